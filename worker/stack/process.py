@@ -1,0 +1,185 @@
+"""One child process: started with its own log, known by its pid file, stopped gently, and killed when that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import structlog
+
+log = structlog.get_logger()
+
+POLL_SECONDS = 0.02
+
+
+class ProcessFailedError(RuntimeError):
+    """A child process ended, or did not become ready. The operator's turn: the end of its log is in the message."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to run, where and as whom. `env` is added to this process's environment."""
+
+    argv: Sequence[str]
+    log: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    user: str | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+
+
+class ChildProcess:
+    """A restartable child in its own session, so that Ctrl-C reaches only the supervisor, which stops all in order."""
+
+    def __init__(self, name: str, command: Callable[[], Command], *, pid_file: Path | None = None) -> None:
+        self.name = name
+        self._command = command
+        self._pid_file = pid_file
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._running: Command | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._popen.pid if self.alive and self._popen else None
+
+    @property
+    def alive(self) -> bool:
+        return self._popen is not None and self._popen.poll() is None
+
+    @property
+    def returncode(self) -> int | None:
+        return self._popen.poll() if self._popen else None
+
+    def start(self) -> None:
+        """Start the process, ending first what a killed supervisor may have left behind under the same pid file."""
+        if self.alive:
+            return
+        if self._pid_file is not None:
+            end_leftover(self._pid_file)
+        command = self._running = self._command()
+        command.log.parent.mkdir(parents=True, exist_ok=True)
+        with command.log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                list(command.argv),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **command.env},
+                cwd=command.cwd,
+                user=command.user,
+                group=_group_of(command.user),
+                start_new_session=True,
+            )
+        if self._pid_file is not None:
+            write_pid(self._pid_file, self._popen.pid)
+        log.debug("process.started", process=self.name, pid=self._popen.pid)
+
+    async def stop(self, timeout: float = 30.0) -> int | None:
+        """Ask it to end, wait `timeout` seconds, then kill it. Returns its exit code."""
+        if self._popen is None or self._running is None:
+            return None
+        if self.alive:
+            self._popen.send_signal(self._running.stop_signal)
+            try:
+                await asyncio.wait_for(self.wait(), timeout)
+            except TimeoutError:
+                log.warning("process.stop_timed_out", process=self.name, seconds=timeout)
+                self.kill()
+        code = await self.wait()
+        self._forget()
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL it and its descendants: PostgreSQL's backends lead sessions of their own and would block a restart."""
+        if self._popen is None or not self.alive:
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self._popen.pid)
+            for each in (process, *process.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+
+    async def wait(self) -> int:
+        """Wait until it ends. Polled: SIGCHLD handlers and threads cost more than a system call every 20 ms."""
+        if self._popen is None:
+            return 0
+        while (code := self._popen.poll()) is None:
+            await asyncio.sleep(POLL_SECONDS)
+        return code
+
+    def log_tail(self, lines: int = 15) -> str:
+        if self._running is None or not self._running.log.exists():
+            return "(no log)"
+        with self._running.log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 8_192))
+            text = file.read().decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def failure(self, what: str) -> ProcessFailedError:
+        where = self._running.log if self._running else "?"
+        return ProcessFailedError(f"{self.name} {what} (exit code {self.returncode}). End of {where}:\n{self.log_tail()}")
+
+    def _forget(self) -> None:
+        if self._pid_file is not None:
+            self._pid_file.unlink(missing_ok=True)
+
+
+def _group_of(user: str | None) -> int | None:
+    if user is None:
+        return None
+    import pwd  # POSIX only, and only needed when another user runs the child
+
+    return pwd.getpwnam(user).pw_gid
+
+
+def write_pid(path: Path, pid: int) -> None:
+    """The start time is written beside the pid, because pids are reused."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{pid} {psutil.Process(pid).create_time():.2f}")
+
+
+def end_leftover(pid_file: Path, timeout: float = 10.0) -> None:
+    """End the process that `pid_file` names, if it still is the one that was started."""
+    try:
+        pid_text, started_text = pid_file.read_text().split()
+        process = psutil.Process(int(pid_text))
+        if abs(process.create_time() - float(started_text)) > 1.0:
+            return
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        return
+    log.warning("process.leftover_ended", pid=process.pid, pid_file=pid_file.name)
+    # Nobody waits for a clean end: what the stack runs survives SIGKILL by design, and a drain would take its clients' time.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(timeout)
+
+
+async def wait_until(
+    condition: Callable[[], Awaitable[bool]],
+    child: ChildProcess,
+    *,
+    timeout: float,
+    what: str = "did not become ready",
+) -> None:
+    """Wait for a condition, noticing at once when the child has died instead."""
+    deadline = time.monotonic() + timeout
+    while True:
+        if await condition():
+            return
+        if not child.alive:
+            raise child.failure("ended before it was ready")
+        if time.monotonic() > deadline:
+            raise child.failure(f"{what} within {timeout:.0f} s")
+        await asyncio.sleep(POLL_SECONDS * 2)

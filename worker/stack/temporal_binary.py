@@ -1,0 +1,208 @@
+"""Where a Temporal server comes from: the one place that knows the order, from your own PATH to a build from source."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import fasteners
+import httpx
+
+SERVER_VERSION = "1.32.2"
+MINIMUM = (1, 32)
+GO_PACKAGE = f"go.temporal.io/server/cmd/server@v{SERVER_VERSION}"
+DOWNLOAD_SITE = "https://temporal.download/"
+PROBE_SECONDS = 15.0
+DOWNLOAD_SECONDS = 300.0
+BUILD_SECONDS = 1_800.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TemporalBinary:
+    """`cli` is the `temporal` command with its development server; `server` is the plain server."""
+
+    path: Path
+    kind: Literal["cli", "server"]
+    version: str
+
+
+class NoTemporalError(RuntimeError):
+    """No Temporal server could be found, downloaded or built. The operator's turn: install one or give its address."""
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def cache_folder() -> Path:
+    """The user's cache, not the project's: a server built once serves every clone."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tenure" / f"temporal-server-{SERVER_VERSION}"
+
+
+async def find_temporal(named: Path | None = None, *, say: Say = tell) -> TemporalBinary:
+    """Resolve in order: named by a setting, on PATH, in the cache, downloaded by the SDK, built by Go."""
+    if named is not None:
+        return _named(named)
+    reasons: list[str] = []
+    for step in (_on_path, _cached):
+        if found := step(reasons):
+            return found
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    async with _one_at_a_time(say):
+        if found := _cached([]):  # another process was quicker
+            return found
+        steps: tuple[Callable[[list[str], Say], Awaitable[TemporalBinary | None]], ...] = (_downloaded, _built)
+        for slow_step in steps:
+            if found := await slow_step(reasons, say):
+                return found
+    raise NoTemporalError(_what_to_do(reasons))
+
+
+def inspect(path: Path) -> TemporalBinary:
+    """Ask a binary what it is. Raises ValueError with the reason when it cannot serve."""
+    try:
+        asked = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ValueError(f"{path} cannot be run: {error}") from error
+    text = asked.stdout + asked.stderr
+    if cli := re.search(r"Server (\d+)\.(\d+)\.(\d+)", text):
+        kind: Literal["cli", "server"] = "cli"
+    elif cli := re.search(r"version (\d+)\.(\d+)\.(\d+)", text):
+        kind = "server"
+    else:
+        raise ValueError(f"{path} is no Temporal binary: it answered {text.strip()[:80]!r} to --version")
+    version = ".".join(cli.groups())
+    if (int(cli[1]), int(cli[2])) < MINIMUM:
+        raise ValueError(f"{path} brings server {version}; {MINIMUM[0]}.{MINIMUM[1]} or newer is needed")
+    return TemporalBinary(path.resolve(), kind, version)
+
+
+def _named(path: Path) -> TemporalBinary:
+    try:
+        return inspect(path.expanduser())
+    except ValueError as error:
+        raise NoTemporalError(f"TENURE_TEMPORAL_BIN cannot be used: {error}") from error
+
+
+def _on_path(reasons: list[str]) -> TemporalBinary | None:
+    if (found := shutil.which("temporal")) is None:
+        reasons.append("PATH: no command `temporal`")
+        return None
+    return _usable(Path(found), "PATH", reasons)
+
+
+def _cached(reasons: list[str]) -> TemporalBinary | None:
+    for path in (cache_folder() / "server", cache_folder() / "temporal"):
+        if path.exists() and (found := _usable(path, "cache", reasons)):
+            return found
+    return None
+
+
+def _usable(path: Path, step: str, reasons: list[str]) -> TemporalBinary | None:
+    try:
+        return inspect(path)
+    except ValueError as error:
+        reasons.append(f"{step}: {error}")
+        return None
+
+
+async def _downloaded(reasons: list[str], say: Say) -> TemporalBinary | None:
+    """The SDK downloads the CLI only while starting it, so it is started once, in a process that can be given up."""
+    with contextlib.suppress(httpx.HTTPError):
+        async with httpx.AsyncClient(timeout=PROBE_SECONDS) as client:
+            await asyncio.wait_for(client.head(DOWNLOAD_SITE), PROBE_SECONDS)
+            say("temporal: downloading the Temporal CLI (about 100 MB, once)")
+            return await _run_download(reasons, say)
+    reasons.append(f"download: {DOWNLOAD_SITE} cannot be reached from here")
+    return None
+
+
+async def _run_download(reasons: list[str], say: Say) -> TemporalBinary | None:
+    folder = cache_folder() / "download"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "worker.stack.temporal_download", str(folder)]
+    code, output = await _watched(command, "temporal: downloading", DOWNLOAD_SECONDS, say)
+    files = [path for path in folder.iterdir() if path.is_file() and os.access(path, os.X_OK)]
+    if not files:
+        reasons.append(f"download: failed ({code}): {output[-200:]}")
+        return None
+    target = files[0].replace(cache_folder() / "temporal")
+    shutil.rmtree(folder, ignore_errors=True)
+    return _usable(target, "download", reasons)
+
+
+async def _built(reasons: list[str], say: Say) -> TemporalBinary | None:
+    if (go := shutil.which("go")) is None:
+        reasons.append("build: no command `go` on PATH (1.21 or newer would do)")
+        return None
+    say(f"temporal: building server {SERVER_VERSION} with Go (once, 2 to 6 minutes)")
+    target = cache_folder() / "build"
+    env = {"GOBIN": str(target), "GOTOOLCHAIN": "auto", "GOFLAGS": "-mod=mod"}
+    code, output = await _watched([go, "install", GO_PACKAGE], "temporal: building", BUILD_SECONDS, say, env)
+    if code != 0:
+        reasons.append(f"build: `go install {GO_PACKAGE}` failed ({code}): {output[-300:].strip()}")
+        return None
+    # Renamed when complete, so that a build that was interrupted is never taken for a server.
+    finished = (target / "server").replace(cache_folder() / "server")
+    shutil.rmtree(target, ignore_errors=True)
+    return _usable(finished, "build", reasons)
+
+
+async def _watched(
+    command: list[str], title: str, limit: float, say: Say, env: dict[str, str] | None = None
+) -> tuple[int | str, str]:
+    """Run a long command, saying every ten seconds that it still runs. Returns its exit code and its output's end."""
+    started = time.monotonic()
+    log = cache_folder() / "install.log"
+    root = Path(__file__).parents[2]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **(env or {})}, cwd=root)
+        try:
+            while process.poll() is None and time.monotonic() - started < limit:
+                await asyncio.sleep(0.2)
+                elapsed = time.monotonic() - started
+                if int(elapsed * 5) % 50 == 49:
+                    say(f"{title} … {elapsed:.0f} s")
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    code: int | str = process.returncode if time.monotonic() - started < limit else f"stopped after {limit:.0f} s"
+    return code, log.read_text(errors="replace")
+
+
+@contextlib.asynccontextmanager
+async def _one_at_a_time(say: Say) -> AsyncIterator[None]:
+    lock = fasteners.InterProcessLock(cache_folder() / ".lock")
+    if not await asyncio.to_thread(lock.acquire, blocking=False):
+        say("temporal: waiting for another process that is fetching the server")
+        await asyncio.to_thread(lock.acquire)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _what_to_do(reasons: list[str]) -> str:
+    tried = "\n".join(f"  - {reason}" for reason in reasons)
+    return (
+        f"No Temporal server {MINIMUM[0]}.{MINIMUM[1]} or newer was found. Tried:\n{tried}\n"
+        "Do one of these:\n"
+        "  - install the Temporal CLI (https://docs.temporal.io/cli) so that `temporal` is on PATH,\n"
+        "    or name it: TENURE_TEMPORAL_BIN=/path/to/temporal\n"
+        "  - install Go (https://go.dev/dl), and the server is built from source once\n"
+        "  - use a server that runs: TENURE_TEMPORAL_ADDRESS=host:7233"
+    )

@@ -1,0 +1,206 @@
+"""A Temporal server of our own on a durable SQLite file: started, killed and restarted on the same port."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.workflowservice.v1 import ListNamespacesRequest, RegisterNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from worker.stack.ports import LOOPBACK, free_ports
+from worker.stack.process import ChildProcess, Command, wait_until
+from worker.stack.temporal_binary import Say, TemporalBinary, find_temporal, tell
+
+NAMESPACE = "default"
+RETENTION = timedelta(days=3)
+SERVICES = ("frontend", "history", "matching", "worker")
+ALWAYS: Mapping[str, Any] = {
+    # A namespace registered by the client is known to all services within a second instead of ten.
+    "system.namespaceCacheRefreshInterval": "1s",
+    # A queue of one partition has no forwarding: one machine has nothing to gain from four.
+    "matching.numTaskqueueReadPartitions": 1,
+    "matching.numTaskqueueWritePartitions": 1,
+    "frontend.enableUpdateWorkflowExecution": True,
+    # One deployment uses one namespace; the defaults protect strangers from each other.
+    "frontend.namespaceRPS": 20_000,
+    "frontend.namespaceCount": 20_000,
+}
+TIME_SKIPPING: Mapping[str, Any] = {
+    "frontend.WorkflowTimeSkippingEnabled": True,
+    "history.timerProcessorMaxTimeShift": "50ms",
+    "history.workflowIdReuseMinimalInterval": "0s",
+}
+
+
+class TemporalServer:
+    """`folder` holds the database and the configuration; `time_skipping` gives each workflow of a test its own clock."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        port: int = 0,
+        binary: Path | None = None,
+        log: Path | None = None,
+        time_skipping: bool = False,
+        pid_file: Path | None = None,
+        say: Say = tell,
+    ) -> None:
+        self.folder = folder.expanduser().resolve()
+        self._port = port
+        self._named = binary
+        self._log = log or self.folder / "temporal.log"
+        self._dynamic = {**ALWAYS, **(TIME_SKIPPING if time_skipping else {})}
+        self._say = say
+        self._binary: TemporalBinary | None = None
+        self._other_ports: list[int] = []
+        self._process = ChildProcess("temporal", self._command, pid_file=pid_file)
+
+    @property
+    def process(self) -> ChildProcess:
+        return self._process
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    @property
+    def address(self) -> str:
+        return f"{LOOPBACK}:{self._port}"
+
+    async def start(self) -> None:
+        """Start, or start again on the same port and file, and wait until the namespace can be used."""
+        if self._binary is None:
+            self._binary = await find_temporal(self._named, say=self._say)
+        if not self._other_ports:
+            first, *self._other_ports = free_ports(2 * len(SERVICES))
+            self._port = self._port or first
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._process.start()
+        await wait_until(self._serves, self._process, timeout=90)
+
+    async def stop(self) -> None:
+        await self._process.stop(timeout=20)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        await self.stop()
+
+    def _command(self) -> Command:
+        if self._binary is None:
+            raise RuntimeError("start() finds the binary first")
+        make = self._server_arguments if self._binary.kind == "server" else self._cli_arguments
+        return Command([str(self._binary.path), *make()], self._log, cwd=self.folder)
+
+    def _cli_arguments(self) -> list[str]:
+        values = [f"{key}={json.dumps(value)}" for key, value in self._dynamic.items()]
+        return [
+            *("server", "start-dev", "--headless", "--ip", LOOPBACK, "--port", str(self._port)),
+            *("--db-filename", str(self.folder / "temporal.db"), "--log-level", "warn"),
+            *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=normal"),
+            *(part for value in values for part in ("--dynamic-config-value", value)),
+        ]
+
+    def _server_arguments(self) -> list[str]:
+        dynamic, config = self.folder / "dynamic.yaml", self.folder / "server.yaml"
+        dynamic.write_text(yaml.safe_dump({key: [{"value": value}] for key, value in self._dynamic.items()}))
+        config.write_text(yaml.safe_dump(self._server_config(dynamic), sort_keys=False))
+        return ["--config-file", str(config), "--allow-no-auth", "start"]
+
+    def _server_config(self, dynamic: Path) -> dict[str, Any]:
+        membership = self._other_ports[: len(SERVICES)]
+        grpc = [self._port, *self._other_ports[len(SERVICES) :]]
+        ports = {
+            name: {"rpc": {"grpcPort": mine, "membershipPort": gossip, "bindOnLocalHost": True}}
+            for name, mine, gossip in zip(SERVICES, grpc, membership, strict=True)
+        }
+        active = {"enabled": True, "initialFailoverVersion": 1, "rpcName": "frontend", "rpcAddress": self.address}
+        return {
+            "log": {"stdout": True, "level": "warn"},
+            "persistence": {
+                "defaultStore": "main",
+                "visibilityStore": "visibility",
+                "numHistoryShards": 1,
+                "datastores": {"main": self._sqlite("temporal.db"), "visibility": self._sqlite("visibility.db")},
+            },
+            "global": {"membership": {"maxJoinDuration": "30s", "broadcastAddress": LOOPBACK}},
+            "services": ports,
+            "clusterMetadata": {
+                "enableGlobalNamespace": False,
+                "failoverVersionIncrement": 10,
+                "masterClusterName": "active",
+                "currentClusterName": "active",
+                "clusterInformation": {"active": active},
+            },
+            "dcRedirectionPolicy": {"policy": "noop"},
+            "dynamicConfigClient": {"filepath": str(dynamic), "pollInterval": "60s"},
+        }
+
+    def _sqlite(self, name: str) -> dict[str, Any]:
+        # `synchronous: 1` in WAL mode survives a killed process; a power cut may cost the last commits.
+        attributes = {"mode": "rwc", "cache": "private", "setup": True, "journal_mode": "wal", "synchronous": 1}
+        return {
+            "sql": {
+                "pluginName": "sqlite",
+                "databaseName": str(self.folder / name),
+                "connectAddr": "localhost",
+                "connectProtocol": "tcp",
+                "connectAttributes": attributes,
+                "maxConns": 1,
+                "maxIdleConns": 1,
+                "maxConnLifetime": "1h",
+            }
+        }
+
+    async def _serves(self) -> bool:
+        return await namespace_ready(self.address)
+
+
+async def namespace_ready(address: str, namespace: str = NAMESPACE) -> bool:
+    """Whether workflows can be started in the namespace; registers it where the plain server has none yet."""
+    try:
+        client = await Client.connect(address, namespace=namespace)
+        known = await client.workflow_service.list_namespaces(ListNamespacesRequest(page_size=100))
+        if namespace not in {each.namespace_info.name for each in known.namespaces}:
+            retention = Duration()
+            retention.FromTimedelta(RETENTION)
+            request = RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=retention)
+            await client.workflow_service.register_namespace(request)
+        # Listing goes through the caches of frontend and visibility: when it answers, the namespace is known to both.
+        await client.count_workflows()
+    except RuntimeError:  # the SDK's answer to a refused connection
+        return False
+    except RPCError as error:
+        if error.status is RPCStatusCode.ALREADY_EXISTS:
+            return False  # somebody else has just registered it; ask again
+        if error.status in _NOT_YET:
+            return False
+        raise
+    return True
+
+
+_NOT_YET = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.NOT_FOUND,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.FAILED_PRECONDITION,
+        RPCStatusCode.UNKNOWN,
+        RPCStatusCode.INTERNAL,
+    }
+)
