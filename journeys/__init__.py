@@ -1,0 +1,1 @@
+"""Everything that decides is here; nothing here does."""

@@ -1,0 +1,214 @@
+"""Conditions are CEL, type-checked before they run; one that cannot be evaluated is never true and never raises.
+
+Each field is a variable of its own dotted name with its own type (`profile.account_fit: double`), beside
+`known.profile.account_fit: bool`, which says whether it is there at all. So a misspelt field is an error with a
+column when the journey is published, and a missing value is an answer, not a crash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Literal
+
+from cel_expr_python import cel
+
+FieldType = Literal["string", "int", "double", "bool", "timestamp", "strings", "any"]
+Kind = Literal["bool", "duration", "timestamp", "list", "value"]
+"""What an expression must yield: a guard a bool, a delay a duration, an anchor a timestamp, data any value."""
+
+_CEL_TYPES: dict[str, Any] = {
+    "string": cel.Type.STRING,
+    "int": cel.Type.INT,
+    "double": cel.Type.DOUBLE,
+    "bool": cel.Type.BOOL,
+    "timestamp": cel.Type.TIMESTAMP,
+    "strings": cel.Type.List(cel.Type.STRING),
+    "any": cel.Type.DYN,
+}
+_LITERAL = re.compile(r"""[rbRB]{0,2}(?:\"\"\".*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
+_NAME = re.compile(r"(?<![\w.])(?:known\.)?(?:profile|account|event|journey|person)\.[A-Za-z_]\w*|(?<![\w.])(?:now|item)\b")
+_COMPLAINT = re.compile(r"<input>:(\d+):(\d+): (.*)")
+_LARGEST_TEXT = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What is wrong with an expression; `column` counts from 1 within it."""
+
+    message: str
+    column: int
+
+
+class ConditionError(ValueError):
+    """An expression that cannot be published; `complaints` has every fault the type checker found."""
+
+    def __init__(self, source: str, complaints: tuple[Complaint, ...]) -> None:
+        super().__init__("; ".join(c.message for c in complaints))
+        self.source, self.complaints = source, complaints
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An evaluation: `ok` with its value, or not, with the reason a person will read."""
+
+    ok: bool
+    value: Any
+    reason: str = ""
+
+
+Lookup = Callable[[str], Any]
+"""Answers a field's JSON value, or None where it is not known."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """A checked expression. `reads` are the fields it reads, with their types, found by static analysis."""
+
+    source: str
+    kind: Kind
+    names: tuple[str, ...]
+    reads: tuple[tuple[str, str], ...]
+    program: Any
+
+    def evaluate(self, lookup: Lookup) -> Value:
+        """Its value over these fields; a fault of any sort comes back as not ok (design §2, Conditions)."""
+        given: dict[str, Any] = {}
+        try:
+            for field, kind in self.reads:
+                value = coerce(lookup(field), kind)
+                given[f"known.{field}"] = value is not None
+                if value is not None:
+                    given[field] = value
+            result = self.program.eval(data=given)
+            found = result.type()
+            if found == cel.Type.ERROR:
+                return Value(ok=False, value=None, reason=_plain_reason(str(result.value())))
+            return self._as_kind(result.plain_value(), found)
+        except Exception as fault:  # noqa: BLE001 -- the engine may raise anything; a guard must answer
+            return Value(ok=False, value=None, reason=f"could not be evaluated: {type(fault).__name__}")
+
+    def _as_kind(self, value: Any, found: Any) -> Value:
+        fits = {"bool": bool, "duration": timedelta, "timestamp": datetime, "list": list}.get(self.kind)
+        if fits is not None and not isinstance(value, fits):
+            return Value(ok=False, value=None, reason=f"yields {found.name().lower()}, not {self.kind}")
+        if isinstance(value, str) and len(value) > _LARGEST_TEXT:
+            return Value(ok=False, value=None, reason=f"yields a text of more than {_LARGEST_TEXT} characters")
+        return Value(ok=True, value=value)
+
+    def holds(self, lookup: Lookup) -> tuple[bool, str]:
+        """Whether this guard is true, and if not, why, in words."""
+        outcome = self.evaluate(lookup)
+        if not outcome.ok:
+            return False, f"{self.source}: {outcome.reason}"
+        return outcome.value is True, "" if outcome.value is True else f"{self.source} is false"
+
+
+def names_in(source: str) -> tuple[str, ...]:
+    """The variables an expression reads (`profile.x`, `known.profile.x`, `now`, …), each once, in order."""
+    return tuple(dict.fromkeys(_NAME.findall(_LITERAL.sub('""', source))))
+
+
+def fields_in(source: str) -> tuple[str, ...]:
+    """The fields behind `names_in`: `known.profile.x` reads `profile.x`."""
+    return tuple(dict.fromkeys(name.removeprefix("known.") for name in names_in(source)))
+
+
+def compile_condition(source: str, types: Mapping[str, str], kind: Kind = "bool") -> Condition:
+    """Check an expression against the types of the fields in reach. Raises ConditionError with every fault."""
+    names = names_in(source)
+    fields = dict.fromkeys(name.removeprefix("known.") for name in names)
+    reads = tuple((field, types[field]) for field in fields if field in types)
+    if "now" in fields:
+        reads += (("now", "timestamp"),)
+    if "item" in fields:
+        reads += (("item", "any"),)
+    try:
+        program = _environment(tuple(sorted(reads))).compile(source)
+    except RuntimeError as fault:
+        raise ConditionError(source, _complaints(str(fault))) from None
+    expected = {"bool": "BOOL", "duration": "DURATION", "timestamp": "TIMESTAMP", "list": "LIST"}.get(kind)
+    yields = program.return_type().name()
+    if expected is not None and not yields.startswith(expected) and yields != "DYN":
+        raise ConditionError(source, (Complaint(f"yields {yields.lower()}, where {kind} is needed", 1),))
+    return Condition(source, kind, names, reads, program)
+
+
+def coerce(value: Any, kind: str) -> Any:
+    """A JSON value as the type its field declares, or None if it cannot be that (unknown is not false, H8)."""
+    match kind:
+        case "timestamp":
+            return _timestamp(value)
+        case "double":
+            return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        case "int":
+            return _whole(value)
+        case "bool":
+            return value if isinstance(value, bool) else None
+        case "string":
+            return value if isinstance(value, str) else None
+        case "strings":
+            return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
+        case _:
+            return value
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value if isinstance(value, int) and -(2**63) <= value < 2**63 else None
+
+
+def _timestamp(value: Any) -> datetime | None:
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if not isinstance(value, str):
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+@lru_cache(maxsize=4096)
+def _environment(known: tuple[tuple[str, str], ...]) -> Any:
+    variables: dict[str, Any] = {}
+    for field, kind in known:
+        variables[field] = _CEL_TYPES[kind]
+        variables[f"known.{field}"] = cel.Type.BOOL
+    return cel.NewEnv(variables=variables, functions=[_DAYS])
+
+
+def _days(count: float) -> timedelta:
+    return timedelta(days=count)
+
+
+_DAYS = cel.FunctionDecl(
+    "days",
+    [
+        cel.Overload("days_int", cel.Type.DURATION, [cel.Type.INT], False, _days),  # noqa: FBT003 -- the engine's order
+        cel.Overload("days_double", cel.Type.DURATION, [cel.Type.DOUBLE], False, _days),  # noqa: FBT003
+    ],
+)
+
+
+def _complaints(text: str) -> tuple[Complaint, ...]:
+    found = [
+        Complaint(_plain_reason(match[3]), int(match[2]))
+        for match in map(_COMPLAINT.search, text.splitlines())
+        if match is not None
+    ]
+    return tuple(found) or (Complaint(_plain_reason(text), 1),)
+
+
+def _plain_reason(text: str) -> str:
+    missing = re.search(r'No value with name "([^"]+)"', text)
+    if missing:
+        return f"{missing[1]} is not known"
+    return re.sub(r"^[A-Z_]+: |\s*\[[A-Z_]+\]$| \(in container ''\)", "", text.splitlines()[0]).strip()

@@ -1,0 +1,84 @@
+"""Where a run is: one small frozen value that round-trips through JSON and is all that a decision remembers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTask:
+    """A task this run opened in the visit it is in; `level` counts its escalations."""
+
+    owner: str
+    level: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A signal that moved nothing, kept because some state looks back for it."""
+
+    name: str
+    at: datetime
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """Position, clocks and memory of a run; under 2 KB as JSON for a shipped journey (design §3).
+
+    Instants are aware UTC. `timers` holds absolute deadlines by timer id (`s:` of the state's visit, `j:` of the
+    journey, `t:` of an open task, `goal`); a spent timer is absent. `anchors` says for which date an anchor has
+    already acted. `facts` are JSON values by field (`profile.plan`). `seqs` is the last sequence number by lane.
+    """
+
+    state: str = ""
+    visit: int = 0
+    started_at: datetime | None = None
+    entered_at: datetime | None = None
+    last_at: datetime | None = None
+    visits: dict[str, int] = field(default_factory=dict)
+    timers: dict[str, datetime] = field(default_factory=dict)
+    fired: dict[str, int] = field(default_factory=dict)
+    anchors: dict[str, str] = field(default_factory=dict)
+    firings: dict[str, int] = field(default_factory=dict)
+    variables: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    seqs: dict[str, int] = field(default_factory=dict)
+    missed: tuple[Missed, ...] = ()
+    tasks: dict[str, OpenTask] = field(default_factory=dict)
+    paused_at: datetime | None = None
+    held: tuple[dict[str, Any], ...] = ()
+    outcome: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether signals and time can still change anything."""
+        return self.outcome is None
+
+    def next_due(self) -> datetime | None:
+        """The earliest deadline, or None; a paused run's timers stand."""
+        return None if self.paused_at is not None or self.outcome is not None else min(self.timers.values(), default=None)
+
+
+_ADAPTER: TypeAdapter[RunState] = TypeAdapter(RunState)
+
+
+def state_to_json(state: RunState) -> dict[str, Any]:
+    """A run's state as JSON values, defaults left out."""
+    dumped: dict[str, Any] = _ADAPTER.dump_python(state, mode="json", exclude_defaults=True)
+    return dumped
+
+
+def state_from_json(value: dict[str, Any]) -> RunState:
+    """The inverse of `state_to_json`. Raises pydantic's ValidationError for anything else."""
+    return _ADAPTER.validate_python(value)
+
+
+def state_size(state: RunState) -> int:
+    """Bytes of the state's compact JSON."""
+    return len(json.dumps(state_to_json(state), separators=(",", ":"), ensure_ascii=False).encode())

@@ -1,0 +1,159 @@
+"""Names and shapes that cross processes. Moving a file never breaks a run in flight, because names live here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote, unquote
+
+VERSION: Final = 1
+
+JOURNEY_WORKFLOW: Final = "JourneyWorkflow"
+OUTREACH_WORKFLOW: Final = "OutreachWorkflow"
+TASK_QUEUE: Final = "tenure"
+
+SIGNAL_EVENT: Final = "tenure.event"
+SIGNAL_WAKE: Final = "tenure.wake"
+SIGNAL_NUDGE: Final = "tenure.nudge"
+RESERVED: Final = "tenure."
+
+UPDATE_PAUSE: Final = "pause"
+UPDATE_RESUME: Final = "resume"
+UPDATE_CANCEL: Final = "cancel"
+QUERY_STATE: Final = "state"
+QUERY_EXPLAIN: Final = "explain"
+
+LOAD_DEFINITION: Final = "tenure.load_definition"
+APPLY_STEP: Final = "tenure.apply_step"
+ACCEPT_PLAIN: Final = "tenure.accept_plain"
+SETTLE_DUE: Final = "tenure.settle_due"
+
+SOURCE_TEMPORAL: Final = "temporal"
+SOURCE_SELF: Final = "tenure"
+
+
+def run_id(journey: str, subject_key: str, case: str | None, epoch: int) -> str:
+    """`journey/{key}/{subject_key}/{case or -}/{epoch}`, percent-encoded: also the Temporal workflow id (design §4)."""
+    return f"journey/{journey}/{quote(subject_key, safe='')}/{quote(case, safe='') if case else '-'}/{epoch}"
+
+
+def outreach_id(subject_key: str) -> str:
+    """The workflow that owns what is deferred or must be retried for one person."""
+    return f"outreach/{quote(subject_key, safe='')}"
+
+
+def run_parts(identity: str) -> tuple[str, str, str | None, int]:
+    """The inverse of `run_id`: journey, subject key, case, epoch. Raises ValueError if it is not one."""
+    kind, journey, subject, case, epoch = identity.split("/")
+    if kind != "journey":
+        raise ValueError(f"{identity!r} is not the id of a journey's run")
+    return journey, unquote(subject), None if case == "-" else unquote(case), int(epoch)
+
+
+@dataclass(slots=True)
+class ClockSpec:
+    """A test clock: virtual instant = origin + (real - started) * speed, never past the store's limit."""
+
+    id: str
+    origin: str
+    started: str
+    speed: float
+
+
+@dataclass(slots=True)
+class RunInput:
+    """What starts a run; `carried` is the state that crosses continue-as-new."""
+
+    run: str
+    definition: str
+    subject_kind: str
+    subject_key: str
+    entered_at: str
+    clock: ClockSpec | None = None
+    carried: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Envelope:
+    """One accepted occurrence on its way to one run: `tenure.event`. `seq` counts within `lane`, the recipient.
+
+    `kind` is `entered`, `signal`, `facts`, `opted_out` or `erased`. `data` has only the fields that the definition reads;
+    `facts` is the whole set of known read fields per scope (`profile`, `account`) as of the event's commit.
+    """
+
+    id: str
+    lane: str
+    seq: int
+    at: str
+    kind: str = "signal"
+    name: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] | None = None
+    v: int = VERSION
+
+
+@dataclass(slots=True)
+class StepInput:
+    """One decision on its way to the world; keyed by `run` and `step`, so applying it twice is applying it once.
+
+    `timer` asks for the comparison of `seqs` with the recipients' in the store, and for the test clock's consent.
+    """
+
+    run: str
+    step: int
+    definition: str
+    state: dict[str, Any]
+    next_due: str | None
+    log: list[dict[str, Any]]
+    effects: list[dict[str, Any]]
+    now: str
+    timer: str | None = None
+    status: str = "open"
+    outcome: str | None = None
+    tombstones: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class StepResult:
+    """`behind` holds accepted occurrences that must be decided before this timer; then nothing was applied.
+
+    `early_until` is the real instant to try again at, when a held test clock has not reached the due date yet.
+    """
+
+    behind: list[Envelope] = field(default_factory=list)
+    early_until: str | None = None
+
+
+@dataclass(slots=True)
+class PlainSignal:
+    """A signal that did not come through the front door (`temporal workflow signal`); its step stores it."""
+
+    run: str
+    definition: str
+    id: str
+    name: str
+    data: dict[str, Any]
+    now: str
+
+
+@dataclass(slots=True)
+class OutreachInput:
+    """What starts a person's outreach."""
+
+    subject_key: str
+    clock: ClockSpec | None = None
+
+
+@dataclass(slots=True)
+class SettleInput:
+    """Settle what is due for a person now; `now` is only used where the deployment's clock is the workflow's."""
+
+    subject_key: str
+    now: str
+
+
+@dataclass(slots=True)
+class SettleResult:
+    """The real instant of the next due message, or None when nothing is left."""
+
+    next_due: str | None = None
