@@ -1,0 +1,111 @@
+"""What the gate asks of a channel. Adapters live in `channels/` and are reached only through these shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from typing import Any, Protocol
+
+
+class Promise(Enum):
+    """What a provider lets us promise (design §6); printed in the README as this table."""
+
+    KEYED = "A"
+    """It takes our key: nothing lost, nothing doubled."""
+    SEARCHABLE = "B"
+    """It can be searched by our reference: `unknown` is reconciled."""
+    BLIND = "C"
+    """Neither: the channel declares at most once or at least once; ambiguous sends are counted and listed."""
+
+
+class Ambiguity(Enum):
+    """What a blind channel does when it cannot know whether an attempt arrived."""
+
+    AT_MOST_ONCE = "at_most_once"
+    AT_LEAST_ONCE = "at_least_once"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A channel's policy for transient failures: `first`, doubled up to `longest`, given up after `within`."""
+
+    first: timedelta = timedelta(seconds=2)
+    longest: timedelta = timedelta(minutes=15)
+    within: timedelta = timedelta(hours=24)
+
+    def wait(self, attempts: int) -> timedelta:
+        """How long to wait after that many attempts (1 or more)."""
+        return min(self.longest, self.first * (2 ** min(attempts - 1, 20)))
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message ready to be rendered: who it is for, what it says, and our key for it."""
+
+    key: str
+    template: str
+    address: str
+    profile: Mapping[str, Any]
+    account: Mapping[str, Any]
+    data: Mapping[str, Any]
+    topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Rendered bytes, stored at `sending`; every retry sends just these. `reference` is what a provider can be asked for."""
+
+    reference: str
+    address: str
+    body: bytes
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Delivered(Enum):
+    """How one attempt ended. `UNKNOWN`: it may or may not have arrived."""
+
+    SENT = "sent"
+    REFUSED = "refused"
+    TRY_AGAIN = "try_again"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The end of one attempt, with the provider's words in `detail` (no personal data)."""
+
+    result: Delivered
+    detail: str = ""
+
+
+class Channel(Protocol):
+    """One way to reach a person. `local`: quick enough to try inside the step (2 s); else on the channel's own queue."""
+
+    name: str
+    promise: Promise
+    ambiguity: Ambiguity
+    local: bool
+    attempt: timedelta
+    retry: Retry
+
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:
+        """Where this person is reached on this channel, or None."""
+        ...
+
+    def prepare(self, outgoing: Outgoing) -> Prepared:
+        """Render. Raises TemplateFault if the content cannot be made; that is a `failed`, never a crash of the run."""
+        ...
+
+    async def deliver(self, prepared: Prepared, key: str) -> Receipt:
+        """One attempt, ended within `attempt`. Never raises for anything a provider does."""
+        ...
+
+    async def find(self, prepared: Prepared) -> bool | None:
+        """Whether the provider has this reference; None if it cannot be asked now. Only for `SEARCHABLE`."""
+        ...
+
+
+class TemplateFault(Exception):
+    """Content that cannot be rendered or may not be sent: unknown, retired, a variable missing, over its limits."""
