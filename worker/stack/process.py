@@ -146,24 +146,26 @@ def write_pid(path: Path, pid: int) -> None:
     path.write_text(f"{pid} {psutil.Process(pid).create_time():.2f}")
 
 
-def end_leftover(pid_file: Path, timeout: float = 10.0) -> None:
-    """End the process that `pid_file` names, if it still is the one that was started."""
+def end_leftover(pid_file: Path, timeout: float = 5.0) -> None:
+    """End the process that `pid_file` names, if it still is the one that was started, and remove the file."""
     try:
         pid_text, started_text = pid_file.read_text().split()
         process = psutil.Process(int(pid_text))
-        if abs(process.create_time() - float(started_text)) > 1.0:
-            return
+        same = abs(process.create_time() - float(started_text)) < 1.0
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        same = False
+    pid_file.unlink(missing_ok=True)
+    if not same:
         return
     log.warning("process.leftover_ended", pid=process.pid, pid_file=pid_file.name)
-    # Nobody waits for a clean end: what the stack runs survives SIGKILL by design, and a drain would take its clients' time.
+    # SIGINT is PostgreSQL's fast shutdown. Everything here also survives SIGKILL, so nothing is waited for longer.
     with contextlib.suppress(psutil.NoSuchProcess):
+        family = [process, *process.children(recursive=True)]
         process.send_signal(signal.SIGINT)
-        try:
-            process.wait(timeout)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(timeout)
+        _, alive = psutil.wait_procs(family, timeout)
+        for each in alive:
+            each.kill()
+        psutil.wait_procs(alive, timeout)
 
 
 async def wait_until(

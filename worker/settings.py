@@ -1,0 +1,135 @@
+"""Everything an operator can choose, read from the environment (TENURE_…) once, at the start of a process."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "TENURE_"
+DEV_WRITE_KEY = "dev-write-key"
+DEV_OPERATOR_KEY = "dev-operator-key"
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class SettingsError(ValueError):
+    """A setting is wrong or missing. The operator's turn: each line names the variable and what to give it."""
+
+
+class Settings(BaseSettings):
+    """The settings of one process. A part that is given an address is used; a part that is not is embedded."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    home: Path = Field(Path(".tenure"), description="Folder of the embedded stack's data, logs and endpoints.")
+    database_url: str | None = Field(None, description="PostgreSQL 15 or newer; embedded when not given.")
+
+    temporal_address: str | None = Field(None, description="host:port of a Temporal frontend; embedded when not given.")
+    temporal_namespace: str = "default"
+    temporal_tls: bool = False
+    temporal_api_key: SecretStr | None = None
+    temporal_bin: Path | None = Field(None, description="A `temporal` CLI or server binary for the embedded server.")
+    temporal_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded Temporal server; 0 is any free one.")
+    task_queue: str = "tenure"
+    worker_deployment: str | None = Field(None, description="Deployment name; with a build id, runs are pinned to it.")
+    build_id: str | None = None
+    max_cached_workflows: int = Field(1_000, ge=0)
+    graceful_shutdown_seconds: float = Field(30.0, ge=0)
+    worker_port: int = Field(0, ge=0, le=65_535, description="Health port of the worker on `worker_host`; 0 is none.")
+    worker_host: str = "127.0.0.1"
+
+    smtp_url: str | None = Field(None, description="smtp://[user:password@]host:port; embedded sink when not given.")
+    smtp_lookup: Path | None = Field(None, description="Maildir searchable by Message-ID: makes e-mail class B.")
+    smtp_from: str = "Tenure <hello@tenure.example>"
+    mail_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded mail sink; 0 is any free one.")
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(8_400, ge=0, le=65_535, description="Port of the API; 0 is any free one.")
+    write_key: SecretStr = SecretStr(DEV_WRITE_KEY)
+    operator_key: SecretStr = SecretStr(DEV_OPERATOR_KEY)
+
+    catalog: Path = Field(ROOT / "catalog", description="Folder of journeys, templates, policies and the tracking plan.")
+    log_format: Literal["console", "json"] = "console"
+
+    @field_validator("home", "catalog", "smtp_lookup", "temporal_bin")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        """Children run in another folder than the person who typed the path."""
+        return path.expanduser().absolute() if path is not None else None
+
+    @field_validator("database_url")
+    @classmethod
+    def _with_driver(cls, url: str | None) -> str | None:
+        """Accept what every provider prints, and name the driver that is used."""
+        if url is None:
+            return None
+        scheme, _, rest = url.partition("://")
+        if scheme not in {"postgres", "postgresql", "postgresql+asyncpg"} or not rest:
+            raise ValueError("is no PostgreSQL URL; give postgresql://user:password@host:5432/database")
+        return f"postgresql+asyncpg://{rest}"
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_smtp(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("smtp://", "smtps://")):
+            raise ValueError("is no SMTP URL; give smtp://host:port or smtps://user:password@host:port")
+        return url
+
+    @model_validator(mode="after")
+    def _development_keys_stay_at_home(self) -> Self:
+        if is_loopback(self.api_host):
+            return self
+        if self.dev_keys:
+            names = " and ".join(PREFIX + name.upper() for name in self.dev_keys)
+            raise ValueError(
+                f"{PREFIX}API_HOST={self.api_host} is reachable by others, and the development keys are public. "
+                f"The operator's turn: set {names} to secrets of your own, or listen on 127.0.0.1."
+            )
+        return self
+
+    @property
+    def dev_keys(self) -> tuple[str, ...]:
+        """The names of the keys that still have their public development values."""
+        keys = {"write_key": DEV_WRITE_KEY, "operator_key": DEV_OPERATOR_KEY}
+        return tuple(name for name, dev in keys.items() if getattr(self, name).get_secret_value() == dev)
+
+    def environ(self, **replaced: str | Path | int | None) -> dict[str, str]:
+        """These settings as the environment of a child process, with some of them replaced."""
+        values = {**dict(self), **replaced}
+        return {PREFIX + name.upper(): _plain(value) for name, value in values.items() if value is not None}
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read the settings; what is given here wins over the environment. Raises SettingsError naming every fault."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("\n".join(_fault(each) for each in error.errors())) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether every address that `host` stands for is this machine's own."""
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return bool(found) and all(ipaddress.ip_address(each.partition("%")[0]).is_loopback for each in found)
+
+
+def _plain(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def _fault(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    name = str(error["loc"][0])
+    # An address may carry a password, and errors end up in logs.
+    got = "" if name.endswith(("_url", "_key")) else f" (got {error['input']!r})"
+    return f"{PREFIX}{name.upper()}: {message}{got}"

@@ -1,0 +1,64 @@
+"""Where everything of a running stack is: written by the supervisor, read by demos, tests, benchmarks and people."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import make_url
+
+FILE = "endpoints.json"
+
+
+class Endpoints(BaseModel):
+    """Addresses of a stack. `maildir` is the embedded sink's folder; with an SMTP relay of your own there is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path
+    supervisor: int
+    database_url: str
+    temporal_address: str
+    temporal_namespace: str
+    smtp_url: str
+    maildir: Path | None
+    api_url: str
+    worker_url: str
+    pids: dict[str, int]
+
+    def write(self) -> None:
+        """Replaced at once, so that nobody reads half of it, and private: the database's URL may hold a password."""
+        target = self.home / FILE
+        draft = target.with_suffix(".draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w") as file:
+            file.write(self.model_dump_json(indent=2))
+        draft.replace(target)
+
+    def rows(self) -> list[tuple[str, str, int | None]]:
+        """For a table: what it is, where, and its process id if it is ours. Passwords are not shown."""
+        database = make_url(self.database_url).render_as_string(hide_password=True)
+        mail = f"{self.smtp_url}  →  {self.maildir}" if self.maildir else _without_password(self.smtp_url)
+        return [
+            ("API and console", self.api_url, self.pids.get("api")),
+            ("worker", self.worker_url, self.pids.get("worker")),
+            ("Temporal", f"{self.temporal_address}  namespace {self.temporal_namespace}", self.pids.get("temporal")),
+            ("PostgreSQL", database, self.pids.get("postgres")),
+            ("mail", mail, self.pids.get("mail")),
+            ("logs", str(self.home / "logs"), self.supervisor),
+        ]
+
+
+def read_endpoints(home: Path) -> Endpoints | None:
+    """The endpoints last written under a home; None when there are none. They may be those of a stack that died."""
+    try:
+        return Endpoints.model_validate(json.loads((home / FILE).read_text()))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,0 +1,115 @@
+"""A Maildir that can be asked whether a Message-ID has arrived, how often, and in which files."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+_MESSAGE_ID = re.compile(rb"^message-id:[ \t]*(?:\r?\n[ \t]+)?(<[^>\r\n]*>)", re.IGNORECASE | re.MULTILINE)
+_counter = itertools.count()
+
+
+@dataclass(frozen=True)
+class Found:
+    """How many mails with one Message-ID were accepted, and their files, oldest first."""
+
+    count: int
+    files: tuple[Path, ...]
+
+
+class Maildir:
+    """Mails in `new/`, and a link to each under `by-id/`, named by the digest of its Message-ID.
+
+    The link is the acceptance: it is made first, so a search never misses a mail that will appear in `new/`, and
+    `repair` completes what a killed sink left half done. A mail that comes twice has two links: doubles are seen.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._index = folder / "by-id"
+
+    def create(self) -> None:
+        for each in ("tmp", "new", "cur", "by-id"):
+            (self.folder / each).mkdir(parents=True, exist_ok=True)
+        self.repair()
+
+    def add(self, content: bytes, *, sync: bool = False) -> Path:
+        """Store one mail; when this returns it is complete, and survives the death of this process."""
+        name = f"{time.time_ns()}.{os.getpid()}_{next(_counter)}.{socket.gethostname()}"
+        draft = self.folder / "tmp" / name
+        with draft.open("wb") as file:
+            file.write(content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        digest = digest_of(message_id_of(content))
+        shelf = self._index / digest[:2]
+        shelf.mkdir(exist_ok=True)
+        os.link(draft, shelf / f"{digest}.{name}")
+        return draft.rename(self.folder / "new" / name)
+
+    def find(self, message_id: str) -> Found:
+        digest = digest_of(message_id)
+        shelf = self._index / digest[:2]
+        names = sorted(each for each in _names(shelf) if each.startswith(digest))
+        return Found(len(names), tuple(shelf / each for each in names))
+
+    def count(self) -> int:
+        return sum(len(_names(shelf)) for shelf in self._shelves())
+
+    def message_ids(self) -> dict[str, int]:
+        """Every accepted Message-ID with the number of times it was accepted. Reads all mails: for tests and reports."""
+        totals: dict[str, int] = {}
+        for shelf in self._shelves():
+            for name in _names(shelf):
+                with (shelf / name).open("rb") as file:
+                    found = message_id_of(file.read(65_536))
+                totals[found] = totals.get(found, 0) + 1
+        return totals
+
+    def repair(self) -> None:
+        """Put every accepted mail into `new/` that a crash between link and rename kept out, and drop drafts."""
+        present = set(_names(self.folder / "new")) | {each.partition(":")[0] for each in _names(self.folder / "cur")}
+        for shelf in self._shelves():
+            for name in _names(shelf):
+                plain = name.partition(".")[2]
+                if plain not in present:
+                    os.link(shelf / name, self.folder / "new" / plain)
+        for draft in _names(self.folder / "tmp"):
+            (self.folder / "tmp" / draft).unlink(missing_ok=True)
+
+    def _shelves(self) -> list[Path]:
+        return [self._index / name for name in _names(self._index)]
+
+
+def find(maildir: Path, message_id: str) -> Found:
+    return Maildir(maildir).find(message_id)
+
+
+def count(maildir: Path) -> int:
+    return Maildir(maildir).count()
+
+
+def message_id_of(content: bytes) -> str:
+    """The Message-ID of a mail with its angle brackets; empty when it has none."""
+    end = re.search(rb"\r?\n\r?\n", content)
+    match = _MESSAGE_ID.search(content[: end.start()] if end else content)
+    return match[1].decode("utf-8", "replace") if match else ""
+
+
+def digest_of(message_id: str) -> str:
+    bare = message_id.strip().removeprefix("<").removesuffix(">")
+    return hashlib.sha256(bare.encode()).hexdigest()[:32]
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,84 @@
+"""What a supervisor supervises: a part has a process, starts until it is ready, and stops."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+
+from worker.stack.process import ChildProcess, Command, ProcessFailedError, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Part(Protocol):
+    """PostgresServer, TemporalServer and ModulePart."""
+
+    @property
+    def process(self) -> ChildProcess: ...
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class ModulePart:
+    """One of our own processes: `python -m <module>`, ready when `ready` says so."""
+
+    def __init__(
+        self,
+        name: str,
+        module: Sequence[str],
+        *,
+        home: Path,
+        env: Mapping[str, str],
+        ready: Callable[[], Awaitable[bool]],
+        stop_timeout: float = 40.0,
+    ) -> None:
+        self._module = module
+        self._env = env
+        self._log = home / "logs" / f"{name}.log"
+        self._ready = ready
+        self._stop_timeout = stop_timeout
+        self.process = ChildProcess(name, self._command, pid_file=home / "run" / f"{name}.pid")
+
+    async def start(self) -> None:
+        self.process.start()
+        await wait_until(self._ready, self.process, timeout=60)
+
+    async def stop(self) -> None:
+        await self.process.stop(timeout=self._stop_timeout)
+
+    def _command(self) -> Command:
+        return python_module(self._module, self._log, self._env)
+
+
+def python_module(module: Sequence[str], log: Path, env: Mapping[str, str]) -> Command:
+    """The same interpreter, in the project's folder, without buffering so that a killed process leaves its last words."""
+    return Command([sys.executable, "-m", *module], log, env={**env, "PYTHONUNBUFFERED": "1"}, cwd=ROOT)
+
+
+async def run_once(name: str, module: Sequence[str], *, home: Path, env: Mapping[str, str], timeout: float = 120) -> None:
+    """Run a module to its end; a failure carries the end of its log."""
+    child = ChildProcess(name, lambda: python_module(module, home / "logs" / f"{name}.log", env))
+    child.start()
+
+    async def ended() -> bool:
+        return not child.alive
+
+    await wait_until(ended, child, timeout=timeout, what="did not end")
+    if child.returncode != 0:
+        raise child.failure("failed")
+
+
+async def http_ok(url: str) -> bool:
+    """Whether a health address answers 200 now."""
+    try:
+        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+            return (await client.get(url)).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+__all__ = ["ModulePart", "Part", "ProcessFailedError", "http_ok", "python_module", "run_once"]
