@@ -22,12 +22,18 @@ class Duration:
     exact: timedelta
 
     def after(self, at: datetime) -> datetime:
-        """The instant this much later; the 31st plus a month is the last day of that month."""
-        return (_add_months(at, self.months) if self.months else at) + self.exact
+        """The instant this much later; the 31st plus a month is the last day of that month, the calendar's end its end."""
+        try:
+            return (_add_months(at, self.months) if self.months else at) + self.exact
+        except (OverflowError, ValueError):
+            return datetime.max.replace(tzinfo=at.tzinfo)
 
     def before(self, at: datetime) -> datetime:
-        """The instant this much earlier."""
-        return (_add_months(at, -self.months) if self.months else at) - self.exact
+        """The instant this much earlier; before the calendar's beginning is its beginning."""
+        try:
+            return (_add_months(at, -self.months) if self.months else at) - self.exact
+        except (OverflowError, ValueError):
+            return datetime.min.replace(tzinfo=at.tzinfo)
 
     def roughly(self) -> timedelta:
         """Its length with months of 30 days, for comparisons that need no calendar."""
