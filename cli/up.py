@@ -28,7 +28,9 @@ def command(
     home: Annotated[Path | None, typer.Option(help="Folder of data and logs [TENURE_HOME, .tenure]")] = None,
     api_host: Annotated[str | None, typer.Option(help="Address of the API [TENURE_API_HOST, 127.0.0.1]")] = None,
     api_port: Annotated[int | None, typer.Option(help="Port of the API, 0 for any [TENURE_API_PORT, 8400]")] = None,
-    temporal_port: Annotated[int | None, typer.Option(help="Port of Temporal, 0 for any [TENURE_TEMPORAL_PORT]")] = None,
+    temporal_port: Annotated[
+        int | None, typer.Option(help="Port of Temporal, 0 for any [TENURE_TEMPORAL_PORT]")
+    ] = None,
     mail_port: Annotated[int | None, typer.Option(help="Port of the mail sink, 0 for any [TENURE_MAIL_PORT]")] = None,
 ) -> None:
     """Start everything in the foreground and say where it is. Ctrl-C stops all of it.

@@ -34,7 +34,9 @@ class Settings(BaseSettings):
     temporal_tls: bool = False
     temporal_api_key: SecretStr | None = None
     temporal_bin: Path | None = Field(None, description="A `temporal` CLI or server binary for the embedded server.")
-    temporal_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded Temporal server; 0 is any free one.")
+    temporal_port: int = Field(
+        0, ge=0, le=65_535, description="Port of the embedded Temporal server; 0 is any free one."
+    )
     task_queue: str = "tenure"
     worker_deployment: str | None = Field(None, description="Deployment name; with a build id, runs are pinned to it.")
     build_id: str | None = None
@@ -53,7 +55,9 @@ class Settings(BaseSettings):
     write_key: SecretStr = SecretStr(DEV_WRITE_KEY)
     operator_key: SecretStr = SecretStr(DEV_OPERATOR_KEY)
 
-    catalog: Path = Field(ROOT / "catalog", description="Folder of journeys, templates, policies and the tracking plan.")
+    catalog: Path = Field(
+        ROOT / "catalog", description="Folder of journeys, templates, policies and the tracking plan."
+    )
     log_format: Literal["console", "json"] = "console"
 
     @field_validator("home", "catalog", "smtp_lookup", "temporal_bin")

@@ -33,7 +33,7 @@ class Endpoints(BaseModel):
         target = self.home / FILE
         draft = target.with_suffix(".draft")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w") as file:
             file.write(self.model_dump_json(indent=2))
         draft.replace(target)
 

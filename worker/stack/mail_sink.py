@@ -41,11 +41,10 @@ class MailSink:
         self._maildir = maildir
         self._faults = faults
         self._sync = sync
-        # Faults must be repeatable, not unpredictable.
-        self._chance = random.Random(faults.seed)
+        self._chance = random.Random(faults.seed)  # noqa: S311 — repeatable, not unpredictable
 
-    async def handle_RCPT(
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, rcpt_options: list[str]
+    async def handle_RCPT(  # noqa: N802 — aiosmtpd's name
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, rcpt_options: list[str]
     ) -> str:
         if refusal := REFUSALS.get(address.rpartition("@")[2].lower()):
             return refusal
@@ -53,7 +52,7 @@ class MailSink:
         envelope.rcpt_options.extend(rcpt_options)
         return "250 2.1.5 recipient ok"
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         if self._faults.delay_seconds:
             await asyncio.sleep(self._faults.delay_seconds)
         if self._happens(self._faults.fail_rate):

@@ -59,7 +59,9 @@ def python_module(module: Sequence[str], log: Path, env: Mapping[str, str]) -> C
     return Command([sys.executable, "-m", *module], log, env={**env, "PYTHONUNBUFFERED": "1"}, cwd=ROOT)
 
 
-async def run_once(name: str, module: Sequence[str], *, home: Path, env: Mapping[str, str], timeout: float = 120) -> None:
+async def run_once(
+    name: str, module: Sequence[str], *, home: Path, env: Mapping[str, str], timeout: float = 120
+) -> None:
     """Run a module to its end; a failure carries the end of its log."""
     child = ChildProcess(name, lambda: python_module(module, home / "logs" / f"{name}.log", env))
     child.start()

@@ -6,7 +6,6 @@ import asyncio
 import signal
 import warnings
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
@@ -25,7 +24,9 @@ class PostgresServer:
     its death is seen, it can be killed and restarted, and it stops when its owner says so.
     """
 
-    def __init__(self, data: Path, *, log: Path | None = None, durable: bool = True, pid_file: Path | None = None) -> None:
+    def __init__(
+        self, data: Path, *, log: Path | None = None, durable: bool = True, pid_file: Path | None = None
+    ) -> None:
         """`durable=False` turns fsync off: for tests whose machine will not lose power."""
         self.data = data.expanduser().resolve()
         self._log = log or self.data.with_name(f"{self.data.name}.log")
@@ -73,7 +74,7 @@ class PostgresServer:
         await self.start()
         return self
 
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     def _prepare(self) -> None:
@@ -84,7 +85,7 @@ class PostgresServer:
 
         self.data.mkdir(parents=True, exist_ok=True)
         wheel = Wheel(self.data)
-        with Wheel._lock:
+        with Wheel._lock:  # noqa: SLF001 — initdb must not run twice at once
             wheel.ensure_pgdata_inited()
         self._binary = wheel.bin_path / "postgres"
         self._user = wheel.system_user
@@ -104,7 +105,9 @@ class PostgresServer:
 
     async def _accepts(self) -> bool:
         try:
-            connection = await asyncpg.connect(user=SUPERUSER, database="postgres", host=str(self.socket_folder), timeout=5)
+            connection = await asyncpg.connect(
+                user=SUPERUSER, database="postgres", host=str(self.socket_folder), timeout=5
+            )
         except (OSError, asyncpg.PostgresError, TimeoutError):
             return False
         await connection.close()

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class ChildProcess:
         if self.alive:
             return
         if self._pid_file is not None:
-            end_leftover(self._pid_file)
+            end_leftovers([self._pid_file])
         command = self._running = self._command()
         command.log.parent.mkdir(parents=True, exist_ok=True)
         with command.log.open("ab") as output:
@@ -125,7 +125,9 @@ class ChildProcess:
 
     def failure(self, what: str) -> ProcessFailedError:
         where = self._running.log if self._running else "?"
-        return ProcessFailedError(f"{self.name} {what} (exit code {self.returncode}). End of {where}:\n{self.log_tail()}")
+        return ProcessFailedError(
+            f"{self.name} {what} (exit code {self.returncode}). End of {where}:\n{self.log_tail()}"
+        )
 
     def _forget(self) -> None:
         if self._pid_file is not None:
@@ -146,26 +148,35 @@ def write_pid(path: Path, pid: int) -> None:
     path.write_text(f"{pid} {psutil.Process(pid).create_time():.2f}")
 
 
-def end_leftover(pid_file: Path, timeout: float = 5.0) -> None:
-    """End the process that `pid_file` names, if it still is the one that was started, and remove the file."""
+def end_leftovers(pid_files: Iterable[Path], timeout: float = 5.0) -> None:
+    """End the processes that these files name, if they still are the ones that were started, and remove the files."""
+    family: list[psutil.Process] = []
+    for pid_file in pid_files:
+        process = _still_running(pid_file)
+        pid_file.unlink(missing_ok=True)
+        if process is None:
+            continue
+        log.warning("process.leftover_ended", pid=process.pid, pid_file=pid_file.name)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family += [process, *process.children(recursive=True)]
+            # PostgreSQL waits for its clients on the first and stops fast on the second; the others take either.
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
+    # Everything here survives SIGKILL by design, so nothing is waited for longer.
+    _, alive = psutil.wait_procs(family, timeout)
+    for each in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    psutil.wait_procs(alive, timeout)
+
+
+def _still_running(pid_file: Path) -> psutil.Process | None:
     try:
         pid_text, started_text = pid_file.read_text().split()
         process = psutil.Process(int(pid_text))
-        same = abs(process.create_time() - float(started_text)) < 1.0
+        return process if abs(process.create_time() - float(started_text)) < 1.0 else None
     except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
-        same = False
-    pid_file.unlink(missing_ok=True)
-    if not same:
-        return
-    log.warning("process.leftover_ended", pid=process.pid, pid_file=pid_file.name)
-    # SIGINT is PostgreSQL's fast shutdown. Everything here also survives SIGKILL, so nothing is waited for longer.
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = [process, *process.children(recursive=True)]
-        process.send_signal(signal.SIGINT)
-        _, alive = psutil.wait_procs(family, timeout)
-        for each in alive:
-            each.kill()
-        psutil.wait_procs(alive, timeout)
+        return None
 
 
 async def wait_until(

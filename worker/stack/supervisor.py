@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import fasteners
@@ -19,7 +18,7 @@ from worker.stack.endpoints import FILE, Endpoints, read_endpoints
 from worker.stack.parts import ModulePart, Part, http_ok, run_once
 from worker.stack.ports import LOOPBACK, answers, free_ports, is_free
 from worker.stack.postgres import PostgresServer
-from worker.stack.process import POLL_SECONDS, ProcessFailedError, end_leftover
+from worker.stack.process import POLL_SECONDS, ProcessFailedError, end_leftovers
 from worker.stack.temporal_binary import Say, tell
 from worker.stack.temporal_server import TemporalServer
 
@@ -83,8 +82,7 @@ class Stack:
             raise StackError(_already_running(self.home))
         try:
             # A supervisor that was killed left its children running: they hold the ports and the data folder.
-            for pid_file in (self.home / "run").glob("*.pid"):
-                end_leftover(pid_file)
+            await asyncio.to_thread(end_leftovers, list((self.home / "run").glob("*.pid")))
             await self._start_parts()
         except BaseException:
             await self.stop()
@@ -140,7 +138,7 @@ class Stack:
         await self.start()
         return self
 
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def _start_parts(self) -> None:
@@ -153,7 +151,7 @@ class Stack:
         if smtp_url is None:
             smtp_url, smtp_lookup = f"smtp://{LOOPBACK}:{mail_port}", maildir
             await self._start("mail", self._mail(maildir, mail_port))
-        self.environ = self.settings.environ(
+        resolved = self.settings.environ(
             database_url=database_url,
             temporal_address=temporal_address,
             smtp_url=smtp_url,
@@ -161,8 +159,10 @@ class Stack:
             api_port=api_port,
             worker_port=worker_port,
             worker_host=LOOPBACK,
-        ) | self._extra_environ
-        api_url, worker_url = f"http://{_reachable(self.settings.api_host)}:{api_port}", f"http://{LOOPBACK}:{worker_port}"
+        )
+        self.environ = {**resolved, **self._extra_environ}
+        api_url = f"http://{_reachable(self.settings.api_host)}:{api_port}"
+        worker_url = f"http://{LOOPBACK}:{worker_port}"
         self._say("database: migrating")
         await run_once("migrate", self._modules["migrate"], home=self.home, env=self.environ)
         await _together(
@@ -219,7 +219,9 @@ class Stack:
             return await http_ok(health)
 
         patience = self.settings.graceful_shutdown_seconds + 10
-        return ModulePart(name, self._modules[name], home=self.home, env=self.environ, ready=ready, stop_timeout=patience)
+        return ModulePart(
+            name, self._modules[name], home=self.home, env=self.environ, ready=ready, stop_timeout=patience
+        )
 
     async def _start(self, name: str, part: Part) -> None:
         self._parts[name] = part
@@ -279,7 +281,7 @@ async def _together(*parts: Coroutine[Any, Any, T]) -> list[T]:
 
 
 def _reachable(host: str) -> str:
-    return LOOPBACK if host in {"0.0.0.0", "::", "localhost"} else host
+    return LOOPBACK if host in {"0.0.0.0", "::", "localhost"} else host  # noqa: S104 — compared, not bound
 
 
 def _already_running(home: Path) -> str:

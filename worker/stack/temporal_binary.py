@@ -169,7 +169,7 @@ async def _watched(
     log = cache_folder() / "install.log"
     root = Path(__file__).parents[2]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **(env or {})}, cwd=root)
+        process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **(env or {})}, cwd=root)  # noqa: ASYNC220
         try:
             while process.poll() is None and time.monotonic() - started < limit:
                 await asyncio.sleep(0.2)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import yaml
@@ -97,7 +96,7 @@ class TemporalServer:
         await self.start()
         return self
 
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     def _command(self) -> Command:

@@ -1,0 +1,1 @@
+"""Tests, in folders by tier: each a sentence about what Tenure does."""

@@ -1,0 +1,63 @@
+"""The house stands: rooms import only what they may."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.application import use_cases
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("activities", "api", "cli", "journeys", "store", "worker", "workflows")
+JOURNEYS_MAY_IMPORT = {*sys.stdlib_module_names, "journeys", "pydantic", "pydantic_core", "yaml", "cel_expr_python"}
+# What gives a decision another outcome on another day or machine.
+IMPURE = {
+    "asyncio",
+    "datetime.now",
+    "http",
+    "os",
+    "random",
+    "secrets",
+    "socket",
+    "subprocess",
+    "threading",
+    "urllib.request",
+}
+
+
+def test_every_contract_of_import_linter_is_kept(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    kept = use_cases.lint_imports(config_filename=str(ROOT / "pyproject.toml"), cache_dir=None)
+    assert kept, capsys.readouterr().out
+
+
+def _modules(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def _imported(module: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("module", _modules("journeys"), ids=lambda path: path.name)
+def test_what_decides_imports_nothing_that_could_act_or_be_random(module):
+    imported = _imported(module)
+    assert {name.partition(".")[0] for name in imported} <= JOURNEYS_MAY_IMPORT
+    assert not imported & IMPURE
+
+
+@pytest.mark.parametrize("module", _modules(*ROOMS), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_says_its_rule_in_its_first_line(module):
+    source = module.read_text()
+    assert not source.strip() or ast.get_docstring(ast.parse(source))
+
+
+@pytest.mark.parametrize("module", _modules(*ROOMS), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_is_a_drawer_for_everything(module):
+    assert module.stem not in {"utils", "helpers", "common", "manager", "service", "shared", "misc"}

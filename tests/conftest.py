@@ -1,0 +1,175 @@
+"""What every tier shares: one real PostgreSQL and one real Temporal server per run, a fresh database per test."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import fasteners
+import psutil
+import pytest
+import pytest_asyncio
+from sqlalchemy import make_url
+from temporalio.client import Client
+
+from worker.stack.postgres import create_database
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN_FOLDER = "TENURE_TEST_RUN"
+TEMPLATE = "tenure_template"
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the run's servers are. `postgres` is the URL of its maintenance database."""
+
+    postgres: str
+    temporal: str
+
+    def url(self, database: str) -> str:
+        return make_url(self.postgres).set(database=database).render_as_string(hide_password=False)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # the controller; xdist's workers inherit its environment
+        os.environ[RUN_FOLDER] = tempfile.mkdtemp(prefix="tenure-test-")
+        os.environ["TENURE_TEST_OWNER"] = str(os.getpid())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if "temporalio.bridge.temporal_sdk_bridge" in sys.modules:
+        # A client freed while the interpreter ends may abort it (temporalio/sdk-python#300).
+        gc.collect()
+        time.sleep(0.3)
+    if not hasattr(config, "workerinput"):
+        folder = Path(os.environ.pop(RUN_FOLDER))
+        _end_servers(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_servers(folder: Path) -> None:
+    pid_file = folder / "servers.pid"
+    if not pid_file.exists():
+        return
+    try:
+        process = psutil.Process(int(pid_file.read_text()))
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    except psutil.NoSuchProcess:
+        return
+
+
+@pytest.fixture(scope="session")
+def run_folder() -> Path:
+    """A folder of this test run, shared by all its xdist workers."""
+    return Path(os.environ[RUN_FOLDER])
+
+
+@pytest.fixture(scope="session")
+def servers(run_folder: Path) -> Servers:
+    """The run's servers, started by whoever needs them first."""
+    with fasteners.InterProcessLock(run_folder / "servers.lock"):
+        if not (run_folder / "servers.json").exists():
+            _start_servers(run_folder)
+    return Servers(**json.loads((run_folder / "servers.json").read_text()))
+
+
+def _start_servers(folder: Path) -> None:
+    log = folder / "servers.log"
+    command = [sys.executable, "-m", "tests.servers", str(folder), os.environ["TENURE_TEST_OWNER"]]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
+    _KEPT.append(process)
+    (folder / "servers.pid").write_text(str(process.pid))
+    while not (folder / "servers.json").exists():
+        if process.poll() is not None:
+            pytest.exit(f"the test servers did not start:\n{log.read_text()}", returncode=3)
+        time.sleep(0.05)
+
+
+# Popen warns when an object is dropped whose process still runs, and this one is meant to.
+_KEPT: list[subprocess.Popen[bytes]] = []
+
+
+@pytest_asyncio.fixture(scope="session")
+async def template_database(servers: Servers, run_folder: Path) -> str:
+    """The name of a migrated database to clone from. Nobody may be connected to it."""
+    with fasteners.InterProcessLock(run_folder / "template.lock"):
+        if not (run_folder / "template.done").exists():
+            await create_database(servers.postgres, TEMPLATE)
+            environ = {**os.environ, "TENURE_DATABASE_URL": servers.url(TEMPLATE)}
+            command = [sys.executable, "-m", "store.migrate"]
+            subprocess.run(command, cwd=ROOT, env=environ, check=True)  # noqa: ASYNC221 — nothing else runs yet
+            (run_folder / "template.done").touch()
+    return TEMPLATE
+
+
+@asynccontextmanager
+async def fresh_database(servers: Servers, template: str | None) -> AsyncIterator[str]:
+    """A database for one purpose, dropped with whoever is still connected to it."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    await create_database(servers.postgres, name, template)
+    yield servers.url(name)
+    maintenance = make_url(servers.postgres)
+    connection = await asyncpg.connect(
+        user=maintenance.username, host=maintenance.query["host"], database=maintenance.database
+    )
+    await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    await connection.close()
+
+
+@pytest_asyncio.fixture
+async def database_url(servers: Servers, template_database: str) -> AsyncIterator[str]:
+    """A migrated database of this test alone."""
+    async with fresh_database(servers, template_database) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="module")
+async def module_database_url(servers: Servers, template_database: str) -> AsyncIterator[str]:
+    """A migrated database that the tests of one module share."""
+    async with fresh_database(servers, template_database) as url:
+        yield url
+
+
+@pytest_asyncio.fixture
+async def empty_database_url(servers: Servers) -> AsyncIterator[str]:
+    """A database without any table: for migrations."""
+    async with fresh_database(servers, None) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def temporal_address(servers: Servers) -> str:
+    return servers.temporal
+
+
+@pytest_asyncio.fixture(scope="session")
+async def temporal_client(temporal_address: str) -> Client:
+    return await Client.connect(temporal_address)
+
+
+@pytest.fixture
+def task_queue() -> str:
+    """A queue of this test alone, because all tests share one server."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No TENURE_ variable of the person who runs the tests."""
+    for name in [each for each in os.environ if each.startswith("TENURE_") and each != RUN_FOLDER]:
+        monkeypatch.delenv(name)
