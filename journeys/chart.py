@@ -317,10 +317,10 @@ class _Compiler:
         return Delay(None, self.condition(text, None, "duration"))
 
     def condition(self, source: str, signal: str | None, kind: Kind) -> Condition:
-        types = self.types
+        types: Mapping[str, str] = self.types
         if signal is not None:
             prefix = f"event.{signal}."
-            types = types | {f"event.{k[len(prefix):]}": v for k, v in types.items() if k.startswith(prefix)}
+            types = {**types, **{f"event.{k[len(prefix):]}": v for k, v in types.items() if k.startswith(prefix)}}
         compiled = compile_condition(source, types, kind)
         for field, _ in compiled.reads:
             if field.startswith("event.") and signal is not None:
