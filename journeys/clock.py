@@ -1,0 +1,32 @@
+"""A test clock's arithmetic: an origin, a speed, and a limit that its feeder moves. Real clocks are not here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class TestClock:
+    """Virtual instant = origin + (real - started) * speed, never past `limit` (design §4, Test clock)."""
+
+    __test__ = False
+
+    id: str
+    origin: datetime
+    started: datetime
+    speed: float
+    limit: datetime | None = None
+
+    def virtual(self, real: datetime) -> datetime:
+        """The virtual instant at a real one."""
+        now = self.origin + (real - self.started) * self.speed
+        return now if self.limit is None else min(now, self.limit)
+
+    def real(self, virtual: datetime) -> datetime:
+        """The earliest real instant at which the clock can show a virtual one, if nobody holds it."""
+        return self.started + (virtual - self.origin) / self.speed
+
+    def wait(self, virtual: datetime, now: datetime) -> timedelta:
+        """Real time until the clock can show `virtual`; at least 0."""
+        return max(timedelta(0), self.real(virtual) - now)

@@ -1,0 +1,190 @@
+"""Which runs an accepted event opens and which it must reach: the index applied to one batch under its locks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from journeys import wire
+from journeys.chart import Chart
+from journeys.entry import Enter, PastRun, case_of, may_enter
+from journeys.incoming import Incoming
+from store import outbox
+from store.catalogue import Index
+from store.database import Connection, rows, run, sql
+from store.subjects import Subject
+
+_LATEST = sql(
+    """
+    SELECT DISTINCT ON (lane, journey, case_key)
+      lane, id, journey, definition, case_key, epoch, status, ended_at
+    FROM runs WHERE lane = ANY(CAST(:lanes AS text[]))
+    ORDER BY lane, journey, case_key, epoch DESC
+    """
+)
+_OPEN = sql(
+    """
+    INSERT INTO runs (id, journey, definition, subject_key, case_key, epoch, lane, entered_seq, clock, started_at)
+    SELECT * FROM unnest(
+      CAST(:ids AS text[]), CAST(:journeys AS text[]), CAST(:definitions AS text[]), CAST(:subjects AS text[]),
+      CAST(:cases AS text[]), CAST(:epochs AS int[]), CAST(:lanes AS text[]), CAST(:seqs AS bigint[]),
+      CAST(:clocks AS text[]), CAST(:ats AS timestamptz[]))
+    """
+)
+
+
+@dataclass(slots=True)
+class _Run:
+    """The latest run of a journey and case in a lane."""
+
+    id: str
+    chart_hash: str
+    case: str | None
+    epoch: int
+    open: bool
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    id: str
+    chart: Chart
+    subject: Subject
+    case: str | None
+    epoch: int
+    seq: int
+    at: datetime
+
+
+class Admission:
+    """Decides in memory over what one batch locked; writes runs and outbox rows at the end, two statements."""
+
+    def __init__(self, connection: Connection, index: Index, locked: Mapping[str, Subject]) -> None:
+        self.connection, self.index, self.locked = connection, index, locked
+        self.latest: dict[str, dict[tuple[str, str | None], _Run]] = {key: {} for key in locked}
+        self.opened: list[_Opened] = []
+        self.waiting: list[outbox.Row] = []
+
+    async def load(self) -> None:
+        """The latest run of every journey and case of the locked subjects."""
+        if not self.locked:
+            return
+        for item in await rows(self.connection, _LATEST, lanes=sorted(self.locked)):
+            self.latest[item["lane"]][item["journey"], item["case_key"]] = _Run(
+                item["id"],
+                item["definition"],
+                item["case_key"],
+                item["epoch"],
+                item["status"] == "open",
+                item["ended_at"],
+            )
+
+    def admit(self, call: Incoming, at: datetime, subject: Subject, account: Subject | None) -> None:
+        """Give one event to its person's lane and to their account's, each only if it can change something there."""
+        self._offer(call, at, subject, account)
+        if account is not None and account is not subject:
+            self._offer(call, at, account, account)
+        subject.changed.clear()
+        if account is not None:
+            account.changed.clear()
+
+    def _offer(self, call: Incoming, at: datetime, to: Subject, account: Subject | None) -> None:
+        name = call.name
+        facts = self._facts(to, account)
+        entering = list(self._entering(call, at, to, facts))
+        heard = self._is_heard(call, to)
+        if not entering and not heard and not self._is_read(to):
+            return
+        seq = to.next_seq()
+        known = bool(entering or heard)
+        data = self._kept(name, call.data) if known else {}
+        self.waiting.append(
+            outbox.Row(
+                to.key, seq, "signal" if known else "facts", name if known else "", call.message_id, at, data, facts
+            )
+        )
+        for chart, enter in entering:
+            self._open(chart, enter, to, seq, at)
+
+    def _entering(
+        self, call: Incoming, at: datetime, to: Subject, facts: Mapping[str, Mapping[str, Any]]
+    ) -> Iterator[tuple[Chart, Enter]]:
+        for chart in self.index.opening.get(call.name, ()):
+            if chart.spec.subject != to.kind:
+                continue
+            last = self.latest[to.key].get((chart.key, case_of(chart, call.data)))
+            previous = (PastRun(last.epoch, last.open, last.ended_at),) if last else ()
+            verdict = may_enter(chart, call.name, call.data, facts, previous, at)
+            if isinstance(verdict, Enter):
+                yield chart, verdict
+
+    def _open(self, chart: Chart, enter: Enter, to: Subject, seq: int, at: datetime) -> None:
+        identity = wire.run_id(chart.key, to.key, enter.case, enter.epoch)
+        self.opened.append(_Opened(identity, chart, to, enter.case, enter.epoch, seq, at))
+        self.latest[to.key][chart.key, enter.case] = _Run(identity, chart.hash, enter.case, enter.epoch, True, None)
+
+    def _is_heard(self, call: Incoming, to: Subject) -> bool:
+        """Whether an open run of this lane reacts to the signal; members' runs hear their account's own signals."""
+        for item in self._open_runs(to):
+            chart = self.index.charts.get(item.chart_hash)
+            if chart is not None and call.name in chart.signals and item.case in {None, case_of(chart, call.data)}:
+                return True
+        own = to.kind == "account" and call.user_id is None and call.anonymous_id is None
+        return own and any(chart.spec.subject == "user" for chart in self.index.hearing.get(call.name, ()))
+
+    def _is_read(self, to: Subject) -> bool:
+        """Whether a field that changed is one that an open run reads, dates of anchors among them."""
+        if not to.changed:
+            return False
+        scope = "account" if to.kind == "account" else "profile"
+        if scope == "account" and any(
+            chart.spec.subject == "user" and chart.fields["account"] & to.changed for chart in self.index.charts.values()
+        ):
+            return True
+        charts = (self.index.charts.get(item.chart_hash) for item in self._open_runs(to))
+        return any(
+            chart is not None and (chart.fields[scope] & to.changed or "account" in to.changed) for chart in charts
+        )
+
+    def _open_runs(self, to: Subject) -> Iterator[_Run]:
+        return (item for item in self.latest[to.key].values() if item.open)
+
+    def _facts(self, to: Subject, account: Subject | None) -> dict[str, dict[str, Any]]:
+        """Every field that some chart reads, as of this commit."""
+        reading = self.index.reading
+        facts = {}
+        if to.kind == "user":
+            facts["profile"] = {k: to.profile[k] for k in reading.get("profile", ()) if k in to.profile}
+        if account is not None:
+            facts["account"] = {k: account.profile[k] for k in reading.get("account", ()) if k in account.profile}
+        return facts
+
+    def _kept(self, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Of the event's data, what some chart reads, and the case keys."""
+        kept: dict[str, Any] = {}
+        for chart in (*self.index.hearing.get(name, ()), *self.index.opening.get(name, ())):
+            kept |= chart.kept(name, data)
+            if chart.spec.case and chart.spec.case in data:
+                kept[chart.spec.case] = data[chart.spec.case]
+        return kept
+
+    async def write(self) -> None:
+        """Insert the runs that were opened and the rows that must reach runs."""
+        if self.opened:
+            await run(
+                self.connection,
+                _OPEN,
+                ids=[o.id for o in self.opened],
+                journeys=[o.chart.key for o in self.opened],
+                definitions=[o.chart.hash for o in self.opened],
+                subjects=[o.subject.key for o in self.opened],
+                cases=[o.case for o in self.opened],
+                epochs=[o.epoch for o in self.opened],
+                lanes=[o.subject.key for o in self.opened],
+                seqs=[o.seq for o in self.opened],
+                clocks=[o.subject.clock for o in self.opened],
+                ats=[o.at for o in self.opened],
+            )
+        await outbox.put(self.connection, self.waiting)

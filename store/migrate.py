@@ -1,0 +1,60 @@
+"""Bring a database to the newest schema: `python -m store.migrate`. Safe to run from many processes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from store.database import engine_url
+
+LOCK = 7_239_001
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def head() -> str:
+    """The newest revision this code knows; `/readyz` compares the database with it."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def _upgrade(connection: Connection) -> None:
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def migrate(url: str) -> None:
+    """Upgrade the database at `url`, waiting for another migrator if there is one."""
+    engine = create_async_engine(engine_url(url))
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+
+
+def main() -> int:
+    """Entry point."""
+    url = os.environ.get("TENURE_DATABASE_URL")
+    if not url:
+        sys.stderr.write("TENURE_DATABASE_URL is not set: give the database to migrate, as postgresql://user@host/name\n")
+        return 2
+    asyncio.run(migrate(url))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,211 @@
+"""The outbox: what must reach runs, in each recipient's order, and the relay's claim on it (design §5).
+
+A row has one recipient and that recipient's next `seq`, taken under the recipient's row lock. The relay claims a lane,
+never a row, so two relays cannot overtake each other within one recipient. Rows stay for a while after delivery: a
+timer's step reads from here what was accepted before it decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from store import subjects
+from store.database import Connection, as_json, row, rows, run, sql
+
+CHANNEL = "tenure_outbox"
+KEPT = timedelta(days=7)
+
+_PUT = sql(
+    """
+    INSERT INTO outbox (recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at)
+    SELECT recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at
+    FROM unnest(CAST(:recipients AS text[]), CAST(:seqs AS bigint[]), CAST(:kinds AS text[]), CAST(:names AS text[]),
+                CAST(:event_ids AS text[]), CAST(:ats AS timestamptz[]), CAST(:datas AS jsonb[]), CAST(:facts AS jsonb[]),
+                CAST(:targets AS text[]), CAST(:delivered AS timestamptz[]))
+      AS w(recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at)
+    """
+)
+_NOTIFY = sql(f"SELECT pg_notify('{CHANNEL}', '')")
+_WAITING = sql(
+    """
+    WITH heads AS (
+        SELECT recipient, min(id) AS head
+        FROM (SELECT recipient, id FROM outbox WHERE delivered_at IS NULL ORDER BY id LIMIT 2000) AS oldest
+        GROUP BY recipient
+    )
+    SELECT l.recipient FROM heads JOIN lanes l USING (recipient)
+    WHERE l.ready_at <= clock_timestamp() ORDER BY heads.head LIMIT :lanes
+    FOR UPDATE OF l SKIP LOCKED
+    """
+)
+_ROWS = sql(
+    """
+    SELECT id, recipient, seq, kind, name, event_id, at, data, facts, target
+    FROM outbox WHERE recipient = ANY(CAST(:recipients AS text[])) AND delivered_at IS NULL ORDER BY recipient, seq
+    LIMIT :most
+    """
+)
+_AFTER = sql(
+    """
+    SELECT id, recipient, seq, kind, name, event_id, at, data, facts, target
+    FROM outbox WHERE recipient = :recipient AND seq > :seq AND seq > :entered AND (target IS NULL OR target = :target)
+    ORDER BY seq LIMIT 500
+    """
+)
+_DONE = sql("UPDATE outbox SET delivered_at = clock_timestamp() WHERE id = ANY(CAST(:ids AS bigint[]))")
+_REST = sql(
+    """
+    UPDATE lanes SET attempts = attempts + 1, last_error = :error,
+      ready_at = clock_timestamp() + least(interval '60 seconds', interval '100 milliseconds' * power(2, least(attempts, 10)))
+    WHERE recipient = :recipient
+    """
+)
+_WELL = sql(
+    "UPDATE lanes SET attempts = 0, last_error = NULL, ready_at = '-infinity' "
+    "WHERE recipient = ANY(CAST(:recipients AS text[])) AND attempts > 0"
+)
+_NEXT_READY = sql(
+    """
+    SELECT extract(epoch FROM min(l.ready_at) - clock_timestamp()) AS seconds
+    FROM lanes l WHERE l.attempts > 0 AND EXISTS
+      (SELECT 1 FROM outbox o WHERE o.recipient = l.recipient AND o.delivered_at IS NULL)
+    """
+)
+_OLDEST = sql(
+    """
+    SELECT (SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox
+            WHERE delivered_at IS NULL ORDER BY id LIMIT 1) AS seconds,
+           (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE delivered_at IS NULL LIMIT 10001) AS some) AS waiting
+    """
+)
+_PRUNE = sql("DELETE FROM outbox WHERE delivered_at < clock_timestamp() - CAST(:kept AS interval)")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One occurrence for one recipient. `facts` is by scope; `target` names the one run it is for, if only one."""
+
+    recipient: str
+    seq: int
+    kind: str
+    name: str
+    event_id: str
+    at: datetime
+    data: Mapping[str, Any]
+    facts: Mapping[str, Mapping[str, Any]] | None = None
+    target: str | None = None
+    id: int = 0
+    delivered_at: datetime | None = None
+
+
+def _read(item: Mapping[str, Any]) -> Row:
+    return Row(
+        recipient=item["recipient"],
+        seq=item["seq"],
+        kind=item["kind"],
+        name=item["name"],
+        event_id=item["event_id"],
+        at=item["at"],
+        data=_loaded(item["data"]),
+        facts=_loaded(item["facts"]) if item["facts"] is not None else None,
+        target=item["target"],
+        id=item["id"],
+    )
+
+
+def _loaded(value: Any) -> Any:
+    return orjson.loads(value) if isinstance(value, str) else value
+
+
+async def put(connection: Connection, waiting: Sequence[Row]) -> None:
+    """Insert rows whose seqs were taken under their recipients' locks, and wake the relay at commit."""
+    if not waiting:
+        return
+    await run(
+        connection,
+        _PUT,
+        recipients=[r.recipient for r in waiting],
+        seqs=[r.seq for r in waiting],
+        kinds=[r.kind for r in waiting],
+        names=[r.name for r in waiting],
+        event_ids=[r.event_id for r in waiting],
+        ats=[r.at for r in waiting],
+        datas=[as_json(r.data) for r in waiting],
+        facts=[as_json(r.facts) if r.facts is not None else None for r in waiting],
+        targets=[r.target for r in waiting],
+        delivered=[r.delivered_at for r in waiting],
+    )
+    if any(r.delivered_at is None for r in waiting):
+        await connection.execute(_NOTIFY)
+
+
+async def tell(
+    connection: Connection,
+    *,
+    recipient: str,
+    kind: str,
+    name: str,
+    event_id: str,
+    at: datetime,
+    data: Mapping[str, Any],
+    target: str | None,
+) -> int:
+    """Lock one recipient and put one row in its lane; its seq. For what does not come through `ingest`."""
+    locked = await subjects.lock(connection, [recipient])
+    subject = locked[recipient]
+    seq = subject.next_seq()
+    await subjects.save(connection, [subject])
+    await put(connection, [Row(recipient, seq, kind, name, event_id, at, data, target=target)])
+    return seq
+
+
+async def claim(connection: Connection, lanes: int, most: int) -> dict[str, list[Row]]:
+    """Lock up to `lanes` recipients that wait, oldest first, and read their rows in order. Held until the commit."""
+    claimed = [item["recipient"] for item in await rows(connection, _WAITING, lanes=lanes)]
+    waiting: dict[str, list[Row]] = {recipient: [] for recipient in claimed}
+    if claimed:
+        for item in await rows(connection, _ROWS, recipients=claimed, most=most):
+            waiting[item["recipient"]].append(_read(item))
+    return waiting
+
+
+async def after(connection: Connection, recipient: str, seq: int, entered: int, target: str) -> list[Row]:
+    """What was accepted for a run's recipient after `seq`, delivered or not."""
+    return [
+        _read(item)
+        for item in await rows(connection, _AFTER, recipient=recipient, seq=seq, entered=entered, target=target)
+    ]
+
+
+async def delivered(connection: Connection, ids: Sequence[int], recipients: Sequence[str]) -> None:
+    """These rows have reached Temporal; their lanes are well."""
+    if ids:
+        await run(connection, _DONE, ids=list(ids))
+        await run(connection, _WELL, recipients=list(recipients))
+
+
+async def rest(connection: Connection, recipient: str, error: str) -> None:
+    """This lane failed: leave it alone for a while, longer each time, a minute at most."""
+    await run(connection, _REST, recipient=recipient, error=error[:500])
+
+
+async def next_ready(connection: Connection) -> float | None:
+    """Seconds until the first resting lane may be tried again; None when none rests."""
+    found = await row(connection, _NEXT_READY)
+    return None if found is None or found["seconds"] is None else max(0.0, float(found["seconds"]))
+
+
+async def backlog(connection: Connection) -> tuple[float, int]:
+    """Age of the oldest waiting row in seconds, and how many wait (counted up to 10,001)."""
+    found = await row(connection, _OLDEST)
+    return (float(found["seconds"] or 0.0), int(found["waiting"])) if found else (0.0, 0)
+
+
+async def prune(connection: Connection) -> int:
+    """Forget rows delivered long ago."""
+    return await run(connection, _PRUNE, kept=KEPT)
