@@ -1,0 +1,163 @@
+"""E-mail over SMTP: rendered once, sent as those very bytes, and honest about what a lost connection leaves unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiosmtplib import SMTPException
+
+from activities.channels.layout import html_part, text_part
+from activities.channels.mail_message import Mail, header, mail_address, mail_bytes, named_address
+from activities.channels.smtp_pool import Envelope, NotTaken, Pool, Progress, Relay
+from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
+from activities.templates import Templates
+
+Search = Callable[[str], bool]
+"""Whether the provider has a mail with this Message-ID. May raise OSError when it cannot be asked."""
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class EmailSettings:
+    """How mails are sent. `domain` is the right side of every Message-ID; `sender` is a name and an address.
+
+    With `unsubscribe_base` (https) each mail carries RFC 8058's one-click headers, pointing to the base and the mail's
+    digest. `postal` is the footer's text: who writes, and the address that CAN-SPAM asks for.
+    """
+
+    relay: Relay = field(default_factory=Relay)
+    sender: tuple[str, str] = ("Tenure", "hello@tenure.example")
+    domain: str = "tenure.example"
+    unsubscribe_base: str = ""
+    postal: str = ""
+    ambiguity: Ambiguity = Ambiguity.AT_MOST_ONCE
+    retry: Retry = field(default_factory=Retry)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what would only show when the first mail leaves."""
+        if mail_address(self.sender[1]) != self.sender[1] or mail_address(f"x@{self.domain}") is None:
+            raise ValueError("the sender's address and the Message-ID's domain must be plain and ASCII")
+        header("From", named_address(*self.sender))
+        if self.unsubscribe_base and not self.unsubscribe_base.startswith("https://"):
+            raise ValueError("one-click unsubscribe needs an https address (RFC 8058 §3.1)")
+
+
+class EmailChannel:
+    """Plain SMTP promises nothing (class C), unless the provider can be searched by Message-ID (class B)."""
+
+    name = "email"
+    local = True
+    attempt = timedelta(seconds=1.5)
+
+    def __init__(
+        self,
+        templates: Templates,
+        settings: EmailSettings,
+        *,
+        search: Search | None = None,
+        clock: Callable[[], datetime] = _clock,
+    ) -> None:
+        self._templates, self._settings, self._search, self._clock = templates, settings, search, clock
+        self._pool = Pool(settings.relay, settings.domain)
+        self.promise = Promise.BLIND if search is None else Promise.SEARCHABLE
+        self.ambiguity = settings.ambiguity
+        self.retry = settings.retry
+
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:
+        """The person's `email`, if it is one."""
+        return mail_address(profile.get("email"))
+
+    def prepare(self, outgoing: Outgoing) -> Prepared:
+        """The whole mail as bytes, dated now. Raises TemplateFault."""
+        if mail_address(outgoing.address) != outgoing.address:
+            raise TemplateFault("the address is not one that can be sent to")
+        digest = key_digest(outgoing.key)
+        base = self._settings.unsubscribe_base
+        unsubscribe = f"{base.rstrip('/')}/{digest}" if base else ""
+        message = self._templates.render(outgoing, unsubscribe)
+        mail = Mail(
+            sender=self._settings.sender,
+            to=outgoing.address,
+            subject=message.subject,
+            date=self._clock(),
+            message_id=f"<{digest}@{self._settings.domain}>",
+            text=text_part(message, sender=self._settings.postal, unsubscribe_url=unsubscribe),
+            html=html_part(message, sender=self._settings.postal, unsubscribe_url=unsubscribe),
+            extra=_extra(digest, unsubscribe),
+        )
+        summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
+        return Prepared(mail.message_id, outgoing.address, mail_bytes(mail), summary)
+
+    async def deliver(self, prepared: Prepared, key: str) -> Receipt:
+        """One attempt. What happened after the final dot and before the reply is unknown; before it, nothing did."""
+        if mail_address(prepared.address) != prepared.address:
+            return Receipt(Delivered.REFUSED, "not an address that can be sent to")
+        envelope = Envelope(self._settings.sender[1], prepared.address, prepared.body)
+        progress = Progress()
+        try:
+            async with asyncio.timeout(self.attempt.total_seconds()):
+                await self._pool.send(envelope, progress)
+        except NotTaken as refusal:
+            return Receipt(_refused(refusal, progress), _words(refusal, prepared.address))
+        except TimeoutError:
+            return Receipt(_lost(progress), "no answer in time")
+        except (SMTPException, OSError) as fault:
+            return Receipt(_lost(progress), f"the connection failed ({type(fault).__name__})")
+        return Receipt(Delivered.SENT)
+
+    async def find(self, prepared: Prepared) -> bool | None:
+        """Whether the provider has this Message-ID; None if it cannot be asked, or not now."""
+        if self._search is None:
+            return None
+        try:
+            return await asyncio.to_thread(self._search, prepared.reference)
+        except OSError:
+            return None
+
+    async def close(self) -> None:
+        """Say goodbye on every kept connection."""
+        await self._pool.close()
+
+
+def key_digest(key: str) -> str:
+    """What the outside sees of our key: nothing can be read from it, and the same key always gives the same."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _extra(digest: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:
+    headers = [("X-Tenure-Key", digest), ("Auto-Submitted", "auto-generated")]
+    if unsubscribe:
+        headers += [("List-Unsubscribe", f"<{unsubscribe}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
+    return tuple(headers)
+
+
+def _refused(refusal: NotTaken, progress: Progress) -> Delivered:
+    """RFC 5321 §4.2.1: 5yz is for good, 4yz for now. Any other reply is none."""
+    match refusal.code // 100:
+        case 5:
+            return Delivered.REFUSED
+        case 4:
+            return Delivered.TRY_AGAIN
+        case _:
+            return _lost(progress)
+
+
+def _lost(progress: Progress) -> Delivered:
+    return Delivered.UNKNOWN if progress.dot_sent else Delivered.TRY_AGAIN
+
+
+def _words(refusal: NotTaken, address: str) -> str:
+    """The relay's words without the person's: relays like to repeat the address."""
+    words = " ".join(refusal.words.split())
+    for personal in (address, address.rpartition("@")[0]):
+        words = words.replace(personal, "…")
+    words = " ".join("…" if "@" in word else word for word in words.split(" "))
+    return f"{refusal.code} {words}"[:200]

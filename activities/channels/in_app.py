@@ -1,0 +1,58 @@
+"""The in-app inbox: delivering a message is writing its row, keyed by our key, so it is never lost and never double."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from activities import markup
+from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry
+from activities.templates import Templates
+
+InboxPut = Callable[[str, str, Mapping[str, Any]], Awaitable[None]]
+"""Writes (our key, the subject's key, the message) unless that key is there already."""
+
+
+class InAppChannel:
+    """Class A: the store takes our key."""
+
+    name = "in_app"
+    promise = Promise.KEYED
+    ambiguity = Ambiguity.AT_MOST_ONCE
+    local = True
+    attempt = timedelta(seconds=1.5)
+    retry = Retry()
+
+    def __init__(self, templates: Templates, inbox_put: InboxPut) -> None:
+        self._templates, self._inbox_put = templates, inbox_put
+
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:
+        """Everyone has an inbox."""
+        return subject_key
+
+    def prepare(self, outgoing: Outgoing) -> Prepared:
+        """The message as JSON: `body_html` is a fragment that holds no markup but ours. Raises TemplateFault."""
+        message = self._templates.render(outgoing)
+        content = {
+            "kind": "message",
+            "title": message.subject,
+            "body_html": markup.html(message.blocks),
+            "body_text": markup.text(message.blocks),
+            "action": {"label": message.action_label, "url": message.action_url},
+        }
+        summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
+        return Prepared(outgoing.key, outgoing.address, json.dumps(content, ensure_ascii=False).encode(), summary)
+
+    async def deliver(self, prepared: Prepared, key: str) -> Receipt:
+        """Write the row. A failure is never ambiguous: the key makes a second attempt harmless."""
+        try:
+            await self._inbox_put(key, prepared.address, json.loads(prepared.body))
+        except Exception as fault:  # noqa: BLE001 -- whatever the store raises, the row can be written later
+            return Receipt(Delivered.TRY_AGAIN, f"the inbox could not be written ({type(fault).__name__})")
+        return Receipt(Delivered.SENT)
+
+    async def find(self, prepared: Prepared) -> bool | None:
+        """Never asked: what takes our key needs no search."""
+        return None

@@ -1,0 +1,175 @@
+"""Liquid as people may write it: no attributes, no files, hard limits, and a value can never become markup.
+
+Every punctuation mark of a *value* leaves the engine as a private-use character (`protected`), travels through the
+markup unseen, and is given back by `plain` when text or HTML is written. So a customer called `[me](http://evil)` is
+shown just so, in a link, a list or a subject, and one rendering serves the HTML and the text part alike.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TextIO
+
+from liquid import BoundTemplate, Environment, RenderContext
+from liquid.builtin.output import Output, OutputNode
+from liquid.builtin.tags.echo_tag import EchoTag
+from liquid.exceptions import LiquidError, ResourceLimitError, UndefinedError
+from liquid.stringify import to_liquid_string
+from liquid.undefined import FalsyStrictUndefined
+
+from activities.ports import TemplateFault
+
+LARGEST = 100_000
+"""Bytes a template may write or keep; beyond it Gmail clips a mail anyway."""
+
+_PRIVATE = 0xE000
+_MARKS = string.punctuation + "\n\r"
+_PROTECT = {ord(mark): _PRIVATE + ord(mark) for mark in _MARKS}
+_PLAIN = {_PRIVATE + ord(mark): mark for mark in _MARKS}
+
+_TAGS_LEFT_OUT = ("cycle", "decrement", "ifchanged", "include", "increment", "render", "tablerow")
+_FILTERS_LEFT_OUT = (
+    *("escape", "escape_once", "newline_to_br", "strip_html"),  # escaping is done for the author, once
+    *("base64_decode", "base64_encode", "base64_url_safe_decode", "base64_url_safe_encode"),
+)
+
+
+def protected(text: str) -> str:
+    """A value as it travels through markup."""
+    return text.translate(_PROTECT)
+
+
+def plain(text: str) -> str:
+    """The inverse of `protected`, for text already taken out of its markup."""
+    return text.translate(_PLAIN)
+
+
+def _write(node: OutputNode, context: RenderContext, buffer: TextIO) -> int:
+    return buffer.write(protected(to_liquid_string(node.expression.evaluate(context), autoescape=False)))
+
+
+class _Value(OutputNode):
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        return _write(self, context, buffer)
+
+
+class _Output(Output):
+    node_class = _Value
+
+
+class _Echo(EchoTag):
+    node_class = _Value  # type: ignore[assignment]  # the library wants its own subclass; only rendering differs
+
+
+class _Engine(Environment):
+    block_nesting_limit = 10
+    context_depth_limit = 12
+    loop_iteration_limit = 1_000
+    local_namespace_limit = LARGEST
+    output_stream_limit = LARGEST
+
+
+def _bounded(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
+    """The engine's limits see only what is written or kept, so a chain of filters must be bounded link by link."""
+
+    @wraps(apply)
+    def bounded(value: Any, *args: Any, **kwargs: Any) -> Any:
+        if name == "replace" and len(str(value)) * max(len(str(arg)) for arg in (*args, "")) > LARGEST:
+            raise ResourceLimitError(f"{name} yields more than {LARGEST} characters", token=None)
+        result = apply(value, *args, **kwargs)
+        if isinstance(result, str | list) and len(result) > LARGEST:
+            raise ResourceLimitError(f"{name} yields more than {LARGEST} characters", token=None)
+        return result
+
+    return bounded
+
+
+def _engine() -> Environment:
+    engine = _Engine(undefined=FalsyStrictUndefined)
+    for tag in _TAGS_LEFT_OUT:
+        del engine.tags[tag]
+    for left_out in _FILTERS_LEFT_OUT:
+        del engine.filters[left_out]
+    for name, apply in tuple(engine.filters.items()):
+        engine.filters[name] = _bounded(name, apply)
+    engine.add_tag(_Output)
+    engine.add_tag(_Echo)
+    return engine
+
+
+_ENGINE = _engine()
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One variable that a source reads: its path, and the line, from 1, where it does. None is a computed segment."""
+
+    path: tuple[str | None, ...]
+    line: int
+
+
+class LiquidProblem(ValueError):
+    """A source that cannot be published; `line` counts from 1 within it."""
+
+    def __init__(self, message: str, line: int) -> None:
+        super().__init__(message)
+        self.message, self.line = message, line
+
+
+class Liquid:
+    """One parsed source. Parsing happens once, here; rendering may happen a million times."""
+
+    __slots__ = ("_source", "_template")
+
+    def __init__(self, source: str) -> None:
+        """Raises LiquidProblem for bad syntax, a tag or a filter that is not offered."""
+        self._source = source
+        self._template: BoundTemplate | None = None
+        if "{{" in source or "{%" in source:
+            self._template = _parsed(source)
+
+    def render(self, scope: Mapping[str, Any]) -> str:
+        """Markup with protected values. Raises TemplateFault, whose words name variables but never their values."""
+        if self._template is None:
+            return self._source
+        try:
+            return self._template.render(scope)
+        except UndefinedError as fault:
+            raise TemplateFault(f"{fault.args[0]}") from None
+        except ResourceLimitError as fault:
+            raise TemplateFault(f"over its limits: {fault.args[0]}") from None
+        except Exception as fault:  # noqa: BLE001 -- a filter may raise anything, with the value in its message
+            raise TemplateFault(f"cannot be rendered ({type(fault).__name__})") from None
+
+    def reads(self) -> tuple[Read, ...]:
+        """Every variable that is not the template's own, found without running it."""
+        if self._template is None:
+            return ()
+        found = self._template.analyze().globals
+        return tuple(
+            Read(
+                tuple(part if isinstance(part, str) else None for part in variable.segments),
+                _line(self._source, variable.span.index),
+            )
+            for variables in found.values()
+            for variable in variables
+        )
+
+
+def _parsed(source: str) -> BoundTemplate:
+    try:
+        template = _ENGINE.from_string(source)
+    except LiquidError as fault:
+        index = fault.token.start_index if fault.token is not None else 0
+        raise LiquidProblem(str(fault.args[0]), _line(source, index)) from None
+    for name, spans in template.analyze().filters.items():
+        if name not in _ENGINE.filters:
+            raise LiquidProblem(f"unknown filter '{name}'", _line(source, spans[0].index))
+    return template
+
+
+def _line(source: str, index: int) -> int:
+    return source.count("\n", 0, max(index, 0)) + 1
