@@ -121,13 +121,14 @@ def _usable(path: Path, step: str, reasons: list[str]) -> TemporalBinary | None:
 
 async def _downloaded(reasons: list[str], say: Say) -> TemporalBinary | None:
     """The SDK downloads the CLI only while starting it, so it is started once, in a process that can be given up."""
-    with contextlib.suppress(httpx.HTTPError):
+    try:
         async with httpx.AsyncClient(timeout=PROBE_SECONDS) as client:
             await asyncio.wait_for(client.head(DOWNLOAD_SITE), PROBE_SECONDS)
-            say("temporal: downloading the Temporal CLI (about 100 MB, once)")
-            return await _run_download(reasons, say)
-    reasons.append(f"download: {DOWNLOAD_SITE} cannot be reached from here")
-    return None
+    except (httpx.HTTPError, TimeoutError):
+        reasons.append(f"download: {DOWNLOAD_SITE} cannot be reached from here")
+        return None
+    say("temporal: downloading the Temporal CLI (about 100 MB, once)")
+    return await _run_download(reasons, say)
 
 
 async def _run_download(reasons: list[str], say: Say) -> TemporalBinary | None:

@@ -1,0 +1,63 @@
+# Every target is one plain command, shown by `make help`. `make setup` is what they all need first: it asks for
+# nothing but Python 3.11 or newer, and costs nothing when the lock file has not changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/python
+STAMP := $(VENV)/.synced-$(shell cat uv.lock pyproject.toml | cksum | tr ' ' '-')
+TEST_WORKERS ?= 2
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test lint types bench image
+
+help: ## Show this list
+	@echo 'Customer-retention journeys that survive anything.'
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { split($$2, part, " — "); printf "  make %-7s %-62s %s\n", $$1, part[1], part[2] }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'The plain commands need `make setup` once; python is $(RUN). ARGS="…" is passed on: make up ARGS="--api-port 0".'
+
+setup: $(STAMP) ## Create .venv and install what uv.lock names — uv sync --frozen
+	@:
+
+demo: setup ## 69,659 real orders through journeys, end to end, with a kill — python -m cli demo
+	@$(RUN) -m cli demo $(ARGS)
+
+up: setup ## Start everything; Ctrl-C stops it — python -m cli up
+	@$(RUN) -m cli up $(ARGS)
+
+test: setup ## Run all tests on real servers, which are started for it — python -m pytest -n 2
+	@$(RUN) -m pytest -n $(TEST_WORKERS) $(ARGS)
+
+lint: setup ## Check style and the house's import contracts — ruff check && ruff format --check && lint-imports
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports --no-logo
+
+types: setup ## Check types, strictly — mypy
+	@$(BIN)/mypy
+
+bench: setup ## Measure against plain Temporal; writes benchmarks/results — python -m benchmarks
+	@$(RUN) -m benchmarks $(ARGS)
+
+image: ## Build the container image — docker build -t tenure .
+	@docker build -t tenure .
+
+# An own uv is used where there is one; otherwise one is installed inside .venv. `--inexact` keeps it there.
+$(STAMP): uv.lock pyproject.toml
+	@set -e; \
+	if command -v uv >/dev/null 2>&1; then uv=uv; else uv=$(BIN)/uv; fi; \
+	if [ "$$uv" != uv ] && [ ! -x $(BIN)/uv ]; then \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+			echo "Python 3.11 or newer is needed: $(PYTHON) is not. Name another: make PYTHON=python3.12 setup" >&2; exit 1; }; \
+		echo "setup: creating $(VENV)"; \
+		$(PYTHON) -m venv $(VENV) || { \
+			echo "python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }; \
+		echo "setup: installing uv into $(VENV)"; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
+	fi; \
+	echo "setup: installing the packages of uv.lock"; \
+	env -u VIRTUAL_ENV $$uv sync --frozen --inexact; \
+	rm -f $(VENV)/.synced-*; touch $@

@@ -1,0 +1,109 @@
+"""A Temporal server is looked for in a fixed order, and when there is none the error says what to do."""
+
+import os
+import stat
+
+import pytest
+
+from worker.stack import temporal_binary
+from worker.stack.temporal_binary import NoTemporalError, cache_folder, find_temporal, inspect
+
+NEW = "temporal version 1.8.0 (Server 1.32.0, UI 2.50.0)"
+OLD = "temporal version 1.5.1 (Server 1.29.1, UI 2.42.1)"
+PLAIN = "temporal version 1.32.2"
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine with nothing on PATH, an empty cache and no way out."""
+    path = tmp_path / "bin"
+    path.mkdir()
+    monkeypatch.setenv("PATH", str(path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(temporal_binary, "DOWNLOAD_SITE", "http://127.0.0.1:9/")
+    return path
+
+
+def program(path, prints, code=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho '{prints}'\nexit {code}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+async def find(named=None):
+    said = []
+    return await find_temporal(named, say=said.append), said
+
+
+async def test_what_a_setting_names_comes_first(machine, tmp_path):
+    program(machine / "temporal", NEW)
+    found, _ = await find(program(tmp_path / "mine", PLAIN))
+    assert (found.path.name, found.kind, found.version) == ("mine", "server", "1.32.2")
+
+
+async def test_what_a_setting_names_is_used_or_refused_but_never_replaced(machine, tmp_path):
+    program(machine / "temporal", NEW)
+    with pytest.raises(NoTemporalError, match=r"TENURE_TEMPORAL_BIN cannot be used: .* server 1\.29\.1"):
+        await find(program(tmp_path / "mine", OLD))
+
+
+async def test_then_the_command_on_path_if_its_server_is_new_enough(machine):
+    program(cache_folder() / "server", PLAIN)
+    program(machine / "temporal", NEW)
+    found, _ = await find()
+    assert (found.kind, found.version) == ("cli", "1.32.0")
+
+
+async def test_then_the_cache_when_the_command_on_path_is_too_old(machine):
+    program(machine / "temporal", OLD)
+    program(cache_folder() / "server", PLAIN)
+    found, said = await find()
+    assert (found.kind, said) == ("server", [])
+
+
+async def test_then_a_build_by_go_which_is_cached_when_complete(machine):
+    go = machine / "go"
+    program(go, "unused").write_text(
+        f'#!/bin/sh\n[ "$GOTOOLCHAIN" = auto ] || exit 9\nPATH={os.defpath}:/usr/bin:/bin\n'
+        f"mkdir -p $GOBIN\nprintf '#!/bin/sh\\necho {PLAIN}\\n' > $GOBIN/server\nchmod +x $GOBIN/server\n"
+    )
+    found, said = await find()
+    assert found.path == (cache_folder() / "server").resolve()
+    assert any("building server 1.32.2 with Go" in line for line in said)
+    go.unlink()
+    assert (await find())[0] == found
+
+
+async def test_a_build_that_fails_is_told_with_the_end_of_its_output(machine):
+    program(machine / "go", "no route to the module proxy", code=1)
+    with pytest.raises(NoTemporalError, match="no route to the module proxy"):
+        await find()
+    assert not (cache_folder() / "server").exists()
+
+
+async def test_when_nothing_works_the_error_says_what_was_tried_and_what_to_do(machine):
+    program(machine / "temporal", OLD)
+    with pytest.raises(NoTemporalError) as none:
+        await find()
+    for words in (
+        "brings server 1.29.1; 1.32 or newer is needed",
+        "http://127.0.0.1:9/ cannot be reached",
+        "no command `go` on PATH",
+        "install the Temporal CLI",
+        "TENURE_TEMPORAL_BIN=",
+        "install Go",
+        "TENURE_TEMPORAL_ADDRESS=",
+    ):
+        assert words in str(none.value)
+
+
+@pytest.mark.parametrize("answer", ["hello", ""])
+def test_a_program_that_is_not_temporal_is_refused(tmp_path, answer):
+    with pytest.raises(ValueError, match="no Temporal binary"):
+        inspect(program(tmp_path / "temporal", answer))
+
+
+def test_a_file_that_cannot_be_run_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="cannot be run"):
+        inspect(tmp_path / "missing")
