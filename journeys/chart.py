@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
 from journeys import definition as d
-from journeys.conditions import Condition, Kind, Lookup, compile_condition, fields_in
-from journeys.durations import Duration, is_iso, parse_duration
+from journeys.conditions import Condition, Kind, compile_condition, fields_in
+from journeys.durations import is_iso, parse_duration
+from journeys.parts import Act, Chart, Delay, Move, Place, Stop, Timer
+from journeys.walk import incoming
+
+__all__ = ["Act", "Chart", "Delay", "Move", "Place", "Stop", "Timer", "artifact", "carried_by", "compile_chart", "load_chart"]
 
 BUILT_IN: Mapping[str, str] = {
     "journey.state": "string",
@@ -24,122 +27,6 @@ BUILT_IN: Mapping[str, str] = {
     "journey.started_at": "timestamp",
     "journey.entered_at": "timestamp",
 }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Delay:
-    """How long to wait: fixed, or a person's own rhythm asked when the wait begins."""
-
-    fixed: Duration | None
-    rhythm: Condition | None
-
-    def after(self, at: datetime, lookup: Lookup) -> tuple[datetime | None, str]:
-        """The due instant; or None with the reason why there is none."""
-        if self.fixed is not None:
-            return self.fixed.after(at), ""
-        assert self.rhythm is not None  # noqa: S101 -- one of the two, by construction
-        value = self.rhythm.evaluate(lookup)
-        if not value.ok:
-            return None, f"{self.rhythm.source}: {value.reason}"
-        if value.value.total_seconds() < 0:
-            return None, f"{self.rhythm.source} is negative"
-        try:
-            return at + value.value, ""
-        except OverflowError:
-            return None, f"{self.rhythm.source} reaches past the calendar"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Act:
-    """One action, with what must be evaluated when it runs."""
-
-    spec: d.Action
-    name: str
-    guard: Condition | None
-    values: tuple[tuple[str, Condition], ...] = ()
-    for_each: Condition | None = None
-    expires: Delay | None = None
-    sla: Delay | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Move:
-    """A transition: guard, target (None is internal), actions."""
-
-    to: str | None
-    guard: Condition | None
-    do: tuple[Act, ...]
-    lookback: Duration | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Timer:
-    """A wait of a state's visit (`s:`) or of the journey (`j:`); `order` is its place in the document."""
-
-    id: str
-    order: int
-    label: str
-    moves: tuple[Move, ...]
-    delay: Delay | None = None
-    repeats: bool = False
-    times: int | None = None
-    date: Condition | None = None
-    before: Duration | None = None
-    later: Duration | None = None
-    past: str = "skip"
-    every: Duration | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """A state: what it does on entry and what it reacts to. The journey's own reactions are one more."""
-
-    name: str
-    do: tuple[Act, ...]
-    on: Mapping[str, tuple[Move, ...]]
-    timers: tuple[Timer, ...]
-    final: str | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stop:
-    """What ends a run from anywhere: a signal and its guard."""
-
-    on: str
-    guard: Condition | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Chart:
-    """A runnable definition. `signals` are all names it can react to, `fields` all it reads by scope."""
-
-    key: str
-    hash: str
-    spec: d.Journey
-    types: Mapping[str, str]
-    entry: tuple[Stop, ...]
-    entry_again: Duration | None
-    goal: tuple[Stop, ...]
-    within: Duration | None
-    exits: tuple[Stop, ...]
-    places: Mapping[str, Place]
-    everywhere: Place
-    timers: Mapping[tuple[str, str], Timer]
-    tasks: Mapping[str, Act]
-    sends: frozenset[str]
-    looked_back: frozenset[str]
-    signals: frozenset[str]
-    fields: Mapping[str, frozenset[str]]
-    event_fields: Mapping[str, frozenset[str]]
-
-    def kept(self, signal: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a signal's data, only what the definition reads (design §3): the rest never reaches a history."""
-        wanted = self.event_fields.get(signal, frozenset())
-        return {name: data[name] for name in data if name in wanted}
-
-    def known(self, scope: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a profile, only the fields that the definition reads."""
-        return {name: values[name] for name in self.fields[scope] if values.get(name) is not None}
 
 
 def artifact(journey: d.Journey, types: Mapping[str, str]) -> str:
@@ -186,16 +73,35 @@ def compile_chart(spec: d.Journey, types: Mapping[str, str], content: str = "") 
     return _Compiler(spec, types).chart(content)
 
 
+def _looked_back(*places: Place) -> dict[str, timedelta]:
+    longest: dict[str, timedelta] = {}
+    for place in places:
+        for name, moves in place.on.items():
+            for move in moves:
+                if move.lookback is not None:
+                    longest[name] = max(longest.get(name, timedelta(0)), move.lookback.at_most())
+    return longest
+
+
+def carried_by(types: Mapping[str, str], signal: str) -> dict[str, str]:
+    """The properties of a signal, with their types."""
+    prefix = f"event.{signal}."
+    start = len(prefix)
+    return {name[start:]: kind for name, kind in types.items() if name.startswith(prefix) and "." not in name[start:]}
+
+
 class _Compiler:
     """Compiles one definition, place by place, in document order."""
 
     def __init__(self, spec: d.Journey, types: Mapping[str, str]) -> None:
         self.spec = spec
-        self.types = dict(types) | BUILT_IN | {f"journey.{name}": kind for name, kind in spec.variables.items()}
+        self.types = {**types, **BUILT_IN, **{f"journey.{name}": kind for name, kind in spec.variables.items()}}
         self.order = 0
-        self.acts_seen: list[Act] = []
+        self.name = ""
+        self.acts_seen: list[tuple[str, Act]] = []
         self.event_reads: dict[str, set[str]] = {}
         self.field_reads: set[str] = set()
+        self.incoming = incoming(spec)
 
     def chart(self, content: str) -> Chart:
         spec = self.spec
@@ -207,6 +113,9 @@ class _Compiler:
         again = spec.entry.again
         timers = {(place.name, timer.id): timer for place in (everywhere, *places.values()) for timer in place.timers}
         heard = set().union(everywhere.on, *(place.on for place in places.values()))
+        tasks = {(place, act.name): act for place, act in self.acts_seen if isinstance(act.spec, d.Task)}
+        sends = [(act.name, act.spec) for _, act in self.acts_seen if isinstance(act.spec, d.Send)]
+        closed = {f"{name}.closed" for _, name in tasks}
         return Chart(
             key=spec.journey,
             hash=content,
@@ -220,15 +129,11 @@ class _Compiler:
             places=places,
             everywhere=everywhere,
             timers=timers,
-            tasks={act.name: act for act in self.acts_seen if isinstance(act.spec, d.Task)},
-            sends=frozenset(act.name for act in self.acts_seen if isinstance(act.spec, d.Send)),
-            looked_back=frozenset(
-                name
-                for place in (everywhere, *places.values())
-                for name, moves in place.on.items()
-                if any(move.lookback for move in moves)
-            ),
-            signals=frozenset(heard | {stop.on for stop in (*goal, *exits)}),
+            tasks=tasks,
+            sends=frozenset(name for name, _ in sends),
+            channels=frozenset(channel for _, send in sends for channel in send.via),
+            looked_back=_looked_back(everywhere, *places.values()),
+            signals=frozenset(heard | closed | {stop.on for stop in (*goal, *exits)}),
             fields={
                 scope: frozenset(f.split(".", 1)[1] for f in self.field_reads if f.startswith(scope + "."))
                 for scope in ("profile", "account")
@@ -237,19 +142,20 @@ class _Compiler:
         )
 
     def place(self, name: str, spec: d.Reacting, scope: str) -> Place:
-        do = self.acts(spec.do, None) if isinstance(spec, d.State) else ()
-        on = {signal: tuple(self.move(item, signal) for item in moves) for signal, moves in spec.on.items()}
+        self.name = name
+        do = self.acts(spec.do, self.incoming[name], name) if isinstance(spec, d.State) else ()
+        on = {signal: tuple(self.move(item, (signal,)) for item in moves) for signal, moves in spec.on.items()}
         timers = [*self.waits(spec, scope), *self.repeats(spec, scope), *self.anchors(spec, scope)]
         return Place(name, do, on, tuple(timers), spec.final if isinstance(spec, d.State) else None)
 
     def waits(self, spec: d.Reacting, scope: str) -> Iterator[Timer]:
         for text, moves in spec.after.items():
-            compiled = tuple(self.move(item, None) for item in moves)
+            compiled = tuple(self.move(item, ()) for item in moves)
             yield Timer(f"{scope}:after.{text}", self.next(), f"after {text}", compiled, delay=self.delay(text))
 
     def repeats(self, spec: d.Reacting, scope: str) -> Iterator[Timer]:
         for text, moves in spec.every.items():
-            compiled = tuple(self.move(item, None) for item in moves)
+            compiled = tuple(self.move(item, ()) for item in moves)
             times = [item.times for item in moves if item.times is not None]
             yield Timer(
                 f"{scope}:every.{text}",
@@ -268,63 +174,65 @@ class _Compiler:
                 f"{scope}:at.{item.name or index}",
                 self.next(),
                 f"{shift}{item.date}",
-                (self.move(item, None),),
-                date=self.condition(item.date, None, "timestamp"),
+                (self.move(item, ()),),
+                date=self.condition(item.date, (), "timestamp"),
                 before=parse_duration(item.before) if item.before else None,
                 later=parse_duration(item.after) if item.after else None,
                 past=item.past,
                 every=parse_duration(item.every) if item.every else None,
             )
 
-    def move(self, spec: d.Transition, signal: str | None) -> Move:
+    def move(self, spec: d.Transition, signals: tuple[str, ...]) -> Move:
         lookback = spec.lookback if isinstance(spec, d.OnSignal) else None
         return Move(
             spec.to,
-            self.guard(spec.when, signal),
-            self.acts(spec.do, signal),
+            self.guard(spec.when, signals),
+            self.acts(spec.do, signals, spec.to or self.name),
             parse_duration(lookback) if lookback else None,
         )
 
-    def acts(self, specs: tuple[d.Action, ...], signal: str | None) -> tuple[Act, ...]:
-        return tuple(self.act(spec, signal) for spec in specs)
+    def acts(self, specs: tuple[d.Action, ...], signals: tuple[str, ...], place: str) -> tuple[Act, ...]:
+        """Actions belong to the place that they run in, which for a transition's is its target."""
+        compiled = tuple(self.act(spec, signals) for spec in specs)
+        self.acts_seen.extend((place, act) for act in compiled)
+        return compiled
 
-    def act(self, spec: d.Action, signal: str | None) -> Act:
+    def act(self, spec: d.Action, signals: tuple[str, ...]) -> Act:
         expressions = spec.set if isinstance(spec, d.Set) else getattr(spec, "data", {})
         for_each = spec.for_each if isinstance(spec, d.Emit) else None
         expires = spec.expires if isinstance(spec, d.Send) else None
         sla = spec.sla if isinstance(spec, d.Task) else None
-        compiled = Act(
+        return Act(
             spec,
             d.action_name(spec),
-            self.guard(spec.when, signal),
-            tuple((name, self.condition(source, signal, "value")) for name, source in expressions.items()),
-            self.condition(for_each, signal, "list") if for_each else None,
+            self.guard(spec.when, signals),
+            tuple((name, self.condition(source, signals, "value")) for name, source in expressions.items()),
+            self.condition(for_each, signals, "list") if for_each else None,
             self.delay(expires) if expires else None,
             self.delay(sla) if sla else None,
         )
-        self.acts_seen.append(compiled)
-        return compiled
 
     def stop(self, signal: str, when: str | None) -> Stop:
-        return Stop(signal, self.guard(when, signal))
+        return Stop(signal, self.guard(when, (signal,)))
 
-    def guard(self, source: str | None, signal: str | None) -> Condition | None:
-        return self.condition(source, signal, "bool") if source is not None else None
+    def guard(self, source: str | None, signals: tuple[str, ...]) -> Condition | None:
+        return self.condition(source, signals, "bool") if source is not None else None
 
     def delay(self, text: str) -> Delay:
         if is_iso(text):
             return Delay(parse_duration(text), None)
-        return Delay(None, self.condition(text, None, "duration"))
+        return Delay(None, self.condition(text, (), "duration"))
 
-    def condition(self, source: str, signal: str | None, kind: Kind) -> Condition:
-        types: Mapping[str, str] = self.types
-        if signal is not None:
-            prefix = f"event.{signal}."
-            types = {**types, **{f"event.{k[len(prefix):]}": v for k, v in types.items() if k.startswith(prefix)}}
-        compiled = compile_condition(source, types, kind)
+    def condition(self, source: str, signals: tuple[str, ...], kind: Kind) -> Condition:
+        """Compile in the reach of the signals that lead here; what one of them does not carry is not known then."""
+        carried = {signal: carried_by(self.types, signal) for signal in signals}
+        events = {f"event.{name}": held for fields in carried.values() for name, held in fields.items()}
+        compiled = compile_condition(source, {**self.types, **events}, kind)
         for field, _ in compiled.reads:
-            if field.startswith("event.") and signal is not None:
-                self.event_reads.setdefault(signal, set()).add(field[6:])
+            if field.startswith("event.") and signals:
+                for signal, fields in carried.items():
+                    if field[6:] in fields:
+                        self.event_reads.setdefault(signal, set()).add(field[6:])
             else:
                 self.field_reads.add(field)
         return compiled

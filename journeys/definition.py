@@ -1,4 +1,4 @@
-"""A journey as its author writes it: a statechart in data. Nothing here runs; `compiled.py` makes it runnable."""
+"""A journey as its author writes it: a statechart in data. Nothing here runs; `chart.py` makes it runnable."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
-SignalName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.:-]{0,127}$")]
+SignalName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.:/-]{0,159}$")]
+"""Of the tracking plan, or the outcome of an action: `checklist.sent`, `send:setup/checklist.sent`."""
 TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*(/[a-z][a-z0-9_-]*){0,3}$", max_length=128)]
 Cel = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 DurationText = Annotated[str, StringConstraints(min_length=1, max_length=500)]
@@ -38,8 +39,14 @@ class Send(Model):
 
     send: TemplateName
     name: Name | None = None
-    via: Annotated[tuple[ChannelName, ...], BeforeValidator(_listed), Field(min_length=1)] = ("email",)
-    for_: Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(alias="for")] = ()
+    via: Annotated[
+        tuple[ChannelName, ...],
+        BeforeValidator(_listed, json_schema_input_type=ChannelName | list[ChannelName]),
+        Field(min_length=1),
+    ] = ("email",)
+    for_: Annotated[
+        tuple[Name, ...], BeforeValidator(_listed, json_schema_input_type=Name | list[Name]), Field(alias="for")
+    ] = ()
     data: dict[Name, Cel] = {}
     when: Cel | None = None
     expires: DurationText | None = None
@@ -88,8 +95,38 @@ class Audience(Model):
     when: Cel | None = None
 
 
-Action = Send | Task | CloseTask | Set | Emit | Audience
-Actions = Annotated[tuple[Action, ...], BeforeValidator(_listed)]
+_KINDS: dict[str, str] = {
+    "send": "Send",
+    "task": "Task",
+    "close": "CloseTask",
+    "set": "Set",
+    "emit": "Emit",
+    "audience": "Audience",
+}
+
+
+def _kind(value: Any) -> str | None:
+    """Which action this is, by the one key that names it, so that a fault is told of that kind and no other."""
+    if isinstance(value, Model):
+        return type(value).__name__
+    named = [kind for key, kind in _KINDS.items() if isinstance(value, dict) and key in value]
+    return named[0] if len(named) == 1 else None
+
+
+Action = Annotated[
+    Annotated[Send, Tag("Send")]
+    | Annotated[Task, Tag("Task")]
+    | Annotated[CloseTask, Tag("CloseTask")]
+    | Annotated[Set, Tag("Set")]
+    | Annotated[Emit, Tag("Emit")]
+    | Annotated[Audience, Tag("Audience")],
+    Discriminator(
+        _kind,
+        custom_error_type="not_an_action",
+        custom_error_message="an action has exactly one of send, task, close, set, emit, audience",
+    ),
+]
+Actions = Annotated[tuple[Action, ...], BeforeValidator(_listed, json_schema_input_type=Action | list[Action])]
 
 
 def action_name(action: Action) -> str:
@@ -148,10 +185,27 @@ def _transitions(value: Any) -> Any:
     return [{"to": item} if isinstance(item, str) else item for item in _listed(value)]
 
 
-SignalTransitions = Annotated[tuple[OnSignal, ...], BeforeValidator(_transitions), Field(min_length=1)]
-TimerTransitions = Annotated[tuple[Transition, ...], BeforeValidator(_transitions), Field(min_length=1)]
-RepeatTransition = Annotated[tuple[Repeat, ...], BeforeValidator(_transitions), Field(min_length=1)]
-Anchors = Annotated[tuple[Anchor, ...], BeforeValidator(_listed)]
+SignalTransitions = Annotated[
+    tuple[OnSignal, ...],
+    BeforeValidator(_transitions, json_schema_input_type=Name | OnSignal | list[Name | OnSignal]),
+    Field(min_length=1),
+]
+TimerTransitions = Annotated[
+    tuple[Transition, ...],
+    BeforeValidator(_transitions, json_schema_input_type=Name | Transition | list[Name | Transition]),
+    Field(min_length=1),
+]
+RepeatTransition = Annotated[
+    tuple[Repeat, ...],
+    BeforeValidator(_transitions, json_schema_input_type=Name | Repeat | list[Name | Repeat]),
+    Field(min_length=1),
+]
+Anchors = Annotated[tuple[Anchor, ...], BeforeValidator(_listed, json_schema_input_type=Anchor | list[Anchor])]
+Signals = Annotated[
+    tuple[SignalName, ...],
+    BeforeValidator(_listed, json_schema_input_type=SignalName | list[SignalName]),
+    Field(min_length=1),
+]
 
 
 class Reacting(Model):
@@ -194,7 +248,7 @@ class Again(Model):
 class Entry(Model):
     """Which signal opens a run, and whether a person may come back."""
 
-    on: Annotated[tuple[SignalName, ...], BeforeValidator(_listed), Field(min_length=1)]
+    on: Signals
     when: Cel | None = None
     again: Literal["never", "always"] | Again = "never"
 
@@ -202,7 +256,7 @@ class Entry(Model):
 class Goal(Model):
     """Reaching it ends the run as `reached`; `within` passing first ends it as `missed`."""
 
-    on: Annotated[tuple[SignalName, ...], BeforeValidator(_listed), Field(min_length=1)]
+    on: Signals
     when: Cel | None = None
     within: DurationText | None = None
 
@@ -225,7 +279,7 @@ class Journey(Reacting):
     handoff: Handoff | None = None
     entry: Entry
     goal: Goal | None = None
-    exit: Annotated[tuple[Exit, ...], BeforeValidator(_listed)] = ()
+    exit: Annotated[tuple[Exit, ...], BeforeValidator(_listed, json_schema_input_type=Exit | list[Exit])] = ()
     priority: Priority = "lifecycle"
     topic: Name | None = None
     in_flight: Literal["pin"] = "pin"

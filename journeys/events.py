@@ -1,0 +1,161 @@
+"""An event is tested against tables made once: thousands a second pass here, so nothing is validated by models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+FaultCode = Literal["unknown_event", "reserved_name", "missing_property", "wrong_type"]
+RESERVED = "tenure."
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One reason for the quarantine. `property` is empty when it concerns the event as a whole."""
+
+    code: FaultCode
+    property: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The event is this signal. Declared properties are of their types; the others are kept as they came."""
+
+    signal: str
+    properties: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The event does not fit the plan; `signal` is what it would have been, if that much is known."""
+
+    faults: tuple[Fault, ...]
+    signal: str | None = None
+
+
+Checked = Accepted | Rejected
+_WRONG = object()
+
+
+def _string(value: Any) -> Any:
+    if type(value) is str:
+        return _WRONG if "\x00" in value else value
+    return str(value) if type(value) is int else _WRONG
+
+
+def _int(value: Any) -> Any:
+    if type(value) is int:
+        return value if -(2**63) <= value < 2**63 else _WRONG
+    return int(value) if type(value) is float and value.is_integer() and abs(value) < 2**53 else _WRONG
+
+
+def _double(value: Any) -> Any:
+    if type(value) is float:
+        return value if math.isfinite(value) else _WRONG
+    return float(value) if type(value) is int and abs(value) < 2**53 else _WRONG
+
+
+def _bool(value: Any) -> Any:
+    return value if type(value) is bool else _WRONG
+
+
+def _timestamp(value: Any) -> Any:
+    if type(value) is not str:
+        return _WRONG
+    try:
+        at = datetime.fromisoformat(value)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    except (ValueError, OverflowError):
+        return _WRONG
+
+
+def _strings(value: Any) -> Any:
+    if type(value) is not list or not all(type(item) is str and "\x00" not in item for item in value):
+        return _WRONG
+    return value
+
+
+_COERCE: dict[str, Callable[[Any], Any]] = {
+    "string": _string,
+    "int": _int,
+    "double": _double,
+    "bool": _bool,
+    "timestamp": _timestamp,
+    "strings": _strings,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """One way in which an event becomes a signal."""
+
+    signal: str
+    where: tuple[tuple[str, Any], ...]
+    fields: tuple[tuple[str, str, str, bool, Callable[[Any], Any]], ...]
+    """For each property: our name, the name it comes under, type, required, coercion."""
+
+
+Declared = tuple[Iterable[tuple[str, Mapping[str, Any], Mapping[str, str]]], Mapping[str, tuple[str, bool]]]
+
+
+@dataclass(frozen=True, slots=True)
+class EventTable:
+    """Rules by the name that an event comes under, in the plan's order."""
+
+    rules: Mapping[str, tuple[_Rule, ...]]
+
+    @classmethod
+    def of(cls, signals: Mapping[str, Declared]) -> EventTable:
+        """By signal: raw events (name, where, rename) and properties (type, required)."""
+        rules: dict[str, list[_Rule]] = {}
+        for signal, (raws, properties) in signals.items():
+            for event, where, rename in raws:
+                rules.setdefault(event, []).append(_rule(signal, where, rename, properties))
+        for signal, (_, properties) in signals.items():
+            rules.setdefault(signal, []).insert(0, _rule(signal, {}, {}, properties))
+        return cls({name: tuple(items) for name, items in rules.items()})
+
+    def check(self, name: str, properties: Mapping[str, Any]) -> Checked:
+        """The signal that an event means, or every fault."""
+        for rule in self.rules.get(name, ()):
+            if all(properties.get(key) == value for key, value in rule.where):
+                return _fit(rule, properties)
+        return Rejected((self._unknown(name),))
+
+    def _unknown(self, name: str) -> Fault:
+        if name.startswith(RESERVED):
+            return Fault("reserved_name", "", f"names that begin with {RESERVED} are the platform's own")
+        if name in self.rules:
+            return Fault("unknown_event", "", f"{name[:80]!r} is in the tracking plan, but not with these values")
+        return Fault("unknown_event", "", f"{name[:80]!r} is not in the tracking plan")
+
+
+def _rule(
+    signal: str, where: Mapping[str, Any], rename: Mapping[str, str], properties: Mapping[str, tuple[str, bool]]
+) -> _Rule:
+    fields = tuple(
+        (name, rename.get(name, name), kind, required, _COERCE[kind]) for name, (kind, required) in properties.items()
+    )
+    return _Rule(signal, tuple(where.items()), fields)
+
+
+def _fit(rule: _Rule, properties: Mapping[str, Any]) -> Checked:
+    kept = dict(properties)
+    faults: list[Fault] = []
+    for name, raw, kind, required, coerce in rule.fields:
+        value = kept.pop(raw, None) if raw != name else kept.get(name)
+        if value is None:
+            kept.pop(name, None)
+            if required:
+                faults.append(Fault("missing_property", raw, f"{raw} is missing"))
+            continue
+        coerced = coerce(value)
+        if coerced is _WRONG:
+            faults.append(Fault("wrong_type", raw, f"{raw} is not a {kind}"))
+        else:
+            kept[name] = coerced
+    return Rejected(tuple(faults), rule.signal) if faults else Accepted(rule.signal, kept)
