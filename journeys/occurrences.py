@@ -23,6 +23,7 @@ class Entered:
     facts: Facts | None = None
     lane: str = ""
     seq: int = 0
+    seen: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Signal:
     facts: Facts | None = None
     lane: str = ""
     seq: int = 0
+    seen: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class FactsRead:
     facts: Facts
     lane: str = ""
     seq: int = 0
+    seen: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,10 @@ SOURCE_TEMPORAL: Final = "temporal"
 SOURCE_SELF: Final = "tenure"
 
 
-def run_id(journey: str, subject_key: str, case: str | None, epoch: int) -> str:
+def run_id(journey: str, subject_key: str, case: str, epoch: int) -> str:
     """`journey/{key}/{subject_key}/{case or -}/{epoch}`, percent-encoded: also the Temporal workflow id (design §4)."""
-    return f"journey/{journey}/{quote(subject_key, safe='')}/{quote(case, safe='') if case else '-'}/{epoch}"
+    encoded = "%2D" if case == "-" else quote(case, safe="") or "-"
+    return f"journey/{journey}/{quote(subject_key, safe='')}/{encoded}/{epoch}"
 
 
 def outreach_id(subject_key: str) -> str:
@@ -42,12 +43,12 @@ def outreach_id(subject_key: str) -> str:
     return f"outreach/{quote(subject_key, safe='')}"
 
 
-def run_parts(identity: str) -> tuple[str, str, str | None, int]:
+def run_parts(identity: str) -> tuple[str, str, str, int]:
     """The inverse of `run_id`: journey, subject key, case, epoch. Raises ValueError if it is not one."""
     kind, journey, subject, case, epoch = identity.split("/")
     if kind != "journey":
         raise ValueError(f"{identity!r} is not the id of a journey's run")
-    return journey, unquote(subject), None if case == "-" else unquote(case), int(epoch)
+    return journey, unquote(subject), "" if case == "-" else unquote(case), int(epoch)
 
 
 @dataclass(slots=True)
@@ -78,7 +79,8 @@ class Envelope:
     """One accepted occurrence on its way to one run: `tenure.event`. `seq` counts within `lane`, the recipient.
 
     `kind` is `entered`, `signal`, `facts`, `opted_out` or `erased`. `data` has only the fields that the definition reads;
-    `facts` is the whole set of known read fields per scope (`profile`, `account`) as of the event's commit.
+    `facts` is the whole set of known read fields per scope (`profile`, `account`) as of the event's commit; `seen` says
+    how far other lanes were then, for facts that came from them.
     """
 
     id: str
@@ -89,6 +91,7 @@ class Envelope:
     name: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] | None = None
+    seen: dict[str, int] = field(default_factory=dict)
     v: int = VERSION
 
 
@@ -96,20 +99,18 @@ class Envelope:
 class StepInput:
     """One decision on its way to the world; keyed by `run` and `step`, so applying it twice is applying it once.
 
-    `timer` asks for the comparison of `seqs` with the recipients' in the store, and for the test clock's consent.
+    `timer` is the due instant of a timer's step: it asks for the comparison of `state.seqs` with the recipients' in the
+    store and for the test clock's consent. `now` is the workflow's own clock, used only where a deployment says so.
     """
 
     run: str
     step: int
     definition: str
     state: dict[str, Any]
-    next_due: str | None
     log: list[dict[str, Any]]
     effects: list[dict[str, Any]]
     now: str
     timer: str | None = None
-    status: str = "open"
-    outcome: str | None = None
     tombstones: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -126,13 +127,17 @@ class StepResult:
 
 @dataclass(slots=True)
 class PlainSignal:
-    """A signal that did not come through the front door (`temporal workflow signal`); its step stores it."""
+    """A signal that did not come through the front door (`temporal workflow signal`); its step stores it.
+
+    `seqs` is how far the run has decided: what was accepted since comes back first, in order, then this signal.
+    """
 
     run: str
     definition: str
     id: str
     name: str
     data: dict[str, Any]
+    seqs: dict[str, int]
     now: str
 
 

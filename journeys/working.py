@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from journeys.chart import Act, Chart, Place
 from journeys.effects import Decision, Effect, LogKind, LogLine
 from journeys.occurrences import Facts, Occurrence
+from journeys.parts import Act, Chart, Place
 from journeys.state import Missed, RunState
 
 
@@ -35,7 +35,7 @@ class Working:
     @property
     def at(self) -> datetime:
         """The instant being decided: the only now."""
-        assert self._at is not None  # noqa: S101 -- every turn sets it before it decides anything
+        assert self._at is not None
         return self._at
 
     @at.setter
@@ -55,6 +55,8 @@ class Working:
         seq = getattr(occurrence, "seq", 0)
         if seq > 0:
             self.seqs = {**self.seqs, getattr(occurrence, "lane", ""): seq}
+        for lane, reached in getattr(occurrence, "seen", {}).items():
+            self.seqs = {**self.seqs, lane: max(reached, self.seqs.get(lane, 0))}
 
     def lookup(self, field: str) -> Any:
         """The JSON value of a field of a condition, or None where it is not known."""

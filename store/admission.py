@@ -11,6 +11,7 @@ from journeys import wire
 from journeys.chart import Chart
 from journeys.entry import Enter, PastRun, case_of, may_enter
 from journeys.incoming import Incoming
+from journeys.routing import MOVED, SEEN
 from store import outbox
 from store.catalogue import Index
 from store.database import Connection, rows, run, sql
@@ -41,7 +42,7 @@ class _Run:
 
     id: str
     chart_hash: str
-    case: str | None
+    case: str
     epoch: int
     open: bool
     ended_at: datetime | None
@@ -52,7 +53,7 @@ class _Opened:
     id: str
     chart: Chart
     subject: Subject
-    case: str | None
+    case: str
     epoch: int
     seq: int
     at: datetime
@@ -63,7 +64,7 @@ class Admission:
 
     def __init__(self, connection: Connection, index: Index, locked: Mapping[str, Subject]) -> None:
         self.connection, self.index, self.locked = connection, index, locked
-        self.latest: dict[str, dict[tuple[str, str | None], _Run]] = {key: {} for key in locked}
+        self.latest: dict[str, dict[tuple[str, str], _Run]] = {key: {} for key in locked}
         self.opened: list[_Opened] = []
         self.waiting: list[outbox.Row] = []
 
@@ -114,7 +115,7 @@ class Admission:
         for chart in self.index.opening.get(call.name, ()):
             if chart.spec.subject != to.kind:
                 continue
-            last = self.latest[to.key].get((chart.key, case_of(chart, call.data)))
+            last = self.latest[to.key].get((chart.key, case_of(chart, call.data) or ""))
             previous = (PastRun(last.epoch, last.open, last.ended_at),) if last else ()
             verdict = may_enter(chart, call.name, call.data, facts, previous, at)
             if isinstance(verdict, Enter):
@@ -129,7 +130,7 @@ class Admission:
         """Whether an open run of this lane reacts to the signal; members' runs hear their account's own signals."""
         for item in self._open_runs(to):
             chart = self.index.charts.get(item.chart_hash)
-            if chart is not None and call.name in chart.signals and item.case in {None, case_of(chart, call.data)}:
+            if chart is not None and call.name in chart.signals and item.case == case_of(chart, call.data):
                 return True
         own = to.kind == "account" and call.user_id is None and call.anonymous_id is None
         return own and any(chart.spec.subject == "user" for chart in self.index.hearing.get(call.name, ()))
@@ -152,9 +153,12 @@ class Admission:
         return (item for item in self.latest[to.key].values() if item.open)
 
     def _facts(self, to: Subject, account: Subject | None) -> dict[str, dict[str, Any]]:
-        """Every field that some chart reads, as of this commit."""
+        """Every field that some chart reads, as of this commit; `@seen` is how far the account's own lane was then."""
         reading = self.index.reading
-        facts = {}
+        facts: dict[str, dict[str, Any]] = {}
+        if account is not None and account is not to:
+            facts[SEEN] = {account.key: account.seq}
+            facts |= {MOVED: {}} if "account" in to.changed else {}
         if to.kind == "user":
             facts["profile"] = {k: to.profile[k] for k in reading.get("profile", ()) if k in to.profile}
         if account is not None:

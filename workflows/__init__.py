@@ -1,0 +1,1 @@
+"""Durability: decisions become timers and activities here, and nothing else does."""

@@ -121,7 +121,7 @@ CREATE TABLE runs (
     journey      text NOT NULL,
     definition   text NOT NULL,
     subject_key  text NOT NULL,
-    case_key     text,
+    case_key     text NOT NULL DEFAULT '',
     epoch        int NOT NULL,
     lane         text NOT NULL,
     entered_seq  bigint NOT NULL,
@@ -138,10 +138,12 @@ CREATE TABLE runs (
     ended_at     timestamptz,
     step         int NOT NULL DEFAULT 0,
     memory       jsonb NOT NULL DEFAULT '{}',
-    UNIQUE NULLS NOT DISTINCT (journey, subject_key, case_key, epoch)
+    UNIQUE (journey, subject_key, case_key, epoch)
 );
-CREATE INDEX runs_open ON runs (subject_key) WHERE status = 'open';
-CREATE INDEX runs_of_subject ON runs (subject_key, journey);
+CREATE INDEX runs_open ON runs (lane) WHERE status = 'open';
+CREATE INDEX runs_open_of ON runs (definition) WHERE status = 'open';
+CREATE INDEX runs_of_lane ON runs (lane, journey, case_key, epoch DESC);
+CREATE INDEX runs_of_subject ON runs (subject_key);
 CREATE INDEX runs_due ON runs (next_due_at) WHERE status = 'open';
 
 CREATE TABLE timeline (

@@ -1,0 +1,83 @@
+"""Which runs an outbox row reaches, and what each of them may see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from journeys.chart import Chart
+from journeys.entry import case_of
+from journeys.wire import Envelope
+
+SEEN = "@seen"
+MOVED = "@moved"
+"""Beside the scopes of a row's facts: how far other lanes were, and that the person has another account now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """What a recipient's lane carries: one accepted occurrence."""
+
+    recipient: str
+    seq: int
+    kind: str
+    name: str
+    event_id: str
+    at: datetime
+    data: Mapping[str, Any]
+    facts: Mapping[str, Mapping[str, Any]] | None
+    target: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An open run: the lane it belongs to, from which `seq` on, and its case."""
+
+    run: str
+    lane: str
+    entered_seq: int
+    case: str
+
+
+def envelope_for(chart: Chart, listener: Listener, row: Addressed) -> Envelope | None:
+    """The row as this run may see it, or None when it cannot change anything there."""
+    own = listener.lane == row.recipient
+    if (own and row.seq < listener.entered_seq) or (row.target is not None and row.target != listener.run):
+        return None
+    entering = own and row.seq == listener.entered_seq and row.target is None
+    heard = row.target is not None or _hears(chart, listener, row)
+    facts = _facts(chart, row, everything=entering)
+    if not (entering or heard or facts):
+        return None
+    kind = "entered" if entering else row.kind if heard else "facts"
+    return Envelope(
+        id=row.event_id,
+        lane=row.recipient,
+        seq=row.seq,
+        at=row.at.isoformat(),
+        kind=kind,
+        name=row.name if entering or heard else "",
+        data=chart.kept(row.name, row.data) if row.target is None else dict(row.data),
+        facts=facts or None,
+        seen=_seen(row) if facts and "account" in facts and "profile" in facts else {},
+    )
+
+
+def _hears(chart: Chart, listener: Listener, row: Addressed) -> bool:
+    return row.kind == "signal" and row.name in chart.signals and case_of(chart, row.data) == listener.case
+
+
+def _facts(chart: Chart, row: Addressed, *, everything: bool) -> dict[str, dict[str, Any]]:
+    """Each scope's fields travel in their own lane, in order; the entry brings both, as does a change of account."""
+    if row.facts is None:
+        return {}
+    scopes = [scope for scope in ("profile", "account") if chart.fields[scope] and scope in row.facts]
+    if "profile" in row.facts and not everything and MOVED not in row.facts:
+        scopes = [scope for scope in scopes if scope == "profile"]
+    return {scope: chart.known(scope, row.facts[scope]) for scope in scopes}
+
+
+def _seen(row: Addressed) -> dict[str, int]:
+    return {lane: int(seq) for lane, seq in (row.facts or {}).get(SEEN, {}).items()}

@@ -1,0 +1,123 @@
+"""What has arrived and is not decided yet: raw, in order, bounded in what it remembers, carried over continue-as-new."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RawValue
+
+with workflow.unsafe.imports_passed_through():
+    from journeys import wire
+    from journeys.envelope import Unreadable
+    from journeys.occurrences import Occurrence
+
+    from workflows import options
+
+MOST_SHOWN = 2_000
+
+
+@dataclass(slots=True)
+class Letter:
+    """One arrival. `raw` is as Temporal gave it, `value` decoded (carried, put back) or an operator's occurrence."""
+
+    name: str
+    raw: Sequence[RawValue] = ()
+    value: Any = None
+    ticket: int = 0
+
+    def decoded(self) -> Any:
+        """Its first argument as JSON. Raises Unreadable."""
+        if self.value is not None:
+            return self.value
+        if not self.raw:
+            return None
+        try:
+            return workflow.payload_converter().from_payload(self.raw[0].payload)
+        except Exception as fault:
+            raise Unreadable(f"not JSON: {type(fault).__name__}") from None
+
+    def data(self) -> dict[str, Any]:
+        """Its first argument as a signal's data. Raises Unreadable."""
+        value = self.decoded()
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise Unreadable("the first argument of a signal is a JSON object, its data")
+        return value
+
+    def shown(self) -> str:
+        """Enough of it for a person to see what came."""
+        if self.value is not None:
+            return json.dumps(self.value, default=str)[:MOST_SHOWN]
+        return " ".join(raw.payload.data[:MOST_SHOWN].decode(errors="replace") for raw in self.raw)[:MOST_SHOWN]
+
+
+class Inbox:
+    """First in, first out; plain signals are deduplicated by id within a bounded window."""
+
+    def __init__(self, carried: Iterable[Any], ids: Iterable[str], plain: int) -> None:
+        self.letters = deque(Letter(name, value=value) for name, value in carried)
+        self.ids = deque(ids, maxlen=options.REMEMBERED_IDS)
+        self.plain = plain
+        self.received = 0
+        self.tickets = 0
+        self.done = 0
+        self.taken = 0
+
+    def add(self, name: str, raw: Sequence[RawValue]) -> None:
+        self.received += 1
+        self.letters.append(Letter(name, raw))
+
+    def command(self, occurrence: Occurrence) -> int:
+        """Queue an operator's occurrence; its ticket is done when a later letter is asked for."""
+        self.tickets += 1
+        self.letters.append(Letter("", value=occurrence, ticket=self.tickets))
+        return self.tickets
+
+    def take(self) -> Letter | None:
+        """The next letter, if any. Asking for it means that the one before has been dealt with."""
+        self.done = self.taken
+        if not self.letters:
+            return None
+        letter = self.letters.popleft()
+        self.taken = max(self.taken, letter.ticket)
+        return letter
+
+    def put_back(self, name: str, values: Sequence[Any]) -> None:
+        """What must be decided next, in this order, before anything that waits."""
+        self.letters.extendleft(Letter(name, value=value) for value in reversed(values))
+
+    def identity(self, data: dict[str, Any]) -> str | None:
+        """The id of a plain signal: its sender's `id`, else its number here. None if that id was seen before."""
+        given = data.get("id")
+        if not isinstance(given, str | int) or isinstance(given, bool):
+            self.plain += 1
+            return f"#{self.plain}"
+        if str(given) in self.ids:
+            return None
+        self.ids.append(str(given))
+        return str(given)
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self.letters)
+
+    @property
+    def length(self) -> int:
+        return len(self.letters)
+
+    def carried(self) -> dict[str, Any]:
+        """What crosses continue-as-new: every letter, decoded or marked as one that cannot be."""
+        return {"inbox": [self._carry(letter) for letter in self.letters], "ids": list(self.ids), "plain": self.plain}
+
+    def _carry(self, letter: Letter) -> tuple[str, Any]:
+        try:
+            value = letter.decoded()
+        except Unreadable:
+            return letter.name, letter.shown()
+        return letter.name, asdict(value) if isinstance(value, wire.Envelope) else value

@@ -1,0 +1,269 @@
+"""One journey of one subject: it waits, asks `decide`, has the step applied, and waits again. Nothing is decided here.
+
+How it stays alive for years, and where to look:
+
+- everything that arrives goes through one append-only handler (`receive`) and is read in the main loop (`_next`);
+- one timer, for the earliest deadline (`_arm`); a stale one fires for nothing rather than being cancelled;
+- one activity a step (`_step`), keyed by run and step; a timer's step may come back with what was accepted before it;
+- continue-as-new when quiet at about 100 events (`_renew`), because history length is what a cold signal costs.
+
+Only a decision ends a run: `workflow_failure_exception_types` stays empty, so a bug blocks the task until code mends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from journeys import wire
+    from journeys.chart import load_chart
+    from journeys.decide import decide
+    from journeys.effects import effects_to_json, log_to_json
+    from journeys.envelope import Unreadable, instant, occurrence_of, read_envelope
+    from journeys.explain import explain
+    from journeys.jitter import jitter
+    from journeys.occurrences import Cancelled, Occurrence, Paused, Resumed, TimerDue
+    from journeys.state import RunState, state_from_json, state_to_json
+
+    from workflows import options
+    from workflows.calls import clock_of, run_local
+    from workflows.inbox import Inbox, Letter
+
+
+@workflow.defn(name=wire.JOURNEY_WORKFLOW)
+class JourneyWorkflow:
+    """The durable half of a run; the other half is its row in Postgres."""
+
+    @workflow.init
+    def __init__(self, start: wire.RunInput) -> None:
+        carried = start.carried or {}
+        self.start = start
+        self.clock = clock_of(start.clock)
+        self.state = state_from_json(carried["state"]) if carried else RunState()
+        self.steps = int(carried.get("step", 0))
+        self.inbox = Inbox(carried.get("inbox", ()), carried.get("ids", ()), int(carried.get("plain", 0)))
+        self.started = workflow.now()
+        self.timer: asyncio.TimerHandle | None = None
+        self.armed: datetime | None = None
+        self.not_before: datetime | None = None
+        self.rung = False
+
+    @workflow.run
+    async def run(self, start: wire.RunInput) -> str:
+        """Decide until the journey ends; its outcome."""
+        artifact = await run_local(wire.LOAD_DEFINITION, start.definition, str)
+        self.chart = load_chart(artifact)
+        while self.state.is_open:
+            occurrence = await self._next()
+            if occurrence is not None:
+                await self._decide(occurrence)
+            self._renew()
+        return self.state.outcome or ""
+
+    # -- in ------------------------------------------------------------------------------------------------------
+
+    @workflow.signal(dynamic=True)
+    def receive(self, name: str, args: Sequence[RawValue]) -> None:
+        """Every signal of every name and shape; only kept here, so that nothing it holds can raise."""
+        self.inbox.add(name, args)
+
+    async def _next(self) -> Occurrence | None:
+        """The next thing to decide: what has arrived, before any timer; None when there is nothing yet."""
+        letter = self.inbox.take()
+        if letter is not None:
+            return await self._read(letter)
+        due = self.state.next_due()
+        if due is not None and self._rings_at(due) <= workflow.now():
+            return TimerDue(due)
+        self._arm(due)
+        await workflow.wait_condition(lambda: self.rung or self.inbox.waiting)
+        self.rung = False
+        return None
+
+    async def _read(self, letter: Letter) -> Occurrence | None:
+        """A letter as an occurrence; what cannot be read or is not known is kept for a person to see."""
+        if isinstance(letter.value, Occurrence):
+            return letter.value
+        if letter.name == wire.SIGNAL_NUDGE:
+            return None
+        try:
+            if letter.name == wire.SIGNAL_EVENT:
+                return occurrence_of(read_envelope(letter.decoded()))
+            if letter.name.startswith(wire.RESERVED) or letter.name not in self.chart.signals:
+                raise Unreadable(f"{letter.name} is not known to {self.chart.key}")
+            await self._accept_plain(letter)
+        except Unreadable as fault:
+            await self._bury(letter, str(fault))
+        return None
+
+    async def _accept_plain(self, letter: Letter) -> None:
+        """A signal that came past the front door is stored like any other, and decided in its place."""
+        data = letter.data()
+        identity = self.inbox.identity(data)
+        if identity is None:
+            return
+        plain = wire.PlainSignal(
+            self.start.run,
+            self.start.definition,
+            f"{self.start.run}!{identity}",
+            letter.name,
+            data,
+            dict(self.state.seqs),
+            workflow.now().isoformat(),
+        )
+        accepted = await run_local(wire.ACCEPT_PLAIN, plain, list[wire.Envelope])
+        self.inbox.put_back(wire.SIGNAL_EVENT, accepted)
+
+    async def _bury(self, letter: Letter, reason: str) -> None:
+        tombstone = {"name": letter.name, "reason": reason, "payload": letter.shown()}
+        self.steps += 1
+        await self._apply(wire.StepInput(
+            self.start.run, self.steps, self.start.definition, state_to_json(self.state), [], [],
+            workflow.now().isoformat(), tombstones=[tombstone],
+        ))  # fmt: skip
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def _rings_at(self, due: datetime) -> datetime:
+        """The real instant of a deadline: jittered where many share a date, scaled on a test clock, not before a hold ends."""
+        late = due + jitter(self.start.run, self.state, due)
+        real = late if self.clock is None else self.clock.real(late)
+        return real if self.not_before is None else max(real, self.not_before)
+
+    def _arm(self, due: datetime | None) -> None:
+        """One timer, for the earliest deadline; armed anew only when that is earlier than the one that runs."""
+        if due is None:
+            return
+        at = self._rings_at(due)
+        if self.timer is not None and self.armed is not None and self.armed <= at:
+            return
+        if self.timer is not None:
+            self.timer.cancel()
+        delay = max(timedelta(milliseconds=1), at - workflow.now())
+        self.armed = at
+        self.timer = asyncio.get_running_loop().call_later(delay.total_seconds(), self._ring)
+
+    def _ring(self) -> None:
+        self.timer, self.armed, self.rung = None, None, True
+
+    # -- out -----------------------------------------------------------------------------------------------------
+
+    async def _decide(self, occurrence: Occurrence) -> None:
+        """One decision, applied before it is believed: a timer may learn that something was accepted before it."""
+        decision = decide(self.chart, self.state, occurrence)
+        if decision.effects or decision.log:
+            timer = occurrence.at.isoformat() if isinstance(occurrence, TimerDue) else None
+            result = await self._apply(wire.StepInput(
+                self.start.run, self.steps + 1, self.start.definition, state_to_json(decision.state),
+                log_to_json(decision.log), effects_to_json(decision.effects), workflow.now().isoformat(), timer,
+            ))  # fmt: skip
+            if result.behind or result.early_until:
+                self.inbox.put_back(wire.SIGNAL_EVENT, result.behind)
+                self.not_before = instant(result.early_until) if result.early_until else None
+                return
+            self.steps += 1
+        self.not_before = None
+        self.state = decision.state
+
+    async def _apply(self, step: wire.StepInput) -> wire.StepResult:
+        return await run_local(wire.APPLY_STEP, step, wire.StepResult)
+
+    # -- for ever ------------------------------------------------------------------------------------------------
+
+    def _renew(self) -> None:
+        """Continue as new when it costs least: quiet, or between two steps when it never gets quiet."""
+        info = workflow.info()
+        length = info.get_current_history_length()
+        quiet = not self.inbox.waiting and workflow.all_handlers_finished()
+        grown = (
+            length >= options.QUIET_EVENTS
+            or self.inbox.received >= options.MOST_SIGNALS
+            or workflow.now() - self.started >= options.OLDEST
+            or info.is_target_worker_deployment_version_changed()
+        )
+        busy = length >= options.BUSY_EVENTS and workflow.all_handlers_finished()
+        if self.state.is_open and ((quiet and grown) or busy):
+            carried: dict[str, Any] = {"state": state_to_json(self.state), "step": self.steps} | self.inbox.carried()
+            workflow.continue_as_new(
+                wire.RunInput(
+                    self.start.run,
+                    self.start.definition,
+                    self.start.subject_kind,
+                    self.start.subject_key,
+                    self.start.entered_at,
+                    self.start.clock,
+                    carried,
+                )
+            )
+
+    # -- operators -----------------------------------------------------------------------------------------------
+
+    @workflow.update(name=wire.UPDATE_PAUSE)
+    async def pause(self, request: dict[str, Any]) -> str:
+        """Hold effects and timers; keep listening."""
+        return await self._command(Paused(self._asked_at(request), str(request.get("by", ""))))
+
+    @pause.validator
+    def _may_pause(self, request: dict[str, Any]) -> None:
+        self._refuse_unless(self.state.is_open and self.state.paused_at is None, "it is paused already, or has ended")
+
+    @workflow.update(name=wire.UPDATE_RESUME)
+    async def resume(self, request: dict[str, Any]) -> str:
+        """Go on, and say what becomes of the time that stood still."""
+        mode = request.get("mode", "shift")
+        return await self._command(Resumed(self._asked_at(request), mode, str(request.get("by", ""))))
+
+    @resume.validator
+    def _may_resume(self, request: dict[str, Any]) -> None:
+        self._refuse_unless(self.state.paused_at is not None, "it is not paused")
+        known = request.get("mode", "shift") in {"shift", "catch_up", "expire"}
+        self._refuse_unless(known, "mode must be shift, catch_up or expire")
+
+    @workflow.update(name=wire.UPDATE_CANCEL)
+    async def cancel(self, request: dict[str, Any]) -> str:
+        """End the run, with who and why."""
+        return await self._command(
+            Cancelled(self._asked_at(request), str(request.get("by", "")), str(request.get("reason", "")))
+        )
+
+    @cancel.validator
+    def _may_cancel(self, request: dict[str, Any]) -> None:
+        self._refuse_unless(self.state.is_open, "it has ended")
+
+    async def _command(self, occurrence: Occurrence) -> str:
+        """Queue an operator's wish behind what has arrived, and answer once it is decided."""
+        ticket = self.inbox.command(occurrence)
+        await workflow.wait_condition(lambda: self.inbox.done >= ticket)
+        return self.state.outcome or ("paused" if self.state.paused_at else "running")
+
+    def _asked_at(self, request: dict[str, Any]) -> datetime:
+        at = request.get("at")
+        real = workflow.now()
+        return instant(at) if isinstance(at, str) else real if self.clock is None else self.clock.virtual(real)
+
+    def _refuse_unless(self, allowed: bool, why: str) -> None:  # noqa: FBT001 -- reads as a sentence where it is called
+        if not allowed:
+            raise ApplicationError(f"run {self.start.run}: {why}", type="tenure.Refused", non_retryable=True)
+
+    @workflow.query(name=wire.QUERY_STATE)
+    def query_state(self) -> dict[str, Any]:
+        """The run's state as it is here, before any projection."""
+        return {
+            "run": self.start.run,
+            "definition": self.start.definition,
+            "step": self.steps,
+            "state": state_to_json(self.state),
+            "inbox": self.inbox.length,
+        }
+
+    @workflow.query(name=wire.QUERY_EXPLAIN)
+    def query_explain(self) -> list[str]:
+        """What it waits for, in sentences."""
+        return explain(self.chart, self.state)
