@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from journeys import definition as d
-from journeys.chart import Act
+from journeys.conditions import coerce
 from journeys.effects import ChangedAudience, ClosedTask, EmittedSignal, OpenedTask, SendMessage
+from journeys.parts import Act, Delay
 from journeys.state import OpenTask
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def perform(turn: Turn, act: Act) -> None:
         case d.CloseTask():
             _close(turn, act.spec.close)
         case d.Set():
-            turn.variables = turn.variables | _values(turn, act)
+            _set(turn, act)
         case d.Emit():
             _emit(turn, act, act.spec)
         case d.Audience():
@@ -36,7 +38,7 @@ def perform(turn: Turn, act: Act) -> None:
 
 def _send(turn: Turn, act: Act, spec: d.Send) -> None:
     journey = turn.chart.spec
-    expires = act.expires.after(turn.at, turn.lookup)[0] if act.expires else None
+    expires = _due(turn, act, act.expires)
     turn.emit(
         SendMessage(
             action=act.name,
@@ -58,8 +60,11 @@ def _send(turn: Turn, act: Act, spec: d.Send) -> None:
 
 
 def _open(turn: Turn, act: Act, spec: d.Task) -> None:
+    if act.name in turn.tasks:
+        turn.note("acted", act.name, f"task {spec.task} is open already")
+        return
     owner = spec.owner or turn.chart.spec.states[turn.state].owner or "unassigned"
-    due = act.sla.after(turn.at, turn.lookup)[0] if act.sla else None
+    due = _due(turn, act, act.sla)
     turn.emit(
         OpenedTask(
             action=act.name,
@@ -81,10 +86,39 @@ def _open(turn: Turn, act: Act, spec: d.Task) -> None:
 
 
 def _close(turn: Turn, name: str) -> None:
-    if name in turn.tasks:
-        turn.tasks = {key: value for key, value in turn.tasks.items() if key != name}
-        turn.timers.pop(f"t:{name}", None)
-        turn.emit(ClosedTask(name, "the journey no longer needs it", turn.at))
+    if name not in turn.tasks:
+        return
+    reason = "the journey no longer needs it"
+    turn.tasks = {key: value for key, value in turn.tasks.items() if key != name}
+    turn.timers.pop(f"t:{name}", None)
+    turn.note("acted", name, f"close task {name}")
+    waiting = tuple(item for item in turn.held if (item["kind"], item.get("action")) != ("task", name))
+    if len(waiting) < len(turn.held):
+        turn.held = waiting  # nobody has seen it yet
+    else:
+        turn.emit(ClosedTask(name, reason, turn.at))
+
+
+def _set(turn: Turn, act: Act) -> None:
+    """New values of variables, each of its declared type; dates among them move their anchors."""
+    values = {}
+    for name, value in _values(turn, act).items():
+        kind = turn.chart.types.get(f"journey.{name}", "any")
+        if value is not None and coerce(value, kind) is None:
+            turn.note("guard", act.name, f"{act.name}: {name} stays as it is, as the new value is not of type {kind}")
+        else:
+            values[name] = value
+    turn.variables = turn.variables | values
+    turn.follow_dates(("journey.",))
+
+
+def _due(turn: Turn, act: Act, delay: Delay | None) -> datetime | None:
+    if delay is None:
+        return None
+    due, refusal = delay.after(turn.at, turn.lookup)
+    if due is None:
+        turn.note("guard", act.name, f"{act.name}: no deadline, as {refusal}")
+    return due
 
 
 def _emit(turn: Turn, act: Act, spec: d.Emit) -> None:
@@ -117,18 +151,16 @@ def _values(turn: Turn, act: Act) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """As JSON has it; numbers that JSON does not have are null."""
     match value:
-        case datetime():
-            return value.isoformat()
-        case timedelta():
-            return value.total_seconds()
+        case datetime() | timedelta():
+            return value.isoformat() if isinstance(value, datetime) else value.total_seconds()
         case bytes():
             return value.decode(errors="replace")
         case list() | tuple():
             return [_plain(item) for item in value]
         case dict():
             return {str(key): _plain(item) for key, item in value.items()}
-        case None | bool() | int() | float() | str():
-            return value
-        case _:
-            return str(value)
+        case float():
+            return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

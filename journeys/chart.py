@@ -19,7 +19,19 @@ from journeys.durations import is_iso, parse_duration
 from journeys.parts import Act, Chart, Delay, Move, Place, Stop, Timer
 from journeys.walk import incoming
 
-__all__ = ["Act", "Chart", "Delay", "Move", "Place", "Stop", "Timer", "artifact", "carried_by", "compile_chart", "load_chart"]
+__all__ = [
+    "Act",
+    "Chart",
+    "Delay",
+    "Move",
+    "Place",
+    "Stop",
+    "Timer",
+    "artifact",
+    "carried_by",
+    "compile_chart",
+    "load_chart",
+]
 
 BUILT_IN: Mapping[str, str] = {
     "journey.state": "string",

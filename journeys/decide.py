@@ -8,6 +8,7 @@ How it reads an occurrence, always in this order:
    due instant. This is what makes lag, restarts and retries change nothing: the live run and the backtest see the same
    order, whenever the clock really rang.
 4. The occurrence itself: the goal before exits, exits before the state's reactions, those before the journey's.
+5. Timers that it made due at once, so that no wait is left behind that is over already.
 
 A guard that is not true says why in the log. Nothing here reads a clock, draws a number or touches the world.
 """
@@ -40,9 +41,10 @@ def decide(chart: Chart, state: RunState, occurrence: Occurrence) -> Decision:
     turn.see(occurrence)
     at = occurrence.at if state.last_at is None else max(occurrence.at, state.last_at)
     turn.timers_until(at)
-    if turn.is_open:
+    if turn.is_open and not isinstance(occurrence, TimerDue):
         turn.at = at
         _take(turn, occurrence)
+        turn.timers_until(at)
     return turn.decision()
 
 
@@ -68,8 +70,11 @@ def _take(turn: Turn, occurrence: Occurrence) -> None:
         case Resumed():
             turn.resume(occurrence.mode, occurrence.by)
         case Cancelled():
-            turn.finish("cancelled", f"cancelled by {occurrence.by or 'an operator'}: {occurrence.reason or 'no reason given'}")
+            turn.finish(
+                "cancelled", f"cancelled by {occurrence.by or 'an operator'}: {occurrence.reason or 'no reason given'}"
+            )
         case OptedOut():
             turn.finish("opted_out", "no channel of this topic is left to them")
         case Erased():
             turn.finish("erased", "the person asked to be forgotten")
+            turn.forget()

@@ -39,6 +39,14 @@ class Duration:
         """Its length with months of 30 days, for comparisons that need no calendar."""
         return timedelta(days=30 * self.months) + self.exact
 
+    def times(self, count: int) -> Duration:
+        """Itself, this many times over: a month thrice is three months, never three times 28 days."""
+        return Duration(self.months * count, self.exact * count)
+
+    def at_most(self) -> timedelta:
+        """The longest it can be, with months of 31 days."""
+        return timedelta(days=31 * self.months) + self.exact
+
 
 def parse_duration(text: str) -> Duration:
     """Read `P3D`, `PT24H`, `P1M`, `P2W`, `P1Y6M`. Raises ValueError with the expected form."""

@@ -15,7 +15,6 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, fi
 from journeys.definition import ChannelName, Model, Name, Priority
 from journeys.durations import Duration, parse_duration
 
-LONGEST_MONTH = timedelta(days=31)
 CALM: tuple[Priority, ...] = ("lifecycle", "promotional")
 """What may wait. Urgent support and transactional messages go first (C6), so no rule holds them unless it names them."""
 PRESSING: tuple[Priority, ...] = ("urgent_support", "transactional")
@@ -39,7 +38,10 @@ def _written(duration: Duration) -> str:
 
 
 Length = Annotated[
-    Duration, BeforeValidator(_length), PlainSerializer(_written), WithJsonSchema({"type": "string", "format": "duration"})
+    Duration,
+    BeforeValidator(_length),
+    PlainSerializer(_written),
+    WithJsonSchema({"type": "string", "format": "duration"}),
 ]
 
 
@@ -116,4 +118,4 @@ def load_policy(mapping: Mapping[str, Any] | None) -> Policy:
 def horizon(policy: Policy) -> timedelta:
     """How far back the messages sent to a person must be read for `judge` to be right."""
     lengths = [*(cap.window for cap in policy.caps), *(rule.between for rule in policy.cooldowns)]
-    return max((length.months * LONGEST_MONTH + length.exact for length in lengths), default=timedelta(0))
+    return max((length.at_most() for length in lengths), default=timedelta(0))

@@ -3,51 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from journeys import definition as d
 from journeys.acting import perform
-from journeys.chart import Act, Chart, Move, Place, Stop
 from journeys.conditions import Condition
 from journeys.effects import (
     ClosedTask,
     Effect,
     EscalatedTask,
     Finished,
+    OpenedTask,
     WithdrawnMessages,
     effects_from_json,
     effects_to_json,
 )
-from journeys.state import Missed, OpenTask, RunState
+from journeys.parts import Act, Move, Place, Stop
+from journeys.state import Missed, OpenTask
 from journeys.waiting import Waiting
 
 MOST_FIRINGS = 1_000
-"""Timers decided in one turn; a repeat that would ring more often is moved past `at` and says so."""
+"""Timers decided in one turn before repeats are moved past `at`; as many again, and a spinning chart is stopped."""
 MOST_MISSED = 16
 
 
 class Turn(Waiting):
     """Reads like the semantics of design §2: enter, leave, react, fire, finish."""
 
-    def __init__(self, chart: Chart, state: RunState) -> None:
-        super().__init__(chart, state)
-        self.depth = 0
-
     # -- time ----------------------------------------------------------------------------------------------------
 
     def timers_until(self, until: datetime) -> None:
         """Decide every timer due at or before `until`, by due instant, then document order."""
-        for _ in range(MOST_FIRINGS):
-            if self.paused_at is not None or not self.is_open or not self.timers:
+        for count in range(2 * MOST_FIRINGS):
+            timer_id = None if self.paused_at is not None else self.first_due(until)
+            if timer_id is None:
                 return
-            due, _, timer_id = min((due, self.order_of(name), name) for name, due in self.timers.items())
-            if due > until:
-                return
+            due = self.timers[timer_id]
             self.at = due if self.last_at is None else max(due, self.last_at)
-            self.last_at = self.at
             self.ring(timer_id, due)
-        self.pass_over(until)
+            if count == MOST_FIRINGS:
+                self.pass_over(until)
+        self.let_go(until)
 
     def ring(self, timer_id: str, due: datetime) -> None:
         """One timer's due instant has come."""
@@ -80,13 +78,16 @@ class Turn(Waiting):
         self.react(f"{name}.overdue", {"owner": task.owner, "level": task.level})
 
     def task_act(self, name: str) -> Act | None:
-        """The action that opened a task, wherever in the chart it stands."""
-        return self.chart.tasks.get(name)
+        """The action that opened a task of this visit, the state's own first."""
+        return self.chart.tasks.get((self.state, name)) or self.chart.tasks.get(("", name))
 
     # -- signals -------------------------------------------------------------------------------------------------
 
     def react(self, name: str, data: Mapping[str, Any]) -> None:
         """Goal, then exits, then the state's own reactions, then the journey's; else remember it if one looks back."""
+        if not self.state:
+            self.note("ignored", name, f"{name}: came before the run began")
+            return
         self.event = data
         self.settle_task(name)
         if self.stops(self.chart.goal, name):
@@ -94,8 +95,14 @@ class Turn(Waiting):
         elif self.stops(self.chart.exits, name):
             self.finish("exited", f"left on {name}")
         elif not self.moved_by(name) and name in self.chart.looked_back:
-            self.missed = (*self.missed, Missed(name, self.at, self.chart.kept(name, data)))[-MOST_MISSED:]
+            self.remember(name, data)
         self.event = {}
+
+    def remember(self, name: str, data: Mapping[str, Any]) -> None:
+        """Keep a signal that moved nothing for as long as some state may look back at it."""
+        longest = self.chart.looked_back
+        useful = [other for other in self.missed if other.at + longest.get(other.name, timedelta(0)) >= self.at]
+        self.missed = (*useful, Missed(name, self.at, self.chart.kept(name, data)))[-MOST_MISSED:]
 
     def moved_by(self, name: str) -> bool:
         refusals = []
@@ -123,6 +130,7 @@ class Turn(Waiting):
         if word == "closed" and task in self.tasks:
             self.tasks = {key: value for key, value in self.tasks.items() if key != task}
             self.timers.pop(f"t:{task}", None)
+            self.note("acted", task, f"task {task} was closed")
 
     def take_first(self, moves: tuple[Move, ...], cause: str) -> bool:
         """The first move whose guard is true; leaves the reasons of the others in `refusal`."""
@@ -152,13 +160,17 @@ class Turn(Waiting):
 
     def begin(self, name: str, data: Mapping[str, Any]) -> None:
         """The run's first moment: the goal's window and the journey's own timers start here."""
+        if self.state:
+            self.note("ignored", name, f"{name}: the run has begun already")
+            return
         self.started_at = self.at
         self.event = data
         self.note("entered", self.chart.key, f"entered on {name}")
         if self.chart.within is not None:
             self.timers["goal"] = self.chart.within.after(self.at)
-        self.arm(self.chart.everywhere)
         self.enter(self.chart.spec.start, f"on {name}", ())
+        if self.is_open:
+            self.arm(self.chart.everywhere)
         self.event = {}
 
     def enter(self, to: str, cause: str, do: tuple[Act, ...]) -> None:
@@ -171,12 +183,12 @@ class Turn(Waiting):
         self.visit = self.visits[to]
         self.note("moved", to, f"{cause}: now in {to}" + (f", from {came_from}" if came_from else ""))
         place = self.here
-        self.arm(place)
         self.run(do)
         self.run(place.do)
-        if place.final is not None and self.is_open:
+        if place.final is not None:
             self.finish(place.final, f"{to} is final: {place.final}", stand=True)
-        elif self.is_open:
+        else:
+            self.arm(place)
             self.look_back(place)
 
     def leave(self, reason: str) -> None:
@@ -184,22 +196,31 @@ class Turn(Waiting):
         if any(name in self.chart.sends for name in self.firings):
             self.emit(WithdrawnMessages(reason, self.at, self.state, self.visit))
         self.close_tasks(reason)
-        self.held = tuple(item for item in self.held if item.get("visit") != self.visit or item.get("state") != self.state)
+        self.drop_held(reason, self.state, self.visit)
         self.firings = {}
         self.drop_visit_timers()
 
     def look_back(self, place: Place) -> None:
-        """A state may take a signal that came before it was entered and moved nothing."""
-        self.depth += 1
-        for missed in self.missed if self.depth <= MOST_MISSED else ():
-            for move in place.on.get(missed.name, ()):
-                if move.lookback is None or move.lookback.after(missed.at) < self.at:
-                    continue
-                self.event = missed.data
-                if self.allows(move.guard):
-                    self.missed = tuple(other for other in self.missed if other is not missed)
-                    self.take(move, f"looking back at {missed.name}")
-                    return
+        """A place may take what came before it was entered and moved nothing, oldest first, until that moves the run."""
+        here = (self.state, self.visit)
+        for missed in self.missed:
+            for moves in (place.on.get(missed.name, ()), self.chart.everywhere.on.get(missed.name, ())):
+                recent = [move for move in moves if move.lookback and move.lookback.after(missed.at) >= self.at]
+                if recent and self.take_back(missed, tuple(recent)):
+                    break
+            if not self.is_open or (self.state, self.visit) != here:
+                return
+
+    def take_back(self, missed: Missed, moves: tuple[Move, ...]) -> bool:
+        before, kept = self.event, self.missed
+        self.event = missed.data
+        self.missed = tuple(other for other in kept if other is not missed)
+        taken = self.take_first(moves, f"looking back at {missed.name}")
+        if not taken:
+            self.missed = kept
+            self.note("guard", missed.name, f"looking back at {missed.name}: nothing, as {self.refusal}")
+        self.event = before
+        return taken
 
     def finish(self, outcome: str, why: str, *, stand: bool = False) -> None:
         """The run ends at once; what is queued goes, save what a final state's entry asked for."""
@@ -208,7 +229,8 @@ class Turn(Waiting):
             self.close_tasks(why)
         self.emit(WithdrawnMessages(why, self.at))
         self.emit(Finished(outcome, self.at))
-        self.timers, self.held, self.missed = {}, (), ()
+        self.drop_held("the run ended while paused")
+        self.timers, self.missed = {}, ()
         self.note("finished", outcome, why)
 
     def close_tasks(self, reason: str) -> None:
@@ -217,11 +239,15 @@ class Turn(Waiting):
             self.timers.pop(f"t:{name}", None)
         self.tasks = {}
 
+    def forget(self) -> None:
+        """Nothing personal stays in the state of a run whose person is erased."""
+        self.facts, self.variables = {}, {}
+
     def run(self, acts: tuple[Act, ...]) -> None:
         for act in acts:
             if not self.allows(act.guard):
                 self.note("guard", act.name, f"{act.name}: not done, as {self.refusal}")
-            elif self.is_open:
+            else:
                 perform(self, act)
 
     # -- operators -----------------------------------------------------------------------------------------------
@@ -243,10 +269,26 @@ class Turn(Waiting):
         self.note("resumed", self.state, f"resumed by {by or 'an operator'} ({mode})")
         held, self.held = self.held, ()
         for effect in effects_from_json(list(held)):
-            self.emit(effect)
-        now = self.at
-        self.timers_until(now)
-        self.at = now
+            self.emit(self.shifted(effect) if mode == "shift" else effect)
+
+    def shifted(self, effect: Effect) -> Effect:
+        """A task that nobody saw while it was held has its whole time yet."""
+        if not isinstance(effect, OpenedTask) or effect.due_at is None:
+            return effect
+        due = effect.due_at + (self.at - effect.at)
+        self.timers[f"t:{effect.action}"] = due
+        return replace(effect, due_at=due)
+
+    def drop_held(self, reason: str, state: str | None = None, visit: int | None = None) -> None:
+        """What was held for a visit that is over (or for the run, without one) is asked of nobody."""
+        kept = []
+        for item in self.held:
+            if state is not None and (item.get("state"), item.get("visit")) != (state, visit):
+                kept.append(item)
+            else:
+                about = str(item.get("action") or item.get("name") or item["kind"])
+                self.note("held", about, f"{about}: held while paused, and dropped: {reason}")
+        self.held = tuple(kept)
 
     # -- results -------------------------------------------------------------------------------------------------
 
