@@ -19,7 +19,7 @@ from worker.stack.process import ProcessFailedError
 from worker.stack.supervisor import Stack, StackError
 from worker.stack.temporal_binary import NoTemporalError
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 console = Console()
 errors = Console(stderr=True)
 

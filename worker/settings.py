@@ -77,6 +77,13 @@ class Settings(BaseSettings):
             raise ValueError("is no PostgreSQL URL; give postgresql://user:password@host:5432/database")
         return f"postgresql+asyncpg://{rest}"
 
+    @field_validator("temporal_address")
+    @classmethod
+    def _has_port(cls, address: str | None) -> str | None:
+        if address is not None and not address.rpartition(":")[2].isdecimal():
+            raise ValueError("has no port; give host:7233")
+        return address
+
     @field_validator("smtp_url")
     @classmethod
     def _is_smtp(cls, url: str | None) -> str | None:

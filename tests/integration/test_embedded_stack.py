@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -100,15 +101,31 @@ async def test_a_part_can_be_kept_down_for_a_while(home, servers):
 
 
 async def test_what_the_settings_give_an_address_for_is_not_started(home, servers):
-    given = {
-        "database_url": servers.postgres,
-        "temporal_address": servers.temporal,
-        "smtp_url": "smtp://127.0.0.1:2525",
-    }
-    async with stack_in(home, **given) as stack:
-        assert set(stack.endpoints.pids) == {"worker", "api"}
-        assert stack.endpoints.maildir is None
-        assert stack.endpoints.smtp_url == "smtp://127.0.0.1:2525"
+    with socket.create_server(("127.0.0.1", 0)) as relay:
+        smtp_url = f"smtp://127.0.0.1:{relay.getsockname()[1]}"
+        given = {"database_url": servers.postgres, "temporal_address": servers.temporal, "smtp_url": smtp_url}
+        async with stack_in(home, **given) as stack:
+            assert set(stack.endpoints.pids) == {"worker", "api"}
+            assert stack.endpoints.maildir is None
+            assert stack.endpoints.smtp_url == smtp_url
+
+
+@pytest.mark.parametrize(
+    ("name", "address"), [("temporal_address", "127.0.0.1:9"), ("smtp_url", "smtp://me:secret@127.0.0.1:9")]
+)
+async def test_an_address_that_does_not_answer_is_told_by_its_variable_without_a_password(home, servers, name, address):
+    given = {"database_url": servers.postgres, "temporal_address": servers.temporal} | {name: address}
+    with pytest.raises(StackError, match=f"TENURE_{name.upper()}=127.0.0.1:9 does not answer") as refused:
+        await stack_in(home, **given).start()
+    assert "secret" not in str(refused.value)
+
+
+async def test_killing_a_part_again_and_again_does_not_slow_its_return(home, servers):
+    async with stack_in(home, database_url=servers.postgres, temporal_address=servers.temporal) as stack:
+        for _ in range(6):
+            await stack.kill("worker")
+            await stack.wait_ready("worker", timeout=5)
+        assert stack.restarts == {"worker": 6}
 
 
 async def test_committed_data_is_there_after_a_restart_of_the_stack(home, servers):

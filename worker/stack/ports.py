@@ -28,6 +28,6 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def answers(port: int, host: str = LOOPBACK) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=3):
         return True
     return False

@@ -9,6 +9,7 @@ import time
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import fasteners
 import structlog
@@ -30,7 +31,7 @@ DATABASE = "tenure"
 # What `python -m` runs for each of our own processes.
 MODULES: Mapping[str, Sequence[str]] = {"migrate": ["store.migrate"], "worker": ["worker"], "api": ["api"]}
 FIRST_BACKOFF = 0.2
-LONGEST_BACKOFF = 30.0
+LONGEST_BACKOFF = 5.0
 STEADY_SECONDS = 30.0
 
 
@@ -64,6 +65,7 @@ class Stack:
         self._parts: dict[str, Part] = {}
         self._ready: dict[str, asyncio.Event] = {}
         self._down_until: dict[str, float] = {}
+        self._killed: set[str] = set()
         self._watchers: list[asyncio.Task[None]] = []
         self._endpoints: Endpoints | None = None
         self.restarts: dict[str, int] = {}
@@ -112,6 +114,7 @@ class Stack:
         process = self._parts[name].process
         pid = process.pid or 0
         self._ready[name].clear()
+        self._killed.add(name)
         self._down_until[name] = time.monotonic() + down_for
         log.info("stack.part_killed", part=name, pid=pid, signal=sig.name, down_for=down_for)
         if sig is signal.SIGKILL:
@@ -148,7 +151,9 @@ class Stack:
         database_url, temporal_address = await _together(self._database(), self._temporal())
         maildir = self.home / "mail"
         smtp_url, smtp_lookup = self.settings.smtp_url, self.settings.smtp_lookup
-        if smtp_url is None:
+        if smtp_url is not None:
+            _must_answer("TENURE_SMTP_URL", smtp_url)
+        else:
             smtp_url, smtp_lookup = f"smtp://{LOOPBACK}:{mail_port}", maildir
             await self._start("mail", self._mail(maildir, mail_port))
         resolved = self.settings.environ(
@@ -193,8 +198,9 @@ class Stack:
         return await server.create_database(DATABASE)
 
     async def _temporal(self) -> str:
-        if self.settings.temporal_address is not None:
-            return self.settings.temporal_address
+        if (address := self.settings.temporal_address) is not None:
+            _must_answer("TENURE_TEMPORAL_ADDRESS", address)
+            return address
         server = TemporalServer(
             self.home / "temporal",
             port=self.settings.temporal_port,
@@ -238,8 +244,9 @@ class Stack:
             began = time.monotonic()
             code = await part.process.wait()
             self._ready[name].clear()
-            if time.monotonic() - began > STEADY_SECONDS:
+            if name in self._killed or time.monotonic() - began > STEADY_SECONDS:
                 backoff = FIRST_BACKOFF
+                self._killed.discard(name)
             delay = max(backoff, self._down_until.get(name, 0.0) - time.monotonic())
             log.warning("stack.part_died", part=name, exit_code=code, restart_in=round(delay, 1))
             await asyncio.sleep(delay)
@@ -278,6 +285,15 @@ async def _together(*parts: Coroutine[Any, Any, T]) -> list[T]:
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def _must_answer(variable: str, address: str) -> None:
+    """Somebody else's part is not waited for: a wrong address should be told before anything is started."""
+    parsed = urlsplit(address if "://" in address else f"//{address}")
+    if not answers(parsed.port or (465 if parsed.scheme == "smtps" else 25), parsed.hostname or ""):
+        raise StackError(
+            f"{variable}={parsed.hostname}:{parsed.port} does not answer. Start it, or correct the address."
+        )
 
 
 def _reachable(host: str) -> str:
