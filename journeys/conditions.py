@@ -30,17 +30,20 @@ _CEL_TYPES: dict[str, Any] = {
     "any": cel.Type.DYN,
 }
 _LITERAL = re.compile(r"""[rbRB]{0,2}(?:\"\"\".*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
-_NAME = re.compile(r"(?<![\w.])(?:known\.)?(?:profile|account|event|journey|person)\.[A-Za-z_]\w*|(?<![\w.])(?:now|item)\b")
-_COMPLAINT = re.compile(r"<input>:(\d+):(\d+): (.*)")
+_NAME = re.compile(
+    r"(?<![\w.])(?:known\.)?(?:profile|account|event|journey|person)\.[A-Za-z_]\w*|(?<![\w.])(?:now|item)\b"
+)
+_COMPLAINT = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
 _LARGEST_TEXT = 8_192
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """What is wrong with an expression; `column` counts from 1 within it."""
+    """What is wrong with an expression; `line` and `column` count from 1 within it."""
 
     message: str
     column: int
+    line: int = 1
 
 
 class ConditionError(ValueError):
@@ -130,6 +133,8 @@ def compile_condition(source: str, types: Mapping[str, str], kind: Kind = "bool"
         program = _environment(tuple(sorted(reads))).compile(source)
     except RuntimeError as fault:
         raise ConditionError(source, _complaints(str(fault))) from None
+    except (TypeError, UnicodeError):
+        raise ConditionError(source, (Complaint("is not Unicode text", 1),)) from None
     expected = {"bool": "BOOL", "duration": "DURATION", "timestamp": "TIMESTAMP", "list": "LIST"}.get(kind)
     yields = program.return_type().name()
     if expected is not None and not yields.startswith(expected) and yields != "DYN":
@@ -192,15 +197,15 @@ def _days(count: float) -> timedelta:
 _DAYS = cel.FunctionDecl(
     "days",
     [
-        cel.Overload("days_int", cel.Type.DURATION, [cel.Type.INT], False, _days),  # noqa: FBT003 -- the engine's order
-        cel.Overload("days_double", cel.Type.DURATION, [cel.Type.DOUBLE], False, _days),  # noqa: FBT003
+        cel.Overload("days_int", cel.Type.DURATION, [cel.Type.INT], False, _days),
+        cel.Overload("days_double", cel.Type.DURATION, [cel.Type.DOUBLE], False, _days),
     ],
 )
 
 
 def _complaints(text: str) -> tuple[Complaint, ...]:
     found = [
-        Complaint(_plain_reason(match[3]), int(match[2]))
+        Complaint(_plain_reason(match[3]), max(1, int(match[2])), max(1, int(match[1])))
         for match in map(_COMPLAINT.search, text.splitlines())
         if match is not None
     ]

@@ -58,7 +58,8 @@ CODES: Final[Mapping[str, Code]] = {
         "Lead to a final state, or give the journey a goal or an exit.",
     ),
     "T205": Code(
-        "Final state that waits", "A final state ends the run at once, so " + _NEVER[0].lower() + _NEVER[1:],
+        "Final state that waits",
+        "A final state ends the run at once, so " + _NEVER[0].lower() + _NEVER[1:],
         "Keep only `do` in a final state.",
     ),
     "T206": Code("Transition that is never taken", _NEVER, "Put guarded transitions before the one without a guard."),
@@ -72,13 +73,12 @@ CODES: Final[Mapping[str, Code]] = {
         "The journey would answer its own signal for ever.",
         "Guard the emit, or emit another signal.",
     ),
-    "T209": Code(
-        "Reserved name", "It would be taken for one of the platform's own.", "Choose another name."
-    ),
+    "T209": Code("Reserved name", "It would be taken for one of the platform's own.", "Choose another name."),
     # -- time --------------------------------------------------------------------------------------------------------
     "T301": Code("Not a duration", "The wait would never end, or never begin.", "Write P3D, PT24H, P2W or P1M."),
     "T302": Code(
-        "Timer past the goal's window", "The run ends before it rings, so " + _NEVER[0].lower() + _NEVER[1:],
+        "Timer past the goal's window",
+        "The run ends before it rings, so " + _NEVER[0].lower() + _NEVER[1:],
         "Shorten it, or widen `goal.within`.",
     ),
     "T303": Code(
@@ -92,9 +92,7 @@ CODES: Final[Mapping[str, Code]] = {
     "T305": Code(
         "Repeats more often than once a minute", "A person would be flooded.", "Repeat at most once a minute."
     ),
-    "T306": Code(
-        "Two anchors of one name", "One would silence the other.", "Name each anchor differently."
-    ),
+    "T306": Code("Two anchors of one name", "One would silence the other.", "Name each anchor differently."),
     # -- conditions and vocabulary -----------------------------------------------------------------------------------
     "T401": Code(
         "Condition that is not right", "It could never be true, so what it guards would not happen.", "Mend it."
@@ -111,9 +109,7 @@ CODES: Final[Mapping[str, Code]] = {
         "Read it where it is known, and keep it in a variable with `set`.",
     ),
     "T405": Code("Variable not declared", "It would be read as unknown.", "Declare it under `variables`."),
-    "T406": Code(
-        "Variable given the wrong type", "It would be read as unknown.", "Give a value of the declared type."
-    ),
+    "T406": Code("Variable given the wrong type", "It would be read as unknown.", "Give a value of the declared type."),
     "T407": Code(
         "Signal without the case key",
         "An event without the case key reaches no case: " + _DEAF[0].lower() + _DEAF[1:],
@@ -170,7 +166,9 @@ CODES: Final[Mapping[str, Code]] = {
         "Name a channel of the template.",
     ),
     "T511": Code(
-        "Roles where there are none", "A user has no roles to choose from.", "Leave out `for`, or make the subject an account."
+        "Roles where there are none",
+        "A user has no roles to choose from.",
+        "Leave out `for`, or make the subject an account.",
     ),
     "T512": Code("Unknown role", "Nobody has it, so nobody would be reached.", "Use a role of the tracking plan."),
     "T513": Code(

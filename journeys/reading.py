@@ -50,8 +50,10 @@ def _problems(error: ValidationError, source: Source, model: type[BaseModel]) ->
         code = _code(item["type"])
         at = source.position(path)
         subject = path[-1] if code in {"T108", "T109"} else None
-        what, mend = _wording(code, item, subject, written, model)
-        found.setdefault((written if subject is None else (*written, subject), code), problem(code, written, what, mend=mend, at=at))
+        what, mend = _wording(code, item, subject, model)
+        found.setdefault(
+            (written if subject is None else (*written, subject), code), problem(code, written, what, mend=mend, at=at)
+        )
     return list(found.values())
 
 
@@ -63,9 +65,7 @@ def _code(kind: str) -> str:
     return "T111" if kind in _NAMES else "T110"
 
 
-def _wording(
-    code: str, item: Mapping[str, Any], subject: Any, written: Path, model: type[BaseModel]
-) -> tuple[str, str | None]:
+def _wording(code: str, item: Mapping[str, Any], subject: Any, model: type[BaseModel]) -> tuple[str, str | None]:
     if code == "T109":
         return f"{subject} is missing", f"Add `{subject}:`."
     if code == "T108":
@@ -95,5 +95,3 @@ def keys_of(model: type[BaseModel]) -> set[str]:
         elif isinstance(node, list):
             todo.extend(node)
     return found
-
-

@@ -229,4 +229,3 @@ class _Reader:
 
 
 _OUT_OF_RANGE = object()
-

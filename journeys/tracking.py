@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from journeys.definition import Journey, Model, Name, Scalar, Text
-from journeys.events import EventTable, Checked
+from journeys.events import Checked, EventTable
 from journeys.outcomes import outcome_fields
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -54,9 +54,7 @@ class Raw(Model):
     rename: dict[FieldName, RawName] = {}
 
 
-Properties = dict[
-    FieldName, Annotated[Property, BeforeValidator(_property, json_schema_input_type=str | Property)]
-]
+Properties = dict[FieldName, Annotated[Property, BeforeValidator(_property, json_schema_input_type=str | Property)]]
 
 
 class PlannedSignal(Model):

@@ -108,20 +108,20 @@ def incoming(journey: d.Journey) -> dict[str, tuple[str, ...]]:
 def expressions_of(journey: d.Journey) -> Iterator[Expression]:
     """Every CEL expression of a definition."""
     yield from _stops(journey)
-    leading = incoming(journey)
     for reaction in reactions_of(journey):
-        signals = (reaction.by,) if reaction.trigger == "on" else ()
         for path, move in reaction.each():
             if move.when is not None:
-                yield Expression((*path, "when"), move.when, "bool", signals)
+                yield Expression((*path, "when"), move.when, "bool", _heard(reaction))
             if isinstance(move, d.Anchor):
                 yield Expression((*path, "date"), move.date, "timestamp")
+    leading = incoming(journey)
     for doing in actions_of(journey):
-        if doing.reaction is None:
-            signals = leading.get(doing.state or "", ())
-        else:
-            signals = (doing.reaction.by,) if doing.reaction.trigger == "on" else ()
-        yield from _of_action(doing, signals)
+        entered_by = leading.get(doing.state or "", ())
+        yield from _of_action(doing, entered_by if doing.reaction is None else _heard(doing.reaction))
+
+
+def _heard(reaction: Reaction) -> tuple[str, ...]:
+    return (reaction.by,) if reaction.trigger == "on" else ()
 
 
 def _stops(journey: d.Journey) -> Iterator[Expression]:
@@ -165,14 +165,18 @@ def waits_of(journey: d.Journey) -> Iterator[Wait]:
         if reaction.trigger in {"after", "every"}:
             yield Wait(reaction.path, reaction.by, cel=True, is_key=True)
         for path, move in reaction.each():
-            if isinstance(move, d.OnSignal) and move.lookback is not None:
-                yield Wait((*path, "lookback"), move.lookback)
-            if isinstance(move, d.Anchor):
-                for key, text in (("before", move.before), ("after", move.after), ("every", move.every)):
-                    if text is not None:
-                        yield Wait((*path, key), text)
+            yield from _of_move(path, move)
     for doing in actions_of(journey):
         if isinstance(doing.action, d.Send) and doing.action.expires is not None:
             yield Wait((*doing.path, "expires"), doing.action.expires, cel=True)
         if isinstance(doing.action, d.Task) and doing.action.sla is not None:
             yield Wait((*doing.path, "sla"), doing.action.sla, cel=True)
+
+
+def _of_move(path: Path, move: d.Transition) -> Iterator[Wait]:
+    if isinstance(move, d.OnSignal) and move.lookback is not None:
+        yield Wait((*path, "lookback"), move.lookback)
+    if isinstance(move, d.Anchor):
+        for key, text in (("before", move.before), ("after", move.after), ("every", move.every)):
+            if text is not None:
+                yield Wait((*path, key), text)
