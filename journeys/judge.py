@@ -21,10 +21,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from journeys.parts import Chart
 from journeys.policy import PRESSING, Cap, ConsentDefault, Cooldown, Policy
 
 ANY = "*"
 """In `Standing.consents`: every channel, or every topic."""
+Consents = Mapping[tuple[str, str], bool]
+"""What the person said, by (channel, topic)."""
 
 ReasonCode = Literal[
     "state_left",
@@ -37,6 +40,8 @@ ReasonCode = Literal[
     "urgent_ticket",
     "cooldown",
     "cap_reached",
+    "no_recipient",
+    "template",
 ]
 
 
@@ -86,7 +91,7 @@ class Standing:
     """
 
     addresses: Mapping[str, bool] = field(default_factory=dict)
-    consents: Mapping[tuple[str, str], bool] = field(default_factory=dict)
+    consents: Consents = field(default_factory=dict)
     sent: tuple[Sent, ...] = ()
     urgent_open: bool = False
 
@@ -170,17 +175,30 @@ def _channel(policy: Policy, ask: Ask, standing: Standing) -> tuple[str | None, 
 
 
 def _refusal(policy: Policy, ask: Ask, standing: Standing, channel: str) -> Reason | None:
-    topic = ask.topic or ANY
     if not standing.addresses.get(channel, False):
         return Reason("no_address", f"no address for {channel}")
-    places = _places(channel, topic, general=ask.priority not in PRESSING)
-    said = [standing.consents.get(place) for place in places]
+    return consent_refusal(policy, ask.topic, ask.priority, channel, standing.consents)
+
+
+def consent_refusal(
+    policy: Policy, topic: str | None, priority: str, channel: str, consents: Consents
+) -> Reason | None:
+    """Why this person may not be told this by this channel, if so."""
+    about = topic or ANY
+    said = [consents.get(place) for place in _places(channel, about, general=priority not in PRESSING)]
     if False in said:
-        return Reason("consent_withdrawn", f"they said no to {_what(topic)} by {channel}")
-    rule = _default(policy.consent, channel, topic)
-    if True in said or rule is None or rule.default == "granted" or ask.priority in rule.exempt:
+        return Reason("consent_withdrawn", f"they said no to {_what(about)} by {channel}")
+    rule = _default(policy.consent, channel, about)
+    if True in said or rule is None or rule.default == "granted" or priority in rule.exempt:
         return None
-    return Reason("consent_required", f"they have not said yes to {_what(topic)} by {channel}")
+    return Reason("consent_required", f"they have not said yes to {_what(about)} by {channel}")
+
+
+def has_opted_out(policy: Policy, chart: Chart, consents: Consents) -> bool:
+    """Whether none of a journey's channels is left to this person: then an opt-out ends their run (C5)."""
+    topic, priority = chart.spec.topic, chart.spec.priority
+    refusals = [consent_refusal(policy, topic, priority, channel, consents) for channel in sorted(chart.channels)]
+    return any(reason and reason.code == "consent_withdrawn" for reason in refusals) and all(refusals)
 
 
 def _places(channel: str, topic: str, *, general: bool) -> tuple[tuple[str, str], ...]:

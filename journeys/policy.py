@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator
 
-from journeys.definition import ChannelName, Model, Name, Priority
+from journeys.definition import ChannelName, Model, Name, Priority, SignalName
 from journeys.durations import Duration, parse_duration
 
 CALM: tuple[Priority, ...] = ("lifecycle", "promotional")
@@ -76,10 +76,25 @@ class Cooldown(Model):
 
 
 class UrgentTicket(Model):
-    """While an urgent ticket of the person or their account is open, these wait and ask again every `recheck` (C6)."""
+    """While an urgent ticket of the person or their account is open, these wait and ask again every `recheck` (C6).
+
+    A ticket is known by `ticket_id` and is urgent by its `priority`.
+    """
 
     defers: tuple[Priority, ...] = CALM
     recheck: Length = Duration(0, timedelta(hours=1))
+    opened_by: tuple[SignalName, ...] = ("ticket_opened", "ticket_reopened")
+    resolved_by: tuple[SignalName, ...] = ("ticket_resolved", "ticket_closed")
+    urgent: tuple[str, ...] = ("urgent",)
+
+    def open_after(self, before: frozenset[str], name: str, data: Mapping[str, Any]) -> frozenset[str]:
+        """The urgent tickets that are open after a signal."""
+        ticket = data.get("ticket_id")
+        if not isinstance(ticket, str | int):
+            return before
+        if name in self.opened_by and data.get("priority") in self.urgent:
+            return before | {str(ticket)}
+        return before - {str(ticket)} if name in self.resolved_by else before
 
 
 class Policy(Model):
