@@ -16,12 +16,15 @@ from typing import Any, TextIO
 from liquid import BoundTemplate, Environment, RenderContext
 from liquid.builtin.output import Output, OutputNode
 from liquid.builtin.tags.echo_tag import EchoTag
+from liquid.builtin.tags.for_tag import ForNode, ForTag
 from liquid.exceptions import LiquidError, ResourceLimitError, UndefinedError
 from liquid.stringify import to_liquid_string
+from liquid.token import TOKEN_EOF
 from liquid.undefined import FalsyStrictUndefined
 
 from activities.ports import TemplateFault
 
+LONGEST_LOOP = 1_000
 LARGEST = 100_000
 """Bytes a template may write or keep; beyond it Gmail clips a mail anyway."""
 
@@ -64,10 +67,23 @@ class _Echo(EchoTag):
     node_class = _Value  # type: ignore[assignment]  # the library wants its own subclass; only rendering differs
 
 
+class _Loop(ForNode):
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        over = self.expression.iterable.evaluate(context)
+        if isinstance(over, range) and len(over) > LONGEST_LOOP:
+            # `reversed` makes a list of the range before the engine counts its first round.
+            raise ResourceLimitError(f"a loop of more than {LONGEST_LOOP} rounds", token=None)
+        return super().render_to_output(context, buffer)
+
+
+class _For(ForTag):
+    node_class = _Loop
+
+
 class _Engine(Environment):
     block_nesting_limit = 10
     context_depth_limit = 12
-    loop_iteration_limit = 1_000
+    loop_iteration_limit = LONGEST_LOOP
     local_namespace_limit = LARGEST
     output_stream_limit = LARGEST
 
@@ -77,14 +93,26 @@ def _bounded(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(apply)
     def bounded(value: Any, *args: Any, **kwargs: Any) -> Any:
-        if name == "replace" and len(str(value)) * max(len(str(arg)) for arg in (*args, "")) > LARGEST:
-            raise ResourceLimitError(f"{name} yields more than {LARGEST} characters", token=None)
+        if any(isinstance(each, range) and len(each) > LARGEST for each in (value, *args)) or (
+            name in _MULTIPLYING and _multiplied(name, value, args) > LARGEST
+        ):
+            raise ResourceLimitError(f"{name} would yield more than {LARGEST} characters", token=None)
         result = apply(value, *args, **kwargs)
         if isinstance(result, str | list) and len(result) > LARGEST:
             raise ResourceLimitError(f"{name} yields more than {LARGEST} characters", token=None)
         return result
 
     return bounded
+
+
+_MULTIPLYING = ("join", "replace")
+"""Filters whose result can be as large as the product of what they are given."""
+
+
+def _multiplied(name: str, value: Any, args: tuple[Any, ...]) -> int:
+    if name == "join":
+        return len(str(args[0])) * len(value) if args and isinstance(value, list | range) else 0
+    return str(value).count(str(args[0])) * len(str(args[-1])) if args else 0
 
 
 def _engine() -> Environment:
@@ -97,6 +125,7 @@ def _engine() -> Environment:
         engine.filters[name] = _bounded(name, apply)
     engine.add_tag(_Output)
     engine.add_tag(_Echo)
+    engine.add_tag(_For)
     return engine
 
 
@@ -163,7 +192,9 @@ def _parsed(source: str) -> BoundTemplate:
     try:
         template = _ENGINE.from_string(source)
     except LiquidError as fault:
-        index = fault.token.start_index if fault.token is not None else 0
+        token = fault.token
+        at_end = token is not None and token.kind == TOKEN_EOF
+        index = len(source.rstrip()) if at_end else token.start_index if token is not None else 0
         raise LiquidProblem(str(fault.args[0]), _line(source, index)) from None
     for name, spans in template.analyze().filters.items():
         if name not in _ENGINE.filters:

@@ -84,7 +84,7 @@ class Problem:
         return f"{self.file}:{self.line}: {self.message}"
 
 
-class TemplateProblems(ValueError):  # noqa: N818 -- it is about its problems
+class TemplateProblems(ValueError):
     """Templates that cannot be published, with every problem found."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
@@ -134,7 +134,11 @@ def _front_matter(file: str, text: str) -> tuple[FrontMatter, dict[tuple[Any, ..
     except ValidationError as fault:
         raise TemplateProblems(
             tuple(
-                Problem(file, _line_of(lines, each["loc"]), f"{'.'.join(map(str, each['loc'])) or 'front matter'}: {each['msg']}")
+                Problem(
+                    file,
+                    _line_of(lines, each["loc"]),
+                    f"{'.'.join(map(str, each['loc'])) or 'front matter'}: {each['msg']}",
+                )
                 for each in fault.errors()
             )
         ) from None

@@ -16,6 +16,7 @@ from activities.markup import Block, parse, safe_url
 from activities.ports import Outgoing, TemplateFault
 from activities.template_source import FrontMatter, Problem, Source, TemplateProblems, read_source
 from journeys.definition import TemplateName
+from journeys.templates import TemplateInfo
 
 LONGEST_LINE = 250
 """Characters of a subject or a button; the rest of a longer one is cut."""
@@ -48,6 +49,24 @@ class Template:
     @property
     def fields_read(self) -> frozenset[str]:
         return self.source.fields_read
+
+    def info(self) -> TemplateInfo:
+        """What the checker of journeys knows of it."""
+        matter = self.matter
+        variables = {name: variable for name, variable in matter.variables.items() if "." not in name}
+        return TemplateInfo(
+            name=self.name,
+            variables=frozenset(variables),
+            required=frozenset(name for name, variable in variables.items() if variable.default is None),
+            fields=self.fields_read,
+            topic=matter.topic,
+            channels=matter.channels,
+            stage=matter.stage,
+            role=matter.role,
+            owner=matter.owner,
+            status=matter.status,
+            review_date=matter.review_date,
+        )
 
     def render(self, outgoing: Outgoing, unsubscribe_url: str = "") -> Rendered:
         """The message for this person. Raises TemplateFault."""
@@ -125,6 +144,11 @@ def load_templates(folder: Path) -> Templates:
     if problems:
         raise TemplateProblems(tuple(problems))
     return Templates(found)
+
+
+def template_infos(folder: Path) -> Mapping[str, TemplateInfo]:
+    """What the checker of journeys knows of each template. Raises TemplateProblems."""
+    return {name: template.info() for name, template in load_templates(folder).items()}
 
 
 def _known(fields: Mapping[str, Any]) -> dict[str, Any]:

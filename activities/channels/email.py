@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,9 @@ from typing import Any
 from aiosmtplib import SMTPException
 
 from activities.channels.layout import html_part, text_part
-from activities.channels.mail_message import Mail, header, mail_address, mail_bytes, named_address
-from activities.channels.smtp_pool import Envelope, NotTaken, Pool, Progress, Relay
+from activities.channels.mail_message import Mail, mail_address, mail_bytes, named_address
+from activities.channels.relay import Relay
+from activities.channels.smtp_pool import Envelope, NotTaken, Pool, Progress
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
 from activities.templates import Templates
 
@@ -30,7 +32,8 @@ class EmailSettings:
     """How mails are sent. `domain` is the right side of every Message-ID; `sender` is a name and an address.
 
     With `unsubscribe_base` (https) each mail carries RFC 8058's one-click headers, pointing to the base and the mail's
-    digest. `postal` is the footer's text: who writes, and the address that CAN-SPAM asks for.
+    digest. `postal` is the footer's text: who writes, and the address that CAN-SPAM asks for. A relay too far away for
+    `attempt` within a step's 2 s is not `local`.
     """
 
     relay: Relay = field(default_factory=Relay)
@@ -40,12 +43,14 @@ class EmailSettings:
     postal: str = ""
     ambiguity: Ambiguity = Ambiguity.AT_MOST_ONCE
     retry: Retry = field(default_factory=Retry)
+    attempt: timedelta = timedelta(seconds=1.5)
+    local: bool = True
 
     def __post_init__(self) -> None:
         """Raises ValueError for what would only show when the first mail leaves."""
         if mail_address(self.sender[1]) != self.sender[1] or mail_address(f"x@{self.domain}") is None:
             raise ValueError("the sender's address and the Message-ID's domain must be plain and ASCII")
-        header("From", named_address(*self.sender))
+        named_address(*self.sender)
         if self.unsubscribe_base and not self.unsubscribe_base.startswith("https://"):
             raise ValueError("one-click unsubscribe needs an https address (RFC 8058 §3.1)")
 
@@ -54,8 +59,7 @@ class EmailChannel:
     """Plain SMTP promises nothing (class C), unless the provider can be searched by Message-ID (class B)."""
 
     name = "email"
-    local = True
-    attempt = timedelta(seconds=1.5)
+    inside = False
 
     def __init__(
         self,
@@ -70,8 +74,10 @@ class EmailChannel:
         self.promise = Promise.BLIND if search is None else Promise.SEARCHABLE
         self.ambiguity = settings.ambiguity
         self.retry = settings.retry
+        self.attempt = settings.attempt
+        self.local = settings.local
 
-    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
         """The person's `email`, if it is one."""
         return mail_address(profile.get("email"))
 
@@ -96,7 +102,7 @@ class EmailChannel:
         summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
         return Prepared(mail.message_id, outgoing.address, mail_bytes(mail), summary)
 
-    async def deliver(self, prepared: Prepared, key: str) -> Receipt:
+    async def deliver(self, prepared: Prepared, key: str) -> Receipt:  # noqa: ARG002 -- SMTP takes no key
         """One attempt. What happened after the final dot and before the reply is unknown; before it, nothing did."""
         if mail_address(prepared.address) != prepared.address:
             return Receipt(Delivered.REFUSED, "not an address that can be sent to")
@@ -156,8 +162,7 @@ def _lost(progress: Progress) -> Delivered:
 
 def _words(refusal: NotTaken, address: str) -> str:
     """The relay's words without the person's: relays like to repeat the address."""
-    words = " ".join(refusal.words.split())
-    for personal in (address, address.rpartition("@")[0]):
-        words = words.replace(personal, "…")
+    personal = "|".join(map(re.escape, (address, address.rpartition("@")[0])))
+    words = re.sub(rf"(?<!\w)(?:{personal})(?!\w)", "…", " ".join(refusal.words.split()), flags=re.IGNORECASE)
     words = " ".join("…" if "@" in word else word for word in words.split(" "))
     return f"{refusal.code} {words}"[:200]

@@ -19,6 +19,7 @@ class InAppChannel:
     """Class A: the store takes our key."""
 
     name = "in_app"
+    inside = True
     promise = Promise.KEYED
     ambiguity = Ambiguity.AT_MOST_ONCE
     local = True
@@ -28,7 +29,7 @@ class InAppChannel:
     def __init__(self, templates: Templates, inbox_put: InboxPut) -> None:
         self._templates, self._inbox_put = templates, inbox_put
 
-    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
         """Everyone has an inbox."""
         return subject_key
 
@@ -53,6 +54,6 @@ class InAppChannel:
             return Receipt(Delivered.TRY_AGAIN, f"the inbox could not be written ({type(fault).__name__})")
         return Receipt(Delivered.SENT)
 
-    async def find(self, prepared: Prepared) -> bool | None:
+    async def find(self, prepared: Prepared) -> bool | None:  # noqa: ARG002 -- the port's
         """Never asked: what takes our key needs no search."""
         return None

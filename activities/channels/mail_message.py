@@ -7,15 +7,13 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
-from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8, EmailPolicy
 from email.utils import format_datetime
 
 _LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"(?P<local>{_LOCAL}(?:\.{_LOCAL})*)@(?P<domain>{_LABEL}(?:\.{_LABEL})*)")
 _LONGEST_ADDRESS = 254
-_FOLDED = 76
+_LINE = 76
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +46,15 @@ def mail_address(given: object) -> str | None:
 
 def mail_bytes(mail: Mail) -> bytes:
     """The mail, the same bytes for the same values. Raises ValueError for a header with a line break in it."""
-    policy = SMTP if mail.to.isascii() else SMTPUTF8
-    boundary = "=_" + mail.message_id.strip("<>").partition("@")[0]
+    boundary = "=_" + mail.message_id.strip("<>").partition("@")[0][:32]
     head = "".join(
         (
-            header("From", named_address(*mail.sender), policy),
-            _plain_header("To", mail.to),
-            header("Subject", mail.subject, policy),
-            _plain_header("Date", format_datetime(mail.date)),
-            _plain_header("Message-ID", mail.message_id),
-            *(_plain_header(name, value) for name, value in mail.extra),
+            _header("From", named_address(*mail.sender)),
+            _header("To", mail.to),
+            _subject(mail.subject),
+            _header("Date", format_datetime(mail.date)),
+            _header("Message-ID", mail.message_id),
+            *(_header(name, value) for name, value in mail.extra),
             "MIME-Version: 1.0\r\n",
             f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n\r\n',
         )
@@ -74,26 +71,61 @@ def mail_bytes(mail: Mail) -> bytes:
 
 
 def named_address(name: str, address: str) -> str:
-    """`Name <address>` as a header's value: quoted where it must be. Its folding encodes what is not ASCII."""
+    """`Name <address>` as a header's value, the name quoted or encoded. Raises ValueError for a control character."""
     if not name:
         return address
-    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{quoted}" <{address}>'
+    _wall("From", name)
+    if name.isascii() and "=?" not in name:
+        quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{quoted}" <{address}>'
+    return f"{_encoded(name, used=len('From: '))} <{address}>"
 
 
-def header(name: str, value: str, policy: EmailPolicy[EmailMessage] = SMTP) -> str:
-    """A folded header, encoded words where needed. Raises ValueError for CR or LF in the value."""
-    if value.isascii() and value.isprintable() and len(name) + len(value) + 2 <= _FOLDED and "=?" not in value:
-        return f"{name}: {value}\r\n"
-    folded: str = policy.fold(*policy.header_store_parse(name, value))
-    return folded
-
-
-def _plain_header(name: str, value: str) -> str:
-    """One of a shape that needs no folding. Only what we made ourselves or have checked comes here."""
-    if not value.isprintable():
-        raise ValueError(f"{name} holds a control character")
+def _header(name: str, value: str) -> str:
+    """One whose value we made ourselves or have checked: it needs no folding."""
+    _wall(name, value.replace("\r\n ", ""))
     return f"{name}: {value}\r\n"
+
+
+def _subject(text: str) -> str:
+    """Folded ASCII, or encoded words (RFC 2047).
+
+    Not `email.policy`: it decodes what looks like an encoded word before it folds, so that a customer called
+    `=?utf-8?q?=0D=0ABcc:_eve?=` would add a header. Here such a name is itself encoded, and shown as it is.
+    """
+    _wall("Subject", text)
+    words = text.split()
+    if not text.isascii() or "=?" in text or any(len(word) > _LINE // 2 for word in words):
+        return f"Subject: {_encoded(text, used=len('Subject: '))}\r\n"
+    lines = ["Subject:"]
+    for word in words:
+        if len(lines[-1]) + 1 + len(word) > _LINE:
+            lines.append("")
+        lines[-1] += f" {word}"
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _encoded(text: str, used: int) -> str:
+    """Encoded words, each whole characters and none longer than its line; `used` is what its first line holds already."""
+    words: list[bytes] = [b""]
+    room = _room(used)
+    for mark in text:
+        coded = mark.encode()
+        if len(words[-1]) + len(coded) > room:
+            words.append(b"")
+            room = _room(1)
+        words[-1] += coded
+    return "\r\n ".join(f"=?utf-8?b?{binascii.b2a_base64(word, newline=False).decode()}?=" for word in words)
+
+
+def _room(used: int) -> int:
+    """Bytes whose base64 fits beside what is used, in a line and in RFC 2047's 75 characters a word."""
+    return (min(_LINE - used, 75) - len("=?utf-8?b??=")) // 4 * 3
+
+
+def _wall(name: str, value: str) -> None:
+    if not value.isprintable():
+        raise ValueError(f"{name} holds a line break or another control character")
 
 
 def _part(kind: str, content: str) -> bytes:

@@ -11,44 +11,12 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import unquote, urlsplit
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponse, SMTPServerDisconnected
 
+from activities.channels.relay import Relay
+
 _DOTS = re.compile(rb"(?m)^\.")
-
-
-@dataclass(frozen=True, slots=True)
-class Relay:
-    """Where mail goes out. `start_tls`: True demands it, None takes it if offered. `keep` connections stay open."""
-
-    host: str = "localhost"
-    port: int = 25
-    username: str | None = None
-    password: str | None = None
-    tls: bool = False
-    start_tls: bool | None = None
-    keep: int = 4
-    mails_each: int = 100
-    idle_seconds: float = 30.0
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        """`smtp://` (TLS if offered), `smtp+starttls://` (TLS demanded), `smtps://` (TLS at once), with user:password@."""
-        parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname:
-            raise ValueError(f"an SMTP address such as smtp://user:password@host:587 is needed, one of {', '.join(_PORTS)}")
-        return cls(
-            host=parts.hostname,
-            port=parts.port or _PORTS[parts.scheme],
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-            tls=parts.scheme == "smtps",
-            start_tls=True if parts.scheme == "smtp+starttls" else None,
-        )
-
-
-_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
 
 class NotTaken(Exception):
@@ -97,9 +65,10 @@ class Connection:
             timeout=None,  # the attempt as a whole has one deadline, the caller's
         )
         try:
-            await smtp.connect()
-            if smtp.is_ehlo_or_helo_needed:
-                await smtp.ehlo()
+            async with asyncio.timeout(relay.open_seconds):
+                await smtp.connect()
+                if smtp.is_ehlo_or_helo_needed:
+                    await smtp.ehlo()
         except BaseException:
             smtp.close()
             raise
@@ -145,7 +114,7 @@ class Connection:
         protocol.write(_DOTS.sub(b"..", content))
         if protocol.transport.get_write_buffer_size():
             # What does not fit the socket must leave before the dot, or a loss half-way would look like one after it.
-            await protocol._drain_helper()
+            await protocol._drain_helper()  # noqa: SLF001 -- what StreamWriter.drain does, which would close it
         if not protocol.is_connected:
             raise SMTPServerDisconnected("Connection lost")
         progress.dot_sent = True
@@ -172,6 +141,7 @@ class Pool:
         self._local_hostname = local_hostname
         self._free: list[Connection] = []
         self._places = asyncio.Semaphore(relay.keep)
+        self._opening: set[asyncio.Task[Connection]] = set()
 
     async def send(self, envelope: Envelope, progress: Progress) -> None:
         """One mail over a kept connection, or a new one. Raises NotTaken, SMTPException, OSError or TimeoutError."""
@@ -179,17 +149,19 @@ class Pool:
             kept = self._kept()
             if kept is not None:
                 try:
-                    return await self._send(kept, envelope, progress)
+                    await self._send(kept, envelope, progress)
+                    return
                 except (SMTPException, OSError, NotTaken) as fault:
                     # The relay may have tired of an idle connection, which says nothing about the mail.
                     tired = not isinstance(fault, NotTaken) or fault.code == _CLOSING
                     if progress.dot_sent or not tired:
                         raise
-            connection = await Connection.open(self._relay, self._local_hostname)
-            await self._send(connection, envelope, progress)
+            await self._send(await self._opened(), envelope, progress)
 
     async def close(self) -> None:
         """Close what is kept. The pool can be used again."""
+        for task in tuple(self._opening):
+            task.cancel()
         while self._free:
             await self._free.pop().close()
 
@@ -201,6 +173,21 @@ class Pool:
                 return connection
             connection.abandon()
         return None
+
+    async def _opened(self) -> Connection:
+        """A new connection. One that takes longer than the attempt is kept for the next, or a far relay is never reached."""
+        task = asyncio.create_task(Connection.open(self._relay, self._local_hostname))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._keep_late)
+            raise
+
+    def _keep_late(self, task: asyncio.Task[Connection]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self._keep(task.result())
 
     async def _send(self, connection: Connection, envelope: Envelope, progress: Progress) -> None:
         """Keep the connection after a mail that was taken or refused; drop it after anything else."""
@@ -215,7 +202,8 @@ class Pool:
         self._keep(connection)
 
     def _keep(self, connection: Connection, *, leaving: bool = False) -> None:
-        if leaving or connection.mails >= self._relay.mails_each or not connection.usable:
+        full = len(self._free) >= self._relay.keep
+        if full or leaving or connection.mails >= self._relay.mails_each or not connection.usable:
             connection.abandon()
             return
         connection.idle_since = asyncio.get_running_loop().time()

@@ -1,0 +1,42 @@
+"""Where mail leaves the house: an address, how it is secured, and how many connections are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Where mail goes out. `start_tls`: True demands it, None takes it if offered. `keep` connections stay open."""
+
+    host: str = "localhost"
+    port: int = 25
+    username: str | None = None
+    password: str | None = None
+    tls: bool = False
+    start_tls: bool | None = None
+    keep: int = 4
+    mails_each: int = 100
+    idle_seconds: float = 30.0
+    open_seconds: float = 30.0
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """`smtp://` (TLS if offered), `smtp+starttls://` (TLS demanded), `smtps://` (TLS at once), with user:password@."""
+        parts = urlsplit(url)
+        if parts.scheme not in _PORTS or not parts.hostname:
+            raise ValueError(
+                f"an SMTP address such as smtp://user:password@host:587 is needed, one of {', '.join(_PORTS)}"
+            )
+        return cls(
+            host=parts.hostname,
+            port=parts.port or _PORTS[parts.scheme],
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            tls=parts.scheme == "smtps",
+            start_tls=True if parts.scheme == "smtp+starttls" else None,
+        )
