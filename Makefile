@@ -29,6 +29,7 @@ up: setup ## Start everything; Ctrl-C stops it — python -m cli up
 	@$(RUN) -m cli up $(ARGS)
 
 test: setup ## Run all tests on real servers, which are started for it — python -m pytest -n 2
+	@$(RUN) -m worker.stack.temporal_binary >/dev/null # built now, where its progress is seen
 	@$(RUN) -m pytest -n $(TEST_WORKERS) $(ARGS)
 
 lint: setup ## Check style and the house's import contracts — ruff check && ruff format --check && lint-imports
@@ -40,6 +41,7 @@ types: setup ## Check types, strictly — mypy
 	@$(BIN)/mypy
 
 bench: setup ## Measure against plain Temporal; writes benchmarks/results — python -m benchmarks
+	@$(RUN) -m worker.stack.temporal_binary >/dev/null
 	@$(RUN) -m benchmarks $(ARGS)
 
 image: ## Build the container image — docker build -t tenure .

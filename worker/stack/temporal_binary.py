@@ -1,4 +1,7 @@
-"""Where a Temporal server comes from: the one place that knows the order, from your own PATH to a build from source."""
+"""Where a Temporal server comes from: the one place that knows the order, from your own PATH to a build from source.
+
+`python -m worker.stack.temporal_binary` finds one, fetching or building it if it must, and prints its path.
+"""
 
 from __future__ import annotations
 
@@ -188,9 +191,10 @@ async def _watched(
 @contextlib.asynccontextmanager
 async def _one_at_a_time(say: Say) -> AsyncIterator[None]:
     lock = fasteners.InterProcessLock(cache_folder() / ".lock")
-    if not await asyncio.to_thread(lock.acquire, blocking=False):
+    if not lock.acquire(blocking=False):
         say("temporal: waiting for another process that is fetching the server")
-        await asyncio.to_thread(lock.acquire)
+        while not lock.acquire(blocking=False):  # asked for again and again, because a thread could not be cancelled
+            await asyncio.sleep(0.5)
     try:
         yield
     finally:
@@ -207,3 +211,18 @@ def _what_to_do(reasons: list[str]) -> str:
         "  - install Go (https://go.dev/dl), and the server is built from source once\n"
         "  - use a server that runs: TENURE_TEMPORAL_ADDRESS=host:7233"
     )
+
+
+def main() -> int:
+    named = os.environ.get("TENURE_TEMPORAL_BIN")
+    try:
+        found = asyncio.run(find_temporal(Path(named) if named else None))
+    except NoTemporalError as error:
+        tell(str(error))
+        return 1
+    print(found.path)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
