@@ -1,0 +1,131 @@
+"""The way from calls to a commit: how many at once, who shares a transaction, and when to say "later".
+
+Calls that come one by one share a transaction while another is on its way: nobody waits for company, and under load a
+commit is paid once for many. Each is answered when its own commit is done. What the database refuses in company is
+tried again alone, so that no call fails for its neighbour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from api.limits import Limits
+from api.metrics import Metrics
+from api.problems import ProblemError
+from journeys.incoming import Incoming
+from store.catalogue import Catalogue
+from store.database import Database
+from store.ingest import Accepted, accept
+from store.outages import is_outage
+from store.outbox import backlog
+
+BACKLOG_EVERY = 1.0
+
+Lane = tuple[str, str | None]
+"""Calls may share a transaction when source and test clock are the same."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    call: Incoming
+    done: asyncio.Future[Accepted]
+
+
+@dataclass(slots=True)
+class Intake:
+    """Accepts calls into the store, for one process."""
+
+    database: Database
+    catalogue: Catalogue
+    limits: Limits
+    metrics: Metrics
+    oldest_seconds: float = 0.0
+    _requests: int = 0
+    _bytes: int = 0
+    _slots: asyncio.Semaphore = field(init=False)
+    _queues: dict[Lane, list[_Waiting]] = field(default_factory=dict)
+    _drains: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.limits.commits)
+
+    @contextmanager
+    def admitted(self, size: int) -> Iterator[None]:
+        """Room for one request of `size` bytes. Raises ProblemError when there is none, before its body is read."""
+        if self.oldest_seconds > self.limits.backlog_seconds:
+            hours = self.oldest_seconds / 3600
+            raise ProblemError("overloaded", f"Accepted events wait {hours:.1f} hours for Temporal. Keep yours and send them later.")
+        if self._requests >= self.limits.in_flight or self._bytes + size > self.limits.in_flight_bytes:
+            raise ProblemError("quota-exceeded", f"{self._requests} requests are being accepted. Send it again in a moment.")
+        self._requests += 1
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            self._bytes -= size
+
+    async def batch(self, calls: list[Incoming], *, source: str, clock: str | None) -> Accepted:
+        """Commit these together. Raises what the database raises; then none of them is stored."""
+        async with self._slots:
+            found = await accept(self.database, self.catalogue, calls, source=source, clock=clock)
+        self.metrics.accepted(found)
+        return found
+
+    async def one(self, call: Incoming, *, source: str, clock: str | None) -> None:
+        """Commit this one, perhaps with others. Raises what the database raises; then it is not stored."""
+        waiting = _Waiting(call, asyncio.get_running_loop().create_future())
+        queue = self._queues.setdefault((source, clock), [])
+        queue.append(waiting)
+        if len(queue) == 1:
+            drain = asyncio.create_task(self._drain((source, clock)))
+            self._drains.add(drain)
+            drain.add_done_callback(self._drains.discard)
+        await waiting.done
+
+    async def _drain(self, lane: Lane) -> None:
+        """Take what waits, and whatever more comes until there is a slot."""
+        async with self._slots:
+            queue = self._queues.pop(lane)
+            for start in range(0, len(queue), self.limits.merged):
+                await self._together(queue[start : start + self.limits.merged], lane)
+
+    async def _together(self, group: list[_Waiting], lane: Lane) -> None:
+        source, clock = lane
+        try:
+            calls = [waiting.call for waiting in group]
+            found = await accept(self.database, self.catalogue, calls, source=source, clock=clock)
+        except Exception as error:  # noqa: BLE001 -- handed to whoever waits
+            if len(group) == 1 or is_outage(error):
+                _settle(group, error)
+                return
+            for waiting in group:
+                await self._together([waiting], lane)
+        else:
+            self.metrics.accepted(found)
+            _settle(group, found)
+
+    async def watch(self) -> None:
+        """Look at the outbox's age for ever: it is a metric, and a reason to say no."""
+        while True:
+            try:
+                async with self.database.reading() as connection:
+                    self.oldest_seconds, waiting = await backlog(connection)
+                self.metrics.outbox(self.oldest_seconds, waiting)
+            except Exception as error:  # noqa: BLE001 -- an outage is told by the requests themselves
+                self.metrics.watch_failed(error)
+            await asyncio.sleep(BACKLOG_EVERY)
+
+
+def _settle(group: list[_Waiting], result: Accepted | Exception) -> None:
+    """Answer those who still wait; who has gone away is answered by the idempotency of sending it again."""
+    for waiting in group:
+        if waiting.done.done():
+            continue
+        if isinstance(result, Exception):
+            waiting.done.set_exception(result)
+        else:
+            waiting.done.set_result(result)
