@@ -219,4 +219,9 @@ CODES: Final[Mapping[str, Code]] = {
         "Only the first would ever be heard.",
         "Tell them apart with `where`, or keep one.",
     ),
+    "T702": Code(
+        "Source that is not declared",
+        "Nobody would know whom to ask when its events stop coming.",
+        "Add it under `sources`, or mend its name.",
+    ),
 }

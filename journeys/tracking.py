@@ -5,15 +5,18 @@ It gives conditions their types at publication, and ingestion a table to test ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from journeys.definition import Journey, Model, Name, Scalar, Text
 from journeys.events import Checked, EventTable
 from journeys.outcomes import outcome_fields
+from journeys.problems import Path, Problem, in_order, problem
+from journeys.reading import read_model
+from journeys.source import Source
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 PlanSignal = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -93,17 +96,6 @@ class TrackingPlan(Model):
     account: Fields = {}
     signals: dict[PlanSignal, PlannedSignal] = {}
 
-    @model_validator(mode="after")
-    def _sources_are_declared(self) -> TrackingPlan:
-        if self.sources:
-            named = {s.source for s in self.signals.values()} | {
-                f.source for f in (*self.profile.values(), *self.account.values()) if f.source
-            }
-            unknown = sorted(named - set(self.sources))
-            if unknown:
-                raise ValueError(f"sources that are not declared: {', '.join(unknown)}")
-        return self
-
     @cached_property
     def vocabulary(self) -> Mapping[str, str]:
         """The flat mapping that conditions are typed by: `profile.x`, `account.x`, `event.<signal>.<property>`."""
@@ -134,3 +126,33 @@ class TrackingPlan(Model):
 def check_event(plan: TrackingPlan, name: str, properties: Mapping[str, Any]) -> Checked:
     """Which signal an event means, with its properties coerced; or every fault, for the quarantine. Never raises."""
     return plan.events.check(name, properties)
+
+
+def read_plan(text: str | bytes) -> tuple[TrackingPlan | None, Source]:
+    """A tracking plan from YAML or JSON; or None, with every problem at its line in `source.problems`."""
+    plan, source = read_model(text, TrackingPlan)
+    if plan is not None:
+        source.problems = in_order([*_ambiguous(plan, source), *_sourceless(plan, source)])
+    return (plan if not source.problems else None), source
+
+
+def _ambiguous(plan: TrackingPlan, source: Source) -> Iterator[Problem]:
+    """An event is given to the first signal that takes it, so an earlier one must not take all of a later one's."""
+    seen: dict[str, list[tuple[str, Mapping[str, Scalar]]]] = {name: [(name, {})] for name in plan.signals}
+    for name, signal in plan.signals.items():
+        for index, raw in enumerate(signal.from_):
+            path = source.written(("signals", name, "from", index))
+            for other, where in seen.setdefault(raw.event, []):
+                if other != name and where.items() <= raw.where.items():
+                    what = f"{raw.event!r} already means {other}"
+                    yield problem("T701", path, what, at=source.position(path))
+            seen[raw.event].append((name, raw.where))
+
+
+def _sourceless(plan: TrackingPlan, source: Source) -> Iterator[Problem]:
+    named: list[tuple[Path, str | None]] = [(("signals", name, "source"), s.source) for name, s in plan.signals.items()]
+    for scope, fields in (("profile", plan.profile), ("account", plan.account)):
+        named += [((scope, name, "source"), field.source) for name, field in fields.items()]
+    for path, name in named:
+        if name is not None and name not in plan.sources:
+            yield problem("T702", path, f"{name} is not one of the sources", at=source.position(path))

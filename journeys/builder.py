@@ -1,0 +1,292 @@
+"""The same journeys in typed Python: what is built here equals what the YAML says, and is checked the same way.
+
+b = JourneyBuilder("setup", topic="onboarding").enters("signed_up").goal("activated", within=timedelta(days=30))
+setting_up, done = b.state("setting_up"), b.state("done", final="set_up")
+setting_up.on("setup_completed", to=done).after(timedelta(days=1), do=[send("setup/first-steps")])
+journey = b.build(start=setting_up)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from journeys import definition as d
+
+Span = str | timedelta
+"""A duration: ISO 8601, CEL for a person's own rhythm, or a timedelta."""
+
+
+def iso(span: Span) -> str:
+    """A timedelta as ISO 8601; a text stays as it is."""
+    if isinstance(span, str):
+        return span
+    if span < timedelta():
+        raise ValueError("a duration is never negative")
+    hours, rest = divmod(span.seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    parts = [f"{hours}H" if hours else "", f"{minutes}M" if minutes else ""]
+    if seconds or span.microseconds:
+        parts.append(f"{seconds}.{span.microseconds:06d}".rstrip("0").rstrip(".") + "S")
+    time = "".join(parts)
+    days = f"{span.days}D" if span.days or not time else ""
+    return f"P{days}" + (f"T{time}" if time else "")
+
+
+# -- actions ---------------------------------------------------------------------------------------------------------
+
+
+def send(
+    template: str,
+    *,
+    name: str | None = None,
+    via: Sequence[d.ChannelName] = ("email",),
+    to_roles: Sequence[str] = (),
+    data: Mapping[str, str] | None = None,
+    when: str | None = None,
+    expires: Span | None = None,
+) -> d.Send:
+    """A message; `to_roles` are `for` of the YAML."""
+    return d.Send(
+        send=template,
+        name=name,
+        via=tuple(via),
+        for_=tuple(to_roles),
+        data=dict(data or {}),
+        when=when,
+        expires=iso(expires) if expires is not None else None,
+    )
+
+
+def task(
+    kind: str,
+    *,
+    name: str | None = None,
+    owner: str | None = None,
+    sla: Span | None = None,
+    escalate: Sequence[str] = (),
+    data: Mapping[str, str] | None = None,
+    when: str | None = None,
+) -> d.Task:
+    """Work for a person."""
+    return d.Task(
+        task=kind,
+        name=name,
+        owner=owner,
+        sla=iso(sla) if sla is not None else None,
+        escalate=tuple(escalate),
+        data=dict(data or {}),
+        when=when,
+    )
+
+
+def close(name: str, *, when: str | None = None) -> d.CloseTask:
+    """Close an open task of this run."""
+    return d.CloseTask(close=name, when=when)
+
+
+def assign(*, when: str | None = None, **variables: str) -> d.Set:
+    """Give variables new values: `set` of the YAML."""
+    return d.Set(set=variables, when=when)
+
+
+def emit(
+    signal: str, *, for_each: str | None = None, data: Mapping[str, str] | None = None, when: str | None = None
+) -> d.Emit:
+    """Send a signal to the subject."""
+    return d.Emit(emit=signal, for_each=for_each, data=dict(data or {}), when=when)
+
+
+def audience(name: str, change: Literal["add", "remove"] = "add", *, when: str | None = None) -> d.Audience:
+    """Put the subject into an audience, or take them out."""
+    return d.Audience(audience=name, change=change, when=when)
+
+
+# -- places ----------------------------------------------------------------------------------------------------------
+
+
+class ReactingBuilder:
+    """What a state and the whole journey share. Repeating a trigger adds another transition to its list."""
+
+    def __init__(self) -> None:
+        self._on: dict[str, list[d.OnSignal]] = {}
+        self._after: dict[str, list[d.Transition]] = {}
+        self._every: dict[str, list[d.Repeat]] = {}
+        self._at: list[d.Anchor] = []
+
+    def on(
+        self,
+        *signals: str,
+        to: StateBuilder | str | None = None,
+        when: str | None = None,
+        do: Sequence[d.Action] = (),
+        lookback: Span | None = None,
+    ) -> Self:
+        """React to each of these signals."""
+        back = iso(lookback) if lookback is not None else None
+        for signal in signals:
+            move = d.OnSignal(to=_name(to), when=when, do=tuple(do), lookback=back)
+            self._on.setdefault(signal, []).append(move)
+        return self
+
+    def after(
+        self,
+        delay: Span,
+        *,
+        to: StateBuilder | str | None = None,
+        when: str | None = None,
+        do: Sequence[d.Action] = (),
+    ) -> Self:
+        """React once, this long after the visit began."""
+        self._after.setdefault(iso(delay), []).append(d.Transition(to=_name(to), when=when, do=tuple(do)))
+        return self
+
+    def every(
+        self,
+        delay: Span,
+        *,
+        times: int | None = None,
+        to: StateBuilder | str | None = None,
+        when: str | None = None,
+        do: Sequence[d.Action] = (),
+    ) -> Self:
+        """React again and again, at most `times` times."""
+        move = d.Repeat(to=_name(to), when=when, do=tuple(do), times=times)
+        self._every.setdefault(iso(delay), []).append(move)
+        return self
+
+    def at(
+        self,
+        date: str,
+        *,
+        before: Span | None = None,
+        after: Span | None = None,
+        past: Literal["act", "skip", "next"] = "skip",
+        every: Span | None = None,
+        name: str | None = None,
+        to: StateBuilder | str | None = None,
+        when: str | None = None,
+        do: Sequence[d.Action] = (),
+    ) -> Self:
+        """React at a date of the subject, or before or after it."""
+        self._at.append(
+            d.Anchor(
+                date=date,
+                before=iso(before) if before is not None else None,
+                after=iso(after) if after is not None else None,
+                past=past,
+                every=iso(every) if every is not None else None,
+                name=name,
+                to=_name(to),
+                when=when,
+                do=tuple(do),
+            )
+        )
+        return self
+
+    def _reactions(self) -> dict[str, Any]:
+        return {"on": self._on, "after": self._after, "every": self._every, "at": self._at}
+
+
+def _name(target: StateBuilder | str | None) -> str | None:
+    return target.name if isinstance(target, StateBuilder) else target
+
+
+class StateBuilder(ReactingBuilder):
+    """A state, and the handle by which transitions name it."""
+
+    def __init__(
+        self, name: str, milestone: str | None, owner: str | None, do: Sequence[d.Action], final: str | None
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self._own = {"milestone": milestone, "owner": owner, "do": tuple(do), "final": final}
+
+    def build(self) -> d.State:
+        """The state's model."""
+        return d.State.model_validate({**self._own, **self._reactions()})
+
+
+class JourneyBuilder(ReactingBuilder):
+    """A journey in the making; its own `on`, `after`, `every` and `at` apply in every state."""
+
+    def __init__(
+        self,
+        key: str,
+        *,
+        title: str | None = None,
+        subject: Literal["user", "account"] = "user",
+        case: str | None = None,
+        moment: str | None = None,
+        priority: d.Priority = "lifecycle",
+        topic: str | None = None,
+        variables: Mapping[str, d.VariableType] | None = None,
+    ) -> None:
+        super().__init__()
+        self._parts: dict[str, Any] = {
+            "journey": key,
+            "title": title,
+            "subject": subject,
+            "case": case,
+            "moment": moment,
+            "priority": priority,
+            "topic": topic,
+            "variables": dict(variables or {}),
+        }
+        self._exits: list[d.Exit] = []
+        self._states: dict[str, StateBuilder] = {}
+
+    def enters(
+        self, *signals: str, when: str | None = None, again: Literal["never", "always"] | timedelta = "never"
+    ) -> Self:
+        """Which signals open a run; with a timedelta, again once so much time has passed since the last."""
+        back = d.Again(after=iso(again)) if isinstance(again, timedelta) else again
+        self._parts["entry"] = d.Entry(on=signals, when=when, again=back)
+        return self
+
+    def hands_off(
+        self,
+        giver: str,
+        receiver: str,
+        *,
+        intent: str | None = None,
+        promise: str | None = None,
+        owner: str | None = None,
+    ) -> Self:
+        """The handoff (H1): from whom, to whom, with which intent and promise."""
+        handoff = d.Handoff(from_=giver, to=receiver, intent=intent, promise=promise, owner=owner)
+        self._parts["handoff"] = handoff
+        return self
+
+    def goal(self, *signals: str, when: str | None = None, within: Span | None = None) -> Self:
+        """What ends the run as reached."""
+        self._parts["goal"] = d.Goal(on=signals, when=when, within=iso(within) if within is not None else None)
+        return self
+
+    def exit(self, *signals: str, when: str | None = None) -> Self:
+        """What ends the run as exited."""
+        self._exits.extend(d.Exit(on=signal, when=when) for signal in signals)
+        return self
+
+    def state(
+        self,
+        name: str,
+        *,
+        milestone: str | None = None,
+        owner: str | None = None,
+        do: Sequence[d.Action] = (),
+        final: str | None = None,
+    ) -> StateBuilder:
+        """A new state; the order of these calls is the order of the document."""
+        if name in self._states:
+            raise ValueError(f"the state {name} is already there")
+        self._states[name] = StateBuilder(name, milestone, owner, do, final)
+        return self._states[name]
+
+    def build(self, *, start: StateBuilder | str) -> d.Journey:
+        """The journey's model. Raises pydantic's ValidationError; everything else is for the checker to say."""
+        states = {name: state.build() for name, state in self._states.items()}
+        return d.Journey.model_validate(
+            {**self._parts, **self._reactions(), "exit": tuple(self._exits), "start": _name(start), "states": states}
+        )
