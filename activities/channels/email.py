@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aiosmtplib import SMTPException
-
 from activities.channels.layout import html_part, text_part
 from activities.channels.mail_message import Mail, mail_address, mail_bytes, named_address
 from activities.channels.relay import Relay
@@ -115,7 +113,7 @@ class EmailChannel:
             return Receipt(_refused(refusal, progress), _words(refusal, prepared.address))
         except TimeoutError:
             return Receipt(_lost(progress), "no answer in time")
-        except (SMTPException, OSError) as fault:
+        except Exception as fault:  # noqa: BLE001 -- what a relay says may surprise the library; the dot alone decides
             return Receipt(_lost(progress), f"the connection failed ({type(fault).__name__})")
         return Receipt(Delivered.SENT)
 
@@ -146,10 +144,13 @@ def _extra(digest: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:
 
 
 def _refused(refusal: NotTaken, progress: Progress) -> Delivered:
-    """RFC 5321 §4.2.1: 5yz is for good, 4yz for now. Any other reply is none."""
+    """RFC 5321 §4.2.1: 5yz is for good, 4yz for now. Any other reply is none.
+
+    A relay that refuses *us* (no log-in, an unknown sender) has said nothing about the person: that can be mended.
+    """
     match refusal.code // 100:
         case 5:
-            return Delivered.REFUSED
+            return Delivered.TRY_AGAIN if refusal.of_sender else Delivered.REFUSED
         case 4:
             return Delivered.TRY_AGAIN
         case _:

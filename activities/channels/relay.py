@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
 
@@ -32,11 +33,13 @@ class Relay:
             raise ValueError(
                 f"an SMTP address such as smtp://user:password@host:587 is needed, one of {', '.join(_PORTS)}"
             )
+        # A password never crosses a network in the clear because someone in between hid STARTTLS.
+        far_login = parts.scheme == "smtp" and bool(parts.username) and parts.hostname not in _LOOPBACK
         return cls(
             host=parts.hostname,
             port=parts.port or _PORTS[parts.scheme],
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             tls=parts.scheme == "smtps",
-            start_tls=True if parts.scheme == "smtp+starttls" else None,
+            start_tls=True if parts.scheme == "smtp+starttls" or far_login else None,
         )

@@ -10,7 +10,7 @@ import asyncio
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponse, SMTPServerDisconnected
 
@@ -20,11 +20,11 @@ _DOTS = re.compile(rb"(?m)^\.")
 
 
 class NotTaken(Exception):
-    """The relay's reply to this mail is a refusal; `code` is its SMTP code."""
+    """The relay's reply to this mail is a refusal; `code` is its SMTP code. `of_sender`: it is us who are refused."""
 
-    def __init__(self, code: int, words: str) -> None:
+    def __init__(self, code: int, words: str, *, of_sender: bool = False) -> None:
         super().__init__(f"{code} {words}")
-        self.code, self.words = code, words
+        self.code, self.words, self.of_sender = code, words, of_sender
 
 
 @dataclass(slots=True)
@@ -72,8 +72,8 @@ class Connection:
         except BaseException:
             smtp.close()
             raise
-        if isinstance(smtp.transport, asyncio.WriteTransport):
-            smtp.transport.set_write_buffer_limits(0)  # so that drained means: all of it has left
+        # No isinstance: uvloop's transports are nobody's subclass. 0, so that drained means: all of it has left.
+        cast("asyncio.WriteTransport", smtp.transport).set_write_buffer_limits(0)
         return cls(smtp)
 
     @property
@@ -96,7 +96,9 @@ class Connection:
             if not self._smtp.supports_extension("smtputf8"):
                 raise NotTaken(553, "the relay takes no address with characters beyond ASCII (SMTPUTF8)")
             options = (b"SMTPUTF8", b"BODY=8BITMIME")
-        _expect(await self._smtp.execute_command(b"MAIL", f"FROM:<{envelope.sender}>".encode(), *options), 2)
+        _expect(
+            await self._smtp.execute_command(b"MAIL", f"FROM:<{envelope.sender}>".encode(), *options), 2, of_sender=True
+        )
         _expect(await self._smtp.execute_command(b"RCPT", f"TO:<{envelope.recipient}>".encode()), 2)
         _expect(await self._smtp.execute_command(b"DATA"), 3)
 
@@ -109,10 +111,10 @@ class Connection:
 
     async def _content(self, content: bytes, progress: Progress) -> None:
         protocol = self._smtp.protocol
-        if protocol is None or not isinstance(protocol.transport, asyncio.WriteTransport):
+        if protocol is None:
             raise SMTPServerDisconnected("Connection lost")
         protocol.write(_DOTS.sub(b"..", content))
-        if protocol.transport.get_write_buffer_size():
+        if cast("asyncio.WriteTransport", protocol.transport).get_write_buffer_size():
             # What does not fit the socket must leave before the dot, or a loss half-way would look like one after it.
             await protocol._drain_helper()  # noqa: SLF001 -- what StreamWriter.drain does, which would close it
         if not protocol.is_connected:
@@ -160,8 +162,10 @@ class Pool:
 
     async def close(self) -> None:
         """Close what is kept. The pool can be used again."""
-        for task in tuple(self._opening):
+        opening = tuple(self._opening)
+        for task in opening:
             task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
         while self._free:
             await self._free.pop().close()
 
@@ -213,6 +217,6 @@ class Pool:
 _CLOSING = 421
 
 
-def _expect(reply: SMTPResponse, family: int) -> None:
+def _expect(reply: SMTPResponse, family: int, *, of_sender: bool = False) -> None:
     if reply.code // 100 != family:
-        raise NotTaken(reply.code, reply.message)
+        raise NotTaken(reply.code, reply.message, of_sender=of_sender)

@@ -119,7 +119,7 @@ async def real_server(**options) -> AsyncIterator[tuple[Inbox, int]]:
         for session in sessions:
             if session._handler_coroutine is not None:
                 session._handler_coroutine.cancel()
-            if session.transport is not None:
+            if isinstance(session.transport, asyncio.Transport):
                 session.transport.abort()
 
 
@@ -169,6 +169,21 @@ async def test_a_mail_arrives_just_as_it_was_prepared(channel):
         assert (await email_channel.deliver(prepared, KEY)).result is Delivered.SENT
         await email_channel.close()
     assert inbox.mails == [("hello@tenure.example", ["ada@example.com"], prepared.body)]
+
+
+async def test_it_works_on_the_loop_that_the_worker_runs_on(channel):
+    async def once() -> tuple[Delivered, Delivered]:
+        async with real_server() as (_, port):
+            email_channel = channel(port)
+            small = await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
+            large = await email_channel.deliver(
+                Prepared("<x@y>", "ada@example.com", (b"x" * 500 + b"\r\n") * 6_000), KEY
+            )
+            await email_channel.close()
+            return small.result, large.result
+
+    uvloop = pytest.importorskip("uvloop")
+    assert await asyncio.to_thread(uvloop.run, once()) == (Delivered.SENT, Delivered.SENT)
 
 
 async def test_a_retry_sends_the_very_same_bytes_and_message_id(channel):
@@ -307,7 +322,14 @@ async def test_a_reply_after_the_final_dot_that_is_none_leaves_it_unknown(channe
         await email_channel.close()
 
 
-@pytest.mark.parametrize("script", [["554 no mail from your network"], ["220 hi", "550 go away", "550 go away"]])
+@pytest.mark.parametrize(
+    "script",
+    [
+        ["554 no mail from your network"],
+        ["220 hi", "550 go away", "550 go away"],
+        ["220 hi", "250 hello", "530 5.7.0 log in first", "250 reset"],
+    ],
+)
 async def test_a_relay_that_refuses_us_has_not_refused_the_mail(channel, script):
     async with scripted(*script) as port:
         email_channel = channel(port, attempt=timedelta(seconds=0.2))
@@ -589,7 +611,8 @@ def test_the_registry_names_channels_as_definitions_do(channel, templates):
     ("url", "relay"),
     [
         ("smtp://mail.example", ("mail.example", 25, None, None, False, None)),
-        ("smtp://a%40b:p%3Aw@mail.example:2525", ("mail.example", 2525, "a@b", "p:w", False, None)),
+        ("smtp://a%40b:p%3Aw@mail.example:2525", ("mail.example", 2525, "a@b", "p:w", False, True)),
+        ("smtp://u:p@127.0.0.1:2525", ("127.0.0.1", 2525, "u", "p", False, None)),
         ("smtp+starttls://u:p@mail.example", ("mail.example", 587, "u", "p", False, True)),
         ("smtps://u:p@mail.example", ("mail.example", 465, "u", "p", True, None)),
     ],

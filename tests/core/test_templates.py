@@ -51,7 +51,7 @@ def catalogue(tmp_path):
 
 @pytest.fixture
 def rendered(catalogue):
-    def render(body: str = "Hello.", *, profile=None, account=None, data=None, unsubscribe="", **matter) -> Rendered:
+    def render(body="Hello.", *, profile=None, account=None, data=None, unsubscribe="", **matter):
         templates = catalogue(it=source(body, **matter))
         return templates.render(message("setup/it", profile=profile, account=account, data=data), unsubscribe)
 
