@@ -1,0 +1,170 @@
+"""Consent per channel and topic, with source and log. A withdrawal takes effect in its own commit (C5).
+
+What is queued for a channel and topic of which nothing remains is withdrawn at once, and a run whose topic has no channel
+left is told that its person has opted out. What remains is the gate's own rule, asked with nothing else to weigh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from journeys.chart import Chart
+from journeys.definition import Send
+from journeys.judge import Ask, Standing, Withhold, judge
+from journeys.policy import Policy
+from journeys.walk import actions_of
+from store import outbox, subjects
+from store.catalogue import Catalogue
+from store.clocks import now_for
+from store.database import Connection, Database, as_json, row, rows, run, sql
+from store.queries import Row, loaded
+
+_LIST = sql("SELECT channel, topic, granted, source, at FROM consents WHERE subject_key = :key ORDER BY topic, channel")
+_LOG = sql(
+    """
+    SELECT id, channel, topic, granted, source, at FROM consent_log
+    WHERE subject_key = ANY(CAST(:keys AS text[])) AND (CAST(:before AS bigint) IS NULL OR id < :before)
+    ORDER BY id DESC LIMIT :limit
+    """
+)
+_PUT = sql(
+    """
+    INSERT INTO consents (subject_key, channel, topic, granted, source, at)
+    VALUES (:key, :channel, :topic, :granted, :source, :at)
+    ON CONFLICT (subject_key, channel, topic)
+    DO UPDATE SET granted = excluded.granted, source = excluded.source, at = excluded.at
+    """
+)
+_RECORD = sql(
+    """
+    INSERT INTO consent_log (subject_key, channel, topic, granted, source, at)
+    VALUES (:key, :channel, :topic, :granted, :source, :at) RETURNING id
+    """
+)
+_QUEUED = sql(
+    """
+    SELECT key, run, via, topic, priority, at, action FROM messages
+    WHERE recipient = :key AND status = 'deferred' ORDER BY id FOR UPDATE
+    """
+)
+_WITHDRAW = sql(
+    """
+    UPDATE messages SET status = 'withdrawn', due_at = NULL, settled_at = :at, decided_at = :at,
+      reasons = CAST(:reasons AS jsonb) WHERE key = :message
+    """
+)
+_OPEN_RUNS = sql("SELECT id, definition FROM runs WHERE lane = :key AND status = 'open' ORDER BY id")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a person says to one channel (or `*`) and one topic (or `*`)."""
+
+    channel: str
+    topic: str
+    granted: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What it changed at once."""
+
+    at: datetime
+    withdrawn: int = 0
+    ended: int = 0
+
+
+async def list_consents(connection: Connection, key: str) -> list[Row]:
+    """What a person has said, as it holds now."""
+    return [dict(item) for item in await rows(connection, _LIST, key=key)]
+
+
+async def consent_log(connection: Connection, keys: list[str], before: int | None, limit: int) -> list[Row]:
+    """Everything a person has ever said, the newest first."""
+    return [dict(item) for item in await rows(connection, _LOG, keys=keys, before=before, limit=limit)]
+
+
+async def change_consent(
+    database: Database, catalogue: Catalogue, policy: Policy, person: str, change: Change
+) -> Effect:
+    """Record what a person says, and act on a withdrawal before anyone else can send."""
+    async with database.transaction() as connection:
+        # The gate decides under the same lock: what it sends after this commit, it sends knowing this.
+        locked = await subjects.lock(connection, [person])
+        at = await now_for(connection, locked[person].clock)
+        values = {"key": person, "channel": change.channel, "topic": change.topic, "at": at}
+        values |= {"granted": change.granted, "source": change.source}
+        await run(connection, _PUT, **values)
+        logged = await row(connection, _RECORD, **values)
+        if change.granted:
+            return Effect(at)
+        said = {(i["channel"], i["topic"]): i["granted"] for i in await rows(connection, _LIST, key=person)}
+        rules = Policy(consent=policy.consent)
+        withdrawn = await _withdraw(connection, rules, person, said, at)
+        ended = await _end(connection, catalogue, rules, person, said, at, f"consent:{logged['id'] if logged else 0}")
+        return Effect(at, withdrawn, ended)
+
+
+async def _withdraw(
+    connection: Connection, rules: Policy, person: str, said: Mapping[tuple[str, str], bool], at: datetime
+) -> int:
+    count = 0
+    for message in await rows(connection, _QUEUED, key=person):
+        refusal = _refusal(rules, loaded(message["via"]), message["topic"], message["priority"], said, at)
+        if refusal is not None:
+            reasons = [{"code": reason.code, "text": reason.text} for reason in refusal.reasons]
+            count += await run(connection, _WITHDRAW, message=message["key"], reasons=as_json(reasons), at=at)
+    return count
+
+
+async def _end(
+    connection: Connection,
+    catalogue: Catalogue,
+    rules: Policy,
+    person: str,
+    said: Mapping[tuple[str, str], bool],
+    at: datetime,
+    event_id: str,
+) -> int:
+    ended = 0
+    for item in await rows(connection, _OPEN_RUNS, key=person):
+        chart = await catalogue.chart(connection, item["definition"])
+        channels = channels_of(chart)
+        spec = chart.spec
+        if not channels or _refusal(rules, channels, spec.topic, spec.priority, said, at) is None:
+            continue
+        await outbox.tell(
+            connection,
+            recipient=person,
+            kind="opted_out",
+            name="",
+            event_id=f"{event_id}:{item['id']}",
+            at=at,
+            data={},
+            target=item["id"],
+        )
+        ended += 1
+    return ended
+
+
+def channels_of(chart: Chart) -> tuple[str, ...]:
+    """Every channel by which a journey speaks."""
+    sends = (item.action for item in actions_of(chart.spec))
+    return tuple(sorted({channel for action in sends if isinstance(action, Send) for channel in action.via}))
+
+
+def _refusal(
+    rules: Policy,
+    channels: Iterable[str],
+    topic: str | None,
+    priority: str,
+    said: Mapping[tuple[str, str], bool],
+    at: datetime,
+) -> Withhold | None:
+    """Why nothing of this topic may be said by any of these channels; None while one remains."""
+    ask = Ask(tuple(channels), topic, priority, at)
+    verdict = judge(rules, ask, Standing(dict.fromkeys(ask.channels, True), said), at)
+    return verdict if isinstance(verdict, Withhold) else None
