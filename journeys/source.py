@@ -212,7 +212,7 @@ class _Reader:
         value = self.plain(event.value)
         if value is _OUT_OF_RANGE:
             self.note("T105", path, event, f"the number {event.value[:20]}{'…' * (len(event.value) > 20)}")
-            return 0
+            return 1
         return value
 
     @staticmethod

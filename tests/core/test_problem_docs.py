@@ -1,0 +1,65 @@
+"""Every code that can be reported has an example in `docs/problems.md` that triggers it, and no other."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from journeys.checker import publishable
+from journeys.problem_codes import CODES
+from journeys.problems import Problem
+from journeys.reading import read_journey
+from journeys.templates import TemplateInfo
+from journeys.tracking import read_plan
+from tests.core import shipped
+
+TEXT = (shipped.DOCS / "problems.md").read_text("utf-8")
+SECTIONS = {found[1]: found[0] for found in re.finditer(r"^### (T\d+) .*?(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)}
+FENCE = re.compile(r"^```yaml ?(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXTRA = {
+    "examples/retired": TemplateInfo("examples/retired", topic="onboarding", status="retired"),
+    "examples/odd-field": TemplateInfo(
+        "examples/odd-field", topic="onboarding", fields=frozenset({"profile.shoe_size"})
+    ),
+}
+
+
+def problems_of(section: str) -> list[Problem]:
+    live = []
+    for kind, text in FENCE.findall(section):
+        match kind:
+            case "live":
+                journey, source = read_journey(text)
+                assert journey is not None, source.problems
+                live.append(journey)
+            case "plan":
+                return read_plan(text)[1].problems
+            case _:
+                found = publishable(text, shipped.plan(), {**shipped.templates(), **EXTRA}, live)
+                return found if isinstance(found, list) else []
+    return []
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_the_example_of_a_code_triggers_it_and_no_other(code):
+    found = problems_of(SECTIONS[code])
+    assert {problem.code for problem in found} == {code}, "\n".join(map(str, found))
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_section_says_what_the_table_says(code):
+    kind = CODES[code]
+    assert SECTIONS[code].startswith(f"### {code} {kind.title}\n\n{kind.harm} {kind.mend}\n")
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_problem_has_its_line_harm_and_mend(code):
+    for problem in problems_of(SECTIONS[code]):
+        assert problem.line is not None and problem.line >= 1
+        assert problem.column is not None and problem.column >= 1
+        assert problem.what and problem.harm and problem.mend
+
+
+def test_no_example_is_of_a_code_that_does_not_exist():
+    assert set(SECTIONS) == set(CODES)
