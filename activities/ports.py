@@ -81,9 +81,13 @@ class Receipt:
 
 
 class Channel(Protocol):
-    """One way to reach a person. `local`: quick enough to try inside the step (2 s); else on the channel's own queue."""
+    """One way to reach a person. `local`: quick enough to try inside the step (2 s); else on the channel's own queue.
+
+    `inside`: delivering is writing a row of our own store, so it happens in the gate's own transaction and no attempt follows.
+    """
 
     name: str
+    inside: bool
     promise: Promise
     ambiguity: Ambiguity
     local: bool

@@ -124,7 +124,8 @@ Effect = Annotated[
 ]
 
 LogKind = Literal[
-    "entered", "moved", "acted", "fired", "spent", "guard", "armed", "held", "paused", "resumed", "facts", "finished", "ignored"
+    "entered", "moved", "acted", "fired", "spent", "guard", "armed", "held", "paused", "resumed", "facts", "finished", "ignored",
+    "gate", "withdrawn",
 ]
 
 

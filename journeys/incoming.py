@@ -27,7 +27,10 @@ class Fault:
 
 @dataclass(slots=True)
 class Incoming:
-    """One call, read. `name` is the raw name until the tracking plan gives the signal's."""
+    """One call, read. `name` is the raw name until the tracking plan gives the signal's.
+
+    `subject_key` stands for the identities where the store itself is the sender (`emit`).
+    """
 
     kind: Kind
     message_id: str
@@ -36,6 +39,7 @@ class Incoming:
     anonymous_id: str | None = None
     account_id: str | None = None
     previous_id: str | None = None
+    subject_key: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
     traits: dict[str, Any] = field(default_factory=dict)
     context: dict[str, Any] | None = None

@@ -208,8 +208,10 @@ def _places(channel: str, topic: str, *, general: bool) -> tuple[tuple[str, str]
 
 
 def _default(rules: tuple[ConsentDefault, ...], channel: str, topic: str) -> ConsentDefault | None:
-    fitting = [rule for rule in rules if rule.channel in {None, channel} and rule.topic in {None, topic}]
-    return max(fitting, key=lambda rule: (rule.topic is not None, rule.channel is not None), default=None)
+    fitting = [rule for rule in rules if rule.channel in (None, channel) and rule.topic in (None, topic)]
+    if len(fitting) < 2:
+        return fitting[0] if fitting else None
+    return max(fitting, key=lambda rule: (rule.topic is not None, rule.channel is not None))
 
 
 def _what(topic: str) -> str:
@@ -235,16 +237,16 @@ def _waits(policy: Policy, ask: Ask, standing: Standing, channel: str, now: date
     if standing.urgent_open and ask.priority in policy.urgent_ticket.defers:
         until = policy.urgent_ticket.recheck.after(now)
         yield _Wait(until, Reason("urgent_ticket", "an urgent ticket is open"), known=False)
-    for cooldown in sorted(policy.cooldowns, key=lambda rule: rule.name):
+    for cooldown in policy.cooldowns:
         if _concerns(cooldown, channel, ask.topic) and ask.priority not in cooldown.exempt:
             yield from _cooling(cooldown, standing, now)
-    for cap in sorted(policy.caps, key=lambda rule: rule.name):
+    for cap in policy.caps:
         if _concerns(cap, channel, ask.topic) and ask.priority in cap.priorities:
             yield from _capped(cap, standing, now)
 
 
 def _concerns(rule: Cap | Cooldown, channel: str, topic: str | None) -> bool:
-    return rule.channel in {None, channel} and rule.topic in {None, topic}
+    return rule.channel in (None, channel) and rule.topic in (None, topic)
 
 
 def _cooling(rule: Cooldown, standing: Standing, now: datetime) -> Iterator[_Wait]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -27,6 +28,9 @@ LOAD_DEFINITION: Final = "tenure.load_definition"
 APPLY_STEP: Final = "tenure.apply_step"
 ACCEPT_PLAIN: Final = "tenure.accept_plain"
 SETTLE_DUE: Final = "tenure.settle_due"
+
+LOOK_AGAIN: Final = timedelta(milliseconds=250)
+"""How soon a timer asks a held test clock again, at the least."""
 
 SOURCE_TEMPORAL: Final = "temporal"
 SOURCE_SELF: Final = "tenure"

@@ -75,6 +75,7 @@ class Catalogue:
 
     def __init__(self) -> None:
         self.index = Index()
+        self.seen: dict[str, Chart] = {}
 
     async def current(self, connection: Connection) -> Index:
         """The index as of this transaction."""
@@ -87,7 +88,11 @@ class Catalogue:
 
     async def chart(self, connection: Connection, content: str) -> Chart:
         """One definition by its hash, also one that is not in use any more. Raises LookupError."""
-        return self.index.charts.get(content) or load_chart(await artifact(connection, content))
+        chart = self.seen.get(content) or self.index.charts.get(content)
+        if chart is None:
+            chart = load_chart(await artifact(connection, content))
+        self.seen[content] = chart
+        return chart
 
 
 async def artifact(connection: Connection, content: str) -> str:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import orjson
 
 from journeys.incoming import Incoming, accepted_at
-from store import outbox, subjects
+from store import outbox, subjects, tickets
 from store.admission import Admission
 from store.catalogue import Catalogue, Index
 from store.clocks import read_clock
@@ -21,6 +21,7 @@ from store.database import Connection, Database, as_json, rows, sql
 from store.subjects import Contended, Identity, Subject
 
 ATTEMPTS = 5
+TICKET_SIGNALS = tickets.OPENED | {tickets.RESOLVED}
 
 _INSERT = sql(
     """
@@ -92,6 +93,8 @@ async def _accept(
 
 def identities_of(call: Incoming) -> tuple[Identity, ...]:
     """The identities of the person of a call, the surest first; those of the account when there is no person."""
+    if call.subject_key is not None:
+        return (("key", call.subject_key),)
     if call.user_id is None and call.anonymous_id is None:
         return (("account_id", call.account_id or ""),)
     before = call.previous_id if call.kind == "alias" else call.anonymous_id
@@ -145,7 +148,7 @@ def _to_lock(index: Index, calls: list[Incoming], known: Mapping[Identity, tuple
     keys: set[str] = set()
     for call in calls:
         linking = len(identities_of(call)) == 2 or call.kind in {"identify", "group", "alias"}
-        if not linking and not index.matters(call.name):
+        if not linking and not index.matters(call.name) and call.name not in TICKET_SIGNALS:
             continue
         for identity in identities_of(call):
             if identity in known:
@@ -218,6 +221,8 @@ async def _apply(
         account = _account_of(call, subject, known, locked)
         _profile(call, subject, account)
         admission.admit(call, at, subject, account)
+        if call.name in TICKET_SIGNALS:
+            await _note_ticket(connection, call, at, subject, account)
     await subjects.save(connection, locked.values())
     await admission.write()
 
@@ -243,6 +248,15 @@ async def _link(
         await subjects.merge(connection, locked[visitor[0]], locked[user[0]])
         known[group[1]] = user
     return locked.get(user[0]) if user else None
+
+
+async def _note_ticket(
+    connection: Connection, call: Incoming, at: datetime, subject: Subject, account: Subject | None
+) -> None:
+    """An urgent ticket silences what is not urgent; its end wakes what was held (C6)."""
+    concerned = sorted({subject.key, *((account.key,) if account else ())})
+    for person in await tickets.note_ticket(connection, call.name, call.data, concerned, at):
+        await outbox.wake(connection, person)
 
 
 def _account_of(

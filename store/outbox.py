@@ -30,6 +30,12 @@ _PUT = sql(
       AS w(recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at)
     """
 )
+_WAKE = sql(
+    """
+    INSERT INTO outbox (recipient, seq, kind, event_id, at)
+    SELECT :recipient, -nextval(pg_get_serial_sequence('outbox', 'id')), 'wake', '', clock_timestamp()
+    """
+)
 _NOTIFY = sql(f"SELECT pg_notify('{CHANNEL}', '')")
 _WAITING = sql(
     """
@@ -53,7 +59,7 @@ _ROWS = sql(
 _AFTER = sql(
     """
     SELECT id, recipient, seq, kind, name, event_id, at, data, facts, target
-    FROM outbox WHERE recipient = :recipient AND seq > :seq AND seq > :entered AND (target IS NULL OR target = :target)
+    FROM outbox WHERE kind <> 'wake' AND recipient = :recipient AND seq > :seq AND seq > :entered AND (target IS NULL OR target = :target)
     ORDER BY seq LIMIT 500
     """
 )
@@ -80,7 +86,7 @@ _OLDEST = sql(
     """
     SELECT (SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox
             WHERE delivered_at IS NULL ORDER BY id LIMIT 1) AS seconds,
-           (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE delivered_at IS NULL LIMIT 10001) AS some) AS waiting
+           (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE delivered_at IS NULL LIMIT 10001) AS counted) AS waiting
     """
 )
 _PRUNE = sql("DELETE FROM outbox WHERE delivered_at < clock_timestamp() - CAST(:kept AS interval)")
@@ -162,6 +168,12 @@ async def tell(
     await subjects.save(connection, [subject])
     await put(connection, [Row(recipient, seq, kind, name, event_id, at, data, target=target)])
     return seq
+
+
+async def wake(connection: Connection, person: str) -> None:
+    """Ask the relay to wake a person's outreach. The person's lane need not be locked: a wake has no order and no `seq`."""
+    await run(connection, _WAKE, recipient=person)
+    await connection.execute(_NOTIFY)
 
 
 async def claim(connection: Connection, lanes: int, most: int) -> dict[str, list[Row]]:

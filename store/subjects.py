@@ -23,6 +23,7 @@ _FIND = sql(
     JOIN subjects s ON s.key = i.subject_key
     """
 )
+_BY_KEY = sql("SELECT key, account_key FROM subjects WHERE key = ANY(CAST(:keys AS text[]))")
 _CREATE = sql(
     """
     INSERT INTO subjects (key, kind, clock)
@@ -57,6 +58,9 @@ _NAMED_USERS = sql(
 _REPOINT = sql("UPDATE identities SET subject_key = :into WHERE subject_key = :gone")
 _MARK = sql("UPDATE subjects SET merged_into = :into WHERE key = :gone")
 _FOLLOW = sql("UPDATE runs SET lane = :into, entered_seq = :seq WHERE lane = :gone AND status = 'open'")
+
+
+_ACCOUNT = sql("SELECT account_key, clock FROM subjects WHERE key = :key")
 
 
 class Contended(Exception):
@@ -103,7 +107,11 @@ async def find(connection: Connection, identities: Iterable[Identity]) -> dict[I
     """The subject key and account key of each identity that is known."""
     wanted = sorted(set(identities))
     found = await rows(connection, _FIND, kinds=[k for k, _ in wanted], values=[v for _, v in wanted])
-    return {(item["kind"], item["value"]): (item["subject_key"], item["account_key"]) for item in found}
+    known = {(item["kind"], item["value"]): (item["subject_key"], item["account_key"]) for item in found}
+    keys = [value for kind, value in wanted if kind == "key"]
+    for item in await rows(connection, _BY_KEY, keys=keys) if keys else ():
+        known["key", item["key"]] = (item["key"], item["account_key"])
+    return known
 
 
 async def create(connection: Connection, groups: list[tuple[Identity, ...]], clock: str | None) -> dict[Identity, str]:
@@ -152,6 +160,18 @@ async def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Subject
         )
         for item in await rows(connection, _LOCK, keys=wanted)
     }
+
+
+async def account_of(connection: Connection, key: str) -> str | None:
+    """The account of a person, read without a lock."""
+    found = await rows(connection, _ACCOUNT, key=key)
+    return found[0]["account_key"] if found else None
+
+
+async def clock_of(connection: Connection, key: str) -> str | None:
+    """The name of the test clock a subject belongs to."""
+    found = await rows(connection, _ACCOUNT, key=key)
+    return found[0]["clock"] if found else None
 
 
 async def save(connection: Connection, subjects: Iterable[Subject]) -> None:

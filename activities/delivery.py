@@ -1,0 +1,87 @@
+"""One attempt, after its `sending` is committed, and what becomes of an attempt whose end nobody saw.
+
+| class | the attempt is known to have failed | nobody knows |
+|---|---|---|
+| A, takes our key | tried again by the channel's policy | tried again: the key makes it harmless |
+| B, searchable | tried again by the channel's policy | asked for by our reference: there, or tried again |
+| C, blind | tried again by the channel's policy | `at_most_once`: `unknown`, for a person; `at_least_once`: tried again |
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from activities.house import House
+from activities.outcomes import tell_outcome
+from activities.ports import Ambiguity, Channel, Delivered, Prepared, Promise, Receipt
+from store import ledger, outbox
+from store.database import Connection
+from store.ledger import Entry
+
+log = structlog.get_logger()
+
+RECONCILE_AFTER = timedelta(seconds=1)
+"""How long a searchable provider may take to show what it has accepted."""
+
+
+async def attempt(house: House, entry: Entry, now: datetime) -> None:
+    """Hand the stored bytes to the channel and settle the row by what came back."""
+    channel = house.channels[entry.channel or ""]
+    receipt = await channel.deliver(_prepared(entry), entry.key)
+    log.info("delivery.attempted", channel=channel.name, result=receipt.result.value, attempt=entry.attempts)
+    async with house.database.transaction() as connection:
+        await _settle(house, connection, entry, channel, receipt, now)
+
+
+async def recover(house: House, connection: Connection, entry: Entry, now: datetime) -> bool:
+    """An attempt in flight whose lease ran out: settle it, or say (True) that it is to be weighed and tried again."""
+    channel = house.channels[entry.channel or ""]
+    if channel.promise is Promise.SEARCHABLE:
+        found = await channel.find(_prepared(entry))
+        if found is None:
+            await ledger.settle(connection, entry, "sending", "cannot be asked now", now, lease_until=_soon(channel, entry))
+            return False
+        if found:
+            await _end(house, connection, entry, "sent", "found at the provider", now)
+            return False
+    elif channel.promise is Promise.BLIND and channel.ambiguity is Ambiguity.AT_MOST_ONCE:
+        await _end(house, connection, entry, "unknown", "nobody saw how the attempt ended", now)
+        return False
+    return True
+
+
+async def _settle(
+    house: House, connection: Connection, entry: Entry, channel: Channel, receipt: Receipt, now: datetime
+) -> None:
+    match receipt.result:
+        case Delivered.SENT:
+            await _end(house, connection, entry, "sent", receipt.detail, now)
+        case Delivered.REFUSED:
+            await _end(house, connection, entry, "failed", receipt.detail, now)
+        case Delivered.TRY_AGAIN:
+            due = now + channel.retry.wait(entry.attempts)
+            if due > entry.at + channel.retry.within:
+                await _end(house, connection, entry, "failed", f"given up: {receipt.detail}", now)
+            elif await ledger.settle(connection, entry, "deferred", receipt.detail, now, due_at=due):
+                await outbox.wake(connection, entry.recipient)
+        case Delivered.UNKNOWN:
+            lease = datetime.now(UTC) + RECONCILE_AFTER
+            if await ledger.settle(connection, entry, "sending", receipt.detail, now, lease_until=lease):
+                await outbox.wake(connection, entry.recipient)
+
+
+async def _end(
+    house: House, connection: Connection, entry: Entry, status: str, detail: str, now: datetime
+) -> None:
+    if await ledger.settle(connection, entry, status, detail, now):
+        await tell_outcome(house, connection, entry.run, entry.definition, entry.action, status, entry.key, now)
+
+
+def _soon(channel: Channel, entry: Entry) -> datetime:
+    return datetime.now(UTC) + channel.retry.wait(entry.attempts)
+
+
+def _prepared(entry: Entry) -> Prepared:
+    return Prepared(entry.reference or "", entry.address or "", entry.body or b"")

@@ -1,0 +1,62 @@
+"""What a person is owed: everything deferred, merged or to be retried is decided again here when it falls due."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import structlog
+
+from activities import delivery, gate
+from activities.house import House
+from activities.outcomes import tell_outcome
+from journeys import wire
+from journeys.clock import TestClock
+from store import ledger, subjects
+from store.database import Connection
+from store.ledger import Entry
+
+log = structlog.get_logger()
+
+
+async def settle_due(house: House, request: wire.SettleInput) -> wire.SettleResult:
+    """Weigh what is due for one person, make the attempts, and say when something is due next, as a real instant."""
+    async with house.database.transaction() as connection:
+        attempts, now = await _decide(house, connection, request)
+    for entry in attempts:
+        await delivery.attempt(house, entry, now)
+    async with house.database.transaction() as connection:
+        return wire.SettleResult(await _next(house, connection, request))
+
+
+async def _decide(house: House, connection: Connection, request: wire.SettleInput) -> tuple[list[Entry], datetime]:
+    account_key = await subjects.account_of(connection, request.subject_key)
+    locked = await subjects.lock(connection, [key for key in (request.subject_key, account_key) if key])
+    person = locked[request.subject_key]
+    clock = await house.test_clock(connection, person.clock)
+    now = await house.now(connection, clock, request.now)
+    attempts = []
+    for entry in await ledger.due(connection, person.key, now):
+        if entry.status == "sending" and not await delivery.recover(house, connection, entry, now):
+            continue
+        account = locked.get(person.account_key) if person.account_key else None
+        if await gate.weigh(house, connection, entry, person, account, now):
+            attempts.append(entry)
+        await tell_outcome(
+            house, connection, entry.run, entry.definition, entry.action, entry.status, entry.key, now
+        )
+    return attempts, now
+
+
+async def _next(house: House, connection: Connection, request: wire.SettleInput) -> str | None:
+    due, lease = await ledger.next_due(connection, request.subject_key)
+    clock = await house.test_clock(connection, await subjects.clock_of(connection, request.subject_key))
+    instants = [at for at in (_real(clock, due), lease) if at is not None]
+    return min(instants).isoformat() if instants else None
+
+
+def _real(clock: TestClock | None, due: datetime | None) -> datetime | None:
+    """When to look again: for a clock that is held, a little later than now at the least."""
+    if due is None or clock is None:
+        return due
+    real = datetime.now(UTC)
+    return max(clock.real(due), real + wire.LOOK_AGAIN) if clock.virtual(real) < due else real

@@ -1,0 +1,38 @@
+"""Signals sent with plain Temporal tools (`temporal workflow signal`): stored as events of source `temporal`, for one run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from activities.house import House
+from activities.step import undecided
+from journeys import wire
+from store import events, outbox, runs, subjects
+
+
+async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Envelope]:
+    """Give the signal its place in the run's lane; everything accepted since the run last decided, it included."""
+    async with house.database.transaction() as connection:
+        row = await runs.read_run(connection, request.run)
+        locked = await subjects.lock(connection, [row.lane])
+        subject = locked[row.lane]
+        clock = await house.test_clock(connection, row.clock)
+        at = max(await house.now(connection, clock, request.now), subject.decided_at or datetime.min.replace(tzinfo=UTC))
+        new = await events.insert_one(
+            connection,
+            source=wire.SOURCE_TEMPORAL,
+            message_id=request.id,
+            name=request.name,
+            subject=row.lane,
+            at=at,
+            data=request.data,
+        )
+        if new:
+            seq = subject.next_seq()
+            await subjects.save(connection, [subject])
+            arrived = outbox.Row(
+                row.lane, seq, "signal", request.name, request.id, at, request.data,
+                target=row.id, delivered_at=datetime.now(UTC),
+            )  # fmt: skip
+            await outbox.put(connection, [arrived])
+        return await undecided(house, connection, row, row.lane, request.seqs.get(row.lane, 0))

@@ -1,0 +1,45 @@
+"""The activities as Temporal knows them: stable names, one `House` by constructor, nothing decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from temporalio import activity
+
+from activities import outreach, plain, step
+from activities.house import House
+from journeys import wire
+from store import catalogue
+
+
+class Activities:
+    """Everything that a workflow may ask of the world."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+
+    def all(self) -> Sequence[Callable[..., Any]]:
+        """For `Worker(activities=…)`."""
+        return [self.load_definition, self.apply_step, self.accept_plain, self.settle_due]
+
+    @activity.defn(name=wire.LOAD_DEFINITION)
+    async def load_definition(self, content: str) -> str:
+        """The artifact at a hash; it enters each run once and is immutable, so a worker may keep it."""
+        async with self.house.database.reading() as connection:
+            return await catalogue.artifact(connection, content)
+
+    @activity.defn(name=wire.APPLY_STEP)
+    async def apply_step(self, request: wire.StepInput) -> wire.StepResult:
+        """One step, once."""
+        return await step.apply_step(self.house, request)
+
+    @activity.defn(name=wire.ACCEPT_PLAIN)
+    async def accept_plain(self, request: wire.PlainSignal) -> list[wire.Envelope]:
+        """Store a signal that came past the front door; what was accepted before it comes back first."""
+        return await plain.accept_plain(self.house, request)
+
+    @activity.defn(name=wire.SETTLE_DUE)
+    async def settle_due(self, request: wire.SettleInput) -> wire.SettleResult:
+        """What is due for one person."""
+        return await outreach.settle_due(self.house, request)

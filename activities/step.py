@@ -1,0 +1,247 @@
+"""One step of a run, applied once: projection, timeline and effects in one transaction, then the first attempts.
+
+A step is keyed by run and number. Applied again, it does what was left undone and nothing twice: rows are there already,
+attempts in flight are found in the ledger, emitted signals carry the step's key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+
+from activities import delivery, gate
+from activities.house import House
+from activities.outcomes import reads_outcome, tell_outcome
+from journeys import wire
+from journeys.clock import TestClock
+from journeys.effects import (
+    ChangedAudience,
+    ClosedTask,
+    Effect,
+    EmittedSignal,
+    EscalatedTask,
+    Finished,
+    LogLine,
+    OpenedTask,
+    SendMessage,
+    WithdrawnMessages,
+    effects_from_json,
+    log_from_json,
+    message_key,
+)
+from journeys.envelope import instant
+from journeys.incoming import Incoming
+from journeys.judge import Reason
+from journeys.routing import Addressed, Listener, envelope_for
+from journeys.state import state_from_json
+from store import ingest, ledger, outbox, runs, subjects
+from store.database import Connection
+from store.ledger import Entry
+from store.runs import Run
+from store.subjects import Subject
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Applied:
+    """What is left to do once the transaction is committed."""
+
+    result: wire.StepResult = field(default_factory=wire.StepResult)
+    attempts: list[Entry] = field(default_factory=list)
+    emitted: list[EmittedSignal] = field(default_factory=list)
+    run: Run | None = None
+    now: datetime | None = None
+
+
+async def apply_step(house: House, step: wire.StepInput) -> wire.StepResult:
+    """Apply a step. Raises only what the store raises; Temporal tries again until it is applied."""
+    async with house.database.transaction() as connection:
+        applied = await _Step(house, connection, step).apply()
+    if applied.run is not None and applied.now is not None:
+        for entry in applied.attempts:
+            await delivery.attempt(house, entry, applied.now)
+        await _emit(house, step, applied.run, applied.emitted)
+    return applied.result
+
+
+class _Step:
+    """The transaction of one step."""
+
+    def __init__(self, house: House, connection: Connection, step: wire.StepInput) -> None:
+        self.house, self.connection, self.step = house, connection, step
+        self.effects: tuple[Effect, ...] = effects_from_json(step.effects)
+        self.log: list[LogLine] = list(log_from_json(step.log))
+        self.state = state_from_json(step.state)
+        self.applied = Applied()
+
+    async def apply(self) -> Applied:
+        step, connection = self.step, self.connection
+        row = await runs.read_run(connection, step.run)
+        clock = await self.house.test_clock(connection, row.clock)
+        now = await self.house.now(connection, clock, step.now)
+        self.applied.run, self.applied.now = row, now
+        recipients = await self._recipients(row)
+        locked = await subjects.lock(connection, await self._to_lock(row, recipients))
+        if step.timer is not None:
+            self.applied.result = await self._may_ring(row, clock, locked, instant(step.timer))
+            if self.applied.result.behind or self.applied.result.early_until:
+                self.applied.run = None
+                return self.applied
+        self.applied.emitted = [effect for effect in self.effects if isinstance(effect, EmittedSignal)]
+        if not await runs.advance(connection, step.run, step.step, self.state):
+            self.applied.attempts = await self._left_undone(now)
+            return self.applied
+        for effect in self.effects:
+            await self._do(effect, row, recipients, locked, now)
+        await runs.write_timeline(connection, step.run, step.step, 0, self.log)
+        await runs.bury(connection, step.run, step.step, step.tombstones)
+        return self.applied
+
+    # -- locks -----------------------------------------------------------------------------------------------------
+
+    async def _recipients(self, row: Run) -> dict[str, list[str]]:
+        """By action, who gets it: the person of the run, or the account's people with a role, as of this moment."""
+        found: dict[str, list[str]] = {}
+        for effect in self.effects:
+            if isinstance(effect, SendMessage):
+                if row.subject_kind == "user":
+                    found[effect.action] = [row.lane]
+                else:
+                    found[effect.action] = await ledger.people_with(self.connection, row.lane, effect.roles)
+        return found
+
+    async def _to_lock(self, row: Run, recipients: dict[str, list[str]]) -> set[str]:
+        """Everybody whose gate or lane this step touches, at once, so that they are locked in key order."""
+        keys = {person for people in recipients.values() for person in people}
+        if self.step.timer is not None or (keys and row.subject_kind == "account"):
+            keys.add(row.lane)
+        if self.step.timer is not None and row.account_key is not None:
+            keys.add(row.account_key)
+        if keys and row.account_key is not None:
+            keys.add(row.account_key)
+        for effect in self.effects:
+            if isinstance(effect, SendMessage) and await reads_outcome(
+                self.house, self.connection, row.definition, effect.action
+            ):
+                keys.add(row.lane)
+        return keys
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    async def _may_ring(
+        self, row: Run, clock: TestClock | None, locked: dict[str, Subject], due: datetime
+    ) -> wire.StepResult:
+        """A timer's step waits for a held test clock, and for everything that was accepted before it (design §4)."""
+        real = datetime.now(UTC)
+        if clock is not None and clock.virtual(real) < due:
+            again = max(real + wire.LOOK_AGAIN, clock.real(due))
+            return wire.StepResult(early_until=again.isoformat())
+        lanes = [key for key in (row.lane, row.account_key) if key is not None and key in locked]
+        behind: list[wire.Envelope] = []
+        for lane in lanes:
+            reached = self.state.seqs.get(lane, 0)
+            if locked[lane].seq > reached:
+                behind += await undecided(self.house, self.connection, row, lane, reached)
+        if not behind:
+            await runs.decided_until(self.connection, lanes, due)
+        return wire.StepResult(behind=behind)
+
+    # -- effects ---------------------------------------------------------------------------------------------------
+
+    async def _do(
+        self, effect: Effect, row: Run, recipients: dict[str, list[str]], locked: dict[str, Subject], now: datetime
+    ) -> None:
+        match effect:
+            case SendMessage():
+                await self._send(effect, row, recipients[effect.action], locked, now)
+            case OpenedTask() | ClosedTask() | EscalatedTask():
+                await runs.change_task(self.connection, row, effect)
+            case ChangedAudience():
+                await runs.change_audience(self.connection, row.subject_key, effect)
+            case WithdrawnMessages():
+                await self._withdraw(effect, row, now)
+            case EmittedSignal() | Finished():
+                pass
+
+    async def _send(
+        self, effect: SendMessage, row: Run, people: list[str], locked: dict[str, Subject], now: datetime
+    ) -> None:
+        if not people:
+            await self._nobody(effect, row, now)
+        for person in people:
+            key = message_key(row.id, effect, person)
+            entry = ledger.new_entry(effect, key=key, run_row=row, step=self.step.step, recipient=person, now=now)
+            subject = locked[person]
+            account = locked.get(subject.account_key) if subject.account_key else None
+            if await gate.weigh(self.house, self.connection, entry, subject, account, now):
+                self.applied.attempts.append(entry)
+            self._note(entry, now)
+            await tell_outcome(
+                self.house, self.connection, row.id, row.definition, entry.action, entry.status, entry.key, now
+            )
+
+    async def _nobody(self, effect: SendMessage, row: Run, now: datetime) -> None:
+        key = message_key(row.id, effect, "-")
+        entry = ledger.new_entry(effect, key=key, run_row=row, step=self.step.step, recipient="-", now=now)
+        why = f"nobody in the account is {' or '.join(effect.roles) or 'named as its recipient'}"
+        entry.status, entry.settled_at = "withheld", now
+        entry.reasons = (Reason("no_recipient", why),)
+        await ledger.write(self.connection, entry)
+        self._note(entry, now)
+
+    async def _withdraw(self, effect: WithdrawnMessages, row: Run, now: datetime) -> None:
+        for item in await ledger.withdraw(self.connection, row.id, effect.reason, now, effect.state, effect.visit):
+            self.log.append(LogLine(effect.at, "withdrawn", item["action"], f"withdrawn: {effect.reason}"))
+
+    def _note(self, entry: Entry, now: datetime) -> None:
+        """The gate's verdict, in the run's own timeline."""
+        why = "; ".join(reason.text for reason in entry.reasons)
+        words = {"sending": f"sending by {entry.channel}", "sent": f"sent by {entry.channel}"}
+        until = f" until {entry.due_at:%Y-%m-%d %H:%M} UTC" if entry.due_at else ""
+        text = words.get(entry.status, entry.status + until) + (f": {why}" if why else "")
+        self.log.append(LogLine(now, "gate", entry.action, text))
+
+    async def _left_undone(self, now: datetime) -> list[Entry]:
+        """This step was applied before and its worker died: what is in flight becomes the outreach's."""
+        for entry in await ledger.in_flight(self.connection, self.step.run, self.step.step):
+            await outbox.wake(self.connection, entry.recipient)
+        return []
+
+
+async def undecided(house: House, connection: Connection, row: Run, lane: str, reached: int) -> list[wire.Envelope]:
+    """What was accepted for a run in one of its lanes and is not decided there yet, delivered or not."""
+    chart = await house.catalogue.chart(connection, row.definition)
+    listener = Listener(row.id, row.lane, row.entered_seq, row.case_key)
+    entered = row.entered_seq - 1 if lane == row.lane else 0
+    envelopes = [
+        envelope_for(
+            chart,
+            listener,
+            Addressed(r.recipient, r.seq, r.kind, r.name, r.event_id, r.at, r.data, r.facts, r.target),
+        )
+        for r in await outbox.after(connection, lane, reached, entered, row.id)
+    ]
+    return [envelope for envelope in envelopes if envelope is not None]
+
+
+async def _emit(house: House, step: wire.StepInput, row: Run, emitted: Sequence[EmittedSignal]) -> None:
+    """Signals that the journey sends are events like any other, with the step's key against doubling."""
+    if not emitted:
+        return
+    calls = [
+        Incoming(
+            kind="track",
+            message_id=f"{step.run}#{effect.key}",
+            name=effect.name,
+            data=effect.data,
+            timestamp=effect.at,
+            subject_key=row.lane,
+        )
+        for effect in emitted
+    ]
+    log.info("step.emitted", signals=len(calls))
+    await ingest.accept(house.database, house.catalogue, calls, source=wire.SOURCE_SELF)

@@ -1,0 +1,27 @@
+"""Events one at a time, for what is not accepted in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from store.database import Connection, as_json, run, sql
+
+_INSERT = sql(
+    """
+    INSERT INTO events (source, message_id, kind, name, subject_key, at, received_at, data)
+    VALUES (:source, :id, 'track', :name, :subject, :at, clock_timestamp(), CAST(:data AS jsonb))
+    ON CONFLICT (source, message_id) DO NOTHING
+    """
+)
+
+
+async def insert_one(
+    connection: Connection, *, source: str, message_id: str, name: str, subject: str, at: datetime, data: Mapping[str, Any]
+) -> bool:
+    """Store one event; False if this id of this source was there already."""
+    written = await run(
+        connection, _INSERT, source=source, id=message_id, name=name, subject=subject, at=at, data=as_json(data)
+    )
+    return written == 1

@@ -1,0 +1,295 @@
+"""The ledger of messages: what the gate reads of a person and what it writes, under that person's lock.
+
+`deferred` waits for `due_at` (first attempts and retries alike), `sending` is an attempt in flight until `lease_until`,
+the rest is settled. Nothing leaves before its row says `sending`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from journeys.effects import SendMessage
+from journeys.judge import Reason, Sent, Standing
+from store.database import Connection, as_json, row, rows, run, sql
+
+_INSERT = sql(
+    """
+    INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, topic,
+      priority, data, stands, at, expires_at, status, reasons, channel, due_at, attempts, lease_until, reference, address,
+      body, summary, detail, decided_at, sent_at, settled_at)
+    VALUES (:key, :run, :step, :subject, :recipient, :journey, :state, :visit, :action, :template, CAST(:via AS jsonb),
+      :topic, :priority, CAST(:data AS jsonb), :stands, :at, :expires, :status, CAST(:reasons AS jsonb), :channel, :due,
+      :attempts, :lease, :reference, :address, :body, CAST(:summary AS jsonb), :detail, :decided, :sent, :settled)
+    ON CONFLICT (key) DO NOTHING
+    """
+)
+_UPDATE = sql(
+    """
+    UPDATE messages SET status = :status, reasons = CAST(:reasons AS jsonb), channel = :channel, due_at = :due,
+      attempts = :attempts, lease_until = :lease, reference = :reference, address = :address, body = :body,
+      summary = CAST(:summary AS jsonb), detail = :detail, decided_at = :decided, sent_at = :sent, settled_at = :settled
+    WHERE key = :key
+    """
+)
+_STANDING = sql(
+    """
+    SELECT
+      (SELECT json_agg(json_build_array(channel, topic, granted)) FROM consents WHERE subject_key = :person) AS consents,
+      (SELECT json_agg(json_build_array(sent_at, channel, topic, priority, action)) FROM messages
+       WHERE recipient = :person AND status IN ('sending', 'sent', 'unknown') AND sent_at > :since) AS sent,
+      EXISTS (SELECT 1 FROM tickets WHERE resolved_at IS NULL
+              AND (subject_key = :person OR subject_key = CAST(:account AS text))) AS urgent
+    """
+)
+_COLUMNS = """m.key, m.run, m.step, m.subject_key, m.recipient, m.journey, m.state, m.visit, m.action, m.template, m.via,
+      m.topic, m.priority, m.data, m.stands, m.at, m.expires_at, m.status, m.channel, m.due_at, m.attempts, m.lease_until,
+      m.reference, m.address, m.body, m.decided_at, m.sent_at"""
+_DUE = sql(
+    f"""
+    SELECT {_COLUMNS}, r.definition, r.status = 'open' AND r.state = m.state AND r.visit = m.visit AS holds, r.state AS now_in
+    FROM messages m JOIN runs r ON r.id = m.run
+    WHERE m.recipient = :person AND ((m.status = 'deferred' AND m.due_at <= :now)
+                                  OR (m.status = 'sending' AND m.lease_until <= clock_timestamp()))
+    ORDER BY m.due_at, m.id LIMIT 20
+    """  # noqa: S608 -- the columns are ours
+)
+_OF_STEP = sql(
+    f"SELECT {_COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
+    "WHERE m.run = :run AND m.step = :step AND m.status = 'sending'"
+)
+_NEXT = sql(
+    """
+    SELECT min(due_at) FILTER (WHERE status = 'deferred') AS due, min(lease_until) FILTER (WHERE status = 'sending') AS lease
+    FROM messages WHERE recipient = :person AND status IN ('deferred', 'sending')
+    """
+)
+_SETTLE = sql(
+    """
+    UPDATE messages SET status = :status, detail = :detail, due_at = :due, lease_until = :lease,
+      sent_at = CASE WHEN :status = 'deferred' THEN NULL ELSE sent_at END,
+      settled_at = CASE WHEN :status IN ('sent', 'failed', 'unknown') THEN CAST(:now AS timestamptz) END
+    WHERE key = :key AND status = 'sending' AND attempts = :attempts
+    """
+)
+_WITHDRAW = sql(
+    """
+    UPDATE messages SET status = 'withdrawn', settled_at = :at, due_at = NULL,
+      reasons = jsonb_build_array(jsonb_build_object('code', 'withdrawn', 'text', CAST(:reason AS text)))
+    WHERE run = :run AND status = 'deferred' AND NOT stands
+      AND (CAST(:state AS text) IS NULL OR (state = :state AND visit = :visit))
+    RETURNING key, recipient, action
+    """
+)
+_ROLES = sql(
+    """
+    SELECT key FROM subjects WHERE account_key = :account AND kind = 'user' AND merged_into IS NULL
+      AND profile->>'role' = ANY(CAST(:roles AS text[])) ORDER BY key
+    """
+)
+
+
+@dataclass(slots=True)
+class Entry:
+    """A ledger row. `body` are the rendered bytes that every attempt sends."""
+
+    key: str
+    run: str
+    step: int
+    subject_key: str
+    recipient: str
+    journey: str
+    state: str
+    visit: int
+    action: str
+    template: str
+    via: tuple[str, ...]
+    topic: str | None
+    priority: str
+    data: Mapping[str, Any]
+    stands: bool
+    at: datetime
+    expires_at: datetime | None
+    status: str
+    decided_at: datetime
+    definition: str
+    holds: bool = True
+    now_in: str | None = None
+    channel: str | None = None
+    due_at: datetime | None = None
+    attempts: int = 0
+    lease_until: datetime | None = None
+    reference: str | None = None
+    address: str | None = None
+    body: bytes | None = None
+    sent_at: datetime | None = None
+    summary: Mapping[str, Any] | None = None
+    detail: str | None = None
+    settled_at: datetime | None = None
+    reasons: tuple[Reason, ...] = ()
+    is_new: bool = False
+
+
+def _values(entry: Entry) -> dict[str, Any]:
+    return {
+        "key": entry.key,
+        "status": entry.status,
+        "reasons": as_json([{"code": reason.code, "text": reason.text} for reason in entry.reasons]),
+        "channel": entry.channel,
+        "due": entry.due_at,
+        "attempts": entry.attempts,
+        "lease": entry.lease_until,
+        "reference": entry.reference,
+        "address": entry.address,
+        "body": entry.body,
+        "summary": as_json(entry.summary) if entry.summary is not None else None,
+        "detail": entry.detail,
+        "decided": entry.decided_at,
+        "sent": entry.sent_at,
+        "settled": entry.settled_at,
+    }
+
+
+async def write(connection: Connection, entry: Entry) -> bool:
+    """Insert a new row, or update one that was read for its next attempt; False if the key was there already."""
+    if not entry.is_new:
+        return await run(connection, _UPDATE, **_values(entry)) == 1
+    written = await run(
+        connection,
+        _INSERT,
+        **_values(entry),
+        run=entry.run,
+        step=entry.step,
+        subject=entry.subject_key,
+        recipient=entry.recipient,
+        journey=entry.journey,
+        state=entry.state,
+        visit=entry.visit,
+        action=entry.action,
+        template=entry.template,
+        via=as_json(entry.via),
+        topic=entry.topic,
+        priority=entry.priority,
+        data=as_json(entry.data),
+        stands=entry.stands,
+        at=entry.at,
+        expires=entry.expires_at,
+    )
+    return written == 1
+
+
+async def standing(
+    connection: Connection, person: str, account: str | None, addresses: Mapping[str, bool], now: datetime, back: timedelta
+) -> Standing:
+    """What the gate weighs, read in one statement under the person's lock: caps are exact because of it."""
+    found = await row(connection, _STANDING, person=person, account=account, since=now - back)
+    if found is None:
+        return Standing(addresses)
+    return Standing(
+        addresses=addresses,
+        consents={(channel, topic): granted for channel, topic, granted in _list(found["consents"])},
+        sent=tuple(
+            Sent(datetime.fromisoformat(at), channel, topic, priority, action)
+            for at, channel, topic, priority, action in _list(found["sent"])
+        ),
+        urgent_open=bool(found["urgent"]),
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(orjson.loads(value)) if isinstance(value, str) else list(value)
+
+
+def _entry(item: Mapping[str, Any]) -> Entry:
+    values = dict(item)
+    for name in ("via", "data"):
+        values[name] = orjson.loads(values[name]) if isinstance(values[name], str) else values[name]
+    return Entry(**values | {"via": tuple(values["via"])})
+
+
+async def due(connection: Connection, person: str, now: datetime) -> list[Entry]:
+    """What is to be decided again for a person: deferred rows due by `now`, attempts whose lease has run out."""
+    return [_entry(item) for item in await rows(connection, _DUE, person=person, now=now)]
+
+
+async def in_flight(connection: Connection, run_id: str, step: int) -> list[Entry]:
+    """Attempts of a step that were begun and never settled: somebody died in between."""
+    return [_entry(item) for item in await rows(connection, _OF_STEP, run=run_id, step=step)]
+
+
+async def next_due(connection: Connection, person: str) -> tuple[datetime | None, datetime | None]:
+    """The earliest deferred row (the person's clock) and the earliest lease (the real clock)."""
+    found = await row(connection, _NEXT, person=person)
+    return (found["due"], found["lease"]) if found else (None, None)
+
+
+async def settle(
+    connection: Connection,
+    entry: Entry,
+    status: str,
+    detail: str,
+    now: datetime,
+    *,
+    due_at: datetime | None = None,
+    lease_until: datetime | None = None,
+) -> bool:
+    """The end of one attempt; False if somebody else settled it, or began another."""
+    return (
+        await run(
+            connection,
+            _SETTLE,
+            key=entry.key,
+            attempts=entry.attempts,
+            status=status,
+            detail=detail,
+            due=due_at,
+            lease=lease_until,
+            now=now,
+        )
+        == 1
+    )
+
+
+async def withdraw(
+    connection: Connection, run_id: str, reason: str, at: datetime, state: str | None = None, visit: int | None = None
+) -> list[Mapping[str, Any]]:
+    """Take back what is queued: of one visit, or of the whole run. What is in flight cannot be taken back."""
+    return await rows(connection, _WITHDRAW, run=run_id, reason=reason, at=at, state=state, visit=visit)
+
+
+async def people_with(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:
+    """The members of an account who have one of these roles, as of now."""
+    return [item["key"] for item in await rows(connection, _ROLES, account=account, roles=list(roles))]
+
+
+def new_entry(effect: SendMessage, *, key: str, run_row: Any, step: int, recipient: str, now: datetime) -> Entry:
+    """A message that has not been weighed yet."""
+    return Entry(
+        key=key,
+        run=run_row.id,
+        step=step,
+        subject_key=run_row.subject_key,
+        recipient=recipient,
+        journey=run_row.journey,
+        state=effect.state,
+        visit=effect.visit,
+        action=effect.action,
+        template=effect.template,
+        via=effect.via,
+        topic=effect.topic,
+        priority=effect.priority,
+        data=effect.data,
+        stands=effect.stands,
+        at=effect.at,
+        expires_at=effect.expires_at,
+        status="deferred",
+        decided_at=now,
+        definition=run_row.definition,
+        is_new=True,
+    )

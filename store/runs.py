@@ -1,0 +1,246 @@
+"""Runs as Postgres knows them: the projection of every step, its timeline, its tasks; upserts, once per run and step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from journeys.effects import (
+    ChangedAudience,
+    ClosedTask,
+    EscalatedTask,
+    LogLine,
+    OpenedTask,
+    task_key,
+)
+from journeys.state import RunState, state_to_json
+from store.database import Connection, as_json, row, rows, run, sql
+
+_READ = sql(
+    """
+    SELECT r.id, r.journey, r.definition, r.subject_key, r.case_key, r.epoch, r.lane, r.entered_seq, r.clock, r.status,
+           r.step, r.state, r.visit, s.kind AS subject_kind, s.account_key
+    FROM runs r JOIN subjects s ON s.key = r.lane WHERE r.id = :id
+    """
+)
+_ADVANCE = sql(
+    """
+    UPDATE runs SET step = :step, state = :state, visit = :visit, entered_at = :entered, last_at = :last,
+      next_due_at = :due, paused = :paused, memory = CAST(:memory AS jsonb), outcome = :outcome,
+      status = CASE WHEN CAST(:outcome AS text) IS NULL THEN 'open' ELSE 'closed' END,
+      ended_at = CASE WHEN CAST(:outcome AS text) IS NULL THEN NULL ELSE CAST(:last AS timestamptz) END
+    WHERE id = :id AND step < :step
+    """
+)
+_TIMELINE = sql(
+    """
+    INSERT INTO timeline (run, step, n, at, kind, about, text)
+    SELECT :run, :step, CAST(:first AS int) + o - 1, at, kind, about, text
+    FROM unnest(CAST(:ats AS timestamptz[]), CAST(:kinds AS text[]), CAST(:abouts AS text[]), CAST(:texts AS text[]))
+      WITH ORDINALITY AS w(at, kind, about, text, o)
+    ON CONFLICT DO NOTHING
+    """
+)
+_BURY = sql(
+    """
+    INSERT INTO dead_letters (run, step, n, name, reason, payload)
+    VALUES (:run, :step, :n, :name, :reason, :payload) ON CONFLICT DO NOTHING
+    """
+)
+_DECIDED = sql(
+    """
+    UPDATE subjects SET decided_at = greatest(decided_at, :at)
+    WHERE key = ANY(CAST(:keys AS text[])) AND (decided_at IS NULL OR decided_at < :at)
+    """
+)
+_OPEN_TASK = sql(
+    """
+    INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, data, opened_at, due_at)
+    VALUES (:key, :run, :subject, :journey, :action, :task, :owner, CAST(:data AS jsonb), :at, :due)
+    ON CONFLICT DO NOTHING
+    """
+)
+_CLOSE_TASK = sql(
+    """
+    UPDATE tasks SET status = 'withdrawn', resolution = :reason, closed_at = :at
+    WHERE run = :run AND action = :action AND status = 'open'
+    """
+)
+_ESCALATE = sql(
+    "UPDATE tasks SET owner = :owner, level = :level, due_at = :due WHERE run = :run AND action = :action AND status = 'open'"
+)
+_AUDIENCE = sql(
+    """
+    INSERT INTO audiences (audience, subject_key, changed_at, member) VALUES (:audience, :subject, :at, :member)
+    ON CONFLICT (audience, subject_key) DO UPDATE SET member = excluded.member, changed_at = excluded.changed_at
+    """
+)
+_LISTENERS = sql(
+    """
+    SELECT id, definition, lane, entered_seq, case_key, clock, subject_key, started_at FROM runs
+    WHERE status = 'open' AND lane = ANY(CAST(:lanes AS text[]))
+    """
+)
+_MEMBERS = sql(
+    """
+    SELECT r.id, r.definition, r.lane, r.entered_seq, r.case_key, r.clock, r.subject_key, r.started_at, s.account_key
+    FROM subjects s JOIN runs r ON r.lane = s.key AND r.status = 'open'
+    WHERE s.account_key = ANY(CAST(:accounts AS text[]))
+    """
+)
+_CLOSE = sql("UPDATE runs SET status = 'closed', outcome = coalesce(outcome, :outcome) WHERE id = :id AND status = 'open'")
+_OVERDUE = sql(
+    """
+    SELECT id, definition, lane, clock, subject_key, started_at FROM runs
+    WHERE status = 'open' AND clock IS NULL AND NOT paused AND next_due_at < clock_timestamp() - CAST(:late AS interval)
+    ORDER BY next_due_at LIMIT :most
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run's row, as its step needs it. `lane` is the recipient whose events it reads; merges move it."""
+
+    id: str
+    journey: str
+    definition: str
+    subject_key: str
+    case_key: str
+    lane: str
+    entered_seq: int
+    clock: str | None
+    status: str
+    step: int
+    state: str | None
+    visit: int | None
+    subject_kind: str
+    account_key: str | None
+
+
+async def read_run(connection: Connection, identity: str) -> Run:
+    """One run. Raises LookupError when it was never admitted here."""
+    found = await row(connection, _READ, id=identity)
+    if found is None:
+        raise LookupError(f"run {identity} is not in this database: it was not opened by an accepted event")
+    return Run(**{name: found[name] for name in Run.__slots__})
+
+
+async def advance(connection: Connection, identity: str, step: int, state: RunState) -> bool:
+    """Project a step; False if this step, or a later one, is there already."""
+    touched = await run(
+        connection,
+        _ADVANCE,
+        id=identity,
+        step=step,
+        state=state.state,
+        visit=state.visit,
+        entered=state.entered_at,
+        last=state.last_at,
+        due=state.next_due(),
+        paused=state.paused_at is not None,
+        memory=as_json(state_to_json(state)),
+        outcome=state.outcome,
+    )
+    return touched == 1
+
+
+async def write_timeline(connection: Connection, identity: str, step: int, first: int, log: Sequence[LogLine]) -> None:
+    """The explanation of a step, line by line."""
+    if log:
+        await run(
+            connection,
+            _TIMELINE,
+            run=identity,
+            step=step,
+            first=first,
+            ats=[line.at for line in log],
+            kinds=[line.kind for line in log],
+            abouts=[line.about for line in log],
+            texts=[line.text for line in log],
+        )
+
+
+async def bury(connection: Connection, identity: str, step: int, tombstones: Sequence[Mapping[str, Any]]) -> None:
+    """Arrivals that no run could read, for a person to see."""
+    for n, stone in enumerate(tombstones):
+        payload = str(stone["payload"]).replace("\x00", "�")
+        await run(
+            connection, _BURY, run=identity, step=step, n=n, name=stone["name"], reason=stone["reason"], payload=payload
+        )
+
+
+async def decided_until(connection: Connection, lanes: Sequence[str], at: datetime) -> None:
+    """The subjects' timers are decided up to here: what is accepted later cannot have happened before."""
+    await run(connection, _DECIDED, keys=list(lanes), at=at)
+
+
+async def change_task(
+    connection: Connection, run_row: Run, effect: OpenedTask | ClosedTask | EscalatedTask
+) -> None:
+    """Open, withdraw or escalate a task."""
+    match effect:
+        case OpenedTask():
+            await run(
+                connection,
+                _OPEN_TASK,
+                key=task_key(run_row.id, effect),
+                run=run_row.id,
+                subject=run_row.subject_key,
+                journey=run_row.journey,
+                action=effect.action,
+                task=effect.task,
+                owner=effect.owner,
+                data=as_json(effect.data),
+                at=effect.at,
+                due=effect.due_at,
+            )
+        case ClosedTask():
+            await run(
+                connection, _CLOSE_TASK, run=run_row.id, action=effect.action, reason=effect.reason, at=effect.at
+            )
+        case EscalatedTask():
+            await run(
+                connection,
+                _ESCALATE,
+                run=run_row.id,
+                action=effect.action,
+                owner=effect.owner,
+                level=effect.level,
+                due=effect.due_at,
+            )
+
+
+async def change_audience(connection: Connection, subject: str, effect: ChangedAudience) -> None:
+    """Membership as of now."""
+    await run(
+        connection,
+        _AUDIENCE,
+        audience=effect.audience,
+        subject=subject,
+        at=effect.at,
+        member=effect.change == "add",
+    )
+
+
+async def listeners(connection: Connection, recipients: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
+    """By recipient, the open runs its lane reaches: its own, and for an account those of its members."""
+    found: dict[str, list[Mapping[str, Any]]] = {recipient: [] for recipient in recipients}
+    for item in await rows(connection, _LISTENERS, lanes=list(recipients)):
+        found[item["lane"]].append(item)
+    accounts = [recipient for recipient in recipients if recipient.startswith("a_")]
+    for item in await rows(connection, _MEMBERS, accounts=accounts) if accounts else []:
+        found[item["account_key"]].append(item)
+    return found
+
+
+async def close_lost(connection: Connection, identity: str, outcome: str) -> None:
+    """The workflow has ended in Temporal and its last step never reached us; keep the row honest."""
+    await run(connection, _CLOSE, id=identity, outcome=outcome)
+
+
+async def overdue(connection: Connection, late: Any, most: int) -> list[Mapping[str, Any]]:
+    """Open runs whose due date is past by more than `late`: what the reconciler wakes."""
+    return await rows(connection, _OVERDUE, late=late, most=most)

@@ -1,0 +1,56 @@
+"""The worker's process: Temporal worker and relay under one roof, drained on SIGTERM. `python -m worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import structlog
+
+from store.database import Database
+from worker import build, entry, temporal
+from worker.health import health_port
+from worker.logs import configure_logging
+from worker.relay import Relay
+from worker.settings import Settings, SettingsError, load_settings
+
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> None:
+    """Work until told to stop: then no new work, the steps in hand are finished, and the process ends with 0."""
+    if settings.database_url is None:
+        raise SettingsError("TENURE_DATABASE_URL is not set: give the database, or run `make up`")
+    stop = asyncio.Event()
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sig, stop.set)
+    database = Database(settings.database_url, pool=20)
+    client = await temporal.connect(settings)
+    house = build.house(settings, database)
+    relay = Relay(database, client, house.catalogue, settings.task_queue)
+    async with health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host):
+        async with build.worker(client, settings, house):
+            log.info("worker.started", task_queue=settings.task_queue)
+            relaying = asyncio.create_task(relay.run(stop))
+            await stop.wait()
+            log.info("worker.draining")
+            await relaying
+    await database.close()
+    log.info("worker.stopped")
+
+
+def main() -> int:
+    """Entry point."""
+    try:
+        settings = load_settings()
+        configure_logging(settings.log_format)
+        entry.run(serve(settings))
+    except SettingsError as fault:
+        sys.stderr.write(f"{fault}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

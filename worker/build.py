@@ -1,0 +1,81 @@
+"""The composition root: the one place where rooms meet. Everything a worker runs is put together here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.channels.email import EmailChannel, EmailSettings
+from activities.channels.in_app import InAppChannel
+from activities.channels.smtp_pool import Relay as SmtpRelay
+from activities.house import House
+from activities.ports import Channel
+from activities.registered import Activities
+from activities.templates import load_templates
+from journeys.policy import Policy, load_policy
+from store.catalogue import Catalogue
+from store.database import Database
+from worker.settings import Settings
+from worker.stack.maildir import find
+from workflows.journey import JourneyWorkflow
+from workflows.outreach import OutreachWorkflow
+
+PASSED_THROUGH = ("journeys", "workflows", "pydantic", "pydantic_core", "cel_expr_python", "yaml", "annotated_types")
+"""Imported once and shared by all runs: what is pure, or cannot be imported twice."""
+
+
+async def _written_inside(key: str, recipient: str, content: Mapping[str, Any]) -> None:
+    """The gate writes inbox rows itself, in its own transaction."""
+    raise NotImplementedError("an inbox row is written by the gate")
+
+
+def channels(settings: Settings) -> Mapping[str, Channel]:
+    """Every way to reach a person that is configured."""
+    templates = load_templates(settings.catalog / "templates")
+    lookup = settings.smtp_lookup
+    name, address = parseaddr(settings.smtp_from)
+    mail = EmailChannel(
+        templates,
+        EmailSettings(relay=SmtpRelay.from_url(settings.smtp_url or ""), sender=(name, address)),
+        search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
+    )
+    return {"email": mail, "in_app": InAppChannel(templates, _written_inside)}
+
+
+def policy(catalog: Path) -> Policy:
+    """The policy as the catalogue has it."""
+    return load_policy(yaml.safe_load((catalog / "policy.yaml").read_text()))
+
+
+def house(
+    settings: Settings, database: Database, *, clock: Literal["wall", "workflow"] = "wall", ledger: bool = True
+) -> House:
+    """What activities are given."""
+    return House(database, Catalogue(), policy(settings.catalog), channels(settings), clock, ledger)
+
+
+def runner() -> SandboxedWorkflowRunner:
+    """The sandbox, made cheap: our own pure rooms are passed through."""
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
+
+
+def worker(client: Client, settings: Settings, given: House, **options: Any) -> Worker:
+    """A worker for every workflow and activity."""
+    return Worker(
+        client,
+        task_queue=settings.task_queue,
+        workflows=[JourneyWorkflow, OutreachWorkflow],
+        activities=Activities(given).all(),
+        workflow_runner=runner(),
+        max_cached_workflows=settings.max_cached_workflows,
+        graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
+        **options,
+    )

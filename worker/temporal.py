@@ -1,0 +1,66 @@
+"""How every process of ours talks to Temporal: one converter, payloads compressed, one place to connect."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes, PayloadCodec
+
+from worker.settings import Settings
+
+ENCODING = b"binary/zlib"
+WORTH_IT = 256
+"""Bytes from which compressing pays; a step's signal is mostly shorter."""
+LARGEST = 8 * 1024 * 1024
+"""Bytes a payload may unfold to: no history of ours comes near, a bomb would."""
+
+
+class Compression(PayloadCodec):
+    """zlib over whole payloads that are long enough; others pass as they are."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [self._shrunk(payload) for payload in payloads]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [self._whole(payload) for payload in payloads]
+
+    def _shrunk(self, payload: Payload) -> Payload:
+        if len(payload.data) < WORTH_IT:
+            return payload
+        packed = zlib.compress(payload.SerializeToString(), 6)
+        return Payload(metadata={"encoding": ENCODING}, data=packed) if len(packed) < len(payload.data) else payload
+
+    def _whole(self, payload: Payload) -> Payload:
+        if payload.metadata.get("encoding") != ENCODING:
+            return payload
+        unpacker = zlib.decompressobj()
+        data = unpacker.decompress(payload.data, LARGEST)
+        if unpacker.unconsumed_tail:
+            raise ValueError(f"a payload unfolds to more than {LARGEST} bytes")
+        return Payload.FromString(data)
+
+
+CONVERTER: DataConverter = dataclasses.replace(
+    pydantic_data_converter,
+    payload_codec=Compression(),
+    failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+)
+
+
+async def connect(settings: Settings) -> Client:
+    """A client by the settings. Raises RuntimeError when Temporal does not answer."""
+    if settings.temporal_address is None:
+        raise RuntimeError("TENURE_TEMPORAL_ADDRESS is not set: give host:port of a Temporal frontend, or run `make up`")
+    key = settings.temporal_api_key
+    return await Client.connect(
+        settings.temporal_address,
+        namespace=settings.temporal_namespace,
+        tls=settings.temporal_tls,
+        api_key=key.get_secret_value() if key else None,
+        data_converter=CONVERTER,
+    )

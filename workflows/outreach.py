@@ -1,0 +1,53 @@
+"""What one person is owed and not yet due: one durable timer for the earliest, ended when nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RawValue
+
+with workflow.unsafe.imports_passed_through():
+    from journeys import wire
+    from journeys.envelope import instant
+
+    from workflows import options
+    from workflows.calls import run_local
+
+
+@workflow.defn(name=wire.OUTREACH_WORKFLOW)
+class OutreachWorkflow:
+    """Started on demand through the outbox; every wake is a reason to look again, whatever it says."""
+
+    @workflow.init
+    def __init__(self, start: wire.OutreachInput) -> None:
+        self.start = start
+        self.woken = True
+
+    @workflow.signal(dynamic=True)
+    def wake(self, name: str, args: Sequence[RawValue]) -> None:  # noqa: ARG002 -- any signal wakes
+        """Something was deferred, or what held it has ended."""
+        self.woken = True
+
+    @workflow.run
+    async def run(self, start: wire.OutreachInput) -> None:
+        """Settle what is due, wait for what is due next."""
+        while True:
+            self.woken = False
+            request = wire.SettleInput(start.subject_key, workflow.now().isoformat())
+            settled = await run_local(wire.SETTLE_DUE, request, wire.SettleResult)
+            if self.woken:
+                continue
+            if settled.next_due is None:
+                return
+            if workflow.info().get_current_history_length() >= options.QUIET_EVENTS:
+                workflow.continue_as_new(start)
+            await self._wait(max(timedelta(milliseconds=1), instant(settled.next_due) - workflow.now()))
+
+    async def _wait(self, delay: timedelta) -> None:
+        try:
+            await workflow.wait_condition(lambda: self.woken, timeout=delay)
+        except asyncio.TimeoutError:
+            return
