@@ -41,7 +41,9 @@ async def recover(house: House, connection: Connection, entry: Entry, now: datet
     if channel.promise is Promise.SEARCHABLE:
         found = await channel.find(_prepared(entry))
         if found is None:
-            await ledger.settle(connection, entry, "sending", "cannot be asked now", now, lease_until=_soon(channel, entry))
+            await ledger.settle(
+                connection, entry, "sending", "cannot be asked now", now, lease_until=_soon(channel, entry)
+            )
             return False
         if found:
             await _end(house, connection, entry, "sent", "found at the provider", now)
@@ -72,9 +74,7 @@ async def _settle(
                 await outbox.wake(connection, entry.recipient)
 
 
-async def _end(
-    house: House, connection: Connection, entry: Entry, status: str, detail: str, now: datetime
-) -> None:
+async def _end(house: House, connection: Connection, entry: Entry, status: str, detail: str, now: datetime) -> None:
     if await ledger.settle(connection, entry, status, detail, now):
         await tell_outcome(house, connection, entry.run, entry.definition, entry.action, status, entry.key, now)
 

@@ -34,7 +34,9 @@ async def weigh(
 ) -> bool:
     """Decide one message and write it to the ledger; whether it is to be attempted now (`sending` is committed next)."""
     entry.decided_at = now
-    addresses = {name: house.channels[name].address(person.profile, person.key) for name in entry.via if name in house.channels}
+    addresses = {
+        name: house.channels[name].address(person.profile, person.key) for name in entry.via if name in house.channels
+    }
     standing = await ledger.standing(
         connection,
         person.key,

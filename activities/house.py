@@ -31,7 +31,7 @@ class House:
     clock: Literal["wall", "workflow"] = "wall"
     ledger: bool = True
 
-    async def now(self, connection: Connection, clock: TestClock | None, workflow_now: str) -> datetime:
+    def now(self, clock: TestClock | None, workflow_now: str) -> datetime:
         """The gate's now: the clock of the people concerned, never an occurrence's `at`."""
         if self.clock == "workflow":
             return instant(workflow_now)

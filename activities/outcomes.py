@@ -9,7 +9,13 @@ from activities.house import House
 from store import outbox, runs
 from store.database import Connection
 
-WORDS: Final = {"sent": "sent", "failed": "failed", "withheld": "withheld", "withdrawn": "withheld", "expired": "withheld"}
+WORDS: Final = {
+    "sent": "sent",
+    "failed": "failed",
+    "withheld": "withheld",
+    "withdrawn": "withheld",
+    "expired": "withheld",
+}
 """A ledger status as the outcome an author writes (`checklist.sent`); the others have no outcome yet."""
 
 

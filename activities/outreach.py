@@ -33,7 +33,7 @@ async def _decide(house: House, connection: Connection, request: wire.SettleInpu
     locked = await subjects.lock(connection, [key for key in (request.subject_key, account_key) if key])
     person = locked[request.subject_key]
     clock = await house.test_clock(connection, person.clock)
-    now = await house.now(connection, clock, request.now)
+    now = house.now(clock, request.now)
     attempts = []
     for entry in await ledger.due(connection, person.key, now):
         if entry.status == "sending" and not await delivery.recover(house, connection, entry, now):
@@ -41,9 +41,7 @@ async def _decide(house: House, connection: Connection, request: wire.SettleInpu
         account = locked.get(person.account_key) if person.account_key else None
         if await gate.weigh(house, connection, entry, person, account, now):
             attempts.append(entry)
-        await tell_outcome(
-            house, connection, entry.run, entry.definition, entry.action, entry.status, entry.key, now
-        )
+        await tell_outcome(house, connection, entry.run, entry.definition, entry.action, entry.status, entry.key, now)
     return attempts, now
 
 

@@ -17,7 +17,9 @@ async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Env
         locked = await subjects.lock(connection, [row.lane])
         subject = locked[row.lane]
         clock = await house.test_clock(connection, row.clock)
-        at = max(await house.now(connection, clock, request.now), subject.decided_at or datetime.min.replace(tzinfo=UTC))
+        at = max(
+            house.now(clock, request.now), subject.decided_at or datetime.min.replace(tzinfo=UTC)
+        )
         new = await events.insert_one(
             connection,
             source=wire.SOURCE_TEMPORAL,

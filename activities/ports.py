@@ -37,7 +37,7 @@ class Retry:
 
     def wait(self, attempts: int) -> timedelta:
         """How long to wait after that many attempts (1 or more)."""
-        return min(self.longest, self.first * (2 ** min(attempts - 1, 20)))
+        return min(self.longest, self.first * int(2 ** min(attempts - 1, 20)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class _Step:
         step, connection = self.step, self.connection
         row = await runs.read_run(connection, step.run)
         clock = await self.house.test_clock(connection, row.clock)
-        now = await self.house.now(connection, clock, step.now)
+        now = self.house.now(clock, step.now)
         self.applied.run, self.applied.now = row, now
         recipients = await self._recipients(row)
         locked = await subjects.lock(connection, await self._to_lock(row, recipients))
@@ -93,7 +93,7 @@ class _Step:
                 return self.applied
         self.applied.emitted = [effect for effect in self.effects if isinstance(effect, EmittedSignal)]
         if not await runs.advance(connection, step.run, step.step, self.state):
-            self.applied.attempts = await self._left_undone(now)
+            await self._hand_over()
             return self.applied
         for effect in self.effects:
             await self._do(effect, row, recipients, locked, now)
@@ -205,11 +205,10 @@ class _Step:
         text = words.get(entry.status, entry.status + until) + (f": {why}" if why else "")
         self.log.append(LogLine(now, "gate", entry.action, text))
 
-    async def _left_undone(self, now: datetime) -> list[Entry]:
-        """This step was applied before and its worker died: what is in flight becomes the outreach's."""
+    async def _hand_over(self) -> None:
+        """The step was applied before and its worker died: what is in flight becomes the outreach's."""
         for entry in await ledger.in_flight(self.connection, self.step.run, self.step.step):
             await outbox.wake(self.connection, entry.recipient)
-        return []
 
 
 async def undecided(house: House, connection: Connection, row: Run, lane: str, reached: int) -> list[wire.Envelope]:

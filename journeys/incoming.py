@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 Kind = Literal["track", "identify", "group", "alias", "page", "screen"]
 KINDS: Final = ("track", "identify", "group", "alias", "page", "screen")
@@ -59,7 +59,7 @@ def read_call(raw: Any, kind: str | None = None, sent_at: Any = None) -> Incomin
         faults.append(Fault("type", f"must be one of {', '.join(KINDS)}"))
         found = "track"
     call = Incoming(
-        kind=found,
+        kind=cast("Kind", found),
         message_id=_identity(raw, "messageId", faults) or "",
         name=_name(raw, found, faults),
         user_id=_identity(raw, "userId", faults),

@@ -141,7 +141,8 @@ class Admission:
             return False
         scope = "account" if to.kind == "account" else "profile"
         if scope == "account" and any(
-            chart.spec.subject == "user" and chart.fields["account"] & to.changed for chart in self.index.charts.values()
+            chart.spec.subject == "user" and chart.fields["account"] & to.changed
+            for chart in self.index.charts.values()
         ):
             return True
         charts = (self.index.charts.get(item.chart_hash) for item in self._open_runs(to))

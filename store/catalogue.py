@@ -18,7 +18,9 @@ _IN_USE = sql(
     """
 )
 _ARTIFACT = sql("SELECT artifact FROM definitions WHERE hash = :hash")
-_CURRENT = sql("SELECT d.hash, d.version FROM journeys j JOIN definitions d ON d.hash = j.hash WHERE j.key = :key FOR UPDATE OF j")
+_CURRENT = sql(
+    "SELECT d.hash, d.version FROM journeys j JOIN definitions d ON d.hash = j.hash WHERE j.key = :key FOR UPDATE OF j"
+)
 _KNOWN = sql("SELECT hash, version FROM definitions WHERE journey = :key AND hash = :hash")
 _NEXT_VERSION = sql("SELECT coalesce(max(version), 0) + 1 AS version FROM definitions WHERE journey = :key")
 _ADD = sql(
@@ -120,7 +122,5 @@ async def publish(database: Database, chart: Chart, text: str, source: str, by: 
 async def _add(connection: Connection, chart: Chart, text: str, source: str, by: str) -> int:
     found = await row(connection, _NEXT_VERSION, key=chart.key)
     version = int(found["version"]) if found else 1
-    await run(
-        connection, _ADD, hash=chart.hash, key=chart.key, version=version, artifact=text, source=source, by=by
-    )
+    await run(connection, _ADD, hash=chart.hash, key=chart.key, version=version, artifact=text, source=source, by=by)
     return version

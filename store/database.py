@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from sqlalchemy import TextClause, text
@@ -63,12 +63,12 @@ def sql(statement: str) -> TextClause:
 
 async def rows(connection: Connection, statement: TextClause, /, **values: Any) -> list[Mapping[str, Any]]:
     """All rows as mappings."""
-    return list((await connection.execute(statement, values)).mappings())
+    return cast("list[Mapping[str, Any]]", (await connection.execute(statement, values)).mappings().all())
 
 
 async def row(connection: Connection, statement: TextClause, /, **values: Any) -> Mapping[str, Any] | None:
     """The first row as a mapping, or None."""
-    return (await connection.execute(statement, values)).mappings().first()
+    return cast("Mapping[str, Any] | None", (await connection.execute(statement, values)).mappings().first())
 
 
 async def run(connection: Connection, statement: TextClause, /, **values: Any) -> int:

@@ -18,7 +18,14 @@ _INSERT = sql(
 
 
 async def insert_one(
-    connection: Connection, *, source: str, message_id: str, name: str, subject: str, at: datetime, data: Mapping[str, Any]
+    connection: Connection,
+    *,
+    source: str,
+    message_id: str,
+    name: str,
+    subject: str,
+    at: datetime,
+    data: Mapping[str, Any],
 ) -> bool:
     """Store one event; False if this id of this source was there already."""
     written = await run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from store.clocks import now_for
@@ -40,11 +41,9 @@ _MARK: Mapping[Mark, Any] = {
 }
 
 
-async def inbox_put(database: Database, key: str, recipient: str, content: Mapping[str, Any]) -> None:
-    """Deliver; a second time with the same key changes nothing."""
-    async with database.transaction() as connection:
-        at = await now_for(connection, await _clock(connection, recipient))
-        await run(connection, _PUT, key=key, recipient=recipient, content=as_json(content), at=at)
+async def put(connection: Connection, key: str, recipient: str, content: Mapping[str, Any], at: datetime) -> None:
+    """Deliver, in the gate's own transaction; a second time with the same key changes nothing."""
+    await run(connection, _PUT, key=key, recipient=recipient, content=as_json(content), at=at)
 
 
 async def list_inbox(
@@ -63,7 +62,7 @@ async def mark(database: Database, identity: int, what: Mark) -> tuple[Row, bool
             return None
         at = await now_for(connection, await _clock(connection, before["recipient"]))
         after = await row(connection, _MARK[what], id=identity, at=at)
-        assert after is not None  # noqa: S101 -- its row is locked
+        assert after is not None
         return {**after, "content": loaded(after["content"])}, before[f"{what}_at"] is None
 
 

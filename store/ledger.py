@@ -183,7 +183,12 @@ async def write(connection: Connection, entry: Entry) -> bool:
 
 
 async def standing(
-    connection: Connection, person: str, account: str | None, addresses: Mapping[str, bool], now: datetime, back: timedelta
+    connection: Connection,
+    person: str,
+    account: str | None,
+    addresses: Mapping[str, bool],
+    now: datetime,
+    back: timedelta,
 ) -> Standing:
     """What the gate weighs, read in one statement under the person's lock: caps are exact because of it."""
     found = await row(connection, _STANDING, person=person, account=account, since=now - back)

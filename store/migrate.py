@@ -50,7 +50,9 @@ def main() -> int:
     """Entry point."""
     url = os.environ.get("TENURE_DATABASE_URL")
     if not url:
-        sys.stderr.write("TENURE_DATABASE_URL is not set: give the database to migrate, as postgresql://user@host/name\n")
+        sys.stderr.write(
+            "TENURE_DATABASE_URL is not set: give the database to migrate, as postgresql://user@host/name\n"
+        )
         return 2
     asyncio.run(migrate(url))
     return 0

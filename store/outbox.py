@@ -202,7 +202,7 @@ async def delivered(connection: Connection, ids: Sequence[int], recipients: Sequ
 
 
 async def rest(connection: Connection, recipient: str, error: str) -> None:
-    """This lane failed: leave it alone for a while, longer each time, a minute at most."""
+    """A lane failed: leave it alone for a while, longer each time, a minute at most."""
     await run(connection, _REST, recipient=recipient, error=error[:500])
 
 

@@ -8,14 +8,16 @@ from typing import Literal
 from store.database import Connection, row, rows, run, sql
 from store.queries import Row, loaded
 
-_COLUMNS = "q.id, q.source, q.message_id, q.name, q.faults, q.event, q.received_at, q.status, q.settled_at FROM quarantine q"
+_COLUMNS = (
+    "q.id, q.source, q.message_id, q.name, q.faults, q.event, q.received_at, q.status, q.settled_at FROM quarantine q"
+)
 _LIST = sql(
     f"""
     SELECT {_COLUMNS} WHERE q.status = :status AND (CAST(:name AS text) IS NULL OR q.name = :name) AND q.id > :after
     ORDER BY q.id LIMIT :limit
-    """  # noqa: S608 -- the columns are ours
+    """
 )
-_ONE = sql(f"SELECT {_COLUMNS} WHERE q.id = :id")  # noqa: S608
+_ONE = sql(f"SELECT {_COLUMNS} WHERE q.id = :id")
 _SETTLE = sql(
     """
     UPDATE quarantine SET status = :status, settled_at = clock_timestamp() WHERE id = :id AND status = 'held'

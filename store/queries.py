@@ -39,14 +39,14 @@ _RUN_COLUMNS = """
     r.paused, r.state, r.visit, r.outcome, r.started_at, r.entered_at, r.last_at, r.next_due_at, r.ended_at, r.step, r.clock
     FROM runs r LEFT JOIN definitions d ON d.hash = r.definition
 """
-_RUN = sql(f"SELECT {_RUN_COLUMNS} WHERE r.id = :id")  # noqa: S608 -- the columns are ours
+_RUN = sql(f"SELECT {_RUN_COLUMNS} WHERE r.id = :id")
 _RUNS = sql(
     f"""
     SELECT {_RUN_COLUMNS}
     WHERE r.subject_key = ANY(CAST(:keys AS text[])) AND (CAST(:status AS text) IS NULL OR r.status = :status)
       AND (CAST(:before AS timestamptz) IS NULL OR (r.started_at, r.id) < (:before, CAST(:id AS text)))
     ORDER BY r.started_at DESC, r.id DESC LIMIT :limit
-    """  # noqa: S608
+    """
 )
 
 

@@ -90,7 +90,9 @@ _MEMBERS = sql(
     WHERE s.account_key = ANY(CAST(:accounts AS text[]))
     """
 )
-_CLOSE = sql("UPDATE runs SET status = 'closed', outcome = coalesce(outcome, :outcome) WHERE id = :id AND status = 'open'")
+_CLOSE = sql(
+    "UPDATE runs SET status = 'closed', outcome = coalesce(outcome, :outcome) WHERE id = :id AND status = 'open'"
+)
 _OVERDUE = sql(
     """
     SELECT id, definition, lane, clock, subject_key, started_at FROM runs
@@ -177,9 +179,7 @@ async def decided_until(connection: Connection, lanes: Sequence[str], at: dateti
     await run(connection, _DECIDED, keys=list(lanes), at=at)
 
 
-async def change_task(
-    connection: Connection, run_row: Run, effect: OpenedTask | ClosedTask | EscalatedTask
-) -> None:
+async def change_task(connection: Connection, run_row: Run, effect: OpenedTask | ClosedTask | EscalatedTask) -> None:
     """Open, withdraw or escalate a task."""
     match effect:
         case OpenedTask():
@@ -198,9 +198,7 @@ async def change_task(
                 due=effect.due_at,
             )
         case ClosedTask():
-            await run(
-                connection, _CLOSE_TASK, run=run_row.id, action=effect.action, reason=effect.reason, at=effect.at
-            )
+            await run(connection, _CLOSE_TASK, run=run_row.id, action=effect.action, reason=effect.reason, at=effect.at)
         case EscalatedTask():
             await run(
                 connection,

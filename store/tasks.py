@@ -18,9 +18,9 @@ _LIST = sql(
     SELECT {_COLUMNS} WHERE (CAST(:owner AS text) IS NULL OR t.owner = :owner)
       AND (CAST(:status AS text) IS NULL OR t.status = :status) AND (CAST(:run AS text) IS NULL OR t.run = :run)
       AND t.id > :after ORDER BY t.id LIMIT :limit
-    """  # noqa: S608 -- the columns are ours
+    """
 )
-_ONE = sql(f"SELECT {_COLUMNS} WHERE t.id = :id")  # noqa: S608
+_ONE = sql(f"SELECT {_COLUMNS} WHERE t.id = :id")
 _RUN = sql("SELECT r.lane, r.clock, r.status FROM runs r WHERE r.id = :run")
 _CLOSE = sql(
     """

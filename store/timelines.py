@@ -67,14 +67,14 @@ _OF_RECIPIENT = sql(
     f"""
     SELECT {_COLUMNS} WHERE m.recipient = ANY(CAST(:keys AS text[])) AND (CAST(:status AS text) IS NULL OR m.status = :status)
       AND (CAST(:before AS bigint) IS NULL OR m.id < :before) ORDER BY m.id DESC LIMIT :limit
-    """  # noqa: S608 -- the columns are ours
+    """
 )
 _MESSAGES = sql(
     f"""
     SELECT {_COLUMNS} WHERE (CAST(:status AS text) IS NULL OR m.status = :status)
       AND (CAST(:run AS text) IS NULL OR m.run = :run)
       AND (CAST(:before AS bigint) IS NULL OR m.id < :before) ORDER BY m.id DESC LIMIT :limit
-    """  # noqa: S608
+    """
 )
 
 
@@ -89,9 +89,7 @@ async def of_person(
 ) -> list[Row]:
     """What happened to a subject, the newest first: accepted events, decisions of every run, messages."""
     before, source, identity = after or (None, "", "")
-    found = await rows(
-        connection, _OF_PERSON, keys=keys, before=before, source=source, id=identity, limit=limit
-    )
+    found = await rows(connection, _OF_PERSON, keys=keys, before=before, source=source, id=identity, limit=limit)
     return [dict(item) for item in found]
 
 

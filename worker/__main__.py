@@ -29,13 +29,13 @@ async def serve(settings: Settings) -> None:
     client = await temporal.connect(settings)
     house = build.house(settings, database)
     relay = Relay(database, client, house.catalogue, settings.task_queue)
-    async with health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host):
-        async with build.worker(client, settings, house):
-            log.info("worker.started", task_queue=settings.task_queue)
-            relaying = asyncio.create_task(relay.run(stop))
-            await stop.wait()
-            log.info("worker.draining")
-            await relaying
+    health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
+    async with health, build.worker(client, settings, house):
+        log.info("worker.started", task_queue=settings.task_queue)
+        relaying = asyncio.create_task(relay.run(stop))
+        await stop.wait()
+        log.info("worker.draining")
+        await relaying
     await database.close()
     log.info("worker.stopped")
 

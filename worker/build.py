@@ -15,7 +15,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.channels.email import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
-from activities.channels.smtp_pool import Relay as SmtpRelay
+from activities.channels.relay import Relay as SmtpRelay
 from activities.house import House
 from activities.ports import Channel
 from activities.registered import Activities

@@ -82,7 +82,9 @@ class Relay:
             lanes = [self._lane(connection, lane, found, hearing[lane]) for lane, found in waiting.items()]
             done = await asyncio.gather(*lanes)
             ids = [identity for arrived, _ in done for identity in arrived]
-            await outbox.delivered(connection, ids, [lane for lane, (_, fault) in zip(waiting, done, strict=True) if not fault])
+            await outbox.delivered(
+                connection, ids, [lane for lane, (_, fault) in zip(waiting, done, strict=True) if not fault]
+            )
             for lane, (_, fault) in zip(waiting, done, strict=True):
                 if fault:
                     FAILED.inc()
@@ -111,7 +113,9 @@ class Relay:
             item.recipient, item.seq, item.kind, item.name, item.event_id, item.at, item.data, item.facts, item.target
         )
         for run in hearing:
-            chart = self.catalogue.seen.get(run["definition"]) or await self.catalogue.chart(connection, run["definition"])
+            chart = self.catalogue.seen.get(run["definition"]) or await self.catalogue.chart(
+                connection, run["definition"]
+            )
             listener = Listener(run["id"], run["lane"], run["entered_seq"], run["case_key"])
             envelope = envelope_for(chart, listener, row)
             if envelope is not None:
@@ -155,7 +159,9 @@ class Relay:
                 )
 
     async def _learn_clocks(self, connection: Connection, hearing: Mapping[str, list[Mapping[str, Any]]]) -> None:
-        for name in {run["clock"] for listening in hearing.values() for run in listening if run["clock"]} - set(self.clocks):
+        for name in {run["clock"] for listening in hearing.values() for run in listening if run["clock"]} - set(
+            self.clocks
+        ):
             clock = await read_clock(connection, name)
             if clock is not None:
                 self.clocks[name] = wire.ClockSpec(
@@ -199,7 +205,7 @@ class Relay:
                 await asyncio.sleep(1.0)
                 continue
             try:
-                connection.add_termination_listener(lambda _: lost.set())
+                connection.add_termination_listener(lambda _, lost=lost: lost.set())
                 await connection.add_listener(outbox.CHANNEL, lambda *_: self.told.set())
                 self.told.set()
                 await lost.wait()

@@ -10,7 +10,6 @@ with workflow.unsafe.imports_passed_through():
     from journeys.clock import TestClock
     from journeys.envelope import instant
     from journeys.wire import ClockSpec
-
     from workflows import options
 
 T = TypeVar("T")

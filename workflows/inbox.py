@@ -15,7 +15,6 @@ with workflow.unsafe.imports_passed_through():
     from journeys import wire
     from journeys.envelope import Unreadable
     from journeys.occurrences import Occurrence
-
     from workflows import options
 
 MOST_SHOWN = 2_000
@@ -38,7 +37,7 @@ class Letter:
             return None
         try:
             return workflow.payload_converter().from_payload(self.raw[0].payload)
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001 -- a converter may raise anything; all of it means one thing
             raise Unreadable(f"not JSON: {type(fault).__name__}") from None
 
     def data(self) -> dict[str, Any]:

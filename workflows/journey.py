@@ -31,7 +31,6 @@ with workflow.unsafe.imports_passed_through():
     from journeys.jitter import jitter
     from journeys.occurrences import Cancelled, Occurrence, Paused, Resumed, TimerDue
     from journeys.state import RunState, state_from_json, state_to_json
-
     from workflows import options
     from workflows.calls import clock_of, run_local
     from workflows.inbox import Inbox, Letter
@@ -211,7 +210,7 @@ class JourneyWorkflow:
         return await self._command(Paused(self._asked_at(request), str(request.get("by", ""))))
 
     @pause.validator
-    def _may_pause(self, request: dict[str, Any]) -> None:
+    def _may_pause(self, request: dict[str, Any]) -> None:  # noqa: ARG002 -- the update's signature
         self._refuse_unless(self.state.is_open and self.state.paused_at is None, "it is paused already, or has ended")
 
     @workflow.update(name=wire.UPDATE_RESUME)
@@ -234,7 +233,7 @@ class JourneyWorkflow:
         )
 
     @cancel.validator
-    def _may_cancel(self, request: dict[str, Any]) -> None:
+    def _may_cancel(self, request: dict[str, Any]) -> None:  # noqa: ARG002 -- as above
         self._refuse_unless(self.state.is_open, "it has ended")
 
     async def _command(self, occurrence: Occurrence) -> str:
@@ -248,7 +247,7 @@ class JourneyWorkflow:
         real = workflow.now()
         return instant(at) if isinstance(at, str) else real if self.clock is None else self.clock.virtual(real)
 
-    def _refuse_unless(self, allowed: bool, why: str) -> None:  # noqa: FBT001 -- reads as a sentence where it is called
+    def _refuse_unless(self, allowed: bool, why: str) -> None:
         if not allowed:
             raise ApplicationError(f"run {self.start.run}: {why}", type="tenure.Refused", non_retryable=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -12,7 +11,6 @@ from temporalio.common import RawValue
 with workflow.unsafe.imports_passed_through():
     from journeys import wire
     from journeys.envelope import instant
-
     from workflows import options
     from workflows.calls import run_local
 
@@ -49,5 +47,5 @@ class OutreachWorkflow:
     async def _wait(self, delay: timedelta) -> None:
         try:
             await workflow.wait_condition(lambda: self.woken, timeout=delay)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return
