@@ -78,6 +78,12 @@ def run_folder() -> Path:
     return Path(os.environ[RUN_FOLDER])
 
 
+@pytest.fixture
+def home(run_folder: Path) -> Path:
+    """A TENURE_HOME for one test. Not in `tmp_path`: under root PostgreSQL is another user, whom the next pytest locks out."""
+    return run_folder / f"home-{uuid.uuid4().hex[:8]}"
+
+
 @pytest.fixture(scope="session")
 def servers(run_folder: Path) -> Servers:
     """The run's servers, started by whoever needs them first."""

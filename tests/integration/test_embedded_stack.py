@@ -38,11 +38,6 @@ def quiet(_: str) -> None:
     pass
 
 
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
-
-
 def stack_in(home: Path, **given) -> Stack:
     return Stack(load_settings(home=home, api_port=0, **given), modules=STAND_INS, say=quiet)
 
@@ -215,8 +210,8 @@ def test_after_a_killed_supervisor_the_next_up_ends_the_orphans_and_starts(home,
         second.communicate(timeout=30)
 
 
-async def test_postgresql_works_under_a_home_too_long_for_a_unix_socket_and_with_spaces(tmp_path):
-    deep = tmp_path.joinpath(*["a long folder name"] * 8)
+async def test_postgresql_works_under_a_home_too_long_for_a_unix_socket_and_with_spaces(home):
+    deep = home.joinpath(*["a long folder name"] * 8)
     async with PostgresServer(deep / "postgres", durable=False) as server:
         url = await server.create_database("tenure")
         assert len(str(server.data)) > 107
