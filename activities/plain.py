@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from activities.house import House
-from activities.step import undecided
 from journeys import wire
 from store import events, outbox, runs, subjects
+from store.pending import undecided
 
 
 async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Envelope]:
@@ -17,9 +17,7 @@ async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Env
         locked = await subjects.lock(connection, [row.lane])
         subject = locked[row.lane]
         clock = await house.test_clock(connection, row.clock)
-        at = max(
-            house.now(clock, request.now), subject.decided_at or datetime.min.replace(tzinfo=UTC)
-        )
+        at = max(house.now(clock, request.now), subject.decided_at or datetime.min.replace(tzinfo=UTC))
         new = await events.insert_one(
             connection,
             source=wire.SOURCE_TEMPORAL,
@@ -37,4 +35,5 @@ async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Env
                 target=row.id, delivered_at=datetime.now(UTC),
             )  # fmt: skip
             await outbox.put(connection, [arrived])
-        return await undecided(house, connection, row, row.lane, request.seqs.get(row.lane, 0))
+        chart = await house.catalogue.chart(connection, row.definition)
+        return await undecided(connection, chart, runs.listener_of(row), row.lane, request.seqs.get(row.lane, 0))

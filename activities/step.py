@@ -35,12 +35,12 @@ from journeys.effects import (
 from journeys.envelope import instant
 from journeys.incoming import Incoming
 from journeys.judge import Reason
-from journeys.routing import Addressed, Listener, envelope_for
 from journeys.state import state_from_json
 from store import ingest, ledger, outbox, runs, subjects
 from store.database import Connection
 from store.ledger import Entry
-from store.runs import Run
+from store.pending import undecided
+from store.runs import Run, listener_of
 from store.subjects import Subject
 
 log = structlog.get_logger()
@@ -145,7 +145,8 @@ class _Step:
         for lane in lanes:
             reached = self.state.seqs.get(lane, 0)
             if locked[lane].seq > reached:
-                behind += await undecided(self.house, self.connection, row, lane, reached)
+                chart = await self.house.catalogue.chart(self.connection, row.definition)
+                behind += await undecided(self.connection, chart, listener_of(row), lane, reached)
         if not behind:
             await runs.decided_until(self.connection, lanes, due)
         return wire.StepResult(behind=behind)
@@ -209,22 +210,6 @@ class _Step:
         """The step was applied before and its worker died: what is in flight becomes the outreach's."""
         for entry in await ledger.in_flight(self.connection, self.step.run, self.step.step):
             await outbox.wake(self.connection, entry.recipient)
-
-
-async def undecided(house: House, connection: Connection, row: Run, lane: str, reached: int) -> list[wire.Envelope]:
-    """What was accepted for a run in one of its lanes and is not decided there yet, delivered or not."""
-    chart = await house.catalogue.chart(connection, row.definition)
-    listener = Listener(row.id, row.lane, row.entered_seq, row.case_key)
-    entered = row.entered_seq - 1 if lane == row.lane else 0
-    envelopes = [
-        envelope_for(
-            chart,
-            listener,
-            Addressed(r.recipient, r.seq, r.kind, r.name, r.event_id, r.at, r.data, r.facts, r.target),
-        )
-        for r in await outbox.after(connection, lane, reached, entered, row.id)
-    ]
-    return [envelope for envelope in envelopes if envelope is not None]
 
 
 async def _emit(house: House, step: wire.StepInput, row: Run, emitted: Sequence[EmittedSignal]) -> None:

@@ -15,6 +15,7 @@ from journeys.routing import MOVED, SEEN
 from store import outbox
 from store.catalogue import Index
 from store.database import Connection, rows, run, sql
+from store.pending import standing_at
 from store.subjects import Subject
 
 _LATEST = sql(
@@ -82,19 +83,19 @@ class Admission:
                 item["ended_at"],
             )
 
-    def admit(self, call: Incoming, at: datetime, subject: Subject, account: Subject | None) -> None:
+    async def admit(self, call: Incoming, at: datetime, subject: Subject, account: Subject | None) -> None:
         """Give one event to its person's lane and to their account's, each only if it can change something there."""
-        self._offer(call, at, subject, account)
+        await self._offer(call, at, subject, account)
         if account is not None and account is not subject:
-            self._offer(call, at, account, account)
+            await self._offer(call, at, account, account)
         subject.changed.clear()
         if account is not None:
             account.changed.clear()
 
-    def _offer(self, call: Incoming, at: datetime, to: Subject, account: Subject | None) -> None:
+    async def _offer(self, call: Incoming, at: datetime, to: Subject, account: Subject | None) -> None:
         name = call.name
         facts = self._facts(to, account)
-        entering = list(self._entering(call, at, to, facts))
+        entering = await self._entering(call, at, to, facts)
         heard = self._is_heard(call, to)
         if not entering and not heard and not self._is_read(to):
             return
@@ -109,17 +110,26 @@ class Admission:
         for chart, enter in entering:
             self._open(chart, enter, to, seq, at)
 
-    def _entering(
+    async def _entering(
         self, call: Incoming, at: datetime, to: Subject, facts: Mapping[str, Mapping[str, Any]]
-    ) -> Iterator[tuple[Chart, Enter]]:
+    ) -> list[tuple[Chart, Enter]]:
+        entering = []
         for chart in self.index.opening.get(call.name, ()):
             if chart.spec.subject != to.kind:
                 continue
             last = self.latest[to.key].get((chart.key, case_of(chart, call.data) or ""))
-            previous = (PastRun(last.epoch, last.open, last.ended_at),) if last else ()
+            previous = (await self._past(chart, last, at),) if last else ()
             verdict = may_enter(chart, call.name, call.data, facts, previous, at)
             if isinstance(verdict, Enter):
-                yield chart, verdict
+                entering.append((chart, verdict))
+        return entering
+
+    async def _past(self, chart: Chart, last: _Run, at: datetime) -> PastRun:
+        """The last run as of this event: one that the projection still calls open may have ended by now."""
+        own = self.index.charts.get(last.chart_hash)
+        if not last.open or own is None or chart.spec.entry.again == "never":
+            return PastRun(last.epoch, last.open, last.ended_at)
+        return await standing_at(self.connection, own, last.id, self.waiting, at)
 
     def _open(self, chart: Chart, enter: Enter, to: Subject, seq: int, at: datetime) -> None:
         identity = wire.run_id(chart.key, to.key, enter.case, enter.epoch)

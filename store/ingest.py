@@ -220,7 +220,7 @@ async def _apply(
         subject = await _link(connection, call, known, locked) or subject
         account = _account_of(call, subject, known, locked)
         _profile(call, subject, account)
-        admission.admit(call, at, subject, account)
+        await admission.admit(call, at, subject, account)
         if call.name in TICKET_SIGNALS:
             await _note_ticket(connection, call, at, subject, account)
     await subjects.save(connection, locked.values())

@@ -15,6 +15,7 @@ from journeys.effects import (
     OpenedTask,
     task_key,
 )
+from journeys.routing import Listener
 from journeys.state import RunState, state_to_json
 from store.database import Connection, as_json, row, rows, run, sql
 
@@ -120,6 +121,11 @@ class Run:
     visit: int | None
     subject_kind: str
     account_key: str | None
+
+
+def listener_of(found: Run) -> Listener:
+    """The run as routing sees it."""
+    return Listener(found.id, found.lane, found.entered_seq, found.case_key)
 
 
 async def read_run(connection: Connection, identity: str) -> Run:

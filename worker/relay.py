@@ -20,11 +20,12 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from journeys import wire
-from journeys.routing import Addressed, Listener, envelope_for
+from journeys.routing import Listener, envelope_for
 from store import outbox, runs, subjects
 from store.catalogue import Catalogue
 from store.clocks import read_clock
 from store.database import Connection, Database
+from store.pending import addressed
 
 log = structlog.get_logger()
 
@@ -109,9 +110,7 @@ class Relay:
         if item.kind == "wake":
             await self._wake(connection, item.recipient)
             return
-        row = Addressed(
-            item.recipient, item.seq, item.kind, item.name, item.event_id, item.at, item.data, item.facts, item.target
-        )
+        row = addressed(item)
         for run in hearing:
             chart = self.catalogue.seen.get(run["definition"]) or await self.catalogue.chart(
                 connection, run["definition"]

@@ -1,0 +1,67 @@
+"""What was accepted for a run and is not decided there yet: the store knows it before the run does.
+
+A timer's step asks, so that lag never lets a timer win over an earlier event; entry asks, so that a run that has ended
+by its accepted events and timers does not keep its person out only because nobody has told the projection yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import orjson
+
+from journeys.chart import Chart
+from journeys.decide import decide
+from journeys.entry import PastRun
+from journeys.envelope import occurrence_of
+from journeys.occurrences import TimerDue
+from journeys.routing import Addressed, Listener, envelope_for
+from journeys.state import RunState, state_from_json
+from journeys.wire import Envelope
+from store import outbox
+from store.database import Connection, row, sql
+
+_MEMORY = sql("SELECT memory, lane, entered_seq, case_key, epoch FROM runs WHERE id = :id")
+
+
+async def undecided(
+    connection: Connection, chart: Chart, listener: Listener, lane: str, reached: int
+) -> list[Envelope]:
+    """The run's view of its lane's rows after `reached`, delivered or not, in order."""
+    entered = listener.entered_seq - 1 if lane == listener.lane else 0
+    found = await outbox.after(connection, lane, reached, entered, listener.run)
+    return list(_envelopes(chart, listener, found))
+
+
+def _envelopes(chart: Chart, listener: Listener, found: Iterable[outbox.Row]) -> Iterable[Envelope]:
+    for item in found:
+        envelope = envelope_for(chart, listener, addressed(item))
+        if envelope is not None:
+            yield envelope
+
+
+def addressed(item: outbox.Row) -> Addressed:
+    """An outbox row as routing reads it."""
+    return Addressed(
+        item.recipient, item.seq, item.kind, item.name, item.event_id, item.at, item.data, item.facts, item.target
+    )
+
+
+async def standing_at(
+    connection: Connection, chart: Chart, run: str, unsaved: Iterable[outbox.Row], at: datetime
+) -> PastRun:
+    """Whether a run is still open at an instant, by all that was accepted until then; `unsaved` is this commit's own."""
+    found = await row(connection, _MEMORY, id=run)
+    if found is None:
+        return PastRun(1, open=True)
+    memory = found["memory"]
+    known = orjson.loads(memory) if isinstance(memory, str) else memory
+    state = state_from_json(known) if known else RunState()
+    listener = Listener(run, found["lane"], found["entered_seq"], found["case_key"])
+    waiting = await undecided(connection, chart, listener, listener.lane, state.seqs.get(listener.lane, 0))
+    waiting += _envelopes(chart, listener, [item for item in unsaved if item.recipient == listener.lane])
+    for envelope in waiting:
+        state = decide(chart, state, occurrence_of(envelope)).state
+    state = decide(chart, state, TimerDue(at)).state
+    return PastRun(found["epoch"], state.is_open, None if state.is_open else state.last_at)
