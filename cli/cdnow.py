@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import zipfile
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -77,18 +77,25 @@ def cdnow_streams(path: Path) -> list[Stream]:
 def _told(customer: str, orders: Sequence[Order]) -> Iterator[Recorded]:
     spent = 0.0
     gaps: list[int] = []
+    last = None
     for number, order in enumerate(orders, 1):
         spent += order.dollars
-        if number > 1 and order.at > orders[number - 2].at:
-            gaps.append((order.at - orders[number - 2].at).days)
+        if last is not None and order.at > last:
+            insort(gaps, (order.at - last).days)
+        last = order.at
         traits: dict[str, object] = {"lifetime_value": round(spent, 2)}
         if number == 1:
             traits["email"] = f"customer-{customer}@example.com"
         if gaps:
-            traits["rhythm_days"] = float(statistics.median(gaps))
+            traits["rhythm_days"] = _median(gaps)
         yield Recorded(order.at, customer, "profile", "identify", traits)
         bought = {"order_id": f"{customer}-{number}", "total": order.dollars, "quantity": order.quantity}
         yield Recorded(order.at, customer, "signal", "order_completed", bought)
+
+
+def _median(ordered: Sequence[int]) -> float:
+    middle = len(ordered) // 2
+    return float(ordered[middle]) if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _cache() -> Path:

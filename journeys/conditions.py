@@ -29,12 +29,15 @@ _CEL_TYPES: dict[str, Any] = {
     "strings": cel.Type.List(cel.Type.STRING),
     "any": cel.Type.DYN,
 }
+_PYTHON_TYPES: Mapping[str, type] = {"bool": bool, "duration": timedelta, "timestamp": datetime, "list": list}
 _LITERAL = re.compile(r"""[rbRB]{0,2}(?:\"\"\".*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
 _NAME = re.compile(
     r"(?<![\w.])(?:known\.)?(?:profile|account|event|journey|person)\.[A-Za-z_]\w*|(?<![\w.])(?:now|item)\b"
 )
 _COMPLAINT = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
 _LARGEST_TEXT = 8_192
+_SMALL = {"string", "int", "double", "bool"}
+_MOST_REMEMBERED = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +79,38 @@ class Condition:
     names: tuple[str, ...]
     reads: tuple[tuple[str, str], ...]
     program: Any
+    memory: dict[tuple[Any, ...], Value] | None = None
+    """Answers by what was read, where that is few and small: a condition is a function of nothing else."""
 
     def evaluate(self, lookup: Lookup) -> Value:
         """Its value over these fields; a fault of any sort comes back as not ok (design §2, Conditions)."""
-        given: dict[str, Any] = {}
         try:
-            for field, kind in self.reads:
-                value = coerce(lookup(field), kind)
-                given[f"known.{field}"] = value is not None
-                if value is not None:
-                    given[field] = value
-            result = self.program.eval(data=given)
-            found = result.type()
-            if found == cel.Type.ERROR:
-                return Value(ok=False, value=None, reason=_plain_reason(str(result.value())))
-            return self._as_kind(result.plain_value(), found)
+            values = tuple([coerce(lookup(field), kind) for field, kind in self.reads])
+            if self.memory is None:
+                return self._ask(values)
+            answer = self.memory.get(values)
+            if answer is None:
+                if len(self.memory) >= _MOST_REMEMBERED:
+                    self.memory.clear()
+                answer = self.memory[values] = self._ask(values)
         except Exception as fault:  # noqa: BLE001 -- the engine may raise anything; a guard must answer
             return Value(ok=False, value=None, reason=f"could not be evaluated: {type(fault).__name__}")
+        return answer
+
+    def _ask(self, values: tuple[Any, ...]) -> Value:
+        given: dict[str, Any] = {}
+        for (field, _), value in zip(self.reads, values, strict=True):
+            given[f"known.{field}"] = value is not None
+            if value is not None:
+                given[field] = value
+        result = self.program.eval(data=given)
+        found = result.type()
+        if found == cel.Type.ERROR:
+            return Value(ok=False, value=None, reason=_plain_reason(str(result.value())))
+        return self._as_kind(result.plain_value(), found)
 
     def _as_kind(self, value: Any, found: Any) -> Value:
-        fits = {"bool": bool, "duration": timedelta, "timestamp": datetime, "list": list}.get(self.kind)
+        fits = _PYTHON_TYPES.get(self.kind)
         if fits is not None and not isinstance(value, fits):
             return Value(ok=False, value=None, reason=f"yields {found.name().lower()}, not {self.kind}")
         if isinstance(value, str) and len(value) > _LARGEST_TEXT:
@@ -139,7 +154,8 @@ def compile_condition(source: str, types: Mapping[str, str], kind: Kind = "bool"
     yields = program.return_type().name()
     if expected is not None and not yields.startswith(expected) and yields != "DYN":
         raise ConditionError(source, (Complaint(f"yields {yields.lower()}, where {kind} is needed", 1),))
-    return Condition(source, kind, names, reads, program)
+    small = all(field_kind in _SMALL for _, field_kind in reads) and kind in {"bool", "duration"}
+    return Condition(source, kind, names, reads, program, {} if small else None)
 
 
 def coerce(value: Any, kind: str) -> Any:
@@ -148,7 +164,7 @@ def coerce(value: Any, kind: str) -> Any:
         case "timestamp":
             return _timestamp(value)
         case "double":
-            return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+            return _number(value)
         case "int":
             return _whole(value)
         case "bool":
@@ -159,6 +175,16 @@ def coerce(value: Any, kind: str) -> Any:
             return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
         case _:
             return value
+
+
+def _number(value: Any) -> float | None:
+    """Never -0.0, which equals 0.0 and divides differently; a whole number past any double is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) + 0.0
+    except OverflowError:
+        return None
 
 
 def _whole(value: Any) -> int | None:
@@ -212,6 +238,7 @@ def _complaints(text: str) -> tuple[Complaint, ...]:
     return tuple(found) or (Complaint(_plain_reason(text), 1),)
 
 
+@lru_cache(maxsize=1024)
 def _plain_reason(text: str) -> str:
     missing = re.search(r'No value with name "([^"]+)"', text)
     if missing:

@@ -14,7 +14,18 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from journeys.decide import decide
-from journeys.effects import EmittedSignal, Finished, LogLine, OpenedTask, SendMessage, WithdrawnMessages
+from journeys.effects import (
+    ChangedAudience,
+    ClosedTask,
+    Effect,
+    EmittedSignal,
+    EscalatedTask,
+    Finished,
+    LogLine,
+    OpenedTask,
+    SendMessage,
+    WithdrawnMessages,
+)
 from journeys.entry import Enter, PastRun, case_of, enters_on, may_enter
 from journeys.judge import DeferUntil, Reason, SendNow, Sent, Standing, Withhold, has_opted_out, judge
 from journeys.messages import ask_of, outcome_signal, withdraws
@@ -40,6 +51,7 @@ class World:
         self.hearing = {
             name: tuple(chart for chart in charts if name in chart.signals or enters_on(chart, name)) for name in names
         }
+        self.anchored = frozenset(chart.key for chart in charts if any(timer.date for timer in chart.timers.values()))
         tickets = policy.urgent_ticket
         self.of_tickets = frozenset({*tickets.opened_by, *tickets.resolved_by})
 
@@ -47,7 +59,7 @@ class World:
 class Run:
     """One run: where it is, and when it wants to be woken."""
 
-    __slots__ = ("case", "chart", "due", "ended_at", "epoch", "name", "place", "state")
+    __slots__ = ("case", "chart", "due", "ended_at", "epoch", "name", "place", "state", "untold")
 
     def __init__(self, chart: Chart, case: str, epoch: int) -> None:
         self.chart, self.case, self.epoch = chart, case, epoch
@@ -56,6 +68,7 @@ class Run:
         self.place = ""
         self.due: datetime | None = None
         self.ended_at: datetime | None = None
+        self.untold: FactsRead | None = None
 
 
 class Line(NamedTuple):
@@ -133,24 +146,27 @@ class Person:
 
     def until(self, at: datetime) -> None:
         """Let time pass: everything due at or before `at`, each at its own instant, timers before messages."""
-        while True:
-            run = min((run for run in self.open if run.due is not None), key=_due, default=None)
-            message = min(self.queue, key=lambda queued: queued.due, default=None)
-            if (
-                run is not None
-                and run.due is not None
-                and run.due <= at
-                and (message is None or run.due <= message.due)
-            ):
-                due = run.due
-                self.step(run, TimerDue(due))
-                self.drain(due)
-            elif message is not None and message.due <= at:
-                self.queue.remove(message)
-                self.ask(message.run, message.message, message.to, message.due, message.codes)
-                self.drain(message.due)
+        while (due := self.next_due()) is not None and due <= at:
+            for run in self.open:
+                if run.due == due:
+                    self.step(run, TimerDue(due))
+                    break
             else:
-                return
+                message = next(queued for queued in self.queue if queued.due == due)
+                self.queue.remove(message)
+                self.ask(message.run, message.message, message.to, due, message.codes)
+            self.drain(due)
+
+    def next_due(self) -> datetime | None:
+        """The instant at which something is due next."""
+        earliest: datetime | None = None
+        for run in self.open:
+            if run.due is not None and (earliest is None or run.due < earliest):
+                earliest = run.due
+        for queued in self.queue:
+            if earliest is None or queued.due < earliest:
+                earliest = queued.due
+        return earliest
 
     # -- events --------------------------------------------------------------------------------------------------
 
@@ -177,7 +193,14 @@ class Person:
             self.standings = {to: replace(each, addresses=self.addresses()) for to, each in self.standings.items()}
         for run in tuple(self.open):
             if not changed.isdisjoint(run.chart.fields[scope]):
-                self.step(run, FactsRead(at, {scope: self.facts[scope]}))
+                self.tell(run, FactsRead(at, self.facts))
+
+    def tell(self, run: Run, facts: FactsRead) -> None:
+        """Dates move at once; other fields decide nothing by themselves, so they are told with what comes next."""
+        if run.chart.key in self.world.anchored:
+            self.step(run, facts)
+        else:
+            run.untold = facts
 
     def hear(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
         """A signal reaches the open run of its case in each journey, or opens one."""
@@ -233,27 +256,34 @@ class Person:
 
     def step(self, run: Run, occurrence: Occurrence) -> None:
         """One decision and what it asks of the world."""
+        if run.untold is not None:
+            if not isinstance(occurrence, Signal):
+                run.state = decide(run.chart, run.state, run.untold).state
+            run.untold = None
         decision = decide(run.chart, run.state, occurrence)
         run.state = decision.state
         run.due = decision.state.next_due()
         for line in decision.log:
             self.story.append((run, line))
         for effect in decision.effects:
-            match effect:
-                case SendMessage():
-                    for to in effect.roles or ("",):
-                        self.ask(run, effect, to, occurrence.at)
-                case WithdrawnMessages():
-                    self.withdraw(run, effect)
-                case EmittedSignal():
-                    self.fed.append((None, effect.name, effect.data))
-                case Finished():
-                    run.ended_at = effect.at
-                    self.open.remove(run)
-                case OpenedTask():
-                    self.tasks += 1
-                case _:
-                    pass
+            self.apply(run, effect, occurrence.at)
+
+    def apply(self, run: Run, effect: Effect, now: datetime) -> None:
+        match effect:
+            case SendMessage():
+                for to in effect.roles or ("",):
+                    self.ask(run, effect, to, now)
+            case WithdrawnMessages():
+                self.withdraw(run, effect)
+            case EmittedSignal():
+                self.fed.append((None, effect.name, effect.data))
+            case Finished():
+                run.ended_at = effect.at
+                self.open.remove(run)
+            case OpenedTask():
+                self.tasks += 1
+            case ClosedTask() | EscalatedTask() | ChangedAudience():
+                pass  # a person's work and other tools' lists change nothing here
 
     def ask(self, run: Run, message: SendMessage, to: str, now: datetime, codes: tuple[str, ...] = ()) -> None:
         """The gate's verdict, and what follows from it; a wait for the same reasons is told once."""
@@ -262,8 +292,10 @@ class Person:
         match verdict:
             case SendNow():
                 sent = Sent(now, verdict.channel, message.topic, message.priority, message.action)
-                recent = tuple(each for each in standing.sent if each.at + self.world.horizon > now)
-                self.standings[to] = replace(standing, sent=(*recent, sent))
+                recent = [each for each in standing.sent if each.at + self.world.horizon > now]
+                self.standings[to] = Standing(
+                    standing.addresses, standing.consents, (*recent, sent), standing.urgent_open
+                )
                 self.settle(run, Fate(now, "sent", message, to, verdict.reasons, verdict.channel))
             case DeferUntil():
                 waits = tuple(reason.code for reason in verdict.reasons)
@@ -314,11 +346,6 @@ class Person:
             for run, item in self.story
             if run is not None and not isinstance(item, NotEntered)
         ]
-
-
-def _due(run: Run) -> datetime:
-    assert run.due is not None  # asked of runs that have one
-    return run.due
 
 
 __all__ = ["Facts", "Fate", "Line", "NotEntered", "Person", "Run", "World"]

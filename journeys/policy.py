@@ -109,12 +109,12 @@ class Policy(Model):
 
     @field_validator("caps", "cooldowns")
     @classmethod
-    def _names_differ(cls, rules: tuple[Cap | Cooldown, ...]) -> tuple[Cap | Cooldown, ...]:
+    def _by_name(cls, rules: tuple[Cap | Cooldown, ...]) -> tuple[Cap | Cooldown, ...]:
         names = [rule.name for rule in rules]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two rules have the name {', '.join(twice)}")
-        return rules
+        return tuple(sorted(rules, key=lambda rule: rule.name))
 
     @field_validator("consent")
     @classmethod

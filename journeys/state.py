@@ -62,7 +62,9 @@ class RunState:
 
     def next_due(self) -> datetime | None:
         """The earliest deadline, or None; a paused run's timers stand."""
-        return None if self.paused_at is not None or self.outcome is not None else min(self.timers.values(), default=None)
+        return (
+            None if self.paused_at is not None or self.outcome is not None else min(self.timers.values(), default=None)
+        )
 
 
 _ADAPTER: TypeAdapter[RunState] = TypeAdapter(RunState)

@@ -1,0 +1,174 @@
+"""What `simulate` and `backtest` try out: a journey from a file or the catalogue, the policy, and recorded events."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+import yaml
+
+from cli.cdnow import OBSERVED_UNTIL, CdnowUnavailable, cdnow_file, cdnow_streams
+from journeys.backtest import Stream
+from journeys.chart import artifact
+from journeys.events import EventTable
+from journeys.policy import Policy, load_policy
+from journeys.reading import read_journey, read_model
+from journeys.recorded import Recorded, Unusable, read_instant, read_recorded
+from journeys.tracking import TrackingPlan
+
+CATALOG: Final = Path("catalog")
+CDNOW: Final = "cdnow"
+_WHO: Final = ("userId", "user_id", "user", "customer_id", "customer", "person", "groupId")
+_WHEN: Final = ("timestamp", "at", "date", "time")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """People with their events, in order; `skipped` says which records told nothing, and why.
+
+    `reachable` are the channels that everyone is taken to have: e-mail only where the records tell no address at all.
+    """
+
+    streams: list[Stream]
+    skipped: list[str]
+    reachable: frozenset[str] = frozenset({"in_app"})
+
+
+def journey_text(journey: str, plan: TrackingPlan) -> str:
+    """The artifact of a journey given as a YAML file or by its key in the catalogue. Exits with every problem."""
+    path = Path(journey)
+    if not path.exists():
+        path = CATALOG / "journeys" / f"{journey}.yaml"
+    if not path.exists():
+        raise typer.BadParameter(f"{journey} is neither a file nor one of {', '.join(_keys())}")
+    found, source = read_journey(path.read_bytes())
+    if found is None:
+        for problem in source.problems:
+            typer.echo(f"{path}: {problem}", err=True)
+        raise typer.Exit(1)
+    return artifact(found, plan.types(found))
+
+
+def _keys() -> list[str]:
+    return sorted(path.stem for path in (CATALOG / "journeys").glob("*.yaml"))
+
+
+def read_plan(path: Path | None = None) -> TrackingPlan:
+    """The tracking plan of the catalogue, or another. Exits with every problem."""
+    plan, source = read_model((path or CATALOG / "tracking-plan.yaml").read_bytes(), TrackingPlan)
+    if plan is None:
+        for problem in source.problems:
+            typer.echo(f"{path or 'tracking-plan.yaml'}: {problem}", err=True)
+        raise typer.Exit(1)
+    return plan
+
+
+def read_policy(path: Path | None = None) -> Policy:
+    """The policy of the catalogue, or another."""
+    return load_policy(yaml.safe_load((path or CATALOG / "policy.yaml").read_text(encoding="utf-8")))
+
+
+def read_events(given: str, plan: TrackingPlan, event: str | None = None, person: str | None = None) -> Trial:
+    """Recorded events from a file: Segment calls as JSON lines, a CSV with a header, or the word `cdnow`."""
+    if given == CDNOW:
+        return _only(_cdnow(), person)
+    path = Path(given)
+    if not path.exists():
+        raise typer.BadParameter(f"{given} is not there")
+    rows = _csv(path, event) if path.suffix.lower() == ".csv" else _json(path)
+    people: dict[str, list[Recorded]] = {}
+    skipped: list[str] = []
+    for number, row in rows:
+        try:
+            found = read_recorded(row, plan.events if _planned(row, plan.events) else None)
+        except Unusable as fault:
+            skipped.append(f"{path.name}:{number}: {fault}")
+        else:
+            people.setdefault(found.who, []).append(found)
+    streams: list[Stream] = [(who, sorted(events, key=lambda each: each.at)) for who, events in people.items()]
+    reachable = frozenset({"in_app"} if _addressed(streams) else {"in_app", "email"})
+    return _only(Trial(streams, skipped, reachable), person)
+
+
+def instant(text: str | None, given: str) -> datetime | None:
+    """`--until`, inclusive: a day means all of it."""
+    if text is None:
+        return OBSERVED_UNTIL if given == CDNOW else None
+    try:
+        at = read_instant(text)
+    except Unusable as fault:
+        raise typer.BadParameter(str(fault)) from None
+    return datetime.combine(at.date(), time.max, UTC) if len(text) <= len("2026-05-03") else at
+
+
+def _cdnow() -> Trial:
+    try:
+        return Trial(cdnow_streams(cdnow_file()), [])
+    except CdnowUnavailable as fault:
+        typer.echo(str(fault), err=True)
+        raise typer.Exit(1) from None
+
+
+def _only(trial: Trial, person: str | None) -> Trial:
+    if person is None:
+        return trial
+    return Trial([stream for stream in trial.streams if stream[0] == person], trial.skipped, trial.reachable)
+
+
+def _addressed(streams: Iterable[Stream]) -> bool:
+    """Whether the records say anything of addresses."""
+    return any(event.kind == "profile" and "email" in event.data for _, events in streams for event in events)
+
+
+def _planned(row: Mapping[str, Any], table: EventTable) -> bool:
+    """A name that the plan does not know is taken as it is: trying out needs no plan."""
+    return row.get("event") in table.rules
+
+
+def _json(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except ValueError as fault:
+                raise typer.BadParameter(f"{path}:{number}: not JSON: {fault}") from None
+            yield number, value if isinstance(value, dict) else {}
+
+
+def _csv(path: Path, event: str | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        reader = csv.DictReader(lines)
+        columns = reader.fieldnames or ()
+        who, when = (next((name for name in names if name in columns), None) for names in (_WHO, _WHEN))
+        if who is None or when is None or ("event" not in columns and event is None):
+            raise typer.BadParameter(
+                f"{path} needs a column of who ({', '.join(_WHO)}), one of when ({', '.join(_WHEN)}), "
+                "and one named event, unless --event names it"
+            )
+        for number, row in enumerate(reader, 2):
+            rest = {name: _value(text) for name, text in row.items() if name not in (who, when, "event", "type")}
+            said = {"userId": row[who], "timestamp": row[when], "event": row.get("event") or event}
+            kind = row.get("type") or "track"
+            yield (
+                number,
+                {**said, "type": kind, "properties": rest, "traits": rest, **(rest if kind == "consent" else {})},
+            )
+
+
+def _value(text: Any) -> Any:
+    """Numbers and truth values of a table as such; empty is not known."""
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float | bool) else text
