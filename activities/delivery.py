@@ -76,7 +76,7 @@ async def _settle(
 
 async def _end(house: House, connection: Connection, entry: Entry, status: str, detail: str, now: datetime) -> None:
     if await ledger.settle(connection, entry, status, detail, now):
-        await tell_outcome(house, connection, entry.run, entry.definition, entry.action, status, entry.key, now)
+        await tell_outcome(house, connection, entry, status, now)
 
 
 def _soon(channel: Channel, entry: Entry) -> datetime:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from activities.house import House
 from store import outbox, runs
 from store.database import Connection
+from store.ledger import Entry
 
 WORDS: Final = {
     "sent": "sent",
@@ -25,23 +26,31 @@ async def reads_outcome(house: House, connection: Connection, definition: str, a
     return any(f"{action}.{word}" in chart.signals for word in WORDS.values())
 
 
-async def tell_outcome(
-    house: House, connection: Connection, run: str, definition: str, action: str, status: str, key: str, at: datetime
-) -> None:
+async def tell_outcome(house: House, connection: Connection, entry: Entry, status: str, at: datetime) -> None:
     """Put `<action>.<outcome>` into the run's lane, if its chart reads it."""
     word = WORDS.get(status)
-    chart = await house.catalogue.chart(connection, definition)
-    name = f"{action}.{word}"
+    chart = await house.catalogue.chart(connection, entry.definition)
+    name = f"{entry.action}.{word}"
     if word is None or name not in chart.signals:
         return
-    row = await runs.read_run(connection, run)
+    row = await runs.read_run(connection, entry.run)
     await outbox.tell(
         connection,
         recipient=row.lane,
         kind="signal",
         name=name,
-        event_id=f"{key}={word}",
+        event_id=f"{entry.key}={word}",
         at=at,
-        data={},
-        target=run,
+        data=_carried(entry, word),
+        target=entry.run,
     )
+
+
+def _carried(entry: Entry, word: str) -> dict[str, Any]:
+    """What the outcome tells (`journeys/outcomes.py`): the channel of what went out, the reason of what did not."""
+    carried: dict[str, Any] = {"template": entry.template}
+    if word != "withheld":
+        carried["channel"] = entry.channel
+    if word != "sent":
+        carried["reason"] = entry.reasons[0].code if entry.reasons else entry.detail or ""
+    return carried

@@ -41,7 +41,7 @@ async def _decide(house: House, connection: Connection, request: wire.SettleInpu
         account = locked.get(person.account_key) if person.account_key else None
         if await gate.weigh(house, connection, entry, person, account, now):
             attempts.append(entry)
-        await tell_outcome(house, connection, entry.run, entry.definition, entry.action, entry.status, entry.key, now)
+        await tell_outcome(house, connection, entry, entry.status, now)
     return attempts, now
 
 

@@ -181,9 +181,7 @@ class _Step:
             if await gate.weigh(self.house, self.connection, entry, subject, account, now):
                 self.applied.attempts.append(entry)
             self._note(entry, now)
-            await tell_outcome(
-                self.house, self.connection, row.id, row.definition, entry.action, entry.status, entry.key, now
-            )
+            await tell_outcome(self.house, self.connection, entry, entry.status, now)
 
     async def _nobody(self, effect: SendMessage, row: Run, now: datetime) -> None:
         key = message_key(row.id, effect, "-")

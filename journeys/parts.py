@@ -123,6 +123,11 @@ class Chart:
     fields: Mapping[str, frozenset[str]]
     event_fields: Mapping[str, frozenset[str]]
 
+    @property
+    def has_anchors(self) -> bool:
+        """Whether a field alone, a date, can move a timer."""
+        return any(timer.date is not None for timer in self.timers.values())
+
     def kept(self, signal: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """Of a signal's data, only what the definition reads (design §3): the rest never reaches a history."""
         wanted = self.event_fields.get(signal, frozenset())

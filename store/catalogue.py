@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from journeys.chart import Chart, load_chart
+from journeys.policy import UrgentTicket
 from store.database import Connection, Database, row, rows, run, sql
 
 _EDITION = sql("SELECT edition FROM catalogue")
@@ -75,9 +76,15 @@ def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> Index:
 class Catalogue:
     """A process's copy of what is published, renewed when the edition moves."""
 
-    def __init__(self) -> None:
+    def __init__(self, tickets: UrgentTicket = UrgentTicket()) -> None:
         self.index = Index()
+        self.tickets = tickets
+        self.of_tickets = frozenset({*tickets.opened_by, *tickets.resolved_by})
         self.seen: dict[str, Chart] = {}
+
+    def matters(self, name: str) -> bool:
+        """Whether an event of this name can change anything: a chart, or an urgent ticket that the gate looks at."""
+        return self.index.matters(name) or name in self.of_tickets
 
     async def current(self, connection: Connection) -> Index:
         """The index as of this transaction."""

@@ -33,6 +33,12 @@ _OF_VERSION = sql("SELECT hash, version, artifact, source FROM definitions WHERE
 _LIVE = sql(
     "SELECT d.artifact FROM journeys j JOIN definitions d ON d.hash = j.hash WHERE j.live AND j.key <> :key ORDER BY j.key"
 )
+_ONE_AT_A_TIME = sql("SELECT pg_advisory_xact_lock(7239003)")
+
+
+async def one_at_a_time(connection: Connection) -> None:
+    """Until this transaction ends nobody else publishes over the API: what was read stays true while it is replaced."""
+    await connection.execute(_ONE_AT_A_TIME)
 
 
 async def journeys(connection: Connection, after: str, limit: int) -> list[Row]:

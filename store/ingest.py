@@ -15,13 +15,12 @@ import orjson
 from journeys.incoming import Incoming, accepted_at
 from store import outbox, subjects, tickets
 from store.admission import Admission
-from store.catalogue import Catalogue, Index
+from store.catalogue import Catalogue
 from store.clocks import read_clock
 from store.database import Connection, Database, as_json, rows, sql
 from store.subjects import Contended, Identity, Subject
 
 ATTEMPTS = 5
-TICKET_SIGNALS = tickets.OPENED | {tickets.RESOLVED}
 
 _INSERT = sql(
     """
@@ -71,19 +70,19 @@ async def _accept(
     connection: Connection, catalogue: Catalogue, calls: list[Incoming], source: str, clock: str | None
 ) -> Accepted:
     received = datetime.now(UTC)
-    index = await catalogue.current(connection)
+    await catalogue.current(connection)
     held = [call for call in calls if call.faults]
     quarantined = await _hold(connection, held, source, received) if held else 0
     whole = [call for call in calls if not call.faults]
     if not whole:
         return Accepted(0, len(held) - quarantined, quarantined)
     known = await _identify(connection, whole, clock)
-    locked = await subjects.lock(connection, _to_lock(index, whole, known))
+    locked = await subjects.lock(connection, _to_lock(catalogue, whole, known))
     if any(subject.account_key and subject.account_key not in locked for subject in locked.values()):
         raise Contended  # someone moved to another account between our look and our lock
     fresh = await _insert(connection, whole, known, locked, source, received)
     if fresh:
-        await _apply(connection, index, fresh, known, locked)
+        await _apply(connection, catalogue, fresh, known, locked)
     duplicates = len(calls) - len(fresh) - quarantined
     return Accepted(len(fresh), duplicates, quarantined)
 
@@ -144,11 +143,11 @@ def subject_of(call: Incoming, known: Mapping[Identity, tuple[str, str | None]])
     return next(known[identity][0] for identity in group if identity in known)
 
 
-def _to_lock(index: Index, calls: list[Incoming], known: Mapping[Identity, tuple[str, str | None]]) -> set[str]:
+def _to_lock(catalogue: Catalogue, calls: list[Incoming], known: Mapping[Identity, tuple[str, str | None]]) -> set[str]:
     keys: set[str] = set()
     for call in calls:
         linking = len(identities_of(call)) == 2 or call.kind in {"identify", "group", "alias"}
-        if not linking and not index.matters(call.name) and call.name not in TICKET_SIGNALS:
+        if not linking and not catalogue.matters(call.name):
             continue
         for identity in identities_of(call):
             if identity in known:
@@ -204,13 +203,13 @@ async def _insert(
 
 async def _apply(
     connection: Connection,
-    index: Index,
+    catalogue: Catalogue,
     fresh: list[tuple[Incoming, datetime]],
     known: dict[Identity, tuple[str, str | None]],
     locked: dict[str, Subject],
 ) -> None:
     """In the order of the batch: identities, profiles, entries, and what must reach runs."""
-    admission = Admission(connection, index, locked)
+    admission = Admission(connection, catalogue.index, locked)
     await admission.load()
     for call, at in fresh:
         key = subject_of(call, known)
@@ -221,8 +220,8 @@ async def _apply(
         account = _account_of(call, subject, known, locked)
         _profile(call, subject, account)
         await admission.admit(call, at, subject, account)
-        if call.name in TICKET_SIGNALS:
-            await _note_ticket(connection, call, at, subject, account)
+        if call.name in catalogue.of_tickets:
+            await _note_ticket(connection, catalogue, call, at, subject, account)
     await subjects.save(connection, locked.values())
     await admission.write()
 
@@ -251,11 +250,16 @@ async def _link(
 
 
 async def _note_ticket(
-    connection: Connection, call: Incoming, at: datetime, subject: Subject, account: Subject | None
+    connection: Connection,
+    catalogue: Catalogue,
+    call: Incoming,
+    at: datetime,
+    subject: Subject,
+    account: Subject | None,
 ) -> None:
     """An urgent ticket silences what is not urgent; its end wakes what was held (C6)."""
     concerned = sorted({subject.key, *((account.key,) if account else ())})
-    for person in await tickets.note_ticket(connection, call.name, call.data, concerned, at):
+    for person in await tickets.note_ticket(connection, catalogue.tickets, call.name, call.data, concerned, at):
         await outbox.wake(connection, person)
 
 

@@ -60,6 +60,7 @@ _MARK = sql("UPDATE subjects SET merged_into = :into WHERE key = :gone")
 _FOLLOW = sql("UPDATE runs SET lane = :into, entered_seq = :seq WHERE lane = :gone AND status = 'open'")
 
 
+_CLOCKS = sql("SELECT key, clock FROM subjects WHERE key = ANY(CAST(:keys AS text[]))")
 _ACCOUNT = sql("SELECT account_key, clock FROM subjects WHERE key = :key")
 
 
@@ -166,6 +167,11 @@ async def account_of(connection: Connection, key: str) -> str | None:
     """The account of a person, read without a lock."""
     found = await rows(connection, _ACCOUNT, key=key)
     return found[0]["account_key"] if found else None
+
+
+async def clocks_of(connection: Connection, keys: list[str]) -> dict[str, str | None]:
+    """The names of the test clocks that subjects belong to."""
+    return {item["key"]: item["clock"] for item in await rows(connection, _CLOCKS, keys=keys)}
 
 
 async def clock_of(connection: Connection, key: str) -> str | None:

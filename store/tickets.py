@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
+from journeys.policy import UrgentTicket
 from store.database import Connection, rows, run, sql
-
-OPENED: Final = frozenset({"ticket_opened", "ticket_reopened"})
-RESOLVED: Final = "ticket_resolved"
-URGENT: Final = "urgent"
 
 _OPEN = sql(
     """
@@ -32,19 +29,22 @@ _HELD = sql(
 
 
 async def note_ticket(
-    connection: Connection, name: str, data: dict[str, Any], subjects: Sequence[str], at: datetime
+    connection: Connection,
+    rules: UrgentTicket,
+    name: str,
+    data: Mapping[str, Any],
+    subjects: Sequence[str],
+    at: datetime,
 ) -> list[str]:
     """Keep one ticket signal, for the person and their account; the people whose held messages may be weighed again."""
-    ticket = data.get("ticket_id")
-    if not isinstance(ticket, str | int):
-        return []
-    if name in OPENED and data.get("priority") == URGENT:
+    opened = rules.open_after(frozenset(), name, data)
+    for ticket in opened:
         for subject in subjects:
-            await run(connection, _OPEN, subject=subject, ticket=str(ticket), at=at)
+            await run(connection, _OPEN, subject=subject, ticket=ticket, at=at)
+    if opened or name not in rules.resolved_by:
         return []
-    if name != RESOLVED:
-        return []
-    resolved = [await run(connection, _RESOLVE, subject=subject, ticket=str(ticket), at=at) for subject in subjects]
+    ticket = str(data.get("ticket_id"))
+    resolved = [await run(connection, _RESOLVE, subject=subject, ticket=ticket, at=at) for subject in subjects]
     if not any(resolved):
         return []
     return sorted({item["recipient"] for item in await rows(connection, _HELD, subjects=list(subjects), at=at)})

@@ -59,7 +59,8 @@ def house(
     settings: Settings, database: Database, *, clock: Literal["wall", "workflow"] = "wall", ledger: bool = True
 ) -> House:
     """What activities are given."""
-    return House(database, Catalogue(), policy(settings.catalog), channels(settings), clock, ledger)
+    rules = policy(settings.catalog)
+    return House(database, Catalogue(rules.urgent_ticket), rules, channels(settings), clock, ledger)
 
 
 def runner() -> SandboxedWorkflowRunner:

@@ -52,6 +52,7 @@ class Relay:
         self.told = asyncio.Event()
         self.gate = asyncio.Semaphore(AT_ONCE)
         self.clocks: dict[str, wire.ClockSpec] = {}
+        self.clock_of: dict[str, str | None] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until told to stop; then finish the batch in hand."""
@@ -79,8 +80,8 @@ class Relay:
             if not waiting:
                 return False
             hearing = await runs.listeners(connection, list(waiting))
-            await self._learn_clocks(connection, hearing)
-            lanes = [self._lane(connection, lane, found, hearing[lane]) for lane, found in waiting.items()]
+            await self._prepare(connection, waiting, hearing)
+            lanes = [self._lane(found, hearing[lane]) for lane, found in waiting.items()]
             done = await asyncio.gather(*lanes)
             ids = [identity for arrived, _ in done for identity in arrived]
             await outbox.delivered(
@@ -92,32 +93,29 @@ class Relay:
                     await outbox.rest(connection, lane, fault)
             return bool(ids)
 
-    async def _lane(
-        self, connection: Connection, lane: str, waiting: list[outbox.Row], hearing: list[Mapping[str, Any]]
-    ) -> tuple[list[int], str]:
+    async def _lane(self, waiting: list[outbox.Row], hearing: list[Mapping[str, Any]]) -> tuple[list[int], str]:
         """Deliver one lane until its first failure: the ids that arrived, and the failure's name."""
         arrived: list[int] = []
         for item in waiting:
             try:
-                await self._row(connection, item, hearing)
+                await self._row(item, hearing)
             except Exception as fault:  # noqa: BLE001 -- one lane's trouble is not its neighbours'
-                log.warning("relay.lane_rests", lane=lane, error=type(fault).__name__)
+                log.warning("relay.lane_rests", lane=item.recipient, error=type(fault).__name__)
                 return arrived, f"{type(fault).__name__}: {fault}"
             arrived.append(item.id)
         return arrived, ""
 
-    async def _row(self, connection: Connection, item: outbox.Row, hearing: list[Mapping[str, Any]]) -> None:
+    async def _row(self, item: outbox.Row, hearing: list[Mapping[str, Any]]) -> None:
         if item.kind == "wake":
-            await self._wake(connection, item.recipient)
+            await self._wake(item.recipient)
             return
         row = addressed(item)
         for run in hearing:
-            chart = self.catalogue.seen.get(run["definition"]) or await self.catalogue.chart(
-                connection, run["definition"]
-            )
+            chart = self.catalogue.seen[run["definition"]]
             listener = Listener(run["id"], run["lane"], run["entered_seq"], run["case_key"])
             envelope = envelope_for(chart, listener, row)
-            if envelope is not None:
+            # A field alone decides nothing unless a date moves by it: it comes with the next signal, or a timer asks for it.
+            if envelope is not None and (envelope.kind != "facts" or chart.has_anchors):
                 await self._signal(run, chart.spec.subject, envelope)
 
     async def _signal(self, run: Mapping[str, Any], subject: str, envelope: wire.Envelope) -> None:
@@ -132,9 +130,8 @@ class Relay:
         await self._start(wire.JOURNEY_WORKFLOW, run["id"], start, wire.SIGNAL_EVENT, envelope, closed_for_good=True)
         DELIVERED.inc()
 
-    async def _wake(self, connection: Connection, person: str) -> None:
-        name = await subjects.clock_of(connection, person)
-        start = wire.OutreachInput(person, self.clocks.get(name or ""))
+    async def _wake(self, person: str) -> None:
+        start = wire.OutreachInput(person, self.clocks.get(self.clock_of.get(person) or ""))
         await self._start(
             wire.OUTREACH_WORKFLOW, wire.outreach_id(person), start, wire.SIGNAL_WAKE, None, closed_for_good=False
         )
@@ -157,13 +154,22 @@ class Relay:
                     rpc_timeout=RPC_TIMEOUT,
                 )
 
-    async def _learn_clocks(self, connection: Connection, hearing: Mapping[str, list[Mapping[str, Any]]]) -> None:
-        for name in {run["clock"] for listening in hearing.values() for run in listening if run["clock"]} - set(
-            self.clocks
-        ):
-            clock = await read_clock(connection, name)
+    async def _prepare(
+        self,
+        connection: Connection,
+        waiting: Mapping[str, list[outbox.Row]],
+        hearing: Mapping[str, list[Mapping[str, Any]]],
+    ) -> None:
+        """Read what delivering needs beforehand: lanes are delivered side by side, a connection serves one at a time."""
+        listening = [run for runs_of_lane in hearing.values() for run in runs_of_lane]
+        for definition in {run["definition"] for run in listening}:
+            await self.catalogue.chart(connection, definition)
+        woken = [lane for lane, found in waiting.items() if any(item.kind == "wake" for item in found)]
+        self.clock_of = await subjects.clocks_of(connection, woken) if woken else {}
+        for name in {run["clock"] for run in listening} | set(self.clock_of.values()):
+            clock = await read_clock(connection, name) if name and name not in self.clocks else None
             if clock is not None:
-                self.clocks[name] = wire.ClockSpec(
+                self.clocks[clock.id] = wire.ClockSpec(
                     clock.id, clock.origin.isoformat(), clock.started.isoformat(), clock.speed
                 )
 
