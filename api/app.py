@@ -1,46 +1,76 @@
-"""The application: parts are put together here, and nowhere else does the API know how they are made."""
+"""The application: its parts are put together here from what the composition root gives."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from api.calls import Check, Reader
+from api.calls import Reader
+from api.clocks import Clocks
+from api.consents import Consents
 from api.front import Front
+from api.health import Health
+from api.held import Held
 from api.intake import Intake
 from api.keys import Keys
 from api.limits import Limits
 from api.metrics import Metrics
+from api.openapi import Description
+from api.people import People
+from api.planned import checked
 from api.problems import refuse
+from api.publishing import House, Journeys
 from api.routes import Routes
+from api.runs import Runs
 from api.segment import Segment
+from api.signals import Signals
+from api.temporal import Engine
+from api.work import Work
+from journeys.policy import Policy
+from journeys.templates import TemplateInfos
+from journeys.tracking import TrackingPlan
 from store.catalogue import Catalogue
 from store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the API needs from elsewhere."""
+    """What the API needs from elsewhere. It closes none of them."""
 
     database: Database
+    engine: Engine
     keys: Keys
-    limits: Limits
-    check: Check
+    plan: TrackingPlan
+    policy: Policy
+    templates: Callable[[], TemplateInfos]
+    limits: Limits = field(default_factory=Limits)
 
 
 def build(parts: Parts) -> FastAPI:
-    """The application over these parts. It closes none of them."""
-    metrics = Metrics()
-    intake = Intake(parts.database, Catalogue(), parts.limits, metrics)
-    reader = Reader(parts.limits, parts.check)
+    """The application over these parts."""
+    metrics, check = Metrics(), checked(parts.plan)
+    catalogue = Catalogue(parts.policy.urgent_ticket)
+    intake = Intake(parts.database, catalogue, parts.limits, metrics)
+    reader = Reader(parts.limits, check)
     routes = Routes(parts.keys, seconds=parts.limits.patience_seconds)
+    # Routes are tried in this order: what is asked most comes first.
     Segment(intake, reader, parts.limits).routes(routes)
+    Runs(parts.database, parts.engine).routes(routes)
+    Signals(intake, check).routes(routes)
+    People(parts.database).routes(routes)
+    Consents(parts.database, catalogue, parts.policy).routes(routes)
+    Work(parts.database).routes(routes)
+    Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
+    Held(parts.database, intake, reader, check).routes(routes)
+    Clocks(parts.database).routes(routes)
+    Health(parts.database, parts.engine, intake, metrics).routes(routes)
+    Description().routes(routes)
     app = FastAPI(
         title="Tenure",
         openapi_url=None,
@@ -61,5 +91,7 @@ def _watching(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncCon
         watch = asyncio.create_task(intake.watch())
         yield
         watch.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch
 
     return lifespan

@@ -79,6 +79,8 @@ class Reader:
         if found.timestamp is not None and found.sent_at is not None:
             _forget_absurd_skew(found)
         self._check(found)
+        if found.faults and kind is not None:
+            found.raw = {**raw, "type": kind}
         return found, []
 
     def _unfit(self, raw: Any, *, strange: bool) -> list[Fault]:

@@ -85,6 +85,10 @@ class Fault(BaseModel):
     pointer: str = ""
     turn: Turn = "caller"
     code: str | None = None
+    line: int | None = None
+    column: int | None = None
+    harm: str | None = None
+    mend: str | None = None
 
 
 class ProblemDocument(BaseModel):

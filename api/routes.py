@@ -30,7 +30,7 @@ _SECURITY: Mapping[Scope, list[dict[str, list[str]]]] = {
     Scope.WRITE: [{"writeKey": []}, {"bearer": []}],
     Scope.OPERATE: [{"operatorKey": []}, {"bearer": []}],
 }
-_USUAL = ("malformed-request", "store-unavailable")
+_USUAL = ("malformed-request", "invalid-request", "store-unavailable")
 _GUARDED = ("unauthenticated", "forbidden")
 
 
@@ -137,8 +137,6 @@ class Routes:
         """One route. `gives` is the model of its answer, `refuses` are the kinds of problems beside the usual ones."""
         kinds = (*_USUAL, *(_GUARDED if scope is not Scope.PUBLIC else ()), *refuses)
         documented = described(*kinds)
-        if "{" in path or method != "GET":
-            documented |= described("invalid-request", *(k for k in refuses if k == "invalid-journey"))
         success: dict[str, Any] = {"description": "Done"}
         if gives is not None:
             success["model"] = gives
