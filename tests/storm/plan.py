@@ -1,0 +1,95 @@
+"""What a storm is: how many events, which faults how often, and the journey in which each event is exactly one message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+ENTERED: Final = "storm_entered"
+PINGED: Final = "storm_pinged"
+SUBJECT: Final = "Ping "
+"""A mail's subject is this and its event's token: so that a mail names the event it is for, and nothing of ours is asked."""
+
+KILLS: Final[Mapping[str, int]] = {"worker": 5, "worker-b": 4, "api": 5, "temporal": 3, "stop": 3}
+"""By weight: SIGKILL of a part, or a worker stopped for longer than its lease and let go on (a zombie)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storm:
+    """One storm. The same seed gives the same clients, faults and pauses; what they meet is the machine's affair."""
+
+    seed: int
+    events: int = 1_000
+    users: int = 100
+    faults: int = 40
+    seconds: float = 60.0
+    patience: float = 60.0
+    kills: Mapping[str, int] = field(default_factory=lambda: KILLS)
+    stopped_for: tuple[float, float] = (3.0, 14.0)
+    fail_rate: float = 0.03
+    drop_rate: float = 0.03
+    delay_ms: int = 20
+    ledger: bool = True
+
+    @property
+    def mail_options(self) -> list[str]:
+        """The sink's faults: 451 before it took a mail, a dropped connection after."""
+        rates = {"--fail-rate": self.fail_rate, "--close-after-accept-rate": self.drop_rate}
+        values = {**rates, "--delay-ms": self.delay_ms, "--seed": self.seed}
+        return [str(part) for pair in values.items() for part in pair]
+
+
+JOURNEY = f"""
+journey: storm
+title: One message for each ping
+subject: user
+entry: {{on: {ENTERED}, again: never}}
+topic: storm
+start: open
+states:
+  open:
+    milestone: storm_over
+    owner: storm
+    on:
+      {PINGED}: {{do: [{{send: storm/ping, via: [email], data: {{token: event.token}}}}]}}
+      storm_over: over
+  over: {{final: finished}}
+"""
+_TEMPLATE = f"""---
+owner: storm
+topic: storm
+stage: onboarding
+review_date: 2099-12-31
+status: live
+channels: [email]
+subject: "{SUBJECT}{{{{ token }}}}"
+variables: {{token: {{type: string}}}}
+action: {{label: Look, url: "https://app.example.com/"}}
+---
+One ping, one message.
+"""
+_PLAN: dict[str, Any] = {
+    "sources": {"storm": "The storm"},
+    "profile": {"email": {"type": "string", "source": "storm"}},
+    "signals": {
+        ENTERED: {"source": "storm"},
+        PINGED: {"source": "storm", "properties": {"token": "string"}},
+        "storm_over": {"source": "storm"},
+    },
+}
+TYPES: Final = {"profile.email": "string", f"event.{PINGED}.token": "string"}
+
+
+def write_catalog(folder: Path) -> Path:
+    """A catalogue of this journey alone, whose policy allows everything: what is lost is lost by a fault."""
+    for each in ("templates/storm", "journeys"):
+        (folder / each).mkdir(parents=True, exist_ok=True)
+    (folder / "journeys" / "storm.yaml").write_text(JOURNEY)
+    (folder / "templates" / "storm" / "ping.md").write_text(_TEMPLATE)
+    (folder / "tracking-plan.yaml").write_text(yaml.safe_dump(_PLAN))
+    (folder / "policy.yaml").write_text("consent: [{default: granted}]\n")
+    return folder

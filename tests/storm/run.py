@@ -1,0 +1,168 @@
+"""One storm from beginning to end: a stack of its own, clients, faults, quiet, verdict. The report is one JSON line."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import re
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from journeys.chart import artifact, load_chart
+from journeys.reading import read_journey
+from store import catalogue
+from store.database import Database, row, sql
+from tests.storm import verdict
+from tests.storm.faults import Nemesis
+from tests.storm.plan import JOURNEY, PINGED, TYPES, Storm, write_catalog
+from tests.storm.senders import Senders, Sent
+from worker.settings import load_settings
+from worker.stack.parts import ModulePart, http_ok
+from worker.stack.ports import free_ports
+from worker.stack.supervisor import MODULES, Stack
+
+DEADLOCK = re.compile(rb"deadlock detected")
+WITHOUT_LEDGER = "TENURE_CONTROL_WITHOUT_LEDGER"
+QUIET_FOR = 3.0
+"""Seconds without anything left to do, longer than a lease: what a zombie could still send would be there."""
+_STANDING = sql(
+    """
+    SELECT (SELECT count(*) FROM events WHERE name = :name) AS accepted,
+           (SELECT count(*) FROM messages) AS decided,
+           (SELECT count(*) FROM messages WHERE status IN ('sending', 'deferred')) AS in_flight,
+           (SELECT count(*) FROM outbox WHERE delivered_at IS NULL) AS waiting
+    """
+)
+
+
+@dataclass(slots=True)
+class Report:
+    """What a storm found. `passed` asks for a minimum of acknowledged events, so that a dead system cannot pass."""
+
+    seed: int
+    ledger: bool
+    events: int
+    seconds: float = 0.0
+    drained_in: float = 0.0
+    faults: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    retries: int = 0
+    attempted: int = 0
+    acknowledged: int = 0
+    delivered: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    unexpected: int = 0
+    recovered: int = 0
+    explained: int = 0
+    statuses: dict[str, int] = field(default_factory=dict)
+    unsettled: int = 0
+    sent_not_in_sink: int = 0
+    in_sink_not_sent: int = 0
+    deadlocks: int = 0
+    left: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """All zero but `recovered` (and `explained`, which the storm's policy leaves no reason for)."""
+        wrong = self.lost + self.duplicated + self.unexpected + self.explained + self.unsettled + self.deadlocks
+        wrong += self.sent_not_in_sink + self.in_sink_not_sent + sum(self.left.values())
+        return wrong == 0 and self.acknowledged >= 0.9 * self.events
+
+    def line(self) -> str:
+        return json.dumps({"kill_storm": asdict(self) | {"passed": self.passed}})
+
+
+async def weather(storm: Storm, home: Path) -> Report:
+    """Run one storm in a folder of its own."""
+    began = time.monotonic()
+    report = Report(storm.seed, storm.ledger, storm.events)
+    settings = load_settings(
+        home=home, api_port=0, catalog=write_catalog(home / "catalog"), graceful_shutdown_seconds=5, log_format="json"
+    )
+    environ = {} if storm.ledger else {WITHOUT_LEDGER: "1"}
+    stack = Stack(settings, mail_options=storm.mail_options, environ=environ, modules=_modules(), say=_quietly)
+    async with stack:
+        database = Database(stack.endpoints.database_url, pool=2)
+        await _publish(database)
+        await _second_worker(stack)
+        senders, nemesis = Senders(storm, stack.endpoints.api_url), Nemesis(storm, stack)
+        await senders.enter()
+        raged = time.monotonic()
+        await asyncio.gather(senders.ping(), nemesis.rage())
+        await stack.wait_ready()
+        calm = time.monotonic()
+        report.left = await _quiet(database, storm.patience)
+        report.drained_in = round(time.monotonic() - calm, 1)
+        report.seconds = round(time.monotonic() - raged, 1)
+        report.faults = dict(nemesis.done)
+        await _judge(report, senders.sent, database, home / "mail")
+        await database.close()
+    report.deadlocks = len(DEADLOCK.findall((home / "logs" / "postgres.log").read_bytes()))
+    report.statuses["whole_run_seconds"] = round(time.monotonic() - began)
+    return report
+
+
+async def _judge(report: Report, sent: Sent, database: Database, maildir: Path) -> None:
+    sink, ledger = verdict.read_sink(maildir), await verdict.read_ledger(database)
+    queue = verdict.total_queue(sent.attempted, sent.acknowledged, sink.tokens)
+    explained = queue.lost & ledger.tokens(*verdict.EXPLAINED)
+    report.requests, report.retries = sent.requests, sent.retries
+    report.attempted, report.acknowledged = sent.attempted.total(), sent.acknowledged.total()
+    report.delivered = sink.tokens.total()
+    report.lost = (queue.lost - explained).total()
+    report.explained = explained.total()
+    report.duplicated = queue.duplicated.total()
+    report.unexpected = queue.unexpected.total()
+    report.recovered = queue.recovered.total()
+    report.statuses = {status: tokens.total() for status, tokens in ledger.by_status.items()}
+    report.unsettled = ledger.tokens("sending", "deferred", "unknown").total()
+    report.sent_not_in_sink = (ledger.sent - sink.references).total()
+    report.in_sink_not_sent = (Counter(set(sink.references)) - ledger.sent).total()
+
+
+async def _quiet(database: Database, patience: float) -> dict[str, int]:
+    """Wait until every accepted event is decided and settled, and stays so; what is left when patience ends."""
+    deadline, since = time.monotonic() + patience, None
+    while True:
+        async with database.reading() as connection:
+            found = await row(connection, _STANDING, name=PINGED)
+        assert found is not None
+        left = {"undecided": found["accepted"] - found["decided"], "in_flight": found["in_flight"]}
+        left["in_outbox"] = found["waiting"]
+        now = time.monotonic()
+        since = (since or now) if not any(left.values()) else None
+        if (since and now - since > QUIET_FOR) or now > deadline:
+            return left
+        await asyncio.sleep(0.25)
+
+
+async def _publish(database: Database) -> None:
+    journey, source = read_journey(JOURNEY)
+    assert journey is not None, source.problems
+    text = artifact(journey, TYPES)
+    await catalogue.publish(database, load_chart(text), text, JOURNEY, "storm")
+
+
+async def _second_worker(stack: Stack) -> None:
+    """Another worker on the same queue: what one leaves behind the other takes up, while the first may still be alive."""
+    (port,) = free_ports(1)
+    environ = {**stack.environ, "TENURE_WORKER_PORT": str(port)}
+
+    async def ready() -> bool:
+        return await http_ok(f"http://127.0.0.1:{port}/readyz")
+
+    part = ModulePart("worker-b", ["worker"], home=stack.home, env=environ, ready=ready, stop_timeout=15)
+    await stack.start_part("worker-b", part)
+
+
+def _modules() -> dict[str, list[str]]:
+    real = importlib.util.find_spec("api.__main__") is not None
+    return {name: list(module) for name, module in MODULES.items()} | ({} if real else {"api": ["tests.storm.door"]})
+
+
+def _quietly(_: str) -> None:
+    """A storm's own report is enough."""

@@ -1,0 +1,112 @@
+"""Clients as Segment's libraries are: they send again, with the same ids, until somebody says 200, or give up."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from tests.storm.plan import ENTERED, PINGED, Storm
+from worker.settings import DEV_WRITE_KEY
+
+CLIENTS = 8
+LARGEST_BATCH = 4
+GIVES_UP = 0.02
+"""How often a client that got no answer dies with its event: nobody knows whether that was accepted."""
+TIMEOUT = httpx.Timeout(5.0)
+
+
+@dataclass(slots=True)
+class Sent:
+    """What the clients know, by token: tried at least once, and answered with 200."""
+
+    attempted: Counter[str] = field(default_factory=Counter)
+    acknowledged: Counter[str] = field(default_factory=Counter)
+    requests: int = 0
+    retries: int = 0
+
+
+class Senders:
+    """All clients of one storm."""
+
+    def __init__(self, storm: Storm, api_url: str) -> None:
+        self.storm, self.url = storm, f"{api_url}/v1/batch"
+        self.chance = random.Random(storm.seed)
+        self.sent = Sent()
+        self.users = [f"u{number}" for number in range(storm.users)]
+
+    async def enter(self) -> None:
+        """Make every person known and let them enter the journey."""
+        async with self._client() as client:
+            for start in range(0, len(self.users), 25):
+                calls = [call for user in self.users[start : start + 25] for call in _entry(user)]
+                await self._until_taken(client, calls)
+
+    async def ping(self) -> None:
+        """Send all pings, spread over the storm."""
+        pings = [(user, number) for number in range(-(-self.storm.events // len(self.users))) for user in self.users]
+        pings = pings[: self.storm.events]
+        self.chance.shuffle(pings)
+        queue = list(self._batches(pings))
+        pause = self.storm.seconds * CLIENTS / len(queue)
+        await asyncio.gather(*(self._client_life(queue[at::CLIENTS], pause) for at in range(CLIENTS)))
+
+    def _batches(self, pings: list[tuple[str, int]]) -> Iterator[list[dict[str, Any]]]:
+        at = 0
+        while at < len(pings):
+            size = self.chance.randint(1, LARGEST_BATCH)
+            yield [_ping(user, number) for user, number in pings[at : at + size]]
+            at += size
+
+    async def _client_life(self, batches: list[list[dict[str, Any]]], pause: float) -> None:
+        chance = random.Random(self.chance.random())
+        async with self._client() as client:
+            for batch in batches:
+                tokens = [call["properties"]["token"] for call in batch]
+                self.sent.attempted.update(tokens)
+                if await self._until_taken(client, batch, chance):
+                    self.sent.acknowledged.update(tokens)
+                await asyncio.sleep(pause * chance.uniform(0.5, 1.5))
+
+    async def _until_taken(
+        self, client: httpx.AsyncClient, calls: list[dict[str, Any]], chance: random.Random | None = None
+    ) -> bool:
+        while True:
+            self.sent.requests += 1
+            try:
+                answer = await client.post(self.url, json={"batch": calls})
+                if answer.status_code == httpx.codes.OK:
+                    return True
+                assert answer.status_code >= 429, f"the API refused a good batch: {answer.status_code} {answer.text}"
+            except httpx.HTTPError:
+                if chance is not None and chance.random() < GIVES_UP:
+                    return False
+            self.sent.retries += 1
+            await asyncio.sleep(0.25)
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(auth=(DEV_WRITE_KEY, ""), timeout=TIMEOUT, trust_env=False)
+
+
+def _entry(user: str) -> list[dict[str, Any]]:
+    traits = {"email": f"{user}@people.example"}
+    return [
+        {"type": "identify", "userId": user, "messageId": f"{user}-identify", "traits": traits},
+        {"type": "track", "userId": user, "messageId": f"{user}-enter", "event": ENTERED, "properties": {}},
+    ]
+
+
+def _ping(user: str, number: int) -> dict[str, Any]:
+    token = f"{user}-{number}"
+    return {
+        "type": "track",
+        "userId": user,
+        "messageId": token,
+        "event": PINGED,
+        "properties": {"token": token},
+    }
