@@ -21,6 +21,7 @@ from activities.channels.mail_message import Mail, mail_address, mail_bytes
 from activities.channels.relay import Relay
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, TemplateFault
 from activities.templates import load_templates
+from worker.stack.mail_sink import Faults, find, serve
 
 AT = datetime(2026, 5, 3, 9, 30, tzinfo=UTC)
 TEMPLATE = """---
@@ -47,8 +48,8 @@ def templates(tmp_path_factory):
 
 @pytest.fixture
 def channel(templates):
-    def build(port: int = 1, *, search=None, keep: int = 4, mails_each: int = 100, **settings) -> EmailChannel:
-        relay = Relay("127.0.0.1", port, keep=keep, mails_each=mails_each)
+    def build(port: int = 1, *, search=None, keep=4, mails_each=100, idle_seconds=30.0, **settings) -> EmailChannel:
+        relay = Relay("127.0.0.1", port, keep=keep, mails_each=mails_each, idle_seconds=idle_seconds)
         settings = {"attempt": timedelta(seconds=1.5)} | settings
         return EmailChannel(templates, EmailSettings(relay=relay, **settings), search=search, clock=lambda: AT)
 
@@ -240,7 +241,27 @@ async def test_a_kept_connection_that_the_relay_closed_meanwhile_costs_nothing(c
         await email_channel.close()
 
 
-async def test_a_relay_that_has_tired_of_a_connection_is_asked_again_on_a_new_one(channel):
+async def test_a_connection_idle_for_too_long_is_not_used_again(channel):
+    async with real_server() as (inbox, port):
+        email_channel = channel(port, idle_seconds=0.0)
+        for _ in range(2):
+            await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
+        assert len(inbox.connections) == 2
+        await email_channel.close()
+
+
+async def test_a_mail_lost_after_its_dot_on_a_kept_connection_is_not_sent_again(channel):
+    async with real_server() as (inbox, port):
+        email_channel = channel(port)
+        await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
+        lost = email_channel.prepare(outgoing(address="vanish@example.com"))
+        assert (await email_channel.deliver(lost, KEY)).result is Delivered.UNKNOWN
+        assert [to for _, [to], _ in inbox.mails] == ["ada@example.com", "vanish@example.com"]
+        await email_channel.close()
+
+
+@pytest.mark.parametrize("goodbye", ["421 4.4.2 idle for too long", None])
+async def test_a_relay_that_has_tired_of_a_connection_is_asked_again_on_a_new_one(channel, goodbye):
     first = True
     inbox = Inbox()
 
@@ -249,7 +270,8 @@ async def test_a_relay_that_has_tired_of_a_connection_is_asked_again_on_a_new_on
             nonlocal first
             if inbox.mails and first:
                 first = False
-                await self.push("421 4.4.2 idle for too long")
+                if goodbye:
+                    await self.push(goodbye)
                 self.transport.close()
                 return
             await super().smtp_MAIL(arg)
@@ -518,7 +540,9 @@ def test_a_subject_of_any_length_and_script_is_read_as_it_was_written(channel, s
     assert parsed(channel().prepare(outgoing(subject)))["subject"] == subject
 
 
-@pytest.mark.parametrize("name", ['Ann "The" O\'Neil, Inc.', "Jörg <eve@evil.example>", "a\\", "Ünï" * 5, ""])
+@pytest.mark.parametrize(
+    "name", ['Ann "The" O\'Neil, Inc.', "Jörg <eve@evil.example>", "a\\", "Ünï" * 5, "=?utf-8?q?=0D=0AX?=", ""]
+)
 def test_a_hostile_sender_name_stays_a_name(channel, name):
     sender = parsed(channel(sender=(name, "hello@acme.example")).prepare(outgoing()))["from"]
     assert [(each.display_name, each.addr_spec) for each in sender.addresses] == [(name, "hello@acme.example")]
@@ -589,6 +613,17 @@ async def test_a_search_makes_it_searchable(channel):
     assert await email_channel.find(prepared) is False
     sent.add(prepared.reference)
     assert await email_channel.find(prepared) is True
+
+
+async def test_the_embedded_sink_settles_what_a_lost_reply_left_unknown(channel, tmp_path):
+    server = await serve(tmp_path, faults=Faults(close_after_accept_rate=1.0))
+    port = server.sockets[0].getsockname()[1]
+    email_channel = channel(port, search=lambda message_id: find(tmp_path, message_id).count > 0)
+    sent, other = (email_channel.prepare(outgoing(key=key)) for key in (KEY, KEY + "x"))
+    assert (await email_channel.deliver(sent, KEY)).result is Delivered.UNKNOWN
+    assert (await email_channel.find(sent), await email_channel.find(other)) == (True, False)
+    await email_channel.close()
+    server.close()
 
 
 async def test_a_search_that_fails_or_is_not_there_answers_nothing(channel):

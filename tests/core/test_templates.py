@@ -177,6 +177,14 @@ def test_a_value_of_another_type_counts_as_missing(rendered):
         rendered("{{ plan }}", data={"plan": 3})
 
 
+def test_a_field_without_value_or_of_another_type_than_declared_is_not_known(rendered):
+    body = "{% if profile.name %}{{ profile.name }}{% else %}nobody{% endif %}"
+    variables = "{profile.name: {type: string}, plan: {type: string}}"
+    assert markup.text(rendered(body, variables=variables, profile={"name": 7}).blocks) == "nobody"
+    with pytest.raises(TemplateFault, match=r"profile\.name"):
+        rendered("{{ profile.name }}", profile={"name": None})
+
+
 def test_a_missing_field_can_be_asked_for_without_a_fault(rendered):
     body = '{% if profile.name %}Hi {{ profile.name }}{% else %}Hello{% endif %}, {{ profile.team | default: "all" }}'
     assert markup.text(rendered(body).blocks) == "Hello, all"
@@ -260,7 +268,7 @@ def test_an_empty_subject_is_a_fault(rendered):
     [
         "{% for i in (1..1000000000) %}x{% endfor %}",
         "{% for i in (1..1000000000) reversed %}x{% endfor %}",
-        "{% for i in (1..900) %}{% for j in (1..900) %}x{% endfor %}{% endfor %}",
+        "{% for i in (1..900) %}{% for j in (1..900) %}{% assign k = j %}{% endfor %}{% endfor %}",
         "{% for i in (1..900) %}" + "x" * 1_000 + "{% endfor %}",
         '{{ (1..1000000000) | join: "" }}',
         '{% assign a = "aa" %}{% for i in (1..900) %}{% assign a = a | append: a %}{% endfor %}',
