@@ -74,7 +74,7 @@ class Inspection:
         if self.source is None:
             return problem(code, path, what, mend=mend)
         written = self.source.written(path)
-        if column is not None and len(written) == len(path):
+        if column is not None and written[-1:] == path[-1:]:
             at = self.source.within(path, line, column, key=key)
         else:
             at = self.source.position(path)
