@@ -27,25 +27,34 @@ class Nemesis:
 
     async def rage(self) -> None:
         """Do all the faults, then see that nobody is left stopped."""
-        names, weights = list(self.storm.kills), list(self.storm.kills.values())
         pause = self.storm.seconds / self.storm.faults
         while self.done.total() < self.storm.faults:
             await asyncio.sleep(pause * self.chance.uniform(0.4, 1.6))
-            await self._strike(self.chance.choices(names, weights)[0])
+            if able := self._able():
+                await self._strike(self.chance.choices(list(able), list(able.values()))[0])
         await asyncio.gather(*self.stopped)
 
+    def _able(self) -> dict[str, int]:
+        """What can be hit now, by weight: to kill what is down already is no fault."""
+        workers = any(self.stack.is_ready(worker) for worker in WORKERS)
+        return {
+            name: weight
+            for name, weight in self.storm.kills.items()
+            if (workers and not self.stopped if name == "stop" else self.stack.is_ready(name))
+        }
+
     async def _strike(self, name: str) -> None:
-        seconds, worker = self.chance.uniform(*self.storm.stopped_for), self.chance.choice(WORKERS)
+        seconds = self.chance.uniform(*self.storm.stopped_for)
         down_for = self.chance.uniform(0.0, DOWN.get(name, 0.5))
         if name == "stop":
-            self._stop(worker, seconds)
-        elif self.stack.pid(name):
+            self._stop(self.chance.choice([each for each in WORKERS if self.stack.is_ready(each)]), seconds)
+        else:
             await self.stack.kill(name, down_for=down_for)
             self.done[name] += 1
 
     def _stop(self, worker: str, seconds: float) -> None:
         pid = self.stack.pid(worker)
-        if pid and not self.stopped:
+        if pid:
             os.kill(pid, signal.SIGSTOP)
             task = asyncio.create_task(self._let_go(pid, seconds))
             self.stopped.add(task)

@@ -39,6 +39,10 @@ class Watch:
     def pid(self, name: str) -> int | None:
         return self._parts[name].process.pid
 
+    def is_ready(self, name: str) -> bool:
+        """Whether a part is up now."""
+        return self._ready[name].is_set()
+
     def changed(self) -> None:
         """Called when a part came back with another process id."""
 
