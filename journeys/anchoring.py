@@ -1,7 +1,7 @@
 """Anchors: timers at dates of the subject, which move when the date moves, earlier or later.
 
-`RunState.anchors` remembers the date for which an anchor has acted or was skipped, so that the same date never acts
-twice in a visit. A window already past follows the author's `past`: `act` does it now, once; `skip` and `next` wait for
+`RunState.anchors` remembers the date for which an anchor has acted or was skipped, over all visits, so that the same
+date never acts twice in a run. A window already past follows the author's `past`: `act` does it now, once; `skip` and `next` wait for
 the next repetition (`every`) if there is one.
 """
 
@@ -37,11 +37,11 @@ class Anchoring(Working):
                 self.note("armed", timer.label, f"{timer.label}: waits for no date now, as {value.reason}")
             return
         date: datetime = value.value
-        done_for = self.anchors.get(timer.id)
+        done_for = self.anchors.get(self.memory_of(timer))
         due = self.window(timer, date)
         if done_for == date.isoformat():
             self.wait_for_next(timer, due)
-        elif due > self.at:
+        elif due >= self.at:
             self.move_to(timer, due)
         else:
             self.past_window(timer, date, due, already=done_for is not None)
@@ -65,7 +65,7 @@ class Anchoring(Working):
         if timer.past == "act" and not already:
             self.timers[timer.id] = self.at
             return
-        self.anchors = {**self.anchors, timer.id: date.isoformat()}
+        self.anchors = {**self.anchors, self.memory_of(timer): date.isoformat()}
         why = "it has acted before" if already else "its window has passed"
         self.note("spent", timer.label, f"{timer.label}: skipped for {date.date()}, as {why}")
         self.wait_for_next(timer, due)
@@ -74,8 +74,12 @@ class Anchoring(Working):
         """It has rung for this date; a repeating one waits for the next window, counted from the date itself."""
         value = timer.date.evaluate(self.lookup) if timer.date else None
         if value is not None and value.ok:
-            self.anchors = {**self.anchors, timer.id: value.value.isoformat()}
+            self.anchors = {**self.anchors, self.memory_of(timer): value.value.isoformat()}
             self.wait_for_next(timer, self.window(timer, value.value))
+
+    def memory_of(self, timer: Timer) -> str:
+        """Two states may have an anchor of one id; each remembers its own date."""
+        return f"{self.state}/{timer.id}" if timer.id.startswith("s:") else timer.id
 
     def window(self, timer: Timer, date: datetime) -> datetime:
         if timer.before is not None:

@@ -181,6 +181,7 @@ class Person:
             case "consent":
                 self.consent(event.data, event.at)
         self.drain(event.at)
+        self.until(event.at)
 
     def learn(self, scope: Literal["profile", "account"], traits: Mapping[str, Any], at: datetime) -> None:
         """Fields have changed: runs that read one of them are told."""
@@ -208,6 +209,8 @@ class Person:
             self.tickets = self.world.policy.urgent_ticket.open_after(self.tickets, name, data)
             urgent = bool(self.tickets)
             self.standings = {to: replace(each, urgent_open=urgent) for to, each in self.standings.items()}
+            if name in self.world.policy.urgent_ticket.resolved_by:
+                self.wake(at)
         for chart in self.world.hearing.get(name, ()):
             case = case_of(chart, data)
             if case is None:
@@ -218,6 +221,12 @@ class Person:
                     self.step(run, Signal(at, name, chart.kept(name, data), self.facts))
             elif enters_on(chart, name):
                 self.enter(chart, run, name, data, at)
+
+    def wake(self, at: datetime) -> None:
+        """A ticket was resolved: what waited for that is judged again at once."""
+        for queued in self.queue:
+            if "urgent_ticket" in queued.codes:
+                queued.due = min(queued.due, at)
 
     def enter(self, chart: Chart, last: Run | None, name: str, data: Mapping[str, Any], at: datetime) -> None:
         previous = (PastRun(last.epoch, last.state.is_open, last.ended_at),) if last is not None else ()

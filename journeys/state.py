@@ -33,7 +33,7 @@ class RunState:
 
     Instants are aware UTC. `timers` holds absolute deadlines by timer id (`s:` of the state's visit, `j:` of the
     journey, `t:` of an open task, `goal`); a spent timer is absent. `anchors` says for which date an anchor has
-    already acted. `facts` are JSON values by field (`profile.plan`). `seqs` is the last sequence number by lane.
+    already acted (`state/s:…` for a state's). `facts` are JSON values by field (`profile.plan`). `seqs` is the last sequence number by lane.
     """
 
     state: str = ""

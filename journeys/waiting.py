@@ -84,11 +84,10 @@ class Waiting(Anchoring):
             self.note("spent", name, f"{name}: rang too often at once, let go")
 
     def drop_visit_timers(self) -> None:
-        """The visit is over: its timers, counts and anchors' memory go."""
+        """The visit is over: its timers and counts go; anchors remember their dates."""
         for name in [name for name in self.timers if name.startswith("s:")]:
             del self.timers[name]
         self.fired = {name: rung for name, rung in self.fired.items() if not name.startswith("s:")}
-        self.anchors = {name: date for name, date in self.anchors.items() if not name.startswith("s:")}
 
     # -- operators -----------------------------------------------------------------------------------------------
 
