@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 
 from api.calls import Reader
 from api.clocks import Clocks
@@ -37,6 +36,7 @@ from journeys.templates import TemplateInfos
 from journeys.tracking import TrackingPlan
 from store.catalogue import Catalogue
 from store.database import Database
+from store.state_reads import StateReads
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Parts:
     limits: Limits = field(default_factory=Limits)
 
 
-def build(parts: Parts) -> FastAPI:
+def build(parts: Parts) -> Front:
     """The application over these parts."""
     metrics, check = Metrics(), checked(parts.plan)
     catalogue = Catalogue(parts.policy.urgent_ticket)
@@ -61,7 +61,8 @@ def build(parts: Parts) -> FastAPI:
     routes = Routes(parts.keys, seconds=parts.limits.patience_seconds)
     # Routes are tried in this order: what is asked most comes first.
     Segment(intake, reader, parts.limits).routes(routes)
-    Runs(parts.database, parts.engine).routes(routes)
+    states = StateReads(parts.database, seconds=parts.limits.patience_seconds)
+    Runs(parts.database, states, parts.engine).routes(routes)
     Signals(intake, check).routes(routes)
     People(parts.database).routes(routes)
     Consents(parts.database, catalogue, parts.policy).routes(routes)
@@ -76,16 +77,17 @@ def build(parts: Parts) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=_watching(intake),
-        middleware=[Middleware(Front, metrics=metrics)],
+        lifespan=_alive(intake, states),
         redirect_slashes=False,
         exception_handlers={HTTPException: refuse},
     )
     app.router.routes.extend(routes.made)
-    return app
+    return Front(app, routes.made, metrics)
 
 
-def _watching(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+def _alive(
+    intake: Intake, states: StateReads
+) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.create_task(intake.watch())
@@ -93,5 +95,6 @@ def _watching(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncCon
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watch
+        await states.close()
 
     return lifespan

@@ -12,10 +12,10 @@ from functools import partial
 import structlog
 import uvicorn
 import uvloop
-from fastapi import FastAPI
 
 from activities.templates import template_infos
 from api.app import Parts, build
+from api.front import Front
 from api.keys import Keys
 from api.limits import Limits
 from api.temporal import TemporalEngine
@@ -30,7 +30,7 @@ from worker.settings import Settings, SettingsError, load_settings
 log = structlog.get_logger()
 
 
-def application(settings: Settings, database: Database, limits: Limits) -> FastAPI:
+def application(settings: Settings, database: Database, limits: Limits) -> Front:
     """The API over this database. Raises SettingsError naming every fault of the tracking plan."""
     return build(
         Parts(
