@@ -5,25 +5,33 @@
 | A, takes our key | tried again by the channel's policy | tried again: the key makes it harmless |
 | B, searchable | tried again by the channel's policy | asked for by our reference: there, or tried again |
 | C, blind | tried again by the channel's policy | `at_most_once`: `unknown`, for a person; `at_least_once`: tried again |
+
+A worker that is stopped and goes on (SIGSTOP, a machine asleep) is a zombie: its row may be another's by now. It settles
+nothing, because `settle` asks for its attempt's number, and it sends nothing, because a channel looks at `until` as its
+last act. What remains is a stop of longer than `SLACK` between that look and the system call that writes, microseconds.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import structlog
 
 from activities.house import House
-from activities.outcomes import tell_outcome
-from activities.ports import Ambiguity, Channel, Delivered, Prepared, Promise, Receipt
+from activities.outcomes import lock_lane, tell_outcome
+from activities.ports import SLACK, Ambiguity, Channel, Delivered, Prepared, Promise, Receipt
 from store import ledger, outbox
 from store.database import Connection
 from store.ledger import Entry
 
 log = structlog.get_logger()
 
-RECONCILE_AFTER = timedelta(seconds=1)
-"""How long a searchable provider may take to show what it has accepted."""
+
+async def attempt_all(house: House, entries: Sequence[Entry], now: datetime) -> None:
+    """Every attempt of one commit, side by side: their leases began together."""
+    await asyncio.gather(*(attempt(house, entry, now) for entry in entries))
 
 
 async def attempt(house: House, entry: Entry, now: datetime) -> None:
@@ -32,6 +40,7 @@ async def attempt(house: House, entry: Entry, now: datetime) -> None:
     receipt = await channel.deliver(_prepared(entry), entry.key)
     log.info("delivery.attempted", channel=channel.name, result=receipt.result.value, attempt=entry.attempts)
     async with house.database.transaction() as connection:
+        await lock_lane(house, connection, entry)
         await _settle(house, connection, entry, channel, receipt, now)
 
 
@@ -69,7 +78,7 @@ async def _settle(
             elif await ledger.settle(connection, entry, "deferred", receipt.detail, now, due_at=due):
                 await outbox.wake(connection, entry.recipient)
         case Delivered.UNKNOWN:
-            lease = datetime.now(UTC) + RECONCILE_AFTER
+            lease = datetime.now(UTC) + SLACK
             if await ledger.settle(connection, entry, "sending", receipt.detail, now, lease_until=lease):
                 await outbox.wake(connection, entry.recipient)
 
@@ -84,4 +93,5 @@ def _soon(channel: Channel, entry: Entry) -> datetime:
 
 
 def _prepared(entry: Entry) -> Prepared:
-    return Prepared(entry.reference or "", entry.address or "", entry.body or b"")
+    until = entry.lease_until - SLACK if entry.lease_until is not None else None
+    return Prepared(entry.reference or "", entry.address or "", entry.body or b"", until=until)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from activities.house import House
-from activities.ports import Outgoing, Prepared, TemplateFault
+from activities.ports import SLACK, Outgoing, Prepared, TemplateFault
 from journeys.judge import Ask, DeferUntil, Reason, SendNow, Withhold, judge
 from journeys.policy import horizon
 from store import inbox, ledger, outbox
@@ -24,9 +24,6 @@ from store.ledger import Entry
 from store.subjects import Subject
 
 log = structlog.get_logger()
-
-SLACK = timedelta(seconds=1)
-"""Beyond a channel's own attempt, before an attempt in flight counts as lost."""
 
 
 async def weigh(
@@ -44,6 +41,7 @@ async def weigh(
         {name: address is not None for name, address in addresses.items()},
         now,
         horizon(house.policy),
+        but=entry.key,
     )
     match judge(house.policy, _ask(entry), standing, now):
         case SendNow(channel, reasons):

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from activities.house import House
-from store import outbox, runs
+from store import outbox, runs, subjects
 from store.database import Connection
 from store.ledger import Entry
 
@@ -24,6 +24,12 @@ async def reads_outcome(house: House, connection: Connection, definition: str, a
     """Whether a chart reacts to any outcome of this action; if so its lane is locked with the gate's other locks."""
     chart = await house.catalogue.chart(connection, definition)
     return any(f"{action}.{word}" in chart.signals for word in WORDS.values())
+
+
+async def lock_lane(house: House, connection: Connection, entry: Entry) -> None:
+    """Lock the lane an outcome goes to, if one does, before its row of the ledger: the order in which steps lock."""
+    if await reads_outcome(house, connection, entry.definition, entry.action):
+        await subjects.lock(connection, [(await runs.read_run(connection, entry.run)).lane])
 
 
 async def tell_outcome(house: House, connection: Connection, entry: Entry, status: str, at: datetime) -> None:

@@ -22,8 +22,7 @@ async def settle_due(house: House, request: wire.SettleInput) -> wire.SettleResu
     """Weigh what is due for one person, make the attempts, and say when something is due next, as a real instant."""
     async with house.database.transaction() as connection:
         attempts, now = await _decide(house, connection, request)
-    for entry in attempts:
-        await delivery.attempt(house, entry, now)
+    await delivery.attempt_all(house, attempts, now)
     async with house.database.transaction() as connection:
         return wire.SettleResult(await _next(house, connection, request))
 

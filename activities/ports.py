@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Protocol
+
+SLACK = timedelta(seconds=2)
+"""Between the last moment at which an attempt may leave and the end of its lease, when others may ask and try again.
+
+So long a searchable provider may take to show what it accepted: what it shows later still would be sent twice.
+"""
 
 
 class Promise(Enum):
@@ -55,12 +61,16 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Rendered bytes, stored at `sending`; every retry sends just these. `reference` is what a provider can be asked for."""
+    """Rendered bytes, stored at `sending`; every retry sends just these. `reference` is what a provider can be asked for.
+
+    After `until` the attempt may be somebody else's: nothing leaves then, however long this process stood still.
+    """
 
     reference: str
     address: str
     body: bytes
     summary: Mapping[str, Any] = field(default_factory=dict)
+    until: datetime | None = None
 
 
 class Delivered(Enum):

@@ -62,8 +62,7 @@ async def apply_step(house: House, step: wire.StepInput) -> wire.StepResult:
     async with house.database.transaction() as connection:
         applied = await _Step(house, connection, step).apply()
     if applied.run is not None and applied.now is not None:
-        for entry in applied.attempts:
-            await delivery.attempt(house, entry, applied.now)
+        await delivery.attempt_all(house, applied.attempts, applied.now)
         await _emit(house, step, applied.run, applied.emitted)
     return applied.result
 

@@ -41,7 +41,7 @@ _STANDING = sql(
     SELECT
       (SELECT json_agg(json_build_array(channel, topic, granted)) FROM consents WHERE subject_key = :person) AS consents,
       (SELECT json_agg(json_build_array(sent_at, channel, topic, priority, action)) FROM messages
-       WHERE recipient = :person AND status IN ('sending', 'sent', 'unknown') AND sent_at > :since) AS sent,
+       WHERE recipient = :person AND status IN ('sending', 'sent', 'unknown') AND sent_at > :since AND key <> :but) AS sent,
       EXISTS (SELECT 1 FROM tickets WHERE resolved_at IS NULL
               AND (subject_key = :person OR subject_key = CAST(:account AS text))) AS urgent
     """
@@ -189,9 +189,14 @@ async def standing(
     addresses: Mapping[str, bool],
     now: datetime,
     back: timedelta,
+    *,
+    but: str,
 ) -> Standing:
-    """What the gate weighs, read in one statement under the person's lock: caps are exact because of it."""
-    found = await row(connection, _STANDING, person=person, account=account, since=now - back)
+    """What the gate weighs, read in one statement under the person's lock: caps are exact because of it.
+
+    The message `but` itself is not counted: an attempt that is made again must not hold itself back.
+    """
+    found = await row(connection, _STANDING, person=person, account=account, since=now - back, but=but)
     if found is None:
         return Standing(addresses)
     return Standing(

@@ -105,7 +105,7 @@ class EmailChannel:
         if mail_address(prepared.address) != prepared.address:
             return Receipt(Delivered.REFUSED, "not an address that can be sent to")
         envelope = Envelope(self._settings.sender[1], prepared.address, prepared.body)
-        progress = Progress()
+        progress = Progress(until=prepared.until)
         try:
             async with asyncio.timeout(self.attempt.total_seconds()):
                 await self._pool.send(envelope, progress)

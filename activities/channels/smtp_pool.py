@@ -10,6 +10,7 @@ import asyncio
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Self, cast
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponse, SMTPServerDisconnected
@@ -29,9 +30,15 @@ class NotTaken(Exception):
 
 @dataclass(slots=True)
 class Progress:
-    """How far one mail has come. It outlives the exception that says that it came no further."""
+    """How far one mail has come, and until when it may. It outlives the exception that says that it came no further."""
 
     dot_sent: bool = False
+    until: datetime | None = None
+
+    @property
+    def too_late(self) -> bool:
+        """By the wall clock: a process that was stopped, or a machine that slept, has missed its time."""
+        return self.until is not None and datetime.now(UTC) > self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +126,8 @@ class Connection:
             await protocol._drain_helper()  # noqa: SLF001 -- what StreamWriter.drain does, which would close it
         if not protocol.is_connected:
             raise SMTPServerDisconnected("Connection lost")
+        if progress.too_late:
+            raise TimeoutError
         progress.dot_sent = True
         protocol.write(b".\r\n")
         _expect(await protocol.read_response(), 2)

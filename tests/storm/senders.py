@@ -16,8 +16,8 @@ from worker.settings import DEV_WRITE_KEY
 
 CLIENTS = 8
 LARGEST_BATCH = 4
-GIVES_UP = 0.02
-"""How often a client that got no answer dies with its event: nobody knows whether that was accepted."""
+GIVES_UP = 0.03
+"""How often a client that gets no answer dies with its batch: nobody knows whether that was accepted."""
 TIMEOUT = httpx.Timeout(5.0)
 
 
@@ -69,12 +69,12 @@ class Senders:
             for batch in batches:
                 tokens = [call["properties"]["token"] for call in batch]
                 self.sent.attempted.update(tokens)
-                if await self._until_taken(client, batch, chance):
+                if await self._until_taken(client, batch, patient=chance.random() >= GIVES_UP):
                     self.sent.acknowledged.update(tokens)
                 await asyncio.sleep(pause * chance.uniform(0.5, 1.5))
 
     async def _until_taken(
-        self, client: httpx.AsyncClient, calls: list[dict[str, Any]], chance: random.Random | None = None
+        self, client: httpx.AsyncClient, calls: list[dict[str, Any]], *, patient: bool = True
     ) -> bool:
         while True:
             self.sent.requests += 1
@@ -84,7 +84,7 @@ class Senders:
                     return True
                 assert answer.status_code >= 429, f"the API refused a good batch: {answer.status_code} {answer.text}"
             except httpx.HTTPError:
-                if chance is not None and chance.random() < GIVES_UP:
+                if not patient:
                     return False
             self.sent.retries += 1
             await asyncio.sleep(0.25)
