@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
+
+from temporalio.exceptions import ApplicationError
 
 from activities.house import House
 from journeys import wire
 from store import events, outbox, runs, subjects
+from store.database import as_json
 from store.pending import undecided
+
+UNSTORABLE = "tenure.Unstorable"
 
 
 async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Envelope]:
-    """Give the signal its place in the run's lane; everything accepted since the run last decided, it included."""
+    """Give the signal its place in the run's lane; everything accepted since the run last decided, it included.
+
+    Raises ApplicationError, not retryable, for data that no database column takes: its run keeps a tombstone.
+    """
+    _refuse_unstorable(request.data)
     async with house.database.transaction() as connection:
         row = await runs.read_run(connection, request.run)
         locked = await subjects.lock(connection, [row.lane])
@@ -37,3 +48,12 @@ async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Env
             await outbox.put(connection, [arrived])
         chart = await house.catalogue.chart(connection, row.definition)
         return await undecided(connection, chart, runs.listener_of(row), row.lane, request.seqs.get(row.lane, 0))
+
+
+def _refuse_unstorable(data: Mapping[str, Any]) -> None:
+    try:
+        text = as_json(data)
+    except TypeError as fault:  # an integer beyond 64 bits
+        raise ApplicationError(f"cannot be stored: {fault}", type=UNSTORABLE, non_retryable=True) from None
+    if "\\u0000" in text:
+        raise ApplicationError("cannot be stored: it holds a NUL", type=UNSTORABLE, non_retryable=True)

@@ -82,6 +82,8 @@ class _Step:
         row = await runs.read_run(connection, step.run)
         clock = await self.house.test_clock(connection, row.clock)
         now = self.house.now(clock, step.now)
+        if self.house.clock == "workflow" and self.state.last_at is not None:
+            now = max(now, self.state.last_at)  # a run that has just begun has not had its clock moved there yet
         self.applied.run, self.applied.now = row, now
         recipients = await self._recipients(row)
         locked = await subjects.lock(connection, await self._to_lock(row, recipients))
@@ -135,7 +137,7 @@ class _Step:
         self, row: Run, clock: TestClock | None, locked: dict[str, Subject], due: datetime
     ) -> wire.StepResult:
         """A timer's step waits for a held test clock, and for everything that was accepted before it (design §4)."""
-        real = datetime.now(UTC)
+        real = instant(self.step.now) if self.house.clock == "workflow" else datetime.now(UTC)
         if clock is not None and clock.virtual(real) < due:
             again = max(real + wire.LOOK_AGAIN, clock.real(due))
             return wire.StepResult(early_until=again.isoformat())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -13,11 +14,18 @@ from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from journeys import wire
-    from journeys.envelope import Unreadable
+    from journeys.envelope import Unreadable, read_envelope
     from journeys.occurrences import Occurrence
     from workflows import options
 
 MOST_SHOWN = 2_000
+LARGEST_PLAIN = 32 * 1024
+"""Bytes of a plain signal, as of an event at the front door; a larger one could not be carried over continue-as-new."""
+LONGEST_ID = 64
+_SHAPES: dict[str, type | tuple[type, ...]] = {
+    "id": str, "lane": str, "seq": int, "at": str, "kind": str, "name": str,
+    "data": dict, "facts": (dict, type(None)), "seen": dict, "v": int,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -35,10 +43,24 @@ class Letter:
             return self.value
         if not self.raw:
             return None
+        if self.name != wire.SIGNAL_EVENT and len(self.raw[0].payload.data) > LARGEST_PLAIN:
+            raise Unreadable(f"larger than {LARGEST_PLAIN // 1024} KB")
         try:
             return workflow.payload_converter().from_payload(self.raw[0].payload)
         except Exception as fault:  # noqa: BLE001 -- a converter may raise anything; all of it means one thing
             raise Unreadable(f"not JSON: {type(fault).__name__}") from None
+
+    def envelope(self) -> wire.Envelope:
+        """What the relay sent. Raises Unreadable for anything that only looks like it: the reducer trusts its types."""
+        value = self.decoded()
+        if isinstance(value, wire.Envelope):
+            return value
+        if isinstance(value, dict):
+            wrong = [name for name, shape in _SHAPES.items() if name in value and not isinstance(value[name], shape)]
+            scopes = value.get("facts") or {}
+            if wrong or not all(isinstance(scope, dict) for scope in scopes.values()):
+                raise Unreadable(f"not an envelope: {', '.join(wrong) or 'facts'} of another type")
+        return read_envelope(value)
 
     def data(self) -> dict[str, Any]:
         """Its first argument as a signal's data. Raises Unreadable."""
@@ -91,16 +113,26 @@ class Inbox:
         """What must be decided next, in this order, before anything that waits."""
         self.letters.extendleft(Letter(name, value=value) for value in reversed(values))
 
+    def put_back_command(self, occurrence: Occurrence) -> None:
+        """The command in hand is not dealt with yet."""
+        self.letters.appendleft(Letter("", value=occurrence, ticket=self.taken))
+        self.taken -= 1
+
+    def close(self) -> None:
+        """The run has ended: whoever waits for a command is answered."""
+        self.done = self.tickets
+
     def identity(self, data: dict[str, Any]) -> str | None:
         """The id of a plain signal: its sender's `id`, else its number here. None if that id was seen before."""
         given = data.get("id")
         if not isinstance(given, str | int) or isinstance(given, bool):
             self.plain += 1
             return f"#{self.plain}"
-        if str(given) in self.ids:
+        identity = _short(str(given))
+        if identity in self.ids:
             return None
-        self.ids.append(str(given))
-        return str(given)
+        self.ids.append(identity)
+        return identity
 
     @property
     def waiting(self) -> bool:
@@ -119,4 +151,14 @@ class Inbox:
             value = letter.decoded()
         except Unreadable:
             return letter.name, letter.shown()
-        return letter.name, asdict(value) if isinstance(value, wire.Envelope) else value
+        if isinstance(value, wire.Envelope):
+            return letter.name, asdict(value)
+        is_json = value is None or isinstance(value, dict | list | str | int | float)
+        return letter.name, value if is_json else letter.shown()
+
+
+def _short(given: str) -> str:
+    """A sender's id as it is kept: short, printable, and never one of our own numbers."""
+    if len(given) <= LONGEST_ID and given.isascii() and given.isprintable():
+        return f"={given}"
+    return "=" + hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:32]

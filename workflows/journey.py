@@ -14,26 +14,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from journeys import wire
-    from journeys.chart import load_chart
+    from journeys.chart import Chart, load_chart
     from journeys.decide import decide
     from journeys.effects import effects_to_json, log_to_json
-    from journeys.envelope import Unreadable, instant, occurrence_of, read_envelope
+    from journeys.envelope import Unreadable, instant, occurrence_of
     from journeys.explain import explain
     from journeys.jitter import jitter
     from journeys.occurrences import Cancelled, Occurrence, Paused, Resumed, TimerDue
     from journeys.state import RunState, state_from_json, state_to_json
     from workflows import options
     from workflows.calls import clock_of, run_local
-    from workflows.inbox import Inbox, Letter
+    from workflows.inbox import MOST_SHOWN, Inbox, Letter
 
 
 @workflow.defn(name=wire.JOURNEY_WORKFLOW)
@@ -53,17 +54,21 @@ class JourneyWorkflow:
         self.armed: datetime | None = None
         self.not_before: datetime | None = None
         self.rung = False
+        self.calls = 0
+        self.chart: Chart | None = None
 
     @workflow.run
     async def run(self, start: wire.RunInput) -> str:
         """Decide until the journey ends; its outcome."""
         artifact = await run_local(wire.LOAD_DEFINITION, start.definition, str)
-        self.chart = load_chart(artifact)
+        self.chart = chart = load_chart(artifact)
         while self.state.is_open:
-            occurrence = await self._next()
+            occurrence = await self._next(chart)
             if occurrence is not None:
-                await self._decide(occurrence)
+                await self._decide(chart, occurrence)
             self._renew()
+        self.inbox.close()
+        await workflow.wait_condition(workflow.all_handlers_finished)
         return self.state.outcome or ""
 
     # -- in ------------------------------------------------------------------------------------------------------
@@ -73,11 +78,11 @@ class JourneyWorkflow:
         """Every signal of every name and shape; only kept here, so that nothing it holds can raise."""
         self.inbox.add(name, args)
 
-    async def _next(self) -> Occurrence | None:
+    async def _next(self, chart: Chart) -> Occurrence | None:
         """The next thing to decide: what has arrived, before any timer; None when there is nothing yet."""
         letter = self.inbox.take()
         if letter is not None:
-            return await self._read(letter)
+            return await self._read(chart, letter)
         due = self.state.next_due()
         if due is not None and self._rings_at(due) <= workflow.now():
             return TimerDue(due)
@@ -86,7 +91,7 @@ class JourneyWorkflow:
         self.rung = False
         return None
 
-    async def _read(self, letter: Letter) -> Occurrence | None:
+    async def _read(self, chart: Chart, letter: Letter) -> Occurrence | None:
         """A letter as an occurrence; what cannot be read or is not known is kept for a person to see."""
         if isinstance(letter.value, Occurrence):
             return letter.value
@@ -94,9 +99,9 @@ class JourneyWorkflow:
             return None
         try:
             if letter.name == wire.SIGNAL_EVENT:
-                return occurrence_of(read_envelope(letter.decoded()))
-            if letter.name.startswith(wire.RESERVED) or letter.name not in self.chart.signals:
-                raise Unreadable(f"{letter.name} is not known to {self.chart.key}")
+                return occurrence_of(letter.envelope())
+            if letter.name.startswith(wire.RESERVED) or letter.name not in chart.signals:
+                raise Unreadable(f"{letter.name} is not known to {chart.key}")
             await self._accept_plain(letter)
         except Unreadable as fault:
             await self._bury(letter, str(fault))
@@ -117,11 +122,16 @@ class JourneyWorkflow:
             dict(self.state.seqs),
             workflow.now().isoformat(),
         )
-        accepted = await run_local(wire.ACCEPT_PLAIN, plain, list[wire.Envelope])
+        self.calls += 1
+        try:
+            accepted = await run_local(wire.ACCEPT_PLAIN, plain, list[wire.Envelope])
+        except ActivityError as fault:
+            raise Unreadable(str(fault.cause)) from None
         self.inbox.put_back(wire.SIGNAL_EVENT, accepted)
 
     async def _bury(self, letter: Letter, reason: str) -> None:
-        tombstone = {"name": letter.name, "reason": reason, "payload": letter.shown()}
+        stone = {"name": letter.name, "reason": reason, "payload": letter.shown()}
+        tombstone = {key: value.replace("\x00", "�")[:MOST_SHOWN] for key, value in stone.items()}
         self.steps += 1
         await self._apply(wire.StepInput(
             self.start.run, self.steps, self.start.definition, state_to_json(self.state), [], [],
@@ -154,52 +164,59 @@ class JourneyWorkflow:
 
     # -- out -----------------------------------------------------------------------------------------------------
 
-    async def _decide(self, occurrence: Occurrence) -> None:
-        """One decision, applied before it is believed: a timer may learn that something was accepted before it."""
-        decision = decide(self.chart, self.state, occurrence)
+    async def _decide(self, chart: Chart, occurrence: Occurrence) -> None:
+        """One decision, applied before it is believed: time's and operators' may learn what was accepted before them."""
+        decision = decide(chart, self.state, occurrence)
         if decision.effects or decision.log:
-            timer = occurrence.at.isoformat() if isinstance(occurrence, TimerDue) else None
+            asks = isinstance(occurrence, TimerDue | Paused | Resumed | Cancelled)
             result = await self._apply(wire.StepInput(
                 self.start.run, self.steps + 1, self.start.definition, state_to_json(decision.state),
-                log_to_json(decision.log), effects_to_json(decision.effects), workflow.now().isoformat(), timer,
+                log_to_json(decision.log), effects_to_json(decision.effects), workflow.now().isoformat(),
+                occurrence.at.isoformat() if asks else None,
             ))  # fmt: skip
             if result.behind or result.early_until:
-                self.inbox.put_back(wire.SIGNAL_EVENT, result.behind)
-                self.not_before = instant(result.early_until) if result.early_until else None
+                await self._look_again(occurrence, result)
                 return
             self.steps += 1
         self.not_before = None
         self.state = decision.state
 
+    async def _look_again(self, occurrence: Occurrence, result: wire.StepResult) -> None:
+        """Nothing was applied: first what was accepted before, or, on a clock that is held, later."""
+        early = instant(result.early_until) if result.early_until else None
+        if isinstance(occurrence, TimerDue):
+            self.not_before = early
+        else:
+            self.inbox.put_back_command(occurrence)
+            if early is not None:
+                await asyncio.sleep(max(0.001, (early - workflow.now()).total_seconds()))
+        self.inbox.put_back(wire.SIGNAL_EVENT, result.behind)
+
     async def _apply(self, step: wire.StepInput) -> wire.StepResult:
+        self.calls += 1
         return await run_local(wire.APPLY_STEP, step, wire.StepResult)
 
     # -- for ever ------------------------------------------------------------------------------------------------
 
     def _renew(self) -> None:
         """Continue as new when it costs least: quiet, or between two steps when it never gets quiet."""
+        if not self.state.is_open or not workflow.all_handlers_finished():
+            return
         info = workflow.info()
-        length = info.get_current_history_length()
-        quiet = not self.inbox.waiting and workflow.all_handlers_finished()
+        moved = info.is_target_worker_deployment_version_changed()
+        # The history's length is as of the task's start; what this task has called since is on its way there.
+        length = max(info.get_current_history_length(), self.calls)
         grown = (
             length >= options.QUIET_EVENTS
             or self.inbox.received >= options.MOST_SIGNALS
             or workflow.now() - self.started >= options.OLDEST
-            or info.is_target_worker_deployment_version_changed()
+            or moved
         )
-        busy = length >= options.BUSY_EVENTS and workflow.all_handlers_finished()
-        if self.state.is_open and ((quiet and grown) or busy):
-            carried: dict[str, Any] = {"state": state_to_json(self.state), "step": self.steps} | self.inbox.carried()
+        if (grown and not self.inbox.waiting) or length >= options.BUSY_EVENTS:
+            carried = {"state": state_to_json(self.state), "step": self.steps} | self.inbox.carried()
             workflow.continue_as_new(
-                wire.RunInput(
-                    self.start.run,
-                    self.start.definition,
-                    self.start.subject_kind,
-                    self.start.subject_key,
-                    self.start.entered_at,
-                    self.start.clock,
-                    carried,
-                )
+                replace(self.start, carried=carried),
+                initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if moved else None,
             )
 
     # -- operators -----------------------------------------------------------------------------------------------
@@ -210,8 +227,9 @@ class JourneyWorkflow:
         return await self._command(Paused(self._asked_at(request), str(request.get("by", ""))))
 
     @pause.validator
-    def _may_pause(self, request: dict[str, Any]) -> None:  # noqa: ARG002 -- the update's signature
+    def _may_pause(self, request: dict[str, Any]) -> None:
         self._refuse_unless(self.state.is_open and self.state.paused_at is None, "it is paused already, or has ended")
+        self._asked_at(request)
 
     @workflow.update(name=wire.UPDATE_RESUME)
     async def resume(self, request: dict[str, Any]) -> str:
@@ -224,6 +242,7 @@ class JourneyWorkflow:
         self._refuse_unless(self.state.paused_at is not None, "it is not paused")
         known = request.get("mode", "shift") in {"shift", "catch_up", "expire"}
         self._refuse_unless(known, "mode must be shift, catch_up or expire")
+        self._asked_at(request)
 
     @workflow.update(name=wire.UPDATE_CANCEL)
     async def cancel(self, request: dict[str, Any]) -> str:
@@ -233,8 +252,9 @@ class JourneyWorkflow:
         )
 
     @cancel.validator
-    def _may_cancel(self, request: dict[str, Any]) -> None:  # noqa: ARG002 -- as above
+    def _may_cancel(self, request: dict[str, Any]) -> None:
         self._refuse_unless(self.state.is_open, "it has ended")
+        self._asked_at(request)
 
     async def _command(self, occurrence: Occurrence) -> str:
         """Queue an operator's wish behind what has arrived, and answer once it is decided."""
@@ -243,9 +263,10 @@ class JourneyWorkflow:
         return self.state.outcome or ("paused" if self.state.paused_at else "running")
 
     def _asked_at(self, request: dict[str, Any]) -> datetime:
+        """When it was asked, never later than now: nobody decides timers ahead of their time."""
         at = request.get("at")
-        real = workflow.now()
-        return instant(at) if isinstance(at, str) else real if self.clock is None else self.clock.virtual(real)
+        now = workflow.now() if self.clock is None else self.clock.virtual(workflow.now())
+        return now if at is None else min(instant(at), now)
 
     def _refuse_unless(self, allowed: bool, why: str) -> None:
         if not allowed:
@@ -265,4 +286,4 @@ class JourneyWorkflow:
     @workflow.query(name=wire.QUERY_EXPLAIN)
     def query_explain(self) -> list[str]:
         """What it waits for, in sentences."""
-        return explain(self.chart, self.state)
+        return explain(self.chart, self.state) if self.chart else ["it is being loaded"]

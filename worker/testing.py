@@ -1,0 +1,291 @@
+"""A journey lived through on the real server: virtual months in milliseconds, through store, relay, workflow and gate.
+
+Each workflow has a clock of its own that the server can move (`TimeSkipper`). The store's clock is held and moved with
+them, from one deadline to the next, so every decision and every verdict of the gate sees the instant it would have seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import TimeSkipper, TimeSkippingConfig
+
+from activities.templates import template_infos
+from journeys.chart import load_chart
+from journeys.checker import publishable
+from journeys.incoming import Incoming
+from journeys.jitter import jitter
+from journeys.state import RunState, state_from_json
+from journeys.tracking import TrackingPlan, read_plan
+from journeys.wire import QUERY_STATE, RunInput, outreach_id
+from store import catalogue, ingest
+from store.clocks import set_clock
+from store.database import Database, rows, sql
+from worker import build
+from worker.relay import Relay
+from worker.settings import ROOT, Settings
+from worker.stack.mail_sink import Faults
+from worker.stack.mail_sink import serve as mail_server
+from worker.stack.maildir import Maildir
+from worker.temporal import connect
+
+PATIENCE: Final = 30.0
+"""Real seconds in which everything that is due must have been decided."""
+SLACK: Final = timedelta(milliseconds=10)
+AHEAD: Final = timedelta(days=365_000)
+"""The store's clock begins this far ahead, so that it always stands at its limit."""
+
+_OPEN = sql("SELECT id, memory FROM runs WHERE status = 'open' ORDER BY id")
+_WAITING = sql("SELECT count(*) AS n FROM outbox WHERE delivered_at IS NULL")
+_OWED = sql(
+    """
+    SELECT recipient, min(due_at) FILTER (WHERE status = 'deferred') AS due, bool_or(status = 'sending') AS sending
+    FROM messages WHERE status IN ('deferred', 'sending') GROUP BY recipient
+    """
+)
+_MESSAGES = sql(
+    """
+    SELECT m.template, m.channel, m.status, m.journey, m.state, m.action, m.at, m.decided_at, m.sent_at, m.due_at, m.reasons,
+      (SELECT min(value) FROM identities i WHERE i.subject_key = m.recipient) AS recipient
+    FROM messages m ORDER BY coalesce(m.sent_at, m.decided_at), m.id
+    """
+)
+_TIMELINE = sql(
+    """
+    SELECT r.journey, t.at, t.kind, t.about, t.text FROM timeline t JOIN runs r ON r.id = t.run
+    WHERE CAST(:user AS text) IS NULL OR r.lane IN (SELECT subject_key FROM identities WHERE value = :user)
+    ORDER BY t.at, t.run, t.step, t.n
+    """
+)
+_RUNS = sql(
+    """
+    SELECT r.id, r.journey, r.case_key, r.epoch, r.status, r.state, r.outcome, r.step, r.next_due_at FROM runs r
+    WHERE CAST(:user AS text) IS NULL OR r.lane IN (SELECT subject_key FROM identities WHERE value = :user)
+    ORDER BY r.started_at, r.id
+    """
+)
+
+
+class Unpublishable(AssertionError):
+    """The journey does not pass the checker; the message is every problem with its place."""
+
+
+@dataclass
+class Rehearsal:
+    """What a test holds: tell it what happens, move time, and look at what people received and why."""
+
+    database: Database
+    client: Client
+    skipper: TimeSkipper
+    settings: Settings
+    relay: Relay
+    mail: Maildir
+    plan: TrackingPlan
+    now: datetime
+    said: int = 0
+
+    # -- what happens ----------------------------------------------------------------------------------------------
+
+    async def publish(self, journey: str | Path, types: Mapping[str, str] | None = None) -> str:
+        """Check and publish a journey, YAML text or its file; its hash. Raises Unpublishable with every problem."""
+        text = journey.read_text("utf-8") if isinstance(journey, Path) else journey
+        found = publishable(text, self.plan, template_infos(self.settings.catalog / "templates"))
+        if isinstance(found, list):
+            raise Unpublishable("\n".join(str(problem) for problem in found))
+        chart = load_chart(found.artifact_text)
+        await catalogue.publish(self.database, chart, found.artifact_text, text, "rehearsal")
+        return found.hash
+
+    async def signal(
+        self, user: str | None, name: str, *, account: str | None = None, id: str = "", **data: Any
+    ) -> None:
+        """Something happened to a user, or to an account when `user` is None; `id` again is a duplicate."""
+        self.said += 1
+        call = Incoming("track", id or f"said-{self.said}", name, user_id=user, account_id=account, data=data)
+        await self.accept(call)
+
+    async def identify(self, user: str, **traits: Any) -> None:
+        """What is known of a person now."""
+        self.said += 1
+        await self.accept(Incoming("identify", f"said-{self.said}", "identify", user_id=user, traits=traits))
+
+    async def group(self, user: str, account: str, **traits: Any) -> None:
+        """A person belongs to an account, and what is known of the account now."""
+        self.said += 1
+        call = Incoming("group", f"said-{self.said}", "group", user_id=user, account_id=account, traits=traits)
+        await self.accept(call)
+
+    async def accept(self, *calls: Incoming) -> None:
+        """Accept calls as the API does, at this instant, and wait until everything they cause is decided."""
+        index, clock = self.relay.catalogue, self.settings.task_queue
+        await ingest.accept(self.database, index, list(calls), source="rehearsal", clock=clock)
+        await self.settle()
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    async def forward(self, until: datetime | timedelta | None = None, /, **span: float) -> None:
+        """Let time pass, `forward(days=30)` or up to an instant: every deadline on the way at its own instant."""
+        target = until if isinstance(until, datetime) else self.now + (until or timedelta(**span))
+        while (due := await self._next_due()) is not None and due <= target:
+            await self._reach(due)
+            await self.settle()
+        if target > self.now:
+            await self._reach(target)
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until all that is due by now is decided, delivered and told."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        quiet = 0
+        while quiet < 2:
+            quiet = 0 if (why := await self._unsettled()) else quiet + 1
+            if asyncio.get_running_loop().time() > deadline:
+                raise AssertionError(f"not settled after {PATIENCE:.0f} s: {why}")
+            await asyncio.sleep(0.005 if why else 0)
+
+    async def _unsettled(self) -> str:
+        async with self.database.reading() as connection:
+            if (await rows(connection, _WAITING))[0]["n"]:
+                return "rows wait in the outbox"
+            owed = await rows(connection, _OWED)
+            opened = await rows(connection, _OPEN)
+        late = [item for item in owed if item["sending"] or (item["due"] and item["due"] <= self.now)]
+        if late:
+            return f"{len(late)} people are owed a message"
+        if any((rings := self._rings(item)) is not None and rings <= self.now for item in opened):
+            return "a deadline is past"
+        shown = await asyncio.gather(*(self._letters(item["id"]) for item in opened))
+        return "a run has letters to read" if any(shown) else ""
+
+    async def _letters(self, run: str) -> int:
+        """How many letters wait in a run; asking also waits for the step in hand."""
+        try:
+            shown = await self.client.get_workflow_handle(run).query(QUERY_STATE)
+        except RPCError as fault:
+            if fault.status is RPCStatusCode.NOT_FOUND:
+                return 1  # its start is on the way
+            raise
+        return int(shown["inbox"])
+
+    def _rings(self, run: Mapping[str, Any]) -> datetime | None:
+        state = _state(run["memory"])
+        due = state.next_due()
+        return None if due is None else due + jitter(run["id"], state, due)
+
+    async def _next_due(self) -> datetime | None:
+        async with self.database.reading() as connection:
+            rung = [self._rings(item) for item in await rows(connection, _OPEN)]
+            owed = [item["due"] for item in await rows(connection, _OWED)]
+        return min((at for at in (*rung, *owed) if at is not None), default=None)
+
+    async def _reach(self, at: datetime) -> None:
+        """Move the store's clock, then that of every workflow that is behind it."""
+        self.now = max(self.now, at) + SLACK
+        async with self.database.transaction() as connection:
+            await set_clock(connection, self.settings.task_queue, self.now, 1.0, self.now)
+        async with self.database.reading() as connection:
+            names = [item["id"] for item in await rows(connection, _OPEN)]
+            names += [outreach_id(item["recipient"]) for item in await rows(connection, _OWED)]
+        await asyncio.gather(*(self._skip(self.client.get_workflow_handle(name)) for name in names))
+
+    async def _skip(self, handle: WorkflowHandle[Any, Any]) -> None:
+        with contextlib.suppress(RPCError):  # it has ended meanwhile
+            behind = self.now - await self.skipper.get_current_time(handle)
+            if behind > timedelta(0):
+                await self.skipper.fast_forward(handle, behind)
+
+    # -- what came of it -------------------------------------------------------------------------------------------
+
+    async def messages(self, user: str | None = None, status: str | None = "sent") -> list[Mapping[str, Any]]:
+        """Messages in the order in which they were sent; of one status, or with None of any, with their reasons."""
+        found = await self._rows(_MESSAGES)
+        return [m for m in found if user in {None, m["recipient"]} and status in {None, m["status"]}]
+
+    async def sent(self, user: str | None = None) -> list[str]:
+        """The templates that went out, in order."""
+        return [message["template"] for message in await self.messages(user)]
+
+    async def timeline(self, user: str | None = None) -> list[str]:
+        """What was decided and why, as a person reads it."""
+        return [f"{item['at']:%Y-%m-%d} {item['text']}" for item in await self._rows(_TIMELINE, user=user)]
+
+    async def runs(self, user: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Every run with its state, outcome and next deadline."""
+        return await self._rows(_RUNS, user=user)
+
+    async def _rows(self, statement: Any, **values: Any) -> list[Mapping[str, Any]]:
+        async with self.database.reading() as connection:
+            return await rows(connection, statement, **values)
+
+
+def _state(memory: Any) -> RunState:
+    known = yaml.safe_load(memory) if isinstance(memory, str) else memory
+    return state_from_json(known) if known else RunState()
+
+
+class _OwnClocks(Interceptor):
+    """Runs are started without the store's clock: theirs is the server's, which skips."""
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        return _WithoutClock(next)
+
+
+class _WithoutClock(OutboundInterceptor):
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+        input.args = [dataclasses.replace(arg, clock=None) if isinstance(arg, RunInput) else arg for arg in input.args]
+        return await super().start_workflow(input)
+
+
+@contextlib.asynccontextmanager
+async def rehearsal(
+    database_url: str,
+    temporal_address: str,
+    folder: Path,
+    *,
+    catalog: Path = ROOT / "catalog",
+    cached: int = 100,
+    faults: Faults = Faults(),
+    begins: datetime | None = None,
+) -> AsyncIterator[Rehearsal]:
+    """A worker, its relay and a mail sink on servers that skip time, for as long as the body runs."""
+    async with await mail_server(folder / "mail", faults=faults) as sink:
+        settings = Settings(
+            database_url=database_url,
+            temporal_address=temporal_address,
+            task_queue=f"rehearsal-{uuid.uuid4().hex[:12]}",
+            smtp_url=f"smtp://127.0.0.1:{sink.sockets[0].getsockname()[1]}",
+            smtp_lookup=folder / "mail",
+            catalog=catalog,
+            max_cached_workflows=cached,
+            graceful_shutdown_seconds=5,
+        )
+        database, client = Database(database_url), await connect(settings)
+        house = build.house(settings, database, clock="workflow")
+        now = begins or datetime.now(UTC)
+        async with database.transaction() as connection:
+            await set_clock(connection, settings.task_queue, now + AHEAD, 1.0, now)
+        plan, source = read_plan((catalog / "tracking-plan.yaml").read_bytes())
+        assert plan is not None, source.problems
+        starting = Client(**{**client.config(), "interceptors": [_OwnClocks()]})  # type: ignore[arg-type]
+        relay = Relay(database, starting, house.catalogue, settings.task_queue)
+        skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
+        stop = asyncio.Event()
+        async with build.worker(client, settings, house):
+            relaying = asyncio.create_task(relay.run(stop))
+            try:
+                yield Rehearsal(database, client, skipper, settings, relay, Maildir(folder / "mail"), plan, now)
+            finally:
+                stop.set()
+                await relaying
+        await database.close()
