@@ -10,6 +10,7 @@ from journeys.checks_structure import listened, near
 from journeys.checks_time import is_rhythm
 from journeys.conditions import ConditionError, compile_condition, fields_in
 from journeys.inspection import Inspection
+from journeys.outcomes import is_segment_signal
 from journeys.problems import Path, Problem
 from journeys.walk import Expression, expressions_of, waits_of
 
@@ -110,7 +111,7 @@ def _variables(look: Inspection) -> Iterator[Problem]:
 
 
 def _fits(look: Inspection, path: Path, source: str, kind: str, code: str, what: str) -> Iterator[Problem]:
-    item = next((each for each in expressions_of(look.journey) if each.path == path), None)
+    item = look.expressions.get(path)
     yields = _yields(look, item) if item is not None else None
     if yields is not None and yields not in _FITS[kind]:
         yield look.say(code, path, f"{what} is a {kind}, and {_shortened(source)} yields a {yields.lower()}")
@@ -132,9 +133,9 @@ def _case(look: Inspection) -> Iterator[Problem]:
         return
     for path, name in listened(look.journey):
         planned = look.plan.signals.get(name)
-        if planned is None or path[-1] == "milestone":
+        if path[-1] == "milestone" or (planned is None and not is_segment_signal(name)):
             continue
-        carried = planned.properties.get(key)
+        carried = planned.properties.get(key) if planned is not None else None
         if carried is None or not carried.required or carried.type not in {"string", "int"}:
             yield look.say("T407", path, f"{name} does not always carry {key}, the case's key, as text or number")
 

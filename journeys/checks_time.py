@@ -137,9 +137,10 @@ def _circling(look: Inspection) -> Iterator[Problem]:
             continue
         quick.append(reaction)
         graph.setdefault(reaction.state, set()).update(move.to for move in reaction.moves if move.to is not None)
+    closed = {state: reached(graph, [state]) for state in graph}
     for reaction in quick:
         state = reaction.state or ""
-        if state in reached(graph, {move.to for move in reaction.moves if move.to is not None}):
+        if any(state in closed.get(move.to or "", {move.to}) for move in reaction.moves):
             yield look.say(
                 "T207", reaction.path, f"after {reaction.by} it comes back to {state} with nothing in between"
             )

@@ -30,7 +30,13 @@ _CEL_TYPES: dict[str, Any] = {
     "any": cel.Type.DYN,
 }
 _PYTHON_TYPES: Mapping[str, type] = {"bool": bool, "duration": timedelta, "timestamp": datetime, "list": list}
-_LITERAL = re.compile(r"""[rbRB]{0,2}(?:\"\"\".*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
+_LITERAL = re.compile(
+    r"""//[^\n]*"""
+    r"""|[bB]?[rR][bB]?(?:"[^"\n]*"|'[^'\n]*')"""
+    r"""|[bB]?(?:\"\"\".*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')""",
+    re.DOTALL,
+)
+"""Comments and text, raw or not, in which a name means nothing."""
 _NAME = re.compile(
     r"(?<![\w.])(?:known\.)?(?:profile|account|event|journey|person)\.[A-Za-z_]\w*|(?<![\w.])(?:now|item)\b"
 )

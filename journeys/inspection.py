@@ -13,7 +13,7 @@ from journeys.problems import Path, Problem, problem
 from journeys.source import Source
 from journeys.templates import TemplateInfo
 from journeys.tracking import TrackingPlan
-from journeys.walk import Doing, Reaction, actions_of, incoming, reactions_of
+from journeys.walk import Doing, Expression, Reaction, actions_of, expressions_of, incoming, reactions_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Inspection:
     @cached_property
     def actions(self) -> tuple[Doing, ...]:
         return tuple(actions_of(self.journey))
+
+    @cached_property
+    def expressions(self) -> dict[Path, Expression]:
+        return {item.path: item for item in expressions_of(self.journey)}
 
     @cached_property
     def incoming(self) -> dict[str, tuple[str, ...]]:

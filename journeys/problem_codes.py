@@ -24,7 +24,7 @@ CODES: Final[Mapping[str, Code]] = {
     "T101": Code(
         "Text that cannot be read",
         "Nothing can be published from it.",
-        "Give UTF-8 text of at most 256 KB without control characters.",
+        "Give UTF-8 text of at most 64 KB without control characters.",
     ),
     "T102": Code("Not YAML or JSON", "Nothing can be published from it.", "Mend the syntax at this place."),
     "T103": Code(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from journeys.definition import Journey
 from journeys.problems import Path, Problem, in_order, problem
-from journeys.source import Source, read_source
+from journeys.source import LARGEST, Source, read_source
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
 
@@ -24,9 +25,9 @@ def read_journey(text: str | bytes) -> tuple[Journey | None, Source]:
     return read_model(text, Journey)
 
 
-def read_model(text: str | bytes, model: type[ModelType]) -> tuple[ModelType | None, Source]:
+def read_model(text: str | bytes, model: type[ModelType], largest: int = LARGEST) -> tuple[ModelType | None, Source]:
     """Any of our models from YAML or JSON; None if there is a single fault, and then `source.problems` has them all."""
-    source = read_source(text)
+    source = read_source(text, largest)
     if source.value is None and source.problems:
         return None, source
     if not isinstance(source.value, dict):
@@ -81,7 +82,8 @@ def _wording(code: str, item: Mapping[str, Any], subject: Any, model: type[BaseM
     return message[:1].lower() + message[1:] + shown, mend
 
 
-def keys_of(model: type[BaseModel]) -> set[str]:
+@lru_cache(maxsize=8)
+def keys_of(model: type[BaseModel]) -> frozenset[str]:
     """Every key that a definition may have anywhere, for suggestions."""
     found: set[str] = set()
     todo: list[Any] = [model.model_json_schema()]
@@ -94,4 +96,4 @@ def keys_of(model: type[BaseModel]) -> set[str]:
             todo.extend(value for value in node.values())
         elif isinstance(node, list):
             todo.extend(node)
-    return found
+    return frozenset(found)

@@ -18,7 +18,8 @@ import yaml
 
 from journeys.problems import Path, Problem, problem
 
-LARGEST = 256 * 1024
+LARGEST = 64 * 1024
+"""Of a definition, in bytes: thirty times the largest that is shipped, and checked in seconds at worst."""
 DEEPEST = 24
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WHOLE = re.compile(r"[-+]?[0-9]+")
@@ -70,10 +71,10 @@ class Source:
         return (spot.line, spot.column) if line == 1 else (spot.line + line - 1, column)
 
 
-def read_source(text: str | bytes) -> Source:
+def read_source(text: str | bytes, largest: int = LARGEST) -> Source:
     """Plain values with their spots. Never raises: what cannot be read is among `problems`."""
     source = Source()
-    fault = _unreadable(text)
+    fault = _unreadable(text, largest)
     if fault is not None:
         source.problems.append(problem("T101", (), fault, at=(1, 1)))
         return source
@@ -89,14 +90,14 @@ def read_source(text: str | bytes) -> Source:
     return source
 
 
-def _unreadable(text: str | bytes) -> str | None:
+def _unreadable(text: str | bytes, largest: int) -> str | None:
     if isinstance(text, bytes):
         try:
             text = text.decode()
         except UnicodeDecodeError as error:
             return f"byte {error.start} is not UTF-8"
-    if len(text) > LARGEST or len(text.encode(errors="replace")) > LARGEST:
-        return f"it is larger than {LARGEST // 1024} KB"
+    if len(text) > largest or len(text.encode(errors="replace")) > largest:
+        return f"it is larger than {largest // 1024} KB"
     strange = _FORBIDDEN.search(text)
     if strange is not None:
         line = text.count("\n", 0, strange.start()) + 1

@@ -22,6 +22,7 @@ FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 PlanSignal = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 PropertyType = Literal["string", "int", "double", "bool", "timestamp", "strings"]
 SignalKind = Literal["behaviour", "intent", "support", "decline", "commercial", "people", "feedback", "journey"]
+LARGEST_PLAN = 1024 * 1024
 RawName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -130,7 +131,7 @@ def check_event(plan: TrackingPlan, name: str, properties: Mapping[str, Any]) ->
 
 def read_plan(text: str | bytes) -> tuple[TrackingPlan | None, Source]:
     """A tracking plan from YAML or JSON; or None, with every problem at its line in `source.problems`."""
-    plan, source = read_model(text, TrackingPlan)
+    plan, source = read_model(text, TrackingPlan, LARGEST_PLAN)
     if plan is not None:
         source.problems = in_order([*_ambiguous(plan, source), *_sourceless(plan, source)])
     return (plan if not source.problems else None), source

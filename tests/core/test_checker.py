@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from journeys import definition as d
 from journeys.chart import load_chart
 from journeys.checker import Published, check, publishable, sealed
+from journeys.conditions import fields_in
 from journeys.reading import read_journey
 from journeys.walk import expressions_of, waits_of
 from tests.core import shipped
@@ -177,6 +178,36 @@ def test_a_journey_of_an_account_has_no_profile():
 def test_a_journey_does_not_contradict_the_version_that_it_replaces():
     journey = shipped.journey("setup-and-activation")
     assert check(journey, shipped.plan(), shipped.templates(), [journey]) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("profile.plan == 'profile.x'", ("profile.plan",)),
+        ("// it's about profile.x\nprofile.plan == 'a'", ("profile.plan",)),
+        ("'http://a' == profile.plan // account.b", ("profile.plan",)),
+        (r"r'\' == profile.plan && b'\'' == b'account.x'", ("profile.plan",)),
+        ("known.profile.plan && profile.plan.startsWith(event.code)", ("profile.plan", "event.code")),
+        ("[1].exists(item, item > 0) && now > now", ("item", "now")),
+        ("myprofile.plan == x.profile.plan", ()),
+    ],
+)
+def test_the_fields_of_a_condition_are_found_and_nothing_in_text_or_comments(source, names):
+    assert fields_in(source) == names
+
+
+def test_a_segment_reaches_no_case():
+    text = """journey: example
+case: ticket_id
+entry: {on: ticket_opened}
+priority: urgent_support
+start: here
+states:
+  here: {on: {segment.vip.entered: done, ticket_resolved: done}}
+  done: {final: done}
+"""
+    found = publishable(text, shipped.plan(), {})
+    assert [problem.code for problem in found] == ["T407"]
 
 
 # -- nothing slips past ------------------------------------------------------------------------------------------------

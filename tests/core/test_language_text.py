@@ -239,3 +239,16 @@ def test_any_damage_to_a_shipped_journey_gives_a_journey_or_problems(name, damag
         text = text[:at] + what + text[at + 1 :]
     found = publishable(text, shipped.plan(), shipped.templates())
     assert isinstance(found, Published) or all(problem.line and problem.column for problem in found)
+
+
+@pytest.mark.parametrize("line", ["kk{}: 1", "on: {{sig{}: here}}", "states: {{s{}: {{final: x}}}}", "x{}: {{a: [b]}}"])
+def test_thousands_of_faults_are_told_in_seconds(line):
+    began = time.perf_counter()
+    faults = codes("\n".join(line.format(n) for n in range(2500)))
+    assert len(faults) > 2000
+    assert time.perf_counter() - began < 5
+
+
+def test_a_definition_may_not_be_larger_than_is_checked_in_seconds():
+    assert codes("#" * LARGEST + SMALL) == ["T101"]
+    assert codes("#" * (LARGEST - 1000) + "\n" + SMALL) == []

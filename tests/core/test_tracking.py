@@ -37,7 +37,7 @@ def plan() -> TrackingPlan:
     return found
 
 
-def faults(name: str, properties: dict) -> list[tuple[str, str]]:
+def faults(name: str, properties: dict[str, object]) -> list[tuple[str, str]]:
     checked = check_event(plan(), name, properties)
     assert isinstance(checked, Rejected)
     return [(fault.code, fault.property) for fault in checked.faults]
