@@ -10,6 +10,7 @@ import typer
 
 # name → what `--help` says. The code is `command` in the module `cli.<name>`, with Typer's annotations.
 COMMANDS = {
+    "demo": "Play half a year of real purchases live, and compare it with the backtest.",
     "up": "Start everything: database, Temporal, worker, API and a mail sink.",
     "simulate": "Try a journey on one person's recorded events; nothing is sent.",
     "backtest": "Try a journey on everyone's recorded events, or compare two; nothing is sent.",

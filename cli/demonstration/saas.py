@@ -1,0 +1,108 @@
+"""Twenty users and accounts of a software company: the whole shape of a retention journey, told as a script by day."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from cli.demonstration.front_door import FrontDoor
+from cli.demonstration.shop import ORIGIN, Call
+
+USERS: Final = tuple(f"user-{n:02}" for n in range(1, 15))
+ACCOUNTS: Final = tuple(f"account-{n}" for n in range(1, 7))
+JOURNEYS: Final = ("setup-and-activation", "urgent-support", "renewal-readiness")
+
+SIGNED_UP = 1
+QUICK, COOLED, HELPED, IN_TROUBLE = USERS[:4], USERS[4:8], USERS[8:10], USERS[10:12]
+RENEWALS: Final = {
+    "account-1": 190,
+    "account-2": 200,
+    "account-3": 300,
+    "account-4": 215,
+    "account-5": 230,
+    "account-6": 245,
+}
+"""The day on which each contract renews, as first told."""
+MOVED: Final = {"account-2": (30, 265), "account-3": (40, 210)}
+"""On which day a renewal date moves, and where to: one later, one earlier."""
+
+
+class Script:
+    """What happens on which day. `calls` go in as events, `signals` directly."""
+
+    def __init__(self) -> None:
+        self.calls: dict[int, list[Call]] = defaultdict(list)
+        self.signals: dict[int, list[tuple[str, str, str]]] = defaultdict(list)
+        self.number = 0
+        for user in USERS:
+            self._user(user)
+        for account, day in RENEWALS.items():
+            self._account(account, day)
+
+    def _user(self, user: str) -> None:
+        fit = 0.9 if user in HELPED else 0.2
+        self._identify(
+            0, user, email=f"{user}@example.com", first_name=user.title(), use_case="reporting", account_fit=fit
+        )
+        self._track(SIGNED_UP, user, "Signed Up", plan="team")
+        if user in QUICK:
+            self._track(2, user, "Setup Completed")
+            self._track(8, user, "Activated")
+        elif user in COOLED:
+            # The checklist leaves on this very day: the cooldown holds the next mail back, then sends it.
+            self._track(4, user, "Setup Completed")
+            self._track(14, user, "Activated")
+        elif user in HELPED:
+            self._track(13, user, "Setup Completed")
+            self._track(20, user, "Activated")
+        elif user in IN_TROUBLE:
+            ticket = {"ticket_id": f"T-{user}", "topic": "setup"}
+            self._track(3, user, "Ticket Opened", **ticket, priority="urgent", subject="Nothing works")
+            self._track(9, user, "Ticket Resolved", **ticket)
+            self._track(16, user, "Setup Completed")
+
+    def _account(self, account: str, day: int) -> None:
+        people = USERS[ACCOUNTS.index(account) * 2 : ACCOUNTS.index(account) * 2 + 2]
+        for person, role in zip(people, ("champion", "admin"), strict=True):
+            self._identify(0, person, role=role)
+            self._group(0, person, account, name=account.title(), plan="team", renewal_date=_date(day))
+        self.signals[1].append((account, "contract_started", f"{account}-started"))
+        if account in MOVED:
+            told, moved_to = MOVED[account]
+            self._group(told, people[0], account, renewal_date=_date(moved_to))
+
+    def _identify(self, day: int, user: str, **traits: Any) -> None:
+        self._add(day, {"type": "identify", "userId": user, "traits": traits})
+
+    def _track(self, day: int, user: str, event: str, **properties: Any) -> None:
+        self._add(day, {"type": "track", "userId": user, "event": event, "properties": properties})
+
+    def _group(self, day: int, user: str, account: str, **traits: Any) -> None:
+        self._add(day, {"type": "group", "userId": user, "groupId": account, "traits": traits})
+
+    def _add(self, day: int, call: Call) -> None:
+        self.number += 1
+        self.calls[day].append({"messageId": f"saas-{self.number}", "timestamp": _date(day), **call})
+
+
+async def play_signals(door: FrontDoor, script: Script, day: int) -> None:
+    """The direct signals of a day: the billing system speaks no Segment."""
+    for account, name, identity in script.signals.get(day, ()):
+        await door.signal("account", account, name, identity, ORIGIN + timedelta(days=day))
+
+
+async def close_tasks(door: FrontDoor, answers: Mapping[str, Callable[[Mapping[str, Any]], str]]) -> int:
+    """What a customer-success manager does once a week: close what is open; how many were."""
+    closed = 0
+    for task in await door.open_tasks():
+        answer = answers.get(task["task"])
+        if answer is not None:
+            await door.close_task(task, answer(task))
+            closed += 1
+    return closed
+
+
+def _date(day: int) -> str:
+    return (ORIGIN + timedelta(days=day)).isoformat()
