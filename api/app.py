@@ -85,9 +85,7 @@ def build(parts: Parts) -> Front:
     return Front(app, routes.made, metrics)
 
 
-def _alive(
-    intake: Intake, states: StateReads
-) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+def _alive(intake: Intake, states: StateReads) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.create_task(intake.watch())

@@ -12,14 +12,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import orjson
 
 from api.body import Json
 from api.limits import Limits
 from api.problems import ProblemError
-from journeys.incoming import KINDS, Fault, Incoming, read_call
+from journeys.incoming import KINDS, Fault, Incoming, Kind, read_call
 
 Check = Callable[[Incoming], None]
 """The tracking plan: names the signal of a call, or adds to its faults."""
@@ -129,7 +129,7 @@ def _kept(raw: Any, kind: str | None, faults: list[Fault]) -> Incoming:
     name = raw.get("event") if isinstance(raw, dict) else None
     found = kind or (raw.get("type") if isinstance(raw, dict) else None)
     return Incoming(
-        kind=found if found in KINDS else "track",
+        kind=cast("Kind", found) if found in KINDS else "track",
         message_id=given if _is_plain(given) else hashlib.sha256(text).hexdigest()[:40],
         name=name if _is_plain(name) else "",
         faults=[_sentence(fault) for fault in faults],
@@ -141,10 +141,12 @@ def _as_text(raw: Any) -> str:
     try:
         return json.dumps(raw)
     except RecursionError as error:
-        raise ProblemError("malformed-request", "The body is nested too deep to be read. Nothing was stored.") from error
+        raise ProblemError(
+            "malformed-request", "The body is nested too deep to be read. Nothing was stored."
+        ) from error
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= 255 and not _flaw(value)
 
 

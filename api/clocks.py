@@ -7,11 +7,12 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import Path
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
+from api.intake import CLOCK_ID
 from api.keys import Scope
-from api.pages import answer
+from api.pages import Instant, answer
 from api.problems import ProblemError
 from api.routes import Routes
 from api.shapes import ClockView
@@ -20,7 +21,7 @@ from store.clocks import read_clock, set_clock
 from store.database import Database
 
 TAG = "Test clocks"
-ClockId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+ClockId = Annotated[str, Path(pattern=CLOCK_ID)]
 FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
@@ -34,9 +35,9 @@ class ClockIn(BaseModel):
         },
     )
 
-    origin: AwareDatetime
+    origin: Instant
     speed: float = Field(1.0, ge=1e-3, le=1e8, allow_inf_nan=False)
-    limit: AwareDatetime
+    limit: Instant
 
     @model_validator(mode="after")
     def _in_our_time(self) -> ClockIn:

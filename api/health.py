@@ -56,7 +56,9 @@ class Health:
 
     def routes(self, routes: Routes) -> None:
         public = Scope.PUBLIC
-        routes.add("GET", "/livez", self.live, public, summary="Does the process answer?", tag=TAG, gives=Live, fast=True)
+        routes.add(
+            "GET", "/livez", self.live, public, summary="Does the process answer?", tag=TAG, gives=Live, fast=True
+        )
         routes.add(
             "GET",
             "/readyz",
@@ -76,7 +78,9 @@ class Health:
             summary="For Prometheus",
             tag=TAG,
             fast=True,
-            responses={200: {"description": "Prometheus text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+            responses={
+                200: {"description": "Prometheus text", "content": {"text/plain": {"schema": {"type": "string"}}}}
+            },
         )
 
     async def live(self, _: Request) -> Response:

@@ -61,12 +61,14 @@ class Held:
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
         one = ("not-found", "conflict")
-        add("GET", "/v1/quarantine", self.list, summary="Events that moved nothing", gives=Page[HeldEvent])
+        add("GET", "/v1/quarantine", self.held, summary="Events that moved nothing", gives=Page[HeldEvent])
         add("GET", "/v1/quarantine/names", self.names, summary="What is held, by name", gives=HeldNames)
         add("GET", "/v1/quarantine/{id}", self.one, summary="One held event", gives=HeldEvent, refuses=("not-found",))
         add("POST", "/v1/quarantine/{id}/replay", self.replay, summary="Accept it now", gives=HeldEvent, refuses=one)
         add("POST", "/v1/quarantine/{id}/discard", self.discard, summary="Give it up", gives=HeldEvent, refuses=one)
-        add("POST", "/v1/quarantine:replay", self.replay_all, summary="Accept all of a name", gives=Replayed, seconds=60)
+        add(
+            "POST", "/v1/quarantine:replay", self.replay_all, summary="Accept all of a name", gives=Replayed, seconds=60
+        )
         add("GET", "/v1/dead-letters", self.dead, summary="What runs could not read", gives=Page[DeadLetter])
         add(
             "POST",
@@ -77,7 +79,7 @@ class Held:
             refuses=("not-found",),
         )
 
-    async def list(
+    async def held(
         self,
         status: Annotated[Literal["held", "replayed", "discarded"], Query()] = "held",
         name: Annotated[Word | None, Query(description="The event's name as it came.")] = None,

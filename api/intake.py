@@ -8,6 +8,7 @@ tried again alone, so that no call fails for its neighbour.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,12 +18,14 @@ from api.metrics import Metrics
 from api.problems import ProblemError
 from journeys.incoming import Incoming
 from store.catalogue import Catalogue
+from store.clocks import read_clock
 from store.database import Database
 from store.ingest import Accepted, accept
 from store.outages import is_outage
 from store.outbox import backlog
 
 BACKLOG_EVERY = 1.0
+CLOCK_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 Lane = tuple[str, str | None]
 """Calls may share a transaction when source and test clock are the same."""
@@ -47,6 +50,7 @@ class Intake:
     _bytes: int = 0
     _slots: asyncio.Semaphore = field(init=False)
     _queues: dict[Lane, list[_Waiting]] = field(default_factory=dict)
+    _clocks: set[str] = field(default_factory=set)
     _drains: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -57,9 +61,13 @@ class Intake:
         """Room for one request of `size` bytes. Raises ProblemError when there is none, before its body is read."""
         if self.oldest_seconds > self.limits.backlog_seconds:
             hours = self.oldest_seconds / 3600
-            raise ProblemError("overloaded", f"Accepted events wait {hours:.1f} hours for Temporal. Keep yours and send them later.")
+            raise ProblemError(
+                "overloaded", f"Accepted events wait {hours:.1f} hours for Temporal. Keep yours and send them later."
+            )
         if self._requests >= self.limits.in_flight or self._bytes + size > self.limits.in_flight_bytes:
-            raise ProblemError("quota-exceeded", f"{self._requests} requests are being accepted. Send it again in a moment.")
+            raise ProblemError(
+                "quota-exceeded", f"{self._requests} requests are being accepted. Send it again in a moment."
+            )
         self._requests += 1
         self._bytes += size
         try:
@@ -67,6 +75,18 @@ class Intake:
         finally:
             self._requests -= 1
             self._bytes -= size
+
+    async def clock(self, given: str | None) -> str | None:
+        """The test clock that new subjects of a request belong to. Raises ProblemError for one that nobody made."""
+        if given is None or given in self._clocks:
+            return given
+        if re.fullmatch(CLOCK_ID, given):
+            async with self.database.reading() as connection:
+                if await read_clock(connection, given) is not None:
+                    self._clocks.add(given)
+                    return given
+        fault = {"detail": "is no clock: PUT /v1/clocks/{id} makes one", "pointer": "/header/X-Tenure-Clock"}
+        raise ProblemError("invalid-request", "Time would pass at the wrong speed. Nothing was stored.", [fault])
 
     async def batch(self, calls: list[Incoming], *, source: str, clock: str | None) -> Accepted:
         """Commit these together. Raises what the database raises; then none of them is stored."""

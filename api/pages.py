@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
 from fastapi import Path, Query
-from pydantic import BaseModel, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, StringConstraints
 from starlette.responses import Response
 
 from api.problems import ProblemError
@@ -22,6 +22,16 @@ Limit = Annotated[int, Query(ge=1, le=LONGEST, description="Items of a page.")]
 Cursor = Annotated[str | None, Query(max_length=600, description="`next` of the page before.")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 Id = Annotated[str, Path(min_length=1, max_length=255, description="As senders name them; a slash is written %2F.")]
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("must be an ISO 8601 instant such as 2026-05-03T10:00:00Z")  # noqa: TRY004 -- pydantic's protocol
+    return value
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_text, json_schema_input_type=AwareDatetime)]
+"""Pydantic would take a number for seconds since 1970; a caller who sends one means something else."""
 RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 _BIGINT = 2**63
 
@@ -70,8 +80,9 @@ def _value(value: Any, kind: type) -> Any:
         at = datetime.fromisoformat(value)
         if at.tzinfo is not None:
             return at
-    elif kind is int and type(value) is int and abs(value) < _BIGINT:
-        return value
-    elif kind is str and isinstance(value, str) and "\x00" not in value:
+    elif kind is int:
+        if type(value) is int and abs(value) < _BIGINT:
+            return value
+    elif isinstance(value, str) and "\x00" not in value:
         return value
     raise ValueError

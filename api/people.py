@@ -45,7 +45,9 @@ class People:
         get("/v1/users/{id:id}", self.user, summary="A person as events have told of them", gives=SubjectView)
         get("/v1/accounts/{id:id}", self.account, summary="An account as events have told of it", gives=SubjectView)
         get("/v1/users/{id:id}/journeys", self.user_journeys, summary="A person's journeys", gives=Page[RunView])
-        get("/v1/accounts/{id:id}/journeys", self.account_journeys, summary="An account's journeys", gives=Page[RunView])
+        get(
+            "/v1/accounts/{id:id}/journeys", self.account_journeys, summary="An account's journeys", gives=Page[RunView]
+        )
         get("/v1/users/{id:id}/timeline", self.timeline, summary="Why did, and why did not", gives=Page[Told])
         get("/v1/users/{id:id}/messages", self.messages, summary="Every message, with reasons", gives=Page[MessageView])
         get("/v1/users/{id:id}/inbox", self.inbox, summary="In-app messages", gives=Page[InboxItem])
@@ -72,7 +74,9 @@ class People:
             }
         return answer(view)
 
-    async def user_journeys(self, id: Id, status: RunStatus = None, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    async def user_journeys(
+        self, id: Id, status: RunStatus = None, limit: Limit = 50, cursor: Cursor = None
+    ) -> Response:
         """The newest first, those of their anonymous time included."""
         return await self._journeys("user", id, status, limit, cursor)
 

@@ -6,7 +6,6 @@ Errors are translated here, once: our own `ProblemError`s as they are, the store
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -146,7 +145,7 @@ def translate(error: Exception) -> ProblemError:
         case HTTPException():
             kind = _BY_STATUS.get(error.status_code, "malformed-request")
             return ProblemError(kind, str(error.detail), headers=error.headers)
-        case TimeoutError() | asyncio.CancelledError():
+        case TimeoutError():
             return ProblemError("store-unavailable", "It took too long. Nothing is lost: send it again.")
         case _ if is_outage(error):
             log.warning("api.store_unavailable", error=type(error).__name__)

@@ -79,8 +79,16 @@ class Journeys:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
         unknown = ("not-found",)
         one = "/v1/journeys/{key}"
-        add("GET", "/v1/journeys", self.list, summary="What is published", gives=Page[JourneyView])
-        add("POST", "/v1/journeys:check", self.check, summary="Try a definition", gives=Checked, extra=_BODY, refuses=_LARGE)
+        add("GET", "/v1/journeys", self.published, summary="What is published", gives=Page[JourneyView])
+        add(
+            "POST",
+            "/v1/journeys:check",
+            self.check,
+            summary="Try a definition",
+            gives=Checked,
+            extra=_BODY,
+            refuses=_LARGE,
+        )
         add("GET", one, self.one, summary="One journey", gives=JourneyInFull, refuses=unknown)
         add(
             "PUT",
@@ -102,7 +110,7 @@ class Journeys:
             responses={200: {"description": "Mermaid", "content": {MERMAID: {"schema": {"type": "string"}}}}},
         )
 
-    async def list(self, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    async def published(self, limit: Limit = 50, cursor: Cursor = None) -> Response:
         """By key, each with the number of its open runs."""
         place = decode(cursor, str)
         async with self._database.reading() as connection:
@@ -142,6 +150,8 @@ class Journeys:
     async def check(self, request: Request) -> Response:
         """Every problem of a definition, without publishing anything."""
         text = await read_bytes(request, BODY_LIMIT)
+        if not text:
+            raise ProblemError("malformed-request", "Send the definition as the body.")
         async with self._database.reading() as connection:
             found = await self._checked(connection, text, "")
         if isinstance(found, Published):

@@ -73,10 +73,24 @@ class Runs:
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
         asks = ("not-found", "conflict", "engine-unavailable")
-        add("GET", "/v1/runs/{run:run}", self.one, summary="Where a run is", gives=RunView, fast=True, refuses=asks, extra=_ONE)
+        add(
+            "GET",
+            "/v1/runs/{run:run}",
+            self.one,
+            summary="Where a run is",
+            gives=RunView,
+            fast=True,
+            refuses=asks,
+            extra=_ONE,
+        )
         below = "/v1/runs/{run:run}"
         add(
-            "GET", f"{below}/timeline", self.timeline, summary="Why it is where it is", gives=Page[Line], refuses=("not-found",)
+            "GET",
+            f"{below}/timeline",
+            self.timeline,
+            summary="Why it is where it is",
+            gives=Page[Line],
+            refuses=("not-found",),
         )
         add("GET", f"{below}/explain", self.explain, summary="What it waits for", gives=Explained, refuses=asks)
         add("POST", f"{below}/pause", self.pause, summary="Hold timers and effects", gives=RunView, refuses=asks)

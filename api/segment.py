@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from api.body import parse, read_bytes
 from api.calls import Reader
-from api.intake import Intake
+from api.intake import CLOCK_ID, Intake
 from api.keys import Scope
 from api.limits import Limits
 from api.problems import Fault, pointer
@@ -89,9 +89,10 @@ class Segment:
     async def batch(self, request: Request) -> Response:
         """Well-formed events are accepted; malformed ones are kept in quarantine and listed in the answer."""
         with self._intake.admitted(_declared(request)):
+            clock = await self._intake.clock(request.headers.get(CLOCK_HEADER))
             body = await read_bytes(request, self._limits.batch_bytes)
             reading = self._reader.batch(parse(body))
-            found = await self._intake.batch(reading.calls, source=SOURCE, clock=clock_of(request))
+            found = await self._intake.batch(reading.calls, source=SOURCE, clock=clock)
         answer: dict[str, Any] = {
             "success": True,
             "accepted": found.accepted,
@@ -104,7 +105,11 @@ class Segment:
                     "index": place,
                     "messageId": message_id,
                     "errors": [
-                        {"detail": f"{f.field} {f.message}".strip(), "pointer": pointer(("batch", place)), "turn": "caller"}
+                        {
+                            "detail": f"{f.field} {f.message}".strip(),
+                            "pointer": pointer(("batch", place)),
+                            "turn": "caller",
+                        }
                         for f in faults
                     ],
                 }
@@ -115,9 +120,10 @@ class Segment:
     def _single(self, kind: str) -> Any:
         async def single(request: Request) -> Response:
             with self._intake.admitted(_declared(request)):
+                clock = await self._intake.clock(request.headers.get(CLOCK_HEADER))
                 body = await read_bytes(request, self._limits.event_bytes)
                 call = self._reader.one(parse(body), kind)
-                await self._intake.one(call, source=SOURCE, clock=clock_of(request))
+                await self._intake.one(call, source=SOURCE, clock=clock)
             return Response(_answer(call), media_type="application/json")
 
         single.__name__ = kind
@@ -128,12 +134,6 @@ def _answer(call: Incoming) -> bytes:
     if not call.faults:
         return _SUCCESS
     return orjson.dumps({"success": True, "quarantined": call.faults})
-
-
-def clock_of(request: Request) -> str | None:
-    """The test clock that new subjects of this request belong to."""
-    given = request.headers.get(CLOCK_HEADER)
-    return given[:64] if given else None
 
 
 def _declared(request: Request) -> int:
@@ -200,6 +200,6 @@ CLOCK_PARAMETER = {
     "name": "X-Tenure-Clock",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "maxLength": 64},
+    "schema": {"type": "string", "pattern": CLOCK_ID},
     "description": "A test clock: people who are new in this request live by it.",
 }

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Header
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from api.calls import Check
-from api.intake import Intake
+from api.intake import CLOCK_ID, Intake
 from api.keys import Scope
-from api.pages import Id, Word, answer
+from api.pages import Id, Instant, Word, answer
 from api.problems import ProblemError
 from api.routes import Routes
 from journeys.incoming import Incoming
@@ -22,7 +22,7 @@ from journeys.wire import RESERVED
 
 SOURCE = "signals"
 TAG = "Events"
-Clock = Annotated[str | None, Header(alias="X-Tenure-Clock", max_length=64, pattern=r"^[\x21-\x7e]+$")]
+Clock = Annotated[str | None, Header(alias="X-Tenure-Clock", pattern=CLOCK_ID)]
 
 
 class SignalIn(BaseModel):
@@ -38,7 +38,7 @@ class SignalIn(BaseModel):
     id: Word | None = None
     name: Word
     data: dict[str, Any] = Field(default_factory=dict)
-    at: AwareDatetime | None = None
+    at: Instant | None = None
 
 
 class SignalTaken(BaseModel):
@@ -70,7 +70,9 @@ class Signals:
 
     async def to_user(self, id: Id, signal: SignalIn, clock: Clock = None) -> Response:
         """The person's journeys hear it; who is new becomes known by it."""
-        return await self._take(signal, Incoming("track", signal.id or uuid.uuid4().hex, signal.name, user_id=id), clock)
+        return await self._take(
+            signal, Incoming("track", signal.id or uuid.uuid4().hex, signal.name, user_id=id), clock
+        )
 
     async def to_account(self, id: Id, signal: SignalIn, clock: Clock = None) -> Response:
         """The account's own journeys hear it, and those of its members that read it."""
@@ -88,7 +90,7 @@ class Signals:
         call.raw = {"user": call.user_id, "account": call.account_id, **signal.model_dump(mode="json")}
         self._check(call)
         with self._intake.admitted(0):
-            await self._intake.one(call, source=SOURCE, clock=clock)
+            await self._intake.one(call, source=SOURCE, clock=await self._intake.clock(clock))
         return answer({"id": call.message_id, "quarantined": call.faults}, 202)
 
 

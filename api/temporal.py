@@ -95,7 +95,9 @@ class TemporalEngine:
                 try:
                     self._client = await asyncio.wait_for(self._connect(), CONNECT_SECONDS)
                 except (RuntimeError, RPCError, OSError, TimeoutError) as error:
-                    raise ProblemError("engine-unavailable", "Events are accepted and wait; this needs Temporal.") from error
+                    raise ProblemError(
+                        "engine-unavailable", "Events are accepted and wait; this needs Temporal."
+                    ) from error
             return self._client
 
 
@@ -105,5 +107,7 @@ def _words(cause: BaseException | None) -> str:
 
 def _refusal(error: RPCError) -> ProblemError:
     if error.status is RPCStatusCode.NOT_FOUND:
-        return ProblemError("conflict", "Temporal has no open run of this id: it has ended, or its first event still waits.")
+        return ProblemError(
+            "conflict", "Temporal has no open run of this id: it has ended, or its first event still waits."
+        )
     return ProblemError("engine-unavailable", f"Temporal answers {error.status.name}.")

@@ -54,7 +54,12 @@ class Work:
         for what in ("seen", "acted", "dismissed"):
             endpoint = getattr(self, what)
             add(
-                "POST", f"/v1/inbox/{{id}}/{what}", endpoint, summary=f"Mark as {what}", gives=InboxItem, refuses=("not-found",)
+                "POST",
+                f"/v1/inbox/{{id}}/{what}",
+                endpoint,
+                summary=f"Mark as {what}",
+                gives=InboxItem,
+                refuses=("not-found",),
             )
 
     async def tasks(
@@ -69,7 +74,9 @@ class Work:
         place = decode(cursor, int)
         async with self._database.reading() as connection:
             after = place[0] if place else 0
-            found = await tasks.list_tasks(connection, owner=owner, status=status, run=run, after=after, limit=limit + 1)
+            found = await tasks.list_tasks(
+                connection, owner=owner, status=status, run=run, after=after, limit=limit + 1
+            )
         return page(found, limit, lambda task: (task["id"],))
 
     async def task(self, id: RowId) -> Response:

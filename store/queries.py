@@ -77,7 +77,7 @@ async def find_subject(connection: Connection, kind: SubjectKind, value: str) ->
 
 
 async def keys_of(connection: Connection, key: str) -> list[str]:
-    """This subject's key and those of the visitors who turned out to be this person."""
+    """A subject's key and those of the visitors who turned out to be this person."""
     return [item["key"] for item in await rows(connection, _KEYS, key=key)]
 
 

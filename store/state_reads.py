@@ -10,7 +10,7 @@ import asyncpg
 from store.database import Database
 from store.queries import RUN_COLUMNS, Row
 
-_RUN = f"SELECT {RUN_COLUMNS} WHERE r.id = $1"  # noqa: S608 -- the columns are ours
+_RUN = f"SELECT {RUN_COLUMNS} WHERE r.id = $1"
 
 
 async def _nothing(_: Any) -> None:
