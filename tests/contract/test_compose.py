@@ -117,7 +117,7 @@ def _become_healthy(service, process, ports, log):
     for published, actual in ports.items():
         check = [part.replace(f":{published}/", f":{actual}/") for part in check]
     check[0] = sys.executable
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while subprocess.run(check, capture_output=True, check=False).returncode != 0:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()

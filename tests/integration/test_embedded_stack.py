@@ -161,7 +161,7 @@ def _up(home: Path, *options: str, **environ: str) -> subprocess.Popen[str]:
 
 
 def _wait_for_endpoints(home, process):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while read_endpoints(home) is None:
         assert process.poll() is None, process.stdout.read()
         assert time.monotonic() < deadline
@@ -174,7 +174,7 @@ def test_ctrl_c_and_sigterm_stop_everything_cleanly(home, stop, servers):
         _wait_for_endpoints(home, process)
         pids = read_endpoints(home).pids
         process.send_signal(stop)
-        output = process.communicate(timeout=30)[0]
+        output = process.communicate(timeout=90)[0]
     assert process.returncode == 0, output
     assert "Tenure is up" in output
     assert "dev-write-key" in output
@@ -187,12 +187,12 @@ def test_a_second_up_on_the_same_home_says_so_and_changes_nothing(home, servers)
         _wait_for_endpoints(home, first)
         before = read_endpoints(home)
         with _up(home, **shared) as second:
-            said = second.communicate(timeout=30)[0]
+            said = second.communicate(timeout=90)[0]
         assert second.returncode == 1
         assert "A stack already runs on" in said
         assert read_endpoints(home) == before
         first.send_signal(signal.SIGINT)
-        first.communicate(timeout=30)
+        first.communicate(timeout=90)
 
 
 def test_after_a_killed_supervisor_the_next_up_ends_the_orphans_and_starts(home, servers):
@@ -207,7 +207,7 @@ def test_after_a_killed_supervisor_the_next_up_ends_the_orphans_and_starts(home,
         assert not set(orphans.values()) & set(read_endpoints(home).pids.values())
         assert not [pid for pid in orphans.values() if psutil.pid_exists(pid)]
         second.send_signal(signal.SIGINT)
-        second.communicate(timeout=30)
+        second.communicate(timeout=90)
 
 
 async def test_postgresql_works_under_a_home_too_long_for_a_unix_socket_and_with_spaces(home):

@@ -45,7 +45,7 @@ class ModulePart:
 
     async def start(self) -> None:
         self.process.start()
-        await wait_until(self._ready, self.process, timeout=60)
+        await wait_until(self._ready, self.process, timeout=120)
 
     async def stop(self) -> None:
         await self.process.stop(timeout=self._stop_timeout)
