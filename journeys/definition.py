@@ -6,145 +6,68 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import BeforeValidator, Field
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
-SignalName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.:/-]{0,159}$")]
-"""Of the tracking plan, or the outcome of an action: `checklist.sent`, `send:setup/checklist.sent`."""
-TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*(/[a-z][a-z0-9_-]*){0,3}$", max_length=128)]
-Cel = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
-DurationText = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-ChannelName = Literal["email", "in_app"]
-Priority = Literal["urgent_support", "transactional", "lifecycle", "promotional"]
-Scalar = str | int | float | bool
-VariableType = Literal["string", "int", "double", "bool", "timestamp"]
+from journeys.actions import (
+    Action,
+    Actions,
+    Audience,
+    Cel,
+    ChannelName,
+    CloseTask,
+    DurationText,
+    Emit,
+    Model,
+    Name,
+    Priority,
+    Scalar,
+    Send,
+    Set,
+    SignalName,
+    Task,
+    TemplateName,
+    Text,
+    VariableType,
+    action_name,
+    listed,
+)
 
-
-class Model(BaseModel):
-    """Frozen and strict about keys: a misspelt key is a problem, never a silent nothing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-# -- actions ---------------------------------------------------------------------------------------------------------
-
-
-class Send(Model):
-    """A message. `via` is a preference: the first channel with consent and an address carries it."""
-
-    send: TemplateName
-    name: Name | None = None
-    via: Annotated[
-        tuple[ChannelName, ...],
-        BeforeValidator(_listed, json_schema_input_type=ChannelName | list[ChannelName]),
-        Field(min_length=1),
-    ] = ("email",)
-    for_: Annotated[
-        tuple[Name, ...], BeforeValidator(_listed, json_schema_input_type=Name | list[Name]), Field(alias="for")
-    ] = ()
-    data: dict[Name, Cel] = {}
-    when: Cel | None = None
-    expires: DurationText | None = None
-
-
-class Task(Model):
-    """Work for a person. Leaving the state withdraws it; `sla` passing escalates it (C10)."""
-
-    task: Name
-    name: Name | None = None
-    owner: Name | None = None
-    sla: DurationText | None = None
-    escalate: tuple[Name, ...] = ()
-    data: dict[Name, Cel] = {}
-    when: Cel | None = None
-
-
-class CloseTask(Model):
-    """Close an open task of this run by its action's name."""
-
-    close: Name
-    when: Cel | None = None
-
-
-class Set(Model):
-    """Give variables of the run new values; later conditions read them as `journey.<name>`."""
-
-    set: Annotated[dict[Name, Cel], Field(min_length=1)]
-    when: Cel | None = None
-
-
-class Emit(Model):
-    """Send a signal to the subject, or one for each value of a list (`for_each`, read as `item` in `data`)."""
-
-    emit: SignalName
-    for_each: Cel | None = None
-    data: dict[Name, Cel] = {}
-    when: Cel | None = None
-
-
-class Audience(Model):
-    """Put the subject into an audience of an advertising or messaging tool, or take them out."""
-
-    audience: Name
-    change: Literal["add", "remove"] = "add"
-    when: Cel | None = None
-
-
-_KINDS: dict[str, str] = {
-    "send": "Send",
-    "task": "Task",
-    "close": "CloseTask",
-    "set": "Set",
-    "emit": "Emit",
-    "audience": "Audience",
-}
-
-
-def _kind(value: Any) -> str | None:
-    """Which action this is, by the one key that names it, so that a fault is told of that kind and no other."""
-    if isinstance(value, Model):
-        return type(value).__name__
-    named = [kind for key, kind in _KINDS.items() if isinstance(value, dict) and key in value]
-    return named[0] if len(named) == 1 else None
-
-
-Action = Annotated[
-    Annotated[Send, Tag("Send")]
-    | Annotated[Task, Tag("Task")]
-    | Annotated[CloseTask, Tag("CloseTask")]
-    | Annotated[Set, Tag("Set")]
-    | Annotated[Emit, Tag("Emit")]
-    | Annotated[Audience, Tag("Audience")],
-    Discriminator(
-        _kind,
-        custom_error_type="not_an_action",
-        custom_error_message="an action has exactly one of send, task, close, set, emit, audience",
-    ),
+__all__ = [
+    "Action",
+    "Actions",
+    "Again",
+    "Anchor",
+    "Audience",
+    "Cel",
+    "ChannelName",
+    "CloseTask",
+    "DurationText",
+    "Emit",
+    "Entry",
+    "Exit",
+    "Goal",
+    "Handoff",
+    "Journey",
+    "Model",
+    "Name",
+    "OnSignal",
+    "Priority",
+    "Reacting",
+    "Repeat",
+    "Scalar",
+    "Send",
+    "Set",
+    "SignalName",
+    "State",
+    "Task",
+    "TemplateName",
+    "Text",
+    "Transition",
+    "VariableType",
+    "action_name",
+    "canonical",
+    "content_hash",
 ]
-Actions = Annotated[tuple[Action, ...], BeforeValidator(_listed, json_schema_input_type=Action | list[Action])]
-
-
-def action_name(action: Action) -> str:
-    """The stable name that keys, metrics and outcomes use: its `name`, else `send:<template>`, `task`, …"""
-    match action:
-        case Send():
-            return action.name or f"send:{action.send}"
-        case Task():
-            return action.name or action.task
-        case CloseTask():
-            return f"close:{action.close}"
-        case Set():
-            return "set:" + ",".join(action.set)
-        case Emit():
-            return f"emit:{action.emit}"
-        case Audience():
-            return f"audience:{action.audience}"
-
 
 # -- transitions -----------------------------------------------------------------------------------------------------
 
@@ -182,7 +105,7 @@ class Anchor(Transition):
 
 def _transitions(value: Any) -> Any:
     """A bare string is a target; a list takes the first true guard."""
-    return [{"to": item} if isinstance(item, str) else item for item in _listed(value)]
+    return [{"to": item} if isinstance(item, str) else item for item in listed(value)]
 
 
 SignalTransitions = Annotated[
@@ -200,10 +123,10 @@ RepeatTransition = Annotated[
     BeforeValidator(_transitions, json_schema_input_type=Name | Repeat | list[Name | Repeat]),
     Field(min_length=1),
 ]
-Anchors = Annotated[tuple[Anchor, ...], BeforeValidator(_listed, json_schema_input_type=Anchor | list[Anchor])]
+Anchors = Annotated[tuple[Anchor, ...], BeforeValidator(listed, json_schema_input_type=Anchor | list[Anchor])]
 Signals = Annotated[
     tuple[SignalName, ...],
-    BeforeValidator(_listed, json_schema_input_type=SignalName | list[SignalName]),
+    BeforeValidator(listed, json_schema_input_type=SignalName | list[SignalName]),
     Field(min_length=1),
 ]
 
@@ -279,7 +202,7 @@ class Journey(Reacting):
     handoff: Handoff | None = None
     entry: Entry
     goal: Goal | None = None
-    exit: Annotated[tuple[Exit, ...], BeforeValidator(_listed, json_schema_input_type=Exit | list[Exit])] = ()
+    exit: Annotated[tuple[Exit, ...], BeforeValidator(listed, json_schema_input_type=Exit | list[Exit])] = ()
     priority: Priority = "lifecycle"
     topic: Name | None = None
     in_flight: Literal["pin"] = "pin"
