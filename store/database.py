@@ -1,81 +1,135 @@
-"""One engine per process, one transaction per request or step. The only place that knows how we connect."""
+"""One pool per process, one transaction per request or step. The only place that knows how we connect.
+
+Straight over the driver: a step is a dozen short statements, and whatever stands between would cost more than they do.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+import asyncpg
 import orjson
-from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-Connection = AsyncConnection
+_NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
+POOL_SECONDS = 30.0
+"""How long a caller waits for a free connection."""
+STATEMENTS = 256
+"""Prepared statements that a connection keeps: more than there are."""
 
 
-def engine_url(url: str) -> str:
-    """The URL with the asyncpg driver named, whatever way it was written."""
+class Connection(Protocol):
+    """A connection of asyncpg, as far as it is used here."""
+
+    async def fetch(self, query: str, *args: Any) -> list[Mapping[str, Any]]: ...
+    async def fetchrow(self, query: str, *args: Any) -> Mapping[str, Any] | None: ...
+    async def execute(self, query: str, *args: Any) -> str: ...
+    def transaction(self) -> AbstractAsyncContextManager[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL with numbered parameters, and the names they had."""
+
+    text: str
+    names: tuple[str, ...]
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        return [values[name] for name in self.names]
+
+
+def plain_url(url: str) -> str:
+    """The URL as libpq and asyncpg read it, whatever way it was written. Raises ValueError."""
     for prefix in ("postgresql+asyncpg://", "postgresql://", "postgres://"):
         if url.startswith(prefix):
-            return "postgresql+asyncpg://" + url[len(prefix) :]
+            return "postgresql://" + url[len(prefix) :]
     raise ValueError("a database URL starts with postgresql://")
 
 
-def _dumps(value: Any) -> str:
-    return orjson.dumps(value).decode()
+def engine_url(url: str) -> str:
+    """The URL for SQLAlchemy, which only migrations use."""
+    return plain_url(url).replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
 class Database:
-    """A pool of connections to one PostgreSQL."""
+    """A pool of connections to one PostgreSQL: `pool` of them, twice as many under load; opened when first needed.
+
+    `options` go to every new connection: `timeout`, `server_settings`.
+    """
 
     def __init__(self, url: str, *, pool: int = 10) -> None:
         self.url = url
-        self.engine: AsyncEngine = create_async_engine(
-            engine_url(url),
-            pool_size=pool,
-            max_overflow=pool,
-            json_serializer=_dumps,
-            json_deserializer=orjson.loads,
-            pool_pre_ping=False,
-        )
+        self.options: dict[str, Any] = {}
+        self._size = 2 * pool
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """One transaction: committed at the end, rolled back on any exception."""
-        async with self.engine.begin() as connection:
+        pool = self._pool or await self._open()
+        async with pool.acquire(timeout=POOL_SECONDS) as connection, connection.transaction():
             yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
         """A connection for reads, each statement its own snapshot; nothing is committed."""
-        async with self.engine.connect() as connection:
-            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+        pool = self._pool or await self._open()
+        async with pool.acquire(timeout=POOL_SECONDS) as connection:
+            yield connection
 
     async def close(self) -> None:
         """Return every connection."""
-        await self.engine.dispose()
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+
+    async def _open(self) -> asyncpg.Pool:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    plain_url(self.url),
+                    min_size=0,
+                    max_size=self._size,
+                    statement_cache_size=STATEMENTS,
+                    max_cached_statement_lifetime=0,
+                    reset=_nothing,
+                    **self.options,
+                )
+            return self._pool
 
 
-def sql(statement: str) -> TextClause:
-    """A statement with named parameters, written once at module level so that its parsing is cached."""
-    return text(statement)
+async def _nothing(_: Any) -> None:
+    """Nobody here changes a session's settings; the driver's own reset would be one more round trip a transaction."""
 
 
-async def rows(connection: Connection, statement: TextClause, /, **values: Any) -> list[Mapping[str, Any]]:
+def sql(statement: str) -> Statement:
+    """A statement with named parameters (`:name`), written once at module level. Their types are what PostgreSQL infers."""
+    names = tuple(dict.fromkeys(_NAMED.findall(statement)))
+    numbers = {name: f"${number}" for number, name in enumerate(names, 1)}
+    return Statement(_NAMED.sub(lambda found: numbers[found[1]], statement), names)
+
+
+async def rows(connection: Connection, statement: Statement, /, **values: Any) -> list[Mapping[str, Any]]:
     """All rows as mappings."""
-    return cast("list[Mapping[str, Any]]", (await connection.execute(statement, values)).mappings().all())
+    return await connection.fetch(statement.text, *statement.arguments(values))
 
 
-async def row(connection: Connection, statement: TextClause, /, **values: Any) -> Mapping[str, Any] | None:
+async def row(connection: Connection, statement: Statement, /, **values: Any) -> Mapping[str, Any] | None:
     """The first row as a mapping, or None."""
-    return cast("Mapping[str, Any] | None", (await connection.execute(statement, values)).mappings().first())
+    return await connection.fetchrow(statement.text, *statement.arguments(values))
 
 
-async def run(connection: Connection, statement: TextClause, /, **values: Any) -> int:
+async def run(connection: Connection, statement: Statement, /, **values: Any) -> int:
     """Execute; the number of rows touched."""
-    return int((await connection.execute(statement, values)).rowcount)
+    done = await connection.execute(statement.text, *statement.arguments(values))
+    return int(done.rpartition(" ")[2])
 
 
 def as_json(value: Any) -> str:
     """A JSON text for a `CAST(:x AS jsonb)` parameter."""
-    return _dumps(value)
+    return orjson.dumps(value).decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from store.database import Connection, row, rows, sql
+from store.database import Connection, row, rows, run, sql
 from store.queries import Row
 
 _LIST = sql(
@@ -38,7 +38,7 @@ _ONE_AT_A_TIME = sql("SELECT pg_advisory_xact_lock(7239003)")
 
 async def one_at_a_time(connection: Connection) -> None:
     """Until this transaction ends nobody else publishes over the API: what was read stays true while it is replaced."""
-    await connection.execute(_ONE_AT_A_TIME)
+    await run(connection, _ONE_AT_A_TIME)
 
 
 async def journeys(connection: Connection, after: str, limit: int) -> list[Row]:

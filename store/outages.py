@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import exc
+import asyncpg
 
 from store.subjects import Contended
 
@@ -19,22 +19,20 @@ def _state(error: BaseException) -> str:
         state = getattr(seen, "sqlstate", None)
         if isinstance(state, str):
             return state
-        seen = getattr(seen, "orig", None) or seen.__cause__
+        seen = seen.__cause__
     return ""
 
 
 def is_outage(error: BaseException) -> bool:
     """Whether the database does not answer now, and the same request may succeed later."""
-    if isinstance(error, exc.TimeoutError | exc.InterfaceError | Contended | OSError):
+    if isinstance(error, Contended | OSError):
         return True
-    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
-        return True
-    state = _state(error)
-    if isinstance(error, exc.OperationalError) and not state.startswith(_REFUSED):
-        return True
-    return state.startswith(_LATER)
+    if isinstance(error, asyncpg.InterfaceError):
+        return not isinstance(error, ValueError)
+    return _state(error).startswith(_LATER)
 
 
 def is_refusal(error: BaseException) -> bool:
     """Whether the database refuses a value: sending it again would be refused again."""
-    return _state(error).startswith(_REFUSED) or isinstance(error, exc.DataError)
+    unfit = isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)  # the driver could not write it
+    return unfit or _state(error).startswith(_REFUSED)

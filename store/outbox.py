@@ -147,7 +147,7 @@ async def put(connection: Connection, waiting: Sequence[Row]) -> None:
         delivered=[r.delivered_at for r in waiting],
     )
     if any(r.delivered_at is None for r in waiting):
-        await connection.execute(_NOTIFY)
+        await run(connection, _NOTIFY)
 
 
 async def tell(
@@ -173,7 +173,7 @@ async def tell(
 async def wake(connection: Connection, person: str) -> None:
     """Ask the relay to wake a person's outreach. The person's lane need not be locked: a wake has no order and no `seq`."""
     await run(connection, _WAKE, recipient=person)
-    await connection.execute(_NOTIFY)
+    await run(connection, _NOTIFY)
 
 
 async def claim(connection: Connection, lanes: int, most: int) -> dict[str, list[Row]]:
