@@ -1,0 +1,74 @@
+"""What a benchmark says: a name, a ratio with its spread over the rounds of one interleaved run, and what each side measured."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a ratio must reach; `at_least` when more is better."""
+
+    value: float
+    at_least: bool = False
+
+    def reached(self, ratio: float) -> bool:
+        return ratio >= self.value if self.at_least else ratio <= self.value
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.value:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. `ours` and `theirs` are absolute, in `unit`, and speak of this machine only."""
+
+    name: str
+    ratio: float
+    low: float
+    high: float
+    ours: float
+    theirs: float | None
+    unit: str
+    target: Target | None = None
+
+    def json(self) -> dict[str, str | float]:
+        return {
+            "name": self.name,
+            "ratio": round(self.ratio, 3),
+            "low": round(self.low, 3),
+            "high": round(self.high, 3),
+        }
+
+
+Side = Callable[[], Awaitable[float]]
+
+
+async def interleaved(rounds: int, ours: Side, theirs: Side) -> tuple[list[float], list[float]]:
+    """A/B, B/A, A/B, …: neighbours in time are compared, and neither side always comes first."""
+    first: list[float] = []
+    second: list[float] = []
+    for number in range(rounds):
+        if number % 2 == 0:
+            first.append(await ours())
+            second.append(await theirs())
+        else:
+            second.append(await theirs())
+            first.append(await ours())
+    return first, second
+
+
+def compared(
+    name: str, ours: Sequence[float], theirs: Sequence[float], unit: str, target: Target | None = None
+) -> Row:
+    """The median of the rounds' ratios, with the lowest and the highest."""
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    return Row(name, median(ratios), min(ratios), max(ratios), median(ours), median(theirs), unit, target)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` of them lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
