@@ -38,10 +38,10 @@ def decide(chart: Chart, state: RunState, occurrence: Occurrence) -> Decision:
     if not state.is_open or _already_seen(state, occurrence):
         return Decision(state)
     turn = Turn(chart, state)
-    turn.see(occurrence)
     at = occurrence.at if state.last_at is None else max(occurrence.at, state.last_at)
     turn.timers_until(at)
     if turn.is_open and not isinstance(occurrence, TimerDue):
+        turn.see(occurrence)
         turn.at = at
         _take(turn, occurrence)
         turn.timers_until(at)
