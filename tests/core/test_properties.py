@@ -130,7 +130,7 @@ def test_H7_C3_C5_no_message_after_goal_exit_or_opt_out_nor_of_a_state_that_was_
         person.happen(event)
     person.until(day(90))
     here, ended, visits = "", False, dict[str, int]()
-    withdrawn = {(c, "t"): at for at, c in reversed(sorted(consents))}
+    withdrawn = {(c, "t"): at for at, c in sorted(consents, reverse=True)}
     for _, item in person.story:
         if isinstance(item, LogLine):
             ended = ended or item.kind == "finished"
