@@ -6,7 +6,6 @@ attempts in flight are found in the ledger, emitted signals carry the step's key
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -35,7 +34,7 @@ from journeys.effects import (
 from journeys.envelope import instant
 from journeys.incoming import Incoming
 from journeys.judge import Reason
-from journeys.state import state_from_json
+from journeys.state import state_from_json, state_to_json
 from store import ingest, ledger, outbox, runs, subjects
 from store.database import Connection
 from store.ledger import Entry
@@ -52,7 +51,6 @@ class Applied:
 
     result: wire.StepResult = field(default_factory=wire.StepResult)
     attempts: list[Entry] = field(default_factory=list)
-    emitted: list[EmittedSignal] = field(default_factory=list)
     run: Run | None = None
     now: datetime | None = None
 
@@ -63,7 +61,6 @@ async def apply_step(house: House, step: wire.StepInput) -> wire.StepResult:
         applied = await _Step(house, connection, step).apply()
     if applied.run is not None and applied.now is not None:
         await delivery.attempt_all(house, applied.attempts, applied.now)
-        await _emit(house, step, applied.run, applied.emitted)
     return applied.result
 
 
@@ -92,14 +89,15 @@ class _Step:
             if self.applied.result.behind or self.applied.result.early_until:
                 self.applied.run = None
                 return self.applied
-        self.applied.emitted = [effect for effect in self.effects if isinstance(effect, EmittedSignal)]
         if not await runs.advance(connection, step.run, step.step, self.state):
             await self._hand_over()
+            self.applied.result = await self._what_stands()
             return self.applied
         for effect in self.effects:
             await self._do(effect, row, recipients, locked, now)
         await runs.write_timeline(connection, step.run, step.step, 0, self.log)
         await runs.bury(connection, step.run, step.step, step.tombstones)
+        await self._emit(row)
         return self.applied
 
     # -- locks -----------------------------------------------------------------------------------------------------
@@ -125,6 +123,8 @@ class _Step:
         if keys and row.account_key is not None:
             keys.add(row.account_key)
         for effect in self.effects:
+            if isinstance(effect, EmittedSignal):
+                keys |= {key for key in (row.lane, row.account_key) if key is not None}
             if isinstance(effect, SendMessage) and await reads_outcome(
                 self.house, self.connection, row.definition, effect.action
             ):
@@ -205,26 +205,37 @@ class _Step:
         text = words.get(entry.status, entry.status + until) + (f": {why}" if why else "")
         self.log.append(LogLine(now, "gate", entry.action, text))
 
+    async def _emit(self, row: Run) -> None:
+        """Signals that the journey sends are events like any other, accepted in the step's own commit."""
+        calls = [
+            Incoming(
+                kind="track",
+                message_id=f"{self.step.run}#{effect.key}",
+                name=effect.name,
+                data=effect.data,
+                timestamp=effect.at,
+                subject_key=row.lane,
+            )
+            for effect in self.effects
+            if isinstance(effect, EmittedSignal)
+        ]
+        if calls:
+            await ingest.accept_within(self.connection, self.house.catalogue, calls, source=wire.SOURCE_SELF)
+            log.info("step.emitted", signals=len(calls))
+
+    async def _what_stands(self) -> wire.StepResult:
+        """A worker died after it had committed this step, and Temporal never knew.
+
+        The second decision may be another one: signals that came in between are read before a timer that had rung
+        already. What was committed stands; the run takes that state and decides on it what it does not contain.
+        """
+        step, memory = await runs.remembered(self.connection, self.step.run)
+        if step == self.step.step and memory == state_to_json(self.state):
+            return wire.StepResult()
+        log.info("step.committed_before", step=self.step.step, stands=step)
+        return wire.StepResult(committed=memory, step=step)
+
     async def _hand_over(self) -> None:
         """The step was applied before and its worker died: what is in flight becomes the outreach's."""
         for entry in await ledger.in_flight(self.connection, self.step.run, self.step.step):
             await outbox.wake(self.connection, entry.recipient)
-
-
-async def _emit(house: House, step: wire.StepInput, row: Run, emitted: Sequence[EmittedSignal]) -> None:
-    """Signals that the journey sends are events like any other, with the step's key against doubling."""
-    if not emitted:
-        return
-    calls = [
-        Incoming(
-            kind="track",
-            message_id=f"{step.run}#{effect.key}",
-            name=effect.name,
-            data=effect.data,
-            timestamp=effect.at,
-            subject_key=row.lane,
-        )
-        for effect in emitted
-    ]
-    log.info("step.emitted", signals=len(calls))
-    await ingest.accept(house.database, house.catalogue, calls, source=wire.SOURCE_SELF)

@@ -123,10 +123,13 @@ class StepResult:
     """`behind` holds accepted occurrences that must be decided before this timer; then nothing was applied.
 
     `early_until` is the real instant to try again at, when a held test clock has not reached the due date yet.
+    `committed` is the run's state as of `step`, when a worker committed that, and perhaps something else, and died.
     """
 
     behind: list[Envelope] = field(default_factory=list)
     early_until: str | None = None
+    committed: dict[str, Any] | None = None
+    step: int = 0
 
 
 @dataclass(slots=True)

@@ -66,6 +66,13 @@ async def accept(
     raise AssertionError("unreachable")
 
 
+async def accept_within(
+    connection: Connection, catalogue: Catalogue, calls: list[Incoming], *, source: str
+) -> Accepted:
+    """Accept in the caller's own transaction, which has locked those concerned. Raises Contended: then all of it again."""
+    return await _accept(connection, catalogue, calls, source, None)
+
+
 async def _accept(
     connection: Connection, catalogue: Catalogue, calls: list[Incoming], source: str, clock: str | None
 ) -> Accepted:

@@ -60,7 +60,7 @@ _DUE = sql(
 )
 _OF_STEP = sql(
     f"SELECT {_COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
-    "WHERE m.run = :run AND m.step = :step AND m.status = 'sending'"
+    "WHERE m.run = :run AND m.step >= :step AND m.status = 'sending'"
 )
 _NEXT = sql(
     """
@@ -229,7 +229,7 @@ async def due(connection: Connection, person: str, now: datetime) -> list[Entry]
 
 
 async def in_flight(connection: Connection, run_id: str, step: int) -> list[Entry]:
-    """Attempts of a step that were begun and never settled: somebody died in between."""
+    """Attempts of a step, or a later one, that were begun and never settled: somebody died in between."""
     return [_entry(item) for item in await rows(connection, _OF_STEP, run=run_id, step=step)]
 
 

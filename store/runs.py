@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from journeys.effects import (
     ChangedAudience,
     ClosedTask,
@@ -35,6 +37,7 @@ _ADVANCE = sql(
     WHERE id = :id AND step < :step
     """
 )
+_REMEMBERED = sql("SELECT step, memory FROM runs WHERE id = :id")
 _TIMELINE = sql(
     """
     INSERT INTO timeline (run, step, n, at, kind, about, text)
@@ -153,6 +156,15 @@ async def advance(connection: Connection, identity: str, step: int, state: RunSt
         outcome=state.outcome,
     )
     return touched == 1
+
+
+async def remembered(connection: Connection, identity: str) -> tuple[int, dict[str, Any]]:
+    """The last step that was projected, and the run's state after it."""
+    found = await row(connection, _REMEMBERED, id=identity)
+    if found is None:
+        raise LookupError(f"run {identity} is not in this database")
+    memory = found["memory"]
+    return int(found["step"]), orjson.loads(memory) if isinstance(memory, str) else dict(memory)
 
 
 async def write_timeline(connection: Connection, identity: str, step: int, first: int, log: Sequence[LogLine]) -> None:

@@ -55,6 +55,7 @@ class JourneyWorkflow:
         self.not_before: datetime | None = None
         self.rung = False
         self.calls = 0
+        self.unsaved: list[Occurrence] = []
         self.chart: Chart | None = None
 
     @workflow.run
@@ -87,6 +88,7 @@ class JourneyWorkflow:
         if due is not None and self._rings_at(due) <= workflow.now():
             return TimerDue(due)
         self._arm(due)
+        self.unsaved.clear()
         await workflow.wait_condition(lambda: self.rung or self.inbox.waiting)
         self.rung = False
         return None
@@ -104,7 +106,7 @@ class JourneyWorkflow:
                 raise Unreadable(f"{letter.name} is not known to {chart.key}")
             await self._accept_plain(letter)
         except Unreadable as fault:
-            await self._bury(letter, str(fault))
+            await self._bury(chart, letter, str(fault))
         return None
 
     async def _accept_plain(self, letter: Letter) -> None:
@@ -129,14 +131,19 @@ class JourneyWorkflow:
             raise Unreadable(str(fault.cause)) from None
         self.inbox.put_back(wire.SIGNAL_EVENT, accepted)
 
-    async def _bury(self, letter: Letter, reason: str) -> None:
+    async def _bury(self, chart: Chart, letter: Letter, reason: str) -> None:
         stone = {"name": letter.name, "reason": reason, "payload": letter.shown()}
         tombstone = {key: value.replace("\x00", "�")[:MOST_SHOWN] for key, value in stone.items()}
-        self.steps += 1
-        await self._apply(wire.StepInput(
-            self.start.run, self.steps, self.start.definition, state_to_json(self.state), [], [],
+        result = await self._apply(wire.StepInput(
+            self.start.run, self.steps + 1, self.start.definition, state_to_json(self.state), [], [],
             workflow.now().isoformat(), tombstones=[tombstone],
         ))  # fmt: skip
+        if result.committed is not None:
+            await self._adopt(chart, result.step, result.committed)
+            await self._bury(chart, letter, reason)
+            return
+        self.steps += 1
+        self.unsaved.clear()
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -177,9 +184,27 @@ class JourneyWorkflow:
             if result.behind or result.early_until:
                 await self._look_again(occurrence, result)
                 return
+            if result.committed is not None:
+                await self._adopt(chart, result.step, result.committed, occurrence)
+                return
             self.steps += 1
+            self.unsaved.clear()
+        else:
+            self.unsaved.append(occurrence)
         self.not_before = None
         self.state = decision.state
+
+    async def _adopt(self, chart: Chart, step: int, committed: dict[str, Any], *decided: Occurrence) -> None:
+        """A step was committed and Temporal never knew: it stands, and what it does not contain is decided on it.
+
+        Signals know by their `seq` whether it does. Those that changed nothing worth a step since the last wait, which
+        is the last that Temporal knows, are decided again as well.
+        """
+        again = [*self.unsaved, *decided]
+        self.unsaved.clear()
+        self.steps, self.state = step, state_from_json(committed)
+        for occurrence in again:
+            await self._decide(chart, occurrence)
 
     async def _look_again(self, occurrence: Occurrence, result: wire.StepResult) -> None:
         """Nothing was applied: first what was accepted before, or, on a clock that is held, later."""
