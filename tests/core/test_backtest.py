@@ -98,7 +98,8 @@ def test_several_processes_count_the_same_in_the_same_order() -> None:
 
 
 def test_two_definitions_are_compared_person_by_person() -> None:
-    found = compare(*(World((chart(text),), load_policy({}), BOTH) for text in (TEXT, SLOWER)), people(), day(9))
+    before, after = (World((chart(text),), load_policy({}), BOTH) for text in (TEXT, SLOWER))
+    found = compare(before, after, people(), day(9))
     assert found.people == {"less": 2, "later": 2}
     assert found.messages == {("two", "less"): 2, ("two", "later"): 2}
     assert found.examples == {"less": ["0", "2"], "later": ["1", "3"]}

@@ -230,7 +230,8 @@ def test_lag_restarts_and_stale_timers_change_nothing() -> None:
     entered = decide(spec, RunState(), Entered(day(0), "begin", lane="user", seq=1))
 
     def live(ring: bool) -> tuple[RunState, list[object]]:
-        state, told = entered.state, []
+        state = entered.state
+        told: list[object] = []
         for event in EVENTS:
             while ring and (due := state.next_due()) is not None and due <= event.at:
                 decision = decide(spec, state, TimerDue(due))

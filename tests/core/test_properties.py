@@ -32,7 +32,8 @@ settings.load_profile("decisions")
 
 def story(spec: Chart, life: list[Occurrence]) -> tuple[RunState, list[Any]]:
     """The last state, and all that was decided, in order."""
-    state, told = RunState(), []
+    state = RunState()
+    told: list[Any] = []
     for occurrence in life:
         decision = decide(spec, state, occurrence)
         state, told = decision.state, [*told, *decision.log, *decision.effects]
@@ -58,7 +59,8 @@ def test_redelivery_and_lag_in_any_interleaving_change_nothing(
 ) -> None:
     """The clock rings in time or late, twice or for nothing; what was delivered comes again, whole prefixes of it."""
     expected_state, expected = story(spec, life)
-    state, told = RunState(), []
+    state = RunState()
+    told: list[Any] = []
 
     def happen(occurrence: Occurrence) -> Decision:
         nonlocal state
