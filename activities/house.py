@@ -21,7 +21,6 @@ class House:
     """Made once by the composition root; passed to activities by constructor, so that tests give real parts of their own.
 
     `clock` is `wall` in production. `workflow` believes the workflow's own now, for a server that skips time.
-    `ledger` off is the control run of the kill tests: it proves that they bite, and nothing else may use it.
     """
 
     database: Database
@@ -29,7 +28,6 @@ class House:
     policy: Policy
     channels: Mapping[str, Channel]
     clock: Literal["wall", "workflow"] = "wall"
-    ledger: bool = True
 
     def now(self, clock: TestClock | None, workflow_now: str) -> datetime:
         """The gate's now: the clock of the people concerned, never an occurrence's `at`."""

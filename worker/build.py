@@ -55,12 +55,10 @@ def policy(catalog: Path) -> Policy:
     return load_policy(yaml.safe_load((catalog / "policy.yaml").read_text()))
 
 
-def house(
-    settings: Settings, database: Database, *, clock: Literal["wall", "workflow"] = "wall", ledger: bool = True
-) -> House:
+def house(settings: Settings, database: Database, *, clock: Literal["wall", "workflow"] = "wall") -> House:
     """What activities are given."""
     rules = policy(settings.catalog)
-    return House(database, Catalogue(rules.urgent_ticket), rules, channels(settings), clock, ledger)
+    return House(database, Catalogue(rules.urgent_ticket), rules, channels(settings), clock)
 
 
 def runner() -> SandboxedWorkflowRunner:

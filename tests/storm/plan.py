@@ -34,6 +34,7 @@ class Storm:
     drop_rate: float = 0.03
     delay_ms: int = 20
     ledger: bool = True
+    """False is the control: workers that send, then record."""
 
     @property
     def mail_options(self) -> list[str]:

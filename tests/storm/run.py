@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import re
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from worker.stack.ports import free_ports
 from worker.stack.supervisor import MODULES, Stack
 
 DEADLOCK = re.compile(rb"deadlock detected")
-WITHOUT_LEDGER = "TENURE_CONTROL_WITHOUT_LEDGER"
+WORKER = {True: ["worker"], False: ["tests.storm.naive_worker"]}
+"""By whether the ledger is used."""
 QUIET_FOR = 3.0
 """Seconds without anything left to do, longer than a lease: what a zombie could still send would be there."""
 _STANDING = sql(
@@ -83,12 +84,12 @@ async def weather(storm: Storm, home: Path) -> Report:
     settings = load_settings(
         home=home, api_port=0, catalog=write_catalog(home / "catalog"), graceful_shutdown_seconds=5, log_format="json"
     )
-    environ = {} if storm.ledger else {WITHOUT_LEDGER: "1"}
-    stack = Stack(settings, mail_options=storm.mail_options, environ=environ, modules=_modules(), say=_quietly)
+    modules = {**MODULES, "worker": WORKER[storm.ledger]}
+    stack = Stack(settings, mail_options=storm.mail_options, modules=modules, say=_quietly)
     async with stack:
         database = Database(stack.endpoints.database_url, pool=2)
         await _publish(database)
-        await _second_worker(stack)
+        await _second_worker(stack, modules["worker"])
         senders, nemesis = Senders(storm, stack.endpoints.api_url), Nemesis(storm, stack)
         await senders.enter()
         raged = time.monotonic()
@@ -147,7 +148,7 @@ async def _publish(database: Database) -> None:
     await catalogue.publish(database, load_chart(text), text, JOURNEY, "storm")
 
 
-async def _second_worker(stack: Stack) -> None:
+async def _second_worker(stack: Stack, module: Sequence[str]) -> None:
     """Another worker on the same queue: what one leaves behind the other takes up, while the first may still be alive."""
     (port,) = free_ports(1)
     environ = {**stack.environ, "TENURE_WORKER_PORT": str(port)}
@@ -155,13 +156,8 @@ async def _second_worker(stack: Stack) -> None:
     async def ready() -> bool:
         return await http_ok(f"http://127.0.0.1:{port}/readyz")
 
-    part = ModulePart("worker-b", ["worker"], home=stack.home, env=environ, ready=ready, stop_timeout=15)
+    part = ModulePart("worker-b", module, home=stack.home, env=environ, ready=ready, stop_timeout=15)
     await stack.start_part("worker-b", part)
-
-
-def _modules() -> dict[str, list[str]]:
-    real = importlib.util.find_spec("api.__main__") is not None
-    return {name: list(module) for name, module in MODULES.items()} | ({} if real else {"api": ["tests.storm.door"]})
 
 
 def _quietly(_: str) -> None:
