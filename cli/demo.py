@@ -84,7 +84,7 @@ async def play(settings: Settings, streams: list[Stream], days: int, day_seconds
     console.print(f"starting PostgreSQL, Temporal, mail sink, worker and API in {settings.home}")
     async with Stack(settings, say=_say) as stack:
         played = await live.play(stack, settings, streams, days, day_seconds, _say)
-        console.print(f"played {days} days in {played.seconds:.0f} s, settled {played.lag_seconds:.1f} s later")
+        console.print(f"played {days} days in {played.seconds:.0f} s")
         connection = await live.connect(stack)
         evidence = Evidence(connection, stack.endpoints.maildir or settings.home)
         world = World((load_chart(journey_text(shop.JOURNEY, read_plan())),), read_policy())

@@ -56,7 +56,6 @@ async def show_shop(
 
 
 async def _totals(evidence: Evidence, live: Mapping[str, list[Told]]) -> list[tuple[str, int]]:
-    of_shop = "FROM messages WHERE journey = $1"
     moved = [line for lines in live.values() for line in lines if line[2] == "moved"]
     rows: list[tuple[str, int]] = [
         ("events in", await evidence.counted("SELECT count(*) FROM events")),
@@ -65,13 +64,16 @@ async def _totals(evidence: Evidence, live: Mapping[str, list[Told]]) -> list[tu
         ("silences noticed", sum(1 for line in moved if line[3] == "silent")),
         ("win-backs: silences ended by an order", sum(1 for line in moved if line[4].endswith("from silent"))),
     ]
-    rows += [
-        (f"messages {row['status']}", row["n"])
-        for row in await evidence.table(f"SELECT status, count(*) AS n {of_shop} GROUP BY 1 ORDER BY 1", shop.JOURNEY)
-    ]
-    why = f"SELECT r->>'code' AS code, count(*) AS n FROM (SELECT jsonb_array_elements(reasons) AS r {of_shop} AND status IN ('withheld', 'withdrawn')) AS x GROUP BY 1 ORDER BY 1"
-    rows += [(f"  not sent because {row['code']}", row["n"]) for row in await evidence.table(why, shop.JOURNEY)]
+    rows += [(f"messages {row['status']}", row["n"]) for row in await evidence.table(_BY_STATUS, shop.JOURNEY)]
+    rows += [(f"  not sent because {row['code']}", row["n"]) for row in await evidence.table(_BY_REASON, shop.JOURNEY)]
     return rows
+
+
+_BY_STATUS = "SELECT status, count(*) AS n FROM messages WHERE journey = $1 GROUP BY 1 ORDER BY 1"
+_BY_REASON = """
+    SELECT r->>'code' AS code, count(*) AS n FROM messages, jsonb_array_elements(reasons) AS r
+    WHERE journey = $1 AND status IN ('withheld', 'withdrawn') GROUP BY 1 ORDER BY 1
+"""
 
 
 def _count(lines: Mapping[str, list[Told]]) -> int:
@@ -133,28 +135,23 @@ async def show_saas(console: Console, evidence: Evidence, played: Played) -> Ver
 
 
 _LINE = "SELECT count(*) FROM timeline WHERE "
+
+
+def _sent_after(why: str) -> str:
+    return (
+        "SELECT count(*) FROM messages m WHERE status = 'sent' AND EXISTS (SELECT 1 FROM timeline t WHERE t.run = m.run "  # noqa: S608
+        f"AND t.about = m.action AND t.kind = 'gate' AND t.text LIKE 'deferred%{why}%')"
+    )
+
+
 _SHAPE = (
-    (
-        "users whose set-up help stopped at set-up done",
-        _LINE + "kind = 'moved' AND text LIKE '%now in activating, from setting_up'",
-    ),
+    ("users whose set-up help stopped at set-up done", _LINE + "text LIKE '%now in activating, from setting_up'"),
     ("users educated until activation", _LINE + "kind = 'finished' AND about = 'reached'"),
     ("messages held back by a cooldown", _LINE + "kind = 'gate' AND text LIKE 'deferred%cooldown%'"),
-    (
-        "of them sent when it ended",
-        "SELECT count(*) FROM messages m WHERE status = 'sent' AND EXISTS (SELECT 1 FROM timeline t WHERE t.run = m.run "
-        "AND t.about = m.action AND t.kind = 'gate' AND t.text LIKE 'deferred%cooldown%')",
-    ),
+    ("of them sent when it ended", _sent_after("cooldown")),
     ("messages silenced by an urgent ticket", _LINE + "kind = 'gate' AND text LIKE 'deferred%urgent ticket%'"),
-    (
-        "of them sent after it was resolved",
-        "SELECT count(*) FROM messages m WHERE status = 'sent' AND EXISTS (SELECT 1 FROM timeline t WHERE t.run = m.run "
-        "AND t.about = m.action AND t.kind = 'gate' AND t.text LIKE 'deferred%urgent ticket%')",
-    ),
-    (
-        "follow-ups after a resolved ticket",
-        "SELECT count(*) FROM messages WHERE template = 'support/follow-up' AND status = 'sent'",
-    ),
+    ("of them sent after it was resolved", _sent_after("urgent ticket")),
+    ("follow-ups after a resolved ticket", "SELECT count(*) FROM messages WHERE template = 'support/follow-up'"),
     ("renewal windows at 180 days", _LINE + "kind = 'moved' AND about = 'proving_value'"),
     ("renewal windows at 120 days", _LINE + "kind = 'moved' AND about = 'planning'"),
     ("renewal windows at 90 days", _LINE + "kind = 'moved' AND about = 'securing'"),
