@@ -51,7 +51,7 @@ class World:
         self.hearing = {
             name: tuple(chart for chart in charts if name in chart.signals or enters_on(chart, name)) for name in names
         }
-        self.anchored = frozenset(chart.key for chart in charts if any(timer.date for timer in chart.timers.values()))
+        self.anchored = frozenset(chart.key for chart in charts if chart.has_anchors)
         tickets = policy.urgent_ticket
         self.of_tickets = frozenset({*tickets.opened_by, *tickets.resolved_by})
 
@@ -216,9 +216,8 @@ class Person:
             if case is None:
                 continue
             run = self.runs.get((chart.key, case))
-            if run is not None and run.state.is_open:
-                if name in chart.signals:
-                    self.step(run, Signal(at, name, chart.kept(name, data), self.facts))
+            if run is not None and run.state.is_open and name in chart.signals:
+                self.step(run, Signal(at, name, chart.kept(name, data), self.facts))
             elif enters_on(chart, name):
                 self.enter(chart, run, name, data, at)
 
