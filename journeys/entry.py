@@ -64,7 +64,7 @@ def case_of(chart: Chart, data: Mapping[str, Any]) -> str | None:
     return case if 0 < len(case) <= LONGEST_CASE else None
 
 
-def may_enter(  # noqa: PLR0917 -- who, what, when: the same order as everywhere
+def may_enter(
     chart: Chart, name: str, data: Mapping[str, Any], facts: Facts | None, previous: Sequence[PastRun], at: datetime
 ) -> Enter | Refused:
     """Whether this event opens a run; `previous` are the subject's runs of the event's case, in any order."""

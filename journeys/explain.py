@@ -16,8 +16,7 @@ def explain(chart: Chart, state: RunState) -> list[str]:
     lines = [f"in {state.state} since {state.entered_at:%Y-%m-%d %H:%M} UTC, visit {state.visit}"]
     if state.paused_at is not None:
         lines.append(f"paused since {state.paused_at:%Y-%m-%d %H:%M} UTC: it listens, timers stand, effects are held")
-    for name in sorted({*place.on, *chart.everywhere.on}):
-        lines.append(f"waits for {name}")
+    lines.extend(f"waits for {name}" for name in sorted({*place.on, *chart.everywhere.on}))
     for name, due in sorted(state.timers.items(), key=lambda item: item[1]):
         label = name if name == "goal" or name.startswith("t:") else chart.timers[_where(state, name)].label
         lines.append(f"{label}: due {due:%Y-%m-%d %H:%M} UTC")
