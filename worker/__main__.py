@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 
 import structlog
+from temporalio.client import Client
 
 from store.database import Database
 from worker import build, entry, temporal
@@ -17,16 +19,24 @@ from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
 
+RECONNECT_SECONDS = 0.5
+
 
 async def serve(settings: Settings) -> None:
     """Work until told to stop: then no new work, the steps in hand are finished, and the process ends with 0."""
     if settings.database_url is None:
         raise SettingsError("TENURE_DATABASE_URL is not set: give the database, or run `make up`")
+    if settings.temporal_address is None:
+        raise SettingsError(
+            "TENURE_TEMPORAL_ADDRESS is not set: give host:port of a Temporal frontend, or run `make up`"
+        )
     stop = asyncio.Event()
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, stop.set)
     database = Database(settings.database_url, pool=20)
-    client = await temporal.connect(settings)
+    client = await _connected(settings, stop)
+    if client is None:
+        return
     house = build.house(settings, database)
     relay = Relay(database, client, house.catalogue, settings.task_queue)
     health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
@@ -38,6 +48,18 @@ async def serve(settings: Settings) -> None:
         await relaying
     await database.close()
     log.info("worker.stopped")
+
+
+async def _connected(settings: Settings, stop: asyncio.Event) -> Client | None:
+    """Wait for Temporal as long as it takes: to end and be started again would take longer. None when told to stop."""
+    while not stop.is_set():
+        try:
+            return await temporal.connect(settings)
+        except RuntimeError as fault:
+            log.warning("worker.temporal_unreachable", error=str(fault)[:200])
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), RECONNECT_SECONDS)
+    return None
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ DOWN = {"temporal": 2.0, "postgres": 2.0, "api": 1.0}
 
 
 class Nemesis:
-    """Faults at random moments, a given number of them, over a given time."""
+    """Faults in an order drawn from the seed, at random moments, each when its target is up: what is down cannot be hit."""
 
     def __init__(self, storm: Storm, stack: Stack) -> None:
         self.storm, self.stack = storm, stack
@@ -25,32 +25,33 @@ class Nemesis:
         self.done: Counter[str] = Counter()
         self.stopped: set[asyncio.Task[None]] = set()
 
+    def schedule(self) -> list[str]:
+        """Every kind by its weight, shuffled."""
+        total = sum(self.storm.kills.values())
+        each = [name for name, weight in self.storm.kills.items() for _ in range(self.storm.faults * weight // total)]
+        each += self.chance.choices(list(self.storm.kills), k=self.storm.faults - len(each))
+        self.chance.shuffle(each)
+        return each
+
     async def rage(self) -> None:
         """Do all the faults, then see that nobody is left stopped."""
         pause = self.storm.seconds / self.storm.faults
-        while self.done.total() < self.storm.faults:
+        for name in self.schedule():
             await asyncio.sleep(pause * self.chance.uniform(0.4, 1.6))
-            if able := self._able():
-                await self._strike(self.chance.choices(list(able), list(able.values()))[0])
+            await self._strike(name)
         await asyncio.gather(*self.stopped)
 
-    def _able(self) -> dict[str, int]:
-        """What can be hit now, by weight: to kill what is down already is no fault."""
-        workers = any(self.stack.is_ready(worker) for worker in WORKERS)
-        return {
-            name: weight
-            for name, weight in self.storm.kills.items()
-            if (workers and not self.stopped if name == "stop" else self.stack.is_ready(name))
-        }
-
     async def _strike(self, name: str) -> None:
-        seconds = self.chance.uniform(*self.storm.stopped_for)
-        down_for = self.chance.uniform(0.0, DOWN.get(name, 0.5))
+        part = self.chance.choice(WORKERS) if name == "stop" else name
+        seconds, down_for = self.chance.uniform(*self.storm.stopped_for), self.chance.uniform(0.0, DOWN.get(name, 0.5))
         if name == "stop":
-            self._stop(self.chance.choice([each for each in WORKERS if self.stack.is_ready(each)]), seconds)
+            await asyncio.gather(*self.stopped)  # one zombie at a time: somebody has to take over
+        await self.stack.wait_ready(part)
+        if name == "stop":
+            self._stop(part, seconds)
         else:
-            await self.stack.kill(name, down_for=down_for)
-            self.done[name] += 1
+            await self.stack.kill(part, down_for=down_for)
+        self.done[name] += 1
 
     def _stop(self, worker: str, seconds: float) -> None:
         pid = self.stack.pid(worker)
@@ -59,7 +60,6 @@ class Nemesis:
             task = asyncio.create_task(self._let_go(pid, seconds))
             self.stopped.add(task)
             task.add_done_callback(self.stopped.discard)
-            self.done["stop"] += 1
 
     async def _let_go(self, pid: int, seconds: float) -> None:
         """The worker wakes up in the middle of what it did, and does not know how long it was away."""

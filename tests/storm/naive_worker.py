@@ -23,7 +23,7 @@ async def send_then_record(
     entry: Entry,
     person: Subject,
     account: Subject | None,
-    now: datetime,  # noqa: ARG001 -- the shape of `gate.weigh`
+    now: datetime,
 ) -> bool:
     """Deliver inside the step; the row is committed afterwards. Raises RuntimeError to be tried again."""
     channel = house.channels[entry.via[0]]

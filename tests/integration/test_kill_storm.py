@@ -1,0 +1,53 @@
+"""Whatever is killed, in whatever moment: what was accepted is sent once, and nothing else is.
+
+`TENURE_STORM_SEED=7` repeats a storm's clients and faults; `python -m benchmarks.chaos` is the long form.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.storm.plan import Storm
+from tests.storm.run import Report, weather
+
+SEED = int(os.environ.get("TENURE_STORM_SEED") or random.SystemRandom().randrange(10_000))
+CONTROL = Storm(
+    SEED,
+    events=300,
+    users=50,
+    faults=12,
+    seconds=20.0,
+    kills={"worker": 1, "worker-b": 1},
+    fail_rate=0.0,
+    drop_rate=0.0,
+    delay_ms=200,
+    ledger=False,
+)
+"""Only workers die, and no mail is refused or answered by silence: what doubles is doubled by a kill."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_environment")]
+
+
+def told(report: Report) -> Report:
+    """The one line that a person reads, also when all is well."""
+    sys.stderr.write(f"\n{report.line()}\n")
+    return report
+
+
+async def test_nothing_is_lost_or_doubled_when_worker_api_and_temporal_are_killed_at_random(home: Path) -> None:
+    report = told(await weather(Storm(SEED), home))
+    assert sum(report.faults.values()) >= 40
+    assert report.acknowledged >= 900, "a system that accepts nothing loses nothing"
+    assert report.seconds <= 120
+    assert report.passed, report.line()
+
+
+async def test_the_storm_bites_without_a_ledger_the_same_kills_double(home: Path) -> None:
+    report = told(await weather(CONTROL, home))
+    assert report.duplicated > 0, report.line()
+    assert report.lost == 0, report.line()
