@@ -8,8 +8,8 @@ from typing import Any
 
 from journeys.chart import Chart, compile_chart
 from journeys.decide import decide
-from journeys.effects import Decision, Effect, LogLine
-from journeys.occurrences import Entered, Facts, FactsRead, Occurrence, Paused, Resumed, Signal, TimerDue
+from journeys.effects import Decision, LogLine
+from journeys.occurrences import Entered, Facts, FactsRead, Occurrence, Paused, Resumed, ResumeMode, Signal, TimerDue
 from journeys.reading import read_journey
 from journeys.state import RunState
 
@@ -51,7 +51,7 @@ class Play:
     def __init__(self, text: str, *, enter: bool = True, facts: Facts | None = None, **data: Any) -> None:
         self.chart, self.state = chart(text), RunState()
         self.log: list[LogLine] = []
-        self.effects: list[Effect] = []
+        self.effects: list[Any] = []
         self.last = Decision(self.state)
         if enter:
             self.do(Entered(day(0), "begin", data, facts))
@@ -81,8 +81,13 @@ class Play:
     def pause(self, at: float) -> Play:
         return self.do(Paused(day(at), "ops"))
 
-    def resume(self, at: float, mode: str = "shift") -> Play:
-        return self.do(Resumed(day(at), mode))  # type: ignore[arg-type]
+    def resume(self, at: float, mode: ResumeMode = "shift") -> Play:
+        return self.do(Resumed(day(at), mode))
+
+    @property
+    def did(self) -> tuple[Any, ...]:
+        """The last decision's effects, of whatever kind the test expects."""
+        return self.last.effects
 
     @property
     def sent(self) -> list[tuple[str, float]]:
@@ -91,7 +96,7 @@ class Play:
 
     def kinds(self) -> list[str]:
         """The kinds of the last decision's effects."""
-        return [effect.kind for effect in self.last.effects]
+        return [effect.kind for effect in self.did]
 
     def says(self, words: str) -> bool:
         """Whether some line of the log says this."""

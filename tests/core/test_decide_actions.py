@@ -14,7 +14,7 @@ def test_a_message_carries_what_the_gate_needs() -> None:
         " expires: P2D, data: {plan: profile.plan, missing: profile.fit}}]}}"
     )
     run = Play(text, facts={"profile": {"plan": "pro"}})
-    (message,) = (effect for effect in run.last.effects if effect.kind == "send")
+    (message,) = (effect for effect in run.did if effect.kind == "send")
     assert (message.action, message.template, message.via, message.roles) == (
         "offer",
         "shop/offer",
@@ -28,14 +28,14 @@ def test_a_message_carries_what_the_gate_needs() -> None:
 
 def test_an_actions_name_is_its_name_else_its_template() -> None:
     run = Play("states: {a: {do: [{send: x/y}, {send: x/y, name: named}]}}")
-    assert [e.action for e in run.last.effects] == ["send:x/y", "named"]
+    assert [e.action for e in run.did] == ["send:x/y", "named"]
 
 
 def test_the_key_of_a_message_is_run_state_visit_action_firing_recipient() -> None:
     run = (
         Play("states: {a: {on: {go: a, ping: {do: {send: pong}}}}}").signal(1, "go").signal(2, "ping").signal(3, "ping")
     )
-    assert message_key("journey/j/s/-/1", run.last.effects[0], "p") == "journey/j/s/-/1#a.2/send:pong.2>p"
+    assert message_key("journey/j/s/-/1", run.did[0], "p") == "journey/j/s/-/1#a.2/send:pong.2>p"
 
 
 def test_an_action_with_a_false_guard_is_not_done_and_says_why() -> None:
@@ -47,7 +47,7 @@ def test_an_action_with_a_false_guard_is_not_done_and_says_why() -> None:
 def test_entry_actions_may_read_the_event_that_led_there() -> None:
     text = "states: {a: {on: {step_done: b}}, b: {do: {send: next, data: {step: event.step}}}}"
     run = Play(text).signal(1, "step_done", step="invite")
-    assert run.last.effects[0].data == {"step": "invite"}
+    assert run.did[0].data == {"step": "invite"}
 
 
 # -- tasks -------------------------------------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ CALL = "states: {a: {do: {task: call, owner: csm, sla: P1D, escalate: [lead, dir
 
 def test_C10_a_task_has_an_owner_a_deadline_and_escalates_along_its_chain() -> None:
     run = Play(CALL)
-    assert (run.last.effects[0].owner, run.last.effects[0].due_at) == ("csm", day(1))
+    assert (run.did[0].owner, run.did[0].due_at) == ("csm", day(1))
     run.wait(10)
     escalated = [(e.owner, e.level, e.at, e.due_at) for e in run.effects if e.kind == "escalate_task"]
     assert escalated == [("lead", 1, day(1), day(2)), ("director", 2, day(2), day(3))]
@@ -66,7 +66,7 @@ def test_C10_a_task_has_an_owner_a_deadline_and_escalates_along_its_chain() -> N
 
 def test_a_task_of_a_state_is_owned_by_the_states_owner() -> None:
     run = Play("states: {a: {milestone: m, owner: onboarding, do: {task: call}}}")
-    assert run.last.effects[0].owner == "onboarding"
+    assert run.did[0].owner == "onboarding"
 
 
 def test_without_a_chain_a_task_is_overdue_once() -> None:
@@ -80,7 +80,7 @@ def test_P4_closing_a_task_is_a_signal_and_stops_its_deadline() -> None:
     assert Play(text).signal(0.5, "call.closed", outcome="won").state.state == "b"
     lost = Play(text).signal(0.5, "call.closed", outcome="lost")
     assert (lost.state.state, lost.state.tasks, lost.state.timers) == ("a", {}, {})
-    assert lost.wait(9).last.effects == ()
+    assert lost.wait(9).did == ()
 
 
 def test_a_closed_task_reaches_the_run_even_if_no_state_reacts() -> None:
@@ -159,23 +159,23 @@ def test_emit_sends_one_signal_for_each_item_each_with_its_own_key() -> None:
         "states: {a: {on: {order: {do: {emit: line, for_each: event.items, data: {sku: item, plan: profile.plan}}}}}}"
     )
     run = Play(text, facts={"profile": {"plan": "pro"}}).signal(1, "order", items=["x", "y"])
-    assert [(e.name, e.data) for e in run.last.effects] == [
+    assert [(e.name, e.data) for e in run.did] == [
         ("line", {"sku": "x", "plan": "pro"}),
         ("line", {"sku": "y", "plan": "pro"}),
     ]
-    again = run.last.effects + run.signal(2, "order", items=["x"]).last.effects
+    again = run.did + run.signal(2, "order", items=["x"]).did
     assert len({effect.key for effect in again}) == 3
 
 
 def test_emit_for_each_of_what_is_not_known_sends_nothing_and_says_so() -> None:
     run = Play("states: {a: {on: {order: {do: {emit: line, for_each: event.items}}}}}").signal(1, "order")
-    assert run.last.effects == ()
+    assert run.did == ()
     assert run.says("event.items is not known")
 
 
 def test_emit_is_bounded() -> None:
     run = Play("states: {a: {on: {order: {do: {emit: line, for_each: event.items}}}}}")
-    assert len(run.signal(1, "order", items=["x"] * 5_000).last.effects) == 100
+    assert len(run.signal(1, "order", items=["x"] * 5_000).did) == 100
 
 
 def test_audiences_change_both_ways() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from journeys.occurrences import ResumeMode
 from journeys.state import state_from_json, state_to_json
 from tests.core.play import Play, day
 
@@ -55,14 +56,14 @@ def test_expire_lets_go_what_came_due_and_repeats_go_on() -> None:
 
 
 @pytest.mark.parametrize("mode", ["shift", "catch_up", "expire"])
-def test_the_goals_window_and_anchors_never_shift(mode: str) -> None:
+def test_the_goals_window_and_anchors_never_shift(mode: ResumeMode) -> None:
     run = Play(TEXT).renewal(0.5, 120).pause(1).resume(20, mode)
     assert run.state.timers["goal"] == day(60)
     assert run.state.timers["j:at.0"] == day(30)
 
 
 @pytest.mark.parametrize("mode", ["shift", "catch_up", "expire"])
-def test_a_goals_window_that_passed_meanwhile_is_missed_on_resuming(mode: str) -> None:
+def test_a_goals_window_that_passed_meanwhile_is_missed_on_resuming(mode: ResumeMode) -> None:
     assert Play(TEXT).pause(1).resume(61, mode).state.outcome == "missed"
 
 

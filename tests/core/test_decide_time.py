@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from journeys.decide import decide
@@ -107,6 +109,10 @@ def test_a_chart_that_spins_at_one_instant_is_stopped(text: str) -> None:
     assert len(run.log) < 10_000
 
 
+def test_a_repeat_of_no_length_rings_once() -> None:
+    assert Play("states: {a: {every: {PT0S: {do: {send: x}}}}}").sent == [("x", 0)]
+
+
 def test_a_wait_of_no_length_is_over_in_the_same_decision() -> None:
     run = Play("states: {a: {on: {go: b}}, b: {after: {PT0S: c}}, c: {}}").signal(1, "go")
     assert run.state.state == "c"
@@ -193,6 +199,14 @@ def test_an_anchor_acts_once_for_a_date_over_all_visits() -> None:
     assert Play(text).renewal(15, 20).signal(16, "go").wait(30).sent == [("soon", 15)]
 
 
+def test_two_states_anchors_of_one_place_remember_their_own_dates() -> None:
+    def anchored(days: int, message: str) -> str:
+        return f"at: [{{date: account.renewal_date, before: P{days}D, past: act, do: {{send: {message}}}}}]"
+
+    text = f"states: {{a: {{on: {{go: b}}, {anchored(20, 'a')}}}, b: {{{anchored(10, 'b')}}}}}"
+    assert Play(text).renewal(1, 30).wait(12).signal(12, "go").wait(40).sent == [("a", 10), ("b", 20)]
+
+
 def test_an_anchor_of_a_state_is_armed_by_entering_it() -> None:
     text = "states: {a: {on: {go: b}}, b: {on: {go: a}, at: [{date: account.renewal_date, before: P10D, do: {send: soon}}]}}"
     run = Play(text).renewal(0.5, 50).signal(1, "go").signal(2, "go").wait(45)
@@ -229,9 +243,9 @@ def test_lag_restarts_and_stale_timers_change_nothing() -> None:
     spec = chart(LAGGING)
     entered = decide(spec, RunState(), Entered(day(0), "begin", lane="user", seq=1))
 
-    def live(ring: bool) -> tuple[RunState, list[object]]:
+    def live(ring: bool) -> tuple[RunState, list[Any]]:
         state = entered.state
-        told: list[object] = []
+        told: list[Any] = []
         for event in EVENTS:
             while ring and (due := state.next_due()) is not None and due <= event.at:
                 decision = decide(spec, state, TimerDue(due))

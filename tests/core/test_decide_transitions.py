@@ -35,9 +35,16 @@ def test_an_internal_transition_acts_and_the_visit_goes_on() -> None:
     assert run.state.firings == {"send:pong": 2}
 
 
+def test_firings_count_anew_in_each_visit() -> None:
+    run = (
+        Play("states: {a: {on: {go: a, ping: {do: {send: pong}}}}}").signal(1, "ping").signal(2, "go").signal(3, "ping")
+    )
+    assert [(effect.visit, effect.firing) for effect in run.effects if effect.kind == "send"] == [(1, 1), (2, 1)]
+
+
 def test_a_transitions_actions_belong_to_the_visit_it_leads_to() -> None:
     run = Play("states: {a: {on: {go: {to: b, do: {send: on-the-way}}}}, b: {do: {send: there}}}").signal(1, "go")
-    assert [(e.template, e.state, e.visit) for e in run.last.effects] == [("on-the-way", "b", 1), ("there", "b", 1)]
+    assert [(e.template, e.state, e.visit) for e in run.did] == [("on-the-way", "b", 1), ("there", "b", 1)]
 
 
 @pytest.mark.parametrize(("count", "state"), [(1, "c"), (5, "b"), (50, "b"), (-1, "a")])
@@ -113,28 +120,39 @@ def test_a_goal_signal_before_its_time_is_reached_however_late_the_clock_rings()
 def test_a_final_state_ends_the_run_and_its_messages_stand() -> None:
     run = Play("states: {a: {do: {send: hello}, on: {bye: z}}, z: {final: lost, do: {send: goodbye}}}").signal(1, "bye")
     assert run.state.outcome == "lost"
-    goodbye = next(effect for effect in run.last.effects if effect.kind == "send")
+    goodbye = next(effect for effect in run.did if effect.kind == "send")
     assert goodbye.stands
     assert run.kinds() == ["withdraw", "send", "withdraw", "finish"]
-    assert [e.state for e in run.last.effects if e.kind == "withdraw"] == ["a", None]
+    assert [e.state for e in run.did if e.kind == "withdraw"] == ["a", None]
 
 
 def test_leaving_withdraws_only_where_something_was_asked() -> None:
     run = Play("states: {a: {on: {go: b}}, b: {do: {send: hello}, on: {go: a}}}").signal(1, "go")
     assert "withdraw" not in run.kinds()
-    withdrawn = run.signal(2, "go").last.effects[0]
+    withdrawn = run.signal(2, "go").did[0]
     assert (withdrawn.kind, withdrawn.state, withdrawn.visit) == ("withdraw", "b", 1)
+
+
+def test_goal_withdraws_an_open_task() -> None:
+    run = Play("goal: {on: won}\nstates: {a: {do: {task: call}}}").signal(1, "won")
+    assert run.kinds() == ["close_task", "withdraw", "finish"]
 
 
 def test_C3_what_a_state_queued_is_withdrawn_with_the_reason() -> None:
     run = Play("states: {a: {do: {send: set-up}, on: {setup_completed: b}}, b: {}}").signal(2, "setup_completed")
-    assert "setup_completed" in run.last.effects[0].reason
+    assert "setup_completed" in run.did[0].reason
 
 
 def test_lookback_takes_a_signal_that_moved_nothing() -> None:
     text = "states: {a: {on: {go: b}}, b: {on: {seen: {to: c, lookback: P7D}}}, c: {}}"
     assert Play(text).signal(1, "seen").signal(8, "go").state.state == "c"
     assert Play(text).signal(1, "seen").signal(8.01, "go").state.state == "b"
+
+
+def test_a_state_left_at_once_by_lookback_leaves_no_wait_behind() -> None:
+    text = "states: {a: {on: {go: b}}, b: {on: {seen: {to: c, lookback: P7D}}, after: {P1D: a}}, c: {}}"
+    run = Play(text).signal(1, "seen").signal(2, "go")
+    assert (run.state.state, run.state.timers) == ("c", {})
 
 
 def test_lookback_never_takes_what_a_transition_consumed() -> None:
@@ -173,7 +191,7 @@ def test_a_finished_run_hears_nothing() -> None:
     for occurrence in (Signal(day(2), "ping"), TimerDue(day(9)), FactsRead(day(3), {"profile": {"plan": "x"}})):
         assert run.do(occurrence).last == decide(run.chart, ended, occurrence)
         assert run.last.state == ended
-        assert run.last.effects == run.last.log == ()
+        assert run.did == run.last.log == ()
 
 
 def test_C5_opting_out_ends_the_run_at_once_and_withdraws() -> None:
