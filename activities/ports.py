@@ -120,6 +120,10 @@ class Channel(Protocol):
         """Whether the provider has this reference; None if it cannot be asked now. Only for `SEARCHABLE`."""
         ...
 
+    async def close(self) -> None:
+        """Let go of kept connections."""
+        ...
+
 
 class TemplateFault(Exception):
     """Content that cannot be rendered or may not be sent: unknown, retired, a variable missing, over its limits."""

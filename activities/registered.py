@@ -24,10 +24,12 @@ class Activities:
         return [self.load_definition, self.apply_step, self.accept_plain, self.settle_due]
 
     @activity.defn(name=wire.LOAD_DEFINITION)
-    async def load_definition(self, content: str) -> str:
-        """The artifact at a hash; it enters each run once and is immutable, so a worker may keep it."""
+    async def load_definition(self, content: str) -> wire.Loaded:
+        """The artifact at a hash, which enters each run once, and which channels have a queue of their own."""
+        queue = activity.info().task_queue
+        slow = {name: wire.channel_queue(queue, name) for name, each in self.house.channels.items() if not each.local}
         async with self.house.database.reading() as connection:
-            return await catalogue.artifact(connection, content)
+            return wire.Loaded(await catalogue.artifact(connection, content), slow)
 
     @activity.defn(name=wire.APPLY_STEP)
     async def apply_step(self, request: wire.StepInput) -> wire.StepResult:

@@ -36,6 +36,11 @@ SOURCE_TEMPORAL: Final = "temporal"
 SOURCE_SELF: Final = "tenure"
 
 
+def channel_queue(task_queue: str, channel: str) -> str:
+    """The queue of a channel that is not quick enough to be tried inside a step."""
+    return f"{task_queue}-{channel}"
+
+
 def run_id(journey: str, subject_key: str, case: str, epoch: int) -> str:
     """`journey/{key}/{subject_key}/{case or -}/{epoch}`, percent-encoded: also the Temporal workflow id (design §4)."""
     encoded = "%2D" if case == "-" else quote(case, safe="") or "-"
@@ -63,6 +68,14 @@ class ClockSpec:
     origin: str
     started: str
     speed: float
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What a run knows from its first moment: its definition, and by channel the queue of those too slow to try in a step."""
+
+    artifact: str
+    queues: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -77,15 +77,17 @@ class Living:
         return await until(value, accepts, what=statement)
 
 
-async def until(ask: Callable[[], Awaitable[T]], accepts: Callable[[T], bool] = bool, *, what: str = "") -> T:
-    """Ask until the answer is accepted. Fails with the last answer after half a minute."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE
+async def until(
+    ask: Callable[[], Awaitable[T]], accepts: Callable[[T], bool] = bool, *, what: str = "", patience: float = PATIENCE
+) -> T:
+    """Ask until the answer is accepted. Fails with the last answer after `patience` seconds."""
+    deadline = asyncio.get_running_loop().time() + patience
     while True:
         answer = await ask()
         if accepts(answer):
             return answer
         if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"still {answer!r} after {PATIENCE:.0f} s: {what}")
+            raise AssertionError(f"still {answer!r} after {patience:.0f} s: {what}")
         await asyncio.sleep(0.02)
 
 
@@ -101,6 +103,7 @@ async def living(
     cached: int = 100,
     relaying: bool = True,
     faults: Faults = Faults(),
+    near: bool = True,
 ) -> AsyncIterator[Living]:
     """A worker with its relay and mail sink, for as long as the body runs."""
     async with await mail_server(folder / "mail", faults=faults) as sink:
@@ -112,6 +115,7 @@ async def living(
             smtp_lookup=folder / "mail",
             catalog=catalog or ROOT / "catalog",
             max_cached_workflows=cached,
+            smtp_near=near,
             graceful_shutdown_seconds=5,
         )
         client = await Client.connect(temporal_address, data_converter=CONVERTER)
@@ -119,7 +123,9 @@ async def living(
         house = build.house(settings, database, clock=clock)
         stop = asyncio.Event()
         relay = Relay(database, client, house.catalogue, task_queue)
-        async with build.worker(client, settings, house):
+        async with contextlib.AsyncExitStack() as running:
+            for each in (build.worker(client, settings, house), *build.slow_workers(client, settings, house)):
+                await running.enter_async_context(each)
             task = asyncio.create_task(relay.run(stop)) if relaying else None
             try:
                 yield Living(database, client, house, settings, Maildir(folder / "mail"))

@@ -40,12 +40,17 @@ async def serve(settings: Settings) -> None:
     house = build.house(settings, database)
     relay = Relay(database, client, house.catalogue, settings.task_queue)
     health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
-    async with health, build.worker(client, settings, house):
+    async with contextlib.AsyncExitStack() as running:
+        await running.enter_async_context(health)
+        for each in (build.worker(client, settings, house), *build.slow_workers(client, settings, house)):
+            await running.enter_async_context(each)
         log.info("worker.started", task_queue=settings.task_queue)
         relaying = asyncio.create_task(relay.run(stop))
         await stop.wait()
         log.info("worker.draining")
         await relaying
+    for channel in house.channels.values():
+        await channel.close()
     await database.close()
     log.info("worker.stopped")
 

@@ -20,6 +20,7 @@ from activities.house import House
 from activities.ports import Channel
 from activities.registered import Activities
 from activities.templates import load_templates
+from journeys import wire
 from journeys.policy import Policy, load_policy
 from store.catalogue import Catalogue
 from store.database import Database
@@ -28,13 +29,8 @@ from worker.stack.maildir import find
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
 
-PASSED_THROUGH = ("journeys", "workflows", "pydantic", "pydantic_core", "cel_expr_python", "yaml", "annotated_types")
+PASSED_THROUGH = ("journeys", "pydantic", "pydantic_core", "cel_expr_python", "yaml", "annotated_types")
 """Imported once and shared by all runs: what is pure, or cannot be imported twice."""
-
-
-async def _written_inside(key: str, recipient: str, content: Mapping[str, Any]) -> None:
-    """The gate writes inbox rows itself, in its own transaction."""
-    raise NotImplementedError("an inbox row is written by the gate")
 
 
 def channels(settings: Settings) -> Mapping[str, Channel]:
@@ -44,10 +40,15 @@ def channels(settings: Settings) -> Mapping[str, Channel]:
     name, address = parseaddr(settings.smtp_from)
     mail = EmailChannel(
         templates,
-        EmailSettings(relay=SmtpRelay.from_url(settings.smtp_url or ""), sender=(name, address)),
+        EmailSettings(
+            relay=SmtpRelay.from_url(settings.smtp_url or ""),
+            sender=(name, address),
+            domain=address.rpartition("@")[2],
+            local=settings.smtp_near,
+        ),
         search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
     )
-    return {"email": mail, "in_app": InAppChannel(templates, _written_inside)}
+    return {"email": mail, "in_app": InAppChannel(templates)}
 
 
 def policy(catalog: Path) -> Policy:
@@ -64,6 +65,20 @@ def house(settings: Settings, database: Database, *, clock: Literal["wall", "wor
 def runner() -> SandboxedWorkflowRunner:
     """The sandbox, made cheap: our own pure rooms are passed through."""
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
+
+
+def slow_workers(client: Client, settings: Settings, given: House) -> list[Worker]:
+    """One more worker for each channel that is too slow for a step: it has a queue of its own."""
+    return [
+        Worker(
+            client,
+            task_queue=wire.channel_queue(settings.task_queue, name),
+            activities=[Activities(given).apply_step],
+            graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
+        )
+        for name, channel in given.channels.items()
+        if not channel.local
+    ]
 
 
 def worker(client: Client, settings: Settings, given: House, **options: Any) -> Worker:

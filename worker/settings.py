@@ -47,6 +47,9 @@ class Settings(BaseSettings):
 
     smtp_url: str | None = Field(None, description="smtp://[user:password@]host:port; embedded sink when not given.")
     smtp_lookup: Path | None = Field(None, description="Maildir searchable by Message-ID: makes e-mail class B.")
+    smtp_near: bool = Field(
+        True, description="Whether a mail is handed over within 1.5 s; if not, mails have a queue of their own."
+    )
     smtp_from: str = "Tenure <hello@tenure.example>"
     mail_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded mail sink; 0 is any free one.")
 

@@ -9,7 +9,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from journeys.clock import TestClock
     from journeys.envelope import instant
-    from journeys.wire import ClockSpec
+    from journeys.wire import APPLY_STEP, ClockSpec, StepInput, StepResult
     from workflows import options
 
 T = TypeVar("T")
@@ -24,6 +24,23 @@ async def run_local(name: str, argument: Any, returns: type[T]) -> T:
         start_to_close_timeout=options.STEP_TIMEOUT,
         retry_policy=options.PATIENT,
         local_retry_threshold=options.LOCAL_PATIENCE,
+    )
+    return result
+
+
+async def run_step(step: StepInput, queues: dict[str, str]) -> StepResult:
+    """Apply a step: local, or as an ordinary activity on the queue of a slow channel that it sends by; never both."""
+    channels = [channel for effect in step.effects for channel in effect.get("via", ())]
+    queue = next((queues[channel] for channel in channels if channel in queues), None)
+    if queue is None:
+        return await run_local(APPLY_STEP, step, StepResult)
+    result: StepResult = await workflow.execute_activity(
+        APPLY_STEP,
+        step,
+        result_type=StepResult,
+        task_queue=queue,
+        start_to_close_timeout=options.QUEUED_TIMEOUT,
+        retry_policy=options.PATIENT,
     )
     return result
 

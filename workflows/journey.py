@@ -33,7 +33,7 @@ with workflow.unsafe.imports_passed_through():
     from journeys.occurrences import Cancelled, Occurrence, Paused, Resumed, TimerDue
     from journeys.state import RunState, state_from_json, state_to_json
     from workflows import options
-    from workflows.calls import clock_of, run_local
+    from workflows.calls import clock_of, run_local, run_step
     from workflows.inbox import MOST_SHOWN, Inbox, Letter
 
 
@@ -57,12 +57,14 @@ class JourneyWorkflow:
         self.calls = 0
         self.unsaved: list[Occurrence] = []
         self.chart: Chart | None = None
+        self.queues: dict[str, str] = {}
 
     @workflow.run
     async def run(self, start: wire.RunInput) -> str:
         """Decide until the journey ends; its outcome."""
-        artifact = await run_local(wire.LOAD_DEFINITION, start.definition, str)
-        self.chart = chart = load_chart(artifact)
+        loaded = await run_local(wire.LOAD_DEFINITION, start.definition, wire.Loaded)
+        self.queues = loaded.queues
+        self.chart = chart = load_chart(loaded.artifact)
         while self.state.is_open:
             occurrence = await self._next(chart)
             if occurrence is not None:
@@ -219,7 +221,7 @@ class JourneyWorkflow:
 
     async def _apply(self, step: wire.StepInput) -> wire.StepResult:
         self.calls += 1
-        return await run_local(wire.APPLY_STEP, step, wire.StepResult)
+        return await run_step(step, self.queues)
 
     # -- for ever ------------------------------------------------------------------------------------------------
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from activities import markup
-from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry
+from activities.ports import Ambiguity, Outgoing, Prepared, Promise, Receipt, Retry
 from activities.templates import Templates
-
-InboxPut = Callable[[str, str, Mapping[str, Any]], Awaitable[None]]
-"""Writes (our key, the subject's key, the message) unless that key is there already."""
 
 
 class InAppChannel:
@@ -26,8 +23,8 @@ class InAppChannel:
     attempt = timedelta(seconds=1.5)
     retry = Retry()
 
-    def __init__(self, templates: Templates, inbox_put: InboxPut) -> None:
-        self._templates, self._inbox_put = templates, inbox_put
+    def __init__(self, templates: Templates) -> None:
+        self._templates = templates
 
     def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
         """Everyone has an inbox."""
@@ -47,13 +44,12 @@ class InAppChannel:
         return Prepared(outgoing.key, outgoing.address, json.dumps(content, ensure_ascii=False).encode(), summary)
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
-        """Write the row. A failure is never ambiguous: the key makes a second attempt harmless."""
-        try:
-            await self._inbox_put(key, prepared.address, json.loads(prepared.body))
-        except Exception as fault:  # noqa: BLE001 -- whatever the store raises, the row can be written later
-            return Receipt(Delivered.TRY_AGAIN, f"the inbox could not be written ({type(fault).__name__})")
-        return Receipt(Delivered.SENT)
+        """Never asked: the gate writes the row itself (`inside`), in its own transaction."""
+        raise NotImplementedError("an inbox row is written by the gate")
 
     async def find(self, prepared: Prepared) -> bool | None:  # noqa: ARG002 -- the port's
         """Never asked: what takes our key needs no search."""
         return None
+
+    async def close(self) -> None:
+        """Holds nothing open."""

@@ -635,7 +635,7 @@ async def test_a_search_that_fails_or_is_not_there_answers_nothing(channel):
 
 
 def test_the_registry_names_channels_as_definitions_do(channel, templates):
-    email_channel, in_app = channel(), InAppChannel(templates, None)
+    email_channel, in_app = channel(), InAppChannel(templates)
     assert {name: each.name for name, each in channels(email=email_channel, in_app=in_app).items()} == {
         "email": "email",
         "in_app": "in_app",

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from activities.channels.in_app import InAppChannel
-from activities.ports import Delivered, Outgoing, Promise, TemplateFault
+from activities.ports import Outgoing, Promise, TemplateFault
 from activities.templates import load_templates
 
 TEMPLATE = """---
@@ -40,43 +40,25 @@ def outgoing(**given) -> Outgoing:
     )
 
 
-async def test_a_message_is_written_under_our_key_for_the_subject(templates):
-    rows = {}
-
-    async def put(key, subject_key, message):
-        rows[key] = (subject_key, message)
-
-    channel = InAppChannel(templates, put)
+def test_a_message_is_json_whose_html_holds_no_markup_but_ours(templates):
+    channel = InAppChannel(templates)
     prepared = channel.prepare(outgoing(address=channel.address({}, "sk_1"), data={"error": "<b>E</b>"}))
-    for _ in range(2):
-        assert (await channel.deliver(prepared, "k")).result is Delivered.SENT
-    assert rows == {
-        "k": (
-            "sk_1",
-            {
-                "kind": "message",
-                "title": "Hi Ada",
-                "body_html": "<p>See &lt;b&gt;E&lt;/b&gt;, or stop.</p>",
-                "body_text": "See <b>E</b>, or stop.",
-                "action": {"label": "Go on", "url": "https://app.example/"},
-            },
-        )
+    assert prepared.address == "sk_1"
+    assert json.loads(prepared.body) == {
+        "kind": "message",
+        "title": "Hi Ada",
+        "body_html": "<p>See &lt;b&gt;E&lt;/b&gt;, or stop.</p>",
+        "body_text": "See <b>E</b>, or stop.",
+        "action": {"label": "Go on", "url": "https://app.example/"},
     }
-    assert json.loads(prepared.body) == rows["k"][1]
 
 
-async def test_a_store_that_fails_is_tried_again_whatever_it_raises_because_it_takes_our_key(templates):
-    async def put(key, subject_key, message):
-        raise ConnectionResetError("ada@example.com")
-
-    channel = InAppChannel(templates, put)
-    receipt = await channel.deliver(channel.prepare(outgoing()), "k")
-    assert receipt.result is Delivered.TRY_AGAIN
-    assert "ada" not in receipt.detail
+def test_its_row_is_written_inside_the_gates_transaction_so_nothing_is_promised_less_than_class_a(templates):
+    channel = InAppChannel(templates)
+    assert channel.inside
     assert channel.promise is Promise.KEYED
-    assert channel.local
 
 
 async def test_a_message_that_cannot_be_made_is_a_template_fault(templates):
     with pytest.raises(TemplateFault, match=r"profile\.name"):
-        InAppChannel(templates, None).prepare(outgoing(profile={}))
+        InAppChannel(templates).prepare(outgoing(profile={}))
