@@ -30,7 +30,10 @@ def listed(value: Any) -> Any:
 
 
 class Send(Model):
-    """A message. `via` is a preference: the first channel with consent and an address carries it."""
+    """A message. `via` is a preference: the first channel with consent and an address carries it.
+
+    `topic` and `priority` are the journey's where they are left out.
+    """
 
     send: TemplateName
     name: Name | None = None
@@ -42,6 +45,8 @@ class Send(Model):
     for_: Annotated[
         tuple[Name, ...], BeforeValidator(listed, json_schema_input_type=Name | list[Name]), Field(alias="for")
     ] = ()
+    topic: Name | None = None
+    priority: Priority | None = None
     data: dict[Name, Cel] = {}
     when: Cel | None = None
     expires: DurationText | None = None

@@ -143,7 +143,9 @@ class _Compiler:
             timers=timers,
             tasks=tasks,
             sends=frozenset(name for name, _ in sends),
-            channels=frozenset(channel for _, send in sends for channel in send.via),
+            ways=frozenset(
+                (spec.topic_of(send), spec.priority_of(send), channel) for _, send in sends for channel in send.via
+            ),
             looked_back=_looked_back(everywhere, *places.values()),
             signals=frozenset(heard | closed | {stop.on for stop in (*goal, *exits)}),
             fields={

@@ -5,7 +5,7 @@
 2. **One audience, one direction.** No signal makes one journey add to an audience and another take from it.
 3. **A stage that has ended stays ended.** The signal that stops the messages of a stage in one journey (its goal, or
    the milestone of the state that sends them) is not the signal that starts messages of that stage in another.
-   Urgent support and transactional journeys are exempt: they guide nobody.
+   Urgent support and transactional messages are exempt: they guide nobody.
 """
 
 from __future__ import annotations
@@ -67,8 +67,6 @@ def _on_signals(journey: d.Journey) -> Iterator[tuple[str, Path, d.Action]]:
 
 def _stages(look: Inspection, other: d.Journey) -> Iterator[Problem]:
     mine = look.journey
-    if WITHOUT_CONSENT & {mine.priority, other.priority}:
-        return
     theirs = _ended(other, look.templates)
     for signal, stage, path in _begun(mine, look.templates):
         if (signal, stage) in theirs:
@@ -83,21 +81,29 @@ def _stages(look: Inspection, other: d.Journey) -> Iterator[Problem]:
 
 def _begun(journey: d.Journey, templates: TemplateInfos) -> Iterator[tuple[str, str, Path]]:
     for signal, path, action in _on_signals(journey):
-        template = templates.get(action.send) if isinstance(action, d.Send) else None
-        if template is not None and template.stage is not None:
-            yield signal, template.stage, path
+        stage = _stage(journey, action, templates)
+        if stage is not None:
+            yield signal, stage, path
 
 
 def _ended(journey: d.Journey, templates: TemplateInfos) -> dict[tuple[str, str], Path]:
     found: dict[tuple[str, str], Path] = {}
     for doing in actions_of(journey):
-        template = templates.get(doing.action.send) if isinstance(doing.action, d.Send) else None
-        if template is None or template.stage is None:
+        stage = _stage(journey, doing.action, templates)
+        if stage is None:
             continue
         name = runs_in(doing)
         milestone = journey.states[name].milestone if name in journey.states and name is not None else None
         if milestone is not None:
-            found.setdefault((milestone, template.stage), ("states", name or "", "milestone"))
+            found.setdefault((milestone, stage), ("states", name or "", "milestone"))
         for index, signal in enumerate(journey.goal.on if journey.goal else ()):
-            found.setdefault((signal, template.stage), ("goal", "on", index))
+            found.setdefault((signal, stage), ("goal", "on", index))
     return found
+
+
+def _stage(journey: d.Journey, action: d.Action, templates: TemplateInfos) -> str | None:
+    """The stage that a message guides people through, if it guides at all."""
+    if not isinstance(action, d.Send) or journey.priority_of(action) in WITHOUT_CONSENT:
+        return None
+    template = templates.get(action.send)
+    return template.stage if template is not None else None

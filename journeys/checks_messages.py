@@ -9,6 +9,7 @@ from journeys.checks_structure import near
 from journeys.conditions import fields_in
 from journeys.inspection import Inspection, runs_in
 from journeys.problems import Problem
+from journeys.templates import TemplateInfo
 from journeys.walk import Doing, expressions_of
 
 WITHOUT_CONSENT = frozenset({"transactional", "urgent_support"})
@@ -19,7 +20,6 @@ def check_messages(look: Inspection) -> Iterator[Problem]:
     for doing in look.actions:
         if isinstance(doing.action, d.Send):
             yield from _send(look, doing, doing.action)
-    yield from _topic(look)
     yield from _stops(look)
     yield from _product_state(look)
 
@@ -27,6 +27,7 @@ def check_messages(look: Inspection) -> Iterator[Problem]:
 def _send(look: Inspection, doing: Doing, send: d.Send) -> Iterator[Problem]:
     yield from _addressee(look, doing, send)
     template = look.templates.get(send.send)
+    yield from _topic(look, doing, send, template)
     if template is None:
         what = f"{send.send} is not in the catalog" + near(send.send, look.templates)
         yield look.say("T505", (*doing.path, "send"), what)
@@ -43,11 +44,18 @@ def _send(look: Inspection, doing: Doing, send: d.Send) -> Iterator[Problem]:
         if channel not in template.channels:
             has = " and ".join(template.channels)
             yield look.say("T510", (*doing.path, "via", index), f"{send.send} is made for {has}, not for {channel}")
-    if template.topic is not None and look.journey.topic not in {None, template.topic}:
-        what = f"{send.send} belongs to the topic {template.topic}, the journey to {look.journey.topic}"
-        yield look.say("T509", (*doing.path, "send"), what)
     for field in sorted(template.fields - set(look.plan.vocabulary)):
         yield look.say("T520", (*doing.path, "send"), f"{send.send} reads {field}, which is not in the tracking plan")
+
+
+def _topic(look: Inspection, doing: Doing, send: d.Send, template: TemplateInfo | None) -> Iterator[Problem]:
+    topic, priority = look.journey.topic_of(send), look.journey.priority_of(send)
+    if topic is None and priority not in WITHOUT_CONSENT:
+        what = f"{send.send} is {priority}, and neither it nor the journey has a topic"
+        yield look.say("T504", (*doing.path, "send"), what)
+    if template is not None and template.topic is not None and topic not in {None, template.topic}:
+        what = f"{send.send} belongs to the topic {template.topic}, and would go out under {topic}"
+        yield look.say("T509", (*doing.path, "send"), what)
 
 
 def _addressee(look: Inspection, doing: Doing, send: d.Send) -> Iterator[Problem]:
@@ -60,16 +68,6 @@ def _addressee(look: Inspection, doing: Doing, send: d.Send) -> Iterator[Problem
     for index, role in enumerate(send.for_):
         if role not in look.plan.roles:
             yield look.say("T512", (*doing.path, "for", index), f"{role} is not a role" + near(role, look.plan.roles))
-
-
-def _topic(look: Inspection) -> Iterator[Problem]:
-    journey = look.journey
-    if journey.topic is not None or journey.priority in WITHOUT_CONSENT:
-        return
-    for doing in look.actions:
-        if isinstance(doing.action, d.Send):
-            what = f"{doing.action.send} is {journey.priority}, and the journey has no topic"
-            yield look.say("T504", (*doing.path, "send"), what)
 
 
 def _stops(look: Inspection) -> Iterator[Problem]:
@@ -124,13 +122,11 @@ def _leaves(journey: d.Journey, name: str | None) -> bool:
 
 def _product_state(look: Inspection) -> Iterator[Problem]:
     """H8: who is promoted to is known: some guard reads a field of the profile or the account."""
-    if look.journey.priority != "promotional":
-        return
     guards = (item for item in expressions_of(look.journey) if item.kind == "bool")
     if any(field.startswith(("profile.", "account.")) for item in guards for field in fields_in(item.source)):
         return
     for doing in look.actions:
-        if isinstance(doing.action, d.Send):
+        if isinstance(doing.action, d.Send) and look.journey.priority_of(doing.action) == "promotional":
             yield look.say(
                 "T519", (*doing.path, "send"), f"{doing.action.send} is promotional, and no guard reads a field"
             )

@@ -210,6 +210,14 @@ class Journey(Reacting):
     start: Name
     states: Annotated[dict[Name, State], Field(min_length=1, max_length=200)]
 
+    def topic_of(self, send: Send) -> str | None:
+        """The consent topic of one message: its own, else the journey's."""
+        return send.topic or self.topic
+
+    def priority_of(self, send: Send) -> Priority:
+        """How pressing one message is: its own word, else the journey's."""
+        return send.priority or self.priority
+
 
 def canonical(journey: Journey) -> str:
     """The one JSON text of a definition: authored order kept (it decides ties), defaults left out."""

@@ -195,9 +195,14 @@ def consent_refusal(
 
 
 def has_opted_out(policy: Policy, chart: Chart, consents: Consents) -> bool:
-    """Whether none of a journey's channels is left to this person: then an opt-out ends their run (C5)."""
-    topic, priority = chart.spec.topic, chart.spec.priority
-    refusals = [consent_refusal(policy, topic, priority, channel, consents) for channel in sorted(chart.channels)]
+    """Whether no channel of a journey's topic is left to this person: then an opt-out ends their run (C5).
+
+    A message with another topic neither keeps a run going nor ends it: withholding it is the gate's. A journey that
+    says nothing under its own topic is about those of its messages. Each counts with its own priority, so what may
+    still be said as transactional keeps the run.
+    """
+    own = [way for way in chart.ways if way[0] == chart.spec.topic] or chart.ways
+    refusals = [consent_refusal(policy, topic, priority, channel, consents) for topic, priority, channel in own]
     return any(reason and reason.code == "consent_withdrawn" for reason in refusals) and all(refusals)
 
 

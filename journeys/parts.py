@@ -99,8 +99,8 @@ class Stop:
 class Chart:
     """A runnable definition. `signals` are all names it can react to, `fields` all it reads by scope.
 
-    `tasks` are found by the state they are opened in (empty for the journey's own) and their name; `channels` are all
-    that its messages may take; `looked_back` says how long each such signal is of use.
+    `tasks` are found by the state they are opened in (empty for the journey's own) and their name; `ways` are the
+    topic, priority and channel of all that its messages may take; `looked_back` says how long each such signal is of use.
     """
 
     key: str
@@ -117,7 +117,7 @@ class Chart:
     timers: Mapping[tuple[str, str], Timer]
     tasks: Mapping[tuple[str, str], Act]
     sends: frozenset[str]
-    channels: frozenset[str]
+    ways: frozenset[tuple[str | None, str, str]]
     looked_back: Mapping[str, timedelta]
     signals: frozenset[str]
     fields: Mapping[str, frozenset[str]]

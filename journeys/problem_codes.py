@@ -139,7 +139,7 @@ CODES: Final[Mapping[str, Code]] = {
     "T504": Code(
         "Message without a topic",
         "Nobody could have consented to it, or opt out of it.",
-        "Give the journey a `topic`; only transactional and urgent support messages need none.",
+        "Give the journey or the message a `topic`; only transactional and urgent support messages need none.",
     ),
     "T505": Code("Unknown template", "There would be nothing to send.", "Name a template of the catalog."),
     "T506": Code(
@@ -158,7 +158,7 @@ CODES: Final[Mapping[str, Code]] = {
     "T509": Code(
         "Template of another topic",
         "People who opted out of that topic would get it under this one.",
-        "Use a template of the journey's topic.",
+        "Use a template of the journey's topic, or give the message that `topic`.",
     ),
     "T510": Code(
         "Channel that the template has no form for",

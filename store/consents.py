@@ -10,11 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from journeys.chart import Chart
-from journeys.definition import Send
-from journeys.judge import Ask, Standing, Withhold, judge
+from journeys.judge import Ask, Standing, Withhold, has_opted_out, judge
 from journeys.policy import Policy
-from journeys.walk import actions_of
 from store import outbox, subjects
 from store.catalogue import Catalogue
 from store.clocks import now_for
@@ -132,9 +129,7 @@ async def _end(
     ended = 0
     for item in await rows(connection, _OPEN_RUNS, key=person):
         chart = await catalogue.chart(connection, item["definition"])
-        channels = channels_of(chart)
-        spec = chart.spec
-        if not channels or _refusal(rules, channels, spec.topic, spec.priority, said, at) is None:
+        if not has_opted_out(rules, chart, said):
             continue
         await outbox.tell(
             connection,
@@ -148,12 +143,6 @@ async def _end(
         )
         ended += 1
     return ended
-
-
-def channels_of(chart: Chart) -> tuple[str, ...]:
-    """Every channel by which a journey speaks."""
-    sends = (item.action for item in actions_of(chart.spec))
-    return tuple(sorted({channel for action in sends if isinstance(action, Send) for channel in action.via}))
 
 
 def _refusal(

@@ -155,7 +155,9 @@ def urgent_support():
         "urgent-ticket.overdue", when="event.level == 1", do=[send("support/taking-longer", via=both, data=ticket)]
     )
     settling.on("resolution_confirmed", to=settled).on("ticket_reopened", to=opened)
-    settling.after(days(1), do=[send("support/follow-up", via=both, data=ticket)]).after("P7D", to=settled)
+    settling.after(days(1), do=[send("support/follow-up", via=both, priority="lifecycle", data=ticket)]).after(
+        "P7D", to=settled
+    )
     return b.build(start=opened)
 
 

@@ -55,6 +55,31 @@ def test_many_problems_are_found_at_once():
     assert sorted(problems(here)) == ["T202", "T301", "T402", "T501", "T502", "T505", "T515"]
 
 
+@pytest.mark.parametrize(
+    ("send", "more", "found"),
+    [
+        ("send: setup/checklist, topic: shop", "", ["T509"]),
+        ("send: shop/win-back, topic: shop", "", []),
+        ("send: setup/checklist, priority: promotional", "", ["T519"]),
+        ("send: setup/checklist", "priority: promotional", ["T519"]),
+        ("send: setup/checklist, priority: lifecycle", "priority: promotional", []),
+    ],
+)
+def test_a_message_is_checked_under_its_own_topic_and_priority(send, more, found):
+    assert problems(f"{{do: {{{send}}}}}", more=f"on: {{pricing_viewed: there}}\n{more}") == found
+
+
+@pytest.mark.parametrize(
+    ("own", "found"), [("", ["T504"]), (", topic: onboarding", []), (", priority: transactional", [])]
+)
+def test_a_journey_without_topic_needs_one_on_each_message_that_asks_for_consent(own, found):
+    text = BASE.format(here=f"{{do: {{send: setup/checklist{own}}}}}", there="{final: done}", more="")
+    text = text.replace("topic: onboarding\n\n", "on: {pricing_viewed: there}\n", 1)
+    result = publishable(text, shipped.plan(), shipped.templates())
+    codes = [] if isinstance(result, Published) else [problem.code for problem in result]
+    assert codes == found
+
+
 def test_a_problem_says_where_it_stands_as_the_author_wrote_it():
     text = BASE.format(here="{on: {feature_used: nowhere}}", there="{final: done}", more="on: {pricing_viewed: there}")
     [problem] = publishable(text, shipped.plan(), shipped.templates())

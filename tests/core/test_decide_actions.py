@@ -26,6 +26,13 @@ def test_a_message_carries_what_the_gate_needs() -> None:
     assert run.says("no missing, as profile.fit is not known")
 
 
+def test_a_message_may_have_a_topic_and_a_priority_of_its_own() -> None:
+    run = Play(
+        "priority: urgent_support\nstates: {a: {do: [{send: x/y}, {send: x/z, topic: news, priority: promotional}]}}"
+    )
+    assert [(e.topic, e.priority) for e in run.did] == [("t", "urgent_support"), ("news", "promotional")]
+
+
 def test_an_actions_name_is_its_name_else_its_template() -> None:
     run = Play("states: {a: {do: [{send: x/y}, {send: x/y, name: named}]}}")
     assert [e.action for e in run.did] == ["send:x/y", "named"]

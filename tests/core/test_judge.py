@@ -145,6 +145,25 @@ def test_C5_an_opt_out_ends_a_journey_only_when_no_channel_of_its_topic_remains(
     assert not has_opted_out(load_policy({"consent": [{"default": "required"}]}), both, {})
 
 
+def test_C5_what_has_another_topic_neither_keeps_a_run_going_nor_ends_it() -> None:
+    mixed = chart("states: {a: {do: [{send: x, via: [email, in_app]}, {send: y, topic: bills}]}}")
+    assert has_opted_out(policy(), mixed, {("*", "t"): False})
+    assert not has_opted_out(policy(), mixed, {("*", "bills"): False})
+    assert not has_opted_out(policy(), mixed, {("email", "t"): False})
+
+
+def test_C5_what_is_still_due_to_a_person_under_the_journeys_topic_keeps_its_run() -> None:
+    pressing = chart("states: {a: {do: [{send: x}, {send: receipt, priority: transactional}]}}")
+    assert not has_opted_out(policy(), pressing, {("*", "*"): False})
+    assert has_opted_out(policy(), pressing, {("*", "t"): False})
+
+
+def test_C5_a_journey_without_a_message_of_its_own_topic_is_about_those_of_its_messages() -> None:
+    others = chart("states: {a: {do: [{send: x, topic: news}, {send: y, topic: bills}]}}")
+    assert not has_opted_out(policy(), others, {("*", "news"): False})
+    assert has_opted_out(policy(), others, {("*", "news"): False, ("*", "bills"): False})
+
+
 # -- may it be said now? -----------------------------------------------------------------------------------------------
 
 CAP = {"caps": [{"name": "three", "channel": "email", "limit": 3, "window": "P7D"}]}
