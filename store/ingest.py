@@ -6,7 +6,7 @@ those the subjects are locked in key order, which makes the rest of this file se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,7 +18,8 @@ from store.admission import Admission
 from store.catalogue import Catalogue
 from store.clocks import read_clock
 from store.database import Connection, Database, as_json, rows, sql
-from store.subjects import Contended, Identity, Subject
+from store.identities import Known, identify, identities_of, is_joined, link, subject_of
+from store.subjects import Contended, Subject
 
 ATTEMPTS = 5
 
@@ -83,7 +84,7 @@ async def _accept(
     whole = [call for call in calls if not call.faults]
     if not whole:
         return Accepted(0, len(held) - quarantined, quarantined)
-    known = await _identify(connection, whole, clock)
+    known = await identify(connection, whole, clock)
     locked = await subjects.lock(connection, _to_lock(catalogue, whole, known))
     if any(subject.account_key and subject.account_key not in locked for subject in locked.values()):
         raise Contended  # someone moved to another account between our look and our lock
@@ -94,67 +95,11 @@ async def _accept(
     return Accepted(len(fresh), duplicates, quarantined)
 
 
-# -- who ---------------------------------------------------------------------------------------------------------------
-
-
-def identities_of(call: Incoming) -> tuple[Identity, ...]:
-    """The identities of the person of a call, the surest first; those of the account when there is no person."""
-    if call.subject_key is not None:
-        return (("key", call.subject_key),)
-    if call.user_id is None and call.anonymous_id is None:
-        return (("account_id", call.account_id or ""),)
-    before = call.previous_id if call.kind == "alias" else call.anonymous_id
-    user = (("user_id", call.user_id),) if call.user_id else ()
-    visitor = (("anonymous_id", before),) if before else ()
-    return (*user, *visitor)
-
-
-async def _identify(
-    connection: Connection, calls: list[Incoming], clock: str | None
-) -> dict[Identity, tuple[str, str | None]]:
-    """Every identity named in the batch with its subject's key and account; who is new is created."""
-    groups = [identities_of(call) for call in calls]
-    accounts = [("account_id", call.account_id) for call in calls if call.account_id]
-    known = await subjects.find(connection, [i for group in groups for i in group] + accounts)
-    visitors = [known[g[1]][0] for g in groups if len(g) == 2 and g[0] not in known and g[1] in known]
-    named = await subjects.with_user_id(connection, visitors) if visitors else set()
-    missing: list[tuple[Identity, ...]] = [(account,) for account in accounts if account not in known]
-    for group in groups:
-        if len(group) == 2 and group[1] in known:
-            if group[0] not in known and known[group[1]][0] in named:
-                missing.append(group[:1])  # another user's device: a new user, never a merge of two known ones (U2)
-        elif group[0] not in known:
-            missing.append(group)
-    new = _disjoint(missing)
-    if new:
-        created = await subjects.create(connection, new, clock)
-        known |= {identity: (key, None) for identity, key in created.items()}
-    return known
-
-
-def _disjoint(groups: Iterable[tuple[Identity, ...]]) -> list[tuple[Identity, ...]]:
-    """Each identity in one group only, whatever the batch says; a later call links them."""
-    taken: set[Identity] = set()
-    result = []
-    for group in sorted(set(groups), key=lambda group: (-len(group), group)):
-        free = tuple(identity for identity in group if identity not in taken)
-        if free:
-            taken.update(free)
-            result.append(free)
-    return result
-
-
-def subject_of(call: Incoming, known: Mapping[Identity, tuple[str, str | None]]) -> str:
-    """The key of the subject a call is about."""
-    group = identities_of(call)
-    return next(known[identity][0] for identity in group if identity in known)
-
-
-def _to_lock(catalogue: Catalogue, calls: list[Incoming], known: Mapping[Identity, tuple[str, str | None]]) -> set[str]:
+def _to_lock(catalogue: Catalogue, calls: list[Incoming], known: Known) -> set[str]:
     keys: set[str] = set()
     for call in calls:
-        linking = len(identities_of(call)) == 2 or call.kind in {"identify", "group", "alias"}
-        if not linking and not catalogue.matters(call.name):
+        changing = call.kind in {"identify", "group", "alias"} or not is_joined(call, known)
+        if not changing and not catalogue.matters(call.name):
             continue
         for identity in identities_of(call):
             if identity in known:
@@ -170,7 +115,7 @@ def _to_lock(catalogue: Catalogue, calls: list[Incoming], known: Mapping[Identit
 async def _insert(
     connection: Connection,
     calls: list[Incoming],
-    known: Mapping[Identity, tuple[str, str | None]],
+    known: Known,
     locked: Mapping[str, Subject],
     source: str,
     received: datetime,
@@ -212,7 +157,7 @@ async def _apply(
     connection: Connection,
     catalogue: Catalogue,
     fresh: list[tuple[Incoming, datetime]],
-    known: dict[Identity, tuple[str, str | None]],
+    known: Known,
     locked: dict[str, Subject],
 ) -> None:
     """In the order of the batch: identities, profiles, entries, and what must reach runs."""
@@ -223,7 +168,7 @@ async def _apply(
         subject = locked.get(key)
         if subject is None:
             continue
-        subject = await _link(connection, call, known, locked) or subject
+        subject = await link(connection, call, known, locked) or subject
         account = _account_of(call, subject, known, locked)
         _profile(call, subject, account)
         await admission.admit(call, at, subject, account)
@@ -231,29 +176,6 @@ async def _apply(
             await _note_ticket(connection, catalogue, call, at, subject, account)
     await subjects.save(connection, locked.values())
     await admission.write()
-
-
-async def _link(
-    connection: Connection,
-    call: Incoming,
-    known: dict[Identity, tuple[str, str | None]],
-    locked: dict[str, Subject],
-) -> Subject | None:
-    """Join a visitor with the user they turn out to be; never two known users (U2)."""
-    group = identities_of(call)
-    if len(group) != 2:
-        return None
-    user, visitor = known.get(group[0]), known.get(group[1])
-    if user is not None and visitor is None:
-        await subjects.name(connection, [(group[1], user[0])])
-        known[group[1]] = user
-    elif user is None and visitor is not None:
-        await subjects.name(connection, [(group[0], visitor[0])])
-        known[group[0]] = user = visitor
-    elif user and visitor and user[0] != visitor[0] and not await subjects.with_user_id(connection, [visitor[0]]):
-        await subjects.merge(connection, locked[visitor[0]], locked[user[0]])
-        known[group[1]] = user
-    return locked.get(user[0]) if user else None
 
 
 async def _note_ticket(
@@ -273,7 +195,7 @@ async def _note_ticket(
 def _account_of(
     call: Incoming,
     subject: Subject,
-    known: Mapping[Identity, tuple[str, str | None]],
+    known: Known,
     locked: Mapping[str, Subject],
 ) -> Subject | None:
     if subject.kind == "account":
