@@ -41,7 +41,7 @@ from store.state_reads import StateReads
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the API needs from elsewhere. It closes none of them."""
+    """What the API needs from elsewhere. It closes none of them, but returns the database's connections when it ends."""
 
     database: Database
     engine: Engine
@@ -94,5 +94,6 @@ def _alive(intake: Intake, states: StateReads) -> Callable[[FastAPI], contextlib
         with contextlib.suppress(asyncio.CancelledError):
             await watch
         await states.close()
+        await intake.database.close()
 
     return lifespan

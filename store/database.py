@@ -97,6 +97,7 @@ class Database:
                     max_size=self._size,
                     statement_cache_size=STATEMENTS,
                     max_cached_statement_lifetime=0,
+                    max_inactive_connection_lifetime=0,
                     reset=_nothing,
                     **self.options,
                 )
