@@ -140,7 +140,7 @@ class _Step:
         real = instant(self.step.now) if self.house.clock == "workflow" else datetime.now(UTC)
         if clock is not None and clock.virtual(real) < due:
             again = max(real + wire.LOOK_AGAIN, clock.real(due))
-            return wire.StepResult(early_until=again.isoformat())
+            return wire.StepResult(early_until=again.isoformat(), held_at=clock.virtual(real).isoformat())
         lanes = [key for key in (row.lane, row.account_key) if key is not None and key in locked]
         behind: list[wire.Envelope] = []
         for lane in lanes:

@@ -135,12 +135,14 @@ class StepInput:
 class StepResult:
     """`behind` holds accepted occurrences that must be decided before this timer; then nothing was applied.
 
-    `early_until` is the real instant to try again at, when a held test clock has not reached the due date yet.
+    `early_until` is the real instant to try again at, when a held test clock has not reached the due date yet; `held_at` is
+    where that clock stands.
     `committed` is the run's state as of `step`, when a worker committed that, and perhaps something else, and died.
     """
 
     behind: list[Envelope] = field(default_factory=list)
     early_until: str | None = None
+    held_at: str | None = None
     committed: dict[str, Any] | None = None
     step: int = 0
 

@@ -23,9 +23,11 @@ from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
 from activities.templates import template_infos
 from journeys.chart import load_chart
-from journeys.checker import publishable
+from journeys.checker import Published, publishable, sealed
 from journeys.incoming import Incoming
 from journeys.jitter import jitter
+from journeys.problems import Problem
+from journeys.reading import read_journey
 from journeys.state import RunState, state_from_json
 from journeys.tracking import TrackingPlan, read_plan
 from journeys.wire import QUERY_STATE, RunInput, outreach_id
@@ -97,10 +99,17 @@ class Rehearsal:
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
-    async def publish(self, journey: str | Path, types: Mapping[str, str] | None = None) -> str:
-        """Check and publish a journey, YAML text or its file; its hash. Raises Unpublishable with every problem."""
+    async def publish(self, journey: str | Path, *, checked: bool = True) -> str:
+        """Check and publish a journey, YAML text or its file; its hash. Raises Unpublishable with every problem.
+
+        With `checked=False` only what cannot be read is refused: for trying out a fragment.
+        """
         text = journey.read_text("utf-8") if isinstance(journey, Path) else journey
-        found = publishable(text, self.plan, template_infos(self.settings.catalog / "templates"))
+        read, source = read_journey(text)
+        templates = template_infos(self.settings.catalog / "templates")
+        found: Published | list[Problem] = source.problems
+        if read is not None:
+            found = publishable(text, self.plan, templates) if checked else sealed(read, self.plan)
         if isinstance(found, list):
             raise Unpublishable("\n".join(str(problem) for problem in found))
         chart = load_chart(found.artifact_text)

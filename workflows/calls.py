@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from journeys.clock import TestClock
@@ -15,16 +16,26 @@ with workflow.unsafe.imports_passed_through():
 T = TypeVar("T")
 
 
+class Refused(Exception):
+    """An activity said no for good. Not a failure in Temporal's sense: unless somebody expects it, it blocks the task.
+
+    An ActivityError that nobody catches would end the run, and only a decision may do that.
+    """
+
+
 async def run_local(name: str, argument: Any, returns: type[T]) -> T:
     """One local activity, retried until it succeeds: five history events a step instead of ten."""
-    result: T = await workflow.execute_local_activity(
-        name,
-        argument,
-        result_type=returns,
-        start_to_close_timeout=options.STEP_TIMEOUT,
-        retry_policy=options.PATIENT,
-        local_retry_threshold=options.LOCAL_PATIENCE,
-    )
+    try:
+        result: T = await workflow.execute_local_activity(
+            name,
+            argument,
+            result_type=returns,
+            start_to_close_timeout=options.STEP_TIMEOUT,
+            retry_policy=options.PATIENT,
+            local_retry_threshold=options.LOCAL_PATIENCE,
+        )
+    except (ActivityError, ApplicationError) as fault:
+        raise Refused(f"{name}: {fault.cause or fault}") from None
     return result
 
 
@@ -34,14 +45,17 @@ async def run_step(step: StepInput, queues: dict[str, str]) -> StepResult:
     queue = next((queues[channel] for channel in channels if channel in queues), None)
     if queue is None:
         return await run_local(APPLY_STEP, step, StepResult)
-    result: StepResult = await workflow.execute_activity(
-        APPLY_STEP,
-        step,
-        result_type=StepResult,
-        task_queue=queue,
-        start_to_close_timeout=options.QUEUED_TIMEOUT,
-        retry_policy=options.PATIENT,
-    )
+    try:
+        result: StepResult = await workflow.execute_activity(
+            APPLY_STEP,
+            step,
+            result_type=StepResult,
+            task_queue=queue,
+            start_to_close_timeout=options.QUEUED_TIMEOUT,
+            retry_policy=options.PATIENT,
+        )
+    except (ActivityError, ApplicationError) as fault:
+        raise Refused(f"{APPLY_STEP}: {fault.cause or fault}") from None
     return result
 
 

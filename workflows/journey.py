@@ -20,7 +20,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from journeys import wire
@@ -33,7 +33,7 @@ with workflow.unsafe.imports_passed_through():
     from journeys.occurrences import Cancelled, Occurrence, Paused, Resumed, TimerDue
     from journeys.state import RunState, state_from_json, state_to_json
     from workflows import options
-    from workflows.calls import clock_of, run_local, run_step
+    from workflows.calls import Refused, clock_of, run_local, run_step
     from workflows.inbox import MOST_SHOWN, Inbox, Letter
 
 
@@ -129,8 +129,8 @@ class JourneyWorkflow:
         self.calls += 1
         try:
             accepted = await run_local(wire.ACCEPT_PLAIN, plain, list[wire.Envelope])
-        except ActivityError as fault:
-            raise Unreadable(str(fault.cause)) from None
+        except Refused as fault:
+            raise Unreadable(str(fault)) from None
         self.inbox.put_back(wire.SIGNAL_EVENT, accepted)
 
     async def _bury(self, chart: Chart, letter: Letter, reason: str) -> None:
@@ -209,14 +209,12 @@ class JourneyWorkflow:
             await self._decide(chart, occurrence)
 
     async def _look_again(self, occurrence: Occurrence, result: wire.StepResult) -> None:
-        """Nothing was applied: first what was accepted before, or, on a clock that is held, later."""
-        early = instant(result.early_until) if result.early_until else None
+        """Nothing was applied: first what was accepted before. On a clock that is held a timer waits, an operator does not."""
         if isinstance(occurrence, TimerDue):
-            self.not_before = early
+            self.not_before = instant(result.early_until) if result.early_until else None
         else:
-            self.inbox.put_back_command(occurrence)
-            if early is not None:
-                await asyncio.sleep(max(0.001, (early - workflow.now()).total_seconds()))
+            asked: Any = occurrence
+            self.inbox.put_back_command(replace(asked, at=instant(result.held_at)) if result.held_at else occurrence)
         self.inbox.put_back(wire.SIGNAL_EVENT, result.behind)
 
     async def _apply(self, step: wire.StepInput) -> wire.StepResult:

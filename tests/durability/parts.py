@@ -1,0 +1,67 @@
+"""The house in parts, so that a test can start and stop workers and relays on their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from store.database import Database
+from tests.living import Living
+from worker import build
+from worker.relay import Relay
+from worker.settings import Settings
+from worker.stack.mail_sink import Faults
+from worker.stack.mail_sink import serve as mail_server
+from worker.stack.maildir import Maildir
+from worker.temporal import CONVERTER
+
+
+@contextlib.asynccontextmanager
+async def workless(
+    database_url: str,
+    temporal_address: str,
+    task_queue: str,
+    folder: Path,
+    *,
+    faults: Faults = Faults(),
+    **options: Any,
+) -> AsyncIterator[Living]:
+    """Everything but a worker and a relay."""
+    async with await mail_server(folder / "mail", faults=faults) as sink:
+        settings = Settings(
+            database_url=database_url,
+            temporal_address=temporal_address,
+            task_queue=task_queue,
+            smtp_url=f"smtp://127.0.0.1:{sink.sockets[0].getsockname()[1]}",
+            smtp_lookup=folder / "mail",
+            graceful_shutdown_seconds=5,
+            **options,
+        )
+        client = await Client.connect(temporal_address, data_converter=CONVERTER)
+        database = Database(database_url)
+        yield Living(database, client, build.house(settings, database), settings, Maildir(folder / "mail"))
+        await database.close()
+
+
+@contextlib.asynccontextmanager
+async def relaying(house: Living) -> AsyncIterator[None]:
+    """A relay, for as long as the body runs."""
+    stop = asyncio.Event()
+    relay = Relay(house.database, house.client, house.house.catalogue, house.settings.task_queue)
+    task = asyncio.create_task(relay.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+def worker(house: Living, **settings: Any) -> Worker:
+    """A worker, to be used as a context; some settings replaced."""
+    return build.worker(house.client, house.settings.model_copy(update=settings), house.house)
