@@ -14,7 +14,7 @@ PINGED: Final = "storm_pinged"
 SUBJECT: Final = "Ping "
 """A mail's subject is this and its event's token: so that a mail names the event it is for, and nothing of ours is asked."""
 
-KILLS: Final[Mapping[str, int]] = {"worker": 5, "worker-b": 4, "api": 5, "temporal": 3, "stop": 3}
+KILLS: Final[Mapping[str, int]] = {"worker": 6, "worker-b": 5, "api": 4, "temporal": 3, "stop": 2}
 """By weight: SIGKILL of a part, or a worker stopped for longer than its lease and let go on (a zombie)."""
 
 
@@ -26,10 +26,10 @@ class Storm:
     events: int = 1_000
     users: int = 100
     faults: int = 40
-    seconds: float = 60.0
+    seconds: float = 45.0
     patience: float = 60.0
     kills: Mapping[str, int] = field(default_factory=lambda: KILLS)
-    stopped_for: tuple[float, float] = (3.0, 14.0)
+    stopped_for: tuple[float, float] = (3.0, 12.0)
     fail_rate: float = 0.03
     drop_rate: float = 0.03
     delay_ms: int = 20
