@@ -17,7 +17,7 @@ DOWN = {"temporal": 2.0, "postgres": 2.0, "api": 1.0}
 
 
 class Nemesis:
-    """Faults in an order drawn from the seed, at random moments, each when its target is up: what is down cannot be hit."""
+    """Faults in an order drawn from the seed, at random moments; one whose target is down waits until it can be hit."""
 
     def __init__(self, storm: Storm, stack: Stack) -> None:
         self.storm, self.stack = storm, stack
@@ -35,18 +35,23 @@ class Nemesis:
 
     async def rage(self) -> None:
         """Do all the faults, then see that nobody is left stopped."""
-        pause = self.storm.seconds / self.storm.faults
-        for name in self.schedule():
+        pause, coming = self.storm.seconds / self.storm.faults, self.schedule()
+        while coming:
             await asyncio.sleep(pause * self.chance.uniform(0.4, 1.6))
-            await self._strike(name)
+            if able := next(filter(self._is_able, coming), None):
+                coming.remove(able)
+                await self._strike(able)
         await asyncio.gather(*self.stopped)
+
+    def _is_able(self, name: str) -> bool:
+        """One zombie at a time: somebody has to take over from it."""
+        if name == "stop":
+            return not self.stopped and all(map(self.stack.is_ready, WORKERS))
+        return self.stack.is_ready(name)
 
     async def _strike(self, name: str) -> None:
         part = self.chance.choice(WORKERS) if name == "stop" else name
         seconds, down_for = self.chance.uniform(*self.storm.stopped_for), self.chance.uniform(0.0, DOWN.get(name, 0.5))
-        if name == "stop":
-            await asyncio.gather(*self.stopped)  # one zombie at a time: somebody has to take over
-        await self.stack.wait_ready(part)
         if name == "stop":
             self._stop(part, seconds)
         else:

@@ -85,18 +85,18 @@ async def weather(storm: Storm, home: Path) -> Report:
         home=home, api_port=0, catalog=write_catalog(home / "catalog"), graceful_shutdown_seconds=5, log_format="json"
     )
     modules = {**MODULES, "worker": WORKER[storm.ledger]}
-    stack = Stack(settings, mail_options=storm.mail_options, modules=modules, say=_quietly)
+    stack = Stack(settings, mail_options=storm.mail_options, modules=modules, say=say_nothing)
     async with stack:
         database = Database(stack.endpoints.database_url, pool=2)
-        await _publish(database)
-        await _second_worker(stack, modules["worker"])
+        await publish(database)
+        await second_worker(stack, modules["worker"])
         senders, nemesis = Senders(storm, stack.endpoints.api_url), Nemesis(storm, stack)
         await senders.enter()
         raged = time.monotonic()
         await asyncio.gather(senders.ping(), nemesis.rage())
         await stack.wait_ready()
         calm = time.monotonic()
-        report.left = await _quiet(database, storm.patience)
+        report.left = await quiet(database, storm.patience)
         report.drained_in = round(time.monotonic() - calm, 1)
         report.seconds = round(time.monotonic() - raged, 1)
         report.faults = dict(nemesis.done)
@@ -125,7 +125,7 @@ async def _judge(report: Report, sent: Sent, database: Database, maildir: Path) 
     report.in_sink_not_sent = (Counter(set(sink.references)) - ledger.sent).total()
 
 
-async def _quiet(database: Database, patience: float) -> dict[str, int]:
+async def quiet(database: Database, patience: float) -> dict[str, int]:
     """Wait until every accepted event is decided and settled, and stays so; what is left when patience ends."""
     deadline, since = time.monotonic() + patience, None
     while True:
@@ -141,14 +141,15 @@ async def _quiet(database: Database, patience: float) -> dict[str, int]:
         await asyncio.sleep(0.25)
 
 
-async def _publish(database: Database) -> None:
+async def publish(database: Database) -> None:
+    """Make the storm's journey the current one."""
     journey, source = read_journey(JOURNEY)
     assert journey is not None, source.problems
     text = artifact(journey, TYPES)
     await catalogue.publish(database, load_chart(text), text, JOURNEY, "storm")
 
 
-async def _second_worker(stack: Stack, module: Sequence[str]) -> None:
+async def second_worker(stack: Stack, module: Sequence[str]) -> None:
     """Another worker on the same queue: what one leaves behind the other takes up, while the first may still be alive."""
     (port,) = free_ports(1)
     environ = {**stack.environ, "TENURE_WORKER_PORT": str(port)}
@@ -160,5 +161,5 @@ async def _second_worker(stack: Stack, module: Sequence[str]) -> None:
     await stack.start_part("worker-b", part)
 
 
-def _quietly(_: str) -> None:
+def say_nothing(_: str) -> None:
     """A storm's own report is enough."""

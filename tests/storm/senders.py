@@ -42,10 +42,10 @@ class Senders:
 
     async def enter(self) -> None:
         """Make every person known and let them enter the journey."""
-        async with self._client() as client:
+        async with self.client() as client:
             for start in range(0, len(self.users), 25):
-                calls = [call for user in self.users[start : start + 25] for call in _entry(user)]
-                await self._until_taken(client, calls)
+                calls = [call for user in self.users[start : start + 25] for call in entry(user)]
+                await self.until_taken(client, calls)
 
     async def ping(self) -> None:
         """Send all pings, spread over the storm."""
@@ -60,20 +60,20 @@ class Senders:
         at = 0
         while at < len(pings):
             size = self.chance.randint(1, LARGEST_BATCH)
-            yield [_ping(user, number) for user, number in pings[at : at + size]]
+            yield [ping(user, f"{user}-{number}") for user, number in pings[at : at + size]]
             at += size
 
     async def _client_life(self, batches: list[list[dict[str, Any]]], pause: float) -> None:
         chance = random.Random(self.chance.random())
-        async with self._client() as client:
+        async with self.client() as client:
             for batch in batches:
                 tokens = [call["properties"]["token"] for call in batch]
                 self.sent.attempted.update(tokens)
-                if await self._until_taken(client, batch, patient=chance.random() >= GIVES_UP):
+                if await self.until_taken(client, batch, patient=chance.random() >= GIVES_UP):
                     self.sent.acknowledged.update(tokens)
                 await asyncio.sleep(pause * chance.uniform(0.5, 1.5))
 
-    async def _until_taken(
+    async def until_taken(
         self, client: httpx.AsyncClient, calls: list[dict[str, Any]], *, patient: bool = True
     ) -> bool:
         while True:
@@ -89,11 +89,12 @@ class Senders:
             self.sent.retries += 1
             await asyncio.sleep(0.25)
 
-    def _client(self) -> httpx.AsyncClient:
+    def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(auth=(DEV_WRITE_KEY, ""), timeout=TIMEOUT, trust_env=False)
 
 
-def _entry(user: str) -> list[dict[str, Any]]:
+def entry(user: str) -> list[dict[str, Any]]:
+    """The calls that make a person known and let them enter."""
     traits = {"email": f"{user}@people.example"}
     return [
         {"type": "identify", "userId": user, "messageId": f"{user}-identify", "traits": traits},
@@ -101,8 +102,8 @@ def _entry(user: str) -> list[dict[str, Any]]:
     ]
 
 
-def _ping(user: str, number: int) -> dict[str, Any]:
-    token = f"{user}-{number}"
+def ping(user: str, token: str) -> dict[str, Any]:
+    """A call whose token its mail will carry."""
     return {
         "type": "track",
         "userId": user,

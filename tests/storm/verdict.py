@@ -17,7 +17,7 @@ from tests.storm.plan import SUBJECT
 from worker.stack.maildir import message_id_of
 
 EXPLAINED = ("withheld", "withdrawn", "expired", "failed")
-_TOKEN = re.compile(rb"^subject: *" + SUBJECT.strip().encode() + rb" +(\S+)", re.IGNORECASE | re.MULTILINE)
+TOKEN = re.compile(rb"^subject: *" + SUBJECT.strip().encode() + rb" +(\S+)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def read_sink(maildir: Path) -> Sink:
     references: Counter[str] = Counter()
     for path in (maildir / "by-id").glob("*/*"):
         content = path.read_bytes()
-        found = _TOKEN.search(content)
+        found = TOKEN.search(content)
         tokens[found[1].decode() if found else path.name] += 1
         references[message_id_of(content)] += 1
     return Sink(tokens, references)

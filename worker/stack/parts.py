@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -82,9 +83,10 @@ async def http_ok(url: str) -> bool:
     try:
         async with asyncio.timeout(5):
             reader, writer = await asyncio.open_connection(parsed.hostname, parsed.port)
-            writer.write(f"GET {parsed.path} HTTP/1.1\r\nHost: {parsed.netloc}\r\nConnection: close\r\n\r\n".encode())
-            status = await reader.readline()
-            writer.close()
+            with contextlib.closing(writer):
+                writer.write(f"GET {parsed.path} HTTP/1.1\r\nHost: {parsed.netloc}\r\nConnection: close\r\n\r\n".encode())
+                status = await reader.readline()
+            await writer.wait_closed()
     except (OSError, TimeoutError):
         return False
     return status.split(b" ")[1:2] == [b"200"]

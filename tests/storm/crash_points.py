@@ -1,0 +1,149 @@
+"""A worker and an API that die at named points, once each, when an event's token names the point: `… crash_points worker`.
+
+The product knows nothing of this: each point is a function of its own, wrapped here. `zombie` stops the process for
+longer than its lease and lets it go on in the middle of what it did.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from activities import delivery
+from activities import step as steps
+from activities.channels.email import EmailChannel
+from activities.house import House
+from api import intake
+from store import ingest, outbox
+from store.ledger import Entry
+from tests.storm.verdict import TOKEN
+from worker import __main__ as worker
+from worker import http as door
+from worker.relay import Relay
+
+T = TypeVar("T")
+
+FOLDER: Final = "STORM_CRASH_FOLDER"
+"""The environment's name of the folder that remembers who has died already."""
+AGAIN: Final = "~"
+"""In a token, before the number of the round: who dies beside others may not come to its own point at first."""
+ASLEEP: Final = 16
+"""Seconds: longer than a workflow task may take (10 s) and a lease (3.5 s), so that another has done the work."""
+POINTS: Final = (
+    "accept-before-commit",
+    "accept-after-commit",
+    "relay-before-signal",
+    "relay-after-signal",
+    "relay-before-commit",
+    "relay-after-commit",
+    "step-before-commit",
+    "step-after-commit",
+    "deliver-after-accept",
+    "settle-before-commit",
+    "settle-after-commit",
+    "retry",
+    "zombie-before-deliver",
+)
+
+
+def die(point: str, tokens: Iterable[str]) -> None:
+    """End this process as SIGKILL would, if one of these events names the point and nobody died of it yet."""
+    if any(token.partition(AGAIN)[0] == point for token in tokens) and _first(point):
+        os._exit(137)
+
+
+def stand_still(point: str, token: str) -> None:
+    """Stop this process for a while, in the middle of a line."""
+    if token.partition(AGAIN)[0] == point and _first(point):
+        subprocess.Popen(["sh", "-c", f"sleep {ASLEEP}; kill -CONT {os.getpid()}"], start_new_session=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def _first(point: str) -> bool:
+    try:
+        Path(os.environ[FOLDER], point).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _token(entry: Entry) -> str:
+    return str(entry.data.get("token", ""))
+
+
+def after(function: Callable[..., Awaitable[T]], hook: Callable[..., None]) -> Callable[..., Any]:
+    """The function, and then `hook(result, *arguments)`."""
+
+    @functools.wraps(function)
+    async def wrapped(*arguments: Any, **named: Any) -> T:
+        result = await function(*arguments, **named)
+        hook(result, *arguments)
+        return result
+
+    return wrapped
+
+
+def wrap_worker() -> None:
+    """Every point between a commit of the outbox and the settling of a message."""
+    signalled: set[str] = set()
+    signal_run, attempt = Relay._signal, delivery.attempt
+
+    async def signalling(relay: Relay, run: Any, subject: str, envelope: Any) -> None:
+        die("relay-before-signal", [envelope.id])
+        await signal_run(relay, run, subject, envelope)
+        signalled.add(envelope.id)
+        die("relay-after-signal", [envelope.id])
+
+    async def attempting(house: House, entry: Entry, now: datetime) -> None:
+        die("step-after-commit", [_token(entry)])
+        die("retry", [_token(entry)])
+        stand_still("zombie-before-deliver", _token(entry))
+        await attempt(house, entry, now)
+        die("settle-after-commit", [_token(entry)])
+
+    def accepted(_: Any, __: Any, prepared: Any, ___: Any) -> None:
+        found = TOKEN.search(prepared.body)
+        token = found[1].decode() if found else ""
+        die("deliver-after-accept", [token])
+        if token.partition(AGAIN)[0] == "retry":  # it died before its first delivery, and dies again after its second
+            die("retry-again", ["retry-again"])
+
+    for owner, name, hook in (
+        (steps._Step, "apply", lambda applied, _: die("step-before-commit", map(_token, applied.attempts))),
+        (EmailChannel, "deliver", accepted),
+        (delivery, "_settle", lambda _, __, ___, entry, *____: die("settle-before-commit", [_token(entry)])),
+        (outbox, "delivered", lambda *_: die("relay-before-commit", signalled)),
+        (Relay, "deliver_batch", lambda *_: die("relay-after-commit", signalled)),
+    ):
+        setattr(owner, name, after(getattr(owner, name), hook))
+    setattr(delivery, "attempt", attempting)  # noqa: B010 -- as above
+    setattr(Relay, "_signal", signalling)  # noqa: B010 -- as above
+
+
+def wrap_api() -> None:
+    """Before an event is committed, and between that and the answer."""
+
+    def tokens(calls: Iterable[Any]) -> list[str]:
+        return [call.message_id for call in calls]
+
+    for owner, name, point in (
+        (ingest, "_accept", "accept-before-commit"),
+        (intake, "accept", "accept-after-commit"),
+    ):
+        dying = functools.partial(lambda at, _, __, ___, calls, *____, **_____: die(at, tokens(calls)), point)
+        setattr(owner, name, after(getattr(owner, name), dying))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "worker":
+        wrap_worker()
+        raise SystemExit(worker.main())
+    wrap_api()
+    raise SystemExit(door.main())
