@@ -72,7 +72,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings.log_format)
-        entry.run(serve(settings))
+        entry.run(serve(settings), fast=True)
     except SettingsError as fault:
         sys.stderr.write(f"{fault}\n")
         return 2
