@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import strategies as st
@@ -113,10 +114,16 @@ WILD = (*CALM, "PT0S", "PT1S", "P100Y", "days(journey.v)")
 
 
 @st.composite
-def charts(draw: st.DrawFn, delays: tuple[str, ...] = CALM) -> Chart:
-    """A journey with a goal, an exit, four states (one of them final) and whatever else comes to mind."""
+def charts(draw: st.DrawFn, delays: tuple[str, ...] = CALM, *, busy: bool = False) -> Chart:
+    """A journey with a goal, an exit, four states (one of them final) and whatever else comes to mind.
+
+    A busy one sends two messages in each state and goes round on `s1`, so that there is always something to withdraw.
+    """
     state = st.fixed_dictionaries({}, optional={**_reacting(delays), "do": st.lists(_action(event=False), max_size=2)})
     states = {name: draw(state) for name in STATES[:3]}
+    for name, following in pairwise(STATES) if busy else ():
+        both = [{"send": "m1", "via": draw(_channels())}, {"send": "m2", "via": draw(_channels())}]
+        states[name] = {**states[name], "do": both, "on": {**states[name].get("on", {}), "s1": {"to": following}}}
     journey = {
         "journey": "invented",
         "entry": {"on": "begin"},

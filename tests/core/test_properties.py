@@ -123,7 +123,7 @@ CONSENTS = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(("email", "in_
 
 
 @settings(max_examples=120)
-@given(charts(), lives(), CONSENTS)
+@given(charts(busy=True), lives(), CONSENTS)
 def test_H7_C3_C5_no_message_after_goal_exit_or_opt_out_nor_of_a_state_that_was_left(
     spec: Chart, life: list[Occurrence], consents: list[tuple[int, str]]
 ) -> None:
