@@ -18,10 +18,19 @@ async def measure(rig: Rig, scale: Scale) -> list[Row]:
     ours, bare = Ours(rig), Bare(rig)
     for side in (ours, bare):
         await lived(rig, side, scale.warm_up)
-    mine, theirs = await interleaved(
-        scale.rounds, lambda: lived(rig, ours, scale.journeys), lambda: lived(rig, bare, scale.journeys)
-    )
-    return [compared("journeys_per_s_vs_bare", mine, theirs, "journeys/s", Target(0.8, at_least=True))]
+    costs: dict[str, list[float]] = {side.name: [] for side in (ours, bare)}
+
+    async def one(side: Side) -> float:
+        before = rig.all_cpu_seconds()
+        rate = await lived(rig, side, scale.journeys)
+        costs[side.name].append((rig.all_cpu_seconds() - before) / scale.journeys * 1_000)
+        return rate
+
+    mine, theirs = await interleaved(scale.rounds, lambda: one(ours), lambda: one(bare))
+    return [
+        compared("journeys_per_s_vs_bare", mine, theirs, "journeys/s", Target(0.8, at_least=True)),
+        compared("cpu_ms_per_journey_vs_bare", costs["ours"], costs["bare"], "ms, all processes"),
+    ]
 
 
 async def lived(rig: Rig, side: Side, count: int, users: int = USERS, pause: float = 0.0) -> float:

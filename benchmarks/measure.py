@@ -60,9 +60,7 @@ async def interleaved(rounds: int, ours: Side, theirs: Side) -> tuple[list[float
     return first, second
 
 
-def compared(
-    name: str, ours: Sequence[float], theirs: Sequence[float], unit: str, target: Target | None = None
-) -> Row:
+def compared(name: str, ours: Sequence[float], theirs: Sequence[float], unit: str, target: Target | None = None) -> Row:
     """The median of the rounds' ratios, with the lowest and the highest."""
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
     return Row(name, median(ratios), min(ratios), max(ratios), median(ours), median(theirs), unit, target)

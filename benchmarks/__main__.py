@@ -1,0 +1,84 @@
+"""`python -m benchmarks`: every row, or `--only NAME`; `--quick` measures less. Writes `benchmarks/results/latest.json`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+import structlog
+from rich.console import Console
+
+from benchmarks import (
+    cold_signal,
+    events_in,
+    history,
+    journeys_per_second,
+    memory,
+    replay,
+    signal_to_send,
+    state_reads,
+    whole_backtest,
+)
+from benchmarks.measure import Row
+from benchmarks.report import conditions, table
+from benchmarks.rig import Rig
+from benchmarks.scale import FULL, QUICK, Scale
+from worker.entry import run
+
+Measure = Callable[[Rig, Scale], Awaitable[list[Row]]]
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+MEASURES: Mapping[str, Measure] = {
+    "journeys_per_s": journeys_per_second.measure,
+    "signal_to_send": signal_to_send.measure,
+    "history": history.measure,
+    "state_reads": state_reads.measure,
+    "replay": replay.measure,
+    "worker_kb": memory.measure,
+    "cold_signal": cold_signal.measure,
+    "backtest": whole_backtest.measure,
+    "events_in": events_in.measure,  # last: it leaves a million people behind
+}
+
+
+async def main(names: list[str], scale: Scale, console: Console) -> list[Row]:
+    """Measure one after the other on one rig, and say what was found so far."""
+    found: list[Row] = []
+    async with Rig() as rig:
+        for name in names:
+            began = time.monotonic()
+            found += await MEASURES[name](rig, scale)
+            console.print(f"{name}: {time.monotonic() - began:.0f} s", style="dim")
+    return found
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=sorted(MEASURES), action="append", help="this one; may be given again")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: within three minutes")
+    return parser.parse_args()
+
+
+def _write(rows: list[Row]) -> None:
+    """Rows that were not measured now are kept from the last time."""
+    known = {each["name"]: each for each in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
+    known |= {row.name: row.json() for row in rows}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(list(known.values()), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    options = _arguments()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    screen = Console()
+    measured = run(main(options.only or list(MEASURES), QUICK if options.quick else FULL, screen), fast=True)
+    if not options.quick:
+        _write(measured)
+    screen.print(table(measured))
+    screen.print(conditions(), style="dim")
+    sys.exit(0)

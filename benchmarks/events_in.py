@@ -1,0 +1,146 @@
+"""Durable events over HTTP, two in a hundred of which can change a next action, against one signal per event.
+
+The crowd: subjects, runs and lanes written straight into PostgreSQL, so that the index and the locks meet a million live
+runs. They get the events that change nothing; the others go to people whose runs are really there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+
+from temporalio.client import WorkflowHandle
+
+from benchmarks.bare import QUEUE
+from benchmarks.measure import Row, Target, compared, interleaved
+from benchmarks.rig import Rig
+from benchmarks.scale import Scale
+from benchmarks.signal_all import SignalAll
+from benchmarks.sides import in_turn
+from benchmarks.steady import OursSteady, daily
+from store.database import run, sql
+
+BATCH = 100
+RELEVANT = 2
+SENDERS = 6
+ALIVE = 100
+
+_number = itertools.count(1)
+
+_SUBJECTS = sql(
+    """
+    INSERT INTO subjects (key, kind, seq) SELECT 'u_c' || n, 'user', 1
+    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+    """
+)
+_IDENTITIES = sql(
+    """
+    INSERT INTO identities (kind, value, subject_key) SELECT 'user_id', 'c' || n, 'u_c' || n
+    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+    """
+)
+_LANES = sql(
+    "INSERT INTO lanes (recipient) SELECT 'u_c' || n FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n"
+)
+_RUNS = sql(
+    """
+    INSERT INTO runs (id, journey, definition, subject_key, epoch, lane, entered_seq, state, visit, started_at, entered_at)
+    SELECT 'journey/daily/u_c' || n || '/-/1', 'daily', (SELECT hash FROM journeys WHERE key = 'daily'), 'u_c' || n, 1,
+           'u_c' || n, 1, 'living', 1, now(), now()
+    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+    """
+)
+
+
+async def measure(rig: Rig, scale: Scale) -> list[Row]:
+    """First against one signal per event, then with more and more live runs."""
+    ours, _ = daily(rig)
+    await ours.open(ALIVE)
+    sizes = sorted(scale.live)
+    await _grow(rig, 0, sizes[0])
+    people = [await _entity(rig) for _ in range(ALIVE)]
+    await _sent(rig, ours, sizes[0], scale.events // 10)
+    mine, theirs = await interleaved(
+        scale.rounds,
+        lambda: _sent(rig, ours, sizes[0], scale.events // scale.rounds),
+        lambda: _signalled(people, scale.signalled),
+    )
+    found = [compared("events_in_per_s_vs_signal_all", mine, theirs, "events/s", Target(25, at_least=True))]
+    for before, size in itertools.pairwise(sizes):
+        await _grow(rig, before, size)
+        more = [await _sent(rig, ours, size, scale.events // scale.rounds) for _ in range(scale.rounds)]
+        name = f"events_in_per_s_at_{size}_live_vs_{sizes[0]}"
+        found.append(compared(name, more, mine, "events/s", Target(0.8, at_least=True)))
+    return found
+
+
+async def _grow(rig: Rig, before: int, size: int) -> None:
+    """The crowd, up to that many, with statistics as a database that has lived with them has."""
+    for statement in (_SUBJECTS, _IDENTITIES, _LANES, _RUNS):
+        async with rig.database.transaction() as connection:
+            await run(connection, statement, first=before + 1, last=size)
+    async with rig.database.reading() as connection:
+        for table in ("subjects", "identities", "lanes", "runs"):
+            await connection.execute(f"ANALYZE {table}")
+
+
+async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> float:
+    """Events a second, counted when every event that had to reach a run is a committed step of it."""
+    chance = random.Random(crowd)
+    batches = in_turn([str(n) for n in range(count // BATCH)])
+
+    async def sender() -> None:
+        while not batches.empty():
+            batches.get_nowait()
+            await rig.web.post("/v1/batch", {"batch": [_event(ours, crowd, n, chance) for n in range(BATCH)]})
+
+    wanted = await ours.total() + count // BATCH * RELEVANT
+    began = time.monotonic()
+    await asyncio.gather(*(sender() for _ in range(SENDERS)))
+    while await ours.total() < wanted:
+        await asyncio.sleep(0.02)
+    return count / (time.monotonic() - began)
+
+
+def _event(ours: OursSteady, crowd: int, place: int, chance: random.Random) -> dict[str, object]:
+    number = next(_number)
+    if place < RELEVANT:
+        return {
+            "type": "track",
+            "userId": ours.people[number % ALIVE],
+            "event": ours.name_of_signal,
+            "messageId": f"e{number}",
+            "properties": {},
+        }
+    return {
+        "type": "track",
+        "userId": f"c{chance.randint(1, crowd)}",
+        "event": "page_viewed",
+        "messageId": f"e{number}",
+        "properties": {"path": "/pricing"},
+    }
+
+
+async def _entity(rig: Rig) -> WorkflowHandle[SignalAll, int]:
+    return await rig.bare_client.start_workflow(SignalAll.run, id=f"entity-{next(_number)}", task_queue=QUEUE)
+
+
+async def _signalled(people: list[WorkflowHandle[SignalAll, int]], count: int) -> float:
+    """The same events as one signal each, counted when every workflow has taken all of its own."""
+    before = sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people)))
+    left = in_turn([str(n) for n in range(count)])
+
+    async def sender() -> None:
+        while not left.empty():
+            number = int(left.get_nowait())
+            event = {"event": "page_viewed", "messageId": f"s{number}", "properties": {"path": "/pricing"}}
+            await people[number % len(people)].signal(SignalAll.happened, event)
+
+    began = time.monotonic()
+    await asyncio.gather(*(sender() for _ in range(4 * SENDERS)))
+    took = time.monotonic() - began
+    # A query is answered after all signals that came before it have been taken.
+    assert sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people))) == before + count
+    return count / took

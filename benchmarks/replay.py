@@ -1,0 +1,47 @@
+"""What replaying a history costs per event: the same journeys of both sides, each with its own sandbox and converter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+
+from benchmarks.bare import BareDaily
+from benchmarks.measure import Row, Target, compared
+from benchmarks.rig import Rig
+from benchmarks.scale import Scale
+from benchmarks.steady import daily
+from worker.build import runner
+from worker.temporal import CONVERTER
+from workflows.journey import JourneyWorkflow
+
+DAYS = 12
+RUNS = 6
+
+
+async def measure(rig: Rig, scale: Scale) -> list[Row]:
+    """CPU of this process; histories of about 60 events."""
+    ours, bare = daily(rig)
+    for side in (ours, bare):
+        await side.open(RUNS)
+        for _ in range(DAYS):
+            await side.signal_all()
+    mine, theirs = await ours.histories(), await bare.histories()
+    our_replayer = Replayer(workflows=[JourneyWorkflow], data_converter=CONVERTER, workflow_runner=runner())
+    their_replayer = Replayer(workflows=[BareDaily])
+    found: tuple[list[float], list[float]] = ([], [])
+    for number in range(scale.rounds + 1):
+        costs = await _cost(our_replayer, mine), await _cost(their_replayer, theirs)
+        if number:  # the first round compiles charts and warms converters
+            for values, cost in zip(found, costs, strict=True):
+                values.append(cost)
+    return [compared("replay_ms_per_event_vs_bare", *found, "ms CPU", Target(1.3))]
+
+
+async def _cost(replayer: Replayer, histories: Sequence[WorkflowHistory]) -> float:
+    began = time.process_time()
+    for history in histories:
+        await replayer.replay_workflow(history)
+    return (time.process_time() - began) / sum(len(history.events) for history in histories) * 1_000

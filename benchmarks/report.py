@@ -1,0 +1,48 @@
+"""The table a person reads: the ratio with its spread, what each side measured, and where."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+
+from rich.table import Table
+
+from benchmarks.measure import Row
+from worker.stack.temporal_binary import SERVER_VERSION
+
+
+def table(rows: list[Row]) -> Table:
+    """One line a row."""
+    shown = Table(title="Ours against bare Temporal, side by side", title_justify="left")
+    for heading in ("name", "ratio", "low", "high", "target", "ours", "bare", "unit"):
+        shown.add_column(heading, justify="left" if heading in {"name", "unit"} else "right")
+    for row in rows:
+        reached = row.target is None or row.target.reached(row.ratio)
+        bare = "" if row.theirs is None else _figure(row.theirs)
+        target = "" if row.target is None else str(row.target)
+        cells = (
+            row.name,
+            _figure(row.ratio),
+            _figure(row.low),
+            _figure(row.high),
+            target,
+            _figure(row.ours),
+            bare,
+            row.unit,
+        )
+        shown.add_row(*cells, style=None if reached else "bold")
+    return shown
+
+
+def conditions() -> str:
+    """Absolute figures mean nothing without this."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return (
+        f"Python {platform.python_version()}, temporalio {version('temporalio')}, Temporal server {SERVER_VERSION} on a "
+        f"SQLite file, one shard; PostgreSQL with fsync on; {os.cpu_count()} cores shared by all, load {load:.1f}"
+    )
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
