@@ -127,6 +127,17 @@ class Templates(Mapping[str, Template]):
         return tuple(sorted(due, key=lambda each: (each.matter.review_date, each.name)))
 
 
+def read_template(path: Path, name: str) -> Template:
+    """One file, under the name that journeys call it by. Raises TemplateProblems with every fault of it."""
+    try:
+        return Template(_NAME.validate_python(name), read_source(str(path), path.read_text("utf-8")))
+    except UnicodeDecodeError:
+        what = "is not UTF-8"
+    except ValidationError:
+        what = f"'{name}' is not a template's name: a-z, 0-9, - and _ only"
+    raise TemplateProblems((Problem(str(path), 1, what),))
+
+
 def load_templates(folder: Path) -> Templates:
     """Every `*.md` below the folder. Raises TemplateProblems with the faults of all files at once."""
     found: dict[str, Template] = {}
@@ -134,13 +145,9 @@ def load_templates(folder: Path) -> Templates:
     for path in sorted(folder.rglob("*.md")):
         name = path.relative_to(folder).with_suffix("").as_posix()
         try:
-            found[_NAME.validate_python(name)] = Template(name, read_source(str(path), path.read_text("utf-8")))
+            found[name] = read_template(path, name)
         except TemplateProblems as fault:
             problems.extend(fault.problems)
-        except UnicodeDecodeError:
-            problems.append(Problem(str(path), 1, "is not UTF-8"))
-        except ValidationError:
-            problems.append(Problem(str(path), 1, f"'{name}' is not a template's name: a-z, 0-9, - and _ only"))
     if problems:
         raise TemplateProblems(tuple(problems))
     return Templates(found)

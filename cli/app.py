@@ -12,6 +12,11 @@ import typer
 COMMANDS = {
     "demo": "Play half a year of real purchases live, and compare it with the backtest.",
     "up": "Start everything: database, Temporal, worker, API and a mail sink.",
+    "lint": "Check the catalogue, or some of its files: every problem with its line, its harm and its mend.",
+    "diagram": "Draw a journey, as Mermaid.",
+    "schema": "Print the JSON Schema that lets an editor complete and check what one writes.",
+    "publish": "Publish journeys through the API; a change is a new version.",
+    "where": "Where a person is in their journeys, and why they got or did not get what.",
     "simulate": "Try a journey on one person's recorded events; nothing is sent.",
     "backtest": "Try a journey on everyone's recorded events, or compare two; nothing is sent.",
 }

@@ -16,8 +16,10 @@ import typer
 import yaml
 
 from cli.cdnow import OBSERVED_UNTIL, CdnowUnavailable, cdnow_file, cdnow_streams
+from cli.problems import as_line
 from journeys.backtest import Stream
-from journeys.chart import artifact
+from journeys.chart import artifact, load_chart
+from journeys.definition import Journey
 from journeys.events import EventTable
 from journeys.policy import Policy, load_policy
 from journeys.reading import read_journey, read_model
@@ -44,17 +46,36 @@ class Trial:
 
 def journey_text(journey: str, plan: TrackingPlan) -> str:
     """The artifact of a journey given as a YAML file or by its key in the catalogue. Exits with every problem."""
+    path = journey_file(journey)
+    found = read_definition(path)
+    text = artifact(found, plan.types(found))
+    try:
+        load_chart(text)
+    except ValueError as fault:
+        typer.echo(f"{path} cannot run: {fault}. `python -m cli lint {path}` says where.", err=True)
+        raise typer.Exit(1) from None
+    return text
+
+
+def journey_file(journey: str) -> Path:
+    """A journey's file, given as such or by its key in the catalogue."""
     path = Path(journey)
-    if not path.exists():
-        path = CATALOG / "journeys" / f"{journey}.yaml"
-    if not path.exists():
+    if path.is_file():
+        return path
+    shipped = CATALOG / "journeys" / f"{journey}.yaml"
+    if not shipped.is_file():
         raise typer.BadParameter(f"{journey} is neither a file nor one of {', '.join(_keys())}")
+    return shipped
+
+
+def read_definition(path: Path) -> Journey:
+    """A journey as it is written, unchecked. Exits with every fault of the text."""
     found, source = read_journey(path.read_bytes())
     if found is None:
         for problem in source.problems:
-            typer.echo(f"{path}: {problem}", err=True)
+            typer.echo(as_line(path, problem), err=True)
         raise typer.Exit(1)
-    return artifact(found, plan.types(found))
+    return found
 
 
 def _keys() -> list[str]:
@@ -66,7 +87,7 @@ def read_plan(path: Path | None = None) -> TrackingPlan:
     plan, source = read_model((path or CATALOG / "tracking-plan.yaml").read_bytes(), TrackingPlan)
     if plan is None:
         for problem in source.problems:
-            typer.echo(f"{path or 'tracking-plan.yaml'}: {problem}", err=True)
+            typer.echo(as_line(path or CATALOG / "tracking-plan.yaml", problem), err=True)
         raise typer.Exit(1)
     return plan
 
