@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.remote import Remote, RemoteError
+from cli.shipped import publish_shipped
 from worker.entry import run
 from worker.logs import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
@@ -35,7 +37,8 @@ def command(
 ) -> None:
     """Start everything in the foreground and say where it is. Ctrl-C stops all of it.
 
-    TENURE_DATABASE_URL, TENURE_TEMPORAL_ADDRESS and TENURE_SMTP_URL replace parts by real ones.
+    TENURE_DATABASE_URL, TENURE_TEMPORAL_ADDRESS and TENURE_SMTP_URL replace parts by real ones. The catalogue's journeys
+    are published where nobody has published any, unless TENURE_PUBLISH_CATALOG is false.
     """
     try:
         settings = load_settings(
@@ -58,11 +61,25 @@ async def serve(settings: Settings) -> None:
     async with Stack(settings) as stack:
         console.print(table(stack.endpoints, settings))
         try:
+            if settings.publish_catalog:
+                await asyncio.to_thread(publish, stack.endpoints.api_url, settings)
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             errors.print("stopping (Ctrl-C again to kill)")
             for each in STOPS:
                 asyncio.get_running_loop().add_signal_handler(each, stack.kill_all)
+
+
+def publish(url: str, settings: Settings) -> None:
+    """Make a new stack useful at once; a stack that runs without journeys is better than none."""
+    try:
+        with Remote(url, settings.operator_key.get_secret_value()) as api:
+            said = publish_shipped(api, settings.catalog)
+    except RemoteError as fault:
+        errors.print(str(fault), style="red", markup=False, highlight=False)
+    else:
+        if said is not None:
+            console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 def _stop(main: asyncio.Task[None] | None) -> None:

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     catalog: Path = Field(
         ROOT / "catalog", description="Folder of journeys, templates, policies and the tracking plan."
     )
+    publish_catalog: bool = Field(
+        True, description="Whether `up` publishes the catalogue's journeys where nobody has published any."
+    )
     log_format: Literal["console", "json"] = "console"
 
     @field_validator("home", "catalog", "smtp_lookup", "temporal_bin")
