@@ -1,0 +1,45 @@
+"""The API over a database of the module: with the operator's key, and with the write key."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest_asyncio
+from sqlalchemy import make_url
+
+from api.front import Front
+from tests.contract.serving import WRITE, HandEngine, application, client
+
+
+@pytest_asyncio.fixture(scope="module")
+async def engine() -> HandEngine:
+    return HandEngine()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def app(module_database_url: str, engine: HandEngine) -> Front:
+    return application(module_database_url, engine=engine)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def api(app: Front) -> AsyncIterator[httpx.AsyncClient]:
+    """With the operator's key, which may do everything."""
+    async with client(app) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module")
+async def sender(api: httpx.AsyncClient, app: Front) -> AsyncIterator[httpx.AsyncClient]:
+    """With the write key, as an application has it."""
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", auth=(WRITE, "")) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module")
+async def db(module_database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """To look, and to put what another process would have put."""
+    url = make_url(module_database_url)
+    connection = await asyncpg.connect(user=url.username, host=url.query["host"], database=url.database)
+    yield connection
+    await connection.close()
