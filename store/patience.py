@@ -1,4 +1,4 @@
-"""How long a process waits for the database: no statement, lock or connection may take a request's whole time."""
+"""How long a process waits for the database, and the database for a process that holds what others need."""
 
 from __future__ import annotations
 
@@ -15,5 +15,21 @@ def limit_waiting(database: Database, seconds: float, *, connect_seconds: float 
             "lock_timeout": milliseconds,
             "idle_in_transaction_session_timeout": milliseconds,
             "application_name": "tenure-api",
+        },
+    }
+
+
+def limit_holding(database: Database, seconds: float) -> None:
+    """From the next connection on, whoever holds a transaction and says nothing for so long is cut off.
+
+    A process that was stopped, or whose machine is gone, would else keep the people it had locked.
+    """
+    database.options = {
+        "server_settings": {
+            "idle_in_transaction_session_timeout": str(int(seconds * 1000)),
+            "tcp_keepalives_idle": "30",
+            "tcp_keepalives_interval": "10",
+            "tcp_keepalives_count": "3",
+            "application_name": "tenure-worker",
         },
     }

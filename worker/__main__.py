@@ -11,6 +11,7 @@ import structlog
 from temporalio.client import Client
 
 from store.database import Database
+from store.patience import limit_holding
 from worker import build, entry, temporal
 from worker.health import health_port
 from worker.logs import configure_logging
@@ -20,6 +21,8 @@ from worker.settings import Settings, SettingsError, load_settings
 log = structlog.get_logger()
 
 RECONNECT_SECONDS = 0.5
+HOLDING_SECONDS = 60.0
+"""More than a relay's batch (20 s) and its last call (10 s) take; a step's transaction is short."""
 
 
 async def serve(settings: Settings) -> None:
@@ -34,6 +37,7 @@ async def serve(settings: Settings) -> None:
     for sig in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sig, stop.set)
     database = Database(settings.database_url, pool=20)
+    limit_holding(database, HOLDING_SECONDS)
     client = await _connected(settings, stop)
     if client is None:
         return

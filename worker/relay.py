@@ -34,6 +34,8 @@ MOST_ROWS = 1_000
 AT_ONCE = 24
 """Signals on their way at the same time; more only queue inside the server."""
 RPC_TIMEOUT = timedelta(seconds=10)
+BATCH_SECONDS = 20.0
+"""After that a lane's rest waits for the next batch: a claim is held no longer than the database lets it be held."""
 LOOK_ANYWAY = 5.0
 """Seconds after which the relay looks without being told: a notification may be lost with its connection."""
 PRUNE_EVERY = 600.0
@@ -81,7 +83,8 @@ class Relay:
                 return False
             hearing = await runs.listeners(connection, list(waiting))
             await self._prepare(connection, waiting, hearing)
-            lanes = [self._lane(found, hearing[lane]) for lane, found in waiting.items()]
+            until = asyncio.get_running_loop().time() + BATCH_SECONDS
+            lanes = [self._lane(found, hearing[lane], until) for lane, found in waiting.items()]
             done = await asyncio.gather(*lanes)
             ids = [identity for arrived, _ in done for identity in arrived]
             await outbox.delivered(
@@ -93,10 +96,14 @@ class Relay:
                     await outbox.rest(connection, lane, fault)
             return bool(ids)
 
-    async def _lane(self, waiting: list[outbox.Row], hearing: list[Mapping[str, Any]]) -> tuple[list[int], str]:
-        """Deliver one lane until its first failure: the ids that arrived, and the failure's name."""
+    async def _lane(
+        self, waiting: list[outbox.Row], hearing: list[Mapping[str, Any]], until: float
+    ) -> tuple[list[int], str]:
+        """Deliver one lane until its first failure, or its time is over: the ids that arrived, and the failure's name."""
         arrived: list[int] = []
         for item in waiting:
+            if asyncio.get_running_loop().time() > until:
+                break
             try:
                 await self._row(item, hearing)
             except Exception as fault:  # noqa: BLE001 -- one lane's trouble is not its neighbours'
