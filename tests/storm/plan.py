@@ -14,7 +14,7 @@ PINGED: Final = "storm_pinged"
 SUBJECT: Final = "Ping "
 """A mail's subject is this and its event's token: so that a mail names the event it is for, and nothing of ours is asked."""
 
-KILLS: Final[Mapping[str, int]] = {"worker": 6, "worker-b": 5, "api": 4, "temporal": 3, "stop": 2}
+KILLS: Final[Mapping[str, int]] = {"worker": 8, "worker-b": 7, "api": 6, "temporal": 10, "mail": 5, "stop": 4}
 """By weight: SIGKILL of a part, or a worker stopped for longer than its lease and let go on (a zombie)."""
 
 
@@ -26,7 +26,7 @@ class Storm:
     events: int = 1_000
     users: int = 100
     faults: int = 40
-    seconds: float = 45.0
+    seconds: float = 40.0
     patience: float = 60.0
     kills: Mapping[str, int] = field(default_factory=lambda: KILLS)
     stopped_for: tuple[float, float] = (3.0, 12.0)
