@@ -80,6 +80,22 @@ def test_a_journey_without_topic_needs_one_on_each_message_that_asks_for_consent
     assert codes == found
 
 
+@pytest.mark.parametrize(("own", "found"), [("", ["T603"]), (", priority: transactional", [])])
+def test_only_messages_that_guide_can_contradict_another_journey(own, found):
+    ending = BASE.format(
+        here="{milestone: setup_completed, owner: us, do: {send: setup/first-steps}, on: {setup_completed: there}}",
+        there="{final: done}",
+        more="",
+    )
+    other, _ = read_journey(ending.replace("journey: example", "journey: other"))
+    assert other is not None
+    beginning = BASE.format(here=f"{{do: {{send: setup/checklist{own}}}}}", there="{final: done}", more="")
+    beginning = beginning.replace("on: signed_up", "on: setup_completed").replace("  there: {final: done}\n", "")
+    result = publishable(beginning, shipped.plan(), shipped.templates(), [other])
+    codes = [] if isinstance(result, Published) else [problem.code for problem in result]
+    assert codes == found
+
+
 def test_a_problem_says_where_it_stands_as_the_author_wrote_it():
     text = BASE.format(here="{on: {feature_used: nowhere}}", there="{final: done}", more="on: {pricing_viewed: there}")
     [problem] = publishable(text, shipped.plan(), shipped.templates())
