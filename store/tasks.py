@@ -63,8 +63,9 @@ async def close_task(database: Database, identity: int, *, resolution: str, by: 
         await subjects.lock(connection, [run["lane"]] if run else [])
         at = await now_for(connection, run["clock"] if run else None)
         if await row(connection, _CLOSE, id=identity, resolution=resolution, at=at) is None:
-            if task["status"] == "closed" and task["resolution"] == resolution:
-                return task
+            ended = await get_task(connection, identity)
+            if ended is not None and (ended["status"], ended["resolution"]) == ("closed", resolution):
+                return ended
             raise NotOpen
         if run is not None and run["status"] == "open":
             await _tell(connection, task, run["lane"], at, {"outcome": resolution, "by": by, "note": note})

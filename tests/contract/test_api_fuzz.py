@@ -1,0 +1,65 @@
+"""Whatever is sent, the API answers as it is documented, and never with a 5xx."""
+
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.contract.serving import OPERATE, application, served
+from tests.contract.test_api_description import DOCUMENT
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+]
+EXAMPLES = {GenerationMode.POSITIVE: 8, GenerationMode.NEGATIVE: 8}
+schema = schemathesis.openapi.from_dict(DOCUMENT)
+
+
+@pytest.fixture(scope="module")
+def url(module_database_url: str) -> Iterator[str]:
+    with served(application(module_database_url)) as found:
+        yield found
+
+
+@pytest.mark.parametrize("mode", EXAMPLES, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("path", DOCUMENT["paths"])
+def test_every_route_answers_as_documented(url, path, mode):
+    for method in DOCUMENT["paths"][path]:
+        operation = schema[path][method]
+        if mode is GenerationMode.NEGATIVE and not _can_be_wrong(path, method):
+            continue
+
+        @settings(
+            max_examples=EXAMPLES[mode],
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def answers(case):
+            case.call_and_validate(base_url=url, auth=(OPERATE, ""), checks=CHECKS)
+
+        answers()
+
+
+def _can_be_wrong(path: str, method: str) -> bool:
+    """Only what has parameters or a body can be asked wrongly."""
+    operation = DOCUMENT["paths"][path][method]
+    return bool(operation.get("parameters") or operation.get("requestBody"))
