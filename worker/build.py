@@ -11,7 +11,6 @@ from typing import Any, Literal
 import yaml
 from temporalio.client import Client
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.channels.email import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
@@ -24,13 +23,11 @@ from journeys import wire
 from journeys.policy import Policy, load_policy
 from store.catalogue import Catalogue
 from store.database import Database
+from worker.sandbox import sandbox
 from worker.settings import Settings
 from worker.stack.maildir import find
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
-
-PASSED_THROUGH = ("journeys", "pydantic", "pydantic_core", "cel_expr_python", "yaml", "annotated_types")
-"""Imported once and shared by all runs: what is pure, or cannot be imported twice."""
 
 
 def channels(settings: Settings) -> Mapping[str, Channel]:
@@ -62,11 +59,6 @@ def house(settings: Settings, database: Database, *, clock: Literal["wall", "wor
     return House(database, Catalogue(rules.urgent_ticket), rules, channels(settings), clock)
 
 
-def runner() -> SandboxedWorkflowRunner:
-    """The sandbox, made cheap: our own pure rooms are passed through."""
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
-
-
 def slow_workers(client: Client, settings: Settings, given: House) -> list[Worker]:
     """One more worker for each channel that is too slow for a step: it has a queue of its own."""
     return [
@@ -88,7 +80,7 @@ def worker(client: Client, settings: Settings, given: House, **options: Any) -> 
         task_queue=settings.task_queue,
         workflows=[JourneyWorkflow, OutreachWorkflow],
         activities=Activities(given).all(),
-        workflow_runner=runner(),
+        workflow_runner=sandbox(),
         max_cached_workflows=settings.max_cached_workflows,
         graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
         **options,

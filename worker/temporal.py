@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 from collections.abc import Sequence
 
 from temporalio.api.common.v1 import Payload
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes, PayloadCodec
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import (
+    CompositePayloadConverter,
+    DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    PayloadCodec,
+)
 
 from worker.settings import Settings
 
@@ -45,8 +49,18 @@ class Compression(PayloadCodec):
         return Payload.FromString(data)
 
 
-CONVERTER: DataConverter = dataclasses.replace(
-    pydantic_data_converter,
+_ONCE = PydanticPayloadConverter()
+
+
+class Converter(CompositePayloadConverter):
+    """Pydantic's, one for the process: the SDK makes a converter for each run, which would compile every type anew."""
+
+    def __init__(self) -> None:
+        super().__init__(*_ONCE.converters.values())
+
+
+CONVERTER = DataConverter(
+    payload_converter_class=Converter,
     payload_codec=Compression(),
     failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
 )
@@ -55,7 +69,9 @@ CONVERTER: DataConverter = dataclasses.replace(
 async def connect(settings: Settings) -> Client:
     """A client by the settings. Raises RuntimeError when Temporal does not answer."""
     if settings.temporal_address is None:
-        raise RuntimeError("TENURE_TEMPORAL_ADDRESS is not set: give host:port of a Temporal frontend, or run `make up`")
+        raise RuntimeError(
+            "TENURE_TEMPORAL_ADDRESS is not set: give host:port of a Temporal frontend, or run `make up`"
+        )
     key = settings.temporal_api_key
     return await Client.connect(
         settings.temporal_address,
