@@ -17,7 +17,7 @@ LATE_BARE = 4
 """Cold signals measured on the bare side: its history grows, so more would be of later days."""
 
 
-async def measure(rig: Rig, scale: Scale) -> list[Row]:
+async def measure(rig: Rig, _scale: Scale) -> list[Row]:
     """Ours over whole months, because its history's length goes up and down between continue-as-news."""
     ours, bare = daily(rig)
     await bare.open(RUNS)

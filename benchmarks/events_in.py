@@ -17,8 +17,8 @@ from benchmarks.bare import QUEUE
 from benchmarks.measure import Row, Target, compared, interleaved
 from benchmarks.rig import Rig
 from benchmarks.scale import Scale
-from benchmarks.signal_all import SignalAll
 from benchmarks.sides import in_turn
+from benchmarks.signal_all import SignalAll
 from benchmarks.steady import OursSteady, daily
 from store.database import run, sql
 

@@ -13,7 +13,7 @@ from benchmarks.measure import Row, Target, compared
 from benchmarks.rig import Rig
 from benchmarks.scale import Scale
 from benchmarks.steady import daily
-from worker.build import runner
+from worker.sandbox import sandbox
 from worker.temporal import CONVERTER
 from workflows.journey import JourneyWorkflow
 
@@ -29,7 +29,7 @@ async def measure(rig: Rig, scale: Scale) -> list[Row]:
         for _ in range(DAYS):
             await side.signal_all()
     mine, theirs = await ours.histories(), await bare.histories()
-    our_replayer = Replayer(workflows=[JourneyWorkflow], data_converter=CONVERTER, workflow_runner=runner())
+    our_replayer = Replayer(workflows=[JourneyWorkflow], data_converter=CONVERTER, workflow_runner=sandbox())
     their_replayer = Replayer(workflows=[BareDaily])
     found: tuple[list[float], list[float]] = ([], [])
     for number in range(scale.rounds + 1):
