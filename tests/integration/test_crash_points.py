@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from store.database import Database
-from tests.storm.crash_points import AGAIN, ASLEEP, FOLDER, POINTS
+from tests.storm.crash_points import AGAIN, FOLDER, POINTS
 from tests.storm.plan import Storm, write_catalog
 from tests.storm.run import publish, quiet, say_nothing, second_worker
 from tests.storm.senders import Senders, entry, ping
@@ -49,16 +47,9 @@ async def test_a_death_at_any_point_loses_nothing_and_doubles_nothing(
                     await senders.until_taken(client, [ping(token.partition(AGAIN)[0], token)])
                 sent += tokens
                 left = await quiet(database, 100)
-        await _all_awake(deaths)
         ledger, sink = await read_ledger(database), read_sink(home / "mail")
         await database.close()
     assert not any(left.values()), left
     assert {path.name for path in deaths.iterdir()} == {*POINTS, "retry-again"}, "every point was reached"
     assert ledger.by_status == {"sent": Counter(sent)}
     assert sink.tokens == Counter(sent)
-
-
-async def _all_awake(deaths: Path) -> None:
-    """The zombie wakes up after others have done its work, and must have had its chance to do it again."""
-    fell_asleep = (deaths / "zombie-before-deliver").stat().st_mtime
-    await asyncio.sleep(max(0.0, fell_asleep + ASLEEP + 3 - time.time()))

@@ -18,10 +18,10 @@ from tests.storm.run import Report, weather
 SEED = int(os.environ.get("TENURE_STORM_SEED") or random.SystemRandom().randrange(10_000))
 CONTROL = Storm(
     SEED,
-    events=600,
+    events=400,
     users=50,
-    faults=12,
-    seconds=30.0,
+    faults=8,
+    seconds=20.0,
     kills={"worker": 1, "worker-b": 1},
     fail_rate=0.0,
     drop_rate=0.0,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from activities.step import apply_step
+from activities import delivery, outreach
+from activities.ports import Prepared
+from activities.step import _Step, apply_step
 from journeys import wire
 from journeys.decide import decide
 from journeys.effects import effects_to_json, log_to_json
@@ -83,7 +87,9 @@ async def test_a_signal_that_overtakes_a_committed_timer_on_the_retry_still_has_
     assert (await house.rows("SELECT max(step) AS step FROM runs"))[0]["step"] == 3
     known: dict[str, Any] = await house.client.get_workflow_handle(run).query(wire.QUERY_STATE)
     assert known["step"] == 3
-    lines = [(row["step"], row["about"]) for row in await house.rows("SELECT step, about FROM timeline WHERE kind = 'gate'")]
+    lines = [
+        (row["step"], row["about"]) for row in await house.rows("SELECT step, about FROM timeline WHERE kind = 'gate'")
+    ]
     assert lines == [(2, "send:setup/first-steps"), (3, "send:education/first-value")]
 
 
@@ -105,3 +111,34 @@ async def test_a_step_of_the_past_learns_what_stands(house: Living) -> None:
     assert told.step == 3
     assert told.committed is not None
     assert await house.until("SELECT count(*) FROM messages") == 2
+
+
+async def test_a_zombie_sends_nothing_once_its_lease_is_over_and_settles_nothing(house: Living) -> None:
+    step = await timer_step(house, await begun(house))
+    async with house.database.transaction() as connection:
+        (entry,) = (await _Step(house.house, connection, step).apply()).attempts
+    assert entry.lease_until is not None
+    await asyncio.sleep((entry.lease_until - datetime.now(UTC)).total_seconds() + 0.1)
+    await outreach.settle_due(house.house, wire.SettleInput(entry.recipient, datetime.now(UTC).isoformat()))
+    assert house.mail.count() == 1, "another worker took over what was not at the provider"
+    await delivery.attempt(house.house, entry, datetime.now(UTC))
+    assert house.mail.count() == 1, "the first worker woke up and looked at the clock"
+    assert [dict(row) for row in await house.rows("SELECT status, attempts FROM messages")] == [
+        {"status": "sent", "attempts": 2}
+    ]
+
+
+async def test_an_attempt_that_arrived_is_found_and_not_made_again(house: Living) -> None:
+    step = await timer_step(house, await begun(house))
+    async with house.database.transaction() as connection:
+        (entry,) = (await _Step(house.house, connection, step).apply()).attempts
+    await house.house.channels["email"].deliver(
+        Prepared(entry.reference or "", entry.address or "", entry.body or b""), entry.key
+    )
+    assert entry.lease_until is not None
+    await asyncio.sleep((entry.lease_until - datetime.now(UTC)).total_seconds() + 0.1)
+    await outreach.settle_due(house.house, wire.SettleInput(entry.recipient, datetime.now(UTC).isoformat()))
+    assert house.mail.count() == 1
+    assert [dict(row) for row in await house.rows("SELECT status, attempts, detail FROM messages")] == [
+        {"status": "sent", "attempts": 1, "detail": "found at the provider"}
+    ]

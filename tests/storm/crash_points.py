@@ -1,15 +1,12 @@
 """A worker and an API that die at named points, once each, when an event's token names the point: `… crash_points worker`.
 
-The product knows nothing of this: each point is a function of its own, wrapped here. `zombie` stops the process for
-longer than its lease and lets it go on in the middle of what it did.
+The product knows nothing of this: each point is a function of its own, wrapped here.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
@@ -34,8 +31,6 @@ FOLDER: Final = "STORM_CRASH_FOLDER"
 """The environment's name of the folder that remembers who has died already."""
 AGAIN: Final = "~"
 """In a token, before the number of the round: who dies beside others may not come to its own point at first."""
-ASLEEP: Final = 16
-"""Seconds: longer than a workflow task may take (10 s) and a lease (3.5 s), so that another has done the work."""
 POINTS: Final = (
     "accept-before-commit",
     "accept-after-commit",
@@ -49,7 +44,6 @@ POINTS: Final = (
     "settle-before-commit",
     "settle-after-commit",
     "retry",
-    "zombie-before-deliver",
 )
 
 
@@ -57,13 +51,6 @@ def die(point: str, tokens: Iterable[str]) -> None:
     """End this process as SIGKILL would, if one of these events names the point and nobody died of it yet."""
     if any(token.partition(AGAIN)[0] == point for token in tokens) and _first(point):
         os._exit(137)
-
-
-def stand_still(point: str, token: str) -> None:
-    """Stop this process for a while, in the middle of a line."""
-    if token.partition(AGAIN)[0] == point and _first(point):
-        subprocess.Popen(["sh", "-c", f"sleep {ASLEEP}; kill -CONT {os.getpid()}"], start_new_session=True)
-        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _first(point: str) -> bool:
@@ -104,7 +91,6 @@ def wrap_worker() -> None:
     async def attempting(house: House, entry: Entry, now: datetime) -> None:
         die("step-after-commit", [_token(entry)])
         die("retry", [_token(entry)])
-        stand_still("zombie-before-deliver", _token(entry))
         await attempt(house, entry, now)
         die("settle-after-commit", [_token(entry)])
 
