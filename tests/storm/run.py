@@ -27,7 +27,7 @@ from worker.stack.supervisor import MODULES, Stack
 DEADLOCK = re.compile(rb"deadlock detected")
 WORKER = {True: ["worker"], False: ["tests.storm.naive_worker"]}
 """By whether the ledger is used."""
-QUIET_FOR = 3.0
+QUIET_FOR = 4.0
 """Seconds without anything left to do, longer than a lease: what a zombie could still send would be there."""
 _STANDING = sql(
     """
