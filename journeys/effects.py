@@ -124,8 +124,21 @@ Effect = Annotated[
 ]
 
 LogKind = Literal[
-    "entered", "moved", "acted", "fired", "spent", "guard", "armed", "held", "paused", "resumed", "facts", "finished", "ignored",
-    "gate", "withdrawn",
+    "entered",
+    "moved",
+    "acted",
+    "fired",
+    "spent",
+    "guard",
+    "armed",
+    "held",
+    "paused",
+    "resumed",
+    "facts",
+    "finished",
+    "ignored",
+    "gate",
+    "withdrawn",
 ]
 
 

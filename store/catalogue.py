@@ -76,10 +76,10 @@ def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> Index:
 class Catalogue:
     """A process's copy of what is published, renewed when the edition moves."""
 
-    def __init__(self, tickets: UrgentTicket = UrgentTicket()) -> None:
+    def __init__(self, tickets: UrgentTicket | None = None) -> None:
         self.index = Index()
-        self.tickets = tickets
-        self.of_tickets = frozenset({*tickets.opened_by, *tickets.resolved_by})
+        self.tickets = tickets or UrgentTicket()
+        self.of_tickets = frozenset({*self.tickets.opened_by, *self.tickets.resolved_by})
         self.seen: dict[str, Chart] = {}
 
     def matters(self, name: str) -> bool:
