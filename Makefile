@@ -10,7 +10,7 @@ TEST_WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint types bench image
+.PHONY: help setup demo up test lint types bench chaos image
 
 help: ## Show this list
 	@echo 'Customer-retention journeys that survive anything.'
@@ -43,6 +43,10 @@ types: setup ## Check types, strictly — mypy
 bench: setup ## Measure against plain Temporal; writes benchmarks/results — python -m benchmarks
 	@$(RUN) -m worker.stack.temporal_binary >/dev/null
 	@$(RUN) -m benchmarks $(ARGS)
+
+chaos: setup ## Kill everything at random for minutes, and count in the sink — python -m benchmarks.chaos
+	@$(RUN) -m worker.stack.temporal_binary >/dev/null
+	@$(RUN) -m benchmarks.chaos $(ARGS)
 
 image: ## Build the container image — docker build -t tenure .
 	@docker build -t tenure .
