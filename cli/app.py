@@ -18,6 +18,8 @@ COMMANDS = {
     "publish": "Publish journeys through the API; a change is a new version.",
     "where": "Where a person is in their journeys, and why they got or did not get what.",
     "simulate": "Try a journey on one person's recorded events; nothing is sent.",
+    "replay": "Replay recorded histories, or a cluster's, with this code: what it would break, before it is deployed.",
+    "record": "Record a run's history, to be replayed in every build.",
     "backtest": "Try a journey on everyone's recorded events, or compare two; nothing is sent.",
 }
 

@@ -15,6 +15,7 @@ from store.patience import limit_holding
 from worker import build, entry, temporal
 from worker.health import health_port
 from worker.logs import configure_logging
+from worker.reconcile import Reconciler
 from worker.relay import Relay
 from worker.settings import Settings, SettingsError, load_settings
 
@@ -49,10 +50,11 @@ async def serve(settings: Settings) -> None:
         for each in (build.worker(client, settings, house), *build.slow_workers(client, settings, house)):
             await running.enter_async_context(each)
         log.info("worker.started", task_queue=settings.task_queue)
-        relaying = asyncio.create_task(relay.run(stop))
+        reconciler = Reconciler(database, client, relay)
+        loops = [asyncio.create_task(relay.run(stop)), asyncio.create_task(reconciler.run(stop))]
         await stop.wait()
         log.info("worker.draining")
-        await relaying
+        await asyncio.gather(*loops)
     for channel in house.channels.values():
         await channel.close()
     await database.close()

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import yaml
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.channels.email import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
@@ -73,15 +74,36 @@ def slow_workers(client: Client, settings: Settings, given: House) -> list[Worke
     ]
 
 
+def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
+    """With a deployment and a build id, a run stays on the build that began it and moves to a new one at continue-as-new.
+
+    Without them runs are unversioned: whoever polls next goes on, and code changes are patched.
+    """
+    if settings.worker_deployment is None or settings.build_id is None:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(settings.worker_deployment, settings.build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
+    )
+
+
+LEAST_CACHED = 2
+"""A run is cached while its local step is in flight: with no cache it would be evicted, and its step begun anew, for ever."""
+
+
 def worker(client: Client, settings: Settings, given: House, **options: Any) -> Worker:
     """A worker for every workflow and activity."""
+    cached = max(LEAST_CACHED, settings.max_cached_workflows)
     return Worker(
         client,
         task_queue=settings.task_queue,
         workflows=[JourneyWorkflow, OutreachWorkflow],
         activities=Activities(given).all(),
         workflow_runner=sandbox(),
-        max_cached_workflows=settings.max_cached_workflows,
+        deployment_config=deployment(settings),
+        max_cached_workflows=cached,
+        max_concurrent_workflow_tasks=min(100, cached),
         graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
         **options,
     )

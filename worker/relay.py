@@ -126,6 +126,13 @@ class Relay:
                 await self._signal(run, chart.spec.subject, envelope)
 
     async def _signal(self, run: Mapping[str, Any], subject: str, envelope: wire.Envelope) -> None:
+        await self.start_run(run, subject, None, wire.SIGNAL_EVENT, envelope)
+        DELIVERED.inc()
+
+    async def start_run(
+        self, run: Mapping[str, Any], subject: str, carried: dict[str, Any] | None, signal: str, argument: object
+    ) -> None:
+        """Signal a run, and start it where there is none: from nothing, or from the state that its row has kept."""
         start = wire.RunInput(
             run=run["id"],
             definition=run["definition"],
@@ -133,9 +140,9 @@ class Relay:
             subject_key=run["subject_key"],
             entered_at=run["started_at"].isoformat(),
             clock=self.clocks.get(run["clock"] or ""),
+            carried=carried,
         )
-        await self._start(wire.JOURNEY_WORKFLOW, run["id"], start, wire.SIGNAL_EVENT, envelope, closed_for_good=True)
-        DELIVERED.inc()
+        await self._start(wire.JOURNEY_WORKFLOW, run["id"], start, signal, argument, closed_for_good=True)
 
     async def _wake(self, person: str) -> None:
         start = wire.OutreachInput(person, self.clocks.get(self.clock_of.get(person) or ""))

@@ -40,9 +40,15 @@ class OutreachWorkflow:
                 continue
             if settled.next_due is None:
                 return
-            if workflow.info().get_current_history_length() >= options.QUIET_EVENTS:
-                workflow.continue_as_new(start)
+            self._renew(start)
             await self._wait(max(timedelta(milliseconds=1), instant(settled.next_due) - workflow.now()))
+
+    def _renew(self, start: wire.OutreachInput) -> None:
+        info = workflow.info()
+        moved = info.is_target_worker_deployment_version_changed()
+        if moved or info.get_current_history_length() >= options.QUIET_EVENTS:
+            newest = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if moved else None
+            workflow.continue_as_new(start, initial_versioning_behavior=newest)
 
     async def _wait(self, delay: timedelta) -> None:
         try:

@@ -1,0 +1,88 @@
+"""A pytest fixture for people's own journeys: `pytest -p worker.pytest_plugin`, or `pytest_plugins` in a conftest.
+
+`tenure_journey` is a `Rehearsal` on servers that this starts once a session; `docs/testing-journeys.md` shows its use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import threading
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from store.migrate import migrate
+from worker.stack.postgres import PostgresServer, create_database
+from worker.stack.temporal_server import TemporalServer
+from worker.testing import Rehearsal, rehearsal
+
+
+@dataclass(frozen=True, slots=True)
+class TenureServers:
+    """Where the session's servers are: the URL of PostgreSQL's maintenance database, and Temporal's address."""
+
+    postgres: str
+    temporal: str
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[TenureServers]:
+    """A PostgreSQL and a Temporal server that skips time, for as long as the body runs."""
+    postgres = PostgresServer(folder / "postgres", durable=False)
+    temporal = TemporalServer(folder / "temporal", time_skipping=True)
+    async with postgres, temporal:
+        yield TenureServers(postgres.url("postgres"), temporal.address)
+
+
+@contextlib.asynccontextmanager
+async def fresh_database(postgres: str) -> AsyncIterator[str]:
+    """A migrated database of its own."""
+    name = f"rehearsal_{uuid.uuid4().hex[:12]}"
+    await create_database(postgres, name)
+    url = postgres.replace("/postgres?", f"/{name}?", 1)
+    await migrate(url)
+    yield url
+
+
+@pytest.fixture(scope="session")
+def tenure_servers() -> Iterator[TenureServers]:
+    """Both servers, in a thread with a loop of its own: tests may have any loop they like. Override to use yours."""
+    with tempfile.TemporaryDirectory(prefix="tenure-rehearsal-", ignore_cleanup_errors=True) as folder:
+        started: list[TenureServers | BaseException] = []
+        ready, done = threading.Event(), threading.Event()
+
+        async def serve() -> None:
+            async with serving(Path(folder)) as servers:
+                started.append(servers)
+                ready.set()
+                await asyncio.to_thread(done.wait)
+
+        def work() -> None:
+            try:
+                asyncio.run(serve())
+            except BaseException as fault:  # noqa: BLE001 -- raised again where it is waited for
+                started.append(fault)
+                ready.set()
+
+        thread = threading.Thread(target=work, name="tenure-servers")
+        thread.start()
+        ready.wait()
+        if isinstance(started[0], BaseException):
+            raise started[0]
+        yield started[0]
+        done.set()
+        thread.join()
+
+
+@pytest_asyncio.fixture
+async def tenure_journey(tenure_servers: TenureServers, tmp_path: Path) -> AsyncIterator[Rehearsal]:
+    """A store, a relay, a worker and a mail sink of this test alone, on a clock that only `forward` moves."""
+    servers = tenure_servers
+    async with fresh_database(servers.postgres) as url, rehearsal(url, servers.temporal, tmp_path) as found:
+        yield found
