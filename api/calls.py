@@ -11,14 +11,14 @@ import math
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeGuard, cast
 
 import orjson
 
 from api.body import Json
 from api.limits import Limits
-from api.problems import ProblemError
+from api.problems import ProblemError, pointer
 from journeys.incoming import KINDS, Fault, Incoming, Kind, read_call
 
 Check = Callable[[Incoming], None]
@@ -57,12 +57,10 @@ class Reader:
         elements = body["batch"]
         if len(elements) > self._limits.batch_events:
             raise ProblemError("too-large", f"A batch has at most {self._limits.batch_events} events.")
-        sent_at, context = body.get("sentAt"), body.get("context")
+        sent_at, context = _envelope(body)
         reading = Reading()
         for place, element in enumerate(elements):
-            raw = element
-            if context and isinstance(context, dict) and isinstance(raw, dict):
-                raw = {**raw, "context": {**context, **(raw.get("context") or {})}} if _mergeable(raw) else raw
+            raw = _with_context(element, context) if context else element
             call, faults = self._read(raw, None, sent_at, strange=parsed.strange)
             if faults:
                 reading.malformed.append((place, call.message_id, faults))
@@ -97,16 +95,45 @@ class Reader:
 
 def refused(faults: list[Fault]) -> ProblemError:
     """400 for a single call."""
-    errors = [{"detail": _sentence(fault), "pointer": f"/{fault.field}" if fault.field else ""} for fault in faults]
-    return ProblemError("malformed-event", "Nothing of it was stored.", errors)
+    return ProblemError("malformed-event", "Nothing of it was stored.", told(faults))
 
 
 def _sentence(fault: Fault) -> str:
-    return f"{fault.field} {fault.message}".strip()
+    return fault.message if fault.message.startswith(fault.field) else f"{fault.field} {fault.message}"
 
 
-def _mergeable(raw: Mapping[str, Any]) -> bool:
-    return isinstance(raw.get("context"), dict | None)
+def told(faults: list[Fault], *place: str | int) -> list[dict[str, str]]:
+    """Faults as a caller reads them, each with a pointer to its field."""
+    return [
+        {
+            "detail": _sentence(fault),
+            "pointer": pointer((*place, *fault.field.split("/"))) if fault.field else pointer(place),
+        }
+        for fault in faults
+    ]
+
+
+def _envelope(body: Mapping[str, Any]) -> tuple[datetime | None, dict[str, Any]]:
+    """What a batch says of all its events. Raises ProblemError, because it would be wrong for each of them."""
+    faults = []
+    context, sent_at = body.get("context"), body.get("sentAt")
+    if not isinstance(context, dict | None):
+        faults.append(Fault("context", "must be a JSON object"))
+    try:
+        at = datetime.fromisoformat(sent_at) if sent_at is not None else None
+        at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC) if at is not None else None
+    except (ValueError, TypeError, OverflowError):
+        faults.append(Fault("sentAt", "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
+    if faults:
+        raise refused(faults)
+    return at, context or {}
+
+
+def _with_context(raw: Any, context: Mapping[str, Any]) -> Any:
+    """An event with the batch's context under its own."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("context"), dict | None):
+        return raw
+    return {**raw, "context": {**context, **(raw.get("context") or {})}}
 
 
 def _forget_absurd_skew(call: Incoming) -> None:

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.body import parse, read_bytes
-from api.calls import Reader
+from api.calls import Reader, told
 from api.intake import CLOCK_ID, Intake
 from api.keys import Scope
 from api.limits import Limits
-from api.problems import Fault, pointer
+from api.problems import Fault
 from api.routes import Routes
 from journeys.incoming import KINDS, Incoming
 
@@ -104,14 +104,7 @@ class Segment:
                 {
                     "index": place,
                     "messageId": message_id,
-                    "errors": [
-                        {
-                            "detail": f"{f.field} {f.message}".strip(),
-                            "pointer": pointer(("batch", place)),
-                            "turn": "caller",
-                        }
-                        for f in faults
-                    ],
+                    "errors": [{**fault, "turn": "caller"} for fault in told(faults, "batch", place)],
                 }
                 for place, message_id, faults in reading.malformed
             ]

@@ -26,7 +26,7 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
-EXAMPLES = {GenerationMode.POSITIVE: 8, GenerationMode.NEGATIVE: 8}
+EXAMPLES = {GenerationMode.POSITIVE: 6, GenerationMode.NEGATIVE: 6}
 schema = schemathesis.openapi.from_dict(DOCUMENT)
 
 
@@ -36,6 +36,7 @@ def url(module_database_url: str) -> Iterator[str]:
         yield found
 
 
+# A dry run of a text that is no journey is answered with its problems: that is what was asked.
 @pytest.mark.parametrize("mode", EXAMPLES, ids=lambda mode: mode.value)
 @pytest.mark.parametrize("path", DOCUMENT["paths"])
 def test_every_route_answers_as_documented(url, path, mode):
@@ -54,7 +55,8 @@ def test_every_route_answers_as_documented(url, path, mode):
         )
         @given(case=operation.as_strategy(generation_mode=mode))
         def answers(case):
-            case.call_and_validate(base_url=url, auth=(OPERATE, ""), checks=CHECKS)
+            checks = [check for check in CHECKS if path != "/v1/journeys:check" or check is not negative_data_rejection]
+            case.call_and_validate(base_url=url, auth=(OPERATE, ""), checks=checks)
 
         answers()
 

@@ -94,12 +94,17 @@ STRANGE = {
     "not UTF-8": b'{"type":"track","event":"e","userId":"u","messageId":"%s","properties":{"a":"\xff\xfe"}}',
     "NaN": b'{"type":"track","event":"e","userId":"u","messageId":"%s","properties":{"a":NaN}}',
     "beyond a double": b'{"type":"track","event":"e","userId":"u","messageId":"%s","properties":{"a":1e999}}',
-    "deep": b'{"type":"track","event":"e","userId":"u","messageId":"%s","properties":{"a":' + b"[" * 40 + b"]" * 40 + b"}}",
+    "deep": b'{"type":"track","event":"e","userId":"u","messageId":"%s","properties":{"a":'
+    + b"[" * 40
+    + b"]" * 40
+    + b"}}",
     "wrong types": b'{"type":"track","event":7,"userId":["u"],"messageId":"%s","properties":"p","timestamp":3}',
     "no type": b'{"event":"e","userId":"u","messageId":"%s"}',
     "nobody": b'{"type":"track","event":"e","messageId":"%s"}',
     "a bad instant": b'{"type":"track","event":"e","userId":"u","messageId":"%s","timestamp":"yesterday"}',
-    "too large": b'{"type":"track","event":"e","userId":"u","messageId":"%s","properties":{"a":"' + b"x" * 33_000 + b'"}}',
+    "too large": b'{"type":"track","event":"e","userId":"u","messageId":"%s","properties":{"a":"'
+    + b"x" * 33_000
+    + b'"}}',
 }
 
 
@@ -162,9 +167,7 @@ async def test_a_sender_without_a_clock_loses_nothing(sender, db, timestamp, sen
     user = f"skewed-{timestamp}"
     body = event(user, timestamp=timestamp, **({"sentAt": sent_at} if sent_at else {}))
     assert (await sender.post("/v1/track", json=body)).status_code == 200
-    at = await db.fetchval(
-        "SELECT e.at FROM events e JOIN identities i USING (subject_key) WHERE i.value = $1", user
-    )
+    at = await db.fetchval("SELECT e.at FROM events e JOIN identities i USING (subject_key) WHERE i.value = $1", user)
     assert abs((datetime.now(UTC) - at).total_seconds()) < 60, "acceptance counts"
 
 

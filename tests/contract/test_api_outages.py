@@ -146,7 +146,9 @@ async def test_without_temporal_events_are_accepted_and_readiness_is_degraded(da
 async def test_metrics_count_and_hold_no_person(database_url):
     async with client(application(database_url)) as api:
         for _ in range(2):
-            await api.post("/v1/track", json={"event": "setup_completed", "userId": "ada@example.com", "messageId": "m"})
+            await api.post(
+                "/v1/track", json={"event": "setup_completed", "userId": "ada@example.com", "messageId": "m"}
+            )
         await api.post("/v1/track", json={"event": "Unplanned", "userId": "ada@example.com"})
         await api.get("/v1/users/ada@example.com")
         await api.get("/v1/nothing/ada@example.com")

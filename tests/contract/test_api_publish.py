@@ -25,7 +25,10 @@ async def test_a_new_text_is_a_new_version_and_the_same_text_is_not(api):
     back = await api.put(f"/v1/journeys/{KEY}", content=SOURCE)
     assert (back.status_code, back.json()["version"]) == (200, 1), "the same content keeps its version"
     versions = (await api.get(f"/v1/journeys/{KEY}/versions")).json()["items"]
-    assert [(v["version"], v["current"], v["published_by"]) for v in versions] == [(2, False, "operator"), (1, True, "dana")]
+    assert [(v["version"], v["current"], v["published_by"]) for v in versions] == [
+        (2, False, "operator"),
+        (1, True, "dana"),
+    ]
 
 
 async def test_nobody_overwrites_what_they_have_not_seen(api):
@@ -45,7 +48,9 @@ async def test_every_problem_comes_at_once_with_its_line_and_its_mend(api):
     problem = refused.json()
     assert (problem["type"], problem["turn"]) == ("urn:tenure:problem:invalid-journey", "author")
     assert problem["errors"]
-    assert all(fault["code"] and fault["line"] and fault["mend"] and fault["turn"] == "author" for fault in problem["errors"])
+    assert all(
+        fault["code"] and fault["line"] and fault["mend"] and fault["turn"] == "author" for fault in problem["errors"]
+    )
     dry = (await api.post("/v1/journeys:check", content=broken)).json()
     assert (dry["publishable"], dry["problems"]) == (False, problem["errors"])
 

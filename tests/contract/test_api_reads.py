@@ -1,6 +1,7 @@
 """Questions: where a person is, why they got a message or did not, page by page."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -11,7 +12,7 @@ from tests.contract.serving import CATALOG
 AT = datetime(2026, 5, 3, 10, tzinfo=UTC)
 
 
-async def publish(api, key: str) -> dict:
+async def publish(api, key: str) -> Any:
     source = (CATALOG / "journeys" / f"{key}.yaml").read_bytes()
     answer = await api.put(f"/v1/journeys/{key}", content=source)
     assert answer.status_code in {200, 201}, answer.text
@@ -19,7 +20,7 @@ async def publish(api, key: str) -> dict:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def run(api, db, engine) -> str:
+async def run(api, db, engine) -> Any:
     """A run of the person `ada/1`, with what its steps would have written."""
     await publish(api, "setup-and-activation")
     await api.post("/v1/users/ada%2F1/signals", json={"name": "signed_up", "id": "s-1"})
@@ -45,9 +46,9 @@ async def run(api, db, engine) -> str:
     return made
 
 
-async def pages(api, path: str, limit: int = 2) -> list[dict]:
+async def pages(api, path: str, limit: int = 2) -> list[dict[str, Any]]:
     """Every item of a list, walked page by page; each page is full but the last."""
-    items: list[dict] = []
+    items: list[dict[str, Any]] = []
     cursor = None
     while True:
         answer = await api.get(path, params={"limit": limit} | ({"cursor": cursor} if cursor else {}))

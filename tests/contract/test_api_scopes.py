@@ -72,7 +72,9 @@ async def test_the_write_key_may_not_operate(sender, method, path):
 
 @pytest.mark.parametrize("header", ["Basic !!!", "Basic", "Bearer", "Digest x", "Basic \xff", "Bearer nobody"])
 async def test_a_header_that_is_no_key_is_refused_like_none(api, header):
-    refused = await api.get("/v1/tasks", headers={"Authorization": header.encode("latin-1")}, auth=lambda request: request)
+    refused = await api.get(
+        "/v1/tasks", headers={"Authorization": header.encode("latin-1")}, auth=lambda request: request
+    )
     assert refused.status_code == 401
 
 
@@ -100,7 +102,7 @@ def test_one_key_may_not_be_both():
         Keys(write="same", operator="same")
 
 
-def started(tmp_path, **environ: str) -> subprocess.Popen:
+def started(tmp_path, **environ: str) -> subprocess.Popen[str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
     env |= {f"TENURE_{name}": value for name, value in environ.items()}
     return subprocess.Popen([sys.executable, "-m", "api"], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)

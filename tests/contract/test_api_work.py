@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ AT = datetime(2026, 5, 3, 10, tzinfo=UTC)
 KEY = "setup-and-activation"
 
 
-async def entered(api, user: str) -> str:
+async def entered(api, user: str) -> Any:
     """A run of this person, opened by an accepted event."""
     await api.put(f"/v1/journeys/{KEY}", content=(CATALOG / "journeys" / f"{KEY}.yaml").read_bytes())
     await api.post(f"/v1/users/{user}/signals", json={"name": "signed_up"})
@@ -25,11 +26,11 @@ async def entered(api, user: str) -> str:
     return run["id"]
 
 
-async def person_of(db, run: str) -> str:
+async def person_of(db, run: str) -> Any:
     return await db.fetchval("SELECT lane FROM runs WHERE id = $1", run)
 
 
-async def task(db, run: str, owner: str = "dana") -> int:
+async def task(db, run: str, owner: str = "dana") -> Any:
     return await db.fetchval(
         """INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, opened_at)
            VALUES (gen_random_uuid()::text, $1, $2, $3, 'onboarding-call', 'onboarding-call', $4, now()) RETURNING id""",
@@ -37,7 +38,7 @@ async def task(db, run: str, owner: str = "dana") -> int:
     )  # fmt: skip
 
 
-async def told(db, run: str) -> list[dict]:
+async def told(db, run: str) -> list[dict[str, Any]]:
     """What waits for this one run."""
     return [dict(row) for row in await db.fetch("SELECT * FROM outbox WHERE target = $1 ORDER BY seq", run)]
 
@@ -93,7 +94,7 @@ async def message(db, run: str, key: str, via: str, status: str = "deferred", to
     )  # fmt: skip
 
 
-async def consent(api, user: str, channel: str, topic: str, granted: bool) -> dict:
+async def consent(api, user: str, channel: str, topic: str, granted: bool) -> Any:
     said = {"channel": channel, "topic": topic, "granted": granted, "source": "preference-centre"}
     answer = await api.put(f"/v1/users/{user}/consents", json=said)
     assert answer.status_code == 200, answer.text
@@ -202,7 +203,9 @@ async def test_a_clocks_origin_and_speed_stand_while_its_limit_moves(api):
     assert origin <= now <= limit
 
 
-@pytest.mark.parametrize("change", [{"speed": 0}, {"speed": 1e99}, {"origin": 7}, {"limit": "9999-01-01T00:00:00Z"}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"speed": 0}, {"speed": 1e99}, {"origin": 7}, {"limit": "9999-01-01T00:00:00Z"}], ids=str
+)
 async def test_a_clock_that_cannot_run_is_refused(api, change):
     clock = {"origin": "2026-01-01T00:00:00Z", "speed": 10, "limit": "2026-01-02T00:00:00Z"}
     assert (await api.put("/v1/clocks/odd", json={**clock, **change})).status_code == 422
