@@ -36,7 +36,6 @@ from journeys.templates import TemplateInfos
 from journeys.tracking import TrackingPlan
 from store.catalogue import Catalogue
 from store.database import Database
-from store.state_reads import StateReads
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,7 @@ def build(parts: Parts) -> Front:
     routes = Routes(parts.keys, seconds=parts.limits.patience_seconds)
     # Routes are tried in this order: what is asked most comes first.
     Segment(intake, reader, parts.limits).routes(routes)
-    states = StateReads(parts.database, seconds=parts.limits.patience_seconds)
-    Runs(parts.database, states, parts.engine).routes(routes)
+    Runs(parts.database, parts.engine).routes(routes)
     Signals(intake, check).routes(routes)
     People(parts.database).routes(routes)
     Consents(parts.database, catalogue, parts.policy).routes(routes)
@@ -77,7 +75,7 @@ def build(parts: Parts) -> Front:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=_alive(intake, states),
+        lifespan=_alive(intake),
         redirect_slashes=False,
         exception_handlers={HTTPException: refuse},
     )
@@ -85,7 +83,7 @@ def build(parts: Parts) -> Front:
     return Front(app, routes.made, metrics)
 
 
-def _alive(intake: Intake, states: StateReads) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+def _alive(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.create_task(intake.watch())
@@ -93,7 +91,6 @@ def _alive(intake: Intake, states: StateReads) -> Callable[[FastAPI], contextlib
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watch
-        await states.close()
         await intake.database.close()
 
     return lifespan

@@ -23,9 +23,8 @@ from api.routes import Routes
 from api.shapes import Line, MessageView, RunView
 from api.temporal import Engine
 from journeys import wire
-from store import timelines
+from store import queries, timelines
 from store.database import Database
-from store.state_reads import StateReads
 
 TAG = "Runs"
 RunId = Annotated[str, Path(max_length=1024, description="A run's id, percent-encoded.")]
@@ -65,9 +64,8 @@ class Explained(BaseModel):
 class Runs:
     """The routes below `/v1/runs`, and the ledger over all people."""
 
-    def __init__(self, database: Database, states: StateReads, engine: Engine) -> None:
+    def __init__(self, database: Database, engine: Engine) -> None:
         self._database = database
-        self._states = states
         self._engine = engine
 
     def routes(self, routes: Routes) -> None:
@@ -111,7 +109,8 @@ class Runs:
         return answer(found)
 
     async def _row(self, run: str) -> dict[str, Any]:
-        found = await self._states.run(run)
+        async with self._database.reading() as connection:
+            found = await queries.get_run(connection, run)
         if found is None:
             raise ProblemError("not-found", "No accepted event has opened such a run.")
         return found

@@ -34,14 +34,15 @@ _KEYS = sql(
 )
 _IDENTITIES = sql("SELECT kind, value FROM identities WHERE subject_key = :key ORDER BY kind DESC, value LIMIT 100")
 _ACCOUNT_OF = sql("SELECT min(value) AS id FROM identities WHERE subject_key = :key AND kind = 'account_id'")
-RUN_COLUMNS = """
+_RUN_COLUMNS = """
     r.id, r.journey, d.version, r.definition, r.subject_key AS subject, nullif(r.case_key, '') AS "case", r.epoch, r.status,
     r.paused, r.state, r.visit, r.outcome, r.started_at, r.entered_at, r.last_at, r.next_due_at, r.ended_at, r.step, r.clock
     FROM runs r LEFT JOIN definitions d ON d.hash = r.definition
 """
+_RUN = sql(f"SELECT {_RUN_COLUMNS} WHERE r.id = :id")
 _RUNS = sql(
     f"""
-    SELECT {RUN_COLUMNS}
+    SELECT {_RUN_COLUMNS}
     WHERE r.subject_key = ANY(CAST(:keys AS text[])) AND (CAST(:status AS text) IS NULL OR r.status = :status)
       AND (CAST(:before AS timestamptz) IS NULL OR (r.started_at, r.id) < (:before, CAST(:id AS text)))
     ORDER BY r.started_at DESC, r.id DESC LIMIT :limit
@@ -90,6 +91,12 @@ async def account_id(connection: Connection, key: str | None) -> str | None:
     """The id by which senders know an account."""
     found = await row(connection, _ACCOUNT_OF, key=key) if key else None
     return found["id"] if found else None
+
+
+async def get_run(connection: Connection, identity: str) -> Row | None:
+    """One run as it was after its last step."""
+    found = await row(connection, _RUN, id=identity) if "\x00" not in identity else None
+    return dict(found) if found else None
 
 
 async def list_runs(
