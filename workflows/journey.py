@@ -32,9 +32,9 @@ with workflow.unsafe.imports_passed_through():
     from journeys.jitter import jitter
     from journeys.occurrences import Cancelled, Occurrence, Paused, Resumed, TimerDue
     from journeys.state import RunState, state_from_json, state_to_json
-    from workflows import options
     from workflows.calls import Refused, clock_of, run_local, run_step
     from workflows.inbox import MOST_SHOWN, Inbox, Letter
+    from workflows.options import BUSY_EVENTS, MOST_SIGNALS, OLDEST, QUIET_EVENTS
 
 
 @workflow.defn(name=wire.JOURNEY_WORKFLOW)
@@ -232,12 +232,12 @@ class JourneyWorkflow:
         # The history's length is as of the task's start; what this task has called since is on its way there.
         length = max(info.get_current_history_length(), self.calls)
         grown = (
-            length >= options.QUIET_EVENTS
-            or self.inbox.received >= options.MOST_SIGNALS
-            or workflow.now() - self.started >= options.OLDEST
+            length >= QUIET_EVENTS
+            or self.inbox.received >= MOST_SIGNALS
+            or workflow.now() - self.started >= OLDEST
             or moved
         )
-        if (grown and not self.inbox.waiting) or length >= options.BUSY_EVENTS:
+        if (grown and not self.inbox.waiting) or length >= BUSY_EVENTS:
             carried = {"state": state_to_json(self.state), "step": self.steps} | self.inbox.carried()
             workflow.continue_as_new(
                 replace(self.start, carried=carried),

@@ -11,8 +11,8 @@ from temporalio.common import RawValue
 with workflow.unsafe.imports_passed_through():
     from journeys import wire
     from journeys.envelope import instant
-    from workflows import options
     from workflows.calls import run_local
+    from workflows.options import QUIET_EVENTS
 
 
 @workflow.defn(name=wire.OUTREACH_WORKFLOW)
@@ -46,7 +46,7 @@ class OutreachWorkflow:
     def _renew(self, start: wire.OutreachInput) -> None:
         info = workflow.info()
         moved = info.is_target_worker_deployment_version_changed()
-        if moved or info.get_current_history_length() >= options.QUIET_EVENTS:
+        if moved or info.get_current_history_length() >= QUIET_EVENTS:
             newest = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if moved else None
             workflow.continue_as_new(start, initial_versioning_behavior=newest)
 
