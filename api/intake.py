@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from api.limits import Limits
@@ -23,6 +23,7 @@ from store.database import Database
 from store.ingest import Accepted, accept
 from store.outages import is_outage
 from store.outbox import backlog
+from store.subjects import Contended
 
 BACKLOG_EVERY = 1.0
 CLOCK_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -49,6 +50,7 @@ class Intake:
     _requests: int = 0
     _bytes: int = 0
     _slots: asyncio.Semaphore = field(init=False)
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
     _queues: dict[Lane, list[_Waiting]] = field(default_factory=dict)
     _clocks: set[str] = field(default_factory=set)
     _drains: set[asyncio.Task[None]] = field(default_factory=set)
@@ -90,10 +92,28 @@ class Intake:
 
     async def batch(self, calls: list[Incoming], *, source: str, clock: str | None) -> Accepted:
         """Commit these together. Raises what the database raises; then none of them is stored."""
-        async with self._slots:
-            found = await accept(self.database, self.catalogue, calls, source=source, clock=clock)
+        try:
+            async with self._slots:
+                found = await accept(self.database, self.catalogue, calls, source=source, clock=clock)
+        except Contended:
+            async with self._nobody_else():
+                found = await accept(self.database, self.catalogue, calls, source=source, clock=clock)
         self.metrics.accepted(found)
         return found
+
+    @asynccontextmanager
+    async def _nobody_else(self) -> AsyncIterator[None]:
+        """Every slot: when several transactions would each make the same people known, one of them must have its way."""
+        taken = 0
+        async with self._alone:
+            try:
+                for _ in range(self.limits.commits):
+                    await self._slots.acquire()
+                    taken += 1
+                yield
+            finally:
+                for _ in range(taken):
+                    self._slots.release()
 
     async def one(self, call: Incoming, *, source: str, clock: str | None) -> None:
         """Commit this one, perhaps with others. Raises what the database raises; then it is not stored."""
@@ -110,14 +130,14 @@ class Intake:
         """Take what waits, and whatever more comes until there is a slot."""
         async with self._slots:
             queue = self._queues.pop(lane)
-            for start in range(0, len(queue), self.limits.merged):
-                await self._together(queue[start : start + self.limits.merged], lane)
+        for start in range(0, len(queue), self.limits.merged):
+            await self._together(queue[start : start + self.limits.merged], lane)
 
     async def _together(self, group: list[_Waiting], lane: Lane) -> None:
         source, clock = lane
         try:
             calls = [waiting.call for waiting in group]
-            found = await accept(self.database, self.catalogue, calls, source=source, clock=clock)
+            found = await self.batch(calls, source=source, clock=clock)
         except Exception as error:  # noqa: BLE001 -- handed to whoever waits
             if len(group) == 1 or is_outage(error):
                 _settle(group, error)
@@ -125,7 +145,6 @@ class Intake:
             for waiting in group:
                 await self._together([waiting], lane)
         else:
-            self.metrics.accepted(found)
             _settle(group, found)
 
     async def watch(self) -> None:

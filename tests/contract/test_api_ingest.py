@@ -77,6 +77,13 @@ async def test_two_hundred_identical_requests_at_once_are_one_event(sender, db):
     assert await stored(db, "crowd") == [("crowd-1", "setup_completed")]
 
 
+async def test_many_batches_that_make_the_same_people_known_at_once_are_all_accepted(sender, db):
+    batches = [[event(f"new-{(n * 7 + b) % 50}", f"new-{b}-{n}") for n in range(50)] for b in range(16)]
+    answers = await asyncio.gather(*(sender.post("/v1/batch", json={"batch": batch}) for batch in batches))
+    assert [(a.status_code, a.json()["accepted"]) for a in answers] == [(200, 50)] * 16
+    assert await db.fetchval("SELECT count(*) FROM identities WHERE value LIKE 'new-%'") == 50
+
+
 async def test_without_a_message_id_an_event_is_known_again_by_what_it_says_and_when(sender, db):
     timed = event("nameless", timestamp="2026-05-03T10:00:00Z")
     for _ in range(2):
