@@ -20,7 +20,7 @@ CONTROL = Storm(
     SEED,
     events=400,
     users=50,
-    faults=8,
+    faults=12,
     seconds=20.0,
     kills={"worker": 1, "worker-b": 1},
     fail_rate=0.0,
