@@ -34,11 +34,12 @@ from journeys.effects import (
 from journeys.envelope import instant
 from journeys.incoming import Incoming
 from journeys.judge import Reason
+from journeys.messages import still_holds
 from journeys.state import state_from_json, state_to_json
 from store import ingest, ledger, outbox, runs, subjects
 from store.database import Connection
 from store.ledger import Entry
-from store.pending import undecided
+from store.pending import fields_since, undecided
 from store.runs import Run, listener_of
 from store.subjects import Subject
 
@@ -62,6 +63,9 @@ async def apply_step(house: House, step: wire.StepInput) -> wire.StepResult:
     if applied.run is not None and applied.now is not None:
         await delivery.attempt_all(house, applied.attempts, applied.now)
     return applied.result
+
+
+Recipients = dict[str, list[str]]
 
 
 class _Step:
@@ -102,18 +106,20 @@ class _Step:
 
     # -- locks -----------------------------------------------------------------------------------------------------
 
-    async def _recipients(self, row: Run) -> dict[str, list[str]]:
-        """By action, who gets it: the person of the run, or the account's people with a role, as of this moment."""
-        found: dict[str, list[str]] = {}
+    async def _recipients(self, row: Run) -> Recipients:
+        """By message, who gets it: the person of the run, or the account's people with a role, as of this moment."""
+        found: Recipients = {}
         for effect in self.effects:
             if isinstance(effect, SendMessage):
                 if row.subject_kind == "user":
-                    found[effect.action] = [row.lane]
+                    found[message_key(row.id, effect, "")] = [row.lane]
                 else:
-                    found[effect.action] = await ledger.people_with(self.connection, row.lane, effect.roles)
+                    found[message_key(row.id, effect, "")] = await ledger.people_with(
+                        self.connection, row.lane, effect.roles
+                    )
         return found
 
-    async def _to_lock(self, row: Run, recipients: dict[str, list[str]]) -> set[str]:
+    async def _to_lock(self, row: Run, recipients: Recipients) -> set[str]:
         """Everybody whose gate or lane this step touches, at once, so that they are locked in key order."""
         keys = {person for people in recipients.values() for person in people}
         if self.step.timer is not None or (keys and row.subject_kind == "account"):
@@ -148,6 +154,7 @@ class _Step:
             if locked[lane].seq > reached:
                 chart = await self.house.catalogue.chart(self.connection, row.definition)
                 behind += await undecided(self.connection, chart, listener_of(row), lane, reached)
+                behind += [] if behind else fields_since(chart, self.state, locked[lane])
         if not behind:
             await runs.decided_until(self.connection, lanes, due)
         return wire.StepResult(behind=behind)
@@ -155,11 +162,11 @@ class _Step:
     # -- effects ---------------------------------------------------------------------------------------------------
 
     async def _do(
-        self, effect: Effect, row: Run, recipients: dict[str, list[str]], locked: dict[str, Subject], now: datetime
+        self, effect: Effect, row: Run, recipients: Recipients, locked: dict[str, Subject], now: datetime
     ) -> None:
         match effect:
             case SendMessage():
-                await self._send(effect, row, recipients[effect.action], locked, now)
+                await self._send(effect, row, recipients[message_key(row.id, effect, "")], locked, now)
             case OpenedTask() | ClosedTask() | EscalatedTask():
                 await runs.change_task(self.connection, row, effect)
             case ChangedAudience():
@@ -177,6 +184,8 @@ class _Step:
         for person in people:
             key = message_key(row.id, effect, person)
             entry = ledger.new_entry(effect, key=key, run_row=row, step=self.step.step, recipient=person, now=now)
+            # One decision may ask for a message and, catching up with what came meanwhile, leave its state (H7).
+            entry.holds, entry.now_in = still_holds(effect, self.state), self.state.state
             subject = locked[person]
             account = locked.get(subject.account_key) if subject.account_key else None
             if await gate.weigh(self.house, self.connection, entry, subject, account, now):

@@ -13,7 +13,9 @@ from journeys.wire import Envelope
 
 SEEN = "@seen"
 MOVED = "@moved"
-"""Beside the scopes of a row's facts: how far other lanes were, and that the person has another account now."""
+PERSONAL = "@personal"
+"""Beside the scopes of a row's facts: how far other lanes were; that the person has another account now; that what an
+account's lane carries was one member's doing, so the other members' runs do not hear it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def envelope_for(chart: Chart, listener: Listener, row: Addressed) -> Envelope |
     if (own and row.seq < listener.entered_seq) or (row.target is not None and row.target != listener.run):
         return None
     entering = own and row.seq == listener.entered_seq and row.target is None
-    heard = row.target is not None or _hears(chart, listener, row)
+    heard = row.target is not None or (_is_for(own, row) and _hears(chart, listener, row))
     facts = _facts(chart, row, everything=entering)
     if not (entering or heard or facts):
         return None
@@ -59,10 +61,15 @@ def envelope_for(chart: Chart, listener: Listener, row: Addressed) -> Envelope |
         at=row.at.isoformat(),
         kind=kind,
         name=row.name if entering or heard else "",
-        data=chart.kept(row.name, row.data) if row.target is None else dict(row.data),
+        data=chart.kept(row.name, row.data),
         facts=facts or None,
         seen=_seen(row) if facts and "account" in facts and "profile" in facts else {},
     )
+
+
+def _is_for(own: bool, row: Addressed) -> bool:
+    """Members hear what happens to their account; what one of them does came to that one by their own lane."""
+    return own or PERSONAL not in (row.facts or {})
 
 
 def _hears(chart: Chart, listener: Listener, row: Addressed) -> bool:

@@ -11,7 +11,7 @@ from journeys import wire
 from journeys.chart import Chart
 from journeys.entry import Enter, PastRun, case_of, may_enter
 from journeys.incoming import Incoming
-from journeys.routing import MOVED, SEEN
+from journeys.routing import MOVED, PERSONAL, SEEN
 from store import outbox
 from store.catalogue import Index
 from store.database import Connection, rows, run, sql
@@ -60,6 +60,13 @@ class _Opened:
     at: datetime
 
 
+def is_accounts_own(call: Incoming) -> bool:
+    """Whether something happened to an account itself, and was not done by one of its people."""
+    if call.subject_key is not None:
+        return call.subject_key.startswith("a_")
+    return call.account_id is not None and call.user_id is None and call.anonymous_id is None
+
+
 class Admission:
     """Decides in memory over what one batch locked; writes runs and outbox rows at the end, two statements."""
 
@@ -95,6 +102,8 @@ class Admission:
     async def _offer(self, call: Incoming, at: datetime, to: Subject, account: Subject | None) -> None:
         name = call.name
         facts = self._facts(to, account)
+        if to.kind == "account" and not is_accounts_own(call):
+            facts[PERSONAL] = {}
         entering = await self._entering(call, at, to, facts)
         heard = self._is_heard(call, to)
         if not entering and not heard and not self._is_read(to):
@@ -142,8 +151,9 @@ class Admission:
             chart = self.index.charts.get(item.chart_hash)
             if chart is not None and call.name in chart.signals and item.case == case_of(chart, call.data):
                 return True
-        own = to.kind == "account" and call.user_id is None and call.anonymous_id is None
-        return own and any(chart.spec.subject == "user" for chart in self.index.hearing.get(call.name, ()))
+        return is_accounts_own(call) and any(
+            chart.spec.subject == "user" for chart in self.index.hearing.get(call.name, ())
+        )
 
     def _is_read(self, to: Subject) -> bool:
         """Whether a field that changed is one that an open run reads, dates of anchors among them."""

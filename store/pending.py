@@ -21,6 +21,7 @@ from journeys.state import RunState, state_from_json
 from journeys.wire import Envelope
 from store import outbox
 from store.database import Connection, row, sql
+from store.subjects import Subject
 
 _MEMORY = sql("SELECT memory, lane, entered_seq, case_key, epoch FROM runs WHERE id = :id")
 
@@ -46,6 +47,17 @@ def addressed(item: outbox.Row) -> Addressed:
     return Addressed(
         item.recipient, item.seq, item.kind, item.name, item.event_id, item.at, item.data, item.facts, item.target
     )
+
+
+def fields_since(chart: Chart, state: RunState, subject: Subject) -> list[Envelope]:
+    """Fields that changed so long ago that their row is forgotten: as they are now, told as of the run's last moment."""
+    scope = "account" if subject.kind == "account" else "profile"
+    known = chart.known(scope, subject.profile)
+    before = {name.split(".", 1)[1]: value for name, value in state.facts.items() if name.startswith(f"{scope}.")}
+    if known == before or state.last_at is None:
+        return []
+    at = state.last_at.isoformat()
+    return [Envelope(f"fields-{subject.seq}", subject.key, subject.seq, at, kind="facts", facts={scope: known})]
 
 
 async def standing_at(
