@@ -20,23 +20,29 @@ from store.database import Connection, as_json, row, rows, run, sql
 CHANNEL = "tenure_outbox"
 KEPT = timedelta(days=7)
 
+# Inserting and telling the relay are one statement: it is told at commit, and not of what has arrived already.
 _PUT = sql(
-    """
-    INSERT INTO outbox (recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at)
-    SELECT recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at
-    FROM unnest(CAST(:recipients AS text[]), CAST(:seqs AS bigint[]), CAST(:kinds AS text[]), CAST(:names AS text[]),
-                CAST(:event_ids AS text[]), CAST(:ats AS timestamptz[]), CAST(:datas AS jsonb[]), CAST(:facts AS jsonb[]),
-                CAST(:targets AS text[]), CAST(:delivered AS timestamptz[]))
-      AS w(recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at)
-    """
+    f"""
+    WITH put AS (
+      INSERT INTO outbox (recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at)
+      SELECT recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at
+      FROM unnest(CAST(:recipients AS text[]), CAST(:seqs AS bigint[]), CAST(:kinds AS text[]), CAST(:names AS text[]),
+                  CAST(:event_ids AS text[]), CAST(:ats AS timestamptz[]), CAST(:datas AS jsonb[]), CAST(:facts AS jsonb[]),
+                  CAST(:targets AS text[]), CAST(:delivered AS timestamptz[]))
+        AS w(recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at)
+      RETURNING delivered_at)
+    SELECT pg_notify('{CHANNEL}', '') FROM put WHERE delivered_at IS NULL LIMIT 1
+    """  # noqa: S608 -- the channel is ours
 )
 _WAKE = sql(
-    """
-    INSERT INTO outbox (recipient, seq, kind, event_id, at)
-    SELECT :recipient, -nextval(pg_get_serial_sequence('outbox', 'id')), 'wake', '', clock_timestamp()
-    """
+    f"""
+    WITH put AS (
+      INSERT INTO outbox (recipient, seq, kind, event_id, at)
+      SELECT :recipient, -nextval(pg_get_serial_sequence('outbox', 'id')), 'wake', '', clock_timestamp()
+      RETURNING recipient)
+    SELECT pg_notify('{CHANNEL}', '') FROM put
+    """  # noqa: S608 -- the channel is ours
 )
-_NOTIFY = sql(f"SELECT pg_notify('{CHANNEL}', '')")
 _WAITING = sql(
     """
     WITH heads AS (
@@ -63,7 +69,6 @@ _AFTER = sql(
     ORDER BY seq LIMIT 500
     """
 )
-_DONE = sql("UPDATE outbox SET delivered_at = clock_timestamp() WHERE id = ANY(CAST(:ids AS bigint[]))")
 _REST = sql(
     """
     UPDATE lanes SET attempts = attempts + 1, last_error = :error,
@@ -71,9 +76,12 @@ _REST = sql(
     WHERE recipient = :recipient
     """
 )
-_WELL = sql(
-    "UPDATE lanes SET attempts = 0, last_error = NULL, ready_at = '-infinity' "
-    "WHERE recipient = ANY(CAST(:recipients AS text[])) AND attempts > 0"
+_DELIVERED = sql(
+    """
+    WITH done AS (UPDATE outbox SET delivered_at = clock_timestamp() WHERE id = ANY(CAST(:ids AS bigint[])))
+    UPDATE lanes SET attempts = 0, last_error = NULL, ready_at = '-infinity'
+    WHERE recipient = ANY(CAST(:recipients AS text[])) AND attempts > 0
+    """
 )
 _NEXT_READY = sql(
     """
@@ -146,8 +154,6 @@ async def put(connection: Connection, waiting: Sequence[Row]) -> None:
         targets=[r.target for r in waiting],
         delivered=[r.delivered_at for r in waiting],
     )
-    if any(r.delivered_at is None for r in waiting):
-        await run(connection, _NOTIFY)
 
 
 async def tell(
@@ -173,7 +179,6 @@ async def tell(
 async def wake(connection: Connection, person: str) -> None:
     """Ask the relay to wake a person's outreach. The person's lane need not be locked: a wake has no order and no `seq`."""
     await run(connection, _WAKE, recipient=person)
-    await run(connection, _NOTIFY)
 
 
 async def claim(connection: Connection, lanes: int, most: int) -> dict[str, list[Row]]:
@@ -197,8 +202,7 @@ async def after(connection: Connection, recipient: str, seq: int, entered: int, 
 async def delivered(connection: Connection, ids: Sequence[int], recipients: Sequence[str]) -> None:
     """These rows have reached Temporal; their lanes are well."""
     if ids:
-        await run(connection, _DONE, ids=list(ids))
-        await run(connection, _WELL, recipients=list(recipients))
+        await run(connection, _DELIVERED, ids=list(ids), recipients=list(recipients))
 
 
 async def rest(connection: Connection, recipient: str, error: str) -> None:
