@@ -154,7 +154,7 @@ class _Step:
             if locked[lane].seq > reached:
                 chart = await self.house.catalogue.chart(self.connection, row.definition)
                 behind += await undecided(self.connection, chart, listener_of(row), lane, reached)
-                behind += [] if behind else fields_since(chart, self.state, locked[lane])
+                behind += [] if behind else fields_since(chart, self.state, locked[lane], due)
         if not behind:
             await runs.decided_until(self.connection, lanes, due)
         return wire.StepResult(behind=behind)

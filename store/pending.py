@@ -7,7 +7,7 @@ by its accepted events and timers does not keep its person out only because nobo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
 
@@ -49,14 +49,14 @@ def addressed(item: outbox.Row) -> Addressed:
     )
 
 
-def fields_since(chart: Chart, state: RunState, subject: Subject) -> list[Envelope]:
-    """Fields that changed so long ago that their row is forgotten: as they are now, told as of the run's last moment."""
+def fields_since(chart: Chart, state: RunState, subject: Subject, due: datetime) -> list[Envelope]:
+    """Fields that changed so long ago that their row is forgotten: as they are now, told just before the timer."""
     scope = "account" if subject.kind == "account" else "profile"
     known = chart.known(scope, subject.profile)
     before = {name.split(".", 1)[1]: value for name, value in state.facts.items() if name.startswith(f"{scope}.")}
-    if known == before or state.last_at is None:
+    if known == before:
         return []
-    at = state.last_at.isoformat()
+    at = (due - timedelta.resolution).isoformat()
     return [Envelope(f"fields-{subject.seq}", subject.key, subject.seq, at, kind="facts", facts={scope: known})]
 
 
