@@ -42,18 +42,25 @@ from worker.stack.mail_sink import serve as mail_server
 from worker.stack.maildir import Maildir
 from worker.temporal import connect
 
+MAIN: Final = "rehearsal"
 PATIENCE: Final = 30.0
 """Real seconds in which everything that is due must have been decided."""
 SLACK: Final = timedelta(milliseconds=10)
 AHEAD: Final = timedelta(days=365_000)
 """The store's clock begins this far ahead, so that it always stands at its limit."""
 
-_OPEN = sql("SELECT id, memory FROM runs WHERE status = 'open' ORDER BY id")
-_WAITING = sql("SELECT count(*) AS n FROM outbox WHERE delivered_at IS NULL")
+_OPEN = sql("SELECT id, memory FROM runs WHERE status = 'open' AND clock = :clock ORDER BY id")
+_WAITING = sql(
+    """
+    SELECT count(*) AS n FROM outbox o JOIN subjects s ON s.key = o.recipient AND s.clock = :clock
+    WHERE o.delivered_at IS NULL
+    """
+)
 _OWED = sql(
     """
-    SELECT recipient, min(due_at) FILTER (WHERE status = 'deferred') AS due, bool_or(status = 'sending') AS sending
-    FROM messages WHERE status IN ('deferred', 'sending') GROUP BY recipient
+    SELECT m.recipient, min(m.due_at) FILTER (WHERE m.status = 'deferred') AS due, bool_or(m.status = 'sending') AS sending
+    FROM messages m JOIN subjects s ON s.key = m.recipient AND s.clock = :clock
+    WHERE m.status IN ('deferred', 'sending') GROUP BY recipient
     """
 )
 _MESSAGES = sql(
@@ -67,7 +74,7 @@ _TIMELINE = sql(
     """
     SELECT r.journey, t.at, t.kind, t.about, t.text FROM timeline t JOIN runs r ON r.id = t.run
     WHERE CAST(:user AS text) IS NULL OR r.lane IN (SELECT subject_key FROM identities WHERE value = :user)
-    ORDER BY t.at, t.run, t.step, t.n
+    ORDER BY r.started_at, t.run, t.step, t.n
     """
 )
 _RUNS = sql(
@@ -94,6 +101,7 @@ class Rehearsal:
     relay: Relay
     mail: Maildir
     plan: TrackingPlan
+    clock: str
     now: datetime
     said: int = 0
 
@@ -137,20 +145,28 @@ class Rehearsal:
 
     async def accept(self, *calls: Incoming) -> None:
         """Accept calls as the API does, at this instant, and wait until everything they cause is decided."""
-        index, clock = self.relay.catalogue, self.settings.task_queue
-        await ingest.accept(self.database, index, list(calls), source="rehearsal", clock=clock)
+        await ingest.accept(self.database, self.relay.catalogue, list(calls), source=self.clock, clock=self.clock)
         await self.settle()
+
+    async def apart(self, clock: str) -> Rehearsal:
+        """Another clock on the same stage: people told of there live beside these, each at their own pace."""
+        async with self.database.transaction() as connection:
+            await set_clock(connection, clock, self.now + AHEAD, 1.0, self.now)
+        return dataclasses.replace(self, clock=clock, said=0)
 
     # -- time ------------------------------------------------------------------------------------------------------
 
-    async def forward(self, until: datetime | timedelta | None = None, /, **span: float) -> None:
-        """Let time pass, `forward(days=30)` or up to an instant: every deadline on the way at its own instant."""
+    async def forward(self, until: datetime | timedelta | None = None, /, *, all: bool = True, **span: float) -> None:
+        """Let time pass, `forward(days=30)` or up to an instant: every deadline on the way at its own instant.
+
+        `all=False` moves at the end only the store's clock: quicker, where nobody asks a workflow for its own.
+        """
         target = until if isinstance(until, datetime) else self.now + (until or timedelta(**span))
         while (due := await self._next_due()) is not None and due <= target:
-            await self._reach(due)
+            await self._reach(due, all=False)
             await self.settle()
         if target > self.now:
-            await self._reach(target)
+            await self._reach(target, all=all)
             await self.settle()
 
     async def settle(self) -> None:
@@ -165,10 +181,10 @@ class Rehearsal:
 
     async def _unsettled(self) -> str:
         async with self.database.reading() as connection:
-            if (await rows(connection, _WAITING))[0]["n"]:
+            if (await rows(connection, _WAITING, clock=self.clock))[0]["n"]:
                 return "rows wait in the outbox"
-            owed = await rows(connection, _OWED)
-            opened = await rows(connection, _OPEN)
+            owed = await rows(connection, _OWED, clock=self.clock)
+            opened = await rows(connection, _OPEN, clock=self.clock)
         late = [item for item in owed if item["sending"] or (item["due"] and item["due"] <= self.now)]
         if late:
             return f"{len(late)} people are owed a message"
@@ -194,18 +210,20 @@ class Rehearsal:
 
     async def _next_due(self) -> datetime | None:
         async with self.database.reading() as connection:
-            rung = [self._rings(item) for item in await rows(connection, _OPEN)]
-            owed = [item["due"] for item in await rows(connection, _OWED)]
+            rung = [self._rings(item) for item in await rows(connection, _OPEN, clock=self.clock)]
+            owed = [item["due"] for item in await rows(connection, _OWED, clock=self.clock)]
         return min((at for at in (*rung, *owed) if at is not None), default=None)
 
-    async def _reach(self, at: datetime) -> None:
-        """Move the store's clock, then that of every workflow that is behind it."""
+    async def _reach(self, at: datetime, *, all: bool) -> None:
+        """Move the store's clock, then that of every workflow that has something due by then, or of all."""
         self.now = max(self.now, at) + SLACK
         async with self.database.transaction() as connection:
-            await set_clock(connection, self.settings.task_queue, self.now, 1.0, self.now)
+            await set_clock(connection, self.clock, self.now, 1.0, self.now)
         async with self.database.reading() as connection:
-            names = [item["id"] for item in await rows(connection, _OPEN)]
-            names += [outreach_id(item["recipient"]) for item in await rows(connection, _OWED)]
+            opened = [(item["id"], self._rings(item)) for item in await rows(connection, _OPEN, clock=self.clock)]
+            owed = await rows(connection, _OWED, clock=self.clock)
+        waiting = [*opened, *((outreach_id(item["recipient"]), item["due"]) for item in owed)]
+        names = [name for name, due in waiting if all or (due is not None and due <= self.now)]
         await asyncio.gather(*(self._skip(self.client.get_workflow_handle(name)) for name in names))
 
     async def _skip(self, handle: WorkflowHandle[Any, Any]) -> None:
@@ -226,9 +244,13 @@ class Rehearsal:
         """The templates that went out, in order."""
         return [message["template"] for message in await self.messages(user)]
 
+    async def lines(self, user: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """The timeline, line by line: journey, at, kind, about, text."""
+        return await self._rows(_TIMELINE, user=user)
+
     async def timeline(self, user: str | None = None) -> list[str]:
         """What was decided and why, as a person reads it."""
-        return [f"{item['at']:%Y-%m-%d} {item['text']}" for item in await self._rows(_TIMELINE, user=user)]
+        return [f"{item['at']:%Y-%m-%d} {item['text']}" for item in await self.lines(user)]
 
     async def runs(self, user: str | None = None) -> Sequence[Mapping[str, Any]]:
         """Every run with its state, outcome and next deadline."""
@@ -284,7 +306,7 @@ async def rehearsal(
         house = build.house(settings, database, clock="workflow")
         now = begins or datetime.now(UTC)
         async with database.transaction() as connection:
-            await set_clock(connection, settings.task_queue, now + AHEAD, 1.0, now)
+            await set_clock(connection, MAIN, now + AHEAD, 1.0, now)
         plan, source = read_plan((catalog / "tracking-plan.yaml").read_bytes())
         assert plan is not None, source.problems
         starting = Client(**{**client.config(), "interceptors": [_OwnClocks()]})  # type: ignore[arg-type]
@@ -294,7 +316,7 @@ async def rehearsal(
         async with build.worker(client, settings, house):
             relaying = asyncio.create_task(relay.run(stop))
             try:
-                yield Rehearsal(database, client, skipper, settings, relay, Maildir(folder / "mail"), plan, now)
+                yield Rehearsal(database, client, skipper, settings, relay, Maildir(folder / "mail"), plan, MAIN, now)
             finally:
                 stop.set()
                 await relaying
