@@ -44,11 +44,14 @@ async def attempt(house: House, entry: Entry, now: datetime) -> None:
         await _settle(house, connection, entry, channel, receipt, now)
 
 
-async def recover(house: House, connection: Connection, entry: Entry, now: datetime) -> bool:
-    """An attempt in flight whose lease ran out: settle it, or say (True) that it is to be weighed and tried again."""
+async def recover(house: House, connection: Connection, entry: Entry, now: datetime, until: float) -> bool:
+    """An attempt in flight whose lease ran out: settle it, or say (True) that it is to be weighed and tried again.
+
+    The person is locked meanwhile: a provider has until `until`, on the loop's clock, to say what it knows.
+    """
     channel = house.channels[entry.channel or ""]
     if channel.promise is Promise.SEARCHABLE:
-        found = await channel.find(_prepared(entry))
+        found = await _found(channel, entry, until)
         if found is None:
             await ledger.settle(
                 connection, entry, "sending", "cannot be asked now", now, lease_until=_soon(channel, entry)
@@ -63,6 +66,14 @@ async def recover(house: House, connection: Connection, entry: Entry, now: datet
     return True
 
 
+async def _found(channel: Channel, entry: Entry, until: float) -> bool | None:
+    try:
+        async with asyncio.timeout_at(until):
+            return await channel.find(_prepared(entry))
+    except TimeoutError:
+        return None
+
+
 async def _settle(
     house: House, connection: Connection, entry: Entry, channel: Channel, receipt: Receipt, now: datetime
 ) -> None:
@@ -73,7 +84,7 @@ async def _settle(
             await _end(house, connection, entry, "failed", receipt.detail, now)
         case Delivered.TRY_AGAIN:
             due = now + channel.retry.wait(entry.attempts)
-            if due > entry.at + channel.retry.within:
+            if due > (entry.first_attempt_at or now) + channel.retry.within:
                 await _end(house, connection, entry, "failed", f"given up: {receipt.detail}", now)
             elif await ledger.settle(connection, entry, "deferred", receipt.detail, now, due_at=due):
                 await outbox.wake(connection, entry.recipient)

@@ -92,7 +92,7 @@ async def _begin(
     entry.reference, entry.address, entry.body = prepared.reference, prepared.address, prepared.body
     entry.summary = prepared.summary or entry.summary
     entry.attempts += 1
-    entry.due_at, entry.sent_at = None, now
+    entry.due_at, entry.sent_at, entry.first_attempt_at = None, now, entry.first_attempt_at or now
     if channel.inside:
         await inbox.put(connection, entry.key, person.key, json.loads(prepared.body), now)
         entry.status, entry.settled_at, entry.body = "sent", now, None

@@ -1,29 +1,18 @@
-"""Outcomes of messages come back by the front door: signals in the run's lane, where its chart reads them."""
+"""What the gate and a delivery tell of a message, with what the house has; how it is told is `store/outcomes.py`."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
 
 from activities.house import House
-from store import outbox, runs, subjects
+from store import outcomes, runs, subjects
 from store.database import Connection
 from store.ledger import Entry
-
-WORDS: Final = {
-    "sent": "sent",
-    "failed": "failed",
-    "withheld": "withheld",
-    "withdrawn": "withheld",
-    "expired": "withheld",
-}
-"""A ledger status as the outcome an author writes (`checklist.sent`); the others have no outcome yet."""
 
 
 async def reads_outcome(house: House, connection: Connection, definition: str, action: str) -> bool:
     """Whether a chart reacts to any outcome of this action; if so its lane is locked with the gate's other locks."""
-    chart = await house.catalogue.chart(connection, definition)
-    return any(f"{action}.{word}" in chart.signals for word in WORDS.values())
+    return await outcomes.reads_outcome(connection, house.catalogue, definition, action)
 
 
 async def lock_lane(house: House, connection: Connection, entry: Entry) -> None:
@@ -34,29 +23,4 @@ async def lock_lane(house: House, connection: Connection, entry: Entry) -> None:
 
 async def tell_outcome(house: House, connection: Connection, entry: Entry, status: str, at: datetime) -> None:
     """Put `<action>.<outcome>` into the run's lane, if its chart reads it."""
-    word = WORDS.get(status)
-    chart = await house.catalogue.chart(connection, entry.definition)
-    name = f"{entry.action}.{word}"
-    if word is None or name not in chart.signals:
-        return
-    row = await runs.read_run(connection, entry.run)
-    await outbox.tell(
-        connection,
-        recipient=row.lane,
-        kind="signal",
-        name=name,
-        event_id=f"{entry.key}={word}",
-        at=at,
-        data=_carried(entry, word),
-        target=entry.run,
-    )
-
-
-def _carried(entry: Entry, word: str) -> dict[str, Any]:
-    """What the outcome tells (`journeys/outcomes.py`): the channel of what went out, the reason of what did not."""
-    carried: dict[str, Any] = {"template": entry.template}
-    if word != "withheld":
-        carried["channel"] = entry.channel
-    if word != "sent":
-        carried["reason"] = entry.reasons[0].code if entry.reasons else entry.detail or ""
-    return carried
+    await outcomes.tell_outcome(connection, house.catalogue, entry, status, at)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -12,43 +15,74 @@ from activities.outcomes import tell_outcome
 from journeys import wire
 from journeys.clock import TestClock
 from journeys.envelope import instant
-from store import ledger, subjects
+from store import owed, subjects
 from store.database import Connection
 from store.ledger import Entry
+from store.outcomes import lock_owed
+from store.subjects import Subject
 
 log = structlog.get_logger()
 
 SOON = timedelta(milliseconds=50)
+SEARCH_SECONDS = 1.0
+"""How long all searches of one look may hold a person's lock; what is not found by then is asked for the next time."""
 
 
-async def settle_due(house: House, request: wire.SettleInput) -> wire.SettleResult:
-    """Weigh what is due for one person, make the attempts, and say when something is due next, as a real instant."""
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What is due for one person, who is locked. `now` is their clock's."""
+
+    person: Subject
+    account: Subject | None
+    entries: list[Entry]
+    now: datetime
+
+
+async def settle_due(house: House, request: wire.SettleInput, slow: Mapping[str, str]) -> wire.SettleResult:
+    """Weigh what is due for one person, make the attempts, and say when something is due next, as a real instant.
+
+    `slow` has, by channel, the queues of those that may not be tried here: if one is needed it is all that is said.
+    """
     async with house.database.transaction() as connection:
-        attempts, now = await _decide(house, connection, request)
-    await delivery.attempt_all(house, attempts, now)
+        due = await _due(house, connection, request)
+        queue = _queue(due.entries, slow)
+        if queue is not None:
+            return wire.SettleResult(queue=queue)
+        attempts = await _weigh(house, connection, due)
+    await delivery.attempt_all(house, attempts, due.now)
     async with house.database.transaction() as connection:
         return wire.SettleResult(await _next(house, connection, request))
 
 
-async def _decide(house: House, connection: Connection, request: wire.SettleInput) -> tuple[list[Entry], datetime]:
-    account_key = await subjects.account_of(connection, request.subject_key)
-    locked = await subjects.lock(connection, [key for key in (request.subject_key, account_key) if key])
+async def _due(house: House, connection: Connection, request: wire.SettleInput) -> Owed:
+    locked = await lock_owed(
+        connection, request.subject_key, await subjects.account_of(connection, request.subject_key)
+    )
     person = locked[request.subject_key]
-    clock = await house.test_clock(connection, person.clock)
-    now = house.now(clock, request.now)
+    now = house.now(await house.test_clock(connection, person.clock), request.now)
+    account = locked.get(person.account_key) if person.account_key else None
+    return Owed(person, account, await owed.due(connection, person.key, now), now)
+
+
+def _queue(entries: Iterable[Entry], slow: Mapping[str, str]) -> str | None:
+    return next((slow[channel] for entry in entries for channel in entry.via if channel in slow), None)
+
+
+async def _weigh(house: House, connection: Connection, due: Owed) -> list[Entry]:
+    """Decide all of it; what is to be attempted now."""
     attempts = []
-    for entry in await ledger.due(connection, person.key, now):
-        if entry.status == "sending" and not await delivery.recover(house, connection, entry, now):
+    until = asyncio.get_running_loop().time() + SEARCH_SECONDS
+    for entry in due.entries:
+        if entry.status == "sending" and not await delivery.recover(house, connection, entry, due.now, until):
             continue
-        account = locked.get(person.account_key) if person.account_key else None
-        if await gate.weigh(house, connection, entry, person, account, now):
+        if await gate.weigh(house, connection, entry, due.person, due.account, due.now):
             attempts.append(entry)
-        await tell_outcome(house, connection, entry, entry.status, now)
-    return attempts, now
+        await tell_outcome(house, connection, entry, entry.status, due.now)
+    return attempts
 
 
 async def _next(house: House, connection: Connection, request: wire.SettleInput) -> str | None:
-    due, lease = await ledger.next_due(connection, request.subject_key)
+    due, lease = await owed.next_due(connection, request.subject_key)
     clock = await house.test_clock(connection, await subjects.clock_of(connection, request.subject_key))
     if house.clock == "workflow":
         # Leases are real time; a workflow that skips waits as long by its own clock.

@@ -26,10 +26,8 @@ class Activities:
     @activity.defn(name=wire.LOAD_DEFINITION)
     async def load_definition(self, content: str) -> wire.Loaded:
         """The artifact at a hash, which enters each run once, and which channels have a queue of their own."""
-        queue = activity.info().task_queue
-        slow = {name: wire.channel_queue(queue, name) for name, each in self.house.channels.items() if not each.local}
         async with self.house.database.reading() as connection:
-            return wire.Loaded(await catalogue.artifact(connection, content), slow)
+            return wire.Loaded(await catalogue.artifact(connection, content), self._slow())
 
     @activity.defn(name=wire.APPLY_STEP)
     async def apply_step(self, request: wire.StepInput) -> wire.StepResult:
@@ -43,5 +41,9 @@ class Activities:
 
     @activity.defn(name=wire.SETTLE_DUE)
     async def settle_due(self, request: wire.SettleInput) -> wire.SettleResult:
-        """What is due for one person."""
-        return await outreach.settle_due(self.house, request)
+        """What is due for one person: here, or on the queue of a slow channel that it goes by."""
+        return await outreach.settle_due(self.house, request, self._slow() if activity.info().is_local else {})
+
+    def _slow(self) -> dict[str, str]:
+        queue = activity.info().task_queue
+        return {name: wire.channel_queue(queue, name) for name, each in self.house.channels.items() if not each.local}

@@ -181,6 +181,10 @@ class SettleInput:
 
 @dataclass(slots=True)
 class SettleResult:
-    """The real instant of the next due message, or None when nothing is left."""
+    """The real instant of the next due message, or None when nothing is left.
+
+    With a `queue` nothing was done: a channel that is too slow for a local activity is needed, and that is its queue.
+    """
 
     next_due: str | None = None
+    queue: str | None = None

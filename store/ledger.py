@@ -21,10 +21,11 @@ _INSERT = sql(
     """
     INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, topic,
       priority, data, stands, at, expires_at, status, reasons, channel, due_at, attempts, lease_until, reference, address,
-      body, summary, detail, decided_at, sent_at, settled_at)
+      body, summary, detail, decided_at, first_attempt_at, sent_at, settled_at)
     VALUES (:key, :run, :step, :subject, :recipient, :journey, :state, :visit, :action, :template, CAST(:via AS jsonb),
       :topic, :priority, CAST(:data AS jsonb), :stands, :at, :expires, :status, CAST(:reasons AS jsonb), :channel, :due,
-      :attempts, :lease, :reference, :address, :body, CAST(:summary AS jsonb), :detail, :decided, :sent, :settled)
+      :attempts, :lease, :reference, :address, :body, CAST(:summary AS jsonb), :detail, :decided, :first,
+      :sent, :settled)
     ON CONFLICT (key) DO NOTHING
     """
 )
@@ -32,7 +33,8 @@ _UPDATE = sql(
     """
     UPDATE messages SET status = :status, reasons = CAST(:reasons AS jsonb), channel = :channel, due_at = :due,
       attempts = :attempts, lease_until = :lease, reference = :reference, address = :address, body = :body,
-      summary = CAST(:summary AS jsonb), detail = :detail, decided_at = :decided, sent_at = :sent, settled_at = :settled
+      summary = CAST(:summary AS jsonb), detail = :detail, decided_at = :decided, first_attempt_at = :first, sent_at = :sent,
+      settled_at = :settled
     WHERE key = :key
     """
 )
@@ -46,27 +48,12 @@ _STANDING = sql(
               AND (subject_key = :person OR subject_key = CAST(:account AS text))) AS urgent
     """
 )
-_COLUMNS = """m.key, m.run, m.step, m.subject_key, m.recipient, m.journey, m.state, m.visit, m.action, m.template, m.via,
+COLUMNS = """m.key, m.run, m.step, m.subject_key, m.recipient, m.journey, m.state, m.visit, m.action, m.template, m.via,
       m.topic, m.priority, m.data, m.stands, m.at, m.expires_at, m.status, m.channel, m.due_at, m.attempts, m.lease_until,
-      m.reference, m.address, m.body, m.decided_at, m.sent_at"""
-_DUE = sql(
-    f"""
-    SELECT {_COLUMNS}, r.definition, r.status = 'open' AND r.state = m.state AND r.visit = m.visit AS holds, r.state AS now_in
-    FROM messages m JOIN runs r ON r.id = m.run
-    WHERE m.recipient = :person AND ((m.status = 'deferred' AND m.due_at <= :now)
-                                  OR (m.status = 'sending' AND m.lease_until <= clock_timestamp()))
-    ORDER BY m.due_at, m.id LIMIT 20
-    """  # noqa: S608 -- the columns are ours
-)
+      m.reference, m.address, m.body, m.summary, m.decided_at, m.first_attempt_at, m.sent_at"""
 _OF_STEP = sql(
-    f"SELECT {_COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
+    f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
     "WHERE m.run = :run AND m.step >= :step AND m.status = 'sending'"
-)
-_NEXT = sql(
-    """
-    SELECT min(due_at) FILTER (WHERE status = 'deferred') AS due, min(lease_until) FILTER (WHERE status = 'sending') AS lease
-    FROM messages WHERE recipient = :person AND status IN ('deferred', 'sending')
-    """
 )
 _SETTLE = sql(
     """
@@ -95,7 +82,7 @@ _ROLES = sql(
 
 @dataclass(slots=True)
 class Entry:
-    """A ledger row. `body` are the rendered bytes that every attempt sends."""
+    """A ledger row. `body` are the rendered bytes that every attempt sends; by `first_attempt_at` retries end."""
 
     key: str
     run: str
@@ -126,6 +113,7 @@ class Entry:
     reference: str | None = None
     address: str | None = None
     body: bytes | None = None
+    first_attempt_at: datetime | None = None
     sent_at: datetime | None = None
     summary: Mapping[str, Any] | None = None
     detail: str | None = None
@@ -149,6 +137,7 @@ def _values(entry: Entry) -> dict[str, Any]:
         "summary": as_json(entry.summary) if entry.summary is not None else None,
         "detail": entry.detail,
         "decided": entry.decided_at,
+        "first": entry.first_attempt_at,
         "sent": entry.sent_at,
         "settled": entry.settled_at,
     }
@@ -216,27 +205,17 @@ def _list(value: Any) -> list[Any]:
     return list(orjson.loads(value)) if isinstance(value, str) else list(value)
 
 
-def _entry(item: Mapping[str, Any]) -> Entry:
+def entry_of(item: Mapping[str, Any]) -> Entry:
+    """A row of `COLUMNS`, with its run's `definition`, `holds` and `now_in`."""
     values = dict(item)
-    for name in ("via", "data"):
+    for name in ("via", "data", "summary"):
         values[name] = orjson.loads(values[name]) if isinstance(values[name], str) else values[name]
     return Entry(**values | {"via": tuple(values["via"])})
 
 
-async def due(connection: Connection, person: str, now: datetime) -> list[Entry]:
-    """What is to be decided again for a person: deferred rows due by `now`, attempts whose lease has run out."""
-    return [_entry(item) for item in await rows(connection, _DUE, person=person, now=now)]
-
-
 async def in_flight(connection: Connection, run_id: str, step: int) -> list[Entry]:
     """Attempts of a step, or a later one, that were begun and never settled: somebody died in between."""
-    return [_entry(item) for item in await rows(connection, _OF_STEP, run=run_id, step=step)]
-
-
-async def next_due(connection: Connection, person: str) -> tuple[datetime | None, datetime | None]:
-    """The earliest deferred row (the person's clock) and the earliest lease (the real clock)."""
-    found = await row(connection, _NEXT, person=person)
-    return (found["due"], found["lease"]) if found else (None, None)
+    return [entry_of(item) for item in await rows(connection, _OF_STEP, run=run_id, step=step)]
 
 
 async def settle(

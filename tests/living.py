@@ -124,7 +124,7 @@ async def living(
         stop = asyncio.Event()
         relay = Relay(database, client, house.catalogue, task_queue)
         async with contextlib.AsyncExitStack() as running:
-            for each in (build.worker(client, settings, house), *build.slow_workers(client, settings, house)):
+            for each in (build.worker(client, settings, house), *build.channel_workers(client, settings, house)):
                 await running.enter_async_context(each)
             task = asyncio.create_task(relay.run(stop)) if relaying else None
             try:

@@ -47,7 +47,7 @@ async def serve(settings: Settings) -> None:
     health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
     async with contextlib.AsyncExitStack() as running:
         await running.enter_async_context(health)
-        for each in (build.worker(client, settings, house), *build.slow_workers(client, settings, house)):
+        for each in (build.worker(client, settings, house), *build.channel_workers(client, settings, house)):
             await running.enter_async_context(each)
         log.info("worker.started", task_queue=settings.task_queue)
         reconciler = Reconciler(database, client, relay)

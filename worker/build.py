@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker import PollerBehaviorSimpleMaximum, Worker, WorkerDeploymentConfig
 
 from activities.channels.email import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
@@ -30,6 +30,9 @@ from worker.stack.maildir import find
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
 
+NEAR_ATTEMPT, FAR_ATTEMPT = timedelta(seconds=1.5), timedelta(seconds=30)
+"""How long one mail may take: inside a step, and on the channel's own queue."""
+
 
 def channels(settings: Settings) -> Mapping[str, Channel]:
     """Every way to reach a person that is configured."""
@@ -43,6 +46,7 @@ def channels(settings: Settings) -> Mapping[str, Channel]:
             sender=(name, address),
             domain=address.rpartition("@")[2],
             local=settings.smtp_near,
+            attempt=NEAR_ATTEMPT if settings.smtp_near else FAR_ATTEMPT,
         ),
         search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
     )
@@ -60,17 +64,21 @@ def house(settings: Settings, database: Database, *, clock: Literal["wall", "wor
     return House(database, Catalogue(rules.urgent_ticket), rules, channels(settings), clock)
 
 
-def slow_workers(client: Client, settings: Settings, given: House) -> list[Worker]:
-    """One more worker for each channel that is too slow for a step: it has a queue of its own."""
+def channel_workers(client: Client, settings: Settings, given: House) -> list[Worker]:
+    """One more worker for each channel with a queue of its own: what goes by a channel too slow for a step runs there.
+
+    All are polled, whatever is quick now: a run keeps the queues it has begun with.
+    """
     return [
         Worker(
             client,
             task_queue=wire.channel_queue(settings.task_queue, name),
-            activities=[Activities(given).apply_step],
+            activities=[Activities(given).apply_step, Activities(given).settle_due],
+            activity_task_poller_behavior=PollerBehaviorSimpleMaximum(2),
             graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
         )
         for name, channel in given.channels.items()
-        if not channel.local
+        if not channel.inside
     ]
 
 

@@ -39,24 +39,29 @@ async def run_local(name: str, argument: Any, returns: type[T]) -> T:
     return result
 
 
+async def run_queued(name: str, argument: Any, returns: type[T], queue: str) -> T:
+    """One ordinary activity on the queue of a slow channel, retried until it succeeds."""
+    try:
+        result: T = await workflow.execute_activity(
+            name,
+            argument,
+            result_type=returns,
+            task_queue=queue,
+            start_to_close_timeout=options.QUEUED_TIMEOUT,
+            retry_policy=options.PATIENT,
+        )
+    except (ActivityError, ApplicationError) as fault:
+        raise Refused(f"{name}: {fault.cause or fault}") from None
+    return result
+
+
 async def run_step(step: StepInput, queues: dict[str, str]) -> StepResult:
     """Apply a step: local, or as an ordinary activity on the queue of a slow channel that it sends by; never both."""
     channels = [channel for effect in step.effects for channel in effect.get("via", ())]
     queue = next((queues[channel] for channel in channels if channel in queues), None)
     if queue is None:
         return await run_local(APPLY_STEP, step, StepResult)
-    try:
-        result: StepResult = await workflow.execute_activity(
-            APPLY_STEP,
-            step,
-            result_type=StepResult,
-            task_queue=queue,
-            start_to_close_timeout=options.QUEUED_TIMEOUT,
-            retry_policy=options.PATIENT,
-        )
-    except (ActivityError, ApplicationError) as fault:
-        raise Refused(f"{APPLY_STEP}: {fault.cause or fault}") from None
-    return result
+    return await run_queued(APPLY_STEP, step, StepResult, queue)
 
 
 def clock_of(spec: ClockSpec | None) -> TestClock | None:

@@ -10,6 +10,7 @@ from temporalio.common import RetryPolicy
 STEP_TIMEOUT: Final = timedelta(seconds=10)
 """One attempt of a local step. Its work is two short transactions and at most one quick delivery attempt (2 s)."""
 QUEUED_TIMEOUT: Final = timedelta(seconds=60)
+"""The same on the queue of a slow channel, whose attempts may take half a minute, side by side."""
 PATIENT: Final = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=30)
 )

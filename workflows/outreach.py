@@ -11,7 +11,7 @@ from temporalio.common import RawValue
 with workflow.unsafe.imports_passed_through():
     from journeys import wire
     from journeys.envelope import instant
-    from workflows.calls import run_local
+    from workflows.calls import run_local, run_queued
     from workflows.options import QUIET_EVENTS
 
 
@@ -36,6 +36,8 @@ class OutreachWorkflow:
             self.woken = False
             request = wire.SettleInput(start.subject_key, workflow.now().isoformat())
             settled = await run_local(wire.SETTLE_DUE, request, wire.SettleResult)
+            if settled.queue is not None:
+                settled = await run_queued(wire.SETTLE_DUE, request, wire.SettleResult, settled.queue)
             if self.woken:
                 continue
             if settled.next_due is None:

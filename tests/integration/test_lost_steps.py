@@ -119,7 +119,7 @@ async def test_a_zombie_sends_nothing_once_its_lease_is_over_and_settles_nothing
         (entry,) = (await _Step(house.house, connection, step).apply()).attempts
     assert entry.lease_until is not None
     await asyncio.sleep((entry.lease_until - datetime.now(UTC)).total_seconds() + 0.1)
-    await outreach.settle_due(house.house, wire.SettleInput(entry.recipient, datetime.now(UTC).isoformat()))
+    await outreach.settle_due(house.house, wire.SettleInput(entry.recipient, datetime.now(UTC).isoformat()), {})
     assert house.mail.count() == 1, "another worker took over what was not at the provider"
     await delivery.attempt(house.house, entry, datetime.now(UTC))
     assert house.mail.count() == 1, "the first worker woke up and looked at the clock"
@@ -137,7 +137,7 @@ async def test_an_attempt_that_arrived_is_found_and_not_made_again(house: Living
     )
     assert entry.lease_until is not None
     await asyncio.sleep((entry.lease_until - datetime.now(UTC)).total_seconds() + 0.1)
-    await outreach.settle_due(house.house, wire.SettleInput(entry.recipient, datetime.now(UTC).isoformat()))
+    await outreach.settle_due(house.house, wire.SettleInput(entry.recipient, datetime.now(UTC).isoformat()), {})
     assert house.mail.count() == 1
     assert [dict(row) for row in await house.rows("SELECT status, attempts, detail FROM messages")] == [
         {"status": "sent", "attempts": 1, "detail": "found at the provider"}
