@@ -201,6 +201,7 @@ class _Step:
         entry.reasons = (Reason("no_recipient", why),)
         await ledger.write(self.connection, entry)
         self._note(entry, now)
+        await tell_outcome(self.house, self.connection, entry, entry.status, now)
 
     async def _withdraw(self, effect: WithdrawnMessages, row: Run, now: datetime) -> None:
         for item in await ledger.withdraw(self.connection, row.id, effect.reason, now, effect.state, effect.visit):

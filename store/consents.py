@@ -12,11 +12,13 @@ from datetime import datetime
 
 from journeys.judge import Ask, Standing, Withhold, has_opted_out, judge
 from journeys.policy import Policy
-from store import outbox, subjects
+from store import ledger, outbox, owed
 from store.catalogue import Catalogue
 from store.clocks import now_for
-from store.database import Connection, Database, as_json, row, rows, run, sql
-from store.queries import Row, loaded
+from store.database import Connection, Database, row, rows, run, sql
+from store.outcomes import lock_owed, tell_outcome
+from store.queries import Row
+from store.subjects import Contended
 
 _LIST = sql("SELECT channel, topic, granted, source, at FROM consents WHERE subject_key = :key ORDER BY topic, channel")
 _LOG = sql(
@@ -40,19 +42,11 @@ _RECORD = sql(
     VALUES (:key, :channel, :topic, :granted, :source, :at) RETURNING id
     """
 )
-_QUEUED = sql(
-    """
-    SELECT key, run, via, topic, priority, at, action FROM messages
-    WHERE recipient = :key AND status = 'deferred' ORDER BY id FOR UPDATE
-    """
-)
-_WITHDRAW = sql(
-    """
-    UPDATE messages SET status = 'withdrawn', due_at = NULL, settled_at = :at, decided_at = :at,
-      reasons = CAST(:reasons AS jsonb) WHERE key = :message
-    """
-)
 _OPEN_RUNS = sql("SELECT id, definition FROM runs WHERE lane = :key AND status = 'open' ORDER BY id")
+
+ATTEMPTS = 5
+Said = Mapping[tuple[str, str], bool]
+"""By channel and topic, whether they may be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,32 +82,52 @@ async def change_consent(
     database: Database, catalogue: Catalogue, policy: Policy, person: str, change: Change
 ) -> Effect:
     """Record what a person says, and act on a withdrawal before anyone else can send."""
-    async with database.transaction() as connection:
-        # The gate decides under the same lock: what it sends after this commit, it sends knowing this.
-        locked = await subjects.lock(connection, [person])
-        at = await now_for(connection, locked[person].clock)
-        values = {"key": person, "channel": change.channel, "topic": change.topic, "at": at}
-        values |= {"granted": change.granted, "source": change.source}
-        await run(connection, _PUT, **values)
-        logged = await row(connection, _RECORD, **values)
-        if change.granted:
-            return Effect(at)
-        said = {(i["channel"], i["topic"]): i["granted"] for i in await rows(connection, _LIST, key=person)}
-        rules = Policy(consent=policy.consent)
-        withdrawn = await _withdraw(connection, rules, person, said, at)
-        ended = await _end(connection, catalogue, rules, person, said, at, f"consent:{logged['id'] if logged else 0}")
-        return Effect(at, withdrawn, ended)
+    for attempt in range(ATTEMPTS):
+        try:
+            async with database.transaction() as connection:
+                return await _change(connection, catalogue, Policy(consent=policy.consent), person, change)
+        except Contended:
+            if attempt == ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _change(connection: Connection, catalogue: Catalogue, rules: Policy, person: str, change: Change) -> Effect:
+    # The gate decides under the same lock: what it sends after this commit, it sends knowing this.
+    locked = await lock_owed(connection, person)
+    at = await now_for(connection, locked[person].clock)
+    values = {"key": person, "channel": change.channel, "topic": change.topic, "at": at}
+    values |= {"granted": change.granted, "source": change.source}
+    await run(connection, _PUT, **values)
+    logged = await row(connection, _RECORD, **values)
+    if change.granted:
+        return Effect(at)
+    said = {(i["channel"], i["topic"]): i["granted"] for i in await rows(connection, _LIST, key=person)}
+    ended = await _end(connection, catalogue, rules, person, said, at, f"consent:{logged['id'] if logged else 0}")
+    withdrawn = await _withdraw(connection, catalogue, rules, person, said, at, ended)
+    return Effect(at, withdrawn, len(ended))
 
 
 async def _withdraw(
-    connection: Connection, rules: Policy, person: str, said: Mapping[tuple[str, str], bool], at: datetime
+    connection: Connection,
+    catalogue: Catalogue,
+    rules: Policy,
+    person: str,
+    said: Said,
+    at: datetime,
+    ended: set[str],
 ) -> int:
+    """Take back what may no longer be said, and tell the runs that go on."""
     count = 0
-    for message in await rows(connection, _QUEUED, key=person):
-        refusal = _refusal(rules, loaded(message["via"]), message["topic"], message["priority"], said, at)
-        if refusal is not None:
-            reasons = [{"code": reason.code, "text": reason.text} for reason in refusal.reasons]
-            count += await run(connection, _WITHDRAW, message=message["key"], reasons=as_json(reasons), at=at)
+    for entry in await owed.queued(connection, person):
+        refusal = _refusal(rules, entry.via, entry.topic, entry.priority, said, at)
+        if refusal is None:
+            continue
+        entry.status, entry.due_at, entry.decided_at, entry.settled_at = "withdrawn", None, at, at
+        entry.reasons = refusal.reasons
+        count += await ledger.write(connection, entry)
+        if entry.run not in ended:
+            await tell_outcome(connection, catalogue, entry, entry.status, at)
     return count
 
 
@@ -122,11 +136,12 @@ async def _end(
     catalogue: Catalogue,
     rules: Policy,
     person: str,
-    said: Mapping[tuple[str, str], bool],
+    said: Said,
     at: datetime,
     event_id: str,
-) -> int:
-    ended = 0
+) -> set[str]:
+    """Tell the runs that have no channel left; which they are."""
+    ended = set()
     for item in await rows(connection, _OPEN_RUNS, key=person):
         chart = await catalogue.chart(connection, item["definition"])
         if not has_opted_out(rules, chart, said):
@@ -141,7 +156,7 @@ async def _end(
             data={},
             target=item["id"],
         )
-        ended += 1
+        ended.add(item["id"])
     return ended
 
 
@@ -150,7 +165,7 @@ def _refusal(
     channels: Iterable[str],
     topic: str | None,
     priority: str,
-    said: Mapping[tuple[str, str], bool],
+    said: Said,
     at: datetime,
 ) -> Withhold | None:
     """Why nothing of this topic may be said by any of these channels; None while one remains."""
