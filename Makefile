@@ -28,9 +28,10 @@ demo: setup ## 69,659 real orders through journeys, end to end, with a kill — 
 up: setup ## Start everything; Ctrl-C stops it — python -m cli up
 	@$(RUN) -m cli up $(ARGS)
 
-test: setup ## Run all tests on real servers, which are started for it — python -m pytest -n 2
+test: setup ## Run all tests on real servers, which are started for it — python -m pytest
 	@$(RUN) -m worker.stack.temporal_binary >/dev/null # built now, where its progress is seen
-	@$(RUN) -m pytest -n $(TEST_WORKERS) $(ARGS)
+	@$(RUN) -m pytest -q -n $(TEST_WORKERS) -m 'not alone' $(ARGS)
+	@$(RUN) -m pytest -q -m alone $(ARGS) # the storms kill against the clock: nothing else runs beside them
 
 lint: setup ## Check style and the house's import contracts — ruff check && ruff format --check && lint-imports
 	@$(BIN)/ruff check

@@ -30,7 +30,7 @@ CONTROL = Storm(
 )
 """Only workers die, and no mail is refused or answered by silence: what doubles is doubled by a kill."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_environment")]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.usefixtures("clean_environment")]
 
 
 def told(report: Report) -> Report:
