@@ -17,7 +17,7 @@ from activities.channels.email import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
 from activities.channels.relay import Relay as SmtpRelay
 from activities.house import House
-from activities.ports import Channel
+from activities.ports import Ambiguity, Channel
 from activities.registered import Activities
 from activities.templates import load_templates
 from journeys import wire
@@ -45,6 +45,9 @@ def channels(settings: Settings) -> Mapping[str, Channel]:
             relay=SmtpRelay.from_url(settings.smtp_url or ""),
             sender=(name, address),
             domain=address.rpartition("@")[2],
+            unsubscribe_base=settings.unsubscribe_base or "",
+            postal=settings.postal_address,
+            ambiguity=Ambiguity(settings.smtp_ambiguity),
             local=settings.smtp_near,
             attempt=NEAR_ATTEMPT if settings.smtp_near else FAR_ATTEMPT,
         ),

@@ -11,6 +11,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from activities.channels.relay import Relay
+
 PREFIX = "TENURE_"
 DEV_WRITE_KEY = "dev-write-key"
 DEV_OPERATOR_KEY = "dev-operator-key"
@@ -50,7 +52,12 @@ class Settings(BaseSettings):
     smtp_near: bool = Field(
         True, description="Whether a mail is handed over within 1.5 s; if not, mails have a queue of their own."
     )
+    smtp_ambiguity: Literal["at_most_once", "at_least_once"] = Field(
+        "at_most_once", description="What a mail becomes whose end nobody saw, if the relay cannot be searched."
+    )
     smtp_from: str = "Tenure <hello@tenure.example>"
+    postal_address: str = Field("", description="The footer of every mail: who writes, and from where (CAN-SPAM).")
+    unsubscribe_base: str | None = Field(None, description="https address; a mail's one-click link is below it.")
     mail_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded mail sink; 0 is any free one.")
 
     api_host: str = "127.0.0.1"
@@ -93,9 +100,20 @@ class Settings(BaseSettings):
     @field_validator("smtp_url")
     @classmethod
     def _is_smtp(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("smtp://", "smtps://")):
-            raise ValueError("is no SMTP URL; give smtp://host:port or smtps://user:password@host:port")
+        try:
+            if url is not None:
+                Relay.from_url(url)
+        except ValueError:
+            ways = "smtp://host:port, smtp+starttls:// or smtps://user:password@host:port"
+            raise ValueError(f"is no SMTP URL; give {ways}") from None
         return url
+
+    @field_validator("unsubscribe_base")
+    @classmethod
+    def _is_https(cls, base: str | None) -> str | None:
+        if base is not None and not base.startswith("https://"):
+            raise ValueError("is no https address, and one-click unsubscribe needs one (RFC 8058)")
+        return base
 
     @model_validator(mode="after")
     def _development_keys_stay_at_home(self) -> Self:

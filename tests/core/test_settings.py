@@ -1,10 +1,14 @@
 """Settings say what is wrong, whose turn it is, and keep the development keys at home."""
 
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
 
+from activities.ports import Ambiguity, Outgoing, Promise
+from worker.build import channels
 from worker.settings import SettingsError, load_settings
+from workflows.options import QUEUED_TIMEOUT, STEP_TIMEOUT
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
@@ -55,6 +59,9 @@ def test_every_way_of_writing_a_database_address_names_the_driver(scheme):
     [
         ("database_url", "mysql://root:secret@db/tenure", "is no PostgreSQL URL"),
         ("smtp_url", "http://user:secret@mail", "is no SMTP URL"),
+        ("smtp_url", "smtp://user:secret@mail:99999", "is no SMTP URL"),
+        ("smtp_ambiguity", "twice", "'at_most_once' or 'at_least_once'"),
+        ("unsubscribe_base", "http://tenure.example/u", "is no https address"),
         ("api_port", "99999", "less than or equal to 65535"),
         ("log_format", "xml", "'console' or 'json'"),
     ],
@@ -65,6 +72,37 @@ def test_a_wrong_setting_is_named_by_its_variable_and_no_password_is_printed(nam
     assert f"TENURE_{name.upper()}" in str(refused.value)
     assert words in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtp+starttls", "smtps"])
+def test_every_way_to_a_relay_that_mail_can_take_is_a_setting(scheme, monkeypatch):
+    monkeypatch.setenv("TENURE_SMTP_URL", f"{scheme}://me:secret@mail.example:2525")
+    settings = load_settings()
+    assert channels(settings)["email"].promise is Promise.BLIND
+
+
+def test_what_an_operator_promises_about_mail_is_what_the_channel_does(monkeypatch):
+    monkeypatch.setenv("TENURE_SMTP_URL", "smtp://127.0.0.1")
+    assert channels(load_settings())["email"].ambiguity is Ambiguity.AT_MOST_ONCE
+    monkeypatch.setenv("TENURE_SMTP_AMBIGUITY", "at_least_once")
+    assert channels(load_settings())["email"].ambiguity is Ambiguity.AT_LEAST_ONCE
+
+
+def test_the_footer_and_the_one_click_link_of_a_mail_are_settings(monkeypatch):
+    monkeypatch.setenv("TENURE_SMTP_URL", "smtp://127.0.0.1")
+    monkeypatch.setenv("TENURE_POSTAL_ADDRESS", "Tenure, 1 Harbour Street, Bergen")
+    monkeypatch.setenv("TENURE_UNSUBSCRIBE_BASE", "https://tenure.example/u")
+    outgoing = Outgoing("key", "education/first-value", "ada@example.com", {"first_name": "Ada"}, {}, {}, "onboarding")
+    mail = message_from_bytes(channels(load_settings())["email"].prepare(outgoing).body)
+    assert mail["List-Unsubscribe"].startswith("<https://tenure.example/u/")
+    assert "1 Harbour Street" in mail.as_string()
+
+
+def test_a_relay_that_is_not_near_is_given_time_on_a_queue_of_its_own(monkeypatch):
+    monkeypatch.setenv("TENURE_SMTP_URL", "smtp://127.0.0.1")
+    near, far = (channels(load_settings(smtp_near=is_near))["email"] for is_near in (True, False))
+    assert (near.local, far.local) == (True, False)
+    assert near.attempt < STEP_TIMEOUT < far.attempt < QUEUED_TIMEOUT
 
 
 def test_all_faults_are_told_at_once():
