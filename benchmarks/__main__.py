@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import logging
 import sys
@@ -33,6 +34,8 @@ from worker.entry import run
 Measure = Callable[[Rig, Scale], Awaitable[list[Row]]]
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
+MOST_SECONDS = 300.0
+"""For one measure: what takes longer has lost something, and waits for it in vain."""
 MEASURES: Mapping[str, Measure] = {
     "journeys_per_s": journeys_per_second.measure,
     "signal_to_send": signal_to_send.measure,
@@ -47,13 +50,17 @@ MEASURES: Mapping[str, Measure] = {
 
 
 async def main(names: list[str], scale: Scale, console: Console) -> list[Row]:
-    """Measure one after the other on one rig, and say what was found so far."""
+    """Measure one after the other on one rig, and say each row when it is known."""
     found: list[Row] = []
     async with Rig() as rig:
         for name in names:
             began = time.monotonic()
-            found += await MEASURES[name](rig, scale)
+            async with asyncio.timeout(MOST_SECONDS):
+                rows = await MEASURES[name](rig, scale)
             console.print(f"{name}: {time.monotonic() - began:.0f} s", style="dim")
+            for row in rows:
+                console.print(f"  {row.name}  {row.ratio:.2f}  ({row.low:.2f} to {row.high:.2f})", highlight=False)
+            found += rows
     return found
 
 
