@@ -19,6 +19,7 @@ from api.held import Held
 from api.intake import Intake
 from api.keys import Keys
 from api.limits import Limits
+from api.messages import Messages
 from api.metrics import Metrics
 from api.openapi import Description
 from api.people import People
@@ -65,6 +66,7 @@ def build(parts: Parts) -> Front:
     People(parts.database).routes(routes)
     Consents(parts.database, catalogue, parts.policy).routes(routes)
     Work(parts.database).routes(routes)
+    Messages(parts.database).routes(routes)
     Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
     Held(parts.database, intake, reader, check).routes(routes)
     Clocks(parts.database).routes(routes)

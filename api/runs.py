@@ -10,17 +10,16 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import Path, Query
+from fastapi import Path
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.keys import Scope
 from api.pages import Cursor, Limit, Page, Word, answer, decode, page
-from api.people import MessageStatus
 from api.problems import ProblemError
 from api.routes import Routes
-from api.shapes import Line, MessageView, RunView
+from api.shapes import Line, RunView
 from api.temporal import Engine
 from journeys import wire
 from store import queries, timelines
@@ -62,7 +61,7 @@ class Explained(BaseModel):
 
 
 class Runs:
-    """The routes below `/v1/runs`, and the ledger over all people."""
+    """The routes below `/v1/runs`."""
 
     def __init__(self, database: Database, engine: Engine) -> None:
         self._database = database
@@ -94,7 +93,6 @@ class Runs:
         add("POST", f"{below}/pause", self.pause, summary="Hold timers and effects", gives=RunView, refuses=asks)
         add("POST", f"{below}/resume", self.resume, summary="Go on", gives=RunView, refuses=asks)
         add("POST", f"{below}/cancel", self.cancel, summary="End it", gives=RunView, refuses=asks)
-        add("GET", "/v1/messages", self.messages, summary="The ledger over all people", gives=Page[MessageView])
 
     async def one(self, request: Request) -> Response:
         """As of its last step; with `consistent=true` also the state inside the workflow, slower and always right."""
@@ -145,20 +143,6 @@ class Runs:
         await self._row(run)
         await self._engine.command(run, update, wish.model_dump())
         return answer(await self._row(run))
-
-    async def messages(
-        self,
-        status: MessageStatus = None,
-        run: Annotated[Word | None, Query(description="Of one run.")] = None,
-        limit: Limit = 50,
-        cursor: Cursor = None,
-    ) -> Response:
-        """`unknown` are the sends of which nobody can say whether they arrived (design §6)."""
-        place = decode(cursor, int)
-        async with self._database.reading() as connection:
-            before = place[0] if place else None
-            found = await timelines.messages(connection, run=run, status=status, before=before, limit=limit + 1)
-        return page(found, limit, lambda message: (message["id"],))
 
 
 def _small(value: int) -> int:

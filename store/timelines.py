@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from store.database import Connection, rows, sql
+from store.database import Connection, row, rows, sql
 from store.queries import Row, loaded
 
 _OF_RUN = sql(
@@ -76,6 +77,7 @@ _MESSAGES = sql(
       AND (CAST(:before AS bigint) IS NULL OR m.id < :before) ORDER BY m.id DESC LIMIT :limit
     """
 )
+_MESSAGE = sql(f"SELECT {_COLUMNS} WHERE m.id = :id")
 
 
 async def of_run(connection: Connection, run: str, after: tuple[int, int] | None, limit: int) -> list[Row]:
@@ -108,4 +110,14 @@ async def messages(
         found = await rows(connection, _OF_RECIPIENT, keys=keys, **values)
     else:
         found = await rows(connection, _MESSAGES, run=run, **values)
-    return [{**item, "via": loaded(item["via"]), "reasons": loaded(item["reasons"])} for item in found]
+    return [_message(item) for item in found]
+
+
+async def message(connection: Connection, identity: int) -> Row | None:
+    """One row of the ledger."""
+    found = await row(connection, _MESSAGE, id=identity)
+    return _message(found) if found else None
+
+
+def _message(item: Mapping[str, Any]) -> Row:
+    return {**item, "via": loaded(item["via"]), "reasons": loaded(item["reasons"])}

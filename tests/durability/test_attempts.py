@@ -15,6 +15,7 @@ from activities import outreach
 from activities.channels.email import EmailChannel, EmailSettings
 from activities.templates import load_templates
 from journeys import wire
+from store import owed
 from store.database import run, sql
 from tests.living import Living, living
 from worker.settings import ROOT
@@ -110,3 +111,18 @@ def _silent(house: Living) -> EmailChannel:
 
     templates = load_templates(house.settings.catalog / "templates")
     return EmailChannel(templates, EmailSettings(), search=search)
+
+
+async def test_a_mail_that_is_asked_for_again_by_hand_goes_through_the_gate_to_where_the_person_is_now(
+    house: Living,
+) -> None:
+    await house.publish(TWO_MAILS)
+    await house.accept(house.identify("ada", email="ada@bounce.example", first_name="Ada"))
+    await house.accept(house.track("ada", "signed_up"))
+    await house.until("SELECT count(*) FROM messages WHERE status = 'failed'")
+    await house.accept(house.identify("ada", email="ada@example.com"))
+    (row,) = await house.rows("SELECT id FROM messages")
+    assert await owed.resend(house.database, row["id"])
+    await house.until("SELECT count(*) FROM messages WHERE status = 'sent'")
+    assert house.mail.count() == 1
+    assert not await owed.resend(house.database, row["id"])
