@@ -23,6 +23,7 @@ from activities.house import House
 from activities.outcomes import lock_lane, tell_outcome
 from activities.ports import SLACK, Ambiguity, Channel, Delivered, Prepared, Promise, Receipt
 from store import ledger, outbox
+from store.again import repeated
 from store.database import Connection
 from store.ledger import Entry
 
@@ -39,9 +40,12 @@ async def attempt(house: House, entry: Entry, now: datetime) -> None:
     channel = house.channels[entry.channel or ""]
     receipt = await channel.deliver(_prepared(entry), entry.key)
     log.info("delivery.attempted", channel=channel.name, result=receipt.result.value, attempt=entry.attempts)
-    async with house.database.transaction() as connection:
+
+    async def settle(connection: Connection) -> None:
         await lock_lane(house, connection, entry)
         await _settle(house, connection, entry, channel, receipt, now)
+
+    await repeated(house.database, settle)
 
 
 async def recover(house: House, connection: Connection, entry: Entry, now: datetime, until: float) -> bool:

@@ -44,6 +44,8 @@ async def settle_due(house: House, request: wire.SettleInput, slow: Mapping[str,
     `slow` has, by channel, the queues of those that may not be tried here: if one is needed it is all that is said.
     """
     async with house.database.transaction() as connection:
+        if await subjects.now_known_as(connection, request.subject_key) != request.subject_key:
+            return wire.SettleResult()  # a visitor who turned out to be a known user is owed nothing any more
         due = await _due(house, connection, request)
         queue = _queue(due.entries, slow)
         if queue is not None:

@@ -47,7 +47,7 @@ async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Env
             )  # fmt: skip
             await outbox.put(connection, [arrived])
         chart = await house.catalogue.chart(connection, row.definition)
-        return await undecided(connection, chart, runs.listener_of(row), row.lane, request.seqs.get(row.lane, 0))
+        return await undecided(connection, chart, runs.listener_of(row), row.lane, request.seqs)
 
 
 def _refuse_unstorable(data: Mapping[str, Any]) -> None:

@@ -153,7 +153,7 @@ class _Step:
             reached = self.state.seqs.get(lane, 0)
             if locked[lane].seq > reached:
                 chart = await self.house.catalogue.chart(self.connection, row.definition)
-                behind += await undecided(self.connection, chart, listener_of(row), lane, reached)
+                behind += await undecided(self.connection, chart, listener_of(row), lane, self.state.seqs)
                 behind += [] if behind else fields_since(chart, self.state, locked[lane], due)
         if not behind:
             await runs.decided_until(self.connection, lanes, due)
@@ -170,7 +170,7 @@ class _Step:
             case OpenedTask() | ClosedTask() | EscalatedTask():
                 await runs.change_task(self.connection, row, effect)
             case ChangedAudience():
-                await runs.change_audience(self.connection, row.subject_key, effect)
+                await runs.change_audience(self.connection, row.lane, effect)
             case WithdrawnMessages():
                 await self._withdraw(effect, row, now)
             case EmittedSignal() | Finished():

@@ -13,7 +13,7 @@ from journeys.problems import Path, Problem
 from journeys.walk import Reaction
 from journeys.wire import RESERVED
 
-OUTCOMES_OF_THE_PLATFORM = frozenset({"reached", "missed", "exited", "cancelled", "opted_out", "erased"})
+OUTCOMES_OF_THE_PLATFORM = frozenset({"reached", "missed", "exited", "cancelled", "opted_out", "merged", "erased"})
 
 
 def check_structure(look: Inspection) -> Iterator[Problem]:

@@ -22,6 +22,7 @@ from journeys.occurrences import (
     Entered,
     Erased,
     FactsRead,
+    Merged,
     Occurrence,
     OptedOut,
     Paused,
@@ -69,12 +70,18 @@ def _take(turn: Turn, occurrence: Occurrence) -> None:
             turn.pause(occurrence.by)
         case Resumed():
             turn.resume(occurrence.mode, occurrence.by)
-        case Cancelled():
-            turn.finish(
-                "cancelled", f"cancelled by {occurrence.by or 'an operator'}: {occurrence.reason or 'no reason given'}"
-            )
+        case Cancelled() | OptedOut() | Merged() | Erased():
+            _end(turn, occurrence)
+
+
+def _end(turn: Turn, occurrence: Cancelled | OptedOut | Merged | Erased) -> None:
+    match occurrence:
+        case Cancelled(by=by, reason=reason):
+            turn.finish("cancelled", f"cancelled by {by or 'an operator'}: {reason or 'no reason given'}")
         case OptedOut():
             turn.finish("opted_out", "no channel of this topic is left to them")
+        case Merged():
+            turn.finish("merged", "they turned out to be somebody who is in this journey already")
         case Erased():
             turn.finish("erased", "the person asked to be forgotten")
             turn.forget()

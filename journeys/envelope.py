@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from journeys.occurrences import Entered, Erased, FactsRead, Occurrence, OptedOut, Signal
+from journeys.occurrences import Entered, Erased, FactsRead, Merged, Occurrence, OptedOut, Signal
 from journeys.wire import VERSION, Envelope
 
 
@@ -47,6 +47,8 @@ def occurrence_of(envelope: Envelope) -> Occurrence:
             return FactsRead(at, envelope.facts or {}, lane, seq, envelope.seen)
         case "opted_out":
             return OptedOut(at, lane, seq)
+        case "merged":
+            return Merged(at, lane, seq)
         case "erased":
             return Erased(at, lane, seq)
         case other:

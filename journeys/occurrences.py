@@ -93,6 +93,15 @@ class OptedOut:
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """The visitor turned out to be a known user who is in this journey already (U2)."""
+
+    at: datetime
+    lane: str = ""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Erased:
     """The person is to be forgotten."""
 
@@ -101,4 +110,4 @@ class Erased:
     seq: int = 0
 
 
-Occurrence = Entered | Signal | FactsRead | TimerDue | Paused | Resumed | Cancelled | OptedOut | Erased
+Occurrence = Entered | Signal | FactsRead | TimerDue | Paused | Resumed | Cancelled | OptedOut | Merged | Erased

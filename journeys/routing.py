@@ -35,20 +35,37 @@ class Addressed:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """An open run: the lane it belongs to, from which `seq` on, and its case."""
+    """An open run: the lane it began in (`home`), from which `seq` on, and its case.
+
+    When its visitor turns out to be a known user, it goes on in that one's lane after `joined_seq`; what its home still
+    holds stays its own, so that a row reaches it under one number however often it is delivered.
+    """
 
     run: str
     lane: str
     entered_seq: int
     case: str
+    home: str = ""
+    joined_seq: int = 0
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """Its own lanes, in the order in which it was in them."""
+        return (self.lane,) if self.home in {"", self.lane} else (self.home, self.lane)
+
+    def first(self, lane: str) -> int:
+        """The first `seq` of a lane that is for this run; one that is not its own it hears whole."""
+        if lane == self.lanes[0]:
+            return self.entered_seq
+        return self.joined_seq + 1 if lane == self.lane else 0
 
 
 def envelope_for(chart: Chart, listener: Listener, row: Addressed) -> Envelope | None:
     """The row as this run may see it, or None when it cannot change anything there."""
-    own = listener.lane == row.recipient
-    if (own and row.seq < listener.entered_seq) or (row.target is not None and row.target != listener.run):
+    own = row.recipient in listener.lanes
+    if row.seq < listener.first(row.recipient) or (row.target is not None and row.target != listener.run):
         return None
-    entering = own and row.seq == listener.entered_seq and row.target is None
+    entering = row.recipient == listener.lanes[0] and row.seq == listener.entered_seq and row.target is None
     heard = row.target is not None or (_is_for(own, row) and _hears(chart, listener, row))
     facts = _facts(chart, row, everything=entering)
     if not (entering or heard or facts):

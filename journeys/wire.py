@@ -95,7 +95,7 @@ class RunInput:
 class Envelope:
     """One accepted occurrence on its way to one run: `tenure.event`. `seq` counts within `lane`, the recipient.
 
-    `kind` is `entered`, `signal`, `facts`, `opted_out` or `erased`. `data` has only the fields that the definition reads;
+    `kind` is `entered`, `signal`, `facts`, `opted_out`, `merged` or `erased`. `data` has only the fields that the definition reads;
     `facts` is the whole set of known read fields per scope (`profile`, `account`) as of the event's commit; `seen` says
     how far other lanes were then, for facts that came from them.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,12 +18,13 @@ from store.database import Connection, rows, run, sql
 from store.pending import standing_at
 from store.subjects import Subject
 
-_LATEST = sql(
+_RUNS = sql(
     """
-    SELECT DISTINCT ON (lane, journey, case_key)
-      lane, id, journey, definition, case_key, epoch, status, ended_at
-    FROM runs WHERE lane = ANY(CAST(:lanes AS text[]))
-    ORDER BY lane, journey, case_key, epoch DESC
+    SELECT lane, id, journey, definition, case_key, epoch, true AS open, ended_at
+    FROM runs WHERE lane = ANY(CAST(:lanes AS text[])) AND status = 'open'
+    UNION ALL
+    SELECT lane, '', journey, '', case_key, max(epoch), false, max(ended_at)
+    FROM runs WHERE lane = ANY(CAST(:lanes AS text[])) AND status <> 'open' GROUP BY lane, journey, case_key
     """
 )
 _OPEN = sql(
@@ -39,7 +40,7 @@ _OPEN = sql(
 
 @dataclass(slots=True)
 class _Run:
-    """The latest run of a journey and case in a lane."""
+    """An open run of a lane, or what entry asks of all that have ended of its journey and case."""
 
     id: str
     chart_hash: str
@@ -72,23 +73,18 @@ class Admission:
 
     def __init__(self, connection: Connection, index: Index, locked: Mapping[str, Subject]) -> None:
         self.connection, self.index, self.locked = connection, index, locked
-        self.latest: dict[str, dict[tuple[str, str], _Run]] = {key: {} for key in locked}
+        self.runs: dict[str, dict[tuple[str, str], list[_Run]]] = {}
         self.opened: list[_Opened] = []
         self.waiting: list[outbox.Row] = []
 
     async def load(self) -> None:
-        """The latest run of every journey and case of the locked subjects."""
+        """The runs of the locked subjects: a merge may leave several open of one journey and case."""
+        self.runs = {key: {} for key in self.locked}
         if not self.locked:
             return
-        for item in await rows(self.connection, _LATEST, lanes=sorted(self.locked)):
-            self.latest[item["lane"]][item["journey"], item["case_key"]] = _Run(
-                item["id"],
-                item["definition"],
-                item["case_key"],
-                item["epoch"],
-                item["status"] == "open",
-                item["ended_at"],
-            )
+        for item in await rows(self.connection, _RUNS, lanes=sorted(self.locked)):
+            found = _Run(*(item[name] for name in ("id", "definition", "case_key", "epoch", "open", "ended_at")))
+            self.runs[item["lane"]].setdefault((item["journey"], item["case_key"]), []).append(found)
 
     async def admit(self, call: Incoming, at: datetime, subject: Subject, account: Subject | None) -> None:
         """Give one event to its person's lane and to their account's, each only if it can change something there."""
@@ -126,8 +122,8 @@ class Admission:
         for chart in self.index.opening.get(call.name, ()):
             if chart.spec.subject != to.kind:
                 continue
-            last = self.latest[to.key].get((chart.key, case_of(chart, call.data) or ""))
-            previous = (await self._past(chart, last, at),) if last else ()
+            before = self.runs[to.key].get((chart.key, case_of(chart, call.data) or ""), ())
+            previous = [await self._past(chart, each, at) for each in before]
             verdict = may_enter(chart, call.name, call.data, facts, previous, at)
             if isinstance(verdict, Enter):
                 entering.append((chart, verdict))
@@ -143,11 +139,12 @@ class Admission:
     def _open(self, chart: Chart, enter: Enter, to: Subject, seq: int, at: datetime) -> None:
         identity = wire.run_id(chart.key, to.key, enter.case, enter.epoch)
         self.opened.append(_Opened(identity, chart, to, enter.case, enter.epoch, seq, at))
-        self.latest[to.key][chart.key, enter.case] = _Run(identity, chart.hash, enter.case, enter.epoch, True, None)
+        found = _Run(identity, chart.hash, enter.case, enter.epoch, True, None)
+        self.runs[to.key].setdefault((chart.key, enter.case), []).append(found)
 
     def _is_heard(self, call: Incoming, to: Subject) -> bool:
         """Whether an open run of this lane reacts to the signal; members' runs hear their account's own signals."""
-        for item in self._open_runs(to):
+        for item in self.open_runs(to):
             chart = self.index.charts.get(item.chart_hash)
             if chart is not None and call.name in chart.signals and item.case == case_of(chart, call.data):
                 return True
@@ -165,13 +162,30 @@ class Admission:
             for chart in self.index.charts.values()
         ):
             return True
-        charts = (self.index.charts.get(item.chart_hash) for item in self._open_runs(to))
+        charts = (self.index.charts.get(item.chart_hash) for item in self.open_runs(to))
         return any(
             chart is not None and (chart.fields[scope] & to.changed or "account" in to.changed) for chart in charts
         )
 
-    def _open_runs(self, to: Subject) -> Iterator[_Run]:
-        return (item for item in self.latest[to.key].values() if item.open)
+    def open_runs(self, to: Subject) -> list[_Run]:
+        """Every run of a lane that has not ended, as far as its row knows."""
+        return [item for found in self.runs[to.key].values() for item in found if item.open]
+
+    async def end_doubles(self, to: Subject, stay: Sequence[_Run], at: datetime, event_id: str) -> None:
+        """Of a journey and case in which one of `stay` really is, tell every other run of this lane that it ends."""
+        staying = {item.id for item in stay}
+        for found in self.runs[to.key].values():
+            came = [item for item in found if item.open and item.id not in staying]
+            before = [item for item in found if item.id in staying]
+            if came and any([await self._is_open(item, at) for item in before]):
+                for item in came:
+                    item.open = False
+                    told = f"{event_id}:{item.id}"
+                    self.waiting.append(outbox.Row(to.key, to.next_seq(), "merged", "", told, at, {}, target=item.id))
+
+    async def _is_open(self, item: _Run, at: datetime) -> bool:
+        own = self.index.charts.get(item.chart_hash)
+        return own is None or (await standing_at(self.connection, own, item.id, self.waiting, at)).open
 
     def _facts(self, to: Subject, account: Subject | None) -> dict[str, dict[str, Any]]:
         """Every field that some chart reads, as of this commit; `@seen` is how far the account's own lane was then."""
@@ -196,7 +210,7 @@ class Admission:
         return kept
 
     async def write(self) -> None:
-        """Insert the runs that were opened and the rows that must reach runs."""
+        """Insert the runs that were opened and the rows that must reach runs, once."""
         if self.opened:
             await run(
                 self.connection,
@@ -213,3 +227,4 @@ class Admission:
                 ats=[o.at for o in self.opened],
             )
         await outbox.put(self.connection, self.waiting)
+        self.opened, self.waiting = [], []

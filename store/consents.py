@@ -12,13 +12,13 @@ from datetime import datetime
 
 from journeys.judge import Ask, Standing, Withhold, has_opted_out, judge
 from journeys.policy import Policy
-from store import ledger, outbox, owed
+from store import ledger, outbox, owed, subjects
+from store.again import repeated
 from store.catalogue import Catalogue
 from store.clocks import now_for
 from store.database import Connection, Database, row, rows, run, sql
 from store.outcomes import lock_owed, tell_outcome
 from store.queries import Row
-from store.subjects import Contended
 
 _LIST = sql("SELECT channel, topic, granted, source, at FROM consents WHERE subject_key = :key ORDER BY topic, channel")
 _LOG = sql(
@@ -44,7 +44,6 @@ _RECORD = sql(
 )
 _OPEN_RUNS = sql("SELECT id, definition FROM runs WHERE lane = :key AND status = 'open' ORDER BY id")
 
-ATTEMPTS = 5
 Said = Mapping[tuple[str, str], bool]
 """By channel and topic, whether they may be used."""
 
@@ -82,14 +81,12 @@ async def change_consent(
     database: Database, catalogue: Catalogue, policy: Policy, person: str, change: Change
 ) -> Effect:
     """Record what a person says, and act on a withdrawal before anyone else can send."""
-    for attempt in range(ATTEMPTS):
-        try:
-            async with database.transaction() as connection:
-                return await _change(connection, catalogue, Policy(consent=policy.consent), person, change)
-        except Contended:
-            if attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("unreachable")
+
+    async def work(connection: Connection) -> Effect:
+        now = await subjects.now_known_as(connection, person)
+        return await _change(connection, catalogue, Policy(consent=policy.consent), now, change)
+
+    return await repeated(database, work)
 
 
 async def _change(connection: Connection, catalogue: Catalogue, rules: Policy, person: str, change: Change) -> Effect:

@@ -77,9 +77,9 @@ async def link(
     connection: Connection,
     call: Incoming,
     known: Known,
-    locked: dict[str, Subject],
-) -> Subject | None:
-    """Join a visitor with the user they turn out to be; never two known users (U2)."""
+    locked: Mapping[str, Subject],
+) -> tuple[Subject, Subject] | None:
+    """Name who is called so for the first time. The visitor and the user they turn out to be, if these are to be merged."""
     group = identities_of(call)
     if len(group) != 2:
         return None
@@ -89,8 +89,8 @@ async def link(
         known[group[1]] = user
     elif user is None and visitor is not None:
         await subjects.name(connection, [(group[0], visitor[0])])
-        known[group[0]] = user = visitor
+        known[group[0]] = visitor
     elif user and visitor and user[0] != visitor[0] and not await subjects.with_user_id(connection, [visitor[0]]):
-        await subjects.merge(connection, locked[visitor[0]], locked[user[0]])
-        known[group[1]] = user
-    return locked.get(user[0]) if user else None
+        known.update({identity: user for identity, found in known.items() if found[0] == visitor[0]})
+        return locked[visitor[0]], locked[user[0]]
+    return None

@@ -13,15 +13,14 @@ from datetime import UTC, datetime
 import orjson
 
 from journeys.incoming import Incoming, accepted_at
-from store import outbox, subjects, tickets
+from store import merges, outbox, subjects, tickets
 from store.admission import Admission
+from store.again import repeated
 from store.catalogue import Catalogue
 from store.clocks import read_clock
 from store.database import Connection, Database, as_json, rows, sql
 from store.identities import Known, identify, identities_of, is_joined, link, subject_of
 from store.subjects import Contended, Subject
-
-ATTEMPTS = 5
 
 _INSERT = sql(
     """
@@ -57,14 +56,7 @@ async def accept(
     database: Database, catalogue: Catalogue, calls: list[Incoming], *, source: str, clock: str | None = None
 ) -> Accepted:
     """Commit a batch. Raises only what the database raises; then nothing of it was accepted."""
-    for attempt in range(ATTEMPTS):
-        try:
-            async with database.transaction() as connection:
-                return await _accept(connection, catalogue, calls, source, clock)
-        except Contended:
-            if attempt == ATTEMPTS - 1:
-                raise
-    raise AssertionError("unreachable")
+    return await repeated(database, lambda connection: _accept(connection, catalogue, calls, source, clock))
 
 
 async def accept_within(
@@ -126,12 +118,14 @@ async def _insert(
         for name in sorted({s.clock for s in locked.values() if s.clock})
         if (clock := await read_clock(connection, name)) is not None
     }
+    lanes = _lanes(calls, known, locked)
     once: dict[str, tuple[Incoming, datetime, str]] = {}
     for call in calls:
         key = subject_of(call, known)
         subject = locked.get(key)
         virtual = clocks.get(subject.clock) if subject is not None and subject.clock else None
-        floor = subject.decided_at if subject is not None else None
+        decided = [locked[lane].decided_at for lane in lanes.get(key, ())]
+        floor = max((until for until in decided if until is not None), default=None)
         at = accepted_at(call, virtual or received, virtual=virtual is not None, floor=floor)
         once.setdefault(call.message_id, (call, at, key))
     stored = await rows(
@@ -153,6 +147,22 @@ async def _insert(
     return [(call, at) for name, (call, at, _) in once.items() if name in new]
 
 
+def _lanes(calls: list[Incoming], known: Known, locked: Mapping[str, Subject]) -> dict[str, set[str]]:
+    """By subject, the locked lanes that its events of this batch may enter: its own, its accounts', those it joins."""
+    lanes: dict[str, set[str]] = {}
+    for call in calls:
+        concerned = [known[identity][0] for identity in identities_of(call) if identity in known]
+        people = [key for key in concerned if key in locked]
+        if not people:
+            continue
+        entered = {*people, *(account for key in people if (account := locked[key].account_key))}
+        if call.account_id:
+            entered.add(known["account_id", call.account_id][0])
+        for key in people:
+            lanes.setdefault(key, set()).update(entered & locked.keys())
+    return lanes
+
+
 async def _apply(
     connection: Connection,
     catalogue: Catalogue,
@@ -165,10 +175,12 @@ async def _apply(
     await admission.load()
     for call, at in fresh:
         key = subject_of(call, known)
-        subject = locked.get(key)
-        if subject is None:
+        if key not in locked:
             continue
-        subject = await link(connection, call, known, locked) or subject
+        found = await link(connection, call, known, locked)
+        if found is not None:
+            await merges.merge(connection, admission, *found, at=at, event_id=call.message_id)
+        subject = locked[subject_of(call, known)]
         account = _account_of(call, subject, known, locked)
         _profile(call, subject, account)
         await admission.admit(call, at, subject, account)

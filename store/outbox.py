@@ -38,7 +38,7 @@ _WAKE = sql(
     f"""
     WITH put AS (
       INSERT INTO outbox (recipient, seq, kind, event_id, at)
-      SELECT :recipient, -nextval(pg_get_serial_sequence('outbox', 'id')), 'wake', '', clock_timestamp()
+      SELECT coalesce((SELECT merged_into FROM subjects WHERE key = :recipient), :recipient), -nextval(pg_get_serial_sequence('outbox', 'id')), 'wake', '', clock_timestamp()
       RETURNING recipient)
     SELECT pg_notify('{CHANNEL}', '') FROM put
     """  # noqa: S608 -- the channel is ours
@@ -58,10 +58,13 @@ _WAITING = sql(
 _ROWS = sql(
     """
     SELECT id, recipient, seq, kind, name, event_id, at, data, facts, target
-    FROM outbox WHERE recipient = ANY(CAST(:recipients AS text[])) AND delivered_at IS NULL ORDER BY recipient, seq
-    LIMIT :most
+    FROM outbox WHERE recipient = ANY(CAST(:recipients AS text[])) AND delivered_at IS NULL AND recipient <> ALL (ARRAY(
+      SELECT v.merged_into FROM subjects v WHERE v.merged_into = ANY(CAST(:recipients AS text[])) AND EXISTS
+        (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.kind <> 'wake')))
+    ORDER BY recipient, seq LIMIT :most
     """
 )
+"""Nothing of a lane whose visitor's own lane still holds something: runs that came along hear that first."""
 _AFTER = sql(
     """
     SELECT id, recipient, seq, kind, name, event_id, at, data, facts, target

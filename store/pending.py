@@ -6,7 +6,7 @@ by its accepted events and timers does not keep its person out only because nobo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 import orjson
@@ -21,17 +21,19 @@ from journeys.state import RunState, state_from_json
 from journeys.wire import Envelope
 from store import outbox
 from store.database import Connection, row, sql
+from store.runs import listener_in
 from store.subjects import Subject
 
-_MEMORY = sql("SELECT memory, lane, entered_seq, case_key, epoch FROM runs WHERE id = :id")
+_MEMORY = sql("SELECT memory, id, lane, entered_seq, joined_seq, case_key, subject_key, epoch FROM runs WHERE id = :id")
 
 
 async def undecided(
-    connection: Connection, chart: Chart, listener: Listener, lane: str, reached: int
+    connection: Connection, chart: Chart, listener: Listener, lane: str, seqs: Mapping[str, int]
 ) -> list[Envelope]:
-    """The run's view of its lane's rows after `reached`, delivered or not, in order."""
-    entered = listener.entered_seq - 1 if lane == listener.lane else 0
-    found = await outbox.after(connection, lane, reached, entered, listener.run)
+    """The run's view of a lane's rows after `seqs`, delivered or not, in order; before its own, of the one it began in."""
+    found: list[outbox.Row] = []
+    for each in listener.lanes if lane == listener.lane else (lane,):
+        found += await outbox.after(connection, each, seqs.get(each, 0), listener.first(each) - 1, listener.run)
     return list(_envelopes(chart, listener, found))
 
 
@@ -70,8 +72,8 @@ async def standing_at(
     memory = found["memory"]
     known = orjson.loads(memory) if isinstance(memory, str) else memory
     state = state_from_json(known) if known else RunState()
-    listener = Listener(run, found["lane"], found["entered_seq"], found["case_key"])
-    waiting = await undecided(connection, chart, listener, listener.lane, state.seqs.get(listener.lane, 0))
+    listener = listener_in(found)
+    waiting = await undecided(connection, chart, listener, listener.lane, state.seqs)
     waiting += _envelopes(chart, listener, [item for item in unsaved if item.recipient == listener.lane])
     for envelope in waiting:
         state = decide(chart, state, occurrence_of(envelope)).state

@@ -23,7 +23,8 @@ from store.database import Connection, as_json, row, rows, run, sql
 
 _READ = sql(
     """
-    SELECT r.id, r.journey, r.definition, r.subject_key, r.case_key, r.epoch, r.lane, r.entered_seq, r.clock, r.status,
+    SELECT r.id, r.journey, r.definition, r.subject_key, r.case_key, r.epoch, r.lane, r.entered_seq, r.joined_seq,
+           r.clock, r.status,
            r.step, r.state, r.visit, s.kind AS subject_kind, s.account_key
     FROM runs r JOIN subjects s ON s.key = r.lane WHERE r.id = :id
     """
@@ -83,13 +84,17 @@ _AUDIENCE = sql(
 )
 _LISTENERS = sql(
     """
-    SELECT id, definition, lane, entered_seq, case_key, clock, subject_key, started_at FROM runs
+    SELECT id, definition, lane, entered_seq, joined_seq, case_key, clock, subject_key, started_at, lane AS hears FROM runs
     WHERE status = 'open' AND lane = ANY(CAST(:lanes AS text[]))
+    UNION ALL
+    SELECT id, definition, lane, entered_seq, joined_seq, case_key, clock, subject_key, started_at, subject_key FROM runs
+    WHERE status = 'open' AND lane <> subject_key AND subject_key = ANY(CAST(:lanes AS text[]))
     """
 )
 _MEMBERS = sql(
     """
-    SELECT r.id, r.definition, r.lane, r.entered_seq, r.case_key, r.clock, r.subject_key, r.started_at, s.account_key
+    SELECT r.id, r.definition, r.lane, r.entered_seq, r.joined_seq, r.case_key, r.clock, r.subject_key,
+           r.started_at, s.account_key
     FROM subjects s JOIN runs r ON r.lane = s.key AND r.status = 'open'
     WHERE s.account_key = ANY(CAST(:accounts AS text[]))
     """
@@ -117,6 +122,7 @@ class Run:
     case_key: str
     lane: str
     entered_seq: int
+    joined_seq: int
     clock: str | None
     status: str
     step: int
@@ -128,7 +134,13 @@ class Run:
 
 def listener_of(found: Run) -> Listener:
     """The run as routing sees it."""
-    return Listener(found.id, found.lane, found.entered_seq, found.case_key)
+    return Listener(found.id, found.lane, found.entered_seq, found.case_key, found.subject_key, found.joined_seq)
+
+
+def listener_in(item: Mapping[str, Any]) -> Listener:
+    """One of `listeners` as routing sees it."""
+    names = ("id", "lane", "entered_seq", "case_key", "subject_key", "joined_seq")
+    return Listener(*(item[name] for name in names))
 
 
 async def read_run(connection: Connection, identity: str) -> Run:
@@ -206,7 +218,7 @@ async def change_task(connection: Connection, run_row: Run, effect: OpenedTask |
                 _OPEN_TASK,
                 key=task_key(run_row.id, effect),
                 run=run_row.id,
-                subject=run_row.subject_key,
+                subject=run_row.lane,
                 journey=run_row.journey,
                 action=effect.action,
                 task=effect.task,
@@ -242,10 +254,10 @@ async def change_audience(connection: Connection, subject: str, effect: ChangedA
 
 
 async def listeners(connection: Connection, recipients: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
-    """By recipient, the open runs its lane reaches: its own, and for an account those of its members."""
+    """By recipient, the open runs its lane reaches: its own, those that began in it, an account's members'."""
     found: dict[str, list[Mapping[str, Any]]] = {recipient: [] for recipient in recipients}
     for item in await rows(connection, _LISTENERS, lanes=list(recipients)):
-        found[item["lane"]].append(item)
+        found[item["hears"]].append(item)
     accounts = [recipient for recipient in recipients if recipient.startswith("a_")]
     for item in await rows(connection, _MEMBERS, accounts=accounts) if accounts else []:
         found[item["account_key"]].append(item)

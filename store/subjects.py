@@ -40,7 +40,7 @@ _NAME = sql(
 _LANES = sql("INSERT INTO lanes (recipient) SELECT unnest(CAST(:keys AS text[])) ON CONFLICT DO NOTHING")
 _LOCK = sql(
     """
-    SELECT key, kind, seq, decided_at, clock, profile, account_key FROM subjects
+    SELECT key, kind, seq, decided_at, clock, profile, account_key, merged_into FROM subjects
     WHERE key = ANY(CAST(:keys AS text[])) ORDER BY key FOR NO KEY UPDATE
     """
 )
@@ -55,12 +55,8 @@ _SAVE = sql(
 _NAMED_USERS = sql(
     "SELECT DISTINCT subject_key FROM identities WHERE subject_key = ANY(CAST(:keys AS text[])) AND kind = 'user_id'"
 )
-_REPOINT = sql("UPDATE identities SET subject_key = :into WHERE subject_key = :gone")
-_MARK = sql("UPDATE subjects SET merged_into = :into WHERE key = :gone")
-_FOLLOW = sql("UPDATE runs SET lane = :into, entered_seq = :seq WHERE lane = :gone AND status = 'open'")
-
-
 _CLOCKS = sql("SELECT key, clock FROM subjects WHERE key = ANY(CAST(:keys AS text[]))")
+_NOW = sql("SELECT coalesce(merged_into, key) AS key FROM subjects WHERE key = :key")
 _ACCOUNT = sql("SELECT account_key, clock FROM subjects WHERE key = :key")
 
 
@@ -145,10 +141,16 @@ async def name(connection: Connection, named: list[tuple[Identity, str]]) -> Non
 
 
 async def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Subject]:
-    """Lock subjects in key order, so that no two transactions wait for each other in a circle."""
+    """Lock subjects in key order, so that no two transactions wait for each other in a circle.
+
+    Raises Contended if one has turned out to be somebody else since our look (`now_known_as`).
+    """
     wanted = sorted(set(keys))
     if not wanted:
         return {}
+    found = await rows(connection, _LOCK, keys=wanted)
+    if any(item["merged_into"] for item in found):
+        raise Contended
     return {
         item["key"]: Subject(
             item["key"],
@@ -159,8 +161,14 @@ async def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Subject
             orjson.loads(item["profile"]) if isinstance(item["profile"], str) else item["profile"],
             item["account_key"],
         )
-        for item in await rows(connection, _LOCK, keys=wanted)
+        for item in found
     }
+
+
+async def now_known_as(connection: Connection, key: str) -> str:
+    """Who a subject is now: a visitor may have turned out to be a known user, who is never somebody else again."""
+    found = await rows(connection, _NOW, key=key)
+    return str(found[0]["key"]) if found else key
 
 
 async def account_of(connection: Connection, key: str) -> str | None:
@@ -197,11 +205,3 @@ async def save(connection: Connection, subjects: Iterable[Subject]) -> None:
 async def with_user_id(connection: Connection, keys: list[str]) -> set[str]:
     """Which of these subjects are known users; two known users are never merged (U2)."""
     return {item["subject_key"] for item in await rows(connection, _NAMED_USERS, keys=keys)}
-
-
-async def merge(connection: Connection, gone: Subject, into: Subject) -> None:
-    """An anonymous visitor turns out to be `into`: identities and open runs follow, what is known of `into` wins."""
-    await run(connection, _REPOINT, gone=gone.key, into=into.key)
-    await run(connection, _MARK, gone=gone.key, into=into.key)
-    await run(connection, _FOLLOW, gone=gone.key, into=into.key, seq=into.seq)
-    into.merge({name: value for name, value in gone.profile.items() if name not in into.profile})

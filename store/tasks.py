@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from store import outbox, subjects
+from store.again import repeated
 from store.clocks import now_for
 from store.database import Connection, Database, row, rows, sql
 from store.queries import Row, loaded
@@ -54,7 +55,8 @@ def _task(found: Row) -> Row:
 
 async def close_task(database: Database, identity: int, *, resolution: str, by: str, note: str = "") -> Row | None:
     """Close it and tell its run `<action>.closed`, once. None if there is no such task; raises NotOpen."""
-    async with database.transaction() as connection:
+
+    async def close(connection: Connection) -> Row | None:
         task = await get_task(connection, identity)
         if task is None:
             return None
@@ -70,6 +72,8 @@ async def close_task(database: Database, identity: int, *, resolution: str, by: 
         if run is not None and run["status"] == "open":
             await _tell(connection, task, run["lane"], at, {"outcome": resolution, "by": by, "note": note})
         return {**task, "status": "closed", "resolution": resolution, "closed_at": at}
+
+    return await repeated(database, close)
 
 
 async def _tell(connection: Connection, task: Row, lane: str, at: datetime, data: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from journeys import wire
-from journeys.routing import Listener, envelope_for
+from journeys.routing import envelope_for
 from store import outbox, runs, subjects
 from store.catalogue import Catalogue
 from store.clocks import read_clock
@@ -119,8 +119,7 @@ class Relay:
         row = addressed(item)
         for run in hearing:
             chart = self.catalogue.seen[run["definition"]]
-            listener = Listener(run["id"], run["lane"], run["entered_seq"], run["case_key"])
-            envelope = envelope_for(chart, listener, row)
+            envelope = envelope_for(chart, runs.listener_in(run), row)
             # A field alone decides nothing unless a date moves by it: it comes with the next signal, or a timer asks for it.
             if envelope is not None and (envelope.kind != "facts" or chart.has_anchors):
                 await self._signal(run, chart.spec.subject, envelope)
