@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,8 +21,11 @@ from journeys.incoming import Incoming
 from journeys.state import Missed, OpenTask, RunState, state_to_json
 from store.database import run as run_sql
 from store.database import sql
+from tests.durability.parts import relaying, worker, workless
 from tests.living import Living, living, until
 
+LETTERS = 250
+"""Of 30 KB each: seven times what may be carried."""
 COUNTING = """
 journey: counting
 entry: {on: began, again: never}
@@ -106,7 +111,7 @@ async def test_ten_thousand_events_to_one_run_are_all_decided_in_histories_that_
     await until(lambda: _count(house), lambda seen: seen == 10_000, patience=150)
     lengths = [(await handle.describe()).history_length for handle in await _runs_of(house, run)]
     assert len(lengths) > 10
-    assert max(lengths) < 6_000
+    assert max(lengths) < 3_000
     assert await house.rows("SELECT * FROM dead_letters") == []
 
 
@@ -170,3 +175,19 @@ async def test_the_new_run_reaches_its_wait_in_one_workflow_task(house: Living) 
         "WORKFLOW_EXECUTION_STARTED", "WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED", "WORKFLOW_TASK_COMPLETED",
         "MARKER_RECORDED", "TIMER_STARTED",
     ]  # fmt: skip
+
+
+async def test_an_inbox_too_large_to_be_carried_is_decided_first_until_the_rest_of_it_can_be(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as parts, relaying(parts):
+        async with worker(parts):
+            run = await _begun(parts)
+        handle = parts.client.get_workflow_handle(run)
+        for n in range(LETTERS):
+            await handle.signal("ping", {"text": base64.b85encode(random.Random(n).randbytes(24_000)).decode()})
+        async with worker(parts):
+            await parts.until("SELECT (memory->'variables'->>'seen')::int FROM runs", lambda n: n == LETTERS)
+        lengths = [(await each.describe()).history_length for each in await _runs_of(parts, run)]
+        assert len(lengths) > 1
+        assert max(lengths) < 5_000
