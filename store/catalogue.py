@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from journeys.chart import Chart, load_chart
 from journeys.policy import UrgentTicket
 from store.database import Connection, Database, row, rows, run, sql
+from store.locks import Lock, hold
 
 _EDITION = sql("SELECT edition FROM catalogue")
 _IN_USE = sql(
@@ -34,7 +35,6 @@ _POINT = sql(
     "INSERT INTO journeys (key, hash) VALUES (:key, :hash) ON CONFLICT (key) DO UPDATE SET hash = excluded.hash, live = true"
 )
 _TURN = sql("UPDATE catalogue SET edition = edition + 1")
-_ONE_PUBLISHER = sql("SELECT pg_advisory_xact_lock(7239002)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ async def artifact(connection: Connection, content: str) -> str:
 async def publish(database: Database, chart: Chart, text: str, source: str, by: str) -> tuple[int, bool]:
     """Make a definition the current one of its key: its version, and whether that is new. The same content keeps its version."""
     async with database.transaction() as connection:
-        await run(connection, _ONE_PUBLISHER)
+        await hold(connection, Lock.CATALOGUE)
         current = await row(connection, _CURRENT, key=chart.key)
         if current is not None and current["hash"] == chart.hash:
             return int(current["version"]), False

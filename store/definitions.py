@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from store.database import Connection, row, rows, run, sql
+from store.database import Connection, row, rows, sql
+from store.locks import Lock, hold
 from store.queries import Row
 
 _LIST = sql(
@@ -33,12 +34,11 @@ _OF_VERSION = sql("SELECT hash, version, artifact, source FROM definitions WHERE
 _LIVE = sql(
     "SELECT d.artifact FROM journeys j JOIN definitions d ON d.hash = j.hash WHERE j.live AND j.key <> :key ORDER BY j.key"
 )
-_ONE_AT_A_TIME = sql("SELECT pg_advisory_xact_lock(7239003)")
 
 
 async def one_at_a_time(connection: Connection) -> None:
     """Until this transaction ends nobody else publishes over the API: what was read stays true while it is replaced."""
-    await run(connection, _ONE_AT_A_TIME)
+    await hold(connection, Lock.PUBLISH)
 
 
 async def journeys(connection: Connection, after: str, limit: int) -> list[Row]:

@@ -14,8 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from store.database import engine_url
-
-LOCK = 7_239_001
+from store.locks import Lock
 
 
 def _config() -> Config:
@@ -30,7 +29,7 @@ def head() -> str:
 
 
 def _upgrade(connection: Connection) -> None:
-    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": int(Lock.MIGRATE)})
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -1,0 +1,38 @@
+"""Every advisory lock there is: two purposes with one number would wait for each other, or believe each other done."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from store.database import Connection, row, sql
+
+
+class Lock(IntEnum):
+    """What is done by one process at a time."""
+
+    MIGRATE = 7_239_001
+    CATALOGUE = 7_239_002
+    PUBLISH = 7_239_003
+    SWEEP = 7_239_004
+
+
+_HOLD = sql("SELECT pg_advisory_xact_lock(CAST(:lock AS bigint))")
+_TRY = sql("SELECT pg_try_advisory_lock(CAST(:lock AS bigint)) AS taken")
+_RELEASE = sql("SELECT pg_advisory_unlock(CAST(:lock AS bigint)) AS held")
+
+
+async def hold(connection: Connection, lock: Lock) -> None:
+    """Wait for a lock, and keep it until the transaction ends."""
+    await row(connection, _HOLD, lock=int(lock))
+
+
+async def take(connection: Connection, lock: Lock) -> bool:
+    """Take a lock for as long as the connection lives, or until `release`: no transaction stays open. False if taken."""
+    found = await row(connection, _TRY, lock=int(lock))
+    return bool(found and found["taken"])
+
+
+async def release(connection: Connection, lock: Lock) -> bool:
+    """Give back what was taken; False if it was lost meanwhile."""
+    found = await row(connection, _RELEASE, lock=int(lock))
+    return bool(found and found["held"])
