@@ -47,7 +47,10 @@ async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Env
             )  # fmt: skip
             await outbox.put(connection, [arrived])
         chart = await house.catalogue.chart(connection, row.definition)
-        return await undecided(connection, chart, runs.listener_of(row), row.lane, request.seqs)
+        accepted = await undecided(connection, chart, runs.listener_of(row), row.lane, request.seqs)
+        if new and all(each.id != request.id for each in accepted):  # too much waits before it to be told at once
+            await outbox.offer(connection, row.lane, subject.seq)
+        return accepted
 
 
 def _refuse_unstorable(data: Mapping[str, Any]) -> None:

@@ -78,9 +78,16 @@ class Loaded:
     queues: dict[str, str] = field(default_factory=dict)
 
 
+RESUMES: Final = {"resumes": True}
+
+
 @dataclass(slots=True)
 class RunInput:
-    """What starts a run; `carried` is the state that crosses continue-as-new."""
+    """What starts a run; `carried` is the state that crosses continue-as-new.
+
+    `RESUMES` says that its row is older than this workflow, because Temporal has lost the one before: it begins by asking
+    the store what stands and what was accepted since.
+    """
 
     run: str
     definition: str

@@ -19,6 +19,8 @@ from store.database import Connection, as_json, row, rows, run, sql
 
 CHANNEL = "tenure_outbox"
 KEPT = timedelta(days=7)
+MOST_BYTES = 512 * 1024
+"""Of what is read for a run at once: an activity's result has a limit, and the run asks again."""
 
 # Inserting and telling the relay are one statement: it is told at commit, and not of what has arrived already.
 _PUT = sql(
@@ -45,23 +47,37 @@ _WAKE = sql(
 )
 _WAITING = sql(
     """
-    WITH heads AS (
-        SELECT recipient, min(id) AS head
-        FROM (SELECT recipient, id FROM outbox WHERE delivered_at IS NULL ORDER BY id LIMIT 2000) AS oldest
-        GROUP BY recipient
+    WITH RECURSIVE ahead AS (
+        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > :past ORDER BY recipient LIMIT 1)
+        UNION ALL
+        SELECT further.recipient FROM ahead CROSS JOIN LATERAL
+          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > ahead.recipient
+           ORDER BY recipient LIMIT 1) AS further
+    ), again AS (
+        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient <= :past ORDER BY recipient LIMIT 1)
+        UNION ALL
+        SELECT further.recipient FROM again CROSS JOIN LATERAL
+          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > again.recipient AND recipient <= :past
+           ORDER BY recipient LIMIT 1) AS further
     )
-    SELECT l.recipient FROM heads JOIN lanes l USING (recipient)
-    WHERE l.ready_at <= clock_timestamp() ORDER BY heads.head LIMIT :lanes
-    FOR UPDATE OF l SKIP LOCKED
+    SELECT l.recipient FROM (SELECT recipient FROM ahead UNION ALL SELECT recipient FROM again) AS around
+    CROSS JOIN LATERAL
+      (SELECT recipient FROM lanes WHERE lanes.recipient = around.recipient AND ready_at <= clock_timestamp()
+       FOR UPDATE SKIP LOCKED) AS l
+    LIMIT :lanes
     """
 )
+"""Once around the lanes from where the last claim ended, one probe each, as far as needed: neither a lane with a million
+rows nor one that rests or is another relay's takes anybody's place, and no lane is met twice before all were met once."""
 _ROWS = sql(
     """
-    SELECT id, recipient, seq, kind, name, event_id, at, data, facts, target
-    FROM outbox WHERE recipient = ANY(CAST(:recipients AS text[])) AND delivered_at IS NULL AND recipient <> ALL (ARRAY(
+    SELECT o.id, o.recipient, o.seq, o.kind, o.name, o.event_id, o.at, o.data, o.facts, o.target
+    FROM unnest(CAST(:recipients AS text[])) AS lane(recipient) CROSS JOIN LATERAL
+      (SELECT * FROM outbox w WHERE w.recipient = lane.recipient AND w.delivered_at IS NULL ORDER BY w.seq LIMIT :most) AS o
+    WHERE lane.recipient <> ALL (ARRAY(
       SELECT v.merged_into FROM subjects v WHERE v.merged_into = ANY(CAST(:recipients AS text[])) AND EXISTS
         (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.kind <> 'wake')))
-    ORDER BY recipient, seq LIMIT :most
+    ORDER BY o.recipient, o.seq
     """
 )
 """Nothing of a lane whose visitor's own lane still holds something: runs that came along hear that first."""
@@ -79,6 +95,13 @@ _REST = sql(
     WHERE recipient = :recipient
     """
 )
+_OFFER = sql(
+    f"""
+    WITH offered AS
+      (UPDATE outbox SET delivered_at = NULL WHERE recipient = :recipient AND seq = :seq RETURNING recipient)
+    SELECT pg_notify('{CHANNEL}', '') FROM offered
+    """  # noqa: S608 -- the channel is ours
+)
 _DELIVERED = sql(
     """
     WITH done AS (UPDATE outbox SET delivered_at = clock_timestamp() WHERE id = ANY(CAST(:ids AS bigint[])))
@@ -88,9 +111,10 @@ _DELIVERED = sql(
 )
 _NEXT_READY = sql(
     """
-    SELECT extract(epoch FROM min(l.ready_at) - clock_timestamp()) AS seconds
+    SELECT extract(epoch FROM l.ready_at - clock_timestamp()) AS seconds
     FROM lanes l WHERE l.attempts > 0 AND EXISTS
       (SELECT 1 FROM outbox o WHERE o.recipient = l.recipient AND o.delivered_at IS NULL)
+    ORDER BY l.ready_at LIMIT 1
     """
 )
 _OLDEST = sql(
@@ -184,9 +208,12 @@ async def wake(connection: Connection, person: str) -> None:
     await run(connection, _WAKE, recipient=person)
 
 
-async def claim(connection: Connection, lanes: int, most: int) -> dict[str, list[Row]]:
-    """Lock up to `lanes` recipients that wait, oldest first, and read their rows in order. Held until the commit."""
-    claimed = [item["recipient"] for item in await rows(connection, _WAITING, lanes=lanes)]
+async def claim(connection: Connection, past: str, lanes: int, most: int) -> dict[str, list[Row]]:
+    """Lock up to `lanes` recipients that wait, the next ones after `past`, and read `most` rows of each in order.
+
+    Held until the commit. The last key is where the next claim goes on from.
+    """
+    claimed = [item["recipient"] for item in await rows(connection, _WAITING, past=past, lanes=lanes)]
     waiting: dict[str, list[Row]] = {recipient: [] for recipient in claimed}
     if claimed:
         for item in await rows(connection, _ROWS, recipients=claimed, most=most):
@@ -195,11 +222,20 @@ async def claim(connection: Connection, lanes: int, most: int) -> dict[str, list
 
 
 async def after(connection: Connection, recipient: str, seq: int, entered: int, target: str) -> list[Row]:
-    """What was accepted for a run's recipient after `seq`, delivered or not."""
-    return [
-        _read(item)
-        for item in await rows(connection, _AFTER, recipient=recipient, seq=seq, entered=entered, target=target)
-    ]
+    """What was accepted for a run's recipient after `seq`, delivered or not; of much the first part, at least one."""
+    found: list[Row] = []
+    left = MOST_BYTES
+    for item in await rows(connection, _AFTER, recipient=recipient, seq=seq, entered=entered, target=target):
+        left -= len(item["data"]) + len(item["facts"] or "")
+        if found and left < 0:
+            break
+        found.append(_read(item))
+    return found
+
+
+async def offer(connection: Connection, recipient: str, seq: int) -> None:
+    """Let the relay bring a row after all."""
+    await run(connection, _OFFER, recipient=recipient, seq=seq)
 
 
 async def delivered(connection: Connection, ids: Sequence[int], recipients: Sequence[str]) -> None:

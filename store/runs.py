@@ -84,29 +84,21 @@ _AUDIENCE = sql(
 )
 _LISTENERS = sql(
     """
-    SELECT id, definition, lane, entered_seq, joined_seq, case_key, clock, subject_key, started_at, lane AS hears FROM runs
+    SELECT id, definition, lane, entered_seq, joined_seq, case_key, clock, subject_key, started_at,
+           step > 0 AS resumes, lane AS hears FROM runs
     WHERE status = 'open' AND lane = ANY(CAST(:lanes AS text[]))
     UNION ALL
-    SELECT id, definition, lane, entered_seq, joined_seq, case_key, clock, subject_key, started_at, subject_key FROM runs
+    SELECT id, definition, lane, entered_seq, joined_seq, case_key, clock, subject_key, started_at,
+           step > 0, subject_key FROM runs
     WHERE status = 'open' AND lane <> subject_key AND subject_key = ANY(CAST(:lanes AS text[]))
     """
 )
 _MEMBERS = sql(
     """
     SELECT r.id, r.definition, r.lane, r.entered_seq, r.joined_seq, r.case_key, r.clock, r.subject_key,
-           r.started_at, s.account_key
+           r.started_at, r.step > 0 AS resumes, s.account_key
     FROM subjects s JOIN runs r ON r.lane = s.key AND r.status = 'open'
     WHERE s.account_key = ANY(CAST(:accounts AS text[]))
-    """
-)
-_CLOSE = sql(
-    "UPDATE runs SET status = 'closed', outcome = coalesce(outcome, :outcome) WHERE id = :id AND status = 'open'"
-)
-_OVERDUE = sql(
-    """
-    SELECT id, definition, lane, clock, subject_key, started_at FROM runs
-    WHERE status = 'open' AND clock IS NULL AND NOT paused AND next_due_at < clock_timestamp() - CAST(:late AS interval)
-    ORDER BY next_due_at LIMIT :most
     """
 )
 
@@ -262,13 +254,3 @@ async def listeners(connection: Connection, recipients: Sequence[str]) -> dict[s
     for item in await rows(connection, _MEMBERS, accounts=accounts) if accounts else []:
         found[item["account_key"]].append(item)
     return found
-
-
-async def close_lost(connection: Connection, identity: str, outcome: str) -> None:
-    """The workflow has ended in Temporal and its last step never reached us; keep the row honest."""
-    await run(connection, _CLOSE, id=identity, outcome=outcome)
-
-
-async def overdue(connection: Connection, late: Any, most: int) -> list[Mapping[str, Any]]:
-    """Open runs whose due date is past by more than `late`: what the reconciler wakes."""
-    return await rows(connection, _OVERDUE, late=late, most=most)

@@ -1,13 +1,82 @@
-"""What a sweep over all runs needs: that only one process does it at a time."""
+"""What a sweep over open runs reads and mends: those past their due date, those without one, and rows that must end."""
 
 from __future__ import annotations
 
-from store.database import Connection, row, sql
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-_ALONE = sql("SELECT pg_try_advisory_xact_lock(7239003) AS alone")
+from journeys.effects import LogLine
+from store import ledger, runs
+from store.database import Connection, row, rows, sql
+
+_COLUMNS = "id, definition, lane, clock, subject_key, started_at, step, state, next_due_at"
+_OVERDUE = sql(
+    f"""
+    SELECT {_COLUMNS} FROM runs
+    WHERE status = 'open' AND clock IS NULL AND NOT paused AND next_due_at < clock_timestamp() - CAST(:late AS interval)
+      AND (next_due_at, id) > (:due, :id)
+    ORDER BY next_due_at, id LIMIT :most
+    """  # noqa: S608 -- the columns are ours
+)
+_QUIET = sql(
+    f"""
+    SELECT {_COLUMNS} FROM runs
+    WHERE status = 'open' AND (next_due_at IS NULL OR paused OR clock IS NOT NULL) AND id > :id
+      AND (state IS NOT NULL OR started_at < clock_timestamp() - CAST(:begun AS interval))
+    ORDER BY id LIMIT :most
+    """  # noqa: S608 -- the columns are ours
+)
+_CLOSE = sql(
+    """
+    UPDATE runs SET status = 'closed', outcome = coalesce(outcome, :outcome), next_due_at = NULL,
+      ended_at = coalesce(ended_at, CASE WHEN clock IS NULL THEN CAST(:at AS timestamptz)
+                                         ELSE coalesce(last_at, started_at) END)
+    WHERE id = :id AND status = 'open' RETURNING step, ended_at
+    """
+)
+_WITHDRAW_TASKS = sql(
+    """
+    UPDATE tasks SET status = 'withdrawn', resolution = :reason, closed_at = :at
+    WHERE run = :run AND status = 'open' RETURNING action
+    """
+)
+_LAST_LINE = 1_000
+"""Its place in the timeline: behind whatever the run's last step wrote."""
+
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
-async def alone(connection: Connection) -> bool:
-    """Whether nobody else sweeps now; nobody will until this transaction ends."""
-    found = await row(connection, _ALONE)
-    return bool(found and found["alone"])
+async def overdue(
+    connection: Connection, late: timedelta, past: tuple[datetime, str], most: int
+) -> list[Mapping[str, Any]]:
+    """Open runs whose due date is over by more than `late`, by due date and id, the next ones after `past`."""
+    return await rows(connection, _OVERDUE, late=late, due=past[0], id=past[1], most=most)
+
+
+async def quiet(connection: Connection, begun: timedelta, past: str, most: int) -> list[Mapping[str, Any]]:
+    """Open runs that no due date would betray, by id, the next ones after `past`.
+
+    They wait for signals only, are paused, live on a test clock, or were admitted longer than `begun` ago and never
+    made a step.
+    """
+    return await rows(connection, _QUIET, begun=begun, id=past, most=most)
+
+
+async def close(connection: Connection, identity: str, outcome: str, at: datetime) -> bool:
+    """The workflow has ended and its row did not know: the row ends, and with it what only an open run may leave open.
+
+    Its tasks and deferred messages are withdrawn; messages of a final state stand. False if it was closed already.
+    """
+    closed = await row(connection, _CLOSE, id=identity, outcome=outcome, at=at)
+    if closed is None:
+        return False
+    ended, reason = closed["ended_at"], f"the run ended as {outcome}"
+    log = [LogLine(ended, "finished", outcome, f"its workflow has ended in Temporal: {outcome}")]
+    withdrawn = [
+        *await rows(connection, _WITHDRAW_TASKS, run=identity, reason=reason, at=ended),
+        *await ledger.withdraw(connection, identity, reason, ended),
+    ]
+    log += [LogLine(ended, "withdrawn", item["action"], f"withdrawn: {reason}") for item in withdrawn]
+    await runs.write_timeline(connection, identity, closed["step"], _LAST_LINE, log)
+    return True

@@ -1,45 +1,59 @@
-"""Once an hour: due dates that are past are compared with open runs, and whoever sleeps too long is woken.
+"""Once an hour every open run that may sleep too long is compared with its workflow, and whoever lacks something gets it.
 
-A run can miss its timer only by something outside these rooms: a Temporal database restored from yesterday, a workflow
-terminated by hand, a namespace whose retention took it. The row in Postgres knows better, and says what to do.
+A run can miss its timer, or its life, only by something outside these rooms: a Temporal database restored from
+yesterday, a workflow terminated by hand, a namespace whose retention took it. The row in Postgres knows better, and
+says what to do. Runs past their due date are all met in each sweep; those that no due date would betray (they wait for
+signals only, are paused, live on a test clock, or never began) as many as a sweep's time allows, the next ones next time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import asyncpg
 import structlog
 from prometheus_client import Counter
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from journeys import wire
-from store import runs, sweeps
+from store import sweeps
 from store.database import Database
+from store.locks import Lock, release, take
 from worker.relay import Relay
 
 log = structlog.get_logger()
 
 EVERY: Final = 3_600.0
+AGAIN: Final = 60.0
+"""Seconds after which a sweep that was cut is begun anew."""
 LATE: Final = timedelta(minutes=45)
 """A deadline past by less may still be on its way: anchors ring up to half an hour late."""
-MOST: Final = 1_000
+BEGUN: Final = timedelta(hours=1)
+"""A run admitted longer ago should have made its first step."""
+PAGE: Final = 500
+AT_ONCE: Final = 8
+QUIET_SECONDS: Final = 600.0
+"""What a sweep gives to runs without a due date: several hundred a second are looked at."""
 STUCK_ATTEMPTS: Final = 3
+MOST_FAILURES: Final = 3
+"""Pages may not fail as a whole more often than this; then Temporal is down, and the sweep is cut."""
 
 RECONCILED = Counter("tenure_reconciled_total", "Runs that the reconciler met past their due date", ["what"])
 
 
 @dataclass(slots=True)
 class Sweep:
-    """What one sweep found: runs past their due date, and what became of each.
+    """What one sweep found: `late` runs past their due date or never begun, and what became of each that was met.
 
     `nudged` are open and only slept, `revived` had no workflow and continue from their row, `closed` had ended in
-    Temporal only, `stuck` fail their workflow task again and again: a bug that waits for a deploy.
+    Temporal only, `stuck` fail their workflow task again and again: a bug that waits for a deploy. `failed` could not be
+    helped now; the next sweep meets them again.
     """
 
     late: int = 0
@@ -47,6 +61,7 @@ class Sweep:
     revived: int = 0
     closed: int = 0
     stuck: int = 0
+    failed: int = 0
 
     def count(self, what: str) -> None:
         setattr(self, what, getattr(self, what) + 1)
@@ -58,40 +73,114 @@ class Reconciler:
 
     def __init__(self, database: Database, client: Client, relay: Relay, *, late: timedelta = LATE) -> None:
         self.database, self.client, self.relay, self.late = database, client, relay, late
+        self.begun = min(late, BEGUN)
+        self.past = ""
+        """The last run without a due date that was looked at."""
+        self.stop = asyncio.Event()
 
-    async def run(self, stop: asyncio.Event, every: float = EVERY) -> None:
-        """Sweep now and then every hour, until told to stop."""
+    async def run(self, stop: asyncio.Event, every: float = EVERY, again: float = AGAIN) -> None:
+        """Sweep now and then every hour, until told to stop; soon again when a sweep was cut."""
+        self.stop = stop
         while not stop.is_set():
+            pause = every
             try:
                 await self.sweep()
-            except Exception as fault:  # noqa: BLE001 -- whatever is down comes back within the hour
-                log.warning("reconcile.failed", error=type(fault).__name__)
+            except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
+                log.warning("reconcile.cut", error=type(fault).__name__)
+                pause = min(every, again)
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stop.wait(), every)
+                await asyncio.wait_for(stop.wait(), pause)
 
     async def sweep(self) -> Sweep | None:
-        """Look at every run that is late; None when another process does."""
+        """Meet every run that is late, and the next of the quiet ones; None when another process does."""
         found = Sweep()
-        async with self.database.transaction() as connection:
-            if not await sweeps.alone(connection):
+        async with self._alone() as alone:
+            if not alone:
                 return None
-            for run in await runs.overdue(connection, self.late, MOST):
-                found.late += 1
-                found.count(await self._wake(run))
-        if found.late:
+            await self._overdue(found)
+            await self._quiet(found)
+        if found != Sweep():
             log.warning("reconcile.swept", **{name: getattr(found, name) for name in Sweep.__slots__})
         return found
 
-    async def _wake(self, run: Mapping[str, Any]) -> str:
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[bool]:
+        """A lock of the session, not of a transaction: none stays open while Temporal is asked, and a lost one harms nobody."""
+        async with self.database.reading() as connection:
+            taken = await take(connection, Lock.SWEEP)
+            try:
+                yield taken
+            finally:
+                if taken:
+                    with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                        await release(connection, Lock.SWEEP)
+
+    async def _overdue(self, found: Sweep) -> None:
+        past = (sweeps.BEGINNING, "")
+        while not self.stop.is_set():
+            async with self.database.reading() as connection:
+                page = await sweeps.overdue(connection, self.late, past, PAGE)
+            found.late += len(page)
+            await self._meet(page, found)
+            if len(page) < PAGE:
+                return
+            past = (page[-1]["next_due_at"], page[-1]["id"])
+
+    async def _quiet(self, found: Sweep) -> None:
+        """Go on where the last sweep ended, once around at most, as long as the time allows."""
+        until = asyncio.get_running_loop().time() + QUIET_SECONDS
+        began, around = self.past, False
+        while not self.stop.is_set() and asyncio.get_running_loop().time() < until:
+            async with self.database.reading() as connection:
+                page = await sweeps.quiet(connection, self.begun, self.past, PAGE)
+            if around:
+                page = [run for run in page if run["id"] <= began]
+            await self._meet(page, found)
+            full = len(page) == PAGE
+            self.past = page[-1]["id"] if full else ""
+            if not full:
+                if around or not began:
+                    return
+                around = True
+
+    async def _meet(self, page: list[Mapping[str, Any]], found: Sweep) -> None:
+        """A few at a time. Raises what the last one met when nearly nobody could be helped."""
+        gate, faults = asyncio.Semaphore(AT_ONCE), list[Exception]()
+
+        async def meet(run: Mapping[str, Any]) -> None:
+            async with gate:
+                if self.stop.is_set() or len(faults) > MOST_FAILURES:
+                    return
+                try:
+                    await self._help(run, found)
+                except Exception as fault:  # noqa: BLE001 -- one run's trouble is not its neighbours'
+                    log.warning("reconcile.failed", run=run["id"], error=type(fault).__name__)
+                    found.count("failed")
+                    faults.append(fault)
+
+        await asyncio.gather(*(meet(run) for run in page))
+        if len(faults) > MOST_FAILURES:
+            raise faults[-1]
+
+    async def _help(self, run: Mapping[str, Any], found: Sweep) -> None:
         seen = await self._described(run["id"])
-        if seen is not None and seen.status is not WorkflowExecutionStatus.RUNNING:
-            await self._close(run["id"], seen.status)
-            return "closed"
-        await self._nudge(run)
         if seen is None:
-            return "revived"
-        attempt = seen.raw_description.pending_workflow_task.attempt
-        return "stuck" if attempt >= STUCK_ATTEMPTS else "nudged"
+            await self._nudge(run)
+            found.count("revived")
+        elif seen.status is not WorkflowExecutionStatus.RUNNING:
+            await self._close(run["id"], seen)
+            found.count("closed")
+        elif seen.raw_description.pending_workflow_task.attempt >= STUCK_ATTEMPTS:
+            await self._nudge(run)
+            found.count("stuck")
+        elif self._sleeps(run):
+            await self._nudge(run)
+            found.count("nudged")
+
+    def _sleeps(self, run: Mapping[str, Any]) -> bool:
+        """Whether an open workflow has not done what its row says it should have done by now."""
+        due = run["next_due_at"]
+        return not run["state"] or (run["clock"] is None and due is not None and due < datetime.now(UTC) - self.late)
 
     async def _described(self, run: str) -> WorkflowExecutionDescription | None:
         try:
@@ -102,16 +191,16 @@ class Reconciler:
             raise
 
     async def _nudge(self, run: Mapping[str, Any]) -> None:
-        """Signal-with-start: one that runs looks at its deadlines, one that is gone goes on from its row's state."""
-        async with self.database.reading() as connection:
-            step, memory = await runs.remembered(connection, run["id"])
+        """Signal-with-start: one that runs looks at its deadlines, one that is gone asks the store what stands."""
         subject = "account" if run["subject_key"].startswith("a_") else "user"
-        await self.relay.start_run(run, subject, {"state": memory, "step": step}, wire.SIGNAL_NUDGE, None)
+        async with self.database.reading() as connection:
+            await self.relay.learn_clocks(connection, {run["clock"]})
+        await self.relay.start_run({**run, "resumes": True}, subject, wire.SIGNAL_NUDGE, None)
 
-    async def _close(self, run: str, status: WorkflowExecutionStatus | None) -> None:
+    async def _close(self, run: str, seen: WorkflowExecutionDescription) -> None:
         """It has ended in Temporal and its row does not know: by hand, or its last step was never told."""
-        outcome = (status.name if status else "lost").lower()
-        if status is WorkflowExecutionStatus.COMPLETED:
+        outcome = (seen.status.name if seen.status else "lost").lower()
+        if seen.status is WorkflowExecutionStatus.COMPLETED:
             outcome = await self.client.get_workflow_handle(run, result_type=str).result()
         async with self.database.transaction() as connection:
-            await runs.close_lost(connection, run, outcome)
+            await sweeps.close(connection, run, outcome, seen.close_time or datetime.now(UTC))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -30,10 +31,13 @@ from store.pending import addressed
 log = structlog.get_logger()
 
 LANES = 64
-MOST_ROWS = 1_000
+ROWS_OF_A_LANE = 32
+"""What one lane may bring to a batch: the others of the batch wait for it, everybody else for the batch."""
 AT_ONCE = 24
 """Signals on their way at the same time; more only queue inside the server."""
 RPC_TIMEOUT = timedelta(seconds=10)
+ILL_PAUSE = 0.1
+"""Seconds to breathe when nobody of many could be reached: Temporal is ill, and not every lane should rest for it."""
 BATCH_SECONDS = 20.0
 """After that a lane's rest waits for the next batch: a claim is held no longer than the database lets it be held."""
 LOOK_ANYWAY = 5.0
@@ -53,6 +57,8 @@ class Relay:
         self.database, self.client, self.catalogue, self.task_queue = database, client, catalogue, task_queue
         self.told = asyncio.Event()
         self.gate = asyncio.Semaphore(AT_ONCE)
+        self.reached = f"u_{secrets.token_hex(2)}"
+        """The last lane that was claimed. Relays start somewhere, so that they do not go round in step."""
         self.clocks: dict[str, wire.ClockSpec] = {}
         self.clock_of: dict[str, str | None] = {}
 
@@ -78,9 +84,10 @@ class Relay:
     async def deliver_batch(self) -> bool:
         """Claim lanes, deliver each in order, mark what arrived in the same transaction. Whether there was any."""
         async with self.database.transaction() as connection:
-            waiting = await outbox.claim(connection, LANES, MOST_ROWS)
+            waiting = await outbox.claim(connection, self.reached, LANES, ROWS_OF_A_LANE)
             if not waiting:
                 return False
+            self.reached = next(reversed(waiting))
             hearing = await runs.listeners(connection, list(waiting))
             await self._prepare(connection, waiting, hearing)
             until = asyncio.get_running_loop().time() + BATCH_SECONDS
@@ -94,7 +101,9 @@ class Relay:
                 if fault:
                     FAILED.inc()
                     await outbox.rest(connection, lane, fault)
-            return bool(ids)
+        if not ids and len(waiting) > AT_ONCE:
+            await asyncio.sleep(ILL_PAUSE)
+        return bool(ids)
 
     async def _lane(
         self, waiting: list[outbox.Row], hearing: list[Mapping[str, Any]], until: float
@@ -125,13 +134,11 @@ class Relay:
                 await self._signal(run, chart.spec.subject, envelope)
 
     async def _signal(self, run: Mapping[str, Any], subject: str, envelope: wire.Envelope) -> None:
-        await self.start_run(run, subject, None, wire.SIGNAL_EVENT, envelope)
+        await self.start_run(run, subject, wire.SIGNAL_EVENT, envelope)
         DELIVERED.inc()
 
-    async def start_run(
-        self, run: Mapping[str, Any], subject: str, carried: dict[str, Any] | None, signal: str, argument: object
-    ) -> None:
-        """Signal a run, and start it where there is none: from nothing, or from the state that its row has kept."""
+    async def start_run(self, run: Mapping[str, Any], subject: str, signal: str, argument: object) -> None:
+        """Signal a run, and start it where there is none: from nothing, or from what the store has kept."""
         start = wire.RunInput(
             run=run["id"],
             definition=run["definition"],
@@ -139,7 +146,7 @@ class Relay:
             subject_key=run["subject_key"],
             entered_at=run["started_at"].isoformat(),
             clock=self.clocks.get(run["clock"] or ""),
-            carried=carried,
+            carried=wire.RESUMES if run["resumes"] else None,
         )
         await self._start(wire.JOURNEY_WORKFLOW, run["id"], start, signal, argument, closed_for_good=True)
 
@@ -179,7 +186,11 @@ class Relay:
             await self.catalogue.chart(connection, definition)
         woken = [lane for lane, found in waiting.items() if any(item.kind == "wake" for item in found)]
         self.clock_of = await subjects.clocks_of(connection, woken) if woken else {}
-        for name in {run["clock"] for run in listening} | set(self.clock_of.values()):
+        await self.learn_clocks(connection, {run["clock"] for run in listening} | set(self.clock_of.values()))
+
+    async def learn_clocks(self, connection: Connection, names: set[str | None]) -> None:
+        """Read the test clocks that a start will name."""
+        for name in names:
             clock = await read_clock(connection, name) if name and name not in self.clocks else None
             if clock is not None:
                 self.clocks[clock.id] = wire.ClockSpec(

@@ -37,6 +37,11 @@ class Letter:
     value: Any = None
     ticket: int = 0
 
+    @property
+    def weight(self) -> int:
+        """Bytes as they arrived."""
+        return sum(len(raw.payload.data) for raw in self.raw)
+
     def decoded(self) -> Any:
         """Its first argument as JSON. Raises Unreadable."""
         if self.value is not None:
@@ -89,10 +94,14 @@ class Inbox:
         self.tickets = 0
         self.done = 0
         self.taken = 0
+        self.weight = 0
+        """Bytes that wait as they arrived: a quick look, before `fits` measures."""
 
     def add(self, name: str, raw: Sequence[RawValue]) -> None:
         self.received += 1
-        self.letters.append(Letter(name, raw))
+        letter = Letter(name, raw)
+        self.weight += letter.weight
+        self.letters.append(letter)
 
     def command(self, occurrence: Occurrence) -> int:
         """Queue an operator's occurrence; its ticket is done when a later letter is asked for."""
@@ -106,6 +115,7 @@ class Inbox:
         if not self.letters:
             return None
         letter = self.letters.popleft()
+        self.weight -= letter.weight
         self.taken = max(self.taken, letter.ticket)
         return letter
 
@@ -145,6 +155,12 @@ class Inbox:
     def carried(self) -> dict[str, Any]:
         """What crosses continue-as-new: every letter, decoded or marked as one that cannot be."""
         return {"inbox": [self._carry(letter) for letter in self.letters], "ids": list(self.ids), "plain": self.plain}
+
+    def fits(self) -> bool:
+        """Whether all that waits can be carried in one payload."""
+        if self.weight > options.MOST_CARRIED:
+            return False
+        return len(workflow.payload_converter().to_payload(self.carried()).data) <= options.MOST_CARRIED
 
     def _carry(self, letter: Letter) -> tuple[str, Any]:
         try:

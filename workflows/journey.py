@@ -46,9 +46,9 @@ class JourneyWorkflow:
         carried = start.carried or {}
         self.start = start
         self.clock = clock_of(start.clock)
-        self.state = state_from_json(carried["state"]) if carried else RunState()
+        self.state = state_from_json(carried["state"]) if "state" in carried else RunState()
         self.steps = int(carried.get("step", 0))
-        self.inbox = Inbox(carried.get("inbox", ()), carried.get("ids", ()), int(carried.get("plain", 0)))
+        self.inbox = Inbox(carried.get("inbox", ()), carried.get("ids", ()), int(carried.get("plain", _first(start))))
         self.started = workflow.now()
         self.timer: asyncio.TimerHandle | None = None
         self.armed: datetime | None = None
@@ -65,6 +65,8 @@ class JourneyWorkflow:
         loaded = await run_local(wire.LOAD_DEFINITION, start.definition, wire.Loaded)
         self.queues = loaded.queues
         self.chart = chart = load_chart(loaded.artifact)
+        if start.carried == wire.RESUMES:
+            await self._take_over(chart)
         while self.state.is_open:
             occurrence = await self._next(chart)
             if occurrence is not None:
@@ -100,6 +102,8 @@ class JourneyWorkflow:
         if isinstance(letter.value, Occurrence):
             return letter.value
         if letter.name == wire.SIGNAL_NUDGE:
+            if not self.state.state:
+                await self._take_over(chart)
             return None
         try:
             if letter.name == wire.SIGNAL_EVENT:
@@ -136,16 +140,8 @@ class JourneyWorkflow:
     async def _bury(self, chart: Chart, letter: Letter, reason: str) -> None:
         stone = {"name": letter.name, "reason": reason, "payload": letter.shown()}
         tombstone = {key: value.replace("\x00", "�")[:MOST_SHOWN] for key, value in stone.items()}
-        result = await self._apply(wire.StepInput(
-            self.start.run, self.steps + 1, self.start.definition, state_to_json(self.state), [], [],
-            workflow.now().isoformat(), tombstones=[tombstone],
-        ))  # fmt: skip
-        if result.committed is not None:
-            await self._adopt(chart, result.step, result.committed)
-            await self._bury(chart, letter, reason)
-            return
-        self.steps += 1
-        self.unsaved.clear()
+        while (await self._stand(chart, tombstones=[tombstone])).committed is not None:
+            pass
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -217,6 +213,26 @@ class JourneyWorkflow:
             self.inbox.put_back_command(replace(asked, at=instant(result.held_at)) if result.held_at else occurrence)
         self.inbox.put_back(wire.SIGNAL_EVENT, result.behind)
 
+    async def _stand(self, chart: Chart, **asks: Any) -> wire.StepResult:
+        """A step that decides nothing. What comes back may be a committed one that it then stands on, or what comes first."""
+        result = await self._apply(wire.StepInput(
+            self.start.run, self.steps + 1, self.start.definition, state_to_json(self.state), [], [],
+            workflow.now().isoformat(), **asks,
+        ))  # fmt: skip
+        if result.committed is not None:
+            await self._adopt(chart, result.step, result.committed)
+        elif not result.behind and result.early_until is None:
+            self.steps += 1
+            self.unsaved.clear()
+        return result
+
+    async def _take_over(self, chart: Chart) -> None:
+        """Temporal has lost the workflow before this one: its row's last step stands, then comes what was accepted since."""
+        await self._stand(chart)
+        if self.state.is_open:
+            asked = (self.state.last_at or instant(self.start.entered_at)).isoformat()
+            self.inbox.put_back(wire.SIGNAL_EVENT, (await self._stand(chart, timer=asked)).behind)
+
     async def _apply(self, step: wire.StepInput) -> wire.StepResult:
         self.calls += 1
         return await run_step(step, self.queues)
@@ -224,7 +240,11 @@ class JourneyWorkflow:
     # -- for ever ------------------------------------------------------------------------------------------------
 
     def _renew(self) -> None:
-        """Continue as new when it costs least: quiet, or between two steps when it never gets quiet."""
+        """Continue as new when it costs least: quiet, or between two steps when it never gets quiet.
+
+        An inbox too large for one payload is decided first, until what is left can be carried: each letter makes it
+        smaller, and what the server allows a history is far more than what it allows an inbox.
+        """
         if not self.state.is_open or not workflow.all_handlers_finished():
             return
         info = workflow.info()
@@ -237,7 +257,7 @@ class JourneyWorkflow:
             or workflow.now() - self.started >= OLDEST
             or moved
         )
-        if (grown and not self.inbox.waiting) or length >= BUSY_EVENTS:
+        if (grown and not self.inbox.waiting) or (length >= BUSY_EVENTS and self.inbox.fits()):
             carried = {"state": state_to_json(self.state), "step": self.steps} | self.inbox.carried()
             workflow.continue_as_new(
                 replace(self.start, carried=carried),
@@ -312,3 +332,8 @@ class JourneyWorkflow:
     def query_explain(self) -> list[str]:
         """What it waits for, in sentences."""
         return explain(self.chart, self.state) if self.chart else ["it is being loaded"]
+
+
+def _first(start: wire.RunInput) -> int:
+    """Where plain signals without an id are numbered from: one that resumes may not use its predecessor's numbers again."""
+    return int(workflow.info().start_time.timestamp() * 1000) if start.carried == wire.RESUMES else 0

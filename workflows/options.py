@@ -22,6 +22,8 @@ QUIET_EVENTS: Final = 100
 """History events at which a run that waits for nothing continues as new: replay is what a cold signal costs."""
 BUSY_EVENTS: Final = 200
 """The same between two steps of a run that never gets quiet; its inbox is carried."""
+MOST_CARRIED: Final = 1024 * 1024
+"""Bytes of an inbox that may be carried: half of what the server takes as one payload."""
 MOST_SIGNALS: Final = 5_000
 """Half of what the server allows a run (10,000)."""
 OLDEST: Final = timedelta(days=30)

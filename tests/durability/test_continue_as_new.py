@@ -191,3 +191,17 @@ async def test_an_inbox_too_large_to_be_carried_is_decided_first_until_the_rest_
         lengths = [(await each.describe()).history_length for each in await _runs_of(parts, run)]
         assert len(lengths) > 1
         assert max(lengths) < 5_000
+
+
+async def test_a_plain_signal_that_more_waits_before_than_one_answer_holds_is_brought_by_the_relay(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as parts, worker(parts):
+        async with relaying(parts):
+            run = await _begun(parts)
+        for batch in range(6):
+            await parts.accept(*(Incoming("track", f"p{batch}-{n}", "ping", user_id="ada") for n in range(100)))
+        await parts.client.get_workflow_handle(run).signal("ping")
+        await _seen(parts, 500)
+        async with relaying(parts):
+            await _seen(parts, 601)
