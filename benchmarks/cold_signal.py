@@ -10,7 +10,6 @@ from benchmarks.rig import Rig
 from benchmarks.scale import Scale
 from benchmarks.steady import BareSteady, OursSteady, daily
 
-RUNS = 6
 CACHED = 2
 """The fewest that our worker allows, for a run's local step is in flight while it is cached; the same for the bare one."""
 MONTH = 30
@@ -19,13 +18,13 @@ LATE_BARE = 4
 """Cold signals measured on the bare side: its history grows, so more would be of later days."""
 
 
-async def measure(rig: Rig, _scale: Scale) -> list[Row]:
+async def measure(rig: Rig, scale: Scale) -> list[Row]:
     """Ours over whole months, because its history's length goes up and down between continue-as-news."""
     ours, bare = daily(rig)
-    await bare.open(RUNS)
-    await ours.open(RUNS)
+    await bare.open(scale.cold)
+    await ours.open(scale.cold)
     await rig.start_ours(cached=CACHED)
-    first = [await _cold(rig, "worker", ours) for _ in range(MONTH)]
+    first = [await _cold(rig, "worker", ours, scale.cold) for _ in range(MONTH)]
     await rig.start_ours()
     for _ in range(DAYS - 2 * MONTH + MONTH // 2):
         await ours.signal_all()
@@ -33,8 +32,8 @@ async def measure(rig: Rig, _scale: Scale) -> list[Row]:
         await bare.signal_all()
     await rig.start_ours(cached=CACHED)
     await rig.start_bare(cached=CACHED)
-    late = [await _cold(rig, "worker", ours) for _ in range(MONTH)]
-    theirs = [await _cold(rig, "bare", bare) for _ in range(LATE_BARE)]
+    late = [await _cold(rig, "worker", ours, scale.cold) for _ in range(MONTH)]
+    theirs = [await _cold(rig, "bare", bare, scale.cold) for _ in range(LATE_BARE)]
     await rig.start_ours()
     await rig.start_bare()
     return [
@@ -43,12 +42,12 @@ async def measure(rig: Rig, _scale: Scale) -> list[Row]:
     ]
 
 
-async def _cold(rig: Rig, part: str, side: OursSteady | BareSteady) -> float:
+async def _cold(rig: Rig, part: str, side: OursSteady | BareSteady, runs: int) -> float:
     """Milliseconds of the worker's CPU per signal."""
     before = rig.cpu_seconds(part)
     await side.signal_all()
     await asyncio.sleep(0.05)
-    return (rig.cpu_seconds(part) - before) / RUNS * 1_000
+    return (rig.cpu_seconds(part) - before) / runs * 1_000
 
 
 def _row(name: str, ours: list[float], theirs: list[float], target: Target) -> Row:

@@ -14,13 +14,14 @@ class Scale:
     journeys: int
     seconds: float
     histories: int
-    months: int
+    cold: int
     cached: int
     events: int
     signalled: int
     live: tuple[int, ...]
     reads: int
+    backtests: int
 
 
-FULL = Scale(5, 60, 120, 6.0, 20, 6, 200, 40_000, 1_500, (100, 10_000, 1_000_000), 2_000)
-QUICK = Scale(3, 40, 80, 4.0, 10, 6, 120, 10_000, 600, (100, 10_000), 600)
+FULL = Scale(5, 60, 120, 6.0, 20, 6, 200, 40_000, 1_500, (100, 10_000, 1_000_000), 2_000, 3)
+QUICK = Scale(3, 30, 50, 3.0, 8, 4, 100, 10_000, 600, (100, 10_000), 600, 1)
