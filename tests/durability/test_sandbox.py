@@ -63,11 +63,11 @@ async def test_a_cached_run_holds_little_memory(
     async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house):
         await house.publish(JOURNEY)
         async with worker(house, max_cached_workflows=500):
-            held = []
+            held: list[int] = []
             for group in ("warm", "counted"):
                 await house.accept(*(house.track(f"{group}{n}", "signed_up") for n in range(100)))
                 wanted = 100 * (len(held) + 1)
-                await house.until("SELECT count(*) FROM runs WHERE state = 'waiting'", lambda n, w=wanted: n == w)
+                await house.until("SELECT count(*) FROM runs WHERE state = 'waiting'", wanted.__eq__)
                 gc.collect()
                 held.append(psutil.Process().memory_info().rss)
             assert (held[1] - held[0]) / 100 < 400_000

@@ -22,9 +22,7 @@ states:
 
 
 @pytest_asyncio.fixture
-async def house(
-    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
-) -> AsyncIterator[Living]:
+async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     """A house whose relay never delivers anything: the greatest lag there is."""
     async with living(database_url, temporal_address, task_queue, tmp_path, relaying=False) as found:
         await found.publish(JOURNEY)

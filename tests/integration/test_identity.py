@@ -38,7 +38,9 @@ async def people(house: Living) -> list[str]:
 
 async def test_U2_a_visitors_run_follows_them_when_they_sign_up(house: Living) -> None:
     await house.accept(call(1, "looked", anonymous_id="v"))
-    await house.accept(call(2, "identify", "identify", anonymous_id="v", user_id="ada", traits={"email": "a@x.example"}))
+    await house.accept(
+        call(2, "identify", "identify", anonymous_id="v", user_id="ada", traits={"email": "a@x.example"})
+    )
     await house.accept(call(3, "bought", user_id="ada"))
     assert await house.until("SELECT outcome FROM runs") == "exited"
     assert len(await people(house)) == 1

@@ -148,8 +148,8 @@ async def test_U2_a_users_run_that_has_ended_unheard_gives_way_to_the_visitors(h
 async def test_U2_a_visitors_no_holds_after_they_sign_in(house: Living, calls: Calls) -> None:
     await house.accept(calls.track("opened", anonymous_id="phone"))
     ada, visitor = await key_of(house, "ada"), await key_of(house, "phone")
-    for person, said in ((ada, Change("email", "news", True, "form")), (visitor, Change("*", "*", False, "link"))):
-        await change_consent(house.database, house.house.catalogue, house.house.policy, person, said)
+    for person, change in ((ada, Change("email", "news", True, "form")), (visitor, Change("*", "*", False, "link"))):
+        await change_consent(house.database, house.house.catalogue, house.house.policy, person, change)
     await house.accept(calls.sign_in("phone"))
     said = await house.rows("SELECT channel, granted FROM consents WHERE subject_key = :key ORDER BY 1", key=ada)
     assert [(row["channel"], row["granted"]) for row in said] == [("*", False), ("email", False)]

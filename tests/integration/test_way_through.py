@@ -26,9 +26,7 @@ states:
 
 
 @pytest_asyncio.fixture
-async def house(
-    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
-) -> AsyncIterator[Living]:
+async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path) as found:
         yield found
 

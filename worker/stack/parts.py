@@ -84,7 +84,9 @@ async def http_ok(url: str) -> bool:
         async with asyncio.timeout(5):
             reader, writer = await asyncio.open_connection(parsed.hostname, parsed.port)
             with contextlib.closing(writer):
-                writer.write(f"GET {parsed.path} HTTP/1.1\r\nHost: {parsed.netloc}\r\nConnection: close\r\n\r\n".encode())
+                writer.write(
+                    f"GET {parsed.path} HTTP/1.1\r\nHost: {parsed.netloc}\r\nConnection: close\r\n\r\n".encode()
+                )
                 status = await reader.readline()
             await writer.wait_closed()
     except (OSError, TimeoutError):
