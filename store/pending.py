@@ -31,10 +31,17 @@ async def undecided(
     connection: Connection, chart: Chart, listener: Listener, lane: str, seqs: Mapping[str, int]
 ) -> list[Envelope]:
     """The run's view of a lane's rows after `seqs`, delivered or not, in order; before its own, of the one it began in."""
-    found: list[outbox.Row] = []
+    found: list[Envelope] = []
     for each in listener.lanes if lane == listener.lane else (lane,):
-        found += await outbox.after(connection, each, seqs.get(each, 0), listener.first(each) - 1, listener.run)
-    return list(_envelopes(chart, listener, found))
+        reached = seqs.get(each, 0)
+        # A page of nothing but others' rows must not hide what comes after it.
+        while page := await outbox.after(connection, each, reached, listener.first(each) - 1, listener.run):
+            envelopes = list(_envelopes(chart, listener, page))
+            found += envelopes
+            if envelopes:
+                break
+            reached = page[-1].seq
+    return found
 
 
 def _envelopes(chart: Chart, listener: Listener, found: Iterable[outbox.Row]) -> Iterable[Envelope]:

@@ -284,7 +284,8 @@ class JourneyWorkflow:
 
     @resume.validator
     def _may_resume(self, request: dict[str, Any]) -> None:
-        self._refuse_unless(self.state.paused_at is not None, "it is not paused")
+        # A run that is being revived has not got its state back yet: what it is asked waits behind that.
+        self._refuse_unless(self.state.paused_at is not None or not self.state.state, "it is not paused")
         known = request.get("mode", "shift") in {"shift", "catch_up", "expire"}
         self._refuse_unless(known, "mode must be shift, catch_up or expire")
         self._asked_at(request)
