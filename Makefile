@@ -30,7 +30,7 @@ up: setup ## Start everything; Ctrl-C stops it — python -m cli up
 
 test: setup ## Run all tests on real servers, which are started for it — python -m pytest
 	@$(RUN) -m worker.stack.temporal_binary >/dev/null # built now, where its progress is seen
-	@$(RUN) -m pytest -q -n $(TEST_WORKERS) -m 'not alone' $(ARGS)
+	@$(RUN) -m pytest -q -n $(TEST_WORKERS) --dist worksteal -m 'not alone' $(ARGS)
 	@$(RUN) -m pytest -q -m alone $(ARGS) # the storms kill against the clock: nothing else runs beside them
 
 lint: setup ## Check style and the house's import contracts — ruff check && ruff format --check && lint-imports

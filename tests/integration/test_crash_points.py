@@ -20,7 +20,7 @@ WORKER = ["tests.storm.crash_points", "worker"]
 ROUNDS = 2
 API = ["tests.storm.crash_points", "api"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.usefixtures("clean_environment")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clean_environment")]
 
 
 async def test_a_death_at_any_point_loses_nothing_and_doubles_nothing(
