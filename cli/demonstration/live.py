@@ -54,6 +54,8 @@ async def play(
             await door.publish(settings.catalog / "journeys" / f"{journey}.yaml")
         by_day, script = shop.calls_by_day(streams), saas.Script()
         async for day in days(door, shop.ORIGIN, last, real_day):
+            # What is due at the day's first instant rings before its events, as in the backtest.
+            await _settled(evidence, shop.ORIGIN + timedelta(days=day))
             await door.send([*by_day.get(day, ()), *script.calls.get(day, ())])
             await saas.play_signals(door, script, day)
             if day % 7 == 3:
@@ -61,6 +63,9 @@ async def play(
             await _murder_or_say(stack, played, day, last, door.accepted, say)
             # The feeder holds the clock until the day is dealt with: real seconds lost to a murder are no virtual weeks.
             await _settled(evidence, shop.ORIGIN + timedelta(days=day))
+            if script.later.get(day):
+                await door.send(script.later[day])
+                await _settled(evidence, shop.ORIGIN + timedelta(days=day))
         played.accepted, played.seconds = door.accepted, time.monotonic() - began
     finally:
         await connection.close()

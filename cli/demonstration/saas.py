@@ -30,10 +30,11 @@ MOVED: Final = {"account-2": (30, 265), "account-3": (40, 210)}
 
 
 class Script:
-    """What happens on which day. `calls` go in as events, `signals` directly."""
+    """What happens on which day. `calls` go in as events, `signals` directly; `later` comes when the day is dealt with."""
 
     def __init__(self) -> None:
         self.calls: dict[int, list[Call]] = defaultdict(list)
+        self.later: dict[int, list[Call]] = defaultdict(list)
         self.signals: dict[int, list[tuple[str, str, str]]] = defaultdict(list)
         self.number = 0
         for user in USERS:
@@ -51,14 +52,14 @@ class Script:
             self._track(2, user, "Setup Completed")
             self._track(8, user, "Activated")
         elif user in COOLED:
-            # The checklist leaves on this very day: the cooldown holds the next mail back, then sends it.
-            self._track(4, user, "Setup Completed")
+            # The checklist has just left, on this very day: the cooldown holds the next mail back, then sends it.
+            self._track(4, user, "Setup Completed", later=True)
             self._track(14, user, "Activated")
         elif user in HELPED:
             self._track(13, user, "Setup Completed")
             self._track(20, user, "Activated")
         elif user in IN_TROUBLE:
-            ticket = {"ticket_id": f"T-{user}", "topic": "setup"}
+            ticket: dict[str, Any] = {"ticket_id": f"T-{user}", "topic": "setup"}
             self._track(3, user, "Ticket Opened", **ticket, priority="urgent", subject="Nothing works")
             self._track(9, user, "Ticket Resolved", **ticket)
             self._track(16, user, "Setup Completed")
@@ -76,15 +77,18 @@ class Script:
     def _identify(self, day: int, user: str, **traits: Any) -> None:
         self._add(day, {"type": "identify", "userId": user, "traits": traits})
 
-    def _track(self, day: int, user: str, event: str, **properties: Any) -> None:
-        self._add(day, {"type": "track", "userId": user, "event": event, "properties": properties})
+    def _track(self, day: int, user: str, event: str, *, later: bool = False, **properties: Any) -> None:
+        call = {"type": "track", "userId": user, "event": event, "properties": properties}
+        self._add(day, call, later=later)
 
     def _group(self, day: int, user: str, account: str, **traits: Any) -> None:
         self._add(day, {"type": "group", "userId": user, "groupId": account, "traits": traits})
 
-    def _add(self, day: int, call: Call) -> None:
+    def _add(self, day: int, call: Call, *, later: bool = False) -> None:
         self.number += 1
-        self.calls[day].append({"messageId": f"saas-{self.number}", "timestamp": _date(day), **call})
+        (self.later if later else self.calls)[day].append(
+            {"messageId": f"saas-{self.number}", "timestamp": _date(day), **call}
+        )
 
 
 async def play_signals(door: FrontDoor, script: Script, day: int) -> None:
