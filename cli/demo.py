@@ -28,7 +28,7 @@ from worker.stack.supervisor import Stack, StackError
 from worker.stack.temporal_binary import NoTemporalError
 
 NOTICED, RETURNED = 36_580, 15_558
-"""Silences of more than 60 days in the file, observed to 1998-06-30, and how many end in a purchase: counted by hand once."""
+"""Silences of more than 60 days in the file, observed to 1998-06-30, and how many end in a purchase; tests count them without `decide`."""
 console = Console(highlight=False, soft_wrap=True)
 
 

@@ -1,1 +1,1 @@
-"""The parts of `python -m cli demo`: months of real purchases played in a minute and a half, and the proof that they add up."""
+"""The parts of `python -m cli demo`: months of real purchases played in about two minutes, and the proof that they add up."""

@@ -1,4 +1,4 @@
-"""Half a year in a minute and a half, on the real database, Temporal, worker, API and SMTP sink; once with a murder."""
+"""Half a year in about two minutes, on the real database, Temporal, worker, API and SMTP sink; once with a murder."""
 
 from __future__ import annotations
 
