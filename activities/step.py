@@ -58,11 +58,20 @@ class Applied:
 
 async def apply_step(house: House, step: wire.StepInput) -> wire.StepResult:
     """Apply a step. Raises only what the store raises; Temporal tries again until it is applied."""
+    if not (step.effects or step.tombstones or step.timer) and await _projected(house, step):
+        return wire.StepResult()
     async with house.database.transaction() as connection:
         applied = await _Step(house, connection, step).apply()
     if applied.run is not None and applied.now is not None:
         await delivery.attempt_all(house, applied.attempts, applied.now)
     return applied.result
+
+
+async def _projected(house: House, step: wire.StepInput) -> bool:
+    """A step that only changes its run is one statement. False when it, or another in its place, was applied before."""
+    async with house.database.reading() as connection:
+        state, lines = state_from_json(step.state), log_from_json(step.log)
+        return await runs.advance(connection, step.run, step.step, state, lines)
 
 
 Recipients = dict[str, list[str]]

@@ -28,6 +28,8 @@ SENDERS = 6
 ALIVE = 100
 
 _number = itertools.count(1)
+_turn = itertools.count()
+"""Whose turn it is to get an event that decides something: they go round, as they do among real people."""
 
 _SUBJECTS = sql(
     """
@@ -109,7 +111,7 @@ def _event(ours: OursSteady, crowd: int, place: int, chance: random.Random) -> d
     if place < RELEVANT:
         return {
             "type": "track",
-            "userId": ours.people[number % ALIVE],
+            "userId": ours.people[next(_turn) % ALIVE],
             "event": ours.name_of_signal,
             "messageId": f"e{number}",
             "properties": {},
@@ -140,7 +142,6 @@ async def _signalled(people: list[WorkflowHandle[SignalAll, int]], count: int) -
 
     began = time.monotonic()
     await asyncio.gather(*(sender() for _ in range(4 * SENDERS)))
-    took = time.monotonic() - began
-    # A query is answered after all signals that came before it have been taken.
+    # Drained, as on our side: a query is answered after all signals that came before it have been taken.
     assert sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people))) == before + count
-    return count / took
+    return count / (time.monotonic() - began)

@@ -22,7 +22,7 @@ _RUN_OF = sql(
 )
 _DECIDED = sql(
     """
-    SELECT min(r.step) AS least, sum(r.step) AS total FROM runs r JOIN identities i ON r.subject_key = i.subject_key
+    SELECT min(r.step) AS least, sum(CAST(r.memory->'variables'->>'days' AS int)) AS total FROM runs r JOIN identities i ON r.subject_key = i.subject_key
     WHERE i.kind = 'user_id' AND i.value = ANY(CAST(:people AS text[]))
     """
 )
@@ -71,7 +71,7 @@ class OursSteady:
         return (await self._steps())[0]
 
     async def total(self) -> int:
-        """All steps that were ever committed for these runs."""
+        """All days that are committed for these runs: several that wait together share a step."""
         return (await self._steps())[1]
 
     async def _steps(self) -> tuple[int, int]:

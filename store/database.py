@@ -77,7 +77,7 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
-        """A connection for reads, each statement its own snapshot; nothing is committed."""
+        """A connection without a transaction: each statement is its own snapshot, and commits itself."""
         pool = self._pool or await self._open()
         async with pool.acquire(timeout=POOL_SECONDS) as connection:
             yield connection

@@ -142,6 +142,8 @@ class Row:
     target: str | None = None
     id: int = 0
     delivered_at: datetime | None = None
+    size: int = 0
+    """Bytes of what it carries, as stored."""
 
 
 def _read(item: Mapping[str, Any]) -> Row:
@@ -156,6 +158,7 @@ def _read(item: Mapping[str, Any]) -> Row:
         facts=_loaded(item["facts"]) if item["facts"] is not None else None,
         target=item["target"],
         id=item["id"],
+        size=len(item["data"]) + len(item["facts"] or ""),
     )
 
 

@@ -31,11 +31,19 @@ _READ = sql(
 )
 _ADVANCE = sql(
     """
+    WITH moved AS (
     UPDATE runs SET step = :step, state = :state, visit = :visit, entered_at = :entered, last_at = :last,
       next_due_at = :due, paused = :paused, memory = CAST(:memory AS jsonb), outcome = :outcome,
       status = CASE WHEN CAST(:outcome AS text) IS NULL THEN 'open' ELSE 'closed' END,
       ended_at = CASE WHEN CAST(:outcome AS text) IS NULL THEN NULL ELSE CAST(:last AS timestamptz) END
-    WHERE id = :id AND step < :step
+    WHERE id = :id AND step < :step RETURNING id),
+    told AS (
+    INSERT INTO timeline (run, step, n, at, kind, about, text)
+    SELECT moved.id, :step, o - 1, at, kind, about, text
+    FROM moved, unnest(CAST(:ats AS timestamptz[]), CAST(:kinds AS text[]), CAST(:abouts AS text[]), CAST(:texts AS text[]))
+      WITH ORDINALITY AS w(at, kind, about, text, o)
+    ON CONFLICT DO NOTHING)
+    SELECT 1 FROM moved
     """
 )
 _REMEMBERED = sql("SELECT step, memory FROM runs WHERE id = :id")
@@ -143,9 +151,11 @@ async def read_run(connection: Connection, identity: str) -> Run:
     return Run(**{name: found[name] for name in Run.__slots__})
 
 
-async def advance(connection: Connection, identity: str, step: int, state: RunState) -> bool:
-    """Project a step; False if this step, or a later one, is there already."""
-    touched = await run(
+async def advance(
+    connection: Connection, identity: str, step: int, state: RunState, log: Sequence[LogLine] = ()
+) -> bool:
+    """Project a step, with its explanation where that is known already; False if it, or a later one, is there already."""
+    moved = await row(
         connection,
         _ADVANCE,
         id=identity,
@@ -158,8 +168,18 @@ async def advance(connection: Connection, identity: str, step: int, state: RunSt
         paused=state.paused_at is not None,
         memory=as_json(state_to_json(state)),
         outcome=state.outcome,
+        **_columns(log),
     )
-    return touched == 1
+    return moved is not None
+
+
+def _columns(log: Sequence[LogLine]) -> dict[str, list[Any]]:
+    return {
+        "ats": [line.at for line in log],
+        "kinds": [line.kind for line in log],
+        "abouts": [line.about for line in log],
+        "texts": [line.text for line in log],
+    }
 
 
 async def remembered(connection: Connection, identity: str) -> tuple[int, dict[str, Any]]:
@@ -174,17 +194,7 @@ async def remembered(connection: Connection, identity: str) -> tuple[int, dict[s
 async def write_timeline(connection: Connection, identity: str, step: int, first: int, log: Sequence[LogLine]) -> None:
     """The explanation of a step, line by line."""
     if log:
-        await run(
-            connection,
-            _TIMELINE,
-            run=identity,
-            step=step,
-            first=first,
-            ats=[line.at for line in log],
-            kinds=[line.kind for line in log],
-            abouts=[line.about for line in log],
-            texts=[line.text for line in log],
-        )
+        await run(connection, _TIMELINE, run=identity, step=step, first=first, **_columns(log))
 
 
 async def bury(connection: Connection, identity: str, step: int, tombstones: Sequence[Mapping[str, Any]]) -> None:

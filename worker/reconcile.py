@@ -195,7 +195,7 @@ class Reconciler:
         subject = "account" if run["subject_key"].startswith("a_") else "user"
         async with self.database.reading() as connection:
             await self.relay.learn_clocks(connection, {run["clock"]})
-        await self.relay.start_run({**run, "resumes": True}, subject, wire.SIGNAL_NUDGE, None)
+        await self.relay.start_run({**run, "resumes": True}, subject, wire.SIGNAL_NUDGE, ())
 
     async def _close(self, run: str, seen: WorkflowExecutionDescription) -> None:
         """It has ended in Temporal and its row does not know: by hand, or its last step was never told."""

@@ -18,7 +18,7 @@ from temporalio.converter import (
 from worker.settings import Settings
 
 ENCODING = b"binary/zlib"
-WORTH_IT = 256
+WORTH_IT = 2048
 """Bytes from which compressing pays; a step's signal is mostly shorter."""
 LARGEST = 8 * 1024 * 1024
 """Bytes a payload may unfold to: no history of ours comes near, a bomb would."""

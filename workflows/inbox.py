@@ -98,10 +98,12 @@ class Inbox:
         """Bytes that wait as they arrived: a quick look, before `fits` measures."""
 
     def add(self, name: str, raw: Sequence[RawValue]) -> None:
+        """One signal: of the relay each argument is an event, of anybody else the first is the data."""
         self.received += 1
-        letter = Letter(name, raw)
-        self.weight += letter.weight
-        self.letters.append(letter)
+        several = name == wire.SIGNAL_EVENT and len(raw) > 1
+        for letter in [Letter(name, [one]) for one in raw] if several else [Letter(name, raw)]:
+            self.weight += letter.weight
+            self.letters.append(letter)
 
     def command(self, occurrence: Occurrence) -> int:
         """Queue an operator's occurrence; its ticket is done when a later letter is asked for."""

@@ -4,8 +4,9 @@ How it stays alive for years, and where to look:
 
 - everything that arrives goes through one append-only handler (`receive`) and is read in the main loop (`_next`);
 - one timer, for the earliest deadline (`_arm`); a stale one fires for nothing rather than being cancelled;
-- one activity a step (`_step`), keyed by run and step; a timer's step may come back with what was accepted before it;
-- continue-as-new when quiet at about 100 events (`_renew`), because history length is what a cold signal costs.
+- one activity a step (`_apply`), keyed by run and step; a timer's step may come back with what was accepted before it;
+- decisions that only change the run share a step with what waits behind them (`_save`), so a burst costs one;
+- continue-as-new when quiet at 60 events (`_renew`), because history length is what a cold signal costs.
 
 Only a decision ends a run: `workflow_failure_exception_types` stays empty, so a bug blocks the task until code mends it.
 """
@@ -20,25 +21,24 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from journeys import wire
     from journeys.chart import Chart, load_chart
     from journeys.decide import decide
-    from journeys.effects import effects_to_json, log_to_json
+    from journeys.effects import Effect, LogLine, effects_to_json, log_to_json
     from journeys.envelope import Unreadable, instant, occurrence_of
-    from journeys.explain import explain
     from journeys.jitter import jitter
     from journeys.occurrences import Cancelled, Occurrence, Paused, Resumed, TimerDue
     from journeys.state import RunState, state_from_json, state_to_json
     from workflows.calls import Refused, clock_of, run_local, run_step
     from workflows.inbox import MOST_SHOWN, Inbox, Letter
-    from workflows.options import BUSY_EVENTS, MOST_SIGNALS, OLDEST, QUIET_EVENTS
+    from workflows.operators import Operated
+    from workflows.options import BUSY_EVENTS, MOST_LINES, MOST_SIGNALS, OLDEST, QUIET_EVENTS
 
 
 @workflow.defn(name=wire.JOURNEY_WORKFLOW)
-class JourneyWorkflow:
+class JourneyWorkflow(Operated):
     """The durable half of a run; the other half is its row in Postgres."""
 
     @workflow.init
@@ -56,6 +56,7 @@ class JourneyWorkflow:
         self.rung = False
         self.calls = 0
         self.unsaved: list[Occurrence] = []
+        self.lines: list[LogLine] = []
         self.chart: Chart | None = None
         self.queues: dict[str, str] = {}
 
@@ -88,6 +89,9 @@ class JourneyWorkflow:
         letter = self.inbox.take()
         if letter is not None:
             return await self._read(chart, letter)
+        if self.lines:
+            await self._stand(chart)
+            return None
         due = self.state.next_due()
         if due is not None and self._rings_at(due) <= workflow.now():
             return TimerDue(due)
@@ -170,39 +174,45 @@ class JourneyWorkflow:
     # -- out -----------------------------------------------------------------------------------------------------
 
     async def _decide(self, chart: Chart, occurrence: Occurrence) -> None:
-        """One decision, applied before it is believed: time's and operators' may learn what was accepted before them."""
+        """One decision, applied before it is believed: time's and operators' may learn what was accepted before them.
+
+        One that only changes the run waits for the others that have arrived: they share a step.
+        """
+        asks = isinstance(occurrence, TimerDue | Paused | Resumed | Cancelled)
         decision = decide(chart, self.state, occurrence)
-        if decision.effects or decision.log:
-            asks = isinstance(occurrence, TimerDue | Paused | Resumed | Cancelled)
-            result = await self._apply(wire.StepInput(
-                self.start.run, self.steps + 1, self.start.definition, state_to_json(decision.state),
-                log_to_json(decision.log), effects_to_json(decision.effects), workflow.now().isoformat(),
-                occurrence.at.isoformat() if asks else None,
-            ))  # fmt: skip
+        if decision.effects or (asks and decision.log) or not decision.state.is_open:
+            asked = occurrence.at.isoformat() if asks else None
+            result = await self._apply(decision.state, (*self.lines, *decision.log), decision.effects, timer=asked)
             if result.behind or result.early_until:
                 await self._look_again(occurrence, result)
                 return
             if result.committed is not None:
                 await self._adopt(chart, result.step, result.committed, occurrence)
                 return
-            self.steps += 1
-            self.unsaved.clear()
         else:
             self.unsaved.append(occurrence)
+            self.lines += decision.log
         self.not_before = None
         self.state = decision.state
+        if len(self.lines) >= MOST_LINES:
+            await self._stand(chart)
 
     async def _adopt(self, chart: Chart, step: int, committed: dict[str, Any], *decided: Occurrence) -> None:
         """A step was committed and Temporal never knew: it stands, and what it does not contain is decided on it.
 
-        Signals know by their `seq` whether it does. Those that changed nothing worth a step since the last wait, which
-        is the last that Temporal knows, are decided again as well.
+        Signals know by their `seq` whether it does. Those that are in no step since the last wait, which is the last
+        that Temporal knows, are decided again as well.
         """
         again = [*self.unsaved, *decided]
-        self.unsaved.clear()
-        self.steps, self.state = step, state_from_json(committed)
+        self._saved(step)
+        self.state = state_from_json(committed)
         for occurrence in again:
             await self._decide(chart, occurrence)
+
+    def _saved(self, step: int) -> None:
+        self.steps = step
+        self.unsaved.clear()
+        self.lines.clear()
 
     async def _look_again(self, occurrence: Occurrence, result: wire.StepResult) -> None:
         """Nothing was applied: first what was accepted before. On a clock that is held a timer waits, an operator does not."""
@@ -214,16 +224,10 @@ class JourneyWorkflow:
         self.inbox.put_back(wire.SIGNAL_EVENT, result.behind)
 
     async def _stand(self, chart: Chart, **asks: Any) -> wire.StepResult:
-        """A step that decides nothing. What comes back may be a committed one that it then stands on, or what comes first."""
-        result = await self._apply(wire.StepInput(
-            self.start.run, self.steps + 1, self.start.definition, state_to_json(self.state), [], [],
-            workflow.now().isoformat(), **asks,
-        ))  # fmt: skip
+        """A step that decides nothing more. What comes back may be a committed one that it then stands on, or what comes first."""
+        result = await self._apply(self.state, self.lines, (), **asks)
         if result.committed is not None:
             await self._adopt(chart, result.step, result.committed)
-        elif not result.behind and result.early_until is None:
-            self.steps += 1
-            self.unsaved.clear()
         return result
 
     async def _take_over(self, chart: Chart) -> None:
@@ -233,9 +237,19 @@ class JourneyWorkflow:
             asked = (self.state.last_at or instant(self.start.entered_at)).isoformat()
             self.inbox.put_back(wire.SIGNAL_EVENT, (await self._stand(chart, timer=asked)).behind)
 
-    async def _apply(self, step: wire.StepInput) -> wire.StepResult:
+    async def _apply(
+        self, state: RunState, lines: Sequence[LogLine], effects: tuple[Effect, ...], **asks: Any
+    ) -> wire.StepResult:
+        """The next step, in the store; counted unless something comes before it or stands in its place."""
         self.calls += 1
-        return await run_step(step, self.queues)
+        step = wire.StepInput(
+            self.start.run, self.steps + 1, self.start.definition, state_to_json(state), log_to_json(tuple(lines)),
+            effects_to_json(effects), workflow.now().isoformat(), **asks,
+        )  # fmt: skip
+        result = await run_step(step, self.queues)
+        if not (result.behind or result.early_until) and result.committed is None:
+            self._saved(self.steps + 1)
+        return result
 
     # -- for ever ------------------------------------------------------------------------------------------------
 
@@ -245,7 +259,7 @@ class JourneyWorkflow:
         An inbox too large for one payload is decided first, until what is left can be carried: each letter makes it
         smaller, and what the server allows a history is far more than what it allows an inbox.
         """
-        if not self.state.is_open or not workflow.all_handlers_finished():
+        if self.lines or not self.state.is_open or not workflow.all_handlers_finished():
             return
         info = workflow.info()
         moved = info.is_target_worker_deployment_version_changed()
@@ -263,76 +277,6 @@ class JourneyWorkflow:
                 replace(self.start, carried=carried),
                 initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if moved else None,
             )
-
-    # -- operators -----------------------------------------------------------------------------------------------
-
-    @workflow.update(name=wire.UPDATE_PAUSE)
-    async def pause(self, request: dict[str, Any]) -> str:
-        """Hold effects and timers; keep listening."""
-        return await self._command(Paused(self._asked_at(request), str(request.get("by", ""))))
-
-    @pause.validator
-    def _may_pause(self, request: dict[str, Any]) -> None:
-        self._refuse_unless(self.state.is_open and self.state.paused_at is None, "it is paused already, or has ended")
-        self._asked_at(request)
-
-    @workflow.update(name=wire.UPDATE_RESUME)
-    async def resume(self, request: dict[str, Any]) -> str:
-        """Go on, and say what becomes of the time that stood still."""
-        mode = request.get("mode", "shift")
-        return await self._command(Resumed(self._asked_at(request), mode, str(request.get("by", ""))))
-
-    @resume.validator
-    def _may_resume(self, request: dict[str, Any]) -> None:
-        # A run that is being revived has not got its state back yet: what it is asked waits behind that.
-        self._refuse_unless(self.state.paused_at is not None or not self.state.state, "it is not paused")
-        known = request.get("mode", "shift") in {"shift", "catch_up", "expire"}
-        self._refuse_unless(known, "mode must be shift, catch_up or expire")
-        self._asked_at(request)
-
-    @workflow.update(name=wire.UPDATE_CANCEL)
-    async def cancel(self, request: dict[str, Any]) -> str:
-        """End the run, with who and why."""
-        return await self._command(
-            Cancelled(self._asked_at(request), str(request.get("by", "")), str(request.get("reason", "")))
-        )
-
-    @cancel.validator
-    def _may_cancel(self, request: dict[str, Any]) -> None:
-        self._refuse_unless(self.state.is_open, "it has ended")
-        self._asked_at(request)
-
-    async def _command(self, occurrence: Occurrence) -> str:
-        """Queue an operator's wish behind what has arrived, and answer once it is decided."""
-        ticket = self.inbox.command(occurrence)
-        await workflow.wait_condition(lambda: self.inbox.done >= ticket)
-        return self.state.outcome or ("paused" if self.state.paused_at else "running")
-
-    def _asked_at(self, request: dict[str, Any]) -> datetime:
-        """When it was asked, never later than now: nobody decides timers ahead of their time."""
-        at = request.get("at")
-        now = workflow.now() if self.clock is None else self.clock.virtual(workflow.now())
-        return now if at is None else min(instant(at), now)
-
-    def _refuse_unless(self, allowed: bool, why: str) -> None:
-        if not allowed:
-            raise ApplicationError(f"run {self.start.run}: {why}", type="tenure.Refused", non_retryable=True)
-
-    @workflow.query(name=wire.QUERY_STATE)
-    def query_state(self) -> dict[str, Any]:
-        """The run's state as it is here, before any projection."""
-        return {
-            "run": self.start.run,
-            "definition": self.start.definition,
-            "step": self.steps,
-            "state": state_to_json(self.state),
-            "inbox": self.inbox.length,
-        }
-
-    @workflow.query(name=wire.QUERY_EXPLAIN)
-    def query_explain(self) -> list[str]:
-        """What it waits for, in sentences."""
-        return explain(self.chart, self.state) if self.chart else ["it is being loaded"]
 
 
 def _first(start: wire.RunInput) -> int:

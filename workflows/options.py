@@ -18,10 +18,12 @@ PATIENT: Final = RetryPolicy(
 LOCAL_PATIENCE: Final = timedelta(seconds=20)
 """Retries further apart than this wait on a durable timer instead of holding the workflow task."""
 
-QUIET_EVENTS: Final = 100
-"""History events at which a run that waits for nothing continues as new: replay is what a cold signal costs."""
+QUIET_EVENTS: Final = 60
+"""History events at which a run that waits for nothing continues as new: replay is what a cold signal costs (record 0010)."""
 BUSY_EVENTS: Final = 200
 """The same between two steps of a run that never gets quiet; its inbox is carried."""
+MOST_LINES: Final = 100
+"""Lines of explanation that may share a step: what was decided and not written yet is decided again after a crash."""
 MOST_CARRIED: Final = 1024 * 1024
 """Bytes of an inbox that may be carried: half of what the server takes as one payload."""
 MOST_SIGNALS: Final = 5_000

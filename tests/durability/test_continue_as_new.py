@@ -77,7 +77,7 @@ async def test_a_run_continues_as_new_when_quiet_and_a_duplicate_that_crosses_it
         await house.accept(house.track("ada", "ping"))
         await _seen(house, n)
     chain = await until(lambda: _runs_of(house, run), lambda found: len(found) > 1)
-    assert len(chain) == 2
+    assert len(chain) >= 2
     async with house.database.transaction() as connection:  # the relay signalled, and died before it could note it
         await run_sql(connection, sql("UPDATE outbox SET delivered_at = NULL"))
     await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
@@ -110,8 +110,11 @@ async def test_ten_thousand_events_to_one_run_are_all_decided_in_histories_that_
         await house.accept(*calls)
     await until(lambda: _count(house), lambda seen: seen == 10_000, patience=150)
     lengths = [(await handle.describe()).history_length for handle in await _runs_of(house, run)]
-    assert len(lengths) > 10
+    assert len(lengths) > 1
     assert max(lengths) < 3_000
+    lines = await house.rows("SELECT count(*) AS n, count(DISTINCT step) AS steps FROM timeline WHERE kind = 'fired'")
+    assert lines[0]["n"] == 10_000
+    assert lines[0]["steps"] < 1_000, "what waits together shares a step"
     assert await house.rows("SELECT * FROM dead_letters") == []
 
 

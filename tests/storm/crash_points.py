@@ -82,11 +82,12 @@ def wrap_worker() -> None:
     signalled: set[str] = set()
     signal_run, attempt = Relay._signal, delivery.attempt
 
-    async def signalling(relay: Relay, run: Any, subject: str, envelope: Any) -> None:
-        die("relay-before-signal", [envelope.id])
-        await signal_run(relay, run, subject, envelope)
-        signalled.add(envelope.id)
-        die("relay-after-signal", [envelope.id])
+    async def signalling(relay: Relay, run: Any, subject: str, envelopes: Any) -> None:
+        ids = [envelope.id for envelope in envelopes]
+        die("relay-before-signal", ids)
+        await signal_run(relay, run, subject, envelopes)
+        signalled.update(ids)
+        die("relay-after-signal", ids)
 
     async def attempting(house: House, entry: Entry, now: datetime) -> None:
         die("step-after-commit", [_token(entry)])
