@@ -57,6 +57,8 @@ class Outgoing:
     account: Mapping[str, Any]
     data: Mapping[str, Any]
     topic: str | None = None
+    items: tuple[Outgoing, ...] = ()
+    """Of a digest: the messages it brings, each with its own key, template and data; `template` is then the digest's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +129,7 @@ class Channel(Protocol):
 
 class TemplateFault(Exception):
     """Content that cannot be rendered or may not be sent: unknown, retired, a variable missing, over its limits."""
+
+
+class NotAllowed(TemplateFault):
+    """Outside production this recipient is not on the allow-list: nothing is wrong with the content, and nothing leaves."""

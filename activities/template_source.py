@@ -3,73 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
+from activities.front_matter import Action, FrontMatter, VariantMatter, unfit
 from activities.liquid_engine import Liquid, LiquidProblem
-from journeys.conditions import coerce
-from journeys.definition import ChannelName, Model, Name, Scalar, Text
+from journeys.definition import Model
 
 LARGEST_FILE = 64_000
 """Bytes. A body may not be more, before it is rendered."""
 
-Status = Literal["draft", "live", "retired"]
-ValueType = Literal["string", "int", "double", "bool", "timestamp", "strings"]
-VariableName = Annotated[str, StringConstraints(pattern=r"^((profile|account)\.)?[a-z_][a-zA-Z0-9_]{0,63}$")]
-LiquidText = Annotated[str, StringConstraints(min_length=1, max_length=2_000, pattern=r"^[^\r\n]*$")]
+M = TypeVar("M", bound=Model)
+Lines = dict[tuple[Any, ...], int]
+"""By key, the line of the file on which it stands."""
 _FENCE = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-
-
-class Variable(Model):
-    """What an action's `data` gives, or, as `profile.x`, a field; `default` stands in where it is not known."""
-
-    type: ValueType
-    default: Scalar | tuple[str, ...] | None = None
-
-    @model_validator(mode="after")
-    def _default_fits(self) -> Variable:
-        if self.default is not None and self.value_of(self.default) is None:
-            raise ValueError(f"the default is not a {self.type}")
-        return self
-
-    def value_of(self, given: Any) -> Any:
-        """The value in its type, or None if it cannot be that."""
-        return coerce(list(given) if isinstance(given, tuple) else given, self.type)
-
-
-class Action(Model):
-    """The single thing the message asks for (C9)."""
-
-    label: LiquidText
-    url: LiquidText
-
-
-class FrontMatter(Model):
-    """Who answers for a template, what it is for, where it may go (C9, C11)."""
-
-    owner: Name
-    topic: Name
-    stage: Name
-    role: Name | None = None
-    action: Action
-    review_date: date
-    status: Status
-    channels: Annotated[tuple[ChannelName, ...], Field(min_length=1)] = ("email",)
-    subject: LiquidText
-    variables: dict[VariableName, Variable] = Field(default_factory=dict)
-    title: Text | None = None
-
-    @field_validator("review_date", mode="before")
-    @classmethod
-    def _dated(cls, value: Any) -> Any:
-        """Only a calendar day: a number would be read as seconds since 1970."""
-        if not isinstance(value, date | str):
-            raise ValueError("a day such as 2026-12-31 is needed")  # noqa: TRY004 -- pydantic reports ValueError
-        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +52,73 @@ class Source:
     label: Liquid
     url: Liquid
     body: Liquid
+    labels: tuple[Liquid, ...]
     fields_read: frozenset[str]
     names_read: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file taken apart: its front matter, and its body, which stands below `above` lines."""
+
+    file: str
+    header: str
+    body: str
+    above: int
+
+
 def read_source(file: str, content: str) -> Source:
     """Parse and check one file. Raises TemplateProblems with all that is wrong with it."""
+    written = _apart(file, content)
+    matter, lines = _front_matter(file, written.header, FrontMatter)
+    return _checked(written, matter, lines)
+
+
+def read_variant_source(file: str, content: str, base: Source | None) -> Source | None:
+    """Parse and check a variant against its template. None if that itself cannot be read. Raises TemplateProblems."""
+    written = _apart(file, content)
+    own, lines = _front_matter(file, written.header, VariantMatter)
+    if base is None:
+        return None
+    source = _checked(written, _merged(base.matter, own), lines)
+    if problems := tuple(_differences(file, own, lines, base, source)):
+        raise TemplateProblems(problems)
+    return source
+
+
+def _apart(file: str, content: str) -> Written:
     if len(content.encode()) > LARGEST_FILE:
         raise TemplateProblems((Problem(file, 1, f"larger than {LARGEST_FILE} bytes"),))
     content = content.replace("\r\n", "\n")
     fence = _FENCE.match(content)
     if fence is None:
         raise TemplateProblems((Problem(file, 1, "front matter between two lines of --- is needed first"),))
-    matter, lines = _front_matter(file, fence[1])
-    return _checked(file, matter, lines, content[fence.end() :], content.count("\n", 0, fence.end()))
+    return Written(file, fence[1], content[fence.end() :], content.count("\n", 0, fence.end()))
 
 
-def _front_matter(file: str, text: str) -> tuple[FrontMatter, dict[tuple[Any, ...], int]]:
+def _merged(base: FrontMatter, own: VariantMatter) -> FrontMatter:
+    said = {name: value for name in VariantMatter.model_fields if (value := getattr(own, name)) is not None}
+    said.pop("omits")
+    if own.action is not None and base.action is not None:
+        given = own.action
+        said["action"] = Action(label=given.label or base.action.label, url=given.url or base.action.url)
+    return base.model_copy(update=said)
+
+
+def _differences(file: str, own: VariantMatter, lines: Lines, base: Source, source: Source) -> Iterator[Problem]:
+    """A variant says the same thing to somebody else: it asks for the same action and tells what the template tells."""
+    url = own.action.url if own.action is not None else None
+    if url is not None and (base.matter.action is None or url != base.matter.action.url):
+        asked = base.matter.action.url if base.matter.action else "nothing"
+        yield Problem(file, _line_of(lines, ("action", "url")), f"action.url: the template asks for {asked}")
+    if own.items is not None and [item.signal for item in own.items] != [item.signal for item in base.matter.items]:
+        yield Problem(file, _line_of(lines, ("items",)), "items: the template waits for other signals")
+    for name in sorted(base.names_read - source.names_read - set(own.omits)):
+        what = f"body: does not say '{name}', which the template says; say it, or list it under `omits`"
+        yield Problem(file, 1, what)
+
+
+def _front_matter(file: str, text: str, model: type[M]) -> tuple[M, Lines]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
@@ -130,7 +131,7 @@ def _front_matter(file: str, text: str) -> tuple[FrontMatter, dict[tuple[Any, ..
         raise TemplateProblems((Problem(file, 1, f"is not YAML: {fault}".splitlines()[0]),)) from None
     lines = _lines(root) if root is not None else {}
     try:
-        return FrontMatter.model_validate(raw), lines
+        return model.model_validate({} if raw is None and model is VariantMatter else raw), lines
     except ValidationError as fault:
         raise TemplateProblems(
             tuple(
@@ -144,17 +145,20 @@ def _front_matter(file: str, text: str) -> tuple[FrontMatter, dict[tuple[Any, ..
         ) from None
 
 
-def _checked(file: str, matter: FrontMatter, lines: dict[tuple[Any, ...], int], body: str, above: int) -> Source:
-    """`above` is the number of lines before the body. A piece's first line is that of its key, or the body's first."""
-    problems: list[Problem] = []
+def _checked(written: Written, matter: FrontMatter, lines: Lines) -> Source:
+    """A piece's first line is that of its key, or the body's first."""
+    file, first_of_body = written.file, written.above + 1
+    problems = [Problem(file, _line_of(lines, path), what) for path, what in unfit(matter)]
     pieces: list[Liquid] = []
     fields: set[str] = set()
     names: set[str] = set()
+    action = matter.action or Action.model_construct(label="", url="")
     for where, source, first in (
         ("subject", matter.subject, _line_of(lines, ("subject",))),
-        ("action.label", matter.action.label, _line_of(lines, ("action", "label"))),
-        ("action.url", matter.action.url, _line_of(lines, ("action", "url"))),
-        ("body", body, above + 1),
+        ("action.label", action.label, _line_of(lines, ("action", "label"))),
+        ("action.url", action.url, _line_of(lines, ("action", "url"))),
+        ("body", written.body, first_of_body),
+        *((f"items.{n}", item.label, _line_of(lines, ("items", n, "label"))) for n, item in enumerate(matter.items)),
     ):
         try:
             pieces.append(Liquid(source))
@@ -168,13 +172,13 @@ def _checked(file: str, matter: FrontMatter, lines: dict[tuple[Any, ...], int], 
                 fields.add(f"{read.path[0]}.{read.path[1]}")
             else:
                 names.add(str(read.path[0]))
-    if not body.strip():
-        problems.append(Problem(file, above + 1, "body: is empty"))
+    if not written.body.strip():
+        problems.append(Problem(file, first_of_body, "body: is empty"))
     if problems:
         raise TemplateProblems(tuple(problems))
-    subject, label, url, parsed_body = pieces
+    subject, label, url, body, *labels = pieces
     fields_read, names_read = frozenset(fields), frozenset(names - {"unsubscribe_url"})
-    return Source(matter, subject, label, url, parsed_body, fields_read, names_read)
+    return Source(matter, subject, label, url, body, tuple(labels), fields_read, names_read)
 
 
 def _complaint(path: tuple[str | None, ...], matter: FrontMatter) -> str:
@@ -187,9 +191,9 @@ def _complaint(path: tuple[str | None, ...], matter: FrontMatter) -> str:
     return f"'{root}' is not declared under variables"
 
 
-def _lines(node: yaml.Node, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], int]:
+def _lines(node: yaml.Node, path: tuple[Any, ...] = ()) -> Lines:
     """The file's line of every key and item; the fence is line 1, so YAML's line 0 is line 2."""
-    found: dict[tuple[Any, ...], int] = {}
+    found: Lines = {}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*path, key.value)
@@ -201,7 +205,7 @@ def _lines(node: yaml.Node, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...],
     return found
 
 
-def _line_of(lines: dict[tuple[Any, ...], int], path: tuple[Any, ...]) -> int:
+def _line_of(lines: Lines, path: tuple[Any, ...]) -> int:
     """The line of this key, or of the nearest thing around it that the author wrote."""
     while path and path not in lines:
         path = path[:-1]

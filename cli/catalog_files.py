@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from activities.template_source import TemplateProblems
-from activities.templates import read_template
+from activities.template_files import RULES, assemble, name_of, read_rules
 from journeys.checker import check
 from journeys.definition import Journey
 from journeys.policy import Policy
@@ -20,6 +19,7 @@ from journeys.tracking import TrackingPlan, read_plan
 
 PLAN: Final = "tracking-plan.yaml"
 POLICY: Final = "policy.yaml"
+KINDS: Final = {PLAN: "plan", POLICY: "policy", RULES: "rules"}
 NO_TEMPLATE: Final = "T505"
 
 
@@ -53,10 +53,12 @@ class CatalogFiles:
 def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
     """Read the whole catalogue. A given journey replaces the one of its key; a given plan or policy the catalogue's."""
     found = CatalogFiles()
-    for path in (*given, *_shipped(folder, given)):
+    files = (*given, *_shipped(folder, given))
+    _read_templates(found, folder, [path for path in files if _kind(path) in {"template", "rules"}], given)
+    for path in files:
         match _kind(path):
-            case "template":
-                _read_template(found, path)
+            case "template" | "rules":
+                pass
             case "plan":
                 found.plan, source = read_plan(path.read_bytes())
                 found.faults[path] = source.problems
@@ -71,14 +73,14 @@ def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
 def _kind(path: Path) -> str:
     if path.suffix == ".md":
         return "template"
-    return {PLAN: "plan", POLICY: "policy"}.get(path.name, "journey")
+    return KINDS.get(path.name, "journey")
 
 
 def _shipped(folder: Path, given: Sequence[Path]) -> Iterator[Path]:
     """The catalogue's own files, but for those that are given or that a given one stands in for."""
     names = {path.name for path in given}
     places = {path.resolve() for path in given}
-    files = [folder / name for name in (PLAN, POLICY) if name not in names]
+    files = [folder / name for name in KINDS if name not in names and (name != RULES or (folder / name).is_file())]
     files += [*sorted((folder / "templates").rglob("*.md")), *sorted((folder / "journeys").glob("*.yaml"))]
     return (path for path in files if path.resolve() not in places)
 
@@ -91,20 +93,26 @@ def _read_journey(found: CatalogFiles, path: Path, *, replaced: bool) -> None:
     found.journeys[path] = journey, source
 
 
-def _read_template(found: CatalogFiles, path: Path) -> None:
-    name = template_name(path)
-    found.faults[path] = []
-    try:
-        found.templates.setdefault(name, read_template(path, name).info())
-    except TemplateProblems as fault:
-        found.broken.add(name)
-        harm, mend = "Nothing that names it could be sent.", "Mend this line of the template."
-        problems = [Problem("TEMPLATE", "", each.message, harm, mend, each.line, 1) for each in fault.problems]
-        found.faults[path] = in_order(problems)
+def _read_templates(found: CatalogFiles, folder: Path, paths: Sequence[Path], given: Sequence[Path]) -> None:
+    """Templates with their variants. One that is given stands in for the catalogue's of its name, variant by variant."""
+    rules_at = next((path for path in given if path.name == RULES), folder / RULES)
+    rules, problems = read_rules(rules_at)
+    files: dict[str, Path] = {}
+    for path in paths:
+        found.faults[path] = []
+        if path.suffix == ".md":
+            files.setdefault(template_name(path), path)
+    templates, more = assemble(rules, [(path, stem) for stem, path in files.items()])
+    found.templates = {name: template.info() for name, template in templates.items()}
+    found.broken = {name_of(stem)[0] for stem in files} - set(templates)
+    harm, mend = "Nothing that names it could be sent.", "Mend this line of the template."
+    for each in (*problems, *more):
+        told = Problem("TEMPLATE", "", each.message, harm, mend, each.line, 1)
+        found.faults[Path(each.file)] = in_order([*found.faults.get(Path(each.file), ()), told])
 
 
 def template_name(path: Path) -> str:
-    """`setup/first-steps` of `…/templates/setup/first-steps.md`; a file elsewhere goes by its own name."""
-    parts = path.with_suffix("").parts
+    """`setup/first-steps.de` of `…/templates/setup/first-steps.de.md`; a file elsewhere goes by its own name."""
+    parts = path.with_name(path.name.removesuffix(".md")).parts
     within = [index for index, part in enumerate(parts) if part == "templates"]
     return "/".join(parts[within[-1] + 1 :]) if within else parts[-1]

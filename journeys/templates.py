@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
@@ -16,6 +16,7 @@ class TemplateInfo:
 
     `variables` are the names that a send may give under `data`; those in `required` have no default, so it must.
     `fields` are what its words read of people and accounts (`profile.first_name`), found by analysis of the Liquid.
+    `types` are those of the variables; `awaits` the signals that tick a checklist's items.
     """
 
     name: str
@@ -29,6 +30,9 @@ class TemplateInfo:
     owner: str = ""
     status: Status = "live"
     review_date: date | None = None
+    types: Mapping[str, str] = field(default_factory=dict, hash=False)
+    awaits: tuple[str, ...] = ()
+    kind: str = "message"
 
 
 TemplateInfos = Mapping[str, TemplateInfo]

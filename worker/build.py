@@ -13,9 +13,11 @@ from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker, WorkerDeploymentConfig
 
+from activities.channels.allow_list import withheld_outside_production
 from activities.channels.email import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
 from activities.channels.relay import Relay as SmtpRelay
+from activities.click_links import ClickLinks
 from activities.house import House
 from activities.ports import Ambiguity, Channel
 from activities.registered import Activities
@@ -25,7 +27,7 @@ from journeys.policy import Policy, load_policy
 from store.catalogue import Catalogue
 from store.database import Database
 from worker.sandbox import sandbox
-from worker.settings import Settings
+from worker.settings import Settings, is_loopback
 from worker.stack.maildir import find
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
@@ -50,10 +52,26 @@ def channels(settings: Settings) -> Mapping[str, Channel]:
             ambiguity=Ambiguity(settings.smtp_ambiguity),
             local=settings.smtp_near,
             attempt=NEAR_ATTEMPT if settings.smtp_near else FAR_ATTEMPT,
+            links=click_links(settings),
         ),
         search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
     )
-    return {"email": mail, "in_app": InAppChannel(templates)}
+    made: dict[str, Channel] = {"email": mail, "in_app": InAppChannel(templates)}
+    sinks = ("email",) if is_sink(settings) else ()
+    return withheld_outside_production(made, environment=settings.environment, allowed=settings.allowed, sinks=sinks)
+
+
+def is_sink(settings: Settings) -> bool:
+    """Whether mails reach nobody: a relay of this machine's own whose mails lie in a Maildir of ours."""
+    host = SmtpRelay.from_url(settings.smtp_url or "").host
+    return settings.smtp_lookup is not None and is_loopback(host)
+
+
+def click_links(settings: Settings) -> ClickLinks | None:
+    """What makes and reads links that tell of clicks; None where no address is given for them."""
+    if settings.link_base is None:
+        return None
+    return ClickLinks(settings.link_secret.get_secret_value(), settings.link_base)
 
 
 def policy(catalog: Path) -> Policy:

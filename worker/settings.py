@@ -16,6 +16,7 @@ from activities.channels.relay import Relay
 PREFIX = "TENURE_"
 DEV_WRITE_KEY = "dev-write-key"
 DEV_OPERATOR_KEY = "dev-operator-key"
+DEV_LINK_SECRET = "dev-link-secret-of-nobody"  # noqa: S105 -- public, and refused where others reach us
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -58,6 +59,12 @@ class Settings(BaseSettings):
     smtp_from: str = "Tenure <hello@tenure.example>"
     postal_address: str = Field("", description="The footer of every mail: who writes, and from where (CAN-SPAM).")
     unsubscribe_base: str | None = Field(None, description="https address; a mail's one-click link is below it.")
+    environment: str = Field("development", description="Outside `production` only `allowed_recipients` receive.")
+    allowed_recipients: str = Field(
+        "", description="ada@example.com, *@example.com: who receives test sends, and all else outside production."
+    )
+    link_base: str | None = Field(None, description="Address below which /c/{token} is answered: links tell of clicks.")
+    link_secret: SecretStr = SecretStr(DEV_LINK_SECRET)
     mail_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded mail sink; 0 is any free one.")
 
     api_host: str = "127.0.0.1"
@@ -115,6 +122,20 @@ class Settings(BaseSettings):
             raise ValueError("is no https address, and one-click unsubscribe needs one (RFC 8058)")
         return base
 
+    @field_validator("link_base")
+    @classmethod
+    def _is_web(cls, base: str | None) -> str | None:
+        if base is not None and not base.startswith(("https://", "http://")):
+            raise ValueError("is no web address; give https://links.example.com")
+        return base
+
+    @field_validator("link_secret")
+    @classmethod
+    def _is_long(cls, secret: SecretStr) -> SecretStr:
+        if len(secret.get_secret_value()) < 16:
+            raise ValueError("is too short to seal links with; give 16 characters or more")
+        return secret
+
     @model_validator(mode="after")
     def _development_keys_stay_at_home(self) -> Self:
         if is_loopback(self.api_host):
@@ -128,9 +149,15 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def allowed(self) -> tuple[str, ...]:
+        """The allow-list, one pattern each."""
+        return tuple(each.strip() for each in self.allowed_recipients.split(",") if each.strip())
+
+    @property
     def dev_keys(self) -> tuple[str, ...]:
         """The names of the keys that still have their public development values."""
         keys = {"write_key": DEV_WRITE_KEY, "operator_key": DEV_OPERATOR_KEY}
+        keys |= {"link_secret": DEV_LINK_SECRET} if self.link_base is not None else {}
         return tuple(name for name, dev in keys.items() if getattr(self, name).get_secret_value() == dev)
 
     def environ(self, **replaced: str | Path | int | None) -> dict[str, str]:
@@ -166,5 +193,5 @@ def _fault(error: Mapping[str, Any]) -> str:
         return message
     name = str(error["loc"][0])
     # An address may carry a password, and errors end up in logs.
-    got = "" if name.endswith(("_url", "_key")) else f" (got {error['input']!r})"
+    got = "" if name.endswith(("_url", "_key", "_secret")) else f" (got {error['input']!r})"
     return f"{PREFIX}{name.upper()}: {message}{got}"

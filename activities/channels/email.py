@@ -10,12 +10,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from activities.channels.layout import html_part, text_part
+import structlog
+
+from activities.channels.layout import CLIPPED, html_part, html_together, text_part, text_together
 from activities.channels.mail_message import Mail, mail_address, mail_bytes, named_address
 from activities.channels.relay import Relay
 from activities.channels.smtp_pool import Envelope, NotTaken, Pool, Progress
+from activities.click_links import ClickLinks, Link, told
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
 from activities.templates import Templates
+from journeys.variants import Sender
+
+log = structlog.get_logger()
 
 Search = Callable[[str], bool]
 """Whether the provider has a mail with this Message-ID. May raise OSError when it cannot be asked."""
@@ -31,7 +37,7 @@ class EmailSettings:
 
     With `unsubscribe_base` (https) each mail carries RFC 8058's one-click headers, pointing to the base and the mail's
     digest. `postal` is the footer's text: who writes, and the address that CAN-SPAM asks for. A relay too far away for
-    `attempt` within a step's 2 s is not `local`.
+    `attempt` within a step's 2 s is not `local`. With `links`, links go through us so that clicks are heard of.
     """
 
     relay: Relay = field(default_factory=Relay)
@@ -43,6 +49,7 @@ class EmailSettings:
     retry: Retry = field(default_factory=Retry)
     attempt: timedelta = timedelta(seconds=1.5)
     local: bool = True
+    links: ClickLinks | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for what would only show when the first mail leaves."""
@@ -51,6 +58,17 @@ class EmailSettings:
         named_address(*self.sender)
         if self.unsubscribe_base and not self.unsubscribe_base.startswith("https://"):
             raise ValueError("one-click unsubscribe needs an https address (RFC 8058 §3.1)")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a mail says, and what the ledger keeps of it. `sender` signs instead of the house."""
+
+    subject: str
+    text: str
+    html: str
+    summary: Mapping[str, Any]
+    sender: Sender | None = None
 
 
 class EmailChannel:
@@ -86,19 +104,62 @@ class EmailChannel:
         digest = key_digest(outgoing.key)
         base = self._settings.unsubscribe_base
         unsubscribe = f"{base.rstrip('/')}/{digest}" if base else ""
-        message = self._templates.render(outgoing, unsubscribe)
+        said = self._together(outgoing, unsubscribe) if outgoing.items else self._one(outgoing, unsubscribe)
+        return self._prepared(outgoing, said, _extra(digest, unsubscribe))
+
+    def prepare_test(self, outgoing: Outgoing, locale: str | None = None) -> Prepared:
+        """A mail to try a template out, marked as such in its subject and a header; no click of it is heard of.
+
+        Raises TemplateFault.
+        """
+        message = self._templates.render(outgoing, "", self.name, locale)
+        postal = self._settings.postal
+        text, html = text_part(message, sender=postal), html_part(message, sender=postal)
+        said = Said(f"[Test] {message.subject}", text, html, {"variant": message.variant}, message.sender)
+        return self._prepared(outgoing, said, (*_extra(key_digest(outgoing.key), ""), ("X-Tenure-Test", "1")))
+
+    def _one(self, outgoing: Outgoing, unsubscribe: str) -> Said:
+        message = self._templates.render(outgoing, unsubscribe, self.name)
+        links: tuple[Link, ...] = ()
+        if self._settings.links is not None:
+            message, links = self._settings.links.follow(message, outgoing.key)
+        summary = {"topic": message.topic, "variant": message.variant, **told(links)}
+        foot = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
+        return Said(message.subject, text_part(message, **foot), html_part(message, **foot), summary, message.sender)
+
+    def _together(self, outgoing: Outgoing, unsubscribe: str) -> Said:
+        digest = self._templates.render_together(outgoing.template, outgoing.items, unsubscribe, self.name)
+        links: tuple[Link, ...] = ()
+        if self._settings.links is not None:
+            digest, links = self._settings.links.follow_together(digest, outgoing.key)
+        foot = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
+        summary = {"topics": digest.topics, "variant": digest.variant, **digest.told(), **told(links)}
+        return Said(digest.subject, text_together(digest, **foot), html_together(digest, **foot), summary)
+
+    def _prepared(self, outgoing: Outgoing, said: Said, extra: tuple[tuple[str, str], ...]) -> Prepared:
+        sender, reply_to = self._signed(said.sender)
         mail = Mail(
-            sender=self._settings.sender,
+            sender=sender,
             to=outgoing.address,
-            subject=message.subject,
+            subject=said.subject,
             date=self._clock(),
-            message_id=f"<{digest}@{self._settings.domain}>",
-            text=text_part(message, sender=self._settings.postal, unsubscribe_url=unsubscribe),
-            html=html_part(message, sender=self._settings.postal, unsubscribe_url=unsubscribe),
-            extra=_extra(digest, unsubscribe),
+            message_id=f"<{key_digest(outgoing.key)}@{self._settings.domain}>",
+            text=said.text,
+            html=said.html,
+            extra=(*((("Reply-To", reply_to),) if reply_to else ()), *extra),
         )
-        summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
+        summary = {"subject": said.subject, "template": outgoing.template, **said.summary}
+        if len(said.html.encode()) > CLIPPED:
+            log.warning("email.clipped", template=outgoing.template, bytes=len(said.html.encode()))
+            summary["clipped"] = True
         return Prepared(mail.message_id, outgoing.address, mail_bytes(mail), summary)
+
+    def _signed(self, sender: Sender | None) -> tuple[tuple[str, str], str | None]:
+        """From: our own address always, whoever signs; answers go where the content's rules allow."""
+        house, address = self._settings.sender
+        if sender is None:
+            return (house, address), None
+        return (sender.name if sender.name.isprintable() else house, address), mail_address(sender.reply_to)
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:  # noqa: ARG002 -- SMTP takes no key
         """One attempt. What happened after the final dot and before the reply is unknown; before it, nothing did."""

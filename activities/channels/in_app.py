@@ -9,6 +9,7 @@ from typing import Any
 
 from activities import markup
 from activities.ports import Ambiguity, Outgoing, Prepared, Promise, Receipt, Retry
+from activities.rendering import Rendered
 from activities.templates import Templates
 
 
@@ -32,16 +33,28 @@ class InAppChannel:
 
     def prepare(self, outgoing: Outgoing) -> Prepared:
         """The message as JSON: `body_html` is a fragment that holds no markup but ours. Raises TemplateFault."""
-        message = self._templates.render(outgoing)
-        content = {
-            "kind": "message",
-            "title": message.subject,
-            "body_html": markup.html(message.blocks),
-            "body_text": markup.text(message.blocks),
-            "action": {"label": message.action_label, "url": message.action_url},
+        if outgoing.items:
+            return self._together(outgoing)
+        message = self._templates.render(outgoing, channel=self.name)
+        summary = {
+            "subject": message.subject,
+            "template": outgoing.template,
+            "topic": message.topic,
+            "variant": message.variant,
         }
-        summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
-        return Prepared(outgoing.key, outgoing.address, json.dumps(content, ensure_ascii=False).encode(), summary)
+        return _prepared(outgoing, _content(message), summary)
+
+    def _together(self, outgoing: Outgoing) -> Prepared:
+        digest = self._templates.render_together(outgoing.template, outgoing.items, channel=self.name)
+        content = {
+            "kind": "digest",
+            "title": digest.subject,
+            "body_html": markup.html(digest.blocks),
+            "body_text": markup.text(digest.blocks),
+            "items": [{"key": one.key, "template": one.template, **_content(each)} for one, each in digest.items],
+        }
+        summary = {"subject": digest.subject, "template": outgoing.template, "topics": digest.topics}
+        return _prepared(outgoing, content, {**summary, "variant": digest.variant, **digest.told()})
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
         """Never asked: the gate writes the row itself (`inside`), in its own transaction."""
@@ -53,3 +66,22 @@ class InAppChannel:
 
     async def close(self) -> None:
         """Holds nothing open."""
+
+
+def _content(message: Rendered) -> dict[str, Any]:
+    """What the product's front end shows. A checklist's items say which signal ticks them."""
+    content: dict[str, Any] = {
+        "kind": message.kind,
+        "title": message.subject,
+        "body_html": markup.html(message.blocks),
+        "body_text": markup.text(message.blocks),
+        "action": {"label": message.action_label, "url": message.action_url} if message.action_url else None,
+    }
+    if message.items:
+        content["items"] = [{"signal": item.signal, "label": item.label} for item in message.items]
+    places = {"page": message.page, "anchor": message.anchor}
+    return content | {name: value for name, value in places.items() if value is not None}
+
+
+def _prepared(outgoing: Outgoing, content: Mapping[str, Any], summary: Mapping[str, Any]) -> Prepared:
+    return Prepared(outgoing.key, outgoing.address, json.dumps(content, ensure_ascii=False).encode(), summary)

@@ -1,76 +1,111 @@
-"""The one look of our mails: a column, one button, a quiet footer; every style inline, readable in the dark too."""
+"""The one look of our mails: a column of cards, one button each, a quiet footer; readable in Outlook and in the dark too.
+
+The layout is MJML (`layout.mjml`), made into HTML once, when this module is read; a message then fills its places. What its
+author wrote has its styles inlined, since clients drop style sheets.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from html import escape
+from pathlib import Path
+from typing import Final
+
+import css_inline
+import mrml
 
 from activities import markup
-from activities.templates import Rendered
+from activities.rendering import Rendered
+from activities.together import Together
 
-_FONT = "font-family:-apple-system,BlinkMacSystemFont,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
-_LINK = ' style="color:#1d4ed8"'
-_STYLED = {
-    "<p>": '<p style="margin:0 0 16px">',
-    "<h2>": '<h2 style="margin:24px 0 12px;font-size:20px;line-height:28px">',
-    "<ul>": '<ul style="margin:0 0 16px;padding-left:24px">',
-    "<ol>": '<ol style="margin:0 0 16px;padding-left:24px">',
-    "<li>": '<li style="margin:0 0 6px">',
-}
-# Clients that know no dark mode ignore the style block; all others get colours that keep their contrast.
-_HEAD = (
-    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width,initial-scale=1">'
-    '<meta name="color-scheme" content="light dark"><meta name="supported-color-schemes" content="light dark">'
-)
-_DARK = (
-    "<style>@media (prefers-color-scheme:dark){.page{background:#111827!important}"
-    ".card{background:#1f2937!important;color:#f3f4f6!important}.card a.text{color:#93c5fd!important}"
-    ".quiet,.quiet a{color:#9ca3af!important}}</style>"
-)
-_OPEN = (
-    '</head>\n<body class="page" style="margin:0;padding:0;background:#f3f4f6">'
-    '<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0">'
-    '<tr><td align="center" style="padding:24px 12px">'
-    '<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0" style="max-width:600px">\n'
-    '<tr><td class="card" style="background:#ffffff;color:#111827;border-radius:8px;padding:32px;'
-    f'font-size:16px;line-height:24px;{_FONT}">\n'
-)
-# A cell with its own colour and a padded link: a button in every client, with pictures off too.
-_BUTTON = (
-    '\n<table role="presentation" cellpadding="0" cellspacing="0" border="0" style="margin:8px 0 0">'
-    '<tr><td bgcolor="#1d4ed8" style="border-radius:6px">'
-    '<a href="{url}" style="display:inline-block;padding:12px 24px;border-radius:6px;background:#1d4ed8;color:#ffffff;'
-    'font-weight:600;text-decoration:none">{label}</a></td></tr></table>\n</td></tr>\n'
-)
-_FOOTER = (
-    f'<tr><td class="quiet" style="padding:16px 32px;color:#6b7280;font-size:13px;line-height:18px;{_FONT}">'
-    "{footer}</td></tr>\n"
-)
-_CLOSE = "</table></td></tr></table></body></html>\n"
+CLIPPED: Final = 102 * 1024
+"""Bytes of HTML beyond which Gmail shows only the beginning, and hides the footer with its unsubscribe link."""
+
+_PROSE = """
+p { margin: 0 0 16px }
+h2 { margin: 24px 0 12px; font-size: 20px; line-height: 28px }
+ul, ol { margin: 0 0 16px; padding-left: 24px }
+li { margin: 0 0 6px }
+a { color: #1d4ed8 }
+.title { margin-top: 0 }
+"""
+_FOOTER = "a { color: #6b7280 }"
+_PLACE = re.compile("@(lang|title|body|url|label|footer)@")
+
+
+def _parts(html: str) -> tuple[str, str, str, str, str]:
+    """Before the card, the card up to its button, the button, the card's end, and what follows."""
+    before, card, after = re.split("<!--/?card-->", html)
+    above, button, below = re.split("<!--/?button-->", card)
+    return before, above, button, below, after
+
+
+_MJML = Path(__file__).with_name("layout.mjml").read_text("utf-8")
+_BEFORE, _ABOVE, _BUTTON, _BELOW, _AFTER = _parts(mrml.to_html(_MJML).content)
 
 
 def html_part(message: Rendered, *, sender: str, unsubscribe_url: str = "") -> str:
     """The whole HTML document. `sender` is who writes, with the postal address where the law asks for one."""
-    body = markup.html(message.blocks, f' class="text"{_LINK}')
-    for tag, styled in _STYLED.items():
-        body = body.replace(tag, styled)
-    button = _BUTTON.format(url=escape(message.action_url), label=escape(message.action_label))
-    title = f"<title>{escape(message.subject)}</title>"
-    return "".join((_HEAD, title, _DARK, _OPEN, body, button, _footer(sender, unsubscribe_url), _CLOSE))
+    card = _card(markup.html(message.blocks, _TEXT), message)
+    return _document([card], message.subject, message.lang, sender, unsubscribe_url)
+
+
+def html_together(digest: Together, *, sender: str, unsubscribe_url: str = "") -> str:
+    """The same for a digest: its introduction, then a card for each message with that one's own button."""
+    cards = [_card(markup.html(digest.blocks, _TEXT))]
+    for _, each in digest.items:
+        cards.append(_card(f'<h2 class="title">{escape(each.subject)}</h2>{markup.html(each.blocks, _TEXT)}', each))
+    return _document(cards, digest.subject, digest.lang, sender, unsubscribe_url)
 
 
 def text_part(message: Rendered, *, sender: str, unsubscribe_url: str = "") -> str:
     """The same for people who read text."""
-    parts = [markup.text(message.blocks), f"{message.action_label}:\n{message.action_url}"]
+    return _signed([markup.text(message.blocks), *_asked(message)], sender, unsubscribe_url)
+
+
+def text_together(digest: Together, *, sender: str, unsubscribe_url: str = "") -> str:
+    """A digest for people who read text: each message under a line of its own, with its own address."""
+    parts = [markup.text(digest.blocks)]
+    for _, each in digest.items:
+        parts += [f"{'-' * 20}\n{each.subject}", markup.text(each.blocks), *_asked(each)]
+    return _signed(parts, sender, unsubscribe_url)
+
+
+_TEXT = ' class="text"'
+
+
+def _document(cards: Iterable[str], title: str, lang: str, sender: str, unsubscribe_url: str) -> str:
+    known = {"lang": lang, "title": title, "footer": _footer(sender, unsubscribe_url)}
+    return _filled(_BEFORE, known) + "".join(cards) + _filled(_AFTER, known) + "\n"
+
+
+def _card(prose: str, asking: Rendered | None = None) -> str:
+    body = _ABOVE.replace("@body@", css_inline.inline_fragment(prose, _PROSE))
+    asks = asking is not None and asking.action_url
+    button = _filled(_BUTTON, {"url": asking.action_url, "label": asking.action_label}) if asking and asks else ""
+    return body + button + _BELOW
+
+
+def _filled(part: str, values: dict[str, str]) -> str:
+    """In one pass, so that a value which looks like a place is not filled; the footer is HTML already."""
+    return _PLACE.sub(lambda at: values[at[1]] if at[1] == "footer" else escape(values[at[1]]), part)
+
+
+def _asked(message: Rendered) -> list[str]:
+    return [f"{message.action_label}:\n{message.action_url}"] if message.action_url else []
+
+
+def _signed(parts: list[str], sender: str, unsubscribe_url: str) -> str:
     footer = [line for line in (sender, f"Unsubscribe: {unsubscribe_url}" if unsubscribe_url else "") if line]
     if footer:
         # "-- " opens a signature (RFC 3676 §4.3); readers fold it away.
-        parts.append("-- \n" + "\n".join(footer))
+        parts = [*parts, "-- \n" + "\n".join(footer)]
     return "\n\n".join(parts) + "\n"
 
 
 def _footer(sender: str, unsubscribe_url: str) -> str:
     lines = [escape(sender)] if sender else []
     if unsubscribe_url:
-        lines.append(f'<a href="{escape(unsubscribe_url)}" style="color:#6b7280">Unsubscribe</a>')
-    return _FOOTER.format(footer="<br>".join(lines)) if lines else ""
+        lines.append(f'<a href="{escape(unsubscribe_url)}">Unsubscribe</a>')
+    return css_inline.inline_fragment("<br>".join(lines), _FOOTER) if lines else ""

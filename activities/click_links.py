@@ -1,0 +1,114 @@
+"""Links that tell us they were followed: a sealed token names the message and which of its links, and nothing else.
+
+The token holds no address. Where it leads stands in the ledger's row, put there when the message was rendered, so that a
+token can only ever lead where that message led: never an open redirect, and nothing to read for whoever sees it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+from activities.markup import Block, Span
+from activities.rendering import Rendered
+from activities.together import Together
+
+PATH: Final = "c"
+LONGEST: Final = 2_000
+"""Characters of a token that are looked at."""
+_PURPOSE: Final = b"tenure.click.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where one link leads, and of a digest, whose it is."""
+
+    url: str
+    key: str | None = None
+
+    def told(self) -> dict[str, Any]:
+        """As the ledger's summary keeps it."""
+        return {"url": self.url} if self.key is None else {"url": self.url, "key": self.key}
+
+
+class ClickLinks:
+    """Makes and reads tokens under one secret. Deterministic (RFC 5297): the same message has the same links always."""
+
+    def __init__(self, secret: str, base: str) -> None:
+        """`base` is the http(s) address below which `/c/{token}` is answered. Raises ValueError for a short secret."""
+        if len(secret) < 16:
+            raise ValueError("a secret of at least 16 characters is needed")
+        self._base = base.rstrip("/")
+        self._seal = AESSIV(hashlib.sha512(_PURPOSE + secret.encode()).digest())
+
+    def address(self, key: str, link: int) -> str:
+        """The address of a message's n-th link."""
+        return f"{self._base}/{PATH}/{self.token(key, link)}"
+
+    def token(self, key: str, link: int) -> str:
+        sealed = self._seal.encrypt(f"{link} {key}".encode(), [_PURPOSE])
+        return urlsafe_b64encode(sealed).decode().rstrip("=")
+
+    def read(self, token: str) -> tuple[str, int] | None:
+        """The message's key and the link's number; None for a token that we have not made."""
+        if len(token) > LONGEST:
+            return None
+        try:
+            sealed = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
+            link, _, key = self._seal.decrypt(sealed, [_PURPOSE]).decode().partition(" ")
+            return key, int(link)
+        except (InvalidTag, ValueError):
+            return None
+
+    def follow(self, message: Rendered, key: str) -> tuple[Rendered, tuple[Link, ...]]:
+        """The message with its links through us, and where each leads."""
+        trail = _Trail(self, key)
+        return trail.through(message, None), tuple(trail.links)
+
+    def follow_together(self, digest: Together, key: str) -> tuple[Together, tuple[Link, ...]]:
+        """The same for a digest: a link knows whose it is."""
+        trail = _Trail(self, key)
+        blocks = trail.blocks(digest.blocks, None)
+        items = tuple((outgoing, trail.through(each, outgoing.key)) for outgoing, each in digest.items)
+        return replace(digest, blocks=blocks, items=items), tuple(trail.links)
+
+
+class _Trail:
+    """Numbers the links of one message as they come."""
+
+    def __init__(self, links: ClickLinks, key: str) -> None:
+        self._made, self._key = links, key
+        self.links: list[Link] = []
+
+    def through(self, message: Rendered, of: str | None) -> Rendered:
+        url = self._through(message.action_url, of)
+        return replace(message, blocks=self.blocks(message.blocks, of), action_url=url)
+
+    def blocks(self, blocks: tuple[Block, ...], of: str | None) -> tuple[Block, ...]:
+        return tuple(
+            replace(block, items=tuple(tuple(self._span(span, of) for span in item) for item in block.items))
+            for block in blocks
+        )
+
+    def _span(self, span: Span, of: str | None) -> Span:
+        # An address that is written out must lead where it says: mail programs warn of anything else.
+        if span.style != "link" or span.text.strip() == span.url:
+            return span
+        return replace(span, url=self._through(span.url, of))
+
+    def _through(self, url: str, of: str | None) -> str:
+        if not url.startswith(("https://", "http://")):
+            return url
+        self.links.append(Link(url, of))
+        return self._made.address(self._key, len(self.links) - 1)
+
+
+def told(links: tuple[Link, ...]) -> Mapping[str, Any]:
+    """What a summary keeps of them; nothing if there are none."""
+    return {"links": [link.told() for link in links]} if links else {}

@@ -1,0 +1,48 @@
+"""Several messages as one (C4): each said by its own template, each with its single action, under one introduction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from activities import markup
+from activities.liquid_engine import LARGEST
+from activities.markup import Block
+from activities.ports import Outgoing, TemplateFault
+from activities.rendering import Rendered
+
+MOST = 10
+"""Messages in one digest; a person reads no more."""
+COUNT, TITLES = "count", "titles"
+"""What a digest's template may read: how many messages it holds (int), and their subjects (strings)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """A digest in no channel's dress. `left_out` are members that could not be made, by key, with the reason."""
+
+    subject: str
+    blocks: tuple[Block, ...]
+    items: tuple[tuple[Outgoing, Rendered], ...]
+    variant: str
+    lang: str
+    left_out: Mapping[str, str]
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Of its members, each once."""
+        return tuple(dict.fromkeys(each.topic for _, each in self.items))
+
+    def told(self) -> dict[str, Any]:
+        """What the ledger's summary keeps: by member its template and variant, and who was left out why."""
+        members = [{"key": one.key, "template": one.template, "variant": each.variant} for one, each in self.items]
+        return {"members": members} | ({"left_out": dict(self.left_out)} if self.left_out else {})
+
+
+def bounded(items: tuple[tuple[Outgoing, Rendered], ...]) -> None:
+    """Raises TemplateFault for more than a mail can hold: each member is bounded, and so is their sum."""
+    if len(items) > MOST:
+        raise TemplateFault(f"a digest of {len(items)} messages: {MOST} at most")
+    if sum(len(markup.text(each.blocks)) for _, each in items) > LARGEST:
+        raise TemplateFault(f"over its limits: a digest yields more than {LARGEST} characters")
