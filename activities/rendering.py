@@ -120,11 +120,18 @@ class Template:
         today: date,
         locale: str | None = None,
     ) -> Rendered:
-        """The message for this person. Raises TemplateFault."""
-        variant, source = self.chosen(outgoing, channel, locale)
+        """The message for this person, if it may be sent. Raises TemplateFault."""
+        _, source = self.chosen(outgoing, channel, locale)
         if fault := self.unsendable(source, today):
             raise TemplateFault(fault)
+        return self.say(outgoing, unsubscribe_url, source)
+
+    def say(self, outgoing: Outgoing, unsubscribe_url: str, source: Source) -> Rendered:
+        """What a source says to this person, whether or not it may be sent. Raises TemplateFault."""
         scope = self.scope(outgoing) | {"unsubscribe_url": unsubscribe_url}
+        variant = next(
+            (each for each, one in self.variants.items() if one is source), Variant(self.rules.locales.default)
+        )
         try:
             return self._rendered(source, variant, scope, outgoing)
         except TemplateFault as fault:

@@ -11,11 +11,14 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from api.calls import Reader
+from api.clicks import Clicks
 from api.clocks import Clocks
 from api.consents import Consents
+from api.content import Contents, Desk
 from api.front import Front
 from api.health import Health
 from api.held import Held
+from api.inboxes import Inboxes
 from api.intake import Intake
 from api.keys import Keys
 from api.limits import Limits
@@ -49,6 +52,7 @@ class Parts:
     plan: TrackingPlan
     policy: Policy
     templates: Callable[[], TemplateInfos]
+    desk: Desk
     limits: Limits = field(default_factory=Limits)
 
 
@@ -67,6 +71,10 @@ def build(parts: Parts) -> Front:
     Consents(parts.database, catalogue, parts.policy).routes(routes)
     Work(parts.database).routes(routes)
     Messages(parts.database).routes(routes)
+    inboxes = Inboxes(parts.database, catalogue, parts.limits)
+    inboxes.routes(routes)
+    Contents(parts.database, parts.desk).routes(routes)
+    Clicks(parts.database, catalogue, parts.desk).routes(routes)
     Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
     Held(parts.database, intake, reader, check).routes(routes)
     Clocks(parts.database).routes(routes)
@@ -82,7 +90,7 @@ def build(parts: Parts) -> Front:
         exception_handlers={HTTPException: refuse},
     )
     app.router.routes.extend(routes.made)
-    return Front(app, routes.made, metrics)
+    return Front(app, routes.made, metrics, inboxes.leave)
 
 
 def _alive(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:

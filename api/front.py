@@ -7,7 +7,7 @@ accepting an event. Everything else, also another method on a fast path, goes th
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import unquote
 
 from fastapi import FastAPI
@@ -18,10 +18,15 @@ from api.routes import SLASH, ScopedRoute
 
 
 class Front:
-    """The ASGI application that the server runs; `app` is the one behind it, to which pages may be added."""
+    """The ASGI application that the server runs; `app` is the one behind it, to which pages may be added.
 
-    def __init__(self, app: FastAPI, routes: Sequence[ScopedRoute], metrics: Metrics) -> None:
-        self.app = app
+    `leave` ends what would go on for as long as its client likes; the server calls it when it is told to stop.
+    """
+
+    def __init__(
+        self, app: FastAPI, routes: Sequence[ScopedRoute], metrics: Metrics, leave: Callable[[], None]
+    ) -> None:
+        self.app, self.leave = app, leave
         self._metrics = metrics
         fast = [(method, route) for route in routes if route.fast for method in route.methods or ()]
         self._exact = {(method, route.path): route for method, route in fast if "{" not in route.path}

@@ -13,8 +13,8 @@ from api.keys import Scope
 from api.pages import Cursor, Id, Limit, Page, answer, decode, page
 from api.problems import ProblemError
 from api.routes import Routes
-from api.shapes import InboxItem, MessageView, RunView, SubjectView, Told
-from store import inbox, queries, timelines
+from api.shapes import MessageView, RunView, SubjectView, Told
+from store import queries, timelines
 from store.database import Connection, Database
 from store.queries import Found, SubjectKind
 
@@ -50,7 +50,6 @@ class People:
         )
         get("/v1/users/{id:id}/timeline", self.timeline, summary="Why did, and why did not", gives=Page[Told])
         get("/v1/users/{id:id}/messages", self.messages, summary="Every message, with reasons", gives=Page[MessageView])
-        get("/v1/users/{id:id}/inbox", self.inbox, summary="In-app messages", gives=Page[InboxItem])
 
     async def user(self, id: Id) -> Response:
         """By user id, anonymous id or key; an anonymous visitor is a person too."""
@@ -115,15 +114,6 @@ class People:
             before = place[0] if place else None
             found = await timelines.messages(connection, keys=keys, status=status, before=before, limit=limit + 1)
         return page(found, limit, lambda message: (message["id"],))
-
-    async def inbox(self, id: Id, waiting: bool = False, limit: Limit = 50, cursor: Cursor = None) -> Response:
-        """The newest first; `waiting=true` leaves out what was acted on or dismissed."""
-        place = decode(cursor, int)
-        async with self._database.reading() as connection:
-            keys = await self._keys(connection, "user", id)
-            before = place[0] if place else None
-            found = await inbox.list_inbox(connection, keys, waiting=waiting, before=before, limit=limit + 1)
-        return page(found, limit, lambda item: (item["id"],))
 
     async def _keys(self, connection: Connection, kind: SubjectKind, value: str) -> list[str]:
         return await queries.keys_of(connection, (await known(connection, kind, value)).key)

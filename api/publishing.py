@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from api.shapes import JourneyView, VersionView
 from journeys.chart import load_chart
 from journeys.checker import Published, publishable
 from journeys.diagram import diagram
+from journeys.overdue import overdue
 from journeys.problems import Problem
 from journeys.templates import TemplateInfos
 from journeys.tracking import TrackingPlan
@@ -57,6 +59,8 @@ class PublishedView(BaseModel):
     version: int
     hash: str
     created: bool
+    warnings: list[str] = []
+    """What does not stand in the way and should be looked at: content past its review date (C11)."""
 
 
 class Checked(BaseModel):
@@ -66,6 +70,7 @@ class Checked(BaseModel):
     key: str | None = None
     hash: str | None = None
     problems: list[Fault] = []
+    warnings: list[str] = []
 
 
 class Journeys:
@@ -155,7 +160,8 @@ class Journeys:
         async with self._database.reading() as connection:
             found = await self._checked(connection, text, "")
         if isinstance(found, Published):
-            return answer({"publishable": True, "key": found.journey.journey, "hash": found.hash, "problems": []})
+            named = {"key": found.journey.journey, "hash": found.hash}
+            return answer({"publishable": True, **named, "problems": [], "warnings": self._warnings(found)})
         return answer({"publishable": False, "key": None, "hash": None, "problems": [_fault(each) for each in found]})
 
     async def put(
@@ -176,9 +182,13 @@ class Journeys:
                 raise ProblemError("invalid-journey", "The path names another journey.", [fault])
             chart = load_chart(found.artifact_text)
             version, created = await publish(self._database, chart, found.artifact_text, text.decode(), by)
-        view = {"key": key, "version": version, "hash": found.hash, "created": created}
+        view: dict[str, Any] = {"key": key, "version": version, "hash": found.hash, "created": created}
+        view["warnings"] = self._warnings(found)
         headers = {"ETag": f'"{found.hash}"'} | ({"Location": f"/v1/journeys/{key}"} if created else {})
         return answer(view, 201 if created else 200, headers)
+
+    def _warnings(self, found: Published) -> list[str]:
+        return overdue(found.journey, self._house.templates(), datetime.now(UTC).date())
 
     async def _checked(self, connection: Connection, text: bytes, key: str) -> Published | list[Problem]:
         """In a thread: a large definition takes long enough for others to notice."""

@@ -44,6 +44,12 @@ class _Segment(StringConvertor):
         return value.replace("/", SLASH)
 
 
+class _TemplateName(_Segment):
+    """A template's name: one encoded segment, or written with its slashes."""
+
+    regex = r"[^/]+(?:/[^/]+){0,3}"
+
+
 class _RunId(_Segment):
     """A run's id: one encoded segment, or written with its slashes."""
 
@@ -52,6 +58,7 @@ class _RunId(_Segment):
 
 register_url_convertor("id", _Segment())
 register_url_convertor("run", _RunId())
+register_url_convertor("template", _TemplateName())
 
 
 class _Bounded(Request):

@@ -1,4 +1,4 @@
-"""What people answer: tasks that are closed, in-app messages that are seen, acted on or dismissed."""
+"""What people answer: tasks that are closed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from api.keys import Scope
 from api.pages import Cursor, Limit, Page, RowId, Word, answer, decode, page
 from api.problems import ProblemError
 from api.routes import Routes
-from api.shapes import InboxItem, TaskView
-from store import inbox, tasks
+from api.shapes import TaskView
+from store import tasks
 from store.database import Database
 
-TAG = "Tasks and inbox"
+TAG = "Tasks"
 Note = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
 
 
@@ -34,7 +34,7 @@ class Closing(BaseModel):
 
 
 class Work:
-    """Routes of tasks and of single inbox messages."""
+    """The routes of tasks."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -51,16 +51,6 @@ class Work:
             gives=TaskView,
             refuses=("not-found", "conflict"),
         )
-        for what in ("seen", "acted", "dismissed"):
-            endpoint = getattr(self, what)
-            add(
-                "POST",
-                f"/v1/inbox/{{id}}/{what}",
-                endpoint,
-                summary=f"Mark as {what}",
-                gives=InboxItem,
-                refuses=("not-found",),
-            )
 
     async def tasks(
         self,
@@ -97,20 +87,3 @@ class Work:
         if found is None:
             raise ProblemError("not-found", "There is no task of this number.")
         return answer(found)
-
-    async def seen(self, id: RowId) -> Response:
-        return await self._mark(id, "seen")
-
-    async def acted(self, id: RowId) -> Response:
-        """The person followed the message's single action."""
-        return await self._mark(id, "acted")
-
-    async def dismissed(self, id: RowId) -> Response:
-        return await self._mark(id, "dismissed")
-
-    async def _mark(self, id: int, what: inbox.Mark) -> Response:
-        found = await inbox.mark(self._database, id, what)
-        if found is None:
-            raise ProblemError("not-found", "There is no message of this number.")
-        item, _ = found
-        return answer({name: value for name, value in item.items() if name != "recipient"})

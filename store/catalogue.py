@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from journeys.chart import Chart, load_chart
 from journeys.policy import UrgentTicket
+from store import checklists
 from store.database import Connection, Database, row, rows, run, sql
 from store.locks import Lock, hold
 
@@ -81,6 +82,8 @@ class Catalogue:
         self.tickets = tickets or UrgentTicket()
         self.of_tickets = frozenset({*self.tickets.opened_by, *self.tickets.resolved_by})
         self.seen: dict[str, Chart] = {}
+        self.awaited: frozenset[str] = frozenset()
+        """Signals that tick an item of some checklist."""
 
     def matters(self, name: str) -> bool:
         """Whether an event of this name can change anything: a chart, or an urgent ticket that the gate looks at."""
@@ -92,6 +95,7 @@ class Catalogue:
         edition = int(found["edition"]) if found else 0
         if edition != self.index.edition:
             in_use = [(load_chart(item["artifact"]), bool(item["live"])) for item in await rows(connection, _IN_USE)]
+            self.awaited = await checklists.awaited(connection)
             self.index = build_index(edition, in_use)
         return self.index
 

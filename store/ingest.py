@@ -13,14 +13,18 @@ from datetime import UTC, datetime
 import orjson
 
 from journeys.incoming import Incoming, accepted_at
-from store import merges, outbox, subjects, tickets
+from journeys.wire import SOURCE_SELF
+from store import checklists, merges, outbox, subjects, tickets
 from store.admission import Admission
 from store.again import repeated
 from store.catalogue import Catalogue
 from store.clocks import read_clock
 from store.database import Connection, Database, as_json, rows, sql
 from store.identities import Known, identify, identities_of, is_joined, link, subject_of
+from store.reactions import reaction
 from store.subjects import Contended, Subject
+
+COMPLETED = "checklist_completed"
 
 _INSERT = sql(
     """
@@ -83,6 +87,7 @@ async def _accept(
     fresh = await _insert(connection, whole, known, locked, source, received)
     if fresh:
         await _apply(connection, catalogue, fresh, known, locked)
+        await _tick(connection, catalogue, fresh, known)
     duplicates = len(calls) - len(fresh) - quarantined
     return Accepted(len(fresh), duplicates, quarantined)
 
@@ -188,6 +193,22 @@ async def _apply(
             await _note_ticket(connection, catalogue, call, at, subject, account)
     await subjects.save(connection, locked.values())
     await admission.write()
+
+
+async def _tick(
+    connection: Connection, catalogue: Catalogue, fresh: list[tuple[Incoming, datetime]], known: Known
+) -> None:
+    """Items of checklists that waited for these signals are ticked; a list whose last one was is told of."""
+    told = [(subject_of(call, known), call.name, at) for call, at in fresh if call.name in catalogue.awaited]
+    complete = [each for each in await checklists.tick(connection, told) if each["complete"]]
+    calls = [
+        await reaction(
+            connection, COMPLETED, each["inbox_key"], each["recipient"], once=f"{each['inbox_key']}=complete"
+        )
+        for each in complete
+    ]
+    if calls:
+        await _accept(connection, catalogue, calls, SOURCE_SELF, None)
 
 
 async def _note_ticket(

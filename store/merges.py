@@ -13,6 +13,7 @@ from journeys.merging import merged_consents
 from store import outbox
 from store.admission import Admission
 from store.database import Connection, rows, run, sql
+from store.inbox import CHANGED
 from store.subjects import Subject
 
 _MARK = sql("UPDATE subjects SET merged_into = :into WHERE key = :gone")
@@ -28,7 +29,8 @@ _MOVES = (
     _DECIDED,
     sql("UPDATE identities SET subject_key = :into WHERE subject_key = :gone"),
     sql("UPDATE messages SET recipient = :into WHERE recipient = :gone"),
-    sql("UPDATE inbox SET recipient = :into WHERE recipient = :gone"),
+    sql("UPDATE checklist_items SET recipient = :into WHERE recipient = :gone"),
+    sql(f"UPDATE inbox SET recipient = :into, {CHANGED} WHERE recipient = :gone"),  # noqa: S608 -- the expression is ours
     sql("UPDATE tasks SET subject_key = :into WHERE subject_key = :gone"),
     # A ticket that both have is one ticket: what resolved it for one resolved it.
     sql(

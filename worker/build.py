@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from email.utils import parseaddr
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,15 +14,16 @@ from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker, WorkerDeploymentConfig
 
-from activities.channels.allow_list import withheld_outside_production
+from activities.channels.allow_list import AllowList, withheld_outside_production
 from activities.channels.email import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
 from activities.channels.relay import Relay as SmtpRelay
 from activities.click_links import ClickLinks
+from activities.content_desk import ContentDesk
 from activities.house import House
 from activities.ports import Ambiguity, Channel
 from activities.registered import Activities
-from activities.templates import load_templates
+from activities.templates import Templates, load_templates
 from journeys import wire
 from journeys.policy import Policy, load_policy
 from store.catalogue import Catalogue
@@ -36,12 +38,11 @@ NEAR_ATTEMPT, FAR_ATTEMPT = timedelta(seconds=1.5), timedelta(seconds=30)
 """How long one mail may take: inside a step, and on the channel's own queue."""
 
 
-def channels(settings: Settings) -> Mapping[str, Channel]:
-    """Every way to reach a person that is configured."""
-    templates = load_templates(settings.catalog / "templates")
+def email(settings: Settings, templates: Templates) -> EmailChannel:
+    """Mail by the relay of the settings."""
     lookup = settings.smtp_lookup
     name, address = parseaddr(settings.smtp_from)
-    mail = EmailChannel(
+    return EmailChannel(
         templates,
         EmailSettings(
             relay=SmtpRelay.from_url(settings.smtp_url or ""),
@@ -56,9 +57,30 @@ def channels(settings: Settings) -> Mapping[str, Channel]:
         ),
         search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
     )
-    made: dict[str, Channel] = {"email": mail, "in_app": InAppChannel(templates)}
+
+
+def channels(settings: Settings) -> Mapping[str, Channel]:
+    """Every way to reach a person that is configured."""
+    templates = load_templates(settings.catalog / "templates")
+    made: dict[str, Channel] = {"email": email(settings, templates), "in_app": InAppChannel(templates)}
     sinks = ("email",) if is_sink(settings) else ()
     return withheld_outside_production(made, environment=settings.environment, allowed=settings.allowed, sinks=sinks)
+
+
+def desk(settings: Settings) -> ContentDesk:
+    """What those who write content ask of."""
+
+    def mailer() -> EmailChannel:
+        return email(settings, load_templates(settings.catalog / "templates"))
+
+    return ContentDesk(
+        templates=partial(load_templates, settings.catalog / "templates"),
+        mailer=mailer if settings.smtp_url is not None else None,
+        allowed=AllowList(settings.allowed),
+        anyone=settings.smtp_url is not None and is_sink(settings),
+        postal=settings.postal_address,
+        links=click_links(settings),
+    )
 
 
 def is_sink(settings: Settings) -> bool:

@@ -23,7 +23,7 @@ from journeys.tracking import TrackingPlan, read_plan
 from store.database import Database
 from store.patience import limit_waiting
 from worker import entry, temporal
-from worker.build import policy
+from worker.build import desk, policy
 from worker.logs import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
 
@@ -40,6 +40,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> Front
             plan=plan(settings),
             policy=policy(settings.catalog),
             templates=partial(template_infos, settings.catalog / "templates"),
+            desk=desk(settings),
             limits=limits,
         )
     )
@@ -61,8 +62,14 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(each, self.handle_exit, each, None)
+            loop.add_signal_handler(each, self._leave, each)
         yield
+
+    def _leave(self, told: int) -> None:
+        """Streams end at once: their clients would keep the process until its grace is over."""
+        if isinstance(self.config.app, Front):
+            self.config.app.leave()
+        self.handle_exit(told, None)
 
 
 async def serve(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from activities.channels.relay import Relay
 from activities.channels.smtp_pool import Envelope, NotTaken, Pool, Progress
 from activities.click_links import ClickLinks, Link, told
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
+from activities.rendering import Rendered
 from activities.templates import Templates
 from journeys.variants import Sender
 
@@ -107,12 +108,8 @@ class EmailChannel:
         said = self._together(outgoing, unsubscribe) if outgoing.items else self._one(outgoing, unsubscribe)
         return self._prepared(outgoing, said, _extra(digest, unsubscribe))
 
-    def prepare_test(self, outgoing: Outgoing, locale: str | None = None) -> Prepared:
-        """A mail to try a template out, marked as such in its subject and a header; no click of it is heard of.
-
-        Raises TemplateFault.
-        """
-        message = self._templates.render(outgoing, "", self.name, locale)
+    def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
+        """A mail to try a message out, marked as such in its subject and a header; no click of it is heard of."""
         postal = self._settings.postal
         text, html = text_part(message, sender=postal), html_part(message, sender=postal)
         said = Said(f"[Test] {message.subject}", text, html, {"variant": message.variant}, message.sender)

@@ -29,6 +29,7 @@ ul, ol { margin: 0 0 16px; padding-left: 24px }
 li { margin: 0 0 6px }
 a { color: #1d4ed8 }
 .title { margin-top: 0 }
+p:last-child, ul:last-child, ol:last-child { margin-bottom: 0 }
 """
 _FOOTER = "a { color: #6b7280 }"
 _PLACE = re.compile("@(lang|title|body|url|label|footer)@")

@@ -13,8 +13,10 @@ from typing import Any
 import httpx
 import uvicorn
 
-from activities.templates import template_infos
+from activities.content_desk import ContentDesk
+from activities.templates import load_templates, template_infos
 from api.app import Parts, build
+from api.content import Desk
 from api.front import Front
 from api.keys import Keys
 from api.limits import Limits
@@ -64,6 +66,7 @@ def application(
     limits: Limits | None = None,
     tracking: TrackingPlan | None = None,
     catalog: Path = CATALOG,
+    desk: Desk | None = None,
 ) -> Front:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits()
@@ -77,6 +80,7 @@ def application(
             plan=tracking or plan(Settings(catalog=catalog)),
             policy=policy(catalog),
             templates=lambda: template_infos(catalog / "templates"),
+            desk=desk or ContentDesk(templates=lambda: load_templates(catalog / "templates")),
             limits=limits,
         )
     )

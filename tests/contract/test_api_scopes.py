@@ -16,7 +16,13 @@ from api.routes import Routes, ScopedRoute
 from tests.contract.serving import OPERATE, WRITE, application
 from worker.settings import ROOT
 
-SAMPLES = {"id": "1", "key": "some-journey", "run": "journey%2Fsome%2Fu_1%2F-%2F1"}
+SAMPLES = {
+    "id": "1",
+    "key": "some-journey",
+    "run": "journey%2Fsome%2Fu_1%2F-%2F1",
+    "name": "setup%2Ffirst-steps",
+    "token": "x",
+}
 ROUTES = application("postgresql://nowhere/none").app.router.routes
 
 
@@ -40,9 +46,9 @@ def test_no_route_is_without_a_scope():
         Routes(Keys(write="w", operator="o"), seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
 
 
-def test_only_health_and_the_description_are_public():
+def test_only_health_the_description_and_links_of_messages_are_public():
     public = {route.path for route in ROUTES if route.scope is Scope.PUBLIC}
-    assert public == {"/livez", "/readyz", "/metrics", "/openapi.json"}
+    assert public == {"/livez", "/readyz", "/metrics", "/openapi.json", "/c/{token}"}
 
 
 def test_the_write_key_opens_events_and_nothing_else():

@@ -135,7 +135,7 @@ def test_H5_what_nothing_reads_is_listed_and_personal_data_first(catalog):
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
     assert lines[0] == "profile.birthday  (personal, from nobody named)"
-    assert "profile.locale  (from product)" in lines
+    assert "profile.activation_status  (from product)" in lines
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ def test_what_an_operator_promises_about_mail_is_what_the_channel_does(monkeypat
 
 def test_the_footer_and_the_one_click_link_of_a_mail_are_settings(monkeypatch):
     monkeypatch.setenv("TENURE_SMTP_URL", "smtp://127.0.0.1")
+    monkeypatch.setenv("TENURE_ENVIRONMENT", "production")
     monkeypatch.setenv("TENURE_POSTAL_ADDRESS", "Tenure, 1 Harbour Street, Bergen")
     monkeypatch.setenv("TENURE_UNSUBSCRIBE_BASE", "https://tenure.example/u")
     outgoing = Outgoing("key", "education/first-value", "ada@example.com", {"first_name": "Ada"}, {}, {}, "onboarding")

@@ -1,0 +1,145 @@
+"""The in-app inbox for the product's front end: what waits on a page, what was done with it, and a stream of what changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated, Final
+
+from fastapi import Header, Query
+from pydantic import StringConstraints
+from starlette.responses import Response, StreamingResponse
+
+from api.keys import Scope
+from api.limits import Limits
+from api.pages import Cursor, Id, Limit, Page, RowId, Word, answer, decode, page
+from api.people import known
+from api.problems import ProblemError
+from api.routes import Routes
+from api.shapes import InboxItem
+from store import inbox, marks, queries
+from store.catalogue import Catalogue
+from store.database import Database
+from store.inbox_bell import InboxBell
+
+TAG = "Inbox"
+HEARTBEAT_SECONDS: Final = 15.0
+RETRY_MILLISECONDS: Final = 2_000
+EVENT_STREAM: Final = "text/event-stream"
+OnPage = Annotated[
+    Annotated[str, StringConstraints(max_length=500, pattern=r"^/[^\x00]*$")] | None,
+    Query(alias="page", description="A path of the product: what appears there, and what appears everywhere."),
+]
+LastEventId = Annotated[
+    str | None, Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,18}$", description="Sent by a client that comes back.")
+]
+Part = Annotated[Word | None, Query(description="Of a digest, the key of the one message that is meant.")]
+
+
+class Inboxes:
+    """The routes of inboxes. `leave` ends every stream, so that the process can end."""
+
+    def __init__(self, database: Database, catalogue: Catalogue, limits: Limits) -> None:
+        self._database, self._catalogue, self._limits = database, catalogue, limits
+        self._bell = InboxBell(database.url)
+        self._open = 0
+        self._leaving = False
+
+    def routes(self, routes: Routes) -> None:
+        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, refuses=("not-found",))
+        of_user = "/v1/users/{id:id}/inbox"
+        add("GET", of_user, self.inbox, summary="In-app messages", gives=Page[InboxItem])
+        add(
+            "GET",
+            f"{of_user}/stream",
+            self.stream,
+            summary="In-app messages as they come",
+            refuses=("not-found", "quota-exceeded"),
+            responses={200: {"description": "Events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
+        )
+        for what in ("seen", "acted", "dismissed"):
+            add("POST", f"/v1/inbox/{{id}}/{what}", getattr(self, what), summary=f"Mark as {what}", gives=InboxItem)
+
+    def leave(self) -> None:
+        """End every stream: clients come back, to another process or the next."""
+        self._leaving = True
+        self._bell.ring_all()
+
+    async def inbox(
+        self, id: Id, waiting: bool = False, on_page: OnPage = None, limit: Limit = 50, cursor: Cursor = None
+    ) -> Response:
+        """The newest first; `waiting=true` leaves out what was acted on or dismissed."""
+        place = decode(cursor, int)
+        async with self._database.reading() as connection:
+            keys = await queries.keys_of(connection, (await known(connection, "user", id)).key)
+            before = place[0] if place else None
+            found = await inbox.list_inbox(
+                connection, keys, waiting=waiting, before=before, limit=limit + 1, page=on_page
+            )
+        return page(found, limit, lambda item: (item["id"],))
+
+    async def stream(self, id: Id, on_page: OnPage = None, last_event_id: LastEventId = None) -> Response:
+        """Server-sent events: first all that waits, then each message when it comes or changes, whole.
+
+        A client that comes back with `Last-Event-ID` gets what changed meanwhile. A message may come twice; it has its id.
+        """
+        if self._open >= self._limits.streams:
+            raise ProblemError("quota-exceeded", f"{self._open} streams are open on this process. Try again, or ask.")
+        async with self._database.reading() as connection:
+            keys = await queries.keys_of(connection, (await known(connection, "user", id)).key)
+        since = int(last_event_id) if last_event_id is not None else None
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(self._told(keys, since, on_page), media_type=EVENT_STREAM, headers=headers)
+
+    async def _told(self, keys: list[str], since: int | None, on_page: str | None) -> AsyncIterator[bytes]:
+        known_as: dict[int, int] = {}
+        self._open += 1
+        try:
+            async with self._bell.ringing(keys) as rung:
+                yield b"retry: %d\n\n" % RETRY_MILLISECONDS
+                while not self._leaving:
+                    rung.clear()
+                    async with self._database.reading() as connection:
+                        found = await inbox.changes(connection, keys, since, on_page)
+                    for item in found.items:
+                        data = answer(item).body
+                        if known_as.get(item["id"]) != hash(bytes(data)):
+                            known_as[item["id"]] = hash(bytes(data))
+                            yield b"event: message\ndata: %b\n\n" % bytes(data)
+                    # An id without data is no event; it is what the client comes back with once it has all before it.
+                    yield b"id: %d\n\n" % found.upto if found.upto != since else b": still here\n\n"
+                    since = found.upto
+                    await _rung_or_heartbeat(rung)
+        finally:
+            self._open -= 1
+
+    async def seen(self, id: RowId, item: Part = None) -> Response:
+        return await self._mark(id, "seen", item)
+
+    async def acted(self, id: RowId, item: Part = None) -> Response:
+        """The person followed the message's single action."""
+        return await self._mark(id, "acted", item)
+
+    async def dismissed(self, id: RowId, item: Part = None) -> Response:
+        return await self._mark(id, "dismissed", item)
+
+    async def _mark(self, id: int, what: marks.Mark, item: str | None) -> Response:
+        """A signal `message_<what>` is committed with it, once."""
+        try:
+            found = await marks.mark(self._database, self._catalogue, id, what, item)
+        except LookupError as error:
+            raise ProblemError("not-found", "This digest holds no message of that key.") from error
+        if found is None:
+            raise ProblemError("not-found", "There is no message of this number.")
+        shown, _ = found
+        return answer({name: value for name, value in shown.items() if name != "recipient"})
+
+
+async def _rung_or_heartbeat(rung: asyncio.Event) -> None:
+    """Also without a ring the inbox is read again after a while: nothing depends on one notification."""
+    try:
+        async with asyncio.timeout(HEARTBEAT_SECONDS):
+            await rung.wait()
+    except TimeoutError:
+        return
