@@ -55,6 +55,7 @@ class Source:
     labels: tuple[Liquid, ...]
     fields_read: frozenset[str]
     names_read: frozenset[str]
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ def _checked(written: Written, matter: FrontMatter, lines: Lines) -> Source:
         raise TemplateProblems(tuple(problems))
     subject, label, url, body, *labels = pieces
     fields_read, names_read = frozenset(fields), frozenset(names - {"unsubscribe_url"})
-    return Source(matter, subject, label, url, body, tuple(labels), fields_read, names_read)
+    return Source(matter, subject, label, url, body, tuple(labels), fields_read, names_read, file)
 
 
 def _complaint(path: tuple[str | None, ...], matter: FrontMatter) -> str:

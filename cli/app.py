@@ -16,6 +16,7 @@ COMMANDS = {
     "diagram": "Draw a journey, as Mermaid.",
     "schema": "Print the JSON Schema that lets an editor complete and check what one writes.",
     "publish": "Publish journeys through the API; a change is a new version.",
+    "preview": "See a template as a person would get it; nothing is sent.",
     "where": "Where a person is in their journeys, and why they got or did not get what.",
     "simulate": "Try a journey on one person's recorded events; nothing is sent.",
     "replay": "Replay recorded histories, or a cluster's, with this code: what it would break, before it is deployed.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,13 @@ from journeys.reading import read_journey, read_model
 from journeys.source import Source
 from journeys.templates import TemplateInfo
 from journeys.tracking import TrackingPlan, read_plan
+from journeys.variants import ContentRules
 
 PLAN: Final = "tracking-plan.yaml"
 POLICY: Final = "policy.yaml"
 KINDS: Final = {PLAN: "plan", POLICY: "policy", RULES: "rules"}
 NO_TEMPLATE: Final = "T505"
+ROLE: Final = "profile.role"
 
 
 @dataclass
@@ -33,6 +36,8 @@ class CatalogFiles:
     templates: dict[str, TemplateInfo] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     faults: dict[Path, list[Problem]] = field(default_factory=dict)
+    overdue: dict[Path, str] = field(default_factory=dict)
+    """By file, what should have been looked at by now (C11): told, and no fault."""
 
     def check(self, paths: Sequence[Path]) -> None:
         """Put these journeys to the checker, each beside all the others; without a plan there is nothing to check by."""
@@ -67,7 +72,28 @@ def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
                 found.faults[path] = source.problems
             case _:
                 _read_journey(found, path, replaced=path not in given)
+    _check_rules(found, next((path for path in files if path.name == RULES), None))
     return found
+
+
+def _check_rules(found: CatalogFiles, path: Path | None) -> None:
+    """What content varies by is known, and a role that a variant is for is one that somebody can have."""
+    if path is None or found.plan is None or found.faults[path]:
+        return
+    rules, source = read_model(path.read_bytes(), ContentRules)
+    for name, dimension in (rules or ContentRules()).dimensions.items():
+        if dimension.from_ not in found.plan.vocabulary:
+            what = f"{dimension.from_} is not in the tracking plan"
+            found.faults[path].append(_told(what, source.position(("dimensions", name, "from"))[0]))
+        for index, value in enumerate(dimension.values if dimension.from_ == ROLE else ()):
+            if value not in found.plan.roles:
+                line = source.position(("dimensions", name, "values", index))[0]
+                found.faults[path].append(_told(f"{value} is not a role of the tracking plan", line))
+
+
+def _told(what: str, line: int) -> Problem:
+    harm, mend = "Nothing that names it could be sent.", "Mend this line of the template."
+    return Problem("TEMPLATE", "", what, harm, mend, line, 1)
 
 
 def _kind(path: Path) -> str:
@@ -105,10 +131,16 @@ def _read_templates(found: CatalogFiles, folder: Path, paths: Sequence[Path], gi
     templates, more = assemble(rules, [(path, stem) for stem, path in files.items()])
     found.templates = {name: template.info() for name, template in templates.items()}
     found.broken = {name_of(stem)[0] for stem in files} - set(templates)
-    harm, mend = "Nothing that names it could be sent.", "Mend this line of the template."
     for each in (*problems, *more):
-        told = Problem("TEMPLATE", "", each.message, harm, mend, each.line, 1)
-        found.faults[Path(each.file)] = in_order([*found.faults.get(Path(each.file), ()), told])
+        at = Path(each.file)
+        found.faults[at] = in_order([*found.faults.get(at, ()), _told(each.message, each.line)])
+    today = datetime.now(UTC).date()
+    for source in (each for template in templates.values() for each in (template.source, *template.variants.values())):
+        matter = source.matter
+        if matter.status != "retired" and matter.review_date < today:
+            found.overdue[Path(source.file)] = (
+                f"was due for review on {matter.review_date}; its owner is {matter.owner}"
+            )
 
 
 def template_name(path: Path) -> str:

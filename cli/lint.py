@@ -25,7 +25,10 @@ def command(
         bool, typer.Option("--unread", help="List what the tracking plan collects and nothing reads; no fault.")
     ] = False,
 ) -> None:
-    """Check journeys, templates, tracking plan and policy: each problem as `file:line:column CODE what — harm — mend`."""
+    """Check journeys, templates, tracking plan and policy: each problem as `file:line:column CODE what — harm — mend`.
+
+    Content past its review date is told as OVERDUE, and is no fault.
+    """
     given = [_existing(path) for path in files or ()]
     found = read_catalog(catalog, given)
     if only_unread:
@@ -38,6 +41,8 @@ def command(
         for problem in found.faults.get(path, ()):
             typer.echo(as_line(path, problem))
             count += 1
+        if path in found.overdue:
+            typer.echo(f"{path}:1:1 OVERDUE {found.overdue[path]}")
     if found.plan is None:
         typer.echo("Journeys are checked once the tracking plan can be read.", err=True)
     typer.echo(f"{_number(len(told), 'file')}, {_number(count, 'problem')}", err=True)

@@ -42,5 +42,7 @@ def publish(api: Remote, path: Path, by: str) -> bool:
         typer.echo(f"{path}: {refusal}", err=True)
         return False
     what = "published" if found["created"] else "was published already"
+    for warning in found.get("warnings", ()):
+        typer.echo(f"{path}: {warning}", err=True)
     typer.echo(f"{key}: version {found['version']} ({found['hash']}) {what}")
     return True

@@ -68,6 +68,11 @@ class Remote:
         published: dict[str, Any] = self._answer("PUT", path, content=text, headers=headers, params={"by": by})
         return published
 
+    def preview(self, template: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """A template as a known person would get it."""
+        found: dict[str, Any] = self._answer("POST", f"/v1/templates/{quote(template, safe='')}/preview", json=asked)
+        return found
+
     def _answer(self, method: str, path: str, **request: Any) -> Any:
         try:
             answer = self._client.request(method, path, **request)

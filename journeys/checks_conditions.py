@@ -32,6 +32,7 @@ def check_conditions(look: Inspection) -> Iterator[Problem]:
     yield from _variables(look)
     yield from _case(look)
     yield from _emitted(look)
+    yield from _said(look)
 
 
 def _expressions(look: Inspection) -> Iterator[Expression]:
@@ -138,6 +139,18 @@ def _case(look: Inspection) -> Iterator[Problem]:
         carried = planned.properties.get(key) if planned is not None else None
         if carried is None or not carried.required or carried.type not in {"string", "int"}:
             yield look.say("T407", path, f"{name} does not always carry {key}, the case's key, as text or number")
+
+
+def _said(look: Inspection) -> Iterator[Problem]:
+    """What a send gives its template is of the variable's type (C11)."""
+    for doing in look.actions:
+        template = look.templates.get(doing.action.send) if isinstance(doing.action, d.Send) else None
+        if not isinstance(doing.action, d.Send) or template is None:
+            continue
+        for name, source in doing.action.data.items():
+            if name in template.types:
+                what = f"{name} of {template.name}"
+                yield from _fits(look, (*doing.path, "data", name), source, template.types[name], "T530", what)
 
 
 def _emitted(look: Inspection) -> Iterator[Problem]:

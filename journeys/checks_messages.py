@@ -44,8 +44,18 @@ def _send(look: Inspection, doing: Doing, send: d.Send) -> Iterator[Problem]:
         if channel not in template.channels:
             has = " and ".join(template.channels)
             yield look.say("T510", (*doing.path, "via", index), f"{send.send} is made for {has}, not for {channel}")
+    yield from _unplanned(look, doing, template)
+
+
+def _unplanned(look: Inspection, doing: Doing, template: TemplateInfo) -> Iterator[Problem]:
+    """What a template reads of people, and what its checklist waits for, is in the tracking plan."""
     for field in sorted(template.fields - set(look.plan.vocabulary)):
-        yield look.say("T520", (*doing.path, "send"), f"{send.send} reads {field}, which is not in the tracking plan")
+        what = f"{template.name} reads {field}, which is not in the tracking plan"
+        yield look.say("T520", (*doing.path, "send"), what)
+    for signal in template.awaits:
+        if signal not in look.plan.signals:
+            what = f"{template.name} waits for {signal}, which is not in the tracking plan"
+            yield look.say("T531", (*doing.path, "send"), what + near(signal, look.plan.signals))
 
 
 def _topic(look: Inspection, doing: Doing, send: d.Send, template: TemplateInfo | None) -> Iterator[Problem]:

@@ -197,6 +197,16 @@ CODES: Final[Mapping[str, Code]] = {
         "The message would have a hole where it stands.",
         "Mend the template, or add the field to the tracking plan.",
     ),
+    "T530": Code(
+        "Data of another type than the template's variable",
+        "The message would have a hole where it stands, or could not be made.",
+        "Give a value of the variable's type, or mend the template.",
+    ),
+    "T531": Code(
+        "Checklist that waits for an unknown signal",
+        "Its item would never be ticked.",
+        "Name a signal of the tracking plan in the template's `items`.",
+    ),
     # -- between journeys --------------------------------------------------------------------------------------------
     "T601": Code(
         "Two journeys for one moment",

@@ -19,6 +19,9 @@ SECTIONS = {found[1]: found[0] for found in re.finditer(r"^### (T\d+) .*?(?=^##|
 FENCE = re.compile(r"^```yaml ?(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXTRA = {
     "examples/retired": TemplateInfo("examples/retired", topic="onboarding", status="retired"),
+    "examples/odd-checklist": TemplateInfo(
+        "examples/odd-checklist", topic="onboarding", channels=("in_app",), awaits=("set_up_completely",)
+    ),
     "examples/odd-field": TemplateInfo(
         "examples/odd-field", topic="onboarding", fields=frozenset({"profile.shoe_size"})
     ),
