@@ -9,8 +9,10 @@ the same place: what it sees must not differ from what a person sees.
 from __future__ import annotations
 
 import re
+from typing import Annotated
 from urllib.parse import quote
 
+from fastapi import Path
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,6 +26,7 @@ from store.catalogue import Catalogue
 from store.database import Database
 
 TAG = "Links"
+Token = Annotated[str, Path(min_length=1, max_length=4_000)]
 _SCANNERS = re.compile(
     r"bot\b|bot/|crawl|spider|slurp|preview|scan|barracuda|mimecast|proofpoint|safelinks|symantec|trendmicro|forcepoint|"
     r"fireeye|cisco|sophos|googleimageproxy|facebookexternalhit|whatsapp|slack|telegram|skypeuripreview|"
@@ -64,11 +67,11 @@ class Clicks:
                 refuses=("not-found",),
             )
 
-    async def follow(self, request: Request, token: str) -> Response:
+    async def follow(self, request: Request, token: Token) -> Response:
         """To where that message led, and nowhere else: the address stands in the ledger, not in the token."""
         return await self._lead(token, counts=by_a_person(request.headers))
 
-    async def look(self, token: str) -> Response:
+    async def look(self, token: Token) -> Response:
         """The same, and it is no click."""
         return await self._lead(token, counts=False)
 

@@ -134,7 +134,7 @@ class Variant:
 
     def name(self, default: str) -> str:
         """As its file has it: `admin+in_app.de`, or `base`."""
-        tags = "+".join(value for _, value in self.tags)
+        tags = "+".join(value for _, value in sorted(self.tags, key=lambda tag: tag[0] == CHANNEL))
         if self.locale == default:
             return tags or BASE
         return f"{tags}.{self.locale}" if tags else self.locale
