@@ -7,7 +7,7 @@ author wrote has its styles inlined, since clients drop style sheets.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -35,11 +35,19 @@ _FOOTER = "a { color: #6b7280 }"
 _PLACE = re.compile("@(lang|title|body|url|label|footer)@")
 
 
-def _parts(html: str) -> tuple[str, str, str, str, str]:
+Part = tuple[str, ...]
+"""A piece of the layout, cut at its places: text, a place's name, text, and so on."""
+
+
+def _parts(html: str) -> tuple[Part, Part, Part, Part, Part]:
     """Before the card, the card up to its button, the button, the card's end, and what follows."""
     before, card, after = re.split("<!--/?card-->", html)
     above, button, below = re.split("<!--/?button-->", card)
-    return before, above, button, below, after
+    return _cut(before), _cut(above), _cut(button), _cut(below), _cut(after)
+
+
+def _cut(html: str) -> Part:
+    return tuple(_PLACE.split(html))
 
 
 _MJML = Path(__file__).with_name("layout.mjml").read_text("utf-8")
@@ -77,20 +85,21 @@ _TEXT = ' class="text"'
 
 
 def _document(cards: Iterable[str], title: str, lang: str, sender: str, unsubscribe_url: str) -> str:
-    known = {"lang": lang, "title": title, "footer": _footer(sender, unsubscribe_url)}
+    known = {"lang": escape(lang), "title": escape(title), "footer": _footer(sender, unsubscribe_url)}
     return _filled(_BEFORE, known) + "".join(cards) + _filled(_AFTER, known) + "\n"
 
 
 def _card(prose: str, asking: Rendered | None = None) -> str:
-    body = _ABOVE.replace("@body@", css_inline.inline_fragment(prose, _PROSE))
-    asks = asking is not None and asking.action_url
-    button = _filled(_BUTTON, {"url": asking.action_url, "label": asking.action_label}) if asking and asks else ""
-    return body + button + _BELOW
+    body = _filled(_ABOVE, {"body": css_inline.inline_fragment(prose, _PROSE)})
+    if asking is not None and asking.action_url:
+        known = {"url": escape(asking.action_url), "label": escape(asking.action_label)}
+        body += _filled(_BUTTON, known)
+    return body + _filled(_BELOW, {})
 
 
-def _filled(part: str, values: dict[str, str]) -> str:
-    """In one pass, so that a value which looks like a place is not filled; the footer is HTML already."""
-    return _PLACE.sub(lambda at: values[at[1]] if at[1] == "footer" else escape(values[at[1]]), part)
+def _filled(part: Part, html: Mapping[str, str]) -> str:
+    """What stands in a place is HTML, and no place itself whatever it looks like."""
+    return "".join(html[piece] if number % 2 else piece for number, piece in enumerate(part))
 
 
 def _asked(message: Rendered) -> list[str]:
