@@ -90,8 +90,8 @@ def _add(
     if not is_there:
         problems.append(Problem(str(path), 1, f"{name}.md is missing: everybody for whom no variant is made gets that"))
     found = read_variant(rules, suffix)
-    if isinstance(found, str):
-        problems.append(Problem(str(path), 1, found))
+    if isinstance(found, tuple):
+        problems.extend(Problem(str(path), 1, what) for what in found)
     elif base is not None:
         channel = dict(found.tags).get(CHANNEL)
         if channel is not None and channel not in base.matter.channels:

@@ -177,20 +177,24 @@ def choose(rules: ContentRules, variants: Collection[Variant], person: Traits) -
     return min(fits, key=rank, default=Variant(rules.locales.default))
 
 
-def read_variant(rules: ContentRules, suffix: str) -> Variant | str:
-    """What follows a template's name in its file's (`@admin.de`): the variant, or what is wrong with it."""
+def read_variant(rules: ContentRules, suffix: str) -> Variant | tuple[str, ...]:
+    """What follows a template's name in its file's (`@admin.de`): the variant, or all that is wrong with it."""
     tags, dot, locale = suffix.partition(".")
+    wrong: list[str] = []
     tag = rules.locales.default if not dot else locale_tag(locale)
     if tag is None or not rules.locales.is_known(tag):
-        return f"'{locale}' is not one of the locales in content.yaml"
+        wrong.append(f"'{locale}' is not one of the locales in content.yaml")
     named: dict[str, str] = {}
     dimension_of = rules.tags
     for value in tags.removeprefix("@").split("+") if tags else ():
         name = dimension_of.get(value)
         if name is None:
             known = ", ".join(dimension_of)
-            return f"'{value}' is no channel, and no value of a dimension in content.yaml; there are {known}"
-        if name in named:
-            return f"'{named[name]}' and '{value}' are both values of {name}: nobody has two"
-        named[name] = value
+            wrong.append(f"'{value}' is no channel, and no value of a dimension in content.yaml; there are {known}")
+        elif name in named:
+            wrong.append(f"'{named[name]}' and '{value}' are both values of {name}: nobody has two")
+        else:
+            named[name] = value
+    if wrong or tag is None:
+        return tuple(wrong)
     return Variant(tag, tuple((name, named[name]) for name in (CHANNEL, *rules.dimensions) if name in named))
