@@ -132,8 +132,7 @@ class Inboxes:
             raise ProblemError("not-found", "This digest holds no message of that key.") from error
         if found is None:
             raise ProblemError("not-found", "There is no message of this number.")
-        shown, _ = found
-        return answer({name: value for name, value in shown.items() if name != "recipient"})
+        return answer(found)
 
 
 async def _rung_or_heartbeat(rung: asyncio.Event) -> None:

@@ -39,13 +39,13 @@ _MARK: Mapping[Mark, Any] = {"seen": _mark("seen_at"), "acted": _mark("acted_at"
 
 async def mark(
     database: Database, catalogue: Catalogue, identity: int, what: Mark, item: str | None = None
-) -> tuple[Row, bool] | None:
-    """Mark one message and tell `message_<what>`: the message, and whether that is news. None if there is none.
+) -> Row | None:
+    """Mark one message and tell `message_<what>`, once: the message as it is then. None if there is none.
 
     `item` is the key of one message within a digest: what is done is done to that one. Raises LookupError if it is not in it.
     """
 
-    async def work(connection: Connection) -> tuple[Row, bool] | None:
+    async def work(connection: Connection) -> Row | None:
         # The signal first: it locks the person, whom everybody else locks before a row of their inbox.
         before = await row(connection, _ONE, id=identity)
         if before is None:
@@ -53,13 +53,12 @@ async def mark(
         found = item_of(before)
         about = before["key"] if item is None else _member(found, item)
         told = await reaction(connection, f"message_{what}", about, before["recipient"], once=f"{about}={what}")
-        accepted = await ingest.accept_within(connection, catalogue, [told], source=SOURCE_SELF)
+        await ingest.accept_within(connection, catalogue, [told], source=SOURCE_SELF)
         clock = await row(connection, _CLOCK, key=before["recipient"])
         at = await now_for(connection, clock["clock"] if clock else None)
         after = await row(connection, _MARK[what], id=identity, at=at)
         assert after is not None
-        shown = {name: value for name, value in item_of(after).items() if name not in {"key", "pg_notify"}}
-        return shown, accepted.accepted == 1
+        return {name: value for name, value in item_of(after).items() if name not in {"key", "recipient", "pg_notify"}}
 
     return await repeated(database, work)
 
