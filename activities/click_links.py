@@ -26,7 +26,7 @@ _PURPOSE: Final = b"tenure.click.1"
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ClickLink:
     """Where one link leads, and of a digest, whose it is."""
 
     url: str
@@ -66,12 +66,12 @@ class ClickLinks:
         except (InvalidTag, ValueError):
             return None
 
-    def follow(self, message: Rendered, key: str) -> tuple[Rendered, tuple[Link, ...]]:
+    def follow(self, message: Rendered, key: str) -> tuple[Rendered, tuple[ClickLink, ...]]:
         """The message with its links through us, and where each leads."""
         trail = _Trail(self, key)
         return trail.through(message, None), tuple(trail.links)
 
-    def follow_together(self, digest: Together, key: str) -> tuple[Together, tuple[Link, ...]]:
+    def follow_together(self, digest: Together, key: str) -> tuple[Together, tuple[ClickLink, ...]]:
         """The same for a digest: a link knows whose it is."""
         trail = _Trail(self, key)
         blocks = trail.blocks(digest.blocks, None)
@@ -84,7 +84,7 @@ class _Trail:
 
     def __init__(self, links: ClickLinks, key: str) -> None:
         self._made, self._key = links, key
-        self.links: list[Link] = []
+        self.links: list[ClickLink] = []
 
     def through(self, message: Rendered, of: str | None) -> Rendered:
         url = self._through(message.action_url, of)
@@ -105,10 +105,10 @@ class _Trail:
     def _through(self, url: str, of: str | None) -> str:
         if not url.startswith(("https://", "http://")):
             return url
-        self.links.append(Link(url, of))
+        self.links.append(ClickLink(url, of))
         return self._made.address(self._key, len(self.links) - 1)
 
 
-def told(links: tuple[Link, ...]) -> Mapping[str, Any]:
+def told(links: tuple[ClickLink, ...]) -> Mapping[str, Any]:
     """What a summary keeps of them; nothing if there are none."""
     return {"links": [link.told() for link in links]} if links else {}

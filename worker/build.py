@@ -53,7 +53,7 @@ def email(settings: Settings, templates: Templates) -> EmailChannel:
             ambiguity=Ambiguity(settings.smtp_ambiguity),
             local=settings.smtp_near,
             attempt=NEAR_ATTEMPT if settings.smtp_near else FAR_ATTEMPT,
-            links=click_links(settings),
+            clicks=click_links(settings),
         ),
         search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
     )

@@ -16,7 +16,7 @@ from activities.channels.layout import CLIPPED, html_part, html_together, text_p
 from activities.channels.mail_message import Mail, mail_address, mail_bytes, named_address
 from activities.channels.relay import Relay
 from activities.channels.smtp_pool import Envelope, NotTaken, Pool, Progress
-from activities.click_links import ClickLinks, Link, told
+from activities.click_links import ClickLink, ClickLinks, told
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
 from activities.rendering import Rendered
 from activities.templates import Templates
@@ -38,7 +38,7 @@ class EmailSettings:
 
     With `unsubscribe_base` (https) each mail carries RFC 8058's one-click headers, pointing to the base and the mail's
     digest. `postal` is the footer's text: who writes, and the address that CAN-SPAM asks for. A relay too far away for
-    `attempt` within a step's 2 s is not `local`. With `links`, links go through us so that clicks are heard of.
+    `attempt` within a step's 2 s is not `local`. With `clicks`, links go through us so that clicks are heard of.
     """
 
     relay: Relay = field(default_factory=Relay)
@@ -50,7 +50,7 @@ class EmailSettings:
     retry: Retry = field(default_factory=Retry)
     attempt: timedelta = timedelta(seconds=1.5)
     local: bool = True
-    links: ClickLinks | None = None
+    clicks: ClickLinks | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for what would only show when the first mail leaves."""
@@ -117,18 +117,18 @@ class EmailChannel:
 
     def _one(self, outgoing: Outgoing, unsubscribe: str) -> Said:
         message = self._templates.render(outgoing, unsubscribe, self.name)
-        links: tuple[Link, ...] = ()
-        if self._settings.links is not None:
-            message, links = self._settings.links.follow(message, outgoing.key)
+        links: tuple[ClickLink, ...] = ()
+        if self._settings.clicks is not None:
+            message, links = self._settings.clicks.follow(message, outgoing.key)
         summary = {"topic": message.topic, "variant": message.variant, **told(links)}
         foot = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
         return Said(message.subject, text_part(message, **foot), html_part(message, **foot), summary, message.sender)
 
     def _together(self, outgoing: Outgoing, unsubscribe: str) -> Said:
         digest = self._templates.render_together(outgoing.template, outgoing.items, unsubscribe, self.name)
-        links: tuple[Link, ...] = ()
-        if self._settings.links is not None:
-            digest, links = self._settings.links.follow_together(digest, outgoing.key)
+        links: tuple[ClickLink, ...] = ()
+        if self._settings.clicks is not None:
+            digest, links = self._settings.clicks.follow_together(digest, outgoing.key)
         foot = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
         summary = {"topics": digest.topics, "variant": digest.variant, **digest.told(), **told(links)}
         return Said(digest.subject, text_together(digest, **foot), html_together(digest, **foot), summary)

@@ -97,7 +97,7 @@ def test_a_digest_for_a_german_is_german_and_says_so(templates):
 
 def test_links_lead_through_us_and_the_ledger_keeps_where_to(templates):
     links = ClickLinks(SECRET, "https://l.example/")
-    prepared, mail = mail_of(templates, member("k1", "setup/first-steps"), links=links)
+    prepared, mail = mail_of(templates, member("k1", "setup/first-steps"), clicks=links)
     html, text = (mail.get_body((kind,)).get_content() for kind in ("html", "plain"))
     assert prepared.summary["links"] == [{"url": URLS[0]}]
     assert URLS[0] not in html + text
@@ -107,7 +107,7 @@ def test_links_lead_through_us_and_the_ledger_keeps_where_to(templates):
 
 
 def test_of_a_digest_each_link_knows_its_message(templates):
-    prepared, _ = mail_of(templates, digest(*TWO), links=ClickLinks(SECRET, "https://l.example"))
+    prepared, _ = mail_of(templates, digest(*TWO), clicks=ClickLinks(SECRET, "https://l.example"))
     assert prepared.summary["links"] == [{"url": URLS[0], "key": "k1"}, {"url": URLS[1], "key": "k2"}]
 
 
