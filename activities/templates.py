@@ -55,27 +55,19 @@ class Templates(Mapping[str, Template]):
     ) -> Together:
         """Several messages of one person under the digest template `name`, in the order given.
 
-        A member that cannot be made is left out, and said so. Raises TemplateFault if none is left, if `name` is no
+        Raises TemplateFault if one of them cannot be made (whoever asked then sends them one by one), if `name` is no
         digest, or if the whole is over its limits.
         """
         found = self._templates.get(name)
         if found is not None and found.matter.kind != "digest":
             raise TemplateFault(f"{name} is no digest")
-        made: list[tuple[Outgoing, Rendered]] = []
-        left_out: dict[str, str] = {}
-        for item in items:
-            try:
-                made.append((item, self.render(item, unsubscribe_url, channel)))
-            except TemplateFault as fault:
-                left_out[item.key] = str(fault)
-        bounded(tuple(made))
-        if not made:
-            raise TemplateFault("; ".join(left_out.values()) or "a digest of nothing")
+        if not items:
+            raise TemplateFault("a digest of nothing")
+        made = tuple((item, self.render(item, unsubscribe_url, channel)) for item in items)
+        bounded(made)
         data = {COUNT: len(made), TITLES: [each.subject for _, each in made]}
         around = self.render(replace(items[0], template=name, data=data, items=()), unsubscribe_url, channel)
-        return Together(
-            around.subject, around.blocks, tuple(made), around.variant, around.lang, MappingProxyType(left_out)
-        )
+        return Together(around.subject, around.blocks, made, around.variant, around.lang)
 
     def due_for_review(self, today: date) -> tuple[Template, ...]:
         """Those whose review date has passed, the most overdue first: someone must look (C11)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +19,13 @@ COUNT, TITLES = "count", "titles"
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """A digest in no channel's dress. `left_out` are members that could not be made, by key, with the reason."""
+    """A digest in no channel's dress."""
 
     subject: str
     blocks: tuple[Block, ...]
     items: tuple[tuple[Outgoing, Rendered], ...]
     variant: str
     lang: str
-    left_out: Mapping[str, str]
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -35,9 +33,9 @@ class Together:
         return tuple(dict.fromkeys(each.topic for _, each in self.items))
 
     def told(self) -> dict[str, Any]:
-        """What the ledger's summary keeps: by member its template and variant, and who was left out why."""
+        """What the ledger's summary keeps: of each member its key, template and variant."""
         members = [{"key": one.key, "template": one.template, "variant": each.variant} for one, each in self.items]
-        return {"members": members} | ({"left_out": dict(self.left_out)} if self.left_out else {})
+        return {"members": members}
 
 
 def bounded(items: tuple[tuple[Outgoing, Rendered], ...]) -> None:
