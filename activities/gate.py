@@ -41,6 +41,7 @@ class Pass:
         self.person, self.account = person, account
         self.standing: Standing | None = None
         self.going: dict[str, list[Entry]] = {}
+        self.arrived: set[str] = set()
 
     async def weigh(self, entry: Entry) -> None:
         """Decide one message. What does not go out is written at once, what does at the end of the pass."""
@@ -80,8 +81,14 @@ class Pass:
                 await begin(self.house, self.connection, entry, self.person, self.account, self.now)
             if await self._write(entry) and entry.status == "sending":
                 attempts.append(entry)
+            if entry.status == "sent":
+                self.arrived |= {part.key for part in parts}
         self.going.clear()
         return attempts
+
+    def fate(self, entry: Entry) -> str:
+        """What its run hears: a part of a message that has arrived at once has arrived."""
+        return "sent" if entry.key in self.arrived else entry.status
 
     async def _write(self, entry: Entry) -> bool:
         written = await ledger.write(self.connection, entry)

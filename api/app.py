@@ -30,6 +30,7 @@ from api.routes import Routes
 from api.runs import Runs
 from api.segment import Segment
 from api.signals import Signals
+from api.stops import Stops
 from api.temporal import Engine
 from api.work import Work
 from journeys.policy import Policy
@@ -66,6 +67,7 @@ def build(parts: Parts) -> Front:
     People(parts.database).routes(routes)
     Consents(parts.database, catalogue, parts.policy).routes(routes)
     Work(parts.database).routes(routes)
+    Stops(parts.database).routes(routes)
     Messages(parts.database).routes(routes)
     Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
     Held(parts.database, intake, reader, check).routes(routes)
