@@ -20,7 +20,7 @@ from activities.house import House
 from activities.sending import begin
 from journeys.judge import judge
 from journeys.policy import horizon
-from journeys.verdicts import Ask, DeferUntil, MergeInto, Queued, Replace, SendNow, Sent, Standing, Withhold
+from journeys.verdicts import Ask, DeferUntil, MergeInto, Queued, Replace, SendNow, Sent, Standing, Verdict, Withhold
 from journeys.zones import zone_of
 from store import ledger, outbox
 from store.database import Connection
@@ -69,6 +69,10 @@ class Pass:
         self._note(entry, standing, is_part=isinstance(verdict, MergeInto))
         if not isinstance(verdict, SendNow | MergeInto):
             await self._write(entry)
+
+    async def would(self, ask: Ask) -> Verdict:
+        """What would be said now to a message that nobody has asked for."""
+        return judge(self.house.policy, ask, await self._known(), self.now)
 
     async def close(self) -> list[Entry]:
         """Render and write what goes out, several of a kind as one; what is to be attempted after the commit."""

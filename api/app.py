@@ -32,6 +32,7 @@ from api.segment import Segment
 from api.signals import Signals
 from api.stops import Stops
 from api.temporal import Engine
+from api.why import Asking, Whys
 from api.work import Work
 from journeys.policy import Policy
 from journeys.templates import TemplateInfos
@@ -50,6 +51,7 @@ class Parts:
     plan: TrackingPlan
     policy: Policy
     templates: Callable[[], TemplateInfos]
+    asking: Asking
     limits: Limits = field(default_factory=Limits)
 
 
@@ -68,6 +70,7 @@ def build(parts: Parts) -> Front:
     Consents(parts.database, catalogue, parts.policy).routes(routes)
     Work(parts.database).routes(routes)
     Stops(parts.database).routes(routes)
+    Whys(parts.database, catalogue, parts.asking).routes(routes)
     Messages(parts.database).routes(routes)
     Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
     Held(parts.database, intake, reader, check).routes(routes)
