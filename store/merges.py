@@ -30,6 +30,12 @@ _MOVES = (
     sql("UPDATE messages SET recipient = :into WHERE recipient = :gone"),
     sql("UPDATE inbox SET recipient = :into WHERE recipient = :gone"),
     sql("UPDATE tasks SET subject_key = :into WHERE subject_key = :gone"),
+    sql(
+        """
+        INSERT INTO members (account_key, person_key, since)
+        SELECT account_key, :into, since FROM members WHERE person_key = :gone ON CONFLICT DO NOTHING
+        """
+    ),
     # A ticket that both have is one ticket: what resolved it for one resolved it.
     sql(
         """
