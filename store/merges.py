@@ -30,6 +30,7 @@ _MOVES = (
     sql("UPDATE messages SET recipient = :into WHERE recipient = :gone"),
     sql("UPDATE inbox SET recipient = :into WHERE recipient = :gone"),
     sql("UPDATE tasks SET subject_key = :into WHERE subject_key = :gone"),
+    sql("UPDATE consent_requests SET subject_key = :into WHERE subject_key = :gone"),
     # A ticket that both have is one ticket: what resolved it for one resolved it.
     sql(
         """

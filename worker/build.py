@@ -21,6 +21,7 @@ from activities.ports import Ambiguity, Channel
 from activities.registered import Activities
 from activities.templates import load_templates
 from journeys import wire
+from journeys.consent_rules import ConsentBook, load_consent_rules
 from journeys.policy import Policy, load_policy
 from store.catalogue import Catalogue
 from store.database import Database
@@ -45,7 +46,7 @@ def channels(settings: Settings) -> Mapping[str, Channel]:
             relay=SmtpRelay.from_url(settings.smtp_url or ""),
             sender=(name, address),
             domain=address.rpartition("@")[2],
-            unsubscribe_base=settings.unsubscribe_base or "",
+            links=settings.links if settings.public_url else None,
             postal=settings.postal_address,
             ambiguity=Ambiguity(settings.smtp_ambiguity),
             local=settings.smtp_near,
@@ -61,10 +62,17 @@ def policy(catalog: Path) -> Policy:
     return load_policy(yaml.safe_load((catalog / "policy.yaml").read_text()))
 
 
+def consent_book(settings: Settings) -> ConsentBook:
+    """How consent is taken, as the catalogue has it; a catalogue without the file asks for nothing special."""
+    path = settings.catalog / "consent.yaml"
+    rules = load_consent_rules(yaml.safe_load(path.read_text()) if path.exists() else None)
+    return ConsentBook(policy(settings.catalog), rules, settings.links, settings.addresses)
+
+
 def house(settings: Settings, database: Database, *, clock: Literal["wall", "workflow"] = "wall") -> House:
     """What activities are given."""
     rules = policy(settings.catalog)
-    return House(database, Catalogue(rules.urgent_ticket), rules, channels(settings), clock)
+    return House(database, Catalogue(rules.urgent_ticket, consent_book(settings)), rules, channels(settings), clock)
 
 
 def channel_workers(client: Client, settings: Settings, given: House) -> list[Worker]:
