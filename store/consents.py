@@ -131,14 +131,14 @@ async def change_within(
     # The gate decides under the same lock: what it sends after this commit, it sends knowing this.
     locked = await lock_owed(connection, person, account)
     at = await now_for(connection, locked[person].clock)
-    before = await _said(connection, person)
+    before = await said_by(connection, person)
     pending, last = [], 0
     for change in changes:
         waits = _waits(catalogue, before, change)
         if waits:
             pending.append(change)
         last = await _record(connection, person, change, at, waits=waits) or last
-    said = await _said(connection, person)
+    said = await said_by(connection, person)
     for change in pending:
         await confirmations.ask(connection, catalogue, person, change, at)
     taken = (0, 0) if _only_grants(changes) else await _act(connection, catalogue, policy, person, said, at, last)
@@ -173,7 +173,8 @@ def _only_grants(changes: Sequence[Change]) -> bool:
     return all(change.granted for change in changes)
 
 
-async def _said(connection: Connection, person: str) -> dict[Place, bool]:
+async def said_by(connection: Connection, person: str) -> dict[Place, bool]:
+    """By place, what a person has said."""
     return {(item["channel"], item["topic"]): item["granted"] for item in await rows(connection, _LIST, key=person)}
 
 

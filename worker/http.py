@@ -23,7 +23,7 @@ from journeys.tracking import TrackingPlan, read_plan
 from store.database import Database
 from store.patience import limit_waiting
 from worker import entry, temporal
-from worker.build import policy
+from worker.build import consent_book, policy
 from worker.logs import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
 
@@ -39,6 +39,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> Front
             keys=Keys(write=settings.write_key.get_secret_value(), operator=settings.operator_key.get_secret_value()),
             plan=plan(settings),
             policy=policy(settings.catalog),
+            consent=consent_book(settings),
             templates=partial(template_infos, settings.catalog / "templates"),
             limits=limits,
         )

@@ -23,7 +23,7 @@ from api.temporal import Engine
 from journeys.tracking import TrackingPlan
 from store.database import Database
 from store.patience import limit_waiting
-from worker.build import policy
+from worker.build import consent_book, policy
 from worker.http import plan
 from worker.settings import ROOT, Settings
 
@@ -76,6 +76,7 @@ def application(
             keys=Keys(write=WRITE, operator=OPERATE),
             plan=tracking or plan(Settings(catalog=catalog)),
             policy=policy(catalog),
+            consent=consent_book(Settings(catalog=catalog)),
             templates=lambda: template_infos(catalog / "templates"),
             limits=limits,
         )

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from activities.ports import Ambiguity, Outgoing, Promise
+from journeys.consent_rules import DEV_KEY
 from worker.build import channels
-from worker.settings import DEV_LINK_KEY, SettingsError, load_settings
+from worker.settings import SettingsError, load_settings
 from workflows.options import QUEUED_TIMEOUT, STEP_TIMEOUT
 
 LONG = "k" * 32
@@ -48,7 +49,7 @@ def test_one_own_key_is_not_enough():
 
 def test_the_public_development_key_may_not_hide_among_ones_own():
     with pytest.raises(SettingsError, match="set TENURE_LINK_KEYS to"):
-        load_settings(**{**OWN, "link_keys": f"{LONG},{DEV_LINK_KEY}"}, api_host="0.0.0.0")
+        load_settings(**{**OWN, "link_keys": f"{LONG},{DEV_KEY}"}, api_host="0.0.0.0")
 
 
 def test_own_keys_may_listen_anywhere():

@@ -32,6 +32,8 @@ from worker.settings import Settings
 RACES = 10_000
 AT_ONCE = 12
 SEED = 20_260_503
+LEAD = 0.02
+"""Seconds by which a withdrawal may begin first: it has more to do, and would mostly come second."""
 PLACES = (("email", "onboarding"), ("*", "onboarding"), ("email", "*"), ("*", "*"))
 JOURNEY = """
 journey: race
@@ -119,7 +121,7 @@ async def races(arena: Arena, count: int, *, locked: bool) -> Counter[str]:
     chance = random.Random(SEED)
     keys = await people(arena, 1, count)
     answered: dict[str, set[str]] = {}
-    plan = [(key, chance.choice(PLACES), chance.uniform(-0.004, 0.004), chance.uniform(0, 0.006)) for key in keys]
+    plan = [(key, chance.choice(PLACES), chance.uniform(-0.004, LEAD), chance.uniform(0, 0.006)) for key in keys]
 
     async def runner(mine: list[tuple[str, tuple[str, str], float, float]]) -> None:
         for person, place, lead, more in mine:
