@@ -73,10 +73,10 @@ class Confirming:
             return await hosted.visit(connection, self._catalogue.consent, token, "confirm")
 
     async def _confirm(self, token: str, request: Request) -> Response:
+        came = await self._visit(token)
         if (await hosted.form(request)).get("action") != ["confirm"]:
             fault = {"detail": "is confirm", "pointer": "/action"}
             raise ProblemError("invalid-request", "The form does not say what to do.", [fault])
-        came = await self._visit(token)
         proof = hosted.proof(request, self._catalogue.consent, came, "confirmation-page")
         try:
             await confirmations.confirm(self._database, self._catalogue, came.link, proof)

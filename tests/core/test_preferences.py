@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from journeys import consent_calls
 from journeys.consent_calls import Bounced, Statement
 from journeys.consent_rules import load_consent_rules, never_waited_for
-from journeys.incoming import Incoming
+from journeys.incoming import Incoming, Kind
 from journeys.judge import consent_refusal
 from journeys.policy import ConsentDefault, Policy, load_policy
 from journeys.preferences import Said, applied, holding, to_say
@@ -82,7 +82,7 @@ RULES = load_consent_rules(
 )
 
 
-def call(kind: str, name: str = "identify", **given) -> Incoming:
+def call(kind: Kind, name: str = "identify", **given) -> Incoming:
     return Incoming(kind, "m1", name, user_id="ada", **given)
 
 
