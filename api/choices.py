@@ -101,7 +101,8 @@ def _topic(
 
 def _choice(book: ConsentBook, place: Place, said: dict[Place, Said], waiting: frozenset[Place]) -> Choice:
     channel, topic = place
-    found = holding(book.policy, said, place, waiting)
+    titles = {name: f"“{told.title}”" for name, told in book.rules.topics.items()}
+    found = holding(book.policy, said, place, waiting, titles)
     state = "Waiting" if found.pending else "On" if found.allowed else "Off"
     return Choice(f"{topic}-{channel}", f"{channel}:{topic}", place, spoken(channel), found.allowed, state, found.why)
 

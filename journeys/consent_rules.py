@@ -16,6 +16,8 @@ from journeys.durations import parse_duration
 from journeys.judge import ANY, consent_refusal
 from journeys.links import Links
 from journeys.policy import Length, Policy
+from journeys.reading import read_model
+from journeys.source import Source
 
 TopicOrAny = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_-]{0,63}|\*)$")]
 ChannelOrAny = ChannelName | Literal["*"]
@@ -113,6 +115,11 @@ class ConsentBook:
 def load_consent_rules(mapping: Mapping[str, Any] | None) -> ConsentRules:
     """The rules from a parsed file. Raises pydantic's ValidationError with every fault."""
     return ConsentRules.model_validate(mapping or {})
+
+
+def read_consent_rules(text: str | bytes) -> tuple[ConsentRules | None, Source]:
+    """The rules from YAML or JSON; or None, with every problem at its line in `source.problems`."""
+    return read_model(text, ConsentRules)
 
 
 def never_waited_for(policy: Policy, rules: ConsentRules) -> Iterator[str]:

@@ -38,19 +38,23 @@ class Holding:
 
 
 def holding(
-    policy: Policy, said: Mapping[Place, Said], place: Place, pending: frozenset[Place] = frozenset()
+    policy: Policy,
+    said: Mapping[Place, Said],
+    place: Place,
+    pending: frozenset[Place] = frozenset(),
+    titles: Mapping[str, str] | None = None,
 ) -> Holding:
-    """What holds of one place: the gate's own rule, in words."""
+    """What holds of one place: the gate's own rule, in words. `titles` has the topics in people's."""
     channel, topic = place
     allowed = _allowed(policy, _consents(said), place)
     by = next((each for each in _around(place) if each in said and said[each].granted is allowed), None)
     if place in pending and not allowed:
         why = "waits for your confirmation: follow the link that was sent to you"
     elif by is None:
-        why = "nothing was said: this is what holds until you choose"
+        why = "you have not chosen yet"
     else:
         verb = "said yes" if allowed else "said no"
-        why = f"you {verb} to {_words(by)} on {said[by].at:%-d %B %Y}"
+        why = f"you {verb} to {_words(by, titles or {})} on {said[by].at:%-d %B %Y}"
     return Holding(channel, topic, allowed, why, place in pending and not allowed)
 
 
@@ -109,9 +113,9 @@ def _around(place: Place) -> tuple[Place, ...]:
     return tuple(dict.fromkeys((place, (ANY, topic), (channel, ANY), (ANY, ANY))))
 
 
-def _words(place: Place) -> str:
+def _words(place: Place, titles: Mapping[str, str]) -> str:
     channel, topic = place
-    what = "all messages" if topic == ANY else topic.replace("-", " ").replace("_", " ")
+    what = "all messages" if topic == ANY else titles.get(topic, topic.replace("-", " ").replace("_", " "))
     return what if channel == ANY else f"{what} by {spoken(channel)}"
 
 

@@ -21,12 +21,12 @@ from activities.ports import Ambiguity, Channel
 from activities.registered import Activities
 from activities.templates import load_templates
 from journeys import wire
-from journeys.consent_rules import ConsentBook, load_consent_rules
+from journeys.consent_rules import ConsentBook, ConsentRules, never_waited_for, read_consent_rules
 from journeys.policy import Policy, load_policy
 from store.catalogue import Catalogue
 from store.database import Database
 from worker.sandbox import sandbox
-from worker.settings import Settings
+from worker.settings import Settings, SettingsError
 from worker.stack.maildir import find
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
@@ -63,10 +63,19 @@ def policy(catalog: Path) -> Policy:
 
 
 def consent_book(settings: Settings) -> ConsentBook:
-    """How consent is taken, as the catalogue has it; a catalogue without the file asks for nothing special."""
-    path = settings.catalog / "consent.yaml"
-    rules = load_consent_rules(yaml.safe_load(path.read_text()) if path.exists() else None)
-    return ConsentBook(policy(settings.catalog), rules, settings.links, settings.addresses)
+    """How consent is taken, as the catalogue has it; a catalogue without the file asks for nothing special.
+
+    Raises SettingsError naming every fault of the file.
+    """
+    path, allowed = settings.catalog / "consent.yaml", policy(settings.catalog)
+    if not path.exists():
+        return ConsentBook(allowed, ConsentRules(), settings.links, settings.addresses)
+    rules, source = read_consent_rules(path.read_bytes())
+    if rules is None:
+        raise SettingsError("\n".join(f"{path}:{problem}" for problem in source.problems))
+    if idle := list(never_waited_for(allowed, rules)):
+        raise SettingsError("\n".join(f"{path}: {each}" for each in idle))
+    return ConsentBook(allowed, rules, settings.links, settings.addresses)
 
 
 def house(settings: Settings, database: Database, *, clock: Literal["wall", "workflow"] = "wall") -> House:

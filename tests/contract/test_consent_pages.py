@@ -160,7 +160,7 @@ async def test_C5_the_page_shows_what_holds_and_saves_what_is_chosen(api, sender
     assert "Your choices are saved." in saved.text
     assert 'role="status"' in saved.text
     assert await said(api, "chooser") == {("email", "onboarding"): False}
-    assert "Off: you said no to onboarding by e-mail on" in saved.text
+    assert "Off: you said no to “Getting started” by e-mail on" in saved.text
     (entry,) = await log(api, "chooser")
     assert entry["source"] == "preference-page"
     assert entry["wording"].startswith("Which messages may we send you? Getting started (Help with")

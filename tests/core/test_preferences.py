@@ -65,7 +65,11 @@ def test_what_the_page_shows_is_what_the_gate_does(policy, said, place):
 def test_the_page_says_why():
     said = {("*", "*"): Said(False, "one-click", AT)}
     assert holding(Policy(), said, ("email", "offers")).why == "you said no to all messages on 3 May 2026"
-    assert "nothing was said" in holding(Policy(), {}, ("email", "offers")).why
+    assert holding(Policy(), {}, ("email", "offers")).why == "you have not chosen yet"
+    titled = holding(
+        Policy(), {("*", "offers"): Said(False, "form", AT)}, ("email", "offers"), titles={"offers": "Deals"}
+    )
+    assert titled.why == "you said no to Deals on 3 May 2026"
     own = {("email", "offers"): Said(True, "form", AT)}
     assert holding(Policy(), own, ("email", "offers")).why == "you said yes to offers by e-mail on 3 May 2026"
 

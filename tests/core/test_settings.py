@@ -7,7 +7,7 @@ import pytest
 
 from activities.ports import Ambiguity, Outgoing, Promise
 from journeys.consent_rules import DEV_KEY
-from worker.build import channels
+from worker.build import channels, consent_book
 from worker.settings import SettingsError, load_settings
 from workflows.options import QUEUED_TIMEOUT, STEP_TIMEOUT
 
@@ -134,3 +134,23 @@ def test_a_child_process_reads_the_settings_it_was_given(monkeypatch):
 def test_paths_are_absolute_because_children_run_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_settings(home=Path("data")).home == tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("confrim: []", "consent.yaml:1:1"),
+        ("confirm: [{channel: in_app}]", "nothing"),
+    ],
+)
+def test_rules_of_consent_that_cannot_hold_are_told_at_start(tmp_path, text, words):
+    (tmp_path / "policy.yaml").write_text("consent: [{default: granted}]")
+    (tmp_path / "consent.yaml").write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        consent_book(load_settings(catalog=tmp_path))
+    assert words in str(refused.value)
+
+
+def test_a_catalogue_without_rules_of_consent_asks_for_nothing_special(tmp_path):
+    (tmp_path / "policy.yaml").write_text("")
+    assert not consent_book(load_settings(catalog=tmp_path)).rules.needs_confirming("*", "*")
