@@ -330,6 +330,18 @@ async def test_a_no_in_between_ends_the_yes_that_was_waiting(api, sender, page, 
     assert await said(api, "fickle") == {("email", "*"): False}
 
 
+async def test_U2_a_visitors_pending_yes_is_confirmed_by_the_user_they_turn_out_to_be(api, sender, page, db):
+    await person(sender, "joining")
+    visitor = {"anonymousId": "joining-device", "messageId": "joining-1"}
+    await sender.post("/v1/identify", json={**visitor, "traits": {"consents": {"email": {"offers": True}}}})
+    asked = await requested(db, await key_of(api, "joining-device"))
+    both = {"userId": "joining", "anonymousId": "joining-device", "messageId": "joining-2"}
+    await sender.post("/v1/identify", json=both)
+    assert await said(api, "joining") == {}
+    assert (await page.post(urlsplit(asked["link"]).path, data={"action": "confirm"})).status_code == 200
+    assert await said(api, "joining") == {("email", "offers"): True}
+
+
 async def test_asking_again_and_again_sends_one_link(api, sender, db):
     await person(sender, "eager")
     for _ in range(3):

@@ -17,12 +17,14 @@ import pytest
 from activities import gate
 from activities.house import House
 from journeys.chart import artifact, load_chart
+from journeys.incoming import Incoming
 from journeys.policy import Policy
 from journeys.reading import read_journey
 from store import subjects
 from store.catalogue import publish
 from store.consents import Change, change_consent
 from store.database import Database, rows, run, sql
+from store.ingest import accept
 from store.ledger import Entry
 from store.subjects import Subject
 from worker.build import channels
@@ -107,11 +109,17 @@ async def send(arena: Arena, person: str, pause: float, more: float, *, locked: 
         await asyncio.sleep(more)
 
 
-async def opt_out(arena: Arena, person: str, pause: float, place: tuple[str, str]) -> set[str]:
-    """What is `sending` when the withdrawal is answered."""
+async def opt_out(arena: Arena, person: str, pause: float, place: tuple[str, str], *, event: bool) -> set[str]:
+    """What is `sending` when the withdrawal is answered: by API or page, or said in an event's trait."""
     await asyncio.sleep(pause)
-    change = Change(*place, granted=False, source="race")
-    await change_consent(arena.database, arena.house.catalogue, arena.house.policy, person, change)
+    channel, topic = place
+    if event:
+        traits = {"consents": {channel: {topic: False}}}
+        call = Incoming("identify", f"no-{person}", "identify", subject_key=person, traits=traits)
+        await accept(arena.database, arena.house.catalogue, [call], source="race")
+    else:
+        change = Change(channel, topic, granted=False, source="race")
+        await change_consent(arena.database, arena.house.catalogue, arena.house.policy, person, change)
     async with arena.database.reading() as connection:
         return {item["status"] for item in await rows(connection, _STATUS, person=person)}
 
@@ -127,7 +135,7 @@ async def races(arena: Arena, count: int, *, locked: bool) -> Counter[str]:
         for person, place, lead, more in mine:
             _, answered[person] = await asyncio.gather(
                 send(arena, person, max(0.0, lead), more, locked=locked),
-                opt_out(arena, person, max(0.0, -lead), place),
+                opt_out(arena, person, max(0.0, -lead), place, event=int(person[2:]) % 4 == 0),
             )
 
     await asyncio.gather(*(runner(plan[at::AT_ONCE]) for at in range(AT_ONCE)))
