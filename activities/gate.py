@@ -122,14 +122,16 @@ class Pass:
         """Read once, under the lock; then kept in step with what this pass decides."""
         if self.standing is None:
             since = self.now - horizon(self.house.policy)
-            found = await read_standing(self.connection, self.person.key, self.person.account_key, since)
             addresses = {
-                name: channel.address(self.person.profile, self.person.key)
+                name: address
                 for name, channel in self.house.channels.items()
+                if (address := channel.address(self.person.profile, self.person.key)) is not None
             }
+            hashed = self.house.catalogue.consent.addresses.of_all(addresses)
+            found = await read_standing(self.connection, self.person.key, self.person.account_key, since, hashed)
             self.standing = replace(
                 found,
-                addresses={name: address is not None for name, address in addresses.items()},
+                addresses=dict.fromkeys(addresses, True),
                 zone=zone_of(self.person.profile, self._fields(), self.house.policy.timezone),
             )
         return self.standing

@@ -48,7 +48,10 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message ready to be rendered: who it is for, what it says, and our key for it."""
+    """A message ready to be rendered: who it is for, what it says, and our key for it.
+
+    `person` is the recipient's key, to which the links in a message are bound.
+    """
 
     key: str
     template: str
@@ -58,6 +61,7 @@ class Outgoing:
     data: Mapping[str, Any]
     topic: str | None = None
     items: tuple[Outgoing, ...] = ()
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from api.calls import Reader
 from api.clocks import Clocks
+from api.confirming import Confirming
 from api.consents import Consents
 from api.front import Front
 from api.health import Health
@@ -22,8 +23,10 @@ from api.limits import Limits
 from api.messages import Messages
 from api.metrics import Metrics
 from api.openapi import Description
+from api.opt_out import OptOut
 from api.people import People
-from api.planned import checked
+from api.planned import checked, consent_checked
+from api.preferences import Preferences
 from api.problems import refuse
 from api.publishing import House, Journeys
 from api.routes import Routes
@@ -31,9 +34,11 @@ from api.runs import Runs
 from api.segment import Segment
 from api.signals import Signals
 from api.stops import Stops
+from api.suppressions import Suppressions
 from api.temporal import Engine
 from api.why import Asking, Whys
 from api.work import Work
+from journeys.consent_rules import ConsentBook
 from journeys.policy import Policy
 from journeys.templates import TemplateInfos
 from journeys.tracking import TrackingPlan
@@ -50,6 +55,7 @@ class Parts:
     keys: Keys
     plan: TrackingPlan
     policy: Policy
+    consent: ConsentBook
     templates: Callable[[], TemplateInfos]
     asking: Asking
     limits: Limits = field(default_factory=Limits)
@@ -57,8 +63,9 @@ class Parts:
 
 def build(parts: Parts) -> Front:
     """The application over these parts."""
-    metrics, check = Metrics(), checked(parts.plan)
-    catalogue = Catalogue(parts.policy.urgent_ticket)
+    metrics, check = Metrics(), consent_checked(parts.consent.rules, checked(parts.plan))
+    catalogue = Catalogue(parts.policy.urgent_ticket, parts.consent)
+    patience = parts.limits.patience_seconds
     intake = Intake(parts.database, catalogue, parts.limits, metrics)
     reader = Reader(parts.limits, check)
     routes = Routes(parts.keys, seconds=parts.limits.patience_seconds)
@@ -67,7 +74,11 @@ def build(parts: Parts) -> Front:
     Runs(parts.database, parts.engine).routes(routes)
     Signals(intake, check).routes(routes)
     People(parts.database).routes(routes)
-    Consents(parts.database, catalogue, parts.policy).routes(routes)
+    Consents(parts.database, catalogue, parts.policy, patience).routes(routes)
+    OptOut(parts.database, catalogue, patience).routes(routes)
+    Preferences(parts.database, catalogue, patience).routes(routes)
+    Confirming(parts.database, catalogue).routes(routes)
+    Suppressions(parts.database, parts.consent.addresses).routes(routes)
     Work(parts.database).routes(routes)
     Stops(parts.database).routes(routes)
     Whys(parts.database, catalogue, parts.asking).routes(routes)

@@ -152,13 +152,31 @@ class ConsentView(BaseModel):
     topic: str
     granted: bool
     source: str
+    wording: str
     at: datetime
 
 
-class Logged(ConsentView):
-    """One entry of the log, which only grows."""
+class Logged(BaseModel):
+    """One entry of the log, which only grows. `granted` null took back what was said; `pending` is no grant yet."""
 
     id: int
+    channel: str
+    topic: str
+    granted: bool | None
+    pending: bool
+    source: str
+    wording: str
+    proof: dict[str, Any]
+    at: datetime
+
+
+class InFlight(BaseModel):
+    """A message that had left before the withdrawal was known, and may still arrive."""
+
+    id: int
+    channel: str
+    topic: str | None
+    template: str
 
 
 class HeldEvent(BaseModel):

@@ -11,6 +11,7 @@ from activities.template_source import TemplateProblems
 from activities.templates import read_template
 from journeys.checker import check
 from journeys.checks_policy import check_policy
+from journeys.consent_rules import read_consent_rules
 from journeys.definition import Journey
 from journeys.policy import Policy
 from journeys.problems import Problem, in_order
@@ -21,6 +22,7 @@ from journeys.tracking import TrackingPlan, read_plan
 
 PLAN: Final = "tracking-plan.yaml"
 POLICY: Final = "policy.yaml"
+CONSENT: Final = "consent.yaml"
 NO_TEMPLATE: Final = "T505"
 
 
@@ -65,6 +67,9 @@ def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
                 found.policy, source = read_model(path.read_bytes(), Policy)
                 found.faults[path] = source.problems
                 policies[path] = source
+            case "consent":
+                _, source = read_consent_rules(path.read_bytes())
+                found.faults[path] = source.problems
             case _:
                 _read_journey(found, path, replaced=path not in given)
     for path, source in policies.items() if found.policy is not None else ():
@@ -76,7 +81,7 @@ def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
 def _kind(path: Path) -> str:
     if path.suffix == ".md":
         return "template"
-    return {PLAN: "plan", POLICY: "policy"}.get(path.name, "journey")
+    return {PLAN: "plan", POLICY: "policy", CONSENT: "consent"}.get(path.name, "journey")
 
 
 def _shipped(folder: Path, given: Sequence[Path]) -> Iterator[Path]:
@@ -84,6 +89,7 @@ def _shipped(folder: Path, given: Sequence[Path]) -> Iterator[Path]:
     names = {path.name for path in given}
     places = {path.resolve() for path in given}
     files = [folder / name for name in (PLAN, POLICY) if name not in names]
+    files += [path for path in (folder / CONSENT,) if path.exists() and path.name not in names]
     files += [*sorted((folder / "templates").rglob("*.md")), *sorted((folder / "journeys").glob("*.yaml"))]
     return (path for path in files if path.resolve() not in places)
 

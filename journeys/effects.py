@@ -191,6 +191,11 @@ def message_key(run: str, effect: SendMessage, recipient: str) -> str:
     return f"{run}#{effect.state}.{effect.visit}/{effect.action}.{effect.firing}>{recipient}"
 
 
+def recipient_of(key: str) -> str:
+    """The recipient in a message's key; empty where the key has none."""
+    return key.rpartition(">")[2] if ">" in key else ""
+
+
 def task_key(run: str, effect: OpenedTask) -> str:
     """The idempotency key of one task."""
     return f"{run}#{effect.state}.{effect.visit}/{effect.action}.{effect.firing}"

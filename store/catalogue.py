@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from journeys.chart import Chart, load_chart
+from journeys.consent_rules import ConsentBook
 from journeys.policy import UrgentTicket
 from store.database import Connection, Database, row, rows, run, sql
 from store.locks import Lock, hold
@@ -78,15 +79,16 @@ def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> Index:
 class Catalogue:
     """A process's copy of what is published, renewed when the edition moves."""
 
-    def __init__(self, tickets: UrgentTicket | None = None) -> None:
+    def __init__(self, tickets: UrgentTicket | None = None, consent: ConsentBook | None = None) -> None:
         self.index = Index()
+        self.consent = consent or ConsentBook()
         self.tickets = tickets or UrgentTicket()
         self.of_tickets = frozenset({*self.tickets.opened_by, *self.tickets.resolved_by})
         self.seen: dict[str, Chart] = {}
 
     def matters(self, name: str) -> bool:
-        """Whether an event of this name can change anything: a chart, or an urgent ticket that the gate looks at."""
-        return self.index.matters(name) or name in self.of_tickets
+        """Whether an event of this name can change anything: a chart, an urgent ticket or a consent that the gate looks at."""
+        return self.index.matters(name) or name in self.of_tickets or self.consent.rules.hears(name)
 
     async def current(self, connection: Connection) -> Index:
         """The index as of this transaction."""

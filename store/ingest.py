@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 
 import orjson
 
+from journeys.consent_calls import TRAITS
 from journeys.incoming import Incoming, accepted_at
-from store import merges, outbox, subjects, tickets
+from store import merges, outbox, spoken, subjects, tickets
 from store.admission import Admission
 from store.again import repeated
 from store.catalogue import Catalogue
@@ -77,12 +78,17 @@ async def _accept(
     if not whole:
         return Accepted(0, len(held) - quarantined, quarantined)
     known = await identify(connection, whole, clock)
-    locked = await subjects.lock(connection, _to_lock(catalogue, whole, known))
+    concerned = _to_lock(catalogue, whole, known)
+    everybody = await subjects.lock(
+        connection, concerned | await spoken.lanes(connection, catalogue.consent, whole, known)
+    )
+    locked = {key: subject for key, subject in everybody.items() if key in concerned}
     if any(subject.account_key and subject.account_key not in locked for subject in locked.values()):
         raise Contended  # someone moved to another account between our look and our lock
     fresh = await _insert(connection, whole, known, locked, source, received)
     if fresh:
         await _apply(connection, catalogue, fresh, known, locked)
+        await spoken.take(connection, catalogue, fresh, known, source)
     duplicates = len(calls) - len(fresh) - quarantined
     return Accepted(len(fresh), duplicates, quarantined)
 
@@ -230,7 +236,7 @@ def _account_of(
 
 def _profile(call: Incoming, subject: Subject, account: Subject | None) -> None:
     if call.kind == "identify":
-        subject.merge(call.traits)
+        subject.merge({name: value for name, value in call.traits.items() if name not in TRAITS})
     elif call.kind == "group" and account is not None:
         account.merge(call.traits)
 

@@ -36,6 +36,7 @@ _MOVES = (
         SELECT account_key, :into, since FROM members WHERE person_key = :gone ON CONFLICT DO NOTHING
         """
     ),
+    sql("UPDATE consent_requests SET subject_key = :into WHERE subject_key = :gone"),
     # A ticket that both have is one ticket: what resolved it for one resolved it.
     sql(
         """

@@ -5,6 +5,7 @@ Flat in how much was ever sent: only what the policy's longest window reaches ba
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,12 +14,17 @@ import orjson
 from journeys.verdicts import Queued, Sent, Standing, Stop
 from store.database import Connection, row, sql
 
-_READ = sql("SELECT * FROM gate_reads(:person, :account, :since)")
+_READ = sql("SELECT * FROM gate_reads(:person, :account, :since, :digests)")
 
 
-async def read_standing(connection: Connection, person: str, account: str | None, since: datetime) -> Standing:
-    """Lock a person and read all that is weighed, but for what their profile says (addresses, zone)."""
-    found = await row(connection, _READ, person=person, account=account, since=since)
+async def read_standing(
+    connection: Connection, person: str, account: str | None, since: datetime, channels: Mapping[str, str]
+) -> Standing:
+    """Lock a person and read all that is weighed, but for what their profile says (addresses, zone).
+
+    `channels` are those of their addresses, by the address's keyed hash (`AddressHash.of_all`).
+    """
+    found = await row(connection, _READ, person=person, account=account, since=since, digests=list(channels))
     assert found is not None
     return Standing(
         consents={(channel, topic): granted for channel, topic, granted in _list(found["consents"])},
@@ -26,6 +32,7 @@ async def read_standing(connection: Connection, person: str, account: str | None
         queue=tuple(map(_queued, _list(found["queue"]))),
         urgent_open=bool(found["urgent"]),
         stops=tuple(Stop(*each) for each in _list(found["stopped"])),
+        suppressed=frozenset(channels[digest] for digest in _list(found["suppressed"])),
     )
 
 

@@ -21,11 +21,12 @@ from activities.ports import Ambiguity, Channel
 from activities.registered import Activities
 from activities.templates import load_templates
 from journeys import wire
+from journeys.consent_rules import ConsentBook, ConsentRules, never_waited_for, read_consent_rules
 from journeys.policy import Policy, load_policy
 from store.catalogue import Catalogue
 from store.database import Database
 from worker.sandbox import sandbox
-from worker.settings import Settings
+from worker.settings import Settings, SettingsError
 from worker.stack.maildir import find
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
@@ -45,7 +46,7 @@ def channels(settings: Settings) -> Mapping[str, Channel]:
             relay=SmtpRelay.from_url(settings.smtp_url or ""),
             sender=(name, address),
             domain=address.rpartition("@")[2],
-            unsubscribe_base=settings.unsubscribe_base or "",
+            links=settings.links if settings.public_url else None,
             postal=settings.postal_address,
             ambiguity=Ambiguity(settings.smtp_ambiguity),
             local=settings.smtp_near,
@@ -61,10 +62,26 @@ def policy(catalog: Path) -> Policy:
     return load_policy(yaml.safe_load((catalog / "policy.yaml").read_text()))
 
 
+def consent_book(settings: Settings) -> ConsentBook:
+    """How consent is taken, as the catalogue has it; a catalogue without the file asks for nothing special.
+
+    Raises SettingsError naming every fault of the file.
+    """
+    path, allowed = settings.catalog / "consent.yaml", policy(settings.catalog)
+    if not path.exists():
+        return ConsentBook(allowed, ConsentRules(), settings.links, settings.addresses)
+    rules, source = read_consent_rules(path.read_bytes())
+    if rules is None:
+        raise SettingsError("\n".join(f"{path}:{problem}" for problem in source.problems))
+    if idle := list(never_waited_for(allowed, rules)):
+        raise SettingsError("\n".join(f"{path}: {each}" for each in idle))
+    return ConsentBook(allowed, rules, settings.links, settings.addresses)
+
+
 def house(settings: Settings, database: Database, *, clock: Literal["wall", "workflow"] = "wall") -> House:
     """What activities are given."""
     rules = policy(settings.catalog)
-    return House(database, Catalogue(rules.urgent_ticket), rules, channels(settings), clock)
+    return House(database, Catalogue(rules.urgent_ticket, consent_book(settings)), rules, channels(settings), clock)
 
 
 def channel_workers(client: Client, settings: Settings, given: House) -> list[Worker]:

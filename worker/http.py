@@ -24,7 +24,7 @@ from journeys.tracking import TrackingPlan, read_plan
 from store.database import Database
 from store.patience import limit_waiting
 from worker import entry, temporal
-from worker.build import house, policy
+from worker.build import consent_book, house, policy
 from worker.logs import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
 
@@ -40,6 +40,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> Front
             keys=Keys(write=settings.write_key.get_secret_value(), operator=settings.operator_key.get_secret_value()),
             plan=plan(settings),
             policy=policy(settings.catalog),
+            consent=consent_book(settings),
             templates=partial(template_infos, settings.catalog / "templates"),
             asking=partial(would_say, house(_asking_only(settings), database)),
             limits=limits,

@@ -16,6 +16,9 @@ from activities.channels.relay import Relay
 from activities.channels.smtp_pool import Envelope, NotTaken, Pool, Progress
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
 from activities.templates import Templates
+from journeys.effects import recipient_of
+from journeys.links import REF_MARKS, Link, Links
+from journeys.verdicts import ANY
 
 Search = Callable[[str], bool]
 """Whether the provider has a mail with this Message-ID. May raise OSError when it cannot be asked."""
@@ -29,15 +32,15 @@ def _clock() -> datetime:
 class EmailSettings:
     """How mails are sent. `domain` is the right side of every Message-ID; `sender` is a name and an address.
 
-    With `unsubscribe_base` (https) each mail carries RFC 8058's one-click headers, pointing to the base and the mail's
-    digest. `postal` is the footer's text: who writes, and the address that CAN-SPAM asks for. A relay too far away for
-    `attempt` within a step's 2 s is not `local`.
+    With `links` each mail has a way out in its footer, signed for its recipient and topic, and RFC 8058's one-click
+    headers where the link is https. `postal` is the footer's text: who writes, and the address that CAN-SPAM asks for.
+    A relay too far away for `attempt` within a step's 2 s is not `local`.
     """
 
     relay: Relay = field(default_factory=Relay)
     sender: tuple[str, str] = ("Tenure", "hello@tenure.example")
     domain: str = "tenure.example"
-    unsubscribe_base: str = ""
+    links: Links | None = None
     postal: str = ""
     ambiguity: Ambiguity = Ambiguity.AT_MOST_ONCE
     retry: Retry = field(default_factory=Retry)
@@ -49,8 +52,6 @@ class EmailSettings:
         if mail_address(self.sender[1]) != self.sender[1] or mail_address(f"x@{self.domain}") is None:
             raise ValueError("the sender's address and the Message-ID's domain must be plain and ASCII")
         named_address(*self.sender)
-        if self.unsubscribe_base and not self.unsubscribe_base.startswith("https://"):
-            raise ValueError("one-click unsubscribe needs an https address (RFC 8058 §3.1)")
 
 
 class EmailChannel:
@@ -84,8 +85,7 @@ class EmailChannel:
         if mail_address(outgoing.address) != outgoing.address:
             raise TemplateFault("the address is not one that can be sent to")
         digest = key_digest(outgoing.key)
-        base = self._settings.unsubscribe_base
-        unsubscribe = f"{base.rstrip('/')}/{digest}" if base else ""
+        unsubscribe = self._unsubscribe(outgoing, digest)
         message = self._templates.render(outgoing, unsubscribe)
         mail = Mail(
             sender=self._settings.sender,
@@ -95,10 +95,19 @@ class EmailChannel:
             message_id=f"<{digest}@{self._settings.domain}>",
             text=text_part(message, sender=self._settings.postal, unsubscribe_url=unsubscribe),
             html=html_part(message, sender=self._settings.postal, unsubscribe_url=unsubscribe),
-            extra=_extra(digest, unsubscribe),
+            extra=_extra(digest, unsubscribe if self._settings.links and self._settings.links.secure else ""),
         )
         summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
         return Prepared(mail.message_id, outgoing.address, mail_bytes(mail), summary)
+
+    def _unsubscribe(self, outgoing: Outgoing, digest: str) -> str:
+        """The way out of this topic by mail, for this recipient; where it came from is part of it, as proof."""
+        links = self._settings.links
+        person = outgoing.person or recipient_of(outgoing.key)
+        if links is None or not person:
+            return ""
+        link = Link("unsubscribe", person, self.name, outgoing.topic or ANY, digest[:REF_MARKS])
+        return links.url(link, self._clock())
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:  # noqa: ARG002 -- SMTP takes no key
         """One attempt. What happened after the final dot and before the reply is unknown; before it, nothing did."""

@@ -25,7 +25,7 @@ from api.temporal import Engine
 from journeys.tracking import TrackingPlan
 from store.database import Database
 from store.patience import limit_waiting
-from worker.build import house, policy
+from worker.build import consent_book, house, policy
 from worker.http import plan
 from worker.settings import ROOT, Settings
 
@@ -78,6 +78,7 @@ def application(
             keys=Keys(write=WRITE, operator=OPERATE),
             plan=tracking or plan(Settings(catalog=catalog)),
             policy=policy(catalog),
+            consent=consent_book(Settings(catalog=catalog)),
             templates=lambda: template_infos(catalog / "templates"),
             asking=partial(would_say, house(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
             limits=limits,

@@ -40,9 +40,11 @@ def test_no_route_is_without_a_scope():
         Routes(Keys(write="w", operator="o"), seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
 
 
-def test_only_health_and_the_description_are_public():
+def test_only_health_the_description_and_pages_opened_by_signed_links_are_public():
     public = {route.path for route in ROUTES if route.scope is Scope.PUBLIC}
-    assert public == {"/livez", "/readyz", "/metrics", "/openapi.json"}
+    assert public == {
+        "/livez", "/readyz", "/metrics", "/openapi.json", "/p/{token}", "/u/{token}", "/y/{token}"
+    }  # fmt: skip
 
 
 def test_the_write_key_opens_events_and_nothing_else():

@@ -16,7 +16,9 @@ from cli.up import publish
 from tests.contract.serving import CATALOG, OPERATE, WRITE, application, served
 from worker.settings import load_settings
 
-SHIPPED = ["renewal-readiness", "setup-and-activation", "urgent-support", "win-back-and-replenishment"]
+SHIPPED = [
+    "confirm-consent", "renewal-readiness", "setup-and-activation", "urgent-support", "win-back-and-replenishment"
+]  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 

@@ -16,7 +16,7 @@ from activities import gate
 from journeys.effects import SendMessage
 from journeys.incoming import Incoming
 from journeys.policy import Brake
-from store import ledger, runs, stops, subjects
+from store import ledger, runs, stops, subjects, suppressions
 from store.consents import Change, change_consent
 from store.database import run, sql
 from tests.living import Living, living
@@ -204,6 +204,18 @@ async def test_C2_two_hundred_requests_at_once_against_a_cap_of_three_are_exactl
 async def _run_row(house: Living, run: str) -> runs.Run:
     async with house.database.reading() as connection:
         return await runs.read_run(connection, run)
+
+
+async def test_C5_an_address_that_bounced_is_passed_over(house: Living) -> None:
+    async with house.database.transaction() as connection:
+        addresses = house.house.catalogue.consent.addresses
+        await suppressions.suppress(
+            connection, addresses, "email", "ada@example.com", reason="hard_bounce", source="test", at=datetime.now(UTC)
+        )
+    await house.publish(journey("a"))
+    await house.accept(house.track("ada", "signed_up"))
+    reasons = await house.until("SELECT reasons FROM messages WHERE status = 'withheld'")
+    assert "suppressed" in str(reasons)
 
 
 # -- stops -------------------------------------------------------------------------------------------------------------

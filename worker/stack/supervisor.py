@@ -111,6 +111,7 @@ class Stack(Watch):
             api_port=api_port,
             worker_port=worker_port,
             worker_host=LOOPBACK,
+            public_url=self.settings.public_url or f"http://{LOOPBACK}:{api_port}",
         )
         self.environ = {**resolved, **self._extra_environ}
         api_url = f"http://{_reachable(self.settings.api_host)}:{api_port}"
