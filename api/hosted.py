@@ -24,9 +24,8 @@ from starlette.responses import Response
 from api.problems import ProblemError, translate
 from journeys.consent_rules import ConsentBook
 from journeys.links import LIFETIMES, Link, LinkError, LinkExpired, Purpose
-from store import queries
+from store import subjects
 from store.database import Connection
-from store.queries import Found
 
 FOLDER = Path(__file__).parent / "hosted_pages"
 _CSS = (FOLDER / "style.css").read_text("utf-8")
@@ -59,11 +58,11 @@ MOST_FIELDS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Who came by which link."""
+    """Who came by which link; `person` is their key as of now."""
 
     link: Link
     issued_at: datetime
-    person: Found
+    person: str
 
 
 def page(name: str, *, status: int = 200, **values: Any) -> Response:
@@ -92,10 +91,11 @@ async def visit(connection: Connection, book: ConsentBook, token: str, purpose: 
         raise ProblemError("gone", f"{_sentence(expired)}. Use the link in a newer message.") from expired
     except LinkError as error:
         raise ProblemError("not-found", f"{_sentence(error)}. Copy it whole from the message.") from error
-    found = await queries.find_subject(connection, "user", link.person)
-    if found is None:
+    # By key alone: somebody may be called by a user id that looks like another's key.
+    person = await subjects.now_known_as(connection, link.person)
+    if ("key", person) not in await subjects.find(connection, [("key", person)]):
         raise ProblemError("not-found", "Nobody is known by this link any more, so nothing is sent to you.")
-    return Visit(link, book.links.issued_at(token), found)
+    return Visit(link, book.links.issued_at(token), person)
 
 
 def preferences_of(book: ConsentBook, came: Visit) -> str:
@@ -103,7 +103,7 @@ def preferences_of(book: ConsentBook, came: Visit) -> str:
     lifetime = LIFETIMES["preferences"]
     if lifetime is not None and datetime.now(UTC) - came.issued_at > lifetime:
         return ""
-    token = book.links.token(Link("preferences", came.person.key, ref=came.link.ref), came.issued_at)
+    token = book.links.token(Link("preferences", came.person, ref=came.link.ref), came.issued_at)
     return f"/p/{token}"
 
 

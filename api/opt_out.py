@@ -79,7 +79,7 @@ class OptOut:
     async def _visit(self, token: str) -> tuple[Visit, bool]:
         async with self._database.reading() as connection:
             came = await hosted.visit(connection, self._catalogue.consent, token, "unsubscribe")
-            said = await consents.list_consents(connection, came.person.key)
+            said = await consents.list_consents(connection, came.person)
         return came, is_stopped({(item["channel"], item["topic"]): item["granted"] for item in said})
 
     async def _unsubscribe(self, token: str, request: Request) -> Response:
@@ -87,7 +87,7 @@ class OptOut:
         came, stopped = await self._visit(token)
         change, done = self._said(fields, came, request)
         policy = self._catalogue.consent.policy
-        effect = await change_consents(self._database, self._catalogue, policy, came.person.key, [change])
+        effect = await change_consents(self._database, self._catalogue, policy, came.person, [change])
         left = await in_flight.wait_out(self._database, policy, [effect])
         named = [f"{title_of(self._catalogue.consent, each.topic or ANY)} by {spoken(each.channel)}" for each in left]
         stopped = stopped or (change.channel, change.topic) == (ANY, ANY)

@@ -112,7 +112,7 @@ class Preferences:
     async def _visit(self, token: str) -> tuple[Visit, Choices]:
         async with self._database.reading() as connection:
             came = await hosted.visit(connection, self._catalogue.consent, token, "preferences")
-            return came, await choices_of(connection, self._catalogue, came.person.key)
+            return came, await choices_of(connection, self._catalogue, came.person)
 
     async def _save(self, token: str, request: Request) -> Response:
         fields = await hosted.form(request)
@@ -120,7 +120,7 @@ class Preferences:
         book = self._catalogue.consent
         proof = hosted.proof(request, book, came, SOURCE)
         changes, done = self._said(fields, choices, proof)
-        effect = await change_consents(self._database, self._catalogue, book.policy, came.person.key, changes)
+        effect = await change_consents(self._database, self._catalogue, book.policy, came.person, changes)
         left = await in_flight.wait_out(self._database, book.policy, [effect])
         _, after = await self._visit(token)
         return _page(after, done=_done(done, effect), left=[self._named(each) for each in left])

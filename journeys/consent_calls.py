@@ -1,6 +1,6 @@
 """What a Segment call says of consent: `identify` by its traits, `track` by a signal that `consent.yaml` declares.
 
-Traits: `consents: {email: {offers: false}}`, `consents: {sms: false}` for every topic, and `unsubscribed: true`, the word
+Traits: `consents: {email: {offers: false}}`, `consents: {in_app: false}` for every topic, and `unsubscribed: true`, the word
 that the field's tools use for "stop everything". `null`, and `unsubscribed: false`, take back what was said.
 """
 

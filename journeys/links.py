@@ -19,10 +19,11 @@ from urllib.parse import urlsplit
 
 Purpose = Literal["unsubscribe", "preferences", "confirm"]
 
+CONFIRM_WITHIN: Final = timedelta(days=7)
 LIFETIMES: Final[Mapping[Purpose, timedelta | None]] = {
     "unsubscribe": None,  # it can only ever take away; CAN-SPAM asks for 30 days, people click later
     "preferences": timedelta(days=180),
-    "confirm": timedelta(days=7),
+    "confirm": CONFIRM_WITHIN,
 }
 PATHS: Final[Mapping[Purpose, str]] = {"unsubscribe": "u", "preferences": "p", "confirm": "y"}
 LONGEST: Final = 512

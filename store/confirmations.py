@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from journeys.incoming import Incoming
-from journeys.links import Link
+from journeys.links import CONFIRM_WITHIN, Link
 from store import subjects
 from store.again import repeated
 from store.catalogue import Catalogue
@@ -57,7 +57,6 @@ _REQUEST = sql(
     """
 )
 _CONFIRM = sql("UPDATE consent_requests SET confirmed_at = clock_timestamp() WHERE id = :id")
-LIFETIME: Final = timedelta(days=7)
 
 
 class NotOpen(Exception):
@@ -66,7 +65,7 @@ class NotOpen(Exception):
 
 async def pending(connection: Connection, person: str) -> list[dict[str, Any]]:
     """The places whose yes waits for its link."""
-    return [dict(item) for item in await rows(connection, _OPEN, key=person, lifetime=LIFETIME)]
+    return [dict(item) for item in await rows(connection, _OPEN, key=person, lifetime=CONFIRM_WITHIN)]
 
 
 async def ask(connection: Connection, catalogue: Catalogue, person: str, change: Change, at: datetime) -> None:

@@ -8,6 +8,7 @@ from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, Literal
 
+import structlog
 import yaml
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -30,6 +31,8 @@ from worker.settings import Settings, SettingsError
 from worker.stack.maildir import find
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
+
+log = structlog.get_logger()
 
 NEAR_ATTEMPT, FAR_ATTEMPT = timedelta(seconds=1.5), timedelta(seconds=30)
 """How long one mail may take: inside a step, and on the channel's own queue."""
@@ -73,8 +76,8 @@ def consent_book(settings: Settings) -> ConsentBook:
     rules, source = read_consent_rules(path.read_bytes())
     if rules is None:
         raise SettingsError("\n".join(f"{path}:{problem}" for problem in source.problems))
-    if idle := list(never_waited_for(allowed, rules)):
-        raise SettingsError("\n".join(f"{path}: {each}" for each in idle))
+    for each in never_waited_for(allowed, rules):
+        log.warning("consent.nothing_waits", file=path.name, why=each)
     return ConsentBook(allowed, rules, settings.links, settings.addresses)
 
 

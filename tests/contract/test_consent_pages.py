@@ -251,6 +251,14 @@ async def test_a_link_that_is_not_ours_opens_nothing_and_says_so_in_the_readers_
     assert (await page.post(f"{where}not-ours", data=ONE_CLICK)).status_code == 404
 
 
+async def test_nobody_takes_over_a_link_by_calling_themselves_by_its_key(api, sender, page):
+    await person(sender, "target")
+    path = await way(api, "target", "unsubscribe", "email", "onboarding")
+    await person(sender, await key_of(api, "target"))
+    assert (await page.post(path, data=ONE_CLICK)).status_code == 200
+    assert await said(api, "target") == {("email", "onboarding"): False}
+
+
 async def test_a_link_opens_only_what_it_is_for_and_only_while_it_is_good(api, sender, page):
     await person(sender, "crossed")
     key = await key_of(api, "crossed")

@@ -4,6 +4,7 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from activities.ports import Ambiguity, Outgoing, Promise
 from journeys.consent_rules import DEV_KEY
@@ -136,19 +137,19 @@ def test_paths_are_absolute_because_children_run_elsewhere(tmp_path, monkeypatch
     assert load_settings(home=Path("data")).home == tmp_path / "data"
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("confrim: []", "consent.yaml:1:1"),
-        ("confirm: [{channel: in_app}]", "nothing"),
-    ],
-)
-def test_rules_of_consent_that_cannot_hold_are_told_at_start(tmp_path, text, words):
-    (tmp_path / "policy.yaml").write_text("consent: [{default: granted}]")
-    (tmp_path / "consent.yaml").write_text(text)
-    with pytest.raises(SettingsError) as refused:
+def test_rules_of_consent_that_cannot_be_read_are_told_at_start_with_their_line(tmp_path):
+    (tmp_path / "policy.yaml").write_text("")
+    (tmp_path / "consent.yaml").write_text("confrim: []")
+    with pytest.raises(SettingsError, match=r"consent\.yaml:1:1"):
         consent_book(load_settings(catalog=tmp_path))
-    assert words in str(refused.value)
+
+
+def test_a_confirmation_that_would_mostly_never_be_asked_for_is_told_at_start(tmp_path):
+    (tmp_path / "policy.yaml").write_text("consent: [{default: granted}]")
+    (tmp_path / "consent.yaml").write_text("confirm: [{channel: in_app, topic: offers}]")
+    with capture_logs() as told:
+        assert consent_book(load_settings(catalog=tmp_path)).rules.needs_confirming("in_app", "offers")
+    assert [line["event"] for line in told] == ["consent.nothing_waits"]
 
 
 def test_a_catalogue_without_rules_of_consent_asks_for_nothing_special(tmp_path):
