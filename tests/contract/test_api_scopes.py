@@ -16,7 +16,7 @@ from api.routes import Routes, ScopedRoute
 from tests.contract.serving import OPERATE, WRITE, application
 from worker.settings import ROOT
 
-SAMPLES = {"id": "1", "key": "some-journey", "run": "journey%2Fsome%2Fu_1%2F-%2F1"}
+SAMPLES = {"token": "x", "id": "1", "key": "some-journey", "run": "journey%2Fsome%2Fu_1%2F-%2F1"}
 ROUTES = application("postgresql://nowhere/none").app.router.routes
 
 

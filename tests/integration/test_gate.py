@@ -52,6 +52,7 @@ def catalog(tmp_path: Path) -> Path:
     folder = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", folder)
     (folder / "policy.yaml").write_text(yaml.safe_dump(POLICY))
+    (folder / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
     return folder
 
 
@@ -155,6 +156,7 @@ async def together(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, catalog: Path
 ) -> AsyncIterator[Living]:
     (catalog / "policy.yaml").write_text(yaml.safe_dump(TOGETHER))
+    (catalog / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
     (catalog / "templates" / "digest").mkdir(exist_ok=True)
     (catalog / "templates" / "digest" / "together.md").write_text(DIGEST)
     async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:

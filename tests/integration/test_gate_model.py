@@ -321,6 +321,7 @@ async def test_the_gate_holds_what_it_promises_in_any_interleaving(database_url:
     catalog = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", catalog)
     (catalog / "policy.yaml").write_text(yaml.safe_dump(POLICY))
+    (catalog / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
     (catalog / "templates" / "digest").mkdir(exist_ok=True)
     (catalog / "templates" / "digest" / "together.md").write_text(DIGEST)
 
