@@ -34,6 +34,7 @@ from journeys.parts import Chart
 from journeys.policy import Policy, horizon
 from journeys.recorded import Recorded
 from journeys.state import RunState
+from journeys.wire import play_signal
 
 MOST_AT_ONCE = 1_000
 """Signals that signals may cause at one instant; journeys that answer each other for ever are stopped there."""
@@ -47,7 +48,7 @@ class World:
     ) -> None:
         self.charts, self.policy, self.reachable = charts, policy, reachable
         self.horizon = horizon(policy)
-        names = {name for chart in charts for name in (*chart.signals, *chart.spec.entry.on)}
+        names = {n for chart in charts for n in (*chart.signals, *chart.spec.entry.on, play_signal(chart.key))}
         self.hearing = {
             name: tuple(chart for chart in charts if name in chart.signals or enters_on(chart, name)) for name in names
         }

@@ -224,4 +224,24 @@ CODES: Final[Mapping[str, Code]] = {
         "Nobody would know whom to ask when its events stop coming.",
         "Add it under `sources`, or mend its name.",
     ),
+    # -- the team and its tasks --------------------------------------------------------------------------------------
+    "T901": Code("Unknown team", "Its tasks would never reach this person.", "Name one of `teams`, or add it there."),
+    "T902": Code(
+        "Nobody who could stand in",
+        "Tasks would wait for somebody who is away.",
+        "Name another of `people`.",
+    ),
+    "T903": Code(
+        "Holidays that are not known",
+        "Tasks would come due on days on which nobody works.",
+        "Give an ISO 3166 code such as DE, DE-BY or US-CA.",
+    ),
+    "T904": Code("One name for two", "Tasks of one would go to the other.", "Give each a name of their own."),
+    "T905": Code("Team that nobody is in", "Its tasks would wait for ever.", "Put somebody into it, or remove it."),
+    "T906": Code(
+        "Not working time",
+        "How long a working day is differs from person to person.",
+        "Write hours and minutes, such as PT4H.",
+    ),
+    "T907": Code("Two deadlines of one task", "It could mean either.", "Keep `sla` or `within`."),
 }
