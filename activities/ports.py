@@ -57,6 +57,7 @@ class Outgoing:
     account: Mapping[str, Any]
     data: Mapping[str, Any]
     topic: str | None = None
+    items: tuple[Outgoing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from journeys.hours import NOTHING, Hours
+from journeys.hours import _holidays as holidays_in
 from journeys.team import Person, Team, working_time
-
-Holidays = Callable[[str, int], frozenset[date]]
-"""The public holidays of a country (`DE`, `DE-BY`) in a year."""
-
-
-def no_holidays(_country: str, _year: int) -> frozenset[date]:
-    """Of who declares none."""
-    return frozenset()
+from journeys.worktime import NOTHING, Hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +34,9 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """The team together with the calendars it names: what answers who is there, and until when something is due."""
+    """The team on a calendar: who is there, and until when something is due."""
 
     team: Team = field(default_factory=Team)
-    holidays: Holidays = no_holidays
 
     def knows(self, name: str) -> bool:
         """Whether a task's owner is a person or a team of ours; any other word routes nothing."""
@@ -57,7 +49,7 @@ class Roster:
 
         def is_off(day: date) -> bool:
             on_leave = any(each.from_ <= day <= each.to for each in person.away)
-            return on_leave or (country is not None and day in self.holidays(country, day.year))
+            return on_leave or (country is not None and day in holidays_in(country, day.year))
 
         return Hours(ZoneInfo(person.zone or self.team.zone), person.hours or self.team.hours, is_off)
 
@@ -215,6 +207,3 @@ class _Search:
 
     def _full(self, name: str) -> str:
         return f"{name} is full with {self._load(name)} of {self.roster.team.people[name].capacity}"
-
-
-__all__ = ["Ask", "Assigned", "Holidays", "Roster", "assign", "no_holidays", "stand_in"]

@@ -43,11 +43,11 @@ def _within(look: Inspection, path: Path, task: d.Task) -> Iterator[Problem]:
     if task.within is None:
         return
     if task.sla is not None:
-        yield look.say("T907", (*path, "within"), f"{task.task} has {task.sla} and {task.within}")
+        yield look.say("T906", (*path, "within"), f"{task.task} has {task.sla} and {task.within}")
     try:
         working_time(task.within)
     except ValueError as fault:
-        yield look.say("T906", (*path, "within"), str(fault))
+        yield look.say("T905", (*path, "within"), str(fault))
 
 
 def _names(look: Inspection) -> Iterator[Problem]:

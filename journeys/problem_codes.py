@@ -231,17 +231,12 @@ CODES: Final[Mapping[str, Code]] = {
         "Tasks would wait for somebody who is away.",
         "Name another of `people`.",
     ),
-    "T903": Code(
-        "Holidays that are not known",
-        "Tasks would come due on days on which nobody works.",
-        "Give an ISO 3166 code such as DE, DE-BY or US-CA.",
-    ),
-    "T904": Code("One name for two", "Tasks of one would go to the other.", "Give each a name of their own."),
-    "T905": Code("Team that nobody is in", "Its tasks would wait for ever.", "Put somebody into it, or remove it."),
-    "T906": Code(
+    "T903": Code("One name for two", "Tasks of one would go to the other.", "Give each a name of their own."),
+    "T904": Code("Team that nobody is in", "Its tasks would wait for ever.", "Put somebody into it, or remove it."),
+    "T905": Code(
         "Not working time",
         "How long a working day is differs from person to person.",
         "Write hours and minutes, such as PT4H.",
     ),
-    "T907": Code("Two deadlines of one task", "It could mean either.", "Keep `sla` or `within`."),
+    "T906": Code("Two deadlines of one task", "It could mean either.", "Keep `sla` or `within`."),
 }

@@ -9,23 +9,22 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema, model_validator
 
 from journeys.actions import Model, Name, Text, listed
 from journeys.durations import parse_duration
-from journeys.hours import WHOLE_DAY, Span
+from journeys.hours import _holidays as holidays_in
 from journeys.problems import Path, Problem, in_order, problem
 from journeys.reading import read_model
 from journeys.source import Source
+from journeys.worktime import WHOLE_DAY, Span
+from journeys.zones import zone_named
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SPAN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
 Week = tuple[tuple[Span, ...], ...]
 How = Literal["owner", "load", "round_robin"]
-Calendars = Mapping[str, frozenset[str]]
-"""The countries whose holidays are known, each with its parts."""
 
 
 def _week(value: Any) -> Any:
@@ -78,16 +77,21 @@ def working_time(text: str) -> timedelta:
 
 
 def _zone(value: Any) -> str:
-    try:
-        return ZoneInfo(value).key
-    except (ValueError, KeyError, OSError, TypeError, AttributeError):
-        raise ValueError(f"{value!r} is not a time zone such as Europe/Berlin") from None
+    if not isinstance(value, str) or zone_named(value) is None:
+        raise ValueError(f"{value!r} is not a time zone such as Europe/Berlin")
+    return value
+
+
+def _country(value: Any) -> Any:
+    if isinstance(value, str):
+        holidays_in(value, 2026)
+    return value
 
 
 _HOURS_SCHEMA = {"type": "object", "additionalProperties": {"type": ["string", "array"], "items": {"type": "string"}}}
 WeekHours = Annotated[Week, BeforeValidator(_week), WithJsonSchema(_HOURS_SCHEMA)]
 Zone = Annotated[str, BeforeValidator(_zone)]
-Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,4})?$")]
+Country = Annotated[str, BeforeValidator(_country)]
 """ISO 3166-1, with a part of the country by ISO 3166-2: `DE`, `DE-BY`, `US-CA`."""
 Work = Annotated[
     timedelta,
@@ -173,13 +177,13 @@ class Team(Model):
         return kind.remind if kind is not None and kind.remind is not None else self.remind
 
 
-def read_team(text: str | bytes, calendars: Calendars) -> tuple[Team | None, Source]:
+def read_team(text: str | bytes) -> tuple[Team | None, Source]:
     """A team from YAML or JSON; or None, with every problem at its line in `source.problems`. Never raises."""
     team, source = read_model(text, Team)
     if team is not None:
         source.problems = in_order(
             problem(code, source.written(path), what, at=source.position(path))
-            for code, path, what in _faults(team, calendars)
+            for code, path, what in _faults(team)
         )
     return (team if not source.problems else None), source
 
@@ -187,22 +191,20 @@ def read_team(text: str | bytes, calendars: Calendars) -> tuple[Team | None, Sou
 Said = tuple[str, Path, str]
 
 
-def _faults(team: Team, calendars: Calendars) -> Iterator[Said]:
-    yield from _calendar(team.holidays, ("holidays",), calendars)
+def _faults(team: Team) -> Iterator[Said]:
     known: dict[str, str] = {}
     for name, person in team.people.items():
         at: Path = ("people", name)
-        yield from _calendar(person.holidays, (*at, "holidays"), calendars)
         yield from _person(team, name, person)
         for index, other in enumerate((name, *person.known_as)):
             if known.setdefault(other, name) != name:
                 path = (*at, "known_as", index - 1) if index else at
-                yield "T904", path, f"{other} is also a name of {known[other]}"
+                yield "T903", path, f"{other} is also a name of {known[other]}"
         if name in team.teams:
-            yield "T904", at, f"{name} is also the name of a team"
+            yield "T903", at, f"{name} is also the name of a team"
     for name in team.teams:
         if not team.members(name):
-            yield "T905", ("teams", name), f"nobody is in {name}"
+            yield "T904", ("teams", name), f"nobody is in {name}"
 
 
 def _person(team: Team, name: str, person: Person) -> Iterator[Said]:
@@ -215,13 +217,3 @@ def _person(team: Team, name: str, person: Person) -> Iterator[Said]:
     for path, each in deputies:
         if each not in team.people or each == name:
             yield "T902", (*at, *path), f"{each} cannot stand in for {name}"
-
-
-def _calendar(country: str | None, path: Path, calendars: Calendars) -> Iterator[Said]:
-    if country is None:
-        return
-    code, _, part = country.partition("-")
-    if code not in calendars:
-        yield "T903", path, f"the holidays of {code} are not known"
-    elif part and part not in calendars[code]:
-        yield "T903", path, f"{code} has no part {part}"

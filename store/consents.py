@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from journeys.judge import Ask, Standing, Withhold, has_opted_out, judge
+from journeys.consenting import has_opted_out
+from journeys.judge import judge
 from journeys.policy import Policy
+from journeys.verdicts import Ask, Standing, Withhold
 from store import ledger, outbox, owed, subjects
 from store.again import repeated
 from store.catalogue import Catalogue
