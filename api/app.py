@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
+from api.assignments import Assignments
 from api.calls import Reader
 from api.clocks import Clocks
 from api.consents import Consents
 from api.front import Front
 from api.health import Health
 from api.held import Held
+from api.holds import Holds
 from api.intake import Intake
 from api.keys import Keys
 from api.limits import Limits
@@ -24,6 +26,7 @@ from api.metrics import Metrics
 from api.openapi import Description
 from api.people import People
 from api.planned import checked
+from api.plays import Plays
 from api.problems import refuse
 from api.publishing import House, Journeys
 from api.routes import Routes
@@ -32,6 +35,7 @@ from api.segment import Segment
 from api.signals import Signals
 from api.temporal import Engine
 from api.work import Work
+from journeys.assigning import Roster
 from journeys.policy import Policy
 from journeys.templates import TemplateInfos
 from journeys.tracking import TrackingPlan
@@ -50,6 +54,7 @@ class Parts:
     policy: Policy
     templates: Callable[[], TemplateInfos]
     limits: Limits = field(default_factory=Limits)
+    roster: Roster = field(default_factory=Roster)
 
 
 def build(parts: Parts) -> Front:
@@ -65,7 +70,10 @@ def build(parts: Parts) -> Front:
     Signals(intake, check).routes(routes)
     People(parts.database).routes(routes)
     Consents(parts.database, catalogue, parts.policy).routes(routes)
-    Work(parts.database).routes(routes)
+    Work(parts.database, parts.roster, metrics).routes(routes)
+    Assignments(parts.database, parts.roster, metrics).routes(routes)
+    Holds(parts.database).routes(routes)
+    Plays(parts.database, catalogue).routes(routes)
     Messages(parts.database).routes(routes)
     Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
     Held(parts.database, intake, reader, check).routes(routes)

@@ -70,7 +70,9 @@ class Roster:
         left = self.hours(before).between(now, due) if due > now else NOTHING
         return self.hours(after).after(until, left)
 
-    def remind_at(self, task: str, owner: str, due: datetime | None, since: datetime, *, working: bool) -> datetime | None:
+    def remind_at(
+        self, task: str, owner: str, due: datetime | None, since: datetime, *, working: bool
+    ) -> datetime | None:
         """When to remind the owner: so long before it is due, in working time if the deadline is."""
         before = self.team.reminder(task)
         if before is None or due is None:

@@ -37,8 +37,8 @@ from journeys.policy import Policy, horizon
 from journeys.recorded import Recorded
 from journeys.state import RunState
 from journeys.verdicts import DeferUntil, MergeInto, Queued, Reason, Replace, SendNow, Sent, Standing, Withhold
-from journeys.zones import zone_of
 from journeys.wire import play_signal
+from journeys.zones import zone_of
 
 MOST_AT_ONCE = 1_000
 """Signals that signals may cause at one instant; journeys that answer each other for ever are stopped there."""

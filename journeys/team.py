@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema, model_validator
@@ -15,7 +16,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints,
 from journeys.actions import Model, Name, Text, listed
 from journeys.durations import parse_duration
 from journeys.hours import _holidays as holidays_in
-from journeys.problems import Path, Problem, in_order, problem
+from journeys.problems import Path, in_order, problem
 from journeys.reading import read_model
 from journeys.source import Source
 from journeys.worktime import WHOLE_DAY, Span
@@ -34,7 +35,7 @@ def _week(value: Any) -> Any:
     week: dict[int, tuple[Span, ...]] = {}
     for name, given in value.items():
         spans = tuple(sorted(_span(item) for item in listed(given)))
-        if any(before[1] > after[0] for before, after in zip(spans, spans[1:], strict=False)):
+        if any(before[1] > after[0] for before, after in pairwise(spans)):
             raise ValueError(f"the hours of {name} overlap")
         for day in _days(str(name)):
             if day in week:
@@ -182,8 +183,7 @@ def read_team(text: str | bytes) -> tuple[Team | None, Source]:
     team, source = read_model(text, Team)
     if team is not None:
         source.problems = in_order(
-            problem(code, source.written(path), what, at=source.position(path))
-            for code, path, what in _faults(team)
+            problem(code, source.written(path), what, at=source.position(path)) for code, path, what in _faults(team)
         )
     return (team if not source.problems else None), source
 

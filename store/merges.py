@@ -30,6 +30,32 @@ _MOVES = (
     sql("UPDATE messages SET recipient = :into WHERE recipient = :gone"),
     sql("UPDATE inbox SET recipient = :into WHERE recipient = :gone"),
     sql("UPDATE tasks SET subject_key = :into WHERE subject_key = :gone"),
+    # Of two open tasks of one reason the user's stays, and who asked for the visitor's asks for that one.
+    sql(
+        """
+        UPDATE task_asks a SET task_id = stay.id FROM tasks t JOIN tasks stay ON stay.reason = t.reason
+        WHERE a.task_id = t.id AND t.scope_key = :gone AND t.status = 'open'
+          AND stay.scope_key = :into AND stay.status = 'open'
+        """
+    ),
+    sql(
+        """
+        UPDATE tasks t SET status = 'withdrawn', resolution = 'it is task ' || stay.id,
+          closed_at = greatest(t.opened_at, stay.opened_at)
+        FROM tasks stay WHERE t.scope_key = :gone AND t.status = 'open'
+          AND stay.scope_key = :into AND stay.status = 'open' AND stay.reason = t.reason
+        """
+    ),
+    sql("UPDATE tasks SET scope_key = :into WHERE scope_key = :gone"),
+    # A hold of the user's outlives the visitor's; both are kept.
+    sql(
+        """
+        UPDATE holds SET released_at = greatest(since, least(until, clock_timestamp())), released_by = 'merge'
+        WHERE subject_key = :gone AND released_at IS NULL
+          AND EXISTS (SELECT 1 FROM holds h WHERE h.subject_key = :into AND h.released_at IS NULL)
+        """
+    ),
+    sql("UPDATE holds SET subject_key = :into WHERE subject_key = :gone"),
     # A ticket that both have is one ticket: what resolved it for one resolved it.
     sql(
         """

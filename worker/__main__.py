@@ -17,6 +17,7 @@ from worker.health import health_port
 from worker.logs import configure_logging
 from worker.reconcile import Reconciler
 from worker.relay import Relay
+from worker.reminders import Reminders
 from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
@@ -51,7 +52,7 @@ async def serve(settings: Settings) -> None:
             await running.enter_async_context(each)
         log.info("worker.started", task_queue=settings.task_queue)
         reconciler = Reconciler(database, client, relay)
-        loops = [asyncio.create_task(relay.run(stop)), asyncio.create_task(reconciler.run(stop))]
+        loops = [asyncio.create_task(each.run(stop)) for each in (relay, reconciler, Reminders(database))]
         await stop.wait()
         log.info("worker.draining")
         await asyncio.gather(*loops)

@@ -21,11 +21,13 @@ from activities.ports import Ambiguity, Channel
 from activities.registered import Activities
 from activities.templates import load_templates
 from journeys import wire
+from journeys.assigning import Roster
 from journeys.policy import Policy, load_policy
+from journeys.team import read_team
 from store.catalogue import Catalogue
 from store.database import Database
 from worker.sandbox import sandbox
-from worker.settings import Settings
+from worker.settings import Settings, SettingsError
 from worker.stack.maildir import find
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
@@ -61,10 +63,22 @@ def policy(catalog: Path) -> Policy:
     return load_policy(yaml.safe_load((catalog / "policy.yaml").read_text()))
 
 
+def roster(catalog: Path) -> Roster:
+    """Who does the tasks, as the catalogue has it; nobody without a `team.yaml`. Raises SettingsError with every problem."""
+    path = catalog / "team.yaml"
+    if not path.exists():
+        return Roster()
+    team, source = read_team(path.read_bytes())
+    if team is None:
+        raise SettingsError("\n".join(f"{path}:{problem}" for problem in source.problems))
+    return Roster(team)
+
+
 def house(settings: Settings, database: Database, *, clock: Literal["wall", "workflow"] = "wall") -> House:
     """What activities are given."""
     rules = policy(settings.catalog)
-    return House(database, Catalogue(rules.urgent_ticket), rules, channels(settings), clock)
+    catalogue = Catalogue(rules.urgent_ticket)
+    return House(database, catalogue, rules, channels(settings), clock, roster(settings.catalog))
 
 
 def channel_workers(client: Client, settings: Settings, given: House) -> list[Worker]:

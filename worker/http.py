@@ -23,7 +23,7 @@ from journeys.tracking import TrackingPlan, read_plan
 from store.database import Database
 from store.patience import limit_waiting
 from worker import entry, temporal
-from worker.build import policy
+from worker.build import policy, roster
 from worker.logs import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
 
@@ -41,6 +41,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> Front
             policy=policy(settings.catalog),
             templates=partial(template_infos, settings.catalog / "templates"),
             limits=limits,
+            roster=roster(settings.catalog),
         )
     )
 
