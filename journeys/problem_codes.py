@@ -180,7 +180,7 @@ CODES: Final[Mapping[str, Code]] = {
         "Give one of them a `name`.",
     ),
     "T515": Code("Task without an owner", "Nobody would do it.", "Add `owner` to the task or to its state."),
-    "T516": Code("Escalation without a deadline", "It would never be escalated.", "Add `sla`."),
+    "T516": Code("Escalation without a deadline", "It would never be escalated.", "Add `sla` or `within`."),
     "T517": Code("No such task to close", _NEVER, "Name a task of this journey."),
     "T518": Code(
         "One task with two meanings",

@@ -10,6 +10,7 @@ from journeys.checker import publishable
 from journeys.problem_codes import CODES
 from journeys.problems import Problem
 from journeys.reading import read_journey
+from journeys.team import read_team
 from journeys.templates import TemplateInfo
 from journeys.tracking import read_plan
 from tests.core import shipped
@@ -35,6 +36,8 @@ def problems_of(section: str) -> list[Problem]:
                 live.append(journey)
             case "plan":
                 return read_plan(text)[1].problems
+            case "team":
+                return read_team(text)[1].problems
             case _:
                 found = publishable(text, shipped.plan(), {**shipped.templates(), **EXTRA}, live)
                 return found if isinstance(found, list) else []
