@@ -20,10 +20,11 @@ from api.keys import Keys
 from api.limits import Limits
 from api.problems import ProblemError
 from api.temporal import Engine
+from journeys.assigning import Roster
 from journeys.tracking import TrackingPlan
 from store.database import Database
 from store.patience import limit_waiting
-from worker.build import policy
+from worker.build import policy, roster
 from worker.http import plan
 from worker.settings import ROOT, Settings
 
@@ -64,6 +65,7 @@ def application(
     limits: Limits | None = None,
     tracking: TrackingPlan | None = None,
     catalog: Path = CATALOG,
+    people: Roster | None = None,
 ) -> Front:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits()
@@ -78,6 +80,7 @@ def application(
             policy=policy(catalog),
             templates=lambda: template_infos(catalog / "templates"),
             limits=limits,
+            roster=people or roster(catalog),
         )
     )
 
