@@ -16,7 +16,9 @@ from cli.unread import as_lines, unread
 def command(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Journeys, templates, a tracking plan, a policy, a team; all of the catalogue if left out."),
+        typer.Argument(
+            help="Journeys, templates, a tracking plan, a policy, a team; all of the catalogue if left out."
+        ),
     ] = None,
     catalog: Annotated[
         Path, typer.Option(help="Folder of the catalogue that the files belong to.", exists=True, file_okay=False)
