@@ -170,3 +170,10 @@ def test_a_deadline_in_working_time_is_hours_and_stands_alone():
     assert problems("{task: call, owner: dana, within: PT4H, escalate: [lead]}") == []
     assert problems("{task: call, owner: dana, within: P1D}") == [("T905", 6)]
     assert problems("{task: call, owner: dana, within: PT4H, sla: PT4H}") == [("T906", 6)]
+
+
+def test_the_team_of_the_documentation_is_one():
+    text = (shipped.DOCS / "tasks.md").read_text("utf-8").partition("```yaml team\n")[2].partition("```")[0]
+    found, source = read_team(text)
+    assert found is not None, source.problems
+    assert assign(Roster(found), Ask("call", "customer-success", AT, "dana@example.com"), {}).owner == "dana"
