@@ -20,7 +20,7 @@ from activities.house import House
 from activities.sending import begin
 from journeys.judge import judge
 from journeys.policy import horizon
-from journeys.verdicts import Ask, DeferUntil, MergeInto, Queued, Replace, SendNow, Sent, Standing, Withhold
+from journeys.verdicts import Ask, DeferUntil, MergeInto, Queued, Replace, SendNow, Sent, Standing, Verdict, Withhold
 from journeys.zones import zone_of
 from store import ledger, outbox
 from store.database import Connection
@@ -41,6 +41,7 @@ class Pass:
         self.person, self.account = person, account
         self.standing: Standing | None = None
         self.going: dict[str, list[Entry]] = {}
+        self.arrived: set[str] = set()
 
     async def weigh(self, entry: Entry) -> None:
         """Decide one message. What does not go out is written at once, what does at the end of the pass."""
@@ -69,6 +70,10 @@ class Pass:
         if not isinstance(verdict, SendNow | MergeInto):
             await self._write(entry)
 
+    async def would(self, ask: Ask) -> Verdict:
+        """What would be said now to a message that nobody has asked for."""
+        return judge(self.house.policy, ask, await self._known(), self.now)
+
     async def close(self) -> list[Entry]:
         """Render and write what goes out, several of a kind as one; what is to be attempted after the commit."""
         attempts = []
@@ -80,8 +85,14 @@ class Pass:
                 await begin(self.house, self.connection, entry, self.person, self.account, self.now)
             if await self._write(entry) and entry.status == "sending":
                 attempts.append(entry)
+            if entry.status == "sent":
+                self.arrived |= {part.key for part in parts}
         self.going.clear()
         return attempts
+
+    def fate(self, entry: Entry) -> str:
+        """What its run hears: a part of a message that has arrived at once has arrived."""
+        return "sent" if entry.key in self.arrived else entry.status
 
     async def _write(self, entry: Entry) -> bool:
         written = await ledger.write(self.connection, entry)

@@ -81,7 +81,7 @@ async def _weigh(house: House, connection: Connection, due: Owed) -> list[Entry]
         decided.append(entry)
     attempts = await weighing.close()
     for entry in decided:
-        await tell_outcome(house, connection, entry, entry.status, due.now)
+        await tell_outcome(house, connection, entry, weighing.fate(entry), due.now)
     return attempts
 
 

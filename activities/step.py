@@ -215,7 +215,8 @@ class _Step:
             self.applied.attempts += await each.close()
         for entry in self.weighed:
             self._note(entry, now)
-            await tell_outcome(self.house, self.connection, entry, entry.status, now)
+            fate = self.passes[entry.recipient].fate(entry)
+            await tell_outcome(self.house, self.connection, entry, fate, now)
 
     async def _nobody(self, effect: SendMessage, row: Run, now: datetime) -> None:
         key = message_key(row.id, effect, "-")

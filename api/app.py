@@ -33,7 +33,9 @@ from api.routes import Routes
 from api.runs import Runs
 from api.segment import Segment
 from api.signals import Signals
+from api.stops import Stops
 from api.temporal import Engine
+from api.why import Asking, Whys
 from api.work import Work
 from journeys.assigning import Roster
 from journeys.policy import Policy
@@ -53,6 +55,7 @@ class Parts:
     plan: TrackingPlan
     policy: Policy
     templates: Callable[[], TemplateInfos]
+    asking: Asking
     limits: Limits = field(default_factory=Limits)
     roster: Roster = field(default_factory=Roster)
 
@@ -74,6 +77,8 @@ def build(parts: Parts) -> Front:
     Assignments(parts.database, parts.roster, metrics).routes(routes)
     Holds(parts.database).routes(routes)
     Plays(parts.database, catalogue).routes(routes)
+    Stops(parts.database).routes(routes)
+    Whys(parts.database, catalogue, parts.asking).routes(routes)
     Messages(parts.database).routes(routes)
     Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
     Held(parts.database, intake, reader, check).routes(routes)

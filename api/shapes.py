@@ -110,6 +110,8 @@ class MessageView(BaseModel):
     attempts: int
     detail: str | None
     recipient: str
+    step: int
+    merged_into: str | None
 
 
 class Asker(BaseModel):

@@ -34,7 +34,7 @@ def command(
             if close is not None:
                 api.post(f"/v1/tasks/{number}/close", {"resolution": close, "by": by, "note": note})
             if number is None:
-                lines = list(_list(api.items("/v1/tasks", **{k: v for k, v in query.items() if v is not None})))
+                lines = list(_list(api.items("/v1/tasks", None, **{k: v for k, v in query.items() if v is not None})))
             else:
                 lines = list(_one(api.get(f"/v1/tasks/{number}"), list(api.items(f"/v1/tasks/{number}/log"))))
     except RemoteError as fault:

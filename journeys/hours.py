@@ -143,8 +143,8 @@ def _turns(rules: Sequence[Hours], zone: ZoneInfo, day: date) -> Iterator[dateti
     for wall in walls:
         for fold in (0, 1):
             yield wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
-    begin = datetime.combine(day, time(0), UTC) - timedelta(hours=15)
-    yield from _changes(zone, begin, begin + timedelta(hours=54))
+    begin, end = (datetime.combine(each, time(0), zone).astimezone(UTC) for each in (day, day + timedelta(days=1)))
+    yield from _changes(zone, begin, end)
 
 
 def _changes(zone: ZoneInfo, begin: datetime, end: datetime) -> Iterator[datetime]:

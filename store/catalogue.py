@@ -47,6 +47,7 @@ class Index:
     opening: Mapping[str, tuple[Chart, ...]] = field(default_factory=dict)
     hearing: Mapping[str, tuple[Chart, ...]] = field(default_factory=dict)
     reading: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    live: tuple[Chart, ...] = ()
 
     def matters(self, name: str) -> bool:
         """Whether any chart in use opens on this signal or hears it: if not, it costs one batched write."""
@@ -71,6 +72,7 @@ def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> Index:
         {name: tuple(charts) for name, charts in opening.items()},
         {name: tuple(charts) for name, charts in hearing.items()},
         {scope: frozenset(fields) for scope, fields in reading.items()},
+        tuple(sorted((chart for chart, live in in_use if live), key=lambda chart: chart.key)),
     )
 
 

@@ -12,7 +12,7 @@ from temporalio.client import Client
 
 from store.database import Database
 from store.patience import limit_holding
-from worker import build, entry, temporal
+from worker import brake, build, entry, temporal
 from worker.health import health_port
 from worker.logs import configure_logging
 from worker.reconcile import Reconciler
@@ -52,7 +52,9 @@ async def serve(settings: Settings) -> None:
             await running.enter_async_context(each)
         log.info("worker.started", task_queue=settings.task_queue)
         reconciler = Reconciler(database, client, relay)
-        loops = [asyncio.create_task(each.run(stop)) for each in (relay, reconciler, Reminders(database))]
+        braking = brake.watch(database, house.policy.brake, stop)
+        reminding = Reminders(database).run(stop)
+        loops = [asyncio.create_task(each) for each in (relay.run(stop), reconciler.run(stop), braking, reminding)]
         await stop.wait()
         log.info("worker.draining")
         await asyncio.gather(*loops)

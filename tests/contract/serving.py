@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
 
+from activities.asking import would_say
 from activities.templates import template_infos
 from api.app import Parts, build
 from api.front import Front
@@ -24,7 +26,7 @@ from journeys.assigning import Roster
 from journeys.tracking import TrackingPlan
 from store.database import Database
 from store.patience import limit_waiting
-from worker.build import policy, roster
+from worker.build import house, policy, roster
 from worker.http import plan
 from worker.settings import ROOT, Settings
 
@@ -79,6 +81,7 @@ def application(
             plan=tracking or plan(Settings(catalog=catalog)),
             policy=policy(catalog),
             templates=lambda: template_infos(catalog / "templates"),
+            asking=partial(would_say, house(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
             limits=limits,
             roster=people or roster(catalog),
         )
