@@ -14,7 +14,13 @@ Kind = Literal[
     "opened", "joined", "left", "assigned", "escalated", "snoozed", "reminded", "noted", "closed", "withdrawn"
 ]
 
-_WRITE = sql("INSERT INTO task_log (task_id, at, kind, by, text) VALUES (:task, :at, :kind, :by, :text)")
+# Whoever shows a copy of the task elsewhere has something new to show (`mirroring.py`).
+_WRITE = sql(
+    """
+    WITH stale AS (UPDATE task_mirrors SET version = version + 1 WHERE task_id = :task)
+    INSERT INTO task_log (task_id, at, kind, by, text) VALUES (:task, :at, :kind, :by, :text)
+    """
+)
 _READ = sql(
     """
     SELECT id, at, kind, by, text FROM task_log WHERE task_id = :task AND id > :after ORDER BY id LIMIT :limit

@@ -62,6 +62,20 @@ CREATE TABLE task_log (
 );
 CREATE INDEX task_log_of_task ON task_log (task_id, id);
 
+-- A task's copy in a CRM, stale while `version` is more than what was pushed; every line of the log adds one.
+CREATE TABLE task_mirrors (
+    task_id      bigint NOT NULL REFERENCES tasks (id),
+    mirror       text NOT NULL,
+    reference    text,
+    version      bigint NOT NULL DEFAULT 1,
+    pushed       bigint NOT NULL DEFAULT 0,
+    attempts     int NOT NULL DEFAULT 0,
+    next_at      timestamptz NOT NULL DEFAULT '-infinity',
+    last_error   text,
+    PRIMARY KEY (task_id, mirror)
+);
+CREATE INDEX task_mirrors_stale ON task_mirrors (mirror, next_at) WHERE version > pushed;
+
 -- To whom the last task of a team went.
 CREATE TABLE turns (
     team         text PRIMARY KEY,
@@ -85,6 +99,7 @@ CREATE UNIQUE INDEX holds_standing ON holds (subject_key) WHERE released_at IS N
 DOWN = """
 DROP TABLE holds;
 DROP TABLE turns;
+DROP TABLE task_mirrors;
 DROP TABLE task_log;
 DROP TABLE task_asks;
 ALTER TABLE tasks
