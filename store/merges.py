@@ -40,10 +40,15 @@ _MOVES = (
     ),
     sql(
         """
-        UPDATE tasks t SET status = 'withdrawn', resolution = 'it is task ' || stay.id,
-          closed_at = greatest(t.opened_at, stay.opened_at)
-        FROM tasks stay WHERE t.scope_key = :gone AND t.status = 'open'
-          AND stay.scope_key = :into AND stay.status = 'open' AND stay.reason = t.reason
+        WITH joined AS (
+          UPDATE tasks t SET status = 'withdrawn', resolution = 'it is task ' || stay.id,
+            closed_at = greatest(t.opened_at, stay.opened_at)
+          FROM tasks stay WHERE t.scope_key = :gone AND t.status = 'open'
+            AND stay.scope_key = :into AND stay.status = 'open' AND stay.reason = t.reason
+          RETURNING t.id, t.closed_at, t.resolution),
+        stale AS (UPDATE task_mirrors SET version = version + 1 WHERE task_id IN (SELECT id FROM joined))
+        INSERT INTO task_log (task_id, at, kind, by, text)
+        SELECT id, closed_at, 'withdrawn', 'tenure', resolution FROM joined
         """
     ),
     sql("UPDATE tasks SET scope_key = :into WHERE scope_key = :gone"),

@@ -26,12 +26,13 @@ _CLAIM = sql(
     WHERE (task_id, mirror) IN
       (SELECT task_id, mirror FROM task_mirrors WHERE mirror = :mirror AND version > pushed AND next_at <= clock_timestamp()
        ORDER BY next_at, task_id LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING task_id, reference, version, attempts
+    RETURNING task_id, reference, version, attempts, reopens
     """
 )
 _PUSHED = sql(
     """
-    UPDATE task_mirrors SET pushed = :version, reference = :reference, attempts = 0, next_at = '-infinity', last_error = NULL
+    UPDATE task_mirrors SET pushed = :version, reference = :reference, attempts = 0, next_at = '-infinity', last_error = NULL,
+      reopens = false
     WHERE task_id = :task AND mirror = :mirror AND pushed < :version
     """
 )
@@ -48,7 +49,9 @@ _OPEN = sql(
     ORDER BY m.task_id LIMIT :limit
     """
 )
-_SAY = sql("UPDATE task_mirrors SET last_error = :error WHERE task_id = :task AND mirror = :mirror")
+_REOPEN = sql(
+    "UPDATE task_mirrors SET reopens = true, version = version + 1 WHERE task_id = :task AND mirror = :mirror"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,15 @@ class Stale:
     reference: str | None
     version: int
     attempts: int
+    reopens: bool
 
 
 async def claim(connection: Connection, mirror: str) -> Stale | None:
     """The next copy that is stale and that nobody else has in hand, those of new tasks included."""
     await run(connection, _ADOPT, mirror=mirror)
     found = await row(connection, _CLAIM, mirror=mirror, lease=LEASE)
-    return Stale(found["task_id"], found["reference"], found["version"], found["attempts"]) if found else None
+    names = ("task_id", "reference", "version", "attempts", "reopens")
+    return Stale(*(found[name] for name in names)) if found else None
 
 
 async def pushed(connection: Connection, mirror: str, stale: Stale, reference: str) -> None:
@@ -84,6 +89,6 @@ async def shown_open(connection: Connection, mirror: str, after: int, limit: int
     return await rows(connection, _OPEN, mirror=mirror, after=after, limit=limit)
 
 
-async def say(connection: Connection, mirror: str, task: int, error: str) -> None:
-    """Why what was done there was not taken over."""
-    await run(connection, _SAY, mirror=mirror, task=task, error=error[:300])
+async def reopen(connection: Connection, mirror: str, task: int) -> None:
+    """What was done there is not taken over: the copy is to be open again."""
+    await run(connection, _REOPEN, mirror=mirror, task=task)

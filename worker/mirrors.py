@@ -17,7 +17,7 @@ from prometheus_client import Counter
 
 from activities.mirrors.port import MOST, Ended, Shown, TaskMirror
 from journeys.assigning import Roster
-from store import mirroring, queries, tasks
+from store import mirroring, queries, task_log, tasks
 from store.database import Database
 
 log = structlog.get_logger()
@@ -72,7 +72,7 @@ class Mirrors:
             after = found[-1]["task_id"]
 
     async def _close(self, mirror: str, task: int, ended: Ended) -> None:
-        """By the same way as over the API, so that its runs hear it. A word that is not declared closes nothing, and says so."""
+        """By the same way as over the API, so that its runs hear it. A word that is not declared opens it there again."""
         try:
             await tasks.close_task(
                 self.database,
@@ -88,10 +88,11 @@ class Mirrors:
             return
         except tasks.Undeclared as fault:
             MIRRORED.labels(mirror, "refused").inc()
-            said = f"closed there as {ended.outcome or 'nothing'}, and {fault}"
             log.warning("mirror.outcome_not_declared", mirror=mirror, task_id=task)
             async with self.database.transaction() as connection:
-                await mirroring.say(connection, mirror, task, said)
+                said = f"closed there as {ended.outcome or 'nothing'}, but {fault}: it is open again"
+                await task_log.write(connection, task, datetime.now(UTC), "noted", mirror, said)
+                await mirroring.reopen(connection, mirror, task)
 
     # -- to there --------------------------------------------------------------------------------------------------
 
@@ -106,7 +107,7 @@ class Mirrors:
             account = await queries.account_id(connection, task["account"])
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                reference = await mirror.push(self._shown(mirror.name, task, account), stale.reference)
+                reference = await mirror.push(self._shown(mirror.name, task, account, stale), stale.reference)
         except Exception as fault:  # noqa: BLE001 -- one task's trouble is not its neighbours'
             log.warning("mirror.not_pushed", mirror=mirror.name, task_id=stale.task, error=type(fault).__name__)
             MIRRORED.labels(mirror.name, "failed").inc()
@@ -118,7 +119,7 @@ class Mirrors:
         MIRRORED.labels(mirror.name, "pushed").inc()
         return True
 
-    def _shown(self, mirror: str, task: Mapping[str, Any], account: str | None) -> Shown:
+    def _shown(self, mirror: str, task: Mapping[str, Any], account: str | None, stale: mirroring.Stale) -> Shown:
         person = self.roster.team.people.get(task["owner"])
         there = [name.removeprefix(f"{mirror}:") for name in person.known_as if name.startswith(f"{mirror}:")] if person else []  # fmt: skip
         return Shown(
@@ -132,6 +133,7 @@ class Mirrors:
             due_at=task["due_at"],
             opened_at=task["opened_at"],
             open=task["status"] == "open",
+            settles=task["status"] != "open" or stale.reference is None or stale.reopens,
             outcome=task["resolution"],
             overdue=task["overdue"],
             data=task["data"],

@@ -54,14 +54,14 @@ def _properties(task: Shown) -> dict[str, Any]:
     """`hs_timestamp`, when it is due, is required; an owner that is not known there is left as it is."""
     found = {
         KEY: task.key,
-        OUTCOME: task.outcome or "",
         "hs_task_subject": task.subject,
         "hs_task_body": task.body,
         "hs_timestamp": (task.due_at or task.opened_at).isoformat(),
-        "hs_task_status": "NOT_STARTED" if task.open else "COMPLETED",
         "hs_task_priority": "HIGH" if task.overdue else "MEDIUM",
         "hs_task_type": "TODO",
     }
+    if task.settles:
+        found |= {"hs_task_status": "NOT_STARTED" if task.open else "COMPLETED", OUTCOME: task.outcome or ""}
     return found if task.owner_id is None else {**found, "hubspot_owner_id": task.owner_id}
 
 

@@ -34,7 +34,10 @@ class MirrorFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A task as a CRM shows it. `key` is ours and never changes; `owner_id` is who has it there, if that is known."""
+    """A task as a CRM shows it. `key` is ours and never changes; `owner_id` is who has it there, if that is known.
+
+    Only one that `settles` says there whether it is open: another might open again what was closed there a moment ago.
+    """
 
     key: str
     task: str
@@ -46,6 +49,7 @@ class Shown:
     due_at: datetime | None
     opened_at: datetime
     open: bool
+    settles: bool
     outcome: str | None
     overdue: bool
     data: Mapping[str, Any]

@@ -42,14 +42,14 @@ class Salesforce:
 
 
 def _fields(task: Shown) -> dict[str, Any]:
-    found = {
-        OUTCOME: task.outcome,
+    found: dict[str, Any] = {
         "Subject": task.subject[:SUBJECT],
         "Description": task.body,
         "ActivityDate": (task.due_at or task.opened_at).date().isoformat(),
-        "Status": "Not Started" if task.open else "Completed",
         "Priority": "High" if task.overdue else "Normal",
     }
+    if task.settles:
+        found |= {"Status": "Not Started" if task.open else "Completed", OUTCOME: task.outcome}
     return found if task.owner_id is None else {**found, "OwnerId": task.owner_id}
 
 

@@ -69,6 +69,7 @@ CREATE TABLE task_mirrors (
     reference    text,
     version      bigint NOT NULL DEFAULT 1,
     pushed       bigint NOT NULL DEFAULT 0,
+    reopens      boolean NOT NULL DEFAULT false,
     attempts     int NOT NULL DEFAULT 0,
     next_at      timestamptz NOT NULL DEFAULT '-infinity',
     last_error   text,
