@@ -44,7 +44,7 @@ async def make(
 ) -> Entry:
     """The message that these become, begun. Where it cannot be rendered the first goes alone, and the others soon after."""
     whole = _whole(house, parts, now)
-    await begin(house, connection, whole, person, account, now, tuple(parts))
+    begin(house, whole, person, account, now, tuple(parts))
     if whole.status == "failed":
         return await _alone(house, connection, parts, person, account, now, whole)
     for part in parts:
@@ -102,5 +102,5 @@ async def _alone(
         part.reasons = (Reason("template", f"could not be one message with the others: {whole.detail}"),)
         await ledger.write(connection, part)
         await outbox.wake(connection, part.recipient)
-    await begin(house, connection, head, person, account, now)
+    begin(house, head, person, account, now)
     return head

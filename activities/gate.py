@@ -17,7 +17,7 @@ import structlog
 
 from activities import digest
 from activities.house import House
-from activities.sending import begin
+from activities.sending import begin, place
 from journeys.judge import judge
 from journeys.policy import horizon
 from journeys.verdicts import Ask, DeferUntil, MergeInto, Queued, Replace, SendNow, Sent, Standing, Verdict, Withhold
@@ -46,6 +46,10 @@ class Pass:
     async def weigh(self, entry: Entry) -> None:
         """Decide one message. What does not go out is written at once, what does at the end of the pass."""
         standing = await self._known()
+        if entry.is_new and entry.key in {sent.key for sent in standing.sent} | {
+            queued.key for queued in standing.queue
+        }:
+            return  # asked again by a step that was applied before: what was decided stands
         others = tuple(sent for sent in standing.sent if sent.key != entry.key)  # an attempt does not hold itself back
         verdict = judge(self.house.policy, await self._ask(entry), replace(standing, sent=others), self.now)
         entry.decided_at, entry.due_at, entry.lease_until = self.now, None, None
@@ -82,10 +86,14 @@ class Pass:
             if len(parts) > 1:
                 entry = await digest.make(self.house, self.connection, parts, self.person, self.account, self.now)
             else:
-                await begin(self.house, self.connection, entry, self.person, self.account, self.now)
-            if await self._write(entry) and entry.status == "sending":
+                begin(self.house, entry, self.person, self.account, self.now)
+            content, entry.body = entry.body or b"", None if entry.status == "sent" else entry.body
+            if not await self._write(entry):
+                continue
+            if entry.status == "sending":
                 attempts.append(entry)
-            if entry.status == "sent":
+            elif entry.status == "sent":
+                await place(self.connection, entry, content)
                 self.arrived |= {part.key for part in parts}
         self.going.clear()
         return attempts

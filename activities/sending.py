@@ -16,16 +16,15 @@ from store.ledger import Entry
 from store.subjects import Subject
 
 
-async def begin(
+def begin(
     house: House,
-    connection: Connection,
     entry: Entry,
     person: Subject,
     account: Subject | None,
     now: datetime,
     parts: tuple[Entry, ...] = (),
 ) -> None:
-    """Mark a message as being sent; an inbox row of ours needs no attempt. Content that cannot be made is a `failed`."""
+    """Mark a message as being sent, or as sent where no attempt is needed. Content that cannot be made is a `failed`."""
     channel = house.channels[entry.channel or ""]
     try:
         address = channel.address(person.profile, person.key) or ""
@@ -39,10 +38,14 @@ async def begin(
     entry.attempts += 1
     entry.due_at, entry.sent_at, entry.first_attempt_at = None, now, entry.first_attempt_at or now
     if channel.inside:
-        await inbox.put(connection, entry.key, person.key, json.loads(made.body), now)
-        entry.status, entry.settled_at, entry.body = "sent", now, None
+        entry.status, entry.settled_at = "sent", now
     else:
         entry.status, entry.lease_until = "sending", datetime.now(UTC) + channel.attempt + SLACK
+
+
+async def place(connection: Connection, entry: Entry, content: bytes) -> None:
+    """Deliver by writing a row of ours, once the ledger has taken the message: what it knows already is not there twice."""
+    await inbox.put(connection, entry.key, entry.recipient, json.loads(content), entry.sent_at or entry.decided_at)
 
 
 def outgoing(

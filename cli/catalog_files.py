@@ -10,6 +10,7 @@ from typing import Final
 from activities.template_source import TemplateProblems
 from activities.templates import read_template
 from journeys.checker import check
+from journeys.checks_policy import check_policy
 from journeys.definition import Journey
 from journeys.policy import Policy
 from journeys.problems import Problem, in_order
@@ -54,7 +55,7 @@ class CatalogFiles:
 
 def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
     """Read the whole catalogue. A given journey replaces the one of its key; a given plan or policy the catalogue's."""
-    found = CatalogFiles()
+    found, policies = CatalogFiles(), dict[Path, Source]()
     for path in (*given, *_shipped(folder, given)):
         match _kind(path):
             case "template":
@@ -65,10 +66,14 @@ def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
             case "policy":
                 found.policy, source = read_model(path.read_bytes(), Policy)
                 found.faults[path] = source.problems
+                policies[path] = source
             case "team":
                 found.faults[path] = read_team(path.read_bytes())[1].problems
             case _:
                 _read_journey(found, path, replaced=path not in given)
+    for path, source in policies.items() if found.policy is not None else ():
+        told = check_policy([journey for journey, _ in found.journeys.values()], found.templates, source)
+        found.faults[path] += [each for each in told if each.what.partition(" ")[0] not in found.broken]
     return found
 
 

@@ -12,11 +12,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
-from journeys.definition import ChannelName, Model, Name, Priority, SignalName, TemplateName
+from journeys.definition import ChannelName, Model, Name, Priority, SignalName, TemplateName, Text
 from journeys.durations import Duration, parse_duration
 from journeys.hours import QuietHours, SendWindow
 from journeys.priorities import CALM, PRESSING, PRIORITIES
 from journeys.zones import zone_named
+
+TOGETHER = "digest/together"
+"""The template of several messages that come as one."""
 
 
 def _length(value: Any) -> Duration:
@@ -106,7 +109,7 @@ class Consolidation(Model):
     channel: ChannelName
     priorities: Annotated[tuple[Priority, ...], Field(min_length=1)] = CALM
     window: Length
-    template: TemplateName = "digest/together"
+    template: TemplateName = TOGETHER
 
 
 class Brake(Model):
@@ -143,10 +146,12 @@ class UrgentTicket(Model):
 class Policy(Model):
     """Every rule of the gate. `state_exempt` may go out with product state unknown (H8).
 
+    `topics` are those of which the rules speak before any journey does, each in a person's words.
     `timezone` is that of people of whom nothing better is known; who belongs to several accounts gets what these say
     alike once in `once_across_accounts`.
     """
 
+    topics: dict[Name, Text] = {}
     consent: tuple[ConsentDefault, ...] = ()
     caps: tuple[Cap, ...] = ()
     cooldowns: tuple[Cooldown, ...] = ()
@@ -207,4 +212,4 @@ def horizon(policy: Policy) -> timedelta:
     return max((*lengths, *(rule.between.at_most() for rule in policy.cooldowns)))
 
 
-__all__ = ["CALM", "PRESSING", "PRIORITIES", "Policy", "horizon", "load_policy"]
+__all__ = ["CALM", "PRESSING", "PRIORITIES", "TOGETHER", "Policy", "horizon", "load_policy"]

@@ -224,6 +224,17 @@ CODES: Final[Mapping[str, Code]] = {
         "Nobody would know whom to ask when its events stop coming.",
         "Add it under `sources`, or mend its name.",
     ),
+    # -- the policy --------------------------------------------------------------------------------------------------
+    "T801": Code(
+        "Rule for a journey or topic that nobody has",
+        "It would never apply, and people would get what it was written against.",
+        "Mend the name, declare the topic under `topics`, or take the rule out.",
+    ),
+    "T802": Code(
+        "Digest that cannot be rendered",
+        "What falls due together would come as several messages after all.",
+        "Name a live template that is for this channel.",
+    ),
     # -- the team and its tasks --------------------------------------------------------------------------------------
     "T901": Code("Unknown team", "Its tasks would never reach this person.", "Name one of `teams`, or add it there."),
     "T902": Code(

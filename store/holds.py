@@ -6,7 +6,7 @@ decided after a hold's commit knows it. A hold ends by itself: nothing has to ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -27,7 +27,7 @@ _NOW = """coalesce((SELECT least(c.limit_at, c.origin + (CAST(:now AS timestampt
 _STANDING = sql(
     """
     SELECT subject_key, until, by, why FROM holds
-    WHERE subject_key = ANY(ARRAY[CAST(:person AS text), CAST(:account AS text)]) AND released_at IS NULL AND until > :now
+    WHERE subject_key = ANY(CAST(:subjects AS text[])) AND released_at IS NULL AND until > :now
     ORDER BY until DESC, id
     """
 )
@@ -51,7 +51,8 @@ _LIST = sql(
 _WAITING = sql(
     f"""
     UPDATE messages SET due_at = :at WHERE status = 'deferred' AND due_at > :at AND reasons @> '[{{"code": "{HELD}"}}]'
-      AND recipient IN (SELECT key FROM subjects WHERE key = :subject OR account_key = :subject)
+      AND recipient IN (SELECT :subject UNION SELECT key FROM subjects WHERE account_key = :subject
+                        UNION SELECT person_key FROM members WHERE account_key = :subject)
     RETURNING recipient
     """  # noqa: S608 -- the code is ours
 )
@@ -79,9 +80,9 @@ class Untimely(Exception):
     """The end is not to come, or too far away. The caller's turn: give one within `LONGEST`."""
 
 
-async def standing(connection: Connection, person: str, account: str | None, now: datetime) -> list[Held]:
-    """The holds under which a person is now, their account's included; the one that ends last comes first."""
-    found = await rows(connection, _STANDING, person=person, account=account, now=now)
+async def standing(connection: Connection, person: str, accounts: Iterable[str], now: datetime) -> list[Held]:
+    """The holds under which a person is now, those of accounts of theirs included; the one that ends last comes first."""
+    found = await rows(connection, _STANDING, subjects=[person, *accounts], now=now)
     return [Held(item["subject_key"], item["until"], item["by"], item["why"]) for item in found]
 
 

@@ -187,7 +187,14 @@ async def _apply(
         if call.name in catalogue.of_tickets:
             await _note_ticket(connection, catalogue, call, at, subject, account)
     await subjects.save(connection, locked.values())
+    await subjects.join_accounts(connection, _joined(fresh, known))
     await admission.write()
+
+
+def _joined(fresh: list[tuple[Incoming, datetime]], known: Known) -> list[tuple[str, str]]:
+    """By `group`, who is a member of which account; being one of another ends nothing."""
+    calls = [call for call, _ in fresh if call.kind == "group" and call.account_id]
+    return [(known["account_id", call.account_id or ""][0], subject_of(call, known)) for call in calls]
 
 
 async def _note_ticket(

@@ -81,8 +81,9 @@ _DISSOLVE = sql(
 )
 _ROLES = sql(
     """
-    SELECT key FROM subjects WHERE account_key = :account AND kind = 'user' AND merged_into IS NULL
-      AND profile->>'role' = ANY(CAST(:roles AS text[])) ORDER BY key
+    SELECT s.key FROM members m JOIN subjects s ON s.key = m.person_key
+    WHERE m.account_key = :account AND s.merged_into IS NULL
+      AND s.profile->>'role' = ANY(CAST(:roles AS text[])) ORDER BY s.key
     """
 )
 
@@ -249,7 +250,7 @@ async def dissolve(connection: Connection, key: str, due: datetime) -> None:
 
 
 async def people_with(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:
-    """The members of an account who have one of these roles, as of now."""
+    """The members of an account who have one of these roles, as of now; somebody may be a member of several accounts."""
     return [item["key"] for item in await rows(connection, _ROLES, account=account, roles=list(roles))]
 
 

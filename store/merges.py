@@ -61,6 +61,12 @@ _MOVES = (
         """
     ),
     sql("UPDATE holds SET subject_key = :into WHERE subject_key = :gone"),
+    sql(
+        """
+        INSERT INTO members (account_key, person_key, since)
+        SELECT account_key, :into, since FROM members WHERE person_key = :gone ON CONFLICT DO NOTHING
+        """
+    ),
     # A ticket that both have is one ticket: what resolved it for one resolved it.
     sql(
         """

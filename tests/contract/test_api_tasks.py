@@ -178,10 +178,10 @@ def hold(by: str = "dana", days: float = 3) -> dict[str, str]:
     return {"until": (datetime.now(UTC) + timedelta(days=days)).isoformat(), "by": by, "why": "we talk in person"}
 
 
-async def standing(url: str, person: str, account: str | None, at: datetime) -> list[tuple[str, str]]:
+async def standing(url: str, person: str, accounts: list[str], at: datetime) -> list[tuple[str, str]]:
     database = Database(url)
     async with database.reading() as connection:
-        found = await holds.standing(connection, person, account, at)
+        found = await holds.standing(connection, person, accounts, at)
     await database.close()
     return [(held.by, held.why) for held in found]
 
@@ -190,14 +190,14 @@ async def test_P4_a_held_account_holds_its_people_and_ends_by_itself(api, db, mo
     await member(api, "holly", "holdings")
     person, account = await key_of(api, "user", "holly"), await key_of(api, "account", "holdings")
     now = datetime.now(UTC)
-    assert await standing(module_database_url, person, account, now) == []
+    assert await standing(module_database_url, person, [account], now) == []
     held = (await api.post("/v1/accounts/holdings/hold", json=hold())).json()
     assert (held["subject"], held["standing"], held["by"]) == (account, True, "dana")
-    assert await standing(module_database_url, person, account, now) == [("dana", "we talk in person")]
-    assert await standing(module_database_url, person, None, now) == []
-    assert await standing(module_database_url, person, account, now + timedelta(days=3, minutes=1)) == []
+    assert await standing(module_database_url, person, [account], now) == [("dana", "we talk in person")]
+    assert await standing(module_database_url, person, [], now) == []
+    assert await standing(module_database_url, person, [account], now + timedelta(days=3, minutes=1)) == []
     await api.post("/v1/users/holly/hold", json=hold("erin", 5))
-    assert [by for by, _ in await standing(module_database_url, person, account, now)] == ["erin", "dana"]
+    assert [by for by, _ in await standing(module_database_url, person, [account], now)] == ["erin", "dana"]
 
 
 async def test_a_hold_is_changed_by_who_has_it_and_refused_to_others_and_released_by_anybody(api):

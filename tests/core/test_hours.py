@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from journeys.hours import DAYS, Hours, QuietHours, SendWindow, opens_at
-from journeys.policy import load_policy
+from journeys.policy import Policy, load_policy
 from journeys.zones import zone_of
 
 NIGHT = QuietHours(name="night", start="21:00", end="08:00")
@@ -169,3 +171,12 @@ def test_a_policy_that_cannot_be_meant_is_refused(part: dict[str, object], says:
 def test_a_window_tells_its_days_as_written() -> None:
     assert [OFFICE.works(date(2026, 11, 23) + timedelta(days=n)) for n in range(7)] == [True] * 5 + [False] * 2
     assert NIGHT.start == time(21)
+
+
+def test_the_policy_of_the_guide_can_be_loaded_and_has_every_rule() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "policy.md").read_text("utf-8")
+    given = yaml.safe_load(text.split("```yaml")[1].split("```")[0])
+    assert set(given) == set(Policy.model_fields), "what is new in the policy is told in its guide"
+    policy = load_policy(given)
+    assert policy.quiet_hours[0].end == time(8)
+    assert policy.brake is not None

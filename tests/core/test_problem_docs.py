@@ -7,9 +7,11 @@ import re
 import pytest
 
 from journeys.checker import publishable
+from journeys.checks_policy import check_policy
+from journeys.policy import Policy
 from journeys.problem_codes import CODES
 from journeys.problems import Problem
-from journeys.reading import read_journey
+from journeys.reading import read_journey, read_model
 from journeys.team import read_team
 from journeys.templates import TemplateInfo
 from journeys.tracking import read_plan
@@ -38,6 +40,10 @@ def problems_of(section: str) -> list[Problem]:
                 return read_plan(text)[1].problems
             case "team":
                 return read_team(text)[1].problems
+            case "policy":
+                policy, source = read_model(text, Policy)
+                assert policy is not None, source.problems
+                return check_policy([shipped.journey(name) for name in shipped.TEXTS], shipped.templates(), source)
             case _:
                 found = publishable(text, shipped.plan(), {**shipped.templates(), **EXTRA}, live)
                 return found if isinstance(found, list) else []

@@ -14,6 +14,7 @@ import yaml
 
 from activities import gate
 from journeys.effects import SendMessage
+from journeys.incoming import Incoming
 from journeys.policy import Brake
 from store import ledger, runs, stops, subjects
 from store.consents import Change, change_consent
@@ -249,3 +250,33 @@ _SURGE = """
     SELECT CAST(:journey AS text) || n, 'r', 1, 'u', 'u', :journey, 's', 1, 'a', 't', '[]', 'lifecycle', now(), 'sent', now(), now()
     FROM generate_series(1, CAST(:count AS int)) AS n
 """
+
+
+ACCOUNT = """
+journey: ACCOUNT
+subject: account
+entry: {on: signed_up, again: never}
+topic: onboarding
+start: inside
+states:
+  inside:
+    do: [{send: education/first-value, via: [in_app], for: [admin]}]
+    on: {done: over}
+  over: {final: finished}
+"""
+
+
+async def test_C8_who_belongs_to_two_accounts_gets_one_message_and_the_second_says_why(house: Living) -> None:
+    await house.publish(ACCOUNT.replace("ACCOUNT", "value"))
+    await house.accept(house.identify("mia", email="mia@example.com", role="admin"))
+    for account in ("north", "south"):
+        await house.accept(
+            Incoming("group", f"g-{account}", "group", user_id="mia", account_id=account, traits={"plan": "team"})
+        )
+    for account in ("north", "south"):
+        await house.accept(Incoming("track", f"t-{account}", "signed_up", account_id=account))
+    found = await house.until(
+        "SELECT json_agg(json_build_array(status, reasons) ORDER BY id)::text FROM messages HAVING count(*) = 2"
+    )
+    assert '"sent"' in found
+    assert "told_already" in found

@@ -1,4 +1,4 @@
-"""What the gate reads, in one statement under the person's lock; stops; messages that became a part of another.
+"""What the gate reads, in one statement under the person's lock; stops; messages that became a part of another; members of accounts.
 
 Revision ID: 0006
 Revises: 0005
@@ -25,6 +25,14 @@ CREATE TABLE stops (
     released_at timestamptz,
     released_by text,
     CHECK ((scope = 'all') = (name = ''))
+)
+"""
+MEMBERS = """
+CREATE TABLE members (
+    account_key text NOT NULL,
+    person_key  text NOT NULL,
+    since       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (account_key, person_key)
 )
 """
 # Two statements in a volatile function: the second sees what was committed while the first waited for the lock.
@@ -66,10 +74,17 @@ def upgrade() -> None:
     op.execute(STOPS)
     op.execute("CREATE UNIQUE INDEX stops_thrown ON stops (scope, name) WHERE released_at IS NULL")
     op.execute(READS)
+    op.execute(MEMBERS)
+    op.execute("CREATE INDEX members_person ON members (person_key)")
+    op.execute(
+        "INSERT INTO members (account_key, person_key) "
+        "SELECT account_key, key FROM subjects WHERE kind = 'user' AND account_key IS NOT NULL AND merged_into IS NULL"
+    )
 
 
 def downgrade() -> None:
     """What became a part of another is told as withdrawn."""
+    op.execute("DROP TABLE members")
     op.execute("DROP FUNCTION gate_reads")
     op.execute("DROP TABLE stops")
     op.execute("DROP INDEX messages_by_journey")
