@@ -128,7 +128,9 @@ class Pass:
                 if (address := channel.address(self.person.profile, self.person.key)) is not None
             }
             hashed = self.house.catalogue.consent.addresses.of_all(addresses)
-            found = await read_standing(self.connection, self.person.key, self.person.account_key, since, hashed)
+            found = await read_standing(
+                self.connection, self.person.key, self.person.account_key, since, self.now, hashed
+            )
             self.standing = replace(
                 found,
                 addresses=dict.fromkeys(addresses, True),

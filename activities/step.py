@@ -36,7 +36,7 @@ from journeys.incoming import Incoming
 from journeys.messages import still_holds
 from journeys.state import state_from_json, state_to_json
 from journeys.verdicts import Reason
-from store import ingest, ledger, outbox, runs, subjects
+from store import asks, ingest, ledger, outbox, runs, subjects
 from store.database import Connection
 from store.ledger import Entry
 from store.pending import fields_since, undecided
@@ -140,6 +140,7 @@ class _Step:
             keys.add(row.account_key)
         if keys and row.account_key is not None:
             keys.add(row.account_key)
+        keys |= await asks.to_lock(self.connection, row, self.effects)
         for effect in self.effects:
             if isinstance(effect, EmittedSignal):
                 keys |= {key for key in (row.lane, row.account_key) if key is not None}
@@ -180,7 +181,7 @@ class _Step:
             case SendMessage():
                 await self._send(effect, row, recipients[message_key(row.id, effect, "")], locked, now)
             case OpenedTask() | ClosedTask() | EscalatedTask():
-                await runs.change_task(self.connection, row, effect)
+                await asks.change(self.connection, row, effect, self.house.roster)
             case ChangedAudience():
                 await runs.change_audience(self.connection, row.lane, effect)
             case WithdrawnMessages():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
+from api.assignments import Assignments
 from api.calls import Reader
 from api.clocks import Clocks
 from api.confirming import Confirming
@@ -17,6 +18,7 @@ from api.consents import Consents
 from api.front import Front
 from api.health import Health
 from api.held import Held
+from api.holds import Holds
 from api.intake import Intake
 from api.keys import Keys
 from api.limits import Limits
@@ -26,6 +28,7 @@ from api.openapi import Description
 from api.opt_out import OptOut
 from api.people import People
 from api.planned import checked, consent_checked
+from api.plays import Plays
 from api.preferences import Preferences
 from api.problems import refuse
 from api.publishing import House, Journeys
@@ -38,6 +41,7 @@ from api.suppressions import Suppressions
 from api.temporal import Engine
 from api.why import Asking, Whys
 from api.work import Work
+from journeys.assigning import Roster
 from journeys.consent_rules import ConsentBook
 from journeys.policy import Policy
 from journeys.templates import TemplateInfos
@@ -59,6 +63,7 @@ class Parts:
     templates: Callable[[], TemplateInfos]
     asking: Asking
     limits: Limits = field(default_factory=Limits)
+    roster: Roster = field(default_factory=Roster)
 
 
 def build(parts: Parts) -> Front:
@@ -79,7 +84,10 @@ def build(parts: Parts) -> Front:
     Preferences(parts.database, catalogue, patience).routes(routes)
     Confirming(parts.database, catalogue).routes(routes)
     Suppressions(parts.database, parts.consent.addresses).routes(routes)
-    Work(parts.database).routes(routes)
+    Work(parts.database, parts.roster, metrics).routes(routes)
+    Assignments(parts.database, parts.roster, metrics).routes(routes)
+    Holds(parts.database).routes(routes)
+    Plays(parts.database, catalogue).routes(routes)
     Stops(parts.database).routes(routes)
     Whys(parts.database, catalogue, parts.asking).routes(routes)
     Messages(parts.database).routes(routes)

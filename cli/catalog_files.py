@@ -17,12 +17,14 @@ from journeys.policy import Policy
 from journeys.problems import Problem, in_order
 from journeys.reading import read_journey, read_model
 from journeys.source import Source
+from journeys.team import read_team
 from journeys.templates import TemplateInfo
 from journeys.tracking import TrackingPlan, read_plan
 
 PLAN: Final = "tracking-plan.yaml"
 POLICY: Final = "policy.yaml"
 CONSENT: Final = "consent.yaml"
+TEAM: Final = "team.yaml"
 NO_TEMPLATE: Final = "T505"
 
 
@@ -70,6 +72,8 @@ def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
             case "consent":
                 _, source = read_consent_rules(path.read_bytes())
                 found.faults[path] = source.problems
+            case "team":
+                found.faults[path] = read_team(path.read_bytes())[1].problems
             case _:
                 _read_journey(found, path, replaced=path not in given)
     for path, source in policies.items() if found.policy is not None else ():
@@ -81,7 +85,7 @@ def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
 def _kind(path: Path) -> str:
     if path.suffix == ".md":
         return "template"
-    return {PLAN: "plan", POLICY: "policy", CONSENT: "consent"}.get(path.name, "journey")
+    return {PLAN: "plan", POLICY: "policy", CONSENT: "consent", TEAM: "team"}.get(path.name, "journey")
 
 
 def _shipped(folder: Path, given: Sequence[Path]) -> Iterator[Path]:
@@ -89,7 +93,7 @@ def _shipped(folder: Path, given: Sequence[Path]) -> Iterator[Path]:
     names = {path.name for path in given}
     places = {path.resolve() for path in given}
     files = [folder / name for name in (PLAN, POLICY) if name not in names]
-    files += [path for path in (folder / CONSENT,) if path.exists() and path.name not in names]
+    files += [path for path in (folder / CONSENT, folder / TEAM) if path.exists() and path.name not in names]
     files += [*sorted((folder / "templates").rglob("*.md")), *sorted((folder / "journeys").glob("*.yaml"))]
     return (path for path in files if path.resolve() not in places)
 

@@ -53,12 +53,16 @@ class Send(Model):
 
 
 class Task(Model):
-    """Work for a person. Leaving the state withdraws it; `sla` passing escalates it (C10)."""
+    """Work for a person. Leaving the state withdraws it; its deadline passing escalates it (C10).
+
+    `sla` is time as it passes, `within` is working time of whoever has it (`PT4H`); one of the two.
+    """
 
     task: Name
     name: Name | None = None
     owner: Name | None = None
     sla: DurationText | None = None
+    within: DurationText | None = None
     escalate: tuple[Name, ...] = ()
     data: dict[Name, Cel] = {}
     when: Cel | None = None

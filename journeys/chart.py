@@ -18,6 +18,7 @@ from journeys.conditions import Condition, Kind, compile_condition, fields_in, n
 from journeys.durations import is_iso, parse_duration
 from journeys.parts import Act, Chart, Delay, Move, Place, Stop, Timer
 from journeys.walk import actions_of, expressions_of, incoming
+from journeys.wire import play_signal
 
 __all__ = [
     "Act",
@@ -174,7 +175,10 @@ class _Compiler:
                 scope: frozenset(f.split(".", 1)[1] for f in self.field_reads if f.startswith(scope + "."))
                 for scope in ("profile", "account")
             },
-            event_fields={name: frozenset(fields) for name, fields in self.event_reads.items()},
+            event_fields={
+                **{name: frozenset(fields) for name, fields in self.event_reads.items()},
+                play_signal(spec.journey): frozenset().union(*(self.event_reads.get(n, ()) for n in spec.entry.on)),
+            },
             needs=_needs(spec),
         )
 

@@ -37,6 +37,7 @@ from journeys.policy import Policy, horizon
 from journeys.recorded import Recorded
 from journeys.state import RunState
 from journeys.verdicts import DeferUntil, MergeInto, Queued, Reason, Replace, SendNow, Sent, Standing, Withhold
+from journeys.wire import play_signal
 from journeys.zones import zone_of
 
 MOST_AT_ONCE = 1_000
@@ -55,7 +56,7 @@ class World:
     ) -> None:
         self.charts, self.policy, self.reachable = charts, policy, reachable
         self.horizon = horizon(policy)
-        names = {name for chart in charts for name in (*chart.signals, *chart.spec.entry.on)}
+        names = {n for chart in charts for n in (*chart.signals, *chart.spec.entry.on, play_signal(chart.key))}
         self.hearing = {
             name: tuple(chart for chart in charts if name in chart.signals or enters_on(chart, name)) for name in names
         }

@@ -180,7 +180,7 @@ CODES: Final[Mapping[str, Code]] = {
         "Give one of them a `name`.",
     ),
     "T515": Code("Task without an owner", "Nobody would do it.", "Add `owner` to the task or to its state."),
-    "T516": Code("Escalation without a deadline", "It would never be escalated.", "Add `sla`."),
+    "T516": Code("Escalation without a deadline", "It would never be escalated.", "Add `sla` or `within`."),
     "T517": Code("No such task to close", _NEVER, "Name a task of this journey."),
     "T518": Code(
         "One task with two meanings",
@@ -235,4 +235,19 @@ CODES: Final[Mapping[str, Code]] = {
         "What falls due together would come as several messages after all.",
         "Name a live template that is for this channel.",
     ),
+    # -- the team and its tasks --------------------------------------------------------------------------------------
+    "T901": Code("Unknown team", "Its tasks would never reach this person.", "Name one of `teams`, or add it there."),
+    "T902": Code(
+        "Nobody who could stand in",
+        "Tasks would wait for somebody who is away.",
+        "Name another of `people`.",
+    ),
+    "T903": Code("One name for two", "Tasks of one would go to the other.", "Give each a name of their own."),
+    "T904": Code("Team that nobody is in", "Its tasks would wait for ever.", "Put somebody into it, or remove it."),
+    "T905": Code(
+        "Not working time",
+        "How long a working day is differs from person to person.",
+        "Write hours and minutes, such as PT4H.",
+    ),
+    "T906": Code("Two deadlines of one task", "It could mean either.", "Keep `sla` or `within`."),
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from journeys.chart import Chart, load_chart
 from journeys.consent_rules import ConsentBook
 from journeys.policy import UrgentTicket
+from journeys.wire import play_signal
 from store.database import Connection, Database, row, rows, run, sql
 from store.locks import Lock, hold
 
@@ -60,8 +61,8 @@ def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> Index:
     hearing: dict[str, list[Chart]] = {}
     reading: dict[str, set[str]] = {"profile": set(), "account": set()}
     for chart, live in in_use:
-        for stop in chart.entry if live else ():
-            opening.setdefault(stop.on, []).append(chart)
+        for signal in (*(stop.on for stop in chart.entry), play_signal(chart.key)) if live else ():
+            opening.setdefault(signal, []).append(chart)
         for name in sorted(chart.signals):
             hearing.setdefault(name, []).append(chart)
         for scope, fields in chart.fields.items():

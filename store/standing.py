@@ -11,20 +11,25 @@ from typing import Any
 
 import orjson
 
-from journeys.verdicts import Queued, Sent, Standing, Stop
+from journeys.verdicts import Held, Queued, Sent, Standing, Stop
 from store.database import Connection, row, sql
 
-_READ = sql("SELECT * FROM gate_reads(:person, :account, :since, :digests)")
+_READ = sql("SELECT * FROM gate_reads(:person, :account, :since, :digests, :now)")
 
 
 async def read_standing(
-    connection: Connection, person: str, account: str | None, since: datetime, channels: Mapping[str, str]
+    connection: Connection,
+    person: str,
+    account: str | None,
+    since: datetime,
+    now: datetime,
+    channels: Mapping[str, str],
 ) -> Standing:
     """Lock a person and read all that is weighed, but for what their profile says (addresses, zone).
 
     `channels` are those of their addresses, by the address's keyed hash (`AddressHash.of_all`).
     """
-    found = await row(connection, _READ, person=person, account=account, since=since, digests=list(channels))
+    found = await row(connection, _READ, person=person, account=account, since=since, digests=list(channels), now=now)
     assert found is not None
     return Standing(
         consents={(channel, topic): granted for channel, topic, granted in _list(found["consents"])},
@@ -32,6 +37,7 @@ async def read_standing(
         queue=tuple(map(_queued, _list(found["queue"]))),
         urgent_open=bool(found["urgent"]),
         stops=tuple(Stop(*each) for each in _list(found["stopped"])),
+        held=tuple(Held(datetime.fromisoformat(until), by, why) for until, by, why in _list(found["held"])),
         suppressed=frozenset(channels[digest] for digest in _list(found["suppressed"])),
     )
 

@@ -17,6 +17,7 @@ from worker.health import health_port
 from worker.logs import configure_logging
 from worker.reconcile import Reconciler
 from worker.relay import Relay
+from worker.reminders import Reminders
 from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
@@ -52,7 +53,8 @@ async def serve(settings: Settings) -> None:
         log.info("worker.started", task_queue=settings.task_queue)
         reconciler = Reconciler(database, client, relay)
         braking = brake.watch(database, house.policy.brake, stop)
-        loops = [asyncio.create_task(each) for each in (relay.run(stop), reconciler.run(stop), braking)]
+        reminding = Reminders(database).run(stop)
+        loops = [asyncio.create_task(each) for each in (relay.run(stop), reconciler.run(stop), braking, reminding)]
         await stop.wait()
         log.info("worker.draining")
         await asyncio.gather(*loops)

@@ -22,8 +22,10 @@ from activities.ports import Ambiguity, Channel
 from activities.registered import Activities
 from activities.templates import load_templates
 from journeys import wire
+from journeys.assigning import Roster
 from journeys.consent_rules import ConsentBook, ConsentRules, never_waited_for, read_consent_rules
 from journeys.policy import Policy, load_policy
+from journeys.team import read_team
 from store.catalogue import Catalogue
 from store.database import Database
 from worker.sandbox import sandbox
@@ -81,10 +83,22 @@ def consent_book(settings: Settings) -> ConsentBook:
     return ConsentBook(allowed, rules, settings.links, settings.addresses)
 
 
+def roster(catalog: Path) -> Roster:
+    """Who does the tasks, as the catalogue has it; nobody without a `team.yaml`. Raises SettingsError with every problem."""
+    path = catalog / "team.yaml"
+    if not path.exists():
+        return Roster()
+    team, source = read_team(path.read_bytes())
+    if team is None:
+        raise SettingsError("\n".join(f"{path}:{problem}" for problem in source.problems))
+    return Roster(team)
+
+
 def house(settings: Settings, database: Database, *, clock: Literal["wall", "workflow"] = "wall") -> House:
     """What activities are given."""
     rules = policy(settings.catalog)
-    return House(database, Catalogue(rules.urgent_ticket, consent_book(settings)), rules, channels(settings), clock)
+    catalogue = Catalogue(rules.urgent_ticket, consent_book(settings))
+    return House(database, catalogue, rules, channels(settings), clock, roster(settings.catalog))
 
 
 def channel_workers(client: Client, settings: Settings, given: House) -> list[Worker]:

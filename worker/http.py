@@ -24,7 +24,7 @@ from journeys.tracking import TrackingPlan, read_plan
 from store.database import Database
 from store.patience import limit_waiting
 from worker import entry, temporal
-from worker.build import consent_book, house, policy
+from worker.build import consent_book, house, policy, roster
 from worker.logs import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
 
@@ -44,6 +44,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> Front
             templates=partial(template_infos, settings.catalog / "templates"),
             asking=partial(would_say, house(_asking_only(settings), database)),
             limits=limits,
+            roster=roster(settings.catalog),
         )
     )
 

@@ -22,10 +22,11 @@ from api.keys import Keys
 from api.limits import Limits
 from api.problems import ProblemError
 from api.temporal import Engine
+from journeys.assigning import Roster
 from journeys.tracking import TrackingPlan
 from store.database import Database
 from store.patience import limit_waiting
-from worker.build import consent_book, house, policy
+from worker.build import consent_book, house, policy, roster
 from worker.http import plan
 from worker.settings import ROOT, Settings
 
@@ -66,6 +67,7 @@ def application(
     limits: Limits | None = None,
     tracking: TrackingPlan | None = None,
     catalog: Path = CATALOG,
+    people: Roster | None = None,
 ) -> Front:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits()
@@ -82,6 +84,7 @@ def application(
             templates=lambda: template_infos(catalog / "templates"),
             asking=partial(would_say, house(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
             limits=limits,
+            roster=people or roster(catalog),
         )
     )
 

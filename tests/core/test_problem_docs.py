@@ -12,6 +12,7 @@ from journeys.policy import Policy
 from journeys.problem_codes import CODES
 from journeys.problems import Problem
 from journeys.reading import read_journey, read_model
+from journeys.team import read_team
 from journeys.templates import TemplateInfo
 from journeys.tracking import read_plan
 from tests.core import shipped
@@ -37,6 +38,8 @@ def problems_of(section: str) -> list[Problem]:
                 live.append(journey)
             case "plan":
                 return read_plan(text)[1].problems
+            case "team":
+                return read_team(text)[1].problems
             case "policy":
                 policy, source = read_model(text, Policy)
                 assert policy is not None, source.problems

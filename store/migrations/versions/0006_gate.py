@@ -38,8 +38,8 @@ CREATE TABLE members (
 # Two statements in a volatile function: the second sees what was committed while the first waited for the lock.
 # Tables of later revisions are named here: a function's body is bound when it is first called.
 READS = """
-CREATE FUNCTION gate_reads(person text, account text, since timestamptz, digests text[])
-RETURNS TABLE (consents json, sent json, queue json, urgent boolean, stopped json, suppressed json)
+CREATE FUNCTION gate_reads(person text, account text, since timestamptz, digests text[], at timestamptz)
+RETURNS TABLE (consents json, sent json, queue json, urgent boolean, stopped json, suppressed json, held json)
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   PERFORM 1 FROM subjects s WHERE s.key = person FOR UPDATE;
@@ -54,7 +54,11 @@ BEGIN
      FROM messages m WHERE m.recipient = person AND m.status = 'deferred'),
     EXISTS (SELECT 1 FROM tickets t WHERE t.resolved_at IS NULL AND t.subject_key IN (person, account)),
     (SELECT json_agg(json_build_array(s.scope, s.name, s.why)) FROM stops s WHERE s.released_at IS NULL),
-    (SELECT json_agg(a.digest) FROM suppressions a WHERE a.digest = ANY(digests) AND a.lifted_at IS NULL);
+    (SELECT json_agg(a.digest) FROM suppressions a WHERE a.digest = ANY(digests) AND a.lifted_at IS NULL),
+    (SELECT json_agg(json_build_array(h.until, h.by, h.why)) FROM holds h
+     WHERE h.released_at IS NULL AND h.until > at
+       AND (h.subject_key IN (person, account)
+            OR h.subject_key IN (SELECT account_key FROM members WHERE person_key = person)));
 END $$
 """
 
