@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from api.keys import Keys, Scope
 from api.routes import Routes, ScopedRoute
 from journeys.consent_rules import DEV_BASE, DEV_KEY
-from journeys.links import PATHS, Link, Links
+from journeys.links import PATHS, Link, Links, Purpose
 from tests.contract.serving import OPERATE, WRITE, application
 from worker.settings import ROOT
 
@@ -30,7 +30,7 @@ def path_of(route: APIRoute) -> str:
 
 def token_for(path: str) -> str:
     """A link of ours that opens this page."""
-    purpose = next((each for each, page in PATHS.items() if path.startswith(f"/{page}/")), "preferences")
+    purpose: Purpose = next((each for each, page in PATHS.items() if path.startswith(f"/{page}/")), "preferences")
     return Links(DEV_BASE, (DEV_KEY,)).token(Link(purpose, "u_1"), datetime.now(UTC))
 
 
