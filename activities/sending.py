@@ -54,7 +54,17 @@ def outgoing(
     """A message as its channel renders it."""
     known: Mapping[str, Any] = account.profile if account is not None else {}
     items = tuple(outgoing(part, person, account, address) for part in parts)
-    return Outgoing(entry.key, entry.template, address, person.profile, known, entry.data, entry.topic, items=items)
+    return Outgoing(
+        entry.key,
+        entry.template,
+        address,
+        person.profile,
+        known,
+        entry.data,
+        entry.topic,
+        items=items,
+        person=person.key,
+    )
 
 
 def _kept(entry: Entry) -> Prepared | None:

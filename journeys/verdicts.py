@@ -119,13 +119,22 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody of ours looks after this person or their account in person, until then: automation waits."""
+
+    until: datetime
+    by: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What is known of the person: a missing address is none, a missing consent is the policy's default.
 
     A consent's key is (channel, topic), either of them `*`. A withdrawal at any level is obeyed, so who grants again
     lifts it; a general one (topic `*`) does not silence urgent support and transactional messages.
     `sent` counts what is being sent; `heads` are the keys of those that are decided in this very pass and may still
-    take others along; `held` says why a person's or account's owner keeps automation away, if they do.
+    take others along; `held` are people of ours who look after them in person.
     """
 
     addresses: Mapping[str, bool] = field(default_factory=dict)
@@ -136,7 +145,7 @@ class Standing:
     heads: frozenset[str] = frozenset()
     stops: tuple[Stop, ...] = ()
     suppressed: frozenset[str] = frozenset()
-    held: str = ""
+    held: tuple[Held, ...] = ()
     zone: str = ""
 
 

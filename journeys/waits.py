@@ -64,8 +64,9 @@ def _stopped(policy: Policy, ask: Ask, standing: Standing, channel: str, now: da
         what = "everything" if stop.scope == "all" else f"{stop.scope} {stop.name}"
         text = f"{what} is stopped" + (f": {stop.why}" if stop.why else "")
         yield Wait(again, Reason("stopped", text), known=False)
-    if standing.held and ask.priority not in PRESSING:
-        yield Wait(again, Reason("held", standing.held), known=False)
+    for held in standing.held if ask.priority not in PRESSING else ():
+        why = f"{held.by} looks after them until {plain(held.until)}" + (f": {held.why}" if held.why else "")
+        yield Wait(held.until, Reason("held", why), known=False)
     if standing.urgent_open and ask.priority in policy.urgent_ticket.defers:
         yield Wait(again, Reason("urgent_ticket", "an urgent ticket is open"), known=False)
 

@@ -13,6 +13,7 @@ from journeys.policy import Policy, load_policy
 from journeys.verdicts import (
     Ask,
     DeferUntil,
+    Held,
     MergeInto,
     Queued,
     Replace,
@@ -155,8 +156,10 @@ def test_a_stop_holds_what_it_names_of_every_priority_and_nothing_else(stop: Sto
 
 
 def test_a_held_account_hears_only_what_presses() -> None:
-    held = replace(ALL, held="dana talks to them until Friday")
-    assert codes(judge(policy(), ASK, held, NOW)) == ["held"]
+    held = replace(ALL, held=(Held(NOW + timedelta(days=2), "dana", "they talk"),))
+    verdict = judge(policy(), ASK, held, NOW)
+    assert isinstance(verdict, DeferUntil)
+    assert (codes(verdict), verdict.until) == (["held"], NOW + timedelta(days=2))
     assert judge(policy(), replace(ASK, priority="transactional"), held, NOW) == SendNow("email")
 
 

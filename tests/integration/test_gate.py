@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from activities import gate
 from journeys.effects import SendMessage
 from journeys.incoming import Incoming
 from journeys.policy import Brake
-from store import ledger, runs, stops, subjects, suppressions
+from store import holds, ledger, runs, stops, subjects, suppressions
 from store.consents import Change, change_consent
 from store.database import run, sql
 from tests.living import Living, living
@@ -218,6 +218,18 @@ async def test_C5_an_address_that_bounced_is_passed_over(house: Living) -> None:
     await house.accept(house.track("ada", "signed_up"))
     reasons = await house.until("SELECT reasons FROM messages WHERE status = 'withheld'")
     assert "suppressed" in str(reasons)
+
+
+async def test_P4_a_held_account_hears_nothing_until_it_is_released(house: Living) -> None:
+    await house.publish(journey("a"))
+    person = (await house.rows("SELECT key FROM subjects WHERE kind = 'user'"))[0]["key"]
+    now = datetime.now(UTC)
+    await holds.hold(house.database, person, until=now + timedelta(days=1), by="dana", why="we talk", now=now)
+    await house.accept(house.track("ada", "signed_up"))
+    reasons = await house.until("SELECT reasons FROM messages WHERE status = 'deferred'")
+    assert "dana looks after them" in str(reasons)
+    await holds.release(house.database, person, by="dana", now=datetime.now(UTC))
+    await house.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
 
 
 # -- stops -------------------------------------------------------------------------------------------------------------
