@@ -19,11 +19,12 @@ from activities.channels.relay import Relay as SmtpRelay
 from activities.house import House
 from activities.ports import Ambiguity, Channel
 from activities.registered import Activities
-from activities.templates import load_templates
+from activities.templates import Templates, load_templates
 from journeys import wire
 from journeys.policy import Policy, load_policy
 from store.catalogue import Catalogue
 from store.database import Database
+from worker.providers import ProviderSettings, dkim_key, guarded, load_providers, provided, read_rates
 from worker.sandbox import sandbox
 from worker.settings import Settings
 from worker.stack.maildir import find
@@ -34,12 +35,18 @@ NEAR_ATTEMPT, FAR_ATTEMPT = timedelta(seconds=1.5), timedelta(seconds=30)
 """How long one mail may take: inside a step, and on the channel's own queue."""
 
 
-def channels(settings: Settings) -> Mapping[str, Channel]:
-    """Every way to reach a person that is configured."""
+def channels(settings: Settings, given: ProviderSettings | None = None) -> Mapping[str, Channel]:
+    """Every way to reach a person that is configured, each with its guard. A mail goes by SMTP unless an HTTP provider is."""
+    given = given or load_providers()
     templates = load_templates(settings.catalog / "templates")
+    usual = {"email": _smtp(settings, given, templates), "in_app": InAppChannel(templates)}
+    return guarded(usual | provided(settings, given, templates), read_rates(given.provider_rates))
+
+
+def _smtp(settings: Settings, given: ProviderSettings, templates: Templates) -> Channel:
     lookup = settings.smtp_lookup
     name, address = parseaddr(settings.smtp_from)
-    mail = EmailChannel(
+    return EmailChannel(
         templates,
         EmailSettings(
             relay=SmtpRelay.from_url(settings.smtp_url or ""),
@@ -50,10 +57,10 @@ def channels(settings: Settings) -> Mapping[str, Channel]:
             ambiguity=Ambiguity(settings.smtp_ambiguity),
             local=settings.smtp_near,
             attempt=NEAR_ATTEMPT if settings.smtp_near else FAR_ATTEMPT,
+            dkim=dkim_key(settings, given),
         ),
         search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
     )
-    return {"email": mail, "in_app": InAppChannel(templates)}
 
 
 def policy(catalog: Path) -> Policy:
@@ -61,10 +68,16 @@ def policy(catalog: Path) -> Policy:
     return load_policy(yaml.safe_load((catalog / "policy.yaml").read_text()))
 
 
-def house(settings: Settings, database: Database, *, clock: Literal["wall", "workflow"] = "wall") -> House:
+def house(
+    settings: Settings,
+    database: Database,
+    *,
+    clock: Literal["wall", "workflow"] = "wall",
+    providers: ProviderSettings | None = None,
+) -> House:
     """What activities are given."""
     rules = policy(settings.catalog)
-    return House(database, Catalogue(rules.urgent_ticket), rules, channels(settings), clock)
+    return House(database, Catalogue(rules.urgent_ticket), rules, channels(settings, providers), clock)
 
 
 def channel_workers(client: Client, settings: Settings, given: House) -> list[Worker]:
