@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     smtp_from: str = "Tenure <hello@tenure.example>"
     postal_address: str = Field("", description="The footer of every mail: who writes, and from where (CAN-SPAM).")
     unsubscribe_base: str | None = Field(None, description="https address; a mail's one-click link is below it.")
+    local_provider: bool = Field(
+        True, description="Whether `up` starts a local provider for SMS, chat, tickets and webinars where none is set."
+    )
+    provider_port: int = Field(0, ge=0, le=65_535, description="Port of the local provider; 0 is any free one.")
     mail_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded mail sink; 0 is any free one.")
 
     api_host: str = "127.0.0.1"

@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from worker.stack.providers.advertising import GOOGLE, META
-from worker.stack.providers.app import Provider
+from worker.stack.providers.app import Provider, Vendor
 from worker.stack.providers.mail_and_phone import FCM, RESEND, TWILIO, WEB_PUSH
 from worker.stack.providers.teams import RECEIVER, SLACK, ZENDESK, ZOOM
 
@@ -48,9 +48,9 @@ class Local:
         return self.url.removeprefix("http://")
 
 
-def provider(folder: Path | None = None) -> Provider:
-    """Every vendor there is."""
-    return Provider(VENDORS, folder)
+def provider(folder: Path | None = None, vendors: tuple[Vendor, ...] = VENDORS) -> Provider:
+    """Every vendor there is, or these."""
+    return Provider(vendors, folder)
 
 
 def listening(made: Provider, *, host: str = "127.0.0.1", port: int = 0) -> Listening:
@@ -63,9 +63,9 @@ def listening(made: Provider, *, host: str = "127.0.0.1", port: int = 0) -> List
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path | None = None) -> AsyncIterator[Local]:
+async def serving(folder: Path | None = None, vendors: tuple[Vendor, ...] = VENDORS) -> AsyncIterator[Local]:
     """A provider on a free port of the loopback, for as long as the body runs."""
-    made = provider(folder)
+    made = provider(folder, vendors)
     found = listening(made)
     server = found.server
     task = asyncio.create_task(server.serve([found.socket]))
