@@ -16,6 +16,7 @@ from api.consents import Consents
 from api.front import Front
 from api.health import Health
 from api.held import Held
+from api.hooks import Hooks, HookSecrets
 from api.intake import Intake
 from api.keys import Keys
 from api.limits import Limits
@@ -50,6 +51,7 @@ class Parts:
     policy: Policy
     templates: Callable[[], TemplateInfos]
     limits: Limits = field(default_factory=Limits)
+    hooks: HookSecrets = field(default_factory=HookSecrets)
 
 
 def build(parts: Parts) -> Front:
@@ -70,6 +72,7 @@ def build(parts: Parts) -> Front:
     Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
     Held(parts.database, intake, reader, check).routes(routes)
     Clocks(parts.database).routes(routes)
+    Hooks(intake, parts.hooks).routes(routes)
     Health(parts.database, parts.engine, intake, metrics).routes(routes)
     Description().routes(routes)
     app = FastAPI(

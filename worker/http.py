@@ -24,6 +24,7 @@ from store.database import Database
 from store.patience import limit_waiting
 from worker import entry, temporal
 from worker.build import policy
+from worker.providers import hook_secrets, load_providers
 from worker.logs import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
 
@@ -41,6 +42,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> Front
             policy=policy(settings.catalog),
             templates=partial(template_infos, settings.catalog / "templates"),
             limits=limits,
+            hooks=hook_secrets(load_providers()),
         )
     )
 

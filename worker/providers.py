@@ -29,6 +29,7 @@ from activities.outgoing.pace import Rate
 from activities.outgoing.way import Way
 from activities.ports import Ambiguity, Channel
 from activities.templates import Templates
+from api.hooks import HookSecrets
 from worker.settings import PREFIX, Settings, SettingsError
 
 SECRET = SecretStr("")
@@ -44,6 +45,7 @@ class ProviderSettings(BaseSettings):
     provider_rates: str = Field("", description="Attempts a second by channel: sms=10,email=50/100 (burst of 100).")
 
     resend_key: SecretStr = SECRET
+    resend_webhook_secret: SecretStr = SECRET
     resend_base: str = "https://api.resend.com"
     dkim_selector: str = ""
     dkim_key_file: Path | None = None
@@ -51,7 +53,7 @@ class ProviderSettings(BaseSettings):
     twilio_token: SecretStr = SECRET
     twilio_from: str = ""
     twilio_base: str = "https://api.twilio.com"
-    twilio_callback: str = ""
+    twilio_callback: str = Field("", description="Our public https://…/v1/hooks/twilio, as Twilio is to call it.")
     phone_region: str | None = None
     fcm_project: str = ""
     fcm_email: str = ""
@@ -68,9 +70,11 @@ class ProviderSettings(BaseSettings):
     zendesk_base: str = ""
     zendesk_agent: str = ""
     zendesk_token: SecretStr = SECRET
+    zendesk_webhook_secret: SecretStr = SECRET
     zoom_account: str = ""
     zoom_client: str = ""
     zoom_secret: SecretStr = SECRET
+    zoom_webhook_secret: SecretStr = SECRET
     zoom_base: str = "https://api.zoom.us/v2"
     zoom_token_url: str = "https://zoom.us/oauth/token"  # noqa: S105 -- an address
     apprise_url: SecretStr = SECRET
@@ -209,6 +213,17 @@ def guarded(found: Mapping[str, Channel], rates: Mapping[str, Rate]) -> dict[str
     return {
         name: channel if channel.inside else Guarded(channel, rate=rates.get(name)) for name, channel in found.items()
     }
+
+
+def hook_secrets(it: ProviderSettings) -> HookSecrets:
+    """With what each provider's webhooks are verified; those without a secret are off."""
+    return HookSecrets(
+        resend=_open(it.resend_webhook_secret),
+        twilio=_open(it.twilio_token) if it.twilio_callback else "",
+        twilio_url=it.twilio_callback,
+        zendesk=_open(it.zendesk_webhook_secret),
+        zoom=_open(it.zoom_webhook_secret),
+    )
 
 
 def local_environ(url: str) -> dict[str, str]:

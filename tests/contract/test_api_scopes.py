@@ -40,9 +40,10 @@ def test_no_route_is_without_a_scope():
         Routes(Keys(write="w", operator="o"), seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
 
 
-def test_only_health_and_the_description_are_public():
+def test_only_health_the_description_and_signed_webhooks_are_public():
     public = {route.path for route in ROUTES if route.scope is Scope.PUBLIC}
-    assert public == {"/livez", "/readyz", "/metrics", "/openapi.json"}
+    hooks = {f"/v1/hooks/{provider}" for provider in ("resend", "twilio", "zendesk", "zoom")}
+    assert public == {"/livez", "/readyz", "/metrics", "/openapi.json", *hooks}
 
 
 def test_the_write_key_opens_events_and_nothing_else():
