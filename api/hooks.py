@@ -59,7 +59,14 @@ class Hooks:
             tag=TAG,
             status=202,
             fast=True,
-            refuses=("unauthenticated", "not-found", "too-large", "unsupported-media-type", "quota-exceeded", "overloaded"),
+            refuses=(
+                "unauthenticated",
+                "not-found",
+                "too-large",
+                "unsupported-media-type",
+                "quota-exceeded",
+                "overloaded",
+            ),
         )
         post("/v1/hooks/resend", self.resend, summary="Mails: delivered, bounced, complained about")
         post("/v1/hooks/twilio", self.twilio, summary="Short messages: delivered, failed, answered")
@@ -88,7 +95,10 @@ class Hooks:
     async def zendesk(self, request: Request) -> Response:
         """Signed over timestamp and body; events of tickets as Zendesk's event subscriptions have them."""
         body, headers = await self._body(request, self._secrets.zendesk), request.headers
-        at, given = headers.get("x-zendesk-webhook-signature-timestamp", ""), headers.get("x-zendesk-webhook-signature", "")
+        at, given = (
+            headers.get("x-zendesk-webhook-signature-timestamp", ""),
+            headers.get("x-zendesk-webhook-signature", ""),
+        )
         if not signatures.zendesk(self._secrets.zendesk, at, body, given):
             raise _unsigned()
         event = _object(body)

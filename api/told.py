@@ -42,7 +42,9 @@ def resend_says(event: Mapping[str, Any]) -> Say | None:
     if signal is None or not reference:
         return None
     bounce = _map(data.get("bounce"))
-    why = {"reason": _text(bounce.get("message"), 200), "permanent": bounce.get("type") == "Permanent"} if bounce else {}
+    why = (
+        {"reason": _text(bounce.get("message"), 200), "permanent": bounce.get("type") == "Permanent"} if bounce else {}
+    )
     return Say(signal, reference=reference, data=why, at=_instant(event.get("created_at")))
 
 
@@ -119,7 +121,7 @@ def _address(value: Any) -> str:
 
 def _instant(value: Any) -> datetime | None:
     try:
-        at = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+        at = datetime.fromisoformat(str(value))
     except ValueError:
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)

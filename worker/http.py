@@ -24,8 +24,8 @@ from store.database import Database
 from store.patience import limit_waiting
 from worker import entry, temporal
 from worker.build import policy
-from worker.providers import hook_secrets, load_providers
 from worker.logs import configure_logging
+from worker.providers import hook_secrets, load_providers
 from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()

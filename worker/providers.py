@@ -77,6 +77,13 @@ class ProviderSettings(BaseSettings):
     zoom_webhook_secret: SecretStr = SECRET
     zoom_base: str = "https://api.zoom.us/v2"
     zoom_token_url: str = "https://zoom.us/oauth/token"  # noqa: S105 -- an address
+    google_ads_account: str = ""
+    google_ads_email: str = ""
+    google_ads_key_file: Path | None = None
+    google_ads_base: str = "https://datamanager.googleapis.com"
+    google_ads_token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 -- an address
+    meta_token: SecretStr = SECRET
+    meta_base: str = "https://graph.facebook.com/v25.0"
     apprise_url: SecretStr = SECRET
     apprise_field: str = ""
 
@@ -111,6 +118,7 @@ _TOGETHER = (
     ("webhook_url", "webhook_secret"),
     ("zendesk_base", "zendesk_agent", "zendesk_token"),
     ("zoom_account", "zoom_client", "zoom_secret"),
+    ("google_ads_account", "google_ads_email", "google_ads_key_file"),
     ("apprise_url", "apprise_field"),
 )
 

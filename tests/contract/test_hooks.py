@@ -65,7 +65,9 @@ async def hooks(module_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
 @pytest_asyncio.fixture(scope="module", autouse=True)
 async def _people(module_database_url: str, db) -> None:
     database = Database(module_database_url)
-    calls = [Incoming("identify", f"i-{who}", "identify", user_id=who, traits={"a": 1}) for who in ("ada", "ben", "cyd")]
+    calls = [
+        Incoming("identify", f"i-{who}", "identify", user_id=who, traits={"a": 1}) for who in ("ada", "ben", "cyd")
+    ]
     await ingest.accept(database, Catalogue(policy(CATALOG).urgent_ticket), calls, source="test")
     await database.close()
     for key, data, channel, reference, address, who in (
@@ -90,7 +92,9 @@ async def told(db, source: str) -> list[tuple[str, str, dict[str, Any]]]:
 # -- Resend ------------------------------------------------------------------------------------------------------------
 
 
-def svix(event: dict[str, Any], identity: str = "msg_1", secret: str = SVIX, at: datetime | None = None) -> dict[str, Any]:
+def svix(
+    event: dict[str, Any], identity: str = "msg_1", secret: str = SVIX, at: datetime | None = None
+) -> dict[str, Any]:
     at, body = at or datetime.now(UTC), json.dumps(event)
     signed = Webhook(secret).sign(identity, at, body)
     headers = {"svix-id": identity, "svix-timestamp": str(int(at.timestamp())), "svix-signature": signed}
@@ -104,7 +108,12 @@ def mail(kind: str, reference: str = "d1", **more: Any) -> dict[str, Any]:
 
 async def test_a_bounce_and_a_complaint_are_told_to_whom_the_mail_was_for_and_once(hooks, db):
     bounce = mail("email.bounced", bounce={"type": "Permanent", "message": "no such mailbox"})
-    for call in (svix(bounce), svix(bounce), svix(mail("email.complained"), "msg_2"), svix(mail("email.sent"), "msg_3")):
+    for call in (
+        svix(bounce),
+        svix(bounce),
+        svix(mail("email.complained"), "msg_2"),
+        svix(mail("email.sent"), "msg_3"),
+    ):
         assert (await hooks.post("/v1/hooks/resend", **call)).status_code == 202
     found = await told(db, "resend")
     assert [(name, who) for name, who, _ in found] == [("message_bounced", "ada"), ("message_complained", "ada")]
@@ -154,7 +163,12 @@ async def test_a_reply_is_told_with_its_words_and_a_failure_with_its_code(hooks,
 
 def ticket(kind: str, identity: str, now: str = "", before: str = "", secret: str = ZENDESK) -> dict[str, Any]:
     detail = {"id": "35436", "external_id": "d3", "priority": "URGENT", "status": now}
-    event = {"type": f"zen:event-type:ticket.{kind}", "id": identity, "time": datetime.now(UTC).isoformat(), "detail": detail}
+    event = {
+        "type": f"zen:event-type:ticket.{kind}",
+        "id": identity,
+        "time": datetime.now(UTC).isoformat(),
+        "detail": detail,
+    }
     event["event"] = {"current": now, "previous": before}
     at, body = datetime.now(UTC).isoformat().replace("+00:00", "Z"), json.dumps(event)
     signed = base64.b64encode(hmac.new(secret.encode(), (at + body).encode(), hashlib.sha256).digest()).decode()
@@ -225,7 +239,9 @@ async def test_a_body_is_bounded_before_anything_is_believed(hooks, name):
     assert (await hooks.post(f"/v1/hooks/{name}", content=b"x" * 300_000)).status_code == 413
 
 
-@pytest.mark.parametrize("data", [None, [], "x", {"tags": 7}, {"tags": [1]}, {"tags": {"tenure_key": None}, "bounce": []}])
+@pytest.mark.parametrize(
+    "data", [None, [], "x", {"tags": 7}, {"tags": [1]}, {"tags": {"tenure_key": None}, "bounce": []}]
+)
 async def test_a_signed_call_of_another_shape_moves_nothing(hooks, data):
     call = svix({"type": "email.bounced", "data": data}, "msg_odd")
     assert (await hooks.post("/v1/hooks/resend", **call)).json() == {"taken": 0}

@@ -72,7 +72,9 @@ class Elsewhere(HttpClient):
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def request(self, method, url, params=None, data=None, headers=None, auth=None, timeout=None, allow_redirects=False):
+    def request(
+        self, method, url, params=None, data=None, headers=None, auth=None, timeout=None, allow_redirects=False
+    ):
         with httpx.Client() as client:
             there = url.replace("https://api.twilio.com", self._url)
             answer = client.request(method, there, params=params, data=data, headers=headers, auth=auth)

@@ -16,8 +16,12 @@ depends_on = None
 
 def upgrade() -> None:
     """Indexes for webhooks, and the side of the advertising tools."""
-    op.execute("CREATE INDEX messages_by_reference ON messages (reference) WHERE reference IS NOT NULL AND channel <> 'in_app'")
-    op.execute("CREATE INDEX messages_by_address ON messages (channel, address, id) WHERE channel IN ('sms', 'webinar')")
+    op.execute(
+        "CREATE INDEX messages_by_reference ON messages (reference) WHERE reference IS NOT NULL AND channel <> 'in_app'"
+    )
+    op.execute(
+        "CREATE INDEX messages_by_address ON messages (channel, address, id) WHERE channel IN ('sms', 'webinar')"
+    )
     # `wanted_at` is the change of membership that was last carried out, `member` what the tool was told, `hashed` under
     # which identifier: a person whose address changes is taken out under the old one before they go in under the new.
     op.execute(
