@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import structlog
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -45,6 +46,21 @@ class HookSecrets:
     zoom: str = field(default="", repr=False)
 
 
+class HookTaken(BaseModel):
+    """Committed. `taken` is how many people were told; 0 for what is none of our messages, or changes nothing."""
+
+    taken: int
+
+
+_FORM = "application/x-www-form-urlencoded"
+_EXAMPLES: Mapping[str, tuple[str, Any]] = {
+    "resend": ("application/json", {"type": "email.bounced", "data": {"tags": {"tenure_key": "9f86d081884c7d65"}}}),
+    "twilio": (_FORM, {"MessageSid": "SM1", "SmsStatus": "received", "From": "+4915112345678", "Body": "STOP"}),
+    "zendesk": ("application/json", {"id": "1", "type": "zen:event-type:ticket.created", "detail": {"id": "35436"}}),
+    "zoom": ("application/json", {"event": "webinar.ended", "event_ts": 1, "payload": {"object": {"id": "77"}}}),
+}
+
+
 class Hooks:
     """The routes below `/v1/hooks`."""
 
@@ -58,6 +74,7 @@ class Hooks:
             scope=Scope.PUBLIC,
             tag=TAG,
             status=202,
+            gives=HookTaken,
             fast=True,
             refuses=(
                 "unauthenticated",
@@ -68,10 +85,25 @@ class Hooks:
                 "overloaded",
             ),
         )
-        post("/v1/hooks/resend", self.resend, summary="Mails: delivered, bounced, complained about")
-        post("/v1/hooks/twilio", self.twilio, summary="Short messages: delivered, failed, answered")
-        post("/v1/hooks/zendesk", self.zendesk, summary="Tickets: opened, resolved, reopened")
-        post("/v1/hooks/zoom", self.zoom, summary="Webinars: registered, attended, missed")
+        post(
+            "/v1/hooks/resend",
+            self.resend,
+            extra=_documented("resend"),
+            summary="Mails: delivered, bounced, complained about",
+        )
+        post(
+            "/v1/hooks/twilio",
+            self.twilio,
+            extra=_documented("twilio"),
+            summary="Short messages: delivered, failed, answered",
+        )
+        post(
+            "/v1/hooks/zendesk",
+            self.zendesk,
+            extra=_documented("zendesk"),
+            summary="Tickets: opened, resolved, reopened",
+        )
+        post("/v1/hooks/zoom", self.zoom, extra=_documented("zoom"), summary="Webinars: registered, attended, missed")
 
     async def resend(self, request: Request) -> Response:
         """Signed as by Svix: `svix-id`, `svix-timestamp`, `svix-signature`."""
@@ -161,6 +193,12 @@ def _event(identity: str, says: Say, message: told.Told) -> Incoming:
     call = Incoming("track", key[:255], says.signal, subject_key=message["recipient"], data=data)
     call.timestamp, call.raw = says.at or datetime.now(UTC), {"signal": says.signal, "data": data}
     return call
+
+
+def _documented(provider: str) -> dict[str, Any]:
+    kind, example = _EXAMPLES[provider]
+    content = {kind: {"schema": {"type": "object", "required": [next(iter(example))]}, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

@@ -43,7 +43,7 @@ async def test_a_delivered_mail_verifies_and_a_changed_one_does_not(tmp_path, pa
     content = next(each for each in kept if b"DKIM-Signature" in each)
     asked: list[bytes] = []
 
-    def resolver(name: bytes, timeout: int = 5) -> bytes:
+    def resolver(name, timeout=5):
         asked.append(name)
         return record
 

@@ -66,7 +66,7 @@ async def test_resends_client_understands_our_refusals(local, monkeypatch):
     assert unknown.value.error_type == "missing_api_key"
 
 
-class Elsewhere(HttpClient):
+class Elsewhere(HttpClient):  # type: ignore[misc]  # the vendor publishes no types
     """Twilio's client takes no address; its HTTP client does."""
 
     def __init__(self, url: str) -> None:

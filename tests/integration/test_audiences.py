@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from activities.audiences.membership import AudiencePlan, hashed
 from activities.audiences.sync import AudienceSync, Told
-from activities.audiences.tools import GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
+from activities.audiences.tools import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
 from activities.outgoing.way import Way
 from journeys.incoming import Incoming
 from store.catalogue import Catalogue
@@ -40,7 +40,10 @@ class Advertising:
     def __init__(self, database: Database, local: Local, way: Way) -> None:
         self.database, self.local, self.said = database, local, 0
         google = GoogleAudiences("1", "svc@p.example", google_key(), f"{local.url}/google", f"{local.url}/google/token")
-        tools = [GoogleTool(way, google), MetaTool(way, MetaAudiences(KEY, f"{local.url}/meta/v25.0"))]
+        tools: list[AudienceTool] = [
+            GoogleTool(way, google),
+            MetaTool(way, MetaAudiences(KEY, f"{local.url}/meta/v25.0")),
+        ]
         self.sync = AudienceSync(database, tools, PLANS)
 
     async def know(self, user: str, **traits: str) -> None:
