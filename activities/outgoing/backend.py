@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
 from typing import Any
 
+import anyio
 import httpcore
 
 from activities.outgoing.addresses import literal, refusal
@@ -51,9 +53,11 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         last: Exception = httpcore.ConnectError("the host has no address")
         for address in await self._checked(host, port):
             try:
-                return await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as fault:
                 last = fault
+            else:
+                return _Closing(stream)
         raise last
 
     async def _checked(self, host: str, port: int) -> list[str]:
@@ -75,3 +79,32 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         """Between httpcore's own attempts to connect, of which there are none."""
         await asyncio.sleep(seconds)
+
+
+class _Closing(httpcore.AsyncNetworkStream):
+    """A socket that is closed also when its TLS handshake is given up: httpcore closes it only after an error."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._stream.aclose()
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

@@ -12,6 +12,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import httpcore
 import pytest
 import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,14 +123,13 @@ class Stranger:
         self.waits = 0.0
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(
-            next((line[16:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length: ")), b"0")
-        )
-        self.got.append(head + await reader.readexactly(length))
-        await asyncio.sleep(self.waits)
-        writer.write(self.answer)
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            lines = head.lower().split(b"\r\n")
+            length = int(next((line[16:] for line in lines if line.startswith(b"content-length: ")), b"0"))
+            self.got.append(head + await reader.readexactly(length))
+            await asyncio.sleep(self.waits)
+            writer.write(self.answer)
             await writer.drain()
         writer.close()
 
@@ -233,7 +237,7 @@ async def test_what_is_asked_of_the_allow_list_is_host_and_port(stranger):
 
 async def test_an_answer_that_does_not_come_in_time_may_have_arrived(stranger):
     made, port = stranger
-    made.waits = 2.0
+    made.waits = 0.5
     with pytest.raises(Unanswered) as failed:
         await inside(port).send(Call("POST", f"http://127.0.0.1:{port}/", body=b"{}", seconds=0.2))
     assert failed.value.left
@@ -260,3 +264,44 @@ async def test_no_proxy_of_the_environment_is_asked(stranger, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     assert (await inside(port).send(Call("GET", f"http://127.0.0.1:{port}/"))).status == 200
+
+
+def certificate(folder, name: str):
+    """A key and a certificate of its own for a name, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = folder / f"{name}.pem"
+    path.write_bytes(private + made.public_bytes(Encoding.PEM))
+    return path
+
+
+async def test_tls_asks_for_the_name_and_checks_it_while_the_socket_goes_to_the_address(tmp_path):
+    path, made, names = certificate(tmp_path, "hooks.example.com"), Stranger(), []
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(path)
+    ours.sni_callback = lambda _, name, __: names.append(name)
+    trusting = ssl.create_default_context(cafile=str(path))
+    async with await asyncio.start_server(made.talk, "127.0.0.1", 0, ssl=ours) as server:
+        sockets = Sockets(server.sockets[0].getsockname()[1])
+        way = Way(resolver=_public, sockets=sockets, tls=trusting)
+        assert (await way.send(Call("POST", "https://hooks.example.com/in", body=b"{}"))).status == 200
+        with pytest.raises(Unanswered) as other:
+            await way.send(Call("POST", "https://other.example.com/in", body=b"{}"))
+        await way.close()
+    assert not other.value.left
+    assert names == ["hooks.example.com", "other.example.com"]
+    assert {host for host, _ in sockets.asked} == {"93.184.215.14"}
+    assert b"host: hooks.example.com\r\n" in made.got[0]
