@@ -215,6 +215,8 @@ async def test_j16_who_came_has_attended_and_who_did_not_has_missed(hooks, db):
     ]
     for call in calls:
         assert (await hooks.post("/v1/hooks/zoom", **call)).status_code == 202
+    ended = {"event": "webinar.ended", "event_ts": 5, "payload": {"object": {"id": "77"}}}
+    assert (await hooks.post("/v1/hooks/zoom", **zoom(ended, secret="wrong"))).status_code == 401
     found = [(name, who) for name, who, _ in await told(db, "zoom")]
     assert found == [("webinar_registered", "ada"), ("webinar_attended", "ada"), ("webinar_missed", "cyd")]
 
