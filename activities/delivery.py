@@ -88,7 +88,7 @@ async def _settle(
         case Delivered.REFUSED:
             await _end(house, connection, entry, "failed", receipt.detail, now)
         case Delivered.TRY_AGAIN:
-            due = now + channel.retry.wait(entry.attempts)
+            due = now + (receipt.after or channel.retry.wait(entry.attempts))
             if due > (entry.first_attempt_at or now) + channel.retry.within:
                 await _end(house, connection, entry, "failed", f"given up: {receipt.detail}", now)
             elif is_digest(entry.key):

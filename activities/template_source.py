@@ -62,6 +62,15 @@ class FrontMatter(Model):
     subject: LiquidText
     variables: dict[VariableName, Variable] = Field(default_factory=dict)
     title: Text | None = None
+    time_sensitive: bool = False
+    trigger: Text | None = None
+
+    @model_validator(mode="after")
+    def _urgent_because(self) -> FrontMatter:
+        """C7: what may interrupt somebody on their phone says in words what makes it urgent."""
+        if self.time_sensitive != (self.trigger is not None):
+            raise ValueError("time_sensitive: true and a trigger, such as 'your export is ready', belong together (C7)")
+        return self
 
     @field_validator("review_date", mode="before")
     @classmethod

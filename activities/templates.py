@@ -66,6 +66,7 @@ class Template:
             owner=matter.owner,
             status=matter.status,
             review_date=matter.review_date,
+            time_sensitive=matter.time_sensitive,
         )
 
     def render(self, outgoing: Outgoing, unsubscribe_url: str = "") -> Rendered:

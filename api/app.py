@@ -19,6 +19,7 @@ from api.front import Front
 from api.health import Health
 from api.held import Held
 from api.holds import Holds
+from api.hooks import Hooks, HookSecrets
 from api.intake import Intake
 from api.keys import Keys
 from api.limits import Limits
@@ -64,6 +65,7 @@ class Parts:
     asking: Asking
     limits: Limits = field(default_factory=Limits)
     roster: Roster = field(default_factory=Roster)
+    hooks: HookSecrets = field(default_factory=HookSecrets)
 
 
 def build(parts: Parts) -> Front:
@@ -94,6 +96,7 @@ def build(parts: Parts) -> Front:
     Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
     Held(parts.database, intake, reader, check).routes(routes)
     Clocks(parts.database).routes(routes)
+    Hooks(intake, parts.hooks).routes(routes)
     Health(parts.database, parts.engine, intake, metrics).routes(routes)
     Description().routes(routes)
     app = FastAPI(

@@ -13,7 +13,7 @@ TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*(/[a-
 Cel = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 DurationText = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-ChannelName = Literal["email", "in_app"]
+ChannelName = Literal["email", "in_app", "sms", "push", "chat", "webhook", "support", "webinar", "apprise"]
 Priority = Literal["urgent_support", "transactional", "lifecycle", "promotional"]
 Scalar = str | int | float | bool
 VariableType = Literal["string", "int", "double", "bool", "timestamp"]

@@ -197,6 +197,11 @@ CODES: Final[Mapping[str, Code]] = {
         "The message would have a hole where it stands.",
         "Mend the template, or add the field to the tracking plan.",
     ),
+    "T530": Code(
+        "Message that interrupts without need",
+        "People would be called to their phone for what can wait (C7).",
+        "Send it by another channel, or mark the template `time_sensitive: true` and say its `trigger`.",
+    ),
     # -- between journeys --------------------------------------------------------------------------------------------
     "T601": Code(
         "Two journeys for one moment",

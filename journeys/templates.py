@@ -29,6 +29,7 @@ class TemplateInfo:
     owner: str = ""
     status: Status = "live"
     review_date: date | None = None
+    time_sensitive: bool = False
 
 
 TemplateInfos = Mapping[str, TemplateInfo]

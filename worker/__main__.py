@@ -13,8 +13,10 @@ from temporalio.client import Client
 from store.database import Database
 from store.patience import limit_holding
 from worker import brake, build, entry, temporal
+from worker.audiences import audience_loop
 from worker.health import health_port
 from worker.logs import configure_logging
+from worker.providers import load_providers
 from worker.reconcile import Reconciler
 from worker.relay import Relay
 from worker.reminders import Reminders
@@ -44,6 +46,7 @@ async def serve(settings: Settings) -> None:
     if client is None:
         return
     house = build.house(settings, database)
+    audiences = audience_loop(database, settings.catalog, load_providers())
     relay = Relay(database, client, house.catalogue, settings.task_queue)
     health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
     async with contextlib.AsyncExitStack() as running:
@@ -53,8 +56,8 @@ async def serve(settings: Settings) -> None:
         log.info("worker.started", task_queue=settings.task_queue)
         reconciler = Reconciler(database, client, relay)
         braking = brake.watch(database, house.policy.brake, stop)
-        reminding = Reminders(database).run(stop)
-        loops = [asyncio.create_task(each) for each in (relay.run(stop), reconciler.run(stop), braking, reminding)]
+        rounds = (relay.run(stop), reconciler.run(stop), audiences.run(stop), Reminders(database).run(stop), braking)
+        loops = [asyncio.create_task(each) for each in rounds]
         await stop.wait()
         log.info("worker.draining")
         await asyncio.gather(*loops)

@@ -20,7 +20,7 @@ from activities.channels.relay import Relay as SmtpRelay
 from activities.house import House
 from activities.ports import Ambiguity, Channel
 from activities.registered import Activities
-from activities.templates import load_templates
+from activities.templates import Templates, load_templates
 from journeys import wire
 from journeys.assigning import Roster
 from journeys.consent_rules import ConsentBook, ConsentRules, never_waited_for, read_consent_rules
@@ -28,6 +28,7 @@ from journeys.policy import Policy, load_policy
 from journeys.team import read_team
 from store.catalogue import Catalogue
 from store.database import Database
+from worker.providers import ProviderSettings, dkim_key, guarded, load_providers, provided, read_rates
 from worker.sandbox import sandbox
 from worker.settings import Settings, SettingsError
 from worker.stack.maildir import find
@@ -40,12 +41,18 @@ NEAR_ATTEMPT, FAR_ATTEMPT = timedelta(seconds=1.5), timedelta(seconds=30)
 """How long one mail may take: inside a step, and on the channel's own queue."""
 
 
-def channels(settings: Settings) -> Mapping[str, Channel]:
-    """Every way to reach a person that is configured."""
+def channels(settings: Settings, given: ProviderSettings | None = None) -> Mapping[str, Channel]:
+    """Every way to reach a person that is configured, each with its guard. A mail goes by SMTP unless an HTTP provider is."""
+    given = given or load_providers()
     templates = load_templates(settings.catalog / "templates")
+    usual = {"email": _smtp(settings, given, templates), "in_app": InAppChannel(templates)}
+    return guarded(usual | provided(settings, given, templates), read_rates(given.provider_rates))
+
+
+def _smtp(settings: Settings, given: ProviderSettings, templates: Templates) -> Channel:
     lookup = settings.smtp_lookup
     name, address = parseaddr(settings.smtp_from)
-    mail = EmailChannel(
+    return EmailChannel(
         templates,
         EmailSettings(
             relay=SmtpRelay.from_url(settings.smtp_url or ""),
@@ -56,10 +63,10 @@ def channels(settings: Settings) -> Mapping[str, Channel]:
             ambiguity=Ambiguity(settings.smtp_ambiguity),
             local=settings.smtp_near,
             attempt=NEAR_ATTEMPT if settings.smtp_near else FAR_ATTEMPT,
+            dkim=dkim_key(settings, given),
         ),
         search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
     )
-    return {"email": mail, "in_app": InAppChannel(templates)}
 
 
 def policy(catalog: Path) -> Policy:
@@ -94,11 +101,17 @@ def roster(catalog: Path) -> Roster:
     return Roster(team)
 
 
-def house(settings: Settings, database: Database, *, clock: Literal["wall", "workflow"] = "wall") -> House:
+def house(
+    settings: Settings,
+    database: Database,
+    *,
+    clock: Literal["wall", "workflow"] = "wall",
+    providers: ProviderSettings | None = None,
+) -> House:
     """What activities are given."""
     rules = policy(settings.catalog)
     catalogue = Catalogue(rules.urgent_ticket, consent_book(settings))
-    return House(database, catalogue, rules, channels(settings), clock, roster(settings.catalog))
+    return House(database, catalogue, rules, channels(settings, providers), clock, roster(settings.catalog))
 
 
 def channel_workers(client: Client, settings: Settings, given: House) -> list[Worker]:

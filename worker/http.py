@@ -26,6 +26,7 @@ from store.patience import limit_waiting
 from worker import entry, temporal
 from worker.build import consent_book, house, policy, roster
 from worker.logs import configure_logging
+from worker.providers import hook_secrets, load_providers
 from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
@@ -45,6 +46,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> Front
             asking=partial(would_say, house(_asking_only(settings), database)),
             limits=limits,
             roster=roster(settings.catalog),
+            hooks=hook_secrets(load_providers()),
         )
     )
 

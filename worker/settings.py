@@ -71,6 +71,10 @@ class Settings(BaseSettings):
     address_keys: SecretStr = Field(
         SecretStr(DEV_LINK_KEY), description="Keys of hashed addresses, by commas: add in front, never drop one."
     )
+    local_provider: bool = Field(
+        True, description="Whether `up` starts a local provider for SMS, chat, tickets and webinars where none is set."
+    )
+    provider_port: int = Field(0, ge=0, le=65_535, description="Port of the local provider; 0 is any free one.")
     mail_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded mail sink; 0 is any free one.")
 
     api_host: str = "127.0.0.1"

@@ -13,6 +13,7 @@ from typing import Any
 from activities.channels.layout import html_part, text_part
 from activities.channels.mail_message import Mail, mail_address, mail_bytes, named_address
 from activities.channels.relay import Relay
+from activities.channels.signing import DkimKey
 from activities.channels.smtp_pool import Envelope, NotTaken, Pool, Progress
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
 from activities.templates import Templates
@@ -46,6 +47,7 @@ class EmailSettings:
     retry: Retry = field(default_factory=Retry)
     attempt: timedelta = timedelta(seconds=1.5)
     local: bool = True
+    dkim: DkimKey | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for what would only show when the first mail leaves."""
@@ -85,7 +87,7 @@ class EmailChannel:
         if mail_address(outgoing.address) != outgoing.address:
             raise TemplateFault("the address is not one that can be sent to")
         digest = key_digest(outgoing.key)
-        unsubscribe = self._unsubscribe(outgoing, digest)
+        unsubscribe = way_out(self._settings.links, outgoing, digest, self._clock())
         message = self._templates.render(outgoing, unsubscribe)
         mail = Mail(
             sender=self._settings.sender,
@@ -95,25 +97,18 @@ class EmailChannel:
             message_id=f"<{digest}@{self._settings.domain}>",
             text=text_part(message, sender=self._settings.postal, unsubscribe_url=unsubscribe),
             html=html_part(message, sender=self._settings.postal, unsubscribe_url=unsubscribe),
-            extra=_extra(digest, unsubscribe if self._settings.links and self._settings.links.secure else ""),
+            extra=one_click(digest, unsubscribe),
         )
         summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
         return Prepared(mail.message_id, outgoing.address, mail_bytes(mail), summary)
-
-    def _unsubscribe(self, outgoing: Outgoing, digest: str) -> str:
-        """The way out of this topic by mail, for this recipient; where it came from is part of it, as proof."""
-        links = self._settings.links
-        person = outgoing.person or recipient_of(outgoing.key)
-        if links is None or not person:
-            return ""
-        link = Link("unsubscribe", person, self.name, outgoing.topic or ANY, digest[:REF_MARKS])
-        return links.url(link, self._clock())
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:  # noqa: ARG002 -- SMTP takes no key
         """One attempt. What happened after the final dot and before the reply is unknown; before it, nothing did."""
         if mail_address(prepared.address) != prepared.address:
             return Receipt(Delivered.REFUSED, "not an address that can be sent to")
-        envelope = Envelope(self._settings.sender[1], prepared.address, prepared.body)
+        key_of_ours = self._settings.dkim
+        body = key_of_ours.signed(prepared.body) if key_of_ours is not None else prepared.body
+        envelope = Envelope(self._settings.sender[1], prepared.address, body)
         progress = Progress(until=prepared.until)
         try:
             async with asyncio.timeout(self.attempt.total_seconds()):
@@ -121,9 +116,10 @@ class EmailChannel:
         except NotTaken as refusal:
             return Receipt(_refused(refusal, progress), _words(refusal, prepared.address))
         except TimeoutError:
-            return Receipt(_lost(progress), "no answer in time")
+            return Receipt(_lost(progress), "no answer in time", outage=True, left=progress.dot_sent)
         except Exception as fault:  # noqa: BLE001 -- what a relay says may surprise the library; the dot alone decides
-            return Receipt(_lost(progress), f"the connection failed ({type(fault).__name__})")
+            words = f"the connection failed ({type(fault).__name__})"
+            return Receipt(_lost(progress), words, outage=True, left=progress.dot_sent)
         return Receipt(Delivered.SENT)
 
     async def find(self, prepared: Prepared) -> bool | None:
@@ -145,9 +141,18 @@ def key_digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _extra(digest: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:
+def way_out(links: Links | None, outgoing: Outgoing, digest: str, now: datetime) -> str:
+    """The way out of this topic by mail, for this recipient; where it came from is part of it, as proof."""
+    person = outgoing.person or recipient_of(outgoing.key)
+    if links is None or not person:
+        return ""
+    return links.url(Link("unsubscribe", person, "email", outgoing.topic or ANY, digest[:REF_MARKS]), now)
+
+
+def one_click(digest: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:
+    """The headers by which a mail is found again, and left with one click, which needs https (RFC 8058 §3.1)."""
     headers = [("X-Tenure-Key", digest), ("Auto-Submitted", "auto-generated")]
-    if unsubscribe:
+    if unsubscribe.startswith("https://"):
         headers += [("List-Unsubscribe", f"<{unsubscribe}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
     return tuple(headers)
 

@@ -50,11 +50,11 @@ def test_no_route_is_without_a_scope():
         Routes(Keys(write="w", operator="o"), seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
 
 
-def test_only_health_the_description_and_pages_opened_by_signed_links_are_public():
+def test_only_health_the_description_pages_opened_by_signed_links_and_signed_webhooks_are_public():
     public = {route.path for route in ROUTES if route.scope is Scope.PUBLIC}
-    assert public == {
-        "/livez", "/readyz", "/metrics", "/openapi.json", "/p/{token}", "/u/{token}", "/y/{token}"
-    }  # fmt: skip
+    hooks = {f"/v1/hooks/{provider}" for provider in ("resend", "twilio", "zendesk", "zoom")}
+    pages = {"/p/{token}", "/u/{token}", "/y/{token}"}
+    assert public == {"/livez", "/readyz", "/metrics", "/openapi.json", *pages, *hooks}
 
 
 def test_the_write_key_opens_events_and_nothing_else():

@@ -25,6 +25,7 @@ EXTRA = {
     "examples/odd-field": TemplateInfo(
         "examples/odd-field", topic="onboarding", fields=frozenset({"profile.shoe_size"})
     ),
+    "examples/by-phone": TemplateInfo("examples/by-phone", topic="onboarding", channels=("sms",)),
 }
 
 

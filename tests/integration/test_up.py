@@ -46,7 +46,9 @@ def test_a_new_stack_has_the_shipped_journeys_and_tells_where_a_person_is(home, 
         "TENURE_HOME": str(home),
     }
     with cli("up", "--api-port", 0, TENURE_TASK_QUEUE=home.name, **shared) as up:
-        url = ready(home, up).api_url
+        found = ready(home, up)
+        url = found.api_url
+        assert httpx.get(f"{found.provider_url}/_health", trust_env=False).json() == {"accepted": 0}
         deadline = time.monotonic() + PATIENCE
         while len(published(url)) < 4:
             assert time.monotonic() < deadline
