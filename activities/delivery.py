@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from activities.digest import is_digest
 from activities.house import House
 from activities.outcomes import lock_lane, tell_outcome
 from activities.ports import SLACK, Ambiguity, Channel, Delivered, Prepared, Promise, Receipt
@@ -87,9 +88,13 @@ async def _settle(
         case Delivered.REFUSED:
             await _end(house, connection, entry, "failed", receipt.detail, now)
         case Delivered.TRY_AGAIN:
-            due = now + channel.retry.wait(entry.attempts)
+            due = now + (receipt.after or channel.retry.wait(entry.attempts))
             if due > (entry.first_attempt_at or now) + channel.retry.within:
                 await _end(house, connection, entry, "failed", f"given up: {receipt.detail}", now)
+            elif is_digest(entry.key):
+                if await ledger.settle(connection, entry, "failed", f"each part again: {receipt.detail}", now):
+                    await ledger.dissolve(connection, entry.key, due)
+                    await outbox.wake(connection, entry.recipient)
             elif await ledger.settle(connection, entry, "deferred", receipt.detail, now, due_at=due):
                 await outbox.wake(connection, entry.recipient)
         case Delivered.UNKNOWN:
@@ -99,8 +104,10 @@ async def _settle(
 
 
 async def _end(house: House, connection: Connection, entry: Entry, status: str, detail: str, now: datetime) -> None:
-    if await ledger.settle(connection, entry, status, detail, now):
-        await tell_outcome(house, connection, entry, status, now)
+    if not await ledger.settle(connection, entry, status, detail, now):
+        return
+    for part in await ledger.parts_of(connection, entry.key) if is_digest(entry.key) else (entry,):
+        await tell_outcome(house, connection, part, status, now)
 
 
 def _soon(channel: Channel, entry: Entry) -> datetime:

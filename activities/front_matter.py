@@ -84,6 +84,15 @@ class FrontMatter(Model):
     anchor: Anchor | None = None
     items: Annotated[tuple[ChecklistItem, ...], Field(max_length=20)] = ()
     from_: Annotated[Literal["house", "owner"], Field(alias="from")] = "house"
+    time_sensitive: bool = False
+    trigger: Text | None = None
+
+    @model_validator(mode="after")
+    def _urgent_because(self) -> FrontMatter:
+        """C7: what may interrupt somebody on their phone says in words what makes it urgent."""
+        if self.time_sensitive != (self.trigger is not None):
+            raise ValueError("time_sensitive: true and a trigger, such as 'your export is ready', belong together (C7)")
+        return self
 
 
 class VariantAction(Model):

@@ -1,112 +1,186 @@
 """The send gate: one transaction per person decides every message of every journey. Locked read, `judge`, write.
 
-The caller holds the person's row lock (`subjects.lock`), taken before anything here is read: that lock is what makes
-caps exact, two journeys never overtake each other, and a consent that was withdrawn stop what is decided after it.
-Nothing leaves from here. A send is the commit of `sending`; `delivery.py` makes the attempt afterwards.
+The caller holds the lock of everybody whose lane hears the outcome; the read locks the person once more. That lock is
+what makes caps exact, two journeys never overtake each other, and a consent that was withdrawn stop what is decided
+after it. Nothing leaves from here: what goes out is committed as `sending`, and `delivery.py` makes the attempt.
+
+All that is asked of one person in one transaction is one `Pass`: what goes out is rendered at its end, when it is known
+whether several have become one.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
+from activities import digest
 from activities.house import House
-from activities.ports import SLACK, Outgoing, Prepared, TemplateFault
-from journeys.judge import Ask, DeferUntil, Reason, SendNow, Withhold, judge
+from activities.sending import begin, place
+from journeys.judge import judge
 from journeys.policy import horizon
-from store import inbox, ledger, outbox
+from journeys.verdicts import Ask, DeferUntil, MergeInto, Queued, Replace, SendNow, Sent, Standing, Verdict, Withhold
+from journeys.zones import zone_of
+from store import ledger, outbox
 from store.database import Connection
 from store.ledger import Entry
+from store.standing import read_standing
 from store.subjects import Subject
 
 log = structlog.get_logger()
 
 
-async def weigh(
-    house: House, connection: Connection, entry: Entry, person: Subject, account: Subject | None, now: datetime
-) -> bool:
-    """Decide one message and write it to the ledger; whether it is to be attempted now (`sending` is committed next)."""
-    entry.decided_at = now
-    addresses = {
-        name: house.channels[name].address(person.profile, person.key) for name in entry.via if name in house.channels
-    }
-    standing = await ledger.standing(
-        connection,
-        person.key,
-        person.account_key,
-        {name: address is not None for name, address in addresses.items()},
-        now,
-        horizon(house.policy),
-        but=entry.key,
-    )
-    match judge(house.policy, _ask(entry), standing, now):
-        case SendNow(channel, reasons):
-            entry.reasons, entry.channel = reasons, channel
-            await _begin(house, connection, entry, person, account, addresses[channel] or "", now)
-        case DeferUntil(until, reasons):
-            entry.status, entry.due_at, entry.reasons = "deferred", until, reasons
-        case Withhold(reasons):
-            entry.status, entry.due_at, entry.reasons, entry.settled_at = "withheld", None, reasons, now
-    written = await ledger.write(connection, entry)
-    if written and entry.status == "deferred":
-        await outbox.wake(connection, entry.recipient)
-    log.info("gate.decided", status=entry.status, channel=entry.channel, reasons=[r.code for r in entry.reasons])
-    return written and entry.status == "sending"
+class Pass:
+    """What is decided for one locked person at one instant of their clock."""
 
+    def __init__(
+        self, house: House, connection: Connection, person: Subject, account: Subject | None, now: datetime
+    ) -> None:
+        self.house, self.connection, self.now = house, connection, now
+        self.person, self.account = person, account
+        self.standing: Standing | None = None
+        self.going: dict[str, list[Entry]] = {}
+        self.arrived: set[str] = set()
 
-def _ask(entry: Entry) -> Ask:
-    why = f"{entry.state} was left" + (f" for {entry.now_in}" if entry.now_in else "")
-    return Ask(
-        channels=entry.via,
-        topic=entry.topic,
-        priority=entry.priority,
-        at=entry.at,
-        expires_at=entry.expires_at,
-        stands=entry.stands,
-        holds=entry.holds,
-        holds_why=why,
-    )
+    async def weigh(self, entry: Entry) -> None:
+        """Decide one message. What does not go out is written at once, what does at the end of the pass."""
+        standing = await self._known()
+        if entry.is_new and entry.key in {sent.key for sent in standing.sent} | {
+            queued.key for queued in standing.queue
+        }:
+            return  # asked again by a step that was applied before: what was decided stands
+        others = tuple(sent for sent in standing.sent if sent.key != entry.key)  # an attempt does not hold itself back
+        verdict = judge(self.house.policy, await self._ask(entry), replace(standing, sent=others), self.now)
+        entry.decided_at, entry.due_at, entry.lease_until = self.now, None, None
+        match verdict:
+            case SendNow(channel, reasons, replaces):
+                entry.channel, entry.reasons = channel, reasons
+                self.going[entry.key] = [entry]
+                await self._give_way(replaces, entry)
+            case MergeInto(key, channel, reasons):
+                entry.channel, entry.reasons = channel, reasons
+                self.going[key].append(entry)
+            case DeferUntil(until, reasons, replaces):
+                entry.status, entry.due_at, entry.reasons = "deferred", until, reasons
+                waits_for_others = any(reason.code == "consolidating" for reason in reasons)
+                entry.ready_at = (entry.ready_at or self.now) if waits_for_others else None
+                await self._give_way(replaces, entry)
+            case Replace(_, reasons):
+                entry.status, entry.reasons, entry.settled_at = "replaced", reasons, self.now
+            case Withhold(reasons):
+                entry.status, entry.reasons, entry.settled_at = "withheld", reasons, self.now
+        self._note(entry, standing, is_part=isinstance(verdict, MergeInto))
+        if not isinstance(verdict, SendNow | MergeInto):
+            await self._write(entry)
 
+    async def would(self, ask: Ask) -> Verdict:
+        """What would be said now to a message that nobody has asked for."""
+        return judge(self.house.policy, ask, await self._known(), self.now)
 
-async def _begin(
-    house: House,
-    connection: Connection,
-    entry: Entry,
-    person: Subject,
-    account: Subject | None,
-    address: str,
-    now: datetime,
-) -> None:
-    """Render once, keep the bytes, and mark the attempt that follows; an inbox row of ours needs no attempt."""
-    channel = house.channels[entry.channel or ""]
-    try:
-        prepared = _prepared(entry) or channel.prepare(_outgoing(entry, person, account, address))
-    except TemplateFault as fault:
-        entry.status, entry.detail, entry.due_at, entry.settled_at = "failed", str(fault), None, now
-        entry.reasons = (*entry.reasons, Reason("template", str(fault)))
-        return
-    entry.reference, entry.address, entry.body = prepared.reference, prepared.address, prepared.body
-    entry.summary = prepared.summary or entry.summary
-    entry.attempts += 1
-    entry.due_at, entry.sent_at, entry.first_attempt_at = None, now, entry.first_attempt_at or now
-    if channel.inside:
-        await inbox.put(connection, entry.key, person.key, json.loads(prepared.body), now)
-        entry.status, entry.settled_at, entry.body = "sent", now, None
-    else:
-        entry.status, entry.lease_until = "sending", datetime.now(UTC) + channel.attempt + SLACK
+    async def close(self) -> list[Entry]:
+        """Render and write what goes out, several of a kind as one; what is to be attempted after the commit."""
+        attempts = []
+        for parts in self.going.values():
+            entry = parts[0]
+            if len(parts) > 1:
+                entry = await digest.make(self.house, self.connection, parts, self.person, self.account, self.now)
+            else:
+                begin(self.house, entry, self.person, self.account, self.now)
+            content, entry.body = entry.body or b"", None if entry.status == "sent" else entry.body
+            if not await self._write(entry):
+                continue
+            if entry.status == "sending":
+                attempts.append(entry)
+            elif entry.status == "sent":
+                await place(self.connection, entry, content)
+                self.arrived |= {part.key for part in parts}
+        self.going.clear()
+        return attempts
 
+    def fate(self, entry: Entry) -> str:
+        """What its run hears: a part of a message that has arrived at once has arrived."""
+        return "sent" if entry.key in self.arrived else entry.status
 
-def _prepared(entry: Entry) -> Prepared | None:
-    """What was rendered for an earlier attempt: retries send just those bytes."""
-    if entry.body is None or entry.reference is None or entry.address is None:
-        return None
-    return Prepared(entry.reference, entry.address, entry.body)
+    async def _write(self, entry: Entry) -> bool:
+        written = await ledger.write(self.connection, entry)
+        if written and entry.status == "deferred":
+            await outbox.wake(self.connection, entry.recipient)
+        log.info("gate.decided", status=entry.status, channel=entry.channel, reasons=[r.code for r in entry.reasons])
+        return written
 
+    async def _give_way(self, keys: tuple[str, ...], entry: Entry) -> None:
+        if keys:
+            await ledger.replace(self.connection, keys, f"{entry.action} matters more", self.now)
+            self.standing = replace(
+                self.standing or Standing(), queue=tuple(q for q in (await self._known()).queue if q.key not in keys)
+            )
 
-def _outgoing(entry: Entry, person: Subject, account: Subject | None, address: str) -> Outgoing:
-    known: Mapping[str, Any] = account.profile if account is not None else {}
-    return Outgoing(entry.key, entry.template, address, person.profile, known, entry.data, entry.topic)
+    # -- what is known -----------------------------------------------------------------------------------------------
+
+    async def _known(self) -> Standing:
+        """Read once, under the lock; then kept in step with what this pass decides."""
+        if self.standing is None:
+            since = self.now - horizon(self.house.policy)
+            addresses = {
+                name: address
+                for name, channel in self.house.channels.items()
+                if (address := channel.address(self.person.profile, self.person.key)) is not None
+            }
+            hashed = self.house.catalogue.consent.addresses.of_all(addresses)
+            found = await read_standing(
+                self.connection, self.person.key, self.person.account_key, since, self.now, hashed
+            )
+            self.standing = replace(
+                found,
+                addresses=dict.fromkeys(addresses, True),
+                zone=zone_of(self.person.profile, self._fields(), self.house.policy.timezone),
+            )
+        return self.standing
+
+    def _note(self, entry: Entry, standing: Standing, *, is_part: bool) -> None:
+        """What the next message of this pass has to know of this one."""
+        standing = self.standing or standing
+        queue = tuple(queued for queued in standing.queue if queued.key != entry.key)
+        if entry.key in self.going or is_part:
+            about = entry.subject_key if entry.subject_key.startswith("a_") else None
+            sent = Sent(
+                self.now, entry.channel or "", entry.topic, entry.priority, entry.action, entry.journey,
+                entry.template, about, entry.key, is_part=is_part,
+            )  # fmt: skip
+            earlier = tuple(each for each in standing.sent if each.key != entry.key)
+            standing = replace(standing, sent=(*earlier, sent), heads=frozenset(self.going))
+        elif entry.due_at is not None:
+            rules = frozenset(reason.rule for reason in entry.reasons if reason.rule)
+            waiting = Queued(
+                entry.key, entry.due_at, entry.via, entry.topic, entry.priority, entry.action, entry.journey, rules,
+                entry.expires_at,
+            )  # fmt: skip
+            queue = (*queue, waiting)
+        self.standing = replace(standing, queue=queue)
+
+    async def _ask(self, entry: Entry) -> Ask:
+        why = f"{entry.state} was left" + (f" for {entry.now_in}" if entry.now_in else "")
+        chart = await self.house.catalogue.chart(self.connection, entry.definition)
+        about = entry.subject_key if entry.subject_key.startswith("a_") else None
+        return Ask(
+            channels=entry.via,
+            topic=entry.topic,
+            priority=entry.priority,
+            at=entry.at,
+            expires_at=entry.expires_at,
+            stands=entry.stands,
+            holds=entry.holds,
+            holds_why=why,
+            missing=chart.missing(entry.action, self.person.profile, self._fields()),
+            key=entry.key,
+            journey=entry.journey,
+            template=entry.template,
+            account=about,
+            ready_at=entry.ready_at,
+            topics=digest.topics(entry),
+            alone=entry.status == "sending",
+        )
+
+    def _fields(self) -> dict[str, object]:
+        return self.account.profile if self.account is not None else {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
 from activities.ports import Channel
+from journeys.assigning import Roster
 from journeys.clock import TestClock
 from journeys.envelope import instant
 from journeys.policy import Policy
@@ -28,6 +29,7 @@ class House:
     policy: Policy
     channels: Mapping[str, Channel]
     clock: Literal["wall", "workflow"] = "wall"
+    roster: Roster = field(default_factory=Roster)
 
     def now(self, clock: TestClock | None, workflow_now: str) -> datetime:
         """The gate's now: the clock of the people concerned, never an occurrence's `at`."""

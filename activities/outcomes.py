@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from activities.digest import is_digest
 from activities.house import House
-from store import outcomes, runs, subjects
+from store import ledger, outcomes, runs, subjects
 from store.database import Connection
 from store.ledger import Entry
 
@@ -16,9 +17,13 @@ async def reads_outcome(house: House, connection: Connection, definition: str, a
 
 
 async def lock_lane(house: House, connection: Connection, entry: Entry) -> None:
-    """Lock the lane an outcome goes to, if one does, before its row of the ledger: the order in which steps lock."""
-    if await reads_outcome(house, connection, entry.definition, entry.action):
-        await subjects.lock(connection, [(await runs.read_run(connection, entry.run)).lane])
+    """Lock the lanes an outcome goes to, if it does, before its row of the ledger: the order in which steps lock."""
+    parts = await ledger.parts_of(connection, entry.key) if is_digest(entry.key) else [entry]
+    await subjects.lock(connection, [
+        (await runs.read_run(connection, part.run)).lane
+        for part in parts
+        if await reads_outcome(house, connection, part.definition, part.action)
+    ])  # fmt: skip
 
 
 async def tell_outcome(house: House, connection: Connection, entry: Entry, status: str, at: datetime) -> None:

@@ -71,15 +71,17 @@ def _queue(entries: Iterable[Entry], slow: Mapping[str, str]) -> str | None:
 
 
 async def _weigh(house: House, connection: Connection, due: Owed) -> list[Entry]:
-    """Decide all of it; what is to be attempted now."""
-    attempts = []
+    """Decide all of it in one pass; what is to be attempted now."""
     until = asyncio.get_running_loop().time() + SEARCH_SECONDS
+    decided, weighing = [], gate.Pass(house, connection, due.person, due.account, due.now)
     for entry in due.entries:
         if entry.status == "sending" and not await delivery.recover(house, connection, entry, due.now, until):
             continue
-        if await gate.weigh(house, connection, entry, due.person, due.account, due.now):
-            attempts.append(entry)
-        await tell_outcome(house, connection, entry, entry.status, due.now)
+        await weighing.weigh(entry)
+        decided.append(entry)
+    attempts = await weighing.close()
+    for entry in decided:
+        await tell_outcome(house, connection, entry, weighing.fate(entry), due.now)
     return attempts
 
 

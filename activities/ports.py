@@ -35,20 +35,29 @@ class Ambiguity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A channel's policy for transient failures: `first`, doubled up to `longest`, given up after `within`."""
+    """A channel's policy for transient failures: `first`, doubled up to `longest`, given up after `within`.
+
+    With `steps` the waits are these, one by one, and the last for ever; a standard may prescribe them.
+    """
 
     first: timedelta = timedelta(seconds=2)
     longest: timedelta = timedelta(minutes=15)
     within: timedelta = timedelta(hours=24)
+    steps: tuple[timedelta, ...] = ()
 
     def wait(self, attempts: int) -> timedelta:
         """How long to wait after that many attempts (1 or more)."""
+        if self.steps:
+            return self.steps[min(attempts, len(self.steps)) - 1]
         return min(self.longest, self.first * int(2 ** min(attempts - 1, 20)))
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message ready to be rendered: who it is for, what it says, and our key for it."""
+    """A message ready to be rendered: who it is for, what it says, and our key for it.
+
+    `person` is the recipient's key, to which the links in a message are bound.
+    """
 
     key: str
     template: str
@@ -59,6 +68,7 @@ class Outgoing:
     topic: str | None = None
     items: tuple[Outgoing, ...] = ()
     """Of a digest: the messages it brings, each with its own key, template and data; `template` is then the digest's."""
+    person: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +96,17 @@ class Delivered(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The end of one attempt, with the provider's words in `detail` (no personal data)."""
+    """The end of one attempt, with the provider's words in `detail` (no personal data).
+
+    `after`: how long the next attempt should stay away, where provider, breaker or pace say so. `outage`: the provider
+    itself did not serve, which says nothing about this person. `left` is False where nothing has left the house.
+    """
 
     result: Delivered
     detail: str = ""
+    after: timedelta | None = None
+    outage: bool = False
+    left: bool = True
 
 
 class Channel(Protocol):

@@ -93,6 +93,7 @@ class Template:
             owner=matter.owner,
             status=matter.status,
             review_date=min(date_ for date_, _ in self.reviews()),
+            time_sensitive=matter.time_sensitive,
         )
 
     def reviews(self) -> tuple[tuple[date, str], ...]:

@@ -33,10 +33,10 @@ from journeys.effects import (
 )
 from journeys.envelope import instant
 from journeys.incoming import Incoming
-from journeys.judge import Reason
 from journeys.messages import still_holds
 from journeys.state import state_from_json, state_to_json
-from store import ingest, ledger, outbox, runs, subjects
+from journeys.verdicts import Reason
+from store import asks, ingest, ledger, outbox, runs, subjects
 from store.database import Connection
 from store.ledger import Entry
 from store.pending import fields_since, undecided
@@ -86,6 +86,8 @@ class _Step:
         self.log: list[LogLine] = list(log_from_json(step.log))
         self.state = state_from_json(step.state)
         self.applied = Applied()
+        self.passes: dict[str, gate.Pass] = {}
+        self.weighed: list[Entry] = []
 
     async def apply(self) -> Applied:
         step, connection = self.step, self.connection
@@ -108,6 +110,7 @@ class _Step:
             return self.applied
         for effect in self.effects:
             await self._do(effect, row, recipients, locked, now)
+        await self._go(now)
         await runs.write_timeline(connection, step.run, step.step, 0, self.log)
         await runs.bury(connection, step.run, step.step, step.tombstones)
         await self._emit(row)
@@ -137,6 +140,7 @@ class _Step:
             keys.add(row.account_key)
         if keys and row.account_key is not None:
             keys.add(row.account_key)
+        keys |= await asks.to_lock(self.connection, row, self.effects)
         for effect in self.effects:
             if isinstance(effect, EmittedSignal):
                 keys |= {key for key in (row.lane, row.account_key) if key is not None}
@@ -177,7 +181,7 @@ class _Step:
             case SendMessage():
                 await self._send(effect, row, recipients[message_key(row.id, effect, "")], locked, now)
             case OpenedTask() | ClosedTask() | EscalatedTask():
-                await runs.change_task(self.connection, row, effect)
+                await asks.change(self.connection, row, effect, self.house.roster)
             case ChangedAudience():
                 await runs.change_audience(self.connection, row.lane, effect)
             case WithdrawnMessages():
@@ -195,12 +199,24 @@ class _Step:
             entry = ledger.new_entry(effect, key=key, run_row=row, step=self.step.step, recipient=person, now=now)
             # One decision may ask for a message and, catching up with what came meanwhile, leave its state (H7).
             entry.holds, entry.now_in = still_holds(effect, self.state), self.state.state
+            await self._pass_of(person, locked, now).weigh(entry)
+            self.weighed.append(entry)
+
+    def _pass_of(self, person: str, locked: dict[str, Subject], now: datetime) -> gate.Pass:
+        if person not in self.passes:
             subject = locked[person]
             account = locked.get(subject.account_key) if subject.account_key else None
-            if await gate.weigh(self.house, self.connection, entry, subject, account, now):
-                self.applied.attempts.append(entry)
+            self.passes[person] = gate.Pass(self.house, self.connection, subject, account, now)
+        return self.passes[person]
+
+    async def _go(self, now: datetime) -> None:
+        """What goes out is known now, person by person; the run's timeline has the verdicts, its lane the outcomes."""
+        for each in self.passes.values():
+            self.applied.attempts += await each.close()
+        for entry in self.weighed:
             self._note(entry, now)
-            await tell_outcome(self.house, self.connection, entry, entry.status, now)
+            fate = self.passes[entry.recipient].fate(entry)
+            await tell_outcome(self.house, self.connection, entry, fate, now)
 
     async def _nobody(self, effect: SendMessage, row: Run, now: datetime) -> None:
         key = message_key(row.id, effect, "-")

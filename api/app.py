@@ -10,14 +10,18 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
+from api.assignments import Assignments
 from api.calls import Reader
 from api.clicks import Clicks
 from api.clocks import Clocks
+from api.confirming import Confirming
 from api.consents import Consents
 from api.content import Contents, Desk
 from api.front import Front
 from api.health import Health
 from api.held import Held
+from api.holds import Holds
+from api.hooks import Hooks, HookSecrets
 from api.inboxes import Inboxes
 from api.intake import Intake
 from api.keys import Keys
@@ -25,16 +29,24 @@ from api.limits import Limits
 from api.messages import Messages
 from api.metrics import Metrics
 from api.openapi import Description
+from api.opt_out import OptOut
 from api.people import People
-from api.planned import checked
+from api.planned import checked, consent_checked
+from api.plays import Plays
+from api.preferences import Preferences
 from api.problems import refuse
 from api.publishing import House, Journeys
 from api.routes import Routes
 from api.runs import Runs
 from api.segment import Segment
 from api.signals import Signals
+from api.stops import Stops
+from api.suppressions import Suppressions
 from api.temporal import Engine
+from api.why import Asking, Whys
 from api.work import Work
+from journeys.assigning import Roster
+from journeys.consent_rules import ConsentBook
 from journeys.policy import Policy
 from journeys.templates import TemplateInfos
 from journeys.tracking import TrackingPlan
@@ -51,15 +63,20 @@ class Parts:
     keys: Keys
     plan: TrackingPlan
     policy: Policy
+    consent: ConsentBook
     templates: Callable[[], TemplateInfos]
     desk: Desk
+    asking: Asking
     limits: Limits = field(default_factory=Limits)
+    roster: Roster = field(default_factory=Roster)
+    hooks: HookSecrets = field(default_factory=HookSecrets)
 
 
 def build(parts: Parts) -> Front:
     """The application over these parts."""
-    metrics, check = Metrics(), checked(parts.plan)
-    catalogue = Catalogue(parts.policy.urgent_ticket)
+    metrics, check = Metrics(), consent_checked(parts.consent.rules, checked(parts.plan))
+    catalogue = Catalogue(parts.policy.urgent_ticket, parts.consent)
+    patience = parts.limits.patience_seconds
     intake = Intake(parts.database, catalogue, parts.limits, metrics)
     reader = Reader(parts.limits, check)
     routes = Routes(parts.keys, seconds=parts.limits.patience_seconds)
@@ -68,8 +85,17 @@ def build(parts: Parts) -> Front:
     Runs(parts.database, parts.engine).routes(routes)
     Signals(intake, check).routes(routes)
     People(parts.database).routes(routes)
-    Consents(parts.database, catalogue, parts.policy).routes(routes)
-    Work(parts.database).routes(routes)
+    Consents(parts.database, catalogue, parts.policy, patience).routes(routes)
+    OptOut(parts.database, catalogue, patience).routes(routes)
+    Preferences(parts.database, catalogue, patience).routes(routes)
+    Confirming(parts.database, catalogue).routes(routes)
+    Suppressions(parts.database, parts.consent.addresses).routes(routes)
+    Work(parts.database, parts.roster, metrics).routes(routes)
+    Assignments(parts.database, parts.roster, metrics).routes(routes)
+    Holds(parts.database).routes(routes)
+    Plays(parts.database, catalogue).routes(routes)
+    Stops(parts.database).routes(routes)
+    Whys(parts.database, catalogue, parts.asking).routes(routes)
     Messages(parts.database).routes(routes)
     inboxes = Inboxes(parts.database, catalogue, parts.limits)
     inboxes.routes(routes)
@@ -78,6 +104,7 @@ def build(parts: Parts) -> Front:
     Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
     Held(parts.database, intake, reader, check).routes(routes)
     Clocks(parts.database).routes(routes)
+    Hooks(intake, parts.hooks).routes(routes)
     Health(parts.database, parts.engine, intake, metrics).routes(routes)
     Description().routes(routes)
     app = FastAPI(

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from api.limits import Limits
 from api.metrics import Metrics
 from api.problems import ProblemError
+from journeys.consent_calls import statements
 from journeys.incoming import Incoming
 from store.catalogue import Catalogue
 from store.clocks import read_clock
 from store.database import Database
+from store.identities import identities_of
+from store.in_flight import WAIT_SECONDS, wait_for
 from store.ingest import Accepted, accept
 from store.outages import is_outage
 from store.outbox import backlog
-from store.subjects import Contended
+from store.subjects import Contended, find
 
 BACKLOG_EVERY = 1.0
 CLOCK_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -146,6 +150,23 @@ class Intake:
                 await self._together([waiting], lane)
         else:
             _settle(group, found)
+
+    async def silenced(self, calls: Sequence[Incoming]) -> list[dict[str, Any]]:
+        """After the commit of calls that take a consent back: what was under way and still is, after up to 5 s."""
+        book = self.catalogue.consent
+        speaking = [
+            call
+            for call in calls
+            if not call.faults and any(said.granted is not True for said in statements(book.rules, call))
+        ]
+        if not speaking:
+            return []
+        async with self.database.reading() as connection:
+            known = await find(connection, [name for call in speaking for name in identities_of(call)])
+        people = {key for key, _ in known.values()}
+        # A request's patience covers both its commit and this.
+        seconds = min(WAIT_SECONDS, self.limits.patience_seconds / 2)
+        return [asdict(each) for each in await wait_for(self.database, book.policy, people, seconds=seconds)]
 
     async def watch(self) -> None:
         """Look at the outbox's age for ever: it is a metric, and a reason to say no."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -9,6 +12,18 @@ from store.ingest import Accepted
 
 log = structlog.get_logger()
 
+TASK_SECONDS = (
+    60.0,
+    300.0,
+    900.0,
+    3_600.0,
+    4 * 3_600.0,
+    8 * 3_600.0,
+    86_400.0,
+    3 * 86_400.0,
+    7 * 86_400.0,
+    30 * 86_400.0,
+)
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -29,6 +44,13 @@ class Metrics:
         )
         self._waiting = Gauge(
             "tenure_outbox_waiting_rows", "Rows that wait for their runs, counted up to 10,001.", registry=self.registry
+        )
+        self._tasks = Histogram(
+            "tenure_task_seconds",
+            "From a task's opening to the first action on it, and to its end, by kind of task.",
+            ("task", "until"),
+            buckets=TASK_SECONDS,
+            registry=self.registry,
         )
         for result in ("accepted", "duplicate", "quarantined"):
             self._events.labels(result)
@@ -51,6 +73,16 @@ class Metrics:
         self._events.labels("accepted").inc(found.accepted)
         self._events.labels("duplicate").inc(found.duplicates)
         self._events.labels("quarantined").inc(found.quarantined)
+
+    def task_acted(self, task: Mapping[str, Any]) -> None:
+        """Somebody has done the first thing: this is the time to intervention (C10)."""
+        self._tasks.labels(task["task"], "first_action").observe(max(0.0, task["seconds_to_first_action"]))
+
+    def task_closed(self, task: Mapping[str, Any]) -> None:
+        """It is done; who closes a task that nobody has touched has acted then."""
+        if task["first_action_at"] == task["closed_at"]:
+            self.task_acted(task)
+        self._tasks.labels(task["task"], "closed").observe(max(0.0, task["seconds_to_close"]))
 
     def outbox(self, oldest_seconds: float, waiting: int) -> None:
         self._oldest.set(oldest_seconds)

@@ -21,7 +21,7 @@ from store.queries import Found, SubjectKind
 TAG = "People and accounts"
 RunStatus = Annotated[Literal["open", "closed"] | None, Query(description="Only these; all if not given.")]
 MessageStatus = Annotated[
-    Literal["deferred", "sending", "sent", "failed", "unknown", "withheld", "withdrawn", "expired"] | None,
+    Literal["deferred", "sending", "sent", "failed", "unknown", "withheld", "withdrawn", "merged", "replaced"] | None,
     Query(description="Only these; all if not given."),
 ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from api.calls import Check
+from journeys import consent_calls
+from journeys.consent_rules import ConsentRules
 from journeys.events import Accepted, Rejected
 from journeys.incoming import Incoming
 from journeys.tracking import TrackingPlan
@@ -23,5 +25,16 @@ def checked(plan: TrackingPlan) -> Check:
             case Rejected(faults, signal):
                 if call.kind == "track" or signal is not None:
                     call.faults = [fault.what for fault in faults]
+
+    return check
+
+
+def consent_checked(rules: ConsentRules, planned: Check) -> Check:
+    """The plan's check, and whether what a call says of consent can be understood: nothing about a yes or no is guessed."""
+
+    def check(call: Incoming) -> None:
+        planned(call)
+        if not call.faults:
+            call.faults = consent_calls.faults(rules, call)
 
     return check

@@ -54,6 +54,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("not-found", 404, "There is no such thing", "caller"),
         Kind("method-not-allowed", 405, "This method is not offered here", "caller"),
         Kind("conflict", 409, "It is not in a state that allows this", "caller"),
+        Kind("gone", 410, "It is too old to be used", "caller"),
         Kind("precondition-failed", 412, "It has changed meanwhile", "caller"),
         Kind("too-large", 413, "The request is too large", "caller"),
         Kind("unsupported-media-type", 415, "This encoding is not understood", "caller"),

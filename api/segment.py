@@ -17,6 +17,7 @@ from api.keys import Scope
 from api.limits import Limits
 from api.problems import Fault
 from api.routes import Routes
+from api.shapes import InFlight
 from journeys.incoming import KINDS, Incoming
 
 SOURCE = "segment"
@@ -40,14 +41,19 @@ class BatchTaken(BaseModel):
     accepted: int
     duplicates: int
     quarantined: int
+    in_flight: list[InFlight] = []
     errors: list[Malformed] = []
 
 
 class Taken(BaseModel):
-    """A single call is committed. `quarantined` says why it is kept but moves nothing."""
+    """A single call is committed. `quarantined` says why it is kept but moves nothing.
+
+    `in_flight` names messages that a withdrawal of consent came too late for.
+    """
 
     success: bool = True
     quarantined: list[str] = []
+    in_flight: list[InFlight] = []
 
 
 class Segment:
@@ -93,12 +99,15 @@ class Segment:
             body = await read_bytes(request, self._limits.batch_bytes)
             reading = self._reader.batch(parse(body))
             found = await self._intake.batch(reading.calls, source=SOURCE, clock=clock)
+        left = await self._intake.silenced(reading.calls)
         answer: dict[str, Any] = {
             "success": True,
             "accepted": found.accepted,
             "duplicates": found.duplicates,
             "quarantined": found.quarantined,
         }
+        if left:
+            answer["in_flight"] = left
         if reading.malformed:
             answer["errors"] = [
                 {
@@ -117,16 +126,17 @@ class Segment:
                 body = await read_bytes(request, self._limits.event_bytes)
                 call = self._reader.one(parse(body), kind)
                 await self._intake.one(call, source=SOURCE, clock=clock)
-            return Response(_answer(call), media_type="application/json")
+            return Response(_answer(call, await self._intake.silenced([call])), media_type="application/json")
 
         single.__name__ = kind
         return single
 
 
-def _answer(call: Incoming) -> bytes:
-    if not call.faults:
+def _answer(call: Incoming, left: list[dict[str, Any]]) -> bytes:
+    if not call.faults and not left:
         return _SUCCESS
-    return orjson.dumps({"success": True, "quarantined": call.faults})
+    told = {"quarantined": call.faults} if call.faults else {"in_flight": left}
+    return orjson.dumps({"success": True, **told})
 
 
 def _declared(request: Request) -> int:

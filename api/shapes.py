@@ -110,26 +110,80 @@ class MessageView(BaseModel):
     attempts: int
     detail: str | None
     recipient: str
+    step: int
+    merged_into: str | None
+
+
+class Asker(BaseModel):
+    """A run that asked for a task, by which of its actions, and whether it still does."""
+
+    run: str
+    action: str
+    status: Literal["open", "closed", "withdrawn"]
 
 
 class TaskView(BaseModel):
-    """Work for a person."""
+    """Work for a person. `named` is whom the journey named, `owner` who has it, and `why` how that came about.
+
+    `run` asked first, `asked_by` are all who did. `outcomes` are the words that may close it; any may if there are none.
+    """
 
     id: int
     key: str
     run: str
     subject: str
+    account: str | None
     journey: str
     action: str
     task: str
+    reason: str
+    named: str | None
     owner: str
+    team: str | None
+    why: str
     level: int
     data: dict[str, Any]
     status: Literal["open", "closed", "withdrawn"]
     resolution: str | None
+    closed_by: str | None
+    within: str | None
     opened_at: datetime
     due_at: datetime | None
+    overdue: bool
+    remind_at: datetime | None
+    reminded_at: datetime | None
+    snoozed_until: datetime | None
+    first_action_at: datetime | None
     closed_at: datetime | None
+    seconds_to_first_action: float | None
+    seconds_to_close: float | None
+    clock: str | None
+    asked_by: list[Asker]
+    outcomes: list[str]
+
+
+class TaskLine(BaseModel):
+    """One thing that happened to a task."""
+
+    id: int
+    at: datetime
+    kind: str
+    by: str
+    text: str
+
+
+class HoldView(BaseModel):
+    """A person or an account (`subject`) whom somebody looks after in person; `standing` while automation waits."""
+
+    id: int
+    subject: str
+    since: datetime
+    until: datetime
+    by: str
+    why: str
+    standing: bool
+    released_at: datetime | None
+    released_by: str | None
 
 
 class InboxItem(BaseModel):
@@ -150,13 +204,31 @@ class ConsentView(BaseModel):
     topic: str
     granted: bool
     source: str
+    wording: str
     at: datetime
 
 
-class Logged(ConsentView):
-    """One entry of the log, which only grows."""
+class Logged(BaseModel):
+    """One entry of the log, which only grows. `granted` null took back what was said; `pending` is no grant yet."""
 
     id: int
+    channel: str
+    topic: str
+    granted: bool | None
+    pending: bool
+    source: str
+    wording: str
+    proof: dict[str, Any]
+    at: datetime
+
+
+class InFlight(BaseModel):
+    """A message that had left before the withdrawal was known, and may still arrive."""
+
+    id: int
+    channel: str
+    topic: str | None
+    template: str
 
 
 class HeldEvent(BaseModel):

@@ -17,6 +17,7 @@ from api.keys import Scope
 from api.pages import Id, Instant, Word, answer
 from api.problems import ProblemError
 from api.routes import Routes
+from api.shapes import InFlight
 from journeys.incoming import Incoming
 from journeys.wire import RESERVED
 
@@ -42,10 +43,14 @@ class SignalIn(BaseModel):
 
 
 class SignalTaken(BaseModel):
-    """Committed. `quarantined` says why it is kept but moves nothing."""
+    """Committed. `quarantined` says why it is kept but moves nothing.
+
+    `in_flight` names messages that a withdrawal of consent came too late for.
+    """
 
     id: str
     quarantined: list[str] = []
+    in_flight: list[InFlight] = []
 
 
 class Signals:
@@ -91,7 +96,8 @@ class Signals:
         self._check(call)
         with self._intake.admitted(0):
             await self._intake.one(call, source=SOURCE, clock=await self._intake.clock(clock))
-        return answer({"id": call.message_id, "quarantined": call.faults}, 202)
+        left = await self._intake.silenced([call])
+        return answer({"id": call.message_id, "quarantined": call.faults, "in_flight": left}, 202)
 
 
 def from_held(event: dict[str, Any], message_id: str) -> Incoming:

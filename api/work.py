@@ -1,28 +1,33 @@
-"""What people answer: tasks that are closed."""
+"""Work for people: tasks are listed, read and closed."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.responses import Response
 
 from api.keys import Scope
+from api.metrics import Metrics
 from api.pages import Cursor, Limit, Page, RowId, Word, answer, decode, page
+from api.people import known
 from api.problems import ProblemError
 from api.routes import Routes
-from api.shapes import TaskView
-from store import tasks
-from store.database import Database
+from api.shapes import TaskLine, TaskView
+from journeys.assigning import Roster
+from store import queries, task_log, tasks
+from store.database import Connection, Database
 
 TAG = "Tasks"
 Note = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
+NO_TASK = "There is no task of this number."
 
 
 class Closing(BaseModel):
-    """How the work ended. The journey hears it as `<action>.closed` with `outcome`, `by` and `note`."""
+    """How the work ended. Every journey that asked for it hears `<action>.closed` with `outcome`, `by` and `note`."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"resolution": "reached", "by": "dana", "note": "call on Monday"}}
@@ -36,54 +41,98 @@ class Closing(BaseModel):
 class Work:
     """The routes of tasks."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, roster: Roster, metrics: Metrics) -> None:
         self._database = database
+        self._roster = roster
+        self._metrics = metrics
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
-        add("GET", "/v1/tasks", self.tasks, summary="Work for people", gives=Page[TaskView])
-        add("GET", "/v1/tasks/{id}", self.task, summary="One task", gives=TaskView, refuses=("not-found",))
-        add(
-            "POST",
-            "/v1/tasks/{id}/close",
-            self.close,
-            summary="Close a task",
-            gives=TaskView,
-            refuses=("not-found", "conflict"),
-        )
+        none = ("not-found",)
+        add("GET", "/v1/tasks", self.tasks, summary="Work for people", gives=Page[TaskView], refuses=none)
+        add("GET", "/v1/tasks/{id}", self.task, summary="One task", gives=TaskView, refuses=none)
+        add("GET", "/v1/tasks/{id}/log", self.log, summary="What happened to it", gives=Page[TaskLine], refuses=none)
+        closing = ("not-found", "conflict")
+        add("POST", "/v1/tasks/{id}/close", self.close, summary="Close a task", gives=TaskView, refuses=closing)
 
     async def tasks(
         self,
-        owner: Annotated[Word | None, Query()] = None,
+        owner: Annotated[Word | None, Query(description="Who has it: a person, or a team it waits for.")] = None,
+        team: Annotated[Word | None, Query(description="Of everybody in a team.")] = None,
         status: Annotated[Literal["open", "closed", "withdrawn"] | None, Query()] = None,
-        run: Annotated[Word | None, Query(description="Of one run.")] = None,
+        overdue: Annotated[bool | None, Query(description="Open and past its deadline, or not.")] = None,
+        account: Annotated[Word | None, Query(description="Of an account, as senders name it.")] = None,
+        run: Annotated[
+            Word | None, Query(description="Asked for by one run, also if another had asked before.")
+        ] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
         """In the order in which they were opened."""
         place = decode(cursor, int)
         async with self._database.reading() as connection:
-            after = place[0] if place else 0
+            key = (await known(connection, "account", account)).key if account is not None else None
             found = await tasks.list_tasks(
-                connection, owner=owner, status=status, run=run, after=after, limit=limit + 1
+                connection,
+                now=datetime.now(UTC),
+                owner=owner,
+                team=team,
+                status=status,
+                run=run,
+                account=key,
+                overdue=overdue,
+                after=place[0] if place else 0,
+                limit=limit + 1,
             )
-        return page(found, limit, lambda task: (task["id"],))
+            shown = [await self._shown(connection, task) for task in found]
+        return page(shown, limit, lambda task: (task["id"],))
 
     async def task(self, id: RowId) -> Response:
         async with self._database.reading() as connection:
-            found = await tasks.get_task(connection, id)
-        if found is None:
-            raise ProblemError("not-found", "There is no task of this number.")
-        return answer(found)
+            found = await tasks.get_task(connection, id, datetime.now(UTC))
+            if found is None:
+                raise ProblemError("not-found", NO_TASK)
+            return answer(await self._shown(connection, found))
+
+    async def _shown(self, connection: Connection, task: dict[str, Any]) -> dict[str, Any]:
+        return await shown(connection, self._roster, task)
+
+    async def log(self, id: RowId, limit: Limit = 50, cursor: Cursor = None) -> Response:
+        """Opened, assigned, put off, noted, closed: by whom and why, the oldest first. It only grows."""
+        place = decode(cursor, int)
+        async with self._database.reading() as connection:
+            if await tasks.get_task(connection, id, datetime.now(UTC)) is None:
+                raise ProblemError("not-found", NO_TASK)
+            found = await task_log.read(connection, id, after=place[0] if place else 0, limit=limit + 1)
+        return page(found, limit, lambda line: (line["id"],))
 
     async def close(self, id: RowId, closing: Closing) -> Response:
         """Closing is a signal: it is committed together with the task's own change."""
         try:
             found = await tasks.close_task(
-                self._database, id, resolution=closing.resolution, by=closing.by, note=closing.note
+                self._database,
+                id,
+                resolution=closing.resolution,
+                by=closing.by,
+                note=closing.note,
+                roster=self._roster,
+                now=datetime.now(UTC),
             )
         except tasks.NotOpen as error:
             raise ProblemError("conflict", "The task is closed or withdrawn already.") from error
+        except tasks.Undeclared as error:
+            fault = {"detail": f"must be one of {', '.join(error.outcomes)}", "pointer": "/body/resolution"}
+            raise ProblemError("invalid-request", "No task of this kind ends so.", [fault]) from error
         if found is None:
-            raise ProblemError("not-found", "There is no task of this number.")
-        return answer(found)
+            raise ProblemError("not-found", NO_TASK)
+        now_closed, task = found
+        if now_closed:
+            self._metrics.task_closed(task)
+        async with self._database.reading() as connection:
+            return answer(await self._shown(connection, task))
+
+
+async def shown(connection: Connection, roster: Roster, task: dict[str, Any]) -> dict[str, Any]:
+    """A task as people read it: with the account's own name, and the words that may close it."""
+    account = await queries.account_id(connection, task["account"])
+    return {**task, "account": account, "outcomes": roster.team.outcomes(task["task"])}

@@ -17,6 +17,7 @@ from rich.console import Console
 from benchmarks import (
     cold_signal,
     events_in,
+    gate,
     history,
     journeys_per_second,
     memory,
@@ -40,6 +41,7 @@ MEASURES: Mapping[str, Measure] = {
     "journeys_per_s": journeys_per_second.measure,
     "signal_to_send": signal_to_send.measure,
     "history": history.measure,
+    "gate": gate.measure,
     "state_reads": state_reads.measure,
     "replay": replay.measure,
     "worker_kb": memory.measure,

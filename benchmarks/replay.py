@@ -17,12 +17,12 @@ from worker.sandbox import sandbox
 from worker.temporal import CONVERTER
 from workflows.journey import JourneyWorkflow
 
-DAYS = 12
+DAYS = 9
 RUNS = 24
 
 
 async def measure(rig: Rig, scale: Scale) -> list[Row]:
-    """CPU of this process; histories of about 70 events, many through one replayer, so that its start does not count."""
+    """CPU of this process; histories of about 50 events, short of continuing as new, many through one replayer, so that its start does not count."""
     ours, bare = daily(rig)
     for side in (ours, bare):
         await side.open(RUNS)

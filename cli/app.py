@@ -18,6 +18,7 @@ COMMANDS = {
     "publish": "Publish journeys through the API; a change is a new version.",
     "preview": "See a template as a person would get it; nothing is sent.",
     "where": "Where a person is in their journeys, and why they got or did not get what.",
+    "tasks": "What there is to do for people, one task with its log, and closing it.",
     "simulate": "Try a journey on one person's recorded events; nothing is sent.",
     "replay": "Replay recorded histories, or a cluster's, with this code: what it would break, before it is deployed.",
     "record": "Record a run's history, to be replayed in every build.",

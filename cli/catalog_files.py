@@ -10,18 +10,23 @@ from typing import Final
 
 from activities.template_files import RULES, assemble, name_of, read_rules
 from journeys.checker import check
+from journeys.checks_policy import check_policy
+from journeys.consent_rules import read_consent_rules
 from journeys.definition import Journey
 from journeys.policy import Policy
 from journeys.problems import Problem, in_order
 from journeys.reading import read_journey, read_model
 from journeys.source import Source
+from journeys.team import read_team
 from journeys.templates import TemplateInfo
 from journeys.tracking import TrackingPlan, read_plan
 from journeys.variants import ContentRules
 
 PLAN: Final = "tracking-plan.yaml"
 POLICY: Final = "policy.yaml"
-KINDS: Final = {PLAN: "plan", POLICY: "policy", RULES: "rules"}
+CONSENT: Final = "consent.yaml"
+TEAM: Final = "team.yaml"
+KINDS: Final = {PLAN: "plan", POLICY: "policy", RULES: "rules", CONSENT: "consent", TEAM: "team"}
 NO_TEMPLATE: Final = "T505"
 ROLE: Final = "profile.role"
 
@@ -57,7 +62,7 @@ class CatalogFiles:
 
 def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
     """Read the whole catalogue. A given journey replaces the one of its key; a given plan or policy the catalogue's."""
-    found = CatalogFiles()
+    found, policies = CatalogFiles(), dict[Path, Source]()
     files = (*given, *_shipped(folder, given))
     _read_templates(found, folder, [path for path in files if _kind(path) in {"template", "rules"}], given)
     for path in files:
@@ -70,9 +75,18 @@ def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
             case "policy":
                 found.policy, source = read_model(path.read_bytes(), Policy)
                 found.faults[path] = source.problems
+                policies[path] = source
+            case "consent":
+                _, source = read_consent_rules(path.read_bytes())
+                found.faults[path] = source.problems
+            case "team":
+                found.faults[path] = read_team(path.read_bytes())[1].problems
             case _:
                 _read_journey(found, path, replaced=path not in given)
     _check_rules(found, next((path for path in files if path.name == RULES), None))
+    for path, source in policies.items() if found.policy is not None else ():
+        told = check_policy([journey for journey, _ in found.journeys.values()], found.templates, source)
+        found.faults[path] += [each for each in told if each.what.partition(" ")[0] not in found.broken]
     return found
 
 
@@ -106,7 +120,8 @@ def _shipped(folder: Path, given: Sequence[Path]) -> Iterator[Path]:
     """The catalogue's own files, but for those that are given or that a given one stands in for."""
     names = {path.name for path in given}
     places = {path.resolve() for path in given}
-    files = [folder / name for name in KINDS if name not in names and (name != RULES or (folder / name).is_file())]
+    needed = {PLAN, POLICY}
+    files = [folder / name for name in KINDS if name not in names and (name in needed or (folder / name).is_file())]
     files += [*sorted((folder / "templates").rglob("*.md")), *sorted((folder / "journeys").glob("*.yaml"))]
     return (path for path in files if path.resolve() not in places)
 

@@ -16,7 +16,9 @@ from cli.unread import as_lines, unread
 def command(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Journeys, templates, a tracking plan, a policy; all of the catalogue if left out."),
+        typer.Argument(
+            help="Journeys, templates, a tracking plan, a policy, a team; all of the catalogue if left out."
+        ),
     ] = None,
     catalog: Annotated[
         Path, typer.Option(help="Folder of the catalogue that the files belong to.", exists=True, file_okay=False)
@@ -25,7 +27,7 @@ def command(
         bool, typer.Option("--unread", help="List what the tracking plan collects and nothing reads; no fault.")
     ] = False,
 ) -> None:
-    """Check journeys, templates, tracking plan and policy: each problem as `file:line:column CODE what — harm — mend`.
+    """Check journeys, templates, tracking plan, policy and team: each problem as `file:line:column CODE what — harm — mend`.
 
     Content past its review date is told as OVERDUE, and is no fault.
     """

@@ -50,12 +50,15 @@ class Remote:
     def get(self, path: str, **query: str | int) -> Any:
         return self._answer("GET", path, params=query)
 
-    def items(self, path: str, most: int | None = None) -> Iterator[dict[str, Any]]:
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._answer("POST", path, json=dict(body))
+
+    def items(self, path: str, most: int | None = None, **query: str) -> Iterator[dict[str, Any]]:
         """Page after page, `most` items at most."""
         cursor, told = None, 0
         while most is None or told < most:
             limit = 100 if most is None else min(100, most - told)
-            page = self.get(path, limit=limit, **({"cursor": cursor} if cursor else {}))
+            page = self.get(path, limit=limit, **query, **({"cursor": cursor} if cursor else {}))
             yield from page["items"]
             told, cursor = told + len(page["items"]), page["next"]
             if cursor is None:

@@ -11,5 +11,5 @@ from journeys.schema import Kind, json_schema
 
 
 def command(kind: Annotated[Kind, typer.Argument(help="What is written.")] = "journey") -> None:
-    """Print the JSON Schema of a journey or of the tracking plan (docs/journey-language.md says how editors use it)."""
+    """Print the JSON Schema of a journey, of the tracking plan or of the team (docs/journey-language.md says how editors use it)."""
     typer.echo(json.dumps(json_schema(kind), indent=2, ensure_ascii=False))

@@ -58,7 +58,7 @@ async def serve(settings: Settings) -> None:
     main = asyncio.current_task()
     for each in STOPS:
         asyncio.get_running_loop().add_signal_handler(each, _stop, main)
-    async with Stack(settings) as stack:
+    async with Stack(settings, provider=settings.local_provider) as stack:
         console.print(table(stack.endpoints, settings))
         try:
             if settings.publish_catalog:

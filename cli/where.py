@@ -49,7 +49,7 @@ def _journeys(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
     if not runs:
         yield "in no journey so far"
         return
-    yield from _columns([JOURNEYS, *(_run(run) for run in runs)])
+    yield from in_columns([JOURNEYS, *(_run(run) for run in runs)])
 
 
 def _run(run: dict[str, Any]) -> tuple[str, ...]:
@@ -67,14 +67,17 @@ def _timeline(told: Sequence[dict[str, Any]]) -> Iterator[str]:
     if told:
         yield ""
         newest_last = reversed(told)
-        yield from _columns([(_day(each["at"]), each["kind"], each["about"], each["text"]) for each in newest_last])
+        yield from in_columns([(_day(each["at"]), each["kind"], each["about"], each["text"]) for each in newest_last])
 
 
 def _day(instant: str | None) -> str:
     return f"{datetime.fromisoformat(instant):%Y-%m-%d %H:%M}" if instant else "-"
 
 
-def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def in_columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Rows as lines, each column as wide as its widest cell."""
+    if not rows:
+        return
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -77,6 +77,7 @@ def _open(turn: Turn, act: Act, spec: d.Task) -> None:
             due_at=due,
             escalate=spec.escalate,
             data=_values(turn, act),
+            within=spec.within,
         )
     )
     turn.tasks = {**turn.tasks, act.name: OpenTask(owner)}

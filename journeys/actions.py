@@ -13,7 +13,7 @@ TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*(/[a-
 Cel = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 DurationText = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-ChannelName = Literal["email", "in_app"]
+ChannelName = Literal["email", "in_app", "sms", "push", "chat", "webhook", "support", "webinar", "apprise"]
 Priority = Literal["urgent_support", "transactional", "lifecycle", "promotional"]
 Scalar = str | int | float | bool
 VariableType = Literal["string", "int", "double", "bool", "timestamp"]
@@ -53,12 +53,16 @@ class Send(Model):
 
 
 class Task(Model):
-    """Work for a person. Leaving the state withdraws it; `sla` passing escalates it (C10)."""
+    """Work for a person. Leaving the state withdraws it; its deadline passing escalates it (C10).
+
+    `sla` is time as it passes, `within` is working time of whoever has it (`PT4H`); one of the two.
+    """
 
     task: Name
     name: Name | None = None
     owner: Name | None = None
     sla: DurationText | None = None
+    within: DurationText | None = None
     escalate: tuple[Name, ...] = ()
     data: dict[Name, Cel] = {}
     when: Cel | None = None

@@ -72,7 +72,9 @@ class Tally:
         match fate.kind:
             case "sent":
                 self.sent[action, fate.channel] += 1
-            case "withheld":
+            case "merged":
+                self.sent[action, f"{fate.channel}, in one with others"] += 1
+            case "withheld" | "replaced":
                 self.withheld[action, fate.reasons[0].code] += 1
             case "deferred":
                 self.deferred[action, fate.reasons[0].code] += 1
@@ -158,7 +160,7 @@ def received(person: Person) -> Received:
     """What went out to this person."""
     found: Received = {}
     for _, item in person.story:
-        if isinstance(item, Fate) and item.kind == "sent":
+        if isinstance(item, Fate) and item.kind in {"sent", "merged"}:
             found.setdefault((item.message.template, item.to), []).append(item.at)
     return found
 

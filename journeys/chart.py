@@ -14,10 +14,11 @@ from functools import lru_cache
 from typing import Any
 
 from journeys import definition as d
-from journeys.conditions import Condition, Kind, compile_condition, fields_in
+from journeys.conditions import Condition, Kind, compile_condition, fields_in, names_in
 from journeys.durations import is_iso, parse_duration
 from journeys.parts import Act, Chart, Delay, Move, Place, Stop, Timer
-from journeys.walk import incoming
+from journeys.walk import actions_of, expressions_of, incoming
+from journeys.wire import play_signal
 
 __all__ = [
     "Act",
@@ -59,6 +60,28 @@ def _sources_read(journey: d.Journey) -> Iterator[str]:
     """Every field named in any expression of the definition."""
     for source in _expressions(journey.model_dump(by_alias=True)):
         yield from fields_in(source)
+
+
+def _needs(journey: d.Journey) -> dict[str, frozenset[str]]:
+    """By message, the product state it is sent on without asking whether it is known (H8).
+
+    That is what its own condition and data read, and what says that the journey is for this person and not over yet.
+    """
+    stops = [each.source for each in expressions_of(journey) if each.path[0] in {"entry", "goal", "exit"}]
+    found: dict[str, frozenset[str]] = {}
+    for doing in actions_of(journey):
+        if isinstance(doing.action, d.Send):
+            own = [source for source in (doing.action.when, *doing.action.data.values()) if source is not None]
+            name = d.action_name(doing.action)
+            found[name] = found.get(name, frozenset()) | {field for source in (*stops, *own) for field in _bare(source)}
+    return found
+
+
+def _bare(source: str) -> Iterator[str]:
+    names = names_in(source)
+    for name in names:
+        if name.startswith(("profile.", "account.")) and f"known.{name}" not in names:
+            yield name
 
 
 def _expressions(value: Any) -> Iterator[str]:
@@ -152,7 +175,11 @@ class _Compiler:
                 scope: frozenset(f.split(".", 1)[1] for f in self.field_reads if f.startswith(scope + "."))
                 for scope in ("profile", "account")
             },
-            event_fields={name: frozenset(fields) for name, fields in self.event_reads.items()},
+            event_fields={
+                **{name: frozenset(fields) for name, fields in self.event_reads.items()},
+                play_signal(spec.journey): frozenset().union(*(self.event_reads.get(n, ()) for n in spec.entry.on)),
+            },
+            needs=_needs(spec),
         )
 
     def place(self, name: str, spec: d.Reacting, scope: str) -> Place:

@@ -150,7 +150,7 @@ def _said(look: Inspection) -> Iterator[Problem]:
         for name, source in doing.action.data.items():
             if name in template.types:
                 what = f"{name} of {template.name}"
-                yield from _fits(look, (*doing.path, "data", name), source, template.types[name], "T530", what)
+                yield from _fits(look, (*doing.path, "data", name), source, template.types[name], "T532", what)
 
 
 def _emitted(look: Inspection) -> Iterator[Problem]:

@@ -12,6 +12,8 @@ from journeys.problems import Problem
 from journeys.templates import TemplateInfo
 from journeys.walk import Doing, expressions_of
 
+INTERRUPTING = frozenset({"sms", "push"})
+"""Channels that interrupt people where they are: only for what cannot wait (C7)."""
 WITHOUT_CONSENT = frozenset({"transactional", "urgent_support"})
 
 
@@ -44,6 +46,9 @@ def _send(look: Inspection, doing: Doing, send: d.Send) -> Iterator[Problem]:
         if channel not in template.channels:
             has = " and ".join(template.channels)
             yield look.say("T510", (*doing.path, "via", index), f"{send.send} is made for {has}, not for {channel}")
+        elif channel in INTERRUPTING and not template.time_sensitive:
+            what = f"{send.send} is not marked time_sensitive, and {channel} takes no other"
+            yield look.say("T530", (*doing.path, "via", index), what)
     yield from _unplanned(look, doing, template)
 
 

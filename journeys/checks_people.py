@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from journeys import definition as d
 from journeys.checks_structure import near
 from journeys.inspection import Inspection, runs_in
-from journeys.problems import Problem
+from journeys.problems import Path, Problem
+from journeys.team import working_time
 from journeys.walk import Doing
 
 
@@ -33,8 +34,20 @@ def _tasks(look: Inspection) -> Iterator[Problem]:
         state = look.journey.states.get(runs_in(doing) or "")
         if action.owner is None and (state is None or state.owner is None):
             yield look.say("T515", (*doing.path, "task"), f"nobody owns the task {action.task}")
-        if action.escalate and action.sla is None:
+        if action.escalate and action.sla is None and action.within is None:
             yield look.say("T516", (*doing.path, "escalate"), f"{action.task} has no deadline to pass")
+        yield from _within(look, doing.path, action)
+
+
+def _within(look: Inspection, path: Path, task: d.Task) -> Iterator[Problem]:
+    if task.within is None:
+        return
+    if task.sla is not None:
+        yield look.say("T906", (*path, "within"), f"{task.task} has {task.sla} and {task.within}")
+    try:
+        working_time(task.within)
+    except ValueError as fault:
+        yield look.say("T905", (*path, "within"), str(fault))
 
 
 def _names(look: Inspection) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ from journeys.chart import Chart
 from journeys.effects import Decision
 from journeys.occurrences import (
     Cancelled,
+    DeadlineSet,
     Entered,
     Erased,
     FactsRead,
@@ -66,6 +67,8 @@ def _take(turn: Turn, occurrence: Occurrence) -> None:
             turn.read_facts(occurrence.facts)
         case TimerDue():
             pass
+        case DeadlineSet():
+            turn.set_deadline(occurrence.task, occurrence.ask, occurrence.due_at)
         case Paused():
             turn.pause(occurrence.by)
         case Resumed():

@@ -33,7 +33,7 @@ class SendMessage:
 
 @dataclass(frozen=True, slots=True)
 class OpenedTask:
-    """Work for a person, due at `due_at`."""
+    """Work for a person, due at `due_at`, or when `within` of working time has passed for whoever gets it."""
 
     action: str
     task: str
@@ -45,6 +45,7 @@ class OpenedTask:
     due_at: datetime | None = None
     escalate: tuple[str, ...] = ()
     data: dict[str, Any] = field(default_factory=dict)
+    within: str | None = None
     kind: Literal["task"] = "task"
 
 
@@ -191,6 +192,16 @@ def message_key(run: str, effect: SendMessage, recipient: str) -> str:
     return f"{run}#{effect.state}.{effect.visit}/{effect.action}.{effect.firing}>{recipient}"
 
 
+def recipient_of(key: str) -> str:
+    """The recipient in a message's key; empty where the key has none."""
+    return key.rpartition(">")[2] if ">" in key else ""
+
+
+def asked_in(state: str, visit: int, action: str, firing: int) -> str:
+    """Which of a run's asks for work this is."""
+    return f"{state}.{visit}/{action}.{firing}"
+
+
 def task_key(run: str, effect: OpenedTask) -> str:
     """The idempotency key of one task."""
-    return f"{run}#{effect.state}.{effect.visit}/{effect.action}.{effect.firing}"
+    return f"{run}#{asked_in(effect.state, effect.visit, effect.action, effect.firing)}"

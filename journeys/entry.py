@@ -15,6 +15,7 @@ from typing import Any
 from journeys.chart import Chart
 from journeys.conditions import Lookup
 from journeys.occurrences import Facts
+from journeys.wire import play_signal
 
 LONGEST_CASE = 200
 
@@ -45,7 +46,7 @@ class Refused:
 
 def enters_on(chart: Chart, name: str) -> bool:
     """Whether this signal may open a run."""
-    return any(stop.on == name for stop in chart.entry)
+    return name == play_signal(chart.key) or any(stop.on == name for stop in chart.entry)
 
 
 def chart_hears(chart: Chart, name: str) -> bool:
@@ -97,6 +98,7 @@ def _written(chart: Chart) -> str:
 
 
 def _guards(chart: Chart, name: str, data: Mapping[str, Any], facts: Facts | None, at: datetime) -> str:
+    """Why no guard of this signal is true; a play has none, since a person has looked in the condition's place."""
     refusals = []
     for stop in chart.entry:
         if stop.on == name:

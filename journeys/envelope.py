@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from journeys.occurrences import Entered, Erased, FactsRead, Merged, Occurrence, OptedOut, Signal
+from journeys.occurrences import DeadlineSet, Entered, Erased, FactsRead, Merged, Occurrence, OptedOut, Signal
 from journeys.wire import VERSION, Envelope
 
 
@@ -45,6 +45,9 @@ def occurrence_of(envelope: Envelope) -> Occurrence:
             return Signal(at, envelope.name, envelope.data, envelope.facts, lane, seq, envelope.seen)
         case "facts":
             return FactsRead(at, envelope.facts or {}, lane, seq, envelope.seen)
+        case "deadline":
+            due = instant(envelope.data["due_at"])
+            return DeadlineSet(at, envelope.name, str(envelope.data["ask"]), due, lane, seq)
         case "opted_out":
             return OptedOut(at, lane, seq)
         case "merged":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from journeys.judge import ANY, Consents
+from journeys.verdicts import ANY, Consents
 
 
 def merged_consents(one: Consents, other: Consents) -> Mapping[tuple[str, str], bool]:

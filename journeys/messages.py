@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from journeys.effects import SendMessage, WithdrawnMessages
-from journeys.judge import Ask
 from journeys.state import RunState
+from journeys.verdicts import Ask
 
 Fate = Literal["sent", "withheld", "failed"]
 
@@ -16,8 +16,16 @@ def still_holds(message: SendMessage, run: RunState) -> bool:
     return message.stands or (run.is_open and (run.state, run.visit) == (message.state, message.visit))
 
 
-def ask_of(message: SendMessage, run: RunState, why: str = "") -> Ask:
-    """What the gate is asked, given where the run is now; `why` it moved on, if it did."""
+def ask_of(
+    message: SendMessage,
+    run: RunState,
+    why: str = "",
+    *,
+    key: str = "",
+    journey: str = "",
+    missing: tuple[str, ...] = (),
+) -> Ask:
+    """What the gate is asked, given where the run is now; `why` it moved on, if it did; `missing` state (H8)."""
     return Ask(
         channels=message.via,
         topic=message.topic,
@@ -27,6 +35,10 @@ def ask_of(message: SendMessage, run: RunState, why: str = "") -> Ask:
         stands=message.stands,
         holds=still_holds(message, run),
         holds_why=why or f"{message.state} was left",
+        missing=missing,
+        key=key,
+        journey=journey,
+        template=message.template,
     )
 
 

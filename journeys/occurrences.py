@@ -58,6 +58,21 @@ class TimerDue:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadlineSet:
+    """When a task is due now: its owner's working hours are known, or somebody put it off (C10).
+
+    `ask` says which of the run's asks is meant (`effects.asked_in`): one that is over has no deadline any more.
+    """
+
+    at: datetime
+    task: str
+    ask: str
+    due_at: datetime
+    lane: str = ""
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Paused:
     """An operator holds the run: it listens, but acts on nothing."""
 
@@ -110,4 +125,6 @@ class Erased:
     seq: int = 0
 
 
-Occurrence = Entered | Signal | FactsRead | TimerDue | Paused | Resumed | Cancelled | OptedOut | Merged | Erased
+Occurrence = (
+    Entered | Signal | FactsRead | TimerDue | DeadlineSet | Paused | Resumed | Cancelled | OptedOut | Merged | Erased
+)

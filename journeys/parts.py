@@ -122,11 +122,18 @@ class Chart:
     signals: frozenset[str]
     fields: Mapping[str, frozenset[str]]
     event_fields: Mapping[str, frozenset[str]]
+    needs: Mapping[str, frozenset[str]]
 
     @property
     def has_anchors(self) -> bool:
         """Whether a field alone, a date, can move a timer."""
         return any(timer.date is not None for timer in self.timers.values())
+
+    def missing(self, action: str, profile: Mapping[str, Any], account: Mapping[str, Any]) -> tuple[str, ...]:
+        """The product state that a message is sent on and nobody has told (H8); unknown is not false."""
+        scopes = {"profile": profile, "account": account}
+        found = (name.split(".", 1) for name in sorted(self.needs.get(action, ())))
+        return tuple(f"{scope}.{field}" for scope, field in found if scopes[scope].get(field) is None)
 
     def kept(self, signal: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """Of a signal's data, only what the definition reads (design §3): the rest never reaches a history."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from journeys.consenting import has_opted_out
 from journeys.decide import decide
 from journeys.effects import (
     ChangedAudience,
@@ -25,18 +26,26 @@ from journeys.effects import (
     OpenedTask,
     SendMessage,
     WithdrawnMessages,
+    message_key,
 )
 from journeys.entry import Enter, PastRun, case_of, enters_on, may_enter
-from journeys.judge import DeferUntil, Reason, SendNow, Sent, Standing, Withhold, has_opted_out, judge
+from journeys.judge import judge
 from journeys.messages import ask_of, outcome_signal, withdraws
 from journeys.occurrences import Entered, Facts, FactsRead, Occurrence, OptedOut, Signal, TimerDue
 from journeys.parts import Chart
 from journeys.policy import Policy, horizon
 from journeys.recorded import Recorded
 from journeys.state import RunState
+from journeys.verdicts import DeferUntil, MergeInto, Queued, Reason, Replace, SendNow, Sent, Standing, Withhold
+from journeys.wire import play_signal
+from journeys.zones import zone_of
 
 MOST_AT_ONCE = 1_000
 """Signals that signals may cause at one instant; journeys that answer each other for ever are stopped there."""
+
+
+_OF_STANDING = frozenset({"email", "phone", "timezone"})
+"""The fields by which a person is reached, and their clock told."""
 
 
 class World:
@@ -47,7 +56,7 @@ class World:
     ) -> None:
         self.charts, self.policy, self.reachable = charts, policy, reachable
         self.horizon = horizon(policy)
-        names = {name for chart in charts for name in (*chart.signals, *chart.spec.entry.on)}
+        names = {n for chart in charts for n in (*chart.signals, *chart.spec.entry.on, play_signal(chart.key))}
         self.hearing = {
             name: tuple(chart for chart in charts if name in chart.signals or enters_on(chart, name)) for name in names
         }
@@ -86,7 +95,7 @@ class Fate:
     """What the gate said to a message at `at`; `to` is the role it was for, if any."""
 
     at: datetime
-    kind: Literal["sent", "deferred", "withheld"]
+    kind: Literal["sent", "merged", "deferred", "withheld", "replaced"]
     message: SendMessage
     to: str
     reasons: tuple[Reason, ...]
@@ -103,7 +112,9 @@ class Fate:
                 return f"{what} by {self.channel}" + (f" ({why})" if why else "")
             case "deferred":
                 return f"{what} waits, because {why}"
-            case "withheld":
+            case "merged":
+                return f"{what} by {self.channel}: {why}"
+            case "withheld" | "replaced":
                 return f"{what}, because {why}"
 
 
@@ -124,6 +135,8 @@ class _Queued:
     to: str
     due: datetime
     codes: tuple[str, ...]
+    waiting: Queued
+    ready_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -154,7 +167,7 @@ class Person:
             else:
                 message = next(queued for queued in self.queue if queued.due == due)
                 self.queue.remove(message)
-                self.ask(message.run, message.message, message.to, due, message.codes)
+                self.ask(message.run, message.message, message.to, due, message)
             self.drain(due)
 
     def next_due(self) -> datetime | None:
@@ -190,8 +203,9 @@ class Person:
         if not changed:
             return
         self.facts = {**self.facts, scope: {**known, **traits}}
-        if scope == "profile" and "email" in changed:
-            self.standings = {to: replace(each, addresses=self.addresses()) for to, each in self.standings.items()}
+        if changed & _OF_STANDING:
+            addresses, zone = self.addresses(), self.zone()
+            self.standings = {to: replace(each, addresses=addresses, zone=zone) for to, each in self.standings.items()}
         for run in tuple(self.open):
             if not changed.isdisjoint(run.chart.fields[scope]):
                 self.tell(run, FactsRead(at, self.facts))
@@ -293,32 +307,77 @@ class Person:
             case ClosedTask() | EscalatedTask() | ChangedAudience():
                 pass  # a person's work and other tools' lists change nothing here
 
-    def ask(self, run: Run, message: SendMessage, to: str, now: datetime, codes: tuple[str, ...] = ()) -> None:
+    def ask(self, run: Run, message: SendMessage, to: str, now: datetime, waited: _Queued | None = None) -> None:
         """The gate's verdict, and what follows from it; a wait for the same reasons is told once."""
-        standing = self.standing(to)
-        verdict = judge(self.world.policy, ask_of(message, run.state), standing, now)
+        standing = self.standing(to, now)
+        key = message_key(run.name, message, to)
+        missing = run.chart.missing(message.action, self.facts["profile"], self.facts["account"])
+        asked = ask_of(message, run.state, key=key, journey=run.chart.key, missing=missing)
+        ready = waited.ready_at if waited is not None else None
+        verdict = judge(self.world.policy, replace(asked, ready_at=ready), standing, now)
         match verdict:
-            case SendNow():
-                sent = Sent(now, verdict.channel, message.topic, message.priority, message.action)
-                recent = [each for each in standing.sent if each.at + self.world.horizon > now]
-                self.standings[to] = Standing(
-                    standing.addresses, standing.consents, (*recent, sent), standing.urgent_open
-                )
-                self.settle(run, Fate(now, "sent", message, to, verdict.reasons, verdict.channel))
-            case DeferUntil():
-                waits = tuple(reason.code for reason in verdict.reasons)
-                self.queue.append(_Queued(run, message, to, verdict.until, waits))
-                if waits != codes:
-                    fate = Fate(now, "deferred", message, to, verdict.reasons, until=verdict.until)
-                    self.story.append((run, fate))
-            case Withhold():
-                self.settle(run, Fate(now, "withheld", message, to, verdict.reasons))
+            case SendNow(channel, reasons, replaces):
+                self.count(to, message, run, channel, key, now)
+                self.give_way(replaces, message, now)
+                self.settle(run, Fate(now, "sent", message, to, reasons, channel))
+            case MergeInto(_, channel, reasons):
+                self.count(to, message, run, channel, key, now, is_part=True)
+                self.settle(run, Fate(now, "merged", message, to, reasons, channel))
+            case DeferUntil(replaces=replaces):
+                self.give_way(replaces, message, now)
+                self.wait(run, message, to, key, verdict, now, waited)
+            case Replace(_, reasons):
+                self.settle(run, Fate(now, "replaced", message, to, reasons))
+            case Withhold(reasons):
+                self.settle(run, Fate(now, "withheld", message, to, reasons))
+
+    def count(
+        self, to: str, message: SendMessage, run: Run, channel: str, key: str, now: datetime, *, is_part: bool = False
+    ) -> None:
+        """It has gone out: what comes after has to know."""
+        sent = Sent(
+            now, channel, message.topic, message.priority, message.action, run.chart.key, message.template,
+            key=key, is_part=is_part,
+        )  # fmt: skip
+        standing = self.standings[to]
+        recent = [each for each in standing.sent if each.at + self.world.horizon > now]
+        self.standings[to] = replace(standing, sent=(*recent, sent))
+
+    def wait(
+        self,
+        run: Run,
+        message: SendMessage,
+        to: str,
+        key: str,
+        verdict: DeferUntil,
+        now: datetime,
+        waited: _Queued | None,
+    ) -> None:
+        codes = tuple(reason.code for reason in verdict.reasons)
+        rules = frozenset(reason.rule for reason in verdict.reasons if reason.rule)
+        waiting = Queued(
+            key, verdict.until, message.via, message.topic, message.priority, message.action, run.chart.key, rules,
+            message.expires_at,
+        )  # fmt: skip
+        since = waited.ready_at if waited is not None else None
+        ready = (since or now) if "consolidating" in codes else None
+        self.queue.append(_Queued(run, message, to, verdict.until, codes, waiting, ready))
+        if waited is None or waited.codes != codes:
+            self.story.append((run, Fate(now, "deferred", message, to, verdict.reasons, until=verdict.until)))
+
+    def give_way(self, keys: tuple[str, ...], message: SendMessage, now: datetime) -> None:
+        """Those that matter less go, and say why."""
+        for queued in [each for each in self.queue if each.waiting.key in keys]:
+            self.queue.remove(queued)
+            reason = Reason("replaced", f"{message.action} matters more")
+            self.settle(queued.run, Fate(now, "replaced", queued.message, queued.to, (reason,)))
 
     def settle(self, run: Run, fate: Fate) -> None:
         self.story.append((run, fate))
-        name = outcome_signal(fate.message, "sent" if fate.kind == "sent" else "withheld")
+        goes = fate.kind in {"sent", "merged"}
+        name = outcome_signal(fate.message, "sent" if goes else "withheld")
         if name in run.chart.signals and run.state.is_open:
-            carries = {"channel": fate.channel} if fate.kind == "sent" else {"reason": fate.reasons[0].code}
+            carries = {"channel": fate.channel} if goes else {"reason": fate.reasons[0].code}
             self.fed.append((run, name, {**carries, "template": fate.message.template}))
 
     def withdraw(self, run: Run, effect: WithdrawnMessages) -> None:
@@ -334,12 +393,22 @@ class Person:
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
-    def standing(self, to: str) -> Standing:
+    def standing(self, to: str, now: datetime) -> Standing:
+        """What the gate knows of the person in this role; the queue and this instant's heads only where a rule asks."""
         found = self.standings.get(to)
         if found is None:
-            found = Standing(self.addresses(), self.consents, (), bool(self.tickets))
+            found = Standing(self.addresses(), self.consents, (), bool(self.tickets), zone=self.zone())
             self.standings[to] = found
+        if self.queue:
+            found = replace(found, queue=tuple(each.waiting for each in self.queue if each.to == to))
+        if self.world.policy.consolidate:
+            heads = frozenset(sent.key for sent in found.sent if sent.at == now and not sent.is_part)
+            found = replace(found, heads=heads)
         return found
+
+    def zone(self) -> str:
+        """By whose clock quiet hours are told."""
+        return zone_of(self.facts["profile"], self.facts["account"], self.world.policy.timezone)
 
     def addresses(self) -> dict[str, bool]:
         reachable = dict.fromkeys(self.world.reachable, True)

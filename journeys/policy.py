@@ -1,4 +1,4 @@
-"""What a company allows itself to send, as data: consent defaults, caps, cooldowns and the silence of urgent tickets.
+"""What a company allows itself to send, as data: consent defaults, caps, cooldowns, hours, and what becomes one message.
 
 A policy is one YAML file (`catalog/policy.yaml`), read by people who do not read code. `judge` applies it; nothing
 here decides.
@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
-from journeys.definition import ChannelName, Model, Name, Priority, SignalName
+from journeys.definition import ChannelName, Model, Name, Priority, SignalName, TemplateName, Text
 from journeys.durations import Duration, parse_duration
+from journeys.hours import QuietHours, SendWindow
+from journeys.priorities import CALM, PRESSING, PRIORITIES
+from journeys.zones import zone_named
 
-CALM: tuple[Priority, ...] = ("lifecycle", "promotional")
-"""What may wait. Urgent support and transactional messages go first (C6), so no rule holds them unless it names them."""
-PRESSING: tuple[Priority, ...] = ("urgent_support", "transactional")
+TOGETHER = "digest/together"
+"""The template of several messages that come as one."""
 
 
 def _length(value: Any) -> Duration:
@@ -55,24 +57,68 @@ class ConsentDefault(Model):
 
 
 class Cap(Model):
-    """At most `limit` messages within any rolling `window`, counted over all journeys (C2)."""
+    """At most `limit` messages within any rolling `window`, or in each day, week or month of the person's calendar.
+
+    Counted over all journeys unless it names one (C2).
+    """
 
     name: Name
     channel: ChannelName | None = None
     topic: Name | None = None
+    journey: Name | None = None
     priorities: Annotated[tuple[Priority, ...], Field(min_length=1)] = CALM
     limit: Annotated[int, Field(ge=0, le=100_000)]
-    window: Length
+    window: Length | None = None
+    calendar: Literal["day", "week", "month"] | None = None
+
+    @model_validator(mode="after")
+    def _one_window(self) -> Cap:
+        if (self.window is None) == (self.calendar is None):
+            raise ValueError(f"cap {self.name} needs either a rolling window (P7D) or a calendar (day, week, month)")
+        return self
+
+    def at_most(self) -> timedelta:
+        """How far back it may look."""
+        return self.window.at_most() if self.window is not None else _CALENDARS[self.calendar or "month"]
+
+
+_CALENDARS: Mapping[str, timedelta] = {
+    "day": timedelta(days=2), "week": timedelta(days=8), "month": timedelta(days=32),
+}  # fmt: skip
 
 
 class Cooldown(Model):
-    """Time `between` two messages of the same kind (C2). Exempt priorities neither wait nor make others wait."""
+    """Time `between` two messages of the same kind (C2). Exempt priorities neither wait nor make others wait.
+
+    Of those that wait for it a lesser priority gives way to a better one, unless `replaces` is false (C6).
+    """
 
     name: Name
     channel: ChannelName | None = None
     topic: Name | None = None
+    journey: Name | None = None
     between: Length
+    replaces: bool = True
     exempt: tuple[Priority, ...] = PRESSING
+
+
+class Consolidation(Model):
+    """Messages of one priority by one channel that fall due within `window` of each other come as one, by `template` (C4)."""
+
+    name: Name
+    channel: ChannelName
+    priorities: Annotated[tuple[Priority, ...], Field(min_length=1)] = CALM
+    window: Length
+    template: TemplateName = TOGETHER
+
+
+class Brake(Model):
+    """Holds a journey that sends `times` what it usually does in `over`, and more than `least`, until it is released."""
+
+    times: Annotated[float, Field(gt=1, le=1_000)] = 5.0
+    over: Length = Duration(0, timedelta(hours=1))
+    usual: Length = Duration(0, timedelta(days=7))
+    least: Annotated[int, Field(ge=1)] = 500
 
 
 class UrgentTicket(Model):
@@ -98,23 +144,53 @@ class UrgentTicket(Model):
 
 
 class Policy(Model):
-    """Every rule of the gate. `state_exempt` may go out with product state unknown (H8)."""
+    """Every rule of the gate. `state_exempt` may go out with product state unknown (H8).
 
+    `topics` are those of which the rules speak before any journey does, each in a person's words.
+    `timezone` is that of people of whom nothing better is known; who belongs to several accounts gets what these say
+    alike once in `once_across_accounts`.
+    """
+
+    topics: dict[Name, Text] = {}
     consent: tuple[ConsentDefault, ...] = ()
     caps: tuple[Cap, ...] = ()
     cooldowns: tuple[Cooldown, ...] = ()
+    quiet_hours: tuple[QuietHours, ...] = ()
+    send_windows: tuple[SendWindow, ...] = ()
+    consolidate: tuple[Consolidation, ...] = ()
+    brake: Brake | None = None
+    timezone: str = "UTC"
+    once_across_accounts: Length = Duration(0, timedelta(days=1))
     urgent_ticket: UrgentTicket = UrgentTicket()
     state_exempt: tuple[Priority, ...] = PRESSING
     expires_after: Length | None = None
 
-    @field_validator("caps", "cooldowns")
+    @field_validator("caps", "cooldowns", "quiet_hours", "send_windows", "consolidate")
     @classmethod
-    def _by_name(cls, rules: tuple[Cap | Cooldown, ...]) -> tuple[Cap | Cooldown, ...]:
-        names = [rule.name for rule in rules]
+    def _by_name(cls, rules: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(sorted(rules, key=lambda rule: rule.name))
+
+    @field_validator("timezone")
+    @classmethod
+    def _exists(cls, name: str) -> str:
+        if zone_named(name) is None:
+            raise ValueError(f"{name!r} is no time zone: give a name of the IANA database, such as Europe/Vienna")
+        return name
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Policy:
+        """A rule's name stands in the reasons, so it must say which one it is."""
+        named: tuple[Cap | Cooldown | QuietHours | SendWindow | Consolidation, ...] = (
+            *self.caps, *self.cooldowns, *self.quiet_hours, *self.send_windows, *self.consolidate,
+        )  # fmt: skip
+        names = [rule.name for rule in named]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two rules have the name {', '.join(twice)}")
-        return tuple(sorted(rules, key=lambda rule: rule.name))
+        places = [(rule.channel, priority) for rule in self.consolidate for priority in rule.priorities]
+        if len(set(places)) < len(places):
+            raise ValueError("two consolidation rules speak of the same channel and priority")
+        return self
 
     @field_validator("consent")
     @classmethod
@@ -132,5 +208,8 @@ def load_policy(mapping: Mapping[str, Any] | None) -> Policy:
 
 def horizon(policy: Policy) -> timedelta:
     """How far back the messages sent to a person must be read for `judge` to be right."""
-    lengths = [*(cap.window for cap in policy.caps), *(rule.between for rule in policy.cooldowns)]
-    return max((length.at_most() for length in lengths), default=timedelta(0))
+    lengths = [policy.once_across_accounts.at_most(), *(cap.at_most() for cap in policy.caps)]
+    return max((*lengths, *(rule.between.at_most() for rule in policy.cooldowns)))
+
+
+__all__ = ["CALM", "PRESSING", "PRIORITIES", "TOGETHER", "Policy", "horizon", "load_policy"]

@@ -180,7 +180,7 @@ CODES: Final[Mapping[str, Code]] = {
         "Give one of them a `name`.",
     ),
     "T515": Code("Task without an owner", "Nobody would do it.", "Add `owner` to the task or to its state."),
-    "T516": Code("Escalation without a deadline", "It would never be escalated.", "Add `sla`."),
+    "T516": Code("Escalation without a deadline", "It would never be escalated.", "Add `sla` or `within`."),
     "T517": Code("No such task to close", _NEVER, "Name a task of this journey."),
     "T518": Code(
         "One task with two meanings",
@@ -198,14 +198,19 @@ CODES: Final[Mapping[str, Code]] = {
         "Mend the template, or add the field to the tracking plan.",
     ),
     "T530": Code(
-        "Data of another type than the template's variable",
-        "The message would have a hole where it stands, or could not be made.",
-        "Give a value of the variable's type, or mend the template.",
+        "Message that interrupts without need",
+        "People would be called to their phone for what can wait (C7).",
+        "Send it by another channel, or mark the template `time_sensitive: true` and say its `trigger`.",
     ),
     "T531": Code(
         "Checklist that waits for an unknown signal",
         "Its item would never be ticked.",
         "Name a signal of the tracking plan in the template's `items`.",
+    ),
+    "T532": Code(
+        "Data of another type than the template's variable",
+        "The message would have a hole where it stands, or could not be made.",
+        "Give a value of the variable's type, or mend the template.",
     ),
     # -- between journeys --------------------------------------------------------------------------------------------
     "T601": Code(
@@ -234,4 +239,30 @@ CODES: Final[Mapping[str, Code]] = {
         "Nobody would know whom to ask when its events stop coming.",
         "Add it under `sources`, or mend its name.",
     ),
+    # -- the policy --------------------------------------------------------------------------------------------------
+    "T801": Code(
+        "Rule for a journey or topic that nobody has",
+        "It would never apply, and people would get what it was written against.",
+        "Mend the name, declare the topic under `topics`, or take the rule out.",
+    ),
+    "T802": Code(
+        "Digest that cannot be rendered",
+        "What falls due together would come as several messages after all.",
+        "Name a live template that is for this channel.",
+    ),
+    # -- the team and its tasks --------------------------------------------------------------------------------------
+    "T901": Code("Unknown team", "Its tasks would never reach this person.", "Name one of `teams`, or add it there."),
+    "T902": Code(
+        "Nobody who could stand in",
+        "Tasks would wait for somebody who is away.",
+        "Name another of `people`.",
+    ),
+    "T903": Code("One name for two", "Tasks of one would go to the other.", "Give each a name of their own."),
+    "T904": Code("Team that nobody is in", "Its tasks would wait for ever.", "Put somebody into it, or remove it."),
+    "T905": Code(
+        "Not working time",
+        "How long a working day is differs from person to person.",
+        "Write hours and minutes, such as PT4H.",
+    ),
+    "T906": Code("Two deadlines of one task", "It could mean either.", "Keep `sla` or `within`."),
 }

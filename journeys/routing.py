@@ -78,7 +78,7 @@ def envelope_for(chart: Chart, listener: Listener, row: Addressed) -> Envelope |
         at=row.at.isoformat(),
         kind=kind,
         name=row.name if entering or heard else "",
-        data=chart.kept(row.name, row.data),
+        data=dict(row.data) if kind == "deadline" else chart.kept(row.name, row.data),
         facts=facts or None,
         seen=_seen(row) if facts and "account" in facts and "profile" in facts else {},
     )

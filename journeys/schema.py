@@ -7,10 +7,11 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from journeys.definition import Journey
+from journeys.team import Team
 from journeys.tracking import TrackingPlan
 
-Kind = Literal["journey", "tracking-plan"]
-_MODELS: dict[Kind, type[BaseModel]] = {"journey": Journey, "tracking-plan": TrackingPlan}
+Kind = Literal["journey", "tracking-plan", "team"]
+_MODELS: dict[Kind, type[BaseModel]] = {"journey": Journey, "tracking-plan": TrackingPlan, "team": Team}
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 

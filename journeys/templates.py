@@ -33,6 +33,7 @@ class TemplateInfo:
     types: Mapping[str, str] = field(default_factory=dict, hash=False)
     awaits: tuple[str, ...] = ()
     kind: str = "message"
+    time_sensitive: bool = False
 
 
 TemplateInfos = Mapping[str, TemplateInfo]

@@ -17,6 +17,7 @@ from journeys.effects import (
     Finished,
     OpenedTask,
     WithdrawnMessages,
+    asked_in,
     effects_from_json,
     effects_to_json,
 )
@@ -76,6 +77,16 @@ class Turn(Waiting):
         else:
             self.note("acted", name, f"task {name} is overdue")
         self.react(f"{name}.overdue", {"owner": task.owner, "level": task.level})
+
+    def set_deadline(self, name: str, ask: str, due: datetime) -> None:
+        """Somebody outside knows when a task is due: arm it, unless that task is over or has nowhere to go any more."""
+        task, act = self.tasks.get(name), self.task_act(name)
+        if task is None or ask != asked_in(self.state, self.visit, name, self.firings.get(name, 0)):
+            return
+        chain = act.spec.escalate if act and isinstance(act.spec, d.Task) else ()
+        if task.level == 0 or task.level < len(chain):
+            self.timers[f"t:{name}"] = due
+            self.note("armed", name, f"task {name} is due on {due:%Y-%m-%d %H:%M} UTC")
 
     def task_act(self, name: str) -> Act | None:
         """The action that opened a task of this visit, the state's own first."""

@@ -34,6 +34,12 @@ LOOK_AGAIN: Final = timedelta(milliseconds=250)
 
 SOURCE_TEMPORAL: Final = "temporal"
 SOURCE_SELF: Final = "tenure"
+SOURCE_OPERATOR: Final = "operator"
+
+
+def play_signal(journey: str) -> str:
+    """The event by which a person starts a journey by hand: accepted like any other, so a backtest meets it too."""
+    return f"play:{journey}"
 
 
 def channel_queue(task_queue: str, channel: str) -> str:
@@ -102,7 +108,7 @@ class RunInput:
 class Envelope:
     """One accepted occurrence on its way to one run: `tenure.event`. `seq` counts within `lane`, the recipient.
 
-    `kind` is `entered`, `signal`, `facts`, `opted_out`, `merged` or `erased`. `data` has only the fields that the definition reads;
+    `kind` is `entered`, `signal`, `facts`, `deadline`, `opted_out`, `merged` or `erased`. `data` has only the fields that the definition reads;
     `facts` is the whole set of known read fields per scope (`profile`, `account`) as of the event's commit; `seen` says
     how far other lanes were then, for facts that came from them.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 from journeys import wire
 from journeys.chart import Chart
-from journeys.entry import Enter, PastRun, case_of, may_enter
+from journeys.entry import Enter, PastRun, Refused, case_of, may_enter
 from journeys.incoming import Incoming
 from journeys.routing import MOVED, PERSONAL, SEEN
 from store import outbox
@@ -122,12 +122,18 @@ class Admission:
         for chart in self.index.opening.get(call.name, ()):
             if chart.spec.subject != to.kind:
                 continue
-            before = self.runs[to.key].get((chart.key, case_of(chart, call.data) or ""), ())
-            previous = [await self._past(chart, each, at) for each in before]
-            verdict = may_enter(chart, call.name, call.data, facts, previous, at)
+            verdict = await self.may_enter(chart, call, at, to, facts)
             if isinstance(verdict, Enter):
                 entering.append((chart, verdict))
         return entering
+
+    async def may_enter(
+        self, chart: Chart, call: Incoming, at: datetime, to: Subject, facts: Mapping[str, Mapping[str, Any]]
+    ) -> Enter | Refused:
+        """Whether an event opens a run of this locked subject, by all that was accepted until then."""
+        before = self.runs[to.key].get((chart.key, case_of(chart, call.data) or ""), ())
+        previous = [await self._past(chart, each, at) for each in before]
+        return may_enter(chart, call.name, call.data, facts, previous, at)
 
     async def _past(self, chart: Chart, last: _Run, at: datetime) -> PastRun:
         """The last run as of this event: one that the projection still calls open may have ended by now."""

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from journeys.chart import Chart, load_chart
+from journeys.consent_rules import ConsentBook
 from journeys.policy import UrgentTicket
+from journeys.wire import play_signal
 from store import checklists
 from store.database import Connection, Database, row, rows, run, sql
 from store.locks import Lock, hold
@@ -47,6 +49,7 @@ class Index:
     opening: Mapping[str, tuple[Chart, ...]] = field(default_factory=dict)
     hearing: Mapping[str, tuple[Chart, ...]] = field(default_factory=dict)
     reading: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    live: tuple[Chart, ...] = ()
 
     def matters(self, name: str) -> bool:
         """Whether any chart in use opens on this signal or hears it: if not, it costs one batched write."""
@@ -59,8 +62,8 @@ def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> Index:
     hearing: dict[str, list[Chart]] = {}
     reading: dict[str, set[str]] = {"profile": set(), "account": set()}
     for chart, live in in_use:
-        for stop in chart.entry if live else ():
-            opening.setdefault(stop.on, []).append(chart)
+        for signal in (*(stop.on for stop in chart.entry), play_signal(chart.key)) if live else ():
+            opening.setdefault(signal, []).append(chart)
         for name in sorted(chart.signals):
             hearing.setdefault(name, []).append(chart)
         for scope, fields in chart.fields.items():
@@ -71,14 +74,16 @@ def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> Index:
         {name: tuple(charts) for name, charts in opening.items()},
         {name: tuple(charts) for name, charts in hearing.items()},
         {scope: frozenset(fields) for scope, fields in reading.items()},
+        tuple(sorted((chart for chart, live in in_use if live), key=lambda chart: chart.key)),
     )
 
 
 class Catalogue:
     """A process's copy of what is published, renewed when the edition moves."""
 
-    def __init__(self, tickets: UrgentTicket | None = None) -> None:
+    def __init__(self, tickets: UrgentTicket | None = None, consent: ConsentBook | None = None) -> None:
         self.index = Index()
+        self.consent = consent or ConsentBook()
         self.tickets = tickets or UrgentTicket()
         self.of_tickets = frozenset({*self.tickets.opened_by, *self.tickets.resolved_by})
         self.seen: dict[str, Chart] = {}
@@ -86,8 +91,8 @@ class Catalogue:
         """Signals that tick an item of some checklist."""
 
     def matters(self, name: str) -> bool:
-        """Whether an event of this name can change anything: a chart, or an urgent ticket that the gate looks at."""
-        return self.index.matters(name) or name in self.of_tickets
+        """Whether an event of this name can change anything: a chart, an urgent ticket or a consent that the gate looks at."""
+        return self.index.matters(name) or name in self.of_tickets or self.consent.rules.hears(name)
 
     async def current(self, connection: Connection) -> Index:
         """The index as of this transaction."""

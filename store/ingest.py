@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 
 import orjson
 
+from journeys.consent_calls import TRAITS
 from journeys.incoming import Incoming, accepted_at
 from journeys.wire import SOURCE_SELF
-from store import checklists, merges, outbox, subjects, tickets
+from store import checklists, merges, outbox, spoken, subjects, tickets
 from store.admission import Admission
 from store.again import repeated
 from store.catalogue import Catalogue
@@ -81,13 +82,18 @@ async def _accept(
     if not whole:
         return Accepted(0, len(held) - quarantined, quarantined)
     known = await identify(connection, whole, clock)
-    locked = await subjects.lock(connection, _to_lock(catalogue, whole, known))
+    concerned = _to_lock(catalogue, whole, known)
+    everybody = await subjects.lock(
+        connection, concerned | await spoken.lanes(connection, catalogue.consent, whole, known)
+    )
+    locked = {key: subject for key, subject in everybody.items() if key in concerned}
     if any(subject.account_key and subject.account_key not in locked for subject in locked.values()):
         raise Contended  # someone moved to another account between our look and our lock
     fresh = await _insert(connection, whole, known, locked, source, received)
     if fresh:
         await _apply(connection, catalogue, fresh, known, locked)
         await _tick(connection, catalogue, fresh, known)
+        await spoken.take(connection, catalogue, fresh, known, source)
     duplicates = len(calls) - len(fresh) - quarantined
     return Accepted(len(fresh), duplicates, quarantined)
 
@@ -192,6 +198,7 @@ async def _apply(
         if call.name in catalogue.of_tickets:
             await _note_ticket(connection, catalogue, call, at, subject, account)
     await subjects.save(connection, locked.values())
+    await subjects.join_accounts(connection, _joined(fresh, known))
     await admission.write()
 
 
@@ -209,6 +216,12 @@ async def _tick(
     ]
     if calls:
         await _accept(connection, catalogue, calls, SOURCE_SELF, None)
+
+
+def _joined(fresh: list[tuple[Incoming, datetime]], known: Known) -> list[tuple[str, str]]:
+    """By `group`, who is a member of which account; being one of another ends nothing."""
+    calls = [call for call, _ in fresh if call.kind == "group" and call.account_id]
+    return [(known["account_id", call.account_id or ""][0], subject_of(call, known)) for call in calls]
 
 
 async def _note_ticket(
@@ -244,7 +257,7 @@ def _account_of(
 
 def _profile(call: Incoming, subject: Subject, account: Subject | None) -> None:
     if call.kind == "identify":
-        subject.merge(call.traits)
+        subject.merge({name: value for name, value in call.traits.items() if name not in TRAITS})
     elif call.kind == "group" and account is not None:
         account.merge(call.traits)
 

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import orjson
 
 from journeys.effects import SendMessage
-from journeys.judge import Reason, Sent, Standing
-from store.database import Connection, as_json, row, rows, run, sql
+from journeys.verdicts import Reason
+from store.database import Connection, as_json, rows, run, sql
 
 _INSERT = sql(
     """
     INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, topic,
       priority, data, stands, at, expires_at, status, reasons, channel, due_at, attempts, lease_until, reference, address,
-      body, summary, detail, decided_at, first_attempt_at, sent_at, settled_at)
+      body, summary, detail, decided_at, first_attempt_at, sent_at, settled_at, ready_at, merged_into)
     VALUES (:key, :run, :step, :subject, :recipient, :journey, :state, :visit, :action, :template, CAST(:via AS jsonb),
       :topic, :priority, CAST(:data AS jsonb), :stands, :at, :expires, :status, CAST(:reasons AS jsonb), :channel, :due,
       :attempts, :lease, :reference, :address, :body, CAST(:summary AS jsonb), :detail, :decided, :first,
-      :sent, :settled)
+      :sent, :settled, :ready, :merged)
     ON CONFLICT (key) DO NOTHING
     """
 )
@@ -34,23 +34,13 @@ _UPDATE = sql(
     UPDATE messages SET status = :status, reasons = CAST(:reasons AS jsonb), channel = :channel, due_at = :due,
       attempts = :attempts, lease_until = :lease, reference = :reference, address = :address, body = :body,
       summary = CAST(:summary AS jsonb), detail = :detail, decided_at = :decided, first_attempt_at = :first, sent_at = :sent,
-      settled_at = :settled
+      settled_at = :settled, ready_at = :ready, merged_into = :merged
     WHERE key = :key
-    """
-)
-_STANDING = sql(
-    """
-    SELECT
-      (SELECT json_agg(json_build_array(channel, topic, granted)) FROM consents WHERE subject_key = :person) AS consents,
-      (SELECT json_agg(json_build_array(sent_at, channel, topic, priority, action)) FROM messages
-       WHERE recipient = :person AND status IN ('sending', 'sent', 'unknown') AND sent_at > :since AND key <> :but) AS sent,
-      EXISTS (SELECT 1 FROM tickets WHERE resolved_at IS NULL
-              AND (subject_key = :person OR subject_key = CAST(:account AS text))) AS urgent
     """
 )
 COLUMNS = """m.key, m.run, m.step, m.subject_key, m.recipient, m.journey, m.state, m.visit, m.action, m.template, m.via,
       m.topic, m.priority, m.data, m.stands, m.at, m.expires_at, m.status, m.channel, m.due_at, m.attempts, m.lease_until,
-      m.reference, m.address, m.body, m.summary, m.decided_at, m.first_attempt_at, m.sent_at"""
+      m.reference, m.address, m.body, m.summary, m.decided_at, m.first_attempt_at, m.sent_at, m.ready_at, m.merged_into"""
 _OF_STEP = sql(
     f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
     "WHERE m.run = :run AND m.step >= :step AND m.status = 'sending'"
@@ -72,10 +62,28 @@ _WITHDRAW = sql(
     RETURNING key, recipient, action
     """
 )
+_REPLACE = sql(
+    """
+    UPDATE messages SET status = 'replaced', settled_at = :at, due_at = NULL,
+      reasons = reasons || jsonb_build_array(jsonb_build_object('code', 'replaced', 'text', CAST(:why AS text)))
+    WHERE key = ANY(CAST(:keys AS text[])) AND status = 'deferred'
+    """
+)
+_PARTS = sql(
+    f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
+    "WHERE m.merged_into = :key AND m.status = 'merged' ORDER BY m.id"
+)
+_DISSOLVE = sql(
+    """
+    UPDATE messages SET status = 'deferred', due_at = :due, sent_at = NULL, settled_at = NULL, ready_at = NULL,
+      merged_into = NULL WHERE merged_into = :key AND status = 'merged'
+    """
+)
 _ROLES = sql(
     """
-    SELECT key FROM subjects WHERE account_key = :account AND kind = 'user' AND merged_into IS NULL
-      AND profile->>'role' = ANY(CAST(:roles AS text[])) ORDER BY key
+    SELECT s.key FROM members m JOIN subjects s ON s.key = m.person_key
+    WHERE m.account_key = :account AND s.merged_into IS NULL
+      AND s.profile->>'role' = ANY(CAST(:roles AS text[])) ORDER BY s.key
     """
 )
 
@@ -118,6 +126,8 @@ class Entry:
     summary: Mapping[str, Any] | None = None
     detail: str | None = None
     settled_at: datetime | None = None
+    ready_at: datetime | None = None
+    merged_into: str | None = None
     reasons: tuple[Reason, ...] = ()
     is_new: bool = False
 
@@ -126,7 +136,7 @@ def _values(entry: Entry) -> dict[str, Any]:
     return {
         "key": entry.key,
         "status": entry.status,
-        "reasons": as_json([{"code": reason.code, "text": reason.text} for reason in entry.reasons]),
+        "reasons": as_json([_reason(reason) for reason in entry.reasons]),
         "channel": entry.channel,
         "due": entry.due_at,
         "attempts": entry.attempts,
@@ -140,7 +150,13 @@ def _values(entry: Entry) -> dict[str, Any]:
         "first": entry.first_attempt_at,
         "sent": entry.sent_at,
         "settled": entry.settled_at,
+        "ready": entry.ready_at,
+        "merged": entry.merged_into,
     }
+
+
+def _reason(reason: Reason) -> dict[str, str]:
+    return {"code": reason.code, "text": reason.text} | ({"rule": reason.rule} if reason.rule else {})
 
 
 async def write(connection: Connection, entry: Entry) -> bool:
@@ -169,40 +185,6 @@ async def write(connection: Connection, entry: Entry) -> bool:
         expires=entry.expires_at,
     )
     return written == 1
-
-
-async def standing(
-    connection: Connection,
-    person: str,
-    account: str | None,
-    addresses: Mapping[str, bool],
-    now: datetime,
-    back: timedelta,
-    *,
-    but: str,
-) -> Standing:
-    """What the gate weighs, read in one statement under the person's lock: caps are exact because of it.
-
-    The message `but` itself is not counted: an attempt that is made again must not hold itself back.
-    """
-    found = await row(connection, _STANDING, person=person, account=account, since=now - back, but=but)
-    if found is None:
-        return Standing(addresses)
-    return Standing(
-        addresses=addresses,
-        consents={(channel, topic): granted for channel, topic, granted in _list(found["consents"])},
-        sent=tuple(
-            Sent(datetime.fromisoformat(at), channel, topic, priority, action)
-            for at, channel, topic, priority, action in _list(found["sent"])
-        ),
-        urgent_open=bool(found["urgent"]),
-    )
-
-
-def _list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(orjson.loads(value)) if isinstance(value, str) else list(value)
 
 
 def entry_of(item: Mapping[str, Any]) -> Entry:
@@ -252,8 +234,23 @@ async def withdraw(
     return await rows(connection, _WITHDRAW, run=run_id, reason=reason, at=at, state=state, visit=visit)
 
 
+async def replace(connection: Connection, keys: Sequence[str], why: str, at: datetime) -> None:
+    """End messages that wait, because one that matters more has their place."""
+    await run(connection, _REPLACE, keys=list(keys), why=why, at=at)
+
+
+async def parts_of(connection: Connection, key: str) -> list[Entry]:
+    """The messages that went out as this one."""
+    return [entry_of(item) for item in await rows(connection, _PARTS, key=key)]
+
+
+async def dissolve(connection: Connection, key: str, due: datetime) -> None:
+    """Let the parts of a message that surely did not arrive be decided again, each by itself, when it would be tried again."""
+    await run(connection, _DISSOLVE, key=key, due=due)
+
+
 async def people_with(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:
-    """The members of an account who have one of these roles, as of now."""
+    """The members of an account who have one of these roles, as of now; somebody may be a member of several accounts."""
     return [item["key"] for item in await rows(connection, _ROLES, account=account, roles=list(roles))]
 
 

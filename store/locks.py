@@ -14,6 +14,7 @@ class Lock(IntEnum):
     CATALOGUE = 7_239_002
     PUBLISH = 7_239_003
     SWEEP = 7_239_004
+    ROUTING = 7_239_009
 
 
 _HOLD = sql("SELECT pg_advisory_xact_lock(CAST(:lock AS bigint))")

@@ -32,6 +32,44 @@ _MOVES = (
     sql("UPDATE checklist_items SET recipient = :into WHERE recipient = :gone"),
     sql(f"UPDATE inbox SET recipient = :into, {CHANGED} WHERE recipient = :gone"),  # noqa: S608 -- the expression is ours
     sql("UPDATE tasks SET subject_key = :into WHERE subject_key = :gone"),
+    # Of two open tasks of one reason the user's stays, and who asked for the visitor's asks for that one.
+    sql(
+        """
+        UPDATE task_asks a SET task_id = stay.id FROM tasks t JOIN tasks stay ON stay.reason = t.reason
+        WHERE a.task_id = t.id AND t.scope_key = :gone AND t.status = 'open'
+          AND stay.scope_key = :into AND stay.status = 'open'
+        """
+    ),
+    sql(
+        """
+        WITH joined AS (
+          UPDATE tasks t SET status = 'withdrawn', resolution = 'it is task ' || stay.id,
+            closed_at = greatest(t.opened_at, stay.opened_at)
+          FROM tasks stay WHERE t.scope_key = :gone AND t.status = 'open'
+            AND stay.scope_key = :into AND stay.status = 'open' AND stay.reason = t.reason
+          RETURNING t.id, t.closed_at, t.resolution),
+        stale AS (UPDATE task_mirrors SET version = version + 1 WHERE task_id IN (SELECT id FROM joined))
+        INSERT INTO task_log (task_id, at, kind, by, text)
+        SELECT id, closed_at, 'withdrawn', 'tenure', resolution FROM joined
+        """
+    ),
+    sql("UPDATE tasks SET scope_key = :into WHERE scope_key = :gone"),
+    # A hold of the user's outlives the visitor's; both are kept.
+    sql(
+        """
+        UPDATE holds SET released_at = greatest(since, least(until, clock_timestamp())), released_by = 'merge'
+        WHERE subject_key = :gone AND released_at IS NULL
+          AND EXISTS (SELECT 1 FROM holds h WHERE h.subject_key = :into AND h.released_at IS NULL)
+        """
+    ),
+    sql("UPDATE holds SET subject_key = :into WHERE subject_key = :gone"),
+    sql(
+        """
+        INSERT INTO members (account_key, person_key, since)
+        SELECT account_key, :into, since FROM members WHERE person_key = :gone ON CONFLICT DO NOTHING
+        """
+    ),
+    sql("UPDATE consent_requests SET subject_key = :into WHERE subject_key = :gone"),
     # A ticket that both have is one ticket: what resolved it for one resolved it.
     sql(
         """

@@ -16,7 +16,7 @@ WORDS: Final = {
     "failed": "failed",
     "withheld": "withheld",
     "withdrawn": "withheld",
-    "expired": "withheld",
+    "replaced": "withheld",
 }
 """A ledger status as the outcome an author writes (`checklist.sent`); the others have no outcome yet.
 

@@ -10,7 +10,11 @@ from store.database import Connection, Database, row, rows, run, sql
 from store.ledger import COLUMNS, Entry, entry_of
 
 _OWED = f"""
-    SELECT {COLUMNS}, r.definition, r.status = 'open' AND r.state = m.state AND r.visit = m.visit AS holds, r.state AS now_in
+    SELECT {COLUMNS}, r.definition, r.state AS now_in,
+      CASE WHEN m.key LIKE 'digest/%' THEN EXISTS (
+        SELECT 1 FROM messages p JOIN runs o ON o.id = p.run WHERE p.merged_into = m.key
+          AND (p.stands OR (o.status = 'open' AND o.state = p.state AND o.visit = p.visit)))
+      ELSE r.status = 'open' AND r.state = m.state AND r.visit = m.visit END AS holds
     FROM messages m JOIN runs r ON r.id = m.run
 """  # noqa: S608 -- the columns are ours
 _DUE = sql(

@@ -1,4 +1,4 @@
-"""Runs as Postgres knows them: the projection of every step, its timeline, its tasks; upserts, once per run and step."""
+"""Runs as Postgres knows them: the projection of every step and its timeline; upserts, once per run and step."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ from typing import Any
 
 import orjson
 
-from journeys.effects import (
-    ChangedAudience,
-    ClosedTask,
-    EscalatedTask,
-    LogLine,
-    OpenedTask,
-    task_key,
-)
+from journeys.effects import ChangedAudience, LogLine
 from journeys.routing import Listener
 from journeys.state import RunState, state_to_json
 from store.database import Connection, as_json, row, rows, run, sql
@@ -67,22 +60,6 @@ _DECIDED = sql(
     UPDATE subjects SET decided_at = greatest(decided_at, :at)
     WHERE key = ANY(CAST(:keys AS text[])) AND (decided_at IS NULL OR decided_at < :at)
     """
-)
-_OPEN_TASK = sql(
-    """
-    INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, data, opened_at, due_at)
-    VALUES (:key, :run, :subject, :journey, :action, :task, :owner, CAST(:data AS jsonb), :at, :due)
-    ON CONFLICT DO NOTHING
-    """
-)
-_CLOSE_TASK = sql(
-    """
-    UPDATE tasks SET status = 'withdrawn', resolution = :reason, closed_at = :at
-    WHERE run = :run AND action = :action AND status = 'open'
-    """
-)
-_ESCALATE = sql(
-    "UPDATE tasks SET owner = :owner, level = :level, due_at = :due WHERE run = :run AND action = :action AND status = 'open'"
 )
 _AUDIENCE = sql(
     """
@@ -209,38 +186,6 @@ async def bury(connection: Connection, identity: str, step: int, tombstones: Seq
 async def decided_until(connection: Connection, lanes: Sequence[str], at: datetime) -> None:
     """The subjects' timers are decided up to here: what is accepted later cannot have happened before."""
     await run(connection, _DECIDED, keys=list(lanes), at=at)
-
-
-async def change_task(connection: Connection, run_row: Run, effect: OpenedTask | ClosedTask | EscalatedTask) -> None:
-    """Open, withdraw or escalate a task."""
-    match effect:
-        case OpenedTask():
-            await run(
-                connection,
-                _OPEN_TASK,
-                key=task_key(run_row.id, effect),
-                run=run_row.id,
-                subject=run_row.lane,
-                journey=run_row.journey,
-                action=effect.action,
-                task=effect.task,
-                owner=effect.owner,
-                data=as_json(effect.data),
-                at=effect.at,
-                due=effect.due_at,
-            )
-        case ClosedTask():
-            await run(connection, _CLOSE_TASK, run=run_row.id, action=effect.action, reason=effect.reason, at=effect.at)
-        case EscalatedTask():
-            await run(
-                connection,
-                _ESCALATE,
-                run=run_row.id,
-                action=effect.action,
-                owner=effect.owner,
-                level=effect.level,
-                due=effect.due_at,
-            )
 
 
 async def change_audience(connection: Connection, subject: str, effect: ChangedAudience) -> None:

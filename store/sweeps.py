@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from journeys.effects import LogLine
-from store import ledger, runs
+from store import asks, ledger, runs
 from store.database import Connection, row, rows, sql
 
 _COLUMNS = "id, definition, lane, clock, subject_key, started_at, step, state, next_due_at"
@@ -33,12 +33,6 @@ _CLOSE = sql(
       ended_at = coalesce(ended_at, CASE WHEN clock IS NULL THEN CAST(:at AS timestamptz)
                                          ELSE coalesce(last_at, started_at) END)
     WHERE id = :id AND status = 'open' RETURNING step, ended_at
-    """
-)
-_WITHDRAW_TASKS = sql(
-    """
-    UPDATE tasks SET status = 'withdrawn', resolution = :reason, closed_at = :at
-    WHERE run = :run AND status = 'open' RETURNING action
     """
 )
 _LAST_LINE = 1_000
@@ -74,9 +68,9 @@ async def close(connection: Connection, identity: str, outcome: str, at: datetim
     ended, reason = closed["ended_at"], f"the run ended as {outcome}"
     log = [LogLine(ended, "finished", outcome, f"its workflow has ended in Temporal: {outcome}")]
     withdrawn = [
-        *await rows(connection, _WITHDRAW_TASKS, run=identity, reason=reason, at=ended),
-        *await ledger.withdraw(connection, identity, reason, ended),
+        *await asks.let_go(connection, identity, reason, ended),
+        *[item["action"] for item in await ledger.withdraw(connection, identity, reason, ended)],
     ]
-    log += [LogLine(ended, "withdrawn", item["action"], f"withdrawn: {reason}") for item in withdrawn]
+    log += [LogLine(ended, "withdrawn", action, f"withdrawn: {reason}") for action in withdrawn]
     await runs.write_timeline(connection, identity, closed["step"], _LAST_LINE, log)
     return True

@@ -61,7 +61,8 @@ _OF_PERSON = sql(
 )
 _COLUMNS = """
     m.id, m.key, m.run, m.journey, m.state, m.action, m.template, m.topic, m.priority, m.via, m.channel, m.status, m.reasons,
-    m.at, m.due_at, m.expires_at, m.decided_at, m.sent_at, m.settled_at, m.attempts, m.detail, m.recipient
+    m.at, m.due_at, m.expires_at, m.decided_at, m.sent_at, m.settled_at, m.attempts, m.detail, m.recipient, m.step,
+    m.merged_into
     FROM messages m
 """
 _OF_RECIPIENT = sql(
@@ -78,6 +79,20 @@ _MESSAGES = sql(
     """
 )
 _MESSAGE = sql(f"SELECT {_COLUMNS} WHERE m.id = :id")
+_WITH_KEY = sql(f"SELECT {_COLUMNS} WHERE m.key = :key")
+_PARTS = sql(f"SELECT {_COLUMNS} WHERE m.merged_into = :key ORDER BY m.id")
+_OF_TEMPLATE = sql(
+    f"""
+    SELECT {_COLUMNS} WHERE m.recipient = ANY(CAST(:keys AS text[])) AND m.template = :template
+    ORDER BY m.id DESC LIMIT 20
+    """
+)
+_OF_STEP = sql(
+    """
+    SELECT at, 'decision' AS source, step || '.' || n AS id, kind, about, text, run FROM timeline
+    WHERE run = :run AND step = :step ORDER BY n LIMIT 200
+    """
+)
 
 
 async def of_run(connection: Connection, run: str, after: tuple[int, int] | None, limit: int) -> list[Row]:
@@ -117,6 +132,27 @@ async def message(connection: Connection, identity: int) -> Row | None:
     """One row of the ledger."""
     found = await row(connection, _MESSAGE, id=identity)
     return _message(found) if found else None
+
+
+async def message_with(connection: Connection, key: str) -> Row | None:
+    """One row of the ledger by its key."""
+    found = await row(connection, _WITH_KEY, key=key)
+    return _message(found) if found else None
+
+
+async def parts(connection: Connection, key: str) -> list[Row]:
+    """What went out as this message."""
+    return [_message(item) for item in await rows(connection, _PARTS, key=key)]
+
+
+async def of_template(connection: Connection, keys: list[str], template: str) -> list[Row]:
+    """What was decided for a person about this template, the latest first, at most 20."""
+    return [_message(item) for item in await rows(connection, _OF_TEMPLATE, keys=keys, template=template)]
+
+
+async def of_step(connection: Connection, run: str, step: int) -> list[Row]:
+    """What a run decided in one step, in order."""
+    return [dict(item) for item in await rows(connection, _OF_STEP, run=run, step=step)]
 
 
 def _message(item: Mapping[str, Any]) -> Row:

@@ -12,11 +12,14 @@ from temporalio.client import Client
 
 from store.database import Database
 from store.patience import limit_holding
-from worker import build, entry, temporal
+from worker import brake, build, entry, temporal
+from worker.audiences import audience_loop
 from worker.health import health_port
 from worker.logs import configure_logging
+from worker.providers import load_providers
 from worker.reconcile import Reconciler
 from worker.relay import Relay
+from worker.reminders import Reminders
 from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
@@ -43,6 +46,7 @@ async def serve(settings: Settings) -> None:
     if client is None:
         return
     house = build.house(settings, database)
+    audiences = audience_loop(database, settings.catalog, load_providers())
     relay = Relay(database, client, house.catalogue, settings.task_queue)
     health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
     async with contextlib.AsyncExitStack() as running:
@@ -51,7 +55,9 @@ async def serve(settings: Settings) -> None:
             await running.enter_async_context(each)
         log.info("worker.started", task_queue=settings.task_queue)
         reconciler = Reconciler(database, client, relay)
-        loops = [asyncio.create_task(relay.run(stop)), asyncio.create_task(reconciler.run(stop))]
+        braking = brake.watch(database, house.policy.brake, stop)
+        rounds = (relay.run(stop), reconciler.run(stop), audiences.run(stop), Reminders(database).run(stop), braking)
+        loops = [asyncio.create_task(each) for each in rounds]
         await stop.wait()
         log.info("worker.draining")
         await asyncio.gather(*loops)

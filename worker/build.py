@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import structlog
 import yaml
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
@@ -25,21 +26,28 @@ from activities.ports import Ambiguity, Channel
 from activities.registered import Activities
 from activities.templates import Templates, load_templates
 from journeys import wire
+from journeys.assigning import Roster
+from journeys.consent_rules import ConsentBook, ConsentRules, never_waited_for, read_consent_rules
 from journeys.policy import Policy, load_policy
+from journeys.team import read_team
 from store.catalogue import Catalogue
 from store.database import Database
+from worker.providers import ProviderSettings, dkim_key, guarded, load_providers, provided, read_rates
 from worker.sandbox import sandbox
-from worker.settings import Settings, is_loopback
+from worker.settings import Settings, SettingsError, is_loopback
 from worker.stack.maildir import find
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
+
+log = structlog.get_logger()
 
 NEAR_ATTEMPT, FAR_ATTEMPT = timedelta(seconds=1.5), timedelta(seconds=30)
 """How long one mail may take: inside a step, and on the channel's own queue."""
 
 
-def email(settings: Settings, templates: Templates) -> EmailChannel:
+def email(settings: Settings, templates: Templates, given: ProviderSettings | None = None) -> EmailChannel:
     """Mail by the relay of the settings."""
+    given = given or load_providers()
     lookup = settings.smtp_lookup
     name, address = parseaddr(settings.smtp_from)
     return EmailChannel(
@@ -48,21 +56,24 @@ def email(settings: Settings, templates: Templates) -> EmailChannel:
             relay=SmtpRelay.from_url(settings.smtp_url or ""),
             sender=(name, address),
             domain=address.rpartition("@")[2],
-            unsubscribe_base=settings.unsubscribe_base or "",
+            links=settings.links if settings.public_url else None,
             postal=settings.postal_address,
             ambiguity=Ambiguity(settings.smtp_ambiguity),
             local=settings.smtp_near,
             attempt=NEAR_ATTEMPT if settings.smtp_near else FAR_ATTEMPT,
             clicks=click_links(settings),
+            dkim=dkim_key(settings, given),
         ),
         search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
     )
 
 
-def channels(settings: Settings) -> Mapping[str, Channel]:
-    """Every way to reach a person that is configured."""
+def channels(settings: Settings, given: ProviderSettings | None = None) -> Mapping[str, Channel]:
+    """Every way to reach a person that is configured, each with its guard. A mail goes by SMTP unless an HTTP provider is."""
+    given = given or load_providers()
     templates = load_templates(settings.catalog / "templates")
-    made: dict[str, Channel] = {"email": email(settings, templates), "in_app": InAppChannel(templates)}
+    usual: dict[str, Channel] = {"email": email(settings, templates, given), "in_app": InAppChannel(templates)}
+    made = guarded(usual | provided(settings, given, templates), read_rates(given.provider_rates))
     sinks = ("email",) if is_sink(settings) else ()
     return withheld_outside_production(made, environment=settings.environment, allowed=settings.allowed, sinks=sinks)
 
@@ -101,10 +112,44 @@ def policy(catalog: Path) -> Policy:
     return load_policy(yaml.safe_load((catalog / "policy.yaml").read_text()))
 
 
-def house(settings: Settings, database: Database, *, clock: Literal["wall", "workflow"] = "wall") -> House:
+def consent_book(settings: Settings) -> ConsentBook:
+    """How consent is taken, as the catalogue has it; a catalogue without the file asks for nothing special.
+
+    Raises SettingsError naming every fault of the file.
+    """
+    path, allowed = settings.catalog / "consent.yaml", policy(settings.catalog)
+    if not path.exists():
+        return ConsentBook(allowed, ConsentRules(), settings.links, settings.addresses)
+    rules, source = read_consent_rules(path.read_bytes())
+    if rules is None:
+        raise SettingsError("\n".join(f"{path}:{problem}" for problem in source.problems))
+    for each in never_waited_for(allowed, rules):
+        log.warning("consent.nothing_waits", file=path.name, why=each)
+    return ConsentBook(allowed, rules, settings.links, settings.addresses)
+
+
+def roster(catalog: Path) -> Roster:
+    """Who does the tasks, as the catalogue has it; nobody without a `team.yaml`. Raises SettingsError with every problem."""
+    path = catalog / "team.yaml"
+    if not path.exists():
+        return Roster()
+    team, source = read_team(path.read_bytes())
+    if team is None:
+        raise SettingsError("\n".join(f"{path}:{problem}" for problem in source.problems))
+    return Roster(team)
+
+
+def house(
+    settings: Settings,
+    database: Database,
+    *,
+    clock: Literal["wall", "workflow"] = "wall",
+    providers: ProviderSettings | None = None,
+) -> House:
     """What activities are given."""
     rules = policy(settings.catalog)
-    return House(database, Catalogue(rules.urgent_ticket), rules, channels(settings), clock)
+    catalogue = Catalogue(rules.urgent_ticket, consent_book(settings))
+    return House(database, catalogue, rules, channels(settings, providers), clock, roster(settings.catalog))
 
 
 def channel_workers(client: Client, settings: Settings, given: House) -> list[Worker]:

@@ -13,6 +13,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from activities.asking import would_say
 from activities.templates import template_infos
 from api.app import Parts, build
 from api.front import Front
@@ -23,8 +24,9 @@ from journeys.tracking import TrackingPlan, read_plan
 from store.database import Database
 from store.patience import limit_waiting
 from worker import entry, temporal
-from worker.build import desk, policy
+from worker.build import consent_book, desk, house, policy, roster
 from worker.logs import configure_logging
+from worker.providers import hook_secrets, load_providers
 from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
@@ -39,11 +41,20 @@ def application(settings: Settings, database: Database, limits: Limits) -> Front
             keys=Keys(write=settings.write_key.get_secret_value(), operator=settings.operator_key.get_secret_value()),
             plan=plan(settings),
             policy=policy(settings.catalog),
+            consent=consent_book(settings),
             templates=partial(template_infos, settings.catalog / "templates"),
             desk=desk(settings),
+            asking=partial(would_say, house(_asking_only(settings), database)),
             limits=limits,
+            roster=roster(settings.catalog),
+            hooks=hook_secrets(load_providers()),
         )
     )
+
+
+def _asking_only(settings: Settings) -> Settings:
+    """Nothing is sent from here: of the channels only who can be reached by them is asked, which needs no relay."""
+    return settings.model_copy(update={"smtp_url": settings.smtp_url or "smtp://127.0.0.1"})
 
 
 def plan(settings: Settings) -> TrackingPlan:

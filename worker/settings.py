@@ -12,11 +12,16 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activities.channels.relay import Relay
+from journeys.addresses import AddressHash
+from journeys.consent_rules import DEV_KEY as DEV_LINK_KEY
+from journeys.links import Links
 
 PREFIX = "TENURE_"
 DEV_WRITE_KEY = "dev-write-key"
 DEV_OPERATOR_KEY = "dev-operator-key"
 DEV_LINK_SECRET = "dev-link-secret-of-nobody"  # noqa: S105 -- public, and refused where others reach us
+SHORTEST_SECRET = 32
+"""Characters of a key that signs: it can be tried offline by whoever has one link."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -58,13 +63,25 @@ class Settings(BaseSettings):
     )
     smtp_from: str = "Tenure <hello@tenure.example>"
     postal_address: str = Field("", description="The footer of every mail: who writes, and from where (CAN-SPAM).")
-    unsubscribe_base: str | None = Field(None, description="https address; a mail's one-click link is below it.")
     environment: str = Field("development", description="Outside `production` only `allowed_recipients` receive.")
     allowed_recipients: str = Field(
         "", description="ada@example.com, *@example.com: who receives test sends, and all else outside production."
     )
     link_base: str | None = Field(None, description="Address below which /c/{token} is answered: links tell of clicks.")
     link_secret: SecretStr = SecretStr(DEV_LINK_SECRET)
+    public_url: str | None = Field(
+        None, description="https address at which customers reach the API's pages; the links in messages begin with it."
+    )
+    link_keys: SecretStr = Field(
+        SecretStr(DEV_LINK_KEY), description="Keys of signed links, by commas: the first signs, all verify."
+    )
+    address_keys: SecretStr = Field(
+        SecretStr(DEV_LINK_KEY), description="Keys of hashed addresses, by commas: add in front, never drop one."
+    )
+    local_provider: bool = Field(
+        True, description="Whether `up` starts a local provider for SMS, chat, tickets and webinars where none is set."
+    )
+    provider_port: int = Field(0, ge=0, le=65_535, description="Port of the local provider; 0 is any free one.")
     mail_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded mail sink; 0 is any free one.")
 
     api_host: str = "127.0.0.1"
@@ -115,11 +132,16 @@ class Settings(BaseSettings):
             raise ValueError(f"is no SMTP URL; give {ways}") from None
         return url
 
-    @field_validator("unsubscribe_base")
+    @field_validator("public_url")
     @classmethod
     def _is_https(cls, base: str | None) -> str | None:
-        if base is not None and not base.startswith("https://"):
-            raise ValueError("is no https address, and one-click unsubscribe needs one (RFC 8058)")
+        try:
+            if base is not None:
+                Links(base, (DEV_LINK_KEY,))
+        except ValueError:
+            raise ValueError(
+                "is no https address: links would travel in the clear, and one-click unsubscribe needs one (RFC 8058)"
+            ) from None
         return base
 
     @field_validator("link_base")
@@ -135,6 +157,15 @@ class Settings(BaseSettings):
         if len(secret.get_secret_value()) < 16:
             raise ValueError("is too short to seal links with; give 16 characters or more")
         return secret
+
+    @field_validator("link_keys", "address_keys")
+    @classmethod
+    def _are_secrets(cls, keys: SecretStr) -> SecretStr:
+        if any(len(key) < SHORTEST_SECRET and key != DEV_LINK_KEY for key in _listed(keys) or ("",)):
+            raise ValueError(
+                f"needs {SHORTEST_SECRET} characters or more in each key; `openssl rand -hex 32` makes one"
+            )
+        return keys
 
     @model_validator(mode="after")
     def _development_keys_stay_at_home(self) -> Self:
@@ -156,9 +187,24 @@ class Settings(BaseSettings):
     @property
     def dev_keys(self) -> tuple[str, ...]:
         """The names of the keys that still have their public development values."""
-        keys = {"write_key": DEV_WRITE_KEY, "operator_key": DEV_OPERATOR_KEY}
+        keys = {
+            "write_key": DEV_WRITE_KEY,
+            "operator_key": DEV_OPERATOR_KEY,
+            "link_keys": DEV_LINK_KEY,
+            "address_keys": DEV_LINK_KEY,
+        }
         keys |= {"link_secret": DEV_LINK_SECRET} if self.link_base is not None else {}
-        return tuple(name for name, dev in keys.items() if getattr(self, name).get_secret_value() == dev)
+        return tuple(name for name, dev in keys.items() if dev in _listed(getattr(self, name)))
+
+    @property
+    def links(self) -> Links:
+        """What signs and reads the links in messages: to this machine's own API where no address is given."""
+        return Links(self.public_url or f"http://127.0.0.1:{self.api_port}", _listed(self.link_keys))
+
+    @property
+    def addresses(self) -> AddressHash:
+        """What recognises an address without keeping it."""
+        return AddressHash(_listed(self.address_keys))
 
     def environ(self, **replaced: str | Path | int | None) -> dict[str, str]:
         """These settings as the environment of a child process, with some of them replaced."""
@@ -183,6 +229,10 @@ def is_loopback(host: str) -> bool:
     return bool(found) and all(ipaddress.ip_address(each.partition("%")[0]).is_loopback for each in found)
 
 
+def _listed(keys: SecretStr) -> tuple[str, ...]:
+    return tuple(key.strip() for key in keys.get_secret_value().split(",") if key.strip())
+
+
 def _plain(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
@@ -193,5 +243,5 @@ def _fault(error: Mapping[str, Any]) -> str:
         return message
     name = str(error["loc"][0])
     # An address may carry a password, and errors end up in logs.
-    got = "" if name.endswith(("_url", "_key", "_secret")) else f" (got {error['input']!r})"
+    got = "" if name.endswith(("_url", "_key", "_keys", "_secret")) else f" (got {error['input']!r})"
     return f"{PREFIX}{name.upper()}: {message}{got}"

@@ -21,6 +21,7 @@ from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWor
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
+from activities.outgoing.guard import Guarded
 from activities.templates import template_infos
 from journeys.chart import load_chart
 from journeys.checker import Published, publishable, sealed
@@ -35,6 +36,7 @@ from store import catalogue, ingest
 from store.clocks import set_clock
 from store.database import Database, rows, sql
 from worker import build
+from worker.providers import ProviderSettings
 from worker.relay import Relay
 from worker.settings import ROOT, Settings
 from worker.stack.mail_sink import Faults
@@ -104,6 +106,10 @@ class Rehearsal:
     clock: str
     now: datetime
     said: int = 0
+
+    def moment(self) -> datetime:
+        """The virtual now."""
+        return self.now
 
     # -- what happens ----------------------------------------------------------------------------------------------
 
@@ -289,6 +295,7 @@ async def rehearsal(
     cached: int = 100,
     faults: Faults = Faults(),
     begins: datetime | None = None,
+    providers: ProviderSettings | None = None,
 ) -> AsyncIterator[Rehearsal]:
     """A worker, its relay and a mail sink on servers that skip time, for as long as the body runs."""
     async with await mail_server(folder / "mail", faults=faults) as sink:
@@ -303,7 +310,7 @@ async def rehearsal(
             graceful_shutdown_seconds=5,
         )
         database, client = Database(database_url), await connect(settings)
-        house = build.house(settings, database, clock="workflow")
+        house = build.house(settings, database, clock="workflow", providers=providers)
         now = begins or datetime.now(UTC)
         async with database.transaction() as connection:
             await set_clock(connection, MAIN, now + AHEAD, 1.0, now)
@@ -316,8 +323,14 @@ async def rehearsal(
         async with build.worker(client, settings, house):
             relaying = asyncio.create_task(relay.run(stop))
             try:
-                yield Rehearsal(database, client, skipper, settings, relay, Maildir(folder / "mail"), plan, MAIN, now)
+                stage = Rehearsal(database, client, skipper, settings, relay, Maildir(folder / "mail"), plan, MAIN, now)
+                for channel in house.channels.values():
+                    if isinstance(channel, Guarded):
+                        channel.clock = stage.moment  # a provider rests for virtual minutes, not for real ones
+                yield stage
             finally:
                 stop.set()
                 await relaying
+        for channel in house.channels.values():
+            await channel.close()
         await database.close()

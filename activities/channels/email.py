@@ -15,12 +15,16 @@ import structlog
 from activities.channels.layout import CLIPPED, html_part, html_together, text_part, text_together
 from activities.channels.mail_message import Mail, mail_address, mail_bytes, named_address
 from activities.channels.relay import Relay
+from activities.channels.signing import DkimKey
 from activities.channels.smtp_pool import Envelope, NotTaken, Pool, Progress
 from activities.click_links import ClickLink, ClickLinks, told
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
 from activities.rendering import Rendered
 from activities.templates import Templates
+from journeys.effects import recipient_of
+from journeys.links import REF_MARKS, Link, Links
 from journeys.variants import Sender
+from journeys.verdicts import ANY
 
 log = structlog.get_logger()
 
@@ -36,29 +40,29 @@ def _clock() -> datetime:
 class EmailSettings:
     """How mails are sent. `domain` is the right side of every Message-ID; `sender` is a name and an address.
 
-    With `unsubscribe_base` (https) each mail carries RFC 8058's one-click headers, pointing to the base and the mail's
-    digest. `postal` is the footer's text: who writes, and the address that CAN-SPAM asks for. A relay too far away for
-    `attempt` within a step's 2 s is not `local`. With `clicks`, links go through us so that clicks are heard of.
+    With `links` each mail has a way out in its footer, signed for its recipient and topic, and RFC 8058's one-click
+    headers where the link is https. `postal` is the footer's text: who writes, and the address that CAN-SPAM asks for.
+    A relay too far away for `attempt` within a step's 2 s is not `local`. With `clicks`, links go through us so that
+    clicks are heard of.
     """
 
     relay: Relay = field(default_factory=Relay)
     sender: tuple[str, str] = ("Tenure", "hello@tenure.example")
     domain: str = "tenure.example"
-    unsubscribe_base: str = ""
+    links: Links | None = None
     postal: str = ""
     ambiguity: Ambiguity = Ambiguity.AT_MOST_ONCE
     retry: Retry = field(default_factory=Retry)
     attempt: timedelta = timedelta(seconds=1.5)
     local: bool = True
     clicks: ClickLinks | None = None
+    dkim: DkimKey | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for what would only show when the first mail leaves."""
         if mail_address(self.sender[1]) != self.sender[1] or mail_address(f"x@{self.domain}") is None:
             raise ValueError("the sender's address and the Message-ID's domain must be plain and ASCII")
         named_address(*self.sender)
-        if self.unsubscribe_base and not self.unsubscribe_base.startswith("https://"):
-            raise ValueError("one-click unsubscribe needs an https address (RFC 8058 §3.1)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +107,16 @@ class EmailChannel:
         if mail_address(outgoing.address) != outgoing.address:
             raise TemplateFault("the address is not one that can be sent to")
         digest = key_digest(outgoing.key)
-        base = self._settings.unsubscribe_base
-        unsubscribe = f"{base.rstrip('/')}/{digest}" if base else ""
+        unsubscribe = way_out(self._settings.links, outgoing, digest, self._clock())
         said = self._together(outgoing, unsubscribe) if outgoing.items else self._one(outgoing, unsubscribe)
-        return self._prepared(outgoing, said, _extra(digest, unsubscribe))
+        return self._prepared(outgoing, said, one_click(digest, unsubscribe))
 
     def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
         """A mail to try a message out, marked as such in its subject and a header; no click of it is heard of."""
         postal = self._settings.postal
         text, html = text_part(message, sender=postal), html_part(message, sender=postal)
         said = Said(f"[Test] {message.subject}", text, html, {"variant": message.variant}, message.sender)
-        return self._prepared(outgoing, said, (*_extra(key_digest(outgoing.key), ""), ("X-Tenure-Test", "1")))
+        return self._prepared(outgoing, said, (*one_click(key_digest(outgoing.key), ""), ("X-Tenure-Test", "1")))
 
     def _one(self, outgoing: Outgoing, unsubscribe: str) -> Said:
         message = self._templates.render(outgoing, unsubscribe, self.name)
@@ -162,7 +165,9 @@ class EmailChannel:
         """One attempt. What happened after the final dot and before the reply is unknown; before it, nothing did."""
         if mail_address(prepared.address) != prepared.address:
             return Receipt(Delivered.REFUSED, "not an address that can be sent to")
-        envelope = Envelope(self._settings.sender[1], prepared.address, prepared.body)
+        key_of_ours = self._settings.dkim
+        body = key_of_ours.signed(prepared.body) if key_of_ours is not None else prepared.body
+        envelope = Envelope(self._settings.sender[1], prepared.address, body)
         progress = Progress(until=prepared.until)
         try:
             async with asyncio.timeout(self.attempt.total_seconds()):
@@ -170,9 +175,10 @@ class EmailChannel:
         except NotTaken as refusal:
             return Receipt(_refused(refusal, progress), _words(refusal, prepared.address))
         except TimeoutError:
-            return Receipt(_lost(progress), "no answer in time")
+            return Receipt(_lost(progress), "no answer in time", outage=True, left=progress.dot_sent)
         except Exception as fault:  # noqa: BLE001 -- what a relay says may surprise the library; the dot alone decides
-            return Receipt(_lost(progress), f"the connection failed ({type(fault).__name__})")
+            words = f"the connection failed ({type(fault).__name__})"
+            return Receipt(_lost(progress), words, outage=True, left=progress.dot_sent)
         return Receipt(Delivered.SENT)
 
     async def find(self, prepared: Prepared) -> bool | None:
@@ -194,9 +200,18 @@ def key_digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _extra(digest: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:
+def way_out(links: Links | None, outgoing: Outgoing, digest: str, now: datetime) -> str:
+    """The way out of this topic by mail, for this recipient; where it came from is part of it, as proof."""
+    person = outgoing.person or recipient_of(outgoing.key)
+    if links is None or not person:
+        return ""
+    return links.url(Link("unsubscribe", person, "email", outgoing.topic or ANY, digest[:REF_MARKS]), now)
+
+
+def one_click(digest: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:
+    """The headers by which a mail is found again, and left with one click, which needs https (RFC 8058 §3.1)."""
     headers = [("X-Tenure-Key", digest), ("Auto-Submitted", "auto-generated")]
-    if unsubscribe:
+    if unsubscribe.startswith("https://"):
         headers += [("List-Unsubscribe", f"<{unsubscribe}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
     return tuple(headers)
 

@@ -118,4 +118,4 @@ def backtested(
 
 
 def _settled(status: str) -> str:
-    return "withheld" if status in {"withdrawn", "expired"} else status
+    return "withheld" if status in {"withdrawn", "replaced"} else status

@@ -7,7 +7,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("activities", "api", "cli", "journeys", "store", "worker", "workflows")
-JOURNEYS_MAY_IMPORT = {*sys.stdlib_module_names, "journeys", "pydantic", "pydantic_core", "yaml", "cel_expr_python"}
+JOURNEYS_MAY_IMPORT = {
+    "holidays",
+    "phonenumbers",
+    *sys.stdlib_module_names,
+    "journeys",
+    "pydantic",
+    "pydantic_core",
+    "yaml",
+    "cel_expr_python",
+}
 # What gives a decision another outcome on another day or machine.
 IMPURE = {
     "asyncio",

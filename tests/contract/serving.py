@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
 
+from activities.asking import would_say
 from activities.content_desk import ContentDesk
 from activities.templates import load_templates, template_infos
 from api.app import Parts, build
@@ -22,10 +24,11 @@ from api.keys import Keys
 from api.limits import Limits
 from api.problems import ProblemError
 from api.temporal import Engine
+from journeys.assigning import Roster
 from journeys.tracking import TrackingPlan
 from store.database import Database
 from store.patience import limit_waiting
-from worker.build import policy
+from worker.build import consent_book, house, policy, roster
 from worker.http import plan
 from worker.settings import ROOT, Settings
 
@@ -67,6 +70,7 @@ def application(
     tracking: TrackingPlan | None = None,
     catalog: Path = CATALOG,
     desk: Desk | None = None,
+    people: Roster | None = None,
 ) -> Front:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits()
@@ -79,9 +83,12 @@ def application(
             keys=Keys(write=WRITE, operator=OPERATE),
             plan=tracking or plan(Settings(catalog=catalog)),
             policy=policy(catalog),
+            consent=consent_book(Settings(catalog=catalog)),
             templates=lambda: template_infos(catalog / "templates"),
             desk=desk or ContentDesk(templates=lambda: load_templates(catalog / "templates")),
+            asking=partial(would_say, house(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
             limits=limits,
+            roster=people or roster(catalog),
         )
     )
 

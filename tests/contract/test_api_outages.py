@@ -14,6 +14,10 @@ BODIES = {
     "/v1/batch": {"batch": [{"type": "track", "event": "setup_completed", "userId": "u"}]},
     "signals": {"name": "setup_completed"},
     "consents": {"channel": "email", "topic": "onboarding", "granted": True, "source": "test"},
+    "lift": {"by": "dana"},
+    "suppressions:find": {"channel": "email", "address": "ada@example.com"},
+    "suppressions": {"channel": "email", "address": "ada@example.com", "by": "dana"},
+    "inbound-texts": {"phone": "+4366412345", "text": "stop"},
     "close": {"resolution": "reached", "by": "dana"},
     "pause": {"by": "dana"},
     "resume": {"by": "dana"},
@@ -26,7 +30,12 @@ BODIES = {
 NO_STORE = {"/livez", "/metrics", "/openapi.json"}
 
 
-def body_for(path: str):
+def body_for(route, path: str):
+    """The example of the body's own description, else what is written here."""
+    for param in route.dependant.body_params:
+        extra = getattr(param.field_info.annotation, "model_config", {}).get("json_schema_extra") or {}
+        if "example" in extra:
+            return extra["example"]
     named = next((body for name, body in BODIES.items() if name in path), None)
     return named or BODIES["call"]
 
@@ -44,8 +53,8 @@ async def test_every_route_says_later_when_the_database_is_away(url):
         for route in routes:
             for method in route.methods:
                 path = path_of(route).replace(SAMPLES["id"], "1")
-                query = {"name": "x"} if path.endswith(":replay") else {}
-                answer = await api.request(method, path, json=body_for(path), params=query)
+                query = {"name": "x", "template": "a/b"}
+                answer = await api.request(method, path, json=body_for(route, path), params=query)
                 assert answer.status_code == 503, (method, path, answer.text)
                 if route.path != "/readyz":
                     assert is_later(answer), path

@@ -49,7 +49,7 @@ async def test_what_has_failed_is_rendered_anew(api, db):
     assert await db.fetchval("SELECT body FROM messages WHERE id = $1", number) is None
 
 
-@pytest.mark.parametrize("status", ["deferred", "sending", "sent", "withheld", "withdrawn", "expired"])
+@pytest.mark.parametrize("status", ["deferred", "sending", "sent", "withheld", "withdrawn", "replaced"])
 async def test_what_has_any_other_end_is_left_as_it_is(api, db, status):
     run = await entered(api, f"is-{status}")
     number = await message(db, run, f"left-{status}", status)

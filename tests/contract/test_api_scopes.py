@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -13,6 +14,8 @@ from fastapi.routing import APIRoute
 
 from api.keys import Keys, Scope
 from api.routes import Routes, ScopedRoute
+from journeys.consent_rules import DEV_BASE, DEV_KEY
+from journeys.links import PATHS, Link, Links, Purpose
 from tests.contract.serving import OPERATE, WRITE, application
 from worker.settings import ROOT
 
@@ -27,7 +30,14 @@ ROUTES = application("postgresql://nowhere/none").app.router.routes
 
 
 def path_of(route: APIRoute) -> str:
-    return re.sub(r"\{(\w+)(:\w+)?\}", lambda match: SAMPLES[match[1]], route.path)
+    samples = {**SAMPLES, "token": token_for(route.path)}
+    return re.sub(r"\{(\w+)(:\w+)?\}", lambda match: samples[match[1]], route.path)
+
+
+def token_for(path: str) -> str:
+    """A link of ours that opens this page."""
+    purpose: Purpose = next((each for each, page in PATHS.items() if path.startswith(f"/{page}/")), "preferences")
+    return Links(DEV_BASE, (DEV_KEY,)).token(Link(purpose, "u_1"), datetime.now(UTC))
 
 
 def cases(*scopes: Scope):
@@ -46,9 +56,11 @@ def test_no_route_is_without_a_scope():
         Routes(Keys(write="w", operator="o"), seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
 
 
-def test_only_health_the_description_and_links_of_messages_are_public():
+def test_only_health_the_description_pages_opened_by_signed_links_and_signed_webhooks_are_public():
     public = {route.path for route in ROUTES if route.scope is Scope.PUBLIC}
-    assert public == {"/livez", "/readyz", "/metrics", "/openapi.json", "/c/{token}"}
+    hooks = {f"/v1/hooks/{provider}" for provider in ("resend", "twilio", "zendesk", "zoom")}
+    pages = {"/p/{token}", "/u/{token}", "/y/{token}", "/c/{token}"}
+    assert public == {"/livez", "/readyz", "/metrics", "/openapi.json", *pages, *hooks}
 
 
 def test_the_write_key_opens_events_and_nothing_else():

@@ -31,11 +31,16 @@ async def person_of(db, run: str) -> Any:
 
 
 async def task(db, run: str, owner: str = "dana") -> Any:
-    return await db.fetchval(
+    number = await db.fetchval(
         """INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, opened_at)
            VALUES (gen_random_uuid()::text, $1, $2, $3, 'onboarding-call', 'onboarding-call', $4, now()) RETURNING id""",
         run, await person_of(db, run), KEY, owner,
     )  # fmt: skip
+    await db.execute(
+        "INSERT INTO task_asks (key, task_id, run, action, asked_at) SELECT key, id, run, action, opened_at FROM tasks WHERE id = $1",
+        number,
+    )
+    return number
 
 
 async def told(db, run: str) -> list[dict[str, Any]]:
@@ -54,7 +59,7 @@ async def test_closing_a_task_is_a_signal_in_the_same_commit_and_only_once(api, 
     (signal,) = await told(db, run)
     assert (signal["kind"], signal["name"]) == ("signal", "onboarding-call.closed")
     assert json.loads(signal["data"])["outcome"] == "reached"
-    other = await api.post(f"/v1/tasks/{number}/close", json={"resolution": "lost", "by": "dana"})
+    other = await api.post(f"/v1/tasks/{number}/close", json={"resolution": "no_answer", "by": "dana"})
     assert (other.status_code, other.json()["type"]) == (409, "urn:tenure:problem:conflict")
     assert len(await told(db, run)) == 1
 
@@ -62,7 +67,7 @@ async def test_closing_a_task_is_a_signal_in_the_same_commit_and_only_once(api, 
 async def test_tasks_are_listed_by_owner_and_status_page_by_page(api, db):
     run = await entered(api, "worker")
     numbers = [await task(db, run, "erin") for _ in range(3)]
-    await api.post(f"/v1/tasks/{numbers[0]}/close", json={"resolution": "done", "by": "erin"})
+    await api.post(f"/v1/tasks/{numbers[0]}/close", json={"resolution": "booked", "by": "erin"})
     first = (await api.get("/v1/tasks", params={"owner": "erin", "status": "open", "limit": 1})).json()
     second = (await api.get("/v1/tasks", params={"owner": "erin", "status": "open", "cursor": first["next"]})).json()
     assert [item["id"] for item in first["items"] + second["items"]] == numbers[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from cli.app import build
 from cli.remote import Remote
 from cli.shipped import publish_shipped
 from cli.up import publish
+from store.database import Database
 from tests.contract.serving import CATALOG, OPERATE, WRITE, application, served
 from worker.settings import load_settings
 
-SHIPPED = ["renewal-readiness", "setup-and-activation", "urgent-support", "win-back-and-replenishment"]
+SHIPPED = [
+    "confirm-consent", "renewal-readiness", "setup-and-activation", "urgent-support", "win-back-and-replenishment"
+]  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
@@ -131,3 +135,32 @@ def test_pages_are_followed_to_their_end_and_no_further(url, api):
         httpx.post(f"{url}/v1/batch", json={"batch": part}, auth=(WRITE, ""), trust_env=False).raise_for_status()
     assert len(list(api.items("/v1/users/ada/timeline"))) == 130
     assert len(list(api.items("/v1/users/ada/timeline", 110))) == 110
+
+
+async def test_P4_tasks_are_listed_looked_at_and_closed(url, database_url):
+    database = Database(database_url)
+    async with database.transaction() as connection:
+        for number, owner in ((1, "dana"), (2, "erin")):
+            await connection.execute(
+                """INSERT INTO tasks (key, run, subject_key, journey, action, task, reason, owner, opened_at, due_at, data)
+                   VALUES ($1, 'r', 'u_1', 'j', 'renewal-call', 'renewal-call', 'renewal-call', $2, now(),
+                           now() - interval '1 hour', '{"value": 7}')""",
+                str(number),
+                owner,
+            )  # fmt: skip
+    await database.close()
+    listed = await asyncio.to_thread(run, url, "tasks", "--owner", "dana", "--overdue")
+    assert [line.split()[:2] for line in listed.stdout.splitlines()[1:]] == [["1", "renewal-call"]]
+    assert " late " in listed.stdout
+    looked = await asyncio.to_thread(run, url, "tasks", 1)
+    assert "ends as agreed, at_risk, no_answer" in looked.stdout
+    assert "value: 7" in looked.stdout
+    refused = await asyncio.to_thread(run, url, "tasks", 1, "--close", "perhaps", "--by", "dana")
+    assert (refused.exit_code, "No task of this kind ends so" in refused.stderr) == (1, True)
+    assert "must be one of agreed" in refused.stderr
+    closed = await asyncio.to_thread(run, url, "tasks", 1, "--close", "agreed", "--by", "dana", "--note", "for a year")
+    assert closed.exit_code == 0, closed.output
+    assert "closed: agreed" in closed.stdout
+    assert "dana  closed  agreed: for a year" in closed.stdout
+    left = await asyncio.to_thread(run, url, "tasks")
+    assert [line.split()[0] for line in left.stdout.splitlines()] == ["task", "2"]

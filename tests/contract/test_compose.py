@@ -18,7 +18,7 @@ from worker.stack.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("migrate", "worker", "api")
-KEYS = {"TENURE_WRITE_KEY": secrets.token_hex(16), "TENURE_OPERATOR_KEY": secrets.token_hex(16)}
+KEYS = {f"TENURE_{name}": secrets.token_hex(16) for name in ("WRITE_KEY", "OPERATOR_KEY", "LINK_KEYS", "ADDRESS_KEYS")}
 
 
 def compose(environ):

@@ -161,7 +161,21 @@ def urgent_support():
     return b.build(start=opened)
 
 
-BUILT = [win_back, setup_and_activation, renewal_readiness, urgent_support]
+def confirm_consent():
+    b = JourneyBuilder(
+        "confirm-consent",
+        title="A yes that must be confirmed, until it is or its link has expired",
+        case="request",
+        moment="consent",
+        topic="consent",
+        priority="transactional",
+    )
+    b.enters("consent_requested", again="always").goal("consent_confirmed", within=days(7))
+    mail = send("consent/confirm", via=["email"], data={"link": "event.link", "about": "event.topic"})
+    return b.build(start=b.state("asking", milestone="consent_confirmed", owner="privacy-team", do=[mail]))
+
+
+BUILT = [win_back, setup_and_activation, renewal_readiness, urgent_support, confirm_consent]
 
 
 @pytest.mark.parametrize("build", BUILT)

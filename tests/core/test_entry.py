@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 
 from journeys.entry import Enter, PastRun, Refused, case_of, chart_hears, enters_on, may_enter
-from journeys.wire import run_id, run_parts
+from journeys.people import World
+from journeys.policy import Policy
+from journeys.recorded import read_recorded
+from journeys.simulate import simulate
+from journeys.wire import play_signal, run_id, run_parts
 from tests.core.play import chart, day
 
 ENTRY = "journey: j\ntopic: t\nentry: {on: [begin, order], again: %s}\nstart: a\nstates: {a: {on: {go: a}}}"
@@ -98,3 +102,23 @@ def test_a_chart_hears_what_opens_moves_or_ends_it_and_nothing_else() -> None:
 def test_the_id_of_a_run_names_its_case_again(case: str) -> None:
     assert run_parts(run_id("j", "s/1", case, 2)) == ("j", "s/1", case, 2)
     assert run_parts(run_id("j", "s/1", "", 2)) == ("j", "s/1", "", 2)
+
+
+GUARDED = "journey: j\ntopic: t\nentry: {on: order, when: event.total > 100.0, again: %s}\nstart: a\nstates: {a: {do: [{send: x/y, data: {n: event.total}}]}}"
+
+
+def test_a_play_asks_no_condition_but_the_rule_of_re_entry() -> None:
+    assert isinstance(may(GUARDED % "never", name="order", total=5.0), Refused)
+    assert may(GUARDED % "never", name=play_signal("j"), total=5.0) == Enter(1, "")
+    assert may(GUARDED % "never", PastRun(1, open=True), name=play_signal("j")) == Refused("a run is open")
+    assert isinstance(may(GUARDED % "never", ENDED, name=play_signal("j")), Refused)
+    assert isinstance(may(GUARDED % "always", name=play_signal("another")), Refused)
+
+
+def test_a_play_carries_what_the_entry_would_and_the_backtest_meets_it() -> None:
+    world = World((chart(GUARDED % "never"),), Policy(), frozenset({"email"}))
+    event = {"type": "track", "event": play_signal("j"), "userId": "ada", "timestamp": day(1).isoformat()}
+    recorded = read_recorded({**event, "properties": {"total": 5.0, "by": "dana", "why": "asked"}})
+    story = simulate(world, [recorded], day(2))
+    assert [moment.what for moment in story if moment.what in {"entered", "acted"}] == ["entered", "acted"]
+    assert chart(GUARDED % "never").kept(play_signal("j"), {"total": 5.0, "by": "dana"}) == {"total": 5.0}

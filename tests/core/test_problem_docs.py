@@ -7,9 +7,12 @@ import re
 import pytest
 
 from journeys.checker import publishable
+from journeys.checks_policy import check_policy
+from journeys.policy import Policy
 from journeys.problem_codes import CODES
 from journeys.problems import Problem
-from journeys.reading import read_journey
+from journeys.reading import read_journey, read_model
+from journeys.team import read_team
 from journeys.templates import TemplateInfo
 from journeys.tracking import read_plan
 from tests.core import shipped
@@ -25,6 +28,7 @@ EXTRA = {
     "examples/odd-field": TemplateInfo(
         "examples/odd-field", topic="onboarding", fields=frozenset({"profile.shoe_size"})
     ),
+    "examples/by-phone": TemplateInfo("examples/by-phone", topic="onboarding", channels=("sms",)),
 }
 
 
@@ -38,6 +42,12 @@ def problems_of(section: str) -> list[Problem]:
                 live.append(journey)
             case "plan":
                 return read_plan(text)[1].problems
+            case "team":
+                return read_team(text)[1].problems
+            case "policy":
+                policy, source = read_model(text, Policy)
+                assert policy is not None, source.problems
+                return check_policy([shipped.journey(name) for name in shipped.TEXTS], shipped.templates(), source)
             case _:
                 found = publishable(text, shipped.plan(), {**shipped.templates(), **EXTRA}, live)
                 return found if isinstance(found, list) else []

@@ -15,7 +15,7 @@ from journeys.backtest import backtest
 from journeys.chart import Chart, artifact, compile_chart, load_chart
 from journeys.decide import decide
 from journeys.effects import Decision, LogLine
-from journeys.judge import Ask, DeferUntil, SendNow, Sent, Standing, judge
+from journeys.judge import judge
 from journeys.occurrences import Cancelled, Entered, Erased, Occurrence, OptedOut, Paused, Signal, TimerDue
 from journeys.people import Fate, Person, World
 from journeys.policy import load_policy
@@ -23,6 +23,7 @@ from journeys.reading import read_journey, read_model
 from journeys.recorded import Recorded
 from journeys.state import RunState, state_from_json, state_size, state_to_json
 from journeys.tracking import TrackingPlan
+from journeys.verdicts import Ask, DeferUntil, SendNow, Sent, Standing
 from tests.core.invented import TYPES, WILD, anything, charts, lives
 from tests.core.play import START, chart, day
 

@@ -4,12 +4,16 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from activities.ports import Ambiguity, Outgoing, Promise
-from worker.build import channels
+from journeys.consent_rules import DEV_KEY
+from worker.build import channels, consent_book
 from worker.settings import SettingsError, load_settings
 from workflows.options import QUEUED_TIMEOUT, STEP_TIMEOUT
 
+LONG = "k" * 32
+OWN = {"write_key": "mine", "operator_key": "mine-too", "link_keys": LONG, "address_keys": f"{LONG},{LONG}"}
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
@@ -17,7 +21,7 @@ def test_without_any_setting_everything_is_embedded_on_loopback():
     settings = load_settings()
     assert (settings.database_url, settings.temporal_address, settings.smtp_url) == (None, None, None)
     assert settings.api_host == "127.0.0.1"
-    assert settings.dev_keys == ("write_key", "operator_key")
+    assert settings.dev_keys == ("write_key", "operator_key", "link_keys", "address_keys")
 
 
 def test_a_variable_of_the_environment_is_read_and_an_argument_wins_over_it(monkeypatch):
@@ -41,11 +45,16 @@ def test_development_keys_are_refused_everywhere_else_and_the_error_says_what_to
 
 def test_one_own_key_is_not_enough():
     with pytest.raises(SettingsError, match="set TENURE_OPERATOR_KEY to"):
-        load_settings(api_host="0.0.0.0", write_key="mine")
+        load_settings(**{**OWN, "operator_key": None}, api_host="0.0.0.0")
+
+
+def test_the_public_development_key_may_not_hide_among_ones_own():
+    with pytest.raises(SettingsError, match="set TENURE_LINK_KEYS to"):
+        load_settings(**{**OWN, "link_keys": f"{LONG},{DEV_KEY}"}, api_host="0.0.0.0")
 
 
 def test_own_keys_may_listen_anywhere():
-    assert load_settings(api_host="0.0.0.0", write_key="mine", operator_key="mine-too").dev_keys == ()
+    assert load_settings(**OWN, api_host="0.0.0.0").dev_keys == ()
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+asyncpg"])
@@ -61,7 +70,9 @@ def test_every_way_of_writing_a_database_address_names_the_driver(scheme):
         ("smtp_url", "http://user:secret@mail", "is no SMTP URL"),
         ("smtp_url", "smtp://user:secret@mail:99999", "is no SMTP URL"),
         ("smtp_ambiguity", "twice", "'at_most_once' or 'at_least_once'"),
-        ("unsubscribe_base", "http://tenure.example/u", "is no https address"),
+        ("public_url", "http://tenure.example", "is no https address"),
+        ("link_keys", "secret", "needs 32 characters"),
+        ("address_keys", f"{LONG},secret", "needs 32 characters"),
         ("api_port", "99999", "less than or equal to 65535"),
         ("log_format", "xml", "'console' or 'json'"),
     ],
@@ -92,8 +103,10 @@ def test_the_footer_and_the_one_click_link_of_a_mail_are_settings(monkeypatch):
     monkeypatch.setenv("TENURE_SMTP_URL", "smtp://127.0.0.1")
     monkeypatch.setenv("TENURE_ENVIRONMENT", "production")
     monkeypatch.setenv("TENURE_POSTAL_ADDRESS", "Tenure, 1 Harbour Street, Bergen")
-    monkeypatch.setenv("TENURE_UNSUBSCRIBE_BASE", "https://tenure.example/u")
-    outgoing = Outgoing("key", "education/first-value", "ada@example.com", {"first_name": "Ada"}, {}, {}, "onboarding")
+    monkeypatch.setenv("TENURE_PUBLIC_URL", "https://tenure.example")
+    outgoing = Outgoing(
+        "key>u_1", "education/first-value", "ada@example.com", {"first_name": "Ada"}, {}, {}, "onboarding"
+    )
     mail = message_from_bytes(channels(load_settings())["email"].prepare(outgoing).body)
     assert mail["List-Unsubscribe"].startswith("<https://tenure.example/u/")
     assert "1 Harbour Street" in mail.as_string()
@@ -113,7 +126,7 @@ def test_all_faults_are_told_at_once():
 
 
 def test_a_child_process_reads_the_settings_it_was_given(monkeypatch):
-    parent = load_settings(write_key="mine", operator_key="mine-too", api_host="0.0.0.0", home=Path("somewhere"))
+    parent = load_settings(**OWN, api_host="0.0.0.0", home=Path("somewhere"))
     for name, value in parent.environ(api_port=1234).items():
         monkeypatch.setenv(name, value)
     child = load_settings()
@@ -123,3 +136,23 @@ def test_a_child_process_reads_the_settings_it_was_given(monkeypatch):
 def test_paths_are_absolute_because_children_run_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_settings(home=Path("data")).home == tmp_path / "data"
+
+
+def test_rules_of_consent_that_cannot_be_read_are_told_at_start_with_their_line(tmp_path):
+    (tmp_path / "policy.yaml").write_text("")
+    (tmp_path / "consent.yaml").write_text("confrim: []")
+    with pytest.raises(SettingsError, match=r"consent\.yaml:1:1"):
+        consent_book(load_settings(catalog=tmp_path))
+
+
+def test_a_confirmation_that_would_mostly_never_be_asked_for_is_told_at_start(tmp_path):
+    (tmp_path / "policy.yaml").write_text("consent: [{default: granted}]")
+    (tmp_path / "consent.yaml").write_text("confirm: [{channel: in_app, topic: offers}]")
+    with capture_logs() as told:
+        assert consent_book(load_settings(catalog=tmp_path)).rules.needs_confirming("in_app", "offers")
+    assert [line["event"] for line in told] == ["consent.nothing_waits"]
+
+
+def test_a_catalogue_without_rules_of_consent_asks_for_nothing_special(tmp_path):
+    (tmp_path / "policy.yaml").write_text("")
+    assert not consent_book(load_settings(catalog=tmp_path)).rules.needs_confirming("*", "*")

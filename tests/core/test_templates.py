@@ -363,6 +363,7 @@ def test_a_shipped_template_says_something_to_a_person_of_whom_nothing_is_known(
         "strings": ["x"],
     }
     given = {key: examples[template.matter.variables[key].type] for key in template.info().required}
+    given |= {"link": "https://acme.example/"} if "link" in given else {}  # the whole address is the sender's
     what = load_templates(SHIPPED).render(message(name, data=given))
     assert what.subject
     assert "{" not in markup.text(what.blocks)

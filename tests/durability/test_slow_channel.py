@@ -41,6 +41,7 @@ def catalog(tmp_path: Path) -> Path:
     folder = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", folder)
     (folder / "policy.yaml").write_text(APART)
+    (folder / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
     return folder
 
 

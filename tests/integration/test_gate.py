@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 import yaml
 
+from activities import gate
+from journeys.effects import SendMessage
+from journeys.incoming import Incoming
+from journeys.policy import Brake
+from store import holds, ledger, runs, stops, subjects, suppressions
 from store.consents import Change, change_consent
+from store.database import run, sql
 from tests.living import Living, living
 from worker.settings import ROOT
 
@@ -44,6 +52,7 @@ def catalog(tmp_path: Path) -> Path:
     folder = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", folder)
     (folder / "policy.yaml").write_text(yaml.safe_dump(POLICY))
+    (folder / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
     return folder
 
 
@@ -119,3 +128,169 @@ async def test_a_template_that_cannot_be_sent_is_a_failed_row_and_the_run_goes_o
     await house.until("SELECT count(*) FROM messages WHERE status = 'failed'")
     await house.accept(house.track("ada", "done"))
     assert await house.until("SELECT outcome FROM runs") == "finished"
+
+
+# -- several at once ---------------------------------------------------------------------------------------------------
+
+TOGETHER = {
+    "consent": [{"default": "granted"}],
+    "cooldowns": [{"name": "breath", "channel": "in_app", "between": "PT2S"}],
+    "consolidate": [{"name": "one", "channel": "in_app", "window": "PT1H", "template": "digest/together"}],
+}
+
+
+@pytest_asyncio.fixture
+async def together(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, catalog: Path
+) -> AsyncIterator[Living]:
+    (catalog / "policy.yaml").write_text(yaml.safe_dump(TOGETHER))
+    (catalog / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
+    async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
+        await found.accept(found.identify("ada", email="ada@example.com", first_name="Ada"))
+        yield found
+
+
+async def test_C4_what_falls_due_together_comes_as_one_and_every_run_hears_of_its_part(together: Living) -> None:
+    house = together
+    heard = "inside: {do: [{send: education/first-value, via: [in_app], name: tip}], on: {tip.sent: over}}"
+    for name in ("a", "b", "c"):
+        await house.publish(journey(name, states=heard))
+    await house.accept(house.track("ada", "signed_up"))
+    await house.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 3)
+    found = await house.rows("SELECT key, status, merged_into, sent_at FROM messages ORDER BY id")
+    alone = [row for row in found if row["status"] == "sent" and not row["key"].startswith("digest/")]
+    digests = [row for row in found if row["key"].startswith("digest/")]
+    assert (len(alone), len(digests)) == (1, 1), "the first went at once, the two that had to wait came as one"
+    assert {row["merged_into"] for row in found if row["status"] == "merged"} == {digests[0]["key"]}
+    assert (await house.rows("SELECT count(*) AS n FROM inbox"))[0]["n"] == 2
+    content = (await house.rows("SELECT content::text AS text FROM inbox ORDER BY id DESC LIMIT 1"))[0]["text"]
+    assert content.count('"action"') >= 2, "each part keeps its own action"
+
+
+async def test_C2_two_hundred_requests_at_once_against_a_cap_of_three_are_exactly_three(house: Living) -> None:
+    await house.publish(
+        journey("one", "email", "inside: {on: {go: {do: [{send: education/first-value}]}, done: over}}")
+    )
+    await house.accept(house.track("ada", "signed_up"))
+    run = await house.until("SELECT id FROM runs WHERE state = 'inside'")
+    person = (await house.rows("SELECT key FROM subjects WHERE kind = 'user'"))[0]["key"]
+    row = await _run_row(house, run)
+
+    async def ask(n: int) -> None:
+        async with house.database.transaction() as connection:
+            locked = await subjects.lock(connection, [person])
+            now = datetime.now(UTC)
+            effect = SendMessage("tip", "education/first-value", ("email",), "inside", 1, n, now, "lifecycle")
+            entry = ledger.new_entry(effect, key=f"k{n}", run_row=row, step=1, recipient=person, now=now)
+            weighing = gate.Pass(house.house, connection, locked[person], None, now)
+            await weighing.weigh(entry)
+            await weighing.close()
+
+    await asyncio.gather(*(ask(n) for n in range(200)))
+    found = await house.rows("SELECT count(*) FILTER (WHERE sent_at IS NOT NULL) AS n, count(*) AS all FROM messages")
+    assert (found[0]["n"], found[0]["all"]) == (3, 200)
+
+
+async def _run_row(house: Living, run: str) -> runs.Run:
+    async with house.database.reading() as connection:
+        return await runs.read_run(connection, run)
+
+
+async def test_C5_an_address_that_bounced_is_passed_over(house: Living) -> None:
+    async with house.database.transaction() as connection:
+        addresses = house.house.catalogue.consent.addresses
+        await suppressions.suppress(
+            connection, addresses, "email", "ada@example.com", reason="hard_bounce", source="test", at=datetime.now(UTC)
+        )
+    await house.publish(journey("a"))
+    await house.accept(house.track("ada", "signed_up"))
+    reasons = await house.until("SELECT reasons FROM messages WHERE status = 'withheld'")
+    assert "suppressed" in str(reasons)
+
+
+async def test_P4_a_held_account_hears_nothing_until_it_is_released(house: Living) -> None:
+    await house.publish(journey("a"))
+    person = (await house.rows("SELECT key FROM subjects WHERE kind = 'user'"))[0]["key"]
+    now = datetime.now(UTC)
+    await holds.hold(house.database, person, until=now + timedelta(days=1), by="dana", why="we talk", now=now)
+    await house.accept(house.track("ada", "signed_up"))
+    reasons = await house.until("SELECT reasons FROM messages WHERE status = 'deferred'")
+    assert "dana looks after them" in str(reasons)
+    await holds.release(house.database, person, by="dana", now=datetime.now(UTC))
+    await house.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
+
+
+# -- stops -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scope", "name"), [("all", ""), ("channel", "email"), ("journey", "a"), ("template", "education/first-value")]
+)
+async def test_a_stop_holds_what_it_names_until_it_is_released(
+    house: Living, scope: stops.StopScope, name: str
+) -> None:
+    await house.publish(journey("a"))
+    async with house.database.transaction() as connection:
+        thrown = await stops.throw(connection, scope, name, "the link is broken", "dana")
+    await house.accept(house.track("ada", "signed_up"))
+    reasons = await house.until("SELECT reasons FROM messages WHERE status = 'deferred'")
+    assert "the link is broken" in str(reasons)
+    async with house.database.transaction() as connection:
+        released = await stops.release(connection, thrown["id"], "dana")
+    assert released is not None
+    assert released["released_by"] == "dana"
+    await house.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
+    assert house.mail.count() == 1
+
+
+async def test_the_brake_stops_a_journey_that_surges_until_somebody_releases_it_and_then_lets_it_be(
+    house: Living,
+) -> None:
+    rule = Brake(times=3, least=5)
+    async with house.database.transaction() as connection:
+        await run(connection, sql(_SURGE), journey="calm", count=5)
+        await run(connection, sql(_SURGE), journey="wild", count=6)
+        found = await stops.brake(connection, rule)
+        assert [(stop["scope"], stop["name"], stop["by"]) for stop in found] == [("journey", "wild", stops.BRAKE)]
+        assert [stop["id"] for stop in await stops.brake(connection, rule)] == [found[0]["id"]], "thrown once"
+    async with house.database.transaction() as connection:
+        await stops.release(connection, found[0]["id"], "dana")
+        assert await stops.brake(connection, rule) == []
+
+
+_SURGE = """
+    INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority,
+      at, status, decided_at, sent_at)
+    SELECT CAST(:journey AS text) || n, 'r', 1, 'u', 'u', :journey, 's', 1, 'a', 't', '[]', 'lifecycle', now(), 'sent', now(), now()
+    FROM generate_series(1, CAST(:count AS int)) AS n
+"""
+
+
+ACCOUNT = """
+journey: ACCOUNT
+subject: account
+entry: {on: signed_up, again: never}
+topic: onboarding
+start: inside
+states:
+  inside:
+    do: [{send: education/first-value, via: [in_app], for: [admin]}]
+    on: {done: over}
+  over: {final: finished}
+"""
+
+
+async def test_C8_who_belongs_to_two_accounts_gets_one_message_and_the_second_says_why(house: Living) -> None:
+    await house.publish(ACCOUNT.replace("ACCOUNT", "value"))
+    await house.accept(house.identify("mia", email="mia@example.com", role="admin"))
+    for account in ("north", "south"):
+        await house.accept(
+            Incoming("group", f"g-{account}", "group", user_id="mia", account_id=account, traits={"plan": "team"})
+        )
+    for account in ("north", "south"):
+        await house.accept(Incoming("track", f"t-{account}", "signed_up", account_id=account))
+    found = await house.until(
+        "SELECT json_agg(json_build_array(status, reasons) ORDER BY id)::text FROM messages HAVING count(*) = 2"
+    )
+    assert '"sent"' in found
+    assert "told_already" in found

@@ -43,6 +43,7 @@ def catalog(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "templates").symlink_to(Path(__file__).resolve().parents[2] / "catalog" / "templates")
     (folder / "policy.yaml").write_text("consent: [{default: granted}]\n")
+    (folder / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
     return folder
 
 

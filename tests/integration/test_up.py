@@ -46,7 +46,9 @@ def test_a_new_stack_has_the_shipped_journeys_and_tells_where_a_person_is(home, 
         "TENURE_HOME": str(home),
     }
     with cli("up", "--api-port", 0, TENURE_TASK_QUEUE=home.name, **shared) as up:
-        url = ready(home, up).api_url
+        found = ready(home, up)
+        url = found.api_url
+        assert httpx.get(f"{found.provider_url}/_health", trust_env=False).json() == {"accepted": 0}
         deadline = time.monotonic() + PATIENCE
         while len(published(url)) < 4:
             assert time.monotonic() < deadline
@@ -61,7 +63,7 @@ def test_a_new_stack_has_the_shipped_journeys_and_tells_where_a_person_is(home, 
         up.send_signal(signal.SIGINT)
         said = up.communicate(timeout=90)[0]
     assert up.returncode == 0
-    assert said.count("published the catalogue's journeys: renewal-readiness, setup-and-activation") == 1
+    assert said.count("published the catalogue's journeys: confirm-consent, renewal-readiness") == 1
 
 
 def test_a_stack_may_be_started_without_the_shipped_journeys(home, servers, database_url):

@@ -27,6 +27,7 @@ class Endpoints(BaseModel):
     maildir: Path | None
     api_url: str
     worker_url: str
+    provider_url: str | None = None
     pids: dict[str, int]
 
     def write(self) -> None:
@@ -49,6 +50,7 @@ class Endpoints(BaseModel):
             ("Temporal", f"{self.temporal_address}  namespace {self.temporal_namespace}", self.pids.get("temporal")),
             ("PostgreSQL", database, self.pids.get("postgres")),
             ("mail", mail, self.pids.get("mail")),
+            *([("provider", f"{self.provider_url}/_accepted", self.pids.get("provider"))] if self.provider_url else []),
             ("logs", str(self.home / "logs"), self.supervisor),
         ]
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import fasteners
 
+from worker.providers import is_configured, load_providers, local_environ
 from worker.settings import Settings
 from worker.stack.endpoints import FILE, Endpoints, read_endpoints
 from worker.stack.parts import ModulePart, http_ok, run_once
@@ -35,7 +36,7 @@ class StackError(RuntimeError):
 class Stack(Watch):
     """`async with Stack(settings) as stack:` runs everything that the settings do not take from elsewhere.
 
-    `mail_options` are the sink's faults (`--fail-rate 0.1`); `environ` is added to worker and API; `modules` replaces them.
+    `provider` adds the local one. `mail_options` are the sink's faults (`--fail-rate 0.1`); `environ` is added to worker and API; `modules` replaces them.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Stack(Watch):
         settings: Settings,
         *,
         time_skipping: bool = False,
+        provider: bool = False,
         mail_options: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         modules: Mapping[str, Sequence[str]] = MODULES,
@@ -52,6 +54,7 @@ class Stack(Watch):
         self.settings = settings
         self.home = settings.home
         self._time_skipping = time_skipping
+        self._with_provider = provider
         self._mail_options = mail_options
         self._extra_environ = dict(environ or {})
         self._modules = modules
@@ -103,6 +106,7 @@ class Stack(Watch):
         else:
             smtp_url, smtp_lookup = f"smtp://{LOOPBACK}:{mail_port}", maildir
             await self.start_part("mail", self._mail(maildir, mail_port))
+        provider_url, provider_environ = await self._provider()
         resolved = self.settings.environ(
             database_url=database_url,
             temporal_address=temporal_address,
@@ -111,8 +115,9 @@ class Stack(Watch):
             api_port=api_port,
             worker_port=worker_port,
             worker_host=LOOPBACK,
+            public_url=self.settings.public_url or f"http://{LOOPBACK}:{api_port}",
         )
-        self.environ = {**resolved, **self._extra_environ}
+        self.environ = {**resolved, **provider_environ, **self._extra_environ}
         api_url = f"http://{_reachable(self.settings.api_host)}:{api_port}"
         worker_url = f"http://{LOOPBACK}:{worker_port}"
         self._say("database: migrating")
@@ -131,6 +136,7 @@ class Stack(Watch):
             maildir=smtp_lookup,
             api_url=api_url,
             worker_url=worker_url,
+            provider_url=provider_url,
             pids={},
         )
         self.changed()
@@ -166,6 +172,22 @@ class Stack(Watch):
 
         module = ["worker.stack.mail_sink", "--port", str(port), "--maildir", str(maildir), *self._mail_options]
         return ModulePart("mail", module, home=self.home, env={}, ready=ready, stop_timeout=5)
+
+    async def _provider(self) -> tuple[str | None, dict[str, str]]:
+        """The local provider, unless the operator has one of their own: nothing is mixed."""
+        if not self._with_provider or is_configured(load_providers()):
+            return None, {}
+        port = self.settings.provider_port or free_ports(1)[0]
+        url = f"http://{LOOPBACK}:{port}"
+
+        async def ready() -> bool:
+            return await http_ok(f"{url}/_health")
+
+        module = ["worker.stack.providers", "--port", str(port), "--folder", str(self.home / "provider")]
+        await self.start_part(
+            "provider", ModulePart("provider", module, home=self.home, env={}, ready=ready, stop_timeout=5)
+        )
+        return url, local_environ(url)
 
     def _module(self, name: str, health: str) -> ModulePart:
         async def ready() -> bool:

@@ -1,0 +1,87 @@
+"""Tells the tools what has changed: out before in, recorded when the tool has said yes, and said again until then.
+
+A crash between the two says it again, which changes nothing there. One process at a time is enough, several do no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from activities.audiences.membership import AudiencePlan, changes, wanted
+from activities.audiences.tools import BATCH, AudienceTool
+from activities.outgoing.breaker import Breaker, BreakerRule
+from activities.ports import Delivered
+from store import audiences
+from store.audiences import Place
+from store.database import Database
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one round has told."""
+
+    added: int = 0
+    removed: int = 0
+    failed: int = 0
+
+    def __add__(self, other: Told) -> Told:
+        """Both rounds together."""
+        return Told(self.added + other.added, self.removed + other.removed, self.failed + other.failed)
+
+
+class AudienceSync:
+    """All audiences to all tools. A tool that is down is left alone by its breaker, and others are not held up."""
+
+    def __init__(self, database: Database, tools: Sequence[AudienceTool], plans: Mapping[str, AudiencePlan]) -> None:
+        self._database, self._tools, self._plans = database, tools, plans
+        self._breakers = {tool.name: Breaker(BreakerRule(failures=3)) for tool in tools}
+
+    async def round(self) -> Told:
+        """One batch for each tool and audience. Raises only what the store raises."""
+        told = Told()
+        for tool in self._tools:
+            for name, plan in self._plans.items():
+                identity = plan.identity(tool.name)
+                if identity is not None and self._breakers[tool.name].wait(datetime.now(UTC)) is None:
+                    told += await self._one(tool, name, identity, plan)
+        if told != Told():
+            log.info("audiences.told", added=told.added, removed=told.removed, failed=told.failed)
+        return told
+
+    async def _one(self, tool: AudienceTool, name: str, identity: str, plan: AudiencePlan) -> Told:
+        async with self._database.reading() as connection:
+            places = await audiences.pending(connection, tool.name, name, BATCH)
+            out, into = changes(places, plan, tool.name)
+            still = await audiences.still_in(connection, tool.name, name, out) if out else set()
+        gone = sorted({each for each in out.values() if each not in still and each not in into.values()})
+        if gone and not await self._tell(tool, identity, gone, add=False):
+            return Told(failed=len(gone))
+        if into and not await self._tell(tool, identity, sorted(set(into.values())), add=True):
+            return Told(removed=len(gone), failed=len(into))
+        if places:
+            await self._record(tool, name, places, plan)
+        else:
+            self._breakers[tool.name].released()
+        return Told(len(into), len(gone), 0)
+
+    async def _tell(self, tool: AudienceTool, identity: str, hashes: Sequence[str], *, add: bool) -> bool:
+        receipt = await tool.change(identity, hashes, add=add)
+        if receipt.outage:
+            self._breakers[tool.name].failed(datetime.now(UTC))
+        else:
+            self._breakers[tool.name].succeeded()
+        if receipt.result is not Delivered.SENT:
+            log.warning("audiences.not_told", tool=tool.name, detail=receipt.detail[:80])
+        return receipt.result is Delivered.SENT
+
+    async def _record(self, tool: AudienceTool, name: str, places: Mapping[str, Place], plan: AudiencePlan) -> None:
+        """As of the moment at which they were read: what has changed since is pending again."""
+        hashes = {subject: wanted(place, plan, tool.name) for subject, place in places.items()}
+        async with self._database.transaction() as connection:
+            await audiences.record(connection, tool.name, name, hashes, min(place.at for place in places.values()))

@@ -1,0 +1,167 @@
+"""What all channels over HTTP share: one call, its answer read by a table, and never an exception for what a provider does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from activities.channels.email import key_digest
+from activities.channels.replies import Table, receipt
+from activities.outgoing.places import NotAllowed
+from activities.outgoing.way import Call, Reply, Unanswered, Way
+from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
+from activities.templates import Rendered, Templates
+
+NEAR, FAR = timedelta(seconds=1.5), timedelta(seconds=15)
+_RETRY = Retry()
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a provider is. A near one is tried inside the step; any other on the channel's own queue."""
+
+    near: bool = False
+
+    @property
+    def attempt(self) -> timedelta:
+        """How long one attempt may take."""
+        return NEAR if self.near else FAR
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an adapter makes of a message: `content` is what is sent, kept as JSON; `address` where, if it is not the person's."""
+
+    content: Mapping[str, Any]
+    address: str = ""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+class HttpChannel:
+    """A Channel over HTTP. An adapter gives `write`, `call`, and the class attributes that say what its provider promises."""
+
+    name: str = ""
+    promise: Promise
+    table: ClassVar[Table]
+    retry: Retry = _RETRY
+    inside = False
+    ambiguity = Ambiguity.AT_MOST_ONCE
+    time_sensitive = False
+    """Whether only templates marked so may go here (C7)."""
+
+    def __init__(self, templates: Templates, way: Way, reach: Reach) -> None:
+        self.templates, self.way = templates, way
+        self.local, self.attempt = reach.near, reach.attempt
+
+    # -- what an adapter gives -------------------------------------------------------------------------------------
+
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:
+        """Where this person is reached, or None."""
+        raise NotImplementedError
+
+    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> Written:
+        """The message in the provider's words. Raises TemplateFault."""
+        raise NotImplementedError
+
+    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:
+        """The request for what was written."""
+        raise NotImplementedError
+
+    def unsubscribe(self, digest: str) -> str:  # noqa: ARG002 -- an adapter's that has one
+        """The address by which this message's kind is left; empty where the channel has none."""
+        return ""
+
+    def read(self, reply: Reply) -> Receipt:
+        """What the answer says; the table's word, unless the provider hides its own inside a 200."""
+        code, words = self.fault(reply)
+        return receipt(self.table, reply, code, words)
+
+    def fault(self, reply: Reply) -> tuple[str, str]:
+        """The provider's code and words in a refusal."""
+        found = said(reply)
+        return str(found.get("code", found.get("name", ""))), str(found.get("message", ""))
+
+    # -- the port --------------------------------------------------------------------------------------------------
+
+    def prepare(self, outgoing: Outgoing) -> Prepared:
+        """Rendered once. Raises TemplateFault, also for a template that may not go by this channel (C7)."""
+        template = self.templates.get(outgoing.template)
+        if self.time_sensitive and template is not None and not template.matter.time_sensitive:
+            raise TemplateFault(
+                f"{outgoing.template} is not marked time-sensitive, and {self.name} takes no other (C7)"
+            )
+        if outgoing.items:
+            raise TemplateFault(f"{self.name} takes one message at a time")
+        digest = key_digest(outgoing.key)
+        message = self.templates.render(outgoing, self.unsubscribe(digest), self.name)
+        written = self.write(message, outgoing, digest)
+        body = json.dumps(written.content, ensure_ascii=False, separators=(",", ":")).encode()
+        summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
+        return Prepared(digest, written.address or outgoing.address, body, {**summary, **written.summary})
+
+    async def deliver(self, prepared: Prepared, key: str) -> Receipt:
+        """One attempt, ended within `attempt`."""
+        try:
+            call = await self.call(json.loads(prepared.body), prepared, key_digest(key))
+            reply = await self.way.send(self.bounded(call, prepared))
+        except NotAllowed as fault:
+            return self.not_allowed(fault, prepared)
+        except Unanswered as fault:
+            result = Delivered.UNKNOWN if fault.left else Delivered.TRY_AGAIN
+            return Receipt(result, str(fault), outage=True, left=fault.left)
+        except NoPass as fault:
+            return fault.receipt
+        try:
+            return self.read(reply)
+        except (ValueError, KeyError, TypeError, AttributeError) as fault:
+            return Receipt(
+                Delivered.UNKNOWN, f"{reply.status}, and an answer that makes no sense ({type(fault).__name__})"
+            )
+
+    async def find(self, prepared: Prepared) -> bool | None:  # noqa: ARG002 -- the port's
+        """Only for what can be searched."""
+        return None
+
+    async def close(self) -> None:
+        """Let go of kept connections: those of the way out, which adapters may share."""
+        await self.way.close()
+
+    def not_allowed(self, fault: NotAllowed, prepared: Prepared) -> Receipt:  # noqa: ARG002 -- an adapter's
+        """The address is the operator's: transient for the person, and as for everyone."""
+        return Receipt(Delivered.TRY_AGAIN, str(fault)[:200], outage=True, left=False)
+
+    def bounded(self, call: Call, prepared: Prepared) -> Call:
+        """The call with what an attempt may take, and the moment after which it does not leave."""
+        return replace(call, seconds=self.attempt.total_seconds(), until=prepared.until)
+
+
+class NoPass(Exception):
+    """There is no access token, so there was no attempt. `receipt` says why."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.receipt = Receipt(Delivered.TRY_AGAIN, words[:200], outage=True, left=False)
+
+
+def said(reply: Reply) -> Mapping[str, Any]:
+    """The JSON object of an answer; empty if it is none."""
+    try:
+        found = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def json_call(method: str, url: str, content: Any, headers: Mapping[str, str]) -> Call:
+    """A request with a JSON body, the same bytes for the same content."""
+    body = b"" if content is None else json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    kind = {"content-type": "application/json"} if body else {}
+    return Call(method, url, {**kind, **headers}, body)
+
+
+def bearer(token: str) -> Mapping[str, str]:
+    """RFC 6750 §2.1."""
+    return {"authorization": f"Bearer {token}"}

@@ -1,0 +1,85 @@
+"""A signed call to a system of the company's own (Standard Webhooks 1.0.0): class A, its `webhook-id` is our key.
+
+The receiver keeps ids it has seen, as the standard asks of it. The schedule of tries is the standard's: 5 s, 5 min, 30 min,
+2, 5, 10, 14, 20 and 24 h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from standardwebhooks.webhooks import Webhook
+
+from activities import markup
+from activities.channels.http_channel import HttpChannel, Reach, Written
+from activities.channels.replies import Means, Row
+from activities.outgoing.way import Call, Way
+from activities.ports import Outgoing, Prepared, Promise, Retry
+from activities.templates import Rendered, Templates
+
+STEPS = tuple(
+    timedelta(**each)
+    for each in (
+        {"seconds": 5}, {"minutes": 5}, {"minutes": 30}, {"hours": 2}, {"hours": 5},
+        {"hours": 10}, {"hours": 14}, {"hours": 20}, {"hours": 24},
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    """Where to, and the secret (`whsec_…`) with which each call is signed."""
+
+    url: str
+    secret: str
+
+
+class WebhookChannel(HttpChannel):
+    """One message, one event of type `message`."""
+
+    name = "webhook"
+    promise = Promise.KEYED
+    retry = Retry(steps=STEPS, within=sum(STEPS, timedelta(hours=1)))
+    table = (
+        Row("2xx", Means.ACCEPTED),
+        Row("410", Means.PERMANENT, "", "the receiver wants no more"),
+        Row("429", Means.TRANSIENT, "", "slower; Retry-After is kept for the whole receiver"),
+        Row("3xx", Means.OURS, "", "the address has moved; redirects are not followed"),
+        Row("4xx", Means.OURS, "", "tried again by the standard's schedule"),
+        Row("5xx", Means.DOWN, "", "tried again by the standard's schedule"),
+    )
+
+    def __init__(self, templates: Templates, way: Way, reach: Reach, settings: WebhookSettings) -> None:
+        super().__init__(templates, way, reach)
+        self._settings, self._signer = settings, Webhook(settings.secret)
+
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
+        """The one receiver."""
+        return self._settings.url
+
+    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> Written:
+        """The event: what would have been shown, and the data it was made of."""
+        data = {
+            "id": digest,
+            "template": outgoing.template,
+            "topic": message.topic,
+            "title": message.subject,
+            "text": markup.text(message.blocks).strip(),
+            "action": {"label": message.action_label, "url": message.action_url},
+            "data": dict(outgoing.data),
+        }
+        return Written({"type": "message", "timestamp": datetime.now(UTC).isoformat(), "data": data})
+
+    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:  # noqa: ARG002
+        """Signed anew for each try, over the same bytes: the timestamp is that of the try."""
+        now = datetime.now(UTC)
+        headers = {
+            "content-type": "application/json",
+            "webhook-id": f"msg_{digest}",
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": self._signer.sign(f"msg_{digest}", now, prepared.body.decode()),
+        }
+        return Call("POST", prepared.address, headers, prepared.body)

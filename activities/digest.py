@@ -1,0 +1,106 @@
+"""Several messages that fall due together for one person as one message, a row of its own with its parts (C4).
+
+A part is `merged` and waits for nothing more: its run hears of it what becomes of the whole. An attempt that is known to have failed
+dissolves the whole: each part is decided again by itself, so a state that was left or a topic that was refused meanwhile
+is not said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+from activities.house import House
+from activities.sending import begin
+from journeys.together import consolidation
+from journeys.verdicts import Reason
+from store import ledger, outbox
+from store.database import Connection
+from store.ledger import Entry
+from store.subjects import Subject
+
+PREFIX = "digest/"
+ACTION = "digest"
+AGAIN = timedelta(minutes=1)
+
+
+def is_digest(key: str) -> bool:
+    """Whether a message is made of others."""
+    return key.startswith(PREFIX)
+
+
+def topics(entry: Entry) -> tuple[str | None, ...]:
+    """The topics of its parts, of a digest."""
+    return tuple(entry.data.get("topics", ())) if is_digest(entry.key) else ()
+
+
+async def make(
+    house: House,
+    connection: Connection,
+    parts: list[Entry],
+    person: Subject,
+    account: Subject | None,
+    now: datetime,
+) -> Entry:
+    """The message that these become, begun. Where it cannot be rendered the first goes alone, and the others soon after."""
+    whole = _whole(house, parts, now)
+    begin(house, whole, person, account, now, tuple(parts))
+    if whole.status == "failed":
+        return await _alone(house, connection, parts, person, account, now, whole)
+    for part in parts:
+        part.status, part.merged_into, part.sent_at, part.settled_at = "merged", whole.key, now, now
+        part.due_at, part.body, part.lease_until = None, None, None
+        await ledger.write(connection, part)
+    return whole
+
+
+def _whole(house: House, parts: list[Entry], now: datetime) -> Entry:
+    head = parts[0]
+    rule = consolidation(house.policy, head.priority, head.channel or "")
+    assert rule is not None
+    ends = [part.expires_at for part in parts if part.expires_at is not None]
+    named = "|".join(sorted(part.key for part in parts)) + f"|{now.isoformat()}"
+    return Entry(
+        key=PREFIX + hashlib.sha256(named.encode()).hexdigest()[:32],
+        run=head.run,
+        step=head.step,
+        subject_key=head.subject_key,
+        recipient=head.recipient,
+        journey="",
+        state=head.state,
+        visit=head.visit,
+        action=ACTION,
+        template=rule.template,
+        via=(head.channel or "",),
+        topic=None,
+        priority=head.priority,
+        data={"topics": [part.topic for part in parts]},
+        stands=False,
+        at=max(part.at for part in parts),
+        expires_at=min(ends, default=None),
+        status="deferred",
+        decided_at=now,
+        definition=head.definition,
+        channel=head.channel,
+        reasons=(Reason("merged", ", ".join(part.action for part in parts), rule.name),),
+        is_new=True,
+    )
+
+
+async def _alone(
+    house: House,
+    connection: Connection,
+    parts: list[Entry],
+    person: Subject,
+    account: Subject | None,
+    now: datetime,
+    whole: Entry,
+) -> Entry:
+    head, *others = parts
+    for part in others:
+        part.status, part.due_at, part.ready_at = "deferred", now + AGAIN, None
+        part.reasons = (Reason("template", f"could not be one message with the others: {whole.detail}"),)
+        await ledger.write(connection, part)
+        await outbox.wake(connection, part.recipient)
+    begin(house, head, person, account, now)
+    return head

@@ -1,0 +1,92 @@
+"""The port to a CRM in which tasks are shown, and may be closed. What stands there is a copy: ours is the record."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+OUTCOME = "tenure_outcome"
+KEY = "tenure_task_key"
+"""Fields that the CRM's task must have beside its own: our key, which finds it again, and how it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a CRM answered; `body` is its JSON, or None."""
+
+    status: int
+    body: Any = None
+
+
+Call = Callable[[str, str, Mapping[str, Any] | None], Awaitable[Reply]]
+"""(method, path with query, JSON body) to one CRM: signed in, bounded in time and size, never redirected."""
+
+
+class MirrorFault(Exception):
+    """The CRM did not do it. The provider's turn, and it is tried again; `status` is what it answered."""
+
+    def __init__(self, what: str, status: int) -> None:
+        super().__init__(f"{what}: {status}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A task as a CRM shows it. `key` is ours and never changes; `owner_id` is who has it there, if that is known.
+
+    Only one that `settles` says there whether it is open: another might open again what was closed there a moment ago.
+    """
+
+    key: str
+    task: str
+    journey: str
+    about: str
+    owner: str
+    owner_id: str | None
+    why: str
+    due_at: datetime | None
+    opened_at: datetime
+    open: bool
+    settles: bool
+    outcome: str | None
+    overdue: bool
+    data: Mapping[str, Any]
+
+    @property
+    def subject(self) -> str:
+        return f"{self.task.replace('-', ' ')}: {self.about}"
+
+    @property
+    def body(self) -> str:
+        """What whoever opens it there reads."""
+        known = [f"{name}: {value}" for name, value in sorted(self.data.items())]
+        return "\n".join([f"Asked for by {self.journey}, for {self.owner}: {self.why}", *known])
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A task that was closed there: how, in our words as far as they were given."""
+
+    outcome: str | None
+
+
+class TaskMirror(Protocol):
+    """One CRM. Each call may be repeated, and raises MirrorFault, OSError or TimeoutError."""
+
+    @property
+    def name(self) -> str:
+        """Stable: it is in our tables."""
+        ...
+
+    async def push(self, task: Shown, reference: str | None) -> str:
+        """Make the copy what the task is now; where it is there. Without a reference it is found by its key, or made."""
+        ...
+
+    async def ended(self, references: Sequence[str]) -> Mapping[str, Ended]:
+        """Which of these were closed there; at most `MOST` at once."""
+        ...
+
+
+MOST = 100

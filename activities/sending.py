@@ -1,0 +1,78 @@
+"""From a verdict to `sending`: rendered once, the bytes kept, and the attempt that follows marked with its lease."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from activities.house import House
+from activities.ports import SLACK, NotAllowed, Outgoing, Prepared, TemplateFault
+from journeys.verdicts import Reason
+from store import inbox
+from store.database import Connection
+from store.ledger import Entry
+from store.subjects import Subject
+
+
+def begin(
+    house: House,
+    entry: Entry,
+    person: Subject,
+    account: Subject | None,
+    now: datetime,
+    parts: tuple[Entry, ...] = (),
+) -> None:
+    """Mark a message as being sent, or as sent where no attempt is needed. Content that cannot be made is a `failed`."""
+    channel = house.channels[entry.channel or ""]
+    try:
+        address = channel.address(person.profile, person.key) or ""
+        made = _kept(entry) or channel.prepare(outgoing(entry, person, account, address, parts))
+    except NotAllowed as fault:
+        entry.status, entry.detail, entry.due_at, entry.settled_at = "withheld", str(fault), None, now
+        entry.reasons = (*entry.reasons, Reason("not_allowed", str(fault)))
+        return
+    except TemplateFault as fault:
+        entry.status, entry.detail, entry.due_at, entry.settled_at = "failed", str(fault), None, now
+        entry.reasons = (*entry.reasons, Reason("template", str(fault)))
+        return
+    entry.reference, entry.address, entry.body = made.reference, made.address, made.body
+    entry.summary = made.summary or entry.summary
+    entry.attempts += 1
+    entry.due_at, entry.sent_at, entry.first_attempt_at = None, now, entry.first_attempt_at or now
+    if channel.inside:
+        entry.status, entry.settled_at = "sent", now
+    else:
+        entry.status, entry.lease_until = "sending", datetime.now(UTC) + channel.attempt + SLACK
+
+
+async def place(connection: Connection, entry: Entry, content: bytes) -> None:
+    """Deliver by writing a row of ours, once the ledger has taken the message: what it knows already is not there twice."""
+    await inbox.put(connection, entry.key, entry.recipient, json.loads(content), entry.sent_at or entry.decided_at)
+
+
+def outgoing(
+    entry: Entry, person: Subject, account: Subject | None, address: str, parts: tuple[Entry, ...] = ()
+) -> Outgoing:
+    """A message as its channel renders it."""
+    known: Mapping[str, Any] = account.profile if account is not None else {}
+    items = tuple(outgoing(part, person, account, address) for part in parts)
+    return Outgoing(
+        entry.key,
+        entry.template,
+        address,
+        person.profile,
+        known,
+        entry.data,
+        entry.topic,
+        items=items,
+        person=person.key,
+    )
+
+
+def _kept(entry: Entry) -> Prepared | None:
+    """What was rendered for an earlier attempt: retries send just those bytes."""
+    if entry.body is None or entry.reference is None or entry.address is None:
+        return None
+    return Prepared(entry.reference, entry.address, entry.body)

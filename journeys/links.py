@@ -1,0 +1,132 @@
+"""Signed links: whoever holds one may do the one thing it is for, to the one person it is for, and needs no login.
+
+A token is a few opaque fields and an HMAC-SHA256 of them, cut to 128 bits (RFC 2104 §5), in base64url. It names a person
+by the store's random key, never by an address, and has one spelling only. The first key signs; all of them verify, so a
+key is rotated by putting a new one in front and dropping the old one when its links have grown too old to matter.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+from urllib.parse import urlsplit
+
+Purpose = Literal["unsubscribe", "preferences", "confirm"]
+
+CONFIRM_WITHIN: Final = timedelta(days=7)
+LIFETIMES: Final[Mapping[Purpose, timedelta | None]] = {
+    "unsubscribe": None,  # it can only ever take away; CAN-SPAM asks for 30 days, people click later
+    "preferences": timedelta(days=180),
+    "confirm": CONFIRM_WITHIN,
+}
+PATHS: Final[Mapping[Purpose, str]] = {"unsubscribe": "u", "preferences": "p", "confirm": "y"}
+LONGEST: Final = 512
+REF_MARKS: Final = 16
+"""Hexadecimal digits of a message's digest that a link carries: enough to find it among one person's."""
+_LETTERS: Final[Mapping[str, Purpose]] = {path: purpose for purpose, path in PATHS.items()}
+_CONTEXT: Final = b"tenure.link.1\x00"
+_MAC_BYTES: Final = 16
+_SEPARATOR: Final = "|"
+_HOME: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class LinkError(ValueError):
+    """The link is not one of ours, or was changed on its way."""
+
+
+class LinkExpired(LinkError):
+    """It was one of ours, and is too old to be acted on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a token says. `ref` is a message's digest, or the number of what is to be confirmed."""
+
+    purpose: Purpose
+    person: str
+    channel: str = "*"
+    topic: str = "*"
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Makes and reads links. `base` is where people reach the API: https, or http on this machine."""
+
+    base: str
+    keys: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a base that would send tokens in the clear, and for no key."""
+        parts = urlsplit(self.base)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _HOME):
+            raise ValueError("links need an https address; http is for this machine only")
+        if not self.keys or not all(self.keys):
+            raise ValueError("links need a key to sign with")
+
+    @property
+    def secure(self) -> bool:
+        """Whether one-click headers may name such a link (RFC 8058 §3.1)."""
+        return self.base.startswith("https://")
+
+    def url(self, link: Link, at: datetime) -> str:
+        """The whole address."""
+        return f"{self.base.rstrip('/')}/{PATHS[link.purpose]}/{self.token(link, at)}"
+
+    def token(self, link: Link, at: datetime) -> str:
+        """The token, issued `at`. Raises ValueError for a field that cannot be part of one."""
+        fields = (PATHS[link.purpose], link.person, link.channel, link.topic, link.ref, f"{int(at.timestamp()):x}")
+        if any(_SEPARATOR in field or not field.isprintable() for field in fields):
+            raise ValueError("a field of a link holds what separates them")
+        payload = _SEPARATOR.join(fields).encode()
+        return _encoded(payload + _mac(self.keys[0], payload))
+
+    def read(self, token: str, purpose: Purpose, now: datetime) -> Link:
+        """What a token for this purpose says. Raises LinkError, or LinkExpired when it was ours once."""
+        link, issued_at = self._open(token)
+        if link.purpose != purpose:
+            raise LinkError("the link is for something else")
+        lifetime = LIFETIMES[purpose]
+        if lifetime is not None and now - issued_at > lifetime:
+            raise LinkExpired(f"the link was good for {lifetime.days} days")
+        return link
+
+    def issued_at(self, token: str) -> datetime:
+        """When a token of ours was made. Raises LinkError."""
+        return self._open(token)[1]
+
+    def _open(self, token: str) -> tuple[Link, datetime]:
+        raw = _decoded(token)
+        payload, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
+        # All keys, whichever fits, so that time tells nothing about which are in use.
+        if not sum(hmac.compare_digest(mac, _mac(key, payload)) for key in self.keys):
+            raise LinkError("the link is not one of ours")
+        path, person, channel, topic, ref, issued = payload.decode().split(_SEPARATOR)
+        return Link(_LETTERS[path], person, channel, topic, ref), datetime.fromtimestamp(int(issued, 16), UTC)
+
+
+def _mac(key: str, payload: bytes) -> bytes:
+    return hmac.new(key.encode(), _CONTEXT + payload, hashlib.sha256).digest()[:_MAC_BYTES]
+
+
+def _encoded(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _decoded(token: str) -> bytes:
+    if len(token) > LONGEST or not token.isascii():
+        raise LinkError("the link is not one of ours")
+    try:
+        raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except (binascii.Error, ValueError):
+        raise LinkError("the link is damaged") from None
+    # Base64 has spare bits and ignores strange characters: one token, one spelling.
+    if len(raw) <= _MAC_BYTES or _encoded(raw) != token:
+        raise LinkError("the link is damaged")
+    return raw

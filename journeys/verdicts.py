@@ -1,0 +1,195 @@
+"""What the gate is asked, what it knows of the person, and what it answers. Frozen values; `judge` walks between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+ANY = "*"
+"""In `Standing.consents`: every channel, or every topic."""
+Consents = Mapping[tuple[str, str], bool]
+"""What the person said, by (channel, topic)."""
+
+ReasonCode = Literal[
+    "state_left",
+    "expired",
+    "expires_first",
+    "state_unknown",
+    "told_already",
+    "no_address",
+    "suppressed",
+    "consent_withdrawn",
+    "consent_required",
+    "stopped",
+    "held",
+    "urgent_ticket",
+    "quiet_hours",
+    "send_window",
+    "cooldown",
+    "cap_reached",
+    "consolidating",
+    "merged",
+    "replaced",
+    "never_opens",
+    "no_recipient",
+    "template",
+    "not_allowed",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why, for a machine (`code`, stable) and for a person (`text`). `rule` is the policy's name for it, if it has one."""
+
+    code: ReasonCode
+    text: str
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One message that wants to go out. `channels` in order of preference; `stands` outlives the end of its run.
+
+    `holds` says whether the run is still in the visit that asked; `missing` names product state it needs and lacks.
+    `account` is the account it is about, `ready_at` since when it could have gone and waits for others to go with.
+    """
+
+    channels: tuple[str, ...]
+    topic: str | None
+    priority: str
+    at: datetime
+    expires_at: datetime | None = None
+    stands: bool = False
+    holds: bool = True
+    holds_why: str = ""
+    missing: tuple[str, ...] = ()
+    key: str = ""
+    journey: str = ""
+    template: str = ""
+    account: str | None = None
+    ready_at: datetime | None = None
+    topics: tuple[str | None, ...] = ()
+    """Of one that is made of several: the topics of its parts, each of which needs consent."""
+    alone: bool = False
+    """What may have arrived already goes out again as it was, with nobody: its key makes that harmless."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that went out, or is reserved to.
+
+    Of several that became one, that one counts over all topics and journeys, and each of its parts for its own.
+    """
+
+    at: datetime
+    channel: str
+    topic: str | None
+    priority: str
+    action: str = ""
+    journey: str = ""
+    template: str = ""
+    account: str | None = None
+    key: str = ""
+    is_part: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A message of this person that waits. `rules` are the policy's names for what it waits for."""
+
+    key: str
+    due: datetime
+    channels: tuple[str, ...]
+    topic: str | None
+    priority: str
+    action: str = ""
+    journey: str = ""
+    rules: frozenset[str] = frozenset()
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A switch that is thrown: nothing of this `scope` (`all`, `channel`, `journey`, `template`) and name goes out."""
+
+    scope: str
+    name: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody of ours looks after this person or their account in person, until then: automation waits."""
+
+    until: datetime
+    by: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is known of the person: a missing address is none, a missing consent is the policy's default.
+
+    A consent's key is (channel, topic), either of them `*`. A withdrawal at any level is obeyed, so who grants again
+    lifts it; a general one (topic `*`) does not silence urgent support and transactional messages.
+    `sent` counts what is being sent; `heads` are the keys of those that are decided in this very pass and may still
+    take others along; `held` are people of ours who look after them in person.
+    """
+
+    addresses: Mapping[str, bool] = field(default_factory=dict)
+    consents: Consents = field(default_factory=dict)
+    sent: tuple[Sent, ...] = ()
+    urgent_open: bool = False
+    queue: tuple[Queued, ...] = ()
+    heads: frozenset[str] = frozenset()
+    stops: tuple[Stop, ...] = ()
+    suppressed: frozenset[str] = frozenset()
+    held: tuple[Held, ...] = ()
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SendNow:
+    """It goes out by this channel; `reasons` say why a preferred one was passed over. `replaces` are keys that it ends."""
+
+    channel: str
+    reasons: tuple[Reason, ...] = ()
+    replaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeferUntil:
+    """It waits, and is judged again at `until`. `replaces` are keys of lesser ones that wait for the same."""
+
+    until: datetime
+    reasons: tuple[Reason, ...]
+    replaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MergeInto:
+    """It goes out as a part of the message with this key, by its channel."""
+
+    key: str
+    channel: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """It never goes out: one that matters more has its place, the message with this key."""
+
+    by: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Withhold:
+    """It never goes out."""
+
+    reasons: tuple[Reason, ...]
+
+
+Verdict = SendNow | DeferUntil | MergeInto | Replace | Withhold

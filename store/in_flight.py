@@ -1,0 +1,72 @@
+"""What had left before a withdrawal was known: an attempt that is already with a provider cannot be called back.
+
+Whoever withdraws is told what is still under way, and their answer waits a while so that mostly there is nothing left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from journeys.policy import Policy
+from store import subjects
+from store.consents import Consented, Effect, refused_by, said_by
+from store.database import Database, rows, sql
+
+WAIT_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.05
+
+_UNDER_WAY = sql(
+    """
+    SELECT id, recipient, channel, topic, template, priority FROM messages
+    WHERE recipient = ANY(CAST(:people AS text[])) AND status = 'sending' AND lease_until > clock_timestamp() ORDER BY id
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A message that may still arrive although it is not wanted any more."""
+
+    id: int
+    channel: str
+    topic: str | None
+    template: str
+
+
+async def wait_out(
+    database: Database, policy: Policy, effects: Iterable[Effect], *, seconds: float = WAIT_SECONDS
+) -> list[UnderWay]:
+    """Wait up to `seconds` for the attempts that what was said forbids; those that are left then."""
+    said = {effect.person: effect.said for effect in effects}
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        left = await _under_way(database, policy, said)
+        if not left or asyncio.get_running_loop().time() >= deadline:
+            return left
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def wait_for(
+    database: Database, policy: Policy, people: Iterable[str], *, seconds: float = WAIT_SECONDS
+) -> list[UnderWay]:
+    """The same for people of whom nobody knows any more what was said just now, only that something was taken back."""
+    effects = []
+    async with database.reading() as connection:
+        for person in people:
+            key = await subjects.now_known_as(connection, person)
+            effects.append(Effect(datetime.now(UTC), person=key, said=await said_by(connection, key)))
+    return await wait_out(database, policy, effects, seconds=seconds) if effects else []
+
+
+async def _under_way(database: Database, policy: Policy, said: Mapping[str, Consented]) -> list[UnderWay]:
+    async with database.reading() as connection:
+        found = await rows(connection, _UNDER_WAY, people=list(said))
+    return [
+        UnderWay(item["id"], item["channel"], item["topic"], item["template"])
+        for item in found
+        if refused_by(policy, (item["channel"],), item["topic"], item["priority"], said[item["recipient"]]) is not None
+    ]

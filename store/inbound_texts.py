@@ -1,0 +1,81 @@
+"""A text message that somebody sent us: one of the words that stop makes it a consent change like any other.
+
+The number is suppressed too, which also stops what a general no lets through: whoever texts STOP expects silence, and
+carriers enforce it. START takes both back, and is no yes to anything that was never asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from journeys.addresses import canonical
+from journeys.stop_words import Wish, wish_of
+from journeys.verdicts import ANY
+from store import consents, subjects, suppressions
+from store.again import repeated
+from store.catalogue import Catalogue
+from store.consents import Change, Effect
+from store.database import Connection, Database, rows, sql
+
+CHANNEL: Final = "sms"
+_BY_PHONE = sql(
+    """
+    SELECT DISTINCT coalesce(merged_into, key) AS key FROM subjects
+    WHERE kind = 'user' AND profile->>'phone' IS NOT NULL
+      AND regexp_replace(profile->>'phone', '[^0-9]', '', 'g') = ANY(CAST(:numbers AS text[]))
+    ORDER BY key LIMIT 100
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a text message was taken for; `wish` None: for a person to read. `effects` of everybody with that number."""
+
+    wish: Wish | None
+    effects: tuple[Effect, ...] = ()
+
+
+async def inbound_text(
+    database: Database,
+    catalogue: Catalogue,
+    phone: str,
+    text: str,
+    *,
+    source: str = CHANNEL,
+    proof: Mapping[str, str] | None = None,
+) -> Heard:
+    """Act on a message from this number (E.164), if it is one of the words. `proof`: the provider's id of the message.
+
+    The commit is done when this returns; a text may be handed in twice without harm.
+    """
+    wish = wish_of(text)
+    number = canonical(CHANNEL, phone)
+    if wish is None or not number:
+        return Heard(wish if number else None)
+    async with database.reading() as connection:
+        people = [item["key"] for item in await rows(connection, _BY_PHONE, numbers=[number, f"00{number}"])]
+    said = {**(proof or {}), "phone_hash": catalogue.consent.addresses.digest(CHANNEL, phone)}
+    change = Change(CHANNEL, ANY, False if wish == "stop" else None, source, proof={**said, "word": wish})
+
+    async def work(connection: Connection) -> tuple[Effect, ...]:
+        await _address(connection, catalogue, phone, wish, source)
+        effects = []
+        # In key order: two of these about the same family lock alike.
+        for person in sorted([await subjects.now_known_as(connection, key) for key in people]):
+            policy = catalogue.consent.policy
+            effects.append(await consents.change_within(connection, catalogue, policy, person, [change]))
+        return tuple(effects)
+
+    return Heard(wish, await repeated(database, work))
+
+
+async def _address(connection: Connection, catalogue: Catalogue, phone: str, wish: Wish, source: str) -> None:
+    now, addresses = datetime.now(UTC), catalogue.consent.addresses
+    if wish == "stop":
+        await suppressions.suppress(connection, addresses, CHANNEL, phone, reason="stop_word", source=source, at=now)
+    else:
+        await suppressions.lift(connection, addresses, CHANNEL, phone, by=source, at=now, reason="stop_word")

@@ -1,0 +1,100 @@
+"""What events say of consent, bounces and complaints, taken in the commit that accepts them: 200 means it is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from journeys import consent_calls
+from journeys.consent_rules import ConsentBook
+from journeys.incoming import Incoming
+from store import consents, owed, queries, subjects, suppressions
+from store.catalogue import Catalogue
+from store.consents import Change
+from store.database import Connection, row, sql
+from store.identities import Known, subject_of
+
+log = structlog.get_logger()
+
+ADDRESS_FIELDS: Final = {"email": "email", "sms": "phone"}
+"""Where the profile has the address of a channel, when a bounce does not name it."""
+_PROFILE = sql("SELECT profile FROM subjects WHERE key = :key")
+
+
+async def lanes(connection: Connection, book: ConsentBook, calls: Sequence[Incoming], known: Known) -> set[str]:
+    """The lanes that may hear what a withdrawal takes back: locked with all others, in key order."""
+    speakers = {subject_of(call, known) for call in calls if consent_calls.statements(book.rules, call)}
+    found = set(speakers)
+    for person in speakers:
+        found |= await owed.lanes(connection, person)
+    return found
+
+
+async def take(
+    connection: Connection,
+    catalogue: Catalogue,
+    fresh: Sequence[tuple[Incoming, datetime]],
+    known: Known,
+    source: str,
+) -> None:
+    """After everything else of the batch, person by person in the order in which they spoke. Raises Contended."""
+    book = catalogue.consent
+    said: dict[str, list[Change]] = {}
+    for call, at in fresh:
+        heard = consent_calls.statements(book.rules, call)
+        if heard:
+            said.setdefault(subject_of(call, known), []).extend(_changes(book, call, heard, source))
+        bounced = consent_calls.bounced(book.rules, call)
+        if bounced is not None:
+            await _suppress(connection, book, call, bounced, subject_of(call, known), at, source)
+    for person, changes in said.items():
+        if person.startswith("u_"):
+            await consents.change_within(connection, catalogue, book.policy, person, changes)
+
+
+def _changes(book: ConsentBook, call: Incoming, heard: Sequence[consent_calls.Statement], source: str) -> list[Change]:
+    proof = {"event": call.message_id, "by": source}
+    address = (call.context or {}).get("ip")
+    if isinstance(address, str) and address:
+        proof["ip_hash"] = book.addresses.digest("ip", address)
+    shown = consent_calls.wording(call)
+    return [Change(each.channel, each.topic, each.granted, f"{call.kind}:{call.name}", shown, proof) for each in heard]
+
+
+async def _suppress(
+    connection: Connection,
+    book: ConsentBook,
+    call: Incoming,
+    bounced: consent_calls.Bounced,
+    person: str,
+    at: datetime,
+    source: str,
+) -> None:
+    address = bounced.address or await _address(connection, person, bounced.channel)
+    if address is None:
+        log.warning("suppression.no_address", channel=bounced.channel, signal=call.name)
+        return
+    told = f"{source}:{call.name}"
+    if bounced.reason == "complaint":
+        await suppressions.note_complaint(connection, book.addresses, bounced.channel, address, source=told, at=at)
+    else:
+        await suppressions.note_bounce(
+            connection,
+            book.addresses,
+            bounced.channel,
+            address,
+            hard=bounced.hard,
+            rules=book.rules.soft_bounces,
+            source=told,
+            reference=call.message_id,
+            at=at,
+        )
+
+
+async def _address(connection: Connection, person: str, channel: str) -> str | None:
+    found = await row(connection, _PROFILE, key=await subjects.now_known_as(connection, person))
+    value = queries.loaded(found["profile"]).get(ADDRESS_FIELDS.get(channel, "")) if found else None
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,102 @@
+"""Stop everything: switches by channel, journey, template or over all, and the brake that throws one by itself.
+
+A thrown switch is read by the gate in the person's own transaction, so nothing enters `sending` after its commit. The
+rows are the record: who threw it, when and why, and who released it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from journeys.policy import Brake
+from store import outbox
+from store.database import Connection, row, rows, sql
+from store.queries import Row
+
+StopScope = Literal["all", "channel", "journey", "template"]
+BRAKE = "the blast brake"
+MOST_WOKEN = 10_000
+"""Of those that waited, how many are looked at anew at a release; the others look by themselves within the hour."""
+
+_COLUMNS = "id, scope, name, why, by, at, released_at, released_by"
+_THROW = sql(
+    f"""
+    INSERT INTO stops (scope, name, why, by) VALUES (:scope, :name, :why, :by)
+    ON CONFLICT (scope, name) WHERE released_at IS NULL DO NOTHING RETURNING {_COLUMNS}
+    """  # noqa: S608 -- the columns are ours
+)
+_THROWN = sql(
+    f"SELECT {_COLUMNS} FROM stops WHERE scope = :scope AND name = :name AND released_at IS NULL"  # noqa: S608
+)
+_LIST = sql(
+    f"""
+    SELECT {_COLUMNS} FROM stops WHERE (:all OR released_at IS NULL)
+      AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit
+    """  # noqa: S608 -- the columns are ours
+)
+_RELEASE = sql(
+    f"""
+    UPDATE stops SET released_at = clock_timestamp(), released_by = :by WHERE id = :id AND released_at IS NULL
+    RETURNING {_COLUMNS}
+    """  # noqa: S608 -- the columns are ours
+)
+_ONE = sql(f"SELECT {_COLUMNS} FROM stops WHERE id = :id")  # noqa: S608 -- the columns are ours
+_HELD = sql(
+    """
+    UPDATE messages SET due_at = decided_at WHERE key IN (
+      SELECT key FROM messages WHERE status = 'deferred' AND reasons @> '[{"code": "stopped"}]' LIMIT :most)
+    RETURNING recipient
+    """
+)
+_SURGES = sql(
+    """
+    SELECT journey, lately, usual FROM (
+      SELECT journey, count(*) FILTER (WHERE sent_at > clock_timestamp() - CAST(:over AS interval)) AS lately,
+        count(*) FILTER (WHERE sent_at <= clock_timestamp() - CAST(:over AS interval))
+          * (extract(epoch FROM CAST(:over AS interval)) / extract(epoch FROM CAST(:usual AS interval))) AS usual
+      FROM messages WHERE sent_at > clock_timestamp() - CAST(:usual AS interval) - CAST(:over AS interval) AND journey <> ''
+      GROUP BY journey) AS counted
+    WHERE lately > :least AND lately > :times * usual
+      AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.scope = 'journey' AND s.name = counted.journey AND s.by = :brake
+                      AND s.released_at > clock_timestamp() - CAST(:over AS interval))
+    """
+)
+
+
+async def throw(connection: Connection, scope: StopScope, name: str, why: str, by: str) -> Row:
+    """Throw a switch; the one that is thrown already, if it is."""
+    made = await row(connection, _THROW, scope=scope, name=name, why=why, by=by)
+    found = made or await row(connection, _THROWN, scope=scope, name=name)
+    assert found is not None
+    return dict(found)
+
+
+async def list_stops(connection: Connection, *, all_of_them: bool, before: int | None, limit: int) -> list[Row]:
+    """What is stopped, or ever was; the newest first."""
+    found = await rows(connection, _LIST, all=all_of_them, before=before, limit=limit)
+    return [dict(item) for item in found]
+
+
+async def release(connection: Connection, identity: int, by: str) -> Row | None:
+    """Let it go on; what waited is decided again. None if there is no such stop; released twice is released once."""
+    found = await row(connection, _RELEASE, id=identity, by=by)
+    if found is None:
+        ended = await row(connection, _ONE, id=identity)
+        return dict(ended) if ended else None
+    for recipient in sorted({item["recipient"] for item in await rows(connection, _HELD, most=MOST_WOKEN)}):
+        await outbox.wake(connection, recipient)
+    return dict(found)
+
+
+async def brake(connection: Connection, rule: Brake) -> list[Row]:
+    """Stop each journey that sends far more than it usually does; those stopped just now.
+
+    Who has released it knows better: the brake leaves that journey alone for as long as it counts.
+    """
+    over, usual = (length.at_most() for length in (rule.over, rule.usual))
+    found = await rows(connection, _SURGES, over=over, usual=usual, least=rule.least, times=rule.times, brake=BRAKE)
+    stopped = []
+    for item in found:
+        why = f"{item['lately']} messages in {over}, usually {item['usual']:.0f}"
+        stopped.append(await throw(connection, "journey", item["journey"], why, BRAKE))
+    return stopped

@@ -1,0 +1,102 @@
+"""A provider is down for an hour: it is left alone, nobody else notices, and afterwards everything has gone out once."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from store.database import sql
+from tests.providing import PHONE, URGENT
+from worker.providers import ProviderSettings
+from worker.settings import ROOT
+from worker.stack.providers.app import KEY
+from worker.stack.providers.faults import Fault
+from worker.stack.providers.serving import Local, serving
+from worker.testing import Rehearsal, rehearsal
+
+BOTH = """
+journey: export-ready
+entry: {on: signed_up, again: never}
+priority: transactional
+start: waiting
+states:
+  waiting:
+    do:
+      - {send: export/ready, name: by-phone, via: [sms]}
+      - {send: export/ready, name: by-mail, via: [email]}
+    on: {setup_completed: done}
+  done: {final: done}
+"""
+PEOPLE = 5
+_TRIED = sql("SELECT count(*) AS n FROM messages WHERE status = 'deferred' AND channel = 'sms'")
+FREE = "consent: [{default: granted}]\n"
+
+
+@pytest_asyncio.fixture
+async def local() -> AsyncIterator[Local]:
+    async with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    """The shipped catalogue with a template that may go by phone, and a policy that holds nobody back."""
+    folder = tmp_path / "catalog"
+    shutil.copytree(ROOT / "catalog", folder)
+    (folder / "policy.yaml").write_text(FREE)
+    (folder / "templates" / "export").mkdir()
+    (folder / "templates" / "export" / "ready.md").write_text(URGENT)
+    return folder
+
+
+def twilio(local: Local, rates: str = "") -> ProviderSettings:
+    return ProviderSettings(
+        outgoing_allow=local.origin,
+        providers_near=True,
+        provider_rates=rates,
+        twilio_account="AC1",
+        twilio_token=KEY,
+        twilio_from="+15005550006",
+        twilio_base=f"{local.url}/twilio",
+        twilio_callback="https://x.example/hook",
+    )
+
+
+async def enter(stage: Rehearsal) -> list[str]:
+    phones = []
+    for number in range(PEOPLE):
+        phones.append(f"{PHONE[:-1]}{number}")
+        await stage.identify(f"user-{number}", email=f"user-{number}@example.com", first_name="A", phone=phones[-1])
+        await stage.signal(f"user-{number}", "signed_up")
+    return phones
+
+
+@pytest.mark.slow
+async def test_after_an_hour_without_a_provider_every_message_goes_out_once(
+    database_url: str, temporal_address: str, tmp_path: Path, catalog: Path, local: Local
+) -> None:
+    async with rehearsal(database_url, temporal_address, tmp_path, catalog=catalog, providers=twilio(local)) as stage:
+        await stage.publish(BOTH, checked=False)
+        local.provider.faults.add(Fault(provider="twilio", kind="status", status=503, times=None))
+        phones = await enter(stage)
+        assert [m["channel"] for m in await stage.messages()] == ["email"] * PEOPLE  # the other channel is unaffected
+        await stage.forward(hours=1)
+        (waiting,) = await stage._rows(_TRIED)
+        assert waiting["n"] == PEOPLE
+        assert (
+            local.provider.faults.happened < 6 * PEOPLE
+        )  # of some thirteen tries each: probes, further and further apart, for all of them together
+        assert {run["status"] for run in await stage.runs()} == {"open"}
+        local.provider.faults.clear()
+        await stage.forward(hours=1)
+        taken = Counter(item["to"] for item in local.provider.kept.search(provider="twilio"))
+        assert taken == Counter(phones)
+        assert len(await stage.messages()) == 2 * PEOPLE
+        for number in range(PEOPLE):
+            await stage.signal(f"user-{number}", "setup_completed")
+        assert {run["outcome"] for run in await stage.runs()} == {"done"}

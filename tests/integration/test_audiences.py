@@ -1,0 +1,179 @@
+"""Audiences at the advertising tools become what the journeys and the people want, whatever fails on the way."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+import pytest_asyncio
+
+from activities.audiences.membership import AudiencePlan, hashed
+from activities.audiences.sync import AudienceSync, Told
+from activities.audiences.tools import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
+from activities.outgoing.way import Way
+from journeys.incoming import Incoming
+from store.catalogue import Catalogue
+from store.database import Database, run, sql
+from store.ingest import accept
+from tests.providing import google_key
+from worker.stack.providers.app import KEY
+from worker.stack.providers.faults import Fault
+from worker.stack.providers.serving import Local, serving
+
+PLANS = {
+    "stalled": AudiencePlan(stage="onboarding", google="g-1", meta="m-1"),
+    "everyone": AudiencePlan(meta="m-2"),
+}
+_PUT = sql(
+    """
+    INSERT INTO audiences (audience, subject_key, changed_at, member)
+    SELECT :audience, subject_key, clock_timestamp(), :member FROM identities WHERE value = :user
+    ON CONFLICT (audience, subject_key) DO UPDATE SET changed_at = excluded.changed_at, member = excluded.member
+    """
+)
+
+
+class Advertising:
+    """What a test drives."""
+
+    def __init__(self, database: Database, local: Local, way: Way) -> None:
+        self.database, self.local, self.said = database, local, 0
+        google = GoogleAudiences("1", "svc@p.example", google_key(), f"{local.url}/google", f"{local.url}/google/token")
+        tools: list[AudienceTool] = [
+            GoogleTool(way, google),
+            MetaTool(way, MetaAudiences(KEY, f"{local.url}/meta/v25.0")),
+        ]
+        self.sync = AudienceSync(database, tools, PLANS)
+
+    async def know(self, user: str, **traits: str) -> None:
+        self.said += 1
+        call = Incoming("identify", f"i{self.said}", "identify", user_id=user, traits=traits)
+        await accept(self.database, Catalogue(), [call], source="test")
+
+    async def put(self, audience: str, user: str, *, member: bool = True) -> None:
+        async with self.database.transaction() as connection:
+            await run(connection, _PUT, audience=audience, user=user, member=member)
+
+    def inside(self, tool: str, audience: str) -> set[str]:
+        """Who is in at the tool, after all that it took."""
+        found: set[str] = set()
+        for item in self.local.provider.kept.search(provider=tool, to=audience):
+            hashes = set(item["content"]["hashes"])
+            found = found | hashes if item["content"]["change"] == "add" else found - hashes
+        return found
+
+
+@pytest_asyncio.fixture
+async def ads(database_url: str) -> AsyncIterator[Advertising]:
+    async with serving() as local:
+        database, way = Database(database_url), Way(frozenset({local.origin}))
+        yield Advertising(database, local, way)
+        await way.close()
+        await database.close()
+
+
+def of(*emails: str, tool: str = "meta") -> set[str]:
+    return {hashed(email, tool) for email in emails}
+
+
+async def test_who_is_put_in_and_taken_out_is_told_to_every_tool_once(ads):
+    await ads.know("ada", email="Ada@Example.com", stage="onboarding")
+    await ads.know("ben", email="ben@example.com", stage="onboarding")
+    for user in ("ada", "ben"):
+        await ads.put("stalled", user)
+    assert await ads.sync.round() == Told(added=4)
+    assert ads.inside("google", "g-1") == ads.inside("meta", "m-1") == of("ada@example.com", "ben@example.com")
+    assert await ads.sync.round() == Told()
+    await ads.put("stalled", "ben", member=False)
+    assert await ads.sync.round() == Told(removed=2)
+    assert ads.inside("google", "g-1") == of("ada@example.com")
+    assert len(ads.local.provider.kept.search(provider="google")) == 2
+
+
+async def test_only_people_known_to_be_in_the_stage_that_the_ads_fit_are_in(ads):
+    await ads.know("ada", email="ada@example.com", stage="adoption")
+    await ads.know("ben", email="ben@example.com")
+    await ads.know("cyd", email="cyd@example.com", stage="onboarding")
+    for user in ("ada", "ben", "cyd"):
+        await ads.put("stalled", user)
+    await ads.sync.round()
+    assert ads.inside("meta", "m-1") == of("cyd@example.com")
+    await ads.know("cyd", stage="adoption")
+    await ads.sync.round()
+    assert ads.inside("meta", "m-1") == set()
+
+
+async def test_a_new_address_takes_the_place_of_the_old_one(ads):
+    await ads.know("ada", email="ada@example.com")
+    await ads.put("everyone", "ada")
+    await ads.sync.round()
+    await ads.know("ada", email="ada@new.example")
+    await ads.sync.round()
+    assert ads.inside("meta", "m-2") == of("ada@new.example")
+
+
+async def test_two_people_of_one_address_are_out_when_both_are(ads):
+    for user in ("ada", "twin"):
+        await ads.know(user, email="ada@example.com")
+        await ads.put("everyone", user)
+    await ads.sync.round()
+    await ads.put("everyone", "twin", member=False)
+    await ads.sync.round()
+    assert ads.inside("meta", "m-2") == of("ada@example.com")
+    await ads.put("everyone", "ada", member=False)
+    await ads.sync.round()
+    assert ads.inside("meta", "m-2") == set()
+
+
+async def test_who_says_no_to_everything_is_taken_out(ads):
+    await ads.know("ada", email="ada@example.com")
+    await ads.put("everyone", "ada")
+    await ads.sync.round()
+    async with ads.database.transaction() as connection:
+        await run(connection, _REFUSE, user="ada", at=datetime.now(UTC))
+    await ads.sync.round()
+    assert ads.inside("meta", "m-2") == set()
+
+
+_REFUSE = sql(
+    """
+    INSERT INTO consents (subject_key, channel, topic, granted, source, at)
+    SELECT subject_key, '*', '*', false, 'test', :at FROM identities WHERE value = :user
+    """
+)
+
+
+@pytest.mark.parametrize("kind", ["reset_after_accept", "reset", "status"])
+async def test_whatever_fails_is_said_again_and_counts_once(ads, kind):
+    await ads.know("ada", email="ada@example.com")
+    await ads.put("everyone", "ada")
+    ads.local.provider.faults.add(Fault(provider="meta", kind=kind, status=500))
+    assert (await ads.sync.round()).failed == 1
+    assert await ads.sync.round() == Told(added=1)
+    assert ads.inside("meta", "m-2") == of("ada@example.com")
+
+
+async def test_a_tool_that_is_down_is_left_alone_and_the_other_is_told(ads):
+    await ads.know("ada", email="ada@example.com", stage="onboarding")
+    ads.local.provider.faults.add(Fault(provider="google", kind="status", status=503, to="audienceMembers", times=None))
+    await ads.put("stalled", "ada")
+    for _ in range(10):
+        await ads.sync.round()
+    assert ads.inside("meta", "m-1") == of("ada@example.com")
+    assert ads.local.provider.faults.happened == 3
+
+
+@pytest.mark.parametrize("code", ["190", "17"])
+async def test_a_tools_own_words_of_refusal_are_understood(ads, code):
+    await ads.know("ada", email="ada@example.com")
+    await ads.put("everyone", "ada")
+    ads.local.provider.faults.add(Fault(provider="meta", kind="status", status=400, code=code))
+    assert (await ads.sync.round()).failed == 1
+    assert (await ads.sync.round()).added == 1
+
+
+def test_an_address_is_hashed_as_each_tool_asks():
+    assert hashed(" Ada.L+x@GMail.com ", "google") == hashed("adal@gmail.com", "google")
+    assert hashed("ada.l@gmail.com", "meta") != hashed("adal@gmail.com", "meta")
+    assert hashed("not an address", "meta") == ""

@@ -1,0 +1,78 @@
+"""The loop that tells advertising tools who is in which audience, put together from settings and `catalog/audiences.yaml`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import structlog
+import yaml
+from pydantic import ValidationError
+
+from activities.audiences.membership import AudiencePlan, AudiencePlans
+from activities.audiences.sync import AudienceSync, Told
+from activities.audiences.tools import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
+from activities.outgoing.way import Way
+from store.database import Database
+from store.outages import is_outage
+from worker.providers import ProviderSettings
+from worker.settings import SettingsError
+
+log = structlog.get_logger()
+PAUSE_SECONDS = 15.0
+"""Between two rounds that had nothing to tell."""
+
+
+class AudienceLoop:
+    """Rounds until told to stop; with no tool configured it has nothing to do and ends at once."""
+
+    def __init__(self, sync: AudienceSync | None) -> None:
+        self._sync = sync
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Raises nothing: an outage of the database is waited for."""
+        while self._sync is not None and not stop.is_set():
+            try:
+                told = await self._sync.round()
+            except Exception as error:
+                if not is_outage(error):
+                    log.exception("audiences.failed")
+                told = Told()
+            if not (told.added or told.removed):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
+
+
+def audience_loop(database: Database, catalog: Path, given: ProviderSettings) -> AudienceLoop:
+    """The loop over what is configured. Raises SettingsError."""
+    tools, plans = audience_tools(given), audience_plans(catalog)
+    return AudienceLoop(AudienceSync(database, tools, plans) if tools and plans else None)
+
+
+def audience_tools(it: ProviderSettings) -> list[AudienceTool]:
+    """Those that are configured. Raises SettingsError for a key that cannot be read."""
+    way, found = Way(it.allowed), list[AudienceTool]()
+    if it.google_ads_key_file is not None:
+        try:
+            key = it.google_ads_key_file.read_text()
+        except OSError as fault:
+            raise SettingsError(f"TENURE_GOOGLE_ADS_KEY_FILE cannot be read: {fault.strerror}") from fault
+        google = GoogleAudiences(
+            it.google_ads_account, it.google_ads_email, key, it.google_ads_base, it.google_ads_token_url
+        )
+        found.append(GoogleTool(way, google))
+    if token := it.meta_token.get_secret_value():
+        found.append(MetaTool(way, MetaAudiences(token, it.meta_base)))
+    return found
+
+
+def audience_plans(catalog: Path) -> dict[str, AudiencePlan]:
+    """`audiences.yaml`, where there is one. Raises SettingsError with all that is wrong with it."""
+    path = catalog / "audiences.yaml"
+    if not path.exists():
+        return {}
+    try:
+        return AudiencePlans.model_validate(yaml.safe_load(path.read_text()) or {}).audiences
+    except (ValidationError, yaml.YAMLError) as fault:
+        raise SettingsError(f"{path}: {fault}") from fault

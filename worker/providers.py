@@ -1,0 +1,264 @@
+"""The providers that an operator configures, each off until it is, and the channels put together from them.
+
+Read from the environment (TENURE_…) beside `settings.py`. Every secret is given as a value or, for keys of many lines, as the
+file that holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from activities.channels.chat import ChatChannel, ChatSettings
+from activities.channels.http_channel import Reach
+from activities.channels.push import FcmSettings, PushChannel
+from activities.channels.resend import ResendChannel, ResendSettings
+from activities.channels.signing import DkimKey
+from activities.channels.sms import SmsChannel, SmsSettings
+from activities.channels.support import SupportChannel, SupportSettings
+from activities.channels.web_push import WebPush
+from activities.channels.webhook import WebhookChannel, WebhookSettings
+from activities.channels.webinar import WebinarChannel, WebinarSettings
+from activities.outgoing.guard import Guarded
+from activities.outgoing.pace import Rate
+from activities.outgoing.way import Way
+from activities.ports import Ambiguity, Channel
+from activities.templates import Templates
+from api.hooks import HookSecrets
+from worker.settings import PREFIX, Settings, SettingsError
+
+SECRET = SecretStr("")
+
+
+class ProviderSettings(BaseSettings):
+    """What is empty is off. `rates` are attempts a second, by channel: `sms=10,email=50/100` (with a burst of 100)."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    outgoing_allow: str = Field("", description="host:port, comma-separated, that may be inside, plain, on any port.")
+    providers_near: bool = Field(False, description="Whether providers answer within 1.5 s; if not, each has a queue.")
+    provider_rates: str = Field("", description="Attempts a second by channel: sms=10,email=50/100 (burst of 100).")
+
+    resend_key: SecretStr = SECRET
+    resend_webhook_secret: SecretStr = SECRET
+    resend_base: str = "https://api.resend.com"
+    dkim_selector: str = ""
+    dkim_key_file: Path | None = None
+    twilio_account: str = ""
+    twilio_token: SecretStr = SECRET
+    twilio_from: str = ""
+    twilio_base: str = "https://api.twilio.com"
+    twilio_callback: str = Field("", description="Our public https://…/v1/hooks/twilio, as Twilio is to call it.")
+    phone_region: str | None = None
+    fcm_project: str = ""
+    fcm_email: str = ""
+    fcm_key_file: Path | None = None
+    fcm_base: str = "https://fcm.googleapis.com"
+    fcm_token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 -- an address
+    vapid_key_file: Path | None = None
+    vapid_contact: str = ""
+    slack_token: SecretStr = SECRET
+    slack_channel: str = ""
+    slack_base: str = "https://slack.com/api"
+    webhook_url: str = ""
+    webhook_secret: SecretStr = SECRET
+    zendesk_base: str = ""
+    zendesk_agent: str = ""
+    zendesk_token: SecretStr = SECRET
+    zendesk_webhook_secret: SecretStr = SECRET
+    zoom_account: str = ""
+    zoom_client: str = ""
+    zoom_secret: SecretStr = SECRET
+    zoom_webhook_secret: SecretStr = SECRET
+    zoom_base: str = "https://api.zoom.us/v2"
+    zoom_token_url: str = "https://zoom.us/oauth/token"  # noqa: S105 -- an address
+    google_ads_account: str = ""
+    google_ads_email: str = ""
+    google_ads_key_file: Path | None = None
+    google_ads_base: str = "https://datamanager.googleapis.com"
+    google_ads_token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 -- an address
+    meta_token: SecretStr = SECRET
+    meta_base: str = "https://graph.facebook.com/v25.0"
+    apprise_url: SecretStr = SECRET
+    apprise_field: str = ""
+
+    @field_validator("provider_rates")
+    @classmethod
+    def _are_rates(cls, given: str) -> str:
+        read_rates(given)
+        return given
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """A provider of which half is given is a mistake that would only show when the first message fails."""
+        for names in _TOGETHER:
+            given = [name for name in names if _given(getattr(self, name))]
+            missing = [PREFIX + name.upper() for name in names if name not in given]
+            if given and missing:
+                raise ValueError(f"{PREFIX}{given[0].upper()} is set without {' and '.join(missing)}: set all or none")
+        return self
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """The allow-list of the way out."""
+        return frozenset(each.strip() for each in self.outgoing_allow.split(",") if each.strip())
+
+
+_TOGETHER = (
+    ("dkim_selector", "dkim_key_file"),
+    ("twilio_account", "twilio_token", "twilio_from"),
+    ("fcm_project", "fcm_email", "fcm_key_file"),
+    ("vapid_key_file", "vapid_contact"),
+    ("slack_token", "slack_channel"),
+    ("webhook_url", "webhook_secret"),
+    ("zendesk_base", "zendesk_agent", "zendesk_token"),
+    ("zoom_account", "zoom_client", "zoom_secret"),
+    ("google_ads_account", "google_ads_email", "google_ads_key_file"),
+    ("apprise_url", "apprise_field"),
+)
+
+
+def load_providers(**given: object) -> ProviderSettings:
+    """Read them; what is given here wins over the environment. Raises SettingsError naming every fault."""
+    try:
+        return ProviderSettings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = (str(each["msg"]).removeprefix("Value error, ") for each in error.errors())
+        raise SettingsError("\n".join(faults)) from error
+
+
+def read_rates(given: str) -> Mapping[str, Rate]:
+    """`sms=10,email=50/100`. Raises ValueError saying what is wrong."""
+    found = {}
+    for part in filter(None, (each.strip() for each in given.split(","))):
+        name, _, rate = part.partition("=")
+        per_second, _, burst = rate.partition("/")
+        try:
+            found[name] = Rate(float(per_second), int(burst or max(1, int(float(per_second)))))
+        except ValueError as fault:
+            raise ValueError(f"{part!r} is no rate such as sms=10 or sms=10/20 ({fault})") from None
+    return found
+
+
+def provided(settings: Settings, given: ProviderSettings, templates: Templates) -> dict[str, Channel]:
+    """The channels that are configured, without their guards. Raises SettingsError for a key that is none."""
+    way, reach = Way(given.allowed), Reach(near=given.providers_near)
+    try:
+        found = _http_channels(settings, given, templates, way, reach)
+        if given.apprise_field:
+            # Only where it is wanted: its plug-ins cost a second of every start.
+            from activities.channels.long_tail import LongTailChannel, LongTailSettings
+
+            tail = LongTailSettings(_open(given.apprise_url), given.apprise_field)
+            found["apprise"] = LongTailChannel(templates, tail)
+    except (ValueError, OSError) as fault:
+        raise SettingsError(f"a provider is not configured right: {fault}") from fault
+    return found
+
+
+def _http_channels(
+    settings: Settings, it: ProviderSettings, templates: Templates, way: Way, reach: Reach
+) -> dict[str, Channel]:
+    found: dict[str, Channel] = {}
+    if _given(it.resend_key):
+        mail = ResendSettings(
+            _open(it.resend_key),
+            parseaddr(settings.smtp_from),
+            it.resend_base,
+            settings.links if settings.public_url else None,
+            settings.postal_address,
+        )
+        found["email"] = ResendChannel(templates, way, reach, mail)
+    if it.twilio_account:
+        sms = SmsSettings(
+            it.twilio_account, _open(it.twilio_token), it.twilio_from, it.twilio_base, it.phone_region, it.twilio_callback,
+            Ambiguity(settings.smtp_ambiguity),
+        )  # fmt: skip
+        found["sms"] = SmsChannel(templates, way, reach, sms)
+    fcm = _fcm(it)
+    web = WebPush(it.vapid_key_file.read_text(), it.vapid_contact) if it.vapid_key_file is not None else None
+    if fcm is not None or web is not None:
+        found["push"] = PushChannel(templates, way, reach, fcm=fcm, web=web)
+    if it.slack_channel:
+        chat = ChatSettings(_open(it.slack_token), it.slack_channel, it.slack_base)
+        found["chat"] = ChatChannel(templates, way, reach, chat)
+    if it.webhook_url:
+        hook = WebhookSettings(it.webhook_url, _open(it.webhook_secret))
+        found["webhook"] = WebhookChannel(templates, way, reach, hook)
+    if it.zendesk_base:
+        desk = SupportSettings(it.zendesk_base.rstrip("/"), it.zendesk_agent, _open(it.zendesk_token))
+        found["support"] = SupportChannel(templates, way, reach, desk)
+    if it.zoom_account:
+        zoom = WebinarSettings(it.zoom_account, it.zoom_client, _open(it.zoom_secret), it.zoom_base, it.zoom_token_url)
+        found["webinar"] = WebinarChannel(templates, way, reach, zoom)
+    return found
+
+
+def _fcm(it: ProviderSettings) -> FcmSettings | None:
+    if it.fcm_key_file is None:
+        return None
+    return FcmSettings(it.fcm_project, it.fcm_email, it.fcm_key_file.read_text(), it.fcm_base, it.fcm_token_url)
+
+
+def dkim_key(settings: Settings, given: ProviderSettings) -> DkimKey | None:
+    """The key with which mails over SMTP are signed. Raises SettingsError for one that cannot sign."""
+    if given.dkim_key_file is None:
+        return None
+    domain = parseaddr(settings.smtp_from)[1].rpartition("@")[2]
+    try:
+        return DkimKey(domain, given.dkim_selector, given.dkim_key_file.read_text())
+    except (ValueError, OSError) as fault:
+        raise SettingsError(f"{PREFIX}DKIM_KEY_FILE: {fault}") from fault
+
+
+def guarded(found: Mapping[str, Channel], rates: Mapping[str, Rate]) -> dict[str, Channel]:
+    """Each with its breaker and its pace; a row of our own store needs neither."""
+    return {
+        name: channel if channel.inside else Guarded(channel, rate=rates.get(name)) for name, channel in found.items()
+    }
+
+
+def hook_secrets(it: ProviderSettings) -> HookSecrets:
+    """With what each provider's webhooks are verified; those without a secret are off."""
+    return HookSecrets(
+        resend=_open(it.resend_webhook_secret),
+        twilio=_open(it.twilio_token) if it.twilio_callback else "",
+        twilio_url=it.twilio_callback,
+        zendesk=_open(it.zendesk_webhook_secret),
+        zoom=_open(it.zoom_webhook_secret),
+    )
+
+
+def local_environ(url: str) -> dict[str, str]:
+    """The local provider as the environment configures it: what needs no key of many lines."""
+    from worker.stack.providers.app import KEY
+    from worker.stack.providers.teams import WEBHOOK_SECRET
+
+    values = {
+        "outgoing_allow": url.removeprefix("http://"), "providers_near": "true",
+        "twilio_account": "AC0", "twilio_token": KEY, "twilio_from": "+15005550006", "twilio_base": f"{url}/twilio",
+        "slack_token": KEY, "slack_channel": "C0TEAM", "slack_base": f"{url}/slack",
+        "webhook_url": f"{url}/receiver/", "webhook_secret": WEBHOOK_SECRET,
+        "zendesk_base": f"{url}/zendesk", "zendesk_agent": "agent@tenure.example", "zendesk_token": KEY,
+        "zoom_account": "local", "zoom_client": "local", "zoom_secret": KEY,
+        "zoom_base": f"{url}/zoom/v2", "zoom_token_url": f"{url}/zoom/oauth/token",
+    }  # fmt: skip
+    return {PREFIX + name.upper(): value for name, value in values.items()}
+
+
+def is_configured(given: ProviderSettings) -> bool:
+    """Whether any provider is the operator's own: then the local one stays off, and nothing is mixed."""
+    return any(_given(getattr(given, name)) for names in _TOGETHER for name in names) or _given(given.resend_key)
+
+
+def _given(value: object) -> bool:
+    return bool(_open(value) if isinstance(value, SecretStr) else value)
+
+
+def _open(value: SecretStr) -> str:
+    return value.get_secret_value()

@@ -1,0 +1,194 @@
+"""The application: one path prefix for each vendor, faults before and after acceptance, and a window on what was kept."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from worker.stack.providers.faults import Fault, Faults
+from worker.stack.providers.kept import Kept, newest
+
+KEY = "dev-provider-key"
+"""What every vendor here takes as key, token or secret."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request as a vendor's handler sees it."""
+
+    request: Request
+    body: bytes
+    kept: Kept
+    key: str
+
+    @property
+    def json(self) -> Any:
+        """The body, or an empty object if it is no JSON object."""
+        try:
+            found = json.loads(self.body)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The body as a form, each field once."""
+        return {name: values[0] for name, values in parse_qs(self.body.decode(), keep_blank_values=True).items()}
+
+    @property
+    def bearer(self) -> bool:
+        """Whether the right bearer token was given."""
+        return self.request.headers.get("authorization") == f"Bearer {self.key}"
+
+    def basic(self) -> tuple[str, str]:
+        """The name and secret given, or two empty ones."""
+        kind, _, rest = self.request.headers.get("authorization", "").partition(" ")
+        try:
+            name, _, secret = base64.b64decode(rest, validate=True).decode().rpartition(":")
+        except ValueError:
+            return "", ""
+        return (name, secret) if kind.lower() == "basic" else ("", "")
+
+    def path(self, name: str) -> str:
+        return str(self.request.path_params.get(name, ""))
+
+
+Handler = Callable[[Asked], Awaitable[Response]]
+Refusal = Callable[[int, str], Any]
+"""The vendor's body of an error with this status and code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """A vendor: its prefix, its routes (method, path, handler), and how it words an error."""
+
+    name: str
+    routes: tuple[tuple[str, str, Handler], ...]
+    refusal: Refusal
+
+
+class Breaking:
+    """Around a vendor's routes: asks for a fault, and does it. It is the outermost layer, where the connection can be cut."""
+
+    def __init__(self, inner: ASGIApp, faults: Faults, vendors: Mapping[str, Vendor]) -> None:
+        self._inner, self._faults, self._vendors = inner, faults, vendors
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Let go of those who hang."""
+        self._ending.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/_"):
+            await self._inner(scope, receive, send)
+            return
+        provider = scope["path"].split("/")[1]
+        body = await _read(receive)
+        fault = self._faults.take(provider, body + scope["path"].encode())
+
+        async def again() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        if fault is None:
+            await self._inner(scope, again, send)
+        else:
+            await self._happen(fault, provider, scope, again, send)
+
+    async def _happen(self, fault: Fault, provider: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if fault.kind.endswith("_after_accept") or fault.kind == "garbage":
+            await self._inner(scope, receive, _nowhere)
+        if fault.kind.startswith("reset"):
+            # uvicorn's `send` is a method of the request's cycle, which holds the connection: the only way to cut it.
+            cast("Any", send).__self__.transport.abort()
+        elif fault.kind.startswith("hang"):
+            await self._ending.wait()
+        elif fault.kind == "slow":
+            await asyncio.sleep(fault.seconds)
+            await self._inner(scope, receive, send)
+        elif fault.kind == "garbage":
+            await Response("<html>all is well</html>", media_type="text/html")(scope, receive, send)
+        else:
+            vendor = self._vendors.get(provider)
+            content = vendor.refusal(fault.status, fault.code) if vendor is not None else {}
+            headers = {"retry-after": str(fault.retry_after)} if fault.retry_after is not None else {}
+            await JSONResponse(content, fault.status, headers)(scope, receive, send)
+
+
+async def _read(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return body
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    return body
+
+
+async def _nowhere(_: Any) -> None:
+    """An answer that nobody gets."""
+
+
+class Provider:
+    """All vendors over one store of what was accepted. `app` is the ASGI application."""
+
+    def __init__(self, vendors: tuple[Vendor, ...], folder: Path | None = None, key: str = KEY) -> None:
+        self.kept, self.faults, self.key = Kept(folder), Faults(), key
+        self.requests: dict[str, int] = {}
+        routes = [
+            Route("/_health", self._health),
+            Route("/_faults", self._set_fault, methods=["POST"]),
+            Route("/_faults", self._show_faults, methods=["GET"]),
+            Route("/_faults", self._clear, methods=["DELETE"]),
+            Route("/_accepted", self._accepted),
+            *(
+                Route(f"/{vendor.name}{path}", self._of(vendor.name, handler), methods=[method])
+                for vendor in vendors
+                for method, path, handler in vendor.routes
+            ),
+        ]
+        self.app = Breaking(Starlette(routes=routes), self.faults, {vendor.name: vendor for vendor in vendors})
+
+    def _of(self, name: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            self.requests[name] = self.requests.get(name, 0) + 1
+            return await handler(Asked(request, await request.body(), self.kept, self.key))
+
+        return endpoint
+
+    async def _health(self, _: Request) -> Response:
+        return JSONResponse({"accepted": len(self.kept.items)})
+
+    async def _set_fault(self, request: Request) -> Response:
+        try:
+            fault = Fault.model_validate_json(await request.body())
+        except ValidationError as error:
+            return JSONResponse({"detail": str(error)}, 422)
+        self.faults.add(fault)
+        return JSONResponse(fault.model_dump(), 201)
+
+    async def _show_faults(self, _: Request) -> Response:
+        return JSONResponse(self.faults.shown())
+
+    async def _clear(self, _: Request) -> Response:
+        self.faults.clear()
+        return Response(status_code=204)
+
+    async def _accepted(self, request: Request) -> Response:
+        """`?provider=&key=&to=&limit=`: what was taken, the newest first."""
+        wanted = dict(request.query_params)
+        given = wanted.pop("limit", "100")
+        limit = int(given) if given.isascii() and given.isdigit() else 100
+        return JSONResponse(newest(self.kept.search(**wanted), limit))

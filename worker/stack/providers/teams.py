@@ -1,0 +1,197 @@
+"""Slack, Zendesk, Zoom and a receiver of signed webhooks, as far as one message needs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from starlette.responses import JSONResponse, Response
+
+from worker.stack.providers.app import Asked, Vendor
+
+WEBHOOK_SECRET = "whsec_ZGV2LXByb3ZpZGVyLWtleS1mb3Itd2ViaG9va3M="  # noqa: S105 -- this one is for everybody
+OVER = "404404404"
+"""A webinar that is over, a ticket that is not there."""
+
+
+# -- Slack -------------------------------------------------------------------------------------------------------------
+
+
+def _slack_error(_: int, code: str) -> dict[str, object]:
+    return {"ok": False, "error": code or "internal_error"}
+
+
+async def _post(asked: Asked) -> Response:
+    if not asked.bearer:
+        return JSONResponse(_slack_error(200, "invalid_auth"))
+    message: dict[str, Any] = asked.json or asked.form
+    if str(message.get("channel", "")) in {"", "CNONE"}:
+        return JSONResponse(_slack_error(200, "channel_not_found"))
+    if not message.get("text") and not message.get("blocks"):
+        return JSONResponse(_slack_error(200, "no_text"))
+    key = ((message.get("metadata") or {}).get("event_payload") or {}).get("key", "") if asked.json else ""
+    item = asked.kept.add("slack", to=str(message["channel"]), content=message, key=key)
+    stamp = f"{item['number']}.000100"
+    return JSONResponse(
+        {"ok": True, "channel": message["channel"], "ts": stamp, "message": {"text": message.get("text")}}
+    )
+
+
+async def _history(asked: Asked) -> Response:
+    if not asked.bearer:
+        return JSONResponse(_slack_error(200, "invalid_auth"))
+    query = asked.request.query_params
+    limit, start = int(query.get("limit", "100")), int(query.get("cursor") or "0")
+    found = asked.kept.search(provider="slack", to=query.get("channel", ""))[::-1]
+    shown = [{"type": "message", **{name: i["content"].get(name) for name in ("text", "metadata")}} for i in found]
+    following = str(start + limit) if start + limit < len(shown) else ""
+    page = {"messages": shown[start : start + limit], "response_metadata": {"next_cursor": following}}
+    return JSONResponse({"ok": True, **page})
+
+
+SLACK = Vendor(
+    "slack", (("POST", "/chat.postMessage", _post), ("GET", "/conversations.history", _history)), _slack_error
+)
+
+
+# -- Zendesk -----------------------------------------------------------------------------------------------------------
+
+
+def _zendesk_error(_: int, code: str) -> dict[str, object]:
+    return {"error": code or "RecordInvalid", "description": "refused"}
+
+
+def _agent(asked: Asked) -> bool:
+    name, token = asked.basic()
+    return name.endswith("/token") and token == asked.key
+
+
+async def _open(asked: Asked) -> Response:
+    if not _agent(asked):
+        return JSONResponse({"error": "Couldn't authenticate you"}, 401)
+    ticket = asked.json.get("ticket") or {}
+    if not (ticket.get("comment") or {}).get("body"):
+        return JSONResponse(_zendesk_error(422, ""), 422)
+    key = asked.request.headers.get("idempotency-key", "")
+    known = asked.kept.search(provider="zendesk", key=key, kind="ticket") if key else []
+    to = str((ticket.get("requester") or {}).get("email", ""))
+    item = known[0] if known else asked.kept.add("zendesk", to=to, content=ticket, key=key, kind="ticket")
+    lookup = {"x-idempotency-lookup": "hit" if known else "miss"}
+    return JSONResponse({"ticket": {"id": item["number"], **ticket}}, 201, lookup)
+
+
+async def _update(asked: Asked) -> Response:
+    if not _agent(asked):
+        return JSONResponse({"error": "Couldn't authenticate you"}, 401)
+    if asked.path("id") == OVER:
+        return JSONResponse({"error": "RecordNotFound", "description": "Not found"}, 404)
+    ticket = asked.json.get("ticket") or {}
+    key = (ticket.get("metadata") or {}).get("key", "")
+    asked.kept.add("zendesk", to=asked.path("id"), content=ticket, key=key, kind="comment")
+    return JSONResponse({"ticket": {"id": int(asked.path("id"))}})
+
+
+async def _tags(asked: Asked) -> Response:
+    if not _agent(asked):
+        return JSONResponse({"error": "Couldn't authenticate you"}, 401)
+    known = asked.kept.search(provider="zendesk", to=asked.path("id"), kind="tags")
+    tags = sorted({*asked.json.get("tags", ()), *(known[-1]["content"] if known else ())})
+    asked.kept.add("zendesk", to=asked.path("id"), content=tags, kind="tags")
+    return JSONResponse({"tags": tags})
+
+
+async def _tickets(asked: Asked) -> Response:
+    if not _agent(asked):
+        return JSONResponse({"error": "Couldn't authenticate you"}, 401)
+    wanted = asked.request.query_params.get("external_id", "")
+    found = asked.kept.search(provider="zendesk", kind="ticket")
+    tickets = [{"id": i["number"], **i["content"]} for i in found if i["content"].get("external_id") == wanted]
+    return JSONResponse({"tickets": tickets, "count": len(tickets), "next_page": None})
+
+
+async def _audits(asked: Asked) -> Response:
+    if not _agent(asked):
+        return JSONResponse({"error": "Couldn't authenticate you"}, 401)
+    found = asked.kept.search(provider="zendesk", to=asked.path("id"), kind="comment")
+    audits: list[Any] = [
+        {"id": i["number"], "metadata": {"custom": i["content"].get("metadata") or {}, "system": {}}} for i in found
+    ]
+    return JSONResponse({"audits": audits, "meta": {"has_more": False}})
+
+
+ZENDESK = Vendor(
+    "zendesk",
+    (
+        ("POST", "/api/v2/tickets.json", _open),
+        ("GET", "/api/v2/tickets.json", _tickets),
+        ("PUT", "/api/v2/tickets/{id:int}.json", _update),
+        ("PUT", "/api/v2/tickets/{id:int}/tags.json", _tags),
+        ("GET", "/api/v2/tickets/{id:int}/audits.json", _audits),
+    ),
+    _zendesk_error,
+)
+
+
+# -- Zoom --------------------------------------------------------------------------------------------------------------
+
+
+def _zoom_error(status: int, code: str) -> dict[str, object]:
+    return {"code": int(code) if code.isdigit() else status, "message": "refused"}
+
+
+async def _zoom_token(asked: Asked) -> Response:
+    if asked.basic()[1] != asked.key or asked.form.get("grant_type") != "account_credentials":
+        return JSONResponse({"reason": "Invalid client_id or client_secret", "error": "invalid_client"}, 401)
+    return JSONResponse({"access_token": asked.key, "token_type": "bearer", "expires_in": 3599})
+
+
+async def _register(asked: Asked) -> Response:
+    if not asked.bearer:
+        return JSONResponse(_zoom_error(401, "124"), 401)
+    webinar, person = asked.path("webinar"), asked.json
+    if webinar == OVER:
+        return JSONResponse(_zoom_error(404, "3001"), 404)
+    if not person.get("email") or not person.get("first_name"):
+        return JSONResponse(_zoom_error(400, "300"), 400)
+    # Zoom knows a registrant by their address: who registers again is the same one.
+    known = [i for i in asked.kept.search(provider="zoom", to=person["email"]) if i["webinar"] == webinar]
+    item = known[0] if known else asked.kept.add("zoom", to=person["email"], content=person, webinar=webinar)
+    return JSONResponse({"registrant_id": f"reg{item['number']}", "id": int(webinar), "topic": "A webinar"}, 201)
+
+
+async def _registrants(asked: Asked) -> Response:
+    if not asked.bearer:
+        return JSONResponse(_zoom_error(401, "124"), 401)
+    found = [i["content"] for i in asked.kept.search(provider="zoom", webinar=asked.path("webinar"))]
+    approved = found if asked.request.query_params.get("status", "approved") == "approved" else []
+    return JSONResponse({"registrants": approved, "next_page_token": "", "page_size": 300})
+
+
+ZOOM = Vendor(
+    "zoom",
+    (
+        ("POST", "/oauth/token", _zoom_token),
+        ("POST", "/v2/webinars/{webinar}/registrants", _register),
+        ("GET", "/v2/webinars/{webinar}/registrants", _registrants),
+    ),
+    _zoom_error,
+)
+
+
+# -- a receiver of webhooks --------------------------------------------------------------------------------------------
+
+
+async def _receive(asked: Asked) -> Response:
+    headers = {
+        name: asked.request.headers.get(name, "") for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
+    }
+    try:
+        event = Webhook(WEBHOOK_SECRET).verify(asked.body.decode(), headers)
+    except (WebhookVerificationError, ValueError):
+        return JSONResponse({"error": "the signature is not right"}, 401)
+    if not asked.kept.search(provider="receiver", key=headers["webhook-id"]):  # as the standard asks of a receiver
+        asked.kept.add("receiver", to="receiver", content=event, key=headers["webhook-id"])
+    return Response(status_code=204)
+
+
+RECEIVER = Vendor("receiver", (("POST", "/", _receive),), lambda _, code: {"error": code})
