@@ -58,6 +58,12 @@ class FrontDoor:
         answer.raise_for_status()
         self.accepted += 1
 
+    async def ask_run(self, run: str) -> None:
+        """The run's own word, which comes after everything it was told has become a step; one that has ended says nothing."""
+        answer = await self.operate.get(f"/v1/runs/{quote(run, safe='')}", params={"consistent": "true"})
+        if answer.status_code not in {200, 409}:
+            answer.raise_for_status()
+
     async def open_tasks(self) -> list[dict[str, Any]]:
         answer = (await self.operate.get("/v1/tasks", params={"status": "open", "limit": 100})).raise_for_status()
         return list(answer.json()["items"])
