@@ -67,6 +67,7 @@ def test_the_inbox_is_open_everywhere():
 
 def test_links_need_a_secret_of_ones_own_where_others_reach_us():
     reachable = {"api_host": "0.0.0.0", "write_key": "mine", "operator_key": "mine-too"}
+    reachable |= {"link_keys": "k" * 32, "address_keys": "a" * 32}
     assert load_settings(**reachable).dev_keys == ()
     with pytest.raises(SettingsError, match="TENURE_LINK_SECRET"):
         load_settings(**reachable, link_base="https://l.example")

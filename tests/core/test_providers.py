@@ -13,7 +13,7 @@ from worker.providers import ProviderSettings, is_configured, load_providers, lo
 from worker.settings import Settings, SettingsError, load_settings
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
-SETTINGS = Settings(smtp_url="smtp://127.0.0.1:2525")
+SETTINGS = Settings(smtp_url="smtp://127.0.0.1:2525", environment="production")
 
 
 def test_without_any_provider_there_are_mail_by_smtp_and_the_inbox():
