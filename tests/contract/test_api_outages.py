@@ -49,11 +49,13 @@ def is_later(answer) -> bool:
 )
 async def test_every_route_says_later_when_the_database_is_away(url):
     async with client(application(url)) as api:
-        routes = [route for route in api._transport.app.app.router.routes if route.path not in NO_STORE]
+        every = api._transport.app.app.router.routes
+        # A provider that is not configured has no webhook, with or without a store.
+        routes = [each for each in every if each.path not in NO_STORE and not each.path.startswith("/v1/hooks/")]
         for route in routes:
             for method in route.methods:
                 path = path_of(route).replace(SAMPLES["id"], "1")
-                query = {"name": "x", "template": "a/b"}
+                query = {"name": "x", "template": "a/b", "by": "dana"}
                 answer = await api.request(method, path, json=body_for(route, path), params=query)
                 assert answer.status_code == 503, (method, path, answer.text)
                 if route.path != "/readyz":

@@ -73,7 +73,16 @@ async def shop(stage: Rehearsal) -> None:
     await stage.signal("ada", "account_closed")
 
 
+async def confirmed(stage: Rehearsal) -> None:
+    await stage.identify("ada", email="ada@example.com", first_name="Ada")
+    told = {"request": "7", "channel": "email", "topic": "offers"}
+    await stage.signal("ada", "consent_requested", link="https://tenure.example/y/t", **told)
+    await stage.forward(hours=1)
+    await stage.signal("ada", "consent_confirmed", **told)
+
+
 CASES: dict[tuple[str, str], Callable[[Rehearsal], Awaitable[None]]] = {
+    ("confirm-consent", "confirmed"): confirmed,
     ("renewal-readiness", "moved-twice"): renewal,
     ("setup-and-activation", "activated"): activation,
     ("setup-and-activation", "helped-and-missed"): helped,
