@@ -21,6 +21,7 @@ from journeys.effects import effects_to_json, log_to_json
 from journeys.occurrences import TimerDue
 from journeys.state import state_from_json, state_to_json
 from tests.living import Living, living, utc
+from worker.settings import ROOT
 
 JOURNEY = """
 journey: lost-steps
@@ -41,7 +42,8 @@ def catalog(tmp_path: Path) -> Path:
     """The shipped templates under a policy that allows everything."""
     folder = tmp_path / "catalog"
     folder.mkdir()
-    (folder / "templates").symlink_to(Path(__file__).resolve().parents[2] / "catalog" / "templates")
+    for name in ("templates", "content.yaml"):
+        (folder / name).symlink_to(ROOT / "catalog" / name)
     (folder / "policy.yaml").write_text("consent: [{default: granted}]\n")
     (folder / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
     return folder
