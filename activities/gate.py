@@ -26,7 +26,7 @@ from store import ledger, outbox
 from store.database import Connection
 from store.ledger import Entry
 from store.standing import read_standing
-from store.subjects import Subject
+from store.subjects import Subject, account_in
 
 log = structlog.get_logger()
 
@@ -46,9 +46,8 @@ class Pass:
     async def weigh(self, entry: Entry) -> None:
         """Decide one message. What does not go out is written at once, what does at the end of the pass."""
         standing = await self._known()
-        if entry.is_new and entry.key in {sent.key for sent in standing.sent} | {
-            queued.key for queued in standing.queue
-        }:
+        known = {each.key for each in standing.sent} | {each.key for each in standing.queue}
+        if entry.is_new and entry.key in known:
             return  # asked again by a step that was applied before: what was decided stands
         others = tuple(sent for sent in standing.sent if sent.key != entry.key)  # an attempt does not hold itself back
         verdict = judge(self.house.policy, await self._ask(entry), replace(standing, sent=others), self.now)
@@ -70,7 +69,7 @@ class Pass:
                 entry.status, entry.reasons, entry.settled_at = "replaced", reasons, self.now
             case Withhold(reasons):
                 entry.status, entry.reasons, entry.settled_at = "withheld", reasons, self.now
-        self._note(entry, standing, is_part=isinstance(verdict, MergeInto))
+        self._note(entry, await self._known(), is_part=isinstance(verdict, MergeInto))
         if not isinstance(verdict, SendNow | MergeInto):
             await self._write(entry)
 
@@ -112,9 +111,8 @@ class Pass:
     async def _give_way(self, keys: tuple[str, ...], entry: Entry) -> None:
         if keys:
             await ledger.replace(self.connection, keys, f"{entry.action} matters more", self.now)
-            self.standing = replace(
-                self.standing or Standing(), queue=tuple(q for q in (await self._known()).queue if q.key not in keys)
-            )
+            standing = await self._known()
+            self.standing = replace(standing, queue=tuple(each for each in standing.queue if each.key not in keys))
 
     # -- what is known -----------------------------------------------------------------------------------------------
 
@@ -140,13 +138,11 @@ class Pass:
 
     def _note(self, entry: Entry, standing: Standing, *, is_part: bool) -> None:
         """What the next message of this pass has to know of this one."""
-        standing = self.standing or standing
         queue = tuple(queued for queued in standing.queue if queued.key != entry.key)
         if entry.key in self.going or is_part:
-            about = entry.subject_key if entry.subject_key.startswith("a_") else None
             sent = Sent(
                 self.now, entry.channel or "", entry.topic, entry.priority, entry.action, entry.journey,
-                entry.template, about, entry.key, is_part=is_part,
+                entry.template, account_in(entry.subject_key), entry.key, is_part=is_part,
             )  # fmt: skip
             earlier = tuple(each for each in standing.sent if each.key != entry.key)
             standing = replace(standing, sent=(*earlier, sent), heads=frozenset(self.going))
@@ -162,7 +158,6 @@ class Pass:
     async def _ask(self, entry: Entry) -> Ask:
         why = f"{entry.state} was left" + (f" for {entry.now_in}" if entry.now_in else "")
         chart = await self.house.catalogue.chart(self.connection, entry.definition)
-        about = entry.subject_key if entry.subject_key.startswith("a_") else None
         return Ask(
             channels=entry.via,
             topic=entry.topic,
@@ -176,7 +171,7 @@ class Pass:
             key=entry.key,
             journey=entry.journey,
             template=entry.template,
-            account=about,
+            account=account_in(entry.subject_key),
             ready_at=entry.ready_at,
             topics=digest.topics(entry),
             alone=entry.status == "sending",

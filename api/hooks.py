@@ -29,6 +29,7 @@ from api.told import Say, resend_says, twilio_says, zendesk_says, zoom_says
 from journeys.incoming import Incoming
 from store import told
 from store.database import Connection
+from store.inbound_texts import inbound_text
 
 log = structlog.get_logger()
 LIMIT = 256 * 1024
@@ -122,7 +123,15 @@ class Hooks:
             raise _unsigned()
         status = form.get("MessageStatus") or form.get("SmsStatus", "")
         identity = f"{form.get('MessageSid', '')}-{status}"
-        return await self._take("twilio", identity, twilio_says(form, request.query_params.get("m", "")))
+        says = twilio_says(form, request.query_params.get("m", ""))
+        if says is not None and says.signal == "message_replied":
+            # STOP holds also for a number that no message of ours is known to have gone to.
+            proof = {"message": form.get("MessageSid", "")}
+            intake = self._intake
+            await inbound_text(
+                intake.database, intake.catalogue, says.address, says.data["text"], source="hook:twilio", proof=proof
+            )
+        return await self._take("twilio", identity, says)
 
     async def zendesk(self, request: Request) -> Response:
         """Signed over timestamp and body; events of tickets as Zendesk's event subscriptions have them."""
@@ -189,6 +198,8 @@ def _event(identity: str, says: Say, message: told.Told) -> Incoming:
         "template": message["template"],
         **says.data,
     }
+    if says.signal in {"message_bounced", "message_complained"}:
+        data["address"] = message["address"]  # it may not be theirs any more when this is told
     key = f"{identity}-{message['id']}" if says.absent_from else identity
     call = Incoming("track", key[:255], says.signal, subject_key=message["recipient"], data=data)
     call.timestamp, call.raw = says.at or datetime.now(UTC), {"signal": says.signal, "data": data}

@@ -42,9 +42,7 @@ def resend_says(event: Mapping[str, Any]) -> Say | None:
     if signal is None or not reference:
         return None
     bounce = _map(data.get("bounce"))
-    why = (
-        {"reason": _text(bounce.get("message"), 200), "permanent": bounce.get("type") == "Permanent"} if bounce else {}
-    )
+    why = _bounced(_text(bounce.get("message"), 200), permanent=bounce.get("type") == "Permanent") if bounce else {}
     return Say(signal, reference=reference, data=why, at=_instant(event.get("created_at")))
 
 
@@ -59,7 +57,7 @@ def twilio_says(form: Mapping[str, str], reference: str) -> Say | None:
         return None
     code = form.get("ErrorCode", "")
     # 30003, 30005, 30006: switched off for long, unknown, a landline. Of these only the first may change by itself.
-    why = {"reason": code[:20], "permanent": code in {"30005", "30006"}} if signal == "message_bounced" else {}
+    why = _bounced(code[:20], permanent=code in {"30005", "30006"}) if signal == "message_bounced" else {}
     return Say(signal, reference=reference, data=why)
 
 
@@ -99,6 +97,11 @@ def zoom_says(event: Mapping[str, Any]) -> Say | None:
             return Say("webinar_missed", absent_from=webinar, data=data)
         case _:
             return None
+
+
+def _bounced(reason: str, *, permanent: bool) -> dict[str, Any]:
+    """Why a message did not arrive; `kind` is what the rules of suppression ask for (`catalog/consent.yaml`)."""
+    return {"reason": reason, "permanent": permanent, "kind": "hard" if permanent else "soft"}
 
 
 def _map(value: Any) -> Mapping[str, Any]:

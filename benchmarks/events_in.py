@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import random
 import time
+from typing import NamedTuple
 
 from temporalio.client import WorkflowHandle
 
@@ -56,6 +57,13 @@ _RUNS = sql(
 )
 
 
+class Load(NamedTuple):
+    """Events a second, and milliseconds of CPU: for a signal, or for a decisive event with the 49 beside it."""
+
+    rate: float
+    cost: float
+
+
 async def measure(rig: Rig, scale: Scale) -> list[Row]:
     """First against one signal per event, then with more and more live runs."""
     ours, _ = daily(rig)
@@ -67,14 +75,17 @@ async def measure(rig: Rig, scale: Scale) -> list[Row]:
     mine, theirs = await interleaved(
         scale.rounds,
         lambda: _sent(rig, ours, sizes[0], scale.events // scale.rounds),
-        lambda: _signalled(people, scale.signalled),
+        lambda: _signalled(rig, people, scale.signalled),
     )
-    found = [compared("events_in_per_s_vs_signal_all", mine, theirs, "events/s", Target(25, at_least=True))]
+    found = [
+        compared("events_in_per_s_vs_signal_all", _rates(mine), _rates(theirs), "events/s", Target(25, at_least=True)),
+        compared("decisive_event_cpu_vs_signal", _costs(mine), _costs(theirs), "ms, all processes"),
+    ]
     for before, size in itertools.pairwise(sizes):
         await _grow(rig, before, size)
-        more = [await _sent(rig, ours, size, scale.events // scale.rounds) for _ in range(scale.rounds)]
+        more = [(await _sent(rig, ours, size, scale.events // scale.rounds)).rate for _ in range(scale.rounds)]
         name = f"events_in_per_s_at_{size}_live_vs_{sizes[0]}"
-        found.append(compared(name, more, mine, "events/s", Target(0.8, at_least=True)))
+        found.append(compared(name, more, _rates(mine), "events/s", Target(0.8, at_least=True)))
     return found
 
 
@@ -88,8 +99,8 @@ async def _grow(rig: Rig, before: int, size: int) -> None:
             await connection.execute(f"ANALYZE {table}")
 
 
-async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> float:
-    """Events a second, counted when every event that had to reach a run is a committed step of it."""
+async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> Load:
+    """Counted when every event that had to reach a run is a committed step of it; the cost is of one such event."""
     chance = random.Random(crowd)
     batches = in_turn([str(n) for n in range(count // BATCH)])
 
@@ -99,11 +110,12 @@ async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> float:
             await rig.web.post("/v1/batch", {"batch": [_event(ours, crowd, n, chance) for n in range(BATCH)]})
 
     wanted = await ours.total() + count // BATCH * RELEVANT
-    began = time.monotonic()
+    used, began = _used(rig), time.monotonic()
     await asyncio.gather(*(sender() for _ in range(SENDERS)))
     while await ours.total() < wanted:
         await asyncio.sleep(0.02)
-    return count / (time.monotonic() - began)
+    rate = count / (time.monotonic() - began)
+    return Load(rate, (_used(rig) - used) / (count // BATCH * RELEVANT) * 1_000)
 
 
 def _event(ours: OursSteady, crowd: int, place: int, chance: random.Random) -> dict[str, object]:
@@ -129,7 +141,7 @@ async def _entity(rig: Rig) -> WorkflowHandle[SignalAll, int]:
     return await rig.bare_client.start_workflow(SignalAll.run, id=f"entity-{next(_number)}", task_queue=QUEUE)
 
 
-async def _signalled(people: list[WorkflowHandle[SignalAll, int]], count: int) -> float:
+async def _signalled(rig: Rig, people: list[WorkflowHandle[SignalAll, int]], count: int) -> Load:
     """The same events as one signal each, counted when every workflow has taken all of its own."""
     before = sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people)))
     left = in_turn([str(n) for n in range(count)])
@@ -140,8 +152,22 @@ async def _signalled(people: list[WorkflowHandle[SignalAll, int]], count: int) -
             event = {"event": "page_viewed", "messageId": f"s{number}", "properties": {"path": "/pricing"}}
             await people[number % len(people)].signal(SignalAll.happened, event)
 
-    began = time.monotonic()
+    used, began = _used(rig), time.monotonic()
     await asyncio.gather(*(sender() for _ in range(4 * SENDERS)))
     # Drained, as on our side: a query is answered after all signals that came before it have been taken.
     assert sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people))) == before + count
-    return count / (time.monotonic() - began)
+    rate = count / (time.monotonic() - began)
+    return Load(rate, (_used(rig) - used) / count * 1_000)
+
+
+def _used(rig: Rig) -> float:
+    """Seconds of CPU so far, of every process and of this one, which sends."""
+    return rig.all_cpu_seconds() + time.process_time()
+
+
+def _rates(loads: list[Load]) -> list[float]:
+    return [load.rate for load in loads]
+
+
+def _costs(loads: list[Load]) -> list[float]:
+    return [load.cost for load in loads]

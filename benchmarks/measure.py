@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +44,15 @@ class Row:
         }
 
 
-Side = Callable[[], Awaitable[float]]
+T = TypeVar("T")
 
 
-async def interleaved(rounds: int, ours: Side, theirs: Side) -> tuple[list[float], list[float]]:
+async def interleaved(
+    rounds: int, ours: Callable[[], Awaitable[T]], theirs: Callable[[], Awaitable[T]]
+) -> tuple[list[T], list[T]]:
     """A/B, B/A, A/B, …: neighbours in time are compared, and neither side always comes first."""
-    first: list[float] = []
-    second: list[float] = []
+    first: list[T] = []
+    second: list[T] = []
     for number in range(rounds):
         if number % 2 == 0:
             first.append(await ours())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from journeys.consent_rules import CHANNELS, ConsentRules
 from journeys.incoming import Incoming
@@ -28,6 +28,10 @@ class Statement:
     channel: str
     topic: str
     granted: bool | None
+
+
+SUPPRESSIBLE: Final = frozenset({"email", "sms"})
+"""Channels whose addresses are people's own, and are known again wherever they stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,18 @@ def faults(rules: ConsentRules, call: Incoming) -> list[str]:
 
 
 def bounced(rules: ConsentRules, call: Incoming) -> Bounced | None:
-    """The address a signal speaks of, if it is one that suppresses."""
+    """The address a signal speaks of, if it is one that suppresses; one that names its channel speaks of that one."""
     rule = rules.suppress.get(call.name) if call.kind == "track" else None
     if rule is None:
+        return None
+    named = call.data.get("channel")
+    channel = named if isinstance(named, str) and named else rule.channel
+    if channel not in SUPPRESSIBLE:
         return None
     address = call.data.get(rule.address)
     hard = rule.reason != "bounce" or call.data.get(rule.kind) in rule.hard
     reason = "complaint" if rule.reason == "complaint" else "hard_bounce" if hard else "soft_bounces"
-    return Bounced(rule.channel, address if isinstance(address, str) and address else None, reason, hard)
+    return Bounced(channel, address if isinstance(address, str) and address else None, reason, hard)
 
 
 def wording(call: Incoming) -> str:

@@ -13,6 +13,7 @@ import orjson
 
 from journeys.verdicts import Held, Queued, Sent, Standing, Stop
 from store.database import Connection, row, sql
+from store.subjects import account_in
 
 _READ = sql("SELECT * FROM gate_reads(:person, :account, :since, :digests, :now)")
 
@@ -50,10 +51,10 @@ def _list(value: Any) -> list[Any]:
 
 def _sent(item: list[Any]) -> Sent:
     at, channel, topic, priority, action, journey, template, subject, key, is_part = item
-    account = subject if subject.startswith("a_") else None
     return Sent(
-        datetime.fromisoformat(at), channel, topic, priority, action, journey, template, account, key, is_part=is_part
-    )
+        datetime.fromisoformat(at), channel, topic, priority, action, journey, template, account_in(subject), key,
+        is_part=is_part,
+    )  # fmt: skip
 
 
 def _queued(item: list[Any]) -> Queued:

@@ -48,17 +48,24 @@ _HELD = sql(
     RETURNING recipient
     """
 )
+# Each journey by its own part of one index; what is usual is asked only of those that send much just now.
 _SURGES = sql(
     """
-    SELECT journey, lately, usual FROM (
-      SELECT journey, count(*) FILTER (WHERE sent_at > clock_timestamp() - CAST(:over AS interval)) AS lately,
-        count(*) FILTER (WHERE sent_at <= clock_timestamp() - CAST(:over AS interval))
-          * (extract(epoch FROM CAST(:over AS interval)) / extract(epoch FROM CAST(:usual AS interval))) AS usual
-      FROM messages WHERE sent_at > clock_timestamp() - CAST(:usual AS interval) - CAST(:over AS interval) AND journey <> ''
-      GROUP BY journey) AS counted
-    WHERE lately > :least AND lately > :times * usual
-      AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.scope = 'journey' AND s.name = counted.journey AND s.by = :brake
-                      AND s.released_at > clock_timestamp() - CAST(:over AS interval))
+    SELECT j.key AS journey, lately.n AS lately, before.n * share.of_usual AS usual
+    FROM journeys j
+    CROSS JOIN LATERAL (
+      SELECT extract(epoch FROM CAST(:over AS interval)) / extract(epoch FROM CAST(:usual AS interval)) AS of_usual) AS share
+    CROSS JOIN LATERAL (
+      SELECT count(*) AS n FROM messages m
+      WHERE m.journey = j.key AND m.sent_at > clock_timestamp() - CAST(:over AS interval)) AS lately
+    CROSS JOIN LATERAL (
+      SELECT count(*) AS n FROM messages m WHERE lately.n > :least AND m.journey = j.key
+        AND m.sent_at <= clock_timestamp() - CAST(:over AS interval)
+        AND m.sent_at > clock_timestamp() - CAST(:over AS interval) - CAST(:usual AS interval)) AS before
+    WHERE lately.n > :least AND lately.n > :times * before.n * share.of_usual
+      AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.scope = 'journey' AND s.name = j.key
+                      AND (s.released_at IS NULL OR (s.by = :brake
+                           AND s.released_at > clock_timestamp() - CAST(:over AS interval))))
     """
 )
 

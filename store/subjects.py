@@ -107,6 +107,11 @@ def new_key(kind: str) -> str:
     return ("u_" if kind == "user" else "a_") + secrets.token_hex(8)
 
 
+def account_in(key: str) -> str | None:
+    """The key itself where it is an account's: what a message of an account's journey is about."""
+    return key if key.startswith("a_") else None
+
+
 async def find(connection: Connection, identities: Iterable[Identity]) -> dict[Identity, tuple[str, str | None]]:
     """The subject key and account key of each identity that is known."""
     wanted = sorted(set(identities))

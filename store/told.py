@@ -9,7 +9,7 @@ from store.database import Connection, row, rows, sql
 
 _BY_REFERENCE = sql(
     """
-    SELECT id, recipient, channel, template, journey FROM messages
+    SELECT id, recipient, channel, template, journey, address FROM messages
     WHERE reference = :reference AND channel <> 'in_app' ORDER BY id DESC LIMIT 1
     """
 )

@@ -127,6 +127,7 @@ async def test_a_bounce_and_a_complaint_are_told_to_whom_the_mail_was_for_and_on
     assert found[0][2]["reason"] == "no such mailbox"
     assert found[0][2]["permanent"] is True
     assert found[0][2]["channel"] == "email"
+    assert await suppressed(db) == [("email", "hard_bounce", "hook:resend:message_bounced")]
 
 
 async def test_a_mail_that_is_not_ours_moves_nothing(hooks):
@@ -163,6 +164,21 @@ async def test_a_reply_is_told_with_its_words_and_a_failure_with_its_code(hooks,
     assert [(name, who) for name, who, _ in found] == [("message_replied", "ben"), ("message_bounced", "ben")]
     assert found[0][2]["text"] == "STOP ü"
     assert (found[1][2]["reason"], found[1][2]["permanent"]) == ("30006", True)
+    assert ("sms", "hard_bounce", "hook:twilio:message_bounced") in await suppressed(db)
+
+
+async def test_C5_stop_in_a_reply_is_obeyed_and_a_soft_failure_of_a_text_does_not_touch_the_mail(hooks, db):
+    before = await suppressed(db)
+    stop = {"MessageSid": "SM7", "SmsStatus": "received", "From": "+4915198765432", "To": "+1", "Body": " Stop! "}
+    assert (await hooks.post(**form(stop))).status_code == 202
+    soft = {"MessageSid": "SM8", "MessageStatus": "undelivered", "ErrorCode": "30003", "To": "+4915112345678"}
+    assert (await hooks.post(**form(soft, "?m=d2"))).status_code == 202
+    assert [each for each in await suppressed(db) if each not in before] == [("sms", "stop_word", "hook:twilio")]
+
+
+async def suppressed(db) -> list[tuple[str, str, str]]:
+    rows = await db.fetch("SELECT channel, reason, source FROM suppressions WHERE lifted_at IS NULL ORDER BY id")
+    return [(row["channel"], row["reason"], row["source"]) for row in rows]
 
 
 # -- Zendesk -----------------------------------------------------------------------------------------------------------

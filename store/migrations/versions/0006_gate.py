@@ -76,7 +76,7 @@ def upgrade() -> None:
         "CREATE INDEX messages_counted ON messages (recipient, sent_at) "
         "WHERE status IN ('sending', 'sent', 'unknown', 'merged')"
     )
-    op.execute("CREATE INDEX messages_by_journey ON messages (sent_at, journey) WHERE sent_at IS NOT NULL")
+    op.execute("CREATE INDEX messages_by_journey ON messages (journey, sent_at) WHERE sent_at IS NOT NULL")
     op.execute(STOPS)
     op.execute("CREATE UNIQUE INDEX stops_thrown ON stops (scope, name) WHERE released_at IS NULL")
     op.execute(READS)

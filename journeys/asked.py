@@ -1,0 +1,140 @@
+"""The gate for one person in memory: what it says to a message, and what follows for those that wait."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from journeys.effects import LogLine, SendMessage, WithdrawnMessages, message_key
+from journeys.judge import judge
+from journeys.messages import ask_of, outcome_signal, withdraws
+from journeys.story import Fate, NotEntered, Run, Waiting, World
+from journeys.verdicts import DeferUntil, MergeInto, Queued, Reason, Replace, SendNow, Sent, Standing, Withhold
+from journeys.zones import zone_of
+
+OF_STANDING = frozenset({"email", "phone", "timezone"})
+"""The fields by which a person is reached, and their clock told."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """What is known of a person where the gate looks, and what is queued for them."""
+
+    world: World
+    story: list[tuple[Run | None, LogLine | Fate | NotEntered]] = field(default_factory=list)
+    facts: dict[str, dict[str, Any]] = field(default_factory=lambda: {"profile": {}, "account": {}})
+    standings: dict[str, Standing] = field(default_factory=dict)
+    tickets: frozenset[str] = frozenset()
+    consents: dict[tuple[str, str], bool] = field(default_factory=dict)
+    queue: list[Waiting] = field(default_factory=list)
+    fed: deque[tuple[Run | None, str, Mapping[str, Any]]] = field(default_factory=deque)
+
+    def ask(self, run: Run, message: SendMessage, to: str, now: datetime, waited: Waiting | None = None) -> None:
+        """The gate's verdict, and what follows from it; a wait for the same reasons is told once."""
+        standing = self.standing(to, now)
+        key = message_key(run.name, message, to)
+        missing = run.chart.missing(message.action, self.facts["profile"], self.facts["account"])
+        asked = ask_of(message, run.state, key=key, journey=run.chart.key, missing=missing)
+        ready = waited.ready_at if waited is not None else None
+        verdict = judge(self.world.policy, replace(asked, ready_at=ready), standing, now)
+        match verdict:
+            case SendNow(channel, reasons, replaces):
+                self.count(to, message, run, channel, key, now)
+                self.give_way(replaces, message, now)
+                self.settle(run, Fate(now, "sent", message, to, reasons, channel))
+            case MergeInto(_, channel, reasons):
+                self.count(to, message, run, channel, key, now, is_part=True)
+                self.settle(run, Fate(now, "merged", message, to, reasons, channel))
+            case DeferUntil(replaces=replaces):
+                self.give_way(replaces, message, now)
+                self.wait(run, message, to, key, verdict, now, waited)
+            case Replace(_, reasons):
+                self.settle(run, Fate(now, "replaced", message, to, reasons))
+            case Withhold(reasons):
+                self.settle(run, Fate(now, "withheld", message, to, reasons))
+
+    def count(
+        self, to: str, message: SendMessage, run: Run, channel: str, key: str, now: datetime, *, is_part: bool = False
+    ) -> None:
+        """It has gone out: what comes after has to know."""
+        sent = Sent(
+            now, channel, message.topic, message.priority, message.action, run.chart.key, message.template,
+            key=key, is_part=is_part,
+        )  # fmt: skip
+        standing = self.standings[to]
+        recent = [each for each in standing.sent if each.at + self.world.horizon > now]
+        self.standings[to] = replace(standing, sent=(*recent, sent))
+
+    def wait(
+        self,
+        run: Run,
+        message: SendMessage,
+        to: str,
+        key: str,
+        verdict: DeferUntil,
+        now: datetime,
+        waited: Waiting | None,
+    ) -> None:
+        codes = tuple(reason.code for reason in verdict.reasons)
+        rules = frozenset(reason.rule for reason in verdict.reasons if reason.rule)
+        waiting = Queued(
+            key, verdict.until, message.via, message.topic, message.priority, message.action, run.chart.key, rules,
+            message.expires_at,
+        )  # fmt: skip
+        since = waited.ready_at if waited is not None else None
+        ready = (since or now) if "consolidating" in codes else None
+        self.queue.append(Waiting(run, message, to, verdict.until, codes, waiting, ready))
+        if waited is None or waited.codes != codes:
+            self.story.append((run, Fate(now, "deferred", message, to, verdict.reasons, until=verdict.until)))
+
+    def give_way(self, keys: tuple[str, ...], message: SendMessage, now: datetime) -> None:
+        """Those that matter less go, and say why."""
+        for queued in [each for each in self.queue if each.waiting.key in keys]:
+            self.queue.remove(queued)
+            reason = Reason("replaced", f"{message.action} matters more")
+            self.settle(queued.run, Fate(now, "replaced", queued.message, queued.to, (reason,)))
+
+    def settle(self, run: Run, fate: Fate) -> None:
+        self.story.append((run, fate))
+        goes = fate.kind in {"sent", "merged"}
+        name = outcome_signal(fate.message, "sent" if goes else "withheld")
+        if name in run.chart.signals and run.state.is_open:
+            carries = {"channel": fate.channel} if goes else {"reason": fate.reasons[0].code}
+            self.fed.append((run, name, {**carries, "template": fate.message.template}))
+
+    def withdraw(self, run: Run, effect: WithdrawnMessages) -> None:
+        """What is queued and no longer true goes, and says why."""
+        kept = []
+        for queued in self.queue:
+            if queued.run is run and withdraws(effect, queued.message):
+                reason = Reason("state_left", effect.reason)
+                self.story.append((run, Fate(effect.at, "withheld", queued.message, queued.to, (reason,))))
+            else:
+                kept.append(queued)
+        self.queue = kept
+
+    # -- what is known ---------------------------------------------------------------------------------------------
+
+    def standing(self, to: str, now: datetime) -> Standing:
+        """What the gate knows of the person in this role; the queue and this instant's heads only where a rule asks."""
+        found = self.standings.get(to)
+        if found is None:
+            found = Standing(self.addresses(), self.consents, (), bool(self.tickets), zone=self.zone())
+            self.standings[to] = found
+        if self.queue:
+            found = replace(found, queue=tuple(each.waiting for each in self.queue if each.to == to))
+        if self.world.policy.consolidate:
+            heads = frozenset(sent.key for sent in found.sent if sent.at == now and not sent.is_part)
+            found = replace(found, heads=heads)
+        return found
+
+    def zone(self) -> str:
+        """By whose clock quiet hours are told."""
+        return zone_of(self.facts["profile"], self.facts["account"], self.world.policy.timezone)
+
+    def addresses(self) -> dict[str, bool]:
+        reachable = dict.fromkeys(self.world.reachable, True)
+        return {**reachable, "email": True} if self.facts["profile"].get("email") else reachable
