@@ -12,29 +12,21 @@ import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from activities import gate, outreach
+from activities import gate
 from activities.channels.web_push import padless
 from activities.ports import Promise
-from journeys import wire
-from journeys.chart import artifact, load_chart
-from journeys.decide import decide
-from journeys.effects import effects_to_json, log_to_json
-from journeys.envelope import instant
 from journeys.incoming import Incoming
-from journeys.occurrences import Entered
-from journeys.reading import read_journey
-from journeys.state import RunState, state_to_json
-from store import catalogue, ingest
+from store import ingest
 from store.database import rows, run, sql
 from tests.conftest import ROOT
 from tests.providing import URGENT, google_key
-from tests.storm.cells import ADAPTERS, Adapter, Cell, Seen, broken, cells
+from tests.stepping import first_steps, publish, settle
+from tests.storm.cells import ADAPTERS, Cell, Seen, broken, cells
 from tests.storm.killing import Killing, killing_at
 from tests.storm.naive_worker import send_then_record
 from tests.storm.stand import Config, Stand
@@ -51,9 +43,6 @@ states:
     on: {{left: done}}
   done: {{final: done}}
 """
-_RUNS = sql(
-    "SELECT r.id, r.definition, r.lane, r.started_at, r.journey, i.value FROM runs r JOIN identities i ON i.subject_key = r.lane"
-)
 _LEDGER = sql("SELECT status, recipient, attempts FROM messages WHERE run = :run")
 _STUCK = sql("SELECT count(*) AS n FROM messages WHERE status IN ('sending', 'deferred')")
 _INBOX = sql("SELECT count(*) AS n FROM inbox WHERE recipient = :person")
@@ -97,17 +86,8 @@ class Matrix:
                 await run(connection, _LEASE_OVER, marker=cell.marker)
         await self.stand.work(cell)
         if cell.of.kind == "message":
-            await self._outreach(cell)
-
-    async def _outreach(self, cell: Cell) -> None:
-        """As the person's `OutreachWorkflow` does."""
-        (message,) = await self._rows(_LEDGER, run=self.stand.config.steps[cell.marker]["run"])
-        while True:
-            request = wire.SettleInput(message["recipient"], datetime.now(UTC).isoformat())
-            settled = await outreach.settle_due(self.stand.houses[cell.adapter], request, {})
-            if settled.next_due is None:
-                return
-            await asyncio.sleep(max(0.001, (instant(settled.next_due) - datetime.now(UTC)).total_seconds()))
+            (message,) = await self._rows(_LEDGER, run=self.stand.config.steps[cell.marker]["run"])
+            await settle(self.stand.houses[cell.adapter], message["recipient"])
 
     async def _look(self, cell: Cell, code: int) -> Seen:
         if cell.of.kind != "message":
@@ -161,30 +141,16 @@ async def matrix(
 
 async def _entered(stand: Stand, chosen: Sequence[Cell], provider: str) -> dict[str, dict[str, Any]]:
     for name in {each.adapter for each in chosen if each.of.kind == "message"}:
-        await _publish(stand, ADAPTERS[name])
+        of = ADAPTERS[name]
+        await publish(stand.database, JOURNEY.format(name=of.name, via=of.via, data=of.data or "{}"))
     calls = [call for number, cell in enumerate(chosen) for call in _calls(cell, number, provider)]
     await ingest.accept(stand.database, stand.catalogue, calls, source="test")
     async with stand.database.transaction() as connection:
         await run(connection, _MEMBER, markers=[each.marker for each in chosen if each.of.kind == "audience"])
         if any(each.of.kind == "task" for each in chosen):
             await run(connection, _TASK)
-        return {found["value"]: await _step(stand, connection, found) for found in await rows(connection, _RUNS)}
-
-
-async def _step(stand: Stand, connection: Any, found: Any) -> dict[str, Any]:
-    chart = await stand.catalogue.chart(connection, found["definition"])
-    decision = decide(
-        chart, RunState(), Entered(found["started_at"], f"enter_{found['journey']}", lane=found["lane"], seq=1)
-    )
-    state, log, effects = state_to_json(decision.state), log_to_json(decision.log), effects_to_json(decision.effects)
-    return asdict(wire.StepInput(found["id"], 1, found["definition"], state, log, effects, ""))
-
-
-async def _publish(stand: Stand, adapter: Adapter) -> None:
-    journey, source = read_journey(JOURNEY.format(name=adapter.name, via=adapter.via, data=adapter.data or "{}"))
-    assert journey is not None, source.problems
-    text = artifact(journey, {})
-    await catalogue.publish(stand.database, load_chart(text), text, "test", "test")
+    found = await first_steps(stand.database, stand.catalogue, "enter_{journey}")
+    return {who: step for (who, _), step in found.items()}
 
 
 POINT = padless(bytes.fromhex("046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
