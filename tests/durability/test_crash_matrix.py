@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import random
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,11 @@ from activities.channels.web_push import padless
 from activities.ports import Promise
 from journeys.incoming import Incoming
 from store import ingest
-from store.database import rows, run, sql
+from store.database import run, sql
 from tests.conftest import ROOT
 from tests.providing import URGENT, google_key
-from tests.stepping import first_steps, publish, settle
-from tests.storm.cells import ADAPTERS, Cell, Seen, broken, cells
+from tests.stepping import first_steps, publish
+from tests.storm.cells import ADAPTERS, POINTS, Cell, Seen, broken, broken_by_two, cells
 from tests.storm.killing import Killing, killing_at
 from tests.storm.naive_worker import send_then_record
 from tests.storm.stand import Config, Stand
@@ -43,7 +45,8 @@ states:
     on: {{left: done}}
   done: {{final: done}}
 """
-_LEDGER = sql("SELECT status, recipient, attempts FROM messages WHERE run = :run")
+_LEDGER = sql("SELECT status, recipient FROM messages WHERE run = :run")
+_LEASES = sql("SELECT max(lease_until) - clock_timestamp() AS left FROM messages WHERE status = 'sending'")
 _STUCK = sql("SELECT count(*) AS n FROM messages WHERE status IN ('sending', 'deferred')")
 _INBOX = sql("SELECT count(*) AS n FROM inbox WHERE recipient = :person")
 _MEMBER = sql(
@@ -72,7 +75,21 @@ class Matrix:
     async def seen(self, chosen: Sequence[Cell]) -> list[Seen]:
         """Let each die, then let others go on, and look."""
         exits = await _deaths(self.stand.config, self.folder)
+        return await self._gone_on(chosen, exits)
 
+    async def seen_after_two(self, chosen: Sequence[Cell], points: Sequence[str]) -> list[Seen]:
+        """The same, but those who go on first die too, if they come to these points."""
+        exits = await _deaths(self.stand.config, self.folder)
+        (leases,) = await self.stand.rows(_LEASES)
+        await asyncio.sleep(max(0.0, leases["left"].total_seconds()) if leases["left"] else 0.0)
+        second = [replace(cell, point=point) for cell, point in zip(chosen, points, strict=True)]
+        self.killing.arm(second)
+        config = replace(self.stand.config, again=True, cells=[each.as_json() for each in second])
+        died = await _deaths(config, self.folder)
+        assert 1 not in died.values(), (self.folder / "deaths.log").read_text()
+        return await self._gone_on(chosen, exits)
+
+    async def _gone_on(self, chosen: Sequence[Cell], exits: Mapping[str, int]) -> list[Seen]:
         async def one(cell: Cell) -> Seen:
             async with asyncio.timeout(PATIENCE):
                 await self._others_go_on(cell)
@@ -84,26 +101,19 @@ class Matrix:
         if cell.of.kind == "task":
             async with self.stand.database.transaction() as connection:
                 await run(connection, _LEASE_OVER, marker=cell.marker)
-        await self.stand.work(cell)
-        if cell.of.kind == "message":
-            (message,) = await self._rows(_LEDGER, run=self.stand.config.steps[cell.marker]["run"])
-            await settle(self.stand.houses[cell.adapter], message["recipient"])
+        await self.stand.go_on(cell)
 
     async def _look(self, cell: Cell, code: int) -> Seen:
         if cell.of.kind != "message":
             return Seen(cell, code, self.killing.taken(cell))
-        (message,) = await self._rows(_LEDGER, run=self.stand.config.steps[cell.marker]["run"])
+        (message,) = await self.stand.rows(_LEDGER, run=self.stand.config.steps[cell.marker]["run"])
         taken = self.killing.taken(cell)
         if cell.of.vendor == "inbox":
-            taken = (await self._rows(_INBOX, person=message["recipient"]))[0]["n"]
+            taken = (await self.stand.rows(_INBOX, person=message["recipient"]))[0]["n"]
         return Seen(cell, code, taken, message["status"])
 
-    async def _rows(self, statement: Any, **values: Any) -> list[Any]:
-        async with self.stand.database.reading() as connection:
-            return await rows(connection, statement, **values)
-
     async def stuck(self) -> int:
-        return int((await self._rows(_STUCK))[0]["n"])
+        return int((await self.stand.rows(_STUCK))[0]["n"])
 
 
 async def _deaths(config: Config, folder: Path) -> dict[str, int]:
@@ -182,8 +192,23 @@ async def test_a_death_at_any_point_on_any_adapter_keeps_the_promise_of_its_clas
     async with matrix(database_url, tmp_path, chosen) as found:
         seen = await found.seen(chosen)
         faults = {f"{each.cell.adapter} {each.cell.point}": why for each in seen if (why := broken(each))}
-        assert not faults, (tmp_path / "deaths.log").read_text()
+        assert not faults, "\n".join(f"{where}: {why}" for where, why in faults.items())
         assert await found.stuck() == 0, "every message has come to its end"
+
+
+async def test_whoever_dies_again_while_going_on_leaves_every_message_at_an_end_that_its_class_allows(
+    database_url: str, tmp_path: Path
+) -> None:
+    seed = int(os.environ.get("TENURE_STORM_SEED") or random.SystemRandom().randrange(10_000))
+    chance = random.Random(seed)
+    talking = [each for each in ADAPTERS.values() if each.kind == "message"]
+    drawn = [(each.name, chance.choice(each.points)) for _ in range(2) for each in talking]
+    chosen = [Cell(f"cell{number:03}x", adapter, point) for number, (adapter, point) in enumerate(drawn)]
+    async with matrix(database_url, tmp_path, chosen) as found:
+        seen = await found.seen_after_two(chosen, [chance.choice(POINTS) for _ in chosen])
+        faults = {f"{each.cell.adapter} {each.cell.point}": why for each in seen if (why := broken_by_two(each))}
+        assert not faults, f"TENURE_STORM_SEED={seed}: {faults}"
+        assert await found.stuck() == 0, f"TENURE_STORM_SEED={seed}"
 
 
 async def test_the_matrix_bites_who_sends_before_recording_doubles_on_all_that_take_no_key(

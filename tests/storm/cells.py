@@ -123,3 +123,15 @@ def broken(seen: Seen) -> str:
         least = most = 1
     kept = seen.status == told and least <= seen.taken <= most
     return "" if kept else f"{seen.status}, and taken {seen.taken} times, where {told} had to be told"
+
+
+def broken_by_two(seen: Seen) -> str:
+    """The same for a cell whose process died, and then another one that went on with what it had left."""
+    of = seen.cell.of
+    if of.promise is not Promise.BLIND:
+        kept = (seen.status, seen.taken) == ("sent", 1)
+    elif of.ambiguity is Ambiguity.AT_LEAST_ONCE:
+        kept = seen.status == "sent" and 1 <= seen.taken <= 3
+    else:
+        kept = (seen.status, seen.taken) in {("sent", 1), ("unknown", 0), ("unknown", 1)}
+    return "" if kept else f"{seen.status}, and taken {seen.taken} times"

@@ -71,7 +71,7 @@ def _live(cell: Cell, stand: Stand) -> NoReturn:
         if stand.config.naive:
             setattr(gate.Pass, "weigh", send_then_record)  # noqa: B010 -- as the control's worker
         _arm(cell)
-        asyncio.run(stand.work(cell))
+        asyncio.run(stand.go_on(cell) if stand.config.again else stand.work(cell))
     except BaseException:  # noqa: BLE001 -- a forked child must never go on as its parent
         traceback.print_exc()
         os._exit(1)

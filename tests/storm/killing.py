@@ -46,10 +46,14 @@ class Killing:
     provider: Provider = field(default_factory=lambda: provider(vendors=(*VENDORS, TAIL)))
 
     def __post_init__(self) -> None:
-        self._due = {each.marker: each.point for each in self.cells if each.point.startswith("acceptance")}
+        self.arm(self.cells)
         self._crms = {each.marker: CRMS[each.adapter]() for each in self.cells if each.of.kind == "task"}
         self._apps: dict[str, ASGIApp] = {marker: crm.app() for marker, crm in self._crms.items()}
         self.mails = Maildir(self.folder / "mail")
+
+    def arm(self, cells: Sequence[Cell]) -> None:
+        """Who is to be killed at the next message that comes from it."""
+        self._due = {each.marker: each.point for each in cells if each.point.startswith("acceptance")}
 
     def strikes(self, content: bytes, point: str) -> bool:
         """Kill the process of this content's cell, if it is to die just here and has not yet."""

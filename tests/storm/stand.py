@@ -31,8 +31,9 @@ from journeys import wire
 from journeys.assigning import Roster
 from journeys.policy import Policy, load_policy
 from store.catalogue import Catalogue
-from store.database import Database
+from store.database import Database, Statement, rows, sql
 from tests.providing import channels_at, vapid_key
+from tests.stepping import settle
 from tests.storm.cells import ADAPTERS, Cell
 from worker.mirrors import Mirrors
 from worker.providers import guarded
@@ -40,6 +41,13 @@ from worker.stack.maildir import find
 from worker.stack.providers.app import KEY
 from worker.stack.providers.serving import Local
 
+_LEDGER = sql(
+    """
+    SELECT m.recipient, m.status NOT IN ('sending', 'deferred') AS ended,
+      EXISTS (SELECT 1 FROM outbox o WHERE o.recipient = m.recipient AND o.kind = 'wake') AS woken
+    FROM messages m WHERE m.run = :run
+    """
+)
 PERMISSIVE = {"consent": [{"default": "granted"}]}
 
 
@@ -55,6 +63,8 @@ class Config:
     cells: list[dict[str, Any]] = field(default_factory=list)
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
     naive: bool = False
+    again: bool = False
+    """Whether they die while they go on with what others have left, and not in their first work."""
 
     @classmethod
     def read(cls, path: Path) -> Config:
@@ -121,6 +131,18 @@ class Stand:
             case "task":
                 mirror = self._crm(cell)
                 await Mirrors(self.database, Roster(), [mirror]).sync(mirror)
+
+    async def go_on(self, cell: Cell) -> None:
+        """What others do for it when its process has died: the work again, then what is owed until nothing is."""
+        await self.work(cell)
+        if cell.of.kind == "message":
+            (message,) = await self.rows(_LEDGER, run=self.config.steps[cell.marker]["run"])
+            assert message["ended"] or message["woken"], "nobody would ever look at this message again"
+            await settle(self.houses[cell.adapter], message["recipient"])
+
+    async def rows(self, statement: Statement, **values: Any) -> list[Any]:
+        async with self.database.reading() as connection:
+            return list(await rows(connection, statement, **values))
 
     def _tool(self, name: str) -> AudienceTool:
         url = self.config.provider
