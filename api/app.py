@@ -21,7 +21,7 @@ from api.front import Front
 from api.health import Health
 from api.held import Held
 from api.holds import Holds
-from api.hooks import Hooks, HookSecrets
+from api.hooks import Hooks
 from api.inboxes import Inboxes
 from api.intake import Intake
 from api.keys import Keys
@@ -40,6 +40,7 @@ from api.routes import Routes
 from api.runs import Runs
 from api.segment import Segment
 from api.signals import Signals
+from api.signatures import HookSecrets
 from api.stops import Stops
 from api.suppressions import Suppressions
 from api.temporal import Engine

@@ -8,14 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from activities.channels.layout import CLIPPED, html_part, html_together, text_part, text_together
 from activities.channels.mail_message import Mail, mail_address, mail_bytes, named_address
 from activities.channels.relay import Relay
-from activities.channels.signing import DkimKey
 from activities.channels.smtp_pool import Envelope, NotTaken, Pool, Progress
 from activities.click_links import ClickLink, ClickLinks, told
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
@@ -25,6 +24,9 @@ from journeys.effects import recipient_of
 from journeys.links import REF_MARKS, Link, Links
 from journeys.variants import Sender
 from journeys.verdicts import ANY
+
+if TYPE_CHECKING:
+    from activities.channels.signing import DkimKey
 
 log = structlog.get_logger()
 
