@@ -22,6 +22,7 @@ from activities.channels.http_channel import HttpChannel, Reach
 from activities.channels.push import PushChannel
 from activities.channels.sms import SmsChannel, SmsSettings
 from activities.channels.web_push import WebPush
+from activities.channels.webhook import WebhookChannel, WebhookSettings
 from activities.house import House
 from activities.outgoing.breaker import BreakerRule
 from activities.outgoing.guard import Guarded
@@ -39,6 +40,7 @@ from tests.stepping import first_steps, publish, settle
 from worker.stack.providers.app import KEY
 from worker.stack.providers.faults import Fault
 from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.teams import WEBHOOK_SECRET
 
 JOURNEY = """
 journey: urgent
@@ -238,3 +240,22 @@ async def asked_after(sending: Sending, channel: Channel, ago: timedelta) -> Any
     (row,) = await sending.ledger()
     await settle(sending.house(channel), row["recipient"], enough=lambda _: True)
     return (await sending.ledger())[0]
+
+
+async def test_H7_what_may_have_arrived_is_unknown_and_not_withheld_when_its_state_was_left_before_the_next_try(
+    sending,
+):
+    hook = WebhookChannel(
+        templates(sending.folder),
+        sending.way,
+        Reach(near=True),
+        WebhookSettings(f"{sending.local.url}/receiver/", WEBHOOK_SECRET),
+    )
+    sending.local.provider.faults.add(Fault(provider="receiver", kind="reset_after_accept"))
+    await sending.go(hook)
+    async with sending.database.transaction() as connection:
+        await run(connection, sql("UPDATE runs SET state = 'done'"))
+    row = await asked_after(sending, hook, timedelta(minutes=1))
+    assert row["status"] == "unknown"
+    assert '"state_left"' in row["reasons"], "why it was not tried again"
+    assert len(sending.local.provider.kept.search(provider="receiver")) == 1
