@@ -68,6 +68,7 @@ def outgoing(
         entry.topic,
         items=items,
         person=person.key,
+        trace=entry.trace or "",
     )
 
 
