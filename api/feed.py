@@ -54,7 +54,7 @@ EXAMPLE: dict[str, Any] = {
             "type": "decision",
             "verdict": "send",
             "attempt": 1,
-            "reasons": [{"code": "allowed"}],
+            "reasons": [],
             "trace": "00000000000004d2a3ce929d0e0e4736",
             "message": _MESSAGE,
         },

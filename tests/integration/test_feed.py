@@ -59,7 +59,8 @@ async def house(database_url: str, temporal_address: str, task_queue: str, tmp_p
 
 async def everything(house: Living, page: int = 7) -> list[dict[str, Any]]:
     """The whole feed, page by page, as a loader reads it."""
-    horizon, found, after = feed.Horizon(), [], 0
+    horizon, after = feed.Horizon(), 0
+    found: list[dict[str, Any]] = []
     while True:
         upto = await horizon.look(house.database, wanted=after)
         async with house.database.reading() as connection:

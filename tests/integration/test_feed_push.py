@@ -264,7 +264,7 @@ async def test_the_loop_pushes_measures_its_lag_and_ends_when_told(database, war
     loop = asyncio.create_task(FeedLoop(database, pusher(database, warehouse)).run(stop, pause=0.05))
 
     async def tried() -> float:
-        return TRIES._value.get()
+        return float(TRIES._value.get())
 
     await until(tried, lambda n: n == 1)
     assert LAG._value.get() > 0
@@ -273,7 +273,7 @@ async def test_the_loop_pushes_measures_its_lag_and_ends_when_told(database, war
         await feed_push.again(connection)
 
     async def behind() -> float:
-        return LAG._value.get()
+        return float(LAG._value.get())
 
     await until(behind, lambda seconds: seconds == 0)
     assert warehouse.lines[-3:] == await numbers(database)
