@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from activities.house import House
 from journeys import wire
 from journeys.tracing import of_event
-from store import events, outbox, runs, subjects
+from store import events, feed, outbox, runs, subjects
 from store.database import as_json
 from store.pending import undecided
 
@@ -40,6 +40,7 @@ async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Env
             data=request.data,
         )
         if new:
+            await feed.react(connection, [new] if feed.is_reaction(request.name, request.data) else [])
             seq = subject.next_seq()
             await subjects.save(connection, [subject])
             arrived = outbox.Row(

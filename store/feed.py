@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from journeys.feed import line
-from store.database import Connection, Database, row, rows, sql
+from store.database import Connection, Database, row, rows, run, sql
 from store.queries import loaded
 
 PAUSE: Final = 0.01
@@ -37,6 +37,18 @@ _COLUMNS = """
     FROM feed f JOIN messages m ON m.id = f.message LEFT JOIN messages w ON w.key = f.whole LEFT JOIN events e ON e.id = f.event
 """
 _LINES = sql(f"{_COLUMNS} WHERE f.id > :after AND f.id <= :upto ORDER BY f.id LIMIT :limit")
+# A reaction names its message by key, a provider's webhook by number.
+_REACTED = sql(
+    """
+    INSERT INTO feed (message, status, decided, attempt, channel, event)
+    SELECT m.id, m.status, false, m.attempts, m.channel, e.id FROM events e CROSS JOIN LATERAL (
+      SELECT id, status, attempts, channel FROM messages WHERE key = e.data->>'message'
+      UNION ALL
+      SELECT id, status, attempts, channel FROM messages
+      WHERE id = CASE WHEN e.data->>'message' ~ '^[0-9]{1,18}$' THEN CAST(e.data->>'message' AS bigint) END) AS m
+    WHERE e.id = ANY(CAST(:events AS bigint[])) ORDER BY e.id
+    """
+)
 _OF_MESSAGES = sql(f"{_COLUMNS} WHERE f.message = ANY(CAST(:messages AS bigint[])) ORDER BY f.id LIMIT :limit")
 
 
@@ -79,6 +91,17 @@ async def _number(connection: Connection, statement: Any, name: str = "number") 
 async def read(connection: Connection, after: int, upto: int, limit: int) -> list[dict[str, Any]]:
     """Lines behind `after`, up to `upto`, which must be certain."""
     return [_line(item) for item in await rows(connection, _LINES, after=after, upto=upto, limit=limit)]
+
+
+def is_reaction(name: str, data: Mapping[str, Any]) -> bool:
+    """Whether an event may tell what somebody did with a message."""
+    return name.startswith("message_") and "message" in data
+
+
+async def react(connection: Connection, events: Sequence[int]) -> None:
+    """Lines for these events, if it is messages of ours that they speak of; in the events' own transaction."""
+    if events:
+        await run(connection, _REACTED, events=list(events))
 
 
 async def of_messages(connection: Connection, messages: Sequence[int], limit: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ import orjson
 from journeys.consent_calls import TRAITS
 from journeys.incoming import Incoming, accepted_at
 from journeys.wire import SOURCE_SELF
-from store import checklists, merges, outbox, spoken, subjects, tickets
+from store import checklists, feed, merges, outbox, spoken, subjects, tickets
 from store.admission import Admission
 from store.again import repeated
 from store.catalogue import Catalogue
@@ -165,6 +165,7 @@ async def _insert(
             call.number = number
             fresh.append((call, at))
     await _keep_traces(connection, [call for call, _ in fresh if call.trace is not None])
+    await feed.react(connection, [call.number for call, _ in fresh if feed.is_reaction(call.name, call.data)])
     return fresh
 
 

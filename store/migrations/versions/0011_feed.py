@@ -67,31 +67,16 @@ BEGIN
   RETURN NULL;
 END $$
 """
-# A reaction names its message by key, a provider's webhook by number.
-OF_REACTIONS = """
-CREATE FUNCTION feed_of_reaction() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  INSERT INTO feed (message, status, decided, attempt, channel, event)
-  SELECT m.id, m.status, false, m.attempts, m.channel, NEW.id FROM messages m
-  WHERE m.key = NEW.data->>'message'
-     OR m.id = CASE WHEN NEW.data->>'message' ~ '^[0-9]{1,18}$' THEN CAST(NEW.data->>'message' AS bigint) END;
-  RETURN NULL;
-END $$
-"""
 TRIGGERS = """
 CREATE TRIGGER messages_fed AFTER INSERT ON messages FOR EACH ROW EXECUTE FUNCTION feed_of_message();
 CREATE TRIGGER messages_fed_again AFTER UPDATE OF status, attempts, decided_at, reasons ON messages FOR EACH ROW
 WHEN (OLD.status <> NEW.status OR OLD.attempts <> NEW.attempts OR OLD.decided_at <> NEW.decided_at
       OR OLD.reasons IS DISTINCT FROM NEW.reasons)
 EXECUTE FUNCTION feed_of_message();
-CREATE TRIGGER events_fed AFTER INSERT ON events FOR EACH ROW
-WHEN (NEW.name LIKE 'message\\_%' AND NEW.data ? 'message') EXECUTE FUNCTION feed_of_reaction();
 """
 DOWN = """
-DROP TRIGGER events_fed ON events;
 DROP TRIGGER messages_fed_again ON messages;
 DROP TRIGGER messages_fed ON messages;
-DROP FUNCTION feed_of_reaction;
 DROP FUNCTION feed_of_message;
 DROP TABLE feed_push;
 DROP TABLE feed;
@@ -113,7 +98,6 @@ def upgrade() -> None:
     _run(TRACES)
     _run(FEED)
     op.execute(OF_MESSAGES)
-    op.execute(OF_REACTIONS)
     _run(TRIGGERS)
 
 
