@@ -55,8 +55,8 @@ class FeedPush:
             place = await feed_push.read(connection)
         if place.due_at is not None and place.due_at > datetime.now(UTC):
             return False
-        certain = await self._horizon.look(self._database, wanted=place.position) if place.upto is None else 0
-        return await self._fixed(certain) and await self._brought()
+        certain = await self._horizon.look(self._database, wanted=place.position) if place.upto is None else place.upto
+        return certain > place.position and await self._fixed(certain) and await self._brought()
 
     async def _fixed(self, certain: int) -> bool:
         """Whether there is a batch whose end stands in the database, whatever happens next."""

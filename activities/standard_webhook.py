@@ -17,18 +17,21 @@ Sign = Callable[[str, bytes], dict[str, str]]
 """The headers that vouch for a body, under an identity by which the receiver knows a repetition."""
 
 
-def signing(secret: str) -> Sign:
-    """What signs with this secret (`whsec_…`, base64). Raises ValueError for one that is none."""
+def signing(*secrets: str) -> Sign:
+    """What signs with each of these secrets (`whsec_…`, base64), so that a receiver may change from one to the other.
+
+    Raises ValueError for one that is none.
+    """
     from standardwebhooks.webhooks import Webhook  # only where something is signed: it is half of a start's time
 
-    signer = Webhook(secret)
+    signers = [Webhook(secret) for secret in secrets]
 
     def sign(identity: str, body: bytes) -> dict[str, str]:
         now = datetime.now(UTC)
         return {
             "webhook-id": identity,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": signer.sign(identity, now, body.decode()),
+            "webhook-signature": " ".join(signer.sign(identity, now, body.decode()) for signer in signers),
         }
 
     return sign

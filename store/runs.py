@@ -28,9 +28,9 @@ _READ = sql(
 _ADVANCE = sql(
     """
     WITH cause AS (
-    SELECT o.trace FROM runs r, unnest(CAST(:lanes AS text[]), CAST(:seqs AS bigint[])) AS reached(lane, seq)
-      JOIN outbox o ON o.recipient = reached.lane AND o.seq = reached.seq AND o.trace IS NOT NULL
-    WHERE r.id = :id AND coalesce(CAST(r.memory->'seqs'->>reached.lane AS bigint), 0) < reached.seq
+    SELECT o.trace FROM runs r CROSS JOIN unnest(CAST(:lanes AS text[]), CAST(:seqs AS bigint[])) AS reached(lane, seq)
+      CROSS JOIN LATERAL (SELECT * FROM outbox w WHERE w.recipient = reached.lane AND w.seq = reached.seq LIMIT 1) AS o
+    WHERE r.id = :id AND coalesce(CAST(r.memory->'seqs'->>reached.lane AS bigint), 0) < reached.seq AND o.trace IS NOT NULL
     ORDER BY o.at = :last DESC, o.id DESC LIMIT 1),
     traced AS (SELECT coalesce((SELECT trace FROM cause), CAST(:trace AS uuid)) AS trace),
     moved AS (

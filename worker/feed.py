@@ -82,12 +82,11 @@ def feed_loop(database: Database, given: ProviderSettings) -> FeedLoop:
 
 def feed_signing(given: ProviderSettings) -> Sign | None:
     """What signs pages and batches; None where no secret is set. Raises SettingsError for one that cannot be read."""
-    secret = given.feed_secret.get_secret_value()
-    if not secret:
-        return None
+    secrets = [each.strip() for each in given.feed_secret.get_secret_value().split(",") if each.strip()]
     try:
-        if not MARKS[0] <= len(b64decode(secret.removeprefix("whsec_"), validate=True)) <= MARKS[1]:
-            raise ValueError("of another length")
+        for each in secrets:
+            if not MARKS[0] <= len(b64decode(each.removeprefix("whsec_"), validate=True)) <= MARKS[1]:
+                raise ValueError("of another length")
     except ValueError:
         raise SettingsError(f"TENURE_FEED_SECRET is no secret of Standard Webhooks. {_HOW}") from None
-    return signing(secret)
+    return signing(*secrets) if secrets else None

@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,12 +24,13 @@ from activities.outgoing.way import Way
 from activities.standard_webhook import STEPS, signing
 from store import feed_push
 from store.database import Database, rows, run, sql
+from store.feed import Horizon
 from tests.living import until
 from worker.feed import LAG, TRIES, FeedLoop, feed_loop
 from worker.providers import load_providers
-from worker.settings import SettingsError
+from worker.settings import ROOT, SettingsError
 
-SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+SECRET, NEXT = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 _INSERT = sql(
     """
     INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority,
@@ -143,6 +149,50 @@ async def test_a_pusher_that_dies_after_the_receiver_has_taken_the_batch_loses_n
     assert [line["id"] for line in again[1]["data"]["items"] + rest[1]["data"]["items"]] == await numbers(database)
 
 
+_WORKER = """
+import asyncio, os
+from store.database import Database
+from worker.feed import feed_loop
+from worker.providers import load_providers
+asyncio.run(feed_loop(Database(os.environ["TENURE_DATABASE_URL"]), load_providers()).run(asyncio.Event(), pause=0.02))
+"""
+
+
+def _started(environ: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", _WORKER], cwd=ROOT, env=environ)
+
+
+async def test_processes_that_are_killed_at_any_moment_of_a_push_lose_nothing_and_only_repeat(database, warehouse):
+    await write(database, 1, 1_500)
+    environ = {
+        **os.environ,
+        "TENURE_DATABASE_URL": database.url,
+        "TENURE_FEED_URL": warehouse.url,
+        "TENURE_FEED_SECRET": SECRET,
+        "TENURE_OUTGOING_ALLOW": warehouse.url.split("/")[2],
+    }
+    for kills in range(3):
+        started = len(warehouse.taken)
+        worker = _started(environ)
+
+        async def kill(worker: Any = worker, kills: int = kills, started: int = started) -> bytes:
+            if len(warehouse.taken) - started > kills:
+                worker.kill()
+                worker.wait()
+            return _reply("200 OK")
+
+        warehouse.answer = kill
+        await until(partial(asyncio.to_thread, worker.poll), lambda code: code is not None)
+    warehouse.answer = None
+    await drained(pusher(database, warehouse))
+    assert list(dict.fromkeys(warehouse.lines)) == await numbers(database), "each for the first time in its order"
+    again = [identity for identity, times in Counter(identity for identity, _ in warehouse.taken).items() if times > 1]
+    assert len(again) == 3
+    assert all(
+        batch == next(other for i, other in warehouse.taken if i == identity) for identity, batch in warehouse.taken
+    )
+
+
 async def test_a_connection_that_is_lost_before_the_commit_repeats_the_batch(database, warehouse):
     await write(database, 1, 3)
 
@@ -196,8 +246,6 @@ async def test_a_push_in_flight_does_not_hold_the_feed_up(database, warehouse):
     pushing = asyncio.create_task(pusher(database, warehouse).round())
     await asked.wait()
     await write(database, 2, 2)
-    from store.feed import Horizon
-
     assert await Horizon().look(database) == (await numbers(database))[-1]
     go.set()
     await pushing
@@ -293,9 +341,10 @@ def test_nothing_is_pushed_unsigned_and_a_secret_is_one(database):
         feed_loop(database, load_providers(feed_url="https://warehouse.example.com/feed", feed_secret="whsec_short"))
 
 
-def test_another_secret_verifies_nothing():
+def test_while_a_secret_is_changed_both_verify_and_another_verifies_nothing():
     body = b'{"type":"tenure.feed"}'
-    headers = signing(SECRET)("feed_0_1", body)
+    headers = signing(SECRET, NEXT)("feed_0_1", body)
     assert Webhook(SECRET).verify(body.decode(), headers) == json.loads(body)
+    assert Webhook(NEXT).verify(body.decode(), headers) == json.loads(body)
     with pytest.raises(WebhookVerificationError):
-        Webhook("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").verify(body.decode(), headers)
+        Webhook("whsec_YW5vdGhlci1zZWNyZXQtb2YtdGhlLXNlbmRlcg==").verify(body.decode(), headers)
