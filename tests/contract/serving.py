@@ -15,6 +15,7 @@ import httpx
 import uvicorn
 
 from activities.asking import would_say
+from activities.click_links import ClickLinks
 from activities.content_desk import ContentDesk
 from activities.templates import load_templates, template_infos
 from api.app import Parts, build
@@ -35,6 +36,7 @@ from worker.settings import ROOT, Settings
 
 WRITE, OPERATE = "write-key-of-tests", "operator-key-of-tests"
 CATALOG = ROOT / "catalog"
+CLICKS = ClickLinks(("key-of-the-clicks-of-tests",), "https://l.example")
 
 
 @dataclass
@@ -87,7 +89,7 @@ def application(
             policy=policy(catalog),
             consent=consent_book(Settings(catalog=catalog)),
             templates=lambda: template_infos(catalog / "templates"),
-            desk=desk or ContentDesk(templates=lambda: load_templates(catalog / "templates")),
+            desk=desk or ContentDesk(templates=lambda: load_templates(catalog / "templates"), links=CLICKS),
             asking=partial(would_say, house(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
             limits=limits,
             roster=people or roster(catalog),
