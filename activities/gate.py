@@ -107,7 +107,10 @@ class Pass:
         written = await ledger.write(self.connection, entry)
         if written and entry.status == "deferred":
             await outbox.wake(self.connection, entry.recipient)
-        log.info("gate.decided", status=entry.status, channel=entry.channel, reasons=[r.code for r in entry.reasons])
+        log.info(
+            "gate.decided", status=entry.status, channel=entry.channel, trace=entry.trace,
+            reasons=[r.code for r in entry.reasons],
+        )  # fmt: skip
         return written
 
     async def _give_way(self, keys: tuple[str, ...], entry: Entry) -> None:

@@ -64,6 +64,7 @@ class Line(BaseModel):
     kind: str
     about: str
     text: str
+    trace: str | None = None
 
 
 class Told(BaseModel):
@@ -76,6 +77,7 @@ class Told(BaseModel):
     about: str
     text: str
     run: str | None
+    trace: str | None = None
 
 
 class Reason(BaseModel):
@@ -112,6 +114,7 @@ class MessageView(BaseModel):
     recipient: str
     step: int
     merged_into: str | None
+    trace: str | None
 
 
 class Asker(BaseModel):

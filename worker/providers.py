@@ -67,6 +67,11 @@ class ProviderSettings(BaseSettings):
     slack_base: str = "https://slack.com/api"
     webhook_url: str = ""
     webhook_secret: SecretStr = SECRET
+    feed_url: str = Field("", description="Our receiver of the feed of decisions and deliveries; empty pushes nothing.")
+    feed_secret: SecretStr = Field(
+        SECRET,
+        description="whsec_…: signs what is pushed there, and pages of /v1/feed; of several, by commas, each does.",
+    )
     zendesk_base: str = ""
     zendesk_agent: str = ""
     zendesk_token: SecretStr = SECRET
