@@ -14,6 +14,7 @@ from store.database import Database
 from store.patience import limit_holding
 from worker import brake, build, entry, temporal
 from worker.audiences import audience_loop
+from worker.crms import show_tasks
 from worker.health import health_port
 from worker.logs import configure_logging
 from worker.providers import load_providers
@@ -57,7 +58,8 @@ async def serve(settings: Settings) -> None:
         reconciler = Reconciler(database, client, relay)
         braking = brake.watch(database, house.policy.brake, stop)
         rounds = (relay.run(stop), reconciler.run(stop), audiences.run(stop), Reminders(database).run(stop), braking)
-        loops = [asyncio.create_task(each) for each in rounds]
+        crms = show_tasks(database, house.roster, load_providers(), stop)
+        loops = [asyncio.create_task(each) for each in (*rounds, crms)]
         await stop.wait()
         log.info("worker.draining")
         await asyncio.gather(*loops)
