@@ -83,7 +83,7 @@ class ProviderSettings(BaseSettings):
     google_ads_base: str = "https://datamanager.googleapis.com"
     google_ads_token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 -- an address
     meta_token: SecretStr = SECRET
-    meta_base: str = "https://graph.facebook.com/v25.0"
+    meta_base: str = "https://graph.facebook.com/v26.0"
     hubspot_token: SecretStr = SECRET
     hubspot_base: str = "https://api.hubapi.com"
     salesforce_base: str = Field("", description="https://<My Domain>.my.salesforce.com: where tasks are shown too.")

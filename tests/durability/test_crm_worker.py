@@ -38,7 +38,7 @@ TASKS = "hubspot/crm/v3/objects/tasks"
 @contextlib.asynccontextmanager
 async def working(house: Living, local: Local) -> AsyncIterator[None]:
     """The worker as an operator runs it, with two CRMs."""
-    crms = {name: value for name, value in provided_by(local, *NAMES).model_dump(exclude_defaults=True).items()}
+    crms = provided_by(local, *NAMES).model_dump(exclude_defaults=True)
     plain = {name: getattr(value, "get_secret_value", lambda v=value: v)() for name, value in crms.items()}
     environ = {PREFIX + name.upper(): str(value) for name, value in plain.items()} | {"TENURE_CRM_READ_SECONDS": "1"}
     process = await asyncio.create_subprocess_exec(

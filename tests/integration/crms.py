@@ -8,7 +8,7 @@ from typing import Any
 from activities.mirrors.port import TaskMirror
 from activities.outgoing.way import Way
 from worker.crms import task_mirrors
-from worker.providers import ProviderSettings
+from worker.providers import ProviderSettings, load_providers
 from worker.stack.providers.app import KEY
 from worker.stack.providers.crms import change, tasks_of
 from worker.stack.providers.faults import Fault
@@ -25,8 +25,8 @@ def provided_by(local: Local, *names: str) -> ProviderSettings:
     """These CRMs as an operator configures them."""
     hubspot = {"hubspot_token": KEY, "hubspot_base": f"{local.url}/hubspot"}
     salesforce = {"salesforce_base": f"{local.url}/salesforce", "salesforce_client": "c", "salesforce_secret": KEY}
-    given = (hubspot if "hubspot" in names else {}) | (salesforce if "salesforce" in names else {})
-    return ProviderSettings(outgoing_allow=local.origin, provider_rates="hubspot=1000,salesforce=1000", **given)
+    given: dict[str, Any] = (hubspot if "hubspot" in names else {}) | (salesforce if "salesforce" in names else {})
+    return load_providers(outgoing_allow=local.origin, provider_rates="hubspot=1000,salesforce=1000", **given)
 
 
 @dataclass
@@ -58,7 +58,8 @@ class Crm:
     def close(self, outcome: str) -> None:
         """Somebody ticks off the only one there."""
         field, _, done, word = _WORDS[self.name]
-        change(self.local.provider.kept, self.name, *self.tasks, {field: done, word: outcome})
+        (identity,) = self.tasks
+        change(self.local.provider.kept, self.name, identity, {field: done, word: outcome})
 
     def delete(self) -> None:
         """Somebody deletes the only one there."""

@@ -177,7 +177,8 @@ def _no(status: int, code: str = "") -> Response:
 async def _salesforce_token(asked: Asked) -> Response:
     """The client-credentials flow; like the real one it says nothing of an end."""
     form = asked.form
-    if form.get("grant_type") != "client_credentials" or form.get("client_secret") != asked.key:
+    secret = form.get("client_secret") or asked.basic()[1]
+    if form.get("grant_type") != "client_credentials" or secret != asked.key:
         return JSONResponse({"error": "invalid_client", "error_description": "invalid client credentials"}, 400)
     here = str(asked.request.base_url).rstrip("/")
     answer = {"access_token": asked.key, "token_type": "Bearer", "instance_url": f"{here}/salesforce", "scope": "api"}
