@@ -66,11 +66,13 @@ _WITHDRAW = sql(
     """
 )
 _REPLACE = sql(
-    """
-    UPDATE messages SET status = 'replaced', settled_at = :at, due_at = NULL,
-      reasons = reasons || jsonb_build_array(jsonb_build_object('code', 'replaced', 'text', CAST(:why AS text)))
-    WHERE key = ANY(CAST(:keys AS text[])) AND status = 'deferred'
-    """
+    f"""
+    WITH m AS (
+      UPDATE messages SET status = 'replaced', settled_at = :at, due_at = NULL,
+        reasons = reasons || jsonb_build_array(jsonb_build_object('code', 'replaced', 'text', CAST(:why AS text)))
+      WHERE key = ANY(CAST(:keys AS text[])) AND status = 'deferred' RETURNING *)
+    SELECT {COLUMNS}, r.definition, false AS holds, r.state AS now_in FROM m JOIN runs r ON r.id = m.run ORDER BY m.id
+    """  # noqa: S608 -- the columns are ours
 )
 _PARTS = sql(
     f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
@@ -258,9 +260,12 @@ async def withdraw(
     return await rows(connection, _WITHDRAW, run=run_id, reason=reason, at=at, state=state, visit=visit)
 
 
-async def replace(connection: Connection, keys: Sequence[str], why: str, at: datetime) -> None:
-    """End messages that wait, because one that matters more has their place."""
-    await run(connection, _REPLACE, keys=list(keys), why=why, at=at)
+async def replace(connection: Connection, keys: Sequence[str], why: str, at: datetime) -> list[Entry]:
+    """End messages that wait, because one that matters more has their place; those that were ended."""
+    gone = [entry_of(item) for item in await rows(connection, _REPLACE, keys=list(keys), why=why, at=at)]
+    for entry in gone:
+        entry.reasons = (Reason("replaced", why),)
+    return gone
 
 
 async def parts_of(connection: Connection, key: str) -> list[Entry]:
