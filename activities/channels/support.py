@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 from activities import markup
 from activities.channels.http_channel import HttpChannel, Reach, Written, json_call, said
