@@ -40,7 +40,13 @@ async def attempt(house: House, entry: Entry, now: datetime) -> None:
     """Hand the stored bytes to the channel and settle the row by what came back."""
     channel = house.channels[entry.channel or ""]
     receipt = await channel.deliver(_prepared(entry), entry.key)
-    log.info("delivery.attempted", channel=channel.name, result=receipt.result.value, attempt=entry.attempts)
+    log.info(
+        "delivery.attempted",
+        channel=channel.name,
+        result=receipt.result.value,
+        attempt=entry.attempts,
+        trace=entry.trace,
+    )
 
     async def settle(connection: Connection) -> None:
         await lock_lane(house, connection, entry)
@@ -157,4 +163,4 @@ async def _end(house: House, connection: Connection, entry: Entry, status: str, 
 
 def _prepared(entry: Entry) -> Prepared:
     until = entry.lease_until - SLACK if entry.lease_until is not None else None
-    return Prepared(entry.reference or "", entry.address or "", entry.body or b"", until=until)
+    return Prepared(entry.reference or "", entry.address or "", entry.body or b"", until=until, trace=entry.trace or "")

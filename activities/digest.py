@@ -103,6 +103,7 @@ def _whole(house: House, parts: list[Entry], now: datetime) -> Entry:
         decided_at=now,
         definition=head.definition,
         channel=head.channel,
+        trace=head.trace,
         reasons=(Reason("merged", ", ".join(part.action for part in parts), rule.name),),
         is_new=True,
     )

@@ -69,6 +69,7 @@ class Outgoing:
     items: tuple[Outgoing, ...] = ()
     """Of a digest: the messages it brings, each with its own key, template and data; `template` is then the digest's."""
     person: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Prepared:
     body: bytes
     summary: Mapping[str, Any] = field(default_factory=dict)
     until: datetime | None = None
+    trace: str = ""
 
 
 class Delivered(Enum):

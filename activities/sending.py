@@ -69,6 +69,7 @@ def outgoing(
         entry.topic,
         items=items,
         person=person.key,
+        trace=entry.trace or "",
     )
 
 

@@ -17,6 +17,7 @@ from api.clocks import Clocks
 from api.confirming import Confirming
 from api.consents import Consents
 from api.content import Contents, Desk
+from api.feed import Feed, Sign
 from api.front import Front
 from api.health import Health
 from api.held import Held
@@ -44,6 +45,7 @@ from api.signatures import HookSecrets
 from api.stops import Stops
 from api.suppressions import Suppressions
 from api.temporal import Engine
+from api.traces import Traces
 from api.why import Asking, Whys
 from api.work import Work
 from journeys.assigning import Roster
@@ -71,6 +73,7 @@ class Parts:
     limits: Limits = field(default_factory=Limits)
     roster: Roster = field(default_factory=Roster)
     hooks: HookSecrets = field(default_factory=HookSecrets)
+    sign: Sign | None = None
 
 
 def build(parts: Parts) -> Front:
@@ -106,6 +109,8 @@ def build(parts: Parts) -> Front:
     Held(parts.database, intake, reader, check).routes(routes)
     Clocks(parts.database).routes(routes)
     Hooks(intake, parts.hooks).routes(routes)
+    Traces(parts.database).routes(routes)
+    Feed(parts.database, parts.sign).routes(routes)
     Health(parts.database, parts.engine, intake, metrics).routes(routes)
     Description().routes(routes)
     app = FastAPI(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from journeys.surveys import LONGEST
 
 
 class Identity(BaseModel):
@@ -64,6 +66,7 @@ class Line(BaseModel):
     kind: str
     about: str
     text: str
+    trace: str | None = None
 
 
 class Told(BaseModel):
@@ -76,6 +79,7 @@ class Told(BaseModel):
     about: str
     text: str
     run: str | None
+    trace: str | None = None
 
 
 class Reason(BaseModel):
@@ -112,6 +116,7 @@ class MessageView(BaseModel):
     recipient: str
     step: int
     merged_into: str | None
+    trace: str | None
 
 
 class Asker(BaseModel):
@@ -195,6 +200,17 @@ class InboxItem(BaseModel):
     seen_at: datetime | None
     acted_at: datetime | None
     dismissed_at: datetime | None
+
+
+class SurveyAnswer(BaseModel):
+    """`value` is a whole number of the survey's scale, or the `value` of one of its choices; `comment` where it asks for one."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"value": 9, "comment": "It saves me an hour"}}
+    )
+
+    value: int | Annotated[str, StringConstraints(max_length=64)]
+    comment: Annotated[str, StringConstraints(max_length=LONGEST, pattern=r"^[^\x00]*$")] | None = None
 
 
 class ConsentView(BaseModel):

@@ -21,11 +21,11 @@ _INSERT = sql(
     """
     INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, topic,
       priority, data, stands, at, expires_at, status, reasons, channel, due_at, attempts, lease_until, reference, address,
-      body, summary, detail, decided_at, first_attempt_at, sent_at, settled_at, ready_at, merged_into)
+      body, summary, detail, decided_at, first_attempt_at, sent_at, settled_at, ready_at, merged_into, trace)
     VALUES (:key, :run, :step, :subject, :recipient, :journey, :state, :visit, :action, :template, CAST(:via AS jsonb),
       :topic, :priority, CAST(:data AS jsonb), :stands, :at, :expires, :status, CAST(:reasons AS jsonb), :channel, :due,
       :attempts, :lease, :reference, :address, :body, CAST(:summary AS jsonb), :detail, :decided, :first,
-      :sent, :settled, :ready, :merged)
+      :sent, :settled, :ready, :merged, :trace)
     ON CONFLICT (key) DO NOTHING
     """
 )
@@ -40,7 +40,8 @@ _UPDATE = sql(
 )
 COLUMNS = """m.key, m.run, m.step, m.subject_key, m.recipient, m.journey, m.state, m.visit, m.action, m.template, m.via,
       m.topic, m.priority, m.data, m.stands, m.at, m.expires_at, m.status, m.channel, m.due_at, m.attempts, m.lease_until,
-      m.reference, m.address, m.body, m.summary, m.decided_at, m.first_attempt_at, m.sent_at, m.ready_at, m.merged_into"""
+      m.reference, m.address, m.body, m.summary, m.decided_at, m.first_attempt_at, m.sent_at, m.ready_at, m.merged_into,
+      replace(CAST(m.trace AS text), '-', '') AS trace"""
 _OF_STEP = sql(
     f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
     "WHERE m.run = :run AND m.step >= :step AND m.status = 'sending'"
@@ -65,11 +66,13 @@ _WITHDRAW = sql(
     """
 )
 _REPLACE = sql(
-    """
-    UPDATE messages SET status = 'replaced', settled_at = :at, due_at = NULL,
-      reasons = reasons || jsonb_build_array(jsonb_build_object('code', 'replaced', 'text', CAST(:why AS text)))
-    WHERE key = ANY(CAST(:keys AS text[])) AND status = 'deferred'
-    """
+    f"""
+    WITH m AS (
+      UPDATE messages SET status = 'replaced', settled_at = :at, due_at = NULL,
+        reasons = reasons || jsonb_build_array(jsonb_build_object('code', 'replaced', 'text', CAST(:why AS text)))
+      WHERE key = ANY(CAST(:keys AS text[])) AND status = 'deferred' RETURNING *)
+    SELECT {COLUMNS}, r.definition, false AS holds, r.state AS now_in FROM m JOIN runs r ON r.id = m.run ORDER BY m.id
+    """  # noqa: S608 -- the columns are ours
 )
 _PARTS = sql(
     f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
@@ -140,6 +143,7 @@ class Entry:
     settled_at: datetime | None = None
     ready_at: datetime | None = None
     merged_into: str | None = None
+    trace: str | None = None
     reasons: tuple[Reason, ...] = ()
     is_new: bool = False
     untried: bool = False
@@ -197,6 +201,7 @@ async def write(connection: Connection, entry: Entry) -> bool:
         stands=entry.stands,
         at=entry.at,
         expires=entry.expires_at,
+        trace=entry.trace,
     )
     return written == 1
 
@@ -255,9 +260,12 @@ async def withdraw(
     return await rows(connection, _WITHDRAW, run=run_id, reason=reason, at=at, state=state, visit=visit)
 
 
-async def replace(connection: Connection, keys: Sequence[str], why: str, at: datetime) -> None:
-    """End messages that wait, because one that matters more has their place."""
-    await run(connection, _REPLACE, keys=list(keys), why=why, at=at)
+async def replace(connection: Connection, keys: Sequence[str], why: str, at: datetime) -> list[Entry]:
+    """End messages that wait, because one that matters more has their place; those that were ended."""
+    gone = [entry_of(item) for item in await rows(connection, _REPLACE, keys=list(keys), why=why, at=at)]
+    for entry in gone:
+        entry.reasons = (Reason("replaced", why),)
+    return gone
 
 
 async def parts_of(connection: Connection, key: str) -> list[Entry]:
@@ -280,7 +288,9 @@ async def people_with(connection: Connection, account: str, roles: Sequence[str]
     return [item["key"] for item in await rows(connection, _ROLES, account=account, roles=list(roles))]
 
 
-def new_entry(effect: SendMessage, *, key: str, run_row: Any, step: int, recipient: str, now: datetime) -> Entry:
+def new_entry(
+    effect: SendMessage, *, key: str, run_row: Any, step: int, recipient: str, now: datetime, trace: str | None = None
+) -> Entry:
     """A message that has not been weighed yet."""
     return Entry(
         key=key,
@@ -303,5 +313,6 @@ def new_entry(effect: SendMessage, *, key: str, run_row: Any, step: int, recipie
         status="deferred",
         decided_at=now,
         definition=run_row.definition,
+        trace=trace,
         is_new=True,
     )

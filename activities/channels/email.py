@@ -22,6 +22,7 @@ from activities.rendering import Rendered
 from activities.templates import Templates
 from journeys.effects import recipient_of
 from journeys.links import REF_MARKS, Link, Links
+from journeys.tracing import HEADER
 from journeys.variants import Sender
 from journeys.verdicts import ANY
 
@@ -111,7 +112,7 @@ class EmailChannel:
         digest = key_digest(outgoing.key)
         unsubscribe = way_out(self._settings.links, outgoing, digest, self._clock())
         said = self._together(outgoing, unsubscribe) if outgoing.items else self._one(outgoing, unsubscribe)
-        return self._prepared(outgoing, said, one_click(digest, unsubscribe))
+        return self._prepared(outgoing, said, (*one_click(digest, unsubscribe), *traced(outgoing)))
 
     def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
         """A mail to try a message out, marked as such in its subject and a header; no click of it is heard of."""
@@ -216,6 +217,11 @@ def one_click(digest: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:
     if unsubscribe.startswith("https://"):
         headers += [("List-Unsubscribe", f"<{unsubscribe}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
     return tuple(headers)
+
+
+def traced(outgoing: Outgoing) -> tuple[tuple[str, str], ...]:
+    """The header by which a mail is found in logs and feed, and they from it; it says nothing to anybody else."""
+    return ((HEADER, outgoing.trace),) if outgoing.trace else ()
 
 
 def _refused(refusal: NotTaken, progress: Progress) -> Delivered:

@@ -20,6 +20,7 @@ from activities.content_desk import ContentDesk
 from activities.templates import load_templates, template_infos
 from api.app import Parts, build
 from api.content import Desk
+from api.feed import Sign
 from api.front import Front
 from api.keys import Keys
 from api.limits import Limits
@@ -73,6 +74,7 @@ def application(
     catalog: Path = CATALOG,
     desk: Desk | None = None,
     people: Roster | None = None,
+    sign: Sign | None = None,
 ) -> Front:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits()
@@ -91,6 +93,7 @@ def application(
             asking=partial(would_say, house(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
             limits=limits,
             roster=people or roster(catalog),
+            sign=sign,
         )
     )
 

@@ -32,6 +32,7 @@ from activities.outgoing.pace import Rate
 from activities.outgoing.way import Way
 from activities.ports import Ambiguity, Delivered, Promise, TemplateFault
 from activities.templates import Templates
+from journeys.tracing import given
 from tests.providing import ADA, VENDORS, channels_at, outgoing, templates
 from worker.stack.providers.app import KEY as PROVIDER_KEY
 from worker.stack.providers.faults import Fault
@@ -392,6 +393,17 @@ async def test_a_webhook_with_another_secret_is_not_taken(local, channels, known
     channel = WebhookChannel(known, way, Reach(near=True), other)
     assert (await channel.deliver(channel.prepare(outgoing(channel)), KEY)).result is Delivered.TRY_AGAIN
     assert not happened(local, "webhook")
+
+
+async def test_a_trace_leaves_with_the_webhook_and_with_the_mail(channels):
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    hook, mail = channels["webhook"], channels["email"]
+    prepared = hook.prepare(outgoing(hook))
+    call = await hook.call({}, replace(prepared, trace=trace), "digest")
+    assert given(call.headers["traceparent"]) == trace
+    assert "traceparent" not in (await hook.call({}, prepared, "digest")).headers
+    written = json.loads(mail.prepare(replace(outgoing(mail), trace=trace)).body)
+    assert written["headers"]["X-Tenure-Trace"] == trace
 
 
 # -- push ---------------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ ADAPTERS: Final = {
         Adapter("apprise", Promise.BLIND, "tail", "apprise"),
         Adapter("google", Promise.KEYED, "google", kind="audience", points=POINTS[2:]),
         Adapter("meta", Promise.KEYED, "meta", kind="audience", points=POINTS[2:]),
-        Adapter("hubspot", Promise.SEARCHABLE, "hubspot", kind="task"),
+        Adapter("hubspot", Promise.KEYED, "hubspot", kind="task"),
         Adapter("salesforce", Promise.KEYED, "salesforce", kind="task"),
     )
 }

@@ -17,16 +17,16 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests.integration.crms import Crm, HubSpotByHand, SalesforceByHand
+from tests.integration.crms import NAMES
 from tests.storm.cells import Cell
 from tests.storm.deaths import ASKS
 from worker.stack.mail_sink import MailSink
 from worker.stack.maildir import Maildir
 from worker.stack.providers.app import Asked, Provider, Vendor, _nowhere, _read
+from worker.stack.providers.crms import tasks_of
 from worker.stack.providers.serving import VENDORS, listening, provider
 
 MARKER: Final = re.compile(rb"cell\d{3}x", re.IGNORECASE)
-CRMS: Final[dict[str, type[Crm]]] = {"hubspot": HubSpotByHand, "salesforce": SalesforceByHand}
 
 
 async def _take(asked: Asked) -> Response:
@@ -47,8 +47,7 @@ class Killing:
 
     def __post_init__(self) -> None:
         self.arm(self.cells)
-        self._crms = {each.marker: CRMS[each.adapter]() for each in self.cells if each.of.kind == "task"}
-        self._apps: dict[str, ASGIApp] = {marker: crm.app() for marker, crm in self._crms.items()}
+        self._crms = {each.marker: provider() for each in self.cells if each.of.kind == "task"}
         self.mails = Maildir(self.folder / "mail")
 
     def arm(self, cells: Sequence[Cell]) -> None:
@@ -71,7 +70,7 @@ class Killing:
                 mails = (path.read_bytes() for path in (self.mails.folder / "new").iterdir())
                 return sum(cell.marker.encode() in mail for mail in mails)
             case "hubspot" | "salesforce":
-                return len(self._crms[cell.marker].tasks)
+                return len(tasks_of(self._crms[cell.marker].kept, cell.of.vendor))
             case "google" | "meta":
                 found = self.provider.kept.search(provider=cell.of.vendor, to=cell.marker)
                 return len({tuple(each["content"]["hashes"]) for each in found})
@@ -102,15 +101,16 @@ class Killing:
             await inner(scope, again, send)
 
     def end(self) -> None:
-        self.provider.app.end()
+        for each in (self.provider, *self._crms.values()):
+            each.app.end()
 
     def _of(self, scope: Scope) -> tuple[ASGIApp, Scope]:
         vendor, _, rest = scope["path"].removeprefix("/").partition("/")
-        if vendor not in CRMS:
+        if vendor not in NAMES:
             return self.provider.app, scope
-        marker, _, rest = rest.partition("/")
-        prefix = len(f"/{vendor}/{marker}")
-        return self._apps[marker], {**scope, "path": f"/{rest}", "raw_path": scope["raw_path"][prefix:]}
+        marker = rest.partition("/")[0]
+        path, raw = scope["path"].replace(f"/{marker}", "", 1), scope["raw_path"].replace(f"/{marker}".encode(), b"", 1)
+        return self._crms[marker].app, {**scope, "path": path, "raw_path": raw}
 
 
 def _marker(content: bytes) -> str:

@@ -14,7 +14,7 @@ from activities.audiences.membership import AudiencePlan
 from activities.audiences.sync import AudienceSync
 from activities.audiences.tools import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
 from activities.channels.email import EmailChannel, EmailSettings
-from activities.channels.http_channel import Reach, json_call, said
+from activities.channels.http_channel import Reach, bearer, json_call
 from activities.channels.in_app import InAppChannel
 from activities.channels.long_tail import LongTailChannel, LongTailSettings
 from activities.channels.push import PushChannel
@@ -156,8 +156,8 @@ class Stand:
         base = f"{self.config.provider}/{cell.adapter}/{cell.marker}"
 
         async def call(method: str, path: str, body: Mapping[str, Any] | None) -> Reply:
-            reply = await self.way.send(json_call(method, base + path, body, {}))
-            return Reply(reply.status, said(reply) or None)
+            reply = await self.way.send(json_call(method, base + path, body, bearer(KEY)))
+            return Reply(reply.status, json.loads(reply.body) if reply.body else None)
 
         mirror: TaskMirror = HubSpot(call) if cell.adapter == "hubspot" else Salesforce(call)
         mirror.name = cell.marker  # type: ignore[misc]
