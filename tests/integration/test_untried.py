@@ -1,4 +1,7 @@
-"""An attempt of which nothing left is none: it counts against no message, however long its provider cannot be reached."""
+"""An attempt of which nothing left is none: it counts against no message, however long its provider cannot be reached.
+
+And one of which nobody can say what became of it comes to an end.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,12 @@ from typing import Any
 import pytest_asyncio
 
 from activities import step as steps
+from activities.channels.chat import ChatChannel, ChatSettings
 from activities.channels.http_channel import HttpChannel, Reach
 from activities.channels.push import PushChannel
 from activities.channels.sms import SmsChannel, SmsSettings
 from activities.channels.web_push import WebPush
+from activities.channels.webhook import WebhookChannel, WebhookSettings
 from activities.house import House
 from activities.outgoing.breaker import BreakerRule
 from activities.outgoing.guard import Guarded
@@ -29,12 +34,13 @@ from journeys.incoming import Incoming
 from journeys.policy import load_policy
 from store import ingest
 from store.catalogue import Catalogue
-from store.database import Database, rows, sql
+from store.database import Database, rows, run, sql
 from tests.providing import PHONE, templates, vapid_key
 from tests.stepping import first_steps, publish, settle
 from worker.stack.providers.app import KEY
 from worker.stack.providers.faults import Fault
 from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.teams import WEBHOOK_SECRET
 
 JOURNEY = """
 journey: urgent
@@ -46,6 +52,9 @@ states:
   done: {final: done}
 """
 SOON = timedelta(milliseconds=200)
+_LONG_AGO = sql(
+    "UPDATE messages SET lease_until = clock_timestamp(), first_attempt_at = clock_timestamp() - CAST(:ago AS interval)"
+)
 
 
 @dataclass
@@ -204,3 +213,49 @@ async def test_a_browser_that_cannot_be_reached_is_asked_less_and_less_often(sen
     after = await sending.look(guard)
     assert guard.standing == "closed", "one browser's service is not the provider"
     assert after["due_at"] - after["decided_at"] > before["due_at"] - before["decided_at"]
+
+
+async def test_what_nobody_can_be_asked_about_is_asked_less_and_less_often_and_unknown_in_the_end(sending):
+    faults = sending.local.provider.faults
+    faults.add(Fault(provider="slack", kind="reset_after_accept"))
+    faults.add(Fault(provider="slack", kind="status", status=503, times=None))
+    chat = ChatChannel(
+        templates(sending.folder),
+        sending.way,
+        Reach(near=True),
+        ChatSettings(KEY, "C0ALL", f"{sending.local.url}/slack"),
+    )
+    (row,) = await sending.go(chat)
+    assert (row["status"], row["attempts"]) == ("sending", 1)
+    waiting = await asked_after(sending, chat, timedelta(minutes=10))
+    assert (waiting["status"], waiting["detail"]) == ("sending", "cannot be asked now")
+    assert timedelta(minutes=9) < waiting["lease_until"] - datetime.now(UTC) < timedelta(minutes=11)
+    assert (await asked_after(sending, chat, timedelta(hours=25)))["status"] == "unknown", "for a person"
+
+
+async def asked_after(sending: Sending, channel: Channel, ago: timedelta) -> Any:
+    """The message, if its first attempt was so long ago, after one more look."""
+    async with sending.database.transaction() as connection:
+        await run(connection, _LONG_AGO, ago=ago)
+    (row,) = await sending.ledger()
+    await settle(sending.house(channel), row["recipient"], enough=lambda _: True)
+    return (await sending.ledger())[0]
+
+
+async def test_H7_what_may_have_arrived_is_unknown_and_not_withheld_when_its_state_was_left_before_the_next_try(
+    sending,
+):
+    hook = WebhookChannel(
+        templates(sending.folder),
+        sending.way,
+        Reach(near=True),
+        WebhookSettings(f"{sending.local.url}/receiver/", WEBHOOK_SECRET),
+    )
+    sending.local.provider.faults.add(Fault(provider="receiver", kind="reset_after_accept"))
+    await sending.go(hook)
+    async with sending.database.transaction() as connection:
+        await run(connection, sql("UPDATE runs SET state = 'done'"))
+    row = await asked_after(sending, hook, timedelta(minutes=1))
+    assert row["status"] == "unknown"
+    assert '"state_left"' in row["reasons"], "why it was not tried again"
+    assert len(sending.local.provider.kept.search(provider="receiver")) == 1
