@@ -10,9 +10,10 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from journeys.conditions import coerce
 from journeys.definition import ChannelName, Model, Name, Scalar, SignalName, Text
+from journeys.surveys import Survey
 
 Status = Literal["draft", "live", "retired"]
-Kind = Literal["message", "checklist", "tooltip", "guide", "digest"]
+Kind = Literal["message", "checklist", "tooltip", "guide", "survey", "digest"]
 ValueType = Literal["string", "int", "double", "bool", "timestamp", "strings"]
 VariableName = Annotated[str, StringConstraints(pattern=r"^((profile|account)\.)?[a-z_][a-zA-Z0-9_]{0,63}$")]
 LiquidText = Annotated[str, StringConstraints(min_length=1, max_length=2_000, pattern=r"^[^\r\n]*$")]
@@ -83,6 +84,7 @@ class FrontMatter(Model):
     page: PagePattern | None = None
     anchor: Anchor | None = None
     items: Annotated[tuple[ChecklistItem, ...], Field(max_length=20)] = ()
+    asks: Survey | None = None
     from_: Annotated[Literal["house", "owner"], Field(alias="from")] = "house"
     time_sensitive: bool = False
     trigger: Text | None = None
@@ -112,10 +114,11 @@ class VariantMatter(Model):
     subject: LiquidText | None = None
     title: Text | None = None
     items: Annotated[tuple[ChecklistItem, ...], Field(max_length=20)] | None = None
+    asks: Survey | None = None
     omits: tuple[VariableName, ...] = ()
 
 
-_IN_APP_ONLY = ("checklist", "tooltip", "guide")
+_IN_APP_ONLY = ("checklist", "tooltip", "guide", "survey")
 _IN_PLACE = ("tooltip", "guide")
 
 
@@ -133,7 +136,11 @@ def unfit(matter: FrontMatter) -> Iterator[tuple[tuple[str, ...], str]]:
             yield ("kind",), f"{name}: a {kind} needs one, to know where it appears"
         elif getattr(matter, name) is not None and matter.channels != ("in_app",):
             yield (name,), f"{name}: only what appears in the product alone has one"
-    if kind == "checklist" and not matter.items:
-        yield ("kind",), "items: a checklist needs at least one"
-    if kind != "checklist" and matter.items:
-        yield ("items",), "items: only a checklist has them"
+    for name, its, given, needs, only in (
+        ("items", "checklist", bool(matter.items), "a checklist needs at least one", "only a checklist has them"),
+        ("asks", "survey", bool(matter.asks), "a survey needs a scale or choices", "only a survey asks something"),
+    ):
+        if kind == its and not given:
+            yield ("kind",), f"{name}: {needs}"
+        if kind != its and given:
+            yield (name,), f"{name}: {only}"

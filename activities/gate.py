@@ -20,6 +20,7 @@ from activities.house import House
 from activities.sending import begin, place
 from journeys.judge import judge
 from journeys.policy import horizon
+from journeys.together import MOST
 from journeys.verdicts import Ask, DeferUntil, MergeInto, Queued, Replace, SendNow, Sent, Standing, Verdict, Withhold
 from journeys.zones import zone_of
 from store import ledger, outbox
@@ -42,9 +43,13 @@ class Pass:
         self.standing: Standing | None = None
         self.going: dict[str, list[Entry]] = {}
         self.arrived: set[str] = set()
+        self.gave_way: dict[str, Entry] = {}
+        """Those that waited and were replaced by one of this pass: their runs are to hear it."""
 
     async def weigh(self, entry: Entry) -> None:
         """Decide one message. What does not go out is written at once, what does at the end of the pass."""
+        if entry.key in self.gave_way:
+            return  # it was due as well, and one before it in this pass has its place
         standing = await self._known()
         known = {each.key for each in standing.sent} | {each.key for each in standing.queue}
         if entry.is_new and entry.key in known:
@@ -66,9 +71,11 @@ class Pass:
                 entry.ready_at = (entry.ready_at or self.now) if waits_for_others else None
                 await self._give_way(replaces, entry)
             case Replace(_, reasons):
-                entry.status, entry.reasons, entry.settled_at = "replaced", reasons, self.now
+                entry.status, entry.reasons, entry.settled_at = _never(entry, "replaced"), reasons, self.now
             case Withhold(reasons):
-                entry.status, entry.reasons, entry.settled_at = "withheld", reasons, self.now
+                entry.status, entry.reasons, entry.settled_at = _never(entry, "withheld"), reasons, self.now
+        if digest.is_digest(entry.key) and not isinstance(verdict, SendNow):
+            await digest.dissolve(self.connection, entry, self.now)
         self._note(entry, await self._known(), is_part=isinstance(verdict, MergeInto))
         if not isinstance(verdict, SendNow | MergeInto):
             await self._write(entry)
@@ -113,7 +120,8 @@ class Pass:
 
     async def _give_way(self, keys: tuple[str, ...], entry: Entry) -> None:
         if keys:
-            await ledger.replace(self.connection, keys, f"{entry.action} matters more", self.now)
+            gone = await ledger.replace(self.connection, keys, f"{entry.action} matters more", self.now)
+            self.gave_way |= {each.key: each for each in gone}
             standing = await self._known()
             self.standing = replace(standing, queue=tuple(each for each in standing.queue if each.key not in keys))
 
@@ -148,7 +156,8 @@ class Pass:
                 entry.template, account_in(entry.subject_key), entry.key, is_part=is_part,
             )  # fmt: skip
             earlier = tuple(each for each in standing.sent if each.key != entry.key)
-            standing = replace(standing, sent=(*earlier, sent), heads=frozenset(self.going))
+            open_still = (key for key, parts in self.going.items() if len(parts) < MOST)
+            standing = replace(standing, sent=(*earlier, sent), heads=frozenset(open_still))
         elif entry.due_at is not None:
             rules = frozenset(reason.rule for reason in entry.reasons if reason.rule)
             waiting = Queued(
@@ -177,8 +186,13 @@ class Pass:
             account=account_in(entry.subject_key),
             ready_at=entry.ready_at,
             topics=digest.topics(entry),
-            alone=entry.status == "sending",
+            alone=entry.status == "sending" or digest.is_digest(entry.key),
         )
 
     def _fields(self) -> dict[str, object]:
         return self.account.profile if self.account is not None else {}
+
+
+def _never(entry: Entry, word: str) -> str:
+    """How a message ends that may not go out (again): one of which an attempt may have arrived was perhaps sent."""
+    return "unknown" if entry.in_doubt else word

@@ -81,7 +81,10 @@ async def _weigh(house: House, connection: Connection, due: Owed) -> list[Entry]
         decided.append(entry)
     attempts = await weighing.close()
     for entry in decided:
-        await tell_outcome(house, connection, entry, weighing.fate(entry), due.now)
+        if entry.key not in weighing.gave_way:
+            await tell_outcome(house, connection, entry, weighing.fate(entry), due.now)
+    for entry in weighing.gave_way.values():
+        await tell_outcome(house, connection, entry, "replaced", due.now)
     return attempts
 
 

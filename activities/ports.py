@@ -101,7 +101,8 @@ class Receipt:
     """The end of one attempt, with the provider's words in `detail` (no personal data).
 
     `after`: how long the next attempt should stay away, where provider, breaker or pace say so. `outage`: the provider
-    itself did not serve, which says nothing about this person. `left` is False where nothing has left the house.
+    itself did not serve, which says nothing about this person. `left` is False where nothing has left the house: then the
+    message was not tried, and the time within which it is given up has not begun.
     """
 
     result: Delivered

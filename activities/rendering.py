@@ -12,6 +12,7 @@ from activities.liquid_engine import plain
 from activities.markup import Block, parse, safe_url
 from activities.ports import Outgoing, TemplateFault
 from activities.template_source import Source
+from journeys.surveys import ANSWERED, Survey
 from journeys.templates import TemplateInfo
 from journeys.variants import LOCALE, ContentRules, Sender, Variant, choose, traits
 
@@ -45,6 +46,7 @@ class Rendered:
     page: str | None = None
     anchor: str | None = None
     items: tuple[Item, ...] = ()
+    asks: Survey | None = None
     sender: Sender | None = None
     lang: str = "en"
 
@@ -84,7 +86,7 @@ class Template:
             required=frozenset(name for name, variable in variables.items() if variable.default is None),
             types={name: variable.type for name, variable in variables.items()},
             fields=self.fields_read,
-            awaits=tuple(item.signal for item in matter.items),
+            awaits=(*(item.signal for item in matter.items), *((ANSWERED,) if matter.asks is not None else ())),
             kind=matter.kind,
             topic=matter.topic,
             channels=matter.channels,
@@ -164,6 +166,7 @@ class Template:
                 Item(item.signal, _one_line(label.render(scope), "an item's label"))
                 for item, label in zip(matter.items, source.labels, strict=True)
             ),
+            asks=matter.asks,
             sender=self._sender(outgoing) if matter.from_ == "owner" else None,
         )
 

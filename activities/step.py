@@ -222,6 +222,9 @@ class _Step:
             self._note(entry, now)
             fate = self.passes[entry.recipient].fate(entry)
             await tell_outcome(self.house, self.connection, entry, fate, now)
+        for each in self.passes.values():
+            for entry in each.gave_way.values():
+                await tell_outcome(self.house, self.connection, entry, "replaced", now)
 
     async def _nobody(self, effect: SendMessage, row: Run, now: datetime) -> None:
         key = message_key(row.id, effect, "-")

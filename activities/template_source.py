@@ -114,6 +114,10 @@ def _differences(file: str, own: VariantMatter, lines: Lines, base: Source, sour
         yield Problem(file, _line_of(lines, ("action", "url")), f"action.url: the template asks for {asked}")
     if own.items is not None and [item.signal for item in own.items] != [item.signal for item in base.matter.items]:
         yield Problem(file, _line_of(lines, ("items",)), "items: the template waits for other signals")
+    if own.asks is not None and base.matter.asks is not None and not own.asks.alike(base.matter.asks):
+        yield Problem(
+            file, _line_of(lines, ("asks",)), "asks: the template has other answers; only its words may differ"
+        )
     for name in sorted(base.names_read - source.names_read - set(own.omits)):
         what = f"body: does not say '{name}', which the template says; say it, or list it under `omits`"
         yield Problem(file, 1, what)

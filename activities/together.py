@@ -10,9 +10,8 @@ from activities.liquid_engine import LARGEST
 from activities.markup import Block
 from activities.ports import Outgoing, TemplateFault
 from activities.rendering import Rendered
+from journeys.together import MOST
 
-MOST = 10
-"""Messages in one digest; a person reads no more."""
 COUNT, TITLES = "count", "titles"
 """What a digest's template may read: how many messages it holds (int), and their subjects (strings)."""
 

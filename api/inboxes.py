@@ -17,7 +17,7 @@ from api.pages import Cursor, Id, Limit, Page, RowId, Word, answer, decode, page
 from api.people import known
 from api.problems import ProblemError
 from api.routes import Routes
-from api.shapes import InboxItem
+from api.shapes import InboxItem, SurveyAnswer
 from store import inbox, marks, queries
 from store.catalogue import Catalogue
 from store.database import Database
@@ -60,6 +60,15 @@ class Inboxes:
         )
         for what in ("seen", "acted", "dismissed"):
             add("POST", f"/v1/inbox/{{id}}/{what}", getattr(self, what), summary=f"Mark as {what}", gives=InboxItem)
+
+        add(
+            "POST",
+            "/v1/inbox/{id}/answered",
+            self.answered,
+            summary="Answer a survey",
+            gives=InboxItem,
+            refuses=("not-found", "conflict"),
+        )
 
     def leave(self) -> None:
         """End every stream: clients come back, to another process or the next."""
@@ -123,6 +132,23 @@ class Inboxes:
 
     async def dismissed(self, id: RowId, item: Part = None) -> Response:
         return await self._mark(id, "dismissed", item)
+
+    async def answered(self, id: RowId, body: SurveyAnswer, item: Part = None) -> Response:
+        """A signal `survey_answered` with `score` or `choice`, and `comment`, is committed with it. The first answer stands."""
+        try:
+            found = await marks.answer(self._database, self._catalogue, id, body.value, body.comment, item)
+        except LookupError as error:
+            raise ProblemError("not-found", "This digest holds no message of that key.") from error
+        except marks.NoSurvey as error:
+            raise ProblemError("conflict", "This message asks nothing: only a survey is answered.") from error
+        except marks.OtherAnswer as error:
+            raise ProblemError("conflict", "It was answered otherwise before, and that answer stands.") from error
+        except ValueError as error:
+            fault = {"detail": str(error), "pointer": "/value"}
+            raise ProblemError("invalid-request", "This survey has no such answer.", [fault]) from error
+        if found is None:
+            raise ProblemError("not-found", "There is no message of this number.")
+        return answer(found)
 
     async def _mark(self, id: int, what: marks.Mark, item: str | None) -> Response:
         """A signal `message_<what>` is committed with it, once."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from journeys.surveys import LONGEST
 
 
 class Identity(BaseModel):
@@ -198,6 +200,17 @@ class InboxItem(BaseModel):
     seen_at: datetime | None
     acted_at: datetime | None
     dismissed_at: datetime | None
+
+
+class SurveyAnswer(BaseModel):
+    """`value` is a whole number of the survey's scale, or the `value` of one of its choices; `comment` where it asks for one."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"value": 9, "comment": "It saves me an hour"}}
+    )
+
+    value: int | Annotated[str, StringConstraints(max_length=64)]
+    comment: Annotated[str, StringConstraints(max_length=LONGEST, pattern=r"^[^\x00]*$")] | None = None
 
 
 class ConsentView(BaseModel):

@@ -1,4 +1,8 @@
-"""The gate for one person in memory: what it says to a message, and what follows for those that wait."""
+"""The gate for one person in memory: what it says to a message, and what follows for those that wait.
+
+As live, messages are judged in passes: all that one step asks for, or all that is due at one instant. Only what goes out in a
+pass takes others of that pass along; what went out a moment before, in another one, is on its way already (C4).
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,12 @@ from journeys.effects import LogLine, SendMessage, WithdrawnMessages, message_ke
 from journeys.judge import judge
 from journeys.messages import ask_of, outcome_signal, withdraws
 from journeys.story import Fate, NotEntered, Run, Waiting, World
+from journeys.together import MOST
 from journeys.verdicts import DeferUntil, MergeInto, Queued, Reason, Replace, SendNow, Sent, Standing, Withhold
 from journeys.zones import zone_of
 
+MOST_AT_ONCE = 20
+"""Messages that one pass over what is due judges; the rest are the next one's (`store/owed.py`)."""
 OF_STANDING = frozenset({"email", "phone", "timezone"})
 """The fields by which a person is reached, and their clock told."""
 
@@ -31,10 +38,26 @@ class Asked:
     consents: dict[tuple[str, str], bool] = field(default_factory=dict)
     queue: list[Waiting] = field(default_factory=list)
     fed: deque[tuple[Run | None, str, Mapping[str, Any]]] = field(default_factory=deque)
+    heads: dict[str, int] = field(default_factory=dict)
+    """What went out in this pass, and how many messages each is made of."""
+    waits: int = 0
+
+    def begin_pass(self) -> None:
+        """From here on nothing that was sent takes others along."""
+        self.heads.clear()
+
+    def settle_due(self, due: datetime) -> None:
+        """One pass over what is due, in the order in which it began to wait; as many at once as live."""
+        self.begin_pass()
+        waiting = sorted((each for each in self.queue if each.due <= due), key=lambda each: (each.due, each.number))
+        for each in waiting[:MOST_AT_ONCE]:
+            if each in self.queue:  # one before it may have had its place
+                self.queue.remove(each)
+                self.ask(each.run, each.message, each.to, due, each)
 
     def ask(self, run: Run, message: SendMessage, to: str, now: datetime, waited: Waiting | None = None) -> None:
         """The gate's verdict, and what follows from it; a wait for the same reasons is told once."""
-        standing = self.standing(to, now)
+        standing = self.standing(to)
         key = message_key(run.name, message, to)
         missing = run.chart.missing(message.action, self.facts["profile"], self.facts["account"])
         asked = ask_of(message, run.state, key=key, journey=run.chart.key, missing=missing)
@@ -45,7 +68,8 @@ class Asked:
                 self.count(to, message, run, channel, key, now)
                 self.give_way(replaces, message, now)
                 self.settle(run, Fate(now, "sent", message, to, reasons, channel))
-            case MergeInto(_, channel, reasons):
+            case MergeInto(head, channel, reasons):
+                self.heads[head] += 1
                 self.count(to, message, run, channel, key, now, is_part=True)
                 self.settle(run, Fate(now, "merged", message, to, reasons, channel))
             case DeferUntil(replaces=replaces):
@@ -67,6 +91,8 @@ class Asked:
         standing = self.standings[to]
         recent = [each for each in standing.sent if each.at + self.world.horizon > now]
         self.standings[to] = replace(standing, sent=(*recent, sent))
+        if not is_part:
+            self.heads[key] = 1
 
     def wait(
         self,
@@ -86,7 +112,9 @@ class Asked:
         )  # fmt: skip
         since = waited.ready_at if waited is not None else None
         ready = (since or now) if "consolidating" in codes else None
-        self.queue.append(Waiting(run, message, to, verdict.until, codes, waiting, ready))
+        self.waits += waited is None
+        number = self.waits if waited is None else waited.number
+        self.queue.append(Waiting(run, message, to, verdict.until, codes, waiting, number, ready))
         if waited is None or waited.codes != codes:
             self.story.append((run, Fate(now, "deferred", message, to, verdict.reasons, until=verdict.until)))
 
@@ -118,8 +146,8 @@ class Asked:
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
-    def standing(self, to: str, now: datetime) -> Standing:
-        """What the gate knows of the person in this role; the queue and this instant's heads only where a rule asks."""
+    def standing(self, to: str) -> Standing:
+        """What the gate knows of the person in this role; the queue and this pass's heads only where a rule asks."""
         found = self.standings.get(to)
         if found is None:
             found = Standing(self.addresses(), self.consents, (), bool(self.tickets), zone=self.zone())
@@ -127,8 +155,7 @@ class Asked:
         if self.queue:
             found = replace(found, queue=tuple(each.waiting for each in self.queue if each.to == to))
         if self.world.policy.consolidate:
-            heads = frozenset(sent.key for sent in found.sent if sent.at == now and not sent.is_part)
-            found = replace(found, heads=heads)
+            found = replace(found, heads=frozenset(key for key, parts in self.heads.items() if parts < MOST))
         return found
 
     def zone(self) -> str:

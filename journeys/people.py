@@ -55,9 +55,7 @@ class Person(Asked):
                     self.step(run, TimerDue(due))
                     break
             else:
-                message = next(queued for queued in self.queue if queued.due == due)
-                self.queue.remove(message)
-                self.ask(message.run, message.message, message.to, due, message)
+                self.settle_due(due)
             self.drain(due)
 
     def next_due(self) -> datetime | None:
@@ -130,6 +128,7 @@ class Person(Asked):
         for queued in self.queue:
             if "urgent_ticket" in queued.codes:
                 queued.due = min(queued.due, at)
+                queued.waiting = replace(queued.waiting, due=queued.due)
 
     def enter(self, chart: Chart, last: Run | None, name: str, data: Mapping[str, Any], at: datetime) -> None:
         previous = (PastRun(last.epoch, last.state.is_open, last.ended_at),) if last is not None else ()
@@ -177,6 +176,7 @@ class Person(Asked):
         run.due = decision.state.next_due()
         for line in decision.log:
             self.story.append((run, line))
+        self.begin_pass()
         for effect in decision.effects:
             self.apply(run, effect, occurrence.at)
 

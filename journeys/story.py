@@ -106,4 +106,6 @@ class Waiting:
     due: datetime
     codes: tuple[str, ...]
     waiting: Queued
+    number: int
+    """Its place among all that ever waited: of those due at one instant the oldest is judged first."""
     ready_at: datetime | None = None

@@ -16,7 +16,7 @@ class TemplateInfo:
 
     `variables` are the names that a send may give under `data`; those in `required` have no default, so it must.
     `fields` are what its words read of people and accounts (`profile.first_name`), found by analysis of the Liquid.
-    `types` are those of the variables; `awaits` the signals that tick a checklist's items.
+    `types` are those of the variables; `awaits` the signals that tick a checklist's items, or tell a survey's answer.
     """
 
     name: str

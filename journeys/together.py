@@ -10,6 +10,9 @@ from journeys.policy import PRIORITIES, Consolidation, Cooldown, Policy
 from journeys.verdicts import Ask, MergeInto, Queued, Reason, Standing
 from journeys.waits import Wait, concerns, plain, waits
 
+MOST = 10
+"""Messages in one; a person reads no more. What comes after them is judged as if there were nobody to go with."""
+
 
 def consolidation(policy: Policy, priority: str, channel: str) -> Consolidation | None:
     """The rule by which such messages become one, if there is one."""

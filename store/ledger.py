@@ -49,6 +49,8 @@ _OF_STEP = sql(
 _SETTLE = sql(
     """
     UPDATE messages SET status = :status, detail = :detail, due_at = :due, lease_until = :lease,
+      attempts = CASE WHEN :counted THEN attempts ELSE attempts - 1 END,
+      first_attempt_at = CASE WHEN :untried THEN NULL ELSE first_attempt_at END,
       sent_at = CASE WHEN :status = 'deferred' THEN NULL ELSE sent_at END,
       settled_at = CASE WHEN :status IN ('sent', 'failed', 'unknown') THEN CAST(:now AS timestamptz) END
     WHERE key = :key AND status = 'sending' AND attempts = :attempts
@@ -64,20 +66,29 @@ _WITHDRAW = sql(
     """
 )
 _REPLACE = sql(
-    """
-    UPDATE messages SET status = 'replaced', settled_at = :at, due_at = NULL,
-      reasons = reasons || jsonb_build_array(jsonb_build_object('code', 'replaced', 'text', CAST(:why AS text)))
-    WHERE key = ANY(CAST(:keys AS text[])) AND status = 'deferred'
-    """
+    f"""
+    WITH m AS (
+      UPDATE messages SET status = 'replaced', settled_at = :at, due_at = NULL,
+        reasons = reasons || jsonb_build_array(jsonb_build_object('code', 'replaced', 'text', CAST(:why AS text)))
+      WHERE key = ANY(CAST(:keys AS text[])) AND status = 'deferred' RETURNING *)
+    SELECT {COLUMNS}, r.definition, false AS holds, r.state AS now_in FROM m JOIN runs r ON r.id = m.run ORDER BY m.id
+    """  # noqa: S608 -- the columns are ours
 )
 _PARTS = sql(
     f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
-    "WHERE m.merged_into = :key AND m.status = 'merged' ORDER BY m.id"
+    "WHERE m.merged_into = :key AND m.status IN ('merged', 'unknown') ORDER BY m.id"
+)
+_END_PARTS = sql(
+    """
+    UPDATE messages SET status = CASE WHEN :status = 'sent' THEN 'merged' ELSE :status END, detail = :detail, settled_at = :now,
+      sent_at = CASE WHEN :status = 'failed' THEN NULL ELSE sent_at END
+    WHERE merged_into = :key AND status IN ('merged', 'unknown')
+    """
 )
 _DISSOLVE = sql(
     """
     UPDATE messages SET status = 'deferred', due_at = :due, sent_at = NULL, settled_at = NULL, ready_at = NULL,
-      merged_into = NULL WHERE merged_into = :key AND status = 'merged'
+      first_attempt_at = NULL, merged_into = NULL WHERE merged_into = :key AND status IN ('merged', 'unknown', :also)
     """
 )
 _ROLES = sql(
@@ -91,7 +102,10 @@ _ROLES = sql(
 
 @dataclass(slots=True)
 class Entry:
-    """A ledger row. `body` are the rendered bytes that every attempt sends; by `first_attempt_at` retries end."""
+    """A ledger row. `body` are the rendered bytes that every attempt sends; by `first_attempt_at` retries end.
+
+    `untried`: nothing had left before the attempt in hand. `in_doubt`: an attempt may have arrived that nobody saw end.
+    """
 
     key: str
     run: str
@@ -132,6 +146,8 @@ class Entry:
     trace: str | None = None
     reasons: tuple[Reason, ...] = ()
     is_new: bool = False
+    untried: bool = False
+    in_doubt: bool = False
 
 
 def _values(entry: Entry) -> dict[str, Any]:
@@ -212,8 +228,13 @@ async def settle(
     *,
     due_at: datetime | None = None,
     lease_until: datetime | None = None,
+    counted: bool = True,
+    untried: bool = False,
 ) -> bool:
-    """The end of one attempt; False if somebody else settled it, or began another."""
+    """The end of one attempt; False if somebody else settled it, or began another.
+
+    One that is not `counted` was none. While it is `untried`, the time within which it is given up has not begun.
+    """
     return (
         await run(
             connection,
@@ -225,6 +246,8 @@ async def settle(
             due=due_at,
             lease=lease_until,
             now=now,
+            counted=counted,
+            untried=untried,
         )
         == 1
     )
@@ -237,9 +260,12 @@ async def withdraw(
     return await rows(connection, _WITHDRAW, run=run_id, reason=reason, at=at, state=state, visit=visit)
 
 
-async def replace(connection: Connection, keys: Sequence[str], why: str, at: datetime) -> None:
-    """End messages that wait, because one that matters more has their place."""
-    await run(connection, _REPLACE, keys=list(keys), why=why, at=at)
+async def replace(connection: Connection, keys: Sequence[str], why: str, at: datetime) -> list[Entry]:
+    """End messages that wait, because one that matters more has their place; those that were ended."""
+    gone = [entry_of(item) for item in await rows(connection, _REPLACE, keys=list(keys), why=why, at=at)]
+    for entry in gone:
+        entry.reasons = (Reason("replaced", why),)
+    return gone
 
 
 async def parts_of(connection: Connection, key: str) -> list[Entry]:
@@ -247,9 +273,14 @@ async def parts_of(connection: Connection, key: str) -> list[Entry]:
     return [entry_of(item) for item in await rows(connection, _PARTS, key=key)]
 
 
-async def dissolve(connection: Connection, key: str, due: datetime) -> None:
-    """Let the parts of a message that surely did not arrive be decided again, each by itself, when it would be tried again."""
-    await run(connection, _DISSOLVE, key=key, due=due)
+async def end_parts(connection: Connection, key: str, status: str, detail: str, now: datetime) -> None:
+    """The parts of a message end as it did: what never went out does not read as sent."""
+    await run(connection, _END_PARTS, key=key, status=status, detail=detail, now=now)
+
+
+async def dissolve(connection: Connection, key: str, due: datetime, *, also: str = "merged") -> int:
+    """Let the parts of a message be decided again, each by itself, when it would be tried again; how many there are."""
+    return await run(connection, _DISSOLVE, key=key, due=due, also=also)
 
 
 async def people_with(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:

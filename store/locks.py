@@ -16,11 +16,13 @@ class Lock(IntEnum):
     SWEEP = 7_239_004
     ROUTING = 7_239_009
     FEED = 7_239_011
+    MIRRORS = 7_239_014
 
 
 _HOLD = sql("SELECT pg_advisory_xact_lock(CAST(:lock AS bigint))")
 _HOLD_IF_FREE = sql("SELECT pg_try_advisory_xact_lock(CAST(:lock AS bigint)) AS taken")
 _TRY = sql("SELECT pg_try_advisory_lock(CAST(:lock AS bigint)) AS taken")
+_THERE = sql("SELECT 1 AS there")
 _RELEASE = sql("SELECT pg_advisory_unlock(CAST(:lock AS bigint)) AS held")
 
 
@@ -45,3 +47,8 @@ async def release(connection: Connection, lock: Lock) -> bool:
     """Give back what was taken; False if it was lost meanwhile."""
     found = await row(connection, _RELEASE, lock=int(lock))
     return bool(found and found["held"])
+
+
+async def confirm(connection: Connection) -> None:
+    """Raises if the connection is gone, and with it the locks that it had taken."""
+    await row(connection, _THERE)

@@ -1,16 +1,17 @@
-"""An in-app message is seen, acted on or put away: the mark and the signal that tells of it are one commit."""
+"""An in-app message is seen, acted on, put away or answered: the mark and the signal that tells of it are one commit."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from journeys.surveys import ANSWERED, Survey
 from journeys.wire import SOURCE_SELF
 from store import checklists, ingest
 from store.again import repeated
 from store.catalogue import Catalogue
 from store.clocks import now_for
-from store.database import Connection, Database, row, sql
+from store.database import Connection, Database, as_json, row, sql
 from store.inbox import CHANGED, CHANNEL, item_of
 from store.queries import Row
 from store.reactions import reaction
@@ -61,6 +62,73 @@ async def mark(
         return {name: value for name, value in item_of(after).items() if name not in {"key", "recipient", "pg_notify"}}
 
     return await repeated(database, work)
+
+
+_ANSWER = sql(
+    f"""
+    WITH marked AS (
+      UPDATE inbox SET content = jsonb_set(content, CAST(:path AS text[]), CAST(:answer AS jsonb)),
+        seen_at = coalesce(seen_at, :at), acted_at = coalesce(acted_at, :at), {CHANGED}
+      WHERE id = :id AND content #> CAST(:path AS text[]) IS NULL RETURNING recipient)
+    SELECT pg_notify('{CHANNEL}', recipient) FROM marked
+    """  # noqa: S608 -- the columns are ours
+)
+
+
+class NoSurvey(Exception):
+    """The message asks nothing. The caller's turn: answer one of kind `survey`."""
+
+
+class OtherAnswer(Exception):
+    """It was answered otherwise before, and that stands. The caller's turn: show what was said."""
+
+
+async def answer(
+    database: Database,
+    catalogue: Catalogue,
+    identity: int,
+    value: int | str,
+    comment: str | None,
+    item: str | None = None,
+) -> Row | None:
+    """Keep the answer to a survey and tell `survey_answered`, once: the message as it is then. None if there is none.
+
+    `item` is the key of one within a digest. Raises LookupError if it is not in it, NoSurvey, OtherAnswer, and ValueError for
+    no answer of this survey's.
+    """
+
+    async def work(connection: Connection) -> Row | None:
+        before = await row(connection, _ONE, id=identity)
+        if before is None:
+            return None
+        found = item_of(before)
+        about, path, part = _part(found, item)
+        if "asks" not in part:
+            raise NoSurvey
+        given = Survey.model_validate(part["asks"]).answered(value, comment)
+        told = await reaction(connection, ANSWERED, about, before["recipient"], once=f"{about}=answered", **given)
+        await ingest.accept_within(connection, catalogue, [told], source=SOURCE_SELF)
+        clock = await row(connection, _CLOCK, key=before["recipient"])
+        at = await now_for(connection, clock["clock"] if clock else None)
+        await row(connection, _ANSWER, id=identity, path=path, answer=as_json(given), at=at)
+        after = await row(connection, _ONE, id=identity)
+        assert after is not None
+        shown = item_of(after)
+        if _part(shown, item)[2]["answer"] != given:
+            raise OtherAnswer
+        return {name: each for name, each in shown.items() if name not in {"key", "recipient"}}
+
+    return await repeated(database, work)
+
+
+def _part(found: Row, item: str | None) -> tuple[str, list[str], Mapping[str, Any]]:
+    """What the answer is about, where in the content it is kept, and what was asked."""
+    content = found["content"]
+    if item is None:
+        return found["key"], ["answer"], content
+    _member(found, item)
+    place = next(n for n, each in enumerate(content["items"]) if each.get("key") == item)
+    return item, ["items", str(place), "answer"], content["items"][place]
 
 
 def _member(found: Row, key: str) -> str:

@@ -42,6 +42,13 @@ _FAILED = sql(
     WHERE task_id = :task AND mirror = :mirror
     """
 )
+_PUT_BACK = sql(
+    """
+    UPDATE task_mirrors SET next_at = '-infinity', attempts = attempts - 1
+    WHERE task_id = :task AND mirror = :mirror AND attempts = :attempts
+    """
+)
+_STALE = sql("SELECT count(*) AS stale FROM task_mirrors WHERE mirror = :mirror AND version > pushed")
 _OPEN = sql(
     """
     SELECT m.task_id, m.reference FROM task_mirrors m JOIN tasks t ON t.id = m.task_id
@@ -82,6 +89,17 @@ async def failed(connection: Connection, mirror: str, stale: Stale, error: str) 
     """Tried again later, and later each time."""
     pause = min(LONGEST, LEASE * 2 ** min(stale.attempts - 1, 10))
     await run(connection, _FAILED, task=stale.task, mirror=mirror, error=error[:300], pause=pause)
+
+
+async def put_back(connection: Connection, mirror: str, stale: Stale) -> None:
+    """It was not tried: whoever looks next may have it."""
+    await run(connection, _PUT_BACK, task=stale.task, mirror=mirror, attempts=stale.attempts)
+
+
+async def stale(connection: Connection, mirror: str) -> int:
+    """How many copies are not what their task is."""
+    found = await row(connection, _STALE, mirror=mirror)
+    return int(found["stale"]) if found else 0
 
 
 async def shown_open(connection: Connection, mirror: str, after: int, limit: int) -> list[Mapping[str, Any]]:

@@ -1,71 +1,132 @@
 """Tasks shown in a CRM and closed from either side: what changed here is pushed, what was closed there is asked for.
 
-Each pass does both, for any number of processes: a copy is in one's hand under a lease, and closing is idempotent. Nothing
-waits for a CRM: a task is opened, changed and closed here whether it answers or not.
+One process at a time does it, whoever has the lock; should two, no harm is done: a copy is in one's hand under a lease, and
+closing is idempotent. Nothing waits for a CRM: a task is opened, changed and closed here whether it answers or not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import asyncpg
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
-from activities.mirrors.port import MOST, Ended, Shown, TaskMirror
+from activities.channels.email import key_digest
+from activities.mirrors.port import MOST, Ended, Resting, Shown, TaskMirror
 from journeys.assigning import Roster
 from store import mirroring, queries, task_log, tasks
-from store.database import Database
+from store.database import Connection, Database
+from store.locks import Lock, confirm, release, take
 
 log = structlog.get_logger()
 
-EVERY: Final = 20.0
-CALL_SECONDS: Final = 20.0
+EVERY: Final = 5.0
+"""Seconds between two looks at what has changed here: one query that mostly finds nothing."""
+CALL_SECONDS: Final = 30.0
 DONE: Final = "closed_in_crm"
 """The outcome of a task that was closed there without a word, where any word may close it."""
 
 MIRRORED = Counter("tenure_task_mirror_total", "Copies of tasks in CRMs", ["mirror", "what"])
+STALE = Gauge("tenure_task_mirror_stale", "Tasks whose copy in a CRM is not what they are", ["mirror"])
+LAG = Gauge(
+    "tenure_task_mirror_lag_seconds", "For how long the CRM has not been asked what was closed there", ["mirror"]
+)
 
 
 class Mirrors:
-    """One of any number of processes, over all CRMs that are connected."""
+    """One of any number of processes, over all CRMs that are connected. Without one it has nothing to do and ends at once.
 
-    def __init__(self, database: Database, roster: Roster, mirrors: Sequence[TaskMirror]) -> None:
-        self.database, self.roster, self.mirrors = database, roster, mirrors
+    `reads` is how often a CRM is asked what was closed there: one call for every hundred open tasks, and calls are counted there.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        roster: Roster,
+        mirrors: Sequence[TaskMirror],
+        reads: timedelta = timedelta(minutes=1),
+    ) -> None:
+        self.database, self.roster, self.mirrors, self.reads = database, roster, mirrors, reads
+
+    # -- one process at a time -------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event, every: float = EVERY) -> None:
-        """Pass after pass until told to stop; one CRM's outage is not another's."""
-        while not stop.is_set():
-            for mirror in self.mirrors:
-                try:
-                    await self.sync(mirror)
-                except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
-                    log.warning("mirror.cut", mirror=mirror.name, error=type(fault).__name__)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stop.wait(), every)
+        """Until told to stop: wait for the lock, then pass after pass, each CRM by itself; one's outage is not another's."""
+        while self.mirrors and not stop.is_set():
+            try:
+                async with self._alone() as connection:
+                    if connection is not None:
+                        await self._lead(connection, stop, every)
+            except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
+                log.warning("mirror.lost_its_lock", error=type(fault).__name__)
+            await _rest(stop, every)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[Connection | None]:
+        """The connection that holds the lock, or None if another process has it."""
+        async with self.database.reading() as connection:
+            taken = await take(connection, Lock.MIRRORS)
+            try:
+                yield connection if taken else None
+            finally:
+                if taken:
+                    with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                        await release(connection, Lock.MIRRORS)
+
+    async def _lead(self, connection: Connection, stop: asyncio.Event, every: float) -> None:
+        """Work while the lock's connection lives; raises what it dies of, when every loop has ended its pass."""
+        over = asyncio.Event()
+        loops = [asyncio.create_task(self._keep(mirror, over, every)) for mirror in self.mirrors]
+        try:
+            while not stop.is_set():
+                await confirm(connection)
+                await _rest(stop, every)
+        finally:
+            over.set()
+            await asyncio.gather(*loops)
+
+    async def _keep(self, mirror: TaskMirror, over: asyncio.Event, every: float) -> None:
+        read_at: datetime | None = None
+        began = datetime.now(UTC)
+        while not over.is_set():
+            now = datetime.now(UTC)
+            due = read_at is None or now - read_at >= self.reads
+            try:
+                if due:
+                    read_at = now if await self._pull(mirror) else read_at
+                await self._push_all(mirror, over)
+            except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
+                log.warning("mirror.cut", mirror=mirror.name, error=type(fault).__name__)
+            LAG.labels(mirror.name).set((datetime.now(UTC) - (read_at or began)).total_seconds())
+            await _rest(over, every)
 
     async def sync(self, mirror: TaskMirror) -> None:
-        """What was closed there first: then it is not pushed as open again."""
+        """One pass. What was closed there first: then it is not pushed as open again."""
         try:
             await self._pull(mirror)
         finally:
-            while await self._push(mirror):
-                pass
+            await self._push_all(mirror, asyncio.Event())
 
     # -- from there ------------------------------------------------------------------------------------------------
 
-    async def _pull(self, mirror: TaskMirror) -> None:
+    async def _pull(self, mirror: TaskMirror) -> bool:
+        """Whether it answered. Raises what it did instead."""
         after = 0
         while True:
             async with self.database.reading() as connection:
                 found = await mirroring.shown_open(connection, mirror.name, after, MOST)
             if not found:
-                return
-            async with asyncio.timeout(CALL_SECONDS):
-                ended = await mirror.ended([item["reference"] for item in found])
+                return True
+            try:
+                async with asyncio.timeout(CALL_SECONDS):
+                    ended = await mirror.ended([item["reference"] for item in found])
+            except Resting:
+                return False
             for item in found:
                 if item["reference"] in ended:
                     await self._close(mirror.name, item["task_id"], ended[item["reference"]])
@@ -96,8 +157,14 @@ class Mirrors:
 
     # -- to there --------------------------------------------------------------------------------------------------
 
+    async def _push_all(self, mirror: TaskMirror, over: asyncio.Event) -> None:
+        while not over.is_set() and await self._push(mirror):
+            pass
+        async with self.database.reading() as connection:
+            STALE.labels(mirror.name).set(await mirroring.stale(connection, mirror.name))
+
     async def _push(self, mirror: TaskMirror) -> bool:
-        """Whether there was a stale copy."""
+        """Whether there was a stale copy, and the CRM was asked."""
         async with self.database.transaction() as connection:
             stale = await mirroring.claim(connection, mirror.name)
             if stale is None:
@@ -108,6 +175,10 @@ class Mirrors:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 reference = await mirror.push(self._shown(mirror.name, task, account, stale), stale.reference)
+        except Resting:
+            async with self.database.transaction() as connection:
+                await mirroring.put_back(connection, mirror.name, stale)
+            return False
         except Exception as fault:  # noqa: BLE001 -- one task's trouble is not its neighbours'
             log.warning("mirror.not_pushed", mirror=mirror.name, task_id=stale.task, error=type(fault).__name__)
             MIRRORED.labels(mirror.name, "failed").inc()
@@ -123,7 +194,8 @@ class Mirrors:
         person = self.roster.team.people.get(task["owner"])
         there = [name.removeprefix(f"{mirror}:") for name in person.known_as if name.startswith(f"{mirror}:")] if person else []  # fmt: skip
         return Shown(
-            key=task["key"],
+            key=key_digest(task["key"]),
+            number=task["id"],
             task=task["task"],
             journey=task["journey"],
             about=account or task["subject"],
@@ -138,3 +210,8 @@ class Mirrors:
             overdue=task["overdue"],
             data=task["data"],
         )
+
+
+async def _rest(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

@@ -88,7 +88,13 @@ class ProviderSettings(BaseSettings):
     google_ads_base: str = "https://datamanager.googleapis.com"
     google_ads_token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 -- an address
     meta_token: SecretStr = SECRET
-    meta_base: str = "https://graph.facebook.com/v25.0"
+    meta_base: str = "https://graph.facebook.com/v26.0"
+    hubspot_token: SecretStr = SECRET
+    hubspot_base: str = "https://api.hubapi.com"
+    salesforce_base: str = Field("", description="https://<My Domain>.my.salesforce.com: where tasks are shown too.")
+    salesforce_client: str = ""
+    salesforce_secret: SecretStr = SECRET
+    crm_read_seconds: float = Field(60.0, ge=1, description="How often a CRM is asked what was closed there.")
     apprise_url: SecretStr = SECRET
     apprise_field: str = ""
 
@@ -124,8 +130,11 @@ _TOGETHER = (
     ("zendesk_base", "zendesk_agent", "zendesk_token"),
     ("zoom_account", "zoom_client", "zoom_secret"),
     ("google_ads_account", "google_ads_email", "google_ads_key_file"),
+    ("salesforce_base", "salesforce_client", "salesforce_secret"),
     ("apprise_url", "apprise_field"),
 )
+_ALONE = ("resend_key", "meta_token", "hubspot_token")
+"""What turns a provider on by itself."""
 
 
 def load_providers(**given: object) -> ProviderSettings:
@@ -259,13 +268,14 @@ def local_environ(url: str) -> dict[str, str]:
         "zendesk_base": f"{url}/zendesk", "zendesk_agent": "agent@tenure.example", "zendesk_token": KEY,
         "zoom_account": "local", "zoom_client": "local", "zoom_secret": KEY,
         "zoom_base": f"{url}/zoom/v2", "zoom_token_url": f"{url}/zoom/oauth/token",
+        "hubspot_token": KEY, "hubspot_base": f"{url}/hubspot", "crm_read_seconds": "5",
     }  # fmt: skip
     return {PREFIX + name.upper(): value for name, value in values.items()}
 
 
 def is_configured(given: ProviderSettings) -> bool:
     """Whether any provider is the operator's own: then the local one stays off, and nothing is mixed."""
-    return any(_given(getattr(given, name)) for names in _TOGETHER for name in names) or _given(given.resend_key)
+    return any(_given(getattr(given, name)) for names in (*_TOGETHER, _ALONE) for name in names)
 
 
 def _given(value: object) -> bool:

@@ -63,7 +63,7 @@ class GoogleTool:
             "destinations": [{"operatingAccount": account, "productDestinationId": audience}],
             "audienceMembers": [{"userData": {"userIdentifiers": [{"emailAddress": each}]}} for each in hashes],
             "encoding": "HEX",
-            **({"consent": {"adUserData": "CONSENT_GRANTED"}, "termsOfService": _TERMS} if add else {}),
+            **({"consent": _CONSENT, "termsOfService": _TERMS} if add else {}),
         }
         verb = "ingest" if add else "remove"
         try:
@@ -77,6 +77,8 @@ class GoogleTool:
         return found
 
 
+_CONSENT = {"adUserData": "CONSENT_GRANTED", "adPersonalization": "CONSENT_GRANTED"}
+"""Both, since an ad that follows what a person did is a personalised one. Who said no to `audience` is never put in."""
 _TERMS = {"customerMatchTermsOfServiceStatus": "ACCEPTED"}
 
 
@@ -85,7 +87,7 @@ class MetaAudiences:
     """A system user's token, and the API's version in the address."""
 
     token: str
-    base: str = "https://graph.facebook.com/v25.0"
+    base: str = "https://graph.facebook.com/v26.0"
 
 
 class MetaTool:
@@ -93,11 +95,17 @@ class MetaTool:
 
     name = "meta"
     table: Table = (
-        Row("400", Means.OURS, "190", "the token is not accepted"),
-        Row("400", Means.TRANSIENT, "17", "too many calls"),
-        Row("400", Means.TRANSIENT, "80003", "too many calls for this audience"),
-        Row("400", Means.DOWN, "1", "unknown fault of theirs"),
-        Row("400", Means.DOWN, "2", "temporarily unavailable"),
+        Row("4xx", Means.OURS, "190", "the token is not accepted"),
+        Row("4xx", Means.OURS, "102", "the token's session is over"),
+        Row("4xx", Means.OURS, "10", "the app may not do this"),
+        Row("4xx", Means.OURS, "200", "no right to this audience, or its terms are not accepted"),
+        Row("4xx", Means.TRANSIENT, "4", "too many calls of the app"),
+        Row("4xx", Means.TRANSIENT, "17", "too many calls of the user"),
+        Row("4xx", Means.TRANSIENT, "613", "too many calls for this ad account"),
+        Row("4xx", Means.TRANSIENT, "80003", "too many calls for its audiences"),
+        Row("4xx", Means.DOWN, "1", "unknown fault of theirs"),
+        Row("4xx", Means.DOWN, "2", "temporarily unavailable"),
+        Row("400", Means.PERMANENT, "100", "a parameter that it does not take, or an audience that is not ours"),
         *KEYED_TAIL,
     )
 

@@ -69,7 +69,7 @@ class InAppChannel:
 
 
 def _content(message: Rendered) -> dict[str, Any]:
-    """What the product's front end shows. A checklist's items say which signal ticks them."""
+    """What the product's front end shows. A checklist's items say which signal ticks them, a survey which answers there are."""
     content: dict[str, Any] = {
         "kind": message.kind,
         "title": message.subject,
@@ -79,6 +79,8 @@ def _content(message: Rendered) -> dict[str, Any]:
     }
     if message.items:
         content["items"] = [{"signal": item.signal, "label": item.label} for item in message.items]
+    if message.asks is not None:
+        content["asks"] = message.asks.model_dump(mode="json", by_alias=True, exclude_none=True)
     places = {"page": message.page, "anchor": message.anchor}
     return content | {name: value for name, value in places.items() if value is not None}
 

@@ -21,6 +21,9 @@ from activities.outgoing.way import Call, Unanswered, Way
 from activities.ports import Delivered, Outgoing, Prepared, Promise, Receipt, TemplateFault
 from activities.templates import Rendered, Templates
 
+PAGE, PAGES = 20, 20
+"""Audits that are read at once, as their replies may be long, and how many times."""
+
 
 @dataclass(frozen=True, slots=True)
 class SupportSettings:
@@ -97,21 +100,34 @@ class SupportChannel(HttpChannel):
         return json_call("POST", f"{self._settings.base}/api/v2/tickets.json", {"ticket": content["fields"]}, headers)
 
     async def find(self, prepared: Prepared) -> bool | None:
-        """A ticket by its external id, a comment among the ticket's newest audits; None if nobody can be asked."""
-        ticket = said_body(prepared).get("ticket")
-        way = f"tickets/{ticket}/audits.json?sort=-created_at&page[size]=100" if ticket else ""
-        way = way or f"tickets.json?external_id={quote(prepared.reference)}"
+        """A ticket by its external id, a comment among the ticket's audits; None if nobody can be asked, or not all of it seen.
+
+        Audits come the oldest first, in pages: no order of theirs is documented for cursors, so none is asked for.
+        """
+        ticket, after = said_body(prepared).get("ticket"), ""
+        for _ in range(PAGES):
+            page = f"&page[after]={quote(after, safe='')}" if after else ""
+            way = f"tickets/{ticket}/audits.json?page[size]={PAGE}{page}" if ticket else ""
+            answer = await self._asked(way or f"tickets.json?external_id={quote(prepared.reference)}")
+            found = answer.get("audits" if ticket else "tickets")
+            if not isinstance(found, list):
+                return None
+            if any(_key_of(each, of_audit=bool(ticket)) == prepared.reference for each in found):
+                return True
+            meta = answer.get("meta")
+            after = str(meta.get("after_cursor") or "") if isinstance(meta, dict) and meta.get("has_more") else ""
+            if not after:
+                return False
+        return None
+
+    async def _asked(self, way: str) -> Mapping[str, Any]:
+        """The answer; nothing if there was none that can be read whole."""
         call = Call("GET", f"{self._settings.base}/api/v2/{way}", self._pass(), seconds=5.0)
         try:
             reply = await self.way.send(call)
         except (NotAllowed, Unanswered):
-            return None
-        if reply.status != 200 or not reply.whole:
-            return None
-        found = said(reply).get("audits" if ticket else "tickets")
-        if not isinstance(found, list):
-            return None
-        return any(_key_of(each, of_audit=bool(ticket)) == prepared.reference for each in found)
+            return {}
+        return said(reply) if reply.status == 200 and reply.whole else {}
 
     def _pass(self) -> dict[str, str]:
         return basic(f"{self._settings.agent}/token", self._settings.token)

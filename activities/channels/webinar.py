@@ -20,7 +20,8 @@ from activities.outgoing.way import Call, Reply, Unanswered, Way
 from activities.ports import Outgoing, Prepared, Promise, Receipt, TemplateFault
 from activities.templates import Rendered, Templates
 
-PAGES = 10
+REGISTRANTS, PAGES = "50", 40
+"""Registrants asked for at once, that a page of them stays below what is read of a reply; and how many pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,10 @@ class WebinarChannel(HttpChannel):
         Row("400", Means.PERMANENT, "300", "not a request that can be served"),
         Row("404", Means.PERMANENT, "3001", "the webinar is over, or was never there"),
         Row("400", Means.PERMANENT, "3038", "the webinar is over"),
-        Row("400", Means.PERMANENT, "3027", "the host does not let this address in"),
+        Row("400", Means.PERMANENT, "3027", "the webinar's own host cannot register"),
+        Row("400", Means.PERMANENT, "3034", "only addresses that the host's company knows may register"),
+        Row("400", Means.PERMANENT, "3000", "the webinar takes no registrations"),
+        Row("400", Means.OURS, "200", "the account has no plan for webinars"),
         Row("401", Means.OURS, "124", "the access token has expired; the next try has a new one"),
         *BLIND_TAIL,
     )
@@ -92,7 +96,7 @@ class WebinarChannel(HttpChannel):
         return None if unclear else False
 
     async def _listed(self, webinar: str, status: str, address: str) -> bool | None:
-        query = {"status": status, "page_size": "300"}
+        query = {"status": status, "page_size": REGISTRANTS}
         for _ in range(PAGES):
             url = f"{self._settings.base}/webinars/{webinar}/registrants?{urlencode(query)}"
             try:

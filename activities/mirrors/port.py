@@ -10,6 +10,8 @@ from typing import Any, Protocol
 OUTCOME = "tenure_outcome"
 KEY = "tenure_task_key"
 """Fields that the CRM's task must have beside its own: our key, which finds it again, and how it ended."""
+MOST = 100
+"""References that are asked about at once: HubSpot reads no more in one batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +27,27 @@ Call = Callable[[str, str, Mapping[str, Any] | None], Awaitable[Reply]]
 
 
 class MirrorFault(Exception):
-    """The CRM did not do it. The provider's turn, and it is tried again; `status` is what it answered."""
+    """The CRM did not do it. The provider's turn, and it is tried again; `status` is what it answered, 0 for nothing."""
 
-    def __init__(self, what: str, status: int) -> None:
-        super().__init__(f"{what}: {status}")
+    def __init__(self, what: str, status: int = 0) -> None:
+        super().__init__(f"{what}: {status}" if status else what)
         self.status = status
+
+
+class Resting(MirrorFault):
+    """It was not asked at all: it is down, or wants a pause. Not this task's failure, and the next one would fare alike."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A task as a CRM shows it. `key` is ours and never changes; `owner_id` is who has it there, if that is known.
+    """A task as a CRM shows it. `key` is ours and never changes: 64 hexadecimal digits, the same in small or big letters.
 
-    Only one that `settles` says there whether it is open: another might open again what was closed there a moment ago.
+    `number` is the task's here, `owner_id` who has it there, if that is known. Only one that `settles` says there whether it
+    is open: another might open again what was closed there a moment ago.
     """
 
     key: str
+    number: int
     task: str
     journey: str
     about: str
@@ -59,10 +67,10 @@ class Shown:
         return f"{self.task.replace('-', ' ')}: {self.about}"
 
     @property
-    def body(self) -> str:
+    def lines(self) -> tuple[str, ...]:
         """What whoever opens it there reads."""
-        known = [f"{name}: {value}" for name, value in sorted(self.data.items())]
-        return "\n".join([f"Asked for by {self.journey}, for {self.owner}: {self.why}", *known])
+        known = (f"{name}: {value}" for name, value in sorted(self.data.items()))
+        return (f"Task {self.number}, asked for by {self.journey}, for {self.owner}: {self.why}", *known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ class Ended:
 
 
 class TaskMirror(Protocol):
-    """One CRM. Each call may be repeated, and raises MirrorFault, OSError or TimeoutError."""
+    """One CRM. Each call may be repeated, and raises MirrorFault."""
 
     @property
     def name(self) -> str:
@@ -81,12 +89,9 @@ class TaskMirror(Protocol):
         ...
 
     async def push(self, task: Shown, reference: str | None) -> str:
-        """Make the copy what the task is now; where it is there. Without a reference it is found by its key, or made."""
+        """Make the copy what the task is now; where it is there. One that is not there yet, or no more, is made."""
         ...
 
     async def ended(self, references: Sequence[str]) -> Mapping[str, Ended]:
         """Which of these were closed there; at most `MOST` at once."""
         ...
-
-
-MOST = 100

@@ -193,6 +193,65 @@ async def test_M1_a_journey_hears_what_is_done_with_its_message(api, db, deliver
     assert json.loads(row["data"])["action"] == "hello"
 
 
+# -- surveys -----------------------------------------------------------------------------------------------------------
+
+SURVEY = {"kind": "survey", "title": "How likely?", "asks": {"scale": {"from": 0, "to": 10}, "comment": "Why?"}}
+
+
+async def test_C1_an_answer_to_a_survey_is_a_signal_with_its_value_once_and_the_survey_waits_no_more(api, db, deliver):
+    number = await deliver("asked", "survey-1", SURVEY)
+    await ledger(db, "asked", "survey-1")
+    nine = {"value": 9, "comment": "It saves me an hour"}
+    answers = await asyncio.gather(*(api.post(f"/v1/inbox/{number}/answered", json=nine) for _ in range(5)))
+    assert {answer.status_code for answer in answers} == {200}
+    shown = answers[0].json()
+    assert shown["content"]["answer"] == {"score": 9, "comment": "It saves me an hour"}
+    assert shown["acted_at"] is not None
+    assert "recipient" not in shown
+    assert await items(api, "asked", waiting=True) == []
+    (said,) = await told(db, "survey_answered", "survey-1")
+    assert said == {
+        "message": "survey-1", "action": "hello", "template": "setup/first-steps", "journey": "j", "channel": "in_app",
+        "score": 9, "comment": "It saves me an hour",
+    }  # fmt: skip
+    other = await api.post(f"/v1/inbox/{number}/answered", json={"value": 2})
+    assert (other.status_code, other.json()["type"]) == (409, "urn:tenure:problem:conflict")
+    assert len(await told(db, "survey_answered", "survey-1")) == 1
+
+
+async def test_C1_of_two_answers_at_once_one_stands_and_is_told(api, db, deliver):
+    number = await deliver("hasty", "survey-2", SURVEY)
+    given = [api.post(f"/v1/inbox/{number}/answered", json={"value": value}) for value in range(6)]
+    answers = await asyncio.gather(*given)
+    assert sorted(answer.status_code for answer in answers) == [200, *[409] * 5]
+    (kept,) = [answer.json()["content"]["answer"] for answer in answers if answer.status_code == 200]
+    (said,) = await told(db, "survey_answered", "survey-2")
+    assert said["score"] == kept["score"]
+
+
+async def test_C1_what_is_no_answer_of_the_survey_is_refused_and_tells_nothing(api, db, deliver):
+    number = await deliver("stranger", "survey-3", SURVEY)
+    for body in ({"value": 11}, {"value": "easy"}, {"value": 1, "more": 2}, {}):
+        assert (await api.post(f"/v1/inbox/{number}/answered", json=body)).status_code == 422, body
+    plain = await deliver("stranger", "survey-4", {"kind": "message"})
+    assert (await api.post(f"/v1/inbox/{plain}/answered", json={"value": 1})).status_code == 409
+    assert (await api.post("/v1/inbox/999999999/answered", json={"value": 1})).status_code == 404
+    assert await told(db, "survey_answered", "survey-3") == []
+
+
+async def test_C1_of_a_digest_one_survey_is_answered_and_not_its_neighbour(api, db, deliver):
+    choice = {"choices": [{"value": "easy", "label": "Easy"}, {"value": "hard", "label": "Hard"}]}
+    parts = [{"key": "e-a", "kind": "survey", "asks": choice}, {"key": "e-b", **SURVEY}]
+    number = await deliver("bundled", "survey-5", {"kind": "digest", "items": parts})
+    answered = await api.post(f"/v1/inbox/{number}/answered", params={"item": "e-a"}, json={"value": "easy"})
+    assert [each.get("answer") for each in answered.json()["content"]["items"]] == [{"choice": "easy"}, None]
+    (said,) = await told(db, "survey_answered", "e-a")
+    assert said["choice"] == "easy"
+    assert (
+        await api.post(f"/v1/inbox/{number}/answered", params={"item": "e-c"}, json={"value": 1})
+    ).status_code == 404
+
+
 HEARS = """
 journey: hears
 subject: user

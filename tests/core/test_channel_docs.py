@@ -15,6 +15,8 @@ from activities.channels.sms import SmsChannel
 from activities.channels.support import SupportChannel
 from activities.channels.webhook import WebhookChannel
 from activities.channels.webinar import WebinarChannel
+from activities.mirrors.hubspot import HubSpot
+from activities.mirrors.salesforce import Salesforce
 from journeys.definition import ChannelName
 from tests.core import shipped
 from worker.providers import ProviderSettings
@@ -33,6 +35,8 @@ TABLES = {
     "`webinar`": WebinarChannel,
     "audiences at Google": GoogleTool,
     "audiences at Meta": MetaTool,
+    "tasks in HubSpot": HubSpot,
+    "tasks in Salesforce": Salesforce,
 }
 
 
@@ -49,6 +53,8 @@ def test_every_setting_that_is_named_exists_and_what_turns_a_provider_on_is_name
     known = {f"TENURE_{name.upper()}" for name in (*ProviderSettings.model_fields, *Settings.model_fields)}
     named = set(re.findall(r"TENURE_[A-Z_]+", TEXT))
     assert named <= known
+    tasks = (shipped.DOCS / "tasks.md").read_text("utf-8")
+    assert set(re.findall(r"TENURE_[A-Z_]+", tasks)) <= known
     shown = {name for name in known if name.endswith(("_KEY_FILE", "_TOKEN", "_WEBHOOK_SECRET", "_ALLOW", "_RATES"))}
     assert shown <= named
 

@@ -35,7 +35,7 @@ def templates(tmp_path_factory):
 
 
 def test_C11_every_template_of_the_page_can_be_made(templates):
-    assert len(templates) == 4
+    assert len(templates) == 5
     for name in set(templates) - {"digest/together"}:
         for channel in templates[name].matter.channels:
             assert templates.render(Outgoing("k", name, "a@example.com", {}, {}, DATA), channel=channel).subject

@@ -42,7 +42,7 @@ class Advertising:
         google = GoogleAudiences("1", "svc@p.example", google_key(), f"{local.url}/google", f"{local.url}/google/token")
         tools: list[AudienceTool] = [
             GoogleTool(way, google),
-            MetaTool(way, MetaAudiences(KEY, f"{local.url}/meta/v25.0")),
+            MetaTool(way, MetaAudiences(KEY, f"{local.url}/meta/v26.0")),
         ]
         self.sync = AudienceSync(database, tools, PLANS)
 

@@ -167,6 +167,28 @@ async def test_C4_what_falls_due_together_comes_as_one_and_every_run_hears_of_it
     assert content.count('"action"') >= 2, "each part keeps its own action"
 
 
+async def test_C6_what_gives_way_to_one_that_matters_more_is_told_to_its_run(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, catalog: Path
+) -> None:
+    waiting = {"cooldowns": [{"name": "breath", "channel": "in_app", "between": "PT10M"}]}
+    (catalog / "policy.yaml").write_text(yaml.safe_dump({**TOGETHER, **waiting}))
+    (catalog / "consent.yaml").unlink(missing_ok=True)
+    heard = "inside: {do: [{send: education/first-value, via: [in_app], name: tip}], on: {tip.withheld: over}}"
+    async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as house:
+        for name, on, priority in (("news", "signed_up", "lifecycle"), ("offer", "pricing_viewed", "promotional"),
+                                   ("help", "go", "lifecycle")):  # fmt: skip
+            text = journey(name, states=heard).replace("on: signed_up", f"on: {on}")
+            await house.publish(text.replace("topic: onboarding", f"topic: onboarding\npriority: {priority}"))
+        await house.accept(house.track("ada", "signed_up"))
+        await house.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
+        await house.accept(house.track("ada", "pricing_viewed"))
+        await house.until("SELECT count(*) FROM messages WHERE status = 'deferred'", lambda n: n == 1)
+        await house.accept(house.track("ada", "go"))
+        assert await house.until("SELECT outcome FROM runs WHERE journey = 'offer'") == "finished"
+        found = await house.rows("SELECT journey, status FROM messages ORDER BY id")
+        assert [tuple(row.values()) for row in found] == [("news", "sent"), ("offer", "replaced"), ("help", "deferred")]
+
+
 async def test_C2_two_hundred_requests_at_once_against_a_cap_of_three_are_exactly_three(house: Living) -> None:
     await house.publish(
         journey("one", "email", "inside: {on: {go: {do: [{send: education/first-value}]}, done: over}}")

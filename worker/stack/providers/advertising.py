@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -37,11 +38,11 @@ async def _ingest(asked: Asked) -> Response:
         for member in given.get("audienceMembers", ())
         for each in (member.get("userData") or {}).get("userIdentifiers", ())
     ]
-    wrong = not found or len(found) > LARGEST_BATCH or not all(map(_HASH.fullmatch, found))
-    if wrong or given.get("encoding") != "HEX" or not given.get("destinations"):
+    wrong = not found or len(given["audienceMembers"]) > LARGEST_BATCH or not all(map(_HASH.fullmatch, found))
+    if wrong or given.get("encoding") not in ("HEX", 1) or not given.get("destinations"):
         return JSONResponse(_google_error(400, "INVALID_ARGUMENT"), 400)
     audience = str(given["destinations"][0].get("productDestinationId", ""))
-    item = asked.kept.add("google", to=audience, content={"change": change, "hashes": found})
+    item = asked.kept.add("google", to=audience, content={"change": change, "hashes": found}, request=given)
     return JSONResponse({"requestId": f"request-{item['number']}"})
 
 
@@ -69,20 +70,26 @@ def _meta_error(_: int, code: str) -> dict[str, object]:
 
 async def _users(asked: Asked) -> Response:
     """Marketing API: `POST` and `DELETE /{audience}/users` with a payload of schema and rows."""
-    given: dict[str, Any] = asked.json
-    if not asked.bearer:
-        return JSONResponse(_meta_error(401, "190"), 401)
-    payload = given.get("payload") or {}
+    if not asked.bearer and _of_meta(asked, "access_token") != asked.key:
+        return JSONResponse(_meta_error(400, "190"), 400)
+    given = _of_meta(asked, "payload") or {}
+    payload: dict[str, Any] = json.loads(given) if isinstance(given, str) else given
     rows = [row[0] if isinstance(row, list) else row for row in payload.get("data", ())]
     if payload.get("schema") not in ("EMAIL_SHA256", ["EMAIL_SHA256"], ["EMAIL"], "EMAIL") or not rows:
         return JSONResponse(_meta_error(400, "100"), 400)
     if len(rows) > LARGEST_BATCH or not all(map(_HASH.fullmatch, rows)):
-        return JSONResponse(_meta_error(400, "2650"), 400)
+        return JSONResponse(_meta_error(400, "100"), 400)
     change = "add" if asked.request.method == "POST" else "remove"
     asked.kept.add("meta", to=asked.path("audience"), content={"change": change, "hashes": rows})
-    return JSONResponse({"audience_id": asked.path("audience"), "num_received": len(rows), "num_invalid_entries": 0})
+    counted = {"session_id": "1", "num_received": len(rows), "num_invalid_entries": 0, "invalid_entry_samples": {}}
+    return JSONResponse({"audience_id": asked.path("audience"), **counted})
+
+
+def _of_meta(asked: Asked, name: str) -> Any:
+    """A parameter as Meta takes it: in the query, in a form, or in a JSON object."""
+    return asked.request.query_params.get(name) or asked.form.get(name) or asked.json.get(name)
 
 
 META = Vendor(
-    "meta", (("POST", "/v25.0/{audience}/users", _users), ("DELETE", "/v25.0/{audience}/users", _users)), _meta_error
+    "meta", tuple((method, "/{version}/{audience}/users", _users) for method in ("POST", "DELETE")), _meta_error
 )

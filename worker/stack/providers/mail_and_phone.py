@@ -90,7 +90,14 @@ TWILIO = Vendor("twilio", (("POST", "/2010-04-01/Accounts/{account}/Messages.jso
 def _fcm_error(status: int, code: str, words: str = "refused") -> dict[str, object]:
     kind = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
     details = [{"@type": kind, "errorCode": code}] if code else []
-    return {"error": {"code": status, "message": words, "status": code or "INTERNAL", "details": details}}
+    return {"error": {"code": status, "message": words, "status": _GOOGLE.get(status, "INTERNAL"), "details": details}}
+
+
+_GOOGLE = {
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE",
+}  # fmt: skip
+"""Google's word for a status; FCM's own stands in the details."""
 
 
 async def _google_token(asked: Asked) -> Response:
@@ -101,7 +108,7 @@ async def _google_token(asked: Asked) -> Response:
 
 async def _fcm_send(asked: Asked) -> Response:
     if not asked.bearer:
-        return JSONResponse(_fcm_error(401, "UNAUTHENTICATED"), 401)
+        return JSONResponse(_fcm_error(401, ""), 401)
     message = asked.json.get("message") or {}
     token = str(message.get("token", ""))
     if token == GONE:

@@ -77,7 +77,21 @@ async def _open(asked: Asked) -> Response:
     to = str((ticket.get("requester") or {}).get("email", ""))
     item = known[0] if known else asked.kept.add("zendesk", to=to, content=ticket, key=key, kind="ticket")
     lookup = {"x-idempotency-lookup": "hit" if known else "miss"}
-    return JSONResponse({"ticket": {"id": item["number"], **ticket}}, 201, lookup)
+    shown = {"id": item["number"], "status": "new", **ticket}
+    return JSONResponse({"ticket": shown, "audit": _audit(item)}, 201, lookup)
+
+
+def _audit(item: dict[str, Any]) -> dict[str, Any]:
+    """What a change of a ticket leaves behind."""
+    comment = {"id": item["number"] * 10, "type": "Comment", **(item["content"].get("comment") or {})}
+    custom = item["content"].get("metadata") or {}
+    return {
+        "id": item["number"],
+        "ticket_id": item["number"] if item["kind"] == "ticket" else int(item["to"]),
+        "created_at": "2026-01-05T09:00:00Z",
+        "events": [comment],
+        "metadata": {"custom": custom, "system": {}},
+    }
 
 
 async def _update(asked: Asked) -> Response:
@@ -87,8 +101,8 @@ async def _update(asked: Asked) -> Response:
         return JSONResponse({"error": "RecordNotFound", "description": "Not found"}, 404)
     ticket = asked.json.get("ticket") or {}
     key = (ticket.get("metadata") or {}).get("key", "")
-    asked.kept.add("zendesk", to=asked.path("id"), content=ticket, key=key, kind="comment")
-    return JSONResponse({"ticket": {"id": int(asked.path("id"))}})
+    item = asked.kept.add("zendesk", to=asked.path("id"), content=ticket, key=key, kind="comment")
+    return JSONResponse({"ticket": {"id": int(asked.path("id"))}, "audit": _audit(item)})
 
 
 async def _tags(asked: Asked) -> Response:
@@ -112,11 +126,16 @@ async def _tickets(asked: Asked) -> Response:
 async def _audits(asked: Asked) -> Response:
     if not _agent(asked):
         return JSONResponse({"error": "Couldn't authenticate you"}, 401)
-    found = asked.kept.search(provider="zendesk", to=asked.path("id"), kind="comment")
-    audits: list[Any] = [
-        {"id": i["number"], "metadata": {"custom": i["content"].get("metadata") or {}, "system": {}}} for i in found
-    ]
-    return JSONResponse({"audits": audits, "meta": {"has_more": False}})
+    query = asked.request.query_params
+    if query.get("sort"):
+        return JSONResponse({"error": "InvalidPaginationParameter", "description": "sort is not valid"}, 400)
+    opened = [i for i in asked.kept.search(provider="zendesk", kind="ticket") if str(i["number"]) == asked.path("id")]
+    found = [*opened, *asked.kept.search(provider="zendesk", to=asked.path("id"), kind="comment")]
+    size, begin = int(query.get("page[size]", "100")), int(query.get("page[after]") or "0")
+    more = begin + size < len(found)
+    meta = {"has_more": more, "after_cursor": str(begin + size) if more else None, "before_cursor": None}
+    page = [_audit(each) for each in found[begin : begin + size]]
+    return JSONResponse({"audits": page, "meta": meta, "links": {"next": None, "prev": None}, "next_page": None})
 
 
 ZENDESK = Vendor(
@@ -156,15 +175,20 @@ async def _register(asked: Asked) -> Response:
     # Zoom knows a registrant by their address: who registers again is the same one.
     known = [i for i in asked.kept.search(provider="zoom", to=person["email"]) if i["webinar"] == webinar]
     item = known[0] if known else asked.kept.add("zoom", to=person["email"], content=person, webinar=webinar)
-    return JSONResponse({"registrant_id": f"reg{item['number']}", "id": int(webinar), "topic": "A webinar"}, 201)
+    answer = {"registrant_id": f"reg{item['number']}", "id": int(webinar), "topic": "A webinar"}
+    return JSONResponse({**answer, "join_url": f"https://zoom.example/w/{webinar}", "status": "approved"}, 201)
 
 
 async def _registrants(asked: Asked) -> Response:
     if not asked.bearer:
         return JSONResponse(_zoom_error(401, "124"), 401)
     found = [i["content"] for i in asked.kept.search(provider="zoom", webinar=asked.path("webinar"))]
-    approved = found if asked.request.query_params.get("status", "approved") == "approved" else []
-    return JSONResponse({"registrants": approved, "next_page_token": "", "page_size": 300})
+    query = asked.request.query_params
+    approved = found if query.get("status", "approved") == "approved" else []
+    size, start = int(query.get("page_size", "30")), int(query.get("next_page_token") or "0")
+    following = str(start + size) if start + size < len(approved) else ""
+    page = approved[start : start + size]
+    return JSONResponse({"registrants": page, "next_page_token": following, "page_size": size})
 
 
 ZOOM = Vendor(
