@@ -82,7 +82,7 @@ class Traces:
         add = partial(routes.add, "GET", scope=Scope.OPERATE, tag=TAG)
         add("/v1/traces", self.traces, summary="The trace of an event", gives=TracedEvents)
         add(
-            "/v1/traces/{id}",
+            "/v1/traces/{trace}",
             self.trace,
             summary="From event to send",
             gives=TraceView,
@@ -96,10 +96,10 @@ class Traces:
         async with self._database.reading() as connection:
             return answer({"items": await traces.called(connection, message_id)})
 
-    async def trace(self, id: TraceId) -> Response:
+    async def trace(self, trace: TraceId) -> Response:
         """The way from what was accepted to what was sent, or back."""
         async with self._database.reading() as connection:
-            found = await traces.trace(connection, id) if is_trace(id) else None
+            found = await traces.trace(connection, trace) if is_trace(trace) else None
         if found is None:
             raise ProblemError("not-found", "Nothing here has this trace.")
         return answer(found)

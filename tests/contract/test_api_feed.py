@@ -8,7 +8,11 @@ import pytest_asyncio
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from activities.standard_webhook import signing
-from tests.contract.serving import WRITE, application, client
+from api.limits import Limits
+from store.database import Database
+from tests.contract.serving import OPERATE, WRITE, application, client
+from worker.http import application as process
+from worker.settings import Settings
 
 SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 INSERT = """
@@ -85,6 +89,14 @@ async def test_an_operator_sees_how_far_behind_the_push_is_and_tries_again_now(a
     after = (await api.post("/v1/feed/push/retry")).json()
     assert datetime.fromisoformat(after["due_at"]) <= datetime.now(UTC)
     assert after["last_error"] == "answered 503"
+
+
+async def test_the_process_signs_with_the_secret_of_its_settings(module_database_url, api, monkeypatch):
+    monkeypatch.setenv("TENURE_FEED_SECRET", SECRET)
+    made = process(Settings(operator_key=OPERATE), Database(module_database_url), Limits())
+    async with client(made) as configured:
+        page = await configured.get("/v1/feed", params={"limit": 2})
+    assert Webhook(SECRET).verify(page.text, dict(page.headers)) == page.json()
 
 
 async def test_without_a_secret_pages_are_not_signed(module_database_url, api):

@@ -59,7 +59,7 @@ async def test_every_route_says_later_when_the_database_is_away(url):
         for route in routes:
             for method in route.methods:
                 path = path_of(route).replace(SAMPLES["id"], "1")
-                query = {"name": "x", "template": "a/b", "by": "dana"}
+                query = {"name": "x", "template": "a/b", "by": "dana", "message_id": "x"}
                 answer = await api.request(method, path, json=body_for(route, path), params=query)
                 assert answer.status_code == 503, (method, path, answer.text)
                 if route.path != "/readyz" and method != "HEAD":

@@ -25,6 +25,7 @@ SAMPLES = {
     "run": "journey%2Fsome%2Fu_1%2F-%2F1",
     "name": "setup%2Ffirst-steps",
     "token": "x",
+    "trace": "4bf92f3577b34da6a3ce929d0e0e4736",
 }
 ROUTES = application("postgresql://nowhere/none").app.router.routes
 

@@ -149,24 +149,21 @@ async def test_a_pusher_that_dies_after_the_receiver_has_taken_the_batch_loses_n
     assert [line["id"] for line in again[1]["data"]["items"] + rest[1]["data"]["items"]] == await numbers(database)
 
 
-_WORKER = """
-import asyncio, os
-from store.database import Database
-from worker.feed import feed_loop
-from worker.providers import load_providers
-asyncio.run(feed_loop(Database(os.environ["TENURE_DATABASE_URL"]), load_providers()).run(asyncio.Event(), pause=0.02))
-"""
-
-
 def _started(environ: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", _WORKER], cwd=ROOT, env=environ)
+    return subprocess.Popen([sys.executable, "-m", "worker"], cwd=ROOT, env=environ)
 
 
-async def test_processes_that_are_killed_at_any_moment_of_a_push_lose_nothing_and_only_repeat(database, warehouse):
+@pytest.mark.slow
+async def test_workers_that_are_killed_at_any_moment_of_a_push_lose_nothing_and_only_repeat(
+    database, warehouse, temporal_address, task_queue
+):
     await write(database, 1, 1_500)
     environ = {
         **os.environ,
         "TENURE_DATABASE_URL": database.url,
+        "TENURE_TEMPORAL_ADDRESS": temporal_address,
+        "TENURE_TASK_QUEUE": task_queue,
+        "TENURE_SMTP_URL": "smtp://127.0.0.1:9",
         "TENURE_FEED_URL": warehouse.url,
         "TENURE_FEED_SECRET": SECRET,
         "TENURE_OUTGOING_ALLOW": warehouse.url.split("/")[2],

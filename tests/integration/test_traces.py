@@ -130,6 +130,16 @@ async def test_a_direct_signal_answers_with_its_trace(house: Living, api: httpx.
     assert own.json()["trace"] == TRACE
 
 
+async def test_an_accounts_signal_goes_along_to_what_its_members_get(house: Living, api: httpx.AsyncClient) -> None:
+    """A run that reads two lanes: what it was decided on is the account's row, though its own lane has moved before."""
+    await api.post("/v1/group", json={"userId": "ada", "messageId": "g", "groupId": "acme", "traits": {"plan": "team"}})
+    await track(api, "pricing_viewed", "e0")
+    taken = (await api.post("/v1/accounts/acme/signals", json={"name": "setup_completed"})).json()
+    message = await sent(house, "send:education/first-value")
+    assert message["trace"].hex == taken["trace"]
+    assert mail_trace(house) == [taken["trace"]]
+
+
 async def test_what_a_timer_sends_has_a_trace_of_its_step(house: Living, api: httpx.AsyncClient) -> None:
     event = (await track(api, "activated", "e1")).headers["x-tenure-trace"]
     message = await sent(house, "by-time")
