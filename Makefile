@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
+# Compiled at set-up: a process that may not write its bytecode (PYTHONDONTWRITEBYTECODE, a read-only folder) starts twice as fast.
+ROOMS := activities api cli journeys store worker workflows
 STAMP := $(VENV)/.synced-$(shell cat uv.lock pyproject.toml | cksum | tr ' ' '-')
 TEST_WORKERS ?= 2
 ARGS ?=
@@ -66,5 +68,6 @@ $(STAMP): uv.lock pyproject.toml
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
 	fi; \
 	echo "setup: installing the packages of uv.lock"; \
-	env -u VIRTUAL_ENV $$uv sync --frozen --inexact; \
+	env -u VIRTUAL_ENV $$uv sync --frozen --inexact --compile-bytecode; \
+	$(BIN)/python -m compileall -q $(ROOMS); \
 	rm -f $(VENV)/.synced-*; touch $@

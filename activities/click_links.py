@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -38,21 +38,21 @@ class ClickLink:
 
 
 class ClickLinks:
-    """Makes and reads tokens under one secret. Deterministic (RFC 5297): the same message has the same links always."""
+    """Makes tokens under the first key and reads those of all. Deterministic (RFC 5297): a message always has the same links."""
 
-    def __init__(self, secret: str, base: str) -> None:
-        """`base` is the http(s) address below which `/c/{token}` is answered. Raises ValueError for a short secret."""
-        if len(secret) < 16:
-            raise ValueError("a secret of at least 16 characters is needed")
+    def __init__(self, keys: Sequence[str], base: str) -> None:
+        """`base` is the http(s) address below which `/c/{token}` is answered. Raises ValueError for no key."""
+        if not all(keys) or not keys:
+            raise ValueError("a key is needed to seal links with")
         self._base = base.rstrip("/")
-        self._seal = AESSIV(hashlib.sha512(_PURPOSE + secret.encode()).digest())
+        self._seals = [AESSIV(hashlib.sha512(_PURPOSE + key.encode()).digest()) for key in keys]
 
     def address(self, key: str, link: int) -> str:
         """The address of a message's n-th link."""
         return f"{self._base}/{PATH}/{self.token(key, link)}"
 
     def token(self, key: str, link: int) -> str:
-        sealed = self._seal.encrypt(f"{link} {key}".encode(), [_PURPOSE])
+        sealed = self._seals[0].encrypt(f"{link} {key}".encode(), [_PURPOSE])
         return urlsafe_b64encode(sealed).decode().rstrip("=")
 
     def read(self, token: str) -> tuple[str, int] | None:
@@ -61,10 +61,9 @@ class ClickLinks:
             return None
         try:
             sealed = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
-            link, _, key = self._seal.decrypt(sealed, [_PURPOSE]).decode().partition(" ")
-            return key, int(link)
-        except (InvalidTag, ValueError):
+        except ValueError:
             return None
+        return next(filter(None, (_opened(seal, sealed) for seal in self._seals)), None)
 
     def follow(self, message: Rendered, key: str) -> tuple[Rendered, tuple[ClickLink, ...]]:
         """The message with its links through us, and where each leads."""
@@ -112,3 +111,11 @@ class _Trail:
 def told(links: tuple[ClickLink, ...]) -> Mapping[str, Any]:
     """What a summary keeps of them; nothing if there are none."""
     return {"links": [link.told() for link in links]} if links else {}
+
+
+def _opened(seal: AESSIV, sealed: bytes) -> tuple[str, int] | None:
+    try:
+        link, _, key = seal.decrypt(sealed, [_PURPOSE]).decode().partition(" ")
+        return key, int(link)
+    except (InvalidTag, ValueError):
+        return None

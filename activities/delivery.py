@@ -40,7 +40,13 @@ async def attempt(house: House, entry: Entry, now: datetime) -> None:
     """Hand the stored bytes to the channel and settle the row by what came back."""
     channel = house.channels[entry.channel or ""]
     receipt = await channel.deliver(_prepared(entry), entry.key)
-    log.info("delivery.attempted", channel=channel.name, result=receipt.result.value, attempt=entry.attempts)
+    log.info(
+        "delivery.attempted",
+        channel=channel.name,
+        result=receipt.result.value,
+        attempt=entry.attempts,
+        trace=entry.trace,
+    )
 
     async def settle(connection: Connection) -> None:
         await lock_lane(house, connection, entry)
@@ -58,17 +64,31 @@ async def recover(house: House, connection: Connection, entry: Entry, now: datet
     if channel.promise is Promise.SEARCHABLE:
         found = await _found(channel, entry, until)
         if found is None:
-            await ledger.settle(
-                connection, entry, "sending", "cannot be asked now", now, lease_until=_soon(channel, entry)
-            )
+            await _ask_later(house, connection, entry, channel, now)
             return False
         if found:
             await _end(house, connection, entry, "sent", "found at the provider", now)
             return False
+        if is_digest(entry.key):
+            await _dissolve(connection, entry, "the provider does not have it", now, now)
+            return False
     elif channel.promise is Promise.BLIND and channel.ambiguity is Ambiguity.AT_MOST_ONCE:
         await _end(house, connection, entry, "unknown", "nobody saw how the attempt ended", now)
         return False
+    else:
+        entry.in_doubt = True
     return True
+
+
+async def _ask_later(house: House, connection: Connection, entry: Entry, channel: Channel, now: datetime) -> None:
+    """Nobody can be asked now: again after as long as it has waited, until the time for tries is over."""
+    since = entry.first_attempt_at or now
+    if now > since + channel.retry.within:
+        await _end(house, connection, entry, "unknown", "the provider could not be asked what became of it", now)
+        return
+    wait = max(channel.retry.first, min(channel.retry.longest, now - since))
+    lease = datetime.now(UTC) + wait
+    await ledger.settle(connection, entry, "sending", "cannot be asked now", now, lease_until=lease)
 
 
 async def _found(channel: Channel, entry: Entry, until: float) -> bool | None:
@@ -88,32 +108,59 @@ async def _settle(
         case Delivered.REFUSED:
             await _end(house, connection, entry, "failed", receipt.detail, now)
         case Delivered.TRY_AGAIN:
-            due = now + (receipt.after or channel.retry.wait(entry.attempts))
-            if due > (entry.first_attempt_at or now) + channel.retry.within:
-                await _end(house, connection, entry, "failed", f"given up: {receipt.detail}", now)
-            elif is_digest(entry.key):
-                if await ledger.settle(connection, entry, "failed", f"each part again: {receipt.detail}", now):
-                    await ledger.dissolve(connection, entry.key, due)
-                    await outbox.wake(connection, entry.recipient)
-            elif await ledger.settle(connection, entry, "deferred", receipt.detail, now, due_at=due):
-                await outbox.wake(connection, entry.recipient)
+            await _again(house, connection, entry, channel, receipt, now)
         case Delivered.UNKNOWN:
             lease = datetime.now(UTC) + SLACK
             if await ledger.settle(connection, entry, "sending", receipt.detail, now, lease_until=lease):
                 await outbox.wake(connection, entry.recipient)
 
 
+async def _again(
+    house: House, connection: Connection, entry: Entry, channel: Channel, receipt: Receipt, now: datetime
+) -> None:
+    """Later, or never if it has been tried for long enough: that time begins with the first attempt that left.
+
+    Who is told when to come back before anything left (breaker, pace, a pause) has made no attempt: none is counted.
+    """
+    untried = entry.untried and not receipt.left
+    due = now + (receipt.after or channel.retry.wait(entry.attempts))
+    if not untried and due > (entry.first_attempt_at or now) + channel.retry.within:
+        await _end(house, connection, entry, "failed", f"given up: {receipt.detail}", now)
+    elif is_digest(entry.key):
+        await _dissolve(connection, entry, receipt.detail, now, due)
+    elif await ledger.settle(
+        connection,
+        entry,
+        "deferred",
+        receipt.detail,
+        now,
+        due_at=due,
+        counted=receipt.left or receipt.after is None,
+        untried=untried,
+    ):
+        await outbox.wake(connection, entry.recipient)
+
+
+async def _dissolve(connection: Connection, entry: Entry, why: str, now: datetime, due: datetime) -> None:
+    """A digest that surely did not arrive: each of its parts is decided again by itself."""
+    if await ledger.settle(connection, entry, "failed", f"each part again: {why}", now):
+        await ledger.dissolve(connection, entry.key, due)
+        await outbox.wake(connection, entry.recipient)
+
+
 async def _end(house: House, connection: Connection, entry: Entry, status: str, detail: str, now: datetime) -> None:
     if not await ledger.settle(connection, entry, status, detail, now):
         return
-    for part in await ledger.parts_of(connection, entry.key) if is_digest(entry.key) else (entry,):
+    if not is_digest(entry.key):
+        await tell_outcome(house, connection, entry, status, now)
+        return
+    parts = await ledger.parts_of(connection, entry.key)
+    await ledger.end_parts(connection, entry.key, status, detail, now)
+    for part in parts:
+        part.detail, part.reasons = detail, ()
         await tell_outcome(house, connection, part, status, now)
-
-
-def _soon(channel: Channel, entry: Entry) -> datetime:
-    return datetime.now(UTC) + channel.retry.wait(entry.attempts)
 
 
 def _prepared(entry: Entry) -> Prepared:
     until = entry.lease_until - SLACK if entry.lease_until is not None else None
-    return Prepared(entry.reference or "", entry.address or "", entry.body or b"", until=until)
+    return Prepared(entry.reference or "", entry.address or "", entry.body or b"", until=until, trace=entry.trace or "")

@@ -1,8 +1,8 @@
 """Several messages that fall due together for one person as one message, a row of its own with its parts (C4).
 
-A part is `merged` and waits for nothing more: its run hears of it what becomes of the whole. An attempt that is known to have failed
-dissolves the whole: each part is decided again by itself, so a state that was left or a topic that was refused meanwhile
-is not said.
+A part is `merged` and waits for nothing more: it ends as the whole does, and its run hears of it what became of the whole. An
+attempt that is known to have failed, or that the gate does not let go again, dissolves the whole: each part is decided again
+by itself, so a state that was left or a topic that was refused meanwhile is not said.
 """
 
 from __future__ import annotations
@@ -47,11 +47,32 @@ async def make(
     begin(house, whole, person, account, now, tuple(parts))
     if whole.status == "failed":
         return await _alone(house, connection, parts, person, account, now, whole)
+    if whole.status == "withheld":
+        return await _withheld(connection, parts, whole)
     for part in parts:
         part.status, part.merged_into, part.sent_at, part.settled_at = "merged", whole.key, now, now
         part.due_at, part.body, part.lease_until = None, None, None
         await ledger.write(connection, part)
     return whole
+
+
+async def dissolve(connection: Connection, whole: Entry, now: datetime) -> None:
+    """It may not go as it is, or not now: each part is decided again by itself, when the whole would have been."""
+    due = whole.due_at or now
+    whole.status = "unknown" if whole.in_doubt else "withheld"
+    whole.due_at, whole.settled_at, whole.detail = None, now, "each part again"
+    await ledger.dissolve(connection, whole.key, due)
+    await outbox.wake(connection, whole.recipient)
+
+
+async def _withheld(connection: Connection, parts: list[Entry], whole: Entry) -> Entry:
+    """What forbids the whole forbids each: that its recipient is not on the allow-list."""
+    for part in parts:
+        part.status, part.detail, part.due_at, part.settled_at = "withheld", whole.detail, None, whole.settled_at
+        part.reasons = whole.reasons[-1:]
+    for part in parts[1:]:
+        await ledger.write(connection, part)
+    return parts[0]
 
 
 def _whole(house: House, parts: list[Entry], now: datetime) -> Entry:
@@ -82,6 +103,7 @@ def _whole(house: House, parts: list[Entry], now: datetime) -> Entry:
         decided_at=now,
         definition=head.definition,
         channel=head.channel,
+        trace=head.trace,
         reasons=(Reason("merged", ", ".join(part.action for part in parts), rule.name),),
         is_new=True,
     )

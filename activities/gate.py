@@ -71,9 +71,11 @@ class Pass:
                 entry.ready_at = (entry.ready_at or self.now) if waits_for_others else None
                 await self._give_way(replaces, entry)
             case Replace(_, reasons):
-                entry.status, entry.reasons, entry.settled_at = "replaced", reasons, self.now
+                entry.status, entry.reasons, entry.settled_at = _never(entry, "replaced"), reasons, self.now
             case Withhold(reasons):
-                entry.status, entry.reasons, entry.settled_at = "withheld", reasons, self.now
+                entry.status, entry.reasons, entry.settled_at = _never(entry, "withheld"), reasons, self.now
+        if digest.is_digest(entry.key) and not isinstance(verdict, SendNow):
+            await digest.dissolve(self.connection, entry, self.now)
         self._note(entry, await self._known(), is_part=isinstance(verdict, MergeInto))
         if not isinstance(verdict, SendNow | MergeInto):
             await self._write(entry)
@@ -110,7 +112,10 @@ class Pass:
         written = await ledger.write(self.connection, entry)
         if written and entry.status == "deferred":
             await outbox.wake(self.connection, entry.recipient)
-        log.info("gate.decided", status=entry.status, channel=entry.channel, reasons=[r.code for r in entry.reasons])
+        log.info(
+            "gate.decided", status=entry.status, channel=entry.channel, trace=entry.trace,
+            reasons=[r.code for r in entry.reasons],
+        )  # fmt: skip
         return written
 
     async def _give_way(self, keys: tuple[str, ...], entry: Entry) -> None:
@@ -181,8 +186,13 @@ class Pass:
             account=account_in(entry.subject_key),
             ready_at=entry.ready_at,
             topics=digest.topics(entry),
-            alone=entry.status == "sending",
+            alone=entry.status == "sending" or digest.is_digest(entry.key),
         )
 
     def _fields(self) -> dict[str, object]:
         return self.account.profile if self.account is not None else {}
+
+
+def _never(entry: Entry, word: str) -> str:
+    """How a message ends that may not go out (again): one of which an attempt may have arrived was perhaps sent."""
+    return "unknown" if entry.in_doubt else word

@@ -10,7 +10,8 @@ from temporalio.exceptions import ApplicationError
 
 from activities.house import House
 from journeys import wire
-from store import events, outbox, runs, subjects
+from journeys.tracing import of_event
+from store import events, feed, outbox, runs, subjects
 from store.database import as_json
 from store.pending import undecided
 
@@ -39,11 +40,12 @@ async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Env
             data=request.data,
         )
         if new:
+            await feed.react(connection, [new] if feed.is_reaction(request.name, request.data) else [])
             seq = subject.next_seq()
             await subjects.save(connection, [subject])
             arrived = outbox.Row(
                 row.lane, seq, "signal", request.name, request.id, at, request.data,
-                target=row.id, delivered_at=datetime.now(UTC),
+                target=row.id, delivered_at=datetime.now(UTC), trace=of_event(new, wire.SOURCE_TEMPORAL, request.id),
             )  # fmt: skip
             await outbox.put(connection, [arrived])
         chart = await house.catalogue.chart(connection, row.definition)

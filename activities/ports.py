@@ -69,6 +69,7 @@ class Outgoing:
     items: tuple[Outgoing, ...] = ()
     """Of a digest: the messages it brings, each with its own key, template and data; `template` is then the digest's."""
     person: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Prepared:
     body: bytes
     summary: Mapping[str, Any] = field(default_factory=dict)
     until: datetime | None = None
+    trace: str = ""
 
 
 class Delivered(Enum):
@@ -99,7 +101,8 @@ class Receipt:
     """The end of one attempt, with the provider's words in `detail` (no personal data).
 
     `after`: how long the next attempt should stay away, where provider, breaker or pace say so. `outage`: the provider
-    itself did not serve, which says nothing about this person. `left` is False where nothing has left the house.
+    itself did not serve, which says nothing about this person. `left` is False where nothing has left the house: then the
+    message was not tried, and the time within which it is given up has not begun.
     """
 
     result: Delivered

@@ -40,6 +40,7 @@ def begin(
     entry.reference, entry.address, entry.body = made.reference, made.address, made.body
     entry.summary = made.summary or entry.summary
     entry.attempts += 1
+    entry.untried = entry.first_attempt_at is None
     entry.due_at, entry.sent_at, entry.first_attempt_at = None, now, entry.first_attempt_at or now
     if channel.inside:
         entry.status, entry.settled_at = "sent", now
@@ -68,6 +69,7 @@ def outgoing(
         entry.topic,
         items=items,
         person=person.key,
+        trace=entry.trace or "",
     )
 
 

@@ -71,7 +71,7 @@ async def _projected(house: House, step: wire.StepInput) -> bool:
     """A step that only changes its run is one statement. False when it, or another in its place, was applied before."""
     async with house.database.reading() as connection:
         state, lines = state_from_json(step.state), log_from_json(step.log)
-        return await runs.advance(connection, step.run, step.step, state, lines)
+        return await runs.advance(connection, step.run, step.step, state, lines) is not None
 
 
 Recipients = dict[str, list[str]]
@@ -86,6 +86,7 @@ class _Step:
         self.log: list[LogLine] = list(log_from_json(step.log))
         self.state = state_from_json(step.state)
         self.applied = Applied()
+        self.trace: str | None = None
         self.passes: dict[str, gate.Pass] = {}
         self.weighed: list[Entry] = []
 
@@ -104,14 +105,16 @@ class _Step:
             if self.applied.result.behind or self.applied.result.early_until:
                 self.applied.run = None
                 return self.applied
-        if not await runs.advance(connection, step.run, step.step, self.state):
+        self.trace = await runs.advance(connection, step.run, step.step, self.state, caused=step.timer is None)
+        if self.trace is None:
             await self._hand_over()
             self.applied.result = await self._what_stands()
             return self.applied
+        structlog.contextvars.bind_contextvars(trace=self.trace)
         for effect in self.effects:
             await self._do(effect, row, recipients, locked, now)
         await self._go(now)
-        await runs.write_timeline(connection, step.run, step.step, 0, self.log)
+        await runs.write_timeline(connection, step.run, step.step, 0, self.log, self.trace)
         await runs.bury(connection, step.run, step.step, step.tombstones)
         await self._emit(row)
         return self.applied
@@ -196,7 +199,9 @@ class _Step:
             await self._nobody(effect, row, now)
         for person in people:
             key = message_key(row.id, effect, person)
-            entry = ledger.new_entry(effect, key=key, run_row=row, step=self.step.step, recipient=person, now=now)
+            entry = ledger.new_entry(
+                effect, key=key, run_row=row, step=self.step.step, recipient=person, now=now, trace=self.trace
+            )
             # One decision may ask for a message and, catching up with what came meanwhile, leave its state (H7).
             entry.holds, entry.now_in = still_holds(effect, self.state), self.state.state
             await self._pass_of(person, locked, now).weigh(entry)
@@ -223,7 +228,9 @@ class _Step:
 
     async def _nobody(self, effect: SendMessage, row: Run, now: datetime) -> None:
         key = message_key(row.id, effect, "-")
-        entry = ledger.new_entry(effect, key=key, run_row=row, step=self.step.step, recipient="-", now=now)
+        entry = ledger.new_entry(
+            effect, key=key, run_row=row, step=self.step.step, recipient="-", now=now, trace=self.trace
+        )
         why = f"nobody in the account is {' or '.join(effect.roles) or 'named as its recipient'}"
         entry.status, entry.settled_at = "withheld", now
         entry.reasons = (Reason("no_recipient", why),)
@@ -253,6 +260,7 @@ class _Step:
                 data=effect.data,
                 timestamp=effect.at,
                 subject_key=row.lane,
+                trace=self.trace,
             )
             for effect in self.effects
             if isinstance(effect, EmittedSignal)

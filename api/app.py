@@ -17,11 +17,12 @@ from api.clocks import Clocks
 from api.confirming import Confirming
 from api.consents import Consents
 from api.content import Contents, Desk
+from api.feed import Feed, Sign
 from api.front import Front
 from api.health import Health
 from api.held import Held
 from api.holds import Holds
-from api.hooks import Hooks, HookSecrets
+from api.hooks import Hooks
 from api.inboxes import Inboxes
 from api.intake import Intake
 from api.keys import Keys
@@ -40,9 +41,11 @@ from api.routes import Routes
 from api.runs import Runs
 from api.segment import Segment
 from api.signals import Signals
+from api.signatures import HookSecrets
 from api.stops import Stops
 from api.suppressions import Suppressions
 from api.temporal import Engine
+from api.traces import Traces
 from api.why import Asking, Whys
 from api.work import Work
 from journeys.assigning import Roster
@@ -70,6 +73,7 @@ class Parts:
     limits: Limits = field(default_factory=Limits)
     roster: Roster = field(default_factory=Roster)
     hooks: HookSecrets = field(default_factory=HookSecrets)
+    sign: Sign | None = None
 
 
 def build(parts: Parts) -> Front:
@@ -105,6 +109,8 @@ def build(parts: Parts) -> Front:
     Held(parts.database, intake, reader, check).routes(routes)
     Clocks(parts.database).routes(routes)
     Hooks(intake, parts.hooks).routes(routes)
+    Traces(parts.database).routes(routes)
+    Feed(parts.database, parts.sign).routes(routes)
     Health(parts.database, parts.engine, intake, metrics).routes(routes)
     Description().routes(routes)
     app = FastAPI(

@@ -15,10 +15,9 @@ from api.metrics import Metrics
 from api.pages import answer
 from api.routes import Routes
 from api.temporal import Engine
-from store import migrate
 from store.database import Database
 from store.outbox import backlog
-from store.revision import revision
+from store.revision import head, revision
 
 TAG = "Health"
 SECONDS = 3.0
@@ -52,7 +51,7 @@ class Health:
         self._engine = engine
         self._intake = intake
         self._metrics = metrics
-        self._head = migrate.head()
+        self._head = head()
 
     def routes(self, routes: Routes) -> None:
         public = Scope.PUBLIC

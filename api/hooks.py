@@ -7,7 +7,6 @@ account may be shared, and it would only call again. Each is off (404) until its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -25,6 +24,7 @@ from api.keys import Scope
 from api.pages import answer
 from api.problems import ProblemError
 from api.routes import Routes
+from api.signatures import HookSecrets
 from api.told import Say, resend_says, twilio_says, zendesk_says, zoom_says
 from journeys.incoming import Incoming
 from store import told
@@ -34,17 +34,6 @@ from store.inbound_texts import inbound_text
 log = structlog.get_logger()
 LIMIT = 256 * 1024
 TAG = "Providers' webhooks"
-
-
-@dataclass(frozen=True, slots=True)
-class HookSecrets:
-    """What each provider signs with; empty is off. `twilio_url` is the address as Twilio calls it, without query."""
-
-    resend: str = field(default="", repr=False)
-    twilio: str = field(default="", repr=False)
-    twilio_url: str = ""
-    zendesk: str = field(default="", repr=False)
-    zoom: str = field(default="", repr=False)
 
 
 class HookTaken(BaseModel):

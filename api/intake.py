@@ -19,6 +19,7 @@ from api.metrics import Metrics
 from api.problems import ProblemError
 from journeys.consent_calls import statements
 from journeys.incoming import Incoming
+from store import traces
 from store.catalogue import Catalogue
 from store.clocks import read_clock
 from store.database import Database
@@ -150,6 +151,15 @@ class Intake:
                 await self._together([waiting], lane)
         else:
             _settle(group, found)
+
+    async def trace(self, call: Incoming, source: str) -> str | None:
+        """The trace of a call that was committed, also when it had been before; None for what is in quarantine."""
+        if call.number:
+            return call.traced(source)
+        if call.faults:
+            return None
+        async with self.database.reading() as connection:
+            return await traces.of_stored(connection, source, call.message_id)
 
     async def silenced(self, calls: Sequence[Incoming]) -> list[dict[str, Any]]:
         """After the commit of calls that take a consent back: what was under way and still is, after up to 5 s."""

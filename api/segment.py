@@ -19,6 +19,7 @@ from api.problems import Fault
 from api.routes import Routes
 from api.shapes import InFlight
 from journeys.incoming import KINDS, Incoming
+from journeys.tracing import HEADER, given
 
 SOURCE = "segment"
 CLOCK_HEADER = "x-tenure-clock"
@@ -98,6 +99,7 @@ class Segment:
             clock = await self._intake.clock(request.headers.get(CLOCK_HEADER))
             body = await read_bytes(request, self._limits.batch_bytes)
             reading = self._reader.batch(parse(body))
+            trace = _continue(request, reading.calls)
             found = await self._intake.batch(reading.calls, source=SOURCE, clock=clock)
         left = await self._intake.silenced(reading.calls)
         answer: dict[str, Any] = {
@@ -117,7 +119,7 @@ class Segment:
                 }
                 for place, message_id, faults in reading.malformed
             ]
-        return Response(orjson.dumps(answer), media_type="application/json")
+        return Response(orjson.dumps(answer), headers=_traced(trace), media_type="application/json")
 
     def _single(self, kind: str) -> Any:
         async def single(request: Request) -> Response:
@@ -125,8 +127,10 @@ class Segment:
                 clock = await self._intake.clock(request.headers.get(CLOCK_HEADER))
                 body = await read_bytes(request, self._limits.event_bytes)
                 call = self._reader.one(parse(body), kind)
+                _continue(request, [call])
                 await self._intake.one(call, source=SOURCE, clock=clock)
-            return Response(_answer(call, await self._intake.silenced([call])), media_type="application/json")
+            answer, trace = _answer(call, await self._intake.silenced([call])), await self._intake.trace(call, SOURCE)
+            return Response(answer, headers=_traced(trace), media_type="application/json")
 
         single.__name__ = kind
         return single
@@ -137,6 +141,19 @@ def _answer(call: Incoming, left: list[dict[str, Any]]) -> bytes:
         return _SUCCESS
     told = {"quarantined": call.faults} if call.faults else {"in_flight": left}
     return orjson.dumps({"success": True, **told})
+
+
+def _continue(request: Request, calls: list[Incoming]) -> str | None:
+    """A sender that traces (W3C Trace Context) goes on with its own trace, which all of its request then has."""
+    trace = given(request.headers.get("traceparent"))
+    if trace is not None:
+        for call in calls:
+            call.trace = trace
+    return trace
+
+
+def _traced(trace: str | None) -> dict[str, str] | None:
+    return {HEADER: trace} if trace is not None else None
 
 
 def _declared(request: Request) -> int:
@@ -195,7 +212,7 @@ _BATCH_SCHEMA: dict[str, Any] = {
 def _documented(schema: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
-        "parameters": [CLOCK_PARAMETER],
+        "parameters": [CLOCK_PARAMETER, TRACE_PARAMETER],
     }
 
 
@@ -205,4 +222,11 @@ CLOCK_PARAMETER = {
     "required": False,
     "schema": {"type": "string", "pattern": CLOCK_ID},
     "description": "A test clock: people who are new in this request live by it.",
+}
+TRACE_PARAMETER = {
+    "name": "traceparent",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
+    "description": "W3C Trace Context: its trace id goes along to what is sent. What cannot be read is ignored.",
 }

@@ -66,6 +66,7 @@ class Line(BaseModel):
     kind: str
     about: str
     text: str
+    trace: str | None = None
 
 
 class Told(BaseModel):
@@ -78,6 +79,7 @@ class Told(BaseModel):
     about: str
     text: str
     run: str | None
+    trace: str | None = None
 
 
 class Reason(BaseModel):
@@ -114,6 +116,7 @@ class MessageView(BaseModel):
     recipient: str
     step: int
     merged_into: str | None
+    trace: str | None
 
 
 class Asker(BaseModel):

@@ -17,13 +17,16 @@ from api.keys import Scope
 from api.pages import Id, Instant, Word, answer
 from api.problems import ProblemError
 from api.routes import Routes
+from api.segment import TRACE_PARAMETER
 from api.shapes import InFlight
 from journeys.incoming import Incoming
+from journeys.tracing import HEADER, given
 from journeys.wire import RESERVED
 
 SOURCE = "signals"
 TAG = "Events"
 Clock = Annotated[str | None, Header(alias="X-Tenure-Clock", pattern=CLOCK_ID)]
+Parent = Annotated[str | None, Header(alias="traceparent", description=TRACE_PARAMETER["description"])]
 
 
 class SignalIn(BaseModel):
@@ -49,6 +52,7 @@ class SignalTaken(BaseModel):
     """
 
     id: str
+    trace: str | None = None
     quarantined: list[str] = []
     in_flight: list[InFlight] = []
 
@@ -73,19 +77,19 @@ class Signals:
         post("/v1/users/{id:id}/signals", self.to_user, summary="Signal a person")
         post("/v1/accounts/{id:id}/signals", self.to_account, summary="Signal an account")
 
-    async def to_user(self, id: Id, signal: SignalIn, clock: Clock = None) -> Response:
+    async def to_user(self, id: Id, signal: SignalIn, clock: Clock = None, parent: Parent = None) -> Response:
         """The person's journeys hear it; who is new becomes known by it."""
         return await self._take(
-            signal, Incoming("track", signal.id or uuid.uuid4().hex, signal.name, user_id=id), clock
+            signal, Incoming("track", signal.id or uuid.uuid4().hex, signal.name, user_id=id), clock, parent
         )
 
-    async def to_account(self, id: Id, signal: SignalIn, clock: Clock = None) -> Response:
+    async def to_account(self, id: Id, signal: SignalIn, clock: Clock = None, parent: Parent = None) -> Response:
         """The account's own journeys hear it, and those of its members that read it."""
         return await self._take(
-            signal, Incoming("track", signal.id or uuid.uuid4().hex, signal.name, account_id=id), clock
+            signal, Incoming("track", signal.id or uuid.uuid4().hex, signal.name, account_id=id), clock, parent
         )
 
-    async def _take(self, signal: SignalIn, call: Incoming, clock: str | None) -> Response:
+    async def _take(self, signal: SignalIn, call: Incoming, clock: str | None, parent: str | None) -> Response:
         if "\x00" in (call.user_id or call.account_id or ""):
             raise ProblemError("invalid-request", "An id has no U+0000.")
         if signal.name.startswith(RESERVED):
@@ -94,10 +98,13 @@ class Signals:
         call.data, call.timestamp = signal.data, _believable(signal.at)
         call.raw = {"user": call.user_id, "account": call.account_id, **signal.model_dump(mode="json")}
         self._check(call)
+        call.trace = given(parent)
         with self._intake.admitted(0):
             await self._intake.one(call, source=SOURCE, clock=await self._intake.clock(clock))
         left = await self._intake.silenced([call])
-        return answer({"id": call.message_id, "quarantined": call.faults, "in_flight": left}, 202)
+        trace = await self._intake.trace(call, SOURCE)
+        taken = {"id": call.message_id, "trace": trace, "quarantined": call.faults, "in_flight": left}
+        return answer(taken, 202, {HEADER: trace} if trace is not None else None)
 
 
 def from_held(event: dict[str, Any], message_id: str) -> Incoming:

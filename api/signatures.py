@@ -6,12 +6,24 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 FRESH_SECONDS = 300
 """How old a signed timestamp may be. What is replayed within it has the same id, and is accepted once."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookSecrets:
+    """What each provider signs with; empty is off. `twilio_url` is the address as Twilio calls it, without query."""
+
+    resend: str = field(default="", repr=False)
+    twilio: str = field(default="", repr=False)
+    twilio_url: str = ""
+    zendesk: str = field(default="", repr=False)
+    zoom: str = field(default="", repr=False)
 
 
 def standard(secret: str, headers: Mapping[str, str], body: bytes, prefix: str = "webhook") -> bool:

@@ -102,6 +102,7 @@ class Rig:
         folder = self.home / "catalog"
         shutil.copytree(CATALOG, folder)
         shutil.copytree(ROOT / "catalog" / "templates", folder / "templates")
+        shutil.copy(ROOT / "catalog" / "content.yaml", folder)  # it says which variants templates may have
         return folder
 
     async def _publish(self) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, cast
 
+from journeys.tracing import of_event
+
 Kind = Literal["track", "identify", "group", "alias", "page", "screen"]
 KINDS: Final = ("track", "identify", "group", "alias", "page", "screen")
 LONGEST_ID: Final = 255
@@ -47,6 +49,13 @@ class Incoming:
     sent_at: datetime | None = None
     faults: list[str] = field(default_factory=list)
     raw: Mapping[str, Any] = field(default_factory=dict)
+    trace: str | None = None
+    """Given by the sender, or what it continues; else it has its own as soon as the store has given it a `number`."""
+    number: int = 0
+
+    def traced(self, source: str) -> str | None:
+        """Its trace, once it is stored."""
+        return self.trace or (of_event(self.number, source, self.message_id) if self.number else None)
 
 
 def read_call(raw: Any, kind: str | None = None, sent_at: Any = None) -> Incoming | list[Fault]:

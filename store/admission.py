@@ -71,8 +71,10 @@ def is_accounts_own(call: Incoming) -> bool:
 class Admission:
     """Decides in memory over what one batch locked; writes runs and outbox rows at the end, two statements."""
 
-    def __init__(self, connection: Connection, index: Index, locked: Mapping[str, Subject]) -> None:
-        self.connection, self.index, self.locked = connection, index, locked
+    def __init__(
+        self, connection: Connection, index: Index, locked: Mapping[str, Subject], source: str = wire.SOURCE_SELF
+    ) -> None:
+        self.connection, self.index, self.locked, self.source = connection, index, locked, source
         self.runs: dict[str, dict[tuple[str, str], list[_Run]]] = {}
         self.opened: list[_Opened] = []
         self.waiting: list[outbox.Row] = []
@@ -109,7 +111,15 @@ class Admission:
         data = self._kept(name, call.data) if known else {}
         self.waiting.append(
             outbox.Row(
-                to.key, seq, "signal" if known else "facts", name if known else "", call.message_id, at, data, facts
+                to.key,
+                seq,
+                "signal" if known else "facts",
+                name if known else "",
+                call.message_id,
+                at,
+                data,
+                facts,
+                trace=call.traced(self.source),
             )
         )
         for chart, enter in entering:

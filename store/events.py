@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from store.database import Connection, as_json, run, sql
+from store.database import Connection, as_json, row, sql
 
 _INSERT = sql(
     """
     INSERT INTO events (source, message_id, kind, name, subject_key, at, received_at, data)
     VALUES (:source, :id, 'track', :name, :subject, :at, clock_timestamp(), CAST(:data AS jsonb))
-    ON CONFLICT (source, message_id) DO NOTHING
+    ON CONFLICT (source, message_id) DO NOTHING RETURNING id
     """
 )
 
@@ -26,9 +26,9 @@ async def insert_one(
     subject: str,
     at: datetime,
     data: Mapping[str, Any],
-) -> bool:
-    """Store one event; False if this id of this source was there already."""
-    written = await run(
+) -> int:
+    """Store one event; its number, or 0 if this id of this source was there already."""
+    stored = await row(
         connection, _INSERT, source=source, id=message_id, name=name, subject=subject, at=at, data=as_json(data)
     )
-    return written == 1
+    return int(stored["id"]) if stored is not None else 0

@@ -15,12 +15,12 @@ import orjson
 from journeys.consent_calls import TRAITS
 from journeys.incoming import Incoming, accepted_at
 from journeys.wire import SOURCE_SELF
-from store import checklists, merges, outbox, spoken, subjects, tickets
+from store import checklists, feed, merges, outbox, spoken, subjects, tickets
 from store.admission import Admission
 from store.again import repeated
 from store.catalogue import Catalogue
 from store.clocks import read_clock
-from store.database import Connection, Database, as_json, rows, sql
+from store.database import Connection, Database, as_json, rows, run, sql
 from store.identities import Known, identify, identities_of, is_joined, link, subject_of
 from store.reactions import reaction
 from store.subjects import Contended, Subject
@@ -34,7 +34,13 @@ _INSERT = sql(
     FROM unnest(CAST(:ids AS text[]), CAST(:kinds AS text[]), CAST(:names AS text[]), CAST(:keys AS text[]),
                 CAST(:ats AS timestamptz[]), CAST(:datas AS jsonb[]), CAST(:contexts AS jsonb[]))
       AS w(message_id, kind, name, subject_key, at, data, context)
-    ON CONFLICT (source, message_id) DO NOTHING RETURNING message_id
+    ON CONFLICT (source, message_id) DO NOTHING RETURNING message_id, id
+    """
+)
+_TRACED = sql(
+    """
+    UPDATE events e SET trace = w.trace FROM unnest(CAST(:ids AS bigint[]), CAST(:traces AS uuid[])) AS w(id, trace)
+    WHERE e.id = w.id
     """
 )
 _QUARANTINE = sql(
@@ -91,7 +97,7 @@ async def _accept(
         raise Contended  # someone moved to another account between our look and our lock
     fresh = await _insert(connection, whole, known, locked, source, received)
     if fresh:
-        await _apply(connection, catalogue, fresh, known, locked)
+        await _apply(connection, catalogue, fresh, known, locked, source)
         await _tick(connection, catalogue, fresh, known)
         await spoken.take(connection, catalogue, fresh, known, source)
     duplicates = len(calls) - len(fresh) - quarantined
@@ -152,10 +158,21 @@ async def _insert(
         datas=[as_json(call.traits or call.data) for call, _, _ in once.values()],
         contexts=[as_json(call.context) if call.context else None for call, _, _ in once.values()],
     )
-    if len(stored) == len(once):
-        return [(call, at) for call, at, _ in once.values()]
-    new = {item["message_id"] for item in stored}
-    return [(call, at) for name, (call, at, _) in once.items() if name in new]
+    fresh = []
+    numbers = {item["message_id"]: item["id"] for item in stored}
+    for name, (call, at, _) in once.items():
+        if (number := numbers.get(name)) is not None:
+            call.number = number
+            fresh.append((call, at))
+    await _keep_traces(connection, [call for call, _ in fresh if call.trace is not None])
+    await feed.react(connection, [call.number for call, _ in fresh if feed.is_reaction(call.name, call.data)])
+    return fresh
+
+
+async def _keep_traces(connection: Connection, given: list[Incoming]) -> None:
+    """Only what was given is kept: an event's own trace is made of what is stored anyway."""
+    if given:
+        await run(connection, _TRACED, ids=[call.number for call in given], traces=[call.trace for call in given])
 
 
 def _lanes(calls: list[Incoming], known: Known, locked: Mapping[str, Subject]) -> dict[str, set[str]]:
@@ -180,9 +197,10 @@ async def _apply(
     fresh: list[tuple[Incoming, datetime]],
     known: Known,
     locked: dict[str, Subject],
+    source: str,
 ) -> None:
     """In the order of the batch: identities, profiles, entries, and what must reach runs."""
-    admission = Admission(connection, catalogue.index, locked)
+    admission = Admission(connection, catalogue.index, locked, source)
     await admission.load()
     for call, at in fresh:
         key = subject_of(call, known)

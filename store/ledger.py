@@ -21,11 +21,11 @@ _INSERT = sql(
     """
     INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, topic,
       priority, data, stands, at, expires_at, status, reasons, channel, due_at, attempts, lease_until, reference, address,
-      body, summary, detail, decided_at, first_attempt_at, sent_at, settled_at, ready_at, merged_into)
+      body, summary, detail, decided_at, first_attempt_at, sent_at, settled_at, ready_at, merged_into, trace)
     VALUES (:key, :run, :step, :subject, :recipient, :journey, :state, :visit, :action, :template, CAST(:via AS jsonb),
       :topic, :priority, CAST(:data AS jsonb), :stands, :at, :expires, :status, CAST(:reasons AS jsonb), :channel, :due,
       :attempts, :lease, :reference, :address, :body, CAST(:summary AS jsonb), :detail, :decided, :first,
-      :sent, :settled, :ready, :merged)
+      :sent, :settled, :ready, :merged, :trace)
     ON CONFLICT (key) DO NOTHING
     """
 )
@@ -40,7 +40,8 @@ _UPDATE = sql(
 )
 COLUMNS = """m.key, m.run, m.step, m.subject_key, m.recipient, m.journey, m.state, m.visit, m.action, m.template, m.via,
       m.topic, m.priority, m.data, m.stands, m.at, m.expires_at, m.status, m.channel, m.due_at, m.attempts, m.lease_until,
-      m.reference, m.address, m.body, m.summary, m.decided_at, m.first_attempt_at, m.sent_at, m.ready_at, m.merged_into"""
+      m.reference, m.address, m.body, m.summary, m.decided_at, m.first_attempt_at, m.sent_at, m.ready_at, m.merged_into,
+      replace(CAST(m.trace AS text), '-', '') AS trace"""
 _OF_STEP = sql(
     f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
     "WHERE m.run = :run AND m.step >= :step AND m.status = 'sending'"
@@ -48,6 +49,8 @@ _OF_STEP = sql(
 _SETTLE = sql(
     """
     UPDATE messages SET status = :status, detail = :detail, due_at = :due, lease_until = :lease,
+      attempts = CASE WHEN :counted THEN attempts ELSE attempts - 1 END,
+      first_attempt_at = CASE WHEN :untried THEN NULL ELSE first_attempt_at END,
       sent_at = CASE WHEN :status = 'deferred' THEN NULL ELSE sent_at END,
       settled_at = CASE WHEN :status IN ('sent', 'failed', 'unknown') THEN CAST(:now AS timestamptz) END
     WHERE key = :key AND status = 'sending' AND attempts = :attempts
@@ -73,12 +76,19 @@ _REPLACE = sql(
 )
 _PARTS = sql(
     f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
-    "WHERE m.merged_into = :key AND m.status = 'merged' ORDER BY m.id"
+    "WHERE m.merged_into = :key AND m.status IN ('merged', 'unknown') ORDER BY m.id"
+)
+_END_PARTS = sql(
+    """
+    UPDATE messages SET status = CASE WHEN :status = 'sent' THEN 'merged' ELSE :status END, detail = :detail, settled_at = :now,
+      sent_at = CASE WHEN :status = 'failed' THEN NULL ELSE sent_at END
+    WHERE merged_into = :key AND status IN ('merged', 'unknown')
+    """
 )
 _DISSOLVE = sql(
     """
     UPDATE messages SET status = 'deferred', due_at = :due, sent_at = NULL, settled_at = NULL, ready_at = NULL,
-      merged_into = NULL WHERE merged_into = :key AND status = 'merged'
+      first_attempt_at = NULL, merged_into = NULL WHERE merged_into = :key AND status IN ('merged', 'unknown', :also)
     """
 )
 _ROLES = sql(
@@ -92,7 +102,10 @@ _ROLES = sql(
 
 @dataclass(slots=True)
 class Entry:
-    """A ledger row. `body` are the rendered bytes that every attempt sends; by `first_attempt_at` retries end."""
+    """A ledger row. `body` are the rendered bytes that every attempt sends; by `first_attempt_at` retries end.
+
+    `untried`: nothing had left before the attempt in hand. `in_doubt`: an attempt may have arrived that nobody saw end.
+    """
 
     key: str
     run: str
@@ -130,8 +143,11 @@ class Entry:
     settled_at: datetime | None = None
     ready_at: datetime | None = None
     merged_into: str | None = None
+    trace: str | None = None
     reasons: tuple[Reason, ...] = ()
     is_new: bool = False
+    untried: bool = False
+    in_doubt: bool = False
 
 
 def _values(entry: Entry) -> dict[str, Any]:
@@ -185,6 +201,7 @@ async def write(connection: Connection, entry: Entry) -> bool:
         stands=entry.stands,
         at=entry.at,
         expires=entry.expires_at,
+        trace=entry.trace,
     )
     return written == 1
 
@@ -211,8 +228,13 @@ async def settle(
     *,
     due_at: datetime | None = None,
     lease_until: datetime | None = None,
+    counted: bool = True,
+    untried: bool = False,
 ) -> bool:
-    """The end of one attempt; False if somebody else settled it, or began another."""
+    """The end of one attempt; False if somebody else settled it, or began another.
+
+    One that is not `counted` was none. While it is `untried`, the time within which it is given up has not begun.
+    """
     return (
         await run(
             connection,
@@ -224,6 +246,8 @@ async def settle(
             due=due_at,
             lease=lease_until,
             now=now,
+            counted=counted,
+            untried=untried,
         )
         == 1
     )
@@ -249,9 +273,14 @@ async def parts_of(connection: Connection, key: str) -> list[Entry]:
     return [entry_of(item) for item in await rows(connection, _PARTS, key=key)]
 
 
-async def dissolve(connection: Connection, key: str, due: datetime) -> None:
-    """Let the parts of a message that surely did not arrive be decided again, each by itself, when it would be tried again."""
-    await run(connection, _DISSOLVE, key=key, due=due)
+async def end_parts(connection: Connection, key: str, status: str, detail: str, now: datetime) -> None:
+    """The parts of a message end as it did: what never went out does not read as sent."""
+    await run(connection, _END_PARTS, key=key, status=status, detail=detail, now=now)
+
+
+async def dissolve(connection: Connection, key: str, due: datetime, *, also: str = "merged") -> int:
+    """Let the parts of a message be decided again, each by itself, when it would be tried again; how many there are."""
+    return await run(connection, _DISSOLVE, key=key, due=due, also=also)
 
 
 async def people_with(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:
@@ -259,7 +288,9 @@ async def people_with(connection: Connection, account: str, roles: Sequence[str]
     return [item["key"] for item in await rows(connection, _ROLES, account=account, roles=list(roles))]
 
 
-def new_entry(effect: SendMessage, *, key: str, run_row: Any, step: int, recipient: str, now: datetime) -> Entry:
+def new_entry(
+    effect: SendMessage, *, key: str, run_row: Any, step: int, recipient: str, now: datetime, trace: str | None = None
+) -> Entry:
     """A message that has not been weighed yet."""
     return Entry(
         key=key,
@@ -282,5 +313,6 @@ def new_entry(effect: SendMessage, *, key: str, run_row: Any, step: int, recipie
         status="deferred",
         decided_at=now,
         definition=run_row.definition,
+        trace=trace,
         is_new=True,
     )

@@ -15,10 +15,12 @@ class Lock(IntEnum):
     PUBLISH = 7_239_003
     SWEEP = 7_239_004
     ROUTING = 7_239_009
+    FEED = 7_239_011
     MIRRORS = 7_239_014
 
 
 _HOLD = sql("SELECT pg_advisory_xact_lock(CAST(:lock AS bigint))")
+_HOLD_IF_FREE = sql("SELECT pg_try_advisory_xact_lock(CAST(:lock AS bigint)) AS taken")
 _TRY = sql("SELECT pg_try_advisory_lock(CAST(:lock AS bigint)) AS taken")
 _THERE = sql("SELECT 1 AS there")
 _RELEASE = sql("SELECT pg_advisory_unlock(CAST(:lock AS bigint)) AS held")
@@ -27,6 +29,12 @@ _RELEASE = sql("SELECT pg_advisory_unlock(CAST(:lock AS bigint)) AS held")
 async def hold(connection: Connection, lock: Lock) -> None:
     """Wait for a lock, and keep it until the transaction ends."""
     await row(connection, _HOLD, lock=int(lock))
+
+
+async def hold_if_free(connection: Connection, lock: Lock) -> bool:
+    """Keep a lock until the transaction ends; False if somebody else has it."""
+    found = await row(connection, _HOLD_IF_FREE, lock=int(lock))
+    return bool(found and found["taken"])
 
 
 async def take(connection: Connection, lock: Lock) -> bool:

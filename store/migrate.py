@@ -9,7 +9,6 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -21,11 +20,6 @@ def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     return config
-
-
-def head() -> str:
-    """The newest revision this code knows; `/readyz` compares the database with it."""
-    return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
 def _upgrade(connection: Connection) -> None:

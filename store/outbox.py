@@ -26,12 +26,12 @@ MOST_BYTES = 512 * 1024
 _PUT = sql(
     f"""
     WITH put AS (
-      INSERT INTO outbox (recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at)
-      SELECT recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at
+      INSERT INTO outbox (recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at, trace)
+      SELECT recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at, trace
       FROM unnest(CAST(:recipients AS text[]), CAST(:seqs AS bigint[]), CAST(:kinds AS text[]), CAST(:names AS text[]),
                   CAST(:event_ids AS text[]), CAST(:ats AS timestamptz[]), CAST(:datas AS jsonb[]), CAST(:facts AS jsonb[]),
-                  CAST(:targets AS text[]), CAST(:delivered AS timestamptz[]))
-        AS w(recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at)
+                  CAST(:targets AS text[]), CAST(:delivered AS timestamptz[]), CAST(:traces AS uuid[]))
+        AS w(recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at, trace)
       RETURNING delivered_at)
     SELECT pg_notify('{CHANNEL}', '') FROM put WHERE delivered_at IS NULL LIMIT 1
     """  # noqa: S608 -- the channel is ours
@@ -144,6 +144,8 @@ class Row:
     delivered_at: datetime | None = None
     size: int = 0
     """Bytes of what it carries, as stored."""
+    trace: str | None = None
+    """Where it came from (`journeys/tracing.py`): what the step that decides it goes on with; not read by the relay."""
 
 
 def _read(item: Mapping[str, Any]) -> Row:
@@ -183,6 +185,7 @@ async def put(connection: Connection, waiting: Sequence[Row]) -> None:
         facts=[as_json(r.facts) if r.facts is not None else None for r in waiting],
         targets=[r.target for r in waiting],
         delivered=[r.delivered_at for r in waiting],
+        traces=[r.trace for r in waiting],
     )
 
 
@@ -196,13 +199,14 @@ async def tell(
     at: datetime,
     data: Mapping[str, Any],
     target: str | None,
+    trace: str | None = None,
 ) -> int:
     """Lock one recipient and put one row in its lane; its seq. For what does not come through `ingest`."""
     locked = await subjects.lock(connection, [recipient])
     subject = locked[recipient]
     seq = subject.next_seq()
     await subjects.save(connection, [subject])
-    await put(connection, [Row(recipient, seq, kind, name, event_id, at, data, target=target)])
+    await put(connection, [Row(recipient, seq, kind, name, event_id, at, data, target=target, trace=trace)])
     return seq
 
 

@@ -59,6 +59,7 @@ async def tell_outcome(connection: Connection, catalogue: Catalogue, entry: Entr
         at=at,
         data=_carried(entry, word),
         target=entry.run,
+        trace=entry.trace,
     )
 
 

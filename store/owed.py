@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from store import outbox, subjects
+from store import ledger, outbox, subjects
 from store.clocks import now_for
 from store.database import Connection, Database, row, rows, run, sql
 from store.ledger import COLUMNS, Entry, entry_of
@@ -33,13 +33,15 @@ _NEXT = sql(
 )
 _LANES = sql(
     """
-    SELECT DISTINCT r.lane FROM messages m JOIN runs r ON r.id = m.run
+    SELECT r.lane FROM messages m JOIN runs r ON r.id = m.run
     WHERE m.recipient = :person AND m.status IN ('deferred', 'sending')
+    UNION SELECT r.lane FROM messages m JOIN messages p ON p.merged_into = m.key JOIN runs r ON r.id = p.run
+    WHERE m.recipient = :person AND m.status IN ('deferred', 'sending') AND m.key LIKE 'digest/%'
     """
 )
 _RECIPIENT = sql(
     """
-    SELECT m.recipient, s.clock FROM messages m JOIN subjects s ON s.key = m.recipient
+    SELECT m.recipient, m.key, m.status, s.clock FROM messages m JOIN subjects s ON s.key = m.recipient
     WHERE m.id = :id AND m.status IN ('failed', 'unknown')
     """
 )
@@ -48,7 +50,7 @@ _RECIPIENT = sql(
 _RESEND = sql(
     """
     UPDATE messages SET status = 'deferred', due_at = :now, settled_at = NULL, sent_at = NULL, first_attempt_at = NULL,
-      body = CASE WHEN status = 'unknown' THEN body END
+      merged_into = NULL, body = CASE WHEN status = 'unknown' THEN body END
     WHERE id = :id AND status IN ('failed', 'unknown')
     """
 )
@@ -78,7 +80,8 @@ async def lanes(connection: Connection, person: str) -> set[str]:
 async def resend(database: Database, identity: int) -> bool:
     """Owe a message again whose end is `failed` or `unknown`, due now; False if it is at no such end.
 
-    It passes the gate like any other: a consent that was withdrawn or a state that was left withholds it.
+    It passes the gate like any other: a consent that was withdrawn or a state that was left withholds it. Of a digest that has
+    failed each part is owed again by itself.
     """
     async with database.transaction() as connection:
         found = await row(connection, _RECIPIENT, id=identity)
@@ -86,7 +89,10 @@ async def resend(database: Database, identity: int) -> bool:
             return False
         await subjects.lock(connection, [found["recipient"]])
         now = await now_for(connection, found["clock"])
-        again = await run(connection, _RESEND, id=identity, now=now) == 1
+        if found["status"] == "failed" and found["key"].startswith("digest/"):
+            again = await ledger.dissolve(connection, found["key"], now, also="failed") > 0
+        else:
+            again = await run(connection, _RESEND, id=identity, now=now) == 1
         if again:
             await outbox.wake(connection, found["recipient"])
         return again

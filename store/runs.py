@@ -12,6 +12,7 @@ import orjson
 from journeys.effects import ChangedAudience, LogLine
 from journeys.routing import Listener
 from journeys.state import RunState, state_to_json
+from journeys.tracing import of_step
 from store.database import Connection, as_json, row, rows, run, sql
 
 _READ = sql(
@@ -22,28 +23,36 @@ _READ = sql(
     FROM runs r JOIN subjects s ON s.key = r.lane WHERE r.id = :id
     """
 )
+# What a step was decided on is the last row of a lane that it has and the step before had not; of two lanes' the one whose
+# instant is the run's. Read here, because it is known here without being asked for.
 _ADVANCE = sql(
     """
-    WITH moved AS (
+    WITH cause AS (
+    SELECT o.trace FROM runs r CROSS JOIN unnest(CAST(:lanes AS text[]), CAST(:seqs AS bigint[])) AS reached(lane, seq)
+      CROSS JOIN LATERAL (SELECT * FROM outbox w WHERE w.recipient = reached.lane AND w.seq = reached.seq LIMIT 1) AS o
+    WHERE r.id = :id AND coalesce(CAST(r.memory->'seqs'->>reached.lane AS bigint), 0) < reached.seq AND o.trace IS NOT NULL
+    ORDER BY o.at = :last DESC, o.id DESC LIMIT 1),
+    traced AS (SELECT coalesce((SELECT trace FROM cause), CAST(:trace AS uuid)) AS trace),
+    moved AS (
     UPDATE runs SET step = :step, state = :state, visit = :visit, entered_at = :entered, last_at = :last,
       next_due_at = :due, paused = :paused, memory = CAST(:memory AS jsonb), outcome = :outcome,
       status = CASE WHEN CAST(:outcome AS text) IS NULL THEN 'open' ELSE 'closed' END,
       ended_at = CASE WHEN CAST(:outcome AS text) IS NULL THEN NULL ELSE CAST(:last AS timestamptz) END
     WHERE id = :id AND step < :step RETURNING id),
     told AS (
-    INSERT INTO timeline (run, step, n, at, kind, about, text)
-    SELECT moved.id, :step, o - 1, at, kind, about, text
-    FROM moved, unnest(CAST(:ats AS timestamptz[]), CAST(:kinds AS text[]), CAST(:abouts AS text[]), CAST(:texts AS text[]))
+    INSERT INTO timeline (run, step, n, at, kind, about, text, trace)
+    SELECT moved.id, :step, o - 1, at, kind, about, text, traced.trace
+    FROM moved, traced, unnest(CAST(:ats AS timestamptz[]), CAST(:kinds AS text[]), CAST(:abouts AS text[]), CAST(:texts AS text[]))
       WITH ORDINALITY AS w(at, kind, about, text, o)
     ON CONFLICT DO NOTHING)
-    SELECT 1 FROM moved
+    SELECT replace(CAST(traced.trace AS text), '-', '') AS trace FROM moved, traced
     """
 )
 _REMEMBERED = sql("SELECT step, memory FROM runs WHERE id = :id")
 _TIMELINE = sql(
     """
-    INSERT INTO timeline (run, step, n, at, kind, about, text)
-    SELECT :run, :step, CAST(:first AS int) + o - 1, at, kind, about, text
+    INSERT INTO timeline (run, step, n, at, kind, about, text, trace)
+    SELECT :run, :step, CAST(:first AS int) + o - 1, at, kind, about, text, CAST(:trace AS uuid)
     FROM unnest(CAST(:ats AS timestamptz[]), CAST(:kinds AS text[]), CAST(:abouts AS text[]), CAST(:texts AS text[]))
       WITH ORDINALITY AS w(at, kind, about, text, o)
     ON CONFLICT DO NOTHING
@@ -129,9 +138,18 @@ async def read_run(connection: Connection, identity: str) -> Run:
 
 
 async def advance(
-    connection: Connection, identity: str, step: int, state: RunState, log: Sequence[LogLine] = ()
-) -> bool:
-    """Project a step, with its explanation where that is known already; False if it, or a later one, is there already."""
+    connection: Connection,
+    identity: str,
+    step: int,
+    state: RunState,
+    log: Sequence[LogLine] = (),
+    *,
+    caused: bool = True,
+) -> str | None:
+    """Project a step, with its explanation where that is known already; None if it, or a later one, is there already.
+
+    Answers with the step's trace: that of what it was decided on, or its own where nothing accepted `caused` it.
+    """
     moved = await row(
         connection,
         _ADVANCE,
@@ -145,9 +163,12 @@ async def advance(
         paused=state.paused_at is not None,
         memory=as_json(state_to_json(state)),
         outcome=state.outcome,
+        lanes=list(state.seqs) if caused else [],
+        seqs=list(state.seqs.values()) if caused else [],
+        trace=of_step(identity, step),
         **_columns(log),
     )
-    return moved is not None
+    return str(moved["trace"]) if moved is not None else None
 
 
 def _columns(log: Sequence[LogLine]) -> dict[str, list[Any]]:
@@ -168,10 +189,12 @@ async def remembered(connection: Connection, identity: str) -> tuple[int, dict[s
     return int(found["step"]), orjson.loads(memory) if isinstance(memory, str) else dict(memory)
 
 
-async def write_timeline(connection: Connection, identity: str, step: int, first: int, log: Sequence[LogLine]) -> None:
+async def write_timeline(
+    connection: Connection, identity: str, step: int, first: int, log: Sequence[LogLine], trace: str | None = None
+) -> None:
     """The explanation of a step, line by line."""
     if log:
-        await run(connection, _TIMELINE, run=identity, step=step, first=first, **_columns(log))
+        await run(connection, _TIMELINE, run=identity, step=step, first=first, trace=trace, **_columns(log))
 
 
 async def bury(connection: Connection, identity: str, step: int, tombstones: Sequence[Mapping[str, Any]]) -> None:

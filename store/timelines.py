@@ -11,7 +11,7 @@ from store.queries import Row, loaded
 
 _OF_RUN = sql(
     """
-    SELECT step, n, at, recorded_at, kind, about, text FROM timeline
+    SELECT step, n, at, recorded_at, kind, about, text, replace(CAST(trace AS text), '-', '') AS trace FROM timeline
     WHERE run = :run AND (step, n) > (CAST(:step AS int), CAST(:n AS int)) ORDER BY step, n LIMIT :limit
     """
 )
@@ -62,7 +62,7 @@ _OF_PERSON = sql(
 _COLUMNS = """
     m.id, m.key, m.run, m.journey, m.state, m.action, m.template, m.topic, m.priority, m.via, m.channel, m.status, m.reasons,
     m.at, m.due_at, m.expires_at, m.decided_at, m.sent_at, m.settled_at, m.attempts, m.detail, m.recipient, m.step,
-    m.merged_into
+    m.merged_into, replace(CAST(m.trace AS text), '-', '') AS trace
     FROM messages m
 """
 _OF_RECIPIENT = sql(
@@ -87,9 +87,11 @@ _OF_TEMPLATE = sql(
     ORDER BY m.id DESC LIMIT 20
     """
 )
+_OF_TRACE = sql(f"SELECT {_COLUMNS} WHERE m.trace = :trace ORDER BY m.id LIMIT :limit")
 _OF_STEP = sql(
     """
-    SELECT at, 'decision' AS source, step || '.' || n AS id, kind, about, text, run FROM timeline
+    SELECT at, 'decision' AS source, step || '.' || n AS id, kind, about, text, run,
+      replace(CAST(trace AS text), '-', '') AS trace FROM timeline
     WHERE run = :run AND step = :step ORDER BY n LIMIT 200
     """
 )
@@ -148,6 +150,11 @@ async def parts(connection: Connection, key: str) -> list[Row]:
 async def of_template(connection: Connection, keys: list[str], template: str) -> list[Row]:
     """What was decided for a person about this template, the latest first, at most 20."""
     return [_message(item) for item in await rows(connection, _OF_TEMPLATE, keys=keys, template=template)]
+
+
+async def of_trace(connection: Connection, trace: str, limit: int) -> list[Row]:
+    """The messages that one event has caused, the oldest first."""
+    return [_message(item) for item in await rows(connection, _OF_TRACE, trace=trace, limit=limit)]
 
 
 async def of_step(connection: Connection, run: str, step: int) -> list[Row]:

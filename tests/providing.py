@@ -78,13 +78,15 @@ def vapid_key() -> str:
     return made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
-def channels_at(local: Local, known: Templates, way: Way, *, near: bool = True) -> dict[str, HttpChannel]:
-    """Every channel over HTTP, by name, speaking to the local provider."""
+def channels_at(
+    local: Local, known: Templates, way: Way, *, near: bool = True, google: str = ""
+) -> dict[str, HttpChannel]:
+    """Every channel over HTTP, by name, speaking to the local provider. `google` is a service account's key, if one is made."""
     reach, url = Reach(near=near), local.url
     resend = ResendSettings(
         KEY, ("Tenure", "hello@tenure.example"), f"{url}/resend", Links("https://x.example", ("k" * 32,)), "T, Street 1"
     )
-    fcm = FcmSettings("p", "svc@p.example", google_key(), f"{url}/fcm", f"{url}/fcm/token")
+    fcm = FcmSettings("p", "svc@p.example", google or google_key(), f"{url}/fcm", f"{url}/fcm/token")
     zoom = WebinarSettings("acc", "client", KEY, f"{url}/zoom/v2", f"{url}/zoom/oauth/token")
     sms = SmsSettings("AC1", KEY, "+15005550006", f"{url}/twilio", callback="https://x.example/v1/hooks/twilio")
     return {

@@ -15,6 +15,7 @@ from store.patience import limit_holding
 from worker import brake, build, entry, temporal
 from worker.audiences import audience_loop
 from worker.crms import show_tasks
+from worker.feed import feed_loop
 from worker.health import health_port
 from worker.logs import configure_logging
 from worker.providers import load_providers
@@ -48,6 +49,7 @@ async def serve(settings: Settings) -> None:
         return
     house = build.house(settings, database)
     audiences = audience_loop(database, settings.catalog, load_providers())
+    feeding = feed_loop(database, load_providers())
     relay = Relay(database, client, house.catalogue, settings.task_queue)
     health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
     async with contextlib.AsyncExitStack() as running:
@@ -57,9 +59,16 @@ async def serve(settings: Settings) -> None:
         log.info("worker.started", task_queue=settings.task_queue)
         reconciler = Reconciler(database, client, relay)
         braking = brake.watch(database, house.policy.brake, stop)
-        rounds = (relay.run(stop), reconciler.run(stop), audiences.run(stop), Reminders(database).run(stop), braking)
-        crms = show_tasks(database, house.roster, load_providers(), stop)
-        loops = [asyncio.create_task(each) for each in (*rounds, crms)]
+        rounds = (
+            relay.run(stop),
+            reconciler.run(stop),
+            audiences.run(stop),
+            Reminders(database).run(stop),
+            braking,
+            feeding.run(stop),
+            show_tasks(database, house.roster, load_providers(), stop),
+        )
+        loops = [asyncio.create_task(each) for each in rounds]
         await stop.wait()
         log.info("worker.draining")
         await asyncio.gather(*loops)

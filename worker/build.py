@@ -102,9 +102,8 @@ def is_sink(settings: Settings) -> bool:
 
 def click_links(settings: Settings) -> ClickLinks | None:
     """What makes and reads links that tell of clicks; None where no address is given for them."""
-    if settings.link_base is None:
-        return None
-    return ClickLinks(settings.link_secret.get_secret_value(), settings.link_base)
+    base = settings.link_base or settings.public_url
+    return ClickLinks(settings.link_secrets, base) if base is not None else None
 
 
 def policy(catalog: Path) -> Policy:

@@ -25,6 +25,7 @@ from store.database import Database
 from store.patience import limit_waiting
 from worker import entry, temporal
 from worker.build import consent_book, desk, house, policy, roster
+from worker.feed import feed_signing
 from worker.logs import configure_logging
 from worker.providers import hook_secrets, load_providers
 from worker.settings import Settings, SettingsError, load_settings
@@ -48,6 +49,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> Front
             limits=limits,
             roster=roster(settings.catalog),
             hooks=hook_secrets(load_providers()),
+            sign=feed_signing(load_providers()),
         )
     )
 

@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from email.utils import parseaddr
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activities.channels.chat import ChatChannel, ChatSettings
 from activities.channels.http_channel import Reach
-from activities.channels.push import FcmSettings, PushChannel
 from activities.channels.resend import ResendChannel, ResendSettings
-from activities.channels.signing import DkimKey
 from activities.channels.sms import SmsChannel, SmsSettings
 from activities.channels.support import SupportChannel, SupportSettings
-from activities.channels.web_push import WebPush
 from activities.channels.webhook import WebhookChannel, WebhookSettings
 from activities.channels.webinar import WebinarChannel, WebinarSettings
 from activities.outgoing.guard import Guarded
@@ -29,8 +26,11 @@ from activities.outgoing.pace import Rate
 from activities.outgoing.way import Way
 from activities.ports import Ambiguity, Channel
 from activities.templates import Templates
-from api.hooks import HookSecrets
+from api.signatures import HookSecrets
 from worker.settings import PREFIX, Settings, SettingsError
+
+if TYPE_CHECKING:
+    from activities.channels.signing import DkimKey
 
 SECRET = SecretStr("")
 
@@ -67,6 +67,11 @@ class ProviderSettings(BaseSettings):
     slack_base: str = "https://slack.com/api"
     webhook_url: str = ""
     webhook_secret: SecretStr = SECRET
+    feed_url: str = Field("", description="Our receiver of the feed of decisions and deliveries; empty pushes nothing.")
+    feed_secret: SecretStr = Field(
+        SECRET,
+        description="whsec_…: signs what is pushed there, and pages of /v1/feed; of several, by commas, each does.",
+    )
     zendesk_base: str = ""
     zendesk_agent: str = ""
     zendesk_token: SecretStr = SECRET
@@ -160,7 +165,7 @@ def provided(settings: Settings, given: ProviderSettings, templates: Templates) 
     try:
         found = _http_channels(settings, given, templates, way, reach)
         if given.apprise_field:
-            # Only where it is wanted: its plug-ins cost a second of every start.
+            # Like all that comes with a library of its own, only where it is wanted: this one costs a second of every start.
             from activities.channels.long_tail import LongTailChannel, LongTailSettings
 
             tail = LongTailSettings(_open(given.apprise_url), given.apprise_field)
@@ -189,10 +194,8 @@ def _http_channels(
             Ambiguity(settings.smtp_ambiguity),
         )  # fmt: skip
         found["sms"] = SmsChannel(templates, way, reach, sms)
-    fcm = _fcm(it)
-    web = WebPush(it.vapid_key_file.read_text(), it.vapid_contact) if it.vapid_key_file is not None else None
-    if fcm is not None or web is not None:
-        found["push"] = PushChannel(templates, way, reach, fcm=fcm, web=web)
+    if it.fcm_key_file or it.vapid_key_file:
+        found["push"] = _push(it, templates, way, reach)
     if it.slack_channel:
         chat = ChatSettings(_open(it.slack_token), it.slack_channel, it.slack_base)
         found["chat"] = ChatChannel(templates, way, reach, chat)
@@ -208,16 +211,25 @@ def _http_channels(
     return found
 
 
-def _fcm(it: ProviderSettings) -> FcmSettings | None:
-    if it.fcm_key_file is None:
-        return None
-    return FcmSettings(it.fcm_project, it.fcm_email, it.fcm_key_file.read_text(), it.fcm_base, it.fcm_token_url)
+def _push(it: ProviderSettings, templates: Templates, way: Way, reach: Reach) -> Channel:
+    from activities.channels.push import FcmSettings, PushChannel
+    from activities.channels.web_push import WebPush
+
+    fcm, web = None, None
+    if it.fcm_key_file is not None:
+        key = it.fcm_key_file.read_text()
+        fcm = FcmSettings(it.fcm_project, it.fcm_email, key, it.fcm_base, it.fcm_token_url)
+    if it.vapid_key_file is not None:
+        web = WebPush(it.vapid_key_file.read_text(), it.vapid_contact)
+    return PushChannel(templates, way, reach, fcm=fcm, web=web)
 
 
 def dkim_key(settings: Settings, given: ProviderSettings) -> DkimKey | None:
     """The key with which mails over SMTP are signed. Raises SettingsError for one that cannot sign."""
     if given.dkim_key_file is None:
         return None
+    from activities.channels.signing import DkimKey
+
     domain = parseaddr(settings.smtp_from)[1].rpartition("@")[2]
     try:
         return DkimKey(domain, given.dkim_selector, given.dkim_key_file.read_text())

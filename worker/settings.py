@@ -19,7 +19,6 @@ from journeys.links import Links
 PREFIX = "TENURE_"
 DEV_WRITE_KEY = "dev-write-key"
 DEV_OPERATOR_KEY = "dev-operator-key"
-DEV_LINK_SECRET = "dev-link-secret-of-nobody"  # noqa: S105 -- public, and refused where others reach us
 SHORTEST_SECRET = 32
 """Characters of a key that signs: it can be tried offline by whoever has one link."""
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,8 +66,9 @@ class Settings(BaseSettings):
     allowed_recipients: str = Field(
         "", description="ada@example.com, *@example.com: who receives test sends, and all else outside production."
     )
-    link_base: str | None = Field(None, description="Address below which /c/{token} is answered: links tell of clicks.")
-    link_secret: SecretStr = SecretStr(DEV_LINK_SECRET)
+    link_base: str | None = Field(
+        None, description="Address of /c/{token}, if not public_url: a domain for links alone."
+    )
     public_url: str | None = Field(
         None, description="https address at which customers reach the API's pages; the links in messages begin with it."
     )
@@ -151,13 +151,6 @@ class Settings(BaseSettings):
             raise ValueError("is no web address; give https://links.example.com")
         return base
 
-    @field_validator("link_secret")
-    @classmethod
-    def _is_long(cls, secret: SecretStr) -> SecretStr:
-        if len(secret.get_secret_value()) < 16:
-            raise ValueError("is too short to seal links with; give 16 characters or more")
-        return secret
-
     @field_validator("link_keys", "address_keys")
     @classmethod
     def _are_secrets(cls, keys: SecretStr) -> SecretStr:
@@ -193,13 +186,17 @@ class Settings(BaseSettings):
             "link_keys": DEV_LINK_KEY,
             "address_keys": DEV_LINK_KEY,
         }
-        keys |= {"link_secret": DEV_LINK_SECRET} if self.link_base is not None else {}
         return tuple(name for name, dev in keys.items() if dev in _listed(getattr(self, name)))
 
     @property
     def links(self) -> Links:
         """What signs and reads the links in messages: to this machine's own API where no address is given."""
-        return Links(self.public_url or f"http://127.0.0.1:{self.api_port}", _listed(self.link_keys))
+        return Links(self.public_url or f"http://127.0.0.1:{self.api_port}", self.link_secrets)
+
+    @property
+    def link_secrets(self) -> tuple[str, ...]:
+        """The keys of links: the first makes them, all read them."""
+        return _listed(self.link_keys)
 
     @property
     def addresses(self) -> AddressHash:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import TimeSkipper, TimeSkippingConfig
@@ -268,7 +268,7 @@ class Rehearsal:
 
 
 def _state(memory: Any) -> RunState:
-    known = yaml.safe_load(memory) if isinstance(memory, str) else memory
+    known = json.loads(memory) if isinstance(memory, str) else memory
     return state_from_json(known) if known else RunState()
 
 

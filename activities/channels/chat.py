@@ -20,7 +20,8 @@ from activities.ports import Outgoing, Prepared, Promise
 from activities.templates import Rendered, Templates
 
 EVENT = "tenure_message"
-PAGES = 5
+MESSAGES, PAGES = "30", 30
+"""Messages asked for at once, that a page of them stays below what is read of a reply; and how many pages."""
 EARLIER = 60.0
 """Seconds before the writing from which a message is looked for: two clocks are never the same."""
 
@@ -95,7 +96,7 @@ class ChatChannel(HttpChannel):
     async def find(self, prepared: Prepared) -> bool | None:
         """Whether the conversation has a message with this digest; None if Slack cannot be asked now."""
         content = said(Reply(200, {}, prepared.body))
-        query = {"channel": prepared.address, "include_all_metadata": "true", "limit": "200"}
+        query = {"channel": prepared.address, "include_all_metadata": "true", "limit": MESSAGES}
         query["oldest"] = f"{content.get('since', 0):.6f}"
         for _ in range(PAGES):
             url = f"{self._settings.base}/conversations.history?{urlencode(query)}"

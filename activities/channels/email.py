@@ -8,14 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from activities.channels.layout import CLIPPED, html_part, html_together, text_part, text_together
 from activities.channels.mail_message import Mail, mail_address, mail_bytes, named_address
 from activities.channels.relay import Relay
-from activities.channels.signing import DkimKey
 from activities.channels.smtp_pool import Envelope, NotTaken, Pool, Progress
 from activities.click_links import ClickLink, ClickLinks, told
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
@@ -23,8 +22,12 @@ from activities.rendering import Rendered
 from activities.templates import Templates
 from journeys.effects import recipient_of
 from journeys.links import REF_MARKS, Link, Links
+from journeys.tracing import HEADER
 from journeys.variants import Sender
 from journeys.verdicts import ANY
+
+if TYPE_CHECKING:
+    from activities.channels.signing import DkimKey
 
 log = structlog.get_logger()
 
@@ -109,7 +112,7 @@ class EmailChannel:
         digest = key_digest(outgoing.key)
         unsubscribe = way_out(self._settings.links, outgoing, digest, self._clock())
         said = self._together(outgoing, unsubscribe) if outgoing.items else self._one(outgoing, unsubscribe)
-        return self._prepared(outgoing, said, one_click(digest, unsubscribe))
+        return self._prepared(outgoing, said, (*one_click(digest, unsubscribe), *traced(outgoing)))
 
     def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
         """A mail to try a message out, marked as such in its subject and a header; no click of it is heard of."""
@@ -214,6 +217,11 @@ def one_click(digest: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:
     if unsubscribe.startswith("https://"):
         headers += [("List-Unsubscribe", f"<{unsubscribe}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
     return tuple(headers)
+
+
+def traced(outgoing: Outgoing) -> tuple[tuple[str, str], ...]:
+    """The header by which a mail is found in logs and feed, and they from it; it says nothing to anybody else."""
+    return ((HEADER, outgoing.trace),) if outgoing.trace else ()
 
 
 def _refused(refusal: NotTaken, progress: Progress) -> Delivered:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from activities.channels.email import one_click, way_out
+from activities.channels.email import one_click, traced, way_out
 from activities.channels.http_channel import HttpChannel, Reach, Written, bearer, json_call
 from activities.channels.layout import html_part, text_part
 from activities.channels.mail_message import mail_address, named_address
@@ -67,7 +67,7 @@ class ResendChannel(HttpChannel):
             "subject": message.subject,
             "html": html_part(message, sender=postal, unsubscribe_url=unsubscribe),
             "text": text_part(message, sender=postal, unsubscribe_url=unsubscribe),
-            "headers": dict(one_click(digest, unsubscribe)),
+            "headers": dict((*one_click(digest, unsubscribe), *traced(outgoing))),
             "tags": [{"name": "tenure_key", "value": digest}],
         }
         return Written(content)

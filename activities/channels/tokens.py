@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlencode
 
-import jwt
-
 from activities.channels.http_channel import NoPass, said
 from activities.outgoing.places import NotAllowed
 from activities.outgoing.way import Call, Unanswered, Way
@@ -52,6 +50,7 @@ class Pass:
 
 def service_account(url: str, email: str, private_key: str, scope: str) -> Callable[[], Call]:
     """A signed assertion for a token (RFC 7523 §2.1), as Google's service accounts give it."""
+    import jwt  # brings all of cryptography: who has no such account does not pay for it at each start
 
     def ask() -> Call:
         now = int(time.time())

@@ -11,22 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from standardwebhooks.webhooks import Webhook
-
 from activities import markup
 from activities.channels.http_channel import HttpChannel, Reach, Written
 from activities.channels.replies import Means, Row
 from activities.outgoing.way import Call, Way
 from activities.ports import Outgoing, Prepared, Promise, Retry
+from activities.standard_webhook import STEPS, signing
 from activities.templates import Rendered, Templates
-
-STEPS = tuple(
-    timedelta(**each)
-    for each in (
-        {"seconds": 5}, {"minutes": 5}, {"minutes": 30}, {"hours": 2}, {"hours": 5},
-        {"hours": 10}, {"hours": 14}, {"hours": 20}, {"hours": 24},
-    )
-)  # fmt: skip
+from journeys.tracing import traceparent
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +46,7 @@ class WebhookChannel(HttpChannel):
 
     def __init__(self, templates: Templates, way: Way, reach: Reach, settings: WebhookSettings) -> None:
         super().__init__(templates, way, reach)
-        self._settings, self._signer = settings, Webhook(settings.secret)
+        self._settings, self._sign = settings, signing(settings.secret)
 
     def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
         """The one receiver."""
@@ -75,11 +67,7 @@ class WebhookChannel(HttpChannel):
 
     async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:  # noqa: ARG002
         """Signed anew for each try, over the same bytes: the timestamp is that of the try."""
-        now = datetime.now(UTC)
-        headers = {
-            "content-type": "application/json",
-            "webhook-id": f"msg_{digest}",
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._signer.sign(f"msg_{digest}", now, prepared.body.decode()),
-        }
+        headers = {"content-type": "application/json", **self._sign(f"msg_{digest}", prepared.body)}
+        if prepared.trace:
+            headers["traceparent"] = traceparent(prepared.trace, digest)
         return Call("POST", prepared.address, headers, prepared.body)

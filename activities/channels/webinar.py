@@ -20,7 +20,8 @@ from activities.outgoing.way import Call, Reply, Unanswered, Way
 from activities.ports import Outgoing, Prepared, Promise, Receipt, TemplateFault
 from activities.templates import Rendered, Templates
 
-PAGES = 10
+REGISTRANTS, PAGES = "50", 40
+"""Registrants asked for at once, that a page of them stays below what is read of a reply; and how many pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class WebinarChannel(HttpChannel):
         return None if unclear else False
 
     async def _listed(self, webinar: str, status: str, address: str) -> bool | None:
-        query = {"status": status, "page_size": "300"}
+        query = {"status": status, "page_size": REGISTRANTS}
         for _ in range(PAGES):
             url = f"{self._settings.base}/webinars/{webinar}/registrants?{urlencode(query)}"
             try:

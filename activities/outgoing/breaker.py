@@ -12,7 +12,9 @@ from typing import Literal
 
 Standing = Literal["closed", "open", "half_open"]
 PROBE = timedelta(seconds=30)
-"""How long a probe whose end nobody told keeps others waiting."""
+"""How long a probe whose end nobody told keeps others away."""
+PROBE_USUAL = timedelta(seconds=2)
+"""How soon others ask how it ended. An answer comes within this; told `PROBE`, they would wait beyond a provider's return."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Breaker:
         if now < self._until:
             return self._until - now
         if self._probing_until is not None and now < self._probing_until:
-            return self._probing_until - now
+            return min(self._probing_until - now, PROBE_USUAL)
         self._probing_until = now + PROBE
         return None
 

@@ -15,10 +15,12 @@ import httpx
 import uvicorn
 
 from activities.asking import would_say
+from activities.click_links import ClickLinks
 from activities.content_desk import ContentDesk
 from activities.templates import load_templates, template_infos
 from api.app import Parts, build
 from api.content import Desk
+from api.feed import Sign
 from api.front import Front
 from api.keys import Keys
 from api.limits import Limits
@@ -34,6 +36,7 @@ from worker.settings import ROOT, Settings
 
 WRITE, OPERATE = "write-key-of-tests", "operator-key-of-tests"
 CATALOG = ROOT / "catalog"
+CLICKS = ClickLinks(("key-of-the-clicks-of-tests",), "https://l.example")
 
 
 @dataclass
@@ -71,6 +74,7 @@ def application(
     catalog: Path = CATALOG,
     desk: Desk | None = None,
     people: Roster | None = None,
+    sign: Sign | None = None,
 ) -> Front:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits()
@@ -85,10 +89,11 @@ def application(
             policy=policy(catalog),
             consent=consent_book(Settings(catalog=catalog)),
             templates=lambda: template_infos(catalog / "templates"),
-            desk=desk or ContentDesk(templates=lambda: load_templates(catalog / "templates")),
+            desk=desk or ContentDesk(templates=lambda: load_templates(catalog / "templates"), links=CLICKS),
             asking=partial(would_say, house(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
             limits=limits,
             roster=people or roster(catalog),
+            sign=sign,
         )
     )
 

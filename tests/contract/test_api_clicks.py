@@ -17,7 +17,7 @@ from activities.content_desk import ContentDesk
 from activities.templates import load_templates
 from tests.contract.serving import CATALOG, application
 
-LINKS = ClickLinks("a secret of at least sixteen", "https://l.example")
+LINKS = ClickLinks(("a secret of at least sixteen",), "https://l.example")
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
 TO = "https://app.example.com/setup?a=1&b=ü x"
 HEARS = """
@@ -143,7 +143,7 @@ async def test_M1_a_click_in_a_digest_is_told_of_its_own_message(web, db, mail):
         LINKS.token("m-5", 7),
         LINKS.token("m-5", -1),
         LINKS.token("no-such-message", 0),
-        ClickLinks("another secret of sixteen", "https://l.example").token("m-5", 0),
+        ClickLinks(("another secret of sixteen",), "https://l.example").token("m-5", 0),
     ],
 )
 async def test_a_link_that_is_not_ours_leads_nowhere(web, mail, db, token):

@@ -40,6 +40,11 @@ def body_for(route, path: str):
     return named or BODIES["call"]
 
 
+def apart(path: str) -> bool:
+    """A provider that is not configured has no webhook, and a sample is rendered from files only."""
+    return path.startswith("/v1/hooks/") or path.endswith(("/preview", "/test-send"))
+
+
 def is_later(answer) -> bool:
     return answer.status_code == 503 and int(answer.headers["retry-after"]) > 0 and answer.json()["turn"] == "operator"
 
@@ -50,16 +55,14 @@ def is_later(answer) -> bool:
 async def test_every_route_says_later_when_the_database_is_away(url):
     async with client(application(url)) as api:
         every = api._transport.app.app.router.routes
-        # A provider that is not configured has no webhook, and a preview with a sample reads files only.
-        apart = ("/v1/hooks/", "/v1/templates/{name:id}/preview")
-        routes = [each for each in every if each.path not in NO_STORE and not each.path.startswith(apart)]
+        routes = [each for each in every if each.path not in NO_STORE and not apart(each.path)]
         for route in routes:
             for method in route.methods:
                 path = path_of(route).replace(SAMPLES["id"], "1")
                 query = {"name": "x", "template": "a/b", "by": "dana"}
                 answer = await api.request(method, path, json=body_for(route, path), params=query)
                 assert answer.status_code == 503, (method, path, answer.text)
-                if route.path != "/readyz":
+                if route.path != "/readyz" and method != "HEAD":
                     assert is_later(answer), path
 
 

@@ -16,7 +16,7 @@ from api.keys import Keys, Scope
 from api.routes import Routes, ScopedRoute
 from journeys.consent_rules import DEV_BASE, DEV_KEY
 from journeys.links import PATHS, Link, Links, Purpose
-from tests.contract.serving import OPERATE, WRITE, application
+from tests.contract.serving import CLICKS, OPERATE, WRITE, application
 from worker.settings import ROOT
 
 SAMPLES = {
@@ -35,7 +35,9 @@ def path_of(route: APIRoute) -> str:
 
 
 def token_for(path: str) -> str:
-    """A link of ours that opens this page."""
+    """A link of ours that opens this page, or leads on."""
+    if path.startswith("/c/"):
+        return CLICKS.token("some-message", 0)
     purpose: Purpose = next((each for each, page in PATHS.items() if path.startswith(f"/{page}/")), "preferences")
     return Links(DEV_BASE, (DEV_KEY,)).token(Link(purpose, "u_1"), datetime.now(UTC))
 

@@ -32,6 +32,7 @@ from activities.outgoing.pace import Rate
 from activities.outgoing.way import Way
 from activities.ports import Ambiguity, Delivered, Promise, TemplateFault
 from activities.templates import Templates
+from journeys.tracing import given
 from tests.providing import ADA, VENDORS, channels_at, outgoing, templates
 from worker.stack.providers.app import KEY as PROVIDER_KEY
 from worker.stack.providers.faults import Fault
@@ -275,6 +276,41 @@ async def test_a_message_comments_on_and_tags_the_ticket_that_it_names(local, ch
     assert (comment["to"], tags["content"]) == ("77", ["at-risk", "onboarding"])
 
 
+async def test_a_comment_is_looked_for_in_all_of_a_tickets_audits_and_only_their_end_denies_it(local, channels):
+    channel = channels["support"]
+    ours, another = (channel.prepare(outgoing(channel, f"{KEY}{n}", ticket_id="77")) for n in range(2))
+    for number in range(60):
+        local.provider.kept.add("zendesk", to="77", content={"metadata": {"key": f"k{number}"}}, kind="comment")
+    assert await channel.find(ours) is False
+    assert (await channel.deliver(ours, f"{KEY}0")).result is Delivered.SENT
+    assert (await channel.find(ours), await channel.find(another)) == (True, False)
+    for number in range(500):
+        local.provider.kept.add("zendesk", to="77", content={"metadata": {"key": f"l{number}"}}, kind="comment")
+    assert (await channel.find(ours), await channel.find(another)) == (True, None)
+
+
+async def test_a_message_is_found_in_a_conversation_that_went_on(local, channels):
+    channel = channels["chat"]
+    prepared = channel.prepare(outgoing(channel))
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    for number in range(180):
+        message = {"text": "w" * 700, "metadata": {"event_payload": {"key": f"k{number}"}}}
+        local.provider.kept.add("slack", to=prepared.address, content=message)
+    assert await channel.find(prepared) is True
+
+
+async def test_somebody_is_found_among_hundreds_of_registrants(local, channels):
+    channel = channels["webinar"]
+    prepared = channel.prepare(outgoing(channel))
+    person = {"first_name": "Grace", "custom_questions": [{"title": "Why?", "value": "w" * 500}]}
+    for number in range(180):
+        email = f"grace-{number}@example.com"
+        local.provider.kept.add("zoom", to=email, content={"email": email, **person}, webinar="987654321")
+    assert await channel.find(prepared) is False
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    assert await channel.find(prepared) is True
+
+
 async def test_a_ticket_number_that_is_a_path_is_refused(channels):
     with pytest.raises(TemplateFault):
         channels["support"].prepare(outgoing(channels["support"], ticket_id="../users/1"))
@@ -357,6 +393,17 @@ async def test_a_webhook_with_another_secret_is_not_taken(local, channels, known
     channel = WebhookChannel(known, way, Reach(near=True), other)
     assert (await channel.deliver(channel.prepare(outgoing(channel)), KEY)).result is Delivered.TRY_AGAIN
     assert not happened(local, "webhook")
+
+
+async def test_a_trace_leaves_with_the_webhook_and_with_the_mail(channels):
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    hook, mail = channels["webhook"], channels["email"]
+    prepared = hook.prepare(outgoing(hook))
+    call = await hook.call({}, replace(prepared, trace=trace), "digest")
+    assert given(call.headers["traceparent"]) == trace
+    assert "traceparent" not in (await hook.call({}, prepared, "digest")).headers
+    written = json.loads(mail.prepare(replace(outgoing(mail), trace=trace)).body)
+    assert written["headers"]["X-Tenure-Trace"] == trace
 
 
 # -- push ---------------------------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ from activities.asking import would_say
 from activities.content_desk import ContentDesk
 from activities.templates import load_templates
 from api.app import Parts, build
-from api.hooks import HookSecrets
 from api.keys import Keys
+from api.signatures import HookSecrets
 from journeys.incoming import Incoming
 from store import ingest
 from store.catalogue import Catalogue

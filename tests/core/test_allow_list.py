@@ -8,7 +8,7 @@ import pytest
 
 from activities.channels.allow_list import WHY, AllowList
 from activities.ports import Delivered, NotAllowed, Outgoing, Prepared
-from worker.build import channels
+from worker.build import channels, click_links
 from worker.settings import SettingsError, load_settings
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -65,13 +65,10 @@ def test_the_inbox_is_open_everywhere():
     assert channels(load_settings(**SMTP))["in_app"].prepare(outgoing("u_1"))
 
 
-def test_links_need_a_secret_of_ones_own_where_others_reach_us():
-    reachable = {"api_host": "0.0.0.0", "write_key": "mine", "operator_key": "mine-too"}
-    reachable |= {"link_keys": "k" * 32, "address_keys": "a" * 32}
-    assert load_settings(**reachable).dev_keys == ()
-    with pytest.raises(SettingsError, match="TENURE_LINK_SECRET"):
-        load_settings(**reachable, link_base="https://l.example")
-    with pytest.raises(SettingsError, match="too short"):
-        load_settings(link_secret="short")
+def test_clicks_are_told_wherever_customers_reach_us():
+    assert click_links(load_settings()) is None
+    assert click_links(load_settings(public_url="https://t.example")).address("k", 0).startswith("https://t.example/c/")
+    apart = load_settings(public_url="https://t.example", link_base="https://l.example")
+    assert click_links(apart).address("k", 0).startswith("https://l.example/c/")
     with pytest.raises(SettingsError, match="is no web address"):
         load_settings(link_base="l.example")

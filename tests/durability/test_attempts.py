@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -88,23 +89,34 @@ async def house(database_url: str, temporal_address: str, task_queue: str, tmp_p
         yield found
 
 
-async def test_a_provider_that_answers_no_search_holds_a_person_for_a_second_at_most(house: Living) -> None:
+async def test_a_provider_that_answers_no_search_holds_a_person_for_a_second_and_a_message_for_a_day_at_most(
+    house: Living,
+) -> None:
     await house.publish(TWO_MAILS)
     await house.accept(house.identify("ada", email="ada@example.com", first_name="Ada"))
     await house.accept(house.track("ada", "signed_up"), house.track("ada", "setup_completed"))
     await house.until("SELECT count(*) FROM messages WHERE status IN ('sent', 'deferred')", lambda n: n == 2)
-    lost = sql("UPDATE messages SET status = 'sending', lease_until = now() - interval '1 minute', channel = 'email'")
+    lost = sql(
+        "UPDATE messages SET status = 'sending', lease_until = now() - interval '1 minute', channel = 'email', "
+        "settled_at = NULL, first_attempt_at = now() - CAST(:ago AS interval)"
+    )
     person = (await house.rows("SELECT recipient FROM messages"))[0]["recipient"]
     with contextlib.suppress(RPCError):  # their own outreach would look at the same rows meanwhile
         await house.client.get_workflow_handle(wire.outreach_id(person)).terminate()
     async with house.database.transaction() as connection:
-        await run(connection, lost)
+        await run(connection, lost, ago=timedelta(hours=1))
     silent = replace(house.house, channels={**house.house.channels, "email": _silent(house)})
     began = time.monotonic()
     await outreach.settle_due(silent, wire.SettleInput(person, "2026-01-01T00:00:00+00:00"), {})
     assert time.monotonic() - began < 2 * SILENCE
     found = await house.rows("SELECT status, detail FROM messages")
     assert [(row["status"], row["detail"]) for row in found] == [("sending", "cannot be asked now")] * 2
+    (wait,) = await house.rows("SELECT min(lease_until) - now() AS wait FROM messages")
+    assert wait["wait"] > timedelta(minutes=10), "who has not been told for an hour asks less often"
+    async with house.database.transaction() as connection:
+        await run(connection, lost, ago=timedelta(hours=25))
+    await outreach.settle_due(silent, wire.SettleInput(person, "2026-01-01T00:00:00+00:00"), {})
+    assert {row["status"] for row in await house.rows("SELECT status FROM messages")} == {"unknown"}, "for a person"
 
 
 def _silent(house: Living) -> EmailChannel:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -32,8 +33,14 @@ states:
     on: {setup_completed: done}
   done: {final: done}
 """
-PEOPLE = 5
-_TRIED = sql("SELECT count(*) AS n FROM messages WHERE status = 'deferred' AND channel = 'sms'")
+PEOPLE = 2
+_WAITING = sql(
+    """
+    SELECT count(*) AS n, sum(attempts) AS asked, count(*) FILTER (WHERE detail LIKE '%left alone') AS alone,
+      count(*) FILTER (WHERE first_attempt_at IS NULL AND attempts = 0) AS never
+    FROM messages WHERE status = 'deferred' AND channel = 'sms'
+    """
+)
 FREE = "consent: [{default: granted}]\n"
 
 
@@ -67,13 +74,19 @@ def twilio(local: Local, rates: str = "") -> ProviderSettings:
     )
 
 
-async def enter(stage: Rehearsal) -> list[str]:
-    phones = []
-    for number in range(PEOPLE):
-        phones.append(f"{PHONE[:-1]}{number}")
-        await stage.identify(f"user-{number}", email=f"user-{number}@example.com", first_name="A", phone=phones[-1])
+async def enter(stage: Rehearsal, *numbers: int) -> list[str]:
+    """Let these people in; their telephones."""
+    phones = [f"{PHONE[:-1]}{number}" for number in numbers]
+    for number, phone in zip(numbers, phones, strict=True):
+        await stage.identify(f"user-{number}", email=f"user-{number}@example.com", first_name="A", phone=phone)
         await stage.signal(f"user-{number}", "signed_up")
     return phones
+
+
+async def waiting(stage: Rehearsal) -> Mapping[str, Any]:
+    """How many short messages wait, how often the provider was asked for them, and of how many it says that it is left alone."""
+    (found,) = await stage._rows(_WAITING)
+    return found
 
 
 @pytest.mark.slow
@@ -82,21 +95,26 @@ async def test_after_an_hour_without_a_provider_every_message_goes_out_once(
 ) -> None:
     async with rehearsal(database_url, temporal_address, tmp_path, catalog=catalog, providers=twilio(local)) as stage:
         await stage.publish(BOTH, checked=False)
-        local.provider.faults.add(Fault(provider="twilio", kind="status", status=503, times=None))
-        phones = await enter(stage)
-        assert [m["channel"] for m in await stage.messages()] == ["email"] * PEOPLE  # the other channel is unaffected
-        await stage.forward(hours=1)
-        (waiting,) = await stage._rows(_TRIED)
-        assert waiting["n"] == PEOPLE
-        assert (
-            local.provider.faults.happened < 6 * PEOPLE
-        )  # of some thirteen tries each: probes, further and further apart, for all of them together
+        down = local.provider.faults
+        down.add(Fault(provider="twilio", kind="status", status=503, times=None))
+        phones = await enter(stage, *range(PEOPLE))
+        await stage.forward(minutes=30, all=False)
+        phones += await enter(stage, PEOPLE)
+        assert [m["channel"] for m in await stage.messages()] == ["email"] * (PEOPLE + 1), "the other channel goes on"
+        late = await waiting(stage)
+        assert (late["n"], late["never"]) == (PEOPLE + 1, 1), "who came while the breaker was open was never tried"
+        await stage.forward(minutes=30, all=False)
+        found = await waiting(stage)
+        assert found["n"] == PEOPLE + 1, "none was given up"
+        assert found["alone"] > 0, "the breaker is open"
+        assert found["asked"] == down.happened < 25, (
+            "probes alone are attempts, for all of them together, ever further apart"
+        )
         assert {run["status"] for run in await stage.runs()} == {"open"}
-        local.provider.faults.clear()
-        await stage.forward(hours=1)
-        taken = Counter(item["to"] for item in local.provider.kept.search(provider="twilio"))
-        assert taken == Counter(phones)
-        assert len(await stage.messages()) == 2 * PEOPLE
-        for number in range(PEOPLE):
+        down.clear()
+        await stage.forward(minutes=10, all=False)
+        assert Counter(item["to"] for item in local.provider.kept.search(provider="twilio")) == Counter(phones)
+        assert len(await stage.messages()) == 2 * (PEOPLE + 1)
+        for number in range(PEOPLE + 1):
             await stage.signal(f"user-{number}", "setup_completed")
         assert {run["outcome"] for run in await stage.runs()} == {"done"}

@@ -167,4 +167,4 @@ async def test_the_same_races_without_the_lock_let_messages_through(arena: Arena
         assert "FOR UPDATE" in source
         await connection.execute(source.replace("FOR UPDATE", ""))
     told = await races(arena, 600, locked=False)
-    assert told["late"] > 10, told
+    assert told["late"] > 0, told

@@ -1,17 +1,23 @@
 """A worker and an API that die at named points, once each, when an event's token names the point: `… crash_points worker`.
 
-The product knows nothing of this: each point is a function of its own, wrapped here.
+The product knows nothing of this: each point is a function of its own, wrapped here. What comes of a death around an attempt, on
+every adapter, is `cells.py`; here are the points at which API, relay, Temporal and the step hand over to each other.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
+import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
+
+from temporalio.client import Client
 
 from activities import delivery
 from activities import step as steps
@@ -22,15 +28,21 @@ from store import ingest, outbox
 from store.ledger import Entry
 from tests.storm.verdict import TOKEN
 from worker import __main__ as worker
+from worker import build
 from worker import http as door
 from worker.relay import Relay
+from worker.stack.ports import free_ports
 
 T = TypeVar("T")
+DIED: Final = 137
+_PDEATHSIG: Final = 1
 
 FOLDER: Final = "STORM_CRASH_FOLDER"
 """The environment's name of the folder that remembers who has died already."""
 AGAIN: Final = "~"
 """In a token, before the number of the round: who dies beside others may not come to its own point at first."""
+SOON: Final = timedelta(seconds=1)
+"""After which Temporal takes a workflow task of a dead worker back. By itself it waits for 10 s, which prove nothing more."""
 POINTS: Final = (
     "accept-before-commit",
     "accept-after-commit",
@@ -50,7 +62,7 @@ POINTS: Final = (
 def die(point: str, tokens: Iterable[str]) -> None:
     """End this process as SIGKILL would, if one of these events names the point and nobody died of it yet."""
     if any(token.partition(AGAIN)[0] == point for token in tokens) and _first(point):
-        os._exit(137)
+        os._exit(DIED)
 
 
 def _first(point: str) -> bool:
@@ -112,6 +124,14 @@ def wrap_worker() -> None:
         setattr(owner, name, after(getattr(owner, name), hook))
     setattr(delivery, "attempt", attempting)  # noqa: B010 -- as above
     setattr(Relay, "_signal", signalling)  # noqa: B010 -- as above
+    impatient()
+
+
+def impatient() -> None:
+    """What a dead worker had in hand is given to another one soon."""
+    quick = functools.partialmethod(Client.start_workflow, task_timeout=SOON)
+    setattr(Client, "start_workflow", quick)  # noqa: B010 -- as above
+    build.worker = functools.partial(build.worker, sticky_queue_schedule_to_start_timeout=SOON)
 
 
 def wrap_api() -> None:
@@ -128,9 +148,53 @@ def wrap_api() -> None:
         setattr(owner, name, after(getattr(owner, name), dying))
 
 
+def lives(life: Callable[[], int], *also: Mapping[str, str]) -> int:
+    """Live in a child, and in another one when that has died at its point: what a start imports is paid for once.
+
+    One more child for each environment in `also`. Told to stop, all are told, and the worst of their exit codes is ours.
+    """
+    living: dict[int, Mapping[str, str]] = {}
+
+    def stop(number: int, _: object) -> None:
+        for pid in living:
+            os.kill(pid, number)
+
+    for each in ({}, *also):
+        living[_born(life, each)] = each
+    signal.signal(signal.SIGTERM, stop)
+    worst = 0
+    while living:
+        pid, status = os.wait()
+        environ, code = living.pop(pid), os.waitstatus_to_exitcode(status)
+        if code == DIED:
+            living[_born(life, environ)] = environ
+        worst = max(worst, abs(code) if code != DIED else 0)
+    return worst
+
+
+def _born(life: Callable[[], int], environ: Mapping[str, str]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        os.environ |= environ
+        _live(life)
+    return pid
+
+
+def _live(life: Callable[[], int]) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)  # whoever kills the parent means this process
+    try:
+        os._exit(life())
+    except BaseException:  # noqa: BLE001 -- a forked child must never go on as its parent
+        traceback.print_exc()
+        os._exit(1)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "worker":
         wrap_worker()
-        raise SystemExit(worker.main())
+        (port,) = free_ports(1)  # what one worker leaves behind the other takes up, while the first is forked again
+        raise SystemExit(lives(worker.main, {"TENURE_WORKER_PORT": str(port)}))
     wrap_api()
-    raise SystemExit(door.main())
+    raise SystemExit(lives(door.main))

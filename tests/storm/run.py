@@ -126,7 +126,7 @@ async def _judge(report: Report, sent: Sent, database: Database, maildir: Path) 
     report.in_sink_not_sent = (Counter(set(sink.references)) - ledger.sent).total()
 
 
-async def quiet(database: Database, patience: float) -> dict[str, int]:
+async def quiet(database: Database, patience: float, quiet_for: float = QUIET_FOR) -> dict[str, int]:
     """Wait until every accepted event is decided and settled, and stays so; what is left when patience ends."""
     deadline, since = time.monotonic() + patience, None
     while True:
@@ -137,7 +137,7 @@ async def quiet(database: Database, patience: float) -> dict[str, int]:
         left["in_outbox"] = found["waiting"]
         now = time.monotonic()
         since = (since or now) if not any(left.values()) else None
-        if (since and now - since > QUIET_FOR) or now > deadline:
+        if (since and now - since > quiet_for) or now > deadline:
             return left
         await asyncio.sleep(0.25)
 

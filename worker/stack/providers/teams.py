@@ -183,8 +183,12 @@ async def _registrants(asked: Asked) -> Response:
     if not asked.bearer:
         return JSONResponse(_zoom_error(401, "124"), 401)
     found = [i["content"] for i in asked.kept.search(provider="zoom", webinar=asked.path("webinar"))]
-    approved = found if asked.request.query_params.get("status", "approved") == "approved" else []
-    return JSONResponse({"registrants": approved, "next_page_token": "", "page_size": 300})
+    query = asked.request.query_params
+    approved = found if query.get("status", "approved") == "approved" else []
+    size, start = int(query.get("page_size", "30")), int(query.get("next_page_token") or "0")
+    following = str(start + size) if start + size < len(approved) else ""
+    page = approved[start : start + size]
+    return JSONResponse({"registrants": page, "next_page_token": following, "page_size": size})
 
 
 ZOOM = Vendor(

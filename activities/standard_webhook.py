@@ -1,0 +1,37 @@
+"""Standard Webhooks 1.0.0: how a body is signed, and when a receiver that did not take it is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+STEPS = tuple(
+    timedelta(**each)
+    for each in (
+        {"seconds": 5}, {"minutes": 5}, {"minutes": 30}, {"hours": 2}, {"hours": 5},
+        {"hours": 10}, {"hours": 14}, {"hours": 20}, {"hours": 24},
+    )
+)  # fmt: skip
+
+Sign = Callable[[str, bytes], dict[str, str]]
+"""The headers that vouch for a body, under an identity by which the receiver knows a repetition."""
+
+
+def signing(*secrets: str) -> Sign:
+    """What signs with each of these secrets (`whsec_…`, base64), so that a receiver may change from one to the other.
+
+    Raises ValueError for one that is none.
+    """
+    from standardwebhooks.webhooks import Webhook  # only where something is signed: it is half of a start's time
+
+    signers = [Webhook(secret) for secret in secrets]
+
+    def sign(identity: str, body: bytes) -> dict[str, str]:
+        now = datetime.now(UTC)
+        return {
+            "webhook-id": identity,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": " ".join(signer.sign(identity, now, body.decode()) for signer in signers),
+        }
+
+    return sign

@@ -1,0 +1,82 @@
+"""What the company's own warehouse reads of us: every verdict, every end of an attempt, every reaction, as stable lines.
+
+A line names people by our random keys and the company's own ids, and nothing else about them: no address, no text, no
+provider's words (those are at `/v1/messages/{id}/why`, for operators).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+SCHEMA: Final = 1
+"""Fields may be added under one number; what changes its meaning or goes away gives the next."""
+MOST: Final = 1_000
+"""Lines of a page."""
+
+VERDICTS: Final[Mapping[str, str]] = {
+    "sending": "send",
+    "sent": "send",
+    "deferred": "defer",
+    "merged": "merge",
+    "replaced": "replace",
+    "withheld": "withhold",
+    "withdrawn": "withdraw",
+    "failed": "fail",
+    "unknown": "fail",
+}
+RESULTS: Final[Mapping[str, str]] = {"sent": "sent", "failed": "failed", "unknown": "unknown", "deferred": "retry"}
+_REACTED: Final = ("link", "item", "kind", "permanent")
+"""What is told of a reaction beside its name: which link, which item of a list, what kind of bounce."""
+
+
+def line(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the feed as it is written; `row` has its columns, those of its message, and those of its event."""
+    told = {"id": row["id"], "at": row["at"], **_what(row), "trace": row["trace"], "message": _message(row)}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def page(lines: Sequence[Mapping[str, Any]], after: int, *, more: bool) -> dict[str, Any]:
+    """Lines in order, from behind `after`; `next` is where the next page begins."""
+    following = lines[-1]["id"] if lines else after
+    return {"schema": SCHEMA, "after": after, "next": following, "more": more, "items": list(lines)}
+
+
+def identity(after: int, following: int) -> str:
+    """What a signature is over beside the bytes: which part of the feed this is. The same part has the same name."""
+    return f"feed_{after}_{following}"
+
+
+def _what(row: Mapping[str, Any]) -> dict[str, Any]:
+    if row["event"] is not None:
+        data = row["event_data"] or {}
+        name = str(row["event_name"]).removeprefix("message_")
+        more = {key: data[key] for key in _REACTED if key in data}
+        return {"type": "reaction", "reaction": name, "happened_at": row["event_at"], **more}
+    if row["was"] == "sending" and not row["decided"]:
+        result = RESULTS.get(row["status"], row["status"])
+        return {"type": "delivery", "result": result, "attempt": row["attempt"], "until": row["until"]}
+    return {
+        "type": "decision",
+        "verdict": _verdict(row),
+        "attempt": row["attempt"] if row["status"] in {"sending", "sent"} else None,
+        "until": row["until"],
+        "into": row["whole_id"] if row["status"] == "merged" else None,
+        "reasons": [{name: each[name] for name in ("code", "rule") if each.get(name)} for each in row["reasons"] or ()],
+    }
+
+
+def _verdict(row: Mapping[str, Any]) -> str:
+    """What had ended and waits again, by an operator's hand or because its digest did not arrive, is to be decided again."""
+    if row["status"] == "deferred" and row["was"] is not None and not row["decided"] and row["was"] != "deferred":
+        return "again"
+    return VERDICTS[row["status"]]
+
+
+def _message(row: Mapping[str, Any]) -> dict[str, Any]:
+    """`status` is the ledger's after this line; the rest names the message."""
+    names = (
+        "key", "run", "step", "journey", "state", "action", "template", "topic", "priority", "channel", "status",
+        "recipient", "subject", "user_id",
+    )  # fmt: skip
+    return {"id": row["message"], **{name: row[name] for name in names}}

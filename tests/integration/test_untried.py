@@ -1,0 +1,206 @@
+"""An attempt of which nothing left is none: it counts against no message, however long its provider cannot be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from activities import step as steps
+from activities.channels.http_channel import HttpChannel, Reach
+from activities.channels.push import PushChannel
+from activities.channels.sms import SmsChannel, SmsSettings
+from activities.channels.web_push import WebPush
+from activities.house import House
+from activities.outgoing.breaker import BreakerRule
+from activities.outgoing.guard import Guarded
+from activities.outgoing.pace import Rate
+from activities.outgoing.way import Way
+from activities.ports import Channel, Retry
+from journeys import wire
+from journeys.incoming import Incoming
+from journeys.policy import load_policy
+from store import ingest
+from store.catalogue import Catalogue
+from store.database import Database, rows, sql
+from tests.providing import PHONE, templates, vapid_key
+from tests.stepping import first_steps, publish, settle
+from worker.stack.providers.app import KEY
+from worker.stack.providers.faults import Fault
+from worker.stack.providers.serving import Local, serving
+
+JOURNEY = """
+journey: urgent
+entry: {on: signed_up, again: never}
+priority: transactional
+start: here
+states:
+  here: {do: [{send: export/ready, name: it, via: [VIA]}], on: {left: done}}
+  done: {final: done}
+"""
+SOON = timedelta(milliseconds=200)
+
+
+@dataclass
+class Sending:
+    """Some people, a message to each, and the channel that it goes by."""
+
+    database: Database
+    folder: Path
+    local: Local
+    way: Way
+
+    def sms(self, base: str = "") -> SmsChannel:
+        settings = SmsSettings("AC1", KEY, "+15005550006", base or f"{self.local.url}/twilio")
+        return SmsChannel(templates(self.folder), self.way, Reach(near=True), settings)
+
+    async def go(self, channel: Channel, people: int = 1, **traits: Any) -> list[Any]:
+        """Let each be sent once; the ledger."""
+        house = self.house(channel)
+        await publish(self.database, JOURNEY.replace("VIA", channel.name))
+        for number in range(people):
+            known = {"first_name": "Ada", "phone": f"{PHONE[:-1]}{number}", **traits}
+            calls = [
+                Incoming("identify", f"i{number}", "identify", user_id=f"u{number}", traits=known),
+                Incoming("track", f"e{number}", "signed_up", user_id=f"u{number}"),
+            ]
+            await ingest.accept(self.database, house.catalogue, calls, source="test")
+        for _, step in sorted((await first_steps(self.database, house.catalogue, "signed_up")).items()):
+            await steps.apply_step(house, wire.StepInput(**step))
+        return await self.ledger()
+
+    async def later(self, channel: Channel) -> list[Any]:
+        """Let everybody's outreach go on until nothing is owed."""
+        people = {each["recipient"] for each in await self.ledger()}
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(settle(self.house(channel), person) for person in people))
+        return await self.ledger()
+
+    async def look(self, channel: Channel) -> Any:
+        """One message, after its next attempt."""
+        (before,) = await self.ledger()
+        async with asyncio.timeout(20):
+            await settle(self.house(channel), before["recipient"], enough=lambda due: due != before["due_at"])
+        return (await self.ledger())[0]
+
+    def house(self, channel: Channel) -> House:
+        policy = load_policy({"consent": [{"default": "granted"}]})
+        return House(self.database, Catalogue(), policy, {channel.name: channel})
+
+    async def ledger(self) -> list[Any]:
+        async with self.database.reading() as connection:
+            return await rows(connection, sql("SELECT * FROM messages ORDER BY id"))
+
+
+@pytest_asyncio.fixture
+async def sending(database_url: str, tmp_path: Path) -> AsyncIterator[Sending]:
+    database = Database(database_url, pool=2)
+    async with serving() as local:
+        way = Way(frozenset({local.origin, f"127.0.0.1:{_nobody()}"}))
+        yield Sending(database, tmp_path, local, way)
+        await way.close()
+    await database.close()
+
+
+@cache
+def _nobody() -> int:
+    """A port at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        return int(bound.getsockname()[1])
+
+
+async def test_who_meets_an_open_breaker_has_made_no_attempt_and_goes_once_it_closes(sending):
+    sending.local.provider.faults.add(Fault(provider="twilio", kind="status", status=503))
+    guard = Guarded(sending.sms(), rule=BreakerRule(failures=1, rest=SOON))
+    first, second, third = await sending.go(guard, people=3)
+    assert guard.standing == "open"
+    assert [each["status"] for each in (first, second, third)] == ["deferred"] * 3
+    assert [each["attempts"] for each in (first, second, third)] == [1, 0, 0], "only the first has reached anybody"
+    assert first["first_attempt_at"] is not None
+    assert {each["first_attempt_at"] for each in (second, third)} == {None}
+    assert {each["detail"] for each in (second, third)} == {"the provider is down and left alone"}
+    found = await sending.later(guard)
+    assert [(each["status"], each["attempts"]) for each in found] == [("sent", 2), ("sent", 1), ("sent", 1)]
+    assert len(sending.local.provider.kept.search(provider="twilio")) == 3
+
+
+async def test_who_waits_for_the_providers_rate_has_made_no_attempt(sending):
+    guard = Guarded(sending.sms(), rate=Rate(5, burst=1))
+    assert [each["attempts"] for each in await sending.go(guard, people=3)] == [1, 0, 0]
+    assert [(each["status"], each["attempts"]) for each in await sending.later(guard)] == [("sent", 1)] * 3
+
+
+async def test_who_waits_through_a_pause_that_the_provider_asked_for_has_made_no_attempt(sending):
+    sending.local.provider.faults.add(Fault(provider="twilio", kind="status", status=429, retry_after=1))
+    guard = Guarded(sending.sms())
+    assert [each["attempts"] for each in await sending.go(guard, people=2)] == [1, 0]
+    assert [(each["status"], each["attempts"]) for each in await sending.later(guard)] == [("sent", 2), ("sent", 1)]
+
+
+def impatient(channel: HttpChannel) -> HttpChannel:
+    """One that gives up at once what has been tried."""
+    channel.retry = Retry(first=timedelta(milliseconds=20), within=timedelta(0))
+    return channel
+
+
+async def test_a_provider_that_cannot_be_reached_is_waited_for_longer_than_tries_would_last(sending):
+    away = impatient(sending.sms(f"http://127.0.0.1:{_nobody()}/twilio"))
+    (before,) = await sending.go(away)
+    assert (before["status"], before["first_attempt_at"]) == ("deferred", None)
+    after = await sending.look(away)
+    assert (after["status"], after["first_attempt_at"], after["attempts"]) == ("deferred", None, 2)
+    waits = [each["due_at"] - each["decided_at"] for each in (before, after)]
+    assert waits[1] > 1.5 * waits[0], "each wait is longer: there is a breaker for providers, and none for browsers"
+    (sent,) = await sending.later(sending.sms())
+    assert (sent["status"], sent["attempts"]) == ("sent", 3)
+    assert sent["first_attempt_at"] is not None
+
+
+async def test_what_did_leave_is_given_up_when_its_time_is_over(sending):
+    sending.local.provider.faults.add(Fault(provider="twilio", kind="status", status=503, times=None))
+    (row,) = await sending.go(impatient(sending.sms()))
+    assert (row["status"], row["attempts"]) == ("failed", 1)
+    assert row["detail"].startswith("given up: 503")
+
+
+async def test_a_try_that_left_is_not_forgotten_because_the_next_could_not_leave(sending):
+    sending.local.provider.faults.add(Fault(provider="twilio", kind="status", status=503, times=None))
+    patient = sending.sms()
+    patient.retry = Retry(first=timedelta(milliseconds=20))
+    (before,) = await sending.go(patient)
+    away = sending.sms(f"http://127.0.0.1:{_nobody()}/twilio")
+    away.retry = replace(patient.retry)
+    after = await sending.look(away)
+    assert after["first_attempt_at"] == before["first_attempt_at"] is not None
+    assert (await sending.look(impatient(away)))["status"] == "failed"
+
+
+async def test_a_message_that_was_never_tried_ends_when_it_is_too_late_to_be_useful(sending):
+    away = impatient(sending.sms(f"http://127.0.0.1:{_nobody()}/twilio"))
+    await sending.go(away)
+    async with sending.database.transaction() as connection:
+        await connection.execute("UPDATE messages SET expires_at = clock_timestamp()")
+    (row,) = await sending.later(away)
+    assert (row["status"], row["attempts"]) == ("withheld", 1)
+    assert '"expired"' in row["reasons"]
+
+
+async def test_a_browser_that_cannot_be_reached_is_asked_less_and_less_often(sending):
+    key = {"p256dh": WebPush(vapid_key(), "mailto:ops@tenure.example").public, "auth": "a2tra2tra2tra2tra2traw"}
+    subscription = {"endpoint": f"http://127.0.0.1:{_nobody()}/browser", "keys": key}
+    channel = PushChannel(
+        templates(sending.folder), sending.way, Reach(near=True), web=WebPush(vapid_key(), "mailto:ops@tenure.example")
+    )
+    channel.retry = Retry(first=timedelta(milliseconds=20))
+    guard = Guarded(channel)
+    (before,) = await sending.go(guard, push_subscription=subscription)
+    after = await sending.look(guard)
+    assert guard.standing == "closed", "one browser's service is not the provider"
+    assert after["due_at"] - after["decided_at"] > before["due_at"] - before["decided_at"]

@@ -1,0 +1,179 @@
+"""What a process needs to do the work of one cell: every adapter put together, speaking to the providers of the test."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from activities import step as steps
+from activities.audiences.membership import AudiencePlan
+from activities.audiences.sync import AudienceSync
+from activities.audiences.tools import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
+from activities.channels.email import EmailChannel, EmailSettings
+from activities.channels.http_channel import Reach
+from activities.channels.in_app import InAppChannel
+from activities.channels.long_tail import LongTailChannel, LongTailSettings
+from activities.channels.push import PushChannel
+from activities.channels.relay import Relay
+from activities.channels.web_push import WebPush
+from activities.house import House
+from activities.mirrors.caller import Caller, Fixed
+from activities.mirrors.hubspot import HubSpot
+from activities.mirrors.port import TaskMirror
+from activities.mirrors.salesforce import Salesforce
+from activities.outgoing.pace import Rate
+from activities.outgoing.way import Way
+from activities.ports import Ambiguity, Channel
+from activities.templates import Templates, load_templates
+from journeys import wire
+from journeys.assigning import Roster
+from journeys.policy import Policy, load_policy
+from store.catalogue import Catalogue
+from store.database import Database, Statement, rows, sql
+from tests.providing import channels_at, vapid_key
+from tests.stepping import settle
+from tests.storm.cells import ADAPTERS, Cell
+from worker.mirrors import Mirrors
+from worker.providers import guarded
+from worker.stack.maildir import find
+from worker.stack.providers.app import KEY
+from worker.stack.providers.serving import Local
+
+_LEDGER = sql(
+    """
+    SELECT m.recipient, m.status NOT IN ('sending', 'deferred') AS ended,
+      EXISTS (SELECT 1 FROM outbox o WHERE o.recipient = m.recipient AND o.kind = 'wake') AS woken
+    FROM messages m WHERE m.run = :run
+    """
+)
+PERMISSIVE = {"consent": [{"default": "granted"}]}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What another process must know; as JSON it is handed to it."""
+
+    database: str
+    provider: str
+    relay: str
+    folder: str
+    google_key: str
+    cells: list[dict[str, Any]] = field(default_factory=list)
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    naive: bool = False
+    again: bool = False
+    """Whether they die while they go on with what others have left, and not in their first work."""
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        return cls(**json.loads(path.read_text()))
+
+
+class Stand:
+    """Every adapter with a house of its own, so that two of one channel stand side by side."""
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.database = config, Database(config.database, pool=4)
+        self.way = Way(frozenset({config.provider.removeprefix("http://")}))
+        self._templates = load_templates(Path(config.folder) / "templates")
+        self.policy: Policy = load_policy(PERMISSIVE)
+        self.catalogue = Catalogue()
+        made = self._channels(self._templates)
+        self.houses = {
+            name: House(self.database, self.catalogue, self.policy, guarded({ADAPTERS[name].via: each}, {}))
+            for name, each in made.items()
+        }
+
+    def _channels(self, known: Templates) -> dict[str, Channel]:
+        url, near = self.config.provider, Reach(near=True)
+        http = channels_at(cast("Local", _Elsewhere(url)), known, self.way, google=self.config.google_key)
+        fcm = PushChannel(known, self.way, near, fcm=cast("PushChannel", http["push"])._fcm)
+        web = PushChannel(known, self.way, near, web=WebPush(vapid_key(), "mailto:ops@tenure.example"))
+        tail = LongTailSettings(f"json://{url.removeprefix('http://')}/tail/{{address}}", "handle")
+        return {
+            "smtp_searched": self._mail(known, searched=True),
+            "smtp_once": self._mail(known),
+            "smtp_least": self._mail(known, Ambiguity.AT_LEAST_ONCE),
+            "resend": http["email"],
+            "in_app": InAppChannel(known),
+            "sms": http["sms"],
+            "fcm": fcm,
+            "web_push": web,
+            "chat": http["chat"],
+            "webhook": http["webhook"],
+            "ticket": http["support"],
+            "comment": http["support"],
+            "webinar": http["webinar"],
+            "apprise": _quick(LongTailChannel(known, tail)),
+        }
+
+    def _mail(
+        self, known: Templates, ambiguity: Ambiguity = Ambiguity.AT_MOST_ONCE, *, searched: bool = False
+    ) -> EmailChannel:
+        maildir = Path(self.config.folder) / "mail"
+        settings = EmailSettings(relay=Relay.from_url(self.config.relay), ambiguity=ambiguity)
+        search = (lambda reference: find(maildir, reference).count > 0) if searched else None
+        return EmailChannel(known, settings, search=search)
+
+    # -- the work of a cell ----------------------------------------------------------------------------------------
+
+    async def work(self, cell: Cell) -> None:
+        """What a worker does for it, from the beginning: done again it does what was left undone."""
+        match cell.of.kind:
+            case "message":
+                given = self.config.steps[cell.marker] | {"now": datetime.now(UTC).isoformat()}
+                await steps.apply_step(self.houses[cell.adapter], wire.StepInput(**given))
+            case "audience":
+                plan = AudiencePlan(**{cell.adapter: cell.marker})
+                await AudienceSync(self.database, [self._tool(cell.adapter)], {cell.marker: plan}).round()
+            case "task":
+                mirror = self._crm(cell)
+                await Mirrors(self.database, Roster(), [mirror]).sync(mirror)
+
+    async def go_on(self, cell: Cell) -> None:
+        """What others do for it when its process has died: the work again, then what is owed until nothing is."""
+        await self.work(cell)
+        if cell.of.kind == "message":
+            (message,) = await self.rows(_LEDGER, run=self.config.steps[cell.marker]["run"])
+            assert message["ended"] or message["woken"], "nobody would ever look at this message again"
+            await settle(self.houses[cell.adapter], message["recipient"])
+
+    async def rows(self, statement: Statement, **values: Any) -> list[Any]:
+        async with self.database.reading() as connection:
+            return list(await rows(connection, statement, **values))
+
+    def _tool(self, name: str) -> AudienceTool:
+        url = self.config.provider
+        if name == "meta":
+            return MetaTool(self.way, MetaAudiences(KEY, f"{url}/meta/v26.0"))
+        google = GoogleAudiences("1", "svc@p.example", self.config.google_key, f"{url}/google", f"{url}/google/token")
+        return GoogleTool(self.way, google)
+
+    def _crm(self, cell: Cell) -> TaskMirror:
+        """A CRM of this cell alone: mirrors know themselves by their name, and each pushes every task."""
+        base = f"{self.config.provider}/{cell.adapter}/{cell.marker}"
+        kind: type[HubSpot | Salesforce] = HubSpot if cell.adapter == "hubspot" else Salesforce
+        mirror: TaskMirror = kind(Caller(cell.marker, self.way, base, Fixed(KEY), kind.table, Rate(1_000, 1_000)))
+        mirror.name = cell.marker  # type: ignore[misc]
+        return mirror
+
+    async def close(self) -> None:
+        for house in self.houses.values():
+            for channel in house.channels.values():
+                await channel.close()
+        await self.way.close()
+        await self.database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    url: str
+
+
+def _quick(channel: LongTailChannel) -> LongTailChannel:
+    """The same with the patience of a near one: a lease of half a minute would be waited for."""
+    channel.attempt = timedelta(seconds=1.5)
+    return channel
