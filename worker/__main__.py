@@ -48,8 +48,9 @@ async def serve(settings: Settings) -> None:
     if client is None:
         return
     house = build.house(settings, database)
-    audiences = audience_loop(database, settings.catalog, load_providers())
-    feeding = feed_loop(database, load_providers())
+    given = load_providers()
+    audiences = audience_loop(database, settings.catalog, given)
+    feeding = feed_loop(database, given)
     relay = Relay(database, client, house.catalogue, settings.task_queue)
     health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
     async with contextlib.AsyncExitStack() as running:
@@ -66,7 +67,7 @@ async def serve(settings: Settings) -> None:
             Reminders(database).run(stop),
             braking,
             feeding.run(stop),
-            show_tasks(database, house.roster, load_providers(), stop),
+            show_tasks(database, house.roster, given, stop),
         )
         loops = [asyncio.create_task(each) for each in rounds]
         await stop.wait()
