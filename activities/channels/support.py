@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 from activities import markup
 from activities.channels.http_channel import HttpChannel, Reach, Written, json_call, said
@@ -21,8 +21,8 @@ from activities.outgoing.way import Call, Unanswered, Way
 from activities.ports import Delivered, Outgoing, Prepared, Promise, Receipt, TemplateFault
 from activities.templates import Rendered, Templates
 
-AUDITS, PAGES = "25", 20
-"""Audits asked for at once, that a page of them stays below what is read of a reply; and how many pages."""
+PAGE, PAGES = 20, 20
+"""Audits that are read at once, as their replies may be long, and how many times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,35 +100,31 @@ class SupportChannel(HttpChannel):
         return json_call("POST", f"{self._settings.base}/api/v2/tickets.json", {"ticket": content["fields"]}, headers)
 
     async def find(self, prepared: Prepared) -> bool | None:
-        """A ticket by its external id, a comment among the ticket's audits; None if nobody can be asked, or not for all."""
-        if ticket := said_body(prepared).get("ticket"):
-            return await self._commented(str(ticket), prepared.reference)
-        answer = await self._asked("tickets.json", {"external_id": prepared.reference})
-        found = answer.get("tickets")
-        if not isinstance(found, list):
-            return None
-        return any(_key_of(each, of_audit=False) == prepared.reference for each in found)
+        """A ticket by its external id, a comment among the ticket's audits; None if nobody can be asked, or not all of it seen.
 
-    async def _commented(self, ticket: str, reference: str) -> bool | None:
-        """Page by page: nothing is said of their order, so what was not read to its end does not deny."""
-        query = {"page[size]": AUDITS}
+        Audits come the oldest first, in pages: no order of theirs is documented for cursors, so none is asked for.
+        """
+        ticket, after = said_body(prepared).get("ticket"), ""
         for _ in range(PAGES):
-            answer = await self._asked(f"tickets/{ticket}/audits.json", query)
-            found, meta = answer.get("audits"), answer.get("meta")
+            page = f"&page[after]={quote(after, safe='')}" if after else ""
+            way = f"tickets/{ticket}/audits.json?page[size]={PAGE}{page}" if ticket else ""
+            answer = await self._asked(way or f"tickets.json?external_id={quote(prepared.reference)}")
+            found = answer.get("audits" if ticket else "tickets")
             if not isinstance(found, list):
                 return None
-            if any(_key_of(each, of_audit=True) == reference for each in found):
+            if any(_key_of(each, of_audit=bool(ticket)) == prepared.reference for each in found):
                 return True
-            if not isinstance(meta, dict) or not meta.get("has_more"):
+            meta = answer.get("meta")
+            after = str(meta.get("after_cursor") or "") if isinstance(meta, dict) and meta.get("has_more") else ""
+            if not after:
                 return False
-            query["page[after]"] = str(meta.get("after_cursor"))
         return None
 
-    async def _asked(self, path: str, query: Mapping[str, str]) -> Mapping[str, Any]:
-        """What it says; nothing if it cannot be asked."""
-        url = f"{self._settings.base}/api/v2/{path}?{urlencode(query)}"
+    async def _asked(self, way: str) -> Mapping[str, Any]:
+        """The answer; nothing if there was none that can be read whole."""
+        call = Call("GET", f"{self._settings.base}/api/v2/{way}", self._pass(), seconds=5.0)
         try:
-            reply = await self.way.send(Call("GET", url, self._pass(), seconds=5.0))
+            reply = await self.way.send(call)
         except (NotAllowed, Unanswered):
             return {}
         return said(reply) if reply.status == 200 and reply.whole else {}

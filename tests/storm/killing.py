@@ -17,16 +17,16 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tests.integration.crms import NAMES
 from tests.storm.cells import Cell
 from tests.storm.deaths import ASKS
 from worker.stack.mail_sink import MailSink
 from worker.stack.maildir import Maildir
 from worker.stack.providers.app import Asked, Provider, Vendor, _nowhere, _read
-from worker.stack.providers.crms import HUBSPOT, SALESFORCE, tasks_of
+from worker.stack.providers.crms import tasks_of
 from worker.stack.providers.serving import VENDORS, listening, provider
 
 MARKER: Final = re.compile(rb"cell\d{3}x", re.IGNORECASE)
-CRMS: Final = {"hubspot": HUBSPOT, "salesforce": SALESFORCE}
 
 
 async def _take(asked: Asked) -> Response:
@@ -47,8 +47,7 @@ class Killing:
 
     def __post_init__(self) -> None:
         self.arm(self.cells)
-        mirrored = [each for each in self.cells if each.of.kind == "task"]
-        self._crms = {each.marker: provider(vendors=(CRMS[each.adapter],)) for each in mirrored}
+        self._crms = {each.marker: provider() for each in self.cells if each.of.kind == "task"}
         self.mails = Maildir(self.folder / "mail")
 
     def arm(self, cells: Sequence[Cell]) -> None:
@@ -102,15 +101,16 @@ class Killing:
             await inner(scope, again, send)
 
     def end(self) -> None:
-        self.provider.app.end()
+        for each in (self.provider, *self._crms.values()):
+            each.app.end()
 
     def _of(self, scope: Scope) -> tuple[ASGIApp, Scope]:
         vendor, _, rest = scope["path"].removeprefix("/").partition("/")
-        if vendor not in CRMS:
+        if vendor not in NAMES:
             return self.provider.app, scope
-        marker, _, rest = rest.partition("/")
-        raw = f"/{vendor}".encode() + scope["raw_path"][len(f"/{vendor}/{marker}") :]
-        return self._crms[marker].app, {**scope, "path": f"/{vendor}/{rest}", "raw_path": raw}
+        marker = rest.partition("/")[0]
+        path, raw = scope["path"].replace(f"/{marker}", "", 1), scope["raw_path"].replace(f"/{marker}".encode(), b"", 1)
+        return self._crms[marker].app, {**scope, "path": path, "raw_path": raw}
 
 
 def _marker(content: bytes) -> str:

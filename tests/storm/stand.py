@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,18 +14,16 @@ from activities.audiences.membership import AudiencePlan
 from activities.audiences.sync import AudienceSync
 from activities.audiences.tools import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
 from activities.channels.email import EmailChannel, EmailSettings
-from activities.channels.http_channel import Reach
+from activities.channels.http_channel import Reach, bearer, json_call
 from activities.channels.in_app import InAppChannel
 from activities.channels.long_tail import LongTailChannel, LongTailSettings
 from activities.channels.push import PushChannel
 from activities.channels.relay import Relay
 from activities.channels.web_push import WebPush
 from activities.house import House
-from activities.mirrors.caller import Caller, Fixed
 from activities.mirrors.hubspot import HubSpot
-from activities.mirrors.port import TaskMirror
+from activities.mirrors.port import Reply, TaskMirror
 from activities.mirrors.salesforce import Salesforce
-from activities.outgoing.pace import Rate
 from activities.outgoing.way import Way
 from activities.ports import Ambiguity, Channel
 from activities.templates import Templates, load_templates
@@ -148,15 +147,19 @@ class Stand:
     def _tool(self, name: str) -> AudienceTool:
         url = self.config.provider
         if name == "meta":
-            return MetaTool(self.way, MetaAudiences(KEY, f"{url}/meta/v26.0"))
+            return MetaTool(self.way, MetaAudiences(KEY, f"{url}/meta/v25.0"))
         google = GoogleAudiences("1", "svc@p.example", self.config.google_key, f"{url}/google", f"{url}/google/token")
         return GoogleTool(self.way, google)
 
     def _crm(self, cell: Cell) -> TaskMirror:
         """A CRM of this cell alone: mirrors know themselves by their name, and each pushes every task."""
         base = f"{self.config.provider}/{cell.adapter}/{cell.marker}"
-        kind: type[HubSpot | Salesforce] = HubSpot if cell.adapter == "hubspot" else Salesforce
-        mirror: TaskMirror = kind(Caller(cell.marker, self.way, base, Fixed(KEY), kind.table, Rate(1_000, 1_000)))
+
+        async def call(method: str, path: str, body: Mapping[str, Any] | None) -> Reply:
+            reply = await self.way.send(json_call(method, base + path, body, bearer(KEY)))
+            return Reply(reply.status, json.loads(reply.body) if reply.body else None)
+
+        mirror: TaskMirror = HubSpot(call) if cell.adapter == "hubspot" else Salesforce(call)
         mirror.name = cell.marker  # type: ignore[misc]
         return mirror
 
