@@ -28,6 +28,8 @@ log = structlog.get_logger()
 EVERY: Final = 5.0
 """Seconds between two looks at what has changed here: one query that mostly finds nothing."""
 CALL_SECONDS: Final = 30.0
+GRACE: Final = 5.0
+"""Seconds that a call in hand may still take when the process is told to stop."""
 DONE: Final = "closed_in_crm"
 """The outcome of a task that was closed there without a word, where any word may close it."""
 
@@ -88,7 +90,11 @@ class Mirrors:
                 await _rest(stop, every)
         finally:
             over.set()
-            await asyncio.gather(*loops)
+            # Who is cut here is as one that has died: the copy in hand is tried again when its lease is over.
+            _, slow = await asyncio.wait(loops, timeout=GRACE)
+            for loop in slow:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
 
     async def _keep(self, mirror: TaskMirror, over: asyncio.Event, every: float) -> None:
         read_at: datetime | None = None

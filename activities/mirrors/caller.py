@@ -65,11 +65,6 @@ class Caller:
         self._breaker, self._pace = Breaker(BreakerRule(failures=failures)), Pace(rate)
         self._held_until: datetime | None = None
 
-    @property
-    def is_up(self) -> bool:
-        """Whether it is asked at all now."""
-        return self._breaker.standing(datetime.now(UTC)) == "closed"
-
     async def __call__(self, method: str, path: str, body: Mapping[str, Any] | None) -> Reply:
         """One call; a token that is over is fetched anew, once."""
         await self._turn()

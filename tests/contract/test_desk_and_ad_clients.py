@@ -163,7 +163,7 @@ async def test_a_comment_is_found_among_hundreds_of_others_and_one_that_is_not_t
     assert await ours["support"].find(last) is True
     other = ours["support"].prepare(outgoing(ours["support"], "never", ticket_id="35"))
     assert await ours["support"].find(other) is False
-    for number in range(400):
+    for number in range(500):
         local.provider.kept.add("zendesk", to="35", content={"comment": {}}, kind="comment", number_=number)
     assert await ours["support"].find(other) is None, "who has not seen all of it does not say no"
 

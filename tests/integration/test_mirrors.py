@@ -295,6 +295,18 @@ async def test_a_lock_that_is_lost_is_taken_again(database, there):
         await until(lambda: _is(lambda: len(there.tasks) == 2))
 
 
+async def test_a_crm_that_hangs_keeps_no_process_from_ending_and_its_task_is_tried_again(database, there):
+    await put(database)
+    there.goes_wrong(kind="hang", to=key_digest(KEY))
+    async with running(Mirrors(database, ROSTER, [there.mirror])):
+        await until(lambda: _is(lambda: there.local.provider.faults.happened == 1))
+        stopping = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - stopping < 8, "less than the call would have waited"
+    await patience_is_over(database)
+    await synced(database, there)
+    assert there.is_open()
+
+
 async def test_without_a_crm_there_is_nothing_to_run(database, local):
     await asyncio.wait_for(show_tasks(database, ROSTER, provided_by(local), asyncio.Event()), 1)
 

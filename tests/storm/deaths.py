@@ -37,7 +37,7 @@ from worker.mirrors import Mirrors
 T = TypeVar("T")
 AT_ONCE: Final = os.cpu_count() or 1
 DIED: Final = 137
-ASKS: Final = ("/token", "/search", "/batch/read")
+ASKS: Final = ("/token", "/search", "/batch/read", "/composite/sobjects/Task")
 """Ends of addresses to which nothing is handed over."""
 
 
