@@ -43,16 +43,18 @@ async def take(
     """After everything else of the batch, person by person in the order in which they spoke. Raises Contended."""
     book = catalogue.consent
     said: dict[str, list[Change]] = {}
-    for call, at in fresh:
+    for call, _ in fresh:
         heard = consent_calls.statements(book.rules, call)
         if heard:
             said.setdefault(subject_of(call, known), []).extend(_changes(book, call, heard, source))
-        bounced = consent_calls.bounced(book.rules, call)
-        if bounced is not None:
-            await _suppress(connection, book, call, bounced, subject_of(call, known), at, source)
     for person, changes in said.items():
         if person.startswith("u_"):
             await consents.change_within(connection, catalogue, book.policy, person, changes)
+    # The locks of addresses come after those of people, here as in the gate.
+    for call, at in fresh:
+        bounced = consent_calls.bounced(book.rules, call)
+        if bounced is not None:
+            await _suppress(connection, book, call, bounced, subject_of(call, known), at, source)
 
 
 def _changes(book: ConsentBook, call: Incoming, heard: Sequence[consent_calls.Statement], source: str) -> list[Change]:

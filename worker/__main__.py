@@ -46,7 +46,7 @@ async def serve(settings: Settings) -> None:
     if client is None:
         return
     house = build.house(settings, database)
-    audiences = audience_loop(database, settings.catalog, load_providers())
+    audiences = audience_loop(database, settings.catalog, load_providers(), house.catalogue.consent)
     relay = Relay(database, client, house.catalogue, settings.task_queue)
     health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
     async with contextlib.AsyncExitStack() as running:
