@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from api.assignments import Assignments
+from api.browsers import Browsers
 from api.calls import Reader
 from api.clicks import Clicks
 from api.clocks import Clocks
@@ -99,6 +100,7 @@ def build(parts: Parts) -> Front:
     Messages(parts.database).routes(routes)
     inboxes = Inboxes(parts.database, catalogue, parts.limits)
     inboxes.routes(routes)
+    Browsers(parts.database, catalogue, inboxes).routes(routes)
     Contents(parts.database, parts.desk).routes(routes)
     Clicks(parts.database, catalogue, parts.desk).routes(routes)
     Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
