@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated, Final, get_args
+from typing import Annotated, Final, Literal, get_args
 
 from fastapi import Header, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -60,6 +60,18 @@ class FrontTokenView(BaseModel):
     expires_at: datetime
 
 
+class MayAsk(BaseModel):
+    """The answer to a browser's own question before it sends a header of ours; what counts is in the headers."""
+
+    origins: Literal["*"]
+
+
+def _may() -> Response:
+    response = answer(MayAsk(origins="*").model_dump())
+    response.headers.update(_ASKED)
+    return response
+
+
 class Browsers:
     """The routes below `/v1/front`, and the one that makes their tokens."""
 
@@ -81,7 +93,7 @@ class Browsers:
         )
         add = partial(routes.add, scope=Scope.PUBLIC, tag=TAG, refuses=("unauthenticated", "not-found"))
         add("GET", HERE, self.inbox, summary="One's own in-app messages", gives=Page[InboxItem])
-        add("OPTIONS", HERE, self.may_ask, summary="May a page of another origin ask", status=204)
+        add("OPTIONS", HERE, self.may_ask, summary="May a page of another origin ask", gives=MayAsk)
         add(
             "GET",
             f"{HERE}/stream",
@@ -90,11 +102,11 @@ class Browsers:
             refuses=("unauthenticated", "not-found", "quota-exceeded"),
             responses={200: {"description": "Events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
         )
-        add("OPTIONS", f"{HERE}/stream", self.may_stream, summary="May a page of another origin listen", status=204)
+        add("OPTIONS", f"{HERE}/stream", self.may_stream, summary="May a page of another origin listen", gives=MayAsk)
         for what in get_args(Mark):
             path = f"{HERE}/{{id}}/{what}"
             add("POST", path, getattr(self, what), summary=f"Mark one's own as {what}", gives=InboxItem)
-            add("OPTIONS", path, getattr(self, f"may_mark_{what}"), summary=f"May it mark as {what}", status=204)
+            add("OPTIONS", path, getattr(self, f"may_mark_{what}"), summary=f"May it mark as {what}", gives=MayAsk)
 
     async def make(self, id: Id, wish: FrontTokenIn) -> Response:
         """For the product's back end, which knows who is logged in. Good for the minutes that are asked for, an hour at most."""
@@ -189,16 +201,16 @@ class Browsers:
     # A browser asks these before it sends a header of ours; each route has its own name in the description.
 
     async def may_ask(self) -> Response:
-        return Response(None, 204, _ASKED)
+        return _may()
 
     async def may_stream(self) -> Response:
-        return Response(None, 204, _ASKED)
+        return _may()
 
     async def may_mark_seen(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
-        return Response(None, 204, _ASKED)
+        return _may()
 
     async def may_mark_acted(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
-        return Response(None, 204, _ASKED)
+        return _may()
 
     async def may_mark_dismissed(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
-        return Response(None, 204, _ASKED)
+        return _may()
