@@ -45,7 +45,7 @@ class Pass:
 
     async def weigh(self, entry: Entry) -> None:
         """Decide one message. What does not go out is written at once, what does at the end of the pass."""
-        standing = await self._known()
+        standing = await self.known()
         known = {each.key for each in standing.sent} | {each.key for each in standing.queue}
         if entry.is_new and entry.key in known:
             return  # asked again by a step that was applied before: what was decided stands
@@ -69,13 +69,13 @@ class Pass:
                 entry.status, entry.reasons, entry.settled_at = "replaced", reasons, self.now
             case Withhold(reasons):
                 entry.status, entry.reasons, entry.settled_at = "withheld", reasons, self.now
-        self._note(entry, await self._known(), is_part=isinstance(verdict, MergeInto))
+        self._note(entry, await self.known(), is_part=isinstance(verdict, MergeInto))
         if not isinstance(verdict, SendNow | MergeInto):
             await self._write(entry)
 
     async def would(self, ask: Ask) -> Verdict:
         """What would be said now to a message that nobody has asked for."""
-        return judge(self.house.policy, ask, await self._known(), self.now)
+        return judge(self.house.policy, ask, await self.known(), self.now)
 
     async def close(self) -> list[Entry]:
         """Render and write what goes out, several of a kind as one; what is to be attempted after the commit."""
@@ -111,12 +111,12 @@ class Pass:
     async def _give_way(self, keys: tuple[str, ...], entry: Entry) -> None:
         if keys:
             await ledger.replace(self.connection, keys, f"{entry.action} matters more", self.now)
-            standing = await self._known()
+            standing = await self.known()
             self.standing = replace(standing, queue=tuple(each for each in standing.queue if each.key not in keys))
 
     # -- what is known -----------------------------------------------------------------------------------------------
 
-    async def _known(self) -> Standing:
+    async def known(self) -> Standing:
         """Read once, under the lock; then kept in step with what this pass decides."""
         if self.standing is None:
             since = self.now - horizon(self.house.policy)
@@ -175,6 +175,7 @@ class Pass:
             ready_at=entry.ready_at,
             topics=digest.topics(entry),
             alone=entry.status == "sending",
+            run="" if digest.is_digest(entry.key) else entry.run,
         )
 
     def _fields(self) -> dict[str, object]:

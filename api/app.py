@@ -96,7 +96,7 @@ def build(parts: Parts) -> Front:
     Holds(parts.database).routes(routes)
     Plays(parts.database, catalogue).routes(routes)
     Stops(parts.database).routes(routes)
-    Whys(parts.database, catalogue, parts.asking).routes(routes)
+    Whys(parts.database, catalogue, parts.asking, parts.desk).routes(routes)
     Messages(parts.database).routes(routes)
     inboxes = Inboxes(parts.database, catalogue, parts.limits)
     inboxes.routes(routes)

@@ -11,6 +11,7 @@ from typing import Any
 from journeys.effects import LogLine, SendMessage, WithdrawnMessages, message_key
 from journeys.judge import judge
 from journeys.messages import ask_of, outcome_signal, withdraws
+from journeys.outside import Outside
 from journeys.story import Fate, NotEntered, Run, Waiting, World
 from journeys.verdicts import DeferUntil, MergeInto, Queued, Reason, Replace, SendNow, Sent, Standing, Withhold
 from journeys.zones import zone_of
@@ -30,6 +31,7 @@ class Asked:
     tickets: frozenset[str] = frozenset()
     consents: dict[tuple[str, str], bool] = field(default_factory=dict)
     queue: list[Waiting] = field(default_factory=list)
+    outside: Outside = field(default_factory=Outside)
     fed: deque[tuple[Run | None, str, Mapping[str, Any]]] = field(default_factory=deque)
 
     def ask(self, run: Run, message: SendMessage, to: str, now: datetime, waited: Waiting | None = None) -> None:
@@ -39,7 +41,9 @@ class Asked:
         missing = run.chart.missing(message.action, self.facts["profile"], self.facts["account"])
         asked = ask_of(message, run.state, key=key, journey=run.chart.key, missing=missing)
         ready = waited.ready_at if waited is not None else None
-        verdict = judge(self.world.policy, replace(asked, ready_at=ready), standing, now)
+        verdict = judge(self.world.policy, replace(asked, ready_at=ready, run=run.name), standing, now)
+        if isinstance(verdict, SendNow | MergeInto) and message.template in self.outside.unsendable:
+            verdict = Withhold((Reason("template", self.outside.unsendable[message.template]),))
         match verdict:
             case SendNow(channel, reasons, replaces):
                 self.count(to, message, run, channel, key, now)
@@ -129,7 +133,7 @@ class Asked:
         if self.world.policy.consolidate:
             heads = frozenset(sent.key for sent in found.sent if sent.at == now and not sent.is_part)
             found = replace(found, heads=heads)
-        return found
+        return self.outside.known_to(found, now)
 
     def zone(self) -> str:
         """By whose clock quiet hours are told."""
