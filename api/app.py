@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
+from api.answers import Answers
 from api.assignments import Assignments
 from api.browsers import Browsers
 from api.calls import Reader
@@ -49,6 +50,7 @@ from api.work import Work
 from journeys.assigning import Roster
 from journeys.consent_rules import ConsentBook
 from journeys.policy import Policy
+from journeys.reply_address import ReplyAddresses
 from journeys.templates import TemplateInfos
 from journeys.tracking import TrackingPlan
 from store.catalogue import Catalogue
@@ -71,12 +73,13 @@ class Parts:
     limits: Limits = field(default_factory=Limits)
     roster: Roster = field(default_factory=Roster)
     hooks: HookSecrets = field(default_factory=HookSecrets)
+    replies: ReplyAddresses | None = None
 
 
 def build(parts: Parts) -> Front:
     """The application over these parts."""
     metrics, check = Metrics(), consent_checked(parts.consent.rules, checked(parts.plan))
-    catalogue = Catalogue(parts.policy.urgent_ticket, parts.consent)
+    catalogue = Catalogue(parts.policy.urgent_ticket, parts.consent, parts.roster, _owners(parts.templates))
     patience = parts.limits.patience_seconds
     intake = Intake(parts.database, catalogue, parts.limits, metrics)
     reader = Reader(parts.limits, check)
@@ -106,7 +109,8 @@ def build(parts: Parts) -> Front:
     Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
     Held(parts.database, intake, reader, check).routes(routes)
     Clocks(parts.database).routes(routes)
-    Hooks(intake, parts.hooks).routes(routes)
+    Hooks(intake, parts.hooks, parts.replies).routes(routes)
+    Answers(intake, parts.roster, parts.replies).routes(routes)
     Health(parts.database, parts.engine, intake, metrics).routes(routes)
     Description().routes(routes)
     app = FastAPI(
@@ -120,6 +124,16 @@ def build(parts: Parts) -> Front:
     )
     app.router.routes.extend(routes.made)
     return Front(app, routes.made, metrics, inboxes.leave)
+
+
+def _owners(templates: Callable[[], TemplateInfos]) -> Callable[[str], str]:
+    """Who owns a template, by the catalogue as it is then."""
+
+    def owner_of(name: str) -> str:
+        found = templates().get(name)
+        return found.owner if found is not None else ""
+
+    return owner_of
 
 
 def _alive(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:

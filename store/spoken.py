@@ -11,7 +11,7 @@ import structlog
 from journeys import consent_calls
 from journeys.consent_rules import ConsentBook
 from journeys.incoming import Incoming
-from store import consents, owed, queries, subjects, suppressions
+from store import consents, conversations, owed, queries, subjects, suppressions
 from store.catalogue import Catalogue
 from store.consents import Change
 from store.database import Connection, row, sql
@@ -25,8 +25,12 @@ _PROFILE = sql("SELECT profile FROM subjects WHERE key = :key")
 
 
 async def lanes(connection: Connection, book: ConsentBook, calls: Sequence[Incoming], known: Known) -> set[str]:
-    """The lanes that may hear what a withdrawal takes back: locked with all others, in key order."""
-    speakers = {subject_of(call, known) for call in calls if consent_calls.statements(book.rules, call)}
+    """The lanes that may hear what a withdrawal or an answer takes back: locked with all others, in key order."""
+    speakers = {
+        subject_of(call, known)
+        for call in calls
+        if consent_calls.statements(book.rules, call) or conversations.answers(call) is not None
+    }
     found = set(speakers)
     for person in speakers:
         found |= await owed.lanes(connection, person)

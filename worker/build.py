@@ -63,6 +63,7 @@ def email(settings: Settings, templates: Templates, given: ProviderSettings | No
             attempt=NEAR_ATTEMPT if settings.smtp_near else FAR_ATTEMPT,
             clicks=click_links(settings),
             dkim=dkim_key(settings, given),
+            replies=settings.replies,
         ),
         search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
     )
@@ -148,8 +149,9 @@ def house(
 ) -> House:
     """What activities are given."""
     rules = policy(settings.catalog)
-    catalogue = Catalogue(rules.urgent_ticket, consent_book(settings))
-    return House(database, catalogue, rules, channels(settings, providers), clock, roster(settings.catalog))
+    people = roster(settings.catalog)
+    catalogue = Catalogue(rules.urgent_ticket, consent_book(settings), people)
+    return House(database, catalogue, rules, channels(settings, providers), clock, people)
 
 
 def channel_workers(client: Client, settings: Settings, given: House) -> list[Worker]:

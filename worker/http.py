@@ -48,6 +48,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> Front
             limits=limits,
             roster=roster(settings.catalog),
             hooks=hook_secrets(load_providers()),
+            replies=settings.replies,
         )
     )
 
