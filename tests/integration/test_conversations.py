@@ -250,3 +250,18 @@ async def test_C5_a_stop_word_is_an_opt_out_and_begins_no_conversation(house):
     assert await house.rows("SELECT 1 FROM conversations") == []
     await house.accept(house.track("ada", "message_replied", message=number, text="Please stop by on Monday"))
     assert len(await house.rows("SELECT 1 FROM conversations")) == 1
+
+
+async def test_an_answer_to_a_short_message_begins_a_conversation_too_and_a_stop_word_does_not(house, api):
+    await house.publish(TALK)
+    await house.accept(house.track("ada", "signed_up"))
+    await first_mail(house)
+    async with house.database.transaction() as connection:
+        await connection.execute("UPDATE messages SET channel = 'sms', address = '+436641234567'")
+    for number, (text, wish) in enumerate((("STOP", "stop"), ("Who is this?", None))):
+        body = {"phone": "+43 664 1234567", "text": text, "id": f"SM{number}"}
+        told = await api.post("/v1/inbound-texts", json=body)
+        assert told.json()["wish"] == wish, told.text
+        assert len(await house.rows("SELECT 1 FROM conversations")) == number
+    (task,) = await tasks_of(house)
+    assert (task["data"]["channel"], task["data"]["text"]) == ("sms", "Who is this?")
