@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Protocol
@@ -24,6 +25,7 @@ from journeys.chart import Chart
 from journeys.consent_rules import ConsentBook
 from journeys.definition import Send
 from journeys.occurrences import Facts
+from journeys.policy import Policy
 from journeys.verdicts import DeferUntil, MergeInto, Replace, SendNow, Standing, Verdict, Withhold
 from journeys.whynot import Known, Obstacle, obstacles, sends_of
 from journeys.whynot_gate import Around
@@ -139,12 +141,14 @@ class Whys:
             keys = await queries.keys_of(connection, person.key)
             asked = _Asked(self, connection, person, keys, template, refused)
             found = [await asked.of(chart) for chart in sending]
-            view = {
-                "template": template,
-                "obstacles": [each for obstacles, _ in found for each in obstacles],
-                "messages": await timelines.of_template(connection, keys, template),
-                "gate": [each for _, gate in found for each in gate],
-            }
+            messages = await timelines.of_template(connection, keys, template)
+        # The search for a way takes its time, and nobody's lock is held for it.
+        view = {
+            "template": template,
+            "obstacles": [each for question in found for each in question.obstacles(self.book.policy)],
+            "messages": messages,
+            "gate": [each for question in found for each in question.gate],
+        }
         return answer(view)
 
     async def say(self, connection: Connection, person: str, chart: Chart, send: Send, run: str) -> Said:
@@ -157,8 +161,22 @@ class Whys:
         return self._catalogue.consent
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """All that the answer for one journey is made of, read."""
+
+    chart: Chart
+    template: str
+    known: Known
+    now: datetime
+    gate: list[dict[str, Any]]
+
+    def obstacles(self, policy: Policy) -> list[dict[str, Any]]:
+        return [_obstacle_view(each) for each in obstacles(self.chart, policy, self.template, self.known, self.now)]
+
+
 class _Asked:
-    """One question, of one person."""
+    """What is read for one question about one person."""
 
     def __init__(
         self,
@@ -172,8 +190,8 @@ class _Asked:
         self.whys, self.connection, self.person, self.keys = whys, connection, person, keys
         self.template, self.refused = template, refused
 
-    async def of(self, chart: Chart) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """The obstacles in this journey, and what the gate would say to each of its actions."""
+    async def of(self, chart: Chart) -> _Question:
+        """What is known of them where this journey is concerned, and what the gate would say to each of its actions."""
         connection, account = self.connection, self.person.account_key
         keys = [account] if chart.spec.subject == "account" and account is not None else self.keys
         runs = await whynot.runs_of(connection, keys, chart.key)
@@ -189,9 +207,8 @@ class _Asked:
             await whynot.last_heard(connection, keys, chart.spec.entry.on),
             await whynot.decided_of(connection, self.keys, self.template),
         )
-        found = obstacles(chart, self.whys.book.policy, self.template, known, said[0].now)
         gate = [_gate_view(chart, send, each.verdict) for send, each in zip(sends, said, strict=True)]
-        return [_obstacle_view(each) for each in found], gate
+        return _Question(chart, self.template, known, said[0].now, gate)
 
     async def _around(self) -> Around:
         profile = self.person.profile

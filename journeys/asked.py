@@ -12,8 +12,10 @@ from journeys.effects import LogLine, SendMessage, WithdrawnMessages, message_ke
 from journeys.judge import judge
 from journeys.messages import ask_of, outcome_signal, withdraws
 from journeys.outside import Outside
+from journeys.policy import PRESSING
 from journeys.story import Fate, NotEntered, Run, Waiting, World
 from journeys.verdicts import DeferUntil, MergeInto, Queued, Reason, Replace, SendNow, Sent, Standing, Withhold
+from journeys.wire import CLOSED
 from journeys.zones import zone_of
 
 OF_STANDING = frozenset({"email", "phone", "timezone"})
@@ -119,6 +121,29 @@ class Asked:
             else:
                 kept.append(queued)
         self.queue = kept
+
+    def answer(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
+        """They have answered a message, or a person has closed what came of it: the run that sent it last is meant."""
+        if name == CLOSED and any(talk.run == data.get("run") for talk in self.outside.talks):
+            self.outside.closed(str(data["run"]))
+            return
+        about = data.get("template")
+        sent = (
+            run for run, item in reversed(self.story)
+            if run is not None and isinstance(item, Fate) and item.kind in {"sent", "merged"}
+            and about in (None, item.message.template)
+        )  # fmt: skip
+        run = next(sent, None)
+        if run is None:
+            return
+        if name == CLOSED:
+            self.outside.closed(run.name)
+            return
+        self.outside.answered(run.name, self.world.policy.answered.quiet.after(at), at)
+        reason = Reason("in_conversation", "they have answered")
+        for queued in [each for each in self.queue if each.run is run and each.message.priority not in PRESSING]:
+            self.queue.remove(queued)
+            self.settle(run, Fate(at, "withheld", queued.message, queued.to, (reason,)))
 
     # -- what is known ---------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from journeys.recorded import OPERATOR, Recorded
+from journeys.wire import CLOSED
 
 ChangeKind = Literal[
     "track",  # signal, data: send this event
@@ -55,7 +56,7 @@ def as_recorded(change: Change, who: str, at: datetime) -> Recorded | None:
         case "resolve_ticket":
             return Recorded(at, who, "signal", params["signal"], {"ticket_id": params["ticket_id"]})
         case "close_conversation":
-            return Recorded(at, who, "signal", "conversation_closed", {"template": params["template"]})
+            return Recorded(at, who, "signal", CLOSED, params)
         case _ if change.kind in OPERATOR:
             return Recorded(at, who, "operator", change.kind, params)
         case _:

@@ -30,11 +30,9 @@ from journeys.effects import (
 from journeys.entry import Enter, PastRun, case_of, enters_on, may_enter
 from journeys.occurrences import Cancelled, Entered, Facts, FactsRead, Occurrence, OptedOut, Signal, TimerDue
 from journeys.parts import Chart
-from journeys.policy import PRESSING
 from journeys.recorded import Recorded
 from journeys.stop_words import wish_of
 from journeys.story import Fate, Line, NotEntered, Run, World
-from journeys.verdicts import Reason
 from journeys.wire import CLOSED, REPLIED
 
 MOST_AT_ONCE = 1_000
@@ -134,26 +132,6 @@ class Person(Asked):
                 self.step(run, Signal(at, name, chart.kept(name, data), self.facts))
             elif enters_on(chart, name):
                 self.enter(chart, run, name, data, at)
-
-    def answer(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
-        """They have answered a message, or a person has closed what came of it: the run that sent it last is meant."""
-        about = data.get("template")
-        sent = (
-            run for run, item in reversed(self.story)
-            if run is not None and isinstance(item, Fate) and item.kind in {"sent", "merged"}
-            and about in (None, item.message.template)
-        )  # fmt: skip
-        run = next(sent, None)
-        if run is None:
-            return
-        if name == CLOSED:
-            self.outside.closed(run.name)
-            return
-        self.outside.answered(run.name, self.world.policy.answered.quiet.after(at), at)
-        reason = Reason("in_conversation", "they have answered")
-        for queued in [each for each in self.queue if each.run is run and each.message.priority not in PRESSING]:
-            self.queue.remove(queued)
-            self.settle(run, Fate(at, "withheld", queued.message, queued.to, (reason,)))
 
     def operate(self, what: str, data: Mapping[str, Any], at: datetime) -> None:
         """Somebody of ours has done something around their journeys."""

@@ -6,22 +6,27 @@ recorded event, and what is told in the end is what `python -m cli simulate` tel
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings, target
 from hypothesis import strategies as st
 
 from journeys.changes import Change, as_recorded
 from journeys.chart import Chart
+from journeys.judge import judge
 from journeys.knowing import why_not
 from journeys.people import Person, World
-from journeys.policy import load_policy
+from journeys.policy import Policy, load_policy
 from journeys.recorded import Recorded
 from journeys.simulate import simulate
+from journeys.verdicts import Ask, SendNow, Sent, Standing
 from journeys.whynot import Obstacle
+from journeys.whynot_gate import Around, gate_obstacles
 from tests.core.play import chart, day
 
 TEMPLATE = "m"
@@ -230,9 +235,101 @@ def cases(draw: st.DrawFn) -> Case:
 # -- the property ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases())
 def test_making_the_named_change_again_and_again_makes_the_simulator_send(case: Case) -> None:
     follow(case)
     target(float(len(case.seen)))
     assert sent(case), [(each.code, each.what, each.change) for each in case.seen]
+
+
+# -- one by one --------------------------------------------------------------------------------------------------------
+
+PLAIN: dict[str, Any] = {
+    "journey": "j",
+    "entry": {"on": "begin", "again": "always"},
+    "topic": "t",
+    "start": "a",
+    "states": {"a": {"do": [{"send": TEMPLATE, "via": ["email"]}]}},
+}
+
+
+def happened(name: str, /, **data: Any) -> Recorded:
+    kind = "signal" if name.startswith(("ticket", "message")) else "consent" if name == "consent" else "operator"
+    return Recorded(day(1), "p", kind, name, data)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "params"),
+    [
+        (happened("consent", channel="email", topic="t", granted=False), "consent", {"granted": True}),
+        (happened("consent", channel="*", topic="t", granted=False), "consent", {"channel": "*", "granted": None}),
+        (happened("consent", channel="*", topic="*", granted=False), "consent", {"topic": "*", "granted": None}),
+        (happened("suppress", channel="email"), "lift_suppression", {"channel": "email"}),
+        (happened("stop", scope="all", name=""), "release_stop", {"scope": "all", "name": ""}),
+        (happened("stop", scope="channel", name="email"), "release_stop", {"scope": "channel", "name": "email"}),
+        (happened("stop", scope="journey", name="j"), "release_stop", {"scope": "journey", "name": "j"}),
+        (happened("stop", scope="template", name=TEMPLATE), "release_stop", {"scope": "template", "name": TEMPLATE}),
+        (happened("hold", until="2024-06-01", by="dana"), "release_hold", {"by": "dana"}),
+        (happened("ticket_opened", ticket_id="7", priority="urgent"), "resolve_ticket", {"ticket_id": "7"}),
+        (happened("retire_content", template=TEMPLATE), "mend_content", {"template": TEMPLATE}),
+    ],
+)
+def test_each_thing_at_the_gate_is_named_with_its_change_and_since_when(event, kind, params):
+    case = Case(PLAIN, {}, frozenset({"email", "in_app"}), [event], day(2))
+    first = case.asked()[0]
+    assert (first.code, first.change.kind, first.since) == ("gate", kind, day(1))
+    assert params.items() <= first.change.params.items()
+    follow(case)
+    assert sent(case)
+
+
+def test_an_answer_is_in_the_way_of_what_its_run_has_yet_to_say():
+    journey = {
+        **PLAIN,
+        "states": {"a": {"do": [{"send": "n", "via": ["email"]}], "on": {"s1": {"do": [{"send": "m"}]}}}},
+    }
+    events = [Recorded(day(0), "p", "signal", "begin"), happened("message_replied", template="n")]
+    case = Case(journey, {}, frozenset({"email"}), events, day(2))
+    first = case.asked()[0]
+    assert (first.change.kind, first.since) == ("close_conversation", day(1))
+    follow(case)
+    assert sent(case)
+
+
+def test_what_another_account_of_theirs_has_said_is_waited_for():
+    ask = Ask(("email",), None, "lifecycle", day(1), template=TEMPLATE, account="a_2")
+    before = Sent(day(1), "email", None, "lifecycle", template=TEMPLATE, account="a_1")
+    standing, policy = Standing(addresses={"email": True}, sent=(before,)), Policy()
+    (found,) = gate_obstacles(policy, ask, standing, Around(), day(1.2))
+    assert (found.change.kind, found.since) == ("wait", day(1))
+    until = found.change.params["until"]
+    assert gate_obstacles(policy, ask, standing, Around(), until) == ()
+    assert isinstance(judge(policy, replace(ask, at=until), standing, until), SendNow)
+
+
+def test_what_is_not_known_is_asked_for_by_name_and_an_address_by_its_field():
+    send = {"send": TEMPLATE, "via": ["email"], "data": {"x": "profile.n"}}
+    case = Case({**PLAIN, "states": {"a": {"do": [send]}}}, {}, frozenset({"in_app"}), [], day(2))
+    follow(case)
+    assert sent(case)
+    kinds = Counter(each.change.kind for each in case.seen)
+    assert kinds["address"] == 1
+    assert kinds["track"] == 1
+    needed = [each.change.params["fields"] for each in case.seen if each.change.kind == "tell"]
+    assert needed in ([], [["profile.n"]])
+
+
+def test_nothing_is_in_the_way_of_what_has_gone_out_and_what_waits_says_for_what():
+    begun = [Recorded(day(0.5), "p", "signal", "begin")]
+    assert Case(PLAIN, {}, frozenset({"email"}), begun, day(1)).asked() == ()
+    night = {"quiet_hours": [{"name": "night", "start": "10:00", "end": "18:00"}]}
+    (found,) = Case(PLAIN, night, frozenset({"email"}), begun, day(0.6)).asked()
+    assert (found.code, found.change.kind, found.change.params["until"]) == ("queued", "wait", day(0.75))
+    assert found.since == day(0.5)
+
+
+def test_a_journey_that_nothing_leads_through_says_so():
+    never = {**PLAIN["states"]["a"]["do"][0], "when": "1 > 2"}
+    case = Case({**PLAIN, "states": {"a": {"do": [never]}}}, {}, frozenset({"email"}), [], day(1))
+    assert case.asked()[0].change.kind == "change_journey"
