@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from datetime import datetime
+
 from activities.gate import Pass
 from activities.house import House
 from journeys import definition as d
 from journeys.chart import Chart
-from journeys.verdicts import Ask, Verdict
+from journeys.occurrences import Facts
+from journeys.verdicts import Ask, Standing, Verdict
+from journeys.whynot import ask_for
 from store import subjects
 from store.clocks import now_for
 from store.database import Connection
 
 
-async def would_say(house: House, connection: Connection, person: str, chart: Chart, send: d.Send) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Would:
+    """The verdict, and what it was made of. `now` is the person's clock's."""
+
+    verdict: Verdict
+    ask: Ask
+    standing: Standing
+    facts: Facts
+    now: datetime
+
+
+async def would_say(
+    house: House, connection: Connection, person: str, chart: Chart, send: d.Send, run: str = ""
+) -> Would:
     """The verdict on this action for this person, if their journey asked for it now; their lock is held meanwhile."""
     found = await subjects.lock(connection, [person])
     subject = found[person]
     others = await subjects.lock(connection, [subject.account_key]) if subject.account_key else {}
     account = others.get(subject.account_key or "")
     now = await now_for(connection, subject.clock)
-    name = d.action_name(send)
-    ask = Ask(
-        channels=send.via,
-        topic=chart.spec.topic_of(send),
-        priority=chart.spec.priority_of(send),
-        at=now,
-        missing=chart.missing(name, subject.profile, account.profile if account is not None else {}),
-        journey=chart.key,
-        template=send.send,
-    )
-    return await Pass(house, connection, subject, account, now).would(ask)
+    facts = {"profile": subject.profile, "account": account.profile if account is not None else {}}
+    ask = ask_for(chart, send, facts, now, run)
+    if chart.spec.subject == "account":
+        ask = replace(ask, account=subject.account_key)
+    weighing = Pass(house, connection, subject, account, now)
+    return Would(await weighing.would(ask), ask, await weighing.known(), facts, now)

@@ -40,11 +40,15 @@ class ClickLink:
 class ClickLinks:
     """Makes tokens under the first key and reads those of all. Deterministic (RFC 5297): a message always has the same links."""
 
-    def __init__(self, keys: Sequence[str], base: str) -> None:
-        """`base` is the http(s) address below which `/c/{token}` is answered. Raises ValueError for no key."""
+    def __init__(self, keys: Sequence[str], base: str, pages: str | None = None) -> None:
+        """`base` is the http(s) address below which `/c/{token}` is answered. Raises ValueError for no key.
+
+        Links below `pages` are left alone: they are signed pages of our own, which tell themselves what was done there.
+        """
         if not all(keys) or not keys:
             raise ValueError("a key is needed to seal links with")
         self._base = base.rstrip("/")
+        self._pages = f"{pages.rstrip('/')}/" if pages else None
         self._seals = [AESSIV(hashlib.sha512(_PURPOSE + key.encode()).digest()) for key in keys]
 
     def address(self, key: str, link: int) -> str:
@@ -64,6 +68,10 @@ class ClickLinks:
         except ValueError:
             return None
         return next(filter(None, (_opened(seal, sealed) for seal in self._seals)), None)
+
+    def leads_to_us(self, url: str) -> bool:
+        """Whether it is a page of our own."""
+        return self._pages is not None and url.startswith(self._pages)
 
     def follow(self, message: Rendered, key: str) -> tuple[Rendered, tuple[ClickLink, ...]]:
         """The message with its links through us, and where each leads."""
@@ -102,7 +110,7 @@ class _Trail:
         return replace(span, url=self._through(span.url, of))
 
     def _through(self, url: str, of: str | None) -> str:
-        if not url.startswith(("https://", "http://")):
+        if not url.startswith(("https://", "http://")) or self._made.leads_to_us(url):
             return url
         self.links.append(ClickLink(url, of))
         return self._made.address(self._key, len(self.links) - 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from activities import markup
@@ -48,6 +48,18 @@ class ContentDesk:
         """Every template with its variants. Raises ValueError with every problem of a catalogue that cannot be read."""
         today = datetime.now(UTC).date()
         return [_listed(template, today) for _, template in sorted(self.templates().items())]
+
+    def refused(self, name: str) -> tuple[str, datetime | None] | None:
+        """Why a template may not be sent to anybody, and since when, if that is known; None if it may (C11)."""
+        template = self.templates().get(name)
+        if template is None:
+            return f"{name} is not in the catalogue", None
+        fault = template.unsendable(template.source, datetime.now(UTC).date())
+        if not fault:
+            return None
+        due = template.matter.review_date
+        overdue = template.matter.status == "live"
+        return fault, datetime(due.year, due.month, due.day, tzinfo=UTC) + timedelta(days=1) if overdue else None
 
     def preview(self, name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """How a template looks for the `profile`, `account` and `data` asked about, on `channel`, in `locale`.

@@ -50,7 +50,7 @@ class Pass:
         """Decide one message. What does not go out is written at once, what does at the end of the pass."""
         if entry.key in self.gave_way:
             return  # it was due as well, and one before it in this pass has its place
-        standing = await self._known()
+        standing = await self.known()
         known = {each.key for each in standing.sent} | {each.key for each in standing.queue}
         if entry.is_new and entry.key in known:
             return  # asked again by a step that was applied before: what was decided stands
@@ -76,13 +76,13 @@ class Pass:
                 entry.status, entry.reasons, entry.settled_at = _never(entry, "withheld"), reasons, self.now
         if digest.is_digest(entry.key) and not isinstance(verdict, SendNow):
             await digest.dissolve(self.connection, entry, self.now)
-        self._note(entry, await self._known(), is_part=isinstance(verdict, MergeInto))
+        self._note(entry, await self.known(), is_part=isinstance(verdict, MergeInto))
         if not isinstance(verdict, SendNow | MergeInto):
             await self._write(entry)
 
     async def would(self, ask: Ask) -> Verdict:
         """What would be said now to a message that nobody has asked for."""
-        return judge(self.house.policy, ask, await self._known(), self.now)
+        return judge(self.house.policy, ask, await self.known(), self.now)
 
     async def close(self) -> list[Entry]:
         """Render and write what goes out, several of a kind as one; what is to be attempted after the commit."""
@@ -122,12 +122,12 @@ class Pass:
         if keys:
             gone = await ledger.replace(self.connection, keys, f"{entry.action} matters more", self.now)
             self.gave_way |= {each.key: each for each in gone}
-            standing = await self._known()
+            standing = await self.known()
             self.standing = replace(standing, queue=tuple(each for each in standing.queue if each.key not in keys))
 
     # -- what is known -----------------------------------------------------------------------------------------------
 
-    async def _known(self) -> Standing:
+    async def known(self) -> Standing:
         """Read once, under the lock; then kept in step with what this pass decides."""
         if self.standing is None:
             since = self.now - horizon(self.house.policy)
@@ -187,6 +187,7 @@ class Pass:
             ready_at=entry.ready_at,
             topics=digest.topics(entry),
             alone=entry.status == "sending" or digest.is_digest(entry.key),
+            run="" if digest.is_digest(entry.key) else entry.run,
         )
 
     def _fields(self) -> dict[str, object]:

@@ -13,6 +13,7 @@ from activities.markup import Block, parse, safe_url
 from activities.ports import Outgoing, TemplateFault
 from activities.template_source import Source
 from journeys.surveys import ANSWERED, Survey
+from journeys.team import Team
 from journeys.templates import TemplateInfo
 from journeys.variants import LOCALE, ContentRules, Sender, Variant, choose, traits
 
@@ -59,6 +60,7 @@ class Template:
     source: Source
     variants: Mapping[Variant, Source] = field(default_factory=dict)
     rules: ContentRules = field(default_factory=ContentRules)
+    team: Team = field(default_factory=Team)
 
     @property
     def matter(self) -> FrontMatter:
@@ -74,6 +76,8 @@ class Template:
             read |= {LOCALE}
         if self.matter.from_ == "owner":
             read |= {self.rules.owner_sender.name, self.rules.owner_sender.reply_to}
+            if any(person.signs is not None for person in self.team.people.values()):
+                read |= {f"account.{self.team.owner}"}
         return read
 
     def info(self) -> TemplateInfo:
@@ -171,7 +175,10 @@ class Template:
         )
 
     def _sender(self, outgoing: Outgoing) -> Sender | None:
-        """The account's manager if both fields are known and answers may go there, else who is declared instead."""
+        """The account's manager: as the team has them, else by both fields if answers may go there; else who is declared instead."""
+        manager = self.team.person_called(outgoing.account.get(self.team.owner))
+        if manager is not None and (signs := self.team.people[manager].signs) is not None:
+            return signs
         rules = self.rules.owner_sender
         name, reply_to = (_field(outgoing, path) for path in (rules.name, rules.reply_to))
         if not name or not reply_to or reply_to.rpartition("@")[2].lower() not in rules.reply_domains:

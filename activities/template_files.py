@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +13,11 @@ from activities.rendering import Template
 from activities.template_source import Problem, Source, TemplateProblems, read_source, read_variant_source
 from journeys.definition import TemplateName
 from journeys.reading import read_model
+from journeys.team import Team, read_team
 from journeys.variants import CHANNEL, ContentRules, Variant, read_variant
 
 RULES: Final = "content.yaml"
+TEAM: Final = "team.yaml"
 _NAME: TypeAdapter[str] = TypeAdapter(TemplateName)
 
 
@@ -22,7 +25,14 @@ def read_files(folder: Path) -> tuple[dict[str, Template], list[Problem]]:
     """The templates below a folder that could be read, and what is wrong with the others and with `content.yaml`."""
     rules, problems = read_rules(folder.parent / RULES)
     found, more = assemble(rules, ((path, stem(path, folder)) for path in sorted(folder.rglob("*.md"))))
-    return found, problems + more
+    team = _team(folder.parent / TEAM)
+    return {name: replace(template, team=team) for name, template in found.items()}, problems + more
+
+
+def _team(path: Path) -> Team:
+    """Who may sign. What is wrong with the file is told by who routes tasks by it."""
+    team = read_team(path.read_bytes())[0] if path.is_file() else None
+    return team or Team()
 
 
 def stem(path: Path, folder: Path) -> str:

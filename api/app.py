@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
+from api.answers import Answers
 from api.assignments import Assignments
+from api.browsers import Browsers
 from api.calls import Reader
 from api.clicks import Clicks
 from api.clocks import Clocks
@@ -51,6 +53,7 @@ from api.work import Work
 from journeys.assigning import Roster
 from journeys.consent_rules import ConsentBook
 from journeys.policy import Policy
+from journeys.reply_address import ReplyAddresses
 from journeys.templates import TemplateInfos
 from journeys.tracking import TrackingPlan
 from store.catalogue import Catalogue
@@ -74,12 +77,13 @@ class Parts:
     roster: Roster = field(default_factory=Roster)
     hooks: HookSecrets = field(default_factory=HookSecrets)
     sign: Sign | None = None
+    replies: ReplyAddresses | None = None
 
 
 def build(parts: Parts) -> Front:
     """The application over these parts."""
     metrics, check = Metrics(), consent_checked(parts.consent.rules, checked(parts.plan))
-    catalogue = Catalogue(parts.policy.urgent_ticket, parts.consent)
+    catalogue = Catalogue(parts.policy.urgent_ticket, parts.consent, parts.roster, _owners(parts.templates))
     patience = parts.limits.patience_seconds
     intake = Intake(parts.database, catalogue, parts.limits, metrics)
     reader = Reader(parts.limits, check)
@@ -99,16 +103,18 @@ def build(parts: Parts) -> Front:
     Holds(parts.database).routes(routes)
     Plays(parts.database, catalogue).routes(routes)
     Stops(parts.database).routes(routes)
-    Whys(parts.database, catalogue, parts.asking).routes(routes)
+    Whys(parts.database, catalogue, parts.asking, parts.desk).routes(routes)
     Messages(parts.database).routes(routes)
     inboxes = Inboxes(parts.database, catalogue, parts.limits)
     inboxes.routes(routes)
+    Browsers(parts.database, catalogue, inboxes).routes(routes)
     Contents(parts.database, parts.desk).routes(routes)
     Clicks(parts.database, catalogue, parts.desk).routes(routes)
     Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
     Held(parts.database, intake, reader, check).routes(routes)
     Clocks(parts.database).routes(routes)
-    Hooks(intake, parts.hooks).routes(routes)
+    Hooks(intake, parts.hooks, parts.replies).routes(routes)
+    Answers(intake, parts.roster, parts.replies).routes(routes)
     Traces(parts.database).routes(routes)
     Feed(parts.database, parts.sign).routes(routes)
     Health(parts.database, parts.engine, intake, metrics).routes(routes)
@@ -124,6 +130,16 @@ def build(parts: Parts) -> Front:
     )
     app.router.routes.extend(routes.made)
     return Front(app, routes.made, metrics, inboxes.leave)
+
+
+def _owners(templates: Callable[[], TemplateInfos]) -> Callable[[str], str]:
+    """Who owns a template, by the catalogue as it is then."""
+
+    def owner_of(name: str) -> str:
+        found = templates().get(name)
+        return found.owner if found is not None else ""
+
+    return owner_of
 
 
 def _alive(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:

@@ -14,18 +14,23 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from starlette.responses import Response
 
 from api.choices import choices_of
+from api.hooks import as_event
 from api.keys import Scope
 from api.pages import Cursor, Id, Limit, Page, Word, answer, decode, page
 from api.people import known
 from api.routes import Routes
 from api.shapes import ConsentView, InFlight, Logged
+from api.told import LONGEST, Say
+from journeys.addresses import canonical
 from journeys.consent_calls import LONGEST_WORDING
 from journeys.consent_rules import ChannelOrAny
 from journeys.policy import Policy
-from store import confirmations, consents, in_flight, inbound_texts, queries
+from journeys.wire import REPLIED
+from store import confirmations, consents, in_flight, inbound_texts, queries, told
 from store.catalogue import Catalogue
 from store.consents import Change, Effect
 from store.database import Database
+from store.ingest import accept
 
 TAG = "Consent"
 Topic = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_-]{0,63}|\*)$")]
@@ -176,8 +181,19 @@ class Consents:
         heard = await inbound_texts.inbound_text(
             self._database, self._catalogue, text.phone, text.text, source="inbound-text", proof=proof
         )
+        if heard.wish is None and text.id:
+            await self._answered(text)
         told = await self._told(list(heard.effects))
         return answer({**told, "wish": heard.wish, "people": len(heard.effects)})
+
+    async def _answered(self, text: TextIn) -> None:
+        """It is for a person to read: an answer to the last text message to that number, if there is one."""
+        number = "+" + canonical("sms", text.phone)
+        async with self._database.reading() as connection:
+            about = await told.by_address(connection, "sms", number)
+        if about is not None:
+            call = as_event(text.id or "", Say(REPLIED, data={"text": text.text[:LONGEST]}), about)
+            await accept(self._database, self._catalogue, [call], source="inbound-text")
 
     async def _told(self, effects: list[Effect]) -> dict[str, Any]:
         """What changed, once nothing of it is under way any more or the wait is over."""

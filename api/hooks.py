@@ -27,6 +27,7 @@ from api.routes import Routes
 from api.signatures import HookSecrets
 from api.told import Say, resend_says, twilio_says, zendesk_says, zoom_says
 from journeys.incoming import Incoming
+from journeys.reply_address import ReplyAddresses
 from store import told
 from store.database import Connection
 from store.inbound_texts import inbound_text
@@ -54,8 +55,8 @@ _EXAMPLES: Mapping[str, tuple[str, Any]] = {
 class Hooks:
     """The routes below `/v1/hooks`."""
 
-    def __init__(self, intake: Intake, secrets: HookSecrets) -> None:
-        self._intake, self._secrets = intake, secrets
+    def __init__(self, intake: Intake, secrets: HookSecrets, replies: ReplyAddresses | None = None) -> None:
+        self._intake, self._secrets, self._replies = intake, secrets, replies
 
     def routes(self, routes: Routes) -> None:
         post = partial(
@@ -158,8 +159,8 @@ class Hooks:
         if says is None or not identity:
             return answer({"taken": 0}, 202)
         async with self._intake.database.reading() as connection:
-            about = await _whom(connection, says)
-        calls = [_event(identity, says, message) for message in about]
+            about = await _whom(connection, says, self._replies)
+        calls = [as_event(identity, says, message) for message in about]
         with self._intake.admitted(0):
             for call in calls:
                 await self._intake.one(call, source=f"hook:{provider}", clock=None)
@@ -167,10 +168,12 @@ class Hooks:
         return answer({"taken": len(calls)}, 202)
 
 
-async def _whom(connection: Connection, says: Say) -> Sequence[told.Told]:
+async def _whom(connection: Connection, says: Say, replies: ReplyAddresses | None) -> Sequence[told.Told]:
     if says.absent_from:
         return await told.absent(connection, says.absent_from)
     found = None
+    for named in (replies.read(each) for each in says.sent_to) if replies is not None else ():
+        found = found or (await told.by_mark(connection, *named) if named is not None else None)
     if says.reference:
         found = await told.by_reference(connection, says.reference)
     elif says.address and says.webinar:
@@ -180,7 +183,8 @@ async def _whom(connection: Connection, says: Say) -> Sequence[told.Told]:
     return [found] if found is not None else []
 
 
-def _event(identity: str, says: Say, message: told.Told) -> Incoming:
+def as_event(identity: str, says: Say, message: told.Told) -> Incoming:
+    """What was said, as the event of whom the message was for."""
     data: dict[str, Any] = {
         "message": str(message["id"]),
         "channel": message["channel"],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Final
 
@@ -44,6 +46,7 @@ class Inboxes:
         self._database, self._catalogue, self._limits = database, catalogue, limits
         self._bell = InboxBell(database.url)
         self._open = 0
+        self._own: Counter[str] = Counter()
         self._leaving = False
 
     def routes(self, routes: Routes) -> None:
@@ -79,9 +82,16 @@ class Inboxes:
         self, id: Id, waiting: bool = False, on_page: OnPage = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
         """The newest first; `waiting=true` leaves out what was acted on or dismissed."""
-        place = decode(cursor, int)
         async with self._database.reading() as connection:
             keys = await queries.keys_of(connection, (await known(connection, "user", id)).key)
+        return await self.listed(keys, waiting=waiting, on_page=on_page, limit=limit, cursor=cursor)
+
+    async def listed(
+        self, keys: list[str], *, waiting: bool, on_page: str | None, limit: int, cursor: str | None
+    ) -> Response:
+        """The messages of one person, under all their keys."""
+        place = decode(cursor, int)
+        async with self._database.reading() as connection:
             before = place[0] if place else None
             found = await inbox.list_inbox(
                 connection, keys, waiting=waiting, before=before, limit=limit + 1, page=on_page
@@ -93,21 +103,33 @@ class Inboxes:
 
         A client that comes back with `Last-Event-ID` gets what changed meanwhile. A message may come twice; it has its id.
         """
-        if self._open >= self._limits.streams:
-            raise ProblemError("quota-exceeded", f"{self._open} streams are open on this process. Try again, or ask.")
         async with self._database.reading() as connection:
             keys = await queries.keys_of(connection, (await known(connection, "user", id)).key)
+        return self.streamed(keys, last_event_id, on_page)
+
+    def streamed(
+        self, keys: list[str], last_event_id: str | None, on_page: str | None, until: datetime | None = None
+    ) -> Response:
+        """A stream of one person's messages, which ends `until`. Raises ProblemError when too many are open."""
+        if self._open >= self._limits.streams:
+            raise ProblemError("quota-exceeded", f"{self._open} streams are open on this process. Try again, or ask.")
+        if until is not None and self._own[keys[0]] >= self._limits.streams_of_one:
+            raise ProblemError("quota-exceeded", "This person has too many streams open. Close one, or ask.")
         since = int(last_event_id) if last_event_id is not None else None
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._told(keys, since, on_page), media_type=EVENT_STREAM, headers=headers)
+        return StreamingResponse(self._told(keys, since, on_page, until), media_type=EVENT_STREAM, headers=headers)
 
-    async def _told(self, keys: list[str], since: int | None, on_page: str | None) -> AsyncIterator[bytes]:
+    async def _told(
+        self, keys: list[str], since: int | None, on_page: str | None, until: datetime | None
+    ) -> AsyncIterator[bytes]:
         known_as: dict[int, int] = {}
+        own = keys[0] if until is not None else ""
         self._open += 1
+        self._own[own] += 1
         try:
             async with self._bell.ringing(keys) as rung:
                 yield b"retry: %d\n\n" % RETRY_MILLISECONDS
-                while not self._leaving:
+                while not self._leaving and (left := _left(until)) > 0:
                     rung.clear()
                     async with self._database.reading() as connection:
                         found = await inbox.changes(connection, keys, since, on_page)
@@ -119,24 +141,29 @@ class Inboxes:
                     # An id without data is no event; it is what the client comes back with once it has all before it.
                     yield b"id: %d\n\n" % found.upto if found.upto != since else b": still here\n\n"
                     since = found.upto
-                    await _rung_or_heartbeat(rung)
+                    await _rung_or_heartbeat(rung, left)
         finally:
             self._open -= 1
+            self._own -= Counter((own,))  # which forgets who has none left
 
     async def seen(self, id: RowId, item: Part = None) -> Response:
-        return await self._mark(id, "seen", item)
+        return await self.mark(id, "seen", item)
 
     async def acted(self, id: RowId, item: Part = None) -> Response:
         """The person followed the message's single action."""
-        return await self._mark(id, "acted", item)
+        return await self.mark(id, "acted", item)
 
     async def dismissed(self, id: RowId, item: Part = None) -> Response:
-        return await self._mark(id, "dismissed", item)
+        return await self.mark(id, "dismissed", item)
 
     async def answered(self, id: RowId, body: SurveyAnswer, item: Part = None) -> Response:
         """A signal `survey_answered` with `score` or `choice`, and `comment`, is committed with it. The first answer stands."""
+        return await self.answer(id, body, item)
+
+    async def answer(self, id: int, body: SurveyAnswer, item: str | None, of: list[str] | None = None) -> Response:
+        """The same; `of` are the keys of who may answer only their own."""
         try:
-            found = await marks.answer(self._database, self._catalogue, id, body.value, body.comment, item)
+            found = await marks.answer(self._database, self._catalogue, id, body.value, body.comment, item, of=of)
         except LookupError as error:
             raise ProblemError("not-found", "This digest holds no message of that key.") from error
         except marks.NoSurvey as error:
@@ -150,10 +177,10 @@ class Inboxes:
             raise ProblemError("not-found", "There is no message of this number.")
         return answer(found)
 
-    async def _mark(self, id: int, what: marks.Mark, item: str | None) -> Response:
-        """A signal `message_<what>` is committed with it, once."""
+    async def mark(self, id: int, what: marks.Mark, item: str | None, of: list[str] | None = None) -> Response:
+        """A signal `message_<what>` is committed with it, once. `of` are the keys of who may mark only their own."""
         try:
-            found = await marks.mark(self._database, self._catalogue, id, what, item)
+            found = await marks.mark(self._database, self._catalogue, id, what, item, of=of)
         except LookupError as error:
             raise ProblemError("not-found", "This digest holds no message of that key.") from error
         if found is None:
@@ -161,10 +188,15 @@ class Inboxes:
         return answer(found)
 
 
-async def _rung_or_heartbeat(rung: asyncio.Event) -> None:
+def _left(until: datetime | None) -> float:
+    """Seconds for which a stream may go on."""
+    return HEARTBEAT_SECONDS if until is None else (until - datetime.now(UTC)).total_seconds()
+
+
+async def _rung_or_heartbeat(rung: asyncio.Event, left: float) -> None:
     """Also without a ring the inbox is read again after a while: nothing depends on one notification."""
     try:
-        async with asyncio.timeout(HEARTBEAT_SECONDS):
+        async with asyncio.timeout(min(HEARTBEAT_SECONDS, left)):
             await rung.wait()
     except TimeoutError:
         return

@@ -25,4 +25,5 @@ class Limits(BaseSettings):
     backlog_seconds: float = Field(6 * 3600, gt=0, description="When accepted events wait longer, 503.")
     patience_seconds: float = Field(10, gt=0, description="After that a request is answered 503.")
     streams: int = Field(500, gt=0, description="Inboxes that are looked on at once; more get 429.")
+    streams_of_one: int = Field(10, gt=0, description="Of these, by one person's own tokens: their tabs and devices.")
     pool: int = Field(10, gt=0, description="Connections to the database, doubled under load.")

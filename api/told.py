@@ -13,13 +13,14 @@ LONGEST = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """A signal and whom it is about: the message of a `reference`, the last one to an `address`, or all `absent_from` a webinar."""
+    """A signal and whom it is about: the message of a `reference`, the last one to an `address`, all `absent_from` a webinar, or what is answered by a mail `sent_to` an address of ours."""
 
     signal: str
     reference: str = ""
     address: str = ""
     webinar: str = ""
     absent_from: str = ""
+    sent_to: tuple[str, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     at: datetime | None = None
 
@@ -35,6 +36,11 @@ _MAIL = {
 def resend_says(event: Mapping[str, Any]) -> Say | None:
     """Resend's events, by the tag that we gave the mail; None for those that change nothing here."""
     data = _map(event.get("data"))
+    if event.get("type") == "email.received":
+        to = data.get("to")
+        sent_to = tuple(str(each)[:320] for each in to[:50]) if isinstance(to, list) else ()
+        text = {"text": _text(data.get("subject"), LONGEST)}  # of what was written the provider tells no more here
+        return Say("message_replied", sent_to=sent_to, data=text, at=_instant(event.get("created_at")))
     signal, tags = _MAIL.get(str(event.get("type"))), data.get("tags")
     if isinstance(tags, list):
         tags = {each.get("name"): each.get("value") for each in tags if isinstance(each, dict)}

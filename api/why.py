@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from api.content import Desk
 from api.keys import Scope
 from api.pages import Id, RowId, Word, answer
 from api.people import known
@@ -19,17 +22,35 @@ from api.routes import Routes
 from api.shapes import MessageView, Told
 from journeys import definition as d
 from journeys.chart import Chart
+from journeys.consent_rules import ConsentBook
 from journeys.definition import Send
-from journeys.verdicts import DeferUntil, MergeInto, Replace, SendNow, Verdict, Withhold
-from journeys.walk import actions_of
-from journeys.whynot import obstacles
+from journeys.occurrences import Facts
+from journeys.policy import Policy
+from journeys.verdicts import DeferUntil, MergeInto, Replace, SendNow, Standing, Verdict, Withhold
+from journeys.whynot import Known, Obstacle, obstacles, sends_of
+from journeys.whynot_gate import Around
 from store import queries, timelines, whynot
 from store.catalogue import Catalogue
 from store.database import Connection, Database
 
 TAG = "Why"
-Asking = Callable[[Connection, str, Chart, Send], Awaitable[Verdict]]
-"""What the gate would say now to this action of this chart, for the person with this key."""
+
+
+class Said(Protocol):
+    """What the gate would say now, and of what it was made. `now` is the person's clock's."""
+
+    @property
+    def verdict(self) -> Verdict: ...
+    @property
+    def standing(self) -> Standing: ...
+    @property
+    def facts(self) -> Facts: ...
+    @property
+    def now(self) -> datetime: ...
+
+
+Asking = Callable[[Connection, str, Chart, Send, str], Awaitable[Said]]
+"""What the gate would say now to this action of this chart and run, for the person with this key."""
 
 
 class WhyView(BaseModel):
@@ -41,14 +62,22 @@ class WhyView(BaseModel):
     decided: list[Told]
 
 
+class ChangeView(BaseModel):
+    """What would take an obstacle away: `kind` and its `params` for a machine (docs/policy.md), `text` for a person."""
+
+    kind: str
+    text: str
+    params: dict[str, Any]
+
+
 class ObstacleView(BaseModel):
-    """What stands in the way in one journey, and the change that would take it away."""
+    """What stands in the way in one journey, since when if that is known, and the change that would take it away."""
 
     journey: str
     action: str
     code: str
     what: str
-    change: str
+    change: ChangeView
     since: datetime | None
 
 
@@ -74,8 +103,8 @@ class WhyNotView(BaseModel):
 class Whys:
     """The routes that explain."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, asking: Asking) -> None:
-        self._database, self._catalogue, self._asking = database, catalogue, asking
+    def __init__(self, database: Database, catalogue: Catalogue, asking: Asking, desk: Desk) -> None:
+        self._database, self._catalogue, self._asking, self._desk = database, catalogue, asking, desk
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, refuses=("not-found",))
@@ -98,61 +127,113 @@ class Whys:
         return answer(view)
 
     async def why_not(self, id: Id, template: Annotated[Word, Query(description="As journeys name it.")]) -> Response:
-        """Answers also when nothing was ever planned: which guard, state, consent, cap or priority stood in the way, since when."""
+        """Answers also when nothing was ever planned. Make the first obstacle's change and ask again: the last leads to the message.
+
+        `obstacles` are in the order in which to remove them; none for a journey that has sent it.
+        """
+        refused = await asyncio.to_thread(self._desk.refused, template)
         async with self._database.transaction() as connection:
             person = await known(connection, "user", id)
             index = await self._catalogue.current(connection)
-            sending = [chart for chart in index.live if _sends(chart, template)]
+            sending = [chart for chart in index.live if sends_of(chart, template)]
             if not sending:
                 raise ProblemError("not-found", f"No published journey sends {template}.")
             keys = await queries.keys_of(connection, person.key)
-            view = {
-                "template": template,
-                "obstacles": [
-                    each
-                    for chart in sending
-                    for each in await self._obstacles(connection, chart, template, keys, person)
-                ],
-                "messages": await timelines.of_template(connection, keys, template),
-                "gate": [
-                    _gate_view(chart, send, await self._asking(connection, person.key, chart, send))
-                    for chart in sending
-                    for send in _sends(chart, template)
-                    if chart.spec.subject == "user"
-                ],
-            }
+            asked = _Asked(self, connection, person, keys, template, refused)
+            found = [await asked.of(chart) for chart in sending]
+            messages = await timelines.of_template(connection, keys, template)
+        # The search for a way takes its time, and nobody's lock is held for it.
+        view = {
+            "template": template,
+            "obstacles": [each for question in found for each in question.obstacles(self.book.policy)],
+            "messages": messages,
+            "gate": [each for question in found for each in question.gate],
+        }
         return answer(view)
 
-    async def _obstacles(
-        self, connection: Connection, chart: Chart, template: str, keys: list[str], person: queries.Found
-    ) -> list[dict[str, Any]]:
-        if chart.spec.subject == "account" and person.account_key is not None:
-            keys = [person.account_key]
+    async def say(self, connection: Connection, person: str, chart: Chart, send: Send, run: str) -> Said:
+        """What the gate would say now."""
+        return await self._asking(connection, person, chart, send, run)
+
+    @property
+    def book(self) -> ConsentBook:
+        """The rules by which the gate decides, and how addresses are recognised."""
+        return self._catalogue.consent
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """All that the answer for one journey is made of, read."""
+
+    chart: Chart
+    template: str
+    known: Known
+    now: datetime
+    gate: list[dict[str, Any]]
+
+    def obstacles(self, policy: Policy) -> list[dict[str, Any]]:
+        return [_obstacle_view(each) for each in obstacles(self.chart, policy, self.template, self.known, self.now)]
+
+
+class _Asked:
+    """What is read for one question about one person."""
+
+    def __init__(
+        self,
+        whys: Whys,
+        connection: Connection,
+        person: queries.Found,
+        keys: list[str],
+        template: str,
+        refused: tuple[str, datetime | None] | None,
+    ) -> None:
+        self.whys, self.connection, self.person, self.keys = whys, connection, person, keys
+        self.template, self.refused = template, refused
+
+    async def of(self, chart: Chart) -> _Question:
+        """What is known of them where this journey is concerned, and what the gate would say to each of its actions."""
+        connection, account = self.connection, self.person.account_key
+        keys = [account] if chart.spec.subject == "account" and account is not None else self.keys
         runs = await whynot.runs_of(connection, keys, chart.key)
-        heard = await whynot.last_heard(connection, keys, chart.spec.entry.on)
-        facts = {"profile": dict(person.profile), "account": {}}
-        found = obstacles(chart, template, runs, facts, heard, datetime.now(UTC))
-        return [
-            {
-                "journey": o.journey,
-                "action": o.action,
-                "code": o.code,
-                "what": o.what,
-                "change": o.change,
-                "since": o.since,
-            }
-            for o in found
-        ]
+        newest = next(iter(runs), None)
+        run = newest.run if newest is not None and newest.is_open else ""
+        sends = sends_of(chart, self.template)
+        said = [await self.whys.say(connection, self.person.key, chart, send, run) for send in sends]
+        known = Known(
+            runs,
+            said[0].facts,
+            said[0].standing,
+            await self._around(),
+            await whynot.last_heard(connection, keys, chart.spec.entry.on),
+            await whynot.decided_of(connection, self.keys, self.template),
+        )
+        gate = [_gate_view(chart, send, each.verdict) for send, each in zip(sends, said, strict=True)]
+        return _Question(chart, self.template, known, said[0].now, gate)
+
+    async def _around(self) -> Around:
+        profile = self.person.profile
+        known = {"email": profile.get("email"), "sms": profile.get("phone")}
+        addresses = {channel: value for channel, value in known.items() if isinstance(value, str) and value}
+        since = await whynot.since_when(
+            self.connection, self.person.key, self.person.account_key, self.whys.book.addresses, addresses
+        )
+        tickets = [name[1] for name in since if name[0] == "ticket"]
+        if self.refused is None:
+            return Around(since, tickets)
+        fault, at = self.refused
+        return Around(since | ({("content", self.template): at} if at else {}), tickets, {self.template: fault})
 
 
-def _sends(chart: Chart, template: str) -> list[Send]:
-    """Each action once by its name."""
-    found = {
-        d.action_name(doing.action): doing.action
-        for doing in actions_of(chart.spec)
-        if isinstance(doing.action, Send) and doing.action.send == template
+def _obstacle_view(found: Obstacle) -> dict[str, Any]:
+    change = {"kind": found.change.kind, "text": found.change.text, "params": dict(found.change.params)}
+    return {
+        "journey": found.journey,
+        "action": found.action,
+        "code": found.code,
+        "what": found.what,
+        "change": change,
+        "since": found.since,
     }
-    return list(found.values())
 
 
 def _gate_view(chart: Chart, send: Send, verdict: Verdict) -> dict[str, Any]:

@@ -15,9 +15,12 @@ from typing import Any
 from journeys.effects import LogLine, SendMessage, WithdrawnMessages, message_key
 from journeys.judge import judge
 from journeys.messages import ask_of, outcome_signal, withdraws
+from journeys.outside import Outside
+from journeys.policy import PRESSING
 from journeys.story import Fate, NotEntered, Run, Waiting, World
 from journeys.together import MOST
 from journeys.verdicts import DeferUntil, MergeInto, Queued, Reason, Replace, SendNow, Sent, Standing, Withhold
+from journeys.wire import CLOSED
 from journeys.zones import zone_of
 
 MOST_AT_ONCE = 20
@@ -37,6 +40,7 @@ class Asked:
     tickets: frozenset[str] = frozenset()
     consents: dict[tuple[str, str], bool] = field(default_factory=dict)
     queue: list[Waiting] = field(default_factory=list)
+    outside: Outside = field(default_factory=Outside)
     fed: deque[tuple[Run | None, str, Mapping[str, Any]]] = field(default_factory=deque)
     heads: dict[str, int] = field(default_factory=dict)
     """What went out in this pass, and how many messages each is made of."""
@@ -57,12 +61,14 @@ class Asked:
 
     def ask(self, run: Run, message: SendMessage, to: str, now: datetime, waited: Waiting | None = None) -> None:
         """The gate's verdict, and what follows from it; a wait for the same reasons is told once."""
-        standing = self.standing(to)
+        standing = self.standing(to, now)
         key = message_key(run.name, message, to)
         missing = run.chart.missing(message.action, self.facts["profile"], self.facts["account"])
         asked = ask_of(message, run.state, key=key, journey=run.chart.key, missing=missing)
         ready = waited.ready_at if waited is not None else None
-        verdict = judge(self.world.policy, replace(asked, ready_at=ready), standing, now)
+        verdict = judge(self.world.policy, replace(asked, ready_at=ready, run=run.name), standing, now)
+        if isinstance(verdict, SendNow | MergeInto) and message.template in self.outside.unsendable:
+            verdict = Withhold((Reason("template", self.outside.unsendable[message.template]),))
         match verdict:
             case SendNow(channel, reasons, replaces):
                 self.count(to, message, run, channel, key, now)
@@ -144,9 +150,32 @@ class Asked:
                 kept.append(queued)
         self.queue = kept
 
+    def answer(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
+        """They have answered a message, or a person has closed what came of it: the run that sent it last is meant."""
+        if name == CLOSED and any(talk.run == data.get("run") for talk in self.outside.talks):
+            self.outside.closed(str(data["run"]))
+            return
+        about = data.get("template")
+        sent = (
+            run for run, item in reversed(self.story)
+            if run is not None and isinstance(item, Fate) and item.kind in {"sent", "merged"}
+            and about in (None, item.message.template)
+        )  # fmt: skip
+        run = next(sent, None)
+        if run is None:
+            return
+        if name == CLOSED:
+            self.outside.closed(run.name)
+            return
+        self.outside.answered(run.name, self.world.policy.answered.quiet.after(at), at)
+        reason = Reason("in_conversation", "they have answered")
+        for queued in [each for each in self.queue if each.run is run and each.message.priority not in PRESSING]:
+            self.queue.remove(queued)
+            self.settle(run, Fate(at, "withheld", queued.message, queued.to, (reason,)))
+
     # -- what is known ---------------------------------------------------------------------------------------------
 
-    def standing(self, to: str) -> Standing:
+    def standing(self, to: str, now: datetime) -> Standing:
         """What the gate knows of the person in this role; the queue and this pass's heads only where a rule asks."""
         found = self.standings.get(to)
         if found is None:
@@ -156,7 +185,7 @@ class Asked:
             found = replace(found, queue=tuple(each.waiting for each in self.queue if each.to == to))
         if self.world.policy.consolidate:
             found = replace(found, heads=frozenset(key for key, parts in self.heads.items() if parts < MOST))
-        return found
+        return self.outside.known_to(found, now)
 
     def zone(self) -> str:
         """By whose clock quiet hours are told."""

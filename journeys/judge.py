@@ -2,8 +2,8 @@
 
 How it weighs, always in this order; the first group that objects speaks, with all its reasons:
 
-1. Is it still true? Its state was left, it came too late, the product state it needs is not known, or another account
-   of theirs has told them already: **withhold**.
+1. Is it still true? Its state was left, it came too late, the product state it needs is not known, another account of
+   theirs has told them already, or they have answered its run and a person speaks with them: **withhold**.
 2. May anyone say it? The first channel with an address that is not suppressed, and consent, carries it; else **withhold**.
 3. May it be said now? A stop, an open urgent ticket, a cooldown, a cap, quiet hours: **defer** until the last of them
    frees. A wait whose end is known and not before the message expires is a **withhold** at once; a cap never drops what
@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from journeys.consenting import consent_refusal
-from journeys.policy import Policy
+from journeys.policy import PRESSING, Policy
 from journeys.together import better, company, joins, lesser
 from journeys.verdicts import (
     Ask,
@@ -43,7 +43,7 @@ def judge(policy: Policy, ask: Ask, standing: Standing, now: datetime) -> Verdic
     untrue = tuple(_untrue(policy, ask, standing, deadline, now))
     if untrue:
         return Withhold(untrue)
-    channel, passed_over = _channel(policy, ask, standing)
+    channel, passed_over = channel_for(policy, ask, standing)
     if channel is None:
         return Withhold(passed_over)
     head = None if ask.alone else joins(policy, ask, standing, channel, now)
@@ -77,6 +77,10 @@ def _untrue(policy: Policy, ask: Ask, standing: Standing, deadline: datetime | N
         yield Reason("state_unknown", f"not known: {', '.join(sorted(ask.missing))}")
     if _told_already(policy, ask, standing, now):
         yield Reason("told_already", f"another account of theirs sent them {ask.template}")
+    for talk in standing.talks if ask.run and ask.priority not in PRESSING else ():
+        if talk.run == ask.run and talk.until > now:
+            who = talk.owner or "a person"
+            yield Reason("in_conversation", f"they have answered {ask.journey}: {who} speaks with them now")
 
 
 def _told_already(policy: Policy, ask: Ask, standing: Standing, now: datetime) -> bool:
@@ -94,7 +98,7 @@ def _told_already(policy: Policy, ask: Ask, standing: Standing, now: datetime) -
 # -- may anyone say it? ------------------------------------------------------------------------------------------------
 
 
-def _channel(policy: Policy, ask: Ask, standing: Standing) -> tuple[str | None, tuple[Reason, ...]]:
+def channel_for(policy: Policy, ask: Ask, standing: Standing) -> tuple[str | None, tuple[Reason, ...]]:
     """The first channel with an address and consent, with what stood against those before it."""
     passed_over: list[Reason] = []
     for channel in ask.channels:

@@ -85,7 +85,7 @@ class Links:
         if any(_SEPARATOR in field or not field.isprintable() for field in fields):
             raise ValueError("a field of a link holds what separates them")
         payload = _SEPARATOR.join(fields).encode()
-        return _encoded(payload + _mac(self.keys[0], payload))
+        return signed(self.keys, payload, _CONTEXT)
 
     def read(self, token: str, purpose: Purpose, now: datetime) -> Link:
         """What a token for this purpose says. Raises LinkError, or LinkExpired when it was ours once."""
@@ -102,17 +102,29 @@ class Links:
         return self._open(token)[1]
 
     def _open(self, token: str) -> tuple[Link, datetime]:
-        raw = _decoded(token)
-        payload, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
-        # All keys, whichever fits, so that time tells nothing about which are in use.
-        if not sum(hmac.compare_digest(mac, _mac(key, payload)) for key in self.keys):
-            raise LinkError("the link is not one of ours")
+        payload = opened(self.keys, token, _CONTEXT)
         path, person, channel, topic, ref, issued = payload.decode().split(_SEPARATOR)
         return Link(_LETTERS[path], person, channel, topic, ref), datetime.fromtimestamp(int(issued, 16), UTC)
 
 
-def _mac(key: str, payload: bytes) -> bytes:
-    return hmac.new(key.encode(), _CONTEXT + payload, hashlib.sha256).digest()[:_MAC_BYTES]
+def signed(keys: tuple[str, ...], payload: bytes, context: bytes) -> str:
+    """A token of this payload by the first key. `context` is what it is good for: no other kind of token opens there."""
+    return _encoded(payload + mac(keys[0], payload, context))
+
+
+def opened(keys: tuple[str, ...], token: str, context: bytes) -> bytes:
+    """The payload of a token that one of these keys has signed for this. Raises LinkError."""
+    raw = _decoded(token)
+    payload, given = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
+    # All keys, whichever fits, so that time tells nothing about which are in use.
+    if not sum(hmac.compare_digest(given, mac(key, payload, context)) for key in keys):
+        raise LinkError("the link is not one of ours")
+    return payload
+
+
+def mac(key: str, payload: bytes, context: bytes) -> bytes:
+    """HMAC-SHA256, cut to 128 bits (RFC 2104 §5)."""
+    return hmac.new(key.encode(), context + payload, hashlib.sha256).digest()[:_MAC_BYTES]
 
 
 def _encoded(raw: bytes) -> str:

@@ -28,10 +28,12 @@ from journeys.effects import (
     WithdrawnMessages,
 )
 from journeys.entry import Enter, PastRun, case_of, enters_on, may_enter
-from journeys.occurrences import Entered, Facts, FactsRead, Occurrence, OptedOut, Signal, TimerDue
+from journeys.occurrences import Cancelled, Entered, Facts, FactsRead, Occurrence, OptedOut, Signal, TimerDue
 from journeys.parts import Chart
 from journeys.recorded import Recorded
+from journeys.stop_words import wish_of
 from journeys.story import Fate, Line, NotEntered, Run, World
+from journeys.wire import CLOSED, REPLIED
 
 MOST_AT_ONCE = 1_000
 """Signals that signals may cause at one instant; journeys that answer each other for ever are stopped there."""
@@ -81,6 +83,8 @@ class Person(Asked):
                 self.learn(event.kind, event.data, event.at)
             case "consent":
                 self.consent(event.data, event.at)
+            case "operator":
+                self.operate(event.name, event.data, event.at)
         self.drain(event.at)
         self.until(event.at)
 
@@ -110,9 +114,13 @@ class Person(Asked):
         if name in self.world.of_tickets:
             self.tickets = self.world.policy.urgent_ticket.open_after(self.tickets, name, data)
             urgent = bool(self.tickets)
+            for ticket in self.tickets:
+                self.outside.since.setdefault(("ticket", ticket), at)
             self.standings = {to: replace(each, urgent_open=urgent) for to, each in self.standings.items()}
             if name in self.world.policy.urgent_ticket.resolved_by:
                 self.wake(at)
+        if name == CLOSED or (name == REPLIED and wish_of(str(data.get("text") or "")) is None):
+            self.answer(name, data, at)
         for chart in self.world.hearing.get(name, ()):
             case = case_of(chart, data)
             if case is None:
@@ -122,6 +130,13 @@ class Person(Asked):
                 self.step(run, Signal(at, name, chart.kept(name, data), self.facts))
             elif enters_on(chart, name):
                 self.enter(chart, run, name, data, at)
+
+    def operate(self, what: str, data: Mapping[str, Any], at: datetime) -> None:
+        """Somebody of ours has done something around their journeys."""
+        self.outside.happened(what, data, at)
+        for run in tuple(self.open) if what == "cancel_run" else ():
+            if data.get("journey") in (None, run.chart.key):
+                self.step(run, Cancelled(at, str(data.get("by") or ""), str(data.get("why") or "")))
 
     def wake(self, at: datetime) -> None:
         """A ticket was resolved: what waited for that is judged again at once."""
@@ -145,7 +160,11 @@ class Person(Asked):
         """They said yes or no; a no that leaves a journey no channel ends its runs (C5)."""
         granted = data.get("granted") is True
         place = (str(data.get("channel") or "*"), str(data.get("topic") or "*"))
-        self.consents = {**self.consents, place: granted}
+        if "granted" in data and data["granted"] is None:  # taken back: neither a yes nor a no
+            self.consents = {each: said for each, said in self.consents.items() if each != place}
+        else:
+            self.consents = {**self.consents, place: granted}
+        self.outside.since["consent", *place] = at
         self.standings = {to: replace(each, consents=self.consents) for to, each in self.standings.items()}
         for run in tuple(self.open):
             if not granted and has_opted_out(self.world.policy, run.chart, self.consents):

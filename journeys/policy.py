@@ -143,6 +143,17 @@ class UrgentTicket(Model):
         return before - {str(ticket)} if name in self.resolved_by else before
 
 
+class Answered(Model):
+    """What an answer does: its run is quiet until a person has closed the conversation, or `quiet` after their last word.
+
+    `task` is what its owner is given to do: the account's manager where one is known, else `owner`, else the template's.
+    """
+
+    quiet: Length = Duration(0, timedelta(days=14))
+    task: Name = "reply"
+    owner: Name | None = None
+
+
 class Policy(Model):
     """Every rule of the gate. `state_exempt` may go out with product state unknown (H8).
 
@@ -162,6 +173,7 @@ class Policy(Model):
     timezone: str = "UTC"
     once_across_accounts: Length = Duration(0, timedelta(days=1))
     urgent_ticket: UrgentTicket = UrgentTicket()
+    answered: Answered = Answered()
     state_exempt: tuple[Priority, ...] = PRESSING
     expires_after: Length | None = None
 

@@ -1,7 +1,8 @@
 """Recorded events for trying a journey out: Segment calls, or rows of a table, as what they told us and when.
 
 Source: the Segment spec. Beside its calls, `{"type": "consent", "channel", "topic", "granted"}` records what a person
-allowed, as the consent API does; `*` stands for every channel or topic.
+allowed, as the consent API does; `*` stands for every channel or topic. `{"type": "operator", "do": …}` records what somebody of
+ours has done (`OPERATOR`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,18 @@ from typing import Any, Literal
 
 from journeys.events import Accepted, EventTable
 
-RecordedKind = Literal["signal", "profile", "account", "consent"]
-_KINDS: Mapping[str, RecordedKind] = {"identify": "profile", "group": "account", "consent": "consent"}
+RecordedKind = Literal["signal", "profile", "account", "consent", "operator"]
+OPERATOR = (
+    "stop", "release_stop", "hold", "release_hold", "suppress", "lift_suppression", "retire_content", "mend_content",
+    "cancel_run",
+)  # fmt: skip
+"""What somebody of ours does around journeys, by name; `data` says to what: `scope` and `name`, `channel`, `template`, `run`."""
+_KINDS: Mapping[str, RecordedKind] = {
+    "identify": "profile",
+    "group": "account",
+    "consent": "consent",
+    "operator": "operator",
+}
 _BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9_.:/-]+")
 
 
@@ -40,7 +51,11 @@ def read_recorded(raw: Mapping[str, Any], plan: EventTable | None = None) -> Rec
     who = raw.get("userId") or raw.get("groupId") or raw.get("anonymousId")
     if not isinstance(who, str | int):
         raise Unusable("says not who: userId, groupId or anonymousId is needed")
+    if kind == "operator" and raw.get("do") not in OPERATOR:
+        raise Unusable(f"`do` is one of {', '.join(OPERATOR)}")
     at = read_instant(raw.get("timestamp") or raw.get("originalTimestamp") or raw.get("receivedAt"))
+    if kind == "operator":
+        return Recorded(at, str(who), "operator", str(raw["do"]), _mapping(raw))
     if kind in _KINDS:
         return Recorded(at, str(who), _KINDS[kind], kind, _mapping(raw if kind == "consent" else raw.get("traits")))
     name = raw.get("event") if kind == "track" else kind

@@ -19,6 +19,7 @@ from journeys.hours import _holidays as holidays_in
 from journeys.problems import Path, in_order, problem
 from journeys.reading import read_model
 from journeys.source import Source
+from journeys.variants import Sender
 from journeys.worktime import WHOLE_DAY, Span
 from journeys.zones import zone_named
 
@@ -118,10 +119,14 @@ class Away(Model):
 
 
 class Person(Model):
-    """Somebody who does tasks. What is left out is the company's; `known_as` are their names in other systems."""
+    """Somebody who does tasks. What is left out is the company's; `known_as` are their names in other systems.
+
+    `signs` is their name and address in mails to accounts that they look after (`from: owner`).
+    """
 
     team: Annotated[tuple[Name, ...], BeforeValidator(listed, json_schema_input_type=Name | list[Name])] = ()
     known_as: tuple[Text, ...] = ()
+    signs: Sender | None = None
     zone: Zone | None = None
     hours: WeekHours | None = None
     holidays: Country | None = None
@@ -164,8 +169,10 @@ class Team(Model):
 
     def person_called(self, name: Any) -> str | None:
         """The person that another system's word means."""
+        if not isinstance(name, str):
+            return None
         if name in self.people:
-            return str(name)
+            return name
         return next((key for key, person in self.people.items() if name in person.known_as), None)
 
     def outcomes(self, task: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ ReasonCode = Literal[
     "expires_first",
     "state_unknown",
     "told_already",
+    "in_conversation",
     "no_address",
     "suppressed",
     "consent_withdrawn",
@@ -74,6 +75,8 @@ class Ask:
     """Of one that is made of several: the topics of its parts, each of which needs consent."""
     alone: bool = False
     """What may have arrived already goes out again as it was, with nobody: its key makes that harmless."""
+    run: str = ""
+    """Who asks; empty for what is made of several, each of which has been asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,15 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Talk:
+    """They have answered a message of this run: a person speaks with them now, and the run does not, until then."""
+
+    run: str
+    until: datetime
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What is known of the person: a missing address is none, a missing consent is the policy's default.
 
@@ -147,6 +159,7 @@ class Standing:
     stops: tuple[Stop, ...] = ()
     suppressed: frozenset[str] = frozenset()
     held: tuple[Held, ...] = ()
+    talks: tuple[Talk, ...] = ()
     zone: str = ""
 
 

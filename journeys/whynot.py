@@ -1,28 +1,38 @@
-"""Why a person never got a message, also when nothing was ever planned: the first thing in the way, in each journey that sends it.
+"""Why a person never got a message, also when nothing was ever planned: what stands in the way, in the order in which to remove it.
 
-Read from the definition and what is known of the person now: whether they are in the journey, in the state that says it,
-and what the message's own condition and the gate make of them. Each obstacle names the change that would take it away.
+First what the gate would refuse, because a message that is asked for before that is lost; then the next step in the journey,
+found by `ways.py` through `decide` itself. Each obstacle names the change that would take it away. Whoever makes the first
+one and asks again comes in the end to nothing, and then the simulator sends: `tests/core/test_whynot.py` is that property.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from journeys import definition as d
+from journeys.changes import Change
 from journeys.chart import Chart
+from journeys.decide import decide
+from journeys.durations import is_iso, parse_duration
 from journeys.entry import PastRun, Refused, may_enter
-from journeys.occurrences import Facts
-from journeys.walk import Doing, actions_of, reactions_of
+from journeys.occurrences import Facts, FactsRead
+from journeys.policy import Policy
+from journeys.state import RunState
+from journeys.verdicts import Ask, Standing
+from journeys.walk import Doing, actions_of
+from journeys.ways import GATE, Spot, next_step
+from journeys.whynot_gate import Around, Opening, gate_obstacles, opens
 
-ObstacleKind = Literal["not_entered", "ended", "elsewhere", "not_yet", "guard", "gate"]
+ObstacleKind = Literal["not_entered", "ended", "elsewhere", "not_yet", "guard", "gate", "queued"]
+Status = Literal["sent", "queued", "withheld"]
 
 
 @dataclass(frozen=True, slots=True)
 class Been:
-    """A run of this person in a journey, as its row has it."""
+    """A run of this person in a journey, as its row has it. `memory` is its whole state, where it is open."""
 
     run: str
     epoch: int
@@ -31,7 +41,8 @@ class Been:
     is_open: bool
     outcome: str | None = None
     ended_at: datetime | None = None
-    variables: Mapping[str, Any] | None = None
+    memory: RunState | None = None
+    case: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,117 +54,189 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What became of an action's last message in a run: gone, waiting until `due`, or not sent."""
+
+    run: str
+    action: str
+    status: Status
+    why: str = ""
+    due: datetime | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that is known of a person where one journey is concerned. `runs` and `decided` have the newest first."""
+
+    runs: Sequence[Been]
+    facts: Facts
+    standing: Standing
+    around: Around = field(default_factory=Around)
+    heard: Mapping[str, Heard] = field(default_factory=dict)
+    decided: Sequence[Decided] = ()
+
+    @property
+    def run(self) -> Been | None:
+        """The open run, else the newest."""
+        return next((each for each in self.runs if each.is_open), next(iter(self.runs), None))
+
+
+@dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What stands in the way in one journey: `code` for a machine, `what` and `change` for a person, `since` when."""
+    """What stands in the way in one journey: `code` for a machine, `what` for a person, `since` when; and what to change."""
 
     journey: str
     action: str
     code: ObstacleKind
     what: str
-    change: str
+    change: Change
     since: datetime | None = None
 
 
-def obstacles(
-    chart: Chart, template: str, runs: Sequence[Been], facts: Facts, heard: Mapping[str, Heard], now: datetime
-) -> tuple[Obstacle, ...]:
-    """What stands in the way of each action of this journey that sends the template; of several only the nearest."""
-    found = []
-    for doing in actions_of(chart.spec):
-        if isinstance(doing.action, d.Send) and doing.action.send == template:
-            name = d.action_name(doing.action)
-            code, what, change, since = _nearest(chart, doing, runs, facts, heard, now)
-            found.append(Obstacle(chart.key, name, code, what, change, since))
+def obstacles(chart: Chart, policy: Policy, template: str, known: Known, now: datetime) -> tuple[Obstacle, ...]:
+    """For each action of this journey that sends the template all that stands in its way; nothing for one that has gone out."""
+    found: list[Obstacle] = []
+    for send in sends_of(chart, template):
+        found += _of_action(chart, policy, send, known, now)
     return tuple(found)
 
 
-Found = tuple[ObstacleKind, str, str, datetime | None]
+def sends_of(chart: Chart, template: str) -> tuple[d.Send, ...]:
+    """Each action that sends it, once by its name."""
+    found: dict[str, d.Send] = {}
+    for doing in actions_of(chart.spec):
+        if isinstance(doing.action, d.Send) and doing.action.send == template:
+            found.setdefault(d.action_name(doing.action), doing.action)
+    return tuple(found.values())
 
 
-def _nearest(
-    chart: Chart, doing: Doing, runs: Sequence[Been], facts: Facts, heard: Mapping[str, Heard], now: datetime
-) -> Found:
-    run = next((each for each in runs if each.is_open), None)
-    if run is None:
-        return _outside(chart, runs, facts, heard, now)
-    if doing.state is not None and run.state != doing.state:
-        return _elsewhere(chart, doing.state, run)
-    reaction = doing.reaction
-    if reaction is not None:
-        waits = f"on {reaction.by}" if reaction.trigger == "on" else f"{reaction.trigger} {reaction.by}"
-        change = f"track {reaction.by}" if reaction.trigger == "on" else f"wait: it is sent {waits}"
-        where = f"they are in {run.state}" if doing.state is not None else "they are in the journey"
-        return "not_yet", f"{where}, and it is sent {waits}", change, run.since
-    refused = _guard(chart, doing, facts, run)
-    if refused:
-        return (
-            "guard",
-            f"it is sent on entering {run.state}, where {refused}",
-            f"make {doing.action.when} true before",
-            run.since,
-        )
-    return "gate", f"it was asked for when they entered {run.state}: the gate has decided", "see its verdict", run.since
-
-
-def _outside(chart: Chart, runs: Sequence[Been], facts: Facts, heard: Mapping[str, Heard], now: datetime) -> Found:
-    """No run is open: why none began, or how the last one ended."""
-    past = [PastRun(each.epoch, each.is_open, each.ended_at) for each in runs]
-    told = [(name, heard[name]) for name in chart.spec.entry.on if name in heard]
-    if not told:
-        names = " or ".join(chart.spec.entry.on)
-        return "not_entered", f"they never entered: no {names} was accepted", f"track {names}", None
-    name, last = max(told, key=lambda item: item[1].at)
-    verdict = may_enter(chart, name, last.data, facts, past, now)
-    if runs:
-        ended = max(runs, key=lambda each: each.epoch)
-        again = verdict.reason if isinstance(verdict, Refused) else f"the next {name} begins another"
-        change = f"`entry.again` is {chart.spec.entry.again!r}" if isinstance(verdict, Refused) else f"track {name}"
-        return "ended", f"their run ended as {ended.outcome}; {again}", change, ended.ended_at
-    if isinstance(verdict, Refused):
-        return (
-            "not_entered",
-            f"{name} did not let them in: {verdict.reason}",
-            f"make it true, then track {name}",
-            last.at,
-        )
-    return (
-        "not_entered",
-        f"{name} came before the journey was published or knew this of them",
-        f"track {name} again",
-        last.at,
+def ask_for(chart: Chart, send: d.Send, facts: Facts, now: datetime, run: str = "") -> Ask:
+    """What the gate would be asked if this message were asked for now."""
+    expires = parse_duration(send.expires).after(now) if send.expires is not None and is_iso(send.expires) else None
+    profile, account = facts.get("profile", {}), facts.get("account", {})
+    return Ask(
+        channels=send.via,
+        topic=chart.spec.topic_of(send),
+        priority=chart.spec.priority_of(send),
+        at=now,
+        expires_at=expires,
+        missing=chart.missing(d.action_name(send), profile, account),
+        journey=chart.key,
+        template=send.send,
+        run=run,
     )
 
 
-def _elsewhere(chart: Chart, wanted: str, run: Been) -> Found:
-    ways = sorted({way for state, way in _ways(chart.spec, wanted) if state in (run.state, None)})
-    from_here = f"; from there {' or '.join(ways)} leads to it" if ways else "; nothing leads to it from there directly"
-    all_ways = sorted({f"{way} in {state}" if state else way for state, way in _ways(chart.spec, wanted)})
-    change = ways[0] if ways else (" or ".join(all_ways) or "nothing leads there")
-    return "elsewhere", f"they are in {run.state}, and it is sent in {wanted}{from_here}", change, run.since
+def _of_action(chart: Chart, policy: Policy, send: d.Send, known: Known, now: datetime) -> Iterator[Obstacle]:
+    name, run = d.action_name(send), known.run
+    last = next((each for each in known.decided if run and (each.run, each.action) == (run.run, name)), None)
+    if last is not None and last.status == "sent":
+        return
+    role = known.facts.get("profile", {}).get("role")
+    if chart.spec.subject == "account" and role not in send.for_:
+        what = f"it is for {' or '.join(send.for_) or 'nobody'}, and they are {role or 'in no role that is known'}"
+        traits = {"role": next(iter(send.for_), None)}
+        change = Change("identify", f"tell that profile.role is {traits['role']!r}", {"traits": traits})
+        yield Obstacle(chart.key, name, "guard", what, change)
+    ask = ask_for(chart, send, known.facts, now, run.run if run is not None and run.is_open else "")
+    gate = gate_obstacles(policy, ask, known.standing, known.around, now)
+    for each in gate:
+        yield Obstacle(chart.key, name, "gate", each.what, each.change, each.since)
+    if last is not None and last.status == "queued":
+        if last.due is not None:
+            wait = Change("wait", f"wait until {last.due:%Y-%m-%d %H:%M} UTC", {"until": last.due})
+            yield Obstacle(chart.key, name, "queued", f"it waits: {last.why}", wait, last.since)
+        return
+    yield _in_journey(chart, policy, send, known, now)
 
 
-def _ways(journey: d.Journey, wanted: str) -> Iterator[tuple[str | None, str]]:
-    """The state in which, and the way by which, a state is entered."""
-    for reaction in reactions_of(journey):
-        for _, move in reaction.each():
-            if move.to == wanted:
-                guard = f" when {move.when}" if move.when is not None else ""
-                lead = "track" if reaction.trigger == "on" else reaction.trigger
-                yield reaction.state, f"{lead} {reaction.by}{guard}"
+# -- how far they are from it ------------------------------------------------------------------------------------------
 
 
-def _guard(chart: Chart, doing: Doing, facts: Facts, run: Been) -> str:
+def _in_journey(chart: Chart, policy: Policy, send: d.Send, known: Known, now: datetime) -> Obstacle:
+    name, run = d.action_name(send), known.run
+
+    def opening(at: datetime) -> Opening:
+        return opens(policy, ask_for(chart, send, known.facts, at), known.standing, at)
+
+    step = next_step(chart, name, send.send, _spot(chart, known, now), opening)
+    code, what, since = _place(chart, name, known, now)
+    if step is None:
+        change = Change("change_journey", "nothing that was tried leads there", {"journey": chart.key})
+        return Obstacle(chart.key, name, code, what, change, since)
+    match step.change.kind:
+        case "identify" | "group":
+            code, what = "guard", f"{what}; {step.why}" if step.why not in what else what
+        case "wait" if step.why.startswith(GATE):
+            code, what = "gate", f"{what}; {step.why}"
+        case "wait" if run is not None and run.is_open:
+            code = "not_yet" if code == "elsewhere" else code
+        case _:
+            pass
+    return Obstacle(chart.key, name, code, what, step.change, since)
+
+
+def _spot(chart: Chart, known: Known, now: datetime) -> Spot:
+    run = known.run
+    case = run.case if run is not None else ""
+    past = tuple(PastRun(each.epoch, each.is_open, each.ended_at) for each in known.runs if each.case == case)
+    state = run.memory if run is not None and run.is_open else None
+    if state is not None:
+        # Fields that no timer of it hangs on are told to a run with whatever comes next.
+        at = now if state.last_at is None else max(now, state.last_at)
+        state = decide(chart, state, FactsRead(at, known.facts)).state
+        state = state if state.is_open else None
+    return Spot(state, past, known.facts, now, case)
+
+
+def _place(chart: Chart, name: str, known: Known, now: datetime) -> tuple[ObstacleKind, str, datetime | None]:
+    """Where they are, in words, and since when."""
+    run = known.run
+    if run is None or not run.is_open:
+        return _outside(chart, known, now)
+    doings = [each for each in actions_of(chart.spec) if d.action_name(each.action) == name]
+    if not run.state:
+        return "not_yet", "their run has just begun", run.since
+    here = next((each for each in doings if each.state in (None, run.state)), None)
+    if here is None:
+        wanted = " or ".join(dict.fromkeys(each.state or "" for each in doings))
+        return "elsewhere", f"they are in {run.state}, and it is sent in {wanted}", run.since
+    if here.reaction is not None:
+        waits = (
+            f"on {here.reaction.by}" if here.reaction.trigger == "on" else f"{here.reaction.trigger} {here.reaction.by}"
+        )
+        where = f"they are in {run.state}" if here.state is not None else "they are in the journey"
+        return "not_yet", f"{where}, and it is sent {waits}", run.since
+    refused = _guard(chart, here, known)
+    if refused:
+        return "guard", f"it is sent on entering {run.state}, where {refused}", run.since
+    last = next((each for each in known.decided if (each.run, each.action) == (run.run, name)), None)
+    why = f": {last.why}" if last is not None and last.why else ""
+    return "gate", f"it was asked for when they entered {run.state}, and was not sent{why}", run.since
+
+
+def _outside(chart: Chart, known: Known, now: datetime) -> tuple[ObstacleKind, str, datetime | None]:
+    """No run is open: why none began, or how the last one ended."""
+    run = known.run
+    told = [(name, known.heard[name]) for name in chart.spec.entry.on if name in known.heard]
+    if run is not None:
+        return "ended", f"their run ended as {run.outcome}", run.ended_at
+    if not told:
+        return "not_entered", f"they never entered: no {' or '.join(chart.spec.entry.on)} was accepted", None
+    name, last = max(told, key=lambda item: item[1].at)
+    verdict = may_enter(chart, name, last.data, known.facts, (), now)
+    if isinstance(verdict, Refused):
+        return "not_entered", f"{name} did not let them in: {verdict.reason}", last.at
+    return "not_entered", f"{name} came before the journey was published or knew this of them", last.at
+
+
+def _guard(chart: Chart, doing: Doing, known: Known) -> str:
     """Why the message's own condition does not hold now, if it does not."""
-
-    def look(field: str) -> Any:
-        scope, _, name = field.partition(".")
-        known = run.variables or {} if scope == "journey" else facts.get(scope, {})
-        return known.get(name)
-
-    name = d.action_name(doing.action)
+    look = _spot(chart, known, known.run.since).look(chart, {}) if known.run and known.run.since else None
     acts = chart.places[doing.state].do if doing.state is not None else ()
     for act in acts:
-        if act.name == name and act.guard is not None:
+        if look is not None and act.name == d.action_name(doing.action) and act.guard is not None:
             holds, why = act.guard.holds(look)
             return "" if holds else why
     return ""

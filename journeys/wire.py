@@ -36,6 +36,10 @@ SOURCE_TEMPORAL: Final = "temporal"
 SOURCE_SELF: Final = "tenure"
 SOURCE_OPERATOR: Final = "operator"
 
+REPLIED: Final = "message_replied"
+"""The event that somebody has answered a message: its run is quiet until `CLOSED`."""
+CLOSED: Final = "conversation_closed"
+
 
 def play_signal(journey: str) -> str:
     """The event by which a person starts a journey by hand: accepted like any other, so a backtest meets it too."""

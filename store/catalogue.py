@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from journeys.assigning import Roster
 from journeys.chart import Chart, load_chart
 from journeys.consent_rules import ConsentBook
 from journeys.policy import UrgentTicket
@@ -81,8 +82,17 @@ def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> Index:
 class Catalogue:
     """A process's copy of what is published, renewed when the edition moves."""
 
-    def __init__(self, tickets: UrgentTicket | None = None, consent: ConsentBook | None = None) -> None:
+    def __init__(
+        self,
+        tickets: UrgentTicket | None = None,
+        consent: ConsentBook | None = None,
+        roster: Roster | None = None,
+        owner_of: Callable[[str], str] = lambda _: "",
+    ) -> None:
+        """`owner_of` is who owns a template, or nothing."""
         self.index = Index()
+        self.roster = roster or Roster()
+        self.owner_of = owner_of
         self.consent = consent or ConsentBook()
         self.tickets = tickets or UrgentTicket()
         self.of_tickets = frozenset({*self.tickets.opened_by, *self.tickets.resolved_by})

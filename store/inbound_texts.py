@@ -62,12 +62,12 @@ async def inbound_text(
     change = Change(CHANNEL, ANY, False if wish == "stop" else None, source, proof={**said, "word": wish})
 
     async def work(connection: Connection) -> tuple[Effect, ...]:
-        await _address(connection, catalogue, phone, wish, source)
         effects = []
         # In key order: two of these about the same family lock alike.
         for person in sorted([await subjects.now_known_as(connection, key) for key in people]):
             policy = catalogue.consent.policy
             effects.append(await consents.change_within(connection, catalogue, policy, person, [change]))
+        await _address(connection, catalogue, phone, wish, source)  # its lock comes after those of people
         return tuple(effects)
 
     return Heard(wish, await repeated(database, work))

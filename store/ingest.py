@@ -15,7 +15,7 @@ import orjson
 from journeys.consent_calls import TRAITS
 from journeys.incoming import Incoming, accepted_at
 from journeys.wire import SOURCE_SELF
-from store import checklists, feed, merges, outbox, spoken, subjects, tickets
+from store import checklists, conversations, feed, merges, outbox, spoken, subjects, tickets
 from store.admission import Admission
 from store.again import repeated
 from store.catalogue import Catalogue
@@ -100,6 +100,7 @@ async def _accept(
         await _apply(connection, catalogue, fresh, known, locked, source)
         await _tick(connection, catalogue, fresh, known)
         await spoken.take(connection, catalogue, fresh, known, source)
+        await conversations.take(connection, catalogue, fresh, known)
     duplicates = len(calls) - len(fresh) - quarantined
     return Accepted(len(fresh), duplicates, quarantined)
 

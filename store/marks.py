@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from journeys.surveys import ANSWERED, Survey
@@ -39,9 +39,17 @@ _MARK: Mapping[Mark, Any] = {"seen": _mark("seen_at"), "acted": _mark("acted_at"
 
 
 async def mark(
-    database: Database, catalogue: Catalogue, identity: int, what: Mark, item: str | None = None
+    database: Database,
+    catalogue: Catalogue,
+    identity: int,
+    what: Mark,
+    item: str | None = None,
+    *,
+    of: Collection[str] | None = None,
 ) -> Row | None:
     """Mark one message and tell `message_<what>`, once: the message as it is then. None if there is none.
+
+    `of` are the keys of one person, who marks only what is theirs; without it the caller may mark anybody's.
 
     `item` is the key of one message within a digest: what is done is done to that one. Raises LookupError if it is not in it.
     """
@@ -49,7 +57,7 @@ async def mark(
     async def work(connection: Connection) -> Row | None:
         # The signal first: it locks the person, whom everybody else locks before a row of their inbox.
         before = await row(connection, _ONE, id=identity)
-        if before is None:
+        if before is None or (of is not None and before["recipient"] not in of):
             return None
         found = item_of(before)
         about = before["key"] if item is None else _member(found, item)
@@ -90,16 +98,18 @@ async def answer(
     value: int | str,
     comment: str | None,
     item: str | None = None,
+    *,
+    of: Collection[str] | None = None,
 ) -> Row | None:
     """Keep the answer to a survey and tell `survey_answered`, once: the message as it is then. None if there is none.
 
-    `item` is the key of one within a digest. Raises LookupError if it is not in it, NoSurvey, OtherAnswer, and ValueError for
+    `of` and `item` as for a mark. Raises LookupError if `item` is not in the digest, NoSurvey, OtherAnswer, and ValueError for
     no answer of this survey's.
     """
 
     async def work(connection: Connection) -> Row | None:
         before = await row(connection, _ONE, id=identity)
-        if before is None:
+        if before is None or (of is not None and before["recipient"] not in of):
             return None
         found = item_of(before)
         about, path, part = _part(found, item)

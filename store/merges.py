@@ -65,6 +65,12 @@ _MOVES = (
     sql("UPDATE holds SET subject_key = :into WHERE subject_key = :gone"),
     sql(
         """
+        UPDATE conversations c SET recipient = :into WHERE recipient = :gone AND NOT EXISTS
+          (SELECT 1 FROM conversations o WHERE o.recipient = :into AND o.run = c.run AND o.closed_at IS NULL)
+        """
+    ),
+    sql(
+        """
         INSERT INTO members (account_key, person_key, since)
         SELECT account_key, :into, since FROM members WHERE person_key = :gone ON CONFLICT DO NOTHING
         """

@@ -11,7 +11,7 @@ import structlog
 from journeys import consent_calls
 from journeys.consent_rules import ConsentBook
 from journeys.incoming import Incoming
-from store import consents, owed, queries, subjects, suppressions
+from store import consents, conversations, owed, queries, subjects, suppressions
 from store.catalogue import Catalogue
 from store.consents import Change
 from store.database import Connection, row, sql
@@ -25,8 +25,12 @@ _PROFILE = sql("SELECT profile FROM subjects WHERE key = :key")
 
 
 async def lanes(connection: Connection, book: ConsentBook, calls: Sequence[Incoming], known: Known) -> set[str]:
-    """The lanes that may hear what a withdrawal takes back: locked with all others, in key order."""
-    speakers = {subject_of(call, known) for call in calls if consent_calls.statements(book.rules, call)}
+    """The lanes that may hear what a withdrawal or an answer takes back: locked with all others, in key order."""
+    speakers = {
+        subject_of(call, known)
+        for call in calls
+        if consent_calls.statements(book.rules, call) or conversations.answers(call) is not None
+    }
     found = set(speakers)
     for person in speakers:
         found |= await owed.lanes(connection, person)
@@ -43,16 +47,18 @@ async def take(
     """After everything else of the batch, person by person in the order in which they spoke. Raises Contended."""
     book = catalogue.consent
     said: dict[str, list[Change]] = {}
-    for call, at in fresh:
+    for call, _ in fresh:
         heard = consent_calls.statements(book.rules, call)
         if heard:
             said.setdefault(subject_of(call, known), []).extend(_changes(book, call, heard, source))
-        bounced = consent_calls.bounced(book.rules, call)
-        if bounced is not None:
-            await _suppress(connection, book, call, bounced, subject_of(call, known), at, source)
     for person, changes in said.items():
         if person.startswith("u_"):
             await consents.change_within(connection, catalogue, book.policy, person, changes)
+    # The locks of addresses come after those of people, here as in the gate.
+    for call, at in fresh:
+        bounced = consent_calls.bounced(book.rules, call)
+        if bounced is not None:
+            await _suppress(connection, book, call, bounced, subject_of(call, known), at, source)
 
 
 def _changes(book: ConsentBook, call: Incoming, heard: Sequence[consent_calls.Statement], source: str) -> list[Change]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from journeys.verdicts import Held, Queued, Sent, Standing, Stop
+from journeys.verdicts import Held, Queued, Sent, Standing, Stop, Talk
 from store.database import Connection, row, sql
 from store.subjects import account_in
 
@@ -39,6 +39,7 @@ async def read_standing(
         urgent_open=bool(found["urgent"]),
         stops=tuple(Stop(*each) for each in _list(found["stopped"])),
         held=tuple(Held(datetime.fromisoformat(until), by, why) for until, by, why in _list(found["held"])),
+        talks=tuple(Talk(run, datetime.fromisoformat(until), owner) for run, until, owner in _list(found["talks"])),
         suppressed=frozenset(channels[digest] for digest in _list(found["suppressed"])),
     )
 

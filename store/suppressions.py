@@ -2,6 +2,9 @@
 
 The gate asks for all addresses of a person at once, beside its own statement (`among`) or within it (`IN_FORCE` over
 `AddressHash.of_all`). A suppression is not a consent: it is about the address, whoever's it is, and outlives them.
+
+Each address has a lock, which the gate shares under the person's and who suppresses holds alone: once a suppression has
+committed nothing enters `sending` for that address, whoever has it by then. Whoever needs people's locks too takes those first.
 """
 
 from __future__ import annotations
@@ -30,6 +33,11 @@ _SUPPRESS = sql(
     WHERE NOT EXISTS (SELECT 1 FROM suppressions WHERE digest = ANY(CAST(:digests AS text[])) AND lifted_at IS NULL)
     ON CONFLICT (digest) WHERE lifted_at IS NULL DO NOTHING RETURNING {_COLUMNS}
     """  # noqa: S608 -- the columns are ours
+)
+_LOCK = sql(
+    """
+    SELECT pg_advisory_xact_lock(address_lock(digest)) FROM unnest(CAST(:digests AS text[])) AS digest ORDER BY digest
+    """
 )
 _LIFT_ADDRESS = sql(
     """
@@ -81,6 +89,7 @@ async def suppress(
     at: datetime,
 ) -> bool:
     """Send nothing to an address by this channel any more; False if that was so already."""
+    await rows(connection, _LOCK, digests=addresses.digests(channel, address))
     found = await row(
         connection,
         _SUPPRESS,

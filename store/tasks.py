@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from journeys.assigning import Roster
-from store import assignments, outbox, subjects, task_log
+from store import assignments, conversations, outbox, subjects, task_log
 from store.again import repeated
 from store.clocks import now_for
 from store.database import Connection, Database, row, rows, run, sql
@@ -45,7 +45,11 @@ _LIST = sql(
 _ONE = sql(f"SELECT {_COLUMNS} WHERE t.id = :id")
 _HOLD = sql("SELECT status FROM tasks WHERE id = :id FOR UPDATE")
 _LANES = sql(
-    "SELECT DISTINCT r.lane FROM task_asks a JOIN runs r ON r.id = a.run WHERE a.task_id = :id AND a.status = 'open'"
+    """
+    SELECT r.lane FROM task_asks a JOIN runs r ON r.id = a.run WHERE a.task_id = :id AND a.status = 'open'
+    UNION SELECT c.recipient FROM conversations c WHERE c.task_id = :id AND c.closed_at IS NULL
+    UNION SELECT r.lane FROM conversations c JOIN runs r ON r.id = c.run WHERE c.task_id = :id AND c.closed_at IS NULL
+    """
 )
 _CLOCK = sql("SELECT clock FROM tasks WHERE id = :id")
 _CLOSE = sql(
@@ -161,6 +165,7 @@ async def close_task(
         asking = await assignments.asking(connection, identity)
         await run(connection, _CLOSE, id=identity, resolution=resolution, by=by, at=at)
         await run(connection, _ANSWER, id=identity, at=at)
+        await conversations.closed_with(connection, identity, by, at)
         text = f"{resolution}: {note}" if note else resolution
         await task_log.write(connection, identity, at, "closed", by, text)
         for ask in asking:

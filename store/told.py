@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from store.database import Connection, row, rows, sql
+from store.subjects import now_known_as
 
 _BY_REFERENCE = sql(
     """
@@ -31,6 +32,15 @@ _ABSENT = sql(
     """
 )
 
+# The mark is a part of the digest that the outside sees of our key (SHA-256): enough among one person's messages.
+_BY_MARK = sql(
+    """
+    SELECT id, recipient, channel, template, journey, address FROM messages
+    WHERE recipient = :person AND encode(sha256(convert_to(key, 'UTF8')), 'hex') LIKE :mark || '%'
+    ORDER BY id DESC LIMIT 1
+    """
+)
+
 Told = Mapping[str, Any]
 """A message: `id`, `recipient` (the person's key), `channel`, `template`, `journey`."""
 
@@ -38,6 +48,11 @@ Told = Mapping[str, Any]
 async def by_reference(connection: Connection, reference: str) -> Told | None:
     """The message of which a provider keeps this reference."""
     return await row(connection, _BY_REFERENCE, reference=reference)
+
+
+async def by_mark(connection: Connection, person: str, mark: str) -> Told | None:
+    """The message that a reply address names."""
+    return await row(connection, _BY_MARK, person=await now_known_as(connection, person), mark=mark)
 
 
 async def by_address(

@@ -1,17 +1,22 @@
-"""What `why not` needs of a person: their runs of a journey, and the last event of each name that could have opened one."""
+"""What `why not` needs of a person: their runs of a journey, the last events, what was decided, and since when things are so."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
 
-from journeys.whynot import Been, Heard
+from journeys.addresses import AddressHash
+from journeys.state import state_from_json
+from journeys.whynot import Been, Decided, Heard, Status
 from store.database import Connection, rows, sql
 from store.queries import loaded
 
 _RUNS = sql(
     """
-    SELECT id, epoch, state, entered_at, status, outcome, ended_at, memory FROM runs
-    WHERE lane = ANY(CAST(:keys AS text[])) AND journey = :journey ORDER BY epoch DESC LIMIT 20
+    SELECT id, epoch, case_key, state, coalesce(entered_at, started_at) AS entered_at, status, outcome, ended_at, memory FROM runs
+    WHERE lane = ANY(CAST(:keys AS text[])) AND journey = :journey
+    ORDER BY status = 'open' DESC, started_at DESC, epoch DESC LIMIT 20
     """
 )
 _HEARD = sql(
@@ -20,15 +25,39 @@ _HEARD = sql(
     WHERE subject_key = ANY(CAST(:keys AS text[])) AND name = ANY(CAST(:names AS text[])) ORDER BY name, id DESC
     """
 )
+_DECIDED = sql(
+    """
+    SELECT run, action, status, reasons, due_at, decided_at FROM messages
+    WHERE recipient = ANY(CAST(:keys AS text[])) AND template = :template ORDER BY id DESC LIMIT 20
+    """
+)
+_SINCE = sql(
+    """
+    SELECT 'consent' AS what, channel AS a, topic AS b, at FROM consents WHERE subject_key = :person
+    UNION ALL SELECT 'stop', scope, name, at FROM stops WHERE released_at IS NULL
+    UNION ALL SELECT 'held', '', '', min(h.since) FROM holds h
+      WHERE h.released_at IS NULL AND (h.subject_key IN (:person, :account)
+        OR h.subject_key IN (SELECT account_key FROM members WHERE person_key = :person)) HAVING count(*) > 0
+    UNION ALL SELECT 'ticket', ticket_id, '', opened_at FROM tickets
+      WHERE resolved_at IS NULL AND subject_key IN (:person, :account)
+    UNION ALL SELECT 'talk', run, '', opened_at FROM conversations WHERE recipient = :person AND closed_at IS NULL
+    UNION ALL SELECT 'suppressed', digest, '', at FROM suppressions
+      WHERE digest = ANY(CAST(:digests AS text[])) AND lifted_at IS NULL
+    """
+)
+_FATES: Final[Mapping[str, Status]] = {
+    "sent": "sent", "sending": "sent", "merged": "sent", "unknown": "sent", "deferred": "queued",
+}  # fmt: skip
 
 
 async def runs_of(connection: Connection, keys: Sequence[str], journey: str) -> list[Been]:
-    """The newest first."""
+    """Those that are open first, then the newest."""
     found = await rows(connection, _RUNS, keys=list(keys), journey=journey)
     return [
         Been(
             item["id"], item["epoch"], item["state"], item["entered_at"], item["status"] == "open", item["outcome"],
-            item["ended_at"], (loaded(item["memory"]) or {}).get("variables", {}),
+            item["ended_at"], state_from_json(loaded(item["memory"]) or {}) if item["status"] == "open" else None,
+            item["case_key"] or "",
         )
         for item in found
     ]  # fmt: skip
@@ -38,3 +67,33 @@ async def last_heard(connection: Connection, keys: Sequence[str], names: Sequenc
     """By name."""
     found = await rows(connection, _HEARD, keys=list(keys), names=list(names))
     return {item["name"]: Heard(item["at"], loaded(item["data"])) for item in found}
+
+
+async def decided_of(connection: Connection, keys: Sequence[str], template: str) -> list[Decided]:
+    """What became of this template, the latest first."""
+    return [
+        Decided(
+            item["run"],
+            item["action"],
+            _FATES.get(item["status"], "withheld"),
+            "; ".join(reason["text"] for reason in loaded(item["reasons"]) or ()),
+            item["due_at"],
+            item["decided_at"],
+        )
+        for item in await rows(connection, _DECIDED, keys=list(keys), template=template)
+    ]
+
+
+async def since_when(
+    connection: Connection, person: str, account: str | None, addresses: AddressHash, known: Mapping[str, str]
+) -> dict[tuple[str, ...], datetime]:
+    """Since when what the gate looks at is so, as `Around.since` has it. `known` are the person's addresses by channel."""
+    hashed = addresses.of_all(known)
+    found = await rows(connection, _SINCE, person=person, account=account or "", digests=list(hashed))
+    since: dict[tuple[str, ...], datetime] = {}
+    for item in found:
+        name = hashed[item["a"]] if item["what"] == "suppressed" else item["a"]
+        since[tuple(part for part in (item["what"], name, item["b"]) if part)] = item["at"]
+        if item["what"] == "stop":
+            since["stop", item["a"], item["b"]] = item["at"]
+    return since

@@ -14,6 +14,7 @@ from activities.audiences.membership import AudiencePlan, AudiencePlans
 from activities.audiences.sync import AudienceSync, Told
 from activities.audiences.tools import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
 from activities.outgoing.way import Way
+from journeys.consent_rules import ConsentBook
 from store.database import Database
 from store.outages import is_outage
 from worker.providers import ProviderSettings
@@ -44,10 +45,10 @@ class AudienceLoop:
                     await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
 
 
-def audience_loop(database: Database, catalog: Path, given: ProviderSettings) -> AudienceLoop:
+def audience_loop(database: Database, catalog: Path, given: ProviderSettings, book: ConsentBook) -> AudienceLoop:
     """The loop over what is configured. Raises SettingsError."""
     tools, plans = audience_tools(given), audience_plans(catalog)
-    return AudienceLoop(AudienceSync(database, tools, plans) if tools and plans else None)
+    return AudienceLoop(AudienceSync(database, tools, plans, book) if tools and plans else None)
 
 
 def audience_tools(it: ProviderSettings) -> list[AudienceTool]:

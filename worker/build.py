@@ -63,6 +63,7 @@ def email(settings: Settings, templates: Templates, given: ProviderSettings | No
             attempt=NEAR_ATTEMPT if settings.smtp_near else FAR_ATTEMPT,
             clicks=click_links(settings),
             dkim=dkim_key(settings, given),
+            replies=settings.replies,
         ),
         search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
     )
@@ -103,7 +104,7 @@ def is_sink(settings: Settings) -> bool:
 def click_links(settings: Settings) -> ClickLinks | None:
     """What makes and reads links that tell of clicks; None where no address is given for them."""
     base = settings.link_base or settings.public_url
-    return ClickLinks(settings.link_secrets, base) if base is not None else None
+    return ClickLinks(settings.link_secrets, base, settings.public_url) if base is not None else None
 
 
 def policy(catalog: Path) -> Policy:
@@ -147,8 +148,9 @@ def house(
 ) -> House:
     """What activities are given."""
     rules = policy(settings.catalog)
-    catalogue = Catalogue(rules.urgent_ticket, consent_book(settings))
-    return House(database, catalogue, rules, channels(settings, providers), clock, roster(settings.catalog))
+    people = roster(settings.catalog)
+    catalogue = Catalogue(rules.urgent_ticket, consent_book(settings), people)
+    return House(database, catalogue, rules, channels(settings, providers), clock, people)
 
 
 def channel_workers(client: Client, settings: Settings, given: House) -> list[Worker]:

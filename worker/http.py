@@ -50,6 +50,7 @@ def application(settings: Settings, database: Database, limits: Limits) -> Front
             roster=roster(settings.catalog),
             hooks=hook_secrets(load_providers()),
             sign=feed_signing(load_providers()),
+            replies=settings.replies,
         )
     )
 

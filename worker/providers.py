@@ -186,6 +186,7 @@ def _http_channels(
             it.resend_base,
             settings.links if settings.public_url else None,
             settings.postal_address,
+            settings.replies,
         )
         found["email"] = ResendChannel(templates, way, reach, mail)
     if it.twilio_account:

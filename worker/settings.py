@@ -15,6 +15,7 @@ from activities.channels.relay import Relay
 from journeys.addresses import AddressHash
 from journeys.consent_rules import DEV_KEY as DEV_LINK_KEY
 from journeys.links import Links
+from journeys.reply_address import ReplyAddresses
 
 PREFIX = "TENURE_"
 DEV_WRITE_KEY = "dev-write-key"
@@ -61,6 +62,9 @@ class Settings(BaseSettings):
         "at_most_once", description="What a mail becomes whose end nobody saw, if the relay cannot be searched."
     )
     smtp_from: str = "Tenure <hello@tenure.example>"
+    reply_address: str | None = Field(
+        None, description="replies@in.example.com: answers come back to it with a signed +mark, and stop their journey."
+    )
     postal_address: str = Field("", description="The footer of every mail: who writes, and from where (CAN-SPAM).")
     environment: str = Field("development", description="Outside `production` only `allowed_recipients` receive.")
     allowed_recipients: str = Field(
@@ -144,6 +148,13 @@ class Settings(BaseSettings):
             ) from None
         return base
 
+    @field_validator("reply_address")
+    @classmethod
+    def _fits_a_mark(cls, address: str | None) -> str | None:
+        if address is not None:
+            ReplyAddresses(address, (DEV_LINK_KEY,))
+        return address
+
     @field_validator("link_base")
     @classmethod
     def _is_web(cls, base: str | None) -> str | None:
@@ -197,6 +208,11 @@ class Settings(BaseSettings):
     def link_secrets(self) -> tuple[str, ...]:
         """The keys of links: the first makes them, all read them."""
         return _listed(self.link_keys)
+
+    @property
+    def replies(self) -> ReplyAddresses | None:
+        """Where answers to mails come back to; None where no address is given for them."""
+        return ReplyAddresses(self.reply_address, _listed(self.link_keys)) if self.reply_address is not None else None
 
     @property
     def addresses(self) -> AddressHash:

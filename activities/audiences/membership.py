@@ -13,17 +13,22 @@ from typing import Literal
 from pydantic import Field
 
 from activities.channels.mail_message import mail_address
+from journeys.consenting import consent_refusal
 from journeys.definition import Model, Name, Text
+from journeys.policy import Policy
 from store.audiences import Place
 
 Tool = Literal["google", "meta"]
+AUDIENCE = "audience"
+"""The channel of consent by which somebody refuses ads."""
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
 
 class AudiencePlan(Model):
-    """One audience of `catalog/audiences.yaml`: the tools' own ids, and the stage that its ads fit (`profile.stage`)."""
+    """One audience of `catalog/audiences.yaml`: the tools' own ids, the stage that its ads fit (`profile.stage`), their topic."""
 
     stage: Name | None = None
+    topic: Name | None = None
     google: Text | None = None
     meta: Text | None = None
     description: Text | None = None
@@ -39,14 +44,28 @@ class AudiencePlans(Model):
     audiences: dict[Name, AudiencePlan] = Field(default_factory=dict)
 
 
-def wanted(place: Place, plan: AudiencePlan, tool: str) -> str:
+def wanted(place: Place, plan: AudiencePlan, tool: str, policy: Policy) -> str:
     """The hash under which a person is to be in; empty if they are not.
 
-    Out is who the journey took out, who has said no to it, who has no address, and who is not known to be in the stage that
+    Out is who the journey took out, who may not be told it, who has no address, and who is not known to be in the stage that
     the ads fit: an ad for a stage that they have left is what a message for it would be (H7), and unknown is not yes (H8).
     """
     fits = plan.stage is None or place.stage == plan.stage
-    return hashed(place.email, tool) if place.member and fits and not place.refused else ""
+    return hashed(place.email, tool) if place.member and fits and not left_alone(place, plan, policy) else ""
+
+
+def left_alone(place: Place, plan: AudiencePlan, policy: Policy) -> bool:
+    """Whether no ad may follow them (C5): their address is suppressed, or they have said no.
+
+    A no to ads (`audience`), to the ads' topic or to everything counts, and so does one to mails of the topic: their address
+    is what the tools are given. Whoever has only not said yes to mails has refused no ad; the policy may ask for a yes to ads.
+    """
+    if place.suppressed:
+        return True
+    by_mail = consent_refusal(policy, plan.topic, "promotional", "email", place.said)
+    return consent_refusal(policy, plan.topic, "promotional", AUDIENCE, place.said) is not None or (
+        by_mail is not None and by_mail.code == "consent_withdrawn"
+    )
 
 
 def hashed(email: str | None, tool: str) -> str:
@@ -60,11 +79,13 @@ def hashed(email: str | None, tool: str) -> str:
     return hashlib.sha256(f"{local}@{domain}".encode()).hexdigest()
 
 
-def changes(places: Mapping[str, Place], plan: AudiencePlan, tool: str) -> tuple[dict[str, str], dict[str, str]]:
+def changes(
+    places: Mapping[str, Place], plan: AudiencePlan, tool: str, policy: Policy
+) -> tuple[dict[str, str], dict[str, str]]:
     """By person: the hashes to take out, and those to put in. Who has another address is both."""
     out, into = {}, {}
     for subject, place in places.items():
-        now, then = wanted(place, plan, tool), place.hashed if place.told else ""
+        now, then = wanted(place, plan, tool, policy), place.hashed if place.told else ""
         if then and then != now:
             out[subject] = then
         if now and then != now:

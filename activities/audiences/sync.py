@@ -15,6 +15,7 @@ from activities.audiences.membership import AudiencePlan, changes, wanted
 from activities.audiences.tools import BATCH, AudienceTool
 from activities.outgoing.breaker import Breaker, BreakerRule
 from activities.ports import Delivered
+from journeys.consent_rules import ConsentBook
 from store import audiences
 from store.audiences import Place
 from store.database import Database
@@ -38,8 +39,15 @@ class Told:
 class AudienceSync:
     """All audiences to all tools. A tool that is down is left alone by its breaker, and others are not held up."""
 
-    def __init__(self, database: Database, tools: Sequence[AudienceTool], plans: Mapping[str, AudiencePlan]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tools: Sequence[AudienceTool],
+        plans: Mapping[str, AudiencePlan],
+        book: ConsentBook | None = None,
+    ) -> None:
         self._database, self._tools, self._plans = database, tools, plans
+        self._book = book or ConsentBook()
         self._breakers = {tool.name: Breaker(BreakerRule(failures=3)) for tool in tools}
 
     async def round(self) -> Told:
@@ -56,8 +64,8 @@ class AudienceSync:
 
     async def _one(self, tool: AudienceTool, name: str, identity: str, plan: AudiencePlan) -> Told:
         async with self._database.reading() as connection:
-            places = await audiences.pending(connection, tool.name, name, BATCH)
-            out, into = changes(places, plan, tool.name)
+            places = await audiences.pending(connection, self._book.addresses, tool.name, name, BATCH)
+            out, into = changes(places, plan, tool.name, self._book.policy)
             still = await audiences.still_in(connection, tool.name, name, out) if out else set()
         gone = sorted({each for each in out.values() if each not in still and each not in into.values()})
         if gone and not await self._tell(tool, identity, gone, add=False):
@@ -82,6 +90,9 @@ class AudienceSync:
 
     async def _record(self, tool: AudienceTool, name: str, places: Mapping[str, Place], plan: AudiencePlan) -> None:
         """As of the moment at which they were read: what has changed since is pending again."""
-        hashes = {subject: wanted(place, plan, tool.name) for subject, place in places.items()}
+        policy = self._book.policy
+        hashes = {subject: wanted(place, plan, tool.name, policy) for subject, place in places.items()}
+        digests = {subject: place.digests for subject, place in places.items()}
+        at = min(place.at for place in places.values())
         async with self._database.transaction() as connection:
-            await audiences.record(connection, tool.name, name, hashes, min(place.at for place in places.values()))
+            await audiences.record(connection, tool.name, name, hashes, digests, at)

@@ -22,6 +22,7 @@ from activities.rendering import Rendered
 from activities.templates import Templates
 from journeys.effects import recipient_of
 from journeys.links import REF_MARKS, Link, Links
+from journeys.reply_address import ReplyAddresses
 from journeys.tracing import HEADER
 from journeys.variants import Sender
 from journeys.verdicts import ANY
@@ -46,7 +47,7 @@ class EmailSettings:
     With `links` each mail has a way out in its footer, signed for its recipient and topic, and RFC 8058's one-click
     headers where the link is https. `postal` is the footer's text: who writes, and the address that CAN-SPAM asks for.
     A relay too far away for `attempt` within a step's 2 s is not `local`. With `clicks`, links go through us so that
-    clicks are heard of.
+    clicks are heard of; with `replies` answers come back to us, beside whoever signs.
     """
 
     relay: Relay = field(default_factory=Relay)
@@ -60,6 +61,7 @@ class EmailSettings:
     local: bool = True
     clicks: ClickLinks | None = None
     dkim: DkimKey | None = None
+    replies: ReplyAddresses | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for what would only show when the first mail leaves."""
@@ -140,16 +142,18 @@ class EmailChannel:
         return Said(digest.subject, text_together(digest, **foot), html_together(digest, **foot), summary)
 
     def _prepared(self, outgoing: Outgoing, said: Said, extra: tuple[tuple[str, str], ...]) -> Prepared:
-        sender, reply_to = self._signed(said.sender)
+        sender, manager = self._signed(said.sender)
+        digest = key_digest(outgoing.key)
+        reply_to = answers_to(self._settings.replies, outgoing, digest, manager)
         mail = Mail(
             sender=sender,
             to=outgoing.address,
             subject=said.subject,
             date=self._clock(),
-            message_id=f"<{key_digest(outgoing.key)}@{self._settings.domain}>",
+            message_id=f"<{digest}@{self._settings.domain}>",
             text=said.text,
             html=said.html,
-            extra=(*((("Reply-To", reply_to),) if reply_to else ()), *extra),
+            extra=(*((("Reply-To", ", ".join(reply_to)),) if reply_to else ()), *extra),
         )
         summary = {"subject": said.subject, "template": outgoing.template, **said.summary}
         if len(said.html.encode()) > CLIPPED:
@@ -209,6 +213,12 @@ def way_out(links: Links | None, outgoing: Outgoing, digest: str, now: datetime)
     if links is None or not person:
         return ""
     return links.url(Link("unsubscribe", person, "email", outgoing.topic or ANY, digest[:REF_MARKS]), now)
+
+
+def answers_to(replies: ReplyAddresses | None, outgoing: Outgoing, digest: str, manager: str | None) -> tuple[str, ...]:
+    """Where answers go (RFC 5322 §3.6.2 allows several): to the manager who signs, and back to us, so that the journey is quiet."""
+    ours = replies.address(outgoing.person or recipient_of(outgoing.key), digest) if replies is not None else None
+    return tuple(each for each in (manager, ours) if each)
 
 
 def one_click(digest: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from activities.channels.email import one_click, traced, way_out
+from activities.channels.email import answers_to, one_click, traced, way_out
 from activities.channels.http_channel import HttpChannel, Reach, Written, bearer, json_call
 from activities.channels.layout import html_part, text_part
 from activities.channels.mail_message import mail_address, named_address
@@ -20,17 +20,19 @@ from activities.outgoing.way import Call, Way
 from activities.ports import Outgoing, Prepared, Promise, Retry, TemplateFault
 from activities.templates import Rendered, Templates
 from journeys.links import Links
+from journeys.reply_address import ReplyAddresses
 
 
 @dataclass(frozen=True, slots=True)
 class ResendSettings:
-    """`base` is the API's address; `sender`, `links` and `postal` are as for SMTP."""
+    """`base` is the API's address; `sender`, `links`, `postal` and `replies` are as for SMTP."""
 
     key: str
     sender: tuple[str, str]
     base: str = "https://api.resend.com"
     links: Links | None = None
     postal: str = ""
+    replies: ReplyAddresses | None = None
 
 
 class ResendChannel(HttpChannel):
@@ -61,8 +63,14 @@ class ResendChannel(HttpChannel):
             raise TemplateFault("the address is not one that can be sent to")
         postal = self._settings.postal
         unsubscribe = way_out(self._settings.links, outgoing, digest, datetime.now(UTC))
-        content = {
-            "from": named_address(*self._settings.sender).replace("\r\n ", " "),
+        house, address = self._settings.sender
+        signs = message.sender
+        name = signs.name if signs is not None and signs.name.isprintable() else house
+        manager = mail_address(signs.reply_to) if signs is not None else None
+        reply_to = answers_to(self._settings.replies, outgoing, digest, manager)
+        content: dict[str, Any] = {
+            "from": named_address(name, address).replace("\r\n ", " "),
+            **({"reply_to": list(reply_to)} if reply_to else {}),
             "to": [outgoing.address],
             "subject": message.subject,
             "html": html_part(message, sender=postal, unsubscribe_url=unsubscribe),

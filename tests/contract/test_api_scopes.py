@@ -59,18 +59,21 @@ def test_no_route_is_without_a_scope():
         Routes(Keys(write="w", operator="o"), seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
 
 
-def test_only_health_the_description_pages_opened_by_signed_links_and_signed_webhooks_are_public():
+def test_only_health_the_description_what_signed_links_and_tokens_open_and_signed_webhooks_are_public():
     public = {route.path for route in ROUTES if route.scope is Scope.PUBLIC}
     hooks = {f"/v1/hooks/{provider}" for provider in ("resend", "twilio", "zendesk", "zoom")}
     pages = {"/p/{token}", "/u/{token}", "/y/{token}", "/c/{token}"}
-    assert public == {"/livez", "/readyz", "/metrics", "/openapi.json", *pages, *hooks}
+    marks = ("/{id}/seen", "/{id}/acted", "/{id}/dismissed", "/{id}/answered")
+    front = {f"/v1/front/inbox{rest}" for rest in ("", "/stream", *marks)}
+    assert public == {"/livez", "/readyz", "/metrics", "/openapi.json", *pages, *hooks, *front}
 
 
-def test_the_write_key_opens_events_and_nothing_else():
+def test_the_write_key_opens_events_and_a_persons_own_messages_to_that_person_and_nothing_else():
     writing = {route.path for route in ROUTES if route.scope is Scope.WRITE}
     assert writing == {
         *(f"/v1/{kind}" for kind in ("batch", "track", "identify", "group", "alias", "page", "screen")),
         "/v1/users/{id:id}/signals",
+        "/v1/users/{id:id}/front-token",
         "/v1/accounts/{id:id}/signals",
     }
 

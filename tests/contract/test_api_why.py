@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 JOURNEY = """
@@ -43,19 +44,77 @@ async def test_why_not_names_the_nearest_obstacle_and_the_named_change_takes_it_
     await published(api, key)
     await tells(api, "wendy", {"email": "wendy@example.com"})
     found = await why_not(api, "wendy", key)
-    assert (found["code"], found["change"], found["since"]) == ("not_entered", "track signed_up", None)
+    assert (found["code"], found["since"]) == ("guard", None)
+    assert found["what"].startswith("they never entered: no signed_up was accepted; ")
+    assert found["change"] == {
+        "kind": "identify",
+        "text": "tell that profile.plan is 'team'",
+        "params": {"traits": {"plan": "team"}},
+    }
 
-    await api.post("/v1/users/wendy/signals", json={"name": "signed_up"})
+    await tells(api, "wendy", found["change"]["params"]["traits"])
     found = await why_not(api, "wendy", key)
     assert found["code"] == "not_entered"
-    assert "profile.plan" in found["what"]
-    assert found["since"] is not None
+    assert found["change"]["params"] == {"signal": "signed_up", "data": {}}
 
-    await tells(api, "wendy", {"plan": "team"})
     await api.post("/v1/users/wendy/signals", json={"name": "signed_up"})
     found = await why_not(api, "wendy", key)
-    assert found["code"] in {"elsewhere", "not_yet"}
-    assert "setup_completed" in found["change"] or "begun" in found["what"]
+    assert found["code"] == "not_yet"  # no worker runs here: the run has not begun
+    assert found["since"] is not None
+
+
+async def test_why_not_says_which_guard_kept_them_out_and_since_when(api):
+    key = "why-d"
+    await published(api, key)
+    await tells(api, "wulf", {"plan": "free"})
+    await api.post("/v1/users/wulf/signals", json={"name": "signed_up"})
+    found = await why_not(api, "wulf", key)
+    assert "profile.plan" in found["what"]
+    assert found["change"]["params"] == {"traits": {"plan": "team"}}
+    assert found["since"] is not None
+
+
+async def test_C5_C6_each_thing_at_the_gate_is_named_with_its_change_which_takes_it_away(api, db):
+    key = "why-e"
+    await published(api, key)
+    await tells(api, "wren", {"email": "wren@example.com", "role": "admin", "plan": "team"})
+    person = await db.fetchval("SELECT subject_key FROM identities WHERE value = 'wren'")
+    stop = (await api.post("/v1/stops", json={"scope": "template", "name": TEMPLATE, "why": "w", "by": "dana"})).json()
+    until = (datetime.now(UTC) + timedelta(days=3)).isoformat()
+    held = await api.post("/v1/users/wren/hold", json={"until": until, "by": "dana", "why": "on the phone"})
+    assert held.status_code in {200, 201}, held.text
+    no = {"channel": "*", "topic": "onboarding", "granted": False, "source": "test"}
+    await api.put("/v1/users/wren/consents", json=no)
+    ticket = {"ticket_id": "77", "priority": "urgent"}
+    await api.post("/v1/users/wren/signals", json={"name": "ticket_opened", "data": ticket})
+    await db.execute("UPDATE tickets SET opened_at = now() - interval '2 hours' WHERE subject_key = $1", person)
+
+    async def take_away(change: dict[str, Any]) -> None:
+        params = change["params"]
+        match change["kind"]:
+            case "release_stop":
+                assert params == {"scope": "template", "name": TEMPLATE}
+                await api.post(f"/v1/stops/{stop['id']}/release", json={"by": "eve"})
+            case "release_hold":
+                await api.delete("/v1/users/wren/hold", params=params)
+            case "consent":
+                await api.put("/v1/users/wren/consents", json={**params, "source": "test"})
+            case "resolve_ticket":
+                body = {"name": params["signal"], "data": {"ticket_id": params["ticket_id"]}}
+                await api.post("/v1/users/wren/signals", json=body)
+            case other:
+                raise AssertionError(other)
+
+    met = []
+    while (found := await why_not(api, "wren", key))["code"] == "gate":
+        assert found["since"] is not None, found
+        met.append(found["change"]["kind"])
+        await take_away(found["change"])
+        assert len(met) < 10, met
+    assert set(met) == {"release_stop", "release_hold", "consent", "resolve_ticket"}
+    assert found["change"]["kind"] == "track"  # nothing at the gate is left: now the journey's own way begins
+    asked = (await api.get("/v1/users/wren/why-not", params={"template": TEMPLATE})).json()
+    assert next(each for each in asked["gate"] if each["journey"] == key)["verdict"] == "send"
 
 
 async def test_why_not_tells_what_the_gate_would_say_and_a_stop_is_in_it(api):

@@ -25,6 +25,7 @@ from api.app import Parts, build
 from api.keys import Keys
 from api.signatures import HookSecrets
 from journeys.incoming import Incoming
+from journeys.reply_address import ReplyAddresses
 from store import ingest
 from store.catalogue import Catalogue
 from store.database import Database
@@ -37,6 +38,7 @@ SVIX = "whsec_" + base64.b64encode(b"resend-signs-with-this-secret").decode()
 TOKEN, ZENDESK, ZOOM = "twilio-token", "zendesk-secret", "zoom-secret"
 URL = "https://tenure.example/v1/hooks/twilio"
 SECRETS = HookSecrets(resend=SVIX, twilio=TOKEN, twilio_url=URL, zendesk=ZENDESK, zoom=ZOOM)
+REPLIES = ReplyAddresses("replies@in.example.com", ("k" * 32,))
 PUT = """
 INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority, data, at,
   status, channel, reference, address, decided_at)
@@ -59,6 +61,7 @@ def application(database_url: str, secrets: HookSecrets):
             desk=ContentDesk(templates=lambda: load_templates(CATALOG / "templates")),
             asking=partial(would_say, house(Settings(catalog=CATALOG, smtp_url="smtp://127.0.0.1:9"), database)),
             hooks=secrets,
+            replies=REPLIES,
         )
     )
 
@@ -111,6 +114,18 @@ def svix(
 def mail(kind: str, reference: str = "d1", **more: Any) -> dict[str, Any]:
     at = datetime.now(UTC).isoformat()
     return {"type": kind, "created_at": at, "data": {"email_id": "e", "tags": {"tenure_key": reference}, **more}}
+
+
+async def test_a_mail_that_came_in_is_told_as_an_answer_by_the_address_it_was_sent_to(hooks, db):
+    person = await db.fetchval("SELECT subject_key FROM identities WHERE value = 'ada'")
+    to = REPLIES.address(person, hashlib.sha256(b"m1").hexdigest())
+    for number, sent_to in enumerate((["hello@x.example", to], ["hello@x.example"], "nobody", None)):
+        event = {"type": "email.received", "data": {"to": sent_to, "subject": "Re: your export"}}
+        assert (await hooks.post("/v1/hooks/resend", **svix(event, f"in_{number}"))).json()["taken"] == (number == 0)
+    (said,) = [(who, data) for name, who, data in await told(db, "resend") if name == "message_replied"]
+    assert said[0] == "ada"
+    assert (said[1]["channel"], said[1]["text"]) == ("email", "Re: your export")
+    await db.execute("DELETE FROM events WHERE name = 'message_replied'")
 
 
 async def test_a_bounce_and_a_complaint_are_told_to_whom_the_mail_was_for_and_once(hooks, db):

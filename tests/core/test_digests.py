@@ -103,6 +103,14 @@ def test_links_lead_through_us_and_the_ledger_keeps_where_to(templates):
     assert token in text
 
 
+def test_a_signed_page_of_our_own_is_led_to_without_a_detour(tmp_path):
+    text = (CATALOG / "templates/setup/first-steps.md").read_text()
+    (tmp_path / "it.md").write_text(text.replace("If a step", "[Choose](https://t.example/p/x). If a step"))
+    message = load_templates(tmp_path).render(member("k", "it"))
+    _, found = ClickLinks((SECRET,), "https://l.example", "https://t.example").follow(message, "k")
+    assert {link.url for link in found} == {URLS[0]}
+
+
 def test_of_a_digest_each_link_knows_its_message(templates):
     prepared, _ = mail_of(templates, digest(*TWO), clicks=ClickLinks((SECRET,), "https://l.example"))
     assert prepared.summary["links"] == [{"url": URLS[0], "key": "k1"}, {"url": URLS[1], "key": "k2"}]

@@ -269,3 +269,34 @@ def test_a_mail_from_the_owner_is_signed_by_them_or_by_who_is_declared_instead(c
     found = templates.render(Outgoing("k", "it", "a@example.com", {}, account, {"plan": "pro"}))
     assert (found.sender.name, found.sender.reply_to) == (name, reply_to)
     assert {"account.owner_name", "account.owner_email"} <= templates["it"].fields_read
+
+
+TEAM = """
+owner: csm
+people:
+  dana: {known_as: ["005x"], signs: {name: Dana Smith, reply_to: dana@partner.example}}
+  eve: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("account", "name"),
+    [
+        ({"csm": "dana"}, "Dana Smith"),
+        ({"csm": "005x", "owner_name": "Other", "owner_email": "other@ours.example"}, "Dana Smith"),
+        ({"csm": "eve", "owner_name": "Eve", "owner_email": "eve@ours.example"}, "Eve"),
+        ({"csm": "eve"}, "The team"),
+        ({"csm": ["dana"]}, "The team"),
+        ({}, "The team"),
+    ],
+)
+def test_who_the_team_says_looks_after_the_account_signs_before_what_traits_say(tmp_path, account, name):
+    (tmp_path / "team.yaml").write_text(TEAM)
+    (tmp_path / "content.yaml").write_text(OWNED)
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    (folder / "it.md").write_text(BASE.replace("topic:", "from: owner\ntopic:"))
+    templates = load_templates(folder)
+    found = templates.render(Outgoing("k", "it", "a@example.com", {}, account, {"plan": "pro"}))
+    assert found.sender.name == name
+    assert "account.csm" in templates["it"].fields_read

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 import pytest_asyncio
 
-from activities.audiences.membership import AudiencePlan, hashed
+from activities.audiences.membership import AudiencePlan, hashed, wanted
 from activities.audiences.sync import AudienceSync, Told
 from activities.audiences.tools import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
 from activities.outgoing.way import Way
+from journeys.consent_rules import ConsentBook
 from journeys.incoming import Incoming
+from journeys.policy import Policy, load_policy
+from store.audiences import Place
 from store.catalogue import Catalogue
-from store.database import Database, run, sql
+from store.consents import Change, change_consent
+from store.database import Database, rows, run, sql
 from store.ingest import accept
+from store.suppressions import lift, suppress
 from tests.providing import google_key
 from worker.stack.providers.app import KEY
 from worker.stack.providers.faults import Fault
@@ -24,6 +30,7 @@ from worker.stack.providers.serving import Local, serving
 PLANS = {
     "stalled": AudiencePlan(stage="onboarding", google="g-1", meta="m-1"),
     "everyone": AudiencePlan(meta="m-2"),
+    "offered": AudiencePlan(topic="offers", meta="m-3"),
 }
 _PUT = sql(
     """
@@ -44,7 +51,8 @@ class Advertising:
             GoogleTool(way, google),
             MetaTool(way, MetaAudiences(KEY, f"{local.url}/meta/v26.0")),
         ]
-        self.sync = AudienceSync(database, tools, PLANS)
+        self.book = ConsentBook(policy=load_policy({"consent": [{"topic": "ads", "default": "required"}]}))
+        self.sync = AudienceSync(database, tools, PLANS, self.book)
 
     async def know(self, user: str, **traits: str) -> None:
         self.said += 1
@@ -54,6 +62,12 @@ class Advertising:
     async def put(self, audience: str, user: str, *, member: bool = True) -> None:
         async with self.database.transaction() as connection:
             await run(connection, _PUT, audience=audience, user=user, member=member)
+
+    async def say(self, user: str, channel: str, topic: str, *, granted: bool | None) -> None:
+        async with self.database.reading() as connection:
+            (found,) = await rows(connection, sql("SELECT subject_key FROM identities WHERE value = :user"), user=user)
+        change = Change(channel, topic, granted, "test")
+        await change_consent(self.database, Catalogue(), Policy(), found["subject_key"], change)
 
     def inside(self, tool: str, audience: str) -> set[str]:
         """Who is in at the tool, after all that it took."""
@@ -134,6 +148,69 @@ async def test_who_says_no_to_everything_is_taken_out(ads):
         await run(connection, _REFUSE, user="ada", at=datetime.now(UTC))
     await ads.sync.round()
     assert ads.inside("meta", "m-2") == set()
+
+
+@pytest.mark.parametrize(
+    ("channel", "topic"),
+    [("email", "offers"), ("audience", "*"), ("*", "offers"), ("email", "*"), ("audience", "offers")],
+)
+async def test_C5_who_refuses_the_ads_topic_is_taken_out_and_comes_back_when_they_take_it_back(ads, channel, topic):
+    await ads.know("ada", email="ada@example.com")
+    await ads.put("offered", "ada")
+    await ads.sync.round()
+    assert ads.inside("meta", "m-3") == of("ada@example.com")
+    await ads.say("ada", channel, topic, granted=False)
+    await ads.sync.round()
+    assert ads.inside("meta", "m-3") == set()
+    await ads.say("ada", channel, topic, granted=None)
+    await ads.sync.round()
+    assert ads.inside("meta", "m-3") == of("ada@example.com")
+
+
+async def test_a_no_to_another_topic_leaves_them_in(ads):
+    await ads.know("ada", email="ada@example.com")
+    await ads.put("offered", "ada")
+    await ads.say("ada", "email", "onboarding", granted=False)
+    await ads.sync.round()
+    assert ads.inside("meta", "m-3") == of("ada@example.com")
+
+
+async def test_whose_address_is_suppressed_is_taken_out_or_never_put_in_and_comes_back_when_it_is_lifted(ads):
+    await ads.know("ada", email="Ada@example.com")
+    await ads.know("ben", email="ben@example.com")
+    await ads.put("everyone", "ada")
+    await ads.sync.round()
+    addresses, now = ads.book.addresses, datetime.now(UTC)
+    async with ads.database.transaction() as connection:
+        for address in ("ada@example.com", "ben@example.com"):
+            await suppress(connection, addresses, "email", address, reason="complaint", source="test", at=now)
+    await ads.put("everyone", "ben")
+    assert await ads.sync.round() == Told(removed=1)
+    assert ads.inside("meta", "m-2") == set()
+    assert await ads.sync.round() == Told()
+    async with ads.database.transaction() as connection:
+        await lift(connection, addresses, "email", "ben@example.com", by="dana", at=datetime.now(UTC))
+    assert await ads.sync.round() == Told(added=1)
+    assert ads.inside("meta", "m-2") == of("ben@example.com")
+
+
+async def test_who_is_erased_is_taken_out(ads):
+    await ads.know("ada", email="ada@example.com")
+    await ads.put("everyone", "ada")
+    await ads.sync.round()
+    async with ads.database.transaction() as connection:
+        await run(connection, sql("DELETE FROM subjects"))
+    assert await ads.sync.round() == Told(removed=1)
+    assert ads.inside("meta", "m-2") == set()
+
+
+def test_a_policy_that_asks_for_a_yes_keeps_those_out_who_have_not_said_it():
+    now, plan = datetime.now(UTC), AudiencePlan(topic="ads", meta="m")
+    rules = load_policy({"consent": [{"topic": "ads", "default": "required"}]})
+    silent = Place(True, "ada@example.com", None, {}, False, False, "", now)
+    assert wanted(silent, plan, "meta", rules) == ""
+    said = replace(silent, said={("audience", "ads"): True})
+    assert wanted(said, plan, "meta", rules) == hashed("ada@example.com", "meta")
 
 
 _REFUSE = sql(

@@ -27,6 +27,7 @@ from store.database import Database, rows, run, sql
 from store.ingest import accept
 from store.ledger import Entry
 from store.subjects import Subject
+from store.suppressions import suppress
 from worker.build import channels
 from worker.build import house as built
 from worker.settings import Settings
@@ -126,19 +127,43 @@ async def opt_out(arena: Arena, person: str, pause: float, place: tuple[str, str
         return {item["status"] for item in await rows(connection, _STATUS, person=person)}
 
 
-async def races(arena: Arena, count: int, *, locked: bool) -> Counter[str]:
-    """How often the message left first, was held back, and left although it was forbidden by then."""
+async def leave_alone(arena: Arena, person: str, pause: float) -> set[str]:
+    """The same for a suppression of their address: by an operator, or by a bounce that an event tells of."""
+    await asyncio.sleep(pause)
+    address = f"u{person[2:]}@people.example"
+    if int(person[2:]) % 2:
+        data = {"kind": "hard", "address": address}
+        call = Incoming("track", f"bounce-{person}", "message_bounced", subject_key=person, data=data)
+        await accept(arena.database, arena.house.catalogue, [call], source="race")
+    else:
+        addresses = arena.house.catalogue.consent.addresses
+        async with arena.database.transaction() as connection:
+            at = datetime.now(UTC)
+            await suppress(connection, addresses, "email", address, reason="operator", source="race", at=at)
+    async with arena.database.reading() as connection:
+        return {item["status"] for item in await rows(connection, _STATUS, person=person)}
+
+
+async def races(arena: Arena, count: int, *, locked: bool, suppressing: float | None = None) -> Counter[str]:
+    """How often the message left first, was held back, and left although it was forbidden by then.
+
+    With `suppressing` their address is suppressed instead, which may begin so many seconds first.
+    """
     chance = random.Random(SEED)
     keys = await people(arena, 1, count)
     answered: dict[str, set[str]] = {}
-    plan = [(key, chance.choice(PLACES), chance.uniform(-0.004, LEAD), chance.uniform(0, 0.006)) for key in keys]
+    lead = LEAD if suppressing is None else suppressing
+    plan = [(key, chance.choice(PLACES), chance.uniform(-0.004, lead), chance.uniform(0, 0.006)) for key in keys]
 
     async def runner(mine: list[tuple[str, tuple[str, str], float, float]]) -> None:
         for person, place, lead, more in mine:
-            _, answered[person] = await asyncio.gather(
-                send(arena, person, max(0.0, lead), more, locked=locked),
-                opt_out(arena, person, max(0.0, -lead), place, event=int(person[2:]) % 4 == 0),
+            late = max(0.0, -lead)
+            no = (
+                opt_out(arena, person, late, place, event=int(person[2:]) % 4 == 0)
+                if suppressing is None
+                else leave_alone(arena, person, late)
             )
+            _, answered[person] = await asyncio.gather(send(arena, person, max(0.0, lead), more, locked=locked), no)
 
     await asyncio.gather(*(runner(plan[at::AT_ONCE]) for at in range(AT_ONCE)))
     async with arena.database.reading() as connection:
@@ -167,4 +192,20 @@ async def test_the_same_races_without_the_lock_let_messages_through(arena: Arena
         assert "FOR UPDATE" in source
         await connection.execute(source.replace("FOR UPDATE", ""))
     told = await races(arena, 600, locked=False)
+    assert told["late"] > 0, told
+
+
+async def test_C5_of_a_thousand_races_not_one_message_leaves_after_its_address_is_suppressed(arena: Arena) -> None:
+    told = await races(arena, 1_000, locked=True, suppressing=0.012)
+    assert told["late"] == 0
+    assert min(told["sending"], told["withheld"]) > 50, told
+
+
+async def test_the_same_races_without_the_lock_of_the_address_let_messages_through(arena: Arena) -> None:
+    """The control, as above: the person's lock alone does not know whose address a suppression is about."""
+    async with arena.database.transaction() as connection:
+        source = (await connection.fetch("SELECT pg_get_functiondef('gate_reads'::regproc) AS text"))[0]["text"]
+        assert "pg_advisory_xact_lock_shared(address_lock(d))" in source
+        await connection.execute(source.replace("pg_advisory_xact_lock_shared(address_lock(d))", "address_lock(d)"))
+    told = await races(arena, 600, locked=True, suppressing=0.012)
     assert told["late"] > 0, told
