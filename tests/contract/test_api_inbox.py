@@ -229,6 +229,15 @@ async def test_C1_of_two_answers_at_once_one_stands_and_is_told(api, db, deliver
     assert said["score"] == kept["score"]
 
 
+async def test_C1_a_persons_browser_answers_what_they_are_asked_and_nobody_elses(api, app, db, deliver):
+    mine, theirs = await deliver("browsing", "survey-6", SURVEY), await deliver("elsewhere", "survey-7", SURVEY)
+    made = (await api.post("/v1/users/browsing/front-token", json={})).json()["token"]
+    browser = {"params": {"token": made}, "json": {"value": 3}, "auth": None}
+    assert (await api.post(f"/v1/front/inbox/{theirs}/answered", **browser)).status_code == 404
+    assert (await api.post(f"/v1/front/inbox/{mine}/answered", **browser)).json()["content"]["answer"] == {"score": 3}
+    assert await told(db, "survey_answered", "survey-7") == []
+
+
 async def test_C1_what_is_no_answer_of_the_survey_is_refused_and_tells_nothing(api, db, deliver):
     number = await deliver("stranger", "survey-3", SURVEY)
     for body in ({"value": 11}, {"value": "easy"}, {"value": 1, "more": 2}, {}):
