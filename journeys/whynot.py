@@ -21,9 +21,10 @@ from journeys.entry import PastRun, Refused, may_enter
 from journeys.occurrences import Facts, FactsRead
 from journeys.policy import Policy
 from journeys.state import RunState
+from journeys.steps import Spot
 from journeys.verdicts import Ask, Standing
 from journeys.walk import Doing, actions_of
-from journeys.ways import GATE, Spot, next_step
+from journeys.ways import GATE, next_step
 from journeys.whynot_gate import Around, Opening, gate_obstacles, opens
 
 ObstacleKind = Literal["not_entered", "ended", "elsewhere", "not_yet", "guard", "gate", "queued"]
