@@ -1,6 +1,6 @@
 """Conversations, which keep automation quiet; the gate reads them, and shares the lock of each address that it may use.
 
-Revision ID: 0013
+Revision ID: 0012
 Revises: 0011
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0013"
+revision = "0012"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
