@@ -18,14 +18,14 @@ from tests.storm.run import Report, weather
 SEED = int(os.environ.get("TENURE_STORM_SEED") or random.SystemRandom().randrange(10_000))
 CONTROL = Storm(
     SEED,
-    events=400,
-    users=50,
-    faults=12,
-    seconds=20.0,
+    events=200,
+    users=100,
+    faults=6,
+    seconds=8.0,
     kills={"worker": 1, "worker-b": 1},
     fail_rate=0.0,
     drop_rate=0.0,
-    delay_ms=300,
+    delay_ms=400,
     ledger=False,
 )
 """Only workers die, and no mail is refused or answered by silence: what doubles is doubled by a kill."""

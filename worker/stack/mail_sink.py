@@ -53,11 +53,12 @@ class MailSink:
         return "250 2.1.5 recipient ok"
 
     async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        if self._faults.delay_seconds:
-            await asyncio.sleep(self._faults.delay_seconds)
         if self._happens(self._faults.fail_rate):
             return "451 4.3.0 try again later"
         self._maildir.add(_as_delivered(envelope), sync=self._sync)
+        if self._faults.delay_seconds:
+            # Slow to answer, not to take: who is killed meanwhile has sent it.
+            await asyncio.sleep(self._faults.delay_seconds)
         if self._happens(self._faults.close_after_accept_rate) and server.transport is not None:
             # The worst fault of SMTP: it has the mail, and the sender cannot know.
             cast("asyncio.Transport", server.transport).abort()
@@ -96,7 +97,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one and prints it")
     parser.add_argument("--fail-rate", type=float, default=0.0, help="answer 451 and store nothing")
     parser.add_argument("--close-after-accept-rate", type=float, default=0.0, help="store, then drop the connection")
-    parser.add_argument("--delay-ms", type=float, default=0.0, help="wait before answering DATA")
+    parser.add_argument("--delay-ms", type=float, default=0.0, help="wait before answering DATA, when the mail is stored")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sync", action="store_true", help="fsync each mail: it survives a power cut too")
     return parser.parse_args(argv)
