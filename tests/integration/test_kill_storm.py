@@ -25,7 +25,7 @@ CONTROL = Storm(
     kills={"worker": 1, "worker-b": 1},
     fail_rate=0.0,
     drop_rate=0.0,
-    delay_ms=400,
+    delay_ms=200,
     ledger=False,
 )
 """Only workers die, and no mail is refused or answered by silence: what doubles is doubled by a kill."""
