@@ -32,10 +32,11 @@ async def would_say(
     house: House, connection: Connection, person: str, chart: Chart, send: d.Send, run: str = ""
 ) -> Would:
     """The verdict on this action for this person, if their journey asked for it now; their lock is held meanwhile."""
-    found = await subjects.lock(connection, [person])
+    # Both at once, as whoever decides does: one after the other would be the other way round for some.
+    keys = [person, await subjects.account_of(connection, person)]
+    found = await subjects.lock(connection, [key for key in keys if key is not None])
     subject = found[person]
-    others = await subjects.lock(connection, [subject.account_key]) if subject.account_key else {}
-    account = others.get(subject.account_key or "")
+    account = found.get(subject.account_key or "")
     now = await now_for(connection, subject.clock)
     facts = {"profile": subject.profile, "account": account.profile if account is not None else {}}
     ask = ask_for(chart, send, facts, now, run)

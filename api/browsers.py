@@ -85,7 +85,7 @@ class Browsers:
             "POST",
             "/v1/users/{id:id}/front-token",
             self.make,
-            Scope.WRITE,
+            Scope.OPERATE,
             summary="A token for this person's browser",
             tag=TAG,
             gives=FrontTokenView,

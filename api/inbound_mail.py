@@ -63,6 +63,7 @@ def _text(mail: EmailMessage) -> str:
     """What they wrote: the plain part, up to what they quote."""
     part = mail.get_body(preferencelist=("plain",))
     said = part.get_content() if part is not None else str(mail.get("subject", ""))
+    said = said.replace("\r\n", "\n")
     found = _QUOTED.search(said)
     said = said[: found.start()] if found is not None and found.start() > 0 else said
     return "".join(mark for mark in said if mark.isprintable() or mark == "\n").strip()[:LONGEST]

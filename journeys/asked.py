@@ -17,6 +17,7 @@ from journeys.judge import judge
 from journeys.messages import ask_of, outcome_signal, withdraws
 from journeys.outside import Outside
 from journeys.policy import PRESSING
+from journeys.priorities import PRIORITIES
 from journeys.story import Fate, NotEntered, Run, Waiting, World
 from journeys.together import MOST
 from journeys.verdicts import DeferUntil, MergeInto, Queued, Reason, Replace, SendNow, Sent, Standing, Withhold
@@ -51,9 +52,12 @@ class Asked:
         self.heads.clear()
 
     def settle_due(self, due: datetime) -> None:
-        """One pass over what is due, in the order in which it began to wait; as many at once as live."""
+        """One pass over what is due, the more pressing first (C6), then as it began to wait; as many at once as live."""
         self.begin_pass()
-        waiting = sorted((each for each in self.queue if each.due <= due), key=lambda each: (each.due, each.number))
+        waiting = sorted(
+            (each for each in self.queue if each.due <= due),
+            key=lambda each: (PRIORITIES.index(each.message.priority), each.due, each.number),
+        )
         for each in waiting[:MOST_AT_ONCE]:
             if each in self.queue:  # one before it may have had its place
                 self.queue.remove(each)

@@ -6,17 +6,18 @@ closed, or by itself some time after their last word; nothing has to happen then
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from journeys.incoming import Incoming
 from journeys.policy import PRESSING
-from journeys.stop_words import wish_of
-from journeys.verdicts import Reason
+from journeys.stop_words import Wish, wish_of
+from journeys.verdicts import ANY, Reason
 from journeys.wire import CLOSED, REPLIED, SOURCE_SELF
-from store import assignments, ledger, outbox, owed, task_log
+from store import assignments, consents, ledger, outbox, owed, task_log
 from store.catalogue import Catalogue
+from store.consents import Change
 from store.database import Connection, as_json, row, rows, run, sql
 from store.identities import Known, subject_of
 from store.outcomes import tell_outcome
@@ -27,11 +28,12 @@ NOBODY = "support"
 """Who answers where nobody is named: a word, as any owner may be."""
 _RUNS = sql(
     """
-    SELECT m.id, m.key, m.template, m.channel, r.id AS run, r.journey, r.definition, r.clock, r.state,
+    SELECT DISTINCT ON (r.id) m.id, m.key, m.template, m.channel, r.id AS run, r.journey, r.definition, r.clock, r.state,
       CASE WHEN left(r.lane, 2) = 'a_' THEN r.lane ELSE s.account_key END AS account
-    FROM messages w JOIN messages m ON (m.id = w.id AND w.key NOT LIKE 'digest/%') OR (m.merged_into = w.key AND m.status = 'merged')
+    FROM messages w JOIN messages m ON (m.id = w.id AND w.key NOT LIKE 'digest/%') OR (m.merged_into = w.key AND m.status IN ('merged', 'unknown'))
     JOIN runs r ON r.id = m.run LEFT JOIN subjects s ON s.key = m.recipient
     WHERE w.recipient = :person AND (CAST(w.id AS text) = :message OR w.key = :message)
+    ORDER BY r.id, m.id
     """
 )
 _OVER = sql(
@@ -91,11 +93,11 @@ _ONE = sql(f"SELECT {_COLUMNS} FROM conversations c WHERE c.id = :id")  # noqa: 
 
 
 def answers(call: Incoming) -> str | None:
-    """The message that an event says was answered; a stop word is an opt-out and no answer."""
+    """The message that an event says was answered."""
     message = (call.data or {}).get("message")
     if call.name != REPLIED or not isinstance(message, str | int) or isinstance(message, bool):
         return None
-    return None if wish_of(str(call.data.get("text") or "")) is not None else str(message)
+    return str(message)
 
 
 async def take(
@@ -104,9 +106,23 @@ async def take(
     """What events of a batch answer. The people and the lanes that hear of it are locked."""
     for call, at in fresh:
         message, person = answers(call), subject_of(call, known)
-        if message is not None:
-            for each in await rows(connection, _RUNS, person=person, message=message):
-                await _answered(connection, catalogue, person, each, call.data, at)
+        if message is None:
+            continue
+        found = await rows(connection, _RUNS, person=person, message=message)
+        if (wish := wish_of(str(call.data.get("text") or ""))) is not None:
+            await _wished(connection, catalogue, person, wish, {each["channel"] for each in found}, message)
+            continue
+        for each in found:
+            await _answered(connection, catalogue, person, each, call.data, at)
+
+
+async def _wished(
+    connection: Connection, catalogue: Catalogue, person: str, wish: Wish, channels: Collection[str], message: str
+) -> None:
+    """A stop word is no answer: it is a no to that channel. Text messages have a way of their own, by the number."""
+    if wish == "stop" and "email" in channels:
+        change = Change("email", ANY, granted=False, source="reply", proof={"message": message, "word": wish})
+        await consents.change_within(connection, catalogue, catalogue.consent.policy, person, [change])
 
 
 async def _answered(

@@ -9,19 +9,21 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from journeys.policy import Policy
 from store import subjects
 from store.consents import Consented, Effect, refused_by, said_by
 from store.database import Database, rows, sql
+from store.queries import loaded
 
 WAIT_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.05
 
 _UNDER_WAY = sql(
     """
-    SELECT id, recipient, channel, topic, template, priority FROM messages
+    SELECT id, recipient, channel, topic, template, priority,
+      CASE WHEN key LIKE 'digest/%' THEN data->'topics' ELSE jsonb_build_array(topic) END AS topics FROM messages
     WHERE recipient = ANY(CAST(:people AS text[])) AND status = 'sending' AND lease_until > clock_timestamp() ORDER BY id
     """
 )
@@ -68,5 +70,12 @@ async def _under_way(database: Database, policy: Policy, said: Mapping[str, Cons
     return [
         UnderWay(item["id"], item["channel"], item["topic"], item["template"])
         for item in found
-        if refused_by(policy, (item["channel"],), item["topic"], item["priority"], said[item["recipient"]]) is not None
+        if _is_refused(policy, item, said[item["recipient"]])
     ]
+
+
+def _is_refused(policy: Policy, item: Mapping[str, Any], said: Consented) -> bool:
+    """A digest is as wanted as the least wanted of its topics."""
+    topics = loaded(item["topics"]) or [None]
+    refusals = (refused_by(policy, (item["channel"],), topic, item["priority"], said) for topic in topics)
+    return any(each is not None for each in refusals)

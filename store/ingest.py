@@ -99,8 +99,9 @@ async def _accept(
     if fresh:
         await _apply(connection, catalogue, fresh, known, locked, source)
         await _tick(connection, catalogue, fresh, known)
-        await spoken.take(connection, catalogue, fresh, known, source)
         await conversations.take(connection, catalogue, fresh, known)
+        # Addresses are locked last, as the gate does.
+        await spoken.take(connection, catalogue, fresh, known, source)
     duplicates = len(calls) - len(fresh) - quarantined
     return Accepted(len(fresh), duplicates, quarantined)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from journeys.priorities import PRIORITIES
 from store import ledger, outbox, subjects
 from store.clocks import now_for
 from store.database import Connection, Database, row, rows, run, sql
@@ -21,7 +22,7 @@ _DUE = sql(
     f"""{_OWED}
     WHERE m.recipient = :person AND ((m.status = 'deferred' AND m.due_at <= :now)
                                   OR (m.status = 'sending' AND m.lease_until <= clock_timestamp()))
-    ORDER BY m.due_at, m.id LIMIT 20
+    ORDER BY array_position(CAST(:order AS text[]), m.priority), m.due_at, m.id LIMIT 20
     """
 )
 _QUEUED = sql(f"{_OWED} WHERE m.recipient = :person AND m.status = 'deferred' ORDER BY m.id FOR UPDATE OF m")
@@ -57,8 +58,12 @@ _RESEND = sql(
 
 
 async def due(connection: Connection, person: str, now: datetime) -> list[Entry]:
-    """What is to be decided again for a person: deferred rows due by `now`, attempts whose lease has run out."""
-    return [entry_of(item) for item in await rows(connection, _DUE, person=person, now=now)]
+    """What is to be decided again for a person: deferred rows due by `now`, attempts whose lease has run out.
+
+    The more pressing first (C6): of what waited for one thing it takes the last place under a cap.
+    """
+    found = await rows(connection, _DUE, person=person, now=now, order=list(PRIORITIES))
+    return [entry_of(item) for item in found]
 
 
 async def queued(connection: Connection, person: str) -> list[Entry]:

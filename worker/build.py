@@ -19,7 +19,6 @@ from activities.channels.allow_list import AllowList, withheld_outside_productio
 from activities.channels.email import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
 from activities.channels.relay import Relay as SmtpRelay
-from activities.click_links import ClickLinks
 from activities.content_desk import ContentDesk
 from activities.house import House
 from activities.ports import Ambiguity, Channel
@@ -32,7 +31,7 @@ from journeys.policy import Policy, load_policy
 from journeys.team import read_team
 from store.catalogue import Catalogue
 from store.database import Database
-from worker.providers import ProviderSettings, dkim_key, guarded, load_providers, provided, read_rates
+from worker.providers import ProviderSettings, click_links, dkim_key, guarded, load_providers, provided, read_rates
 from worker.sandbox import sandbox
 from worker.settings import Settings, SettingsError, is_loopback
 from worker.stack.maildir import find
@@ -99,12 +98,6 @@ def is_sink(settings: Settings) -> bool:
     """Whether mails reach nobody: a relay of this machine's own whose mails lie in a Maildir of ours."""
     host = SmtpRelay.from_url(settings.smtp_url or "").host
     return settings.smtp_lookup is not None and is_loopback(host)
-
-
-def click_links(settings: Settings) -> ClickLinks | None:
-    """What makes and reads links that tell of clicks; None where no address is given for them."""
-    base = settings.link_base or settings.public_url
-    return ClickLinks(settings.link_secrets, base, settings.public_url) if base is not None else None
 
 
 def policy(catalog: Path) -> Policy:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -102,14 +102,19 @@ class Mirrors:
         while not over.is_set():
             now = datetime.now(UTC)
             due = read_at is None or now - read_at >= self.reads
-            try:
-                if due:
-                    read_at = now if await self._pull(mirror) else read_at
-                await self._push_all(mirror, over)
-            except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
-                log.warning("mirror.cut", mirror=mirror.name, error=type(fault).__name__)
+            if due and await self._tried(mirror, self._pull(mirror)):
+                read_at = now
+            await self._tried(mirror, self._push_all(mirror, over))
             LAG.labels(mirror.name).set((datetime.now(UTC) - (read_at or began)).total_seconds())
             await _rest(over, every)
+
+    async def _tried(self, mirror: TaskMirror, part: Awaitable[bool]) -> bool:
+        """Reading and writing are apart: a CRM that cannot do one may do the other."""
+        try:
+            return await part
+        except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
+            log.warning("mirror.cut", mirror=mirror.name, error=type(fault).__name__)
+            return False
 
     async def sync(self, mirror: TaskMirror) -> None:
         """One pass. What was closed there first: then it is not pushed as open again."""
@@ -163,11 +168,12 @@ class Mirrors:
 
     # -- to there --------------------------------------------------------------------------------------------------
 
-    async def _push_all(self, mirror: TaskMirror, over: asyncio.Event) -> None:
+    async def _push_all(self, mirror: TaskMirror, over: asyncio.Event) -> bool:
         while not over.is_set() and await self._push(mirror):
             pass
         async with self.database.reading() as connection:
             STALE.labels(mirror.name).set(await mirroring.stale(connection, mirror.name))
+        return True
 
     async def _push(self, mirror: TaskMirror) -> bool:
         """Whether there was a stale copy, and the CRM was asked."""

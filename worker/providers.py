@@ -21,6 +21,7 @@ from activities.channels.sms import SmsChannel, SmsSettings
 from activities.channels.support import SupportChannel, SupportSettings
 from activities.channels.webhook import WebhookChannel, WebhookSettings
 from activities.channels.webinar import WebinarChannel, WebinarSettings
+from activities.click_links import ClickLinks
 from activities.outgoing.guard import Guarded
 from activities.outgoing.pace import Rate
 from activities.outgoing.way import Way
@@ -187,6 +188,7 @@ def _http_channels(
             settings.links if settings.public_url else None,
             settings.postal_address,
             settings.replies,
+            click_links(settings),
         )
         found["email"] = ResendChannel(templates, way, reach, mail)
     if it.twilio_account:
@@ -223,6 +225,12 @@ def _push(it: ProviderSettings, templates: Templates, way: Way, reach: Reach) ->
     if it.vapid_key_file is not None:
         web = WebPush(it.vapid_key_file.read_text(), it.vapid_contact)
     return PushChannel(templates, way, reach, fcm=fcm, web=web)
+
+
+def click_links(settings: Settings) -> ClickLinks | None:
+    """What makes and reads links that tell of clicks; None where no address is given for them."""
+    base = settings.link_base or settings.public_url
+    return ClickLinks(settings.link_secrets, base, settings.public_url) if base is not None else None
 
 
 def dkim_key(settings: Settings, given: ProviderSettings) -> DkimKey | None:

@@ -96,7 +96,7 @@ BLIND_TAIL: Table = (
 def receipt(table: Table, reply: Reply, code: str = "", words: str = "", *, now: datetime | None = None) -> Receipt:
     """What became of the message. An answer that no row fits is ambiguous."""
     row = next((each for each in table if each.fits(reply.status, code)), Row("", Means.LOST))
-    detail = " ".join(part for part in (str(reply.status), code, _quiet(words)) if part)[:200]
+    detail = " ".join(part for part in (str(reply.status), code, quiet(words)) if part)[:200]
     pause = retry_after(reply, now) if row.means in {Means.TRANSIENT, Means.DOWN} else None
     return Receipt(_RESULTS[row.means], detail, after=pause, outage=row.means in _OUTAGES)
 
@@ -117,7 +117,7 @@ def retry_after(reply: Reply, now: datetime | None = None) -> timedelta | None:
 _PERSONAL = re.compile(r"\S*@\S*|\+?\d[\d ()/-]{5,}\d|\S{60,}")
 
 
-def _quiet(words: str) -> str:
+def quiet(words: str) -> str:
     """A provider's words without addresses, numbers of telephones and tokens, which they like to repeat."""
     plain = " ".join("".join(mark if mark.isprintable() else " " for mark in words).split())
     return _PERSONAL.sub("…", plain)

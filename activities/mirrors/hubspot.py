@@ -11,7 +11,7 @@ from datetime import UTC
 from html import escape
 from typing import Any, Final
 
-from activities.channels.replies import KEYED_TAIL, Means, Row, Table
+from activities.channels.replies import KEYED_TAIL, Means, Row, Table, quiet
 from activities.mirrors.port import KEY, OUTCOME, Call, Ended, MirrorFault, Reply, Shown
 
 PATH: Final = "/crm/v3/objects/tasks"
@@ -39,7 +39,7 @@ class HubSpot:
         given = {"id": task.key, "idProperty": KEY, "properties": _properties(task)}
         found = _done("upsert", await self._call("POST", f"{PATH}/batch/upsert", {"inputs": [given]}))
         if not found.get("results"):
-            raise MirrorFault(f"hubspot upsert: {str(found.get('errors'))[:200]}")
+            raise MirrorFault(f"hubspot upsert: {quiet(str(found.get('errors')))[:200]}")
         return str(found["results"][0]["id"])
 
     async def ended(self, references: Sequence[str]) -> Mapping[str, Ended]:

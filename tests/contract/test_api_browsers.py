@@ -58,8 +58,8 @@ def over(person: str) -> str:
     return front_token((DEV_KEY,), person, datetime.now(UTC) - timedelta(seconds=1))
 
 
-async def test_one_persons_token_reads_and_marks_what_is_theirs_and_nothing_of_anothers(sender, browser, numbers, db):
-    of_ada = await token(sender, "ada")
+async def test_one_persons_token_reads_and_marks_what_is_theirs_and_nothing_of_anothers(api, browser, numbers, db):
+    of_ada = await token(api, "ada")
     for asked in ({"headers": bearer(of_ada)}, {"params": {"token": of_ada}}):
         shown = await browser.get("/v1/front/inbox", **asked)
         assert [each["content"]["title"] for each in shown.json()["items"]] == ["for ada"]
@@ -73,8 +73,8 @@ async def test_one_persons_token_reads_and_marks_what_is_theirs_and_nothing_of_a
     assert await db.fetchval("SELECT count(*) FROM events WHERE data->>'message' = 'of-eve'") == 0
 
 
-async def test_a_front_token_is_no_key_and_neither_a_key_nor_a_link_is_a_front_token(sender, browser, numbers, db):
-    of_ada = await token(sender, "ada")
+async def test_a_front_token_is_no_key_and_neither_a_key_nor_a_link_is_a_front_token(api, browser, numbers, db):
+    of_ada = await token(api, "ada")
     for path in ("/v1/users/ada/inbox", "/v1/users/eve/inbox", "/v1/users/ada/messages", "/v1/tasks"):
         assert (await browser.get(path, headers=bearer(of_ada))).status_code == 401
     assert (await browser.post("/v1/users/eve/front-token", json={}, headers=bearer(of_ada))).status_code == 401
@@ -87,8 +87,8 @@ async def test_a_front_token_is_no_key_and_neither_a_key_nor_a_link_is_a_front_t
 
 
 @pytest.mark.parametrize("way", ["no", "changed", "cut", "over", "another key", "odd"])
-async def test_no_token_and_one_that_is_changed_over_or_not_ours_open_nothing(sender, browser, numbers, db, way):
-    of_ada = await token(sender, "ada")
+async def test_no_token_and_one_that_is_changed_over_or_not_ours_open_nothing(api, browser, numbers, db, way):
+    of_ada = await token(api, "ada")
     person, soon = "u_1", datetime.now(UTC) + timedelta(minutes=5)
     changed = of_ada[:4] + ("A" if of_ada[4] != "A" else "B") + of_ada[5:]
     given = {
@@ -107,8 +107,10 @@ async def test_no_token_and_one_that_is_changed_over_or_not_ours_open_nothing(se
 
 
 async def test_a_token_is_made_for_who_is_known_and_for_an_hour_at_most(sender, api, numbers):
-    assert (await sender.post("/v1/users/nobody-knows/front-token", json={})).status_code == 404
-    assert (await sender.post("/v1/users/ada/front-token", json={"minutes": 61})).status_code == 422
+    assert (await api.post("/v1/users/nobody-knows/front-token", json={})).status_code == 404
+    assert (await api.post("/v1/users/ada/front-token", json={"minutes": 61})).status_code == 422
+    refused = await sender.post("/v1/users/ada/front-token", json={})
+    assert refused.status_code == 403, "a write key is in every app of the company: whoever finds one reads no inbox"
     made = (await api.post("/v1/users/ada/front-token", json={"minutes": 60})).json()
     left = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)
     assert timedelta(minutes=59) < left <= timedelta(minutes=60)
@@ -124,7 +126,7 @@ async def test_a_browser_is_told_that_a_page_of_another_origin_may_ask(browser, 
 
 
 async def test_a_stream_by_token_tells_its_person_only_ends_with_the_token_and_is_bounded(
-    module_database_url, sender, numbers, db
+    module_database_url, api, numbers, db
 ):
     person = await db.fetchval("SELECT subject_key FROM identities WHERE value = 'cyd'")
     front = application(module_database_url, limits=Limits(streams_of_one=1))
@@ -144,7 +146,7 @@ async def test_a_stream_by_token_tells_its_person_only_ends_with_the_token_and_i
                     rest = [line async for line in lines]  # it ends by itself
                 assert datetime.now(UTC) >= until
                 assert not any("for eve" in line for line in rest)
-            again = await token(sender, "cyd", minutes=1)
+            again = await token(api, "cyd", minutes=1)
             async with made.stream("GET", "/v1/front/inbox/stream", params={"token": again}) as response:
                 assert response.status_code == 200
         front.leave()

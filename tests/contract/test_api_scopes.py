@@ -68,12 +68,11 @@ def test_only_health_the_description_what_signed_links_and_tokens_open_and_signe
     assert public == {"/livez", "/readyz", "/metrics", "/openapi.json", *pages, *hooks, *front}
 
 
-def test_the_write_key_opens_events_and_a_persons_own_messages_to_that_person_and_nothing_else():
+def test_the_write_key_opens_events_and_nothing_else():
     writing = {route.path for route in ROUTES if route.scope is Scope.WRITE}
     assert writing == {
         *(f"/v1/{kind}" for kind in ("batch", "track", "identify", "group", "alias", "page", "screen")),
         "/v1/users/{id:id}/signals",
-        "/v1/users/{id:id}/front-token",
         "/v1/accounts/{id:id}/signals",
     }
 

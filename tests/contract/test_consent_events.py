@@ -43,7 +43,7 @@ async def identify(sender, user: str, traits: dict[str, Any], *, message: str, *
 
 
 async def message(
-    db, run: str, person: str, key: str, status: str, *, topic: str = "onboarding", via: str = "email"
+    db, run: str, person: str, key: str, status: str, *, topic: str | None = "onboarding", via: str = "email"
 ) -> None:
     lease = datetime.now(UTC) + timedelta(seconds=60)
     await db.execute(
@@ -129,6 +129,22 @@ async def test_C5_the_answer_waits_for_what_is_under_way(published, api, sender,
         await asyncio.sleep(0.01)
     assert not asking.done()
     await db.execute("UPDATE messages SET status = 'sent' WHERE key = 'waiter-flying'")
+    assert (await asking).json()["in_flight"] == []
+
+
+async def test_C5_the_answer_waits_for_a_digest_that_brings_what_is_not_wanted(published, api, sender, db):
+    person, run = await entered(api, sender, "bundled")
+    await message(db, run, person, "digest/bundled", "sending", topic=None)
+    await db.execute(
+        """UPDATE messages SET data = '{"topics": ["billing", "onboarding"]}' WHERE key = 'digest/bundled'"""
+    )
+    no = {"channel": "email", "topic": "onboarding", "granted": False, "source": "tests"}
+    asking = asyncio.create_task(api.put("/v1/users/bundled/consents", json=no))
+    while await said(api, "bundled") == {}:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
+    assert not asking.done()
+    await db.execute("UPDATE messages SET status = 'sent' WHERE key = 'digest/bundled'")
     assert (await asking).json()["in_flight"] == []
 
 

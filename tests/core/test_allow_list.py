@@ -8,7 +8,8 @@ import pytest
 
 from activities.channels.allow_list import WHY, AllowList
 from activities.ports import Delivered, NotAllowed, Outgoing, Prepared
-from worker.build import channels, click_links
+from worker.build import channels
+from worker.providers import click_links
 from worker.settings import SettingsError, load_settings
 
 pytestmark = pytest.mark.usefixtures("clean_environment")

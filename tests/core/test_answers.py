@@ -76,6 +76,12 @@ def test_a_mail_is_read_up_to_what_it_quotes_and_its_nearest_message_comes_first
     assert said.to == ("replies+x@in.example.com", "dana@example.com")
 
 
+def test_the_quotation_ends_what_they_say_also_in_the_line_ends_of_mail():
+    head = b"From: ada@example.com\r\nTo: x@in.example.com\r\nContent-Type: text/plain\r\n\r\n"
+    quoted = b"Unsubscribe\r\n\r\nOn Mon, Tenure <hello@t.example> wrote:\r\n> Hello\r\n"
+    assert read_mail(head + quoted).text == "Unsubscribe"
+
+
 # -- the gate and the simulator ----------------------------------------------------------------------------------------
 
 

@@ -248,6 +248,8 @@ async def test_C5_a_stop_word_is_an_opt_out_and_begins_no_conversation(house):
     number = str((await house.rows("SELECT id FROM messages"))[0]["id"])
     await house.accept(house.track("ada", "message_replied", message=number, text="Stop!"))
     assert await house.rows("SELECT 1 FROM conversations") == []
+    (no,) = await house.rows("SELECT channel, topic, granted FROM consents")
+    assert (no["channel"], no["topic"], no["granted"]) == ("email", "*", False)
     await house.accept(house.track("ada", "message_replied", message=number, text="Please stop by on Monday"))
     assert len(await house.rows("SELECT 1 FROM conversations")) == 1
 

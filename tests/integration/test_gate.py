@@ -242,6 +242,23 @@ async def test_P4_a_held_account_hears_nothing_until_it_is_released(house: Livin
     await house.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
 
 
+async def test_C6_of_what_waited_for_the_same_end_the_more_pressing_goes_first(house: Living) -> None:
+    await house.publish(journey("offer", "in_app").replace("topic:", "priority: promotional\ntopic:"))
+    await house.publish(journey("help", "in_app"))
+    person = (await house.rows("SELECT key FROM subjects WHERE kind = 'user'"))[0]["key"]
+    now = datetime.now(UTC)
+    await holds.hold(house.database, person, until=now + timedelta(days=1), by="dana", why="we talk", now=now)
+    await house.accept(house.track("ada", "signed_up"))
+    await house.until("SELECT count(*) FROM messages WHERE status = 'deferred'", lambda n: n == 2)
+    # The offer has waited for longer; the cooldown lets one through.
+    async with house.database.transaction() as connection:
+        await connection.execute("UPDATE messages SET due_at = due_at - interval '1 second' WHERE journey = 'offer'")
+    await holds.release(house.database, person, by="dana", now=datetime.now(UTC))
+    await house.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 2)
+    sent = await house.rows("SELECT journey FROM messages ORDER BY sent_at")
+    assert [item["journey"] for item in sent] == ["help", "offer"]
+
+
 # -- stops -------------------------------------------------------------------------------------------------------------
 
 

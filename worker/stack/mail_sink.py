@@ -97,7 +97,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one and prints it")
     parser.add_argument("--fail-rate", type=float, default=0.0, help="answer 451 and store nothing")
     parser.add_argument("--close-after-accept-rate", type=float, default=0.0, help="store, then drop the connection")
-    parser.add_argument("--delay-ms", type=float, default=0.0, help="wait before answering DATA, when the mail is stored")
+    parser.add_argument(
+        "--delay-ms", type=float, default=0.0, help="wait before answering DATA, when the mail is stored"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sync", action="store_true", help="fsync each mail: it survives a power cut too")
     return parser.parse_args(argv)

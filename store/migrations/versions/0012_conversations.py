@@ -41,7 +41,7 @@ RETURNS TABLE (consents json, sent json, queue json, urgent boolean, stopped jso
 LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
   PERFORM 1 FROM subjects s WHERE s.key = person FOR UPDATE;
-  PERFORM pg_advisory_xact_lock_shared(address_lock(d)) FROM unnest(digests) AS d;
+  PERFORM pg_advisory_xact_lock_shared(address_lock(d)) FROM (SELECT unnest(digests) AS d ORDER BY 1) AS sorted;
   RETURN QUERY SELECT
     (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted)) FROM consents c WHERE c.subject_key = person),
     (SELECT json_agg(json_build_array(m.sent_at, m.channel, m.topic, m.priority, m.action, m.journey, m.template,
@@ -74,6 +74,7 @@ def upgrade() -> None:
     op.execute("CREATE UNIQUE INDEX conversations_open ON conversations (recipient, run) WHERE closed_at IS NULL")
     op.execute("CREATE INDEX conversations_of_task ON conversations (task_id) WHERE task_id IS NOT NULL")
     op.execute(ADDRESS_LOCK)
+    op.execute("CREATE INDEX suppressions_digest ON suppressions (digest)")  # also of those that were lifted
     op.execute("DROP FUNCTION gate_reads")
     op.execute(READS)
     # Under which keyed hashes a person's address may be suppressed: what is suppressed later is found by it.
@@ -85,6 +86,7 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION gate_reads")
     op.execute(_before())
     op.execute("DROP FUNCTION address_lock")
+    op.execute("DROP INDEX suppressions_digest")
     op.execute("DROP TABLE conversations")
     op.execute("ALTER TABLE audience_syncs DROP COLUMN digests")
 
@@ -92,7 +94,8 @@ def downgrade() -> None:
 def _before() -> str:
     """The function of 0006: this one without its last column and without the addresses' locks."""
     text = READS.replace(", talks json", "").replace(
-        "  PERFORM pg_advisory_xact_lock_shared(address_lock(d)) FROM unnest(digests) AS d;\n", ""
+        "  PERFORM pg_advisory_xact_lock_shared(address_lock(d)) FROM (SELECT unnest(digests) AS d ORDER BY 1) AS sorted;\n",
+        "",
     )
     head, _, _ = text.partition(",\n    (SELECT json_agg(json_build_array(v.run")
     return head + ";\nEND $$"
