@@ -77,6 +77,19 @@ class Living:
         return await until(value, accepts, what=statement)
 
 
+_WRITING = sql("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS number")
+_OLDEST = sql("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS number")
+
+
+async def certain(database: Database) -> None:
+    """Wait until what was committed just now is certain to a reader of the feed: other tests' transactions are in this PostgreSQL too."""
+    async with database.transaction() as connection:
+        written = (await rows(connection, _WRITING))[0]["number"]
+    async with asyncio.timeout(60), database.reading() as connection:
+        while (await rows(connection, _OLDEST))[0]["number"] <= written:
+            await asyncio.sleep(0.02)
+
+
 async def until(
     ask: Callable[[], Awaitable[T]], accepts: Callable[[T], bool] = bool, *, what: str = "", patience: float = PATIENCE
 ) -> T:

@@ -11,6 +11,7 @@ from activities.standard_webhook import signing
 from api.limits import Limits
 from store.database import Database
 from tests.contract.serving import OPERATE, WRITE, application, client
+from tests.living import certain
 from worker.http import application as process
 from worker.settings import Settings
 
@@ -27,6 +28,9 @@ INSERT = """
 @pytest_asyncio.fixture(scope="module")
 async def api(module_database_url, db):
     await db.execute(INSERT)
+    database = Database(module_database_url)
+    await certain(database)
+    await database.close()
     async with client(application(module_database_url, sign=signing(SECRET))) as made:
         yield made
 

@@ -19,7 +19,7 @@ from activities import gate
 from journeys.effects import SendMessage
 from store import feed, ledger, owed, runs, subjects
 from store.database import run, sql
-from tests.living import Living, living, until
+from tests.living import Living, certain, living, until
 from worker.settings import ROOT
 
 POLICY = {
@@ -57,8 +57,10 @@ async def house(database_url: str, temporal_address: str, task_queue: str, tmp_p
         yield found
 
 
-async def everything(house: Living, page: int = 7) -> list[dict[str, Any]]:
-    """The whole feed, page by page, as a loader reads it."""
+async def everything(house: Living, page: int = 7, *, wait: bool = True) -> list[dict[str, Any]]:
+    """The whole feed, page by page, as a loader reads it; as soon as it is certain, unless told not to `wait`."""
+    if wait:
+        await certain(house.database)
     horizon, after = feed.Horizon(), 0
     found: list[dict[str, Any]] = []
     while True:
@@ -140,7 +142,7 @@ async def test_what_commits_late_is_never_skipped_and_comes_in_its_place(house: 
             await _message(house, early, "early")
         assert len(await house.rows("SELECT 1 FROM feed")) == 1, "the later number is visible already"
         assert await horizon.look(house.database) == 0, "and is not told, because an earlier one may still come"
-        assert await everything(house) == []
+        assert await everything(house, wait=False) == []
     assert [line["message"]["key"] for line in await everything(house)] == ["late", "early"]
     assert await horizon.look(house.database) == (await everything(house))[-1]["id"]
 

@@ -25,7 +25,7 @@ from activities.standard_webhook import STEPS, signing
 from store import feed_push
 from store.database import Database, rows, run, sql
 from store.feed import Horizon
-from tests.living import until
+from tests.living import certain, until
 from worker.feed import LAG, TRIES, FeedLoop, feed_loop
 from worker.providers import load_providers
 from worker.settings import ROOT, SettingsError
@@ -95,6 +95,7 @@ def pusher(database: Database, warehouse: Warehouse) -> FeedPush:
 async def write(database: Database, first: int, last: int) -> None:
     async with database.transaction() as connection:
         await run(connection, _INSERT, first=first, last=last)
+    await certain(database)
 
 
 async def numbers(database: Database) -> list[int]:
