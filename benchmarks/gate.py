@@ -36,6 +36,8 @@ _PEOPLE = sql(
     """
 )
 _AGE = sql("UPDATE messages SET sent_at = sent_at - interval '40 days' WHERE recipient = ANY(CAST(:people AS text[]))")
+_SETTLE = sql("UPDATE messages SET status = 'sent', settled_at = now() WHERE key LIKE 'gate/%' AND status = 'sending'")
+"""Nobody makes these attempts: left as they are, each would be taken for one whose process has died, and looked for."""
 _EARLIER = sql(
     """
     INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority,
@@ -57,6 +59,8 @@ async def measure(rig: Rig, scale: Scale) -> list[Row]:
         found.append([await _decisions(rig, house, people) for _ in range(scale.rounds)])
     short, long = found
     p99 = [await _p99_vs_select_1(rig, house, await _people(rig, 10)) for _ in range(scale.rounds)]
+    async with rig.database.transaction() as connection:
+        await run(connection, _SETTLE)
     middle = statistics.median(short)
     return [
         Row(
@@ -108,6 +112,7 @@ async def _decisions(rig: Rig, house: House, people: list[tuple[str, Run]]) -> f
     Before, what went out last time becomes old: nobody is written to hundreds of times in a policy's window.
     """
     async with rig.database.transaction() as connection:
+        await run(connection, _SETTLE)
         await run(connection, _AGE, people=[person for person, _ in people])
     began = time.process_time()
     await asyncio.gather(*(_in_turn(rig, house, people[at::AT_ONCE]) for at in range(AT_ONCE)))
