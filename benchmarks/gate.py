@@ -35,7 +35,12 @@ _PEOPLE = sql(
     WHERE i.kind = 'user_id' AND i.value = ANY(CAST(:people AS text[])) ORDER BY s.key
     """
 )
-_AGE = sql("UPDATE messages SET sent_at = sent_at - interval '40 days' WHERE recipient = ANY(CAST(:people AS text[]))")
+_AGE = sql(
+    """
+    UPDATE messages SET sent_at = sent_at - interval '40 days'
+    WHERE recipient = ANY(CAST(:people AS text[])) AND key LIKE 'gate/%'
+    """
+)
 _SETTLE = sql("UPDATE messages SET status = 'sent', settled_at = now() WHERE key LIKE 'gate/%' AND status = 'sending'")
 """Nobody makes these attempts: left as they are, each would be taken for one whose process has died, and looked for."""
 _EARLIER = sql(
