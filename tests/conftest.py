@@ -25,7 +25,10 @@ import pytest_asyncio
 from sqlalchemy import make_url
 from temporalio.client import Client
 
+from activities.outgoing.way import Way
+from store.database import Database
 from worker.stack.postgres import create_database
+from worker.stack.providers.serving import Local, serving
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_FOLDER = "TENURE_TEST_RUN"
@@ -143,6 +146,14 @@ async def database_url(servers: Servers, template_database: str) -> AsyncIterato
         yield url
 
 
+@pytest_asyncio.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The test's own database, by the store."""
+    found = Database(database_url)
+    yield found
+    await found.close()
+
+
 @pytest_asyncio.fixture(scope="module")
 async def module_database_url(servers: Servers, template_database: str) -> AsyncIterator[str]:
     """A migrated database that the tests of one module share."""
@@ -155,6 +166,21 @@ async def empty_database_url(servers: Servers) -> AsyncIterator[str]:
     """A database without any table: for migrations."""
     async with fresh_database(servers, None) as url:
         yield url
+
+
+@pytest_asyncio.fixture
+async def local() -> AsyncIterator[Local]:
+    """The local provider, which behaves like all of them."""
+    async with serving() as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def way(local: Local) -> AsyncIterator[Way]:
+    """A way out that may go there."""
+    made = Way(frozenset({local.origin}))
+    yield made
+    await made.close()
 
 
 @pytest.fixture(scope="session")

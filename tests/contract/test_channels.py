@@ -60,13 +60,6 @@ def local(server: Local) -> Local:
     return server
 
 
-@pytest_asyncio.fixture
-async def way(local: Local) -> AsyncIterator[Way]:
-    made = Way(frozenset({local.origin}))
-    yield made
-    await made.close()
-
-
 @pytest.fixture
 def known(tmp_path: Path) -> Templates:
     return templates(tmp_path / "templates")

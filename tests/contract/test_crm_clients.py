@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import hubspot
 import pytest
-import pytest_asyncio
 import requests
 from hubspot.crm.objects import tasks as its
 from requests.adapters import HTTPAdapter
@@ -20,28 +18,14 @@ from simple_salesforce.exceptions import SalesforceMalformedRequest, SalesforceR
 from activities.mirrors.port import Shown
 from activities.mirrors.salesforce import KEY as EXTERNAL
 from activities.mirrors.salesforce import OUTCOME
-from activities.outgoing.way import Way
 from tests.integration.crms import Crm, crm
 from worker.stack.providers.app import KEY
-from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.serving import Local
 
 AT = datetime(2027, 3, 1, 9, 30, tzinfo=UTC)
 TASK = Shown(
     "a" * 64, 7, "renewal-call", "renewal", "acme", "dana", "77", "dana is named", AT, AT, True, True, None, False, {}
 )
-
-
-@pytest_asyncio.fixture
-async def local() -> AsyncIterator[Local]:
-    async with serving() as made:
-        yield made
-
-
-@pytest_asyncio.fixture
-async def way(local: Local) -> AsyncIterator[Way]:
-    made = Way(frozenset({local.origin}))
-    yield made
-    await made.close()
 
 
 # -- HubSpot -----------------------------------------------------------------------------------------------------------

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import firebase_admin
 import pytest
-import pytest_asyncio
 from facebook_business.adobjects.customaudience import CustomAudience
 from facebook_business.api import FacebookAdsApi
 from facebook_business.exceptions import FacebookRequestError
@@ -34,24 +33,11 @@ from tests.providing import channels_at, google_key, outgoing, templates
 from worker.stack.providers.app import KEY
 from worker.stack.providers.faults import Fault
 from worker.stack.providers.mail_and_phone import GONE
-from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.serving import Local
 
 pytestmark = pytest.mark.filterwarnings("ignore:Message.token is deprecated")
 """Firebase means to replace registration tokens by installation ids some day; its API takes both."""
 ADA = hashlib.sha256(b"ada@example.com").hexdigest()
-
-
-@pytest_asyncio.fixture
-async def local() -> AsyncIterator[Local]:
-    async with serving() as made:
-        yield made
-
-
-@pytest_asyncio.fixture
-async def way(local: Local) -> AsyncIterator[Way]:
-    made = Way(frozenset({local.origin}))
-    yield made
-    await made.close()
 
 
 @pytest.fixture

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 import pywebpush
 import resend
 from resend.exceptions import ResendError
@@ -31,12 +29,6 @@ from worker.stack.providers.serving import Local, serving
 from worker.stack.providers.teams import WEBHOOK_SECRET
 
 MAIL: dict[str, Any] = {"from": "A <a@x.example>", "to": ["b@x.example"], "subject": "Hello", "html": "<p>Hello</p>"}
-
-
-@pytest_asyncio.fixture
-async def local() -> AsyncIterator[Local]:
-    async with serving() as made:
-        yield made
 
 
 @pytest.fixture

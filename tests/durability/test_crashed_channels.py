@@ -21,7 +21,7 @@ from worker.providers import local_environ
 from worker.settings import ROOT
 from worker.stack.providers.app import KEY
 from worker.stack.providers.faults import Fault
-from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.serving import Local
 
 SEND = "      - {{send: export/ready, name: by-{0}, via: [{0}], data: {{webinar_id: \"'987654321'\"}}}}\n"
 EVERYWHERE = (
@@ -40,12 +40,6 @@ ONCE = {
     "after": {"email": 1, "webhook": 1, "chat": 1, "support": 1, "webinar": 1, "sms": 1, "push": 2},
 }
 """How often each is at its provider at last: push goes out again on purpose, under a tag of which a device shows one."""
-
-
-@pytest_asyncio.fixture
-async def local() -> AsyncIterator[Local]:
-    async with serving() as made:
-        yield made
 
 
 @pytest_asyncio.fixture(params=[True, False], ids=["in the step", "on its queue"])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from store.database import sql
 from tests.providing import PHONE, URGENT
@@ -17,7 +16,7 @@ from worker.providers import ProviderSettings
 from worker.settings import ROOT
 from worker.stack.providers.app import KEY
 from worker.stack.providers.faults import Fault
-from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.serving import Local
 from worker.testing import Rehearsal, rehearsal
 
 BOTH = """
@@ -42,12 +41,6 @@ _WAITING = sql(
     """
 )
 FREE = "consent: [{default: granted}]\n"
-
-
-@pytest_asyncio.fixture
-async def local() -> AsyncIterator[Local]:
-    async with serving() as made:
-        yield made
 
 
 @pytest.fixture

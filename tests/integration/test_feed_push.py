@@ -80,13 +80,6 @@ async def warehouse() -> AsyncIterator[Warehouse]:
         yield made
 
 
-@pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    found = Database(database_url)
-    yield found
-    await found.close()
-
-
 def pusher(database: Database, warehouse: Warehouse) -> FeedPush:
     allowed = frozenset({warehouse.url.split("/")[2]})
     return FeedPush(database, Way(allowed), Receiver(warehouse.url, signing(SECRET)))

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from pydantic import SecretStr
 
 from activities.channels.email import key_digest
@@ -22,7 +21,7 @@ from tests.integration.crms import NAMES, Crm, crm, provided_by
 from tests.living import until
 from worker.crms import show_tasks, task_mirrors
 from worker.mirrors import STALE, Mirrors
-from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.serving import Local
 
 ROSTER = Roster(
     Team.model_validate(
@@ -39,26 +38,6 @@ _PUT = sql(
     """
 )
 KEY = "journey/renewal/a_1/it's%20%5C/1#securing.1/renewal-call.1"
-
-
-@pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    found = Database(database_url)
-    yield found
-    await found.close()
-
-
-@pytest_asyncio.fixture
-async def local() -> AsyncIterator[Local]:
-    async with serving() as made:
-        yield made
-
-
-@pytest_asyncio.fixture
-async def way(local: Local) -> AsyncIterator[Way]:
-    made = Way(frozenset({local.origin}))
-    yield made
-    await made.close()
 
 
 @pytest.fixture(params=NAMES)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-
-import pytest_asyncio
 
 from store.clocks import set_clock
 from store.database import Database, row, rows, sql
@@ -19,13 +16,6 @@ _PUT = sql(
     VALUES (:key, 'r', 'u_1', 'j', 'call', 'call', 'dana', :at, :due, :remind, :clock, :status) RETURNING id
     """
 )
-
-
-@pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    found = Database(database_url)
-    yield found
-    await found.close()
 
 
 class Told:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest_asyncio
-
 from store import outbox
 from store.database import Connection, Database, run, sql
 
@@ -16,13 +12,6 @@ _FILL = sql(
     SELECT :key, n, 'signal', 'e' || n, now() FROM generate_series(1, CAST(:many AS int)) AS n
     """
 )
-
-
-@pytest_asyncio.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    found = Database(database_url)
-    yield found
-    await found.close()
 
 
 async def _waiting(database: Database, many: dict[str, int]) -> None:
