@@ -22,6 +22,7 @@ from worker.providers import load_providers
 from worker.reconcile import Reconciler
 from worker.relay import Relay
 from worker.reminders import Reminders
+from worker.rounds import rest
 from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
@@ -86,8 +87,7 @@ async def _connected(settings: Settings, stop: asyncio.Event) -> Client | None:
             return await temporal.connect(settings)
         except RuntimeError as fault:
             log.warning("worker.temporal_unreachable", error=str(fault)[:200])
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), RECONNECT_SECONDS)
+        await rest(stop, RECONNECT_SECONDS)
     return None
 
 

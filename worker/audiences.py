@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from functools import partial
 from pathlib import Path
 
-import structlog
 import yaml
 from pydantic import ValidationError
 
 from activities.audiences.membership import AudiencePlan, AudiencePlans
-from activities.audiences.sync import AudienceSync, Told
+from activities.audiences.sync import AudienceSync
 from activities.audiences.tools import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
 from activities.outgoing.way import Way
 from journeys.consent_rules import ConsentBook
 from store.database import Database
-from store.outages import is_outage
 from worker.providers import ProviderSettings
+from worker.rounds import rounds
 from worker.settings import SettingsError
 
-log = structlog.get_logger()
 PAUSE_SECONDS = 15.0
 """Between two rounds that had nothing to tell."""
 
@@ -33,16 +31,12 @@ class AudienceLoop:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises nothing: an outage of the database is waited for."""
-        while self._sync is not None and not stop.is_set():
-            try:
-                told = await self._sync.round()
-            except Exception as error:
-                if not is_outage(error):
-                    log.exception("audiences.failed")
-                told = Told()
-            if not (told.added or told.removed):
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
+        if self._sync is not None:
+            await rounds("audiences", partial(self._look, self._sync), stop, PAUSE_SECONDS)
+
+    async def _look(self, sync: AudienceSync) -> bool:
+        told = await sync.round()
+        return bool(told.added or told.removed)
 
 
 def audience_loop(database: Database, catalog: Path, given: ProviderSettings, book: ConsentBook) -> AudienceLoop:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import structlog
 
 from journeys.policy import Brake
 from store import stops
 from store.database import Database
+from worker.rounds import rounds
 
 log = structlog.get_logger()
 
@@ -19,12 +19,13 @@ EVERY = 10.0
 
 async def watch(database: Database, rule: Brake | None, stop: asyncio.Event, every: float = EVERY) -> None:
     """Look again and again until told to stop; without a rule there is nothing to do."""
-    while rule is not None and not stop.is_set():
-        try:
-            async with database.transaction() as connection:
-                for thrown in await stops.brake(connection, rule):
-                    log.error("brake.stopped_journey", journey=thrown["name"], why=thrown["why"], turn="operator")
-        except Exception as fault:  # noqa: BLE001 -- the store comes back; until then nothing is sent either
-            log.warning("brake.store_unreachable", error=type(fault).__name__)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), every)
+    if rule is None:
+        return
+
+    async def look() -> bool:
+        async with database.transaction() as connection:
+            for thrown in await stops.brake(connection, rule):
+                log.error("brake.stopped_journey", journey=thrown["name"], why=thrown["why"], turn="operator")
+        return False
+
+    await rounds("brake", look, stop, every)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from base64 import b64decode
+from functools import partial
 
-import structlog
 from prometheus_client import Counter, Gauge
 
 from activities.feed_push import FeedPush, Receiver
@@ -15,11 +14,9 @@ from activities.outgoing.way import Way
 from activities.standard_webhook import Sign, signing
 from store import feed_push
 from store.database import Database
-from store.outages import is_outage
 from worker.providers import ProviderSettings
+from worker.rounds import rounds
 from worker.settings import SettingsError
-
-log = structlog.get_logger()
 
 PAUSE_SECONDS = 1.0
 """Between two looks when there was nothing to push."""
@@ -42,21 +39,16 @@ class FeedLoop:
 
     async def run(self, stop: asyncio.Event, pause: float = PAUSE_SECONDS) -> None:
         """Raises nothing: an outage of the database is waited for."""
-        while self._push is not None and not stop.is_set():
-            try:
-                arrived = await self._push.round()
-                await self._measure()
-            except Exception as error:
-                if not is_outage(error):
-                    log.exception("feed.failed")
-                arrived = False
-            if arrived:
-                PUSHED.inc()
-            else:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), pause)
         if self._push is not None:
+            await rounds("feed", partial(self._look, self._push), stop, pause)
             await self._push.close()
+
+    async def _look(self, push: FeedPush) -> bool:
+        arrived = await push.round()
+        if arrived:
+            PUSHED.inc()
+        await self._measure()
+        return arrived
 
     async def _measure(self) -> None:
         async with self._database.reading() as connection:

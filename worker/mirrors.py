@@ -22,6 +22,7 @@ from journeys.assigning import Roster
 from store import mirroring, queries, task_log, tasks
 from store.database import Connection, Database
 from store.locks import Lock, confirm, release, take
+from worker.rounds import rest
 
 log = structlog.get_logger()
 
@@ -66,7 +67,7 @@ class Mirrors:
                         await self._lead(connection, stop, every)
             except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
                 log.warning("mirror.lost_its_lock", error=type(fault).__name__)
-            await _rest(stop, every)
+            await rest(stop, every)
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[Connection | None]:
@@ -87,7 +88,7 @@ class Mirrors:
         try:
             while not stop.is_set():
                 await confirm(connection)
-                await _rest(stop, every)
+                await rest(stop, every)
         finally:
             over.set()
             # Who is cut here is as one that has died: the copy in hand is tried again when its lease is over.
@@ -106,7 +107,7 @@ class Mirrors:
                 read_at = now
             await self._tried(mirror, self._push_all(mirror, over))
             LAG.labels(mirror.name).set((datetime.now(UTC) - (read_at or began)).total_seconds())
-            await _rest(over, every)
+            await rest(over, every)
 
     async def _tried(self, mirror: TaskMirror, part: Awaitable[bool]) -> bool:
         """Reading and writing are apart: a CRM that cannot do one may do the other."""
@@ -222,8 +223,3 @@ class Mirrors:
             overdue=task["overdue"],
             data=task["data"],
         )
-
-
-async def _rest(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

@@ -26,6 +26,7 @@ from store import sweeps
 from store.database import Database
 from store.locks import Lock, release, take
 from worker.relay import Relay
+from worker.rounds import rest
 
 log = structlog.get_logger()
 
@@ -88,8 +89,7 @@ class Reconciler:
             except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
                 log.warning("reconcile.cut", error=type(fault).__name__)
                 pause = min(every, again)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+            await rest(stop, pause)
 
     async def sweep(self) -> Sweep | None:
         """Meet every run that is late, and the next of the quiet ones; None when another process does."""

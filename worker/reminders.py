@@ -7,7 +7,6 @@ told twice by a crash between telling and the commit, and is never lost.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from store import reminders
 from store.database import Database
+from worker.rounds import rounds
 
 log = structlog.get_logger()
 
@@ -62,13 +62,12 @@ class Reminders:
 
     async def run(self, stop: asyncio.Event, every: float = EVERY) -> None:
         """Look every few seconds until told to stop."""
-        while not stop.is_set():
-            try:
-                await self.sweep()
-            except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
-                log.warning("reminders.cut", error=type(fault).__name__)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stop.wait(), every)
+
+        async def look() -> bool:
+            await self.sweep()
+            return False  # it has told all that was due
+
+        await rounds("reminders", look, stop, every)
 
     async def sweep(self) -> int:
         """Tell all that is due by its own clock; how many were told."""
