@@ -23,7 +23,7 @@ from activities.digest import is_digest
 from activities.house import House
 from activities.outcomes import lock_lane, tell_outcome
 from activities.ports import SLACK, Ambiguity, Channel, Delivered, Prepared, Promise, Receipt
-from store import ledger, outbox
+from store import bundles, ledger, outbox
 from store.again import repeated
 from store.database import Connection
 from store.ledger import Entry
@@ -80,6 +80,18 @@ async def recover(house: House, connection: Connection, entry: Entry, now: datet
     return True
 
 
+async def too_late(house: House, connection: Connection, entry: Entry, now: datetime) -> bool:
+    """Settle a message in doubt that was kept for longer than tries last: its provider may have forgotten our key by now."""
+    tried, channel = entry.first_attempt_at, house.channels[entry.channel or ""] if entry.channel else None
+    if not entry.in_doubt or tried is None or channel is None or now <= tried + channel.retry.within:
+        return False
+    entry.status, entry.due_at, entry.lease_until, entry.settled_at = "unknown", None, None, now
+    entry.detail = "an attempt may have arrived, and it is too late to try again without harm"
+    await ledger.write(connection, entry)
+    await tell_outcome(house, connection, entry, entry.status, now)
+    return True
+
+
 async def _ask_later(house: House, connection: Connection, entry: Entry, channel: Channel, now: datetime) -> None:
     """Nobody can be asked now: again after as long as it has waited, until the time for tries is over."""
     since = entry.first_attempt_at or now
@@ -125,7 +137,7 @@ async def _again(
     untried = entry.untried and not receipt.left
     due = now + (receipt.after or channel.retry.wait(entry.attempts))
     if not untried and due > (entry.first_attempt_at or now) + channel.retry.within:
-        await _end(house, connection, entry, "failed", f"given up: {receipt.detail}", now)
+        await _end(house, connection, entry, ledger.ended(entry, "failed"), f"given up: {receipt.detail}", now)
     elif is_digest(entry.key):
         await _dissolve(connection, entry, receipt.detail, now, due)
     elif await ledger.settle(
@@ -144,7 +156,7 @@ async def _again(
 async def _dissolve(connection: Connection, entry: Entry, why: str, now: datetime, due: datetime) -> None:
     """A digest that surely did not arrive: each of its parts is decided again by itself."""
     if await ledger.settle(connection, entry, "failed", f"each part again: {why}", now):
-        await ledger.dissolve(connection, entry.key, due)
+        await bundles.dissolve(connection, entry.key, due)
         await outbox.wake(connection, entry.recipient)
 
 
@@ -154,8 +166,8 @@ async def _end(house: House, connection: Connection, entry: Entry, status: str, 
     if not is_digest(entry.key):
         await tell_outcome(house, connection, entry, status, now)
         return
-    parts = await ledger.parts_of(connection, entry.key)
-    await ledger.end_parts(connection, entry.key, status, detail, now)
+    parts = await bundles.parts_of(connection, entry.key)
+    await bundles.end_parts(connection, entry.key, status, detail, now)
     for part in parts:
         part.detail, part.reasons = detail, ()
         await tell_outcome(house, connection, part, status, now)

@@ -14,7 +14,7 @@ from activities.house import House
 from activities.sending import begin
 from journeys.together import consolidation
 from journeys.verdicts import Reason
-from store import ledger, outbox
+from store import bundles, ledger, outbox
 from store.database import Connection
 from store.ledger import Entry
 from store.subjects import Subject
@@ -59,9 +59,9 @@ async def make(
 async def dissolve(connection: Connection, whole: Entry, now: datetime) -> None:
     """It may not go as it is, or not now: each part is decided again by itself, when the whole would have been."""
     due = whole.due_at or now
-    whole.status = "unknown" if whole.in_doubt else "withheld"
+    whole.status = ledger.ended(whole, "withheld")
     whole.due_at, whole.settled_at, whole.detail = None, now, "each part again"
-    await ledger.dissolve(connection, whole.key, due)
+    await bundles.dissolve(connection, whole.key, due)
     await outbox.wake(connection, whole.recipient)
 
 

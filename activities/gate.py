@@ -71,9 +71,9 @@ class Pass:
                 entry.ready_at = (entry.ready_at or self.now) if waits_for_others else None
                 await self._give_way(replaces, entry)
             case Replace(_, reasons):
-                entry.status, entry.reasons, entry.settled_at = _never(entry, "replaced"), reasons, self.now
+                entry.status, entry.reasons, entry.settled_at = ledger.ended(entry, "replaced"), reasons, self.now
             case Withhold(reasons):
-                entry.status, entry.reasons, entry.settled_at = _never(entry, "withheld"), reasons, self.now
+                entry.status, entry.reasons, entry.settled_at = ledger.ended(entry, "withheld"), reasons, self.now
         if digest.is_digest(entry.key) and not isinstance(verdict, SendNow):
             await digest.dissolve(self.connection, entry, self.now)
         self._note(entry, await self.known(), is_part=isinstance(verdict, MergeInto))
@@ -192,8 +192,3 @@ class Pass:
 
     def _fields(self) -> dict[str, object]:
         return self.account.profile if self.account is not None else {}
-
-
-def _never(entry: Entry, word: str) -> str:
-    """How a message ends that may not go out (again): one of which an attempt may have arrived was perhaps sent."""
-    return "unknown" if entry.in_doubt else word

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from activities.digest import is_digest
 from activities.house import House
-from store import ledger, outcomes, runs, subjects
+from store import bundles, outcomes, runs, subjects
 from store.database import Connection
 from store.ledger import Entry
 
@@ -18,7 +18,7 @@ async def reads_outcome(house: House, connection: Connection, definition: str, a
 
 async def lock_lane(house: House, connection: Connection, entry: Entry) -> None:
     """Lock the lanes an outcome goes to, if it does, before its row of the ledger: the order in which steps lock."""
-    parts = await ledger.parts_of(connection, entry.key) if is_digest(entry.key) else [entry]
+    parts = await bundles.parts_of(connection, entry.key) if is_digest(entry.key) else [entry]
     await subjects.lock(connection, [
         (await runs.read_run(connection, part.run)).lane
         for part in parts

@@ -77,6 +77,8 @@ async def _weigh(house: House, connection: Connection, due: Owed) -> list[Entry]
     for entry in due.entries:
         if entry.status == "sending" and not await delivery.recover(house, connection, entry, due.now, until):
             continue
+        if await delivery.too_late(house, connection, entry, due.now):
+            continue
         await weighing.weigh(entry)
         decided.append(entry)
     attempts = await weighing.close()

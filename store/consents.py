@@ -209,7 +209,7 @@ async def _withdraw(
         refusals = refused_by(rules, entry.via, entry.topic, entry.priority, said)
         if refusals is None:
             continue
-        entry.status, entry.due_at, entry.decided_at, entry.settled_at = "withdrawn", None, at, at
+        entry.status, entry.due_at, entry.decided_at, entry.settled_at = ledger.ended(entry, "withdrawn"), None, at, at
         entry.reasons = refusals
         count += await ledger.write(connection, entry)
         if entry.run not in ended:

@@ -200,7 +200,7 @@ async def _take_back(connection: Connection, catalogue: Catalogue, person: str, 
     for entry in await owed.queued(connection, person):
         if entry.run != run_id or entry.priority in PRESSING or entry.key.startswith(DIGEST):
             continue
-        entry.status, entry.due_at, entry.decided_at, entry.settled_at = "withdrawn", None, at, at
+        entry.status, entry.due_at, entry.decided_at, entry.settled_at = ledger.ended(entry, "withdrawn"), None, at, at
         entry.reasons = (Reason("in_conversation", f"they have answered {entry.journey}"),)
         await ledger.write(connection, entry)
         await tell_outcome(connection, catalogue, entry, entry.status, at)

@@ -34,13 +34,13 @@ _UPDATE = sql(
     UPDATE messages SET status = :status, reasons = CAST(:reasons AS jsonb), channel = :channel, due_at = :due,
       attempts = :attempts, lease_until = :lease, reference = :reference, address = :address, body = :body,
       summary = CAST(:summary AS jsonb), detail = :detail, decided_at = :decided, first_attempt_at = :first, sent_at = :sent,
-      settled_at = :settled, ready_at = :ready, merged_into = :merged
+      settled_at = :settled, ready_at = :ready, merged_into = :merged, in_doubt = :doubt
     WHERE key = :key
     """
 )
 COLUMNS = """m.key, m.run, m.step, m.subject_key, m.recipient, m.journey, m.state, m.visit, m.action, m.template, m.via,
       m.topic, m.priority, m.data, m.stands, m.at, m.expires_at, m.status, m.channel, m.due_at, m.attempts, m.lease_until,
-      m.reference, m.address, m.body, m.summary, m.decided_at, m.first_attempt_at, m.sent_at, m.ready_at, m.merged_into,
+      m.reference, m.address, m.body, m.summary, m.decided_at, m.first_attempt_at, m.sent_at, m.ready_at, m.merged_into, m.in_doubt,
       replace(CAST(m.trace AS text), '-', '') AS trace"""
 _OF_STEP = sql(
     f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
@@ -51,14 +51,14 @@ _SETTLE = sql(
     UPDATE messages SET status = :status, detail = :detail, due_at = :due, lease_until = :lease,
       attempts = CASE WHEN :counted THEN attempts ELSE attempts - 1 END,
       first_attempt_at = CASE WHEN :untried THEN NULL ELSE first_attempt_at END,
-      sent_at = CASE WHEN :status = 'deferred' THEN NULL ELSE sent_at END,
+      sent_at = CASE WHEN :status = 'deferred' AND NOT in_doubt THEN NULL ELSE sent_at END,
       settled_at = CASE WHEN :status IN ('sent', 'failed', 'unknown') THEN CAST(:now AS timestamptz) END
     WHERE key = :key AND status = 'sending' AND attempts = :attempts
     """
 )
 _WITHDRAW = sql(
     """
-    UPDATE messages SET status = 'withdrawn', settled_at = :at, due_at = NULL,
+    UPDATE messages SET status = CASE WHEN in_doubt THEN 'unknown' ELSE 'withdrawn' END, settled_at = :at, due_at = NULL,
       reasons = jsonb_build_array(jsonb_build_object('code', 'withdrawn', 'text', CAST(:reason AS text)))
     WHERE run = :run AND status = 'deferred' AND NOT stands
       AND (CAST(:state AS text) IS NULL OR (state = :state AND visit = :visit))
@@ -68,28 +68,11 @@ _WITHDRAW = sql(
 _REPLACE = sql(
     f"""
     WITH m AS (
-      UPDATE messages SET status = 'replaced', settled_at = :at, due_at = NULL,
+      UPDATE messages SET status = CASE WHEN in_doubt THEN 'unknown' ELSE 'replaced' END, settled_at = :at, due_at = NULL,
         reasons = reasons || jsonb_build_array(jsonb_build_object('code', 'replaced', 'text', CAST(:why AS text)))
       WHERE key = ANY(CAST(:keys AS text[])) AND status = 'deferred' RETURNING *)
     SELECT {COLUMNS}, r.definition, false AS holds, r.state AS now_in FROM m JOIN runs r ON r.id = m.run ORDER BY m.id
     """  # noqa: S608 -- the columns are ours
-)
-_PARTS = sql(
-    f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
-    "WHERE m.merged_into = :key AND m.status IN ('merged', 'unknown') ORDER BY m.id"
-)
-_END_PARTS = sql(
-    """
-    UPDATE messages SET status = CASE WHEN :status = 'sent' THEN 'merged' ELSE :status END, detail = :detail, settled_at = :now,
-      sent_at = CASE WHEN :status = 'failed' THEN NULL ELSE sent_at END
-    WHERE merged_into = :key AND status IN ('merged', 'unknown')
-    """
-)
-_DISSOLVE = sql(
-    """
-    UPDATE messages SET status = 'deferred', due_at = :due, sent_at = NULL, settled_at = NULL, ready_at = NULL,
-      first_attempt_at = NULL, merged_into = NULL WHERE merged_into = :key AND status IN ('merged', 'unknown', :also)
-    """
 )
 _ROLES = sql(
     """
@@ -104,7 +87,8 @@ _ROLES = sql(
 class Entry:
     """A ledger row. `body` are the rendered bytes that every attempt sends; by `first_attempt_at` retries end.
 
-    `untried`: nothing had left before the attempt in hand. `in_doubt`: an attempt may have arrived that nobody saw end.
+    `untried`: nothing had left before the attempt in hand. `in_doubt`: an attempt may have arrived that nobody saw end,
+    so it never reads as if it had not been sent, and counts as sent.
     """
 
     key: str
@@ -170,11 +154,17 @@ def _values(entry: Entry) -> dict[str, Any]:
         "settled": entry.settled_at,
         "ready": entry.ready_at,
         "merged": entry.merged_into,
+        "doubt": entry.in_doubt,
     }
 
 
 def _reason(reason: Reason) -> dict[str, str]:
     return {"code": reason.code, "text": reason.text} | ({"rule": reason.rule} if reason.rule else {})
+
+
+def ended(entry: Entry, word: str) -> str:
+    """How a message ends that may not go out, or not again: one in doubt is `unknown`, whatever the reason is called."""
+    return "unknown" if entry.in_doubt else word
 
 
 async def write(connection: Connection, entry: Entry) -> bool:
@@ -266,21 +256,6 @@ async def replace(connection: Connection, keys: Sequence[str], why: str, at: dat
     for entry in gone:
         entry.reasons = (Reason("replaced", why),)
     return gone
-
-
-async def parts_of(connection: Connection, key: str) -> list[Entry]:
-    """The messages that went out as this one."""
-    return [entry_of(item) for item in await rows(connection, _PARTS, key=key)]
-
-
-async def end_parts(connection: Connection, key: str, status: str, detail: str, now: datetime) -> None:
-    """The parts of a message end as it did: what never went out does not read as sent."""
-    await run(connection, _END_PARTS, key=key, status=status, detail=detail, now=now)
-
-
-async def dissolve(connection: Connection, key: str, due: datetime, *, also: str = "merged") -> int:
-    """Let the parts of a message be decided again, each by itself, when it would be tried again; how many there are."""
-    return await run(connection, _DISSOLVE, key=key, due=due, also=also)
 
 
 async def people_with(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from journeys.priorities import PRIORITIES
-from store import ledger, outbox, subjects
+from store import bundles, outbox, subjects
 from store.clocks import now_for
 from store.database import Connection, Database, row, rows, run, sql
 from store.ledger import COLUMNS, Entry, entry_of
@@ -51,7 +51,7 @@ _RECIPIENT = sql(
 _RESEND = sql(
     """
     UPDATE messages SET status = 'deferred', due_at = :now, settled_at = NULL, sent_at = NULL, first_attempt_at = NULL,
-      merged_into = NULL, body = CASE WHEN status = 'unknown' THEN body END
+      merged_into = NULL, in_doubt = (status = 'unknown'), body = CASE WHEN status = 'unknown' THEN body END
     WHERE id = :id AND status IN ('failed', 'unknown')
     """
 )
@@ -95,7 +95,7 @@ async def resend(database: Database, identity: int) -> bool:
         await subjects.lock(connection, [found["recipient"]])
         now = await now_for(connection, found["clock"])
         if found["status"] == "failed" and found["key"].startswith("digest/"):
-            again = await ledger.dissolve(connection, found["key"], now, also="failed") > 0
+            again = await bundles.dissolve(connection, found["key"], now, also="failed") > 0
         else:
             again = await run(connection, _RESEND, id=identity, now=now) == 1
         if again:

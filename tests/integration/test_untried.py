@@ -32,7 +32,7 @@ from activities.ports import Channel, Retry
 from journeys import wire
 from journeys.incoming import Incoming
 from journeys.policy import load_policy
-from store import ingest
+from store import ingest, ledger
 from store.catalogue import Catalogue
 from store.database import Database, rows, run, sql
 from tests.providing import PHONE, templates, vapid_key
@@ -259,3 +259,43 @@ async def test_H7_what_may_have_arrived_is_unknown_and_not_withheld_when_its_sta
     assert row["status"] == "unknown"
     assert '"state_left"' in row["reasons"], "why it was not tried again"
     assert len(sending.local.provider.kept.search(provider="receiver")) == 1
+
+
+async def doubtful(sending: Sending) -> tuple[WebhookChannel, Any]:
+    """A message that has arrived, that nobody saw arrive, and whose second try did not leave."""
+    url, faults = f"{sending.local.url}/receiver/", sending.local.provider.faults
+    hook = WebhookChannel(
+        templates(sending.folder), sending.way, Reach(near=True), WebhookSettings(url, WEBHOOK_SECRET)
+    )
+    faults.add(Fault(provider="receiver", kind="reset_after_accept"))
+    faults.add(Fault(provider="receiver", kind="status", status=503))
+    await sending.go(hook)
+    row = await asked_after(sending, hook, timedelta(minutes=1))
+    assert (row["status"], row["in_doubt"]) == ("deferred", True)
+    return hook, row
+
+
+async def test_doubt_outlives_a_wait_what_is_withdrawn_meanwhile_is_unknown_and_counts_as_sent(sending):
+    hook, row = await doubtful(sending)
+    async with sending.database.transaction() as connection:
+        await ledger.withdraw(connection, row["run"], "here was left for done", datetime.now(UTC))
+    (row,) = await sending.ledger()
+    assert (row["status"], row["sent_at"] is not None) == ("unknown", True), "a cap counts it"
+    assert len(await sending.later(hook)) == len(sending.local.provider.kept.search(provider="receiver")) == 1
+
+
+async def test_what_is_in_doubt_is_not_tried_again_when_its_provider_may_have_forgotten_our_key(sending):
+    hook, _ = await doubtful(sending)
+    async with sending.database.transaction() as connection:
+        await run(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
+    row = await asked_after(sending, hook, hook.retry.within + timedelta(hours=1))
+    assert (row["status"], len(sending.local.provider.kept.search(provider="receiver"))) == ("unknown", 1)
+    assert "too late" in row["detail"]
+
+
+async def test_what_is_in_doubt_arrives_once_when_it_is_tried_again_in_time(sending):
+    hook, _ = await doubtful(sending)
+    async with sending.database.transaction() as connection:
+        await run(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
+    (row,) = await sending.later(hook)
+    assert (row["status"], len(sending.local.provider.kept.search(provider="receiver"))) == ("sent", 1)
