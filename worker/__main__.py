@@ -50,7 +50,7 @@ async def serve(settings: Settings) -> None:
         return
     house = build.house(settings, database)
     given = load_providers()
-    audiences = audience_loop(database, settings.catalog, given, house.catalogue.consent)
+    audiences = audience_loop(database, settings, given, house.catalogue.consent)
     feeding = feed_loop(database, given)
     relay = Relay(database, client, house.catalogue, settings.task_queue)
     health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)

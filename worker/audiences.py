@@ -12,12 +12,13 @@ from pydantic import ValidationError
 from activities.audiences.membership import AudiencePlan, AudiencePlans
 from activities.audiences.sync import AudienceSync
 from activities.audiences.tools import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
+from activities.channels.allow_list import AllowList
 from activities.outgoing.way import Way
 from journeys.consent_rules import ConsentBook
 from store.database import Database
 from worker.providers import ProviderSettings
 from worker.rounds import rounds
-from worker.settings import SettingsError
+from worker.settings import Settings, SettingsError
 
 PAUSE_SECONDS = 15.0
 """Between two rounds that had nothing to tell."""
@@ -39,10 +40,11 @@ class AudienceLoop:
         return bool(told.added or told.removed)
 
 
-def audience_loop(database: Database, catalog: Path, given: ProviderSettings, book: ConsentBook) -> AudienceLoop:
+def audience_loop(database: Database, settings: Settings, given: ProviderSettings, book: ConsentBook) -> AudienceLoop:
     """The loop over what is configured. Raises SettingsError."""
-    tools, plans = audience_tools(given), audience_plans(catalog)
-    return AudienceLoop(AudienceSync(database, tools, plans, book) if tools and plans else None)
+    tools, plans = audience_tools(given), audience_plans(settings.catalog)
+    allowed = None if settings.environment == "production" else AllowList(settings.allowed)
+    return AudienceLoop(AudienceSync(database, tools, plans, book, allowed) if tools and plans else None)
 
 
 def audience_tools(it: ProviderSettings) -> list[AudienceTool]:

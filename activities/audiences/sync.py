@@ -6,13 +6,14 @@ A crash between the two says it again, which changes nothing there. One process 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import structlog
 
 from activities.audiences.membership import AudiencePlan, changes, wanted
 from activities.audiences.tools import BATCH, AudienceTool
+from activities.channels.allow_list import AllowList
 from activities.outgoing.breaker import Breaker, BreakerRule
 from activities.ports import Delivered
 from journeys.consent_rules import ConsentBook
@@ -45,9 +46,11 @@ class AudienceSync:
         tools: Sequence[AudienceTool],
         plans: Mapping[str, AudiencePlan],
         book: ConsentBook | None = None,
+        allowed: AllowList | None = None,
     ) -> None:
+        """`allowed`: outside production only these people's addresses are told to anybody; None is everybody's."""
         self._database, self._tools, self._plans = database, tools, plans
-        self._book = book or ConsentBook()
+        self._book, self._allowed = book or ConsentBook(), allowed
         self._breakers = {tool.name: Breaker(BreakerRule(failures=3)) for tool in tools}
 
     async def round(self) -> Told:
@@ -64,7 +67,8 @@ class AudienceSync:
 
     async def _one(self, tool: AudienceTool, name: str, identity: str, plan: AudiencePlan) -> Told:
         async with self._database.reading() as connection:
-            places = await audiences.pending(connection, self._book.addresses, tool.name, name, BATCH)
+            found = await audiences.pending(connection, self._book.addresses, tool.name, name, BATCH)
+            places = {subject: self._shown(place) for subject, place in found.items()}
             out, into = changes(places, plan, tool.name, self._book.policy)
             still = await audiences.still_in(connection, tool.name, name, out) if out else set()
         gone = sorted({each for each in out.values() if each not in still and each not in into.values()})
@@ -77,6 +81,11 @@ class AudienceSync:
         else:
             self._breakers[tool.name].released()
         return Told(len(into), len(gone), 0)
+
+    def _shown(self, place: Place) -> Place:
+        if self._allowed is None or self._allowed.allows(place.email or ""):
+            return place
+        return replace(place, member=False)
 
     async def _tell(self, tool: AudienceTool, identity: str, hashes: Sequence[str], *, add: bool) -> bool:
         receipt = await tool.change(identity, hashes, add=add)

@@ -12,6 +12,7 @@ import pytest_asyncio
 from activities.audiences.membership import AudiencePlan, hashed, wanted
 from activities.audiences.sync import AudienceSync, Told
 from activities.audiences.tools import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
+from activities.channels.allow_list import AllowList
 from activities.outgoing.way import Way
 from journeys.consent_rules import ConsentBook
 from journeys.incoming import Incoming
@@ -52,6 +53,7 @@ class Advertising:
             MetaTool(way, MetaAudiences(KEY, f"{local.url}/meta/v26.0")),
         ]
         self.book = ConsentBook(policy=load_policy({"consent": [{"topic": "ads", "default": "required"}]}))
+        self.tools = tools
         self.sync = AudienceSync(database, tools, PLANS, self.book)
 
     async def know(self, user: str, **traits: str) -> None:
@@ -103,6 +105,17 @@ async def test_who_is_put_in_and_taken_out_is_told_to_every_tool_once(ads):
     assert await ads.sync.round() == Told(removed=2)
     assert ads.inside("google", "g-1") == of("ada@example.com")
     assert len(ads.local.provider.kept.search(provider="google")) == 2
+
+
+async def test_outside_production_only_who_is_on_the_list_is_told_of(ads):
+    await ads.know("ada", email="ada@example.com", stage="onboarding")
+    await ads.know("eve", email="eve@customer.example", stage="onboarding")
+    for user in ("ada", "eve"):
+        await ads.put("stalled", user)
+    careful = AudienceSync(ads.database, ads.tools, PLANS, ads.book, AllowList(["*@example.com"]))
+    assert await careful.round() == Told(added=2)
+    assert ads.inside("google", "g-1") == ads.inside("meta", "m-1") == of("ada@example.com")
+    assert await careful.round() == Told()
 
 
 async def test_only_people_known_to_be_in_the_stage_that_the_ads_fit_are_in(ads):
