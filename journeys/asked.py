@@ -159,13 +159,7 @@ class Asked:
         if name == CLOSED and any(talk.run == data.get("run") for talk in self.outside.talks):
             self.outside.closed(str(data["run"]))
             return
-        about = data.get("template")
-        sent = (
-            run for run, item in reversed(self.story)
-            if run is not None and isinstance(item, Fate) and item.kind in {"sent", "merged"}
-            and about in (None, item.message.template)
-        )  # fmt: skip
-        run = next(sent, None)
+        run, _ = self.last_sent(data)
         if run is None:
             return
         if name == CLOSED:
@@ -176,6 +170,16 @@ class Asked:
         for queued in [each for each in self.queue if each.run is run and each.message.priority not in PRESSING]:
             self.queue.remove(queued)
             self.settle(run, Fate(at, "withheld", queued.message, queued.to, (reason,)))
+
+    def last_sent(self, data: Mapping[str, Any]) -> tuple[Run | None, str]:
+        """The run that sent last, of the template if one is named, and by which channel."""
+        about = data.get("template")
+        sent = (
+            (run, item.channel) for run, item in reversed(self.story)
+            if run is not None and isinstance(item, Fate) and item.kind in {"sent", "merged"}
+            and about in (None, item.message.template)
+        )  # fmt: skip
+        return next(sent, (None, ""))
 
     # -- what is known ---------------------------------------------------------------------------------------------
 

@@ -119,7 +119,10 @@ class Person(Asked):
             self.standings = {to: replace(each, urgent_open=urgent) for to, each in self.standings.items()}
             if name in self.world.policy.urgent_ticket.resolved_by:
                 self.wake(at)
-        if name == CLOSED or (name == REPLIED and wish_of(str(data.get("text") or "")) is None):
+        wish = wish_of(str(data.get("text") or "")) if name == REPLIED else None
+        if wish == "stop" and self.last_sent(data)[1] == "email":
+            self.consent({"channel": "email", "granted": False}, at)
+        elif name in {CLOSED, REPLIED} and wish is None:
             self.answer(name, data, at)
         for chart in self.world.hearing.get(name, ()):
             case = case_of(chart, data)

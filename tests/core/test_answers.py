@@ -119,3 +119,17 @@ def test_the_simulator_is_quiet_after_an_answer_until_it_is_closed_or_long_ago()
     assert told(replied, closed, signal(3, "go")) == ["sent", "sent"]
     assert told(replied, signal(16, "go")) == ["sent", "sent"]
     assert told(signal(1, "message_replied", template="x", text="STOP"), signal(3, "go")) == ["sent", "sent"]
+
+
+def test_C5_a_stop_word_in_answer_to_a_mail_is_a_no_to_mails_in_the_simulator_too():
+    text = TEXT.replace("send: x, via: [in_app]", "send: x, via: [email]").replace(
+        "send: y, via: [in_app]", "send: y, via: [email]"
+    )
+    policy = load_policy({"consent": [{"default": "granted"}]})
+    someone = Person(World((chart(text),), policy, frozenset({"in_app"})))
+    known = Recorded(day(0), "p", "profile", "identify", {"email": "ada@example.com"})
+    stop = signal(1, "message_replied", template="x", text="Unsubscribe.")
+    for event in (known, signal(0, "begin"), stop, signal(3, "go")):
+        someone.happen(event)
+    assert [line.kind for line in someone.lines() if line.kind in {"sent", "withheld"}] == ["sent"]
+    assert someone.consents == {("email", "*"): False}
