@@ -13,8 +13,8 @@ from api.metrics import Metrics
 from api.pages import Instant, RowId, Word, answer
 from api.problems import ProblemError
 from api.routes import Routes
-from api.shapes import TaskView
 from api.work import NO_TASK, TAG, Note, shown
+from api.work_shapes import TaskView
 from journeys.assigning import Roster
 from store import reassigning, tasks
 from store.database import Database

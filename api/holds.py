@@ -15,7 +15,7 @@ from api.pages import Cursor, Id, Instant, Limit, Page, Word, answer, decode, pa
 from api.people import known
 from api.problems import ProblemError
 from api.routes import Routes
-from api.shapes import HoldView
+from api.work_shapes import HoldView
 from store import holds
 from store.database import Database
 from store.queries import SubjectKind

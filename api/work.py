@@ -16,7 +16,7 @@ from api.pages import Cursor, Limit, Page, RowId, Word, answer, decode, page
 from api.people import known
 from api.problems import ProblemError
 from api.routes import Routes
-from api.shapes import TaskLine, TaskView
+from api.work_shapes import TaskLine, TaskView
 from journeys.assigning import Roster
 from store import queries, task_log, tasks
 from store.database import Connection, Database

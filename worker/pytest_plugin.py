@@ -18,9 +18,10 @@ import pytest
 import pytest_asyncio
 
 from store.migrate import migrate
+from worker.rehearsing import rehearsal
 from worker.stack.postgres import PostgresServer, create_database
 from worker.stack.temporal_server import TemporalServer
-from worker.testing import Rehearsal, rehearsal
+from worker.testing import Rehearsal
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from worker.testing import Rehearsal, rehearsal
+from worker.rehearsing import rehearsal
+from worker.testing import Rehearsal
 
 
 @pytest_asyncio.fixture

@@ -16,9 +16,10 @@ from temporalio.client import WorkflowHandle
 
 from worker.entry import run
 from worker.pytest_plugin import fresh_database, serving
+from worker.rehearsing import rehearsal
 from worker.replay import write_history
 from worker.settings import ROOT
-from worker.testing import Rehearsal, rehearsal
+from worker.testing import Rehearsal
 
 HISTORIES = ROOT / "tests" / "histories"
 

@@ -24,8 +24,8 @@ from store.catalogue import Catalogue
 from store.database import Database, rows, run, sql
 from tests.living import Living, living
 from tests.stepping import first_steps, publish
+from worker.rehearsing import rehearsal
 from worker.settings import ROOT
-from worker.testing import rehearsal
 
 TWO_MAILS = """
 journey: two-mails

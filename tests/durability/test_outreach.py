@@ -11,8 +11,9 @@ import pytest_asyncio
 from store import outbox
 from store.database import run, sql
 from tests.living import Living, living
+from worker.rehearsing import rehearsal
 from worker.stack.mail_sink import Faults
-from worker.testing import Rehearsal, rehearsal
+from worker.testing import Rehearsal
 
 HELD_BACK = """
 journey: held-back

@@ -13,11 +13,12 @@ import pytest
 from store.database import sql
 from tests.providing import PHONE, URGENT
 from worker.providers import ProviderSettings
+from worker.rehearsing import rehearsal
 from worker.settings import ROOT
 from worker.stack.providers.app import KEY
 from worker.stack.providers.faults import Fault
 from worker.stack.providers.serving import Local
-from worker.testing import Rehearsal, rehearsal
+from worker.testing import Rehearsal
 
 BOTH = """
 journey: export-ready
