@@ -104,8 +104,7 @@ class Stops:
 
     async def release(self, id: RowId, release: Release) -> Response:
         """Releasing twice is releasing once."""
-        async with self._database.transaction() as connection:
-            found = await stops.release(connection, id, release.by)
+        found = await stops.release(self._database, id, release.by)
         if found is None:
             raise ProblemError("not-found", "There is no stop of this number.")
         return answer(found)

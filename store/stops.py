@@ -6,17 +6,21 @@ rows are the record: who threw it, when and why, and who released it.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from journeys.policy import Brake
-from store import outbox
-from store.database import Connection, row, rows, sql
+from store import outbox, subjects
+from store.again import repeated
+from store.database import Connection, Database, row, rows, sql
 from store.queries import Row
 
 StopScope = Literal["all", "channel", "journey", "template"]
 BRAKE = "the blast brake"
 MOST_WOKEN = 10_000
-"""Of those that waited, how many are looked at anew at a release; the others look by themselves within the hour."""
+"""Of the people who waited, how many are looked at anew at a release; the others look by themselves within the hour."""
+AT_ONCE = 200
+"""People whose rows are locked in one transaction."""
 
 _COLUMNS = "id, scope, name, why, by, at, released_at, released_by"
 _THROW = sql(
@@ -41,12 +45,15 @@ _RELEASE = sql(
     """  # noqa: S608 -- the columns are ours
 )
 _ONE = sql(f"SELECT {_COLUMNS} FROM stops WHERE id = :id")  # noqa: S608 -- the columns are ours
+_WAITED = "status = 'deferred' AND due_at > decided_at AND reasons @> '[{\"code\": \"stopped\"}]'"
+_WHO_WAITED = sql(
+    f"SELECT DISTINCT recipient FROM messages WHERE {_WAITED} AND recipient > :past ORDER BY recipient LIMIT :most"  # noqa: S608
+)
 _HELD = sql(
-    """
-    UPDATE messages SET due_at = decided_at WHERE key IN (
-      SELECT key FROM messages WHERE status = 'deferred' AND reasons @> '[{"code": "stopped"}]' LIMIT :most)
+    f"""
+    UPDATE messages SET due_at = decided_at WHERE recipient = ANY(CAST(:people AS text[])) AND {_WAITED}
     RETURNING recipient
-    """
+    """  # noqa: S608 -- the condition is ours
 )
 # Each journey by its own part of one index; what is usual is asked only of those that send much just now.
 _SURGES = sql(
@@ -84,15 +91,30 @@ async def list_stops(connection: Connection, *, all_of_them: bool, before: int |
     return [dict(item) for item in found]
 
 
-async def release(connection: Connection, identity: int, by: str) -> Row | None:
+async def release(database: Database, identity: int, by: str) -> Row | None:
     """Let it go on; what waited is decided again. None if there is no such stop; released twice is released once."""
-    found = await row(connection, _RELEASE, id=identity, by=by)
+    async with database.transaction() as connection:
+        found = await row(connection, _RELEASE, id=identity, by=by)
+        if found is None:
+            found = await row(connection, _ONE, id=identity)
     if found is None:
-        ended = await row(connection, _ONE, id=identity)
-        return dict(ended) if ended else None
-    for recipient in sorted({item["recipient"] for item in await rows(connection, _HELD, most=MOST_WOKEN)}):
-        await outbox.wake(connection, recipient)
+        return None
+    past, woken = "", 0
+    while people := await repeated(database, partial(_look_anew, past=past)):
+        past, woken = people[-1], woken + len(people)
+        if woken >= MOST_WOKEN:
+            break
     return dict(found)
+
+
+async def _look_anew(connection: Connection, past: str) -> list[str]:
+    """The next people, and only then their messages: the order of every step, so that none waits for another in a circle."""
+    people = [item["recipient"] for item in await rows(connection, _WHO_WAITED, past=past, most=AT_ONCE)]
+    await subjects.lock(connection, people)
+    held = await rows(connection, _HELD, people=people)
+    for recipient in sorted({item["recipient"] for item in held}):
+        await outbox.wake(connection, recipient)
+    return people
 
 
 async def brake(connection: Connection, rule: Brake) -> list[Row]:

@@ -18,7 +18,7 @@ from temporalio.client import Client
 from worker.settings import load_settings
 from worker.stack.endpoints import read_endpoints
 from worker.stack.parts import http_ok
-from worker.stack.ports import answers
+from worker.stack.ports import LOOPBACK, answers, free_ports
 from worker.stack.postgres import PostgresServer, create_database
 from worker.stack.process import ProcessFailedError
 from worker.stack.supervisor import Stack, StackError
@@ -235,3 +235,22 @@ async def test_temporal_keeps_its_runs_through_a_kill(tmp_path):
         await server.start()
         again = await (await Client.connect(server.address)).get_workflow_handle("kept").describe()
     assert again.run_id == started.first_execution_run_id
+
+
+async def test_temporal_takes_other_ports_when_one_that_was_free_is_taken_meanwhile(tmp_path):
+    chosen = []
+
+    def choose(count):
+        chosen.append(free_ports(count))
+        return chosen[-1] if len(chosen) > 1 else [*chosen[-1][:-1], squatter.getsockname()[1]]
+
+    with socket.create_server((LOOPBACK, 0)) as squatter:
+        async with TemporalServer(tmp_path / "temporal", say=quiet, choose=choose) as server:
+            assert server.address == f"{LOOPBACK}:{chosen[1][0]}"
+
+
+async def test_a_port_for_temporal_that_is_taken_is_told_at_once(home):
+    with socket.create_server((LOOPBACK, 0)) as squatter:
+        port = squatter.getsockname()[1]
+        with pytest.raises(StackError, match=f"TENURE_TEMPORAL_PORT={port} is taken"):
+            await stack_in(home, temporal_port=port).start()

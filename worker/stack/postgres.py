@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 import warnings
 from pathlib import Path
 from typing import Self
@@ -16,6 +17,7 @@ from worker.stack.process import ChildProcess, Command, wait_until
 
 SUPERUSER = "postgres"
 MAX_CONNECTIONS = 250
+_PREPARING = threading.Lock()
 
 
 class PostgresServer:
@@ -87,7 +89,8 @@ class PostgresServer:
 
         self.data.mkdir(parents=True, exist_ok=True)
         wheel = Wheel(self.data)
-        with Wheel._lock:  # noqa: SLF001 — initdb must not run twice at once
+        # initdb must not run twice at once: the wheel's lock is between processes only, and breaks between threads.
+        with _PREPARING, Wheel._lock:  # noqa: SLF001
             wheel.ensure_pgdata_inited()
         self._binary = wheel.bin_path / "postgres"
         self._user = wheel.system_user

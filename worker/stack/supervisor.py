@@ -154,6 +154,7 @@ class Stack(Watch):
         if (address := self.settings.temporal_address) is not None:
             _must_answer("TENURE_TEMPORAL_ADDRESS", address)
             return address
+        _must_be_free("TENURE_TEMPORAL_PORT", self.settings.temporal_port)
         server = TemporalServer(
             self.home / "temporal",
             port=self.settings.temporal_port,
@@ -221,6 +222,12 @@ async def _together(*parts: Coroutine[Any, Any, T]) -> list[T]:
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def _must_be_free(variable: str, port: int) -> None:
+    """A port that was asked for and is taken should be told at once, not after a server's patience. Zero is any."""
+    if port and not is_free(port):
+        raise StackError(f"{variable}={port} is taken. Give it another port, or 0 for any free one.")
 
 
 def _must_answer(variable: str, address: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -15,11 +15,13 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from worker.stack.ports import LOOPBACK, free_ports
-from worker.stack.process import ChildProcess, Command, wait_until
+from worker.stack.process import ChildProcess, Command, ProcessFailedError, wait_until
 from worker.stack.temporal_binary import Say, TemporalBinary, find_temporal, tell
 
 NAMESPACE = "default"
 RETENTION = timedelta(days=3)
+ATTEMPTS = 3
+TAKEN = "address already in use"
 SERVICES = ("frontend", "history", "matching", "worker")
 ALWAYS: Mapping[str, Any] = {
     # A namespace registered by the client is known to all services within a second instead of ten.
@@ -52,13 +54,15 @@ class TemporalServer:
         time_skipping: bool = False,
         pid_file: Path | None = None,
         say: Say = tell,
+        choose: Callable[[int], list[int]] = free_ports,
     ) -> None:
         self.folder = folder.expanduser().resolve()
-        self._port = port
+        self._port = self._asked_port = port
         self._named = binary
         self._log = log or self.folder / "temporal.log"
         self._dynamic = {**ALWAYS, **(TIME_SKIPPING if time_skipping else {})}
         self._say = say
+        self._choose = choose
         self._binary: TemporalBinary | None = None
         self._other_ports: list[int] = []
         self._process = ChildProcess("temporal", self._command, pid_file=pid_file)
@@ -79,10 +83,27 @@ class TemporalServer:
         """Start, or start again on the same port and file, and wait until the namespace can be used."""
         if self._binary is None:
             self._binary = await find_temporal(self._named, say=self._say)
-        if not self._other_ports:
-            first, *self._other_ports = free_ports(2 * len(SERVICES))
-            self._port = self._port or first
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._other_ports:
+            await self._start_first()
+        else:
+            await self._start_here()
+
+    async def _start_first(self) -> None:
+        """The ports that nobody had asked for may be taken between our look and the server's: then it gets others."""
+        for left in reversed(range(ATTEMPTS)):
+            first, *self._other_ports = self._choose(2 * len(SERVICES))
+            self._port = self._asked_port or first
+            try:
+                await self._start_here()
+            except ProcessFailedError as failed:
+                if not left or TAKEN not in str(failed):
+                    self._other_ports = []
+                    raise
+            else:
+                return
+
+    async def _start_here(self) -> None:
         self._process.start()
         await wait_until(self._serves, self._process, timeout=90)
 
