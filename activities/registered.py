@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from temporalio import activity
@@ -11,6 +13,9 @@ from activities import outreach, plain, step
 from activities.house import House
 from journeys import wire
 from store import catalogue
+
+LONG = 8
+"""Seconds after which a workflow task that waits for a local activity leaves a trace in the history."""
 
 
 class Activities:
@@ -32,7 +37,10 @@ class Activities:
     @activity.defn(name=wire.APPLY_STEP)
     async def apply_step(self, request: wire.StepInput) -> wire.StepResult:
         """One step, once."""
-        return await step.apply_step(self.house, request)
+        result = await step.apply_step(self.house, request)
+        info = activity.info()
+        waited = int((datetime.now(UTC) - info.scheduled_time).total_seconds())
+        return replace(result, waited=waited) if info.is_local and waited >= LONG else result
 
     @activity.defn(name=wire.ACCEPT_PLAIN)
     async def accept_plain(self, request: wire.PlainSignal) -> list[wire.Envelope]:

@@ -155,6 +155,7 @@ class StepResult:
     `early_until` is the real instant to try again at, when a held test clock has not reached the due date yet; `held_at` is
     where that clock stands.
     `committed` is the run's state as of `step`, when a worker committed that, and perhaps something else, and died.
+    `waited` are the seconds since it was first asked for, if it was tried again for longer than a task waits.
     """
 
     behind: list[Envelope] = field(default_factory=list)
@@ -162,6 +163,7 @@ class StepResult:
     held_at: str | None = None
     committed: dict[str, Any] | None = None
     step: int = 0
+    waited: int = 0
 
 
 @dataclass(slots=True)

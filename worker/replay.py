@@ -11,12 +11,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -92,7 +93,7 @@ async def replay(name: str, history: WorkflowHistory, *, strict: bool = True) ->
     if outcome.replay_failure is not None:
         result.faults.append(f"{type(outcome.replay_failure).__name__}: {outcome.replay_failure}"[:400])
     elif strict:
-        result.faults += [fault async for fault in _differences(history.events, recording.commands)]
+        result.faults += [fault async for fault in _differences(history.events, recording)]
     result.digest = recording.digest()
     return result
 
@@ -103,12 +104,13 @@ class _Recording(WorkflowRunner):
     def __init__(self, inner: WorkflowRunner) -> None:
         self.inner = inner
         self.commands: list[WorkflowCommand] = []
+        self.timers: dict[str, _Timer] = {}
 
     def prepare_workflow(self, defn: Any) -> None:
         self.inner.prepare_workflow(defn)
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        return _Recorded(self.inner.create_instance(det), self.commands)
+        return _Recorded(self.inner.create_instance(det), self)
 
     def set_worker_level_failure_exception_types(self, types: Any) -> None:
         self.inner.set_worker_level_failure_exception_types(types)
@@ -119,16 +121,33 @@ class _Recording(WorkflowRunner):
         return hashlib.sha256(text).hexdigest()[:16]
 
 
+@dataclass(frozen=True, slots=True)
+class _Timer:
+    """How long, and from when. The same instant is the same timer: a replay may arm it one workflow task earlier."""
+
+    length: Duration
+    since: Timestamp
+
+    def is_like(self, other: _Timer) -> bool:
+        return _millis(self.length) == _millis(other.length) or self._rings() == other._rings()
+
+    def _rings(self) -> int:
+        return self.since.ToMilliseconds() + _millis(self.length)
+
+
 class _Recorded(WorkflowInstance):
-    def __init__(self, inner: WorkflowInstance, commands: list[WorkflowCommand]) -> None:
-        self.inner, self.commands = inner, commands
+    def __init__(self, inner: WorkflowInstance, kept: _Recording) -> None:
+        self.inner, self.kept = inner, kept
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         completion = self.inner.activate(act)
         for command in completion.successful.commands:
             kept = WorkflowCommand()
             kept.CopyFrom(command)
-            self.commands.append(kept)
+            self.kept.commands.append(kept)
+            if kept.HasField("start_timer"):
+                timer = kept.start_timer
+                self.kept.timers[str(timer.seq)] = _Timer(timer.start_to_fire_timeout, act.timestamp)
         return completion
 
     def get_serialization_context(self, command_info: Any) -> Any:
@@ -147,10 +166,9 @@ class _Recorded(WorkflowInstance):
 # -- strictly --------------------------------------------------------------------------------------------------------------
 
 
-async def _differences(events: Iterable[HistoryEvent], commands: list[WorkflowCommand]) -> AsyncIterator[str]:
+async def _differences(events: Sequence[HistoryEvent], recording: _Recording) -> AsyncIterator[str]:
     """Where what is in a command is not what was in it then."""
-    started = [command.start_timer for command in commands if command.HasField("start_timer")]
-    timers = {str(timer.seq): timer.start_to_fire_timeout for timer in started}
+    commands = recording.commands
     activities = {
         c.schedule_activity.activity_id: c.schedule_activity for c in commands if c.HasField("schedule_activity")
     }
@@ -161,9 +179,10 @@ async def _differences(events: Iterable[HistoryEvent], commands: list[WorkflowCo
         match event.event_type:
             case EventType.EVENT_TYPE_TIMER_STARTED:
                 timer = event.timer_started_event_attributes
-                then, now = timer.start_to_fire_timeout, timers.get(timer.timer_id)
-                if now is None or _millis(now) != _millis(then):
-                    yield f"event {event.event_id}: a timer of {_shown(then)}, now {_shown(now)}"
+                then = _Timer(timer.start_to_fire_timeout, _task_of(events, timer.workflow_task_completed_event_id))
+                now = recording.timers.get(timer.timer_id)
+                if now is None or not now.is_like(then):
+                    yield f"event {event.event_id}: a timer of {_shown(then.length)}, now {_shown(now.length if now else None)}"
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 scheduled = event.activity_task_scheduled_event_attributes
                 async for what in _of_activity(scheduled, activities.get(scheduled.activity_id)):
@@ -174,6 +193,11 @@ async def _differences(events: Iterable[HistoryEvent], commands: list[WorkflowCo
                     yield f"event {event.event_id}: what crosses continue-as-new differs"
             case _:
                 pass
+
+
+def _task_of(events: Sequence[HistoryEvent], completed: int) -> Timestamp:
+    """When the workflow task began that this event completed. Events are numbered from 1."""
+    return events[events[completed - 1].workflow_task_completed_event_attributes.started_event_id - 1].event_time
 
 
 async def _of_activity(then: Any, now: Any) -> AsyncIterator[str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from temporalio import workflow
@@ -22,6 +22,8 @@ MOST_SHOWN = 2_000
 LARGEST_PLAIN = 32 * 1024
 """Bytes of a plain signal, as of an event at the front door; a larger one could not be carried over continue-as-new."""
 LONGEST_ID = 64
+RING = object()
+"""A letter that is no letter: the alarm's."""
 _SHAPES: dict[str, type | tuple[type, ...]] = {
     "id": str, "lane": str, "seq": int, "at": str, "kind": str, "name": str,
     "data": dict, "facts": (dict, type(None)), "seen": dict, "v": int,
@@ -83,14 +85,28 @@ class Letter:
         return " ".join(raw.payload.data[:MOST_SHOWN].decode(errors="replace") for raw in self.raw)[:MOST_SHOWN]
 
 
+@dataclass(slots=True)
+class Delivery:
+    """What one workflow task has brought; `task` is only ever compared with another."""
+
+    task: int
+    letters: list[Letter] = field(default_factory=list)
+    signals: int = 0
+    events: int = 0
+
+
 class Inbox:
-    """First in, first out; plain signals are deduplicated by id within a bounded window."""
+    """First in, first out, a batch at a time; plain signals are deduplicated by id within a bounded window."""
 
     def __init__(self, carried: Iterable[Any], ids: Iterable[str], plain: int) -> None:
         self.letters = deque(Letter(name, value=value) for name, value in carried)
+        self.arrived: deque[Delivery] = deque()
+        """What has come since the batch in hand was opened."""
         self.ids = deque(ids, maxlen=options.REMEMBERED_IDS)
         self.plain = plain
         self.received = 0
+        self.events = 0
+        """What arriving has cost the history."""
         self.tickets = 0
         self.done = 0
         self.taken = 0
@@ -99,16 +115,36 @@ class Inbox:
 
     def add(self, name: str, raw: Sequence[RawValue]) -> None:
         """One signal: of the relay each argument is an event, of anybody else the first is the data."""
-        self.received += 1
         several = name == wire.SIGNAL_EVENT and len(raw) > 1
-        for letter in [Letter(name, [one]) for one in raw] if several else [Letter(name, raw)]:
-            self.weight += letter.weight
-            self.letters.append(letter)
+        letters = [Letter(name, [one]) for one in raw] if several else [Letter(name, raw)]
+        self.weight += sum(letter.weight for letter in letters)
+        delivery = self._deliver(1, *letters)
+        delivery.signals += 1
+
+    def ring(self) -> None:
+        """The alarm has rung: that, too, is known in its turn."""
+        self._deliver(1, Letter("", value=RING))
+
+    def _deliver(self, events: int, *letters: Letter) -> Delivery:
+        task = workflow.info().get_current_history_length()
+        if not self.arrived or self.arrived[-1].task != task:
+            self.arrived.append(Delivery(task))
+        delivery = self.arrived[-1]
+        delivery.letters += letters
+        delivery.events += events
+        return delivery
+
+    def open(self) -> None:
+        """What the next workflow task has brought is the next batch: the same at every replay."""
+        delivery = self.arrived.popleft()
+        self.letters.extend(delivery.letters)
+        self.received += delivery.signals
+        self.events += delivery.events
 
     def command(self, occurrence: Occurrence) -> int:
         """Queue an operator's occurrence; its ticket is done when a later letter is asked for."""
         self.tickets += 1
-        self.letters.append(Letter("", value=occurrence, ticket=self.tickets))
+        self._deliver(2, Letter("", value=occurrence, ticket=self.tickets))
         return self.tickets
 
     def take(self) -> Letter | None:
@@ -147,16 +183,18 @@ class Inbox:
         return identity
 
     @property
-    def waiting(self) -> bool:
-        return bool(self.letters)
-
-    @property
     def length(self) -> int:
-        return len(self.letters)
+        """Letters that wait for a decision."""
+        return len(self._all())
 
     def carried(self) -> dict[str, Any]:
         """What crosses continue-as-new: every letter, decoded or marked as one that cannot be."""
-        return {"inbox": [self._carry(letter) for letter in self.letters], "ids": list(self.ids), "plain": self.plain}
+        waiting = [self._carry(letter) for letter in self._all()]
+        return {"inbox": waiting, "ids": list(self.ids), "plain": self.plain}
+
+    def _all(self) -> list[Letter]:
+        known = [*self.letters, *(letter for delivery in self.arrived for letter in delivery.letters)]
+        return [letter for letter in known if letter.value is not RING]
 
     def fits(self) -> bool:
         """Whether all that waits can be carried in one payload."""

@@ -3,7 +3,8 @@
 How it stays alive for years, and where to look:
 
 - everything that arrives goes through one append-only handler (`receive`) and is read in the main loop (`_next`);
-- one timer, for the earliest deadline (`_arm`); a stale one fires for nothing rather than being cancelled;
+- one timer, for the earliest deadline (`Alarm`);
+- what is there when it wakes is a batch, and nothing that a replay may tell at another time counts before the next (`_wake`);
 - one activity a step (`_apply`), keyed by run and step; a timer's step may come back with what was accepted before it;
 - decisions that only change the run share a step with what waits behind them (`_save`), so a burst costs one;
 - continue-as-new when quiet at 60 events (`_renew`), because history length is what a cold signal costs.
@@ -13,10 +14,9 @@ Only a decision ends a run: `workflow_failure_exception_types` stays empty, so a
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
@@ -31,8 +31,9 @@ with workflow.unsafe.imports_passed_through():
     from journeys.jitter import jitter
     from journeys.occurrences import Cancelled, Occurrence, Paused, Resumed, TimerDue
     from journeys.state import RunState, state_from_json, state_to_json
-    from workflows.calls import Refused, clock_of, run_local, run_step
-    from workflows.inbox import MOST_SHOWN, Inbox, Letter
+    from workflows.alarm import Alarm
+    from workflows.calls import EVENTS_A_MINUTE, EVENTS_QUEUED, Refused, clock_of, queue_of, run_local, run_step
+    from workflows.inbox import MOST_SHOWN, RING, Inbox, Letter
     from workflows.operators import Operated
     from workflows.options import BUSY_EVENTS, MOST_LINES, MOST_SIGNALS, OLDEST, QUIET_EVENTS
 
@@ -49,11 +50,11 @@ class JourneyWorkflow(Operated):
         self.state = state_from_json(carried["state"]) if "state" in carried else RunState()
         self.steps = int(carried.get("step", 0))
         self.inbox = Inbox(carried.get("inbox", ()), carried.get("ids", ()), int(carried.get("plain", _first(start))))
-        self.started = workflow.now()
-        self.timer: asyncio.TimerHandle | None = None
-        self.armed: datetime | None = None
+        self.alarm = Alarm(instant(carried["reached"]) if "reached" in carried else None, self.inbox.ring)
         self.not_before: datetime | None = None
-        self.rung = False
+        self.started = workflow.now()
+        self.wakes = 1 if carried else 0
+        self.length = 0
         self.calls = 0
         self.unsaved: list[Occurrence] = []
         self.lines: list[LogLine] = []
@@ -93,16 +94,31 @@ class JourneyWorkflow(Operated):
             await self._stand(chart)
             return None
         due = self.state.next_due()
-        if due is not None and self._rings_at(due) <= workflow.now():
+        if due is not None and self._has_come(due):
             return TimerDue(due)
-        self._arm(due)
+        if due is not None:
+            self.alarm.arm(self._rings_at(due))
         self.unsaved.clear()
-        await workflow.wait_condition(lambda: self.rung or self.inbox.waiting)
-        self.rung = False
+        await workflow.wait_condition(lambda: bool(self.inbox.arrived))
+        self._wake()
         return None
+
+    def _wake(self) -> None:
+        """What a workflow task brings is one batch; what comes meanwhile is seen when it is done.
+
+        A replay does not tell everything when it was told. A task that answers a query, or that only kept a slow activity
+        waiting, is completed before we hear of what it recorded: a replay tells that one task earlier, or what came before
+        it one task later. So between two waits nobody asks the clock, the history's length, or what has arrived meanwhile.
+        """
+        self.wakes += 1
+        self.inbox.open()
+        self.length = 3 * self.wakes + self.inbox.events + self.calls + self.alarm.events
 
     async def _read(self, chart: Chart, letter: Letter) -> Occurrence | None:
         """A letter as an occurrence; what cannot be read or is not known is kept for a person to see."""
+        if letter.value is RING:
+            self.alarm.look()
+            return None
         if isinstance(letter.value, Occurrence):
             return letter.value
         if letter.name == wire.SIGNAL_NUDGE:
@@ -151,25 +167,17 @@ class JourneyWorkflow(Operated):
 
     def _rings_at(self, due: datetime) -> datetime:
         """The real instant of a deadline: jittered where many share a date, scaled on a test clock, not before a hold ends."""
-        late = due + jitter(self.start.run, self.state, due)
-        real = late if self.clock is None else self.clock.real(late)
+        real = self._real(due + jitter(self.start.run, self.state, due))
         return real if self.not_before is None else max(real, self.not_before)
 
-    def _arm(self, due: datetime | None) -> None:
-        """One timer, for the earliest deadline; armed anew only when that is earlier than the one that runs."""
-        if due is None:
-            return
-        at = self._rings_at(due)
-        if self.timer is not None and self.armed is not None and self.armed <= at:
-            return
-        if self.timer is not None:
-            self.timer.cancel()
-        delay = max(timedelta(milliseconds=1), at - workflow.now())
-        self.armed = at
-        self.timer = asyncio.get_running_loop().call_later(delay.total_seconds(), self._ring)
+    def _real(self, at: datetime) -> datetime:
+        return at if self.clock is None else self.clock.real(at)
 
-    def _ring(self) -> None:
-        self.timer, self.armed, self.rung = None, None, True
+    def _has_come(self, due: datetime) -> bool:
+        """Whether it is as late as that, by what has rung and what was decided."""
+        known = [self.alarm.reached, self._real(self.state.last_at) if self.state.last_at else None]
+        at = self._rings_at(due)
+        return any(each is not None and at <= each for each in known)
 
     # -- out -----------------------------------------------------------------------------------------------------
 
@@ -246,7 +254,9 @@ class JourneyWorkflow(Operated):
             self.start.run, self.steps + 1, self.start.definition, state_to_json(state), log_to_json(tuple(lines)),
             effects_to_json(effects), workflow.now().isoformat(), **asks,
         )  # fmt: skip
-        result = await run_step(step, self.queues)
+        queue = queue_of(step, self.queues)
+        result = await run_step(step, queue)
+        self.calls += EVENTS_QUEUED * (queue is not None) + EVENTS_A_MINUTE * result.waited // 60
         if not (result.behind or result.early_until) and result.committed is None:
             self._saved(self.steps + 1)
         return result
@@ -261,18 +271,19 @@ class JourneyWorkflow(Operated):
         """
         if self.lines or not self.state.is_open or not workflow.all_handlers_finished():
             return
-        info = workflow.info()
-        moved = info.is_target_worker_deployment_version_changed()
-        # The history's length is as of the task's start; what this task has called since is on its way there.
-        length = max(info.get_current_history_length(), self.calls)
+        moved = workflow.info().is_target_worker_deployment_version_changed()
+        # As of the task's start; what this task has called since is on its way there.
+        length = max(self.length, self.calls)
         grown = (
             length >= QUIET_EVENTS
             or self.inbox.received >= MOST_SIGNALS
-            or workflow.now() - self.started >= OLDEST
+            or workflow.now() - self.started >= OLDEST  # once a month: what a replay may take it for is seconds away
             or moved
         )
-        if (grown and not self.inbox.waiting) or (length >= BUSY_EVENTS and self.inbox.fits()):
+        if ((grown and not self.inbox.letters) or length >= BUSY_EVENTS) and self.inbox.fits():
             carried = {"state": state_to_json(self.state), "step": self.steps} | self.inbox.carried()
+            if self.alarm.reached is not None:
+                carried["reached"] = self.alarm.reached.isoformat()
             workflow.continue_as_new(
                 replace(self.start, carried=carried),
                 initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if moved else None,
