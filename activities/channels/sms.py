@@ -49,11 +49,16 @@ class SmsChannel(HttpChannel):
     time_sensitive = True
     table = (
         Row("400", Means.PERMANENT, "21211", "not a number that exists"),
+        Row("400", Means.PERMANENT, "21408", "the account may not send to the country of this number"),
         Row("400", Means.PERMANENT, "21610", "the person has replied STOP"),
         Row("400", Means.PERMANENT, "21614", "not a mobile number"),
-        Row("400", Means.OURS, "21408", "the account may not send to this country"),
-        Row("400", Means.OURS, "21606", "the sender is not one of the account's"),
+        # Either says of the sender that it is wrong for all, or a short code of another country than this number.
+        Row("400", Means.TRANSIENT, "21606", "the sender is not one of the account's, or not for this number"),
+        Row("400", Means.TRANSIENT, "21659", "the sender is not one of Twilio's, or not for this number"),
         Row("400", Means.OURS, "21603", "no sender is given"),
+        Row("400", Means.OURS, "21660", "the sender is another account's"),
+        Row("400", Means.OURS, "21661", "the sender cannot send short messages"),
+        Row("4xx", Means.DOWN, "21611", "the sender's queue is full, for ten hours of messages wait in it"),
         Row("429", Means.TRANSIENT, "20429", "too many requests; Retry-After is kept for the whole provider"),
         Row("404", Means.OURS, "20404", "no such account"),
         *BLIND_TAIL,

@@ -361,6 +361,17 @@ async def test_a_person_whom_nobody_can_reach_opens_no_breaker(channels):
     assert guarded.standing == "closed"
 
 
+@pytest.mark.parametrize("code", ["21408", "21606", "21659"])
+async def test_what_twilio_says_of_the_country_of_one_number_closes_sms_for_nobody_else(local, channels, code):
+    guarded = Guarded(channels["sms"], clock=Moment())
+    prepared = guarded.prepare(outgoing(channels["sms"]))
+    local.provider.faults.add(Fault(provider="twilio", kind="status", status=400, code=code, times=5))
+    found = [await guarded.deliver(prepared, KEY) for _ in range(5)]
+    assert {each.result for each in found} == {Delivered.REFUSED if code == "21408" else Delivered.TRY_AGAIN}
+    assert guarded.standing == "closed"
+    assert (await guarded.deliver(prepared, KEY)).result is Delivered.SENT
+
+
 async def test_what_is_too_fast_is_told_when_to_come_back_and_waits_nowhere(local, channels):
     moment = Moment()
     guarded = Guarded(channels["chat"], rate=Rate(1, 2), clock=moment)
