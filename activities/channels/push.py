@@ -89,8 +89,10 @@ class PushChannel(HttpChannel):
 
     async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:  # noqa: ARG002
         """To the device's own service."""
-        subscription = Subscription.read(prepared.address) if _of_browser(prepared) else None
-        if subscription is not None:
+        if _of_browser(prepared):
+            subscription = Subscription.read(prepared.address)
+            if subscription is None:
+                raise NotAllowed("the browser's subscription is none that can be sent to")
             if self._web is None:
                 raise NoPass("Web Push is not configured any more")
             return self._web.call(subscription, content)
@@ -105,7 +107,7 @@ class PushChannel(HttpChannel):
         return replace(receipt, outage=False, after=None) if _of_browser(prepared) else receipt
 
     def not_allowed(self, fault: NotAllowed, prepared: Prepared) -> Receipt:
-        """An address that a browser gave and that leads inside is refused for good."""
+        """An address that a browser gave and that leads inside, or that nothing can be encrypted for, is refused for good."""
         if _of_browser(prepared):
             return Receipt(Delivered.REFUSED, str(fault)[:200], left=False)
         return super().not_allowed(fault, prepared)

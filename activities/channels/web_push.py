@@ -19,7 +19,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from activities.channels.http_channel import NoPass
+from activities.outgoing.places import NotAllowed
 from activities.outgoing.way import Call
 
 TTL_SECONDS = 4 * 3600
@@ -36,11 +36,11 @@ class Subscription:
 
     @classmethod
     def read(cls, given: object) -> Self | None:
-        """From the browser's JSON, as text or as an object; None if it is none."""
+        """From the browser's JSON, as text or as an object; None if it is none, or has a key that nobody could encrypt for."""
         try:
             found = json.loads(given) if isinstance(given, str) else given
             made = cls(str(found["endpoint"]), str(found["keys"]["p256dh"]), str(found["keys"]["auth"]))  # type: ignore[index]
-            fits = len(unpadded(made.p256dh)) == 65 and len(unpadded(made.auth)) == 16
+            fits = len(unpadded(made.auth)) == 16 and _on_curve(unpadded(made.p256dh))
         except (ValueError, TypeError, KeyError, IndexError, RecursionError, binascii.Error):
             return None
         return (
@@ -65,7 +65,7 @@ class WebPush:
         self.public = padless(key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
     def call(self, subscription: Subscription, content: Mapping[str, Any]) -> Call:
-        """The request for one browser. Its topic replaces what still waits there under the same tag."""
+        """The request for one browser. Its topic replaces what still waits there under the same tag. Raises NotAllowed."""
         plain = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
         try:
             body = http_ece.encrypt(
@@ -76,7 +76,7 @@ class WebPush:
                 version="aes128gcm",
             )
         except (ValueError, http_ece.ECEException):
-            raise NoPass("the browser's key is no point of its curve") from None
+            raise NotAllowed("the browser's key is none that can be encrypted for") from None
         headers = {
             "content-encoding": "aes128gcm",
             "content-type": "application/octet-stream",
@@ -91,6 +91,15 @@ class WebPush:
         parts = urlsplit(endpoint)
         claims = {"aud": f"{parts.scheme}://{parts.netloc}", "exp": int(time.time()) + 3600, "sub": self._contact}
         return jwt.encode(claims, self._key, algorithm="ES256")
+
+
+def _on_curve(point: bytes) -> bool:
+    """Whether it is a public key of RFC 8291 §2: an uncompressed point of P-256."""
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+    except ValueError:
+        return False
+    return len(point) == 65
 
 
 def unpadded(text: str) -> bytes:

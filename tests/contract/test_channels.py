@@ -454,6 +454,23 @@ async def test_a_subscription_that_leads_inside_is_never_called(local, channels)
     assert "not public" in found.detail
 
 
+def off_its_curve(url: str) -> dict[str, Any]:
+    """A subscription whose key has the right length and is no point of P-256."""
+    subscription, _, _ = browser(url)
+    return {**subscription, "keys": {**subscription["keys"], "p256dh": padless(b"\x04" + b"\x01" * 64)}}
+
+
+async def test_a_key_that_is_no_point_of_its_curve_is_no_address_and_what_waits_for_it_is_refused_for_good(
+    local, channels
+):
+    channel, subscription = channels["push"], off_its_curve(f"{local.url}/webpush/odd")
+    assert channel.address({"push_subscription": subscription}, "u_1") is None
+    waiting = replace(channel.prepare(outgoing(channel)), address=json.dumps(subscription))
+    found = await channel.deliver(waiting, KEY)
+    assert (found.result, found.left, found.outage) == (Delivered.REFUSED, False, False)
+    assert not local.provider.kept.items
+
+
 @pytest.mark.parametrize("given", [None, 7, "x", "{}", {"endpoint": "https://x"}, {"endpoint": "ftp://x", "keys": {}}])
 def test_what_is_no_subscription_is_no_address(channels, given):
     assert channels["push"].address({"push_subscription": given}, "u_1") is None
