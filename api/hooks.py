@@ -193,7 +193,8 @@ def as_event(identity: str, says: Say, message: told.Told) -> Incoming:
     }
     if says.signal in {"message_bounced", "message_complained"}:
         data["address"] = message["address"]  # it may not be theirs any more when this is told
-    key = f"{identity}-{message['id']}" if says.absent_from else identity
+    # Zoom names an event by its millisecond, in which several people may come.
+    key = f"{identity}-{message['id']}" if says.absent_from or says.webinar else identity
     call = Incoming("track", key[:255], says.signal, subject_key=message["recipient"], data=data)
     call.timestamp, call.raw = says.at or datetime.now(UTC), {"signal": says.signal, "data": data}
     return call

@@ -86,6 +86,8 @@ async def _people(module_database_url: str, db) -> None:
         ("m3", {}, "support", "d3", "ada@x.example", "ada"),
         ("m4", {"webinar_id": "77"}, "webinar", "d4", "ada@x.example", "ada"),
         ("m5", {"webinar_id": "77"}, "webinar", "d5", "cyd@x.example", "cyd"),
+        ("m6", {"webinar_id": "78"}, "webinar", "d6", "ada@x.example", "ada"),
+        ("m7", {"webinar_id": "78"}, "webinar", "d7", "cyd@x.example", "cyd"),
     ):
         await db.execute(PUT, key, json.dumps(data), channel, reference, address, who)
 
@@ -257,6 +259,18 @@ async def test_j16_who_came_has_attended_and_who_did_not_has_missed(hooks, db):
     assert (await hooks.post("/v1/hooks/zoom", **zoom(ended, secret="wrong"))).status_code == 401
     found = [(name, who) for name, who, _ in await told(db, "zoom")]
     assert found == [("webinar_registered", "ada"), ("webinar_attended", "ada"), ("webinar_missed", "cyd")]
+
+
+async def test_two_who_come_in_the_same_millisecond_have_both_come_and_neither_has_missed_it(hooks, db):
+    before = await told(db, "zoom")
+    for who in ("ada", "cyd", "ada"):  # and one of them is told of twice
+        thing = {"id": "78", "participant": {"email": f"{who}@x.example"}}
+        joined = {"event": "webinar.participant_joined", "event_ts": 1777802400000, "payload": {"object": thing}}
+        assert (await hooks.post("/v1/hooks/zoom", **zoom(joined))).json() == {"taken": 1}
+    ended = {"event": "webinar.ended", "event_ts": 1777806000000, "payload": {"object": {"id": "78"}}}
+    assert (await hooks.post("/v1/hooks/zoom", **zoom(ended))).json() == {"taken": 0}
+    found = [(name, who) for name, who, _ in (await told(db, "zoom"))[len(before) :]]
+    assert found == [("webinar_attended", "ada"), ("webinar_attended", "cyd")]
 
 
 async def test_zooms_challenge_is_answered(hooks):
