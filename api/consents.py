@@ -105,7 +105,7 @@ class Consented(BaseModel):
 
 
 class TextIn(BaseModel):
-    """A text message that somebody sent: `id` is the provider's, as proof."""
+    """A text message that somebody sent: `id` is the provider's, as proof; handed in again with it, it changes nothing."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"phone": "+4366412345678", "text": "STOP", "id": "SM1"}}
@@ -117,7 +117,7 @@ class TextIn(BaseModel):
 
 
 class TextTaken(BaseModel):
-    """What it was taken for; null: for a person to read. `people` is how many have that number."""
+    """What it was taken for; null: for a person to read. `people` is whose consent it changed: all who have that number."""
 
     wish: Literal["stop", "start"] | None
     people: int
@@ -176,10 +176,9 @@ class Consents:
         return page(found, limit, lambda entry: (entry["id"],))
 
     async def inbound(self, text: TextIn) -> Response:
-        """STOP and its like withdraw the channel from everybody with that number; START takes that back."""
-        proof = {"message": text.id} if text.id else {}
+        """STOP and its like withdraw the channel from everybody with that number; START takes that back. An `id` counts once."""
         heard = await inbound_texts.inbound_text(
-            self._database, self._catalogue, text.phone, text.text, source="inbound-text", proof=proof
+            self._database, self._catalogue, text.phone, text.text, source="inbound-text", message=text.id or ""
         )
         if heard.wish is None and text.id:
             await self._answered(text)

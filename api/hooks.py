@@ -104,7 +104,10 @@ class Hooks:
         return await self._take("resend", request.headers["svix-id"], resend_says(_object(body)))
 
     async def twilio(self, request: Request) -> Response:
-        """Signed over the address and the form: status callbacks (`?m=` is our reference) and inbound messages."""
+        """Signed over the address and the form: status callbacks (`?m=` is our reference) and inbound messages.
+
+        The signature has no time, so what is called again is known by its MessageSid, for ever.
+        """
         body = await self._body(request, self._secrets.twilio)
         form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=200))
         query = request.url.query
@@ -116,11 +119,8 @@ class Hooks:
         says = twilio_says(form, request.query_params.get("m", ""))
         if says is not None and says.signal == "message_replied":
             # STOP holds also for a number that no message of ours is known to have gone to.
-            proof = {"message": form.get("MessageSid", "")}
-            intake = self._intake
-            await inbound_text(
-                intake.database, intake.catalogue, says.address, says.data["text"], source="hook:twilio", proof=proof
-            )
+            given = {"source": "hook:twilio", "message": form.get("MessageSid", "")}
+            await inbound_text(self._intake.database, self._intake.catalogue, says.address, says.data["text"], **given)
         return await self._take("twilio", identity, says)
 
     async def zendesk(self, request: Request) -> Response:

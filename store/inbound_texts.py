@@ -2,11 +2,13 @@
 
 The number is suppressed too, which also stops what a general no lets through: whoever texts STOP expects silence, and
 carriers enforce it. START takes both back, and is no yes to anything that was never asked for.
+
+A text with an id is acted on once, for ever: Twilio's signature has no time in it, and a START that somebody kept must not
+lift a STOP that came later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -18,7 +20,7 @@ from store import consents, subjects, suppressions
 from store.again import repeated
 from store.catalogue import Catalogue
 from store.consents import Change, Effect
-from store.database import Connection, Database, rows, sql
+from store.database import Connection, Database, rows, run, sql
 
 CHANNEL: Final = "sms"
 _BY_PHONE = sql(
@@ -29,11 +31,15 @@ _BY_PHONE = sql(
     ORDER BY key LIMIT 100
     """
 )
+_NEW = sql("INSERT INTO inbound_texts (source, message_id) VALUES (:source, :message) ON CONFLICT DO NOTHING")
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a text message was taken for; `wish` None: for a person to read. `effects` of everybody with that number."""
+    """What a text message was taken for; `wish` None: for a person to read. `effects` of everybody with that number.
+
+    A text that was acted on before has none.
+    """
 
     wish: Wish | None
     effects: tuple[Effect, ...] = ()
@@ -46,11 +52,11 @@ async def inbound_text(
     text: str,
     *,
     source: str = CHANNEL,
-    proof: Mapping[str, str] | None = None,
+    message: str = "",
 ) -> Heard:
-    """Act on a message from this number (E.164), if it is one of the words. `proof`: the provider's id of the message.
+    """Act on a message from this number (E.164), if it is one of the words. `message`: the provider's id of it.
 
-    The commit is done when this returns; a text may be handed in twice without harm.
+    The commit is done when this returns; a text with an id may be handed in again at any time without harm.
     """
     wish = wish_of(text)
     number = canonical(CHANNEL, phone)
@@ -58,10 +64,15 @@ async def inbound_text(
         return Heard(wish if number else None)
     async with database.reading() as connection:
         people = [item["key"] for item in await rows(connection, _BY_PHONE, numbers=[number, f"00{number}"])]
-    said = {**(proof or {}), "phone_hash": catalogue.consent.addresses.digest(CHANNEL, phone)}
+    said = {
+        **({"message": message} if message else {}),
+        "phone_hash": catalogue.consent.addresses.digest(CHANNEL, phone),
+    }
     change = Change(CHANNEL, ANY, False if wish == "stop" else None, source, proof={**said, "word": wish})
 
     async def work(connection: Connection) -> tuple[Effect, ...]:
+        if message and not await run(connection, _NEW, source=source, message=message):
+            return ()
         effects = []
         # In key order: two of these about the same family lock alike.
         for person in sorted([await subjects.now_known_as(connection, key) for key in people]):

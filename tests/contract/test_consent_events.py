@@ -205,6 +205,8 @@ async def test_C5_stop_silences_a_number_and_everybody_who_has_it_and_start_lift
     assert "1234567" not in str(entry)
     lifted = (await api.post("/v1/inbound-texts", json={"phone": "+436641234567", "text": "UNSTOP"})).json()
     assert lifted["wish"] == "start"
+    again = (await api.post("/v1/inbound-texts", json={"phone": "+436641234567", "text": "stop", "id": "SM1"})).json()
+    assert (again["wish"], again["people"]) == ("stop", 0)
     assert await said(api, "texter") == {}, "START takes the no back, and is no yes"
     assert not await suppressed(module_database_url, "sms", "+436641234567")
 

@@ -193,6 +193,26 @@ async def test_C5_stop_in_a_reply_is_obeyed_and_a_soft_failure_of_a_text_does_no
     assert [each for each in await suppressed(db) if each not in before] == [("sms", "stop_word", "hook:twilio")]
 
 
+async def test_C5_a_start_that_is_called_again_after_a_later_stop_does_not_lift_it(hooks, db):
+    number = "+4915187654321"
+
+    def text(sid: str, body: str) -> dict[str, Any]:
+        return form({"MessageSid": sid, "SmsStatus": "received", "From": number, "To": "+1", "Body": body})
+
+    async def stopped() -> int:
+        return sum(reason == "stop_word" for _, reason, _ in await suppressed(db))
+
+    before = await stopped()
+    start = text("SM20", "START")
+    for call in (start, text("SM21", "STOP"), start, start):
+        assert (await hooks.post(**call)).status_code == 202
+    assert await stopped() == before + 1
+    await hooks.post(**text("SM22", "START"))
+    assert await stopped() == before
+    await hooks.post(**text("SM21", "STOP"))
+    assert await stopped() == before, "and a STOP that is called again silences nobody who came back"
+
+
 async def suppressed(db) -> list[tuple[str, str, str]]:
     rows = await db.fetch("SELECT channel, reason, source FROM suppressions WHERE lifted_at IS NULL ORDER BY id")
     return [(row["channel"], row["reason"], row["source"]) for row in rows]
