@@ -41,6 +41,12 @@ class Templates(Mapping[str, Template]):
     def __len__(self) -> int:
         return len(self._templates)
 
+    def must_be_urgent(self, name: str, channel: str) -> None:
+        """Raises TemplateFault for a template that is not time-sensitive: `channel` interrupts people (C7)."""
+        template = self._templates.get(name)
+        if template is not None and not template.matter.time_sensitive:
+            raise TemplateFault(f"{name} is not marked time-sensitive, and {channel} takes no other (C7)")
+
     def render(
         self, outgoing: Outgoing, unsubscribe_url: str = "", channel: str = "", locale: str | None = None
     ) -> Rendered:

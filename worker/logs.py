@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Literal
 
 import structlog
+
+_QUIET: Mapping[str, int] = {"httpx": logging.WARNING, "apprise": logging.CRITICAL, "urllib3": logging.ERROR}
+"""Libraries that tell more than is wanted. `apprise` names who was written to, in its warnings and errors too, and those of
+`urllib3` hold the address that was called: what became of a message is in the ledger, without a person in it."""
 
 
 def configure_logging(format: Literal["console", "json"] = "console", level: int = logging.INFO) -> None:
@@ -34,4 +39,5 @@ def configure_logging(format: Literal["console", "json"] = "console", level: int
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(least)

@@ -98,6 +98,9 @@ class ProviderSettings(BaseSettings):
     crm_read_seconds: float = Field(60.0, ge=1, description="How often a CRM is asked what was closed there.")
     apprise_url: SecretStr = SECRET
     apprise_field: str = ""
+    apprise_time_sensitive: bool = Field(
+        False, description="Whether the service interrupts people: then only templates marked time_sensitive go there."
+    )
 
     @field_validator("provider_rates")
     @classmethod
@@ -169,7 +172,8 @@ def provided(settings: Settings, given: ProviderSettings, templates: Templates) 
             # Like all that comes with a library of its own, only where it is wanted: this one costs a second of every start.
             from activities.channels.long_tail import LongTailChannel, LongTailSettings
 
-            tail = LongTailSettings(_open(given.apprise_url), given.apprise_field)
+            urgent = given.apprise_time_sensitive
+            tail = LongTailSettings(_open(given.apprise_url), given.apprise_field, time_sensitive=urgent)
             found["apprise"] = LongTailChannel(templates, tail)
     except (ValueError, OSError) as fault:
         raise SettingsError(f"a provider is not configured right: {fault}") from fault

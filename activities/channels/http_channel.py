@@ -88,11 +88,8 @@ class HttpChannel:
 
     def prepare(self, outgoing: Outgoing) -> Prepared:
         """Rendered once. Raises TemplateFault, also for a template that may not go by this channel (C7)."""
-        template = self.templates.get(outgoing.template)
-        if self.time_sensitive and template is not None and not template.matter.time_sensitive:
-            raise TemplateFault(
-                f"{outgoing.template} is not marked time-sensitive, and {self.name} takes no other (C7)"
-            )
+        if self.time_sensitive:
+            self.templates.must_be_urgent(outgoing.template, self.name)
         if outgoing.items:
             raise TemplateFault(f"{self.name} takes one message at a time")
         digest = key_digest(outgoing.key)

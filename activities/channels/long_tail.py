@@ -1,13 +1,15 @@
 """Whatever `apprise` knows and we have no adapter for: class C, and the least that can be said of a channel.
 
 It answers yes or no, with no word of why and no reference, so a no is `unknown`: it may have been the last of several parts.
-The address is the operator's template; of a person only one field goes into it, encoded so that it stays one part of a path.
+The address is the operator's template; of a person only one field goes into it, encoded so that it stays one part of a path, and
+never as the host: apprise calls by a way of its own, past the guarded one, so the operator alone says whom.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,16 +28,22 @@ PLACE = "{address}"
 
 @dataclass(frozen=True, slots=True)
 class LongTailSettings:
-    """`url` is apprise's, such as `tgram://token/{address}/`; `field` the trait of the person that stands for `{address}`."""
+    """`url` is apprise's, such as `tgram://token/{address}/`; `field` the trait of the person that stands for `{address}`.
+
+    `time_sensitive`: the service interrupts people, so only templates marked so go there (C7).
+    """
 
     url: str
     field: str
     ambiguity: Ambiguity = Ambiguity.AT_MOST_ONCE
+    time_sensitive: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for an address that apprise does not know, or that is the same for everyone."""
+        """Raises ValueError for an address that apprise does not know, is the same for everyone, or whose host a person chooses."""
         if PLACE not in self.url or apprise.Apprise.instantiate(self.url.replace(PLACE, "12345678")) is None:
             raise ValueError(f"is no address of apprise with {PLACE} in it: see its list of services")
+        if PLACE in _host(self.url):
+            raise ValueError(f"is an address of apprise with {PLACE} for its host: a person would say whom we call")
 
 
 class LongTailChannel:
@@ -59,6 +67,8 @@ class LongTailChannel:
 
     def prepare(self, outgoing: Outgoing) -> Prepared:
         """Title and text. Raises TemplateFault."""
+        if self._settings.time_sensitive:
+            self._templates.must_be_urgent(outgoing.template, self.name)
         message = self._templates.render(outgoing)
         text = f"{markup.text(message.blocks).strip()}\n\n{message.action_label}: {message.action_url}"
         body = json.dumps({"title": message.subject, "body": text}, ensure_ascii=False).encode()
@@ -93,3 +103,8 @@ class LongTailChannel:
 
     async def close(self) -> None:
         """Holds nothing open."""
+
+
+def _host(url: str) -> str:
+    """Host and port, or what a service has in their place."""
+    return re.split(r"[/?]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
+import structlog
 from starlette.responses import Response
 
 from activities.channels.long_tail import LongTailChannel, LongTailSettings
-from activities.ports import Ambiguity, Delivered, Outgoing, Promise
+from activities.ports import Ambiguity, Delivered, Outgoing, Promise, TemplateFault
 from tests.providing import templates
+from worker.logs import configure_logging
 from worker.stack.providers.app import Asked, Vendor
 from worker.stack.providers.faults import Fault
 from worker.stack.providers.serving import Local, serving
@@ -73,3 +76,48 @@ async def test_nothing_leaves_after_the_attempts_time(local, channel):
 def test_an_address_that_is_none_is_told_at_the_start(url):
     with pytest.raises(ValueError, match="apprise"):
         LongTailSettings(url, "matrix_id")
+
+
+@pytest.mark.parametrize(
+    "url", ["json://{address}/x", "jsons://{address}:8443/x", "json://u:p@{address}", "json://{address}.example/x?a=b"]
+)
+def test_a_person_cannot_say_whom_we_call(url):
+    with pytest.raises(ValueError, match="for its host"):
+        LongTailSettings(url, "matrix_id")
+    assert LongTailSettings("pover://{address}@token", "matrix_id")
+
+
+async def test_c7_a_service_that_interrupts_people_takes_only_what_is_time_sensitive(local, tmp_path):
+    url, known = f"json://{local.origin}/tail/{{address}}", templates(tmp_path)
+    calm = replace(message("ada"), template="export/calm")
+    assert LongTailChannel(known, LongTailSettings(url, "matrix_id")).prepare(calm)
+    interrupting = LongTailChannel(known, LongTailSettings(url, "matrix_id", time_sensitive=True))
+    assert interrupting.prepare(message("ada"))
+    with pytest.raises(TemplateFault, match="time-sensitive"):
+        interrupting.prepare(calm)
+
+
+@pytest.fixture
+def logged(capfd) -> Iterator[Callable[[], str]]:
+    """What a process of ours has written so far; how it logs is taken back afterwards."""
+    root, kept = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    configure_logging("json")
+    yield lambda: capfd.readouterr().err
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**kept)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_nobody_who_is_written_to_is_in_the_logs(local, channel, status, logged):
+    if status == 500:
+        local.provider.faults.add(Fault(provider="tail", kind="status", status=500))
+    number = "+4915112345678"
+    await channel.deliver(channel.prepare(message(number)), "k")
+    logging.getLogger("apprise").info("Sent Twilio notification to %s.", number)
+    logging.getLogger("urllib3.connectionpool").warning("Failed to parse headers (url=https://x.example/%s)", number)
+    logging.getLogger("elsewhere").warning("this is heard")
+    told = logged()
+    assert "this is heard" in told
+    assert "4915112345678" not in told

@@ -7,6 +7,7 @@ import pytest
 from activities.channels.email import EmailChannel
 from activities.channels.resend import ResendChannel
 from activities.outgoing.guard import Guarded
+from activities.ports import Outgoing, TemplateFault
 from tests.providing import google_key, vapid_key
 from worker.build import channels
 from worker.providers import ProviderSettings, is_configured, load_providers, local_environ, read_rates
@@ -43,11 +44,16 @@ def test_push_goes_by_either_way_and_the_long_tail_by_apprise(tmp_path):
     (tmp_path / "vapid.pem").write_text(vapid_key())
     fcm = ProviderSettings(fcm_project="p", fcm_email="e@p", fcm_key_file=tmp_path / "fcm.pem")
     web = ProviderSettings(vapid_key_file=tmp_path / "vapid.pem", vapid_contact="mailto:ops@x.example")
-    tail = ProviderSettings(apprise_url="json://host.example/{address}", apprise_field="matrix_id")
+    tail = ProviderSettings(
+        apprise_url="json://host.example/{address}", apprise_field="matrix_id", apprise_time_sensitive=True
+    )
     person = {"push_token": "t", "push_subscription": None, "matrix_id": "m"}
     assert channels(SETTINGS, fcm)["push"].address(person, "u") == "t"
     assert channels(SETTINGS, web)["push"].address(person, "u") is None
-    assert channels(SETTINGS, tail)["apprise"].address(person, "u") == "m"
+    found = channels(SETTINGS, tail)["apprise"]
+    assert found.address(person, "u") == "m"
+    with pytest.raises(TemplateFault, match="time-sensitive"):
+        found.prepare(Outgoing("k", "setup/first-steps", "m", {}, {}, {}))
 
 
 @pytest.mark.parametrize(
