@@ -2,11 +2,15 @@
 
 The token holds no address. Where it leads stands in the ledger's row, put there when the message was rendered, so that a
 token can only ever lead where that message led: never an open redirect, and nothing to read for whoever sees it.
+
+A message is named by its key or, where the provider's reference is the key's digest, by that: such a token has 67 characters,
+which counts in a short message.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +27,9 @@ PATH: Final = "c"
 LONGEST: Final = 2_000
 """Characters of a token that are looked at."""
 _PURPOSE: Final = b"tenure.click.1"
+_BRIEF: Final = b"tenure.click.2"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_LINK_BYTES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +58,20 @@ class ClickLinks:
         self._pages = f"{pages.rstrip('/')}/" if pages else None
         self._seals = [AESSIV(hashlib.sha512(_PURPOSE + key.encode()).digest()) for key in keys]
 
-    def address(self, key: str, link: int) -> str:
+    def address(self, name: str, link: int) -> str:
         """The address of a message's n-th link."""
-        return f"{self._base}/{PATH}/{self.token(key, link)}"
+        return f"{self._base}/{PATH}/{self.token(name, link)}"
 
-    def token(self, key: str, link: int) -> str:
-        sealed = self._seals[0].encrypt(f"{link} {key}".encode(), [_PURPOSE])
+    def token(self, name: str, link: int) -> str:
+        """`name` is the message's key, or the digest of it."""
+        if _DIGEST.fullmatch(name):
+            sealed = self._seals[0].encrypt(link.to_bytes(_LINK_BYTES) + bytes.fromhex(name), [_BRIEF])
+        else:
+            sealed = self._seals[0].encrypt(f"{link} {name}".encode(), [_PURPOSE])
         return urlsafe_b64encode(sealed).decode().rstrip("=")
 
     def read(self, token: str) -> tuple[str, int] | None:
-        """The message's key and the link's number; None for a token that we have not made."""
+        """The message's key, or the digest of it, and the link's number; None for a token that we have not made."""
         if len(token) > LONGEST:
             return None
         try:
@@ -73,9 +84,9 @@ class ClickLinks:
         """Whether it is a page of our own."""
         return self._pages is not None and url.startswith(self._pages)
 
-    def follow(self, message: Rendered, key: str) -> tuple[Rendered, tuple[ClickLink, ...]]:
+    def follow(self, message: Rendered, name: str) -> tuple[Rendered, tuple[ClickLink, ...]]:
         """The message with its links through us, and where each leads."""
-        trail = _Trail(self, key)
+        trail = _Trail(self, name)
         return trail.through(message, None), tuple(trail.links)
 
     def follow_together(self, digest: Together, key: str) -> tuple[Together, tuple[ClickLink, ...]]:
@@ -89,8 +100,8 @@ class ClickLinks:
 class _Trail:
     """Numbers the links of one message as they come."""
 
-    def __init__(self, links: ClickLinks, key: str) -> None:
-        self._made, self._key = links, key
+    def __init__(self, links: ClickLinks, name: str) -> None:
+        self._made, self._name = links, name
         self.links: list[ClickLink] = []
 
     def through(self, message: Rendered, of: str | None) -> Rendered:
@@ -113,7 +124,15 @@ class _Trail:
         if not url.startswith(("https://", "http://")) or self._made.leads_to_us(url):
             return url
         self.links.append(ClickLink(url, of))
-        return self._made.address(self._key, len(self.links) - 1)
+        return self._made.address(self._name, len(self.links) - 1)
+
+
+def followed(clicks: ClickLinks | None, message: Rendered, name: str) -> tuple[Rendered, Mapping[str, Any]]:
+    """The message with its links through us, and what its summary keeps of them; as it is where no clicks are heard of."""
+    if clicks is None:
+        return message, {}
+    message, links = clicks.follow(message, name)
+    return message, told(links)
 
 
 def told(links: tuple[ClickLink, ...]) -> Mapping[str, Any]:
@@ -122,8 +141,16 @@ def told(links: tuple[ClickLink, ...]) -> Mapping[str, Any]:
 
 
 def _opened(seal: AESSIV, sealed: bytes) -> tuple[str, int] | None:
+    if (brief := _unsealed(seal, sealed, _BRIEF)) is not None:
+        return brief[_LINK_BYTES:].hex(), int.from_bytes(brief[:_LINK_BYTES])
+    if (plain := _unsealed(seal, sealed, _PURPOSE)) is None:
+        return None
+    link, _, key = plain.decode().partition(" ")
+    return key, int(link)
+
+
+def _unsealed(seal: AESSIV, sealed: bytes, purpose: bytes) -> bytes | None:
     try:
-        link, _, key = seal.decrypt(sealed, [_PURPOSE]).decode().partition(" ")
-        return key, int(link)
+        return seal.decrypt(sealed, [purpose])
     except (InvalidTag, ValueError):
         return None

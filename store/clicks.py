@@ -19,7 +19,12 @@ AGAIN: Final = timedelta(minutes=5)
 EARLIEST: Final = timedelta(seconds=2)
 """Nobody reads so fast: what follows a link sooner after the hand-over is a scanner on the way."""
 
-_LEDGER = sql("SELECT recipient, summary, sent_at FROM messages WHERE key = :key")
+_LEDGER = sql(
+    """
+    SELECT key, recipient, summary, sent_at FROM messages
+    WHERE key = :name OR (reference = :name AND channel <> 'in_app') ORDER BY id DESC LIMIT 1
+    """
+)
 _COUNT = sql(
     """
     INSERT INTO clicks (message, link, first_at, last_at) VALUES (:message, :link, :at, :at)
@@ -29,15 +34,18 @@ _COUNT = sql(
 )
 
 
-async def follow(database: Database, catalogue: Catalogue, key: str, link: int, *, counts: bool) -> str | None:
-    """Where a message's link leads, and with `counts` the signal `message_clicked`. None if the ledger has no such link."""
+async def follow(database: Database, catalogue: Catalogue, name: str, link: int, *, counts: bool) -> str | None:
+    """Where a message's link leads, and with `counts` the signal `message_clicked`. None if the ledger has no such link.
+
+    `name` is the message's key, or the digest of it where that is the provider's reference.
+    """
 
     async def work(connection: Connection) -> str | None:
-        found = await row(connection, _LEDGER, key=key)
+        found = await row(connection, _LEDGER, name=name)
         to = _link(found, link) if found is not None else None
         if found is None or to is None:
             return None
-        at = datetime.now(UTC)
+        at, key = datetime.now(UTC), found["key"]
         too_soon = found["sent_at"] is not None and timedelta() <= at - found["sent_at"] < EARLIEST
         if counts and not too_soon:
             counted = await row(connection, _COUNT, message=key, link=link, at=at, again=AGAIN)

@@ -19,6 +19,7 @@ from activities.channels.support import SupportChannel, SupportSettings
 from activities.channels.web_push import WebPush
 from activities.channels.webhook import WebhookChannel, WebhookSettings
 from activities.channels.webinar import WebinarChannel, WebinarSettings
+from activities.click_links import ClickLinks
 from activities.outgoing.way import Way
 from activities.ports import Outgoing
 from activities.templates import Templates, load_templates
@@ -79,10 +80,16 @@ def vapid_key() -> str:
 
 
 def channels_at(
-    local: Local, known: Templates, way: Way, *, near: bool = True, google: str = ""
+    local: Local,
+    known: Templates,
+    way: Way,
+    *,
+    near: bool = True,
+    google: str = "",
+    clicks: ClickLinks | None = None,
 ) -> dict[str, HttpChannel]:
     """Every channel over HTTP, by name, speaking to the local provider. `google` is a service account's key, if one is made."""
-    reach, url = Reach(near=near), local.url
+    reach, url = Reach(near=near, clicks=clicks), local.url
     resend = ResendSettings(
         KEY, ("Tenure", "hello@tenure.example"), f"{url}/resend", Links("https://x.example", ("k" * 32,)), "T, Street 1"
     )

@@ -98,9 +98,7 @@ class ProviderSettings(BaseSettings):
     crm_read_seconds: float = Field(60.0, ge=1, description="How often a CRM is asked what was closed there.")
     apprise_url: SecretStr = SECRET
     apprise_field: str = ""
-    apprise_time_sensitive: bool = Field(
-        False, description="Whether the service interrupts people: then only templates marked time_sensitive go there."
-    )
+    apprise_time_sensitive: bool = Field(False, description="Whether the service interrupts people, as sms does (C7).")
 
     @field_validator("provider_rates")
     @classmethod
@@ -165,15 +163,15 @@ def read_rates(given: str) -> Mapping[str, Rate]:
 
 def provided(settings: Settings, given: ProviderSettings, templates: Templates) -> dict[str, Channel]:
     """The channels that are configured, without their guards. Raises SettingsError for a key that is none."""
-    way, reach = Way(given.allowed), Reach(near=given.providers_near)
+    way, reach = Way(given.allowed), Reach(near=given.providers_near, clicks=click_links(settings))
     try:
         found = _http_channels(settings, given, templates, way, reach)
         if given.apprise_field:
             # Like all that comes with a library of its own, only where it is wanted: this one costs a second of every start.
             from activities.channels.long_tail import LongTailChannel, LongTailSettings
 
-            urgent = given.apprise_time_sensitive
-            tail = LongTailSettings(_open(given.apprise_url), given.apprise_field, time_sensitive=urgent)
+            url, urgent = _open(given.apprise_url), given.apprise_time_sensitive
+            tail = LongTailSettings(url, given.apprise_field, time_sensitive=urgent, clicks=reach.clicks)
             found["apprise"] = LongTailChannel(templates, tail)
     except (ValueError, OSError) as fault:
         raise SettingsError(f"a provider is not configured right: {fault}") from fault
@@ -192,7 +190,6 @@ def _http_channels(
             settings.links if settings.public_url else None,
             settings.postal_address,
             settings.replies,
-            click_links(settings),
         )
         found["email"] = ResendChannel(templates, way, reach, mail)
     if it.twilio_account:

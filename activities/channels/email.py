@@ -16,7 +16,7 @@ from activities.channels.layout import CLIPPED, html_part, html_together, text_p
 from activities.channels.mail_message import Mail, mail_address, mail_bytes, named_address
 from activities.channels.relay import Relay
 from activities.channels.smtp_pool import Envelope, NotTaken, Pool, Progress
-from activities.click_links import ClickLink, ClickLinks, told
+from activities.click_links import ClickLink, ClickLinks, followed, told
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
 from activities.rendering import Rendered
 from activities.templates import Templates
@@ -125,10 +125,8 @@ class EmailChannel:
 
     def _one(self, outgoing: Outgoing, unsubscribe: str) -> Said:
         message = self._templates.render(outgoing, unsubscribe, self.name)
-        links: tuple[ClickLink, ...] = ()
-        if self._settings.clicks is not None:
-            message, links = self._settings.clicks.follow(message, outgoing.key)
-        summary = {"topic": message.topic, "variant": message.variant, **told(links)}
+        message, links = followed(self._settings.clicks, message, outgoing.key)
+        summary = {"topic": message.topic, "variant": message.variant, **links}
         foot = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
         return Said(message.subject, text_part(message, **foot), html_part(message, **foot), summary, message.sender)
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from activities.channels.email import key_digest
 from activities.channels.replies import Table, receipt
+from activities.click_links import ClickLinks, followed
 from activities.outgoing.places import NotAllowed
 from activities.outgoing.way import Call, Reply, Unanswered, Way
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
@@ -21,9 +22,13 @@ _RETRY = Retry()
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far a provider is. A near one is tried inside the step; any other on the channel's own queue."""
+    """How far a provider is. A near one is tried inside the step; any other on the channel's own queue.
+
+    With `clicks`, links go through us so that clicks are heard of.
+    """
 
     near: bool = False
+    clicks: ClickLinks | None = None
 
     @property
     def attempt(self) -> timedelta:
@@ -54,7 +59,7 @@ class HttpChannel:
 
     def __init__(self, templates: Templates, way: Way, reach: Reach) -> None:
         self.templates, self.way = templates, way
-        self.local, self.attempt = reach.near, reach.attempt
+        self.local, self.attempt, self._clicks = reach.near, reach.attempt, reach.clicks
 
     # -- what an adapter gives -------------------------------------------------------------------------------------
 
@@ -73,6 +78,10 @@ class HttpChannel:
     def unsubscribe(self, digest: str) -> str:  # noqa: ARG002 -- an adapter's that has one
         """The address by which this message's kind is left; empty where the channel has none."""
         return ""
+
+    def opened_by_person(self, outgoing: Outgoing) -> bool:  # noqa: ARG002 -- an adapter's for whom that depends
+        """Whether who opens its links is the person it is for: only then a click is theirs."""
+        return True
 
     def read(self, reply: Reply) -> Receipt:
         """What the answer says; the table's word, unless the provider hides its own inside a 200."""
@@ -94,10 +103,11 @@ class HttpChannel:
             raise TemplateFault(f"{self.name} takes one message at a time")
         digest = key_digest(outgoing.key)
         message = self.templates.render(outgoing, self.unsubscribe(digest), self.name)
+        message, links = followed(self._clicks if self.opened_by_person(outgoing) else None, message, digest)
         written = self.write(message, outgoing, digest)
         body = json.dumps(written.content, ensure_ascii=False, separators=(",", ":")).encode()
         summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
-        return Prepared(digest, written.address or outgoing.address, body, {**summary, **written.summary})
+        return Prepared(digest, written.address or outgoing.address, body, {**summary, **links, **written.summary})
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
         """One attempt, ended within `attempt`."""

@@ -20,6 +20,7 @@ import apprise
 
 from activities import markup
 from activities.channels.email import key_digest
+from activities.click_links import ClickLinks, followed
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry
 from activities.templates import Templates
 
@@ -30,13 +31,14 @@ PLACE = "{address}"
 class LongTailSettings:
     """`url` is apprise's, such as `tgram://token/{address}/`; `field` the trait of the person that stands for `{address}`.
 
-    `time_sensitive`: the service interrupts people, so only templates marked so go there (C7).
+    `time_sensitive`: the service interrupts people, so only templates marked so go there (C7). With `clicks`, links go through us.
     """
 
     url: str
     field: str
     ambiguity: Ambiguity = Ambiguity.AT_MOST_ONCE
     time_sensitive: bool = False
+    clicks: ClickLinks | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for an address that apprise does not know, is the same for everyone, or whose host a person chooses."""
@@ -69,11 +71,12 @@ class LongTailChannel:
         """Title and text. Raises TemplateFault."""
         if self._settings.time_sensitive:
             self._templates.must_be_urgent(outgoing.template, self.name)
-        message = self._templates.render(outgoing)
+        reference = key_digest(outgoing.key)
+        message, links = followed(self._settings.clicks, self._templates.render(outgoing), reference)
         text = f"{markup.text(message.blocks).strip()}\n\n{message.action_label}: {message.action_url}"
         body = json.dumps({"title": message.subject, "body": text}, ensure_ascii=False).encode()
-        summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
-        return Prepared(key_digest(outgoing.key), outgoing.address, body, summary)
+        summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic, **links}
+        return Prepared(reference, outgoing.address, body, summary)
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:  # noqa: ARG002 -- apprise takes no key
         """One call. A thread cannot be stopped, so what takes too long is unknown."""

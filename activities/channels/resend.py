@@ -16,7 +16,6 @@ from activities.channels.http_channel import HttpChannel, Reach, Written, bearer
 from activities.channels.layout import html_part, text_part
 from activities.channels.mail_message import mail_address, named_address
 from activities.channels.replies import KEYED_TAIL, Means, Row
-from activities.click_links import ClickLink, ClickLinks, told
 from activities.outgoing.way import Call, Way
 from activities.ports import Outgoing, Prepared, Promise, Retry, TemplateFault
 from activities.templates import Rendered, Templates
@@ -26,7 +25,7 @@ from journeys.reply_address import ReplyAddresses
 
 @dataclass(frozen=True, slots=True)
 class ResendSettings:
-    """`base` is the API's address; `sender`, `links`, `postal`, `replies` and `clicks` are as for SMTP."""
+    """`base` is the API's address; `sender`, `links`, `postal` and `replies` are as for SMTP."""
 
     key: str
     sender: tuple[str, str]
@@ -34,7 +33,6 @@ class ResendSettings:
     links: Links | None = None
     postal: str = ""
     replies: ReplyAddresses | None = None
-    clicks: ClickLinks | None = None
 
 
 class ResendChannel(HttpChannel):
@@ -63,9 +61,6 @@ class ResendChannel(HttpChannel):
         """The mail's parts; our digest goes along as a tag, which comes back in every webhook."""
         if mail_address(outgoing.address) != outgoing.address:
             raise TemplateFault("the address is not one that can be sent to")
-        links: tuple[ClickLink, ...] = ()
-        if self._settings.clicks is not None:
-            message, links = self._settings.clicks.follow(message, outgoing.key)
         postal = self._settings.postal
         unsubscribe = way_out(self._settings.links, outgoing, digest, datetime.now(UTC))
         house, address = self._settings.sender
@@ -83,7 +78,7 @@ class ResendChannel(HttpChannel):
             "headers": dict((*one_click(digest, unsubscribe), *traced(outgoing))),
             "tags": [{"name": "tenure_key", "value": digest}],
         }
-        return Written(content, summary=told(links))
+        return Written(content)
 
     async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:  # noqa: ARG002
         """`POST /emails`, with our key."""

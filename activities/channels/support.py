@@ -75,6 +75,10 @@ class SupportChannel(HttpChannel):
         }
         return Written({"ticket": "", "tags": [], "fields": fields})
 
+    def opened_by_person(self, outgoing: Outgoing) -> bool:
+        """Not a note, which only agents see."""
+        return not outgoing.data.get("ticket_internal")
+
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
         """Tags first: adding them twice adds them once, and a comment that fails leaves no harm behind."""
         content = said_body(prepared)

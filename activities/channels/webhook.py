@@ -65,6 +65,10 @@ class WebhookChannel(HttpChannel):
         }
         return Written({"type": "message", "timestamp": datetime.now(UTC).isoformat(), "data": data})
 
+    def opened_by_person(self, outgoing: Outgoing) -> bool:  # noqa: ARG002 -- the port's
+        """The receiver is a program."""
+        return False
+
     async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:  # noqa: ARG002
         """Signed anew for each try, over the same bytes: the timestamp is that of the try."""
         headers = {"content-type": "application/json", **self._sign(f"msg_{digest}", prepared.body)}

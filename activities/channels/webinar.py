@@ -73,6 +73,10 @@ class WebinarChannel(HttpChannel):
             person["last_name"] = str(last)[:64]
         return Written({"webinar": webinar, "registrant": person})
 
+    def opened_by_person(self, outgoing: Outgoing) -> bool:  # noqa: ARG002 -- the port's
+        """The provider writes the invitation."""
+        return False
+
     async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:  # noqa: ARG002
         """`POST /webinars/{id}/registrants`."""
         url = f"{self._settings.base}/webinars/{content['webinar']}/registrants"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -54,16 +55,16 @@ async def web(api, app) -> AsyncIterator[httpx.AsyncClient]:
 async def mail(api, db):
     """A message in the ledger with links, sent a while ago."""
 
-    async def put(user: str, key: str, links: list[dict[str, Any]], ago: float = 60) -> None:
+    async def put(user: str, key: str, links: list[dict[str, Any]], ago: float = 60, reference: str = "") -> None:
         await api.post(f"/v1/users/{user}/signals", json={"name": "signed_up"})
         person = await db.fetchval("SELECT subject_key FROM identities WHERE value = $1", user)
         sent = datetime.now(UTC) - timedelta(seconds=ago)
         await db.execute(
             """INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via,
-                 priority, at, status, decided_at, channel, summary, sent_at)
+                 priority, at, status, decided_at, channel, summary, sent_at, reference)
                VALUES ($1, 'r', 1, $2, $2, 'j', 's', 1, 'hello', 'setup/first-steps', '["email"]', 'lifecycle', $3,
-                 'sent', $3, 'email', $4, $3)""",
-            key, person, sent, json.dumps({"links": links}),
+                 'sent', $3, 'email', $4, $3, $5)""",
+            key, person, sent, json.dumps({"links": links}), reference or None,
         )  # fmt: skip
 
     return put
@@ -83,6 +84,15 @@ async def test_M1_a_click_leads_on_and_is_a_signal_that_journeys_hear(api, web, 
     told = {"message": "m-1", "action": "hello", "template": "setup/first-steps", "journey": "j", "channel": "email"}
     assert await clicks(db, "m-1") == [{**told, "link": 0}]
     assert await db.fetchval("SELECT count(*) FROM outbox WHERE name = 'message_clicked'") == 1
+
+
+async def test_M1_a_link_that_names_its_message_by_the_digest_tells_of_it_by_its_key(web, db, mail):
+    digest = hashlib.sha256(b"m-6").hexdigest()
+    await mail("cy", "m-6", [{"url": TO}], reference=digest)
+    for _ in range(2):
+        assert (await web.get(f"/c/{LINKS.token(digest, 0)}")).status_code == 302
+    assert [each["message"] for each in await clicks(db, "m-6")] == ["m-6"]
+    assert (await web.get(f"/c/{LINKS.token(hashlib.sha256(b'another').hexdigest(), 0)}")).status_code == 404
 
 
 async def test_M1_a_second_click_within_a_short_time_is_none_and_a_later_one_is(web, db, mail):

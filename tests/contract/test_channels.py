@@ -27,13 +27,14 @@ from activities.channels.support import SupportChannel
 from activities.channels.web_push import padless, unpadded
 from activities.channels.webhook import WebhookChannel, WebhookSettings
 from activities.channels.webinar import WebinarChannel
+from activities.click_links import ClickLinks
 from activities.outgoing.guard import Guarded
 from activities.outgoing.pace import Rate
 from activities.outgoing.way import Way
-from activities.ports import Ambiguity, Delivered, Promise, TemplateFault
-from activities.templates import Templates
+from activities.ports import Ambiguity, Delivered, Prepared, Promise, TemplateFault
+from activities.templates import Templates, load_templates
 from journeys.tracing import given
-from tests.providing import ADA, VENDORS, channels_at, outgoing, templates
+from tests.providing import ADA, URGENT, VENDORS, channels_at, outgoing, templates
 from worker.stack.providers.app import KEY as PROVIDER_KEY
 from worker.stack.providers.faults import Fault
 from worker.stack.providers.mail_and_phone import GONE, NO_NUMBER, STOPPED
@@ -97,6 +98,49 @@ async def test_c7_what_is_not_time_sensitive_is_refused_at_sending(channels, nam
     calm = replace(outgoing(channel), template="export/calm")
     with pytest.raises(TemplateFault, match="time-sensitive"):
         channel.prepare(calm)
+
+
+# -- clicks ------------------------------------------------------------------------------------------------------------
+
+CLICKS = ClickLinks(("a secret of at least sixteen",), "https://l.example", "https://t.example")
+URL = "https://app.example.com/exports"
+
+
+def told_of(prepared: Prepared) -> list[tuple[tuple[str, int] | None, str]]:
+    """The message and link that each of our addresses in what leaves names, and where the ledger says it leads."""
+    tokens = re.findall(r"https://l\.example/c/([A-Za-z0-9_-]+)", prepared.body.decode())
+    links = [link["url"] for link in prepared.summary.get("links", [])]
+    return list(zip(map(CLICKS.read, dict.fromkeys(tokens)), links, strict=True))
+
+
+@pytest.mark.parametrize("name", ["email", "sms", "push", "chat", "support"])
+async def test_M1_whatever_carries_a_link_that_a_person_opens_tells_of_the_click(local, known, way, name):
+    channel = channels_at(local, known, way, clicks=CLICKS)[name]
+    prepared = channel.prepare(outgoing(channel))
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    (item,) = happened(local, name)
+    assert URL not in str(item["content"])
+    assert "https://l.example/c/" in str(item["content"])
+    assert told_of(prepared) == [((prepared.reference, 0), URL)]
+    assert len(CLICKS.token(prepared.reference, 0)) == 67, "a short message has 160 characters"
+
+
+@pytest.mark.parametrize("name", ["webhook", "webinar", "support"])
+async def test_M1_what_no_person_opens_leads_straight_there(local, known, way, name):
+    channel = channels_at(local, known, way, clicks=CLICKS)[name]
+    prepared = channel.prepare(outgoing(channel, ticket_id="77", ticket_internal=name == "support"))
+    assert (URL in prepared.body.decode()) == (name != "webinar")
+    assert "links" not in prepared.summary
+    assert "l.example" not in prepared.body.decode()
+
+
+async def test_M1_our_own_pages_are_led_to_straight(local, tmp_path, way):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "ready.md").write_text(URGENT.replace(URL, "https://t.example/p/token"))
+    channel = channels_at(local, load_templates(tmp_path), way, clicks=CLICKS)["sms"]
+    prepared = channel.prepare(outgoing(channel))
+    assert "https://t.example/p/token" in prepared.body.decode()
+    assert told_of(prepared) == []
 
 
 # -- promises ----------------------------------------------------------------------------------------------------------

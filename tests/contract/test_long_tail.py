@@ -13,6 +13,7 @@ import structlog
 from starlette.responses import Response
 
 from activities.channels.long_tail import LongTailChannel, LongTailSettings
+from activities.click_links import ClickLinks
 from activities.ports import Ambiguity, Delivered, Outgoing, Promise, TemplateFault
 from tests.providing import templates
 from worker.logs import configure_logging
@@ -85,6 +86,17 @@ def test_a_person_cannot_say_whom_we_call(url):
     with pytest.raises(ValueError, match="for its host"):
         LongTailSettings(url, "matrix_id")
     assert LongTailSettings("pover://{address}@token", "matrix_id")
+
+
+async def test_M1_a_link_that_goes_by_apprise_tells_of_its_click(local, tmp_path):
+    clicks = ClickLinks(("a secret of at least sixteen",), "https://l.example")
+    settings = LongTailSettings(f"json://{local.origin}/tail/{{address}}", "matrix_id", clicks=clicks)
+    channel = LongTailChannel(templates(tmp_path), settings)
+    prepared = channel.prepare(message("ada"))
+    assert (await channel.deliver(prepared, "k")).result is Delivered.SENT
+    (item,) = local.provider.kept.items
+    assert clicks.read(item["content"]["message"].rpartition("/c/")[2].strip()) == (prepared.reference, 0)
+    assert prepared.summary["links"] == [{"url": "https://app.example.com/exports"}]
 
 
 async def test_c7_a_service_that_interrupts_people_takes_only_what_is_time_sensitive(local, tmp_path):

@@ -57,6 +57,24 @@ def test_push_goes_by_either_way_and_the_long_tail_by_apprise(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("chat", {"slack_token": "x", "slack_channel": "C0TEAM"}),
+        ("apprise", {"apprise_url": "json://host.example/{address}", "apprise_field": "matrix_id"}),
+        ("email", {"resend_key": "re_1"}),
+    ],
+)
+def test_M1_links_tell_of_clicks_by_whatever_provider_wherever_there_is_an_address_for_them(name, given):
+    profile = {"first_name": "Ada", "use_case": "reports"}
+    message = Outgoing("k", "setup/first-steps", "ada@example.com", profile, {"name": "Acme"}, {"plan": "pro"})
+    public = SETTINGS.model_copy(update={"public_url": "https://t.example"})
+    for settings, links in ((public, 1), (SETTINGS, 0)):
+        prepared = channels(settings, ProviderSettings(**given))[name].prepare(message)
+        assert len(prepared.summary.get("links", [])) >= links
+        assert (b"https://t.example/c/" in prepared.body) == bool(links)
+
+
+@pytest.mark.parametrize(
     ("given", "words"),
     [
         ({"TENURE_TWILIO_ACCOUNT": "AC1"}, "TENURE_TWILIO_TOKEN and TENURE_TWILIO_FROM"),
