@@ -21,7 +21,7 @@ import structlog
 
 from activities.digest import is_digest
 from activities.house import House
-from activities.outcomes import lock_lane, tell_outcome
+from activities.outcomes import lock_lane, tell_bounce, tell_outcome
 from activities.ports import SLACK, Ambiguity, Channel, Delivered, Prepared, Promise, Receipt
 from store import bundles, ledger, outbox
 from store.again import repeated
@@ -47,6 +47,9 @@ async def attempt(house: House, entry: Entry, now: datetime) -> None:
         attempt=entry.attempts,
         trace=entry.trace,
     )
+    if receipt.gone:
+        # Before its row is settled: who dies in between has silenced a dead address, and nobody has forgotten to.
+        await tell_bounce(house, entry, receipt.detail)
 
     async def settle(connection: Connection) -> None:
         await lock_lane(house, connection, entry)

@@ -6,9 +6,13 @@ from datetime import datetime
 
 from activities.digest import is_digest
 from activities.house import House
-from store import bundles, outcomes, runs, subjects
+from journeys.bounces import came_back
+from journeys.wire import SOURCE_SELF
+from store import bundles, ingest, outcomes, runs, subjects
+from store.again import repeated
 from store.database import Connection
 from store.ledger import Entry
+from store.reactions import reaction
 
 
 async def reads_outcome(house: House, connection: Connection, definition: str, action: str) -> bool:
@@ -29,3 +33,15 @@ async def lock_lane(house: House, connection: Connection, entry: Entry) -> None:
 async def tell_outcome(house: House, connection: Connection, entry: Entry, status: str, at: datetime) -> None:
     """Put `<action>.<outcome>` into the run's lane, if its chart reads it."""
     await outcomes.tell_outcome(connection, house.catalogue, entry, status, at)
+
+
+async def tell_bounce(house: House, entry: Entry, reason: str) -> None:
+    """A relay has said at once that there is no such address: the same signal as when a report had come back, and what follows from it."""
+    data = {**came_back(reason, hard=True), "address": entry.address}
+    once = f"{entry.key}=bounced.{entry.attempts}"
+
+    async def work(connection: Connection) -> None:
+        told = await reaction(connection, "message_bounced", entry.key, entry.recipient, once=once, **data)
+        await ingest.accept_within(connection, house.catalogue, [told], source=SOURCE_SELF)
+
+    await repeated(house.database, work)

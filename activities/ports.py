@@ -102,7 +102,7 @@ class Receipt:
 
     `after`: how long the next attempt should stay away, where provider, breaker or pace say so. `outage`: the provider
     itself did not serve, which says nothing about this person. `left` is False where nothing has left the house: then the
-    message was not tried, and the time within which it is given up has not begun.
+    message was not tried, and the time within which it is given up has not begun. `gone`: there is no such address, for good.
     """
 
     result: Delivered
@@ -110,6 +110,7 @@ class Receipt:
     after: timedelta | None = None
     outage: bool = False
     left: bool = True
+    gone: bool = False
 
 
 class Channel(Protocol):

@@ -1,4 +1,6 @@
-"""Mails that come back, and the conversations that they begin: in those a journey is quiet until a person has closed them."""
+"""Mails that come back: answers and the conversations that they begin, in which a journey is quiet until a person has closed them; and
+reports that a mail did not arrive.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.body import read_bytes
+from api.delivery_report import Report
 from api.hooks import HookTaken, as_event
 from api.inbound_mail import MailSaid, read_mail
 from api.intake import Intake
@@ -23,6 +26,8 @@ from api.problems import ProblemError
 from api.routes import Routes
 from api.told import Say
 from journeys.assigning import Roster
+from journeys.bounces import came_back
+from journeys.incoming import Incoming
 from journeys.reply_address import ReplyAddresses
 from journeys.wire import REPLIED
 from store import conversations, queries, tasks, told
@@ -97,23 +102,49 @@ class Answers:
         add("POST", "/v1/conversations/{id}/close", self.close, summary="Let the journey go on", **ends)
 
     async def inbound(self, request: Request) -> Response:
-        """The mail as it came, from whatever receives mail for you. One that a program wrote, or that answers none of ours, is taken and moves nothing."""
+        """The mail as it came, from whatever receives mail for you: an answer, or a report that one of ours did not arrive (RFC 3464).
+
+        Any other that a program wrote, or that is about none of ours, is taken and moves nothing.
+        """
         raw = await read_bytes(request, LIMIT)
         try:
             mail = read_mail(raw)
         except ValueError as error:
             raise ProblemError("malformed-request", f"The body is no mail: {error}.") from error
-        if mail.automatic:
-            return answer({"taken": 0}, 202)
         async with self._intake.database.reading() as connection:
-            about = await self._about(connection, mail)
-        if about is None:
+            if mail.report is not None:
+                call = await self._bounced(connection, mail.report)
+            else:
+                call = await self._answer(connection, mail, raw) if not mail.automatic else None
+        if call is None:
             return answer({"taken": 0}, 202)
-        identity = mail.identity or hashlib.sha256(raw).hexdigest()
-        call = as_event(identity, Say(REPLIED, data={"text": mail.text}), about)
         with self._intake.admitted(len(raw)):
             await self._intake.one(call, source="inbound-mail", clock=None)
         return answer({"taken": 1}, 202)
+
+    async def _bounced(self, connection: Connection, report: Report) -> Incoming | None:
+        """Believed only of a mail of ours, by a Message-ID that nobody was told but its recipient, and of the address it went to.
+
+        So who forges one can silence no address but that of a mail which they have in hand. A mail comes back once: told again by
+        another relay, it counts once.
+        """
+        for each in report.returned:
+            about = await told.by_reference(connection, each)
+            if about is None or about["channel"] != "email":
+                continue
+            for failed in report.failed:
+                if failed.is_about(about["address"] or ""):
+                    data = came_back(failed.status, hard=failed.hard)
+                    identity = f"bounced-{about['id']}-{data['kind']}"
+                    return as_event(identity, Say("message_bounced", data=data), about)
+        return None
+
+    async def _answer(self, connection: Connection, mail: MailSaid, raw: bytes) -> Incoming | None:
+        about = await self._about(connection, mail)
+        if about is None:
+            return None
+        identity = mail.identity or hashlib.sha256(raw).hexdigest()
+        return as_event(identity, Say(REPLIED, data={"text": mail.text}), about)
 
     async def _about(self, connection: Connection, mail: MailSaid) -> told.Told | None:
         """By our own address, which cannot be made up; else by the Message-ID that the person's program names."""

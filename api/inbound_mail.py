@@ -1,4 +1,4 @@
-"""A mail that somebody sent us: which message it answers, what it says, and whether a person has written it. Pure."""
+"""A mail that somebody sent us: which message it answers, what it says, and who has written it: a person, or a relay. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from email.message import EmailMessage
 from email.utils import getaddresses
 from typing import Final
 
+from api.delivery_report import Report, answered, message_ids, read_report
+
 LONGEST: Final = 1_000
 MOST_NAMED: Final = 50
-"""Message-IDs and addresses that are looked at."""
-_ID: Final = re.compile(r"<[^<>\s]{1,250}>")
+"""Addresses that are looked at."""
 _TO: Final = ("to", "cc", "delivered-to", "x-original-to", "x-forwarded-to")
 _QUOTED: Final = re.compile(
     r"^(>|On .{0,200} wrote:$|Am .{0,200} schrieb.{0,200}:$|-{2,} ?Original Message)", re.MULTILINE
@@ -25,7 +26,8 @@ _QUOTED: Final = re.compile(
 class MailSaid:
     """`answers` are the Message-IDs that it names, the one it answers first; `to` where it went; `text` without the quotation.
 
-    `automatic`: no person has written it (RFC 3834, and what programs do that never read it).
+    `automatic`: no person has written it (RFC 3834, and what programs do that never read it). `report`: it tells of a mail that
+    did not arrive.
     """
 
     identity: str
@@ -33,6 +35,7 @@ class MailSaid:
     to: tuple[str, ...]
     text: str
     automatic: bool
+    report: Report | None = None
 
 
 def read_mail(raw: bytes) -> MailSaid:
@@ -42,21 +45,17 @@ def read_mail(raw: bytes) -> MailSaid:
         assert isinstance(mail, EmailMessage)
         if not mail.keys():
             raise ValueError("it has no header")
-        answered = [*_IDs(mail, "in-reply-to"), *reversed(_IDs(mail, "references"))]
         addresses = getaddresses([str(value) for name in _TO for value in mail.get_all(name, [])])
         return MailSaid(
-            identity=next(iter(_IDs(mail, "message-id")), ""),
-            answers=tuple(dict.fromkeys(answered))[:MOST_NAMED],
+            identity=next(iter(message_ids(mail, "message-id")), ""),
+            answers=answered(mail),
             to=tuple(dict.fromkeys(address for _, address in addresses if address))[:MOST_NAMED],
             text=_text(mail),
             automatic=_automatic(mail),
+            report=read_report(mail),
         )
     except (MessageError, LookupError, UnicodeError, AttributeError, TypeError, IndexError) as fault:
         raise ValueError(f"it cannot be read ({type(fault).__name__})") from fault
-
-
-def _IDs(mail: EmailMessage, name: str) -> list[str]:  # noqa: N802 -- of messages
-    return _ID.findall(" ".join(str(value) for value in mail.get_all(name, [])))
 
 
 def _text(mail: EmailMessage) -> str:

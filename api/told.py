@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from journeys.bounces import came_back
+
 LONGEST = 1_000
 """Characters of what a person wrote back that are kept in an event."""
 
@@ -48,7 +50,7 @@ def resend_says(event: Mapping[str, Any]) -> Say | None:
     if signal is None or not reference:
         return None
     bounce = _map(data.get("bounce"))
-    why = _bounced(_text(bounce.get("message"), 200), permanent=bounce.get("type") == "Permanent") if bounce else {}
+    why = came_back(_text(bounce.get("message"), 200), hard=bounce.get("type") == "Permanent") if bounce else {}
     return Say(signal, reference=reference, data=why, at=_instant(event.get("created_at")))
 
 
@@ -63,7 +65,7 @@ def twilio_says(form: Mapping[str, str], reference: str) -> Say | None:
         return None
     code = form.get("ErrorCode", "")
     # 30003, 30005, 30006: switched off for long, unknown, a landline. Of these only the first may change by itself.
-    why = _bounced(code[:20], permanent=code in {"30005", "30006"}) if signal == "message_bounced" else {}
+    why = came_back(code[:20], hard=code in {"30005", "30006"}) if signal == "message_bounced" else {}
     return Say(signal, reference=reference, data=why)
 
 
@@ -103,11 +105,6 @@ def zoom_says(event: Mapping[str, Any]) -> Say | None:
             return Say("webinar_missed", absent_from=webinar, data=data)
         case _:
             return None
-
-
-def _bounced(reason: str, *, permanent: bool) -> dict[str, Any]:
-    """Why a message did not arrive; `kind` is what the rules of suppression ask for (`catalog/consent.yaml`)."""
-    return {"reason": reason, "permanent": permanent, "kind": "hard" if permanent else "soft"}
 
 
 def _map(value: Any) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from activities.click_links import ClickLink, ClickLinks, followed, told
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
 from activities.rendering import Rendered
 from activities.templates import Templates
+from journeys.bounces import is_gone
 from journeys.effects import recipient_of
 from journeys.links import REF_MARKS, Link, Links
 from journeys.reply_address import ReplyAddresses
@@ -178,7 +179,8 @@ class EmailChannel:
             async with asyncio.timeout(self.attempt.total_seconds()):
                 await self._pool.send(envelope, progress)
         except NotTaken as refusal:
-            return Receipt(_refused(refusal, progress), _words(refusal, prepared.address))
+            gone = not refusal.of_sender and refusal.code // 100 == 5 and is_gone(refusal.words)
+            return Receipt(_refused(refusal, progress), _words(refusal, prepared.address), gone=gone)
         except TimeoutError:
             return Receipt(_lost(progress), "no answer in time", outage=True, left=progress.dot_sent)
         except Exception as fault:  # noqa: BLE001 -- what a relay says may surprise the library; the dot alone decides

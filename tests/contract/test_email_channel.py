@@ -306,6 +306,27 @@ async def test_a_reply_says_whether_to_try_again_in_words_without_the_person(cha
         await email_channel.close()
 
 
+@pytest.mark.parametrize(
+    ("script", "gone"),
+    [
+        (["250 sender", "550 5.1.1 no such user", "250 reset"], True),
+        (["250 sender", "550-5.1.1 <ada@example.com>", "250 reset"], False),  # an answer that never ends is none
+        (["550 5.1.8 sender address rejected", "250 reset"], False),
+        (["250 sender", "550 5.1.8 sender address rejected", "250 reset"], False),  # as Postfix says it, at RCPT
+        (["250 sender", "550 no such user", "250 reset"], False),
+        (["250 sender", "554 5.7.1 relay access denied", "250 reset"], False),
+        (["250 sender", "450 4.1.1 not yet verified", "250 reset"], False),
+    ],
+)
+async def test_only_a_relay_that_says_so_of_the_address_itself_has_it_for_gone(channel, script, gone):
+    async with scripted("220 hi", "250 hello", *script) as port:
+        email_channel = channel(port, attempt=timedelta(seconds=0.3))
+        receipt = await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
+        assert receipt.gone is gone
+        assert receipt.result is not Delivered.SENT
+        await email_channel.close()
+
+
 @pytest.mark.parametrize("name", ["vanish", "silent"])
 async def test_a_mail_whose_reply_never_comes_is_unknown(channel, name):
     async with real_server() as (inbox, port):
