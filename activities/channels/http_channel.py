@@ -105,15 +105,15 @@ class HttpChannel:
         message = self.templates.render(outgoing, self.unsubscribe(digest), self.name)
         message, links = followed(self._clicks if self.opened_by_person(outgoing) else None, message, digest)
         written = self.write(message, outgoing, digest)
-        body = json.dumps(written.content, ensure_ascii=False, separators=(",", ":")).encode()
         summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
-        return Prepared(digest, written.address or outgoing.address, body, {**summary, **links, **written.summary})
+        address = written.address or outgoing.address
+        return Prepared(digest, address, as_body(written.content), {**summary, **links, **written.summary})
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
         """One attempt, ended within `attempt`."""
         try:
             call = await self.call(json.loads(prepared.body), prepared, key_digest(key))
-            reply = await self.way.send(self.bounded(call, prepared))
+            reply = await self.way_to(prepared).send(self.bounded(call, prepared))
         except NotAllowed as fault:
             return self.not_allowed(fault, prepared)
         except Unanswered as fault:
@@ -133,8 +133,12 @@ class HttpChannel:
         return None
 
     async def close(self) -> None:
-        """Let go of kept connections: those of the way out, which adapters may share."""
+        """Let go of kept connections."""
         await self.way.close()
+
+    def way_to(self, prepared: Prepared) -> Way:  # noqa: ARG002 -- an adapter's that has several
+        """The way out by which this one goes."""
+        return self.way
 
     def not_allowed(self, fault: NotAllowed, prepared: Prepared) -> Receipt:  # noqa: ARG002 -- an adapter's
         """The address is the operator's: transient for the person, and as for everyone."""
@@ -162,9 +166,14 @@ def said(reply: Reply) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def as_body(content: Any) -> bytes:
+    """What was written, as it is kept and sent: the same bytes for the same content."""
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+
+
 def json_call(method: str, url: str, content: Any, headers: Mapping[str, str]) -> Call:
-    """A request with a JSON body, the same bytes for the same content."""
-    body = b"" if content is None else json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    """A request with a JSON body."""
+    body = b"" if content is None else as_body(content)
     kind = {"content-type": "application/json"} if body else {}
     return Call(method, url, {**kind, **headers}, body)
 

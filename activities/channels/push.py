@@ -66,9 +66,11 @@ class PushChannel(HttpChannel):
         *,
         fcm: FcmSettings | None = None,
         web: WebPush | None = None,
+        browsers: Way | None = None,
     ) -> None:
+        """`browsers` is the way to their services: strangers choose those, so it is better not the way to FCM."""
         super().__init__(templates, way, reach)
-        self._fcm, self._web = fcm, web
+        self._fcm, self._web, self._browsers = fcm, web, browsers or way
         account = (fcm.token_url, fcm.email, fcm.private_key, SCOPE) if fcm is not None else None
         self._pass = Pass(way, service_account(*account)) if account is not None else None
 
@@ -105,6 +107,15 @@ class PushChannel(HttpChannel):
         """A browser's service is a stranger's, so what it does neither opens the breaker nor holds up others."""
         receipt = await super().deliver(prepared, key)
         return replace(receipt, outage=False, after=None) if _of_browser(prepared) else receipt
+
+    def way_to(self, prepared: Prepared) -> Way:
+        """A browser's has its own."""
+        return self._browsers if _of_browser(prepared) else self.way
+
+    async def close(self) -> None:
+        """Both ways."""
+        await super().close()
+        await self._browsers.close()
 
     def not_allowed(self, fault: NotAllowed, prepared: Prepared) -> Receipt:
         """An address that a browser gave and that leads inside, or that nothing can be encrypted for, is refused for good."""

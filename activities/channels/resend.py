@@ -7,12 +7,12 @@ after 23. DKIM is the provider's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from activities.channels.email import answers_to, one_click, traced, way_out
-from activities.channels.http_channel import HttpChannel, Reach, Written, bearer, json_call
+from activities.channels.email import answers_to, key_digest, one_click, traced, way_out
+from activities.channels.http_channel import HttpChannel, Reach, Written, as_body, bearer, json_call
 from activities.channels.layout import html_part, text_part
 from activities.channels.mail_message import mail_address, named_address
 from activities.channels.replies import KEYED_TAIL, Means, Row
@@ -59,16 +59,30 @@ class ResendChannel(HttpChannel):
 
     def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> Written:
         """The mail's parts; our digest goes along as a tag, which comes back in every webhook."""
+        unsubscribe = way_out(self._settings.links, outgoing, digest, datetime.now(UTC))
+        tags = [{"name": "tenure_key", "value": digest}]
+        return Written({**self._mail(message, outgoing, digest, unsubscribe), "tags": tags})
+
+    def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
+        """A mail to try a message out, marked as such in its subject and a header; nothing that comes of it is heard of."""
+        digest = key_digest(outgoing.key)
+        marked = replace(message, subject=f"[Test] {message.subject}")
+        mail = self._mail(marked, outgoing, digest, "")
+        content = {**mail, "headers": {**mail["headers"], "X-Tenure-Test": "1"}}
+        summary = {"subject": marked.subject, "template": outgoing.template, "variant": message.variant}
+        return Prepared(digest, outgoing.address, as_body(content), summary)
+
+    def _mail(self, message: Rendered, outgoing: Outgoing, digest: str, unsubscribe: str) -> dict[str, Any]:
+        """As `POST /emails` takes it."""
         if mail_address(outgoing.address) != outgoing.address:
             raise TemplateFault("the address is not one that can be sent to")
         postal = self._settings.postal
-        unsubscribe = way_out(self._settings.links, outgoing, digest, datetime.now(UTC))
         house, address = self._settings.sender
         signs = message.sender
         name = signs.name if signs is not None and signs.name.isprintable() else house
         manager = mail_address(signs.reply_to) if signs is not None else None
         reply_to = answers_to(self._settings.replies, outgoing, digest, manager)
-        content: dict[str, Any] = {
+        return {
             "from": named_address(name, address).replace("\r\n ", " "),
             **({"reply_to": list(reply_to)} if reply_to else {}),
             "to": [outgoing.address],
@@ -76,9 +90,7 @@ class ResendChannel(HttpChannel):
             "html": html_part(message, sender=postal, unsubscribe_url=unsubscribe),
             "text": text_part(message, sender=postal, unsubscribe_url=unsubscribe),
             "headers": dict((*one_click(digest, unsubscribe), *traced(outgoing))),
-            "tags": [{"name": "tenure_key", "value": digest}],
         }
-        return Written(content)
 
     async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:  # noqa: ARG002
         """`POST /emails`, with our key."""

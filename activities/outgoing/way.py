@@ -7,6 +7,7 @@ What decides whether a failure is harmless is one fact: whether the last part of
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import ssl
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import httpcore
 
@@ -22,6 +24,8 @@ from activities.outgoing.places import NotAllowed, Place, place
 
 LARGEST_REPLY = 64 * 1024
 """Bytes of a reply that are read. No provider has more to say about one message."""
+MOST = 64
+"""Connections of one way out."""
 CONNECT_SECONDS = 5.0
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _LAST_PART = "http11.send_request_body.started"
@@ -59,20 +63,27 @@ class Unanswered(Exception):
 
 
 class Way:
-    """A pool of connections to whoever is public, or on the allow-list (`host:port`)."""
+    """A pool of connections to whoever is public, or on the allow-list (`host:port`).
+
+    Calls that hang keep their connections, so nobody else's calls share a pool with a provider's. Where strangers choose
+    the hosts, only `each` calls at once go to any one of them; the others wait for their turn, and have not left.
+    """
 
     def __init__(
         self,
         allowed: frozenset[str] = frozenset(),
         *,
+        most: int = MOST,
+        each: int | None = None,
         resolver: Resolve = resolve,
         sockets: httpcore.AsyncNetworkBackend | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._allowed = allowed
+        self._allowed, self._each = allowed, each
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls or _tls(),
-            max_connections=64,
+            max_connections=most,
             max_keepalive_connections=16,
             keepalive_expiry=20.0,
             network_backend=CheckedBackend(allowed, resolver, sockets),
@@ -84,7 +95,7 @@ class Way:
         headers = _headers(call, where)
         progress = _Progress(call.until, _LAST_PART if call.body else _FIRST_PART)
         try:
-            async with asyncio.timeout(call.seconds):
+            async with asyncio.timeout(call.seconds), self._turn(where.host):
                 return await self._exchange(call, where, headers, progress)
         except NotAllowed:
             raise
@@ -94,6 +105,12 @@ class Way:
             raise Unanswered("no answer in time", left=progress.left) from None
         except Exception as fault:  # noqa: BLE001 -- whatever a stranger's socket does, only `left` counts
             raise Unanswered(f"the connection failed ({type(fault).__name__})", left=progress.left) from None
+
+    def _turn(self, host: str) -> contextlib.AbstractAsyncContextManager[None]:
+        if self._each is None:
+            return contextlib.nullcontext()
+        # A host that nobody calls any more is forgotten: its turns live as long as somebody has or awaits one.
+        return self._turns.setdefault(host, asyncio.Semaphore(self._each))
 
     async def _exchange(
         self, call: Call, where: Place, headers: list[tuple[bytes, bytes]], progress: _Progress

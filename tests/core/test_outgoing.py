@@ -259,6 +259,26 @@ async def test_nothing_leaves_after_its_time(stranger):
     assert not [each for each in made.got if each]
 
 
+async def test_who_waits_for_their_turn_at_a_host_that_strangers_chose_has_sent_nothing_and_holds_up_no_other_host(
+    stranger,
+):
+    made, port = stranger
+    made.waits = 30.0
+    way = Way(frozenset({"a.example:80", "b.example:80"}), each=1, sockets=Sockets(port), resolver=_public)
+    hanging = asyncio.create_task(way.send(Call("POST", "http://a.example/", body=b"{}")))
+    while not made.got:
+        await asyncio.sleep(0.01)
+    made.waits = 0.0
+    with pytest.raises(Unanswered) as failed:
+        await way.send(Call("POST", "http://a.example/", body=b"{}", seconds=0.2))
+    assert (failed.value.left, len(made.got)) == (False, 1)
+    assert (await way.send(Call("POST", "http://b.example/", body=b"{}"))).status == 200
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+    assert (await way.send(Call("POST", "http://a.example/", body=b"{}"))).status == 200
+    await way.close()
+
+
 async def test_no_proxy_of_the_environment_is_asked(stranger, monkeypatch):
     _, port = stranger
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
