@@ -10,20 +10,35 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from activities import markup
 from activities.channels.allow_list import AllowList
-from activities.channels.email import EmailChannel
 from activities.channels.layout import CLIPPED, html_part, text_part
 from activities.channels.mail_message import mail_address
 from activities.click_links import ClickLinks
-from activities.ports import Delivered, Outgoing, TemplateFault
+from activities.ports import Delivered, Outgoing, Prepared, Receipt, TemplateFault
 from activities.rendering import Rendered, Template
 from activities.template_source import Source
 from activities.templates import Templates
 from journeys.templates import TemplateInfo
 from journeys.variants import BASE
+
+
+class Mailer(Protocol):
+    """What mails go by, as far as one to try a message out needs it."""
+
+    def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
+        """The mail, marked as a test in its subject and a header."""
+        ...
+
+    async def deliver(self, prepared: Prepared, key: str) -> Receipt:
+        """One attempt."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of kept connections."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +49,7 @@ class ContentDesk:
     """
 
     templates: Callable[[], Templates]
-    mailer: Callable[[], EmailChannel] | None = None
+    mailer: Callable[[], Mailer] | None = None
     allowed: AllowList = field(default_factory=lambda: AllowList(()))
     anyone: bool = False
     postal: str = ""
@@ -100,7 +115,7 @@ class ContentDesk:
             return "is no address that can be sent to"
         if not self.anyone and not self.allowed.allows(to):
             return "is not on the allow-list: the operator adds it to TENURE_ALLOWED_RECIPIENTS"
-        return "" if self.mailer is not None else "cannot be reached: no relay is set (TENURE_SMTP_URL)"
+        return "" if self.mailer else "cannot be reached: set up mail first (TENURE_SMTP_URL, or TENURE_RESEND_KEY)"
 
     async def test_send(self, name: str, to: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """One mail, marked as a test, to an address that `may_test`. `sent` is false with the reason in `detail`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from email.utils import parseaddr
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +15,10 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker, WorkerDeploymentConfig
 
 from activities.channels.allow_list import AllowList, withheld_outside_production
-from activities.channels.email import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
-from activities.channels.relay import Relay as SmtpRelay
 from activities.content_desk import ContentDesk
 from activities.house import House
-from activities.ports import Ambiguity, Channel
+from activities.ports import Channel
 from activities.registered import Activities
 from activities.templates import Templates, load_templates
 from journeys import wire
@@ -31,73 +28,42 @@ from journeys.policy import Policy, load_policy
 from journeys.team import read_team
 from store.catalogue import Catalogue
 from store.database import Database
-from worker.providers import ProviderSettings, click_links, dkim_key, guarded, load_providers, provided, read_rates
+from worker.mails import click_links, is_sink, mail
+from worker.providers import ProviderSettings, guarded, load_providers, provided, read_rates
 from worker.sandbox import sandbox
-from worker.settings import Settings, SettingsError, is_loopback
-from worker.stack.maildir import find
+from worker.settings import Settings, SettingsError
 from workflows.journey import JourneyWorkflow
 from workflows.outreach import OutreachWorkflow
 
 log = structlog.get_logger()
 
-NEAR_ATTEMPT, FAR_ATTEMPT = timedelta(seconds=1.5), timedelta(seconds=30)
-"""How long one mail may take: inside a step, and on the channel's own queue."""
-
-
-def email(settings: Settings, templates: Templates, given: ProviderSettings | None = None) -> EmailChannel:
-    """Mail by the relay of the settings."""
-    given = given or load_providers()
-    lookup = settings.smtp_lookup
-    name, address = parseaddr(settings.smtp_from)
-    return EmailChannel(
-        templates,
-        EmailSettings(
-            relay=SmtpRelay.from_url(settings.smtp_url or ""),
-            sender=(name, address),
-            domain=address.rpartition("@")[2],
-            links=settings.links if settings.public_url else None,
-            postal=settings.postal_address,
-            ambiguity=Ambiguity(settings.smtp_ambiguity),
-            local=settings.smtp_near,
-            attempt=NEAR_ATTEMPT if settings.smtp_near else FAR_ATTEMPT,
-            clicks=click_links(settings),
-            dkim=dkim_key(settings, given),
-            replies=settings.replies,
-        ),
-        search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
-    )
-
 
 def channels(settings: Settings, given: ProviderSettings | None = None) -> Mapping[str, Channel]:
-    """Every way to reach a person that is configured, each with its guard. A mail goes by SMTP unless an HTTP provider is."""
+    """Every way to reach a person that is configured, each with its guard."""
     given = given or load_providers()
     templates = load_templates(settings.catalog / "templates")
-    usual: dict[str, Channel] = {"email": email(settings, templates, given), "in_app": InAppChannel(templates)}
-    made = guarded(usual | provided(settings, given, templates), read_rates(given.provider_rates))
-    sinks = ("email",) if is_sink(settings) else ()
+    mails = mail(settings, templates, given)
+    usual: dict[str, Channel] = {"email": mails, "in_app": InAppChannel(templates)}
+    made = guarded(
+        usual | provided(settings, given, templates, click_links(settings)), read_rates(given.provider_rates)
+    )
+    sinks = ("email",) if is_sink(settings, mails) else ()
     return withheld_outside_production(made, environment=settings.environment, allowed=settings.allowed, sinks=sinks)
 
 
-def desk(settings: Settings) -> ContentDesk:
-    """What those who write content ask of."""
-
-    def mailer() -> EmailChannel:
-        return email(settings, load_templates(settings.catalog / "templates"))
-
+def desk(settings: Settings, given: ProviderSettings | None = None) -> ContentDesk:
+    """What those who write content ask of. A test goes out as every mail does; without any way for mails there is none."""
+    given = given or load_providers()
+    # What is tried out comes rendered, so whether a catalogue can be read is nothing to the mailer.
+    mailer = partial(mail, settings, Templates({}), given) if settings.smtp_url or given.resend_key else None
     return ContentDesk(
         templates=partial(load_templates, settings.catalog / "templates"),
-        mailer=mailer if settings.smtp_url is not None else None,
+        mailer=mailer,
         allowed=AllowList(settings.allowed),
-        anyone=settings.smtp_url is not None and is_sink(settings),
+        anyone=mailer is not None and is_sink(settings, mailer()),
         postal=settings.postal_address,
         links=click_links(settings),
     )
-
-
-def is_sink(settings: Settings) -> bool:
-    """Whether mails reach nobody: a relay of this machine's own whose mails lie in a Maildir of ours."""
-    host = SmtpRelay.from_url(settings.smtp_url or "").host
-    return settings.smtp_lookup is not None and is_loopback(host)
 
 
 def policy(catalog: Path) -> Policy:

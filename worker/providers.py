@@ -7,16 +7,15 @@ file that holds it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from email.utils import parseaddr
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activities.channels.chat import ChatChannel, ChatSettings
 from activities.channels.http_channel import Reach
-from activities.channels.resend import ResendChannel, ResendSettings
 from activities.channels.sms import SmsChannel, SmsSettings
 from activities.channels.support import SupportChannel, SupportSettings
 from activities.channels.webhook import WebhookChannel, WebhookSettings
@@ -30,10 +29,9 @@ from activities.templates import Templates
 from api.signatures import HookSecrets
 from worker.settings import PREFIX, Settings, SettingsError
 
-if TYPE_CHECKING:
-    from activities.channels.signing import DkimKey
-
 SECRET = SecretStr("")
+BROWSERS, ONE_HOST = 256, 8
+"""Calls at once to browsers' push services, whose hosts strangers choose: to all of them, and to any one."""
 
 
 class ProviderSettings(BaseSettings):
@@ -161,11 +159,13 @@ def read_rates(given: str) -> Mapping[str, Rate]:
     return found
 
 
-def provided(settings: Settings, given: ProviderSettings, templates: Templates) -> dict[str, Channel]:
-    """The channels that are configured, without their guards. Raises SettingsError for a key that is none."""
-    way, reach = Way(given.allowed), Reach(near=given.providers_near, clicks=click_links(settings))
+def provided(
+    settings: Settings, given: ProviderSettings, templates: Templates, clicks: ClickLinks | None
+) -> dict[str, Channel]:
+    """The channels beside mail that are configured, without their guards. Raises SettingsError for a key that is none."""
+    reach = Reach(near=given.providers_near, clicks=clicks)
     try:
-        found = _http_channels(settings, given, templates, way, reach)
+        found = _http_channels(settings, given, templates, reach)
         if given.apprise_field:
             # Like all that comes with a library of its own, only where it is wanted: this one costs a second of every start.
             from activities.channels.long_tail import LongTailChannel, LongTailSettings
@@ -178,44 +178,33 @@ def provided(settings: Settings, given: ProviderSettings, templates: Templates) 
     return found
 
 
-def _http_channels(
-    settings: Settings, it: ProviderSettings, templates: Templates, way: Way, reach: Reach
-) -> dict[str, Channel]:
+def _http_channels(settings: Settings, it: ProviderSettings, templates: Templates, reach: Reach) -> dict[str, Channel]:
+    way = partial(Way, it.allowed)  # one each: whoever hangs keeps their own connections, and no other's
     found: dict[str, Channel] = {}
-    if _given(it.resend_key):
-        mail = ResendSettings(
-            _open(it.resend_key),
-            parseaddr(settings.smtp_from),
-            it.resend_base,
-            settings.links if settings.public_url else None,
-            settings.postal_address,
-            settings.replies,
-        )
-        found["email"] = ResendChannel(templates, way, reach, mail)
     if it.twilio_account:
         sms = SmsSettings(
             it.twilio_account, _open(it.twilio_token), it.twilio_from, it.twilio_base, it.phone_region, it.twilio_callback,
             Ambiguity(settings.smtp_ambiguity),
         )  # fmt: skip
-        found["sms"] = SmsChannel(templates, way, reach, sms)
+        found["sms"] = SmsChannel(templates, way(), reach, sms)
     if it.fcm_key_file or it.vapid_key_file:
-        found["push"] = _push(it, templates, way, reach)
+        found["push"] = _push(it, templates, reach)
     if it.slack_channel:
         chat = ChatSettings(_open(it.slack_token), it.slack_channel, it.slack_base)
-        found["chat"] = ChatChannel(templates, way, reach, chat)
+        found["chat"] = ChatChannel(templates, way(), reach, chat)
     if it.webhook_url:
         hook = WebhookSettings(it.webhook_url, _open(it.webhook_secret))
-        found["webhook"] = WebhookChannel(templates, way, reach, hook)
+        found["webhook"] = WebhookChannel(templates, way(), reach, hook)
     if it.zendesk_base:
         desk = SupportSettings(it.zendesk_base.rstrip("/"), it.zendesk_agent, _open(it.zendesk_token))
-        found["support"] = SupportChannel(templates, way, reach, desk)
+        found["support"] = SupportChannel(templates, way(), reach, desk)
     if it.zoom_account:
         zoom = WebinarSettings(it.zoom_account, it.zoom_client, _open(it.zoom_secret), it.zoom_base, it.zoom_token_url)
-        found["webinar"] = WebinarChannel(templates, way, reach, zoom)
+        found["webinar"] = WebinarChannel(templates, way(), reach, zoom)
     return found
 
 
-def _push(it: ProviderSettings, templates: Templates, way: Way, reach: Reach) -> Channel:
+def _push(it: ProviderSettings, templates: Templates, reach: Reach) -> Channel:
     from activities.channels.push import FcmSettings, PushChannel
     from activities.channels.web_push import WebPush
 
@@ -225,26 +214,8 @@ def _push(it: ProviderSettings, templates: Templates, way: Way, reach: Reach) ->
         fcm = FcmSettings(it.fcm_project, it.fcm_email, key, it.fcm_base, it.fcm_token_url)
     if it.vapid_key_file is not None:
         web = WebPush(it.vapid_key_file.read_text(), it.vapid_contact)
-    return PushChannel(templates, way, reach, fcm=fcm, web=web)
-
-
-def click_links(settings: Settings) -> ClickLinks | None:
-    """What makes and reads links that tell of clicks; None where no address is given for them."""
-    base = settings.link_base or settings.public_url
-    return ClickLinks(settings.link_secrets, base, settings.public_url) if base is not None else None
-
-
-def dkim_key(settings: Settings, given: ProviderSettings) -> DkimKey | None:
-    """The key with which mails over SMTP are signed. Raises SettingsError for one that cannot sign."""
-    if given.dkim_key_file is None:
-        return None
-    from activities.channels.signing import DkimKey
-
-    domain = parseaddr(settings.smtp_from)[1].rpartition("@")[2]
-    try:
-        return DkimKey(domain, given.dkim_selector, given.dkim_key_file.read_text())
-    except (ValueError, OSError) as fault:
-        raise SettingsError(f"{PREFIX}DKIM_KEY_FILE: {fault}") from fault
+    browsers = Way(it.allowed, most=BROWSERS, each=ONE_HOST)
+    return PushChannel(templates, Way(it.allowed), reach, fcm=fcm, web=web, browsers=browsers)
 
 
 def guarded(found: Mapping[str, Channel], rates: Mapping[str, Rate]) -> dict[str, Channel]:

@@ -15,8 +15,10 @@ from journeys.templates import TemplateInfo
 from tests.contract.serving import CATALOG, OPERATE, WRITE, application, client, served
 from tests.contract.test_api_clicks import HEARS
 from worker.build import desk
+from worker.providers import ProviderSettings
 from worker.settings import Settings
 from worker.stack.mail_sink import serve as mail_server
+from worker.stack.providers.app import KEY
 
 TEMPLATE = """---
 owner: team
@@ -193,6 +195,32 @@ async def test_a_test_goes_to_the_allow_list_only_is_marked_and_stands_in_no_led
     assert "List-Unsubscribe" not in mail
     assert "https://l/c/" not in mail.as_string()
     assert await db.fetchval("SELECT count(*) FROM messages WHERE recipient = 'me@team.example'") == 0
+
+
+async def test_where_mails_go_by_resend_a_test_does_too_and_to_the_allow_list_only(
+    tmp_path, local, module_database_url
+):
+    async with await mail_server(tmp_path / "mail") as sink:
+        port = sink.sockets[0].getsockname()[1]
+        settings = Settings(
+            smtp_url=f"smtp://127.0.0.1:{port}", smtp_lookup=tmp_path / "mail", allowed_recipients="*@team.example",
+            link_base="https://l",
+        )  # fmt: skip
+        given = ProviderSettings(
+            resend_key=KEY, resend_base=f"{local.url}/resend", outgoing_allow=local.origin, providers_near=True
+        )
+        async with client(application(module_database_url, desk=desk(settings, given))) as made:
+            url = "/v1/templates/setup%2Ffirst-steps/test-send"
+            sent = await made.post(url, json={"to": "me@team.example", "profile": {"first_name": "Ada"}})
+            refused = await made.post(url, json={"to": "ada@example.com"})
+    assert (sent.json()["sent"], sent.json()["subject"]) == (True, "[Test] Ada, your first three steps")
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/to")
+    (mail,) = local.provider.kept.search(provider="resend")
+    assert (mail["to"], mail["content"]["headers"]["X-Tenure-Test"]) == ("me@team.example", "1")
+    assert "List-Unsubscribe" not in mail["content"]["headers"]
+    assert "tags" not in mail["content"], "what comes of it would be told of no message"
+    assert "https://l/c/" not in mail["content"]["html"]
+    assert not list((tmp_path / "mail" / "new").iterdir())
 
 
 def mails(folder):

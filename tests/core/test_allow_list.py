@@ -9,7 +9,8 @@ import pytest
 from activities.channels.allow_list import WHY, AllowList
 from activities.ports import Delivered, NotAllowed, Outgoing, Prepared
 from worker.build import channels
-from worker.providers import click_links
+from worker.mails import click_links
+from worker.providers import ProviderSettings
 from worker.settings import SettingsError, load_settings
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -60,6 +61,14 @@ def test_a_far_relay_that_can_be_searched_is_no_sink():
     settings = load_settings(smtp_url="smtp://192.0.2.7", smtp_lookup=Path("/nowhere"))
     with pytest.raises(NotAllowed):
         channels(settings)["email"].prepare(outgoing("ada@example.com"))
+
+
+def test_a_sink_beside_resend_opens_nothing_for_mails_do_not_go_there():
+    settings = load_settings(**SMTP, smtp_lookup=Path("/nowhere"), allowed_recipients="me@example.com")
+    mail = channels(settings, ProviderSettings(resend_key="re_1"))["email"]
+    assert mail.prepare(outgoing("me@example.com"))
+    with pytest.raises(NotAllowed):
+        mail.prepare(outgoing("ada@example.com"))
 
 
 def test_the_inbox_is_open_everywhere():

@@ -39,6 +39,13 @@ def test_an_http_provider_takes_the_place_of_smtp():
     assert isinstance(found["email"].channel, ResendChannel)
 
 
+def test_resend_alone_is_enough_and_without_any_way_for_mails_the_operator_is_told():
+    alone = Settings(environment="production")
+    assert isinstance(channels(alone, ProviderSettings(resend_key="re_1"))["email"].channel, ResendChannel)
+    with pytest.raises(SettingsError, match=r"TENURE_SMTP_URL.*TENURE_RESEND_KEY"):
+        channels(alone, ProviderSettings())
+
+
 def test_push_goes_by_either_way_and_the_long_tail_by_apprise(tmp_path):
     (tmp_path / "fcm.pem").write_text(google_key())
     (tmp_path / "vapid.pem").write_text(vapid_key())

@@ -15,7 +15,7 @@ from store import clicks
 from store.database import engine_url
 from store.migrate import _config
 from tests.living import living
-from worker.providers import click_links
+from worker.mails import click_links
 
 JOURNEY = """
 journey: {key}
