@@ -2,9 +2,9 @@
 
 | class | the attempt is known to have failed | nobody knows |
 |---|---|---|
-| A, takes our key | tried again by the channel's policy | tried again: the key makes it harmless |
-| B, searchable | tried again by the channel's policy | asked for by our reference: there, or tried again |
-| C, blind | tried again by the channel's policy | `at_most_once`: `unknown`, for a person; `at_least_once`: tried again |
+| A, takes our key | tried again by the channel's policy | the same: the key makes it harmless |
+| B, searchable | tried again by the channel's policy | asked for by our reference: there, or the same |
+| C, blind | tried again by the channel's policy | `at_most_once`: `unknown`, for a person; `at_least_once`: the same |
 
 A worker that is stopped and goes on (SIGSTOP, a machine asleep) is a zombie: its row may be another's by now. It settles
 nothing, because `settle` asks for its attempt's number, and it sends nothing, because a channel looks at `until` as its
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -29,6 +29,10 @@ from store.database import Connection
 from store.ledger import Entry
 
 log = structlog.get_logger()
+
+NEAR_SEARCH, FAR_SEARCH = timedelta(seconds=5), timedelta(seconds=20)
+"""How long a provider may take to say what became of an attempt, all of its pages: inside a step, and on its own queue."""
+AT_ONCE = timedelta(milliseconds=1)
 
 
 async def attempt_all(house: House, entries: Sequence[Entry], now: datetime) -> None:
@@ -58,29 +62,48 @@ async def attempt(house: House, entry: Entry, now: datetime) -> None:
     await repeated(house.database, settle)
 
 
-async def recover(house: House, connection: Connection, entry: Entry, now: datetime, until: float) -> bool:
-    """An attempt in flight whose lease ran out: settle it, or say (True) that it is to be weighed and tried again.
+def can_be_asked_for(house: House, entry: Entry) -> bool:
+    """Whether its provider can be asked what became of an attempt whose lease ran out."""
+    return house.channels[entry.channel or ""].promise is Promise.SEARCHABLE
 
-    The person is locked meanwhile: a provider has until `until`, on the loop's clock, to say what it knows.
-    """
+
+async def look_up_all(house: House, entries: Sequence[Entry], now: datetime) -> None:
+    """Attempts whose leases ran out, at providers that can be asked, side by side."""
+    await asyncio.gather(*(look_up(house, entry, now) for entry in entries))
+
+
+async def look_up(house: House, entry: Entry, now: datetime) -> None:
+    """Ask the provider, with nobody locked; then settle by what it says, if it is the same attempt still."""
     channel = house.channels[entry.channel or ""]
-    if channel.promise is Promise.SEARCHABLE:
-        found = await _found(channel, entry, until)
+    found = await _found(channel, entry)
+
+    async def settle(connection: Connection) -> None:
+        await lock_lane(house, connection, entry)
         if found is None:
             await _ask_later(house, connection, entry, channel, now)
-            return False
-        if found:
+        elif found:
             await _end(house, connection, entry, "sent", "found at the provider", now)
-            return False
-        if is_digest(entry.key):
-            await _dissolve(connection, entry, "the provider does not have it", now, now)
-            return False
-    elif channel.promise is Promise.BLIND and channel.ambiguity is Ambiguity.AT_MOST_ONCE:
+        else:
+            # No sooner than after any other attempt that failed, or a provider that always fails is tried every few seconds.
+            wait = max(AT_ONCE, (entry.sent_at or now) + channel.retry.wait(entry.attempts) - now)
+            missing = Receipt(Delivered.TRY_AGAIN, "the provider does not have it", wait)
+            await _again(house, connection, entry, channel, missing, now)
+
+    await repeated(house.database, settle)
+
+
+async def recover(house: House, connection: Connection, entry: Entry, now: datetime) -> bool:
+    """An attempt whose lease ran out and that nobody can be asked about: settle it, or say (True) that it is to be weighed again."""
+    channel = house.channels[entry.channel or ""]
+    if _stays_unknown(channel):
         await _end(house, connection, entry, "unknown", "nobody saw how the attempt ended", now)
         return False
-    else:
-        entry.in_doubt = True
+    entry.in_doubt = True
     return True
+
+
+def _stays_unknown(channel: Channel) -> bool:
+    return channel.promise is Promise.BLIND and channel.ambiguity is Ambiguity.AT_MOST_ONCE
 
 
 async def too_late(house: House, connection: Connection, entry: Entry, now: datetime) -> bool:
@@ -106,9 +129,10 @@ async def _ask_later(house: House, connection: Connection, entry: Entry, channel
     await ledger.settle(connection, entry, "sending", "cannot be asked now", now, lease_until=lease)
 
 
-async def _found(channel: Channel, entry: Entry, until: float) -> bool | None:
+async def _found(channel: Channel, entry: Entry) -> bool | None:
+    patience = NEAR_SEARCH if channel.local else FAR_SEARCH
     try:
-        async with asyncio.timeout_at(until):
+        async with asyncio.timeout(patience.total_seconds()):
             return await channel.find(_prepared(entry))
     except TimeoutError:
         return None
@@ -125,9 +149,19 @@ async def _settle(
         case Delivered.TRY_AGAIN:
             await _again(house, connection, entry, channel, receipt, now)
         case Delivered.UNKNOWN:
-            lease = datetime.now(UTC) + SLACK
+            lease = datetime.now(UTC) + _left_alone(channel, entry)
             if await ledger.settle(connection, entry, "sending", receipt.detail, now, lease_until=lease):
                 await outbox.wake(connection, entry.recipient)
+
+
+def _left_alone(channel: Channel, entry: Entry) -> timedelta:
+    """For how long, after an end that nobody saw: who can be asked is asked soon, who is just tried again by the policy.
+
+    What a process left that died is taken up as soon as the attempt's own lease is over: nobody has heard a provider fail.
+    """
+    if channel.promise is Promise.SEARCHABLE or _stays_unknown(channel):
+        return SLACK
+    return max(SLACK, channel.retry.wait(entry.attempts))
 
 
 async def _again(

@@ -24,8 +24,6 @@ from store.subjects import Subject
 log = structlog.get_logger()
 
 SOON = timedelta(milliseconds=50)
-SEARCH_SECONDS = 1.0
-"""How long all searches of one look may hold a person's lock; what is not found by then is asked for the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,7 @@ class Owed:
 async def settle_due(house: House, request: wire.SettleInput, slow: Mapping[str, str]) -> wire.SettleResult:
     """Weigh what is due for one person, make the attempts, and say when something is due next, as a real instant.
 
+    Providers are asked beside the attempts for what nobody saw end: however long one takes, nobody is locked meanwhile.
     `slow` has, by channel, the queues of those that may not be tried here: if one is needed it is all that is said.
     """
     async with house.database.transaction() as connection:
@@ -50,8 +49,8 @@ async def settle_due(house: House, request: wire.SettleInput, slow: Mapping[str,
         queue = _queue(due.entries, slow)
         if queue is not None:
             return wire.SettleResult(queue=queue)
-        attempts = await _weigh(house, connection, due)
-    await delivery.attempt_all(house, attempts, due.now)
+        attempts, lost = await _weigh(house, connection, due)
+    await asyncio.gather(delivery.attempt_all(house, attempts, due.now), delivery.look_up_all(house, lost, due.now))
     async with house.database.transaction() as connection:
         return wire.SettleResult(await _next(house, connection, request))
 
@@ -70,12 +69,14 @@ def _queue(entries: Iterable[Entry], slow: Mapping[str, str]) -> str | None:
     return next((slow[channel] for entry in entries for channel in entry.via if channel in slow), None)
 
 
-async def _weigh(house: House, connection: Connection, due: Owed) -> list[Entry]:
-    """Decide all of it in one pass; what is to be attempted now."""
-    until = asyncio.get_running_loop().time() + SEARCH_SECONDS
-    decided, weighing = [], gate.Pass(house, connection, due.person, due.account, due.now)
+async def _weigh(house: House, connection: Connection, due: Owed) -> tuple[list[Entry], list[Entry]]:
+    """Decide all of it in one pass; what is to be attempted now, and what is to be asked for first."""
+    decided, lost, weighing = [], list[Entry](), gate.Pass(house, connection, due.person, due.account, due.now)
     for entry in due.entries:
-        if entry.status == "sending" and not await delivery.recover(house, connection, entry, due.now, until):
+        if entry.status == "sending" and delivery.can_be_asked_for(house, entry):
+            lost.append(entry)
+            continue
+        if entry.status == "sending" and not await delivery.recover(house, connection, entry, due.now):
             continue
         if await delivery.too_late(house, connection, entry, due.now):
             continue
@@ -87,7 +88,7 @@ async def _weigh(house: House, connection: Connection, due: Owed) -> list[Entry]
             await tell_outcome(house, connection, entry, weighing.fate(entry), due.now)
     for entry in weighing.gave_way.values():
         await tell_outcome(house, connection, entry, "replaced", due.now)
-    return attempts
+    return attempts, lost
 
 
 async def _next(house: House, connection: Connection, request: wire.SettleInput) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from activities import markup
-from activities.channels.http_channel import HttpChannel, Reach, Written, bearer, json_call, said
+from activities.channels.http_channel import HttpChannel, Reach, Written, bearer, json_call, page_of, said
 from activities.channels.replies import BLIND_TAIL, Means, Row
 from activities.outgoing.places import NotAllowed
 from activities.outgoing.way import Call, Reply, Unanswered, Way
@@ -21,7 +21,7 @@ from activities.templates import Rendered, Templates
 
 EVENT = "tenure_message"
 MESSAGES, PAGES = "30", 30
-"""Messages asked for at once, that a page of them stays below what is read of a reply; and how many pages."""
+"""Messages asked for at once, which may have 40,000 characters each, and how many pages."""
 EARLIER = 60.0
 """Seconds before the writing from which a message is looked for: two clocks are never the same."""
 
@@ -101,7 +101,7 @@ class ChatChannel(HttpChannel):
         for _ in range(PAGES):
             url = f"{self._settings.base}/conversations.history?{urlencode(query)}"
             try:
-                found = said(await self.way.send(Call("GET", url, bearer(self._settings.token), seconds=5.0)))
+                found = said(await self.way.send(page_of(url, bearer(self._settings.token))))
             except (NotAllowed, Unanswered):
                 return None
             if found.get("ok") is not True:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from activities.channels.email import key_digest
 from activities.channels.replies import Table, receipt
 from activities.click_links import ClickLinks, followed
 from activities.outgoing.places import NotAllowed
-from activities.outgoing.way import Call, Reply, Unanswered, Way
+from activities.outgoing.way import LARGEST_PAGE, Call, Reply, Unanswered, Way
 from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
 from activities.templates import Rendered, Templates
 
 NEAR, FAR = timedelta(seconds=1.5), timedelta(seconds=15)
+PAGE_SECONDS = 5.0
 _RETRY = Retry()
 
 
@@ -145,8 +146,9 @@ class HttpChannel:
         return Receipt(Delivered.TRY_AGAIN, str(fault)[:200], outage=True, left=False)
 
     def bounded(self, call: Call, prepared: Prepared) -> Call:
-        """The call with what an attempt may take, and the moment after which it does not leave."""
-        return replace(call, seconds=self.attempt.total_seconds(), until=prepared.until)
+        """The call with what is left of the attempt, and the moment after which it does not leave."""
+        left = self.attempt if prepared.until is None else min(self.attempt, prepared.until - datetime.now(UTC))
+        return replace(call, seconds=max(0.0, left.total_seconds()), until=prepared.until)
 
 
 class NoPass(Exception):
@@ -176,6 +178,11 @@ def json_call(method: str, url: str, content: Any, headers: Mapping[str, str]) -
     body = b"" if content is None else as_body(content)
     kind = {"content-type": "application/json"} if body else {}
     return Call(method, url, {**kind, **headers}, body)
+
+
+def page_of(url: str, headers: Mapping[str, str]) -> Call:
+    """A request for some of what a provider has."""
+    return Call("GET", url, headers, seconds=PAGE_SECONDS, largest=LARGEST_PAGE)
 
 
 def bearer(token: str) -> Mapping[str, str]:

@@ -7,12 +7,13 @@ also takes an `Idempotency-Key`. Source: Zendesk's Ticketing API.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from activities import markup
-from activities.channels.http_channel import HttpChannel, Reach, Written, json_call, said
+from activities.channels.http_channel import HttpChannel, Reach, Written, json_call, page_of, said
 from activities.channels.mail_message import mail_address
 from activities.channels.replies import BLIND_TAIL, Means, Row, receipt
 from activities.channels.tokens import basic
@@ -22,7 +23,7 @@ from activities.ports import Delivered, Outgoing, Prepared, Promise, Receipt, Te
 from activities.templates import Rendered, Templates
 
 PAGE, PAGES = 20, 20
-"""Audits that are read at once, as their replies may be long, and how many times."""
+"""Audits that are read at once, as each may have a comment of 64 KB in three forms, and how many times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,12 @@ class SupportChannel(HttpChannel):
         return not outgoing.data.get("ticket_internal")
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
-        """Tags first: adding them twice adds them once, and a comment that fails leaves no harm behind."""
-        content = said_body(prepared)
+        """Tags first: adding them twice adds them once, and a comment that fails leaves no harm behind.
+
+        Both have the time of one attempt: after it another may be made, and its comment would stand beside a late one.
+        """
+        content, ends = said_body(prepared), datetime.now(UTC) + self.attempt
+        prepared = replace(prepared, until=min(prepared.until or ends, ends))
         if content.get("tags"):
             url = f"{self._settings.base}/api/v2/tickets/{content['ticket']}/tags.json"
             call = json_call("PUT", url, {"tags": content["tags"]}, self._pass())
@@ -126,9 +131,8 @@ class SupportChannel(HttpChannel):
 
     async def _asked(self, way: str) -> Mapping[str, Any]:
         """The answer; nothing if there was none that can be read whole."""
-        call = Call("GET", f"{self._settings.base}/api/v2/{way}", self._pass(), seconds=5.0)
         try:
-            reply = await self.way.send(call)
+            reply = await self.way.send(page_of(f"{self._settings.base}/api/v2/{way}", self._pass()))
         except (NotAllowed, Unanswered):
             return {}
         return said(reply) if reply.status == 200 and reply.whole else {}

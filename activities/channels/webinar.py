@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from activities.channels.http_channel import HttpChannel, NoPass, Reach, Written, bearer, json_call, said
+from activities.channels.http_channel import HttpChannel, NoPass, Reach, Written, bearer, json_call, page_of, said
 from activities.channels.mail_message import mail_address
 from activities.channels.replies import BLIND_TAIL, Means, Row
 from activities.channels.tokens import Pass, account_credentials
@@ -20,8 +20,8 @@ from activities.outgoing.way import Call, Reply, Unanswered, Way
 from activities.ports import Outgoing, Prepared, Promise, Receipt, TemplateFault
 from activities.templates import Rendered, Templates
 
-REGISTRANTS, PAGES = "50", 40
-"""Registrants asked for at once, that a page of them stays below what is read of a reply; and how many pages."""
+REGISTRANTS, PAGES = "300", 40
+"""Registrants asked for at once, the most that Zoom gives, and how many pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +104,16 @@ class WebinarChannel(HttpChannel):
         for _ in range(PAGES):
             url = f"{self._settings.base}/webinars/{webinar}/registrants?{urlencode(query)}"
             try:
-                reply = await self.way.send(Call("GET", url, bearer(await self._pass.token()), seconds=5.0))
+                reply = await self.way.send(page_of(url, bearer(await self._pass.token())))
             except (NotAllowed, Unanswered, NoPass):
                 return None
-            people = said(reply).get("registrants")
+            answer = said(reply)
+            people = answer.get("registrants")
             if reply.status != 200 or not isinstance(people, list):
                 return None
             if any(str(each.get("email", "")).lower() == address.lower() for each in people if isinstance(each, dict)):
                 return True
-            if not (following := said(reply).get("next_page_token")):
+            if not (following := answer.get("next_page_token")):
                 return False
             query["next_page_token"] = str(following)
         return None

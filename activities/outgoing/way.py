@@ -24,6 +24,8 @@ from activities.outgoing.places import NotAllowed, Place, place
 
 LARGEST_REPLY = 64 * 1024
 """Bytes of a reply that are read. No provider has more to say about one message."""
+LARGEST_PAGE = 4 * 1024 * 1024
+"""The same of a page of what a provider has, where it is searched: twenty comments of 64 KB, each said three times over."""
 MOST = 64
 """Connections of one way out."""
 CONNECT_SECONDS = 5.0
@@ -34,7 +36,10 @@ _FIRST_PART = "http11.send_request_headers.started"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request. After `until` it does not leave any more, however long this process stood still."""
+    """A request. After `until` it does not leave any more, however long this process stood still.
+
+    Of its reply `largest` bytes are read.
+    """
 
     method: str
     url: str
@@ -42,6 +47,7 @@ class Call:
     body: bytes = b""
     seconds: float = 10.0
     until: datetime | None = None
+    largest: int = LARGEST_REPLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +132,7 @@ class Way:
         async with self._pool.stream(
             call.method.encode(), url, headers=headers, content=call.body, extensions=extensions
         ) as response:
-            body, whole = await _bounded(response)
+            body, whole = await _bounded(response, call.largest)
         names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
         return Reply(response.status, names, body, whole)
 
@@ -152,13 +158,13 @@ class _Progress:
         self.left = self.left or part == self._last_part
 
 
-async def _bounded(response: httpcore.Response) -> tuple[bytes, bool]:
+async def _bounded(response: httpcore.Response, largest: int) -> tuple[bytes, bool]:
     """The body as far as it is read. Compressed bodies are not asked for and not unpacked: a bomb stays folded."""
     parts: list[bytes] = []
     size = 0
     async for part in response.aiter_stream():
         size += len(part)
-        if size > LARGEST_REPLY:
+        if size > largest:
             return b"".join(parts), False
         parts.append(part)
     return b"".join(parts), True

@@ -326,12 +326,35 @@ async def test_a_comment_is_looked_for_in_all_of_a_tickets_audits_and_only_their
     assert (await channel.find(ours), await channel.find(another)) == (True, None)
 
 
+async def test_a_comment_is_found_among_long_ones(local, channels):
+    channel = channels["support"]
+    ours, another = (channel.prepare(outgoing(channel, f"{KEY}{n}", ticket_id="77")) for n in range(2))
+    for number in range(30):
+        said = {"comment": {"body": "w" * 6_000}, "metadata": {"key": f"k{number}"}}
+        local.provider.kept.add("zendesk", to="77", content=said, kind="comment")
+    assert (await channel.deliver(ours, f"{KEY}0")).result is Delivered.SENT
+    assert (await channel.find(ours), await channel.find(another)) == (True, False)
+
+
+async def test_tags_and_comment_have_the_time_of_one_attempt_together(local, channels):
+    """Each is slow, and quick enough by itself: after the attempt's time another one would comment beside it."""
+    channel = channels["support"]
+    prepared = channel.prepare(outgoing(channel, ticket_id="77", ticket_tags="at-risk"))
+    each = channel.attempt.total_seconds() * 0.6
+    local.provider.faults.add(Fault(provider="zendesk", kind="slow", seconds=each, times=None))
+    found = await channel.deliver(prepared, KEY)
+    assert (found.result, found.left) == (Delivered.UNKNOWN, True), "the comment was on its way"
+    again = replace(prepared, until=datetime.now(UTC) + timedelta(seconds=each / 2))
+    early = await channel.deliver(again, KEY)
+    assert (early.result, early.left) == (Delivered.TRY_AGAIN, False), "the tags were not through in what was left"
+
+
 async def test_a_message_is_found_in_a_conversation_that_went_on(local, channels):
     channel = channels["chat"]
     prepared = channel.prepare(outgoing(channel))
     assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
     for number in range(180):
-        message = {"text": "w" * 700, "metadata": {"event_payload": {"key": f"k{number}"}}}
+        message = {"text": "w" * 7_000, "metadata": {"event_payload": {"key": f"k{number}"}}}
         local.provider.kept.add("slack", to=prepared.address, content=message)
     assert await channel.find(prepared) is True
 
@@ -340,7 +363,7 @@ async def test_somebody_is_found_among_hundreds_of_registrants(local, channels):
     channel = channels["webinar"]
     prepared = channel.prepare(outgoing(channel))
     person = {"first_name": "Grace", "custom_questions": [{"title": "Why?", "value": "w" * 500}]}
-    for number in range(180):
+    for number in range(400):
         email = f"grace-{number}@example.com"
         local.provider.kept.add("zoom", to=email, content={"email": email, **person}, webinar="987654321")
     assert await channel.find(prepared) is False

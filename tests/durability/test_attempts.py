@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from activities import outreach
-from activities.channels.email import EmailChannel, EmailSettings
-from activities.channels.relay import Relay
-from activities.house import House
-from activities.step import apply_step
-from activities.templates import load_templates
-from journeys import wire
-from journeys.incoming import Incoming
-from journeys.policy import load_policy
-from store import ingest, owed
-from store.catalogue import Catalogue
-from store.database import Database, rows, run, sql
+from store import owed
+from store.database import run, sql
 from tests.living import Living, living
-from tests.stepping import first_steps, publish
 from worker.rehearsing import rehearsal
 from worker.settings import ROOT
 
@@ -37,7 +25,6 @@ states:
     do: [{send: setup/first-steps, via: [email]}]
     on: {setup_completed: {do: [{send: setup/checklist, via: [email]}]}}
 """
-SILENCE = 1.5
 RARELY = """
 consent: [{default: granted}]
 cooldowns: [{name: rarely, channel: email, between: P2D}]
@@ -90,52 +77,6 @@ async def test_a_mail_is_given_up_a_day_after_its_first_attempt(
 async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path) as found:
         yield found
-
-
-ONE_MAIL = """
-journey: NAME
-entry: {on: signed_up, again: never}
-start: waiting
-states:
-  waiting: {do: [{send: setup/first-steps, via: [email]}], on: {left: over}}
-  over: {final: done}
-"""
-
-
-async def test_a_provider_that_answers_no_search_holds_a_person_for_a_second_at_most(database_url: str) -> None:
-    database = Database(database_url, pool=2)
-    free = load_policy({"consent": [{"default": "granted"}]})
-    house = House(database, Catalogue(), free, {"email": _silent()})
-    for name in ("one", "two"):
-        await publish(database, ONE_MAIL.replace("NAME", name))
-    calls = [
-        Incoming("identify", "i", "identify", user_id="ada", traits={"email": "ada@example.com"}),
-        Incoming("track", "t", "signed_up", user_id="ada"),
-    ]
-    await ingest.accept(database, house.catalogue, calls, source="test")
-    for step in (await first_steps(database, house.catalogue, "signed_up")).values():
-        await apply_step(house, wire.StepInput(**step))
-    async with database.transaction() as connection:
-        await run(connection, sql("UPDATE messages SET status = 'sending', lease_until = now()"))
-        person = (await rows(connection, sql("SELECT recipient FROM messages")))[0]["recipient"]
-    began = time.monotonic()
-    await outreach.settle_due(house, wire.SettleInput(person, "2026-01-01T00:00:00+00:00"), {})
-    assert time.monotonic() - began < 2 * SILENCE
-    async with database.reading() as connection:
-        found = await rows(connection, sql("SELECT status, detail FROM messages"))
-    assert [(row["status"], row["detail"]) for row in found] == [("sending", "cannot be asked now")] * 2
-    await database.close()
-
-
-def _silent() -> EmailChannel:
-    """The channel, with a relay that is not there, and a provider that takes its time over every search."""
-
-    def search(_: str) -> bool:
-        time.sleep(SILENCE)
-        return True
-
-    nobody = Relay(host="127.0.0.1", port=1)
-    return EmailChannel(load_templates(ROOT / "catalog" / "templates"), EmailSettings(relay=nobody), search=search)
 
 
 async def test_a_mail_that_is_asked_for_again_by_hand_goes_through_the_gate_to_where_the_person_is_now(

@@ -5,124 +5,28 @@ And one of which nobody can say what became of it comes to an end.
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import pytest_asyncio
-
-from activities import step as steps
 from activities.channels.chat import ChatChannel, ChatSettings
 from activities.channels.http_channel import HttpChannel, Reach
 from activities.channels.push import PushChannel
-from activities.channels.sms import SmsChannel, SmsSettings
 from activities.channels.web_push import WebPush
 from activities.channels.webhook import WebhookChannel, WebhookSettings
-from activities.house import House
 from activities.outgoing.breaker import BreakerRule
 from activities.outgoing.guard import Guarded
 from activities.outgoing.pace import Rate
-from activities.outgoing.way import Way
-from activities.ports import Channel, Retry
-from journeys import wire
-from journeys.incoming import Incoming
-from journeys.policy import load_policy
-from store import ingest, ledger
-from store.catalogue import Catalogue
-from store.database import Database, rows, run, sql
-from tests.providing import PHONE, templates, vapid_key
-from tests.stepping import first_steps, publish, settle
+from activities.ports import Retry
+from store import ledger
+from store.database import run, sql
+from tests.providing import templates, vapid_key
+from tests.sending import Sending, asked_after, nobody
 from worker.stack.providers.app import KEY
 from worker.stack.providers.faults import Fault
-from worker.stack.providers.serving import Local, serving
 from worker.stack.providers.teams import WEBHOOK_SECRET
 
-JOURNEY = """
-journey: urgent
-entry: {on: signed_up, again: never}
-priority: transactional
-start: here
-states:
-  here: {do: [{send: export/ready, name: it, via: [VIA]}], on: {left: done}}
-  done: {final: done}
-"""
 SOON = timedelta(milliseconds=200)
-_LONG_AGO = sql(
-    "UPDATE messages SET lease_until = clock_timestamp(), first_attempt_at = clock_timestamp() - CAST(:ago AS interval)"
-)
-
-
-@dataclass
-class Sending:
-    """Some people, a message to each, and the channel that it goes by."""
-
-    database: Database
-    folder: Path
-    local: Local
-    way: Way
-
-    def sms(self, base: str = "") -> SmsChannel:
-        settings = SmsSettings("AC1", KEY, "+15005550006", base or f"{self.local.url}/twilio")
-        return SmsChannel(templates(self.folder), self.way, Reach(near=True), settings)
-
-    async def go(self, channel: Channel, people: int = 1, **traits: Any) -> list[Any]:
-        """Let each be sent once; the ledger."""
-        house = self.house(channel)
-        await publish(self.database, JOURNEY.replace("VIA", channel.name))
-        for number in range(people):
-            known = {"first_name": "Ada", "phone": f"{PHONE[:-1]}{number}", **traits}
-            calls = [
-                Incoming("identify", f"i{number}", "identify", user_id=f"u{number}", traits=known),
-                Incoming("track", f"e{number}", "signed_up", user_id=f"u{number}"),
-            ]
-            await ingest.accept(self.database, house.catalogue, calls, source="test")
-        for _, step in sorted((await first_steps(self.database, house.catalogue, "signed_up")).items()):
-            await steps.apply_step(house, wire.StepInput(**step))
-        return await self.ledger()
-
-    async def later(self, channel: Channel) -> list[Any]:
-        """Let everybody's outreach go on until nothing is owed."""
-        people = {each["recipient"] for each in await self.ledger()}
-        async with asyncio.timeout(20):
-            await asyncio.gather(*(settle(self.house(channel), person) for person in people))
-        return await self.ledger()
-
-    async def look(self, channel: Channel) -> Any:
-        """One message, after its next attempt."""
-        (before,) = await self.ledger()
-        async with asyncio.timeout(20):
-            await settle(self.house(channel), before["recipient"], enough=lambda due: due != before["due_at"])
-        return (await self.ledger())[0]
-
-    def house(self, channel: Channel) -> House:
-        policy = load_policy({"consent": [{"default": "granted"}]})
-        return House(self.database, Catalogue(), policy, {channel.name: channel})
-
-    async def ledger(self) -> list[Any]:
-        async with self.database.reading() as connection:
-            return await rows(connection, sql("SELECT * FROM messages ORDER BY id"))
-
-
-@pytest_asyncio.fixture
-async def sending(database_url: str, tmp_path: Path) -> AsyncIterator[Sending]:
-    database = Database(database_url, pool=2)
-    async with serving() as local:
-        way = Way(frozenset({local.origin, f"127.0.0.1:{_nobody()}"}))
-        yield Sending(database, tmp_path, local, way)
-        await way.close()
-    await database.close()
-
-
-@cache
-def _nobody() -> int:
-    """A port at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        return int(bound.getsockname()[1])
 
 
 async def test_who_meets_an_open_breaker_has_made_no_attempt_and_goes_once_it_closes(sending):
@@ -160,7 +64,7 @@ def impatient(channel: HttpChannel) -> HttpChannel:
 
 
 async def test_a_provider_that_cannot_be_reached_is_waited_for_longer_than_tries_would_last(sending):
-    away = impatient(sending.sms(f"http://127.0.0.1:{_nobody()}/twilio"))
+    away = impatient(sending.sms(f"http://127.0.0.1:{nobody()}/twilio"))
     (before,) = await sending.go(away)
     assert (before["status"], before["first_attempt_at"]) == ("deferred", None)
     after = await sending.look(away)
@@ -184,7 +88,7 @@ async def test_a_try_that_left_is_not_forgotten_because_the_next_could_not_leave
     patient = sending.sms()
     patient.retry = Retry(first=timedelta(milliseconds=20))
     (before,) = await sending.go(patient)
-    away = sending.sms(f"http://127.0.0.1:{_nobody()}/twilio")
+    away = sending.sms(f"http://127.0.0.1:{nobody()}/twilio")
     away.retry = replace(patient.retry)
     after = await sending.look(away)
     assert after["first_attempt_at"] == before["first_attempt_at"] is not None
@@ -192,7 +96,7 @@ async def test_a_try_that_left_is_not_forgotten_because_the_next_could_not_leave
 
 
 async def test_a_message_that_was_never_tried_ends_when_it_is_too_late_to_be_useful(sending):
-    away = impatient(sending.sms(f"http://127.0.0.1:{_nobody()}/twilio"))
+    away = impatient(sending.sms(f"http://127.0.0.1:{nobody()}/twilio"))
     await sending.go(away)
     async with sending.database.transaction() as connection:
         await connection.execute("UPDATE messages SET expires_at = clock_timestamp()")
@@ -203,7 +107,7 @@ async def test_a_message_that_was_never_tried_ends_when_it_is_too_late_to_be_use
 
 async def test_a_browser_that_cannot_be_reached_is_asked_less_and_less_often(sending):
     key = {"p256dh": WebPush(vapid_key(), "mailto:ops@tenure.example").public, "auth": "a2tra2tra2tra2tra2traw"}
-    subscription = {"endpoint": f"http://127.0.0.1:{_nobody()}/browser", "keys": key}
+    subscription = {"endpoint": f"http://127.0.0.1:{nobody()}/browser", "keys": key}
     channel = PushChannel(
         templates(sending.folder), sending.way, Reach(near=True), web=WebPush(vapid_key(), "mailto:ops@tenure.example")
     )
@@ -231,15 +135,6 @@ async def test_what_nobody_can_be_asked_about_is_asked_less_and_less_often_and_u
     assert (waiting["status"], waiting["detail"]) == ("sending", "cannot be asked now")
     assert timedelta(minutes=9) < waiting["lease_until"] - datetime.now(UTC) < timedelta(minutes=11)
     assert (await asked_after(sending, chat, timedelta(hours=25)))["status"] == "unknown", "for a person"
-
-
-async def asked_after(sending: Sending, channel: Channel, ago: timedelta) -> Any:
-    """The message, if its first attempt was so long ago, after one more look."""
-    async with sending.database.transaction() as connection:
-        await run(connection, _LONG_AGO, ago=ago)
-    (row,) = await sending.ledger()
-    await settle(sending.house(channel), row["recipient"], enough=lambda _: True)
-    return (await sending.ledger())[0]
 
 
 async def test_H7_what_may_have_arrived_is_unknown_and_not_withheld_when_its_state_was_left_before_the_next_try(

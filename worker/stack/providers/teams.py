@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
@@ -37,13 +38,26 @@ async def _post(asked: Asked) -> Response:
     )
 
 
+def _message(item: dict[str, Any]) -> dict[str, Any]:
+    """As the history has it: what was written as text is there as blocks too."""
+    text = item["content"].get("text")
+    words = {"type": "rich_text_section", "elements": [{"type": "text", "text": text}]}
+    return {
+        "type": "message",
+        "ts": f"{item['number']}.000100",
+        "text": text,
+        "blocks": [{"type": "rich_text", "block_id": str(item["number"]), "elements": [words]}],
+        "metadata": item["content"].get("metadata"),
+    }
+
+
 async def _history(asked: Asked) -> Response:
     if not asked.bearer:
         return JSONResponse(_slack_error(200, "invalid_auth"))
     query = asked.request.query_params
     limit, start = int(query.get("limit", "100")), int(query.get("cursor") or "0")
     found = asked.kept.search(provider="slack", to=query.get("channel", ""))[::-1]
-    shown = [{"type": "message", **{name: i["content"].get(name) for name in ("text", "metadata")}} for i in found]
+    shown = [_message(each) for each in found]
     following = str(start + limit) if start + limit < len(shown) else ""
     page = {"messages": shown[start : start + limit], "response_metadata": {"next_cursor": following}}
     return JSONResponse({"ok": True, **page})
@@ -82,15 +96,29 @@ async def _open(asked: Asked) -> Response:
 
 
 def _audit(item: dict[str, Any]) -> dict[str, Any]:
-    """What a change of a ticket leaves behind."""
-    comment = {"id": item["number"] * 10, "type": "Comment", **(item["content"].get("comment") or {})}
-    custom = item["content"].get("metadata") or {}
+    """What a change of a ticket leaves behind, as long as the real one: a comment is there in three forms."""
+    said = item["content"].get("comment") or {}
+    body = str(said.get("body") or "")
+    comment = {
+        "id": item["number"] * 10,
+        "type": "Comment",
+        "author_id": 1,
+        "audit_id": item["number"],
+        "body": body,
+        "html_body": f'<div class="zd-comment" dir="auto">{escape(body)}</div>',
+        "plain_body": body,
+        "public": bool(said.get("public", True)),
+        "attachments": [],
+    }
+    system = {"client": "tenure", "ip_address": "192.0.2.1", "location": "Bergen, 46, Norway"}
     return {
         "id": item["number"],
         "ticket_id": item["number"] if item["kind"] == "ticket" else int(item["to"]),
         "created_at": "2026-01-05T09:00:00Z",
+        "author_id": 1,
+        "via": {"channel": "api", "source": {"from": {}, "to": {}, "rel": None}},
         "events": [comment],
-        "metadata": {"custom": custom, "system": {}},
+        "metadata": {"custom": item["content"].get("metadata") or {}, "system": system},
     }
 
 
@@ -179,13 +207,20 @@ async def _register(asked: Asked) -> Response:
     return JSONResponse({**answer, "join_url": f"https://zoom.example/w/{webinar}", "status": "approved"}, 201)
 
 
+def _registrant(item: dict[str, Any]) -> dict[str, Any]:
+    """As the list has it: the link to join is as long as the real one."""
+    link = f"https://zoom.example/w/{item['webinar']}?tk={'t' * 160}&pwd={'p' * 40}"
+    more = {"id": f"reg{item['number']}", "status": "approved", "create_time": "2026-01-05T09:00:00Z", "join_url": link}
+    return {**item["content"], **more}
+
+
 async def _registrants(asked: Asked) -> Response:
     if not asked.bearer:
         return JSONResponse(_zoom_error(401, "124"), 401)
-    found = [i["content"] for i in asked.kept.search(provider="zoom", webinar=asked.path("webinar"))]
+    found = [_registrant(i) for i in asked.kept.search(provider="zoom", webinar=asked.path("webinar"))]
     query = asked.request.query_params
     approved = found if query.get("status", "approved") == "approved" else []
-    size, start = int(query.get("page_size", "30")), int(query.get("next_page_token") or "0")
+    size, start = min(300, int(query.get("page_size", "30"))), int(query.get("next_page_token") or "0")
     following = str(start + size) if start + size < len(approved) else ""
     page = approved[start : start + size]
     return JSONResponse({"registrants": page, "next_page_token": following, "page_size": size})
