@@ -22,7 +22,7 @@ _LOOK_SECONDS: Final = 0.05
 
 _UNDER_WAY = sql(
     """
-    SELECT id, recipient, channel, topic, template, priority,
+    SELECT id, recipient, channel, topic, template, priority, detail IS NULL AS going,
       CASE WHEN key LIKE 'digest/%' THEN data->'topics' ELSE jsonb_build_array(topic) END AS topics FROM messages
     WHERE recipient = ANY(CAST(:people AS text[])) AND status = 'sending' AND lease_until > clock_timestamp() ORDER BY id
     """
@@ -42,12 +42,15 @@ class UnderWay:
 async def wait_out(
     database: Database, policy: Policy, effects: Iterable[Effect], *, seconds: float = WAIT_SECONDS
 ) -> list[UnderWay]:
-    """Wait up to `seconds` for the attempts that what was said forbids; those that are left then."""
+    """Wait up to `seconds` for the attempts that what was said forbids; those that are left then.
+
+    One whose end nobody saw is left without a wait: it may be hours until it is known, or until the gate ends it.
+    """
     said = {effect.person: effect.said for effect in effects}
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
-        left = await _under_way(database, policy, said)
-        if not left or asyncio.get_running_loop().time() >= deadline:
+        left, going = await _under_way(database, policy, said)
+        if not going or asyncio.get_running_loop().time() >= deadline:
             return left
         await asyncio.sleep(_LOOK_SECONDS)
 
@@ -64,14 +67,13 @@ async def wait_for(
     return await wait_out(database, policy, effects, seconds=seconds) if effects else []
 
 
-async def _under_way(database: Database, policy: Policy, said: Mapping[str, Consented]) -> list[UnderWay]:
+async def _under_way(database: Database, policy: Policy, said: Mapping[str, Consented]) -> tuple[list[UnderWay], bool]:
+    """What may still arrive, and whether any of it is an attempt in hand: one that has ended has left its words."""
     async with database.reading() as connection:
         found = await rows(connection, _UNDER_WAY, people=list(said))
-    return [
-        UnderWay(item["id"], item["channel"], item["topic"], item["template"])
-        for item in found
-        if _is_refused(policy, item, said[item["recipient"]])
-    ]
+    refused = [item for item in found if _is_refused(policy, item, said[item["recipient"]])]
+    left = [UnderWay(item["id"], item["channel"], item["topic"], item["template"]) for item in refused]
+    return left, any(item["going"] for item in refused)
 
 
 def _is_refused(policy: Policy, item: Mapping[str, Any], said: Consented) -> bool:

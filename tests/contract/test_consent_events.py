@@ -149,6 +149,17 @@ async def test_C5_the_answer_waits_for_a_digest_that_brings_what_is_not_wanted(p
     assert (await asking).json()["in_flight"] == []
 
 
+async def test_C5_an_attempt_that_nobody_saw_end_is_named_and_not_waited_for(published, api, sender, db):
+    person, run = await entered(api, sender, "doubtful")
+    await message(db, run, person, "doubtful-ended", "sending")
+    await db.execute("UPDATE messages SET detail = 'no answer in time' WHERE key = 'doubtful-ended'")
+    no = {"channel": "email", "topic": "onboarding", "granted": False, "source": "tests"}
+    began = time.monotonic()
+    told = (await api.put("/v1/users/doubtful/consents", json=no)).json()
+    assert time.monotonic() - began < 4.0
+    assert [each["template"] for each in told["in_flight"]] == ["setup/first-steps"]
+
+
 async def test_C5_after_five_seconds_what_is_left_is_named(published, api, sender, db):
     person, run = await entered(api, sender, "left")
     await message(db, run, person, "left-flying", "sending")
