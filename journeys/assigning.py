@@ -25,11 +25,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """Who has it now. A task that waits for its whole team is the team's own. `why` is a sentence for a person."""
+    """Who has it now. A task that waits for its whole team is the team's own. `why` is a sentence for a person.
+
+    `by_turn`: it was their turn, which has now been taken; whoever gets it in another way keeps theirs.
+    """
 
     owner: str
     team: str | None
     why: str
+    by_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Roster:
 
 
 def assign(roster: Roster, ask: Ask, loads: Mapping[str, int], last: str | None = None) -> Assigned:
-    """Who gets it. `loads` are open tasks by owner, `last` is whom the team's last task went to. Total."""
+    """Who gets it. `loads` are open tasks by owner, `last` is who had the team's last turn. Total."""
     if ask.named in roster.team.people:
         return _to_person(roster, ask, loads)
     if ask.named in roster.team.teams:
@@ -157,7 +161,7 @@ class _Search:
         for way in self.ways:
             name = self._owner() if way == "owner" else self._next(free) if way == "round_robin" else self._least(free)
             if name is not None:
-                return Assigned(name, self.team, "; ".join(self.reasons))
+                return Assigned(name, self.team, "; ".join(self.reasons), by_turn=way == "round_robin")
         name = self._least(there)
         if name is not None:
             self.reasons.append(f"everybody in {self.team} is full")

@@ -57,7 +57,7 @@ async def choose(
     turn = await row(connection, _TURN, team=named)
     ask = Ask(task, named, at, await _owner_of(connection, roster, account))
     found = assign(roster, ask, loads, turn["person"] if turn else None)
-    if named in roster.team.teams and found.owner != named:
+    if found.by_turn:
         await run(connection, _TAKE_TURN, team=named, person=found.owner)
     return found
 

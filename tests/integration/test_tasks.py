@@ -27,13 +27,14 @@ zone: Europe/Berlin
 hours: {mon-sun: "00:00-24:00"}
 remind: PT30M
 people:
-  abe: {team: [success, turns]}
-  bea: {team: [success, turns], hours: {mon-fri: "09:00-17:00"}, zone: America/New_York}
-  cid: {team: turns}
+  abe: {team: [success, turns, both]}
+  bea: {team: [success, turns, both], hours: {mon-fri: "09:00-17:00"}, zone: America/New_York}
+  cid: {team: [turns, both]}
   eve: {team: leads}
 teams:
   success: {by: [owner, load]}
   turns: {by: round_robin}
+  both: {by: [owner, round_robin]}
   leads: {by: load}
 tasks:
   call: {outcomes: [reached, no_answer]}
@@ -176,6 +177,20 @@ async def test_C10_tasks_that_come_at_once_are_dealt_in_turn(still: Living) -> N
     await asyncio.gather(*(ask(still, row, owner="turns") for row in rows))
     found = await still.rows("SELECT owner FROM tasks")
     assert Counter(item["owner"] for item in found) == {"abe": 10, "bea": 10, "cid": 10}
+
+
+async def test_C10_a_task_of_the_accounts_owner_takes_nobodys_turn(still: Living) -> None:
+    await still.publish(JOURNEY % "PT4H", TYPES)
+    await still.accept(*(of_account(f"p{n}", f"account-{n}", "cid" if n % 2 else None) for n in range(12)))
+    await still.accept(*(still.track(f"p{n}", "help_wanted") for n in range(12)))
+    for item in await still.rows(
+        "SELECT r.id FROM runs r JOIN identities i ON i.subject_key = r.lane ORDER BY i.value"
+    ):
+        async with still.database.reading() as connection:
+            row = await runs.read_run(connection, item["id"])
+        await ask(still, row, owner="both")
+    found = await still.rows("SELECT owner FROM tasks WHERE why NOT LIKE '%cid owns the account%' ORDER BY id")
+    assert [item["owner"] for item in found] == ["abe", "bea", "cid"] * 2
 
 
 # -- one open task for each account and reason -------------------------------------------------------------------------
