@@ -186,7 +186,7 @@ class _Step:
             case OpenedTask() | ClosedTask() | EscalatedTask():
                 await asks.change(self.connection, row, effect, self.house.roster)
             case ChangedAudience():
-                await runs.change_audience(self.connection, row.lane, effect)
+                await runs.change_audience(self.connection, row, effect)
             case WithdrawnMessages():
                 await self._withdraw(effect, row, now)
             case EmittedSignal() | Finished():

@@ -16,24 +16,32 @@ from store.queries import loaded
 CHANNEL = "email"
 """By whose address the tools know people: where that is suppressed, they are left alone there too."""
 
+ADS = "audience"
+"""The channel of stops and consents that these tools are."""
+
+# Whoever may not be added just now is passed over as long as they are out, so that they keep nobody's removal waiting. What
+# follows from what a person said, or from a suppression or an erasure, comes first of all.
 _PENDING = sql(
     """
     SELECT subject_key, coalesce(a.member, false) AND p.key IS NOT NULL AND p.merged_into IS NULL AS member,
       p.profile->>'email' AS email, p.profile->>'stage' AS stage,
       (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted)) FROM consents c WHERE c.subject_key = p.key) AS said,
-      coalesce(s.member, false) AS told, coalesce(s.hashed, '') AS hashed, clock_timestamp() AS at
-    FROM (SELECT subject_key, member, changed_at FROM audiences WHERE audience = :audience) a
+      coalesce(s.member, false) AS told, coalesce(s.hashed, '') AS hashed, clock_timestamp() AS at, stopped
+    FROM (SELECT subject_key, member, changed_at, journey FROM audiences WHERE audience = :audience) a
     FULL JOIN (SELECT subject_key, member, hashed, digests, synced_at FROM audience_syncs
                WHERE destination = :destination AND audience = :audience) s USING (subject_key)
     LEFT JOIN subjects p ON p.key = subject_key
-    WHERE (s.synced_at IS NULL AND a.member) OR (s.member AND a.member IS NULL)
-       OR a.changed_at > s.synced_at OR p.updated_at > s.synced_at
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM stops x WHERE x.released_at IS NULL AND
+        (x.scope = 'all' OR (x.scope, x.name) IN (('channel', :ads), ('journey', a.journey))))) AS held(stopped)
+    CROSS JOIN LATERAL (SELECT coalesce(s.member AND p.key IS NULL, false)
        OR EXISTS (SELECT 1 FROM consents c WHERE c.subject_key = p.key AND c.at > s.synced_at)
        OR EXISTS (SELECT 1 FROM consent_log l WHERE l.subject_key = p.key AND l.at > s.synced_at)
-       OR (s.member AND (p.key IS NULL OR s.digests = '{}'))
        OR EXISTS (SELECT 1 FROM suppressions x WHERE x.digest = ANY(s.digests)
-                  AND (x.lifted_at IS NULL AND s.member OR greatest(x.at, x.lifted_at) > s.synced_at))
-    ORDER BY s.synced_at NULLS FIRST, subject_key LIMIT :limit
+                  AND (x.lifted_at IS NULL AND s.member OR greatest(x.at, x.lifted_at) > s.synced_at))) AS heard(spoken)
+    WHERE (s.member OR NOT stopped)
+      AND (spoken OR (s.synced_at IS NULL AND a.member) OR (s.member AND (a.member IS NULL OR s.digests = '{}'))
+           OR a.changed_at > s.synced_at OR p.updated_at > s.synced_at)
+    ORDER BY coalesce(s.member AND spoken, false) DESC, s.synced_at NULLS FIRST, subject_key LIMIT :limit
     """
 )
 _STILL = sql(
@@ -62,6 +70,7 @@ class Place:
     """One person and one audience: what the journey wants (`member`), and what the tool was told (`told`, as `hashed`).
 
     `said` is what they have said by channel and topic; `digests` are the hashes under which their address may be suppressed.
+    `stopped`: nobody may be added now, by a stop over all, of ads, or of the journey that put them in.
     """
 
     member: bool
@@ -73,13 +82,14 @@ class Place:
     hashed: str
     at: datetime
     digests: tuple[str, ...] = ()
+    stopped: bool = False
 
 
 async def pending(
     connection: Connection, addresses: AddressHash, destination: str, audience: str, limit: int
 ) -> dict[str, Place]:
-    """Those of whom anything has changed since the tool was told, the longest ago first."""
-    found = await rows(connection, _PENDING, destination=destination, audience=audience, limit=limit)
+    """Those of whom anything has changed since the tool was told, whoever has spoken and then the longest ago first."""
+    found = await rows(connection, _PENDING, destination=destination, audience=audience, limit=limit, ads=ADS)
     digests = {item["subject_key"]: tuple(_digests(addresses, item["email"])) for item in found}
     asked = [each for of_one in digests.values() for each in of_one]
     silent = {item["digest"] for item in await rows(connection, _SUPPRESSED, digests=asked)} if asked else set()
@@ -94,6 +104,7 @@ async def pending(
             item["hashed"],
             item["at"],
             digests[key],
+            item["stopped"],
         )
         for item in found
     }

@@ -87,9 +87,10 @@ _MOVES = (
     ),
     sql(
         """
-        INSERT INTO audiences (audience, subject_key, changed_at, member)
-        SELECT audience, :into, changed_at, member FROM audiences WHERE subject_key = :gone
-        ON CONFLICT (audience, subject_key) DO UPDATE SET member = excluded.member, changed_at = excluded.changed_at
+        INSERT INTO audiences (audience, subject_key, changed_at, member, journey)
+        SELECT audience, :into, changed_at, member, journey FROM audiences WHERE subject_key = :gone
+        ON CONFLICT (audience, subject_key)
+        DO UPDATE SET member = excluded.member, changed_at = excluded.changed_at, journey = excluded.journey
         WHERE excluded.changed_at > audiences.changed_at
         """
     ),

@@ -72,8 +72,9 @@ _DECIDED = sql(
 )
 _AUDIENCE = sql(
     """
-    INSERT INTO audiences (audience, subject_key, changed_at, member) VALUES (:audience, :subject, :at, :member)
-    ON CONFLICT (audience, subject_key) DO UPDATE SET member = excluded.member, changed_at = excluded.changed_at
+    INSERT INTO audiences (audience, subject_key, changed_at, member, journey)
+    VALUES (:audience, :subject, :at, :member, :journey) ON CONFLICT (audience, subject_key)
+    DO UPDATE SET member = excluded.member, changed_at = excluded.changed_at, journey = excluded.journey
     """
 )
 _LISTENERS = sql(
@@ -211,15 +212,16 @@ async def decided_until(connection: Connection, lanes: Sequence[str], at: dateti
     await run(connection, _DECIDED, keys=list(lanes), at=at)
 
 
-async def change_audience(connection: Connection, subject: str, effect: ChangedAudience) -> None:
-    """Membership as of now."""
+async def change_audience(connection: Connection, run_row: Run, effect: ChangedAudience) -> None:
+    """Membership as of now, and by which journey."""
     await run(
         connection,
         _AUDIENCE,
         audience=effect.audience,
-        subject=subject,
+        subject=run_row.lane,
         at=effect.at,
         member=effect.change == "add",
+        journey=run_row.journey,
     )
 
 

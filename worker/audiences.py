@@ -21,7 +21,7 @@ from worker.rounds import rounds
 from worker.settings import Settings, SettingsError
 
 PAUSE_SECONDS = 15.0
-"""Between two rounds that had nothing to tell."""
+"""Between two rounds, unless a batch of the first was full: an opt-out may stand behind it."""
 
 
 class AudienceLoop:
@@ -36,8 +36,7 @@ class AudienceLoop:
             await rounds("audiences", partial(self._look, self._sync), stop, PAUSE_SECONDS)
 
     async def _look(self, sync: AudienceSync) -> bool:
-        told = await sync.round()
-        return bool(told.added or told.removed)
+        return (await sync.round()).more
 
 
 def audience_loop(database: Database, settings: Settings, given: ProviderSettings, book: ConsentBook) -> AudienceLoop:

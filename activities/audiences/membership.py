@@ -16,11 +16,9 @@ from activities.channels.mail_message import mail_address
 from journeys.consenting import consent_refusal
 from journeys.definition import Model, Name, Text
 from journeys.policy import Policy
-from store.audiences import Place
+from store.audiences import ADS, Place
 
 Tool = Literal["google", "meta"]
-AUDIENCE = "audience"
-"""The channel of consent by which somebody refuses ads."""
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
 
@@ -63,7 +61,7 @@ def left_alone(place: Place, plan: AudiencePlan, policy: Policy) -> bool:
     if place.suppressed:
         return True
     by_mail = consent_refusal(policy, plan.topic, "promotional", "email", place.said)
-    return consent_refusal(policy, plan.topic, "promotional", AUDIENCE, place.said) is not None or (
+    return consent_refusal(policy, plan.topic, "promotional", ADS, place.said) is not None or (
         by_mail is not None and by_mail.code == "consent_withdrawn"
     )
 
@@ -82,12 +80,12 @@ def hashed(email: str | None, tool: str) -> str:
 def changes(
     places: Mapping[str, Place], plan: AudiencePlan, tool: str, policy: Policy
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """By person: the hashes to take out, and those to put in. Who has another address is both."""
+    """By person: the hashes to take out, and those to put in. Who has another address is both; a stop adds nobody."""
     out, into = {}, {}
     for subject, place in places.items():
         now, then = wanted(place, plan, tool, policy), place.hashed if place.told else ""
         if then and then != now:
             out[subject] = then
-        if now and then != now:
+        if now and then != now and not place.stopped:
             into[subject] = now
     return out, into

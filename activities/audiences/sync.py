@@ -23,18 +23,23 @@ from store.database import Database
 
 log = structlog.get_logger()
 
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before anything happened: of whom the tool was told then, everything has changed since."""
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one round has told."""
+    """What one round has told. `more`: a batch was full and is done, so the next one may be waiting."""
 
     added: int = 0
     removed: int = 0
     failed: int = 0
+    more: bool = False
 
     def __add__(self, other: Told) -> Told:
         """Both rounds together."""
-        return Told(self.added + other.added, self.removed + other.removed, self.failed + other.failed)
+        counted = (self.added + other.added, self.removed + other.removed, self.failed + other.failed)
+        return Told(*counted, more=self.more or other.more)
 
 
 class AudienceSync:
@@ -61,7 +66,7 @@ class AudienceSync:
                 identity = plan.identity(tool.name)
                 if identity is not None and self._breakers[tool.name].wait(datetime.now(UTC)) is None:
                     told += await self._one(tool, name, identity, plan)
-        if told != Told():
+        if told.added or told.removed or told.failed:
             log.info("audiences.told", added=told.added, removed=told.removed, failed=told.failed)
         return told
 
@@ -80,7 +85,7 @@ class AudienceSync:
             await self._record(tool, name, places, plan)
         else:
             self._breakers[tool.name].released()
-        return Told(len(into), len(gone), 0)
+        return Told(len(into), len(gone), more=len(places) == BATCH)
 
     def _shown(self, place: Place) -> Place:
         if self._allowed is None or self._allowed.allows(place.email or ""):
@@ -98,10 +103,17 @@ class AudienceSync:
         return receipt.result is Delivered.SENT
 
     async def _record(self, tool: AudienceTool, name: str, places: Mapping[str, Place], plan: AudiencePlan) -> None:
-        """As of the moment at which they were read: what has changed since is pending again."""
+        """As of the moment at which they were read: what has changed since is pending again.
+
+        Who went out under an old address and may not come in under the new one yet is pending once the stop is released.
+        """
         policy = self._book.policy
         hashes = {subject: wanted(place, plan, tool.name, policy) for subject, place in places.items()}
         digests = {subject: place.digests for subject, place in places.items()}
         at = min(place.at for place in places.values())
+        later = {key: "" for key, now in hashes.items() if places[key].stopped and now not in {"", places[key].hashed}}
+        done = {key: now for key, now in hashes.items() if key not in later}
         async with self._database.transaction() as connection:
-            await audiences.record(connection, tool.name, name, hashes, digests, at)
+            for as_of, told in ((at, done), (NEVER, later)):
+                if told:
+                    await audiences.record(connection, tool.name, name, told, digests, as_of)

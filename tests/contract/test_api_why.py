@@ -160,3 +160,14 @@ async def test_a_stop_needs_a_name_unless_it_is_over_all(api):
         answer = await api.post("/v1/stops", json={**body, "why": "w", "by": "dana"})
         assert answer.status_code == 422, answer.text
     assert (await api.post("/v1/stops/999999999/release", json={"by": "dana"})).status_code == 404
+
+
+async def test_a_stop_of_a_channel_that_is_none_is_refused_naming_those_there_are(api):
+    answer = await api.post("/v1/stops", json={"scope": "channel", "name": "e-mail", "why": "w", "by": "dana"})
+    assert answer.status_code == 422, answer.text
+    (fault,) = answer.json()["errors"]
+    assert "there is no channel e-mail: it is one of email, in_app, " in fault["detail"]
+    assert "audience" in fault["detail"]
+    made = await api.post("/v1/stops", json={"scope": "channel", "name": "audience", "why": "w", "by": "dana"})
+    assert made.status_code == 200, made.text
+    await api.post(f"/v1/stops/{made.json()['id']}/release", json={"by": "dana"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ import pytest_asyncio
 
 from activities.audiences.membership import AudiencePlan, hashed, wanted
 from activities.audiences.sync import AudienceSync, Told
-from activities.audiences.tools import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
+from activities.audiences.tools import BATCH, AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
 from activities.channels.allow_list import AllowList
 from activities.outgoing.way import Way
 from journeys.consent_rules import ConsentBook
@@ -22,8 +23,11 @@ from store.catalogue import Catalogue
 from store.consents import Change, change_consent
 from store.database import Database, rows, run, sql
 from store.ingest import accept
+from store.stops import StopScope, release, throw
 from store.suppressions import lift, suppress
+from tests.living import living
 from tests.providing import google_key
+from worker.audiences import PAUSE_SECONDS, AudienceLoop
 from worker.stack.providers.app import KEY
 from worker.stack.providers.faults import Fault
 from worker.stack.providers.serving import Local, serving
@@ -35,9 +39,24 @@ PLANS = {
 }
 _PUT = sql(
     """
-    INSERT INTO audiences (audience, subject_key, changed_at, member)
-    SELECT :audience, subject_key, clock_timestamp(), :member FROM identities WHERE value = :user
+    INSERT INTO audiences (audience, subject_key, changed_at, member, journey)
+    SELECT :audience, subject_key, clock_timestamp(), :member, 'retarget' FROM identities WHERE value = :user
     ON CONFLICT (audience, subject_key) DO UPDATE SET changed_at = excluded.changed_at, member = excluded.member
+    """
+)
+
+
+RETARGET = """
+journey: retarget
+entry: {on: cart_left, again: never}
+exit: [{on: bought}]
+start: left
+states: {left: {do: {audience: everyone}}}
+"""
+_CROWD = sql(
+    """
+    WITH made AS (INSERT INTO subjects (key, kind) SELECT '0_' || n, 'user' FROM generate_series(1, :people) n RETURNING key)
+    INSERT INTO audiences (audience, subject_key, changed_at, member) SELECT :audience, key, clock_timestamp(), true FROM made
     """
 )
 
@@ -70,6 +89,15 @@ class Advertising:
             (found,) = await rows(connection, sql("SELECT subject_key FROM identities WHERE value = :user"), user=user)
         change = Change(channel, topic, granted, "test")
         await change_consent(self.database, Catalogue(), Policy(), found["subject_key"], change)
+
+    async def crowd(self, audience: str, people: int) -> None:
+        """As many who are wanted in and have no address: each batch of them changes nothing at any tool."""
+        async with self.database.transaction() as connection:
+            await run(connection, _CROWD, audience=audience, people=people)
+
+    async def stop(self, scope: StopScope, name: str = "") -> int:
+        async with self.database.transaction() as connection:
+            return int((await throw(connection, scope, name, "a wrong offer", "dana"))["id"])
 
     def inside(self, tool: str, audience: str) -> set[str]:
         """Who is in at the tool, after all that it took."""
@@ -138,6 +166,76 @@ async def test_a_new_address_takes_the_place_of_the_old_one(ads):
     await ads.know("ada", email="ada@new.example")
     await ads.sync.round()
     assert ads.inside("meta", "m-2") == of("ada@new.example")
+
+
+@pytest.mark.parametrize("what", [("all", ""), ("channel", "audience"), ("journey", "retarget")])
+async def test_a_stop_adds_nobody_takes_out_all_the_same_and_what_waited_is_added_at_its_release(ads, what):
+    await ads.know("ada", email="ada@example.com")
+    await ads.know("ben", email="ben@example.com")
+    await ads.know("cyd", email="cyd@example.com")
+    for user in ("ada", "ben"):
+        await ads.put("everyone", user)
+    await ads.sync.round()
+    number = await ads.stop(*what)
+    await ads.put("everyone", "cyd")
+    await ads.know("ben", email="ben@new.example")
+    await ads.put("everyone", "ada", member=False)
+    assert await ads.sync.round() == Told(removed=2)
+    assert ads.inside("meta", "m-2") == set()
+    assert await ads.sync.round() == Told()
+    await release(ads.database, number, "dana")
+    assert await ads.sync.round() == Told(added=2)
+    assert ads.inside("meta", "m-2") == of("ben@new.example", "cyd@example.com")
+
+
+@pytest.mark.parametrize("what", [("channel", "email"), ("journey", "another"), ("template", "audience")])
+async def test_a_stop_of_something_else_adds_on(ads, what):
+    await ads.know("ada", email="ada@example.com")
+    await ads.stop(*what)
+    await ads.put("everyone", "ada")
+    assert await ads.sync.round() == Told(added=1)
+
+
+async def test_a_stop_of_its_journey_holds_for_whom_it_put_in_also_after_a_merge(
+    ads, database_url, temporal_address, task_queue, tmp_path
+):
+    async with living(database_url, temporal_address, task_queue, tmp_path) as house:
+        await house.publish(RETARGET)
+        await house.accept(Incoming("track", "v1", "cart_left", anonymous_id="visitor"))
+        await house.until("SELECT count(*) FROM audiences")
+        traits = {"email": "ada@example.com"}
+        await house.accept(Incoming("identify", "v2", "identify", "ada", anonymous_id="visitor", traits=traits))
+    number = await ads.stop("journey", "retarget")
+    assert await ads.sync.round() == Told()
+    await release(ads.database, number, "dana")
+    assert await ads.sync.round() == Told(added=1)
+    assert ads.inside("meta", "m-2") == of("ada@example.com")
+
+
+async def test_an_opt_out_is_carried_out_before_a_crowd_that_came_earlier(ads):
+    await ads.know("ada", email="ada@example.com")
+    await ads.put("everyone", "ada")
+    await ads.sync.round()
+    await ads.crowd("everyone", BATCH + 1)
+    await ads.say("ada", "*", "*", granted=False)
+    assert await ads.sync.round() == Told(removed=1, more=True)
+    assert ads.inside("meta", "m-2") == set()
+
+
+async def test_full_batches_that_change_nothing_are_gone_through_without_a_pause(ads):
+    """Whoever stands behind them comes in while one who is told every 15 s would still wait."""
+    await ads.crowd("everyone", 2 * BATCH + 1)
+    await ads.know("ada", email="ada@example.com")
+    await ads.put("everyone", "ada")
+    stop = asyncio.Event()
+    loop = asyncio.create_task(AudienceLoop(ads.sync).run(stop))
+    try:
+        async with asyncio.timeout(PAUSE_SECONDS - 1):
+            while not ads.inside("meta", "m-2"):
+                await asyncio.sleep(0.05)
+    finally:
+        stop.set()
+        await loop
 
 
 async def test_two_people_of_one_address_are_out_when_both_are(ads):
