@@ -97,7 +97,7 @@ def build(parts: Parts) -> Front:
     OptOut(parts.database, catalogue, patience).routes(routes)
     Preferences(parts.database, catalogue, patience).routes(routes)
     Confirming(parts.database, catalogue).routes(routes)
-    Suppressions(parts.database, parts.consent.addresses).routes(routes)
+    Suppressions(parts.database, parts.consent.addresses, patience).routes(routes)
     Work(parts.database, parts.roster, metrics).routes(routes)
     Assignments(parts.database, parts.roster, metrics).routes(routes)
     Holds(parts.database).routes(routes)

@@ -167,7 +167,7 @@ class Logged(BaseModel):
 
 
 class InFlight(BaseModel):
-    """A message that had left before the withdrawal was known, and may still arrive."""
+    """A message that had left before the withdrawal or suppression was known, and may still arrive."""
 
     id: int
     channel: str

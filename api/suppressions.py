@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict
@@ -14,9 +15,10 @@ from api.keys import Scope
 from api.pages import Cursor, Limit, Page, RowId, Word, answer, decode, page
 from api.problems import ProblemError
 from api.routes import Routes
+from api.shapes import InFlight
 from journeys.addresses import AddressHash, canonical
 from journeys.definition import ChannelName
-from store import suppressions
+from store import in_flight, suppressions
 from store.database import Database
 
 TAG = "Suppressions"
@@ -72,16 +74,30 @@ class Suppressed(BaseModel):
     items: list[SuppressionView]
 
 
+class SuppressedNow(Suppressed):
+    """As it stands now; `in_flight` had left before, and may still arrive."""
+
+    in_flight: list[InFlight] = []
+
+
 class Suppressions:
     """The routes of suppressions."""
 
-    def __init__(self, database: Database, addresses: AddressHash) -> None:
+    def __init__(self, database: Database, addresses: AddressHash, seconds: float) -> None:
         self._database, self._addresses = database, addresses
+        self._seconds = seconds + in_flight.WAIT_SECONDS
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
         add("GET", "/v1/suppressions", self.list, summary="Suppressed addresses", gives=Page[SuppressionView])
-        add("POST", "/v1/suppressions", self.suppress, summary="Send nothing to an address", gives=Suppressed)
+        add(
+            "POST",
+            "/v1/suppressions",
+            self.suppress,
+            summary="Send nothing to an address",
+            gives=SuppressedNow,
+            seconds=self._seconds,
+        )
         add("POST", "/v1/suppressions:find", self.find, summary="Whether an address is suppressed", gives=Suppressed)
         add(
             "POST",
@@ -103,7 +119,7 @@ class Suppressions:
         return page(found, limit, lambda item: (item["id"],))
 
     async def suppress(self, wish: SuppressIn) -> Response:
-        """What is suppressed already stays so, for the reason it has."""
+        """What is suppressed already stays so, for the reason it has. Waits up to 5 s for attempts that had begun before."""
         _address(wish)
         async with self._database.transaction() as connection:
             await suppressions.suppress(
@@ -115,14 +131,18 @@ class Suppressions:
                 source=wish.by,
                 at=datetime.now(UTC),
             )
-        return await self.find(wish)
+        left = await in_flight.wait_for_address(self._database, wish.channel, wish.address)
+        return answer({**await self._found(wish), "in_flight": [asdict(each) for each in left]})
 
     async def find(self, wanted: AddressIn) -> Response:
         """Asked by the address itself, of which only a keyed hash is known here."""
         _address(wanted)
+        return answer(await self._found(wanted))
+
+    async def _found(self, wanted: AddressIn) -> dict[str, Any]:
         async with self._database.reading() as connection:
             found = await suppressions.history(connection, self._addresses, wanted.channel, wanted.address)
-        return answer({"suppressed": any(item["lifted_at"] is None for item in found), "items": found})
+        return {"suppressed": any(item["lifted_at"] is None for item in found), "items": found}
 
     async def lift(self, id: RowId, who: LiftIn) -> Response:
         """Lifted twice, the first time counts."""

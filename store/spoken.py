@@ -54,11 +54,17 @@ async def take(
     for person, changes in said.items():
         if person.startswith("u_"):
             await consents.change_within(connection, catalogue, book.policy, person, changes)
-    # The locks of addresses come after those of people, here as in the gate.
-    for call, at in fresh:
-        bounced = consent_calls.bounced(book.rules, call)
-        if bounced is not None:
-            await _suppress(connection, book, call, bounced, subject_of(call, known), at, source)
+    bounces = [
+        (call, at, told, await _address(connection, told, subject_of(call, known), call))
+        for call, at in fresh
+        if (told := consent_calls.bounced(book.rules, call)) is not None
+    ]
+    # The locks of addresses come after those of people, here as in the gate; all at once, or two batches would wait in a circle.
+    known_of = [(told.channel, address) for _, _, told, address in bounces if address is not None]
+    await suppressions.lock(connection, book.addresses, known_of)
+    for call, at, told, address in bounces:
+        if address is not None:
+            await _suppress(connection, book, call, told, address, at, source)
 
 
 def _changes(book: ConsentBook, call: Incoming, heard: Sequence[consent_calls.Statement], source: str) -> list[Change]:
@@ -75,14 +81,10 @@ async def _suppress(
     book: ConsentBook,
     call: Incoming,
     bounced: consent_calls.Bounced,
-    person: str,
+    address: str,
     at: datetime,
     source: str,
 ) -> None:
-    address = bounced.address or await _address(connection, person, bounced.channel)
-    if address is None:
-        log.warning("suppression.no_address", channel=bounced.channel, signal=call.name)
-        return
     told = f"{source}:{call.name}"
     if bounced.reason == "complaint":
         await suppressions.note_complaint(connection, book.addresses, bounced.channel, address, source=told, at=at)
@@ -100,7 +102,13 @@ async def _suppress(
         )
 
 
-async def _address(connection: Connection, person: str, channel: str) -> str | None:
+async def _address(connection: Connection, bounced: consent_calls.Bounced, person: str, call: Incoming) -> str | None:
+    """The one that the event names, else the person's own."""
+    if bounced.address is not None:
+        return bounced.address
     found = await row(connection, _PROFILE, key=await subjects.now_known_as(connection, person))
-    value = queries.loaded(found["profile"]).get(ADDRESS_FIELDS.get(channel, "")) if found else None
-    return value if isinstance(value, str) and value else None
+    value = queries.loaded(found["profile"]).get(ADDRESS_FIELDS.get(bounced.channel, "")) if found else None
+    if isinstance(value, str) and value:
+        return value
+    log.warning("suppression.no_address", channel=bounced.channel, signal=call.name)
+    return None

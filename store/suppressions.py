@@ -4,12 +4,13 @@ The gate asks for all addresses of a person at once, beside its own statement (`
 `AddressHash.of_all`). A suppression is not a consent: it is about the address, whoever's it is, and outlives them.
 
 Each address has a lock, which the gate shares under the person's and who suppresses holds alone: once a suppression has
-committed nothing enters `sending` for that address, whoever has it by then. Whoever needs people's locks too takes those first.
+committed nothing enters `sending` for that address, whoever has it by then. Whoever needs people's locks too takes those first,
+and whoever suppresses several addresses takes all of theirs at once (`lock`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -78,6 +79,13 @@ _COUNT = sql(
 _FORGET = sql("DELETE FROM soft_bounces WHERE digest = ANY(CAST(:digests AS text[])) AND at <= :until")
 
 
+async def lock(connection: Connection, addresses: AddressHash, known: Iterable[tuple[str, str]]) -> None:
+    """Hold these addresses (by channel) alone until the commit: together and in one order, whoever else needs some of them."""
+    digests = {digest for channel, address in known for digest in addresses.digests(channel, address)}
+    if digests:
+        await rows(connection, _LOCK, digests=list(digests))
+
+
 async def suppress(
     connection: Connection,
     addresses: AddressHash,
@@ -89,7 +97,7 @@ async def suppress(
     at: datetime,
 ) -> bool:
     """Send nothing to an address by this channel any more; False if that was so already."""
-    await rows(connection, _LOCK, digests=addresses.digests(channel, address))
+    await lock(connection, addresses, [(channel, address)])
     found = await row(
         connection,
         _SUPPRESS,

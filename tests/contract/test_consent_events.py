@@ -187,6 +187,40 @@ async def test_an_attempt_whose_lease_is_over_is_waited_for_by_nobody(published,
     assert (await api.put("/v1/users/zombie/consents", json=no)).json()["in_flight"] == []
 
 
+async def test_a_suppression_by_an_operator_waits_for_what_is_under_way_to_that_address(published, api, sender, db):
+    person, run = await entered(api, sender, "flown")
+    await message(db, run, person, "flown-to-them", "sending")
+    await message(db, run, person, "flown-elsewhere", "sending")
+    await db.execute("UPDATE messages SET address = 'flown@example.com' WHERE key = 'flown-to-them'")
+    await db.execute("UPDATE messages SET address = 'else@example.com' WHERE key = 'flown-elsewhere'")
+    wish = {"channel": "email", "address": " Flown@example.com", "by": "flo"}
+    asking = asyncio.create_task(api.post("/v1/suppressions", json=wish))
+    find = {"channel": "email", "address": "flown@example.com"}
+    while not (await api.post("/v1/suppressions:find", json=find)).json()["suppressed"]:
+        await asyncio.sleep(0.01)
+    done, _ = await asyncio.wait([asking], timeout=0.3)  # nothing tells of an answer that does not come
+    assert not done
+    await db.execute("UPDATE messages SET status = 'sent' WHERE key = 'flown-to-them'")
+    told = (await asking).json()
+    assert (told["suppressed"], told["in_flight"]) == (True, [])
+
+
+async def test_what_is_left_under_way_to_a_suppressed_address_is_named_and_nothing_else(published, api, sender, db):
+    person, run = await entered(api, sender, "remains")
+    await message(db, run, person, "remains-flying", "sending")
+    await message(db, run, person, "remains-sent", "sent")
+    await message(db, run, person, "remains-inside", "sending", via="in_app")
+    await db.execute("UPDATE messages SET address = 'remains@example.com' WHERE key LIKE 'remains-%'")
+    began = time.monotonic()
+    wish = {"channel": "email", "address": "remains@example.com", "by": "flo"}
+    told = (await api.post("/v1/suppressions", json=wish)).json()
+    assert 5.0 <= time.monotonic() - began < 8.0
+    number = await db.fetchval("SELECT id FROM messages WHERE key = 'remains-flying'")
+    assert told["in_flight"] == [
+        {"id": number, "channel": "email", "topic": "onboarding", "template": "setup/first-steps"}
+    ]
+
+
 # -- text messages ---------------------------------------------------------------------------------------------------------------
 
 
