@@ -25,9 +25,10 @@ from journeys.chart import load_chart
 from journeys.checker import Published, publishable
 from journeys.diagram import diagram
 from journeys.overdue import overdue
-from journeys.problems import Problem
+from journeys.problems import Problem, dotted
 from journeys.templates import TemplateInfos
 from journeys.tracking import TrackingPlan
+from journeys.undated import undated
 from store import definitions
 from store.catalogue import publish
 from store.database import Connection, Database
@@ -60,7 +61,7 @@ class PublishedView(BaseModel):
     hash: str
     created: bool
     warnings: list[str] = []
-    """What does not stand in the way and should be looked at: content past its review date (C11)."""
+    """What does not stand in the way and should be looked at: content past its review date (C11), tasks without a deadline (C10)."""
 
 
 class Checked(BaseModel):
@@ -188,7 +189,8 @@ class Journeys:
         return answer(view, 201 if created else 200, headers)
 
     def _warnings(self, found: Published) -> list[str]:
-        return overdue(found.journey, self._house.templates(), datetime.now(UTC).date())
+        old = overdue(found.journey, self._house.templates(), datetime.now(UTC).date())
+        return [*old, *(f"{dotted(path)}: {what}" for path, what in undated(found.journey))]
 
     async def _checked(self, connection: Connection, text: bytes, key: str) -> Published | list[Problem]:
         """In a thread: a large definition takes long enough for others to notice."""

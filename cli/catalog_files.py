@@ -20,6 +20,7 @@ from journeys.source import Source
 from journeys.team import read_team
 from journeys.templates import TemplateInfo
 from journeys.tracking import TrackingPlan, read_plan
+from journeys.undated import undated
 from journeys.variants import ContentRules
 
 PLAN: Final = "tracking-plan.yaml"
@@ -43,6 +44,8 @@ class CatalogFiles:
     faults: dict[Path, list[Problem]] = field(default_factory=dict)
     overdue: dict[Path, str] = field(default_factory=dict)
     """By file, what should have been looked at by now (C11): told, and no fault."""
+    warned: dict[Path, list[tuple[int, int, str]]] = field(default_factory=dict)
+    """By journey's file, tasks without a deadline (C10), with line and column: told, and no fault."""
 
     def check(self, paths: Sequence[Path]) -> None:
         """Put these journeys to the checker, each beside all the others; without a plan there is nothing to check by."""
@@ -54,6 +57,7 @@ class CatalogFiles:
                 others = [other for at, (other, _) in self.journeys.items() if at != path]
                 found = check(journey, self.plan, self.templates, others, source)
                 self.faults[path] = [problem for problem in found if not self._is_told_elsewhere(problem)]
+                self.warned[path] = [(*source.position(place), what) for place, what in undated(journey)]
 
     def _is_told_elsewhere(self, problem: Problem) -> bool:
         """A template that cannot be read is there all the same; its own file's faults say what is wrong."""

@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Check journeys, templates, tracking plan, policy and team: each problem as `file:line:column CODE what — harm — mend`.
 
-    Content past its review date is told as OVERDUE, and is no fault.
+    Content past its review date is told as OVERDUE, a task without a deadline as UNDATED; neither is a fault.
     """
     given = [_existing(path) for path in files or ()]
     found = read_catalog(catalog, given)
@@ -45,6 +45,8 @@ def command(
             count += 1
         if path in found.overdue:
             typer.echo(f"{path}:1:1 OVERDUE {found.overdue[path]}")
+        for line, column, what in found.warned.get(path, ()):
+            typer.echo(f"{path}:{line}:{column} UNDATED {what}")
     if found.plan is None:
         typer.echo("Journeys are checked once the tracking plan can be read.", err=True)
     typer.echo(f"{_number(len(told), 'file')}, {_number(count, 'problem')}", err=True)

@@ -10,12 +10,21 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from journeys.definition import ChannelName, Model, Name, Priority, SignalName, TemplateName, Text
 from journeys.durations import Duration, parse_duration
 from journeys.hours import QuietHours, SendWindow
 from journeys.priorities import CALM, PRESSING, PRIORITIES
+from journeys.team import working_time
 from journeys.zones import zone_named
 
 TOGETHER = "digest/together"
@@ -143,15 +152,25 @@ class UrgentTicket(Model):
         return before - {str(ticket)} if name in self.resolved_by else before
 
 
+def _working_text(value: str) -> str:
+    working_time(value)
+    return value
+
+
 class Answered(Model):
     """What an answer does: its run is quiet until a person has closed the conversation, or `quiet` after their last word.
 
-    `task` is what its owner is given to do: the account's manager where one is known, else `owner`, else the template's.
+    `task` is what its owner is given to do: the account's manager where one is known, else `owner`, else the template's. It is
+    due `within` so much of their working time, and then goes to the next in `escalate`, who has as long (C10).
     """
 
     quiet: Length = Duration(0, timedelta(days=14))
     task: Name = "reply"
     owner: Name | None = None
+    within: Annotated[str, AfterValidator(_working_text), WithJsonSchema({"type": "string", "format": "duration"})] = (
+        "PT8H"
+    )
+    escalate: tuple[Name, ...] = ()
 
 
 class Policy(Model):

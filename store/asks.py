@@ -182,16 +182,16 @@ async def _escalate(connection: Connection, run_row: Run, effect: EscalatedTask,
                 connection, _asker(run_row, task["key"], effect.action), task["due_at"], effect.at
             )
         return
-    to = await assignments.choose(
-        connection, roster, task=task["task"], named=effect.owner, account=task["account_key"], at=effect.at
+    due = await assignments.escalate(
+        connection,
+        roster,
+        task,
+        effect.owner,
+        level=effect.level,
+        account=task["account_key"],
+        at=effect.at,
+        due=effect.due_at,
     )
-    due = effect.due_at
-    if due is None and task["within"]:
-        due = roster.due(to.owner, effect.at, task["within"])
-    has = assignments.given(roster, task, to, due, effect.at)
-    await assignments.give(connection, task["id"], has, level=effect.level)
-    text = f"overdue with {task['owner']}, so it goes to {to.owner}: {to.why}"
-    await task_log.write(connection, task["id"], effect.at, "escalated", task_log.SELF, text)
     if task["within"] and due is not None:
         for ask in await assignments.asking(connection, task["id"]):
             await assignments.tell_deadline(connection, ask, due, effect.at)

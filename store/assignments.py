@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from journeys.assigning import Ask, Assigned, Roster, assign
-from store import outbox
+from store import outbox, task_log
 from store.database import Connection, row, rows, run, sql
 from store.locks import Lock, hold
 from store.queries import loaded
@@ -89,6 +89,27 @@ async def give(
         remind=what.remind_at,
         snoozed=snoozed_until,
     )
+
+
+async def escalate(
+    connection: Connection,
+    roster: Roster,
+    task: Mapping[str, Any],
+    named: str,
+    *,
+    level: int,
+    account: str | None,
+    at: datetime,
+    due: datetime | None = None,
+) -> datetime | None:
+    """What is late goes to the next one, and is due in so much of their working time again unless `due` is known; when."""
+    to = await choose(connection, roster, task=task["task"], named=named, account=account, at=at)
+    if due is None and task["within"]:
+        due = roster.due(to.owner, at, task["within"])
+    await give(connection, task["id"], given(roster, task, to, due, at), level=level)
+    text = f"overdue with {task['owner']}, so it goes to {to.owner}: {to.why}"
+    await task_log.write(connection, task["id"], at, "escalated", task_log.SELF, text)
+    return due
 
 
 async def asking(connection: Connection, identity: int) -> list[Mapping[str, Any]]:

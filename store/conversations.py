@@ -57,10 +57,10 @@ _BEGIN = sql(
 _TASK = sql(
     """
     WITH opened AS (
-      INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, data, opened_at, scope_key, reason, account_key,
-        named, team, why, clock)
-      VALUES (:key, :run, :person, :journey, :task, :task, :owner, CAST(:data AS jsonb), :at, :scope, :key, :account,
-        :named, :team, :why, :clock)
+      INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, data, opened_at, due_at, scope_key, reason, account_key,
+        named, team, why, within, remind_at, clock)
+      VALUES (:key, :run, :person, :journey, :task, :task, :owner, CAST(:data AS jsonb), :at, :due, :scope, :key, :account,
+        :named, :team, :why, :within, :remind, :clock)
       RETURNING id)
     UPDATE conversations SET task_id = opened.id FROM opened WHERE conversations.id = :conversation RETURNING task_id
     """
@@ -140,7 +140,9 @@ async def _answered(
     if again is None:
         await _begin(connection, catalogue, person, about, said, at, until)
     elif again["task_id"] is not None:
-        await task_log.write(connection, again["task_id"], at, "noted", task_log.SELF, "they have written again")
+        text = str(said.get("text") or "")
+        line = f"they have written again: {text}" if text else "they have written again"
+        await task_log.write(connection, again["task_id"], at, "noted", task_log.SELF, line)
     await _take_back(connection, catalogue, person, about["run"], at)
 
 
@@ -157,6 +159,8 @@ async def _begin(
     rule, account = catalogue.consent.policy.answered, about["account"]
     named = await _named(connection, catalogue, about)
     to = await assignments.choose(connection, catalogue.roster, task=rule.task, named=named, account=account, at=at)
+    due = catalogue.roster.due(to.owner, at, rule.within)
+    has = assignments.given(catalogue.roster, {"task": rule.task, "within": rule.within}, to, due, at)
     values = {name: about[name] for name in ("run", "journey", "template", "channel")} | {"person": person, "at": at}
     begun = await row(connection, _BEGIN, **values, message=about["id"], owner=to.owner, until=until)
     assert begun is not None
@@ -178,6 +182,9 @@ async def _begin(
         named=named,
         team=to.team,
         why=to.why,
+        due=has.due_at,
+        within=rule.within,
+        remind=has.remind_at,
         clock=about["clock"],
         conversation=begun["id"],
     )

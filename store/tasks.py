@@ -17,13 +17,13 @@ from store.subjects import Contended
 T = TypeVar("T")
 
 # A task lives by the clock of its subject: `now` is real, a test clock's own instant is where that clock stands then.
-_NOW = """coalesce((SELECT least(c.limit_at, c.origin + (CAST(:now AS timestamptz) - c.started_at) * c.speed)
+CLOCKS_NOW = """coalesce((SELECT least(c.limit_at, c.origin + (CAST(:now AS timestamptz) - c.started_at) * c.speed)
     FROM clocks c WHERE c.id = t.clock), CAST(:now AS timestamptz))"""
 _COLUMNS = f"""
     t.id, t.key, t.run, t.subject_key AS subject, t.account_key AS account, t.journey, t.action, t.task, t.reason,
     t.named, t.owner, t.team, t.why, t.level, t.data, t.status, t.resolution, t.closed_by, t.within, t.opened_at, t.due_at,
     t.remind_at, t.reminded_at, t.snoozed_until, t.first_action_at, t.closed_at, t.clock,
-    t.status = 'open' AND t.due_at IS NOT NULL AND t.due_at < {_NOW} AS overdue,
+    t.status = 'open' AND t.due_at IS NOT NULL AND t.due_at < {CLOCKS_NOW} AS overdue,
     CAST(extract(epoch FROM t.first_action_at - t.opened_at) AS float8) AS seconds_to_first_action,
     CAST(extract(epoch FROM t.closed_at - t.opened_at) AS float8) AS seconds_to_close,
     (SELECT json_agg(json_build_object('run', a.run, 'action', a.action, 'status', a.status) ORDER BY a.asked_at, a.key)

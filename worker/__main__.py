@@ -15,6 +15,7 @@ from store.patience import limit_holding
 from worker import brake, build, entry, temporal
 from worker.audiences import audience_loop
 from worker.crms import show_tasks
+from worker.escalating import escalate_answers
 from worker.feed import feed_loop
 from worker.health import health_port
 from worker.logs import configure_logging
@@ -66,6 +67,7 @@ async def serve(settings: Settings) -> None:
             reconciler.run(stop),
             audiences.run(stop),
             Reminders(database).run(stop),
+            escalate_answers(database, house.policy.answered, house.roster, stop),
             braking,
             feeding.run(stop),
             show_tasks(database, house.roster, given, stop),

@@ -165,6 +165,16 @@ async def test_C11_content_past_its_review_date_is_warned_of_at_publication_and_
     assert listed == {"good": False, "new": False, "old": True}
 
 
+async def test_C10_a_task_without_a_deadline_is_warned_of_at_publication(small):
+    send = "{send: setup/first-steps, name: hello, via: email}"
+    for term, words in (("", ["states.here.do[0].task: the task call has no deadline, so it may lie for ever: add `within` or `sla`"]),
+                        (", sla: PT24H", []), (", within: PT4H", [])):  # fmt: skip
+        text = HEARS.replace("hears-clicks", "undated").replace(send, f"{{task: call, owner: someone{term}}}")
+        checked = (await small.post("/v1/journeys:check", content=text)).json()
+        published = (await small.put("/v1/journeys/undated", content=text)).json()
+        assert published["warnings"] == checked["warnings"] == words
+
+
 async def test_a_catalogue_that_cannot_be_read_is_the_authors_turn(small, tmp_path):
     (tmp_path / "templates" / "bad.md").write_text("no front matter")
     refused = await small.get("/v1/templates")

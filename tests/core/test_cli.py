@@ -105,6 +105,7 @@ def test_a_given_journey_takes_the_place_of_the_catalogues_own(tmp_path):
         ("tracking-plan.yaml", "type: double", "type: number", "T110"),
         ("policy.yaml", "limit: 4", "limit: many", "T110"),
         ("policy.yaml", "cooldowns:", "cooldown:", "T108"),
+        ("policy.yaml", "brake:", "answered: {within: P2D}\nbrake:", "T110"),
         ("team.yaml", "Europe/Berlin", "Europe/Berlim", "T110"),
         ("team.yaml", "remind: PT1H", "remind: PT1H\nteams: {night: {}}", "T904"),
         ("templates/setup/checklist.md", "status: live", "status: lively", "TEMPLATE"),

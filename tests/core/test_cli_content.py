@@ -51,6 +51,18 @@ def test_C11_lint_tells_what_is_overdue_which_is_no_fault(catalog):
     ]
 
 
+def test_C10_lint_tells_of_a_task_without_a_deadline_which_is_no_fault(catalog):
+    spoil(
+        catalog / "journeys/setup-and-activation.yaml",
+        "        sla: PT24H\n        escalate: [cs-lead, cs-director]\n",
+        "",
+    )
+    result = run("lint", "--catalog", catalog)
+    assert result.exit_code == 0
+    (told,) = lines(result)
+    assert told.startswith("setup-and-activation.yaml:30:9 UNDATED the task onboarding-call has no deadline")
+
+
 def test_C11_preview_shows_a_template_for_a_sample_person(catalog, tmp_path):
     sample = tmp_path / "ada.json"
     sample.write_text(json.dumps({"first_name": "Ada", "role": "admin"}))

@@ -5,9 +5,10 @@ Real runs, a real mail in a real sink, answered by a mail of the standard librar
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage, Message
 from email.utils import make_msgid
@@ -26,9 +27,11 @@ from api.app import Parts, build
 from api.keys import Keys
 from journeys.incoming import Incoming
 from store import tasks
+from store.escalating import escalate_late
 from tests.contract.serving import OPERATE, HandEngine
 from tests.living import Living, living
 from worker.build import consent_book, policy, roster
+from worker.escalating import escalate_answers
 from worker.http import plan
 from worker.settings import ROOT
 
@@ -36,10 +39,17 @@ TEAM = """
 zone: Europe/Berlin
 hours: {mon-sun: "00:00-24:00"}
 owner: csm
-people: {dana: {team: customer-success, known_as: [dana@example.com]}}
-teams: {customer-success: {by: owner}}
+remind: PT30M
+people:
+  dana: {team: customer-success, known_as: [dana@example.com]}
+  erin: {team: leads, zone: America/New_York, hours: {mon-fri: "09:00-17:00"}}
+teams: {customer-success: {by: owner}, leads: {by: load}}
 """
-POLICY = {"consent": [{"default": "granted"}], "cooldowns": [{"name": "mails", "channel": "email", "between": "P1D"}]}
+POLICY = {
+    "consent": [{"default": "granted"}],
+    "cooldowns": [{"name": "mails", "channel": "email", "between": "P1D"}],
+    "answered": {"within": "PT4H", "escalate": ["leads", "head-of-success"]},
+}
 TALK = """
 journey: talk
 entry: {on: signed_up, again: never}
@@ -201,6 +211,75 @@ async def test_without_a_manager_the_templates_owner_answers_and_closing_the_tas
     await api.post(f"/v1/tasks/{task['id']}/close", json={"resolution": "called", "by": "dana"})
     (talk,) = (await api.get("/v1/conversations", params={"standing": False})).json()["items"]
     assert talk["closed_by"] == "dana"
+
+
+async def answered(house: Living, api: httpx.AsyncClient) -> dict[str, Any]:
+    """Ada has answered a mail; the task of it, which is dana's."""
+    await house.publish(TALK)
+    await house.accept(of_account("ada", csm="dana@example.com"), house.track("ada", "signed_up"))
+    mail = await first_mail(house)
+    await post(api, reply(str(mail["Reply-To"])))
+    (task,) = await tasks_of(house)
+    return task
+
+
+async def escalated(house: Living, number: int) -> dict[str, Any]:
+    """The task once the worker has looked, every tenth of a second here."""
+    stop, rule, team = asyncio.Event(), house.house.policy.answered, house.house.roster
+    looking = [asyncio.create_task(escalate_answers(house.database, rule, team, stop, 0.1)) for _ in range(2)]
+    await house.until("SELECT level FROM tasks WHERE id = :id", id=number)
+    stop.set()
+    await asyncio.gather(*looking)
+    (task,) = await tasks_of(house)
+    return task
+
+
+async def test_C10_an_answer_is_due_in_its_owners_working_hours_and_they_are_reminded(house, api):
+    task = await answered(house, api)
+    assert (task["owner"], task["within"]) == ("dana", "PT4H")
+    assert task["due_at"] == task["opened_at"] + timedelta(hours=4)
+    assert task["remind_at"] == task["due_at"] - timedelta(minutes=30)
+
+
+async def test_C10_an_answer_that_nobody_gave_in_time_goes_on_once_and_is_due_again_in_the_next_ones_hours(house, api):
+    task = await answered(house, api)
+    await house.accept(house.track("ada", "account_closed"))
+    await house.until("SELECT status FROM runs", lambda status: status == "closed")  # no run's timer could ring
+    async with house.database.transaction() as connection:
+        await connection.execute("UPDATE tasks SET due_at = now() - interval '1 second'")
+    late = await escalated(house, task["id"])
+    assert (late["owner"], late["team"], late["level"]) == ("erin", "leads", 1)
+    log = await house.rows("SELECT at, kind, text FROM task_log ORDER BY id")
+    assert [line["kind"] for line in log] == ["opened", "escalated"]
+    assert log[1]["text"].startswith("overdue with dana, so it goes to erin")
+    assert late["due_at"] == house.house.roster.due("erin", log[1]["at"], "PT4H")
+
+
+async def test_an_answer_that_was_put_off_or_whose_chain_is_over_is_escalated_no_more(house, api):
+    task = await answered(house, api)
+    rule, team = house.house.policy.answered, house.house.roster
+    assert await escalate_late(house.database, rule.escalate, team, datetime.now(UTC)) == 0
+    for level in (1, 2):
+        async with house.database.transaction() as connection:
+            await connection.execute("UPDATE tasks SET due_at = now() - interval '1 second'")
+        assert await escalate_late(house.database, rule.escalate, team, datetime.now(UTC)) == 1
+        (task,) = await tasks_of(house)
+        assert task["level"] == level
+    assert task["owner"] == "head-of-success"
+    async with house.database.transaction() as connection:
+        await connection.execute("UPDATE tasks SET due_at = now() - interval '1 second'")
+    assert await escalate_late(house.database, rule.escalate, team, datetime.now(UTC)) == 0
+    (task,) = await tasks_of(house)
+    assert task["overdue"]
+
+
+async def test_each_further_answer_stands_in_the_tasks_log(house, api):
+    await answered(house, api)
+    number = str((await house.rows("SELECT id FROM messages WHERE action = 'first'"))[0]["id"])
+    await house.accept(house.track("ada", "message_replied", message=number, text="It is urgent now."))
+    log = await house.rows("SELECT kind, text FROM task_log ORDER BY id")
+    assert [line["kind"] for line in log] == ["opened", "noted"]
+    assert log[1]["text"] == "they have written again: It is urgent now."
 
 
 async def test_a_conversation_is_over_by_itself_some_time_after_the_last_word(house, api):
