@@ -121,9 +121,11 @@ class Away(Model):
 class Person(Model):
     """Somebody who does tasks. What is left out is the company's; `known_as` are their names in other systems.
 
-    `signs` is their name and address in mails to accounts that they look after (`from: owner`).
+    `email` is where they themselves are written to. `signs` is their name and address in mails to accounts that they look
+    after (`from: owner`).
     """
 
+    email: Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
     team: Annotated[tuple[Name, ...], BeforeValidator(listed, json_schema_input_type=Name | list[Name])] = ()
     known_as: tuple[Text, ...] = ()
     signs: Sender | None = None
@@ -174,6 +176,14 @@ class Team(Model):
         if name in self.people:
             return name
         return next((key for key, person in self.people.items() if name in person.known_as), None)
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """Where one of the people may be written to, the best first; a name of theirs elsewhere may be an address."""
+        person = self.people.get(name)
+        if person is None:
+            return ()
+        own = (person.email, person.signs.reply_to if person.signs is not None else None)
+        return (*(each for each in own if each is not None), *person.known_as)
 
     def outcomes(self, task: str) -> tuple[str, ...]:
         """The words that may close a task of this kind; empty when any may."""

@@ -1,4 +1,4 @@
-"""Reminders that are due: each is taken by one process, and marked once its owner was told."""
+"""Reminders that are due: each is taken by one process, and marked once its owner was told, or cannot be."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _NEXT = sql(
     """
 )
 _REMINDED = sql("UPDATE tasks SET reminded_at = :at, remind_at = NULL WHERE id = :id")
+_NOBODY = sql("UPDATE tasks SET remind_at = NULL WHERE id = :id")
 _LATER = sql("UPDATE tasks SET remind_at = :at WHERE id = :id AND status = 'open' AND remind_at = :before")
 _STANDING = sql(
     """
@@ -50,6 +51,12 @@ async def reminded(connection: Connection, task: Mapping[str, Any], at: datetime
     """Its owner was told."""
     await run(connection, _REMINDED, id=task["id"], at=at)
     await task_log.write(connection, task["id"], at, "reminded", task_log.SELF, f"{task['owner']} was reminded")
+
+
+async def unreachable(connection: Connection, task: Mapping[str, Any], why: str, at: datetime) -> None:
+    """Its owner cannot be told, now or later: whoever looks at the task can see that they were not."""
+    await run(connection, _NOBODY, id=task["id"])
+    await task_log.write(connection, task["id"], at, "noted", task_log.SELF, f"{task['owner']} was not reminded: {why}")
 
 
 async def try_later(connection: Connection, task: Mapping[str, Any], pause: timedelta, now: datetime) -> None:

@@ -22,6 +22,7 @@ from worker.logs import configure_logging
 from worker.providers import load_providers
 from worker.reconcile import Reconciler
 from worker.relay import Relay
+from worker.reminder_mail import reminder_mail
 from worker.reminders import Reminders
 from worker.rounds import rest
 from worker.settings import Settings, SettingsError, load_settings
@@ -53,6 +54,7 @@ async def serve(settings: Settings) -> None:
     given = load_providers()
     audiences = audience_loop(database, settings, given, house.catalogue.consent)
     feeding = feed_loop(database, given)
+    reminding = reminder_mail(settings, given, house.roster)
     relay = Relay(database, client, house.catalogue, settings.task_queue)
     health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
     async with contextlib.AsyncExitStack() as running:
@@ -66,7 +68,7 @@ async def serve(settings: Settings) -> None:
             relay.run(stop),
             reconciler.run(stop),
             audiences.run(stop),
-            Reminders(database).run(stop),
+            Reminders(database, reminding).run(stop),
             escalate_answers(database, house.policy.answered, house.roster, stop),
             braking,
             feeding.run(stop),
@@ -78,6 +80,7 @@ async def serve(settings: Settings) -> None:
         await asyncio.gather(*loops)
     for channel in house.channels.values():
         await channel.close()
+    await reminding.close()
     await database.close()
     log.info("worker.stopped")
 

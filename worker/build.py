@@ -38,10 +38,12 @@ from workflows.outreach import OutreachWorkflow
 log = structlog.get_logger()
 
 
-def channels(settings: Settings, given: ProviderSettings | None = None) -> Mapping[str, Channel]:
-    """Every way to reach a person that is configured, each with its guard."""
+def channels(
+    settings: Settings, given: ProviderSettings | None = None, templates: Templates | None = None
+) -> Mapping[str, Channel]:
+    """Every way to reach a person that is configured, each with its guard: what the catalogue says, or these `templates`."""
     given = given or load_providers()
-    templates = load_templates(settings.catalog / "templates")
+    templates = load_templates(settings.catalog / "templates") if templates is None else templates
     mails = mail(settings, templates, given)
     usual: dict[str, Channel] = {"email": mails, "in_app": InAppChannel(templates)}
     made = guarded(

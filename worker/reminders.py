@@ -22,7 +22,8 @@ from worker.rounds import rounds
 log = structlog.get_logger()
 
 EVERY: Final = 15.0
-TELL_SECONDS: Final = 10.0
+TELL_SECONDS: Final = 35.0
+"""More than the longest attempt at a mail takes (30 s)."""
 AGAIN: Final = timedelta(minutes=5)
 """Who could not be told is tried again after this."""
 
@@ -45,19 +46,17 @@ class Reminder:
     account: str | None
 
 
-Tell = Callable[[Reminder], Awaitable[None]]
-"""How owners are reached. Raises when one could not be; then it is tried again later."""
+Tell = Callable[[Reminder], Awaitable[str | None]]
+"""How owners are reached: None once one was told, or why they cannot be told at all, which the task's log says instead.
 
-
-async def tell_the_log(reminder: Reminder) -> None:
-    """Where no chat is connected, the log and the task itself say so."""
-    log.info("task.due_soon", task_id=reminder.task_id, task=reminder.task, due_at=reminder.due_at.isoformat())
+Raises when one could not be told now; then it is tried again later.
+"""
 
 
 class Reminders:
     """One of any number."""
 
-    def __init__(self, database: Database, tell: Tell = tell_the_log) -> None:
+    def __init__(self, database: Database, tell: Tell) -> None:
         self.database, self.tell = database, tell
 
     async def run(self, stop: asyncio.Event, every: float = EVERY) -> None:
@@ -90,15 +89,18 @@ class Reminders:
                 return None
             try:
                 async with asyncio.timeout(TELL_SECONDS):
-                    await self.tell(_of(task))
+                    why_not = await self.tell(_of(task))
             except Exception as fault:  # noqa: BLE001 -- one owner's channel is not the others'
                 log.warning("reminders.not_told", task_id=task["id"], error=type(fault).__name__)
                 REMINDED.labels("failed").inc()
                 await reminders.try_later(connection, task, AGAIN, now)
                 return False
-            await reminders.reminded(connection, task, now)
-        REMINDED.labels("told").inc()
-        return True
+            if why_not is None:
+                await reminders.reminded(connection, task, now)
+            else:
+                await reminders.unreachable(connection, task, why_not, now)
+        REMINDED.labels("told" if why_not is None else "unreachable").inc()
+        return why_not is None
 
 
 def _of(task: Any) -> Reminder:
