@@ -201,10 +201,11 @@ async def test_a_stop_of_its_journey_holds_for_whom_it_put_in_also_after_a_merge
 ):
     async with living(database_url, temporal_address, task_queue, tmp_path) as house:
         await house.publish(RETARGET)
+        await house.accept(house.identify("ada", email="ada@example.com"))
         await house.accept(Incoming("track", "v1", "cart_left", anonymous_id="visitor"))
         await house.until("SELECT count(*) FROM audiences")
-        traits = {"email": "ada@example.com"}
-        await house.accept(Incoming("identify", "v2", "identify", "ada", anonymous_id="visitor", traits=traits))
+        await house.accept(Incoming("identify", "v2", "identify", "ada", anonymous_id="visitor"))
+        assert await house.rows("SELECT 1 FROM subjects WHERE merged_into IS NOT NULL")
     number = await ads.stop("journey", "retarget")
     assert await ads.sync.round() == Told()
     await release(ads.database, number, "dana")
