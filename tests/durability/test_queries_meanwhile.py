@@ -8,10 +8,10 @@ the history, before signals that it had already seen.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
@@ -37,8 +37,9 @@ states:
   over: {final: done}
 """
 PEOPLE = 6
-TOLD_LATE = 12
-"""Results that came a task late: enough that each of the ways in which that goes wrong has had its chance."""
+TOLD_LATE = 8
+"""Results that came a task late: with so many, a workflow that looked at the clock, the history or its letters between two
+waits could not be replayed any more."""
 ROUNDS = 150
 
 
@@ -64,8 +65,6 @@ async def test_a_run_that_is_asked_all_the_time_decides_and_replays_as_if_nobody
             each.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
         await house.until("SELECT min((memory->'variables'->>'seen')::int) FROM runs", lambda seen: seen == 2 * told)
-        if late < TOLD_LATE:
-            pytest.skip(f"only {late} results came late in {told} rounds")
         replayed = [await replay("", each, strict=False) async for each in _histories(house, runs)]
         assert [each.faults for each in replayed if each.faults] == []
 
@@ -88,7 +87,7 @@ async def _histories(house: Living, runs: list[str]) -> AsyncIterator[WorkflowHi
 def _late(history: WorkflowHistory) -> int:
     """Markers that are followed by a task that nothing but the query has caused."""
     kinds = [event.event_type for event in history.events]
-    pairs = zip(kinds, kinds[1:], strict=False)
+    pairs = itertools.pairwise(kinds)
     return sum(
         pair == (EventType.EVENT_TYPE_MARKER_RECORDED, EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED) for pair in pairs
     )
