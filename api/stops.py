@@ -16,12 +16,10 @@ from api.problems import ProblemError
 from api.routes import Routes
 from journeys.consent_rules import CHANNELS
 from store import stops
-from store.audiences import ADS
 from store.database import Database
 
 TAG = "Stops"
 Why = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
-STOPPABLE = (*CHANNELS, ADS)
 Named = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 
 
@@ -45,8 +43,8 @@ class StopIn(BaseModel):
         """What is stopped need not be there yet, but for a channel: a word that is none would stop nothing, for ever."""
         if (self.scope == "all") != (self.name == ""):
             raise ValueError("give the name of the channel, journey or template; `all` takes none")
-        if self.scope == "channel" and self.name not in STOPPABLE:
-            raise ValueError(f"there is no channel {self.name}: it is one of {', '.join(STOPPABLE)}")
+        if self.scope == "channel" and self.name not in CHANNELS:
+            raise ValueError(f"there is no channel {self.name}: it is one of {', '.join(CHANNELS)}")
         return self
 
 

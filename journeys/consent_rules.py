@@ -15,14 +15,15 @@ from journeys.consenting import consent_refusal
 from journeys.definition import ChannelName, Model, Name, SignalName, Text
 from journeys.durations import parse_duration
 from journeys.links import Links
-from journeys.policy import Length, Policy
+from journeys.policy import ADS, ConsentChannel, Length, Policy
 from journeys.reading import read_model
 from journeys.source import Source
 from journeys.verdicts import ANY
 
 TopicOrAny = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_-]{0,63}|\*)$")]
-ChannelOrAny = ChannelName | Literal["*"]
-CHANNELS: Final[tuple[str, ...]] = get_args(ChannelName)
+ChannelOrAny = ConsentChannel | Literal["*"]
+MESSAGED: Final[tuple[str, ...]] = get_args(ChannelName)
+CHANNELS: Final = (*MESSAGED, ADS)
 DEV_BASE: Final = "http://127.0.0.1:8400"
 DEV_KEY: Final = "dev-link-key"
 """Public: links signed with it are good on this machine only (`worker/settings.py`)."""
@@ -40,7 +41,7 @@ class TopicShown(Model):
 class NeedsConfirming(Model):
     """A yes to this is a grant only once its link was followed; what is left out is every one."""
 
-    channel: ChannelName | None = None
+    channel: ConsentChannel | None = None
     topic: Name | None = None
 
     def touches(self, channel: str, topic: str) -> bool:
@@ -126,7 +127,7 @@ def read_consent_rules(text: str | bytes) -> tuple[ConsentRules | None, Source]:
 def never_waited_for(policy: Policy, rules: ConsentRules) -> Iterator[str]:
     """Places that need a confirmation by these rules, and are granted without a word by the policy: nothing would wait."""
     for rule in rules.confirm:
-        channels = (rule.channel,) if rule.channel else CHANNELS
+        channels = (rule.channel,) if rule.channel else MESSAGED
         topics = (rule.topic,) if rule.topic else (*rules.topics, ANY)
         for channel in channels:
             for topic in topics:

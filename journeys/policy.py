@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -56,10 +56,15 @@ Length = Annotated[
 ]
 
 
+ADS: Final = "audience"
+ConsentChannel = ChannelName | Literal["audience"]
+"""What a person says yes or no to: whatever messages go by, and being shown ads."""
+
+
 class ConsentDefault(Model):
     """What holds while a person has said nothing; the rule that names most wins, a topic before a channel (C5)."""
 
-    channel: ChannelName | None = None
+    channel: ConsentChannel | None = None
     topic: Name | None = None
     default: Literal["granted", "required"]
     exempt: tuple[Priority, ...] = ()

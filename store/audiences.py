@@ -9,15 +9,13 @@ from datetime import datetime
 import orjson
 
 from journeys.addresses import AddressHash
+from journeys.policy import ADS
 from journeys.verdicts import Consents
 from store.database import Connection, rows, run, sql
 from store.queries import loaded
 
 CHANNEL = "email"
 """By whose address the tools know people: where that is suppressed, they are left alone there too."""
-
-ADS = "audience"
-"""The channel of stops and consents that these tools are."""
 
 # Whoever may not be added just now is passed over as long as they are out, so that they keep nobody's removal waiting. What
 # follows from what a person said, or from a suppression or an erasure, comes first of all.

@@ -15,8 +15,8 @@ from pydantic import Field
 from activities.channels.mail_message import mail_address
 from journeys.consenting import consent_refusal
 from journeys.definition import Model, Name, Text
-from journeys.policy import Policy
-from store.audiences import ADS, Place
+from journeys.policy import ADS, Policy
+from store.audiences import Place
 
 Tool = Literal["google", "meta"]
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})

@@ -110,6 +110,15 @@ async def test_C5_a_batch_that_joins_a_visitor_and_says_no_says_it_of_the_user(p
     assert await said(api, "joined") == {("email", "shop"): False, ("in_app", "shop"): False}
 
 
+async def test_C5_ads_are_said_no_to_like_any_channel(published, api, sender):
+    await identify(sender, "no-ads", {"consents": {"audience": {"*": False}}}, message="no-ads-1")
+    assert await said(api, "no-ads") == {("audience", "*"): False}
+    asked = {"channel": "audience", "topic": "offers", "granted": False, "source": "phone"}
+    answer = await api.put("/v1/users/no-ads/consents", json=asked)
+    assert answer.status_code == 200, answer.text
+    assert await said(api, "no-ads") == {("audience", "*"): False, ("audience", "offers"): False}
+
+
 async def test_what_cannot_be_understood_is_kept_and_nothing_is_guessed(published, api, sender):
     await entered(api, sender, "unclear")
     answer = await identify(sender, "unclear", {"consents": {"fax": False}, "plan": "team"}, message="unclear-no")
