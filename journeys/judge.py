@@ -11,8 +11,10 @@ How it weighs, always in this order; the first group that objects speaks, with a
 4. With whom? One of its kind that goes out in this pass takes it along: **merge**. Others of its kind that fall due
    within the consolidation window are waited for.
 
-The order in which messages were sent or rules were written changes nothing. `now` is the gate's clock, never `ask.at`.
-The caller counts as sent what is reserved or being sent, so that caps are exact under concurrency (design §6).
+Why the channels before the one that carries it were passed over is told with every verdict, but behind what it hangs on:
+the first reason is the one that a run hears. The order in which messages were sent or rules were written changes nothing.
+`now` is the gate's clock, never `ask.at`. The caller counts as sent what is reserved or being sent, so that caps are exact
+under concurrency (design §6).
 """
 
 from __future__ import annotations
@@ -51,10 +53,10 @@ def judge(policy: Policy, ask: Ask, standing: Standing, now: datetime) -> Verdic
         return MergeInto(head.key, channel, (*passed_over, *head.reasons))
     found = waits(policy, ask, standing, channel, now)
     if found:
-        return _later(policy, ask, standing, channel, found, deadline)
+        return _later(policy, ask, standing, channel, passed_over, found, deadline)
     others = None if ask.alone else company(policy, ask, standing, channel, now, deadline)
     if others is not None and others.until is not None:
-        return DeferUntil(others.until, (others.reason,))
+        return DeferUntil(others.until, (others.reason, *passed_over))
     return SendNow(channel, passed_over, lesser(policy, ask, standing, channel))
 
 
@@ -131,19 +133,20 @@ def _later(
     ask: Ask,
     standing: Standing,
     channel: str,
+    passed_over: tuple[Reason, ...],
     found: Sequence[Wait],
     deadline: datetime | None,
 ) -> Verdict:
     reasons = tuple(wait.reason for wait in found)
     if any(wait.is_final(deadline) for wait in found):
-        return Withhold((*reasons, Reason("expires_first", _too_late(deadline))))
+        return Withhold((*reasons, Reason("expires_first", _too_late(deadline)), *passed_over))
     ahead = better(policy, ask, standing, channel, found)
     if ahead is not None:
         text = f"{ahead.action or 'another message'} matters more and waits for the same"
-        return Replace(ahead.key, (*reasons, Reason("replaced", text)))
+        return Replace(ahead.key, (*reasons, Reason("replaced", text), *passed_over))
     until = max(wait.until for wait in found if wait.until is not None)
     until = until if deadline is None else min(until, deadline)
-    return DeferUntil(until, reasons, lesser(policy, ask, standing, channel))
+    return DeferUntil(until, (*reasons, *passed_over), lesser(policy, ask, standing, channel))
 
 
 def _too_late(deadline: datetime | None) -> str:

@@ -15,7 +15,18 @@ from pydantic import ValidationError
 from journeys.consenting import has_opted_out
 from journeys.judge import judge
 from journeys.policy import Policy, horizon, load_policy
-from journeys.verdicts import Ask, DeferUntil, SendNow, Sent, Standing, Verdict, Withhold
+from journeys.verdicts import (
+    Ask,
+    DeferUntil,
+    MergeInto,
+    Queued,
+    Replace,
+    SendNow,
+    Sent,
+    Standing,
+    Verdict,
+    Withhold,
+)
 from tests.core.play import chart
 
 NOW = datetime(2024, 5, 15, 12, tzinfo=UTC)
@@ -182,6 +193,59 @@ def test_C2_over_a_cap_the_window_frees_when_enough_have_left() -> None:
     verdict = judge(load_policy(CAP), ASK, replace(ALL, sent=sent(100, 90, 80, 70, 60)), NOW)
     assert isinstance(verdict, DeferUntil)
     assert verdict.until == NOW + hours(168 - 80)
+
+
+ONE_IN_APP = [{"name": "one", "channel": "in_app", "limit": 1, "window": "P1D"}]
+TOGETHER = [{"name": "one-message", "channel": "in_app", "window": "PT4H", "template": "digest/together"}]
+MINDFUL = [{"name": "calm", "channel": "in_app", "between": "P1D"}]
+
+
+@pytest.mark.parametrize(
+    ("rules", "ask", "standing", "expected", "first"),
+    [
+        ({}, ASK, {}, SendNow, "no_address"),
+        ({"caps": ONE_IN_APP}, ASK, {"sent": sent(1, channel="in_app")}, DeferUntil, "cap_reached"),
+        (
+            {"caps": ONE_IN_APP},
+            replace(ASK, expires_at=NOW + hours(2)),
+            {"sent": sent(1, channel="in_app")},
+            Withhold,
+            "cap_reached",
+        ),
+        (
+            {"cooldowns": MINDFUL},
+            replace(ASK, priority="promotional"),
+            {
+                "sent": sent(1, channel="in_app"),
+                "queue": (Queued("k", NOW, ("in_app",), "x", "lifecycle", rules=frozenset({"calm"})),),
+            },
+            Replace,
+            "cooldown",
+        ),
+        (
+            {"consolidate": TOGETHER},
+            ASK,
+            {"queue": (Queued("k", NOW + hours(1), ("in_app",), "x", "lifecycle", rules=frozenset({"night"})),)},
+            DeferUntil,
+            "consolidating",
+        ),
+        (
+            {"consolidate": TOGETHER},
+            ASK,
+            {"sent": sent(0, channel="in_app", key="k"), "heads": frozenset({"k"})},
+            MergeInto,
+            "no_address",
+        ),
+    ],
+)
+def test_whatever_the_verdict_it_says_why_a_preferred_channel_was_passed_over_and_begins_with_what_it_hangs_on(
+    rules: dict[str, Any], ask: Ask, standing: dict[str, Any], expected: type, first: str
+) -> None:
+    verdict = judge(policy(**rules), ask, Standing({"in_app": True}, **standing), NOW)
+    assert isinstance(verdict, expected), verdict
+    assert codes(verdict)[0] == first
+    assert codes(verdict).count("no_address") == 1
+    assert "no address for email" in [reason.text for reason in verdict.reasons]
 
 
 @pytest.mark.parametrize(("ago", "expected"), [(168, SendNow), (167.9, DeferUntil)])
