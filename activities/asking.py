@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from activities.gate import Pass
@@ -29,18 +29,25 @@ class Would:
 
 
 async def would_say(
-    house: House, connection: Connection, person: str, chart: Chart, send: d.Send, run: str = ""
+    house: House,
+    connection: Connection,
+    person: str,
+    chart: Chart,
+    send: d.Send,
+    run: str = "",
+    about: str | None = None,
 ) -> Would:
-    """The verdict on this action for this person, if their journey asked for it now; their lock is held meanwhile."""
+    """The verdict on this action for this person, if their journey asked for it now; their lock is held meanwhile.
+
+    `about` is the account that an account's journey is about: they may be in several.
+    """
     # Both at once, as whoever decides does: one after the other would be the other way round for some.
-    keys = [person, await subjects.account_of(connection, person)]
+    keys = [person, about or await subjects.account_of(connection, person)]
     found = await subjects.lock(connection, [key for key in keys if key is not None])
     subject = found[person]
-    account = found.get(subject.account_key or "")
+    account = found.get(about or subject.account_key or "")
     now = await now_for(connection, subject.clock)
     facts = {"profile": subject.profile, "account": account.profile if account is not None else {}}
-    ask = ask_for(chart, send, facts, now, run)
-    if chart.spec.subject == "account":
-        ask = replace(ask, account=subject.account_key)
+    ask = ask_for(chart, send, facts, now, run, about)
     weighing = Pass(house, connection, subject, account, now)
     return Would(await weighing.would(ask), ask, await weighing.known(), facts, now)

@@ -48,7 +48,8 @@ from api.stops import Stops
 from api.suppressions import Suppressions
 from api.temporal import Engine
 from api.traces import Traces
-from api.why import Asking, Whys
+from api.why import Whys
+from api.whynot import Asking, WhyNots
 from api.work import Work
 from journeys.assigning import Roster
 from journeys.consent_rules import ConsentBook
@@ -103,7 +104,8 @@ def build(parts: Parts) -> Front:
     Holds(parts.database).routes(routes)
     Plays(parts.database, catalogue).routes(routes)
     Stops(parts.database).routes(routes)
-    Whys(parts.database, catalogue, parts.asking, parts.desk).routes(routes)
+    Whys(parts.database).routes(routes)
+    WhyNots(parts.database, catalogue, parts.asking, parts.desk).routes(routes)
     Messages(parts.database).routes(routes)
     inboxes = Inboxes(parts.database, catalogue, parts.limits)
     inboxes.routes(routes)

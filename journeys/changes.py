@@ -17,6 +17,7 @@ ChangeKind = Literal[
     "tell",  # fields: whatever they are; `profile.x`, `account.y`
     "address",  # channel, field: where they are reached
     "consent",  # channel, topic, granted (true, or null to take back what was said)
+    "confirm",  # channel, topic: they have said yes there, and a grant it is once they follow its link
     "wait",  # until: nothing else is needed
     "release_stop",  # scope, name
     "release_hold",  # by
@@ -53,6 +54,8 @@ def as_recorded(change: Change, who: str, at: datetime) -> Recorded | None:
             return Recorded(at, who, "account", "group", params["traits"])
         case "consent":
             return Recorded(at, who, "consent", "consent", params)
+        case "confirm":
+            return Recorded(at, who, "consent", "consent", {**params, "granted": True})
         case "resolve_ticket":
             return Recorded(at, who, "signal", params["signal"], {"ticket_id": params["ticket_id"]})
         case "close_conversation":

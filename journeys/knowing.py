@@ -46,8 +46,9 @@ def known_of(person: Person, chart: Chart, now: datetime) -> Known:
 def _been(run: Run) -> Been:
     state = run.state
     return Been(
-        run.name, run.epoch, state.state, state.entered_at, state.is_open, state.outcome, run.ended_at, state, run.case
-    )
+        run.name, run.epoch, state.state, state.entered_at, state.is_open, state.outcome, run.ended_at, state, run.case,
+        run.chart.hash,
+    )  # fmt: skip
 
 
 def _decided(person: Person) -> Iterator[Decided]:
@@ -59,6 +60,16 @@ def _decided(person: Person) -> Iterator[Decided]:
             if item.kind in {"sent", "merged"}:
                 yield Decided(run.name, action, "sent", why, None, item.at)
             elif item.kind == "deferred" and (run.name, action) in waiting:
-                yield Decided(run.name, action, "queued", why, waiting[run.name, action], item.at)
+                yield Decided(run.name, action, "queued", why, waiting[run.name, action], _began(person, run, item))
             else:
                 yield Decided(run.name, action, "withheld", why, None, item.at)
+
+
+def _began(person: Person, run: Run, last: Fate) -> datetime:
+    """Since when it has waited, whatever it waited for before."""
+    fates = (item for whose, item in person.story if whose is run and isinstance(item, Fate))
+    began: datetime | None = None
+    for fate in fates:
+        if (fate.message, fate.to) == (last.message, last.to):
+            began = (began or fate.at) if fate.kind == "deferred" else None
+    return began or last.at

@@ -8,7 +8,7 @@ one and asks again comes in the end to nothing, and then the simulator sends: `t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ Status = Literal["sent", "queued", "withheld"]
 
 @dataclass(frozen=True, slots=True)
 class Been:
-    """A run of this person in a journey, as its row has it. `memory` is its whole state, where it is open."""
+    """A run in a journey, as its row has it. `memory` is its whole state, where it is open, in terms of its own `definition`."""
 
     run: str
     epoch: int
@@ -44,6 +44,7 @@ class Been:
     ended_at: datetime | None = None
     memory: RunState | None = None
     case: str = ""
+    definition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What became of an action's last message in a run: gone, waiting until `due`, or not sent."""
+    """What became of an action's last message in a run: gone, waiting until `due`, or not sent. `since` is when that began."""
 
     run: str
     action: str
@@ -68,7 +69,10 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that is known of a person where one journey is concerned. `runs` and `decided` have the newest first."""
+    """All that is known of a person where one journey is concerned. `runs` and `decided` have the newest first.
+
+    `account` is the one that the journey is about, of an account's journey.
+    """
 
     runs: Sequence[Been]
     facts: Facts
@@ -76,6 +80,7 @@ class Known:
     around: Around = field(default_factory=Around)
     heard: Mapping[str, Heard] = field(default_factory=dict)
     decided: Sequence[Decided] = ()
+    account: str | None = None
 
     @property
     def run(self) -> Been | None:
@@ -96,8 +101,12 @@ class Obstacle:
 
 
 def obstacles(chart: Chart, policy: Policy, template: str, known: Known, now: datetime) -> tuple[Obstacle, ...]:
-    """For each action of this journey that sends the template all that stands in its way; nothing for one that has gone out."""
+    """For each action of this journey that sends the template all that stands in its way; nothing for one that has gone out.
+
+    The chart is that of the open run, which keeps its version whatever is published; the live one is for who may enter.
+    """
     found: list[Obstacle] = []
+    known = _beside(chart, known)
     for send in sends_of(chart, template):
         found += _of_action(chart, policy, send, known, now)
     return tuple(found)
@@ -112,26 +121,27 @@ def sends_of(chart: Chart, template: str) -> tuple[d.Send, ...]:
     return tuple(found.values())
 
 
-def ask_for(chart: Chart, send: d.Send, facts: Facts, now: datetime, run: str = "") -> Ask:
+def ask_for(chart: Chart, send: d.Send, facts: Facts, now: datetime, run: str = "", account: str | None = None) -> Ask:
     """What the gate would be asked if this message were asked for now."""
     expires = parse_duration(send.expires).after(now) if send.expires is not None and is_iso(send.expires) else None
-    profile, account = facts.get("profile", {}), facts.get("account", {})
+    known = facts.get("profile", {}), facts.get("account", {})
     return Ask(
         channels=send.via,
         topic=chart.spec.topic_of(send),
         priority=chart.spec.priority_of(send),
         at=now,
         expires_at=expires,
-        missing=chart.missing(d.action_name(send), profile, account),
+        missing=chart.missing(d.action_name(send), *known),
         journey=chart.key,
         template=send.send,
+        account=account,
         run=run,
     )
 
 
 def _of_action(chart: Chart, policy: Policy, send: d.Send, known: Known, now: datetime) -> Iterator[Obstacle]:
     name, run = d.action_name(send), known.run
-    last = next((each for each in known.decided if run and (each.run, each.action) == (run.run, name)), None)
+    last = _last(known, name)
     if last is not None and last.status == "sent":
         return
     role = known.facts.get("profile", {}).get("role")
@@ -140,7 +150,8 @@ def _of_action(chart: Chart, policy: Policy, send: d.Send, known: Known, now: da
         traits = {"role": next(iter(send.for_), None)}
         change = Change("identify", f"tell that profile.role is {traits['role']!r}", {"traits": traits})
         yield Obstacle(chart.key, name, "guard", what, change)
-    ask = ask_for(chart, send, known.facts, now, run.run if run is not None and run.is_open else "")
+    asks = run.run if run is not None and run.is_open else ""
+    ask = ask_for(chart, send, known.facts, now, asks, known.account)
     gate = gate_obstacles(policy, ask, known.standing, known.around, now)
     for each in gate:
         yield Obstacle(chart.key, name, "gate", each.what, each.change, each.since)
@@ -152,14 +163,37 @@ def _of_action(chart: Chart, policy: Policy, send: d.Send, known: Known, now: da
     yield _in_journey(chart, policy, send, known, now)
 
 
+def _last(known: Known, action: str) -> Decided | None:
+    """What was decided last about this action in the run that is looked at."""
+    run = known.run
+    return next((each for each in known.decided if run and (each.run, each.action) == (run.run, action)), None)
+
+
+def _beside(chart: Chart, known: Known) -> Known:
+    """Where each case has a run of its own, one of another version stands in nobody's way."""
+    if chart.spec.case is None:
+        return known
+    return replace(known, runs=[each for each in known.runs if not (each.is_open and _is_of_another(chart, each))])
+
+
+def _is_of_another(chart: Chart, run: Been) -> bool:
+    return run.definition not in ("", chart.hash)
+
+
 # -- how far they are from it ------------------------------------------------------------------------------------------
 
 
 def _in_journey(chart: Chart, policy: Policy, send: d.Send, known: Known, now: datetime) -> Obstacle:
     name, run = d.action_name(send), known.run
+    if run is not None and run.is_open and _is_of_another(chart, run):
+        what = "their run is of another version of the journey, which does not send it"
+        change = Change(
+            "cancel_run", "end the run, so that they may enter the version that sends it", {"journey": chart.key}
+        )
+        return Obstacle(chart.key, name, "elsewhere", what, change, run.since)
 
     def opening(at: datetime) -> Opening:
-        return opens(policy, ask_for(chart, send, known.facts, at), known.standing, at)
+        return opens(policy, ask_for(chart, send, known.facts, at, account=known.account), known.standing, at)
 
     step = next_step(chart, name, send.send, _spot(chart, known, now), opening)
     code, what, since = _place(chart, name, known, now)
@@ -203,18 +237,20 @@ def _place(chart: Chart, name: str, known: Known, now: datetime) -> tuple[Obstac
     if here is None:
         wanted = " or ".join(dict.fromkeys(each.state or "" for each in doings))
         return "elsewhere", f"they are in {run.state}, and it is sent in {wanted}", run.since
+    last = _last(known, name)
+    why = last.why if last is not None else ""
     if here.reaction is not None:
         waits = (
             f"on {here.reaction.by}" if here.reaction.trigger == "on" else f"{here.reaction.trigger} {here.reaction.by}"
         )
         where = f"they are in {run.state}" if here.state is not None else "they are in the journey"
-        return "not_yet", f"{where}, and it is sent {waits}", run.since
+        before = f"; when it was asked for last it was not sent: {why}" if why else ""
+        return "not_yet", f"{where}, and it is sent {waits}{before}", run.since
     refused = _guard(chart, here, known)
     if refused:
         return "guard", f"it is sent on entering {run.state}, where {refused}", run.since
-    last = next((each for each in known.decided if (each.run, each.action) == (run.run, name)), None)
-    why = f": {last.why}" if last is not None and last.why else ""
-    return "gate", f"it was asked for when they entered {run.state}, and was not sent{why}", run.since
+    told = f": {why}" if why else ""
+    return "gate", f"it was asked for when they entered {run.state}, and was not sent{told}", run.since
 
 
 def _outside(chart: Chart, known: Known, now: datetime) -> tuple[ObstacleKind, str, datetime | None]:

@@ -6,8 +6,8 @@ by that time, `opens` says when it may be asked for. What somebody must end (a s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -24,11 +24,15 @@ SOMEBODYS: Final = frozenset({"stopped", "held", "urgent_ticket"})
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What is known beside `Standing`: since when things are so, by what they are; the open urgent tickets; content that is refused."""
+    """What is known beside `Standing`: since when things are so, by what they are; the open urgent tickets; content that is refused.
+
+    `pending` are the places (channel, topic) of which they have said yes, since when, and not confirmed it: no grant yet.
+    """
 
     since: Mapping[tuple[str, ...], datetime] = field(default_factory=dict)
     tickets: Sequence[str] = ()
     unsendable: Mapping[str, str] = field(default_factory=dict)
+    pending: Mapping[tuple[str, str], datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,8 @@ def _withheld(
         # One channel is enough: the first is the one that the author would rather have, if they can be reached there.
         ways = list(zip(ask.channels, reasons, strict=False))
         open_ways = (way for way in ways if way[1].code != "no_address" or way[0] in ADDRESS_FIELDS)
-        channel, reason = next(open_ways, ways[0])
-        yield _refused(channel, reason, ask, standing, around)
+        channel, _ = next(open_ways, ways[0])
+        yield _closed(channel, policy, ask, standing, around)
 
 
 _UNTRUE: Final = frozenset({"state_left", "expired", "state_unknown", "told_already", "in_conversation"})
@@ -127,6 +131,25 @@ def _refused(channel: str, reason: Reason, ask: Ask, standing: Standing, around:
         case _:
             params = {"channel": channel, "field": ADDRESS_FIELDS.get(channel)}
             return GateObstacle(reason.text, Change("address", f"tell their address for {channel}", params))
+
+
+def _closed(channel: str, policy: Policy, ask: Ask, standing: Standing, around: Around) -> GateObstacle:
+    """Why this channel does not carry it. Where a yes waits for its link, another yes would wait too: it is to be confirmed."""
+    alone = replace(ask, channels=(channel,))
+    carries, left = channel_for(policy, alone, _confirmed(standing, around.pending))
+    if carries is None:
+        return _refused(channel, left[0], ask, _confirmed(standing, around.pending), around)
+    enough = (each for each in around.pending if channel_for(policy, alone, _confirmed(standing, (each,)))[0])
+    place = next(enough, _said_no(ask, channel, standing))
+    what = f"they have said yes to {place[1]} by {place[0]}, and have not confirmed it"
+    params = {"channel": place[0], "topic": place[1]}
+    return GateObstacle(
+        what, Change("confirm", "they follow the link that they were sent", params), around.pending[place]
+    )
+
+
+def _confirmed(standing: Standing, places: Iterable[tuple[str, str]]) -> Standing:
+    return replace(standing, consents={**standing.consents, **dict.fromkeys(places, True)})
 
 
 def _said(place: tuple[str, str], *, granted: bool | None) -> dict[str, object]:

@@ -30,7 +30,7 @@ PATIENCE: Final = timedelta(minutes=10)
 
 _OPEN = sql(
     """
-    SELECT id, channel, topic, asked_at FROM consent_requests
+    SELECT id, channel, topic, at, asked_at FROM consent_requests
     WHERE subject_key = :key AND confirmed_at IS NULL AND refused_at IS NULL
       AND asked_at > clock_timestamp() - CAST(:lifetime AS interval)
     ORDER BY id

@@ -1,12 +1,13 @@
-"""What `why not` needs of a person: their runs of a journey, the last events, what was decided, and since when things are so."""
+"""What `why not` needs of a person: their accounts, runs of a journey, the last events, what was decided, and since when things are so."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from journeys.addresses import AddressHash
+from journeys.clock import TestClock
 from journeys.state import state_from_json
 from journeys.whynot import Been, Decided, Heard, Status
 from store.database import Connection, rows, sql
@@ -14,9 +15,18 @@ from store.queries import loaded
 
 _RUNS = sql(
     """
-    SELECT id, epoch, case_key, state, coalesce(entered_at, started_at) AS entered_at, status, outcome, ended_at, memory FROM runs
+    SELECT id, definition, epoch, case_key, state, coalesce(entered_at, started_at) AS entered_at, status, outcome, ended_at, memory FROM runs
     WHERE lane = ANY(CAST(:keys AS text[])) AND journey = :journey
     ORDER BY status = 'open' DESC, started_at DESC, epoch DESC LIMIT 20
+    """
+)
+_OPEN = sql(
+    "SELECT definition, lane FROM runs WHERE lane = ANY(CAST(:lanes AS text[])) AND status = 'open' ORDER BY started_at"
+)
+_ACCOUNTS = sql(
+    """
+    SELECT m.account_key AS key FROM members m JOIN subjects s ON s.key = m.person_key
+    WHERE m.person_key = :person ORDER BY m.account_key = s.account_key DESC NULLS LAST, m.since DESC LIMIT 20
     """
 )
 _HEARD = sql(
@@ -27,8 +37,11 @@ _HEARD = sql(
 )
 _DECIDED = sql(
     """
-    SELECT run, action, status, reasons, due_at, decided_at FROM messages
-    WHERE recipient = ANY(CAST(:keys AS text[])) AND template = :template ORDER BY id DESC LIMIT 20
+    SELECT m.run, m.action, m.status, m.reasons, m.detail, m.due_at, m.at, m.decided_at, (
+      SELECT min(f.at) FROM feed f WHERE f.message = m.id
+        AND f.id > (SELECT coalesce(max(b.id), 0) FROM feed b WHERE b.message = m.id AND b.status <> 'deferred')) AS waits_from
+    FROM messages m
+    WHERE m.recipient = ANY(CAST(:keys AS text[])) AND m.template = :template ORDER BY m.id DESC LIMIT 20
     """
 )
 _SINCE = sql(
@@ -39,7 +52,8 @@ _SINCE = sql(
       WHERE h.released_at IS NULL AND (h.subject_key IN (:person, :account)
         OR h.subject_key IN (SELECT account_key FROM members WHERE person_key = :person)) HAVING count(*) > 0
     UNION ALL SELECT 'ticket', ticket_id, '', opened_at FROM tickets
-      WHERE resolved_at IS NULL AND subject_key IN (:person, :account)
+      WHERE resolved_at IS NULL AND (subject_key IN (:person, :account)
+        OR subject_key IN (SELECT account_key FROM members WHERE person_key = :person))
     UNION ALL SELECT 'talk', run, '', opened_at FROM conversations WHERE recipient = :person AND closed_at IS NULL
     UNION ALL SELECT 'suppressed', digest, '', at FROM suppressions
       WHERE digest = ANY(CAST(:digests AS text[])) AND lifted_at IS NULL
@@ -57,10 +71,20 @@ async def runs_of(connection: Connection, keys: Sequence[str], journey: str) -> 
         Been(
             item["id"], item["epoch"], item["state"], item["entered_at"], item["status"] == "open", item["outcome"],
             item["ended_at"], state_from_json(loaded(item["memory"]) or {}) if item["status"] == "open" else None,
-            item["case_key"] or "",
+            item["case_key"] or "", item["definition"],
         )
         for item in found
     ]  # fmt: skip
+
+
+async def accounts_of(connection: Connection, person: str) -> list[str]:
+    """Which they are in: their own first, then those that they have joined last; at most 20."""
+    return [item["key"] for item in await rows(connection, _ACCOUNTS, person=person)]
+
+
+async def open_definitions(connection: Connection, lanes: Sequence[str]) -> list[tuple[str, str]]:
+    """The definition and the lane of each run that is open in these, the newest last."""
+    return [(item["definition"], item["lane"]) for item in await rows(connection, _OPEN, lanes=list(lanes))]
 
 
 async def last_heard(connection: Connection, keys: Sequence[str], names: Sequence[str]) -> dict[str, Heard]:
@@ -69,19 +93,39 @@ async def last_heard(connection: Connection, keys: Sequence[str], names: Sequenc
     return {item["name"]: Heard(item["at"], loaded(item["data"])) for item in found}
 
 
-async def decided_of(connection: Connection, keys: Sequence[str], template: str) -> list[Decided]:
-    """What became of this template, the latest first."""
+async def decided_of(
+    connection: Connection, keys: Sequence[str], template: str, clock: TestClock | None = None
+) -> list[Decided]:
+    """What became of this template, the latest first. `clock` is their test clock."""
     return [
         Decided(
             item["run"],
             item["action"],
             _FATES.get(item["status"], "withheld"),
-            "; ".join(reason["text"] for reason in loaded(item["reasons"]) or ()),
+            _why(item),
             item["due_at"],
-            item["decided_at"],
+            _began(item, clock),
         )
         for item in await rows(connection, _DECIDED, keys=list(keys), template=template)
     ]
+
+
+def _why(item: Mapping[str, Any]) -> str:
+    """The gate's reasons, and what came back from an attempt that was made since."""
+    said = [reason["text"] for reason in loaded(item["reasons"]) or ()]
+    return "; ".join(dict.fromkeys([*said, *([item["detail"]] if item["detail"] else [])]))
+
+
+def _began(item: Mapping[str, Any], clock: TestClock | None) -> datetime:
+    """Since when it waits, whatever for: it is weighed again and again meanwhile. The feed has real instants, which a test
+    clock that was held shows too late: never later than the last verdict, nor before it was asked for.
+    """
+    asked: datetime = item["at"]
+    decided: datetime = item["decided_at"]
+    real = item["waits_from"]
+    if real is None:
+        return decided
+    return max(asked, min(decided, clock.virtual(real) if clock is not None else real))
 
 
 async def since_when(

@@ -329,6 +329,33 @@ def test_nothing_is_in_the_way_of_what_has_gone_out_and_what_waits_says_for_what
     assert found.since == day(0.5)
 
 
+def test_what_waits_for_one_thing_after_another_has_waited_since_the_first():
+    night = {"quiet_hours": [{"name": "night", "start": "10:00", "end": "18:00"}]}
+    stop = Recorded(day(0.6), "p", "operator", "stop", {"scope": "all", "name": "", "why": "a broken link"})
+    begun = [Recorded(day(0.5), "p", "signal", "begin"), stop]
+    (found,) = [each for each in Case(PLAIN, night, frozenset({"email"}), begun, day(0.8)).asked() if each.code == "queued"]
+    assert found.what.startswith("it waits: everything is stopped")
+    assert found.since == day(0.5)
+
+
+def test_what_was_refused_when_it_was_asked_for_last_is_told_with_what_is_waited_for():
+    send = {"send": TEMPLATE, "via": ["email"]}
+    journey = {**PLAIN, "states": {"a": {"on": {"s1": {"do": [send]}}}}}
+    no, yes = ({"channel": "email", "topic": "t", "granted": granted} for granted in (False, True))
+    events = [
+        Recorded(day(0), "p", "signal", "begin"),
+        Recorded(day(1), "p", "consent", "consent", no),
+        Recorded(day(2), "p", "signal", "s1"),
+        Recorded(day(3), "p", "consent", "consent", yes),
+    ]
+    journey["exit"] = [{"on": "left"}]
+    journey["states"]["a"]["do"] = [{"send": "n", "via": ["in_app"]}]
+    (found,) = Case(journey, {}, frozenset({"email", "in_app"}), events, day(4)).asked()
+    assert found.what == (
+        "they are in a, and it is sent on s1; when it was asked for last it was not sent: they said no to t by email"
+    )
+
+
 def test_a_journey_that_nothing_leads_through_says_so():
     never = {**PLAIN["states"]["a"]["do"][0], "when": "1 > 2"}
     case = Case({**PLAIN, "states": {"a": {"do": [never]}}}, {}, frozenset({"email"}), [], day(1))
