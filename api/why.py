@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
+from typing import Literal
 
 from pydantic import BaseModel
 from starlette.responses import Response
@@ -11,17 +13,36 @@ from api.keys import Scope
 from api.pages import RowId, answer
 from api.problems import ProblemError
 from api.routes import Routes
-from api.shapes import MessageView, Told
-from store import timelines
+from api.shapes import MessageView, Reason, Told
+from store import feed, timelines
 from store.database import Database
 
 TAG = "Why"
+MOST = 1_000
+"""Lines of a message's story."""
+
+
+class Became(BaseModel, extra="allow"):
+    """A verdict of the gate, the end of an attempt, or what the person did, as in `docs/feed.md`, with reasons in words.
+
+    A verdict that was repeated while nothing changed stands once, as it was said first. `at` is a real instant.
+    """
+
+    at: datetime
+    type: Literal["decision", "delivery", "reaction"]
+    verdict: str | None = None
+    result: str | None = None
+    reaction: str | None = None
+    attempt: int | None = None
+    until: datetime | None = None
+    reasons: list[Reason] = []
 
 
 class WhyView(BaseModel):
-    """A message, the parts it was made of or the whole it became a part of, and the decisions around it."""
+    """A message, all that was decided about it and became of it, its parts or whole, and the decisions of the step that asked."""
 
     message: MessageView
+    story: list[Became]
     parts: list[MessageView]
     whole: MessageView | None
     decided: list[Told]
@@ -38,7 +59,7 @@ class Whys:
         add("GET", "/v1/messages/{id}/why", self.why, summary="Why this became of a message", gives=WhyView)
 
     async def why(self, id: RowId) -> Response:
-        """The gate's reasons, and the decisions of its run in the step that asked for it."""
+        """The gate's reasons, each time that it was asked, and the decisions of its run in the step that asked for it."""
         async with self._database.reading() as connection:
             found = await timelines.message(connection, id)
             if found is None:
@@ -46,6 +67,7 @@ class Whys:
             whole = await timelines.message_with(connection, found["merged_into"]) if found["merged_into"] else None
             view = {
                 "message": found,
+                "story": await feed.story_of(connection, id, MOST),
                 "parts": await timelines.parts(connection, found["key"]),
                 "whole": whole,
                 "decided": await timelines.of_step(connection, found["run"], found["step"]),

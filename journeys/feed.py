@@ -36,6 +36,14 @@ def line(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in told.items() if value is not None}
 
 
+def told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The same row for people who may read why: with the reasons in words, and without the message, whose story it is."""
+    what = {"at": row["at"], **_what(row)}
+    if what["type"] == "decision":
+        what["reasons"] = [{name: each[name] for name in ("code", "text")} for each in row["reasons"] or ()]
+    return {name: value for name, value in what.items() if value is not None}
+
+
 def page(lines: Sequence[Mapping[str, Any]], after: int, *, more: bool) -> dict[str, Any]:
     """Lines in order, from behind `after`; `next` is where the next page begins."""
     following = lines[-1]["id"] if lines else after

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from journeys.feed import line
+from journeys.feed import line, told
 from store.database import Connection, Database, row, rows, run, sql
 from store.queries import loaded
 
@@ -48,6 +48,16 @@ _REACTED = sql(
       WHERE id = CASE WHEN e.data->>'message' ~ '^[0-9]{1,18}$' THEN CAST(e.data->>'message' AS bigint) END) AS m
     WHERE e.id = ANY(CAST(:events AS bigint[])) ORDER BY e.id
     """
+)
+# A verdict that is repeated as it was, as each hour while something is stopped, is told once; `until` is then the first's.
+_STORY = sql(
+    f"""
+    SELECT * FROM (
+      SELECT told.*, (status, attempt, reasons) IS DISTINCT FROM (lag(status) OVER w, lag(attempt) OVER w, lag(reasons) OVER w)
+          OR event IS NOT NULL OR status <> 'deferred' AS new
+      FROM ({_COLUMNS} WHERE f.message = :message) AS told WINDOW w AS (ORDER BY id)) AS each
+    WHERE new ORDER BY id LIMIT :limit
+    """  # noqa: S608 -- the columns are ours
 )
 _OF_MESSAGES = sql(f"{_COLUMNS} WHERE f.message = ANY(CAST(:messages AS bigint[])) ORDER BY f.id LIMIT :limit")
 
@@ -104,10 +114,19 @@ async def react(connection: Connection, events: Sequence[int]) -> None:
         await run(connection, _REACTED, events=list(events))
 
 
+async def story_of(connection: Connection, message: int, limit: int) -> list[dict[str, Any]]:
+    """All that was ever decided about a message and became of it, in order and in words."""
+    return [told(_loaded(item)) for item in await rows(connection, _STORY, message=message, limit=limit)]
+
+
 async def of_messages(connection: Connection, messages: Sequence[int], limit: int) -> list[dict[str, Any]]:
     """What became of these messages, as far as it is visible now."""
     return [_line(item) for item in await rows(connection, _OF_MESSAGES, messages=list(messages), limit=limit)]
 
 
 def _line(item: Mapping[str, Any]) -> dict[str, Any]:
-    return line({**item, "reasons": loaded(item["reasons"]), "event_data": loaded(item["event_data"])})
+    return line(_loaded(item))
+
+
+def _loaded(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {**item, "reasons": loaded(item["reasons"]), "event_data": loaded(item["event_data"])}

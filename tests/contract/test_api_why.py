@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
+
 JOURNEY = """
 journey: JOURNEY
 entry: {on: signed_up, when: 'known.profile.plan && profile.plan == "team"', again: never}
@@ -153,6 +155,35 @@ async def test_why_not_of_what_no_journey_sends_and_why_of_no_message_are_not_fo
     unknown = await api.get("/v1/users/wim/why-not", params={"template": "no/such"})
     assert (unknown.status_code, unknown.json()["detail"]) == (404, "No published journey sends no/such.")
     assert (await api.get("/v1/messages/999999999/why")).status_code == 404
+
+
+async def test_why_has_every_verdict_in_words_and_one_that_is_repeated_once(api, db):
+    begun = datetime.now(UTC) - timedelta(hours=9)
+    night, stop = ([{"code": code, "text": text}] for code, text in (("quiet_hours", "night"), ("stopped", "a stop")))
+    await db.execute(
+        """INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority,
+             at, status, reasons, due_at, decided_at)
+           VALUES ('told', 'r', 1, 'u_t', 'u_t', 'j', 's', 1, 'a', 't', '["email"]', 'lifecycle', $1, 'deferred', $2, $3, $1)""",
+        begun, orjson.dumps(night).decode(), begun + timedelta(hours=4),
+    )  # fmt: skip
+    for hour in range(4, 8):
+        at = begun + timedelta(hours=hour)
+        await db.execute(
+            "UPDATE messages SET reasons = $1, decided_at = $2, due_at = $3 WHERE key = 'told'",
+            orjson.dumps(stop).decode(), at, at + timedelta(hours=1),
+        )  # fmt: skip
+    await db.execute(
+        "UPDATE messages SET status = 'sending', reasons = '[]', attempts = 1, channel = 'email', due_at = NULL, "
+        "decided_at = clock_timestamp() WHERE key = 'told'"
+    )
+    await db.execute("UPDATE messages SET status = 'sent' WHERE key = 'told'")
+    number = await db.fetchval("SELECT id FROM messages WHERE key = 'told'")
+    found = (await api.get(f"/v1/messages/{number}/why")).json()
+    assert found["message"]["reasons"] == []
+    told = [(each.get("verdict") or each["result"], each.get("reasons", [])) for each in found["story"]]
+    assert told == [("defer", night), ("defer", stop), ("send", []), ("sent", [])]
+    assert datetime.fromisoformat(found["story"][1]["until"]) == begun + timedelta(hours=5)
+    assert [each["at"] for each in found["story"]] == sorted(each["at"] for each in found["story"])
 
 
 async def test_a_stop_needs_a_name_unless_it_is_over_all(api):

@@ -333,7 +333,9 @@ def test_what_waits_for_one_thing_after_another_has_waited_since_the_first():
     night = {"quiet_hours": [{"name": "night", "start": "10:00", "end": "18:00"}]}
     stop = Recorded(day(0.6), "p", "operator", "stop", {"scope": "all", "name": "", "why": "a broken link"})
     begun = [Recorded(day(0.5), "p", "signal", "begin"), stop]
-    (found,) = [each for each in Case(PLAIN, night, frozenset({"email"}), begun, day(0.8)).asked() if each.code == "queued"]
+    (found,) = [
+        each for each in Case(PLAIN, night, frozenset({"email"}), begun, day(0.8)).asked() if each.code == "queued"
+    ]
     assert found.what.startswith("it waits: everything is stopped")
     assert found.since == day(0.5)
 
