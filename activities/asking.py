@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from activities.gate import Pass
 from activities.house import House
 from journeys import definition as d
 from journeys.chart import Chart
+from journeys.judge import channel_for
 from journeys.occurrences import Facts
+from journeys.templates import Lacks
 from journeys.verdicts import Ask, Standing, Verdict
 from journeys.whynot import ask_for
 from store import subjects
@@ -28,6 +32,10 @@ class Would:
     now: datetime
 
 
+def _nothing(_profile: Mapping[str, Any], _account: Mapping[str, Any], _channel: str) -> tuple[str, ...]:
+    return ()
+
+
 async def would_say(
     house: House,
     connection: Connection,
@@ -36,10 +44,12 @@ async def would_say(
     send: d.Send,
     run: str = "",
     about: str | None = None,
+    lacks: Lacks = _nothing,
 ) -> Would:
     """The verdict on this action for this person, if their journey asked for it now; their lock is held meanwhile.
 
-    `about` is the account that an account's journey is about: they may be in several.
+    `about` is the account that an account's journey is about: they may be in several. `lacks` says what the template cannot
+    do without: by profile, account and channel, which of it they do not have.
     """
     # Both at once, as whoever decides does: one after the other would be the other way round for some.
     keys = [person, about or await subjects.account_of(connection, person)]
@@ -50,4 +60,8 @@ async def would_say(
     facts = {"profile": subject.profile, "account": account.profile if account is not None else {}}
     ask = ask_for(chart, send, facts, now, run, about)
     weighing = Pass(house, connection, subject, account, now)
-    return Would(await weighing.would(ask), ask, await weighing.known(), facts, now)
+    standing = await weighing.known()
+    channel = channel_for(house.policy, ask, standing)[0] or send.via[0]
+    lacking = lacks(facts["profile"], facts["account"], channel)
+    ask = replace(ask, missing=tuple(sorted({*ask.missing, *lacking})))
+    return Would(await weighing.would(ask), ask, standing, facts, now)

@@ -21,7 +21,7 @@ from activities.ports import Delivered, Outgoing, Prepared, Receipt, TemplateFau
 from activities.rendering import Rendered, Template
 from activities.template_source import Source
 from activities.templates import Templates
-from journeys.templates import TemplateInfo
+from journeys.templates import Lacks, TemplateInfo
 from journeys.variants import BASE
 
 
@@ -75,6 +75,18 @@ class ContentDesk:
         due = template.matter.review_date
         overdue = template.matter.status == "live"
         return fault, datetime(due.year, due.month, due.day, tzinfo=UTC) + timedelta(days=1) if overdue else None
+
+    def lacking(self, name: str) -> Lacks:
+        """Which fields this template cannot do without on a channel, that this profile and account do not have (H8)."""
+        template = self.templates().get(name)
+
+        def lacks(profile: Mapping[str, Any], account: Mapping[str, Any], channel: str) -> tuple[str, ...]:
+            if template is None:
+                return ()
+            outgoing = Outgoing("", name, "", profile, account, {})
+            return template.lacking(outgoing, template.chosen(outgoing, channel)[1])
+
+        return lacks
 
     def preview(self, name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """How a template looks for the `profile`, `account` and `data` asked about, on `channel`, in `locale`.

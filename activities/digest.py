@@ -69,7 +69,7 @@ async def _withheld(connection: Connection, parts: list[Entry], whole: Entry) ->
     """What forbids the whole forbids each: that its recipient is not on the allow-list."""
     for part in parts:
         part.status, part.detail, part.due_at, part.settled_at = "withheld", whole.detail, None, whole.settled_at
-        part.reasons = whole.reasons[-1:]
+        part.reasons = whole.reasons[:1]
     for part in parts[1:]:
         await ledger.write(connection, part)
     return parts[0]

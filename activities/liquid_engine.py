@@ -20,7 +20,7 @@ from liquid.builtin.tags.for_tag import ForNode, ForTag
 from liquid.exceptions import LiquidError, ResourceLimitError, UndefinedError
 from liquid.stringify import to_liquid_string
 from liquid.token import TOKEN_EOF
-from liquid.undefined import FalsyStrictUndefined
+from liquid.undefined import FalsyStrictUndefined, is_undefined
 
 from activities.ports import TemplateFault
 
@@ -93,6 +93,9 @@ def _bounded(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(apply)
     def bounded(value: Any, *args: Any, **kwargs: Any) -> Any:
+        for each in (value, *args) if name != "default" else ():
+            if is_undefined(each):
+                str(each)  # raises: of what is not known `date` would make a hole, and `plus` a nought
         if any(isinstance(each, range) and len(each) > LARGEST for each in (value, *args)) or (
             name in _MULTIPLYING and _multiplied(name, value, args) > LARGEST
         ):
@@ -140,6 +143,14 @@ class Read:
     line: int
 
 
+class Unknown(TemplateFault):
+    """A source says what is not in its scope. `name` is the variable, or a field as `profile.x`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.name = message.removesuffix(" is undefined").strip("'").replace("['", ".").replace("']", "")
+
+
 class LiquidProblem(ValueError):
     """A source that cannot be published; `line` counts from 1 within it."""
 
@@ -161,13 +172,13 @@ class Liquid:
             self._template = _parsed(source)
 
     def render(self, scope: Mapping[str, Any]) -> str:
-        """Markup with protected values. Raises TemplateFault, whose words name variables but never their values."""
+        """Markup with protected values. Raises TemplateFault, whose words name variables but never their values; Unknown for one that is not there."""
         if self._template is None:
             return self._source
         try:
             return self._template.render(scope)
         except UndefinedError as fault:
-            raise TemplateFault(f"{fault.args[0]}") from None
+            raise Unknown(f"{fault.args[0]}") from None
         except ResourceLimitError as fault:
             raise TemplateFault(f"over its limits: {fault.args[0]}") from None
         except Exception as fault:  # noqa: BLE001 -- a filter may raise anything, with the value in its message

@@ -132,7 +132,10 @@ class Channel(Protocol):
         ...
 
     def prepare(self, outgoing: Outgoing) -> Prepared:
-        """Render. Raises TemplateFault if the content cannot be made; that is a `failed`, never a crash of the run."""
+        """Render. Raises TemplateFault if the content cannot be made; that is a `failed`, never a crash of the run.
+
+        One that is NotKnown or NotAllowed is a `withheld`.
+        """
         ...
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
@@ -150,6 +153,14 @@ class Channel(Protocol):
 
 class TemplateFault(Exception):
     """Content that cannot be rendered or may not be sent: unknown, retired, a variable missing, over its limits."""
+
+
+class NotKnown(TemplateFault):
+    """Content reads fields of the person or the account (`profile.x`, `account.y`) that nobody has told: nothing is wrong with it (H8)."""
+
+    def __init__(self, message: str, fields: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.fields = fields
 
 
 class NotAllowed(TemplateFault):

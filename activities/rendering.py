@@ -8,9 +8,9 @@ from datetime import date
 from typing import Any
 
 from activities.front_matter import FrontMatter, Kind
-from activities.liquid_engine import plain
+from activities.liquid_engine import Liquid, Unknown, plain
 from activities.markup import Block, parse, safe_url
-from activities.ports import Outgoing, TemplateFault
+from activities.ports import NotKnown, Outgoing, TemplateFault
 from activities.template_source import Source
 from journeys.surveys import ANSWERED, Survey
 from journeys.team import Team
@@ -19,6 +19,8 @@ from journeys.variants import LOCALE, ContentRules, Sender, Variant, choose, tra
 
 LONGEST_LINE = 250
 """Characters of a subject or a button; the rest of a longer one is cut."""
+STAND_IN = "2000-01-01"
+"""For a field that is not known, to find out which others are not: a text, a date, and no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,24 @@ class Template:
         try:
             return self._rendered(source, variant, scope, outgoing)
         except TemplateFault as fault:
-            raise TemplateFault(f"{self.name}: {fault}") from None
+            said = f"{self.name}: {fault}"
+            if isinstance(fault, Unknown) and fault.name in source.fields_read:
+                raise NotKnown(said, self.lacking(outgoing, source)) from None
+            raise TemplateFault(said) from None
+
+    def lacking(self, outgoing: Outgoing, source: Source) -> tuple[str, ...]:
+        """The fields that it says without asking for them, and nobody has told: without these it cannot be said (H8)."""
+        scope = self.scope(outgoing) | {"unsubscribe_url": ""}
+        found: set[str] = set()
+        for piece in (source.subject, source.label, source.url, source.body, *source.labels):
+            while (name := _unknown_in(piece, scope)) is not None and name not in found:
+                found.add(name)
+                room, _, field_ = name.partition(".")
+                if room in ("profile", "account"):
+                    scope = {**scope, room: {**scope[room], field_: STAND_IN}}
+                else:
+                    scope = {**scope, name: STAND_IN}
+        return tuple(sorted(found & source.fields_read))
 
     def unsendable(self, source: Source, today: date) -> str:
         """Why this may not be sent at all, or nothing (C11)."""
@@ -213,6 +232,17 @@ def _field(outgoing: Outgoing, path: str) -> str:
     room, _, name = path.partition(".")
     value = (outgoing.profile if room == "profile" else outgoing.account).get(name)
     return value if isinstance(value, str) else ""
+
+
+def _unknown_in(piece: Liquid, scope: Mapping[str, Any]) -> str | None:
+    """The first field or variable that stops it, if it is one that stops it."""
+    try:
+        piece.render(scope)
+    except Unknown as fault:
+        return fault.name
+    except TemplateFault:
+        return None
+    return None
 
 
 def _known(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from activities.house import House
-from activities.ports import SLACK, NotAllowed, Outgoing, Prepared, TemplateFault
+from activities.ports import SLACK, NotAllowed, NotKnown, Outgoing, Prepared, TemplateFault
 from journeys.verdicts import Reason
 from store import inbox
 from store.database import Connection
@@ -29,13 +29,10 @@ def begin(
     try:
         address = channel.address(person.profile, person.key) or ""
         made = _kept(entry) or channel.prepare(outgoing(entry, person, account, address, parts))
-    except NotAllowed as fault:
-        entry.status, entry.detail, entry.due_at, entry.settled_at = "withheld", str(fault), None, now
-        entry.reasons = (*entry.reasons, Reason("not_allowed", str(fault)))
-        return
     except TemplateFault as fault:
-        entry.status, entry.detail, entry.due_at, entry.settled_at = "failed", str(fault), None, now
-        entry.reasons = (*entry.reasons, Reason("template", str(fault)))
+        entry.status, why = _unmade(house, entry, fault)
+        entry.detail, entry.due_at, entry.settled_at = str(fault), None, now
+        entry.reasons = (why, *entry.reasons)  # its run hears the first
         return
     entry.reference, entry.address, entry.body = made.reference, made.address, made.body
     entry.summary = made.summary or entry.summary
@@ -46,6 +43,17 @@ def begin(
         entry.status, entry.settled_at = "sent", now
     else:
         entry.status, entry.lease_until = "sending", datetime.now(UTC) + channel.attempt + SLACK
+
+
+def _unmade(house: House, entry: Entry, fault: TemplateFault) -> tuple[str, Reason]:
+    """How a message ends that cannot be made: withheld where nothing is wrong with its content."""
+    match fault:
+        case NotAllowed():
+            return "withheld", Reason("not_allowed", str(fault))
+        case NotKnown() if entry.priority not in house.policy.state_exempt:
+            return "withheld", Reason("state_unknown", f"not known: {', '.join(fault.fields)}")
+        case _:
+            return "failed", Reason("template", str(fault))
 
 
 async def place(connection: Connection, entry: Entry, content: bytes) -> None:

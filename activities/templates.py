@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from types import MappingProxyType
 
-from activities.ports import Outgoing, TemplateFault
+from activities.ports import NotKnown, Outgoing, TemplateFault
 from activities.rendering import Rendered, Template
 from activities.template_files import read_files
 from activities.template_source import TemplateProblems
@@ -69,10 +69,13 @@ class Templates(Mapping[str, Template]):
             raise TemplateFault(f"{name} is no digest")
         if not items:
             raise TemplateFault("a digest of nothing")
-        made = tuple((item, self.render(item, unsubscribe_url, channel)) for item in items)
-        bounded(made)
-        data = {COUNT: len(made), TITLES: [each.subject for _, each in made]}
-        around = self.render(replace(items[0], template=name, data=data, items=()), unsubscribe_url, channel)
+        try:
+            made = tuple((item, self.render(item, unsubscribe_url, channel)) for item in items)
+            bounded(made)
+            data = {COUNT: len(made), TITLES: [each.subject for _, each in made]}
+            around = self.render(replace(items[0], template=name, data=data, items=()), unsubscribe_url, channel)
+        except NotKnown as fault:
+            raise TemplateFault(str(fault)) from None  # of one of them: nothing is known to lack for the others
         return Together(around.subject, around.blocks, made, around.variant, around.lang)
 
     def due_for_review(self, today: date) -> tuple[Template, ...]:

@@ -29,7 +29,8 @@ from journeys.chart import Chart
 from journeys.definition import Send
 from journeys.occurrences import Facts
 from journeys.policy import Policy
-from journeys.verdicts import DeferUntil, MergeInto, Replace, SendNow, Standing, Verdict, Withhold
+from journeys.templates import Lacks
+from journeys.verdicts import Ask, DeferUntil, MergeInto, Replace, SendNow, Standing, Verdict, Withhold
 from journeys.whynot import Known, Obstacle, obstacles, sends_of
 from journeys.whynot_gate import Around
 from store import confirmations, queries, subjects, timelines, whynot
@@ -48,6 +49,8 @@ class Said(Protocol):
     @property
     def verdict(self) -> Verdict: ...
     @property
+    def ask(self) -> Ask: ...
+    @property
     def standing(self) -> Standing: ...
     @property
     def facts(self) -> Facts: ...
@@ -55,7 +58,7 @@ class Said(Protocol):
     def now(self) -> datetime: ...
 
 
-Asking = Callable[[Connection, str, Chart, Send, str, str | None], Awaitable[Said]]
+Asking = Callable[[Connection, str, Chart, Send, str, str | None, Lacks], Awaitable[Said]]
 """What the gate would say now to this action of this chart and run, about this account, for the person with this key."""
 
 
@@ -116,11 +119,12 @@ class WhyNots:
         `obstacles` are in the order in which to remove them; none for a journey that has sent it.
         """
         refused = await asyncio.to_thread(self._desk.refused, template)
+        lacks = await asyncio.to_thread(self._desk.lacking, template)
         async with self._database.transaction() as connection:
             person = await known(connection, "user", id)
             keys = await queries.keys_of(connection, person.key)
             accounts = await whynot.accounts_of(connection, person.key)
-            reading = _Reading(self._asking, self._catalogue, connection, person, keys, accounts, template)
+            reading = _Reading(self._asking, self._catalogue, connection, person, keys, accounts, template, lacks)
             found = await reading.questions(refused)
             if not found:
                 raise ProblemError("not-found", f"No published journey sends {template}.")
@@ -167,6 +171,7 @@ class _Reading:
     keys: list[str]
     accounts: list[str]
     template: str
+    lacks: Lacks
 
     async def questions(self, refused: tuple[str, datetime | None] | None) -> list[_Question]:
         """One for each journey that may bring them the template; `refused` is why its content may not be sent at all."""
@@ -201,7 +206,8 @@ class _Reading:
         runs = await whynot.runs_of(connection, lanes, chart.key)
         run = next((each.run for each in runs if each.is_open and each.definition == chart.hash), "")
         sends = sends_of(chart, self.template)
-        said = [await self.asking(connection, self.person.key, chart, send, run, account) for send in sends]
+        asked = (connection, self.person.key, chart)
+        said = [await self.asking(*asked, send, run, account, self.lacks) for send in sends]
         clock = await read_clock(connection, self.person.clock) if self.person.clock is not None else None
         known = Known(
             runs,
@@ -211,6 +217,7 @@ class _Reading:
             await whynot.last_heard(connection, lanes, chart.spec.entry.on),
             await whynot.decided_of(connection, self.keys, self.template, clock),
             account,
+            {d.action_name(send): each.ask.missing for send, each in zip(sends, said, strict=True)},
         )
         verdicts = [(send, each.verdict) for send, each in zip(sends, said, strict=True)]
         named = await queries.account_id(connection, account)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 Status = Literal["draft", "live", "retired"]
 
@@ -37,3 +37,6 @@ class TemplateInfo:
 
 
 TemplateInfos = Mapping[str, TemplateInfo]
+
+Lacks = Callable[[Mapping[str, Any], Mapping[str, Any], str], tuple[str, ...]]
+"""Which fields a template cannot do without (H8), and nobody has told: by profile, account and channel."""

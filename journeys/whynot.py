@@ -71,7 +71,8 @@ class Decided:
 class Known:
     """All that is known of a person where one journey is concerned. `runs` and `decided` have the newest first.
 
-    `account` is the one that the journey is about, of an account's journey.
+    `account` is the one that the journey is about, of an account's journey; `missing` by action what nobody has told that its
+    message is sent on or its content says, where more is known of that than the chart.
     """
 
     runs: Sequence[Been]
@@ -81,6 +82,7 @@ class Known:
     heard: Mapping[str, Heard] = field(default_factory=dict)
     decided: Sequence[Decided] = ()
     account: str | None = None
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def run(self) -> Been | None:
@@ -139,6 +141,11 @@ def ask_for(chart: Chart, send: d.Send, facts: Facts, now: datetime, run: str = 
     )
 
 
+def _asked(chart: Chart, send: d.Send, known: Known, at: datetime, run: str = "") -> Ask:
+    ask = ask_for(chart, send, known.facts, at, run, known.account)
+    return replace(ask, missing=known.missing.get(d.action_name(send), ask.missing))
+
+
 def _of_action(chart: Chart, policy: Policy, send: d.Send, known: Known, now: datetime) -> Iterator[Obstacle]:
     name, run = d.action_name(send), known.run
     last = _last(known, name)
@@ -151,7 +158,7 @@ def _of_action(chart: Chart, policy: Policy, send: d.Send, known: Known, now: da
         change = Change("identify", f"tell that profile.role is {traits['role']!r}", {"traits": traits})
         yield Obstacle(chart.key, name, "guard", what, change)
     asks = run.run if run is not None and run.is_open else ""
-    ask = ask_for(chart, send, known.facts, now, asks, known.account)
+    ask = _asked(chart, send, known, now, asks)
     gate = gate_obstacles(policy, ask, known.standing, known.around, now)
     for each in gate:
         yield Obstacle(chart.key, name, "gate", each.what, each.change, each.since)
@@ -193,7 +200,7 @@ def _in_journey(chart: Chart, policy: Policy, send: d.Send, known: Known, now: d
         return Obstacle(chart.key, name, "elsewhere", what, change, run.since)
 
     def opening(at: datetime) -> Opening:
-        return opens(policy, ask_for(chart, send, known.facts, at, account=known.account), known.standing, at)
+        return opens(policy, _asked(chart, send, known, at), known.standing, at)
 
     step = next_step(chart, name, send.send, _spot(chart, known, now), opening)
     code, what, since = _place(chart, name, known, now)

@@ -17,7 +17,7 @@ from journeys.occurrences import Entered
 from journeys.state import RunState, state_to_json
 from tests.contract.serving import CATALOG, application
 
-TEMPLATE, OFFERED = "education/first-value", "offers/more"
+TEMPLATE, OFFERED, SAYING = "education/first-value", "offers/more", "offers/yours"
 NAMED = """
 journey: {key}
 entry: {{on: signed_up, again: never}}
@@ -70,12 +70,14 @@ states:
 
 @pytest_asyncio.fixture(scope="module")
 async def app(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Front:
-    """With a template whose topic needs a yes that is confirmed."""
+    """With a template whose topic needs a yes that is confirmed, and one that says what must be known."""
     catalog = tmp_path_factory.mktemp("house") / "catalog"
     shutil.copytree(CATALOG, catalog)
     written = (catalog / f"templates/{TEMPLATE}.md").read_text().replace("topic: onboarding", "topic: offers")
     (catalog / "templates/offers").mkdir()
     (catalog / f"templates/{OFFERED}.md").write_text(written)
+    said = written.replace("topic: offers", "topic: onboarding").replace("subject: ", "subject: '{{ profile.plan }}' #")
+    (catalog / f"templates/{SAYING}.md").write_text(said)
     return application(module_database_url, catalog=catalog)
 
 
@@ -281,6 +283,22 @@ async def test_a_no_elsewhere_is_taken_back_before_the_yes_is_confirmed(api):
 
 async def why_not_at_gate(api: Any, user: str, key: str) -> list[dict[str, Any]]:
     return [each for each in await why_not(api, user, key, OFFERED) if each["code"] == "gate"]
+
+
+# -- what is not known -------------------------------------------------------------------------------------------------
+
+
+async def test_H8_a_field_that_only_the_template_reads_is_asked_for_until_it_is_told(api):
+    key = "not-l"
+    await publish(api, NAMED, key, SAYING, begun="begun")
+    await tells(api, "quinn", first_name="Quinn")
+    asked = (await api.get("/v1/users/quinn/why-not", params={"template": SAYING})).json()
+    first, gate = asked["obstacles"][0], asked["gate"][0]
+    assert (gate["verdict"], gate["reasons"]) == ("withhold", [{"code": "state_unknown", "text": first["what"]}])
+    assert (first["what"], first["change"]["params"]) == ("not known: profile.plan", {"fields": ["profile.plan"]})
+    await tells(api, "quinn", plan="team")
+    found = await why_not(api, "quinn", key, SAYING)
+    assert [each["change"]["kind"] for each in found] == ["track"]
 
 
 # -- what became of it -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from activities import markup
 from activities.channels.layout import html_part, text_part
-from activities.ports import Outgoing, TemplateFault
+from activities.ports import NotKnown, Outgoing, TemplateFault
 from activities.template_source import TemplateProblems
 from activities.templates import Rendered, load_templates, template_infos
 from journeys.templates import TemplateInfo
@@ -188,6 +188,30 @@ def test_a_field_without_value_or_of_another_type_than_declared_is_not_known(ren
 def test_a_missing_field_can_be_asked_for_without_a_fault(rendered):
     body = '{% if profile.name %}Hi {{ profile.name }}{% else %}Hello{% endif %}, {{ profile.team | default: "all" }}'
     assert markup.text(rendered(body).blocks) == "Hello, all"
+
+
+@pytest.mark.parametrize(
+    ("body", "lacking"),
+    [
+        ("{{ profile.name }} {{ account.plan | upcase }} {{ profile.name }}", ("account.plan", "profile.name")),
+        ("{{ account.renewal_date | date: '%d %B' }} {{ account.seats | plus: 1 }}", ("account.renewal_date", "account.seats")),
+        ("{{ 1 | plus: account.seats }}", ("account.seats",)),
+        ("{{ profile.team | default: 'all' }} {% if profile.role %}{{ profile.role }}{% endif %} {{ profile.name }}", ("profile.name",)),
+    ],
+)  # fmt: skip
+def test_H8_fields_that_are_said_without_asking_are_all_named_and_none_leaves_a_hole(rendered, body, lacking):
+    with pytest.raises(NotKnown) as fault:
+        rendered(body)
+    assert fault.value.fields == lacking
+
+
+def test_H8_a_variable_that_the_journey_does_not_give_is_a_fault_of_the_content(rendered):
+    with pytest.raises(TemplateFault) as fault:
+        rendered("{{ plan }} {{ profile.name }}", data={"other": 1})
+    assert not isinstance(fault.value, NotKnown)
+    with pytest.raises(NotKnown) as unknown:
+        rendered("{{ profile.name }} {{ plan }} {{ profile.team }}", data={"other": 1})
+    assert unknown.value.fields == ("profile.name", "profile.team")
 
 
 # -- what a value can never do ---------------------------------------------------------------------------------------
