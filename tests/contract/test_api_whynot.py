@@ -348,3 +348,19 @@ async def test_what_waits_says_since_when_however_often_it_was_weighed_meanwhile
     )
     (found,) = [each for each in await why_not(api, "pia", key) if each["code"] == "queued"]
     assert (found["what"], datetime.fromisoformat(found["since"])) == ("it waits: 451 later", tried)
+
+
+async def test_who_lives_by_a_test_clock_has_waited_since_an_instant_of_that_clock(api, db):
+    key, begun = "not-m", datetime(2035, 1, 1, tzinfo=UTC)
+    await publish(api, NAMED, key, begun="begun")
+    await happens(api, "theo", "signed_up")
+    run, person = await begins(db, key), await key_of(api, "theo")
+    clock = "INSERT INTO clocks (id, origin, started_at, speed, limit_at) VALUES ('slow', $1, now() - interval '1 hour', 1, $2)"
+    await db.execute(clock, begun, begun + timedelta(days=9))
+    await db.execute("UPDATE subjects SET clock = 'slow' WHERE key = $1", person)
+    message = await asks(db, run, person, at=begun, due_at=begun + timedelta(days=1))
+    decided = 'UPDATE messages SET decided_at = $2, reasons = \'[{"code": "held", "text": "held"}]\' WHERE id = $1'
+    await db.execute(decided, message, begun + timedelta(hours=5))
+    (found,) = [each for each in await why_not(api, "theo", key) if each["code"] == "queued"]
+    since = datetime.fromisoformat(found["since"]) - begun
+    assert timedelta(hours=1) <= since < timedelta(hours=1, minutes=10)
