@@ -123,13 +123,13 @@ class _Recording(WorkflowRunner):
 
 @dataclass(frozen=True, slots=True)
 class _Timer:
-    """How long, and from when. The same instant is the same timer: a replay may arm it one workflow task earlier."""
+    """How long, and from when. A replay may arm it one workflow task earlier: what rings within a second is the same."""
 
     length: Duration
     since: Timestamp
 
     def is_like(self, other: _Timer) -> bool:
-        return _millis(self.length) == _millis(other.length) or self._rings() == other._rings()
+        return _millis(self.length) == _millis(other.length) or abs(self._rings() - other._rings()) <= 1_000
 
     def _rings(self) -> int:
         return self.since.ToMilliseconds() + _millis(self.length)

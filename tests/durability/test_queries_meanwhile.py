@@ -2,7 +2,7 @@
 
 A workflow task that answers a query is completed at once, whatever runs beside it. A local activity that has just ended is
 then recorded one task before the workflow is told, and a replay tells it at once: at another time, at another length of
-the history, before signals that it had already seen.
+the history, before signals that it had already seen. Two such histories are kept (`tests/histories/asked`).
 """
 
 from __future__ import annotations
