@@ -180,6 +180,7 @@ class _Compiler:
                 play_signal(spec.journey): frozenset().union(*(self.event_reads.get(n, ()) for n in spec.entry.on)),
             },
             needs=_needs(spec),
+            roles={(place, act.name): act.spec.for_ for place, act in self.acts_seen if isinstance(act.spec, d.Send)},
         )
 
     def place(self, name: str, spec: d.Reacting, scope: str) -> Place:

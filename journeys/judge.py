@@ -2,8 +2,9 @@
 
 How it weighs, always in this order; the first group that objects speaks, with all its reasons:
 
-1. Is it still true? Its state was left, it came too late, the product state it needs is not known, another account of
-   theirs has told them already, or they have answered its run and a person speaks with them: **withhold**.
+1. Is it still true? Its state was left, it came too late, the product state it needs is not known, they have left the account
+   it is about or the role that it is for, another account of theirs has told them already, or they have answered its run and a
+   person speaks with them: **withhold**.
 2. May anyone say it? The first channel with an address that is not suppressed, and consent, carries it; else **withhold**.
 3. May it be said now? A stop, an open urgent ticket, a cooldown, a cap, quiet hours: **defer** until the last of them
    frees. A wait whose end is known and not before the message expires is a **withhold** at once; a cap never drops what
@@ -19,8 +20,9 @@ under concurrency (design §6).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 from journeys.consenting import consent_refusal
 from journeys.policy import PRESSING, Policy
@@ -37,6 +39,15 @@ from journeys.verdicts import (
     Withhold,
 )
 from journeys.waits import Wait, plain, waits
+
+SUPPRESSED: Final[Mapping[str, str]] = {
+    "hard_bounce": "a message to it bounced",
+    "soft_bounces": "messages to it bounced again and again",
+    "complaint": "they complained of a message",
+    "stop_word": "they answered with a stop word",
+    "operator": "one of our people said so",
+}
+"""Why nothing is sent to an address, by the reason that is kept with it."""
 
 
 def judge(policy: Policy, ask: Ask, standing: Standing, now: datetime) -> Verdict:
@@ -77,6 +88,10 @@ def _untrue(policy: Policy, ask: Ask, standing: Standing, deadline: datetime | N
         yield Reason("expired", f"it was of use until {plain(deadline)} only")
     if ask.missing and ask.priority not in policy.state_exempt:
         yield Reason("state_unknown", f"not known: {', '.join(sorted(ask.missing))}")
+    if ask.roles and ask.account not in standing.accounts:
+        yield Reason("no_recipient", "they do not belong to this account any more")
+    elif ask.roles and standing.role not in ask.roles:
+        yield Reason("no_recipient", f"it is for the account's {' or '.join(ask.roles)}, which they are not any more")
     if _told_already(policy, ask, standing, now):
         yield Reason("told_already", f"another account of theirs sent them {ask.template}")
     for talk in standing.talks if ask.run and ask.priority not in PRESSING else ():
@@ -115,9 +130,8 @@ def _refusal(policy: Policy, ask: Ask, standing: Standing, channel: str) -> Reas
     if not standing.addresses.get(channel, False):
         return Reason("no_address", f"no address for {channel}")
     if channel in standing.suppressed:
-        return Reason(
-            "suppressed", f"their address for {channel} is suppressed: mail to it bounced, or they complained"
-        )
+        because = standing.suppressed[channel]
+        return Reason("suppressed", f"their address for {channel} is suppressed: {SUPPRESSED.get(because, because)}")
     for topic in ask.topics or (ask.topic,):
         refusal = consent_refusal(policy, topic, ask.priority, channel, standing.consents)
         if refusal is not None:

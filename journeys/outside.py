@@ -23,7 +23,7 @@ class Outside:
 
     stops: tuple[Stop, ...] = ()
     held: tuple[Held, ...] = ()
-    suppressed: frozenset[str] = frozenset()
+    suppressed: dict[str, str] = field(default_factory=dict)
     talks: tuple[Talk, ...] = ()
     unsendable: dict[str, str] = field(default_factory=dict)
     since: Since = field(default_factory=dict)
@@ -50,10 +50,10 @@ class Outside:
             case "release_hold":
                 self.held = ()
             case "suppress":
-                self.suppressed |= {channel}
+                self.suppressed = {**self.suppressed, channel: str(data.get("reason") or "operator")}
                 self.since["suppressed", channel] = at
             case "lift_suppression":
-                self.suppressed -= {channel}
+                self.suppressed = {to: why for to, why in self.suppressed.items() if to != channel}
             case "retire_content":
                 self.unsendable[template] = str(data.get("why") or f"{template} is retired")
                 self.since["content", template] = at

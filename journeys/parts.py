@@ -99,8 +99,9 @@ class Stop:
 class Chart:
     """A runnable definition. `signals` are all names it can react to, `fields` all it reads by scope.
 
-    `tasks` are found by the state they are opened in (empty for the journey's own) and their name; `ways` are the
-    topic, priority and channel of all that its messages may take; `looked_back` says how long each such signal is of use.
+    `tasks` are found by the state they are opened in (empty for the journey's own) and their name, as are the `roles` that a
+    message of an account is for; `ways` are the topic, priority and channel of all that its messages may take; `looked_back`
+    says how long each such signal is of use.
     """
 
     key: str
@@ -123,6 +124,7 @@ class Chart:
     fields: Mapping[str, frozenset[str]]
     event_fields: Mapping[str, frozenset[str]]
     needs: Mapping[str, frozenset[str]]
+    roles: Mapping[tuple[str, str], tuple[str, ...]]
 
     @property
     def has_anchors(self) -> bool:
@@ -134,6 +136,10 @@ class Chart:
         scopes = {"profile": profile, "account": account}
         found = (name.split(".", 1) for name in sorted(self.needs.get(action, ())))
         return tuple(f"{scope}.{field}" for scope, field in found if scopes[scope].get(field) is None)
+
+    def roles_for(self, state: str, action: str) -> tuple[str, ...]:
+        """Who in its account a message is for that a state asked for, or the journey in that state."""
+        return self.roles.get((state, action)) or self.roles.get(("", action), ())
 
     def kept(self, signal: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """Of a signal's data, only what the definition reads (design §3): the rest never reaches a history."""

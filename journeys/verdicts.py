@@ -77,6 +77,8 @@ class Ask:
     """What may have arrived already goes out again as it was, with nobody: its key makes that harmless."""
     run: str = ""
     """Who asks; empty for what is made of several, each of which has been asked for."""
+    roles: tuple[str, ...] = ()
+    """Of a message about an account: who in it is meant, or empty where nobody has to ask again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ class Standing:
 
     A consent's key is (channel, topic), either of them `*`. A withdrawal at any level is obeyed, so who grants again
     lifts it; a general one (topic `*`) does not silence urgent support and transactional messages.
-    `sent` counts what is being sent; `heads` are the keys of those that are decided in this very pass and may still
+    `suppressed` has the reason, by channel. `sent` counts what is being sent; `heads` are the keys of those that are decided in this very pass and may still
     take others along; `held` are people of ours who look after them in person.
     """
 
@@ -157,10 +159,13 @@ class Standing:
     queue: tuple[Queued, ...] = ()
     heads: frozenset[str] = frozenset()
     stops: tuple[Stop, ...] = ()
-    suppressed: frozenset[str] = frozenset()
+    suppressed: Mapping[str, str] = field(default_factory=dict)
     held: tuple[Held, ...] = ()
     talks: tuple[Talk, ...] = ()
     zone: str = ""
+    accounts: frozenset[str] = frozenset()
+    role: str = ""
+    """The accounts they belong to now, and what they do there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ class Lock(IntEnum):
     ROUTING = 7_239_009
     FEED = 7_239_011
     MIRRORS = 7_239_014
+    STOPS = 7_239_015  # `gate_reads` shares it, so another number needs a migration
 
 
 _HOLD = sql("SELECT pg_advisory_xact_lock(CAST(:lock AS bigint))")

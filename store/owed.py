@@ -47,11 +47,12 @@ _RECIPIENT = sql(
     """
 )
 # What is known to have failed is rendered anew, for an address or a template that was mended since. What may have
-# arrived goes out as the same bytes, which a mailbox that has them can tell by their Message-ID.
+# arrived goes out as the same bytes, which a mailbox that has them can tell by their Message-ID, and counts meanwhile.
 _RESEND = sql(
     """
-    UPDATE messages SET status = 'deferred', due_at = :now, settled_at = NULL, sent_at = NULL, first_attempt_at = NULL,
-      merged_into = NULL, in_doubt = (status = 'unknown'), body = CASE WHEN status = 'unknown' THEN body END
+    UPDATE messages SET status = 'deferred', due_at = :now, settled_at = NULL, first_attempt_at = NULL,
+      merged_into = NULL, in_doubt = (status = 'unknown'), body = CASE WHEN status = 'unknown' THEN body END,
+      sent_at = CASE WHEN status = 'unknown' THEN sent_at END
     WHERE id = :id AND status IN ('failed', 'unknown')
     """
 )

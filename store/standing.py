@@ -40,7 +40,8 @@ async def read_standing(
         stops=tuple(Stop(*each) for each in _list(found["stopped"])),
         held=tuple(Held(datetime.fromisoformat(until), by, why) for until, by, why in _list(found["held"])),
         talks=tuple(Talk(run, datetime.fromisoformat(until), owner) for run, until, owner in _list(found["talks"])),
-        suppressed=frozenset(channels[digest] for digest in _list(found["suppressed"])),
+        suppressed={channels[digest]: reason for digest, reason in orjson.loads(found["suppressed"] or "{}").items()},
+        accounts=frozenset(found["accounts"]) - {None},
     )
 
 

@@ -1,7 +1,8 @@
 """Stop everything: switches by channel, journey, template or over all, and the brake that throws one by itself.
 
-A thrown switch is read by the gate in the person's own transaction, so nothing enters `sending` after its commit. The
-rows are the record: who threw it, when and why, and who released it.
+A thrown switch is read by the gate in the person's own transaction. All switches have one lock, which the gate shares while it
+decides and who throws one holds alone: nothing enters `sending` after its commit. The rows are the record: who threw it, when
+and why, and who released it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from journeys.policy import Brake
 from store import outbox, subjects
 from store.again import repeated
 from store.database import Connection, Database, row, rows, sql
+from store.locks import Lock, hold
 from store.queries import Row
 
 StopScope = Literal["all", "channel", "journey", "template"]
@@ -78,7 +80,8 @@ _SURGES = sql(
 
 
 async def throw(connection: Connection, scope: StopScope, name: str, why: str, by: str) -> Row:
-    """Throw a switch; the one that is thrown already, if it is."""
+    """Throw a switch; the one that is thrown already, if it is. Waits for the decisions in hand."""
+    await hold(connection, Lock.STOPS)
     made = await row(connection, _THROW, scope=scope, name=name, why=why, by=by)
     found = made or await row(connection, _THROWN, scope=scope, name=name)
     assert found is not None

@@ -36,7 +36,8 @@ async def test_what_nobody_knows_the_end_of_is_owed_again_once_with_the_same_byt
     answers = await asyncio.gather(*(api.post(f"/v1/messages/{number}/resend") for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409]
     (again,) = [answer.json() for answer in answers if answer.status_code == 200]
-    assert (again["status"], again["sent_at"], again["settled_at"]) == ("deferred", None, None)
+    assert (again["status"], again["settled_at"]) == ("deferred", None)
+    assert datetime.fromisoformat(again["sent_at"]) == AT, "what may have arrived counts"
     assert datetime.fromisoformat(again["due_at"]) > AT
     kept = await db.fetchrow("SELECT body, first_attempt_at FROM messages WHERE id = $1", number)
     assert (kept["body"], kept["first_attempt_at"]) == (b"the mail", None)

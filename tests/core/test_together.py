@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from journeys.judge import judge
+from journeys.judge import SUPPRESSED, judge
 from journeys.policy import Policy, load_policy
 from journeys.verdicts import (
     Ask,
@@ -23,6 +23,7 @@ from journeys.verdicts import (
     Stop,
     Withhold,
 )
+from store.suppressions import Because
 
 NOW = datetime(2026, 5, 4, 10, 0, tzinfo=UTC)  # a Monday
 ASK = Ask(("email",), "tips", "lifecycle", NOW, key="mine", journey="education", template="tips/first")
@@ -164,9 +165,31 @@ def test_a_held_account_hears_only_what_presses() -> None:
 
 
 def test_a_suppressed_address_is_none_and_another_channel_may_go() -> None:
-    bounced = replace(ALL, suppressed=frozenset({"email"}))
+    bounced = replace(ALL, suppressed={"email": "hard_bounce"})
     assert codes(judge(policy(), ASK, bounced, NOW)) == ["suppressed"]
     assert judge(policy(), replace(ASK, channels=("email", "in_app")), bounced, NOW).channel == "in_app"
+
+
+@pytest.mark.parametrize("because", get_args(Because))
+def test_each_reason_for_which_an_address_is_suppressed_is_said_in_its_own_words(because: str) -> None:
+    (reason,) = judge(policy(), ASK, replace(ALL, suppressed={"email": because}), NOW).reasons
+    assert reason.text == f"their address for email is suppressed: {SUPPRESSED[because]}"
+    assert len(set(SUPPRESSED.values())) == len(get_args(Because))
+
+
+@pytest.mark.parametrize(
+    ("accounts", "role", "said"),
+    [
+        ({"a_1", "a_2"}, "admin", None),
+        ({"a_2"}, "admin", "they do not belong to this account any more"),
+        ({"a_1"}, "finance", "it is for the account's champion or admin, which they are not any more"),
+    ],
+)
+def test_C8_a_message_of_an_account_is_for_whom_it_is_for_when_it_is_decided(accounts, role, said) -> None:
+    ask = replace(ASK, account="a_1", roles=("champion", "admin"), priority="urgent_support")
+    verdict = judge(policy(), ask, replace(ALL, accounts=frozenset(accounts), role=role), NOW)
+    assert [(reason.code, reason.text) for reason in verdict.reasons] == ([("no_recipient", said)] if said else [])
+    assert judge(policy(), replace(ask, roles=()), ALL, NOW) == SendNow("email"), "who does not say is not asked"
 
 
 def test_C8_who_belongs_to_several_accounts_is_told_once() -> None:
