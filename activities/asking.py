@@ -59,7 +59,7 @@ async def would_say(
     now = await now_for(connection, subject.clock)
     facts = {"profile": subject.profile, "account": account.profile if account is not None else {}}
     ask = ask_for(chart, send, facts, now, run, about)
-    weighing = Pass(house, connection, subject, account, now)
+    weighing = Pass(house, connection, subject, found, now)
     standing = await weighing.known()
     channel = channel_for(house.policy, ask, standing)[0] or send.via[0]
     lacking = lacks(facts["profile"], facts["account"], channel)

@@ -8,6 +8,7 @@ by itself, so a state that was left or a topic that was refused meanwhile is not
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from activities.house import House
@@ -39,14 +40,14 @@ async def make(
     connection: Connection,
     parts: list[Entry],
     person: Subject,
-    account: Subject | None,
+    accounts: Mapping[str, Subject],
     now: datetime,
 ) -> Entry:
     """The message that these become, begun. Where it cannot be rendered the first goes alone, and the others soon after."""
     whole = _whole(house, parts, now)
-    begin(house, whole, person, account, now, tuple(parts))
+    begin(house, whole, person, accounts, now, tuple(parts))
     if whole.status == "failed":
-        return await _alone(house, connection, parts, person, account, now, whole)
+        return await _alone(house, connection, parts, person, accounts, now, whole)
     if whole.status == "withheld":
         return await _withheld(connection, parts, whole)
     for part in parts:
@@ -114,7 +115,7 @@ async def _alone(
     connection: Connection,
     parts: list[Entry],
     person: Subject,
-    account: Subject | None,
+    accounts: Mapping[str, Subject],
     now: datetime,
     whole: Entry,
 ) -> Entry:
@@ -124,5 +125,5 @@ async def _alone(
         part.reasons = (Reason("template", f"could not be one message with the others: {whole.detail}"),)
         await ledger.write(connection, part)
         await outbox.wake(connection, part.recipient)
-    begin(house, head, person, account, now)
+    begin(house, head, person, accounts, now)
     return head

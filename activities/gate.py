@@ -10,14 +10,16 @@ whether several have become one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import structlog
 
 from activities import digest
 from activities.house import House
-from activities.sending import begin, place
+from activities.sending import begin, fields_of, place
 from journeys.judge import judge
 from journeys.policy import horizon
 from journeys.together import MOST
@@ -36,13 +38,21 @@ class Pass:
     """What is decided for one locked person at one instant of their clock."""
 
     def __init__(
-        self, house: House, connection: Connection, person: Subject, account: Subject | None, now: datetime
+        self,
+        house: House,
+        connection: Connection,
+        person: Subject,
+        accounts: Mapping[str, Subject] | None,
+        now: datetime,
     ) -> None:
+        """`accounts` are those that messages of theirs are about, by key, locked; others may be among them."""
         self.house, self.connection, self.now = house, connection, now
-        self.person, self.account = person, account
+        self.person, self.accounts = person, accounts or {}
         self.standing: Standing | None = None
         self.going: dict[str, list[Entry]] = {}
         self.arrived: set[str] = set()
+        self.lost: set[str] = set()
+        """Those that somebody else has ended since they were read: what became of them stands."""
         self.gave_way: dict[str, Entry] = {}
         """Those that waited and were replaced by one of this pass: their runs are to hear it."""
 
@@ -55,7 +65,8 @@ class Pass:
         if entry.is_new and entry.key in known:
             return  # asked again by a step that was applied before: what was decided stands
         others = tuple(sent for sent in standing.sent if sent.key != entry.key)  # an attempt does not hold itself back
-        verdict = judge(self.house.policy, await self._ask(entry), replace(standing, sent=others), self.now)
+        ask = await self._ask(entry)
+        verdict = judge(self.house.policy, ask, self._by_their_clock(replace(standing, sent=others), ask), self.now)
         entry.decided_at, entry.due_at, entry.lease_until = self.now, None, None
         match verdict:
             case SendNow(channel, reasons, replaces):
@@ -82,7 +93,7 @@ class Pass:
 
     async def would(self, ask: Ask) -> Verdict:
         """What would be said now to a message that nobody has asked for."""
-        return judge(self.house.policy, ask, await self.known(), self.now)
+        return judge(self.house.policy, ask, self._by_their_clock(await self.known(), ask), self.now)
 
     async def close(self) -> list[Entry]:
         """Render and write what goes out, several of a kind as one; what is to be attempted after the commit."""
@@ -90,9 +101,9 @@ class Pass:
         for parts in self.going.values():
             entry = parts[0]
             if len(parts) > 1:
-                entry = await digest.make(self.house, self.connection, parts, self.person, self.account, self.now)
+                entry = await digest.make(self.house, self.connection, parts, self.person, self.accounts, self.now)
             else:
-                begin(self.house, entry, self.person, self.account, self.now)
+                begin(self.house, entry, self.person, self.accounts, self.now)
             content, entry.body = entry.body or b"", None if entry.status == "sent" else entry.body
             if not await self._write(entry):
                 continue
@@ -105,18 +116,24 @@ class Pass:
         return attempts
 
     def fate(self, entry: Entry) -> str:
-        """What its run hears: a part of a message that has arrived at once has arrived."""
+        """What its run hears: a part of a message that has arrived at once has arrived; of what was lost, nothing from here."""
+        if entry.key in self.lost:
+            return ""
         return "sent" if entry.key in self.arrived else entry.status
 
     async def _write(self, entry: Entry) -> bool:
         written = await ledger.write(self.connection, entry)
-        if written and entry.status == "deferred":
+        if not written:
+            if not entry.is_new:
+                self.lost.add(entry.key)
+            return False
+        if entry.status == "deferred":
             await outbox.wake(self.connection, entry.recipient)
         log.info(
             "gate.decided", status=entry.status, channel=entry.channel, trace=entry.trace,
             reasons=[r.code for r in entry.reasons],
         )  # fmt: skip
-        return written
+        return True
 
     async def _give_way(self, keys: tuple[str, ...], entry: Entry) -> None:
         if keys:
@@ -143,7 +160,8 @@ class Pass:
             self.standing = replace(
                 found,
                 addresses=dict.fromkeys(addresses, True),
-                zone=zone_of(self.person.profile, self._fields(), self.house.policy.timezone),
+                zone=self._zone(None),
+                role=str(self.person.profile.get("role") or ""),
             )
         return self.standing
 
@@ -169,6 +187,7 @@ class Pass:
 
     async def _ask(self, entry: Entry) -> Ask:
         why = f"{entry.state} was left" + (f" for {entry.now_in}" if entry.now_in else "")
+        account = account_in(entry.subject_key)
         chart = await self.house.catalogue.chart(self.connection, entry.definition)
         return Ask(
             channels=entry.via,
@@ -179,16 +198,23 @@ class Pass:
             stands=entry.stands,
             holds=entry.holds,
             holds_why=why,
-            missing=chart.missing(entry.action, self.person.profile, self._fields()),
+            missing=chart.missing(entry.action, self.person.profile, self._fields(account)),
             key=entry.key,
             journey=entry.journey,
             template=entry.template,
-            account=account_in(entry.subject_key),
+            account=account,
             ready_at=entry.ready_at,
             topics=digest.topics(entry),
             alone=entry.status == "sending" or digest.is_digest(entry.key),
             run="" if digest.is_digest(entry.key) else entry.run,
+            roles=chart.roles_for(entry.state, entry.action) if account is not None else (),
         )
 
-    def _fields(self) -> dict[str, object]:
-        return self.account.profile if self.account is not None else {}
+    def _by_their_clock(self, standing: Standing, ask: Ask) -> Standing:
+        return standing if ask.account is None else replace(standing, zone=self._zone(ask.account))
+
+    def _zone(self, account: str | None) -> str:
+        return zone_of(self.person.profile, self._fields(account), self.house.policy.timezone)
+
+    def _fields(self, account: str | None) -> Mapping[str, Any]:
+        return fields_of(self.accounts, self.person, account)

@@ -19,7 +19,7 @@ from store import owed, subjects
 from store.database import Connection
 from store.ledger import Entry
 from store.outcomes import lock_owed
-from store.subjects import Subject
+from store.subjects import Contended, Subject
 
 log = structlog.get_logger()
 
@@ -28,10 +28,10 @@ SOON = timedelta(milliseconds=50)
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """What is due for one person, who is locked. `now` is their clock's."""
+    """What is due for one person, who is locked, as are the `accounts` that it is about. `now` is their clock's."""
 
     person: Subject
-    account: Subject | None
+    accounts: Mapping[str, Subject]
     entries: list[Entry]
     now: datetime
 
@@ -61,8 +61,9 @@ async def _due(house: House, connection: Connection, request: wire.SettleInput) 
     )
     person = locked[request.subject_key]
     now = house.now(await house.test_clock(connection, person.clock), request.now)
-    account = locked.get(person.account_key) if person.account_key else None
-    return Owed(person, account, await owed.due(connection, person.key, now), now)
+    if person.account_key is not None and person.account_key not in locked:
+        raise Contended  # they have been put into another account since our look
+    return Owed(person, locked, await owed.due(connection, person.key, now), now)
 
 
 def _queue(entries: Iterable[Entry], slow: Mapping[str, str]) -> str | None:
@@ -71,7 +72,7 @@ def _queue(entries: Iterable[Entry], slow: Mapping[str, str]) -> str | None:
 
 async def _weigh(house: House, connection: Connection, due: Owed) -> tuple[list[Entry], list[Entry]]:
     """Decide all of it in one pass; what is to be attempted now, and what is to be asked for first."""
-    decided, lost, weighing = [], list[Entry](), gate.Pass(house, connection, due.person, due.account, due.now)
+    decided, lost, weighing = [], list[Entry](), gate.Pass(house, connection, due.person, due.accounts, due.now)
     for entry in due.entries:
         if entry.status == "sending" and delivery.can_be_asked_for(house, entry):
             lost.append(entry)

@@ -13,14 +13,14 @@ from journeys.verdicts import Reason
 from store import inbox
 from store.database import Connection
 from store.ledger import Entry
-from store.subjects import Subject
+from store.subjects import Subject, account_in
 
 
 def begin(
     house: House,
     entry: Entry,
     person: Subject,
-    account: Subject | None,
+    accounts: Mapping[str, Subject],
     now: datetime,
     parts: tuple[Entry, ...] = (),
 ) -> None:
@@ -28,7 +28,7 @@ def begin(
     channel = house.channels[entry.channel or ""]
     try:
         address = channel.address(person.profile, person.key) or ""
-        made = _kept(entry) or channel.prepare(outgoing(entry, person, account, address, parts))
+        made = _kept(entry) or channel.prepare(outgoing(entry, person, accounts, address, parts))
     except TemplateFault as fault:
         entry.status, why = _unmade(house, entry, fault)
         entry.detail, entry.due_at, entry.settled_at = str(fault), None, now
@@ -62,11 +62,11 @@ async def place(connection: Connection, entry: Entry, content: bytes) -> None:
 
 
 def outgoing(
-    entry: Entry, person: Subject, account: Subject | None, address: str, parts: tuple[Entry, ...] = ()
+    entry: Entry, person: Subject, accounts: Mapping[str, Subject], address: str, parts: tuple[Entry, ...] = ()
 ) -> Outgoing:
     """A message as its channel renders it."""
-    known: Mapping[str, Any] = account.profile if account is not None else {}
-    items = tuple(outgoing(part, person, account, address) for part in parts)
+    known = fields_of(accounts, person, account_in(entry.subject_key))
+    items = tuple(outgoing(part, person, accounts, address) for part in parts)
     return Outgoing(
         entry.key,
         entry.template,
@@ -79,6 +79,12 @@ def outgoing(
         person=person.key,
         trace=entry.trace or "",
     )
+
+
+def fields_of(accounts: Mapping[str, Subject], person: Subject, about: str | None) -> Mapping[str, Any]:
+    """What is known of the account that a message is about, else of the one that its person was put into last."""
+    account = accounts.get(about or person.account_key or "")
+    return account.profile if account is not None else {}
 
 
 def _kept(entry: Entry) -> Prepared | None:

@@ -36,12 +36,12 @@ from journeys.incoming import Incoming
 from journeys.messages import still_holds
 from journeys.state import state_from_json, state_to_json
 from journeys.verdicts import Reason
-from store import asks, ingest, ledger, outbox, runs, subjects
+from store import asks, ingest, ledger, members, outbox, runs, subjects
 from store.database import Connection
 from store.ledger import Entry
 from store.pending import fields_since, undecided
 from store.runs import Run, listener_of
-from store.subjects import Subject
+from store.subjects import Contended, Subject
 
 log = structlog.get_logger()
 
@@ -100,6 +100,8 @@ class _Step:
         self.applied.run, self.applied.now = row, now
         recipients = await self._recipients(row)
         locked = await subjects.lock(connection, await self._to_lock(row, recipients))
+        if recipients and row.subject_kind == "user" and locked[row.lane].account_key not in (None, *locked):
+            raise Contended  # they have been put into another account since our look
         if step.timer is not None:
             self.applied.result = await self._may_ring(row, clock, locked, instant(step.timer))
             if self.applied.result.behind or self.applied.result.early_until:
@@ -129,7 +131,7 @@ class _Step:
                 if row.subject_kind == "user":
                     found[message_key(row.id, effect, "")] = [row.lane]
                 else:
-                    found[message_key(row.id, effect, "")] = await ledger.people_with(
+                    found[message_key(row.id, effect, "")] = await members.with_role(
                         self.connection, row.lane, effect.roles
                     )
         return found
@@ -144,6 +146,9 @@ class _Step:
         if keys and row.account_key is not None:
             keys.add(row.account_key)
         keys |= await asks.to_lock(self.connection, row, self.effects)
+        if any(isinstance(effect, WithdrawnMessages) for effect in self.effects):
+            # Who decides on these at this moment has read that their state holds: they are done before it is left, or see it left.
+            keys |= {row.lane} if row.subject_kind == "user" else await ledger.unsettled(self.connection, row.id)
         for effect in self.effects:
             if isinstance(effect, EmittedSignal):
                 keys |= {key for key in (row.lane, row.account_key) if key is not None}
@@ -209,9 +214,7 @@ class _Step:
 
     def _pass_of(self, person: str, locked: dict[str, Subject], now: datetime) -> gate.Pass:
         if person not in self.passes:
-            subject = locked[person]
-            account = locked.get(subject.account_key) if subject.account_key else None
-            self.passes[person] = gate.Pass(self.house, self.connection, subject, account, now)
+            self.passes[person] = gate.Pass(self.house, self.connection, locked[person], locked, now)
         return self.passes[person]
 
     async def _go(self, now: datetime) -> None:

@@ -35,7 +35,7 @@ _UPDATE = sql(
       attempts = :attempts, lease_until = :lease, reference = :reference, address = :address, body = :body,
       summary = CAST(:summary AS jsonb), detail = :detail, decided_at = :decided, first_attempt_at = :first, sent_at = :sent,
       settled_at = :settled, ready_at = :ready, merged_into = :merged, in_doubt = :doubt
-    WHERE key = :key
+    WHERE key = :key AND status = :was
     """
 )
 COLUMNS = """m.key, m.run, m.step, m.subject_key, m.recipient, m.journey, m.state, m.visit, m.action, m.template, m.via,
@@ -74,11 +74,11 @@ _REPLACE = sql(
     SELECT {COLUMNS}, r.definition, false AS holds, r.state AS now_in FROM m JOIN runs r ON r.id = m.run ORDER BY m.id
     """  # noqa: S608 -- the columns are ours
 )
-_ROLES = sql(
+_UNSETTLED = sql(
     """
-    SELECT s.key FROM members m JOIN subjects s ON s.key = m.person_key
-    WHERE m.account_key = :account AND s.merged_into IS NULL
-      AND s.profile->>'role' = ANY(CAST(:roles AS text[])) ORDER BY s.key
+    SELECT DISTINCT recipient FROM messages m WHERE run = :run AND NOT stands AND (status IN ('deferred', 'sending')
+      OR (status = 'merged' AND EXISTS (SELECT 1 FROM messages w WHERE w.key = m.merged_into
+                                        AND w.status IN ('deferred', 'sending'))))
     """
 )
 
@@ -88,7 +88,7 @@ class Entry:
     """A ledger row. `body` are the rendered bytes that every attempt sends; by `first_attempt_at` retries end.
 
     `untried`: nothing had left before the attempt in hand. `in_doubt`: an attempt may have arrived that nobody saw end,
-    so it never reads as if it had not been sent, and counts as sent.
+    so it never reads as if it had not been sent, and counts as sent. `was` is the status of the row that it was read from.
     """
 
     key: str
@@ -132,6 +132,7 @@ class Entry:
     is_new: bool = False
     untried: bool = False
     in_doubt: bool = False
+    was: str = ""
 
 
 def _values(entry: Entry) -> dict[str, Any]:
@@ -168,9 +169,14 @@ def ended(entry: Entry, word: str) -> str:
 
 
 async def write(connection: Connection, entry: Entry) -> bool:
-    """Insert a new row, or update one that was read for its next attempt; False if the key was there already."""
+    """Insert a new row, or update one that was read for its next attempt; False if the key was there already.
+
+    False too if the row is not what it was when it was read: what was withdrawn or settled meanwhile stays so.
+    """
     if not entry.is_new:
-        return await run(connection, _UPDATE, **_values(entry)) == 1
+        stood = await run(connection, _UPDATE, **_values(entry), was=entry.was) == 1
+        entry.was = entry.status if stood else entry.was
+        return stood
     written = await run(
         connection,
         _INSERT,
@@ -201,7 +207,7 @@ def entry_of(item: Mapping[str, Any]) -> Entry:
     values = dict(item)
     for name in ("via", "data", "summary"):
         values[name] = orjson.loads(values[name]) if isinstance(values[name], str) else values[name]
-    return Entry(**values | {"via": tuple(values["via"])})
+    return Entry(**values | {"via": tuple(values["via"]), "was": values["status"]})
 
 
 async def in_flight(connection: Connection, run_id: str, step: int) -> list[Entry]:
@@ -258,9 +264,9 @@ async def replace(connection: Connection, keys: Sequence[str], why: str, at: dat
     return gone
 
 
-async def people_with(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:
-    """The members of an account who have one of these roles, as of now; somebody may be a member of several accounts."""
-    return [item["key"] for item in await rows(connection, _ROLES, account=account, roles=list(roles))]
+async def unsettled(connection: Connection, run_id: str) -> set[str]:
+    """Whose messages of a run may still be withdrawn, or are about to be decided again: locked before they are taken back."""
+    return {item["recipient"] for item in await rows(connection, _UNSETTLED, run=run_id)}
 
 
 def new_entry(
