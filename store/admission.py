@@ -207,6 +207,8 @@ class Admission:
         """Every field that some chart reads, as of this commit; `@seen` is how far the account's own lane was then."""
         reading = self.index.reading
         facts: dict[str, dict[str, Any]] = {}
+        if to.kind == "user" and to.account_key is None and "account" in to.changed:
+            facts, account = {MOVED: {}, "account": {}}, None  # they have left it: nothing of it is known of them
         if account is not None and account is not to:
             facts[SEEN] = {account.key: account.seq}
             facts |= {MOVED: {}} if "account" in to.changed else {}

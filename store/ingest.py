@@ -15,7 +15,8 @@ import orjson
 from journeys.consent_calls import TRAITS
 from journeys.incoming import Incoming, accepted_at
 from journeys.wire import SOURCE_SELF
-from store import checklists, conversations, feed, merges, outbox, spoken, subjects, tickets
+from journeys.zones import FIELDS
+from store import anew, checklists, conversations, feed, members, merges, spoken, subjects, tickets
 from store.admission import Admission
 from store.again import repeated
 from store.catalogue import Catalogue
@@ -26,6 +27,8 @@ from store.reactions import reaction
 from store.subjects import Contended, Subject
 
 COMPLETED = "checklist_completed"
+CLOCK = FIELDS | {"account"}
+"""What changes the clock on a person's wall: their own fields, or whose people they are."""
 
 _INSERT = sql(
     """
@@ -90,7 +93,10 @@ async def _accept(
     known = await identify(connection, whole, clock)
     concerned = _to_lock(catalogue, whole, known)
     everybody = await subjects.lock(
-        connection, concerned | await spoken.lanes(connection, catalogue.consent, whole, known)
+        connection,
+        concerned
+        | await spoken.lanes(connection, catalogue.consent, whole, known)
+        | await anew.to_lock(connection, catalogue, whole, known),
     )
     locked = {key: subject for key, subject in everybody.items() if key in concerned}
     if any(subject.account_key and subject.account_key not in locked for subject in locked.values()):
@@ -109,7 +115,9 @@ async def _accept(
 def _to_lock(catalogue: Catalogue, calls: list[Incoming], known: Known) -> set[str]:
     keys: set[str] = set()
     for call in calls:
-        changing = call.kind in {"identify", "group", "alias"} or not is_joined(call, known)
+        changing = (
+            call.kind in {"identify", "group", "alias"} or call.name == members.LEFT or not is_joined(call, known)
+        )
         if not changing and not catalogue.matters(call.name):
             continue
         for identity in identities_of(call):
@@ -204,6 +212,7 @@ async def _apply(
     """In the order of the batch: identities, profiles, entries, and what must reach runs."""
     admission = Admission(connection, catalogue.index, locked, source)
     await admission.load()
+    moved: list[tuple[str, datetime]] = []
     for call, at in fresh:
         key = subject_of(call, known)
         if key not in locked:
@@ -214,11 +223,14 @@ async def _apply(
         subject = locked[subject_of(call, known)]
         account = _account_of(call, subject, known, locked)
         _profile(call, subject, account)
+        moved += [(each.key, at) for each in (subject, account) if each is not None and CLOCK & each.changed]
         await admission.admit(call, at, subject, account)
         if call.name in catalogue.of_tickets:
-            await _note_ticket(connection, catalogue, call, at, subject, account)
+            concerned = sorted({subject.key, *((account.key,) if account else ())})
+            await tickets.note_ticket(connection, catalogue.tickets, call.name, call.data, concerned, at)
     await subjects.save(connection, locked.values())
-    await subjects.join_accounts(connection, _joined(fresh, known))
+    await members.note(connection, [call for call, _ in fresh], known)
+    await anew.look(connection, moved, anew.HOURS)
     await admission.write()
 
 
@@ -236,26 +248,6 @@ async def _tick(
     ]
     if calls:
         await _accept(connection, catalogue, calls, SOURCE_SELF, None)
-
-
-def _joined(fresh: list[tuple[Incoming, datetime]], known: Known) -> list[tuple[str, str]]:
-    """By `group`, who is a member of which account; being one of another ends nothing."""
-    calls = [call for call, _ in fresh if call.kind == "group" and call.account_id]
-    return [(known["account_id", call.account_id or ""][0], subject_of(call, known)) for call in calls]
-
-
-async def _note_ticket(
-    connection: Connection,
-    catalogue: Catalogue,
-    call: Incoming,
-    at: datetime,
-    subject: Subject,
-    account: Subject | None,
-) -> None:
-    """An urgent ticket silences what is not urgent; its end wakes what was held (C6)."""
-    concerned = sorted({subject.key, *((account.key,) if account else ())})
-    for person in await tickets.note_ticket(connection, catalogue.tickets, call.name, call.data, concerned, at):
-        await outbox.wake(connection, person)
 
 
 def _account_of(
@@ -280,6 +272,8 @@ def _profile(call: Incoming, subject: Subject, account: Subject | None) -> None:
         subject.merge({name: value for name, value in call.traits.items() if name not in TRAITS})
     elif call.kind == "group" and account is not None:
         account.merge(call.traits)
+    elif call.name == members.LEFT:
+        members.leave(subject, account)
 
 
 async def _hold(connection: Connection, held: list[Incoming], source: str, received: datetime) -> int:

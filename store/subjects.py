@@ -57,13 +57,6 @@ _NAMED_USERS = sql(
 )
 _CLOCKS = sql("SELECT key, clock FROM subjects WHERE key = ANY(CAST(:keys AS text[]))")
 _NOW = sql("SELECT coalesce(merged_into, key) AS key FROM subjects WHERE key = :key")
-_JOIN = sql(
-    """
-    INSERT INTO members (account_key, person_key)
-    SELECT account, person FROM unnest(CAST(:accounts AS text[]), CAST(:people AS text[])) AS w(account, person)
-    WHERE account <> person ON CONFLICT DO NOTHING
-    """
-)
 _ACCOUNT = sql("SELECT account_key, clock FROM subjects WHERE key = :key")
 
 
@@ -198,12 +191,6 @@ async def clock_of(connection: Connection, key: str) -> str | None:
     """The name of the test clock a subject belongs to."""
     found = await rows(connection, _ACCOUNT, key=key)
     return found[0]["clock"] if found else None
-
-
-async def join_accounts(connection: Connection, pairs: list[tuple[str, str]]) -> None:
-    """Note members: each an account's and a person's key."""
-    if pairs:
-        await run(connection, _JOIN, accounts=[account for account, _ in pairs], people=[person for _, person in pairs])
 
 
 async def save(connection: Connection, subjects: Iterable[Subject]) -> None:

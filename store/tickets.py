@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from journeys.policy import UrgentTicket
-from store.database import Connection, rows, run, sql
+from store import anew
+from store.database import Connection, run, sql
 
 _OPEN = sql(
     """
@@ -18,14 +19,6 @@ _OPEN = sql(
 _RESOLVE = sql(
     "UPDATE tickets SET resolved_at = :at WHERE subject_key = :subject AND ticket_id = :ticket AND resolved_at IS NULL"
 )
-_HELD = sql(
-    """
-    UPDATE messages SET due_at = :at WHERE status = 'deferred' AND due_at > :at AND reasons @> '[{"code": "urgent_ticket"}]'
-      AND recipient IN (SELECT key FROM subjects WHERE key = ANY(CAST(:subjects AS text[]))
-                        OR account_key = ANY(CAST(:subjects AS text[])))
-    RETURNING recipient
-    """
-)
 
 
 async def note_ticket(
@@ -35,16 +28,14 @@ async def note_ticket(
     data: Mapping[str, Any],
     subjects: Sequence[str],
     at: datetime,
-) -> list[str]:
-    """Keep one ticket signal, for the person and their account; the people whose held messages may be weighed again."""
+) -> None:
+    """Keep one ticket signal, for the person and their account; when it is resolved, what it held is weighed again (C6)."""
     opened = rules.open_after(frozenset(), name, data)
     for ticket in opened:
         for subject in subjects:
             await run(connection, _OPEN, subject=subject, ticket=ticket, at=at)
     if opened or name not in rules.resolved_by:
-        return []
+        return
     ticket = str(data.get("ticket_id"))
-    resolved = [await run(connection, _RESOLVE, subject=subject, ticket=ticket, at=at) for subject in subjects]
-    if not any(resolved):
-        return []
-    return sorted({item["recipient"] for item in await rows(connection, _HELD, subjects=list(subjects), at=at)})
+    if any([await run(connection, _RESOLVE, subject=subject, ticket=ticket, at=at) for subject in subjects]):
+        await anew.look(connection, [(subject, at) for subject in subjects], anew.TICKET)

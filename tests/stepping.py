@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -30,11 +30,11 @@ _RUNS = sql(
 )
 
 
-async def publish(database: Database, text: str) -> None:
-    """Make a journey the current one of its key, unchecked."""
+async def publish(database: Database, text: str, types: Mapping[str, str] | None = None) -> None:
+    """Make a journey the current one of its key, unchecked; `types` of the fields that it reads."""
     journey, source = read_journey(text)
     assert journey is not None, source.problems
-    sealed = artifact(journey, {})
+    sealed = artifact(journey, types or {})
     await catalogue.publish(database, load_chart(sealed), sealed, text, "test")
 
 

@@ -13,6 +13,7 @@ from journeys.conditions import coerce
 from journeys.events import Accepted, Rejected
 from journeys.outcomes import is_segment_signal
 from journeys.tracking import TrackingPlan, check_event, read_plan
+from store.members import LEFT
 from tests.core import shipped
 
 PLAN = """
@@ -194,6 +195,10 @@ def test_thousands_of_events_a_second_are_checked():
 
 def test_the_shipped_plan_is_right():
     assert {"order_completed", "signed_up", "contract_renewed", "ticket_resolved"} <= set(shipped.plan().signals)
+
+
+def test_segments_word_for_leaving_an_account_is_the_signal_that_the_store_acts_on():
+    assert check_event(shipped.plan(), "Account Removed User", {}).signal == LEFT
 
 
 def test_every_fault_of_a_plan_is_reported_at_its_line():
