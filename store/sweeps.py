@@ -1,4 +1,4 @@
-"""What a sweep over open runs reads and mends: those past their due date, those without one, and rows that must end."""
+"""What a sweep over open runs reads and mends: those past their due date, those without one, rows that must end; and who is owed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from journeys.effects import LogLine
-from store import asks, ledger, runs
+from store import asks, ledger, runs, subjects
 from store.database import Connection, row, rows, sql
 
 _COLUMNS = "id, definition, lane, clock, subject_key, started_at, step, state, next_due_at"
@@ -35,6 +35,16 @@ _CLOSE = sql(
     WHERE id = :id AND status = 'open' RETURNING step, ended_at
     """
 )
+_FORGOTTEN = sql(
+    """
+    SELECT DISTINCT m.recipient FROM messages m JOIN subjects s ON s.key = m.recipient LEFT JOIN clocks c ON c.id = s.clock
+    WHERE m.status IN ('deferred', 'sending') AND m.recipient > :past
+      AND ((m.status = 'sending' AND m.lease_until < clock_timestamp() - CAST(:late AS interval))
+        OR (m.status = 'deferred' AND m.due_at < CAST(:late AS interval) * -1
+          + coalesce(least(c.limit_at, c.origin + (clock_timestamp() - c.started_at) * c.speed), clock_timestamp())))
+    ORDER BY m.recipient LIMIT :most
+    """
+)
 _LAST_LINE = 1_000
 """Its place in the timeline: behind whatever the run's last step wrote."""
 
@@ -57,11 +67,17 @@ async def quiet(connection: Connection, begun: timedelta, past: str, most: int) 
     return await rows(connection, _QUIET, begun=begun, id=past, most=most)
 
 
+async def forgotten(connection: Connection, late: timedelta, past: str, most: int) -> list[str]:
+    """People to whom something is owed that was due longer than `late` ago by their clock, by key, the next ones after `past`."""
+    return [item["recipient"] for item in await rows(connection, _FORGOTTEN, late=late, past=past, most=most)]
+
+
 async def close(connection: Connection, identity: str, outcome: str, at: datetime) -> bool:
     """The workflow has ended and its row did not know: the row ends, and with it what only an open run may leave open.
 
     Its tasks and deferred messages are withdrawn; messages of a final state stand. False if it was closed already.
     """
+    await subjects.lock(connection, await ledger.unsettled(connection, identity))
     closed = await row(connection, _CLOSE, id=identity, outcome=outcome, at=at)
     if closed is None:
         return False

@@ -3,7 +3,8 @@
 A run can miss its timer, or its life, only by something outside these rooms: a Temporal database restored from
 yesterday, a workflow terminated by hand, a namespace whose retention took it. The row in Postgres knows better, and
 says what to do. Runs past their due date are all met in each sweep; those that no due date would betray (they wait for
-signals only, are paused, live on a test clock, or never began) as many as a sweep's time allows, the next ones next time.
+signals only, are paused, live on a test clock, or never began) as many as a sweep's time allows, the next ones next time. Whoever is owed
+a message that should have been decided long ago is woken too: what starts their outreach may be lost like any workflow.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.service import RPCError, RPCStatusCode
 
 from journeys import wire
-from store import sweeps
+from store import outbox, sweeps
 from store.database import Database
 from store.locks import Lock, release, take
 from worker.relay import Relay
@@ -45,7 +46,7 @@ STUCK_ATTEMPTS: Final = 3
 MOST_FAILURES: Final = 3
 """Pages may not fail as a whole more often than this; then Temporal is down, and the sweep is cut."""
 
-RECONCILED = Counter("tenure_reconciled_total", "Runs that the reconciler met past their due date", ["what"])
+RECONCILED = Counter("tenure_reconciled_total", "Runs and people that the reconciler met past their due date", ["what"])
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class Sweep:
 
     `nudged` are open and only slept, `revived` had no workflow and continue from their row, `closed` had ended in
     Temporal only, `stuck` fail their workflow task again and again: a bug that waits for a deploy. `failed` could not be
-    helped now; the next sweep meets them again.
+    helped now; the next sweep meets them again. `woken` are people to whom something was owed for too long.
     """
 
     late: int = 0
@@ -63,6 +64,7 @@ class Sweep:
     closed: int = 0
     stuck: int = 0
     failed: int = 0
+    woken: int = 0
 
     def count(self, what: str) -> None:
         setattr(self, what, getattr(self, what) + 1)
@@ -98,6 +100,7 @@ class Reconciler:
             if not alone:
                 return None
             await self._overdue(found)
+            await self._owed(found)
             await self._quiet(found)
         if found != Sweep():
             log.warning("reconcile.swept", **{name: getattr(found, name) for name in Sweep.__slots__})
@@ -125,6 +128,20 @@ class Reconciler:
             if len(page) < PAGE:
                 return
             past = (page[-1]["next_due_at"], page[-1]["id"])
+
+    async def _owed(self, found: Sweep) -> None:
+        """An outreach that lives looks once more and changes nothing; one that is lost is started."""
+        past = ""
+        while not self.stop.is_set():
+            async with self.database.transaction() as connection:
+                page = await sweeps.forgotten(connection, self.late, past, PAGE)
+                for person in page:
+                    await outbox.wake(connection, person)
+            for _ in page:
+                found.count("woken")
+            if len(page) < PAGE:
+                return
+            past = page[-1]
 
     async def _quiet(self, found: Sweep) -> None:
         """Go on where the last sweep ended, once around at most, as long as the time allows."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from journeys import wire
 from store.database import rows, run, sql
 from store.locks import Lock, release, take
+from store.sweeps import forgotten
 from tests.durability.parts import relaying, worker, workless
 from tests.living import Living, until
 from worker.reconcile import Reconciler, Sweep
@@ -187,6 +188,54 @@ DEFERRED = sql(
       at, status, due_at, decided_at)
     SELECT 'm', id, 1, subject_key, subject_key, journey, 'waiting', 1, 'send:x', 'x', '[]', 'lifecycle', now(), 'deferred',
       now() + interval '1 day', now() FROM runs WHERE id = :run
+    """
+)
+
+
+async def test_whoever_is_owed_a_message_that_nobody_decides_any_more_is_woken(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    """Their outreach is lost with Temporal's database, and so is what had started it."""
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house), worker(house):
+        identity = await _pinged(house)
+        async with house.database.transaction() as connection:
+            await run(connection, DEFERRED, run=identity)
+        assert await _reconciler(house).sweep() == Sweep(), "it is due tomorrow"
+        async with house.database.transaction() as connection:
+            await run(connection, sql("UPDATE messages SET due_at = now() - interval '1 second'"))
+        assert await _reconciler(house).sweep() == Sweep(woken=1)
+        await house.until("SELECT count(*) FROM messages WHERE status = 'withheld'", lambda n: n == 1)
+        assert await _reconciler(house).sweep() == Sweep()
+
+
+async def test_an_attempt_whose_lease_is_long_over_is_somebodys_again_and_a_test_clock_tells_its_own_peoples_time(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
+        await house.publish(OPEN_ENDED)
+        await house.accept(house.track("ada", "signed_up"))
+        async with house.database.transaction() as connection:
+            await run(connection, sql("UPDATE outbox SET delivered_at = now()"))
+            identity = (await rows(connection, sql("SELECT id FROM runs")))[0]["id"]
+            await run(connection, DEFERRED, run=identity)
+            await run(connection, sql("UPDATE messages SET status = 'sending', lease_until = now() + interval '1 day'"))
+        late = timedelta(minutes=45)
+        async with house.database.transaction() as connection:
+            assert await forgotten(connection, late, "", 10) == []
+            await run(connection, sql("UPDATE messages SET lease_until = now() - interval '1 hour'"))
+            (person,) = await forgotten(connection, late, "", 10)
+            assert await forgotten(connection, late, person, 10) == [], "the next page"
+            await run(connection, sql("UPDATE messages SET status = 'deferred', due_at = now() + interval '20 days'"))
+            assert await forgotten(connection, late, "", 10) == []
+            await run(connection, sql("UPDATE subjects SET clock = 'fast'"))
+            await run(connection, CLOCK)
+            assert await forgotten(connection, late, "", 10) == [person], "their month is over"
+
+
+CLOCK = sql(
+    """
+    INSERT INTO clocks (id, origin, started_at, speed, limit_at)
+    VALUES ('fast', now(), now() - interval '1 day', 1000, now() + interval '30 days')
     """
 )
 
