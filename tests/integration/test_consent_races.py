@@ -9,93 +9,34 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
 
 from activities import gate
-from activities.house import House
-from journeys.chart import artifact, load_chart
 from journeys.incoming import Incoming
-from journeys.policy import Policy
-from journeys.reading import read_journey
 from store import subjects
-from store.catalogue import publish
 from store.consents import Change, change_consent
-from store.database import Database, rows, run, sql
+from store.database import rows, sql
 from store.ingest import accept
-from store.ledger import Entry
 from store.subjects import Subject
 from store.suppressions import suppress
-from worker.build import channels
-from worker.build import house as built
-from worker.settings import Settings
+from tests.integration.arena import AT_ONCE, Arena, entry, opened, people, without
 
 RACES = 10_000
-AT_ONCE = 12
 SEED = 20_260_503
 LEAD = 0.02
 """Seconds by which a withdrawal may begin first: it has more to do, and would mostly come second."""
 PLACES = (("email", "onboarding"), ("*", "onboarding"), ("email", "*"), ("*", "*"))
-JOURNEY = """
-journey: race
-entry: {on: signed_up, again: always}
-exit: [{on: account_closed}]
-topic: onboarding
-start: a
-states: {a: {do: [{send: education/first-value}]}}
-"""
-_PEOPLE = sql(
-    """
-    WITH numbers AS (SELECT generate_series(CAST(:first AS int), :last) AS n), people AS (
-      INSERT INTO subjects (key, kind, profile)
-      SELECT 'u_' || n, 'user', jsonb_build_object('email', 'u' || n || '@people.example') FROM numbers),
-    lanes AS (INSERT INTO lanes (recipient) SELECT 'u_' || n FROM numbers)
-    INSERT INTO runs (id, journey, definition, subject_key, epoch, lane, entered_seq, state, visit, started_at)
-    SELECT 'r_' || n, 'race', :hash, 'u_' || n, 1, 'u_' || n, 0, 'a', 1, now() FROM numbers
-    """
-)
 _STATUS = sql("SELECT status FROM messages WHERE recipient = :person")
 _ALL = sql("SELECT recipient, status FROM messages")
 
 
-@dataclass(frozen=True)
-class Arena:
-    database: Database
-    house: House
-    definition: str
-
-
 @pytest.fixture
-async def arena(database_url: str):
-    database = Database(database_url, pool=AT_ONCE)
-    house = built(Settings(database_url=database_url, smtp_url="smtp://127.0.0.1:9"), database)
-    house = House(database, house.catalogue, Policy(), channels(Settings(smtp_url="smtp://127.0.0.1:9")))
-    journey, source = read_journey(JOURNEY)
-    assert journey is not None, source.problems
-    text = artifact(journey, {})
-    chart = load_chart(text)
-    await publish(database, chart, text, JOURNEY, "tests")
-    yield Arena(database, house, chart.hash)
-    await database.close()
-
-
-async def people(arena: Arena, first: int, count: int) -> list[str]:
-    async with arena.database.transaction() as connection:
-        await run(connection, _PEOPLE, first=first, last=first + count - 1, hash=arena.definition)
-    return [f"u_{n}" for n in range(first, first + count)]
-
-
-def entry(arena: Arena, person: str) -> Entry:
-    """A message that its run asks for just now."""
-    now = datetime.now(UTC)
-    return Entry(
-        key=f"{person}#a.1/x.1>{person}", run=f"r_{person[2:]}", step=1, subject_key=person, recipient=person,
-        journey="race", state="a", visit=1, action="x", template="education/first-value", via=("email",),
-        topic="onboarding", priority="lifecycle", data={}, stands=False, at=now, expires_at=None, status="deferred",
-        decided_at=now, definition=arena.definition, is_new=True,
-    )  # fmt: skip
+async def arena(database_url: str) -> AsyncIterator[Arena]:
+    async with opened(database_url) as found:
+        yield found
 
 
 async def send(arena: Arena, person: str, pause: float, more: float, *, locked: bool) -> None:
@@ -187,10 +128,7 @@ async def test_C5_of_ten_thousand_races_not_one_message_leaves_after_its_opt_out
 
 async def test_the_same_races_without_the_lock_let_messages_through(arena: Arena) -> None:
     """The control: this is what the lock is for, and that the test above would see."""
-    async with arena.database.transaction() as connection:
-        source = (await connection.fetch("SELECT pg_get_functiondef('gate_reads'::regproc) AS text"))[0]["text"]
-        assert "FOR UPDATE" in source
-        await connection.execute(source.replace("FOR UPDATE", ""))
+    await without(arena, "FOR UPDATE")
     told = await races(arena, 600, locked=False)
     assert told["late"] > 0, told
 
@@ -203,9 +141,6 @@ async def test_C5_of_a_thousand_races_not_one_message_leaves_after_its_address_i
 
 async def test_the_same_races_without_the_lock_of_the_address_let_messages_through(arena: Arena) -> None:
     """The control, as above: the person's lock alone does not know whose address a suppression is about."""
-    async with arena.database.transaction() as connection:
-        source = (await connection.fetch("SELECT pg_get_functiondef('gate_reads'::regproc) AS text"))[0]["text"]
-        assert "pg_advisory_xact_lock_shared(address_lock(d))" in source
-        await connection.execute(source.replace("pg_advisory_xact_lock_shared(address_lock(d))", "address_lock(d)"))
+    await without(arena, "pg_advisory_xact_lock_shared(address_lock(d))", "address_lock(d)")
     told = await races(arena, 600, locked=True, suppressing=0.012)
     assert told["late"] > 0, told

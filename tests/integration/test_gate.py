@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -12,11 +11,9 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from activities import gate
-from journeys.effects import SendMessage
 from journeys.incoming import Incoming
 from journeys.policy import Brake
-from store import holds, ledger, runs, stops, subjects, suppressions
+from store import holds, stops, suppressions
 from store.consents import Change, change_consent
 from store.database import run, sql
 from tests.living import Living, living
@@ -187,35 +184,6 @@ async def test_C6_what_gives_way_to_one_that_matters_more_is_told_to_its_run(
         assert await house.until("SELECT outcome FROM runs WHERE journey = 'offer'") == "finished"
         found = await house.rows("SELECT journey, status FROM messages ORDER BY id")
         assert [tuple(row.values()) for row in found] == [("news", "sent"), ("offer", "replaced"), ("help", "deferred")]
-
-
-async def test_C2_two_hundred_requests_at_once_against_a_cap_of_three_are_exactly_three(house: Living) -> None:
-    await house.publish(
-        journey("one", "email", "inside: {on: {go: {do: [{send: education/first-value}]}, done: over}}")
-    )
-    await house.accept(house.track("ada", "signed_up"))
-    run = await house.until("SELECT id FROM runs WHERE state = 'inside'")
-    person = (await house.rows("SELECT key FROM subjects WHERE kind = 'user'"))[0]["key"]
-    row = await _run_row(house, run)
-
-    async def ask(n: int) -> None:
-        async with house.database.transaction() as connection:
-            locked = await subjects.lock(connection, [person])
-            now = datetime.now(UTC)
-            effect = SendMessage("tip", "education/first-value", ("email",), "inside", 1, n, now, "lifecycle")
-            entry = ledger.new_entry(effect, key=f"k{n}", run_row=row, step=1, recipient=person, now=now)
-            weighing = gate.Pass(house.house, connection, locked[person], None, now)
-            await weighing.weigh(entry)
-            await weighing.close()
-
-    await asyncio.gather(*(ask(n) for n in range(200)))
-    found = await house.rows("SELECT count(*) FILTER (WHERE sent_at IS NOT NULL) AS n, count(*) AS all FROM messages")
-    assert (found[0]["n"], found[0]["all"]) == (3, 200)
-
-
-async def _run_row(house: Living, run: str) -> runs.Run:
-    async with house.database.reading() as connection:
-        return await runs.read_run(connection, run)
 
 
 async def test_C5_an_address_that_bounced_is_passed_over(house: Living) -> None:
