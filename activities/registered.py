@@ -13,6 +13,7 @@ from activities import outreach, plain, step
 from activities.house import House
 from journeys import wire
 from store import catalogue
+from store.pending import missed
 
 LONG = 8
 """Seconds after which a workflow task that waits for a local activity leaves a trace in the history."""
@@ -29,10 +30,14 @@ class Activities:
         return [self.load_definition, self.apply_step, self.accept_plain, self.settle_due]
 
     @activity.defn(name=wire.LOAD_DEFINITION)
-    async def load_definition(self, content: str) -> wire.Loaded:
+    async def load_definition(self, request: wire.Load) -> wire.Loaded:
         """The artifact at a hash, which enters each run once, and which channels have a queue of their own."""
         async with self.house.database.reading() as connection:
-            return wire.Loaded(await catalogue.artifact(connection, content), self._slow())
+            loaded = wire.Loaded(await catalogue.artifact(connection, request.definition), self._slow())
+            if request.seqs:
+                chart = await self.house.catalogue.chart(connection, request.definition)
+                loaded.behind = await missed(connection, chart, request.run, request.seqs)
+        return loaded
 
     @activity.defn(name=wire.APPLY_STEP)
     async def apply_step(self, request: wire.StepInput) -> wire.StepResult:

@@ -80,12 +80,25 @@ class ClockSpec:
     speed: float
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a run asks for at its first moment; with the `seqs` that it has decided if it goes on from another."""
+
+    definition: str
+    run: str = ""
+    seqs: dict[str, int] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Loaded:
-    """What a run knows from its first moment: its definition, and by channel the queue of those too slow to try in a step."""
+    """What a run knows from its first moment: its definition, and by channel the queue of those too slow to try in a step.
+
+    `behind` was accepted for it, and told to the one before it or not yet.
+    """
 
     artifact: str
     queues: dict[str, str] = field(default_factory=dict)
+    behind: list[Envelope] = field(default_factory=list)
 
 
 RESUMES: Final = {"resumes": True}

@@ -44,6 +44,16 @@ async def undecided(
     return found
 
 
+async def missed(connection: Connection, chart: Chart, run: str, seqs: Mapping[str, int]) -> list[Envelope]:
+    """What was accepted for a run after `seqs`, in every lane that it has heard: told to its predecessor or not yet told."""
+    found = await row(connection, _MEMORY, id=run)
+    if found is None:
+        return []
+    listener = listener_in(found)
+    lanes = sorted({listener.lane, *seqs})
+    return [each for lane in lanes for each in await undecided(connection, chart, listener, lane, seqs)]
+
+
 def _envelopes(chart: Chart, listener: Listener, found: Iterable[outbox.Row]) -> Iterable[Envelope]:
     for item in found:
         envelope = envelope_for(chart, listener, addressed(item))

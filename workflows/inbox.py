@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -160,6 +160,20 @@ class Inbox:
     def put_back(self, name: str, values: Sequence[Any]) -> None:
         """What must be decided next, in this order, before anything that waits."""
         self.letters.extendleft(Letter(name, value=value) for value in reversed(values))
+
+    def put_last(self, name: str, values: Sequence[Any]) -> None:
+        """What is decided when all that was carried is."""
+        self.letters.extend(Letter(name, value=value) for value in values)
+
+    def heard(self, decided: Mapping[str, int]) -> dict[str, int]:
+        """By lane the last `seq` that was decided or carried."""
+        latest = dict(decided)
+        for letter in self.letters:
+            if letter.name == wire.SIGNAL_EVENT and isinstance(letter.value, dict):
+                lane, seq = letter.value.get("lane"), letter.value.get("seq")
+                if isinstance(lane, str) and isinstance(seq, int):
+                    latest[lane] = max(latest.get(lane, 0), seq)
+        return latest
 
     def put_back_command(self, occurrence: Occurrence) -> None:
         """The command in hand is not dealt with yet."""

@@ -64,9 +64,12 @@ class JourneyWorkflow(Operated):
     @workflow.run
     async def run(self, start: wire.RunInput) -> str:
         """Decide until the journey ends; its outcome."""
-        loaded = await run_local(wire.LOAD_DEFINITION, start.definition, wire.Loaded)
+        load = wire.Load(start.definition, start.run, self.inbox.heard(self.state.seqs))
+        loaded = await run_local(wire.LOAD_DEFINITION, load, wire.Loaded)
         self.queues = loaded.queues
         self.chart = chart = load_chart(loaded.artifact)
+        # A task that answered a query may end a run by the result of a call before it is told what came beside that.
+        self.inbox.put_last(wire.SIGNAL_EVENT, loaded.behind)
         if start.carried == wire.RESUMES:
             await self._take_over(chart)
         while self.state.is_open:

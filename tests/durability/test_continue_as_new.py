@@ -165,6 +165,33 @@ async def test_the_state_after_continue_as_new_equals_the_state_before_in_every_
     await named.terminate()
 
 
+async def test_what_the_run_before_was_told_and_did_not_carry_is_decided_by_the_next(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house):
+        async with worker(house):
+            run = await _begun(house)
+            await house.accept(house.track("ada", "ping"))
+            await _seen(house, 1)
+            before = await house.client.get_workflow_handle(run).query(wire.QUERY_STATE)
+        await house.accept(*(house.track("ada", "ping") for _ in range(3)))
+        await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+        await house.client.get_workflow_handle(run).terminate()  # with all that it was told
+        (row,) = await house.rows("SELECT subject_key, definition FROM runs")
+        (lane,) = await house.rows(
+            "SELECT recipient, min(seq) AS first FROM outbox WHERE name = 'ping' GROUP BY recipient"
+        )
+        letter = wire.Envelope("e", lane["recipient"], lane["first"] + 1, before["state"]["last_at"], name="ping")
+        carried = {"state": before["state"], "step": before["step"], "ids": [], "plain": 0}
+        carried["inbox"] = [[wire.SIGNAL_EVENT, dataclasses.asdict(letter)]]
+        start = wire.RunInput(
+            run, row["definition"], "user", row["subject_key"], before["state"]["started_at"], carried=carried
+        )
+        await house.client.start_workflow(wire.JOURNEY_WORKFLOW, start, id=run, task_queue=task_queue)
+        async with worker(house):
+            await _seen(house, 4)
+
+
 async def test_the_new_run_reaches_its_wait_in_one_workflow_task(house: Living) -> None:
     run = await _begun(house)
     for n in range(1, 26):
