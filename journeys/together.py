@@ -23,7 +23,8 @@ def consolidation(policy: Policy, priority: str, channel: str) -> Consolidation 
 def joins(policy: Policy, ask: Ask, standing: Standing, channel: str, now: datetime) -> MergeInto | None:
     """The message of this pass that takes this one along: of its priority and channel, and nothing else keeps it waiting.
 
-    The head itself is not counted against it: a part of a message is no message more.
+    The two are one message where a rule is over all of them, so the head is not counted against it; where it is of a topic or a
+    journey the head counts, as each part does for its own.
     """
     rule = consolidation(policy, ask.priority, channel)
     if rule is None:
@@ -31,8 +32,8 @@ def joins(policy: Policy, ask: Ask, standing: Standing, channel: str, now: datet
     for head in standing.sent:
         if head.key not in standing.heads or (head.channel, head.priority) != (channel, ask.priority):
             continue
-        others = replace(standing, sent=tuple(sent for sent in standing.sent if sent is not head))
-        if waits(policy, ask, others, channel, now):
+        parts = (replace(sent, is_part=True) if sent is head else sent for sent in standing.sent)
+        if waits(policy, ask, replace(standing, sent=tuple(parts)), channel, now):
             return None
         return MergeInto(head.key, channel, (Reason("merged", f"goes out together with {head.action}", rule.name),))
     return None

@@ -69,6 +69,23 @@ def test_C4_what_is_merged_needs_no_room_under_a_cap_over_all_but_its_own_topic_
     assert isinstance(judge(policy(TOGETHER, cap), replace(ASK, channels=("in_app",)), told, NOW), DeferUntil), "head"
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"caps": [{"name": "one", "topic": "news", "limit": 1, "window": "P1D"}]},
+        {"caps": [{"name": "one", "journey": "news", "limit": 1, "calendar": "day"}]},
+        {"cooldowns": [{"name": "one", "topic": "news", "between": "P3D", "replaces": False}]},
+    ],
+)
+def test_C2_the_one_that_takes_others_along_counts_for_its_own_topic_and_journey(rule: dict[str, Any]) -> None:
+    ask = replace(ASK, topic="news", journey="news")
+    verdict = judge(policy(TOGETHER, rule), ask, head(), NOW)
+    assert isinstance(verdict, DeferUntil), "the ledger would hold two of one"
+    assert judge(policy(TOGETHER, rule), ASK, head(), NOW).channel == "email", "another topic, another journey"
+    two = {name: [{**each, "limit": 2} for each in rules] for name, rules in rule.items() if name == "caps"}
+    assert isinstance(judge(policy(TOGETHER, two), ask, head(), NOW), MergeInto)
+
+
 @pytest.mark.parametrize("standing", [head("promotional"), head(channel="in_app")])
 def test_C4_never_across_priorities_or_channels(standing: Standing) -> None:
     assert judge(policy(TOGETHER), ASK, standing, NOW) == SendNow("email")
