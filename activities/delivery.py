@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from activities.digest import is_digest
+from activities.digest import end_parts, is_digest
 from activities.house import House
 from activities.outcomes import lock_lane, tell_bounce, tell_outcome
 from activities.ports import SLACK, Ambiguity, Channel, Delivered, Prepared, Promise, Receipt
@@ -114,6 +114,8 @@ async def too_late(house: House, connection: Connection, entry: Entry, now: date
     entry.status, entry.due_at, entry.lease_until, entry.settled_at = "unknown", None, None, now
     entry.detail = "an attempt may have arrived, and it is too late to try again without harm"
     await ledger.write(connection, entry)
+    if is_digest(entry.key):
+        await end_parts(connection, entry, now)
     await tell_outcome(house, connection, entry, entry.status, now)
     return True
 
@@ -145,7 +147,7 @@ async def _settle(
         case Delivered.SENT:
             await _end(house, connection, entry, "sent", receipt.detail, now)
         case Delivered.REFUSED:
-            await _end(house, connection, entry, "failed", receipt.detail, now)
+            await _end(house, connection, entry, ledger.ended(entry, "failed"), receipt.detail, now)
         case Delivered.TRY_AGAIN:
             await _again(house, connection, entry, channel, receipt, now)
         case Delivered.UNKNOWN:
@@ -175,7 +177,7 @@ async def _again(
     due = now + (receipt.after or channel.retry.wait(entry.attempts))
     if not untried and due > (entry.first_attempt_at or now) + channel.retry.within:
         await _end(house, connection, entry, ledger.ended(entry, "failed"), f"given up: {receipt.detail}", now)
-    elif is_digest(entry.key):
+    elif is_digest(entry.key) and not entry.in_doubt:
         await _dissolve(connection, entry, receipt.detail, now, due)
     elif await ledger.settle(
         connection,

@@ -1,8 +1,9 @@
 """Several messages that fall due together for one person as one message, a row of its own with its parts (C4).
 
 A part is `merged` and waits for nothing more: it ends as the whole does, and its run hears of it what became of the whole. An
-attempt that is known to have failed, or that the gate does not let go again, dissolves the whole: each part is decided again
-by itself, so a state that was left or a topic that was refused meanwhile is not said.
+attempt that is known to have failed dissolves the whole: each part is decided again by itself, so a state that was left or a
+topic that was refused meanwhile is not said. A whole that may have arrived is never dissolved, because its parts would come
+again under keys of their own: it waits as a whole, and goes again as it was or ends `unknown`, and each part with it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from activities.house import House
-from activities.sending import begin
+from activities.sending import begin, made
 from journeys.together import consolidation
 from journeys.verdicts import Reason
 from store import bundles, ledger, outbox
@@ -45,11 +46,10 @@ async def make(
 ) -> Entry:
     """The message that these become, begun. Where it cannot be rendered the first goes alone, and the others soon after."""
     whole = _whole(house, parts, now)
-    begin(house, whole, person, accounts, now, tuple(parts))
-    if whole.status == "failed":
+    content = made(house, whole, person, accounts, now, tuple(parts))
+    if content is None:
         return await _alone(house, connection, parts, person, accounts, now, whole)
-    if whole.status == "withheld":
-        return await _withheld(connection, parts, whole)
+    begin(house, whole, content, now)
     for part in parts:
         part.status, part.merged_into, part.sent_at, part.settled_at = "merged", whole.key, now, now
         part.due_at, part.body, part.lease_until = None, None, None
@@ -57,23 +57,10 @@ async def make(
     return whole
 
 
-async def dissolve(connection: Connection, whole: Entry, now: datetime) -> None:
-    """It may not go as it is, or not now: each part is decided again by itself, when the whole would have been."""
-    due = whole.due_at or now
-    whole.status = ledger.ended(whole, "withheld")
-    whole.due_at, whole.settled_at, whole.detail = None, now, "each part again"
-    await bundles.dissolve(connection, whole.key, due)
-    await outbox.wake(connection, whole.recipient)
-
-
-async def _withheld(connection: Connection, parts: list[Entry], whole: Entry) -> Entry:
-    """What forbids the whole forbids each: that its recipient is not on the allow-list."""
-    for part in parts:
-        part.status, part.detail, part.due_at, part.settled_at = "withheld", whole.detail, None, whole.settled_at
-        part.reasons = whole.reasons[:1]
-    for part in parts[1:]:
-        await ledger.write(connection, part)
-    return parts[0]
+async def end_parts(connection: Connection, whole: Entry, now: datetime) -> None:
+    """It may not go again. What became of it is not known, and so of none of its parts; no run hears of that."""
+    why = "; ".join(reason.text for reason in whole.reasons) or whole.detail or ""
+    await bundles.end_parts(connection, whole.key, whole.status, why, now)
 
 
 def _whole(house: House, parts: list[Entry], now: datetime) -> Entry:
@@ -125,5 +112,7 @@ async def _alone(
         part.reasons = (Reason("template", f"could not be one message with the others: {whole.detail}"),)
         await ledger.write(connection, part)
         await outbox.wake(connection, part.recipient)
-    begin(house, head, person, accounts, now)
+    content = made(house, head, person, accounts, now)
+    if content is not None:
+        begin(house, head, content, now)
     return head

@@ -74,7 +74,9 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Rendered bytes, stored at `sending`; every retry sends just these. `reference` is what a provider can be asked for.
+    """Rendered bytes, stored at `sending`; every retry sends just these, while `address` is still the person's.
+
+    `reference` is what a provider can be asked for, `address` the one that it was rendered for, as the channel gave it.
 
     After `until` the attempt may be somebody else's: nothing leaves then, however long this process stood still.
     """

@@ -1,4 +1,8 @@
-"""From a verdict to `sending`: rendered once, the bytes kept, and the attempt that follows marked with its lease."""
+"""From a verdict to `sending`: rendered once, the bytes kept, and the attempt that follows marked with its lease.
+
+Every attempt sends the same bytes, but to whom and by what they were rendered for only: a message that goes by another channel,
+or to another address, is made anew. What may have arrived already is not: it goes again as it was, or not at all.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +14,49 @@ from typing import Any
 from activities.house import House
 from activities.ports import SLACK, NotAllowed, NotKnown, Outgoing, Prepared, TemplateFault
 from journeys.verdicts import Reason
-from store import inbox
+from store import inbox, ledger
 from store.database import Connection
 from store.ledger import Entry
 from store.subjects import Subject, account_in
 
+MOVED = "their address has changed since an attempt that may have arrived"
 
-def begin(
+
+def turn_to(entry: Entry, channel: str) -> None:
+    """By this channel now: what was rendered for another is of no use to it."""
+    if channel != entry.channel:
+        _forget(entry)
+    entry.channel = channel
+
+
+def made(
     house: House,
     entry: Entry,
     person: Subject,
     accounts: Mapping[str, Subject],
     now: datetime,
     parts: tuple[Entry, ...] = (),
-) -> None:
-    """Mark a message as being sent, or as sent where no attempt is needed. Content that cannot be made is a `failed`."""
+) -> Prepared | None:
+    """What goes out, kept or rendered now. None where nothing can: then the message is settled, and says why."""
     channel = house.channels[entry.channel or ""]
+    address = channel.address(person.profile, person.key) or ""
+    if entry.body is not None and entry.address != address:
+        if entry.in_doubt:
+            _end(entry, "unknown", MOVED, now)
+            return None
+        _forget(entry)
     try:
-        address = channel.address(person.profile, person.key) or ""
-        made = _kept(entry) or channel.prepare(outgoing(entry, person, accounts, address, parts))
+        return _kept(entry) or channel.prepare(outgoing(entry, person, accounts, address, parts))
     except TemplateFault as fault:
-        entry.status, why = _unmade(house, entry, fault)
-        entry.detail, entry.due_at, entry.settled_at = str(fault), None, now
+        status, why = _unmade(house, entry, fault)
         entry.reasons = (why, *entry.reasons)  # its run hears the first
-        return
+        _end(entry, status, str(fault), now)
+    return None
+
+
+def begin(house: House, entry: Entry, made: Prepared, now: datetime) -> None:
+    """Mark a message as being sent, or as sent where no attempt is needed."""
+    channel = house.channels[entry.channel or ""]
     entry.reference, entry.address, entry.body = made.reference, made.address, made.body
     entry.summary = made.summary or entry.summary
     entry.attempts += 1
@@ -92,3 +115,12 @@ def _kept(entry: Entry) -> Prepared | None:
     if entry.body is None or entry.reference is None or entry.address is None:
         return None
     return Prepared(entry.reference, entry.address, entry.body)
+
+
+def _forget(entry: Entry) -> None:
+    """Nothing was tried there yet, and the time for tries begins with the first."""
+    entry.reference, entry.address, entry.body, entry.first_attempt_at = None, None, None, None
+
+
+def _end(entry: Entry, word: str, why: str, now: datetime) -> None:
+    entry.status, entry.detail, entry.due_at, entry.settled_at = ledger.ended(entry, word), why, None, now

@@ -83,7 +83,8 @@ class Asked:
                 self.count(to, message, run, channel, key, now, is_part=True)
                 self.settle(run, Fate(now, "merged", message, to, reasons, channel))
             case DeferUntil(replaces=replaces):
-                self.give_way(replaces, message, now)
+                if message.template not in self.outside.unsendable:
+                    self.give_way(replaces, message, now)
                 self.wait(run, message, to, key, verdict, now, waited)
             case Replace(_, reasons):
                 self.settle(run, Fate(now, "replaced", message, to, reasons))

@@ -23,7 +23,6 @@ from store.identities import Known, subject_of
 from store.outcomes import tell_outcome
 from store.queries import Row, loaded
 
-DIGEST = "digest/"
 NOBODY = "support"
 """Who answers where nobody is named: a word, as any owner may be."""
 _RUNS = sql(
@@ -205,7 +204,7 @@ async def _named(connection: Connection, catalogue: Catalogue, about: Mapping[st
 async def _take_back(connection: Connection, catalogue: Catalogue, person: str, run_id: str, at: datetime) -> None:
     """What this run had planned for them, but for what is pressing."""
     for entry in await owed.queued(connection, person):
-        if entry.run != run_id or entry.priority in PRESSING or entry.key.startswith(DIGEST):
+        if entry.run != run_id or entry.priority in PRESSING:
             continue
         entry.status, entry.due_at, entry.decided_at, entry.settled_at = ledger.ended(entry, "withdrawn"), None, at, at
         entry.reasons = (Reason("in_conversation", f"they have answered {entry.journey}"),)

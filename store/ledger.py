@@ -56,11 +56,12 @@ _SETTLE = sql(
     WHERE key = :key AND status = 'sending' AND attempts = :attempts
     """
 )
+# A digest of which these runs have a part goes again with all of them, or not at all: the gate says which when it is due.
 _WITHDRAW = sql(
     """
     UPDATE messages SET status = CASE WHEN in_doubt THEN 'unknown' ELSE 'withdrawn' END, settled_at = :at, due_at = NULL,
       reasons = jsonb_build_array(jsonb_build_object('code', 'withdrawn', 'text', CAST(:reason AS text)))
-    WHERE run = :run AND status = 'deferred' AND NOT stands
+    WHERE run = :run AND status = 'deferred' AND NOT stands AND key NOT LIKE 'digest/%'
       AND (CAST(:state AS text) IS NULL OR (state = :state AND visit = :visit))
     RETURNING key, recipient, action
     """

@@ -25,7 +25,9 @@ _DUE = sql(
     ORDER BY array_position(CAST(:order AS text[]), m.priority), m.due_at, m.id LIMIT 20
     """
 )
-_QUEUED = sql(f"{_OWED} WHERE m.recipient = :person AND m.status = 'deferred' ORDER BY m.id FOR UPDATE OF m")
+_QUEUED = sql(
+    f"{_OWED} WHERE m.recipient = :person AND m.status = 'deferred' AND m.key NOT LIKE 'digest/%' ORDER BY m.id FOR UPDATE OF m"
+)
 _NEXT = sql(
     """
     SELECT min(due_at) FILTER (WHERE status = 'deferred') AS due, min(lease_until) FILTER (WHERE status = 'sending') AS lease
@@ -68,7 +70,7 @@ async def due(connection: Connection, person: str, now: datetime) -> list[Entry]
 
 
 async def queued(connection: Connection, person: str) -> list[Entry]:
-    """What waits for its time, locked."""
+    """What waits for its time, locked; but no digest, which may have arrived: of it the gate says what becomes when it is due."""
     return [entry_of(item) for item in await rows(connection, _QUEUED, person=person)]
 
 

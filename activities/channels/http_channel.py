@@ -39,10 +39,9 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What an adapter makes of a message: `content` is what is sent, kept as JSON; `address` where, if it is not the person's."""
+    """What an adapter makes of a message: `content` is what is sent, kept as JSON."""
 
     content: Mapping[str, Any]
-    address: str = ""
     summary: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -107,8 +106,7 @@ class HttpChannel:
         message, links = followed(self._clicks if self.opened_by_person(outgoing) else None, message, digest)
         written = self.write(message, outgoing, digest)
         summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
-        address = written.address or outgoing.address
-        return Prepared(digest, address, as_body(written.content), {**summary, **links, **written.summary})
+        return Prepared(digest, outgoing.address, as_body(written.content), {**summary, **links, **written.summary})
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
         """One attempt, ended within `attempt`."""

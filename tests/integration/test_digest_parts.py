@@ -18,7 +18,7 @@ from activities.channels.allow_list import AllowList, Withholding
 from activities.channels.email import EmailChannel, EmailSettings
 from activities.channels.relay import Relay
 from activities.house import House
-from activities.ports import Ambiguity, Channel, Retry
+from activities.ports import Channel, Retry
 from activities.templates import load_templates
 from journeys import wire
 from journeys.incoming import Incoming
@@ -187,18 +187,6 @@ async def test_a_digest_that_its_provider_does_not_have_is_decided_again_part_by
     _, second, third, whole = await three.ledger()
     assert [each["status"] for each in (second, third, whole)] == ["withheld", "sent", "failed"]
     assert ("b", "tip.withheld") in await three.heard()
-
-
-async def test_a_digest_in_doubt_that_may_not_go_again_is_unknown_and_its_parts_are_decided_each(three):
-    async with three.by(DROPS, ambiguity=Ambiguity.AT_LEAST_ONCE) as house:
-        looking = asyncio.create_task(three.settle(house))
-        while (await three.ledger())[-1]["status"] != "sending":
-            await asyncio.sleep(0.01)
-        await three.known("")
-        await looking
-    _, second, third, whole = await three.ledger()
-    assert [each["status"] for each in (second, third, whole)] == ["withheld", "withheld", "unknown"]
-    assert await three.heard() == [("a", "tip.sent"), ("b", "tip.withheld"), ("c", "tip.withheld")]
 
 
 async def test_what_the_allow_list_forbids_as_one_it_forbids_each(three):

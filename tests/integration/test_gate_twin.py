@@ -1,7 +1,8 @@
 """The gate in memory is the gate of the store: whatever is asked, in whatever steps and at whatever times, both say the same.
 
 Two people are the same but for where they live: one in a database, weighed by `activities.gate` in its own transactions; the
-other in `journeys.asked`, as the simulator and the backtest have them. Messages join, wait for each other, give way (C2, C4, C6).
+other in `journeys.asked`, as the simulator and the backtest have them. Messages join, wait for each other, give way (C2, C4, C6),
+and some cannot be made.
 """
 
 from __future__ import annotations
@@ -45,14 +46,18 @@ POLICY = {
     "caps": [
         {"name": "a-day", "limit": 3, "window": "P1D"},
         {"name": "offers-in-two-days", "topic": "offers", "limit": 2, "window": "P2D"},
+        {"name": "of-the-second-a-day", "journey": "second", "limit": 2, "window": "P1D"},
     ],
     "cooldowns": [{"name": "breath", "between": "PT5H"}],
     "quiet_hours": [{"name": "night", "start": "21:00", "end": "08:00"}],
     "consolidate": [{"name": "one", "channel": "in_app", "priorities": ["lifecycle", "promotional"], "window": "PT2H"}],
     "expires_after": "P5D",
 }
-Step = tuple[int, tuple[tuple[str, str], ...]]
-"""Which run asks, and of each of its messages topic and priority."""
+SOUND, RETIRED = "education/first-value", "no/such-template"
+Wanted = tuple[str, str, str]
+"""Topic, priority and template of a message."""
+Step = tuple[int, tuple[Wanted, ...]]
+"""Which run asks, and for which messages."""
 Moment = tuple[int, bool, tuple[Step, ...]]
 """Minutes since the last one, whether nobody looked at what fell due meanwhile until then, and the steps at that instant."""
 T = TypeVar("T")
@@ -60,6 +65,7 @@ T = TypeVar("T")
 a_message = st.tuples(
     st.sampled_from(["onboarding", "offers"]),
     st.sampled_from(["lifecycle", "lifecycle", "promotional", "promotional", "transactional"]),
+    st.sampled_from([SOUND, SOUND, SOUND, SOUND, RETIRED]),
 )
 a_step = st.tuples(st.integers(0, 1), st.lists(a_message, min_size=1, max_size=3).map(tuple))
 a_moment = st.tuples(
@@ -67,21 +73,29 @@ a_moment = st.tuples(
     st.booleans(),
     st.lists(a_step, min_size=1, max_size=3).map(tuple),
 )
-LIFECYCLE, PROMOTIONAL, OFFER = ("onboarding", "lifecycle"), ("onboarding", "promotional"), ("offers", "lifecycle")
+LIFECYCLE, PROMOTIONAL = ("onboarding", "lifecycle", SOUND), ("onboarding", "promotional", SOUND)
+OFFER, CANNOT_BE_MADE = ("offers", "lifecycle", SOUND), ("onboarding", "lifecycle", RETIRED)
 BOTH_DUE = (
     (360, False, ((0, (OFFER, OFFER)),)),
     (300, False, ((0, (OFFER,)),)),  # waits for its cap, till Wednesday at three
     (2430, False, ((1, (LIFECYCLE,)),)),  # goes at half past twelve, too long before that to wait for company
     (90, False, ((1, (PROMOTIONAL,)),)),  # waits for the cooldown, till half past five
-    (220, True, ((0, (("onboarding", "transactional"),)),)),
+    (220, True, ((0, (("onboarding", "transactional", SOUND),)),)),
 )
 """Of two that are due in one pass the first, which matters more, takes the place of the second."""
 TWELVE = (750, False, ((0, (LIFECYCLE,) * 12),))
 """In the night: in the morning ten of them come as one."""
+NEVER_GOES = (
+    (0, False, ((0, (LIFECYCLE,)),)),
+    (60, False, ((0, (PROMOTIONAL,)),)),  # waits for the cooldown, till two
+    (60, False, ((1, (CANNOT_BE_MADE,)),)),  # matters more and waits for the same
+    (240, True, ((0, (CANNOT_BE_MADE, OFFER)),)),
+)
+"""What cannot be made takes the place of nobody, neither when it waits nor when it would go."""
 
 
-def message(number: int, topic: str, priority: str, at: datetime) -> SendMessage:
-    return SendMessage("tip", "education/first-value", ("in_app",), "inside", 1, number, at, priority, topic)
+def message(number: int, topic: str, priority: str, template: str, at: datetime) -> SendMessage:
+    return SendMessage("tip", template, ("in_app",), "inside", 1, number, at, priority, topic)
 
 
 @dataclass
@@ -107,7 +121,7 @@ class Twins:
             await self.same()
         self.now = at
 
-    async def step(self, which: int, messages: tuple[tuple[str, str], ...]) -> None:
+    async def step(self, which: int, messages: tuple[Wanted, ...]) -> None:
         """One step asks for all of these: a pass."""
         made = [message(self.asked + n, *each, self.now) for n, each in enumerate(messages)]
         self.asked += len(made)
@@ -156,7 +170,7 @@ class Twins:
 
 
 _FIRING = re.compile(r"/tip\.(\d+)>")
-_GONE = {"merged": "sent"}
+_GONE = {"merged": "sent", "failed": "withheld"}
 _LEDGER = sql(
     """
     SELECT key, status, coalesce(sent_at, due_at) AS at, merged_into FROM messages
@@ -192,7 +206,9 @@ class Stage:
         its = [Run(chart, "", 1) for chart in self.world.charts]
         for each in its:
             each.state = RunState(state="inside", visit=1)
-        return Twins(self.database, self.house, person, found, Asked(self.world), its)
+        memory = Asked(self.world)
+        memory.outside.unsendable = {RETIRED: "there is no such template"}
+        return Twins(self.database, self.house, person, found, memory, its)
 
     async def play(self, moments: tuple[Moment, ...]) -> None:
         twins = await self.twins()
@@ -235,6 +251,7 @@ def test_C4_the_gate_in_memory_says_of_every_message_what_the_gate_of_the_store_
             moments=((0, False, ((0, (LIFECYCLE, LIFECYCLE)),)), (60, False, ((1, (PROMOTIONAL,)), (0, (LIFECYCLE,)))))
         )
         @example(moments=BOTH_DUE)
+        @example(moments=NEVER_GOES)
         @example(moments=(TWELVE, (60, False, ((1, (LIFECYCLE,)),))))
         @given(moments=st.lists(a_moment, min_size=1, max_size=4).map(tuple))
         def alike(moments: tuple[Moment, ...]) -> None:

@@ -194,3 +194,13 @@ async def test_what_is_in_doubt_arrives_once_when_it_is_tried_again_in_time(send
         await run(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
     (row,) = await sending.later(hook)
     assert (row["status"], len(sending.local.provider.kept.search(provider="receiver"))) == ("sent", 1)
+
+
+async def test_what_is_in_doubt_and_then_refused_is_unknown_and_not_failed(sending):
+    hook, _ = await doubtful(sending)
+    sending.local.provider.faults.add(Fault(provider="receiver", kind="status", status=410))
+    async with sending.database.transaction() as connection:
+        await run(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
+    row = await asked_after(sending, hook, timedelta(minutes=1))
+    assert (row["status"], len(sending.local.provider.kept.search(provider="receiver"))) == ("unknown", 1)
+    assert row["detail"].startswith("410")
