@@ -1,0 +1,383 @@
+"""Attempts against a plain model: unknown ends, retries, other addresses and channels, digests that fail, in any order.
+
+The machine drives the real gate and the real delivery; mails go to a real relay that takes them, refuses them, or takes them and
+hangs up. The model reads what has arrived, out of the mails themselves, and asks whether the ledger says the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import shutil
+from collections import Counter
+from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from activities import delivery, gate, outreach
+from activities.channels.email import EmailChannel, EmailSettings
+from activities.channels.in_app import InAppChannel
+from activities.channels.relay import Relay
+from activities.house import House
+from activities.ports import Ambiguity, Retry
+from activities.templates import load_templates
+from journeys import wire
+from journeys.effects import SendMessage, message_key
+from journeys.incoming import Incoming
+from journeys.policy import load_policy
+from store import ingest, ledger, owed, runs, stops, subjects
+from store.catalogue import Catalogue
+from store.consents import Change, change_consent
+from store.database import Database, rows, run, sql
+from tests.integration.test_gate import journey
+from tests.stepping import publish
+from worker.settings import ROOT
+from worker.stack.mail_sink import Faults
+from worker.stack.mail_sink import serve as mail_server
+
+LIMIT = 1
+POLICY = {
+    "consent": [{"default": "granted"}],
+    "caps": [{"name": "offers-a-day", "topic": "offers", "limit": LIMIT, "window": "P1D"}],
+    "cooldowns": [{"name": "breath", "between": "PT1H"}],
+    "consolidate": [
+        {"name": f"one-{channel}", "channel": channel, "priorities": ["lifecycle", "promotional"], "window": "PT3H"}
+        for channel in ("email", "in_app")
+    ],
+    "expires_after": "P5D",
+}
+JOURNEYS = ("first", "second")
+TOPICS = ("onboarding", "offers")
+RELAYS: Mapping[str, Faults] = {
+    "takes": Faults(),
+    "hangs up": Faults(close_after_accept_rate=1.0),
+    "later": Faults(fail_rate=1.0),
+}
+TIP = """---
+owner: product-team
+topic: onboarding
+stage: onboarding
+review_date: 2027-03-31
+status: live
+channels: [email, in_app]
+subject: "A tip"
+action: {label: Open it, url: "https://app.example.com/tips"}
+variables: {number: {type: string}}
+---
+This is tip-{{ number }}.
+"""
+_NUMBER = re.compile(r"tip-(\d+)")
+_LEDGER = sql("SELECT * FROM messages WHERE recipient = :person ORDER BY id")
+_INBOX = sql(
+    "SELECT key, content->>'body_text' AS text, content->'items' AS items FROM inbox WHERE recipient = :person"
+)
+_RUNS = sql("SELECT id FROM runs WHERE lane = :person ORDER BY id")
+_INSIDE = sql("UPDATE runs SET state = 'inside', visit = 1 WHERE lane = :person")
+_OVER = sql("UPDATE runs SET state = 'over', visit = 2 WHERE id = :id")
+_LAPSED = sql("UPDATE messages SET lease_until = clock_timestamp() WHERE recipient = :person AND status = 'sending'")
+UNSEEN = {"sending", "unknown"}
+
+T = TypeVar("T")
+
+
+@dataclass
+class Told:
+    """What the model knows. `arrived`: by number, under which names a message came; `by`: how often each name came, and how."""
+
+    now: datetime
+    address: str = ""
+    refused: set[tuple[str, str]] = field(default_factory=set)
+    over: set[str] = field(default_factory=set)
+    asked: list[tuple[str, SendMessage]] = field(default_factory=list)
+    arrived: dict[int, set[str]] = field(default_factory=dict)
+    by: dict[str, Counter[str]] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
+    stop: int | None = None
+
+
+class DeliveryMachine(RuleBasedStateMachine):
+    """One person, two runs, one clock; and a relay that is as each rule says."""
+
+    houses: Mapping[str, House]
+    mails: Path
+    runner: asyncio.Runner
+
+    @property
+    def database(self) -> Database:
+        return self.houses["takes"].database
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    @initialize()
+    def begin(self) -> None:
+        self.told = Told(datetime.now(UTC))
+        self.name = f"p{self.told.now.timestamp()}"
+        self.person, self.runs = self.do(self._person())
+
+    async def _person(self) -> tuple[str, list[runs.Run]]:
+        house = self.houses["takes"]
+        self.told.address = f"{self.name}@example.com"
+        calls = [
+            Incoming("identify", f"{self.name}-i", "identify", user_id=self.name, traits={"email": self.told.address}),
+            Incoming("track", f"{self.name}-in", "signed_up", user_id=self.name),
+        ]
+        await ingest.accept(self.database, house.catalogue, calls, source="test")
+        async with self.database.transaction() as connection:
+            person = (await subjects.find(connection, [("user_id", self.name)]))["user_id", self.name][0]
+            await run(connection, _INSIDE, person=person)
+            found = await rows(connection, _RUNS, person=person)
+            return person, [await runs.read_run(connection, item["id"]) for item in found]
+
+    # -- what happens ------------------------------------------------------------------------------------------------
+
+    @rule(
+        asks=st.lists(st.tuples(st.integers(0, 1), st.sampled_from(TOPICS), st.booleans()), min_size=1, max_size=3),
+        relay=st.sampled_from(sorted(RELAYS)),
+    )
+    def ask(self, asks: list[tuple[int, str, bool]], relay: str) -> None:
+        """A step asks for some messages; `True` is one that the inbox may have where mail may not."""
+        entries = []
+        for which, topic, inbox in asks:
+            number = len(self.told.asked)
+            via = ("email", "in_app") if inbox else ("email",)
+            message = SendMessage(
+                "tip", "tip", via, "inside", 1, number, self.told.now, "lifecycle", topic, data={"number": str(number)}
+            )
+            at = self.runs[which]
+            self.told.asked.append((at.id, message))
+            key = message_key(at.id, message, self.person)
+            entry = ledger.new_entry(message, key=key, run_row=at, step=1, recipient=self.person, now=self.told.now)
+            entry.holds = at.id not in self.told.over
+            entries.append(entry)
+        self.do(self._ask(self.houses[relay], entries))
+        self.see(relay)
+
+    async def _ask(self, house: House, entries: list[ledger.Entry]) -> None:
+        async with self.database.transaction() as connection:
+            locked = await subjects.lock(connection, [self.person])
+            weighing = gate.Pass(house, connection, locked[self.person], None, self.told.now)
+            for entry in entries:
+                await weighing.weigh(entry)
+            attempts = await weighing.close()
+        await delivery.attempt_all(house, attempts, self.told.now)
+
+    @rule(minutes=st.sampled_from([0, 10, 60, 60, 180, 1440, 1500]), relay=st.sampled_from([*RELAYS, "hangs up"]))
+    def look(self, minutes: int, relay: str) -> None:
+        """Time passes, leases run out, and what is due is decided again and tried."""
+        self.told.now += timedelta(minutes=minutes)
+        self.do(self._look(relay))
+        self.see(relay)
+
+    async def _look(self, relay: str) -> None:
+        async with self.database.transaction() as connection:
+            await run(connection, _LAPSED, person=self.person)
+        await outreach.settle_due(self.houses[relay], wire.SettleInput(self.person, self.told.now.isoformat()), {})
+
+    @rule(where=st.sampled_from(["example.com", "example.com", "busy.example", "bounce.example", ""]))
+    def move(self, where: str) -> None:
+        """They have another address, or none."""
+        self.told.address = f"{self.name}-{self.told.now.timestamp()}@{where}" if where else ""
+        self.do(self._known(self.told.address))
+
+    async def _known(self, email: str) -> None:
+        name = f"{self.name}-{datetime.now(UTC).timestamp()}"
+        call = Incoming("identify", name, "identify", user_id=self.name, traits={"email": email})
+        await ingest.accept(self.database, self.houses["takes"].catalogue, [call], source="test")
+
+    @rule(channel=st.sampled_from(["email", "email", "in_app"]), topic=st.sampled_from(TOPICS), granted=st.booleans())
+    def say(self, channel: str, topic: str, granted: bool) -> None:
+        house, change = self.houses["takes"], Change(channel, topic, granted=granted, source="test")
+        self.do(change_consent(self.database, house.catalogue, house.policy, self.person, change))
+        (self.told.refused.discard if granted else self.told.refused.add)((channel, topic))
+
+    @rule(which=st.integers(0, 1))
+    def milestone(self, which: int) -> None:
+        """A run leaves its state: what waits for it goes."""
+        if len(self.told.asked) > 6:
+            self.told.over.add(self.runs[which].id)
+            self.do(self._leave(self.runs[which]))
+
+    async def _leave(self, at: runs.Run) -> None:
+        async with self.database.transaction() as connection:
+            await subjects.lock(connection, [self.person])
+            await run(connection, _OVER, id=at.id)
+            await ledger.withdraw(connection, at.id, "left", self.told.now, "inside", 1)
+
+    @rule()
+    def stop(self) -> None:
+        """Somebody throws the switch, or releases it."""
+        self.told.stop = self.do(self._stop())
+
+    async def _stop(self) -> int | None:
+        if self.told.stop is not None:
+            await stops.release(self.database, self.told.stop, "dana")
+            return None
+        async with self.database.transaction() as connection:
+            return int((await stops.throw(connection, "template", "digest/together", "a fire", "dana"))["id"])
+
+    @rule(number=st.integers(0, 1_000))
+    def resend(self, number: int) -> None:
+        """Somebody asks for one again whose end is not good; of what came as one, for the whole."""
+        found = [item for item in self.ledger() if item["status"] in {"failed", "unknown"} and not item["merged_into"]]
+        if found:
+            self.do(owed.resend(self.database, found[number % len(found)]["id"]))
+            self.told.now = max(self.told.now, datetime.now(UTC))
+
+    # -- what has arrived ------------------------------------------------------------------------------------------------
+
+    def ledger(self) -> list[Any]:
+        return list(self.do(self._read(_LEDGER)))
+
+    async def _read(self, statement: Any) -> Any:
+        async with self.database.reading() as connection:
+            return await rows(connection, statement, person=self.person)
+
+    def see(self, relay: str) -> None:
+        """What has come since we looked last: whom it reached, and what it says."""
+        for file in sorted(self.mails.glob("*/new/*")):
+            if file.name in self.told.read:
+                continue
+            self.told.read.add(file.name)
+            mail = message_from_bytes(file.read_bytes(), policy=policy.default)
+            if not str(mail["Delivered-To"]).startswith(self.name):
+                continue
+            assert (mail["Delivered-To"], mail["To"]) == (self.told.address, self.told.address), "to another address"
+            plain = mail.get_body(("plain",))
+            assert plain is not None
+            numbers = {int(each) for each in _NUMBER.findall(plain.get_content())}
+            assert numbers
+            for number in numbers:
+                topic = self.told.asked[number][1].topic or ""
+                assert ("email", topic) not in self.told.refused, "after they said no"
+                self.told.arrived.setdefault(number, set()).add(mail["Message-ID"])
+            before = self.told.by.setdefault(mail["Message-ID"], Counter())
+            assert not before["takes"], "again, though its end was seen"
+            before[relay] += 1
+
+    def shown(self) -> Iterator[tuple[int, str]]:
+        for item in self.do(self._read(_INBOX)):
+            for number in set(_NUMBER.findall(f"{item['text']} {item['items']}")):
+                yield int(number), item["key"]
+
+    # -- what must be true -------------------------------------------------------------------------------------------
+
+    @invariant()
+    def holds(self) -> None:
+        if not hasattr(self, "told"):
+            return
+        names = {number: set(found) for number, found in self.told.arrived.items()}
+        for number, key in self.shown():
+            names.setdefault(number, set()).add(key)
+        for number, found in names.items():
+            assert len(found) == 1, f"tip-{number} came as {len(found)} messages"
+        found = self.ledger()
+        wholes = {item["key"]: item for item in found}
+        keys = [message_key(identity, message, self.person) for identity, message in self.told.asked]
+        for number, key in enumerate(keys):
+            self._is_told_as_it_is(wholes[key], wholes, arrived=number in names)
+        for item in found:
+            if item["key"].startswith("digest/"):
+                self._ends_together(item, [each for each in found if each["merged_into"] == item["key"]])
+        self._capped(found, wholes)
+
+    def _is_told_as_it_is(self, item: Any, wholes: Mapping[str, Any], *, arrived: bool) -> None:
+        whole = wholes[item["merged_into"]] if item["status"] == "merged" else item
+        if arrived:
+            seen = whole["status"] == "sent" or whole["status"] in UNSEEN or whole["in_doubt"]
+            assert seen, f"has arrived, and reads {whole['status']}"
+        assert arrived or whole["status"] != "sent", "reads as sent, and has not arrived"
+
+    def _ends_together(self, digest: Any, parts: list[Any]) -> None:
+        statuses = {each["status"] for each in parts}
+        match digest["status"]:
+            case "sent":
+                assert statuses == {"merged"}
+            case "unknown":
+                assert statuses == {"unknown"}
+            case "failed":
+                assert statuses <= {"failed"}, "decided again by themselves, or failed with it"
+            case _:
+                assert statuses <= {"merged", "unknown"}, f"{digest['status']}: {statuses}"
+
+    def _capped(self, found: list[Any], wholes: Mapping[str, Any]) -> None:
+        went = [
+            item["sent_at"]
+            for item in found
+            if item["topic"] == "offers"
+            and (wholes[item["merged_into"]] if item["status"] == "merged" else item)["status"] == "sent"
+        ]
+        for at in went:
+            assert len([each for each in went if at - timedelta(days=1) < each <= at]) <= LIMIT
+
+    def teardown(self) -> None:
+        """Nothing waits for ever, where nothing is stopped and the relay takes what comes."""
+        if not hasattr(self, "told"):
+            return
+        if self.told.stop is not None:
+            self.stop()
+        for _ in range(60):
+            waiting = [item for item in self.ledger() if item["status"] in {"deferred", "sending"}]
+            if not waiting:
+                return
+            due = [item["due_at"] for item in waiting if item["due_at"] is not None]
+            self.told.now = max([self.told.now, min(due, default=self.told.now)])
+            self.look(0, "takes")
+            self.holds()
+        raise AssertionError("something waits for ever")
+
+
+async def _prepared(database_url: str, folder: Path, until: contextlib.AsyncExitStack) -> dict[str, House]:
+    """The house with each of its relays, open `until` the stack is closed."""
+    (folder / "templates" / "digest").mkdir(parents=True)
+    shutil.copy(ROOT / "catalog" / "templates" / "digest" / "together.md", folder / "templates" / "digest")
+    (folder / "templates" / "tip.md").write_text(TIP)
+    known = load_templates(folder / "templates")
+    database = Database(database_url)
+    until.push_async_callback(database.close)
+    house = House(database, Catalogue(), load_policy(POLICY), {}, clock="workflow")
+    for name in JOURNEYS:
+        await publish(database, journey(name))
+    houses = {}
+    for name, faults in RELAYS.items():
+        sink = await until.enter_async_context(
+            await mail_server(folder / "mails" / name.replace(" ", "-"), faults=faults)
+        )
+        relay = Relay(host="127.0.0.1", port=sink.sockets[0].getsockname()[1])
+        patience = Retry(first=timedelta(minutes=10), longest=timedelta(hours=2))
+        said = EmailSettings(relay=relay, ambiguity=Ambiguity.AT_LEAST_ONCE, retry=patience)
+        email = EmailChannel(known, said)
+        until.push_async_callback(email.close)
+        houses[name] = replace(house, channels={"email": email, "in_app": InAppChannel(known)})
+    return houses
+
+
+async def test_nothing_comes_twice_nothing_is_lost_and_the_ledger_says_what_has_arrived(
+    database_url: str, tmp_path: Path
+) -> None:
+    def play() -> None:
+        with asyncio.Runner() as runner:
+            DeliveryMachine.runner, DeliveryMachine.mails = runner, tmp_path / "mails"
+            until = contextlib.AsyncExitStack()
+            DeliveryMachine.houses = runner.run(_prepared(database_url, tmp_path, until))
+            run_state_machine_as_test(
+                DeliveryMachine,
+                settings=settings(
+                    max_examples=40,
+                    stateful_step_count=25,
+                    deadline=None,
+                    report_multiple_bugs=False,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+            runner.run(until.aclose())
+
+    await asyncio.to_thread(play)
