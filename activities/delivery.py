@@ -195,7 +195,7 @@ async def _again(
 async def _dissolve(connection: Connection, entry: Entry, why: str, now: datetime, due: datetime) -> None:
     """A digest that surely did not arrive: each of its parts is decided again by itself."""
     if await ledger.settle(connection, entry, "failed", f"each part again: {why}", now):
-        await bundles.dissolve(connection, entry.key, due)
+        await bundles.dissolve(connection, entry.key, due, attempts=entry.attempts, first=entry.first_attempt_at)
         await outbox.wake(connection, entry.recipient)
 
 

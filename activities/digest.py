@@ -67,6 +67,7 @@ def _whole(house: House, parts: list[Entry], now: datetime) -> Entry:
     head = parts[0]
     rule = consolidation(house.policy, head.priority, head.channel or "")
     assert rule is not None
+    tried = [part.first_attempt_at for part in parts if part.first_attempt_at is not None]
     ends = [part.expires_at for part in parts if part.expires_at is not None]
     named = "|".join(sorted(part.key for part in parts)) + f"|{now.isoformat()}"
     return Entry(
@@ -92,6 +93,8 @@ def _whole(house: House, parts: list[Entry], now: datetime) -> Entry:
         definition=head.definition,
         channel=head.channel,
         trace=head.trace,
+        attempts=max(part.attempts for part in parts),
+        first_attempt_at=min(tried, default=None),
         reasons=(Reason("merged", ", ".join(part.action for part in parts), rule.name),),
         is_new=True,
     )

@@ -21,7 +21,7 @@ _END_PARTS = sql(
 _DISSOLVE = sql(
     """
     UPDATE messages SET status = 'deferred', due_at = :due, sent_at = NULL, settled_at = NULL, ready_at = NULL,
-      first_attempt_at = NULL, merged_into = NULL WHERE merged_into = :key AND status IN ('merged', 'unknown', :also)
+      attempts = :attempts, first_attempt_at = :first, merged_into = NULL WHERE merged_into = :key AND status IN ('merged', 'unknown', :also)
     """
 )
 
@@ -36,6 +36,17 @@ async def end_parts(connection: Connection, key: str, status: str, detail: str, 
     await run(connection, _END_PARTS, key=key, status=status, detail=detail, now=now)
 
 
-async def dissolve(connection: Connection, key: str, due: datetime, *, also: str = "merged") -> int:
-    """Let them be decided again, each by itself, when the whole would be tried again; how many there are."""
-    return await run(connection, _DISSOLVE, key=key, due=due, also=also)
+async def dissolve(
+    connection: Connection,
+    key: str,
+    due: datetime,
+    *,
+    attempts: int = 0,
+    first: datetime | None = None,
+    also: str = "merged",
+) -> int:
+    """Let them be decided again, each by itself, when the whole would be tried again; how many there are.
+
+    They keep its `attempts` and when the first was made: whoever they go with next has been tried that often.
+    """
+    return await run(connection, _DISSOLVE, key=key, due=due, attempts=attempts, first=first, also=also)

@@ -142,6 +142,17 @@ async def test_a_part_of_what_failed_has_failed_and_its_run_hears_it(three, doma
     assert [each["status"] for each in shown] == ["failed", "failed"], "as /v1/messages/{id}/why shows it"
 
 
+async def test_one_that_keeps_failing_is_tried_later_and_later_and_given_up(three):
+    await three.known("ada@busy.example")
+    async with three.by(retry=Retry(first=timedelta(milliseconds=20), within=timedelta(milliseconds=500))) as house:
+        await three.settle(house)
+    _, second, third, *wholes = await three.ledger()
+    assert [each["attempts"] for each in wholes] == list(range(1, len(wholes) + 1))
+    assert len({each["first_attempt_at"] for each in wholes}) == 1
+    assert {second["status"], third["status"], wholes[-1]["status"]} == {"failed"}
+    assert second["detail"].startswith("given up: 451")
+
+
 async def test_what_failed_as_one_is_owed_again_part_by_part_when_somebody_asks(three):
     await three.known("ada@bounce.example")
     await three.settle(three.house)
