@@ -29,7 +29,6 @@ _DUE = sql(
     """
 )
 _BREATHED = sql("UPDATE messages SET sent_at = sent_at - interval '1 minute' WHERE status = 'sent'")
-_LONG_AGO = sql("UPDATE messages SET first_attempt_at = first_attempt_at - interval '25 hours'")
 _PERSON = "SELECT key FROM subjects WHERE kind = 'user'"
 
 __all__ = ["three"]
@@ -54,6 +53,12 @@ async def attempt(three: Three, faults: Faults = Faults()) -> Sequence[Any]:
         await due(three)
         await look(three, house)
     return await three.ledger()
+
+
+async def said(three: Three, statement: str) -> None:
+    """Let something be so."""
+    async with three.house.database.transaction() as connection:
+        await run(connection, sql(statement))
 
 
 async def statuses(three: Three) -> list[str]:
@@ -93,8 +98,7 @@ async def test_C4_a_digest_in_doubt_that_must_wait_waits_as_a_whole(doubtful: Th
 
 async def test_C4_a_digest_in_doubt_that_is_too_old_to_be_tried_is_unknown_and_so_is_each_part(doubtful: Three) -> None:
     await attempt(doubtful, LATER)
-    async with doubtful.house.database.transaction() as connection:
-        await run(connection, _LONG_AGO)
+    await said(doubtful, "UPDATE messages SET first_attempt_at = first_attempt_at - interval '25 hours'")
     _, second, third, whole = await attempt(doubtful)
     assert {each["status"] for each in (second, third, whole)} == {"unknown"}
     assert "too late" in second["detail"]
@@ -111,8 +115,8 @@ async def test_C4_a_digest_in_doubt_that_may_not_go_again_is_unknown_and_so_is_e
 
 async def test_H7_a_digest_in_doubt_goes_again_while_one_of_its_parts_is_still_true(doubtful: Three) -> None:
     _, first, _, whole = await attempt(doubtful, LATER)
+    await said(doubtful, "UPDATE runs SET state = 'told' WHERE journey = 'b'")
     async with doubtful.house.database.transaction() as connection:
-        await run(connection, sql("UPDATE runs SET state = 'told' WHERE journey = 'b'"))
         assert not await ledger.withdraw(connection, first["run"], "inside was left", datetime.now(UTC))
     await attempt(doubtful)
     assert await statuses(doubtful) == ["merged", "merged", "sent"]
@@ -129,6 +133,30 @@ async def test_C5_a_digest_in_doubt_does_not_go_again_after_a_no(doubtful: Three
     assert {each["status"] for each in (second, third, whole)} == {"unknown"}
     assert "consent_withdrawn" in whole["reasons"]
     assert doubtful.mails.message_ids()[whole["reference"]] == 1
+
+
+async def test_C6_a_digest_in_doubt_gives_way_to_nobody(three: Three) -> None:
+    await said(three, "UPDATE messages SET priority = 'promotional' WHERE journey IN ('b', 'c')")
+    await attempt(three, DROPS)
+    await said(three, "UPDATE messages SET sent_at = clock_timestamp() WHERE journey = 'a'")
+    await said(three, "UPDATE messages SET lease_until = clock_timestamp() WHERE status = 'sending'")
+    await look(three, three.through(three.house.channels["email"]))
+    *_, whole = await three.ledger()
+    assert (whole["status"], "breath" in whole["reasons"]) == ("deferred", True)
+    await said(three, "UPDATE messages SET status = 'deferred', sent_at = NULL WHERE journey = 'a'")
+    await attempt(three)
+    assert await statuses(three) == ["merged", "merged", "deferred"], "what matters more goes first, and it waits"
+    await attempt(three)
+    assert await statuses(three) == ["merged", "merged", "sent"]
+
+
+async def test_C8_a_digest_in_doubt_says_what_no_other_digest_has_said(doubtful: Three) -> None:
+    await said(doubtful, "UPDATE messages SET subject_key = 'a_mine' WHERE journey = ''")
+    await said(
+        doubtful, "UPDATE messages SET subject_key = 'a_yours', template = 'digest/together' WHERE journey = 'a'"
+    )
+    await attempt(doubtful)
+    assert await statuses(doubtful) == ["merged", "merged", "sent"]
 
 
 @pytest.mark.parametrize("earlier", ["b", "c"])

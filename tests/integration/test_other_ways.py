@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
@@ -17,7 +17,6 @@ from activities import step as steps
 from activities.channels.email import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
 from activities.channels.relay import Relay
-from activities.channels.sms import SmsChannel
 from activities.house import House
 from activities.outgoing.way import Way
 from activities.ports import Ambiguity, Channel
@@ -29,8 +28,7 @@ from store.catalogue import Catalogue
 from store.consents import Change, change_consent
 from store.database import Database, rows, run, sql
 from tests.integration.test_digest_parts import DROPS
-from tests.integration.test_untried import Sending
-from tests.providing import PHONE, templates
+from tests.providing import PHONE, channels_at, templates
 from tests.stepping import first_steps, publish
 from worker.stack.mail_sink import Faults
 from worker.stack.mail_sink import serve as mail_server
@@ -63,7 +61,7 @@ class Ada:
 
     house: House
     mails: Maildir
-    sms: SmsChannel
+    others: Mapping[str, Channel]
     local: Local
     said: int = 0
 
@@ -114,7 +112,7 @@ class Ada:
             known = templates(self.mails.folder.parent)
             relay = Relay(host="127.0.0.1", port=sink.sockets[0].getsockname()[1])
             email = EmailChannel(known, EmailSettings(relay=relay, ambiguity=Ambiguity.AT_LEAST_ONCE))
-            channels: dict[str, Channel] = {"email": email, "in_app": InAppChannel(known), "sms": self.sms}
+            channels: dict[str, Channel] = {"email": email, "in_app": InAppChannel(known), **self.others}
             yield House(self.house.database, self.house.catalogue, self.house.policy, channels)
             await email.close()
 
@@ -128,8 +126,8 @@ class Ada:
 async def ada(database_url: str, tmp_path: Path, local: Local, way: Way) -> AsyncIterator[Ada]:
     database = Database(database_url, pool=2)
     house = House(database, Catalogue(), load_policy({"consent": [{"default": "granted"}]}), {})
-    sms = Sending(database, tmp_path, local, way).sms()
-    yield Ada(house, Maildir(tmp_path / "mail"), sms, local)
+    others = channels_at(local, templates(tmp_path), way)
+    yield Ada(house, Maildir(tmp_path / "mail"), {name: others[name] for name in ("sms", "support")}, local)
     await database.close()
 
 
@@ -151,6 +149,15 @@ async def test_C5_a_retry_by_sms_has_the_words_and_the_number_of_an_sms(ada: Ada
     (taken,) = ada.local.provider.kept.search(provider="twilio")
     assert taken["to"] == PHONE
     assert taken["content"]["Body"].startswith("Your export is ready")
+
+
+async def test_C5_a_retry_by_another_channel_to_the_same_address_is_written_for_that_channel(ada: Ada) -> None:
+    await ada.asked("email, support", email=BUSY)
+    await ada.refuse("email")
+    after = await ada.again()
+    assert (after["status"], after["channel"]) == ("sent", "support")
+    (ticket,) = ada.local.provider.kept.search(provider="zendesk")
+    assert "Your export is ready" in str(ticket)
 
 
 async def test_C5_a_retry_goes_to_the_address_that_the_gate_has_judged_and_not_to_one_that_is_suppressed(
