@@ -307,8 +307,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         names = {number: set(found) for number, found in self.told.arrived.items()}
         for number, key in self.shown():
             names.setdefault(number, set()).add(key)
-        for number, found in names.items():
-            assert len(found) == 1, f"tip-{number} came as {len(found)} messages"
+        for number, named in names.items():
+            assert len(named) == 1, f"tip-{number} came as {len(named)} messages"
         found = self.ledger()
         wholes = {item["key"]: item for item in found}
         keys = [message_key(identity, message, self.person) for identity, message in self.told.asked]
