@@ -37,7 +37,7 @@ states:
   over: {final: done}
 """
 PEOPLE = 6
-TOLD_LATE = 8
+TOLD_LATE = 4
 """Results that came a task late: with so many, a workflow that looked at the clock, the history or its letters between two
 waits could not be replayed any more."""
 ROUNDS = 150
@@ -59,7 +59,7 @@ async def test_a_run_that_is_asked_all_the_time_decides_and_replays_as_if_nobody
                 await house.accept(*(house.track(f"u{n}", name) for name in ("ping", "pong")))
             told += 1
             await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda left: left <= PEOPLE)
-            if told % 10 == 0:
+            if told % 5 == 0:
                 late = sum([_late(history) async for history in _histories(house, runs)])
         for each in asking:
             each.cancel()

@@ -140,7 +140,8 @@ async def test_C6_a_digest_in_doubt_gives_way_to_nobody(three: Three) -> None:
     await attempt(three, DROPS)
     await said(three, "UPDATE messages SET sent_at = clock_timestamp() WHERE journey = 'a'")
     await said(three, "UPDATE messages SET lease_until = clock_timestamp() WHERE status = 'sending'")
-    await look(three, three.through(three.house.channels["email"]))
+    async with three.by(ambiguity=AGAIN) as house:
+        await look(three, house)
     *_, whole = await three.ledger()
     assert (whole["status"], "breath" in whole["reasons"]) == ("deferred", True)
     await said(three, "UPDATE messages SET status = 'deferred', sent_at = NULL WHERE journey = 'a'")

@@ -123,6 +123,7 @@ async def test_a_zombie_sends_nothing_once_its_lease_is_over_and_settles_nothing
     assert entry.lease_until is not None
     await asyncio.sleep((entry.lease_until - datetime.now(UTC)).total_seconds() + 0.1)
     await outreach.settle_due(house.house, wire.SettleInput(entry.recipient, datetime.now(UTC).isoformat()), {})
+    await house.until("SELECT status = 'sent' FROM messages")
     assert house.mail.count() == 1, "another worker took over what was not at the provider"
     await delivery.attempt(house.house, entry, datetime.now(UTC))
     assert house.mail.count() == 1, "the first worker woke up and looked at the clock"
