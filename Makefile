@@ -8,7 +8,7 @@ RUN := $(BIN)/python
 # Compiled at set-up: a process that may not write its bytecode (PYTHONDONTWRITEBYTECODE, a read-only folder) starts twice as fast.
 ROOMS := activities api cli journeys store worker workflows
 STAMP := $(VENV)/.synced-$(shell cat uv.lock pyproject.toml | cksum | tr ' ' '-')
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 ARGS ?=
 
 .DEFAULT_GOAL := help
