@@ -14,6 +14,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.calls import run_local, run_queued
     from workflows.options import QUIET_EVENTS
 
+EVENTS_A_LOOK = 7
+"""A wake or a ring, its workflow task, what was settled, and the timer for what is due next."""
+
 
 @workflow.defn(name=wire.OUTREACH_WORKFLOW)
 class OutreachWorkflow:
@@ -23,6 +26,7 @@ class OutreachWorkflow:
     def __init__(self, start: wire.OutreachInput) -> None:
         self.start = start
         self.woken = True
+        self.looks = 0
 
     @workflow.signal(dynamic=True)
     def wake(self, name: str, args: Sequence[RawValue]) -> None:  # noqa: ARG002 -- any signal wakes
@@ -34,6 +38,7 @@ class OutreachWorkflow:
         """Settle what is due, wait for what is due next."""
         while True:
             self.woken = False
+            self.looks += 1
             request = wire.SettleInput(start.subject_key, workflow.now().isoformat())
             settled = await run_local(wire.SETTLE_DUE, request, wire.SettleResult)
             if settled.queue is not None:
@@ -48,7 +53,8 @@ class OutreachWorkflow:
     def _renew(self, start: wire.OutreachInput) -> None:
         info = workflow.info()
         moved = info.is_target_worker_deployment_version_changed()
-        if moved or info.get_current_history_length() >= QUIET_EVENTS:
+        # Counted, never read from the history: how long that is a replay may tell at another time (record 0013).
+        if moved or EVENTS_A_LOOK * self.looks >= QUIET_EVENTS:
             newest = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if moved else None
             workflow.continue_as_new(start, initial_versioning_behavior=newest)
 

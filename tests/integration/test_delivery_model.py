@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import shutil
 from collections.abc import Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -22,57 +21,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from activities import delivery, gate, outreach
-from activities.channels.email import EmailChannel, EmailSettings
-from activities.channels.in_app import InAppChannel
-from activities.channels.relay import Relay
 from activities.house import House
-from activities.ports import Ambiguity, Retry
-from activities.templates import load_templates
 from journeys import wire
 from journeys.effects import SendMessage, message_key
 from journeys.incoming import Incoming
-from journeys.policy import load_policy
 from store import ingest, ledger, owed, runs, stops, subjects
-from store.catalogue import Catalogue
 from store.consents import Change, change_consent
 from store.database import Database, rows, run, sql
-from tests.integration.test_gate import journey
-from tests.stepping import publish
-from worker.settings import ROOT
-from worker.stack.mail_sink import Faults
-from worker.stack.mail_sink import serve as mail_server
+from tests.integration.relays import LIMIT, RELAYS, TOPICS, prepared
 
-LIMIT = 1
-POLICY = {
-    "consent": [{"default": "granted"}],
-    "caps": [{"name": "offers-a-day", "topic": "offers", "limit": LIMIT, "window": "P1D"}],
-    "cooldowns": [{"name": "breath", "between": "PT1H"}],
-    "consolidate": [
-        {"name": f"one-{channel}", "channel": channel, "priorities": ["lifecycle", "promotional"], "window": "PT3H"}
-        for channel in ("email", "in_app")
-    ],
-    "expires_after": "P5D",
-}
-JOURNEYS = ("first", "second")
-TOPICS = ("onboarding", "offers")
-RELAYS: Mapping[str, Faults] = {
-    "takes": Faults(),
-    "hangs up": Faults(close_after_accept_rate=1.0),
-    "later": Faults(fail_rate=1.0),
-}
-TIP = """---
-owner: product-team
-topic: onboarding
-stage: onboarding
-review_date: 2027-03-31
-status: live
-channels: [email, in_app]
-subject: "A tip"
-action: {label: Open it, url: "https://app.example.com/tips"}
-variables: {number: {type: string}}
----
-This is tip-{{ number }}.
-"""
 _NUMBER = re.compile(r"tip-(\d+)")
 _LEDGER = sql("SELECT * FROM messages WHERE recipient = :person ORDER BY id")
 _INBOX = sql(
@@ -82,7 +39,6 @@ _RUNS = sql("SELECT id FROM runs WHERE lane = :person ORDER BY id")
 _INSIDE = sql("UPDATE runs SET state = 'inside', visit = 1 WHERE lane = :person")
 _OVER = sql("UPDATE runs SET state = 'over', visit = 2 WHERE id = :id")
 _LAPSED = sql("UPDATE messages SET lease_until = clock_timestamp() WHERE recipient = :person AND status = 'sending'")
-UNSEEN = {"sending", "unknown"}
 
 A_MESSAGE = st.tuples(st.integers(0, 1), st.sampled_from(TOPICS), st.booleans())
 """Which run asks, of what topic, and whether the inbox may have it where mail may not."""
@@ -91,7 +47,7 @@ T = TypeVar("T")
 
 @dataclass
 class Told:
-    """What the model knows. `arrived`: by number, under which names a message came; `by`: to what address each name came, and by what relay."""
+    """What the model knows. `arrived`: by number, under which names a message came; `by`: by name, to what address and by what relay."""
 
     now: datetime
     address: str = ""
@@ -307,46 +263,17 @@ class DeliveryMachine(RuleBasedStateMachine):
         names = {number: set(found) for number, found in self.told.arrived.items()}
         for number, key in self.shown():
             names.setdefault(number, set()).add(key)
-        for number, named in names.items():
-            assert len(named) == 1, f"tip-{number} came as {len(named)} messages"
+        for number, keys_of_it in names.items():
+            assert len(keys_of_it) == 1, f"tip-{number} came as {len(keys_of_it)} messages"
         found = self.ledger()
         wholes = {item["key"]: item for item in found}
         keys = [message_key(identity, message, self.person) for identity, message in self.told.asked]
         for number, key in enumerate(keys):
-            self._is_told_as_it_is(wholes[key], wholes, arrived=number in names)
+            is_told_as_it_is(wholes[key], wholes, arrived=number in names)
         for item in found:
             if item["key"].startswith("digest/"):
-                self._ends_together(item, [each for each in found if each["merged_into"] == item["key"]])
-        self._capped(found, wholes)
-
-    def _is_told_as_it_is(self, item: Any, wholes: Mapping[str, Any], *, arrived: bool) -> None:
-        whole = wholes[item["merged_into"]] if item["status"] == "merged" else item
-        if arrived:
-            seen = whole["status"] == "sent" or whole["status"] in UNSEEN or whole["in_doubt"]
-            assert seen, f"has arrived, and reads {whole['status']}"
-        assert arrived or whole["status"] != "sent", "reads as sent, and has not arrived"
-
-    def _ends_together(self, digest: Any, parts: list[Any]) -> None:
-        statuses = {each["status"] for each in parts}
-        match digest["status"]:
-            case "sent":
-                assert statuses == {"merged"}
-            case "unknown":
-                assert statuses == {"unknown"}
-            case "failed":
-                assert statuses <= {"failed"}, "decided again by themselves, or failed with it"
-            case _:
-                assert statuses <= {"merged", "unknown"}, f"{digest['status']}: {statuses}"
-
-    def _capped(self, found: list[Any], wholes: Mapping[str, Any]) -> None:
-        went = [
-            item["sent_at"]
-            for item in found
-            if item["topic"] == "offers"
-            and (wholes[item["merged_into"]] if item["status"] == "merged" else item)["status"] == "sent"
-        ]
-        for at in went:
-            assert len([each for each in went if at - timedelta(days=1) < each <= at]) <= LIMIT
+                ends_together(item, [each for each in found if each["merged_into"] == item["key"]])
+        capped(found, wholes)
 
     def teardown(self) -> None:
         """Nothing waits for ever, where nothing is stopped and the relay takes what comes."""
@@ -366,29 +293,39 @@ class DeliveryMachine(RuleBasedStateMachine):
         raise AssertionError("something waits for ever")
 
 
-async def _prepared(database_url: str, folder: Path, until: contextlib.AsyncExitStack) -> dict[str, House]:
-    """The house with each of its relays, open `until` the stack is closed."""
-    (folder / "templates" / "digest").mkdir(parents=True)
-    shutil.copy(ROOT / "catalog" / "templates" / "digest" / "together.md", folder / "templates" / "digest")
-    (folder / "templates" / "tip.md").write_text(TIP)
-    known = load_templates(folder / "templates")
-    database = Database(database_url)
-    until.push_async_callback(database.close)
-    house = House(database, Catalogue(), load_policy(POLICY), {}, clock="workflow")
-    for name in JOURNEYS:
-        await publish(database, journey(name))
-    houses = {}
-    for name, faults in RELAYS.items():
-        sink = await until.enter_async_context(
-            await mail_server(folder / "mails" / name.replace(" ", "-"), faults=faults)
-        )
-        relay = Relay(host="127.0.0.1", port=sink.sockets[0].getsockname()[1])
-        patience = Retry(first=timedelta(minutes=10), longest=timedelta(hours=2))
-        said = EmailSettings(relay=relay, ambiguity=Ambiguity.AT_LEAST_ONCE, retry=patience)
-        email = EmailChannel(known, said)
-        until.push_async_callback(email.close)
-        houses[name] = replace(house, channels={"email": email, "in_app": InAppChannel(known)})
-    return houses
+def is_told_as_it_is(item: Any, wholes: Mapping[str, Any], *, arrived: bool) -> None:
+    """What has arrived never reads as if it had not, and what reads as sent has."""
+    whole = wholes[item["merged_into"]] if item["status"] == "merged" else item
+    if arrived:
+        seen = whole["status"] == "sent" or whole["status"] in {"sending", "unknown"} or whole["in_doubt"]
+        assert seen, f"has arrived, and reads {whole['status']}"
+    assert arrived or whole["status"] != "sent", "reads as sent, and has not arrived"
+
+
+def ends_together(digest: Any, parts: list[Any]) -> None:
+    """The parts of a digest end as it does."""
+    statuses = {each["status"] for each in parts}
+    match digest["status"]:
+        case "sent":
+            assert statuses == {"merged"}
+        case "unknown":
+            assert statuses == {"unknown"}
+        case "failed":
+            assert statuses <= {"failed"}, "decided again by themselves, or failed with it"
+        case _:
+            assert statuses <= {"merged", "unknown"}, f"{digest['status']}: {statuses}"
+
+
+def capped(found: list[Any], wholes: Mapping[str, Any]) -> None:
+    """Of its topic no more have gone than its cap allows, by themselves or as parts."""
+    went = [
+        item["sent_at"]
+        for item in found
+        if item["topic"] == "offers"
+        and (wholes[item["merged_into"]] if item["status"] == "merged" else item)["status"] == "sent"
+    ]
+    for at in went:
+        assert len([each for each in went if at - timedelta(days=1) < each <= at]) <= LIMIT
 
 
 async def test_nothing_comes_twice_nothing_is_lost_and_the_ledger_says_what_has_arrived(
@@ -398,7 +335,7 @@ async def test_nothing_comes_twice_nothing_is_lost_and_the_ledger_says_what_has_
         with asyncio.Runner() as runner:
             DeliveryMachine.runner, DeliveryMachine.mails = runner, tmp_path / "mails"
             until = contextlib.AsyncExitStack()
-            DeliveryMachine.houses = runner.run(_prepared(database_url, tmp_path, until))
+            DeliveryMachine.houses = runner.run(prepared(database_url, tmp_path, until))
             run_state_machine_as_test(
                 DeliveryMachine,
                 settings=settings(

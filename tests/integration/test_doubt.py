@@ -145,8 +145,10 @@ async def test_C6_a_digest_in_doubt_gives_way_to_nobody(three: Three) -> None:
     *_, whole = await three.ledger()
     assert (whole["status"], "breath" in whole["reasons"]) == ("deferred", True)
     await said(three, "UPDATE messages SET status = 'deferred', sent_at = NULL WHERE journey = 'a'")
+    await said(three, "UPDATE messages SET sent_at = sent_at - interval '1 hour' WHERE sent_at IS NOT NULL")
     await attempt(three)
     assert await statuses(three) == ["merged", "merged", "deferred"], "what matters more goes first, and it waits"
+    await said(three, "UPDATE messages SET sent_at = sent_at - interval '1 hour' WHERE sent_at IS NOT NULL")
     await attempt(three)
     assert await statuses(three) == ["merged", "merged", "sent"]
 
