@@ -8,7 +8,7 @@ RUN := $(BIN)/python
 # Compiled at set-up: a process that may not write its bytecode (PYTHONDONTWRITEBYTECODE, a read-only folder) starts twice as fast.
 ROOMS := activities api cli journeys store worker workflows
 STAMP := $(VENV)/.synced-$(shell cat uv.lock pyproject.toml | cksum | tr ' ' '-')
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -33,7 +33,7 @@ up: setup ## Start everything; Ctrl-C stops it — python -m cli up
 test: setup ## Run all tests on real servers, which are started for it — python -m pytest
 	@$(RUN) -m worker.stack.temporal_binary >/dev/null # built now, where its progress is seen
 	@$(RUN) -m pytest -q -n $(TEST_WORKERS) --dist worksteal -m 'not alone' $(ARGS)
-	@$(RUN) -m pytest -q -m alone $(ARGS) # the storms kill against the clock: nothing else runs beside them
+	@$(RUN) -m pytest -q -m alone $(ARGS) # storms kill against the clock, and what holds a transaction holds the feed back: nothing runs beside them
 
 lint: setup ## Check style and the house's import contracts — ruff check && ruff format --check && lint-imports
 	@$(BIN)/ruff check

@@ -15,6 +15,9 @@ from tests.living import certain
 from worker.http import application as process
 from worker.settings import Settings
 
+pytestmark = pytest.mark.alone
+"""What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
+
 SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 INSERT = """
     INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority,

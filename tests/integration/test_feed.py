@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 import yaml
 
@@ -21,6 +22,9 @@ from store import feed, ledger, owed, runs, subjects
 from store.database import run, sql
 from tests.living import Living, certain, living, until
 from worker.settings import ROOT
+
+pytestmark = pytest.mark.alone
+"""What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
 
 POLICY = {
     "consent": [{"default": "granted"}],

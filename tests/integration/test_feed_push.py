@@ -30,6 +30,9 @@ from worker.feed import LAG, TRIES, FeedLoop, feed_loop
 from worker.providers import load_providers
 from worker.settings import ROOT, SettingsError
 
+pytestmark = pytest.mark.alone
+"""What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
+
 SECRET, NEXT = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 _INSERT = sql(
     """
