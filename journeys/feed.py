@@ -61,8 +61,9 @@ def _what(row: Mapping[str, Any]) -> dict[str, Any]:
         name = str(row["event_name"]).removeprefix("message_")
         more = {key: data[key] for key in _REACTED if key in data}
         return {"type": "reaction", "reaction": name, "happened_at": row["event_at"], **more}
-    # What was part of a digest ends as the digest did.
-    if row["was"] in {"sending", "merged"} and not row["decided"] and row["status"] != "deferred":
+    # What was part of a digest ends as the digest did; what was deferred out of it had no attempt of its own.
+    attempted = row["was"] == "sending" or (row["was"] == "merged" and row["status"] != "deferred")
+    if attempted and not row["decided"]:
         result = RESULTS.get(row["status"], row["status"])
         return {"type": "delivery", "result": result, "attempt": row["attempt"], "until": row["until"]}
     return {
