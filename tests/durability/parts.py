@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from store.database import Database
 from tests.living import Living
 from worker import build
 from worker.relay import Relay
-from worker.settings import Settings
+from worker.settings import ROOT, Settings
 from worker.stack.mail_sink import Faults
 from worker.stack.mail_sink import serve as mail_server
 from worker.stack.maildir import Maildir
@@ -65,3 +68,16 @@ async def relaying(house: Living) -> AsyncIterator[None]:
 def worker(house: Living, **settings: Any) -> Worker:
     """A worker, to be used as a context; some settings replaced."""
     return build.worker(house.client, house.settings.model_copy(update=settings), house.house)
+
+
+@contextlib.asynccontextmanager
+async def worker_process(house: Living, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python -m worker` as an operator runs it; told to stop at the end, if it has not ended, and expected to end well."""
+    known = {**os.environ, **house.settings.environ(worker_port=0), **environ}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", cwd=ROOT, env=known)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 60) == 0

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.durability.parts import relaying, workless
+from tests.durability.parts import relaying, worker_process, workless
 from tests.integration.crms import NAMES, provided_by
-from tests.living import Living, until
+from tests.living import until
 from worker.settings import PREFIX
 from worker.stack.providers.app import KEY
 from worker.stack.providers.crms import tasks_of
@@ -35,23 +29,11 @@ TYPES = {"event.renewal-call.closed.outcome": "string"}
 TASKS = "hubspot/crm/v3/objects/tasks"
 
 
-@contextlib.asynccontextmanager
-async def working(house: Living, local: Local) -> AsyncIterator[None]:
-    """The worker as an operator runs it, with two CRMs."""
-    crms = provided_by(local, *NAMES).model_dump(exclude_defaults=True)
-    plain = {name: getattr(value, "get_secret_value", lambda v=value: v)() for name, value in crms.items()}
-    environ = {PREFIX + name.upper(): str(value) for name, value in plain.items()} | {"TENURE_CRM_READ_SECONDS": "1"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "worker",
-        env={**os.environ, **house.settings.environ(worker_port=0), **environ},
-    )
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 60) == 0
+def crms(local: Local) -> dict[str, str]:
+    """Two CRMs, as a worker's environment names them."""
+    given = provided_by(local, *NAMES).model_dump(exclude_defaults=True)
+    plain = {name: getattr(value, "get_secret_value", lambda v=value: v)() for name, value in given.items()}
+    return {PREFIX + name.upper(): str(value) for name, value in plain.items()} | {"TENURE_CRM_READ_SECONDS": "1"}
 
 
 @pytest.mark.slow
@@ -61,7 +43,11 @@ async def test_C10_a_journeys_task_is_shown_in_every_crm_and_closing_it_in_one_m
     async with serving() as local, workless(database_url, temporal_address, task_queue, tmp_path) as house:
         kept = local.provider.kept
         await house.publish(JOURNEY, TYPES)
-        async with working(house, local), relaying(house), httpx.AsyncClient(base_url=local.url) as person:
+        async with (
+            worker_process(house, **crms(local)),
+            relaying(house),
+            httpx.AsyncClient(base_url=local.url) as person,
+        ):
             await house.accept(house.track("ada", "help_wanted"))
             await until(lambda: _shown(local, "hubspot"))
             await until(lambda: _shown(local, "salesforce"))

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
 import shutil
-import signal
-import sys
-from collections.abc import AsyncIterator
 from email import message_from_bytes
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.durability.parts import relaying, workless
-from tests.living import Living
+from tests.durability.parts import relaying, worker_process, workless
 from worker.settings import ROOT
 
 TEAM = """
@@ -41,18 +34,6 @@ SELECT run, subject_key, 1, journey, 't', 'email', owner, now(), now(), now() + 
 """
 
 
-@contextlib.asynccontextmanager
-async def working(house: Living) -> AsyncIterator[None]:
-    """The worker as an operator runs it."""
-    environ = {**os.environ, **house.settings.environ(worker_port=0)}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", env=environ)
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 60) == 0
-
-
 @pytest.mark.slow
 async def test_C10_the_worker_reminds_the_owner_by_mail_and_escalates_an_answer(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
@@ -63,7 +44,7 @@ async def test_C10_the_worker_reminds_the_owner_by_mail_and_escalates_an_answer(
     (catalog / "policy.yaml").write_text(yaml.safe_dump(rules))
     async with workless(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as house:
         await house.publish(JOURNEY)
-        async with relaying(house), working(house):
+        async with relaying(house), worker_process(house):
             await house.accept(house.track("ada", "help_wanted"))
             await house.until("SELECT count(*) FROM task_log WHERE text = 'dana was reminded'")
             (path,) = list((tmp_path / "mail").glob("new/*"))

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
 import signal
-import sys
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,9 +12,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from journeys import wire
-from tests.durability.parts import relaying, worker, workless
+from tests.durability.parts import relaying, worker, worker_process, workless
 from tests.living import Living, until
-from worker.settings import ROOT
 
 JOURNEY = """
 journey: counting
@@ -65,24 +59,11 @@ async def test_workers_stopped_in_the_middle_lose_and_double_nothing(
         assert dict(messages[0]) == {"n": 60, "keys": 60}
 
 
-@contextlib.asynccontextmanager
-async def _process(house: Living) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m worker` as an operator runs it."""
-    environ = {**os.environ, **house.settings.environ()}
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", cwd=ROOT, env=environ)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 async def test_a_worker_told_to_stop_finishes_the_step_in_hand_and_exits_with_0(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
     async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
-        async with _process(house) as process:
+        async with worker_process(house) as process:
             await _begin(house, 1)
             await house.accept(*(house.track("u0", "ping") for _ in range(40)))
             await house.until(SEEN, lambda seen: seen > 0)
