@@ -10,55 +10,55 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
-from api.answers import Answers
-from api.assignments import Assignments
-from api.browsers import Browsers
-from api.calls import Reader
-from api.clicks import Clicks
-from api.clocks import Clocks
-from api.confirming import Confirming
-from api.consents import Consents
-from api.content import Contents, Desk
-from api.feed import Feed, Sign
-from api.front import Front
-from api.health import Health
-from api.held import Held
-from api.holds import Holds
-from api.hooks import Hooks
-from api.inboxes import Inboxes
-from api.intake import Intake
-from api.keys import Keys
-from api.limits import Limits
-from api.messages import Messages
-from api.metrics import Metrics
-from api.openapi import Description
-from api.opt_out import OptOut
-from api.people import People
-from api.planned import checked, consent_checked
-from api.plays import Plays
-from api.preferences import Preferences
-from api.problems import refuse
-from api.publishing import House, Journeys
-from api.routes import Routes
-from api.runs import Runs
-from api.segment import Segment
-from api.signals import Signals
-from api.signatures import HookSecrets
-from api.stops import Stops
-from api.suppressions import Suppressions
-from api.temporal import Engine
-from api.traces import Traces
-from api.why import Whys
-from api.whynot import Asking, WhyNots
-from api.work import Work
-from journeys.assigning import Roster
-from journeys.consent_rules import ConsentBook
-from journeys.policy import Policy
-from journeys.reply_address import ReplyAddresses
-from journeys.templates import TemplateInfos
-from journeys.tracking import TrackingPlan
-from store.catalogue import Catalogue
+from api.consent.double_opt_in import Confirming
+from api.consent.endpoints import Consents
+from api.consent.preference_page import Preferences
+from api.consent.suppressions import Suppressions
+from api.consent.unsubscribe import OptOut
+from api.content.endpoints import Contents, Desk
+from api.definitions.endpoints import House, Journeys
+from api.events.intake import Intake
+from api.events.plays import Plays
+from api.events.quarantine import Held
+from api.events.reader import Reader
+from api.events.segment import Segment
+from api.events.signals import Signals
+from api.events.tracking_plan import checked, consent_checked
+from api.explain.traces import Traces
+from api.explain.why import Whys
+from api.explain.whynot import Asking, WhyNots
+from api.exports.feed import Feed, Sign
+from api.http.asgi import Front
+from api.http.auth import Keys
+from api.http.limits import Limits
+from api.http.metrics import Metrics
+from api.http.openapi import Description
+from api.http.problems import refuse
+from api.http.routes import Routes
+from api.inbound.mails import Answers
+from api.inbound.signatures import HookSecrets
+from api.inbound.webhooks import Hooks
+from api.inbox.browser import Browsers
+from api.inbox.clicks import Clicks
+from api.inbox.endpoints import Inboxes
+from api.operations.health import Health
+from api.operations.kill_switches import Stops
+from api.operations.messages import Messages
+from api.people.endpoints import People
+from api.runs.endpoints import Runs
+from api.runs.temporal import Engine
+from api.runs.test_clocks import Clocks
+from api.tasks.assignment import Assignments
+from api.tasks.endpoints import Work
+from api.tasks.holds import Holds
+from journeys.consent.rules import ConsentBook
+from journeys.content.template_info import TemplateInfos
+from journeys.events.tracking_plan import TrackingPlan
+from journeys.gate.policy import Policy
+from journeys.tasks.assignment import Roster
+from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Database
+from store.definitions.registry import Catalogue
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ from pathlib import Path
 import structlog
 from rich.console import Console
 
-from benchmarks import (
+from benchmarks.measure import Row
+from benchmarks.report import conditions, table
+from benchmarks.rows import (
     cold_signal,
     events_in,
     gate,
@@ -26,11 +28,9 @@ from benchmarks import (
     state_reads,
     whole_backtest,
 )
-from benchmarks.measure import Row
-from benchmarks.report import conditions, table
-from benchmarks.rig import Rig
 from benchmarks.scale import FULL, QUICK, Scale
-from worker.entry import run
+from benchmarks.stack.rig import Rig
+from worker.event_loop import run
 
 Measure = Callable[[Rig, Scale], Awaitable[list[Row]]]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.storm.plan import KILLS, Storm
 from tests.storm.run import Report, weather
-from worker.entry import run
+from worker.event_loop import run
 
 EVERYTHING: Mapping[str, int] = {**KILLS, "postgres": 5}
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-# name → what `--help` says. The code is `command` in the module `cli.<name>`, with Typer's annotations.
+# name → what `--help` says. The code is `command` in the module `cli.commands.<name>`, with Typer's annotations.
 COMMANDS = {
     "demo": "Play half a year of real purchases live, and compare it with the backtest.",
     "up": "Start everything: database, Temporal, worker, API and a mail sink.",
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _load(name: str) -> Callable[..., None]:
-    command: Callable[..., None] = importlib.import_module(f"cli.{name.replace('-', '_')}").command
+    command: Callable[..., None] = importlib.import_module(f"cli.commands.{name.replace('-', '_')}").command
     return command
 
 

@@ -8,20 +8,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from activities.template_files import RULES, assemble, name_of, read_rules
-from journeys.checker import check
-from journeys.checks_policy import check_policy
-from journeys.consent_rules import read_consent_rules
-from journeys.definition import Journey
-from journeys.policy import Policy
-from journeys.problems import Problem, in_order
-from journeys.reading import read_journey, read_model
-from journeys.source import Source
-from journeys.team import read_team
-from journeys.templates import TemplateInfo
-from journeys.tracking import TrackingPlan, read_plan
-from journeys.undated import undated
-from journeys.variants import ContentRules
+from activities.content.template_files import RULES, assemble, name_of, read_rules
+from journeys.checks.checker import check
+from journeys.checks.policy import check_policy
+from journeys.checks.warnings import undated
+from journeys.consent.rules import read_consent_rules
+from journeys.content.template_info import TemplateInfo
+from journeys.content.variants import ContentRules
+from journeys.events.tracking_plan import TrackingPlan, read_plan
+from journeys.gate.policy import Policy
+from journeys.language.definition import Journey
+from journeys.language.parsing import read_journey, read_model
+from journeys.language.problems import Problem, in_order
+from journeys.language.source import Source
+from journeys.tasks.team import read_team
 
 PLAN: Final = "tracking-plan.yaml"
 POLICY: Final = "policy.yaml"

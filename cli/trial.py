@@ -15,16 +15,16 @@ from typing import Any, Final
 import typer
 import yaml
 
-from cli.cdnow import OBSERVED_UNTIL, CdnowUnavailable, cdnow_file, cdnow_streams
-from cli.problems import as_line
-from journeys.backtest import Stream
-from journeys.chart import artifact, load_chart
-from journeys.definition import Journey
-from journeys.events import EventTable
-from journeys.policy import Policy, load_policy
-from journeys.reading import read_journey, read_model
-from journeys.recorded import Recorded, Unusable, read_instant, read_recorded
-from journeys.tracking import TrackingPlan
+from cli.demonstration.cdnow import OBSERVED_UNTIL, CdnowUnavailable, cdnow_file, cdnow_streams
+from cli.problem_format import as_line
+from journeys.decision.compiler import artifact, load_chart
+from journeys.events.tracking_plan import TrackingPlan
+from journeys.events.validation import EventTable
+from journeys.gate.policy import Policy, load_policy
+from journeys.language.definition import Journey
+from journeys.language.parsing import read_journey, read_model
+from journeys.simulation.backtest import Stream
+from journeys.simulation.recording import Recorded, Unusable, read_instant, read_recorded
 
 CATALOG: Final = Path("catalog")
 CDNOW: Final = "cdnow"

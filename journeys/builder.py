@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, Self
 
-from journeys import definition as d
-from journeys.builder_actions import Span, assign, audience, close, emit, iso, send, task
+from journeys.language import definition as d
+from journeys.language.builder_actions import Span, assign, audience, close, emit, iso, send, task
 
 __all__ = [
     "JourneyBuilder",

@@ -25,7 +25,7 @@ import pytest_asyncio
 from sqlalchemy import make_url
 from temporalio.client import Client
 
-from activities.outgoing.way import Way
+from activities.outgoing.client import Way
 from store.database import Database
 from worker.stack.postgres import create_database
 from worker.stack.providers.serving import Local, serving
@@ -100,7 +100,7 @@ def servers(run_folder: Path) -> Servers:
 
 def _start_servers(folder: Path) -> None:
     log = folder / "servers.log"
-    command = [sys.executable, "-m", "tests.servers", str(folder), os.environ["TENURE_TEST_OWNER"]]
+    command = [sys.executable, "-m", "tests.support.servers", str(folder), os.environ["TENURE_TEST_OWNER"]]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True)
     (folder / "servers.pid").write_text(str(process.pid))

@@ -11,20 +11,22 @@ import structlog
 from temporalio.client import Client
 
 from store.database import Database
-from store.patience import limit_holding
-from worker import brake, build, entry, temporal
-from worker.audiences import audience_loop
-from worker.crms import show_tasks
-from worker.escalating import escalate_answers
-from worker.feed import feed_loop
+from store.timeouts import limit_holding
+from worker import event_loop, temporal
+from worker.composition import worker as composition
+from worker.composition.crm import show_tasks
+from worker.composition.providers import load_providers
 from worker.health import health_port
 from worker.logs import configure_logging
-from worker.providers import load_providers
-from worker.reconcile import Reconciler
-from worker.relay import Relay
-from worker.reminder_mail import reminder_mail
-from worker.reminders import Reminders
-from worker.rounds import rest
+from worker.loops import surge_brake
+from worker.loops.audiences import audience_loop
+from worker.loops.escalations import escalate_answers
+from worker.loops.feed_push import feed_loop
+from worker.loops.loop import rest
+from worker.loops.reconciliation import Reconciler
+from worker.loops.reminder_mail import reminder_mail
+from worker.loops.reminders import Reminders
+from worker.relay.relay import Relay
 from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
@@ -50,7 +52,7 @@ async def serve(settings: Settings) -> None:
     client = await _connected(settings, stop)
     if client is None:
         return
-    house = build.house(settings, database)
+    house = composition.house(settings, database)
     given = load_providers()
     audiences = audience_loop(database, settings, given, house.catalogue.consent)
     feeding = feed_loop(database, given)
@@ -59,11 +61,14 @@ async def serve(settings: Settings) -> None:
     health = health_port(settings.worker_port, lambda: not stop.is_set(), host=settings.worker_host)
     async with contextlib.AsyncExitStack() as running:
         await running.enter_async_context(health)
-        for each in (build.worker(client, settings, house), *build.channel_workers(client, settings, house)):
+        for each in (
+            composition.worker(client, settings, house),
+            *composition.channel_workers(client, settings, house),
+        ):
             await running.enter_async_context(each)
         log.info("worker.started", task_queue=settings.task_queue)
         reconciler = Reconciler(database, client, relay)
-        braking = brake.watch(database, house.policy.brake, stop)
+        braking = surge_brake.watch(database, house.policy.brake, stop)
         rounds = (
             relay.run(stop),
             reconciler.run(stop),
@@ -101,7 +106,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings.log_format)
-        entry.run(serve(settings), fast=True)
+        event_loop.run(serve(settings), fast=True)
     except SettingsError as fault:
         sys.stderr.write(f"{fault}\n")
         return 2

@@ -18,10 +18,10 @@ import pytest
 import pytest_asyncio
 
 from store.migrate import migrate
-from worker.rehearsing import rehearsal
 from worker.stack.postgres import PostgresServer, create_database
 from worker.stack.temporal_server import TemporalServer
-from worker.testing import Rehearsal
+from worker.testing.rehearsal import Rehearsal
+from worker.testing.stage import rehearsal
 
 
 @dataclass(frozen=True, slots=True)

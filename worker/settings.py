@@ -11,11 +11,11 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from activities.channels.relay import Relay
-from journeys.addresses import AddressHash
-from journeys.consent_rules import DEV_KEY as DEV_LINK_KEY
-from journeys.links import Links
-from journeys.reply_address import ReplyAddresses
+from activities.channels.email.relay_settings import Relay
+from journeys.consent.rules import DEV_KEY as DEV_LINK_KEY
+from journeys.tokens.address_hash import AddressHash
+from journeys.tokens.reply_addresses import ReplyAddresses
+from journeys.tokens.signed_links import Links
 
 PREFIX = "TENURE_"
 DEV_WRITE_KEY = "dev-write-key"

@@ -13,10 +13,10 @@ from temporalio import workflow
 from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
-    from journeys import wire
-    from journeys.envelope import Unreadable, read_envelope
-    from journeys.occurrences import Occurrence
-    from workflows import options
+    from journeys.decision.occurrences import Occurrence
+    from journeys.protocol import wire
+    from journeys.protocol.envelope import Unreadable, read_envelope
+    from workflows import limits
 
 MOST_SHOWN = 2_000
 LARGEST_PLAIN = 32 * 1024
@@ -102,7 +102,7 @@ class Inbox:
         self.letters = deque(Letter(name, value=value) for name, value in carried)
         self.arrived: deque[Delivery] = deque()
         """What has come since the batch in hand was opened."""
-        self.ids = deque(ids, maxlen=options.REMEMBERED_IDS)
+        self.ids = deque(ids, maxlen=limits.REMEMBERED_IDS)
         self.plain = plain
         self.received = 0
         self.events = 0
@@ -212,9 +212,9 @@ class Inbox:
 
     def fits(self) -> bool:
         """Whether all that waits can be carried in one payload."""
-        if self.weight > options.MOST_CARRIED:
+        if self.weight > limits.MOST_CARRIED:
             return False
-        return len(workflow.payload_converter().to_payload(self.carried()).data) <= options.MOST_CARRIED
+        return len(workflow.payload_converter().to_payload(self.carried()).data) <= limits.MOST_CARRIED
 
     def _carry(self, letter: Letter) -> tuple[str, Any]:
         try:

@@ -23,19 +23,19 @@ from temporalio import workflow
 from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
-    from journeys import wire
-    from journeys.chart import Chart, load_chart
-    from journeys.decide import decide
-    from journeys.effects import Effect, LogLine, effects_to_json, log_to_json
-    from journeys.envelope import Unreadable, instant, occurrence_of
-    from journeys.jitter import jitter
-    from journeys.occurrences import Cancelled, Occurrence, Paused, Resumed, TimerDue
-    from journeys.state import RunState, state_from_json, state_to_json
-    from workflows.alarm import Alarm
-    from workflows.calls import EVENTS_A_MINUTE, EVENTS_QUEUED, Refused, clock_of, queue_of, run_local, run_step
+    from journeys.decision.compiler import Chart, load_chart
+    from journeys.decision.decide import decide
+    from journeys.decision.effects import Effect, LogLine, effects_to_json, log_to_json
+    from journeys.decision.occurrences import Cancelled, Occurrence, Paused, Resumed, TimerDue
+    from journeys.decision.state import RunState, state_from_json, state_to_json
+    from journeys.decision.timers import jitter
+    from journeys.protocol import wire
+    from journeys.protocol.envelope import Unreadable, instant, occurrence_of
     from workflows.inbox import MOST_SHOWN, RING, Inbox, Letter
-    from workflows.operators import Operated
-    from workflows.options import BUSY_EVENTS, MOST_LINES, MOST_SIGNALS, OLDEST, QUIET_EVENTS
+    from workflows.invocations import EVENTS_A_MINUTE, EVENTS_QUEUED, Refused, clock_of, queue_of, run_local, run_step
+    from workflows.limits import BUSY_EVENTS, MOST_LINES, MOST_SIGNALS, OLDEST, QUIET_EVENTS
+    from workflows.operator_commands import Operated
+    from workflows.timer import Alarm
 
 
 @workflow.defn(name=wire.JOURNEY_WORKFLOW)

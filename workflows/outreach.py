@@ -9,10 +9,10 @@ from temporalio import workflow
 from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
-    from journeys import wire
-    from journeys.envelope import instant
-    from workflows.calls import run_local, run_queued
-    from workflows.options import QUIET_EVENTS
+    from journeys.protocol import wire
+    from journeys.protocol.envelope import instant
+    from workflows.invocations import run_local, run_queued
+    from workflows.limits import QUIET_EVENTS
 
 EVENTS_A_LOOK = 7
 """A wake or a ring, its workflow task, what was settled, and the timer for what is due next."""

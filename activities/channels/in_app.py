@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from activities import markup
+from activities.content import markup
+from activities.content.rendering import Rendered
+from activities.content.templates import Templates
 from activities.ports import Ambiguity, Outgoing, Prepared, Promise, Receipt, Retry
-from activities.rendering import Rendered
-from activities.templates import Templates
 
 
 class InAppChannel:

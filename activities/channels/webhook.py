@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from activities import markup
-from activities.channels.http_channel import HttpChannel, Reach, Written
-from activities.channels.replies import Means, Row
-from activities.outgoing.way import Call, Way
+from activities.channels.http.channel import HttpChannel, Reach, Written
+from activities.channels.http.reply_tables import Means, Row
+from activities.content import markup
+from activities.content.templates import Rendered, Templates
+from activities.outgoing.client import Call, Way
+from activities.outgoing.standard_webhooks import STEPS, signing
 from activities.ports import Outgoing, Prepared, Promise, Retry
-from activities.standard_webhook import STEPS, signing
-from activities.templates import Rendered, Templates
-from journeys.tracing import traceparent
+from journeys.events.tracing import traceparent
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import asyncpg
 
-from journeys.backtest import Stream
-from journeys.effects import LogLine
-from journeys.people import Fate, Person, World
+from journeys.decision.effects import LogLine
+from journeys.simulation.backtest import Stream
+from journeys.simulation.person import Fate, Person, World
 from worker.stack.maildir import Maildir
 
 GATE_KINDS: Final = ("gate", "withdrawn")

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from cli.demonstration import saas, shop
+from cli.demonstration.api_client import FrontDoor
 from cli.demonstration.evidence import Evidence
-from cli.demonstration.feed import days
-from cli.demonstration.front_door import FrontDoor
-from journeys.backtest import Stream
+from cli.demonstration.feeder import days
+from journeys.simulation.backtest import Stream
 from worker.settings import Settings
 from worker.stack.supervisor import Stack, StackError
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from cli.demonstration import shop
 from cli.demonstration.evidence import Evidence, Sunk, Told, backtested
 from cli.demonstration.live import Played
-from journeys.backtest import Stream
-from journeys.people import World
+from journeys.simulation.backtest import Stream
+from journeys.simulation.person import World
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from cli.demonstration.front_door import FrontDoor
+from cli.demonstration.api_client import FrontDoor
 from cli.demonstration.shop import ORIGIN, Call
 
 USERS: Final = tuple(f"user-{n:02}" for n in range(1, 15))

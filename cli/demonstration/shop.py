@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from journeys.backtest import Stream
-from journeys.recorded import Recorded
+from journeys.simulation.backtest import Stream
+from journeys.simulation.recording import Recorded
 
 ORIGIN: Final = datetime(1997, 1, 1, tzinfo=UTC)
 JOURNEY: Final = "win-back-and-replenishment"

@@ -7,8 +7,8 @@ import httpx
 import pytest_asyncio
 from sqlalchemy import make_url
 
-from api.front import Front
-from tests.contract.serving import WRITE, HandEngine, application, client
+from api.http.asgi import Front
+from tests.support.api import WRITE, HandEngine, application, client
 
 
 @pytest_asyncio.fixture(scope="module")

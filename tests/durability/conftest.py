@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from worker.rehearsing import rehearsal
-from worker.testing import Rehearsal
+from worker.testing.rehearsal import Rehearsal
+from worker.testing.stage import rehearsal
 
 
 @pytest_asyncio.fixture

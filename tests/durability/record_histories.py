@@ -14,12 +14,12 @@ from pathlib import Path
 
 from temporalio.client import WorkflowHandle
 
-from worker.entry import run
+from worker.event_loop import run
 from worker.pytest_plugin import fresh_database, serving
-from worker.rehearsing import rehearsal
-from worker.replay import write_history
 from worker.settings import ROOT
-from worker.testing import Rehearsal
+from worker.testing.rehearsal import Rehearsal
+from worker.testing.replay import write_history
+from worker.testing.stage import rehearsal
 
 HISTORIES = ROOT / "tests" / "histories"
 

@@ -11,9 +11,9 @@ from temporalio.api.workflowservice.v1 import SetWorkerDeploymentCurrentVersionR
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from journeys import wire
-from tests.durability.parts import relaying, worker, worker_process, workless
-from tests.living import Living, until
+from journeys.protocol import wire
+from tests.support.live_stack import Living, until
+from tests.support.worker_parts import relaying, worker, worker_process, workless
 
 JOURNEY = """
 journey: counting

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from tests.sending import Sending, sending_at
+from tests.support.sending import Sending, sending_at
 
 
 @pytest_asyncio.fixture

@@ -19,19 +19,20 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from temporalio.client import Client
 
-from activities import delivery
-from activities import step as steps
-from activities.channels.email import EmailChannel
-from activities.house import House
-from api import intake
-from store import ingest, outbox
-from store.ledger import Entry
+from activities.channels.email.smtp import EmailChannel
+from activities.delivery import attempts
+from activities.dependencies import House
+from activities.steps import apply as steps
+from api.events import intake
+from store.events import ingest
+from store.messages.ledger import Entry
+from store.outbox import queue as outbox
 from tests.storm.verdict import TOKEN
 from worker import __main__ as worker
-from worker import build
-from worker import http as door
-from worker.relay import Relay
-from worker.stack.ports import free_ports
+from worker.composition import api as door
+from worker.composition import worker as composition
+from worker.relay.relay import Relay
+from worker.stack.free_ports import free_ports
 
 T = TypeVar("T")
 DIED: Final = 137
@@ -92,7 +93,7 @@ def after(function: Callable[..., Awaitable[T]], hook: Callable[..., None]) -> C
 def wrap_worker() -> None:
     """Every point between a commit of the outbox and the settling of a message."""
     signalled: set[str] = set()
-    signal_run, attempt = Relay._signal, delivery.attempt
+    signal_run, attempt = Relay._signal, attempts.attempt
 
     async def signalling(relay: Relay, run: Any, subject: str, envelopes: Any) -> None:
         ids = [envelope.id for envelope in envelopes]
@@ -117,12 +118,12 @@ def wrap_worker() -> None:
     for owner, name, hook in (
         (steps._Step, "apply", lambda applied, _: die("step-before-commit", map(_token, applied.attempts))),
         (EmailChannel, "deliver", accepted),
-        (delivery, "_settle", lambda _, __, ___, entry, *____: die("settle-before-commit", [_token(entry)])),
+        (attempts, "_settle", lambda _, __, ___, entry, *____: die("settle-before-commit", [_token(entry)])),
         (outbox, "delivered", lambda *_: die("relay-before-commit", signalled)),
         (Relay, "deliver_batch", lambda *_: die("relay-after-commit", signalled)),
     ):
         setattr(owner, name, after(getattr(owner, name), hook))
-    setattr(delivery, "attempt", attempting)  # noqa: B010 -- as above
+    setattr(attempts, "attempt", attempting)  # noqa: B010 -- as above
     setattr(Relay, "_signal", signalling)  # noqa: B010 -- as above
     impatient()
 
@@ -131,7 +132,7 @@ def impatient() -> None:
     """What a dead worker had in hand is given to another one soon."""
     quick = functools.partialmethod(Client.start_workflow, task_timeout=SOON)
     setattr(Client, "start_workflow", quick)  # noqa: B010 -- as above
-    build.worker = functools.partial(build.worker, sticky_queue_schedule_to_start_timeout=SOON)
+    composition.worker = functools.partial(composition.worker, sticky_queue_schedule_to_start_timeout=SOON)
 
 
 def wrap_api() -> None:

@@ -5,14 +5,14 @@ The storm must find that, or it would find nothing. Only this process works so: 
 
 from __future__ import annotations
 
-from activities import gate
+from activities.gate import evaluation
 from activities.ports import Delivered, Outgoing
-from store import ledger
-from store.ledger import Entry
+from store.messages import ledger
+from store.messages.ledger import Entry
 from worker.__main__ import main
 
 
-async def send_then_record(weighing: gate.Pass, entry: Entry) -> None:
+async def send_then_record(weighing: evaluation.Pass, entry: Entry) -> None:
     """Deliver inside the step; the row is committed afterwards. Raises RuntimeError to be tried again."""
     channel = weighing.house.channels[entry.via[0]]
     person = weighing.person
@@ -28,5 +28,5 @@ async def send_then_record(weighing: gate.Pass, entry: Entry) -> None:
 
 
 if __name__ == "__main__":
-    setattr(gate.Pass, "weigh", send_then_record)  # noqa: B010 -- only this process works so
+    setattr(evaluation.Pass, "weigh", send_then_record)  # noqa: B010 -- only this process works so
     raise SystemExit(main())

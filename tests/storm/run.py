@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from journeys.chart import artifact, load_chart
-from journeys.reading import read_journey
-from store import catalogue
+from journeys.decision.compiler import artifact, load_chart
+from journeys.language.parsing import read_journey
 from store.database import Database, row, sql
+from store.definitions import registry
 from tests.storm import verdict
-from tests.storm.faults import Nemesis
+from tests.storm.clients import Senders, Sent
+from tests.storm.nemesis import Nemesis
 from tests.storm.plan import JOURNEY, PINGED, TYPES, Storm, write_catalog
-from tests.storm.senders import Senders, Sent
 from worker.settings import load_settings
-from worker.stack.parts import ModulePart, http_ok
-from worker.stack.ports import free_ports
+from worker.stack.components import ModulePart, http_ok
+from worker.stack.free_ports import free_ports
 from worker.stack.supervisor import MODULES, Stack
 
 DEADLOCK = re.compile(rb"deadlock detected")
@@ -147,7 +147,7 @@ async def publish(database: Database) -> None:
     journey, source = read_journey(JOURNEY)
     assert journey is not None, source.problems
     text = artifact(journey, TYPES)
-    await catalogue.publish(database, load_chart(text), text, JOURNEY, "storm")
+    await registry.publish(database, load_chart(text), text, JOURNEY, "storm")
 
 
 async def second_worker(stack: Stack, module: Sequence[str]) -> None:

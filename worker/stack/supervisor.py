@@ -11,16 +11,16 @@ from urllib.parse import urlsplit
 
 import fasteners
 
-from worker.providers import is_configured, load_providers, local_environ
+from worker.composition.providers import is_configured, load_providers, local_environ
 from worker.settings import Settings
+from worker.stack.components import ModulePart, http_ok, run_once
 from worker.stack.endpoints import FILE, Endpoints, read_endpoints
-from worker.stack.parts import ModulePart, http_ok, run_once
-from worker.stack.ports import LOOPBACK, answers, free_ports, is_free
+from worker.stack.free_ports import LOOPBACK, answers, free_ports, is_free
 from worker.stack.postgres import PostgresServer
 from worker.stack.process import end_leftovers
+from worker.stack.restart import Watch
 from worker.stack.temporal_binary import Say, tell
 from worker.stack.temporal_server import TemporalServer
-from worker.stack.watch import Watch
 
 T = TypeVar("T")
 

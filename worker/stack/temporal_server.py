@@ -14,7 +14,7 @@ from temporalio.api.workflowservice.v1 import ListNamespacesRequest, RegisterNam
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from worker.stack.ports import LOOPBACK, free_ports
+from worker.stack.free_ports import LOOPBACK, free_ports
 from worker.stack.process import ChildProcess, Command, ProcessFailedError, wait_until
 from worker.stack.temporal_binary import Say, TemporalBinary, find_temporal, tell
 

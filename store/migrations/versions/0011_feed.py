@@ -13,7 +13,7 @@ down_revision = "0010"
 branch_labels = None
 depends_on = None
 
-# A trace is kept with an event only where it is not the event's own (`journeys/tracing.py`).
+# A trace is kept with an event only where it is not the event's own (`journeys/events/tracing.py`).
 TRACES = """
 ALTER TABLE events ADD COLUMN trace uuid;
 CREATE INDEX events_of_trace ON events (trace) WHERE trace IS NOT NULL;

@@ -18,8 +18,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from worker.stack.providers.accepted import Kept, newest
 from worker.stack.providers.faults import Fault, Faults
-from worker.stack.providers.kept import Kept, newest
 
 KEY = "dev-provider-key"
 """What every vendor here takes as key, token or secret."""

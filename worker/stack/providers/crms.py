@@ -9,8 +9,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from worker.stack.providers.accepted import Kept
 from worker.stack.providers.app import Asked, Vendor
-from worker.stack.providers.kept import Kept
 
 _AT = "2026-01-05T09:00:00.000Z"
 _MOST = {"hubspot": 100, "salesforce": 2_000}

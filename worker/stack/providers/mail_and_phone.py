@@ -6,8 +6,8 @@ import hashlib
 
 from starlette.responses import JSONResponse, Response
 
+from worker.stack.providers.accepted import numbered
 from worker.stack.providers.app import Asked, Vendor
-from worker.stack.providers.kept import numbered
 
 STOPPED = "+15005550004"
 NO_NUMBER = "+15005550001"

@@ -13,9 +13,9 @@ import uvicorn
 
 from worker.stack.providers.advertising import GOOGLE, META
 from worker.stack.providers.app import Provider, Vendor
+from worker.stack.providers.chat_and_support import RECEIVER, SLACK, ZENDESK, ZOOM
 from worker.stack.providers.crms import HUBSPOT, SALESFORCE
 from worker.stack.providers.mail_and_phone import FCM, RESEND, TWILIO, WEB_PUSH
-from worker.stack.providers.teams import RECEIVER, SLACK, ZENDESK, ZOOM
 
 VENDORS = (
     RESEND, TWILIO, FCM, WEB_PUSH, SLACK, ZENDESK, ZOOM, RECEIVER, GOOGLE, META, HUBSPOT, SALESFORCE,

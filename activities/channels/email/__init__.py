@@ -1,0 +1,1 @@
+"""E-mail: message, layout, DKIM, SMTP relay and Resend."""

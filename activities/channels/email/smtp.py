@@ -1,0 +1,260 @@
+"""E-mail over SMTP: rendered once, sent as those very bytes, and honest about what a lost connection leaves unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from activities.channels.email.layout import CLIPPED, html_part, html_together, text_part, text_together
+from activities.channels.email.message import Mail, mail_address, mail_bytes, named_address
+from activities.channels.email.relay_settings import Relay
+from activities.channels.email.smtp_pool import Envelope, NotTaken, Pool, Progress
+from activities.content.rendering import Rendered
+from activities.content.templates import Templates
+from activities.content.tracked_links import ClickLink, ClickLinks, followed, told
+from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
+from journeys.consent.bounces import is_gone
+from journeys.content.variants import Sender
+from journeys.decision.effects import recipient_of
+from journeys.events.tracing import HEADER
+from journeys.gate.verdicts import ANY
+from journeys.tokens.reply_addresses import ReplyAddresses
+from journeys.tokens.signed_links import REF_MARKS, Link, Links
+
+if TYPE_CHECKING:
+    from activities.channels.email.dkim import DkimKey
+
+log = structlog.get_logger()
+
+Search = Callable[[str], bool]
+"""Whether the provider has a mail with this Message-ID. May raise OSError when it cannot be asked."""
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class EmailSettings:
+    """How mails are sent. `domain` is the right side of every Message-ID; `sender` is a name and an address.
+
+    With `links` each mail has a way out in its footer, signed for its recipient and topic, and RFC 8058's one-click
+    headers where the link is https. `postal` is the footer's text: who writes, and the address that CAN-SPAM asks for.
+    A relay too far away for `attempt` within a step's 2 s is not `local`. With `clicks`, links go through us so that
+    clicks are heard of; with `replies` answers come back to us, beside whoever signs.
+    """
+
+    relay: Relay = field(default_factory=Relay)
+    sender: tuple[str, str] = ("Tenure", "hello@tenure.example")
+    domain: str = "tenure.example"
+    links: Links | None = None
+    postal: str = ""
+    ambiguity: Ambiguity = Ambiguity.AT_MOST_ONCE
+    retry: Retry = field(default_factory=Retry)
+    attempt: timedelta = timedelta(seconds=1.5)
+    local: bool = True
+    clicks: ClickLinks | None = None
+    dkim: DkimKey | None = None
+    replies: ReplyAddresses | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what would only show when the first mail leaves."""
+        if mail_address(self.sender[1]) != self.sender[1] or mail_address(f"x@{self.domain}") is None:
+            raise ValueError("the sender's address and the Message-ID's domain must be plain and ASCII")
+        named_address(*self.sender)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a mail says, and what the ledger keeps of it. `sender` signs instead of the house."""
+
+    subject: str
+    text: str
+    html: str
+    summary: Mapping[str, Any]
+    sender: Sender | None = None
+
+
+class EmailChannel:
+    """Plain SMTP promises nothing (class C), unless the provider can be searched by Message-ID (class B)."""
+
+    name = "email"
+    inside = False
+
+    def __init__(
+        self,
+        templates: Templates,
+        settings: EmailSettings,
+        *,
+        search: Search | None = None,
+        clock: Callable[[], datetime] = _clock,
+    ) -> None:
+        self._templates, self._settings, self._search, self._clock = templates, settings, search, clock
+        self._pool = Pool(settings.relay, settings.domain)
+        self.promise = Promise.BLIND if search is None else Promise.SEARCHABLE
+        self.ambiguity = settings.ambiguity
+        self.retry = settings.retry
+        self.attempt = settings.attempt
+        self.local = settings.local
+
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
+        """The person's `email`, if it is one."""
+        return mail_address(profile.get("email"))
+
+    def prepare(self, outgoing: Outgoing) -> Prepared:
+        """The whole mail as bytes, dated now. Raises TemplateFault."""
+        if mail_address(outgoing.address) != outgoing.address:
+            raise TemplateFault("the address is not one that can be sent to")
+        digest = key_digest(outgoing.key)
+        unsubscribe = way_out(self._settings.links, outgoing, digest, self._clock())
+        said = self._together(outgoing, unsubscribe) if outgoing.items else self._one(outgoing, unsubscribe)
+        return self._prepared(outgoing, said, (*one_click(digest, unsubscribe), *traced(outgoing)))
+
+    def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
+        """A mail to try a message out, marked as such in its subject and a header; no click of it is heard of."""
+        postal = self._settings.postal
+        text, html = text_part(message, sender=postal), html_part(message, sender=postal)
+        said = Said(f"[Test] {message.subject}", text, html, {"variant": message.variant}, message.sender)
+        return self._prepared(outgoing, said, (*one_click(key_digest(outgoing.key), ""), ("X-Tenure-Test", "1")))
+
+    def _one(self, outgoing: Outgoing, unsubscribe: str) -> Said:
+        message = self._templates.render(outgoing, unsubscribe, self.name)
+        message, links = followed(self._settings.clicks, message, outgoing.key)
+        summary = {"topic": message.topic, "variant": message.variant, **links}
+        foot = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
+        return Said(message.subject, text_part(message, **foot), html_part(message, **foot), summary, message.sender)
+
+    def _together(self, outgoing: Outgoing, unsubscribe: str) -> Said:
+        digest = self._templates.render_together(outgoing.template, outgoing.items, unsubscribe, self.name)
+        links: tuple[ClickLink, ...] = ()
+        if self._settings.clicks is not None:
+            digest, links = self._settings.clicks.follow_together(digest, outgoing.key)
+        foot = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
+        summary = {"topics": digest.topics, "variant": digest.variant, **digest.told(), **told(links)}
+        return Said(digest.subject, text_together(digest, **foot), html_together(digest, **foot), summary)
+
+    def _prepared(self, outgoing: Outgoing, said: Said, extra: tuple[tuple[str, str], ...]) -> Prepared:
+        sender, manager = self._signed(said.sender)
+        digest = key_digest(outgoing.key)
+        reply_to = answers_to(self._settings.replies, outgoing, digest, manager)
+        mail = Mail(
+            sender=sender,
+            to=outgoing.address,
+            subject=said.subject,
+            date=self._clock(),
+            message_id=f"<{digest}@{self._settings.domain}>",
+            text=said.text,
+            html=said.html,
+            extra=(*((("Reply-To", ", ".join(reply_to)),) if reply_to else ()), *extra),
+        )
+        summary = {"subject": said.subject, "template": outgoing.template, **said.summary}
+        if len(said.html.encode()) > CLIPPED:
+            log.warning("email.clipped", template=outgoing.template, bytes=len(said.html.encode()))
+            summary["clipped"] = True
+        return Prepared(mail.message_id, outgoing.address, mail_bytes(mail), summary)
+
+    def _signed(self, sender: Sender | None) -> tuple[tuple[str, str], str | None]:
+        """From: our own address always, whoever signs; answers go where the content's rules allow."""
+        house, address = self._settings.sender
+        if sender is None:
+            return (house, address), None
+        return (sender.name if sender.name.isprintable() else house, address), mail_address(sender.reply_to)
+
+    async def deliver(self, prepared: Prepared, key: str) -> Receipt:  # noqa: ARG002 -- SMTP takes no key
+        """One attempt. What happened after the final dot and before the reply is unknown; before it, nothing did."""
+        if mail_address(prepared.address) != prepared.address:
+            return Receipt(Delivered.REFUSED, "not an address that can be sent to")
+        key_of_ours = self._settings.dkim
+        body = key_of_ours.signed(prepared.body) if key_of_ours is not None else prepared.body
+        envelope = Envelope(self._settings.sender[1], prepared.address, body)
+        progress = Progress(until=prepared.until)
+        try:
+            async with asyncio.timeout(self.attempt.total_seconds()):
+                await self._pool.send(envelope, progress)
+        except NotTaken as refusal:
+            gone = not refusal.of_sender and refusal.code // 100 == 5 and is_gone(refusal.words)
+            return Receipt(_refused(refusal, progress), _words(refusal, prepared.address), gone=gone)
+        except TimeoutError:
+            return Receipt(_lost(progress), "no answer in time", outage=True, left=progress.dot_sent)
+        except Exception as fault:  # noqa: BLE001 -- what a relay says may surprise the library; the dot alone decides
+            words = f"the connection failed ({type(fault).__name__})"
+            return Receipt(_lost(progress), words, outage=True, left=progress.dot_sent)
+        return Receipt(Delivered.SENT)
+
+    async def find(self, prepared: Prepared) -> bool | None:
+        """Whether the provider has this Message-ID; None if it cannot be asked, or not now."""
+        if self._search is None:
+            return None
+        try:
+            return await asyncio.to_thread(self._search, prepared.reference)
+        except OSError:
+            return None
+
+    async def close(self) -> None:
+        """Say goodbye on every kept connection."""
+        await self._pool.close()
+
+
+def key_digest(key: str) -> str:
+    """What the outside sees of our key: nothing can be read from it, and the same key always gives the same."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def way_out(links: Links | None, outgoing: Outgoing, digest: str, now: datetime) -> str:
+    """The way out of this topic by mail, for this recipient; where it came from is part of it, as proof."""
+    person = outgoing.person or recipient_of(outgoing.key)
+    if links is None or not person:
+        return ""
+    return links.url(Link("unsubscribe", person, "email", outgoing.topic or ANY, digest[:REF_MARKS]), now)
+
+
+def answers_to(replies: ReplyAddresses | None, outgoing: Outgoing, digest: str, manager: str | None) -> tuple[str, ...]:
+    """Where answers go (RFC 5322 §3.6.2 allows several): to the manager who signs, and back to us, so that the journey is quiet."""
+    ours = replies.address(outgoing.person or recipient_of(outgoing.key), digest) if replies is not None else None
+    return tuple(each for each in (manager, ours) if each)
+
+
+def one_click(digest: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:
+    """The headers by which a mail is found again, and left with one click, which needs https (RFC 8058 §3.1)."""
+    headers = [("X-Tenure-Key", digest), ("Auto-Submitted", "auto-generated")]
+    if unsubscribe.startswith("https://"):
+        headers += [("List-Unsubscribe", f"<{unsubscribe}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
+    return tuple(headers)
+
+
+def traced(outgoing: Outgoing) -> tuple[tuple[str, str], ...]:
+    """The header by which a mail is found in logs and feed, and they from it; it says nothing to anybody else."""
+    return ((HEADER, outgoing.trace),) if outgoing.trace else ()
+
+
+def _refused(refusal: NotTaken, progress: Progress) -> Delivered:
+    """RFC 5321 §4.2.1: 5yz is for good, 4yz for now. Any other reply is none.
+
+    A relay that refuses *us* (no log-in, an unknown sender) has said nothing about the person: that can be mended.
+    """
+    match refusal.code // 100:
+        case 5:
+            return Delivered.TRY_AGAIN if refusal.of_sender else Delivered.REFUSED
+        case 4:
+            return Delivered.TRY_AGAIN
+        case _:
+            return _lost(progress)
+
+
+def _lost(progress: Progress) -> Delivered:
+    return Delivered.UNKNOWN if progress.dot_sent else Delivered.TRY_AGAIN
+
+
+def _words(refusal: NotTaken, address: str) -> str:
+    """The relay's words without the person's: relays like to repeat the address."""
+    personal = "|".join(map(re.escape, (address, address.rpartition("@")[0])))
+    words = re.sub(rf"(?<!\w)(?:{personal})(?!\w)", "…", " ".join(refusal.words.split()), flags=re.IGNORECASE)
+    words = " ".join("…" if "@" in word else word for word in words.split(" "))
+    return f"{refusal.code} {words}"[:200]

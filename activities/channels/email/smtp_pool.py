@@ -1,0 +1,231 @@
+"""A few SMTP connections kept open, and one mail down one of them, always knowing whether the final dot has left.
+
+A new connection costs a handshake and several round trips a mail, so connections are reused. What a failure means
+depends on one thing only: before the final dot nothing can have been delivered; after it, no one knows until the reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self, cast
+
+from aiosmtplib import SMTP, SMTPException, SMTPResponse, SMTPServerDisconnected
+
+from activities.channels.email.relay_settings import Relay
+
+_DOTS = re.compile(rb"(?m)^\.")
+
+
+class NotTaken(Exception):
+    """The relay's reply to this mail is a refusal; `code` is its SMTP code. `of_sender`: it is us who are refused."""
+
+    def __init__(self, code: int, words: str, *, of_sender: bool = False) -> None:
+        super().__init__(f"{code} {words}")
+        self.code, self.words, self.of_sender = code, words, of_sender
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far one mail has come, and until when it may. It outlives the exception that says that it came no further."""
+
+    dot_sent: bool = False
+    until: datetime | None = None
+
+    @property
+    def too_late(self) -> bool:
+        """By the wall clock: a process that was stopped, or a machine that slept, has missed its time."""
+        return self.until is not None and datetime.now(UTC) > self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A mail as a relay takes it."""
+
+    sender: str
+    recipient: str
+    content: bytes
+
+
+class Connection:
+    """One open connection, used by one mail at a time."""
+
+    def __init__(self, smtp: SMTP) -> None:
+        self._smtp = smtp
+        self.mails = 0
+        self.idle_since = 0.0
+
+    @classmethod
+    async def open(cls, relay: Relay, local_hostname: str) -> Self:
+        """Connect, greet, secure and log in. Raises SMTPException or OSError."""
+        smtp = SMTP(
+            hostname=relay.host,
+            port=relay.port,
+            username=relay.username,
+            password=relay.password,
+            use_tls=relay.tls,
+            start_tls=False if relay.tls else relay.start_tls,
+            local_hostname=local_hostname,
+            timeout=None,  # the attempt as a whole has one deadline, the caller's
+        )
+        try:
+            async with asyncio.timeout(relay.open_seconds):
+                await smtp.connect()
+                if smtp.is_ehlo_or_helo_needed:
+                    await smtp.ehlo()
+        except BaseException:
+            smtp.close()
+            raise
+        # No isinstance: uvloop's transports are nobody's subclass. 0, so that drained means: all of it has left.
+        cast("asyncio.WriteTransport", smtp.transport).set_write_buffer_limits(0)
+        return cls(smtp)
+
+    @property
+    def usable(self) -> bool:
+        return self._smtp.is_connected
+
+    async def send(self, envelope: Envelope, progress: Progress) -> None:
+        """Deliver one mail. Raises NotTaken for a refusal; then the connection is ready for the next mail."""
+        self.mails += 1
+        try:
+            await self._address(envelope)
+        except NotTaken:
+            await self._reset()
+            raise
+        await self._content(envelope.content, progress)
+
+    async def _address(self, envelope: Envelope) -> None:
+        options: tuple[bytes, ...] = ()
+        if not (envelope.sender + envelope.recipient).isascii():
+            if not self._smtp.supports_extension("smtputf8"):
+                raise NotTaken(553, "the relay takes no address with characters beyond ASCII (SMTPUTF8)")
+            options = (b"SMTPUTF8", b"BODY=8BITMIME")
+        _expect(
+            await self._smtp.execute_command(b"MAIL", f"FROM:<{envelope.sender}>".encode(), *options), 2, of_sender=True
+        )
+        _expect(await self._smtp.execute_command(b"RCPT", f"TO:<{envelope.recipient}>".encode()), 2)
+        _expect(await self._smtp.execute_command(b"DATA"), 3)
+
+    async def _reset(self) -> None:
+        """Forget the transaction. A relay that hangs up on those it refuses has still refused."""
+        try:
+            await self._smtp.execute_command(b"RSET")
+        except (SMTPException, OSError):
+            self.abandon()
+
+    async def _content(self, content: bytes, progress: Progress) -> None:
+        protocol = self._smtp.protocol
+        if protocol is None:
+            raise SMTPServerDisconnected("Connection lost")
+        protocol.write(_DOTS.sub(b"..", content))
+        if cast("asyncio.WriteTransport", protocol.transport).get_write_buffer_size():
+            # What does not fit the socket must leave before the dot, or a loss half-way would look like one after it.
+            await protocol._drain_helper()  # noqa: SLF001 -- what StreamWriter.drain does, which would close it
+        if not protocol.is_connected:
+            raise SMTPServerDisconnected("Connection lost")
+        if progress.too_late:
+            raise TimeoutError
+        progress.dot_sent = True
+        protocol.write(b".\r\n")
+        _expect(await protocol.read_response(), 2)
+
+    async def close(self) -> None:
+        """Say goodbye, if there is someone to say it to."""
+        with suppress(SMTPException, OSError, TimeoutError):
+            async with asyncio.timeout(1):
+                await self._smtp.quit()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Drop it without a word: its state is not known."""
+        self._smtp.close()
+
+
+class Pool:
+    """At most `keep` connections; whoever finds none free waits."""
+
+    def __init__(self, relay: Relay, local_hostname: str) -> None:
+        self._relay = relay
+        self._local_hostname = local_hostname
+        self._free: list[Connection] = []
+        self._places = asyncio.Semaphore(relay.keep)
+        self._opening: set[asyncio.Task[Connection]] = set()
+
+    async def send(self, envelope: Envelope, progress: Progress) -> None:
+        """One mail over a kept connection, or a new one. Raises NotTaken, SMTPException, OSError or TimeoutError."""
+        async with self._places:
+            kept = self._kept()
+            if kept is not None:
+                try:
+                    await self._send(kept, envelope, progress)
+                    return
+                except (SMTPException, OSError, NotTaken) as fault:
+                    # The relay may have tired of an idle connection, which says nothing about the mail.
+                    tired = not isinstance(fault, NotTaken) or fault.code == _CLOSING
+                    if progress.dot_sent or not tired:
+                        raise
+            await self._send(await self._opened(), envelope, progress)
+
+    async def close(self) -> None:
+        """Close what is kept. The pool can be used again."""
+        opening = tuple(self._opening)
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+        while self._free:
+            await self._free.pop().close()
+
+    def _kept(self) -> Connection | None:
+        now = asyncio.get_running_loop().time()
+        while self._free:
+            connection = self._free.pop()
+            if connection.usable and now - connection.idle_since < self._relay.idle_seconds:
+                return connection
+            connection.abandon()
+        return None
+
+    async def _opened(self) -> Connection:
+        """A new connection. One that takes longer than the attempt is kept for the next, or a far relay is never reached."""
+        task = asyncio.create_task(Connection.open(self._relay, self._local_hostname))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._keep_late)
+            raise
+
+    def _keep_late(self, task: asyncio.Task[Connection]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            self._keep(task.result())
+
+    async def _send(self, connection: Connection, envelope: Envelope, progress: Progress) -> None:
+        """Keep the connection after a mail that was taken or refused; drop it after anything else."""
+        try:
+            await connection.send(envelope, progress)
+        except NotTaken as refusal:
+            self._keep(connection, leaving=refusal.code == _CLOSING)
+            raise
+        except BaseException:
+            connection.abandon()
+            raise
+        self._keep(connection)
+
+    def _keep(self, connection: Connection, *, leaving: bool = False) -> None:
+        full = len(self._free) >= self._relay.keep
+        if full or leaving or connection.mails >= self._relay.mails_each or not connection.usable:
+            connection.abandon()
+            return
+        connection.idle_since = asyncio.get_running_loop().time()
+        self._free.append(connection)
+
+
+_CLOSING = 421
+
+
+def _expect(reply: SMTPResponse, family: int, *, of_sender: bool = False) -> None:
+    if reply.code // 100 != family:
+        raise NotTaken(reply.code, reply.message, of_sender=of_sender)

@@ -1,0 +1,1 @@
+"""Shared parts of channels over HTTP: requests, access tokens, reply tables."""

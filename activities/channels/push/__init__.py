@@ -1,0 +1,1 @@
+"""Push: Firebase Cloud Messaging and Web Push."""

@@ -1,0 +1,119 @@
+"""Webinar invitations (Zoom's shape): inviting is registering, by the person's address, at `data.webinar_id`.
+
+Class B: the list of registrants can be asked whether the address is in it. Source: Zoom's Webinars API.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from activities.channels.email.message import mail_address
+from activities.channels.http.access_tokens import Pass, account_credentials
+from activities.channels.http.channel import HttpChannel, NoPass, Reach, Written, bearer, json_call, page_of, said
+from activities.channels.http.reply_tables import BLIND_TAIL, Means, Row
+from activities.content.templates import Rendered, Templates
+from activities.outgoing.client import Call, Reply, Unanswered, Way
+from activities.outgoing.url_policy import NotAllowed
+from activities.ports import Outgoing, Prepared, Promise, Receipt, TemplateFault
+
+REGISTRANTS, PAGES = "300", 40
+"""Registrants asked for at once, the most that Zoom gives, and how many pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebinarSettings:
+    """A server-to-server app of the account."""
+
+    account: str
+    client: str
+    secret: str
+    base: str = "https://api.zoom.us/v2"
+    token_url: str = "https://zoom.us/oauth/token"  # noqa: S105 -- an address
+
+
+class WebinarChannel(HttpChannel):
+    """The provider writes the invitation; ours is the registration."""
+
+    name = "webinar"
+    promise = Promise.SEARCHABLE
+    table = (
+        Row("400", Means.PERMANENT, "300", "not a request that can be served"),
+        Row("404", Means.PERMANENT, "3001", "the webinar is over, or was never there"),
+        Row("400", Means.PERMANENT, "3038", "the webinar is over"),
+        Row("400", Means.PERMANENT, "3027", "the webinar's own host cannot register"),
+        Row("400", Means.PERMANENT, "3034", "only addresses that the host's company knows may register"),
+        Row("400", Means.PERMANENT, "3000", "the webinar takes no registrations"),
+        Row("400", Means.OURS, "200", "the account has no plan for webinars"),
+        Row("401", Means.OURS, "124", "the access token has expired; the next try has a new one"),
+        *BLIND_TAIL,
+    )
+
+    def __init__(self, templates: Templates, way: Way, reach: Reach, settings: WebinarSettings) -> None:
+        super().__init__(templates, way, reach)
+        self._settings = settings
+        ask = account_credentials(settings.token_url, settings.account, settings.client, settings.secret)
+        self._pass = Pass(way, ask)
+
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
+        """The person's `email`."""
+        return mail_address(profile.get("email"))
+
+    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> Written:  # noqa: ARG002 -- the port's
+        """Who registers, and where. Raises TemplateFault without a webinar's number."""
+        webinar = str(outgoing.data.get("webinar_id") or "")
+        if not (webinar.isascii() and webinar.isdigit()):
+            raise TemplateFault("data.webinar_id must be the webinar's number")
+        first = outgoing.profile.get("first_name") or outgoing.address.partition("@")[0]
+        person = {"email": outgoing.address, "first_name": str(first)[:64]}
+        if last := outgoing.profile.get("last_name"):
+            person["last_name"] = str(last)[:64]
+        return Written({"webinar": webinar, "registrant": person})
+
+    def opened_by_person(self, outgoing: Outgoing) -> bool:  # noqa: ARG002 -- the port's
+        """The provider writes the invitation."""
+        return False
+
+    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:  # noqa: ARG002
+        """`POST /webinars/{id}/registrants`."""
+        url = f"{self._settings.base}/webinars/{content['webinar']}/registrants"
+        return json_call("POST", url, content["registrant"], bearer(await self._pass.token()))
+
+    def read(self, reply: Reply) -> Receipt:
+        """The table's word; a token that is not taken any more is not used again."""
+        if reply.status == 401:
+            self._pass.spoiled()
+        return super().read(reply)
+
+    async def find(self, prepared: Prepared) -> bool | None:
+        """Whether the address is among the approved or the pending."""
+        webinar = json.loads(prepared.body)["webinar"]
+        unclear = False
+        for status in ("approved", "pending"):
+            found = await self._listed(webinar, status, prepared.address)
+            if found:
+                return True
+            unclear = unclear or found is None
+        return None if unclear else False
+
+    async def _listed(self, webinar: str, status: str, address: str) -> bool | None:
+        query = {"status": status, "page_size": REGISTRANTS}
+        for _ in range(PAGES):
+            url = f"{self._settings.base}/webinars/{webinar}/registrants?{urlencode(query)}"
+            try:
+                reply = await self.way.send(page_of(url, bearer(await self._pass.token())))
+            except (NotAllowed, Unanswered, NoPass):
+                return None
+            answer = said(reply)
+            people = answer.get("registrants")
+            if reply.status != 200 or not isinstance(people, list):
+                return None
+            if any(str(each.get("email", "")).lower() == address.lower() for each in people if isinstance(each, dict)):
+                return True
+            if not (following := answer.get("next_page_token")):
+                return False
+            query["next_page_token"] = str(following)
+        return None

@@ -1,0 +1,1 @@
+"""Templates, Liquid, markup, rendering, tracked links and digests."""

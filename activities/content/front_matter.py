@@ -1,0 +1,146 @@
+"""The front matter of a template: who answers for it, what it is for, what it asks, where and when it may appear (C9, C11)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+
+from journeys.content.surveys import Survey
+from journeys.language.conditions import coerce
+from journeys.language.definition import ChannelName, Model, Name, Scalar, SignalName, Text
+
+Status = Literal["draft", "live", "retired"]
+Kind = Literal["message", "checklist", "tooltip", "guide", "survey", "digest"]
+ValueType = Literal["string", "int", "double", "bool", "timestamp", "strings"]
+VariableName = Annotated[str, StringConstraints(pattern=r"^((profile|account)\.)?[a-z_][a-zA-Z0-9_]{0,63}$")]
+LiquidText = Annotated[str, StringConstraints(min_length=1, max_length=2_000, pattern=r"^[^\r\n]*$")]
+PagePattern = Annotated[str, StringConstraints(max_length=200, pattern=r"^/[^\s?#%]*$")]
+"""A path of the product, in which `*` stands for anything: `/settings/*`."""
+Anchor = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s<>\"]*$")]
+
+
+class Variable(Model):
+    """What an action's `data` gives, or, as `profile.x`, a field; `default` stands in where it is not known."""
+
+    type: ValueType
+    default: Scalar | tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> Variable:
+        if self.default is not None and self.value_of(self.default) is None:
+            raise ValueError(f"the default is not a {self.type}")
+        return self
+
+    def value_of(self, given: Any) -> Any:
+        """The value in its type, or None if it cannot be that."""
+        return coerce(list(given) if isinstance(given, tuple) else given, self.type)
+
+
+class Action(Model):
+    """The single thing the message asks for (C9)."""
+
+    label: LiquidText
+    url: LiquidText
+
+
+class ChecklistItem(Model):
+    """One line of a checklist, which ticks itself when the signal is accepted for the person."""
+
+    signal: SignalName
+    label: LiquidText
+
+
+def _day(value: Any) -> Any:
+    """Only a calendar day: a number would be read as seconds since 1970."""
+    if not isinstance(value, date | str):
+        raise ValueError("a day such as 2026-12-31 is needed")  # noqa: TRY004 -- pydantic reports ValueError
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+
+
+class FrontMatter(Model):
+    """Who answers for a template, what it is for, where it may go (C9, C11).
+
+    `page` and `anchor` say where in the product a tooltip or a guide appears; `from: owner` signs with the account's manager.
+    """
+
+    owner: Name
+    topic: Name
+    stage: Name
+    role: Name | None = None
+    kind: Kind = "message"
+    action: Action | None = None
+    review_date: Day
+    status: Status
+    channels: Annotated[tuple[ChannelName, ...], Field(min_length=1)] = ("email",)
+    subject: LiquidText
+    variables: dict[VariableName, Variable] = Field(default_factory=dict)
+    title: Text | None = None
+    page: PagePattern | None = None
+    anchor: Anchor | None = None
+    items: Annotated[tuple[ChecklistItem, ...], Field(max_length=20)] = ()
+    asks: Survey | None = None
+    from_: Annotated[Literal["house", "owner"], Field(alias="from")] = "house"
+    time_sensitive: bool = False
+    trigger: Text | None = None
+
+    @model_validator(mode="after")
+    def _urgent_because(self) -> FrontMatter:
+        """C7: what may interrupt somebody on their phone says in words what makes it urgent."""
+        if self.time_sensitive != (self.trigger is not None):
+            raise ValueError("time_sensitive: true and a trigger, such as 'your export is ready', belong together (C7)")
+        return self
+
+
+class VariantAction(Model):
+    """The template's own action in other words; another address would be another action."""
+
+    label: LiquidText | None = None
+    url: LiquidText | None = None
+
+
+class VariantMatter(Model):
+    """What a variant says otherwise than its template; the rest it takes over. `omits` are variables it need not say."""
+
+    owner: Name | None = None
+    action: VariantAction | None = None
+    review_date: Day | None = None
+    status: Status | None = None
+    subject: LiquidText | None = None
+    title: Text | None = None
+    items: Annotated[tuple[ChecklistItem, ...], Field(max_length=20)] | None = None
+    asks: Survey | None = None
+    omits: tuple[VariableName, ...] = ()
+
+
+_IN_APP_ONLY = ("checklist", "tooltip", "guide", "survey")
+_IN_PLACE = ("tooltip", "guide")
+
+
+def unfit(matter: FrontMatter) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What each kind needs and what it cannot have."""
+    kind = matter.kind
+    if kind == "message" and matter.action is None:
+        yield ("action",), "action: Field required"
+    if kind == "digest" and matter.action is not None:
+        yield ("action",), "action: each message in a digest has its own; the digest itself has none"
+    if kind in _IN_APP_ONLY and matter.channels != ("in_app",):
+        yield ("channels",), f"channels: a {kind} appears in the product only: [in_app]"
+    for name in ("page", "anchor"):
+        if kind in _IN_PLACE and getattr(matter, name) is None:
+            yield ("kind",), f"{name}: a {kind} needs one, to know where it appears"
+        elif getattr(matter, name) is not None and matter.channels != ("in_app",):
+            yield (name,), f"{name}: only what appears in the product alone has one"
+    for name, its, given, needs, only in (
+        ("items", "checklist", bool(matter.items), "a checklist needs at least one", "only a checklist has them"),
+        ("asks", "survey", bool(matter.asks), "a survey needs a scale or choices", "only a survey asks something"),
+    ):
+        if kind == its and not given:
+            yield ("kind",), f"{name}: {needs}"
+        if kind != its and given:
+            yield (name,), f"{name}: {only}"

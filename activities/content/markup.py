@@ -1,0 +1,179 @@
+"""The body's markup: paragraphs, headings, lists, links, emphasis. One source makes the HTML and the text alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+from typing import Literal
+from urllib.parse import urlsplit
+
+from activities.content.liquid import plain
+from activities.ports import TemplateFault
+
+SCHEMES = ("https", "http", "mailto", "tel")
+
+_HEADING = re.compile(r"#{1,3} +")
+_BULLET = re.compile(r"[-*] +")
+_NUMBER = re.compile(r"\d{1,3}[.)] +")
+# Lengths are bounded so that no text, however unlucky, makes the search quadratic.
+_INLINE = re.compile(
+    r"\[(?P<label>[^\[\]]{1,500})\]\((?P<url>[^()]{0,2000})\)"
+    r"|\*\*(?P<strong>[^*]{1,2000})\*\*"
+    r"|(?<!\w)_(?P<emphasis>[^_]{1,2000})_(?!\w)"
+)
+_UNSAFE_IN_URL = re.compile(r"[\x00-\x20\x7f<>\"\\]")
+
+BlockKind = Literal["paragraph", "heading", "bullets", "numbers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of text; `style` is how it is set. Its text is plain: no markup and no protected marks."""
+
+    text: str
+    style: Literal["plain", "strong", "emphasis", "link"] = "plain"
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A paragraph or heading (one item), or a list (an item each)."""
+
+    kind: BlockKind
+    items: tuple[tuple[Span, ...], ...]
+
+
+def parse(source: str) -> tuple[Block, ...]:
+    """The blocks of a rendered body. Raises TemplateFault for a link that leads nowhere safe."""
+    return tuple(Block(kind, tuple(_spans(item) for item in items)) for kind, items in _blocks(source))
+
+
+def safe_url(url: str) -> str:
+    """The address if a mail may lead there. Raises TemplateFault if not: `javascript:`, a relative one, a broken one."""
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    named = bool(parts.netloc) if parts.scheme in ("http", "https") else bool(parts.path)
+    if parts.scheme not in SCHEMES or not named or _UNSAFE_IN_URL.search(url):
+        raise TemplateFault(f"a link must be an absolute {', '.join(SCHEMES)} address")
+    return url
+
+
+def html(blocks: Iterable[Block], link_style: str = "") -> str:
+    """A fragment with nothing but p, h2, ul, ol, li, a, strong, em and br."""
+    return "\n".join(_html_block(block, link_style) for block in blocks)
+
+
+def text(blocks: Iterable[Block]) -> str:
+    """The same for people who read text: blocks apart by an empty line, addresses written out."""
+    return "\n\n".join(_text_block(block) for block in blocks)
+
+
+def _blocks(source: str) -> list[tuple[BlockKind, list[str]]]:
+    blocks: list[tuple[BlockKind, list[str]]] = []
+    fresh = True
+    for line in source.split("\n"):
+        stripped = line.strip()
+        if not stripped:
+            fresh = True
+            continue
+        kind, content = _kind(stripped)
+        starts_item = kind in ("bullets", "numbers")
+        same_list = bool(blocks) and starts_item and blocks[-1][0] == kind
+        if same_list:
+            blocks[-1][1].append(content)
+        elif fresh or kind != "paragraph" or blocks[-1][0] == "heading":
+            blocks.append((kind, [content]))
+        else:
+            blocks[-1][1][-1] += _joint(blocks[-1][1][-1]) + content
+        fresh = False
+    return blocks
+
+
+def _joint(before: str) -> str:
+    """Lines of a paragraph flow together; a backslash at the end of one breaks it."""
+    return "\n" if before.endswith("\\") else " "
+
+
+def _kind(line: str) -> tuple[BlockKind, str]:
+    if match := _HEADING.match(line):
+        return "heading", line[match.end() :]
+    if match := _BULLET.match(line):
+        return "bullets", line[match.end() :]
+    if match := _NUMBER.match(line):
+        return "numbers", line[match.end() :]
+    return "paragraph", line
+
+
+def _spans(item: str) -> tuple[Span, ...]:
+    spans: list[Span] = []
+    end = 0
+    for match in _INLINE.finditer(item):
+        if match.start() > end:
+            spans.append(_plain(item[end : match.start()]))
+        spans.append(_styled(match))
+        end = match.end()
+    if end < len(item):
+        spans.append(_plain(item[end:]))
+    return tuple(spans)
+
+
+def _plain(source: str) -> Span:
+    return Span(plain(source.replace("\\\n", "\n").removesuffix("\\")))
+
+
+def _styled(match: re.Match[str]) -> Span:
+    if match["strong"]:
+        return Span(plain(match["strong"]), "strong")
+    if match["emphasis"]:
+        return Span(plain(match["emphasis"]), "emphasis")
+    label, url = plain(match["label"]), plain(match["url"]).strip()
+    # `unsubscribe_url` is empty in the inbox, where there is nothing to unsubscribe from: the words stay.
+    return Span(label, "link", safe_url(url)) if url else Span(label)
+
+
+def _html_block(block: Block, link_style: str) -> str:
+    items = ["".join(_html_span(span, link_style) for span in item) for item in block.items]
+    match block.kind:
+        case "paragraph":
+            return f"<p>{items[0]}</p>"
+        case "heading":
+            return f"<h2>{items[0]}</h2>"
+        case "bullets":
+            return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
+        case "numbers":
+            return "<ol>" + "".join(f"<li>{item}</li>" for item in items) + "</ol>"
+
+
+def _html_span(span: Span, link_style: str) -> str:
+    inner = escape(span.text).replace("\r\n", "\n").replace("\n", "<br>")
+    match span.style:
+        case "plain":
+            return inner
+        case "strong":
+            return f"<strong>{inner}</strong>"
+        case "emphasis":
+            return f"<em>{inner}</em>"
+        case "link":
+            return f'<a href="{escape(span.url)}"{link_style}>{inner}</a>'
+
+
+def _text_block(block: Block) -> str:
+    items = ["".join(_text_span(span) for span in item) for item in block.items]
+    match block.kind:
+        case "paragraph" | "heading":
+            return items[0]
+        case "bullets":
+            return "\n".join(f"- {item}" for item in items)
+        case "numbers":
+            return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
+
+
+def _text_span(span: Span) -> str:
+    if span.style == "link" and span.text != span.url:
+        return f"{span.text} ({span.url})"
+    return span.text

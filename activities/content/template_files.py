@@ -1,0 +1,130 @@
+"""The catalogue's files: a template, its variants beside it, and `content.yaml`; every problem of all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from activities.content.rendering import Template
+from activities.content.template_source import Problem, Source, TemplateProblems, read_source, read_variant_source
+from journeys.content.variants import CHANNEL, ContentRules, Variant, read_variant
+from journeys.language.definition import TemplateName
+from journeys.language.parsing import read_model
+from journeys.tasks.team import Team, read_team
+
+RULES: Final = "content.yaml"
+TEAM: Final = "team.yaml"
+_NAME: TypeAdapter[str] = TypeAdapter(TemplateName)
+
+
+def read_files(folder: Path) -> tuple[dict[str, Template], list[Problem]]:
+    """The templates below a folder that could be read, and what is wrong with the others and with `content.yaml`."""
+    rules, problems = read_rules(folder.parent / RULES)
+    found, more = assemble(rules, ((path, stem(path, folder)) for path in sorted(folder.rglob("*.md"))))
+    team = _team(folder.parent / TEAM)
+    return {name: replace(template, team=team) for name, template in found.items()}, problems + more
+
+
+def _team(path: Path) -> Team:
+    """Who may sign. What is wrong with the file is told by who routes tasks by it."""
+    team = read_team(path.read_bytes())[0] if path.is_file() else None
+    return team or Team()
+
+
+def stem(path: Path, folder: Path) -> str:
+    """`setup/first-steps@admin.de` of a file below the folder."""
+    return path.relative_to(folder).as_posix().removesuffix(".md")
+
+
+def name_of(stem_: str) -> tuple[str, str]:
+    """The template's name, and what follows it: `("setup/first-steps", "@admin.de")`."""
+    folder, slash, file = stem_.rpartition("/")
+    cut = min((at for at in (file.find("@"), file.find(".")) if at >= 0), default=len(file))
+    return f"{folder}{slash}{file[:cut]}", file[cut:]
+
+
+def read_rules(path: Path) -> tuple[ContentRules, list[Problem]]:
+    """`content.yaml`, or the rules of a catalogue that has none: one language, no dimension."""
+    if not path.is_file():
+        return ContentRules(), []
+    rules, source = read_model(path.read_bytes(), ContentRules)
+    if rules is None:
+        return ContentRules(), [
+            Problem(str(path), each.line or 1, f"{each.place}: {each.what}") for each in source.problems
+        ]
+    faults = [(at, what, source.position(at)[0]) for at, what in rules.faults()]
+    return rules, [Problem(str(path), line, f"{'.'.join(map(str, at))}: {what}") for at, what, line in faults]
+
+
+def assemble(rules: ContentRules, files: Iterable[tuple[Path, str]]) -> tuple[dict[str, Template], list[Problem]]:
+    """Templates from files, each given with its stem; variants join the template whose name they bear."""
+    bases: dict[str, Source] = {}
+    broken: set[str] = set()
+    beside: list[tuple[Path, str, str]] = []
+    problems: list[Problem] = []
+    for path, stem_ in files:
+        name, suffix = name_of(stem_)
+        if suffix:
+            beside.append((path, name, suffix))
+            continue
+        try:
+            bases[name] = read_source(str(path), _text(path, name))
+        except TemplateProblems as fault:
+            problems.extend(fault.problems)
+            broken.add(name)
+    variants: dict[str, dict[Variant, Source]] = {name: {} for name in bases}
+    for path, name, suffix in beside:
+        try:
+            _add(rules, variants, path, (name, suffix), bases.get(name), is_there=name in bases or name in broken)
+        except TemplateProblems as fault:
+            problems.extend(fault.problems)
+    return {name: Template(name, source, variants[name], rules) for name, source in bases.items()}, problems
+
+
+def _add(
+    rules: ContentRules,
+    variants: dict[str, dict[Variant, Source]],
+    path: Path,
+    named: tuple[str, str],
+    base: Source | None,
+    *,
+    is_there: bool,
+) -> None:
+    """Read one variant. Raises TemplateProblems with all that is wrong with it."""
+    name, suffix = named
+    problems: list[Problem] = []
+    if not is_there:
+        problems.append(Problem(str(path), 1, f"{name}.md is missing: everybody for whom no variant is made gets that"))
+    found = read_variant(rules, suffix)
+    if isinstance(found, tuple):
+        problems.extend(Problem(str(path), 1, what) for what in found)
+    elif base is not None:
+        channel = dict(found.tags).get(CHANNEL)
+        if channel is not None and channel not in base.matter.channels:
+            problems.append(Problem(str(path), 1, f"{name} does not go by {channel}"))
+        if found in variants[name] or found == Variant(rules.locales.default):
+            problems.append(Problem(str(path), 1, "another file is for the same people"))
+    source = None
+    try:
+        source = read_variant_source(str(path), _text(path, name), base)
+    except TemplateProblems as fault:
+        problems.extend(fault.problems)
+    if problems:
+        raise TemplateProblems(tuple(problems))
+    if source is not None and isinstance(found, Variant):
+        variants[name][found] = source
+
+
+def _text(path: Path, name: str) -> str:
+    try:
+        _NAME.validate_python(name)
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        what = "is not UTF-8"
+    except ValidationError:
+        what = f"'{name}' is not a template's name: a-z, 0-9, - and _ only"
+    raise TemplateProblems((Problem(str(path), 1, what),))

@@ -1,0 +1,217 @@
+"""A template as its author writes it: front matter between `---` lines, then the body. Every problem has its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from activities.content.front_matter import Action, FrontMatter, VariantMatter, unfit
+from activities.content.liquid import Liquid, LiquidProblem
+from journeys.language.definition import Model
+
+LARGEST_FILE = 64_000
+"""Bytes. A body may not be more, before it is rendered."""
+
+M = TypeVar("M", bound=Model)
+Lines = dict[tuple[Any, ...], int]
+"""By key, the line of the file on which it stands."""
+_FENCE = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a file, and where; `line` counts from 1."""
+
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
+
+
+class TemplateProblems(ValueError):
+    """Templates that cannot be published, with every problem found."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that can be rendered: its parsed pieces, and the fields of the person that they read."""
+
+    matter: FrontMatter
+    subject: Liquid
+    label: Liquid
+    url: Liquid
+    body: Liquid
+    labels: tuple[Liquid, ...]
+    fields_read: frozenset[str]
+    names_read: frozenset[str]
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file taken apart: its front matter, and its body, which stands below `above` lines."""
+
+    file: str
+    header: str
+    body: str
+    above: int
+
+
+def read_source(file: str, content: str) -> Source:
+    """Parse and check one file. Raises TemplateProblems with all that is wrong with it."""
+    written = _apart(file, content)
+    matter, lines = _front_matter(file, written.header, FrontMatter)
+    return _checked(written, matter, lines)
+
+
+def read_variant_source(file: str, content: str, base: Source | None) -> Source | None:
+    """Parse and check a variant against its template. None if that itself cannot be read. Raises TemplateProblems."""
+    written = _apart(file, content)
+    own, lines = _front_matter(file, written.header, VariantMatter)
+    if base is None:
+        return None
+    source = _checked(written, _merged(base.matter, own), lines)
+    if problems := tuple(_differences(file, own, lines, base, source)):
+        raise TemplateProblems(problems)
+    return source
+
+
+def _apart(file: str, content: str) -> Written:
+    if len(content.encode()) > LARGEST_FILE:
+        raise TemplateProblems((Problem(file, 1, f"larger than {LARGEST_FILE} bytes"),))
+    content = content.replace("\r\n", "\n")
+    fence = _FENCE.match(content)
+    if fence is None:
+        raise TemplateProblems((Problem(file, 1, "front matter between two lines of --- is needed first"),))
+    return Written(file, fence[1], content[fence.end() :], content.count("\n", 0, fence.end()))
+
+
+def _merged(base: FrontMatter, own: VariantMatter) -> FrontMatter:
+    said = {name: value for name in VariantMatter.model_fields if (value := getattr(own, name)) is not None}
+    said.pop("omits")
+    if own.action is not None and base.action is not None:
+        given = own.action
+        said["action"] = Action(label=given.label or base.action.label, url=given.url or base.action.url)
+    return base.model_copy(update=said)
+
+
+def _differences(file: str, own: VariantMatter, lines: Lines, base: Source, source: Source) -> Iterator[Problem]:
+    """A variant says the same thing to somebody else: it asks for the same action and tells what the template tells."""
+    url = own.action.url if own.action is not None else None
+    if url is not None and (base.matter.action is None or url != base.matter.action.url):
+        asked = base.matter.action.url if base.matter.action else "nothing"
+        yield Problem(file, _line_of(lines, ("action", "url")), f"action.url: the template asks for {asked}")
+    if own.items is not None and [item.signal for item in own.items] != [item.signal for item in base.matter.items]:
+        yield Problem(file, _line_of(lines, ("items",)), "items: the template waits for other signals")
+    if own.asks is not None and base.matter.asks is not None and not own.asks.alike(base.matter.asks):
+        yield Problem(
+            file, _line_of(lines, ("asks",)), "asks: the template has other answers; only its words may differ"
+        )
+    for name in sorted(base.names_read - source.names_read - set(own.omits)):
+        what = f"body: does not say '{name}', which the template says; say it, or list it under `omits`"
+        yield Problem(file, 1, what)
+
+
+def _front_matter(file: str, text: str, model: type[M]) -> tuple[M, Lines]:
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise TemplateProblems((Problem(file, 1, "aliases are not taken in front matter"),))
+        raw = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as fault:
+        line = fault.problem_mark.line + 2 if fault.problem_mark else 1
+        raise TemplateProblems((Problem(file, line, fault.problem or "is not YAML"),)) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as fault:
+        raise TemplateProblems((Problem(file, 1, f"is not YAML: {fault}".splitlines()[0]),)) from None
+    lines = _lines(root) if root is not None else {}
+    try:
+        return model.model_validate({} if raw is None and model is VariantMatter else raw), lines
+    except ValidationError as fault:
+        raise TemplateProblems(
+            tuple(
+                Problem(
+                    file,
+                    _line_of(lines, each["loc"]),
+                    f"{'.'.join(map(str, each['loc'])) or 'front matter'}: {each['msg']}",
+                )
+                for each in fault.errors()
+            )
+        ) from None
+
+
+def _checked(written: Written, matter: FrontMatter, lines: Lines) -> Source:
+    """A piece's first line is that of its key, or the body's first."""
+    file, first_of_body = written.file, written.above + 1
+    problems = [Problem(file, _line_of(lines, path), what) for path, what in unfit(matter)]
+    pieces: list[Liquid] = []
+    fields: set[str] = set()
+    names: set[str] = set()
+    action = matter.action or Action.model_construct(label="", url="")
+    for where, source, first in (
+        ("subject", matter.subject, _line_of(lines, ("subject",))),
+        ("action.label", action.label, _line_of(lines, ("action", "label"))),
+        ("action.url", action.url, _line_of(lines, ("action", "url"))),
+        ("body", written.body, first_of_body),
+        *((f"items.{n}", item.label, _line_of(lines, ("items", n, "label"))) for n, item in enumerate(matter.items)),
+    ):
+        try:
+            pieces.append(Liquid(source))
+        except LiquidProblem as fault:
+            problems.append(Problem(file, first + fault.line - 1, f"{where}: {fault.message}"))
+            continue
+        for read in pieces[-1].reads():
+            if complaint := _complaint(read.path, matter):
+                problems.append(Problem(file, first + read.line - 1, f"{where}: {complaint}"))
+            elif read.path[0] in ("profile", "account"):
+                fields.add(f"{read.path[0]}.{read.path[1]}")
+            else:
+                names.add(str(read.path[0]))
+    if not written.body.strip():
+        problems.append(Problem(file, first_of_body, "body: is empty"))
+    if problems:
+        raise TemplateProblems(tuple(problems))
+    subject, label, url, body, *labels = pieces
+    fields_read, names_read = frozenset(fields), frozenset(names - {"unsubscribe_url"})
+    return Source(matter, subject, label, url, body, tuple(labels), fields_read, names_read, file)
+
+
+def _complaint(path: tuple[str | None, ...], matter: FrontMatter) -> str:
+    root = path[0]
+    if root in ("profile", "account"):
+        # What is read must be known before anything runs: the relay carries these fields and no others (H5).
+        return "" if len(path) > 1 and path[1] else f"name the field of {root} that is read"
+    if root in matter.variables or root == "unsubscribe_url":
+        return ""
+    return f"'{root}' is not declared under variables"
+
+
+def _lines(node: yaml.Node, path: tuple[Any, ...] = ()) -> Lines:
+    """The file's line of every key and item; the fence is line 1, so YAML's line 0 is line 2."""
+    found: Lines = {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, key.value)
+            found |= {here: key.start_mark.line + 2} | _lines(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            here = (*path, index)
+            found |= {here: value.start_mark.line + 2} | _lines(value, here)
+    return found
+
+
+def _line_of(lines: Lines, path: tuple[Any, ...]) -> int:
+    """The line of this key, or of the nearest thing around it that the author wrote."""
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)

@@ -1,0 +1,1 @@
+"""Delivery attempts, their settlement, recovery and outcomes."""

@@ -1,0 +1,115 @@
+"""What a person is owed: everything deferred, merged or to be retried is decided again here when it falls due."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from activities.delivery import attempts as delivery
+from activities.delivery.outcomes import tell_outcome
+from activities.dependencies import House
+from activities.gate import evaluation
+from journeys.calendar.test_clock import TestClock
+from journeys.protocol import wire
+from journeys.protocol.envelope import instant
+from store.database import Connection
+from store.messages import due as owed
+from store.messages.ledger import Entry
+from store.messages.outcomes import lock_owed
+from store.people import subjects
+from store.people.subjects import Contended, Subject
+
+log = structlog.get_logger()
+
+SOON = timedelta(milliseconds=50)
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What is due for one person, who is locked, as are the `accounts` that it is about. `now` is their clock's."""
+
+    person: Subject
+    accounts: Mapping[str, Subject]
+    entries: list[Entry]
+    now: datetime
+
+
+async def settle_due(house: House, request: wire.SettleInput, slow: Mapping[str, str]) -> wire.SettleResult:
+    """Weigh what is due for one person, make the attempts, and say when something is due next, as a real instant.
+
+    Providers are asked beside the attempts for what nobody saw end: however long one takes, nobody is locked meanwhile.
+    `slow` has, by channel, the queues of those that may not be tried here: if one is needed it is all that is said.
+    """
+    async with house.database.transaction() as connection:
+        if await subjects.now_known_as(connection, request.subject_key) != request.subject_key:
+            return wire.SettleResult()  # a visitor who turned out to be a known user is owed nothing any more
+        due = await _due(house, connection, request)
+        queue = _queue(due.entries, slow)
+        if queue is not None:
+            return wire.SettleResult(queue=queue)
+        attempts, lost = await _weigh(house, connection, due)
+    await asyncio.gather(delivery.attempt_all(house, attempts, due.now), delivery.look_up_all(house, lost, due.now))
+    async with house.database.transaction() as connection:
+        return wire.SettleResult(await _next(house, connection, request))
+
+
+async def _due(house: House, connection: Connection, request: wire.SettleInput) -> Owed:
+    locked = await lock_owed(
+        connection, request.subject_key, await subjects.account_of(connection, request.subject_key)
+    )
+    person = locked[request.subject_key]
+    now = house.now(await house.test_clock(connection, person.clock), request.now)
+    if person.account_key is not None and person.account_key not in locked:
+        raise Contended  # they have been put into another account since our look
+    return Owed(person, locked, await owed.due(connection, person.key, now), now)
+
+
+def _queue(entries: Iterable[Entry], slow: Mapping[str, str]) -> str | None:
+    return next((slow[channel] for entry in entries for channel in entry.via if channel in slow), None)
+
+
+async def _weigh(house: House, connection: Connection, due: Owed) -> tuple[list[Entry], list[Entry]]:
+    """Decide all of it in one pass; what is to be attempted now, and what is to be asked for first."""
+    decided, lost, weighing = [], list[Entry](), evaluation.Pass(house, connection, due.person, due.accounts, due.now)
+    for entry in due.entries:
+        if entry.status == "sending" and delivery.can_be_asked_for(house, entry):
+            lost.append(entry)
+            continue
+        if entry.status == "sending" and not await delivery.recover(house, connection, entry, due.now):
+            continue
+        if await delivery.too_late(house, connection, entry, due.now):
+            continue
+        await weighing.weigh(entry)
+        decided.append(entry)
+    attempts = await weighing.close()
+    for entry in decided:
+        if entry.key not in weighing.gave_way:
+            await tell_outcome(house, connection, entry, weighing.fate(entry), due.now)
+    for entry in weighing.gave_way.values():
+        await tell_outcome(house, connection, entry, "replaced", due.now)
+    return attempts, lost
+
+
+async def _next(house: House, connection: Connection, request: wire.SettleInput) -> str | None:
+    due, lease = await owed.next_due(connection, request.subject_key)
+    clock = await house.test_clock(connection, await subjects.clock_of(connection, request.subject_key))
+    if house.clock == "workflow":
+        # Leases are real time; a workflow that skips waits as long by its own clock.
+        left = lease - datetime.now(UTC) if lease is not None else None
+        instants = [due, instant(request.now) + max(left, SOON) if left is not None else None]
+    else:
+        instants = [_real(clock, due), lease]
+    earliest = min((at for at in instants if at is not None), default=None)
+    return earliest.isoformat() if earliest is not None else None
+
+
+def _real(clock: TestClock | None, due: datetime | None) -> datetime | None:
+    """When to look again: for a clock that is held, a little later than now at the least."""
+    if due is None or clock is None:
+        return due
+    real = datetime.now(UTC)
+    return max(clock.real(due), real + wire.LOOK_AGAIN) if clock.virtual(real) < due else real

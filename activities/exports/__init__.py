@@ -1,0 +1,1 @@
+"""Exports: paid audiences, CRM tasks and the pushed feed."""

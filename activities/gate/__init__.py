@@ -1,0 +1,1 @@
+"""The gate live: lock, read, evaluate, render and record in one transaction."""

@@ -1,0 +1,122 @@
+"""Several messages that fall due together for one person as one message, a row of its own with its parts (C4).
+
+A part is `merged` and waits for nothing more: it ends as the whole does, and its run hears of it what became of the whole. An
+attempt that is known to have failed dissolves the whole: each part is decided again by itself, so a state that was left or a
+topic that was refused meanwhile is not said. A whole that may have arrived is never dissolved, because its parts would come
+again under keys of their own: it waits as a whole, and goes again as it was or ends `unknown`, and each part with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from activities.dependencies import House
+from activities.gate.preparation import begin, made
+from journeys.gate.consolidation import consolidation
+from journeys.gate.verdicts import Reason
+from store.database import Connection
+from store.messages import digests, ledger
+from store.messages.ledger import Entry
+from store.outbox import queue as outbox
+from store.people.subjects import Subject
+
+PREFIX = "digest/"
+ACTION = "digest"
+AGAIN = timedelta(minutes=1)
+
+
+def is_digest(key: str) -> bool:
+    """Whether a message is made of others."""
+    return key.startswith(PREFIX)
+
+
+def topics(entry: Entry) -> tuple[str | None, ...]:
+    """The topics of its parts, of a digest."""
+    return tuple(entry.data.get("topics", ())) if is_digest(entry.key) else ()
+
+
+async def make(
+    house: House,
+    connection: Connection,
+    parts: list[Entry],
+    person: Subject,
+    accounts: Mapping[str, Subject],
+    now: datetime,
+) -> Entry:
+    """The message that these become, begun. Where it cannot be rendered the first goes alone, and the others soon after."""
+    whole = _whole(house, parts, now)
+    content = made(house, whole, person, accounts, now, tuple(parts))
+    if content is None:
+        return await _alone(house, connection, parts, person, accounts, now, whole)
+    begin(house, whole, content, now)
+    for part in parts:
+        part.status, part.merged_into, part.sent_at, part.settled_at = "merged", whole.key, now, now
+        part.due_at, part.body, part.lease_until = None, None, None
+        await ledger.write(connection, part)
+    return whole
+
+
+async def end_parts(connection: Connection, whole: Entry, now: datetime) -> None:
+    """It may not go again. What became of it is not known, and so of none of its parts; no run hears of that."""
+    why = "; ".join(reason.text for reason in whole.reasons) or whole.detail or ""
+    await digests.end_parts(connection, whole.key, whole.status, why, now)
+
+
+def _whole(house: House, parts: list[Entry], now: datetime) -> Entry:
+    head = parts[0]
+    rule = consolidation(house.policy, head.priority, head.channel or "")
+    assert rule is not None
+    tried = [part.first_attempt_at for part in parts if part.first_attempt_at is not None]
+    ends = [part.expires_at for part in parts if part.expires_at is not None]
+    named = "|".join(sorted(part.key for part in parts)) + f"|{now.isoformat()}"
+    return Entry(
+        key=PREFIX + hashlib.sha256(named.encode()).hexdigest()[:32],
+        run=head.run,
+        step=head.step,
+        subject_key=head.subject_key,
+        recipient=head.recipient,
+        journey="",
+        state=head.state,
+        visit=head.visit,
+        action=ACTION,
+        template=rule.template,
+        via=(head.channel or "",),
+        topic=None,
+        priority=head.priority,
+        data={"topics": [part.topic for part in parts]},
+        stands=False,
+        at=max(part.at for part in parts),
+        expires_at=min(ends, default=None),
+        status="deferred",
+        decided_at=now,
+        definition=head.definition,
+        channel=head.channel,
+        trace=head.trace,
+        attempts=max(part.attempts for part in parts),
+        first_attempt_at=min(tried, default=None),
+        reasons=(Reason("merged", ", ".join(part.action for part in parts), rule.name),),
+        is_new=True,
+    )
+
+
+async def _alone(
+    house: House,
+    connection: Connection,
+    parts: list[Entry],
+    person: Subject,
+    accounts: Mapping[str, Subject],
+    now: datetime,
+    whole: Entry,
+) -> Entry:
+    head, *others = parts
+    for part in others:
+        part.status, part.due_at, part.ready_at = "deferred", now + AGAIN, None
+        part.reasons = (Reason("template", f"could not be one message with the others: {whole.detail}"),)
+        await ledger.write(connection, part)
+        await outbox.wake(connection, part.recipient)
+    content = made(house, head, person, accounts, now)
+    if content is not None:
+        begin(house, head, content, now)
+    return head

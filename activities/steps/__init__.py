@@ -1,0 +1,1 @@
+"""The step of a run: decision, projection and first delivery attempt in one activity."""

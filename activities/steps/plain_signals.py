@@ -1,0 +1,68 @@
+"""Signals sent with plain Temporal tools (`temporal workflow signal`): stored as events of source `temporal`, for one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio.exceptions import ApplicationError
+
+from activities.dependencies import House
+from journeys.events.tracing import of_event
+from journeys.protocol import wire
+from store.database import as_json
+from store.events import log as event_log
+from store.exports import feed
+from store.outbox import queue as outbox
+from store.outbox.undecided import undecided
+from store.people import subjects
+from store.runs import projection
+
+UNSTORABLE = "tenure.Unstorable"
+
+
+async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Envelope]:
+    """Give the signal its place in the run's lane; everything accepted since the run last decided, it included.
+
+    Raises ApplicationError, not retryable, for data that no database column takes: its run keeps a tombstone.
+    """
+    _refuse_unstorable(request.data)
+    async with house.database.transaction() as connection:
+        row = await projection.read_run(connection, request.run)
+        locked = await subjects.lock(connection, [row.lane])
+        subject = locked[row.lane]
+        clock = await house.test_clock(connection, row.clock)
+        at = max(house.now(clock, request.now), subject.decided_at or datetime.min.replace(tzinfo=UTC))
+        new = await event_log.insert_one(
+            connection,
+            source=wire.SOURCE_TEMPORAL,
+            message_id=request.id,
+            name=request.name,
+            subject=row.lane,
+            at=at,
+            data=request.data,
+        )
+        if new:
+            await feed.react(connection, [new] if feed.is_reaction(request.name, request.data) else [])
+            seq = subject.next_seq()
+            await subjects.save(connection, [subject])
+            arrived = outbox.Row(
+                row.lane, seq, "signal", request.name, request.id, at, request.data,
+                target=row.id, delivered_at=datetime.now(UTC), trace=of_event(new, wire.SOURCE_TEMPORAL, request.id),
+            )  # fmt: skip
+            await outbox.put(connection, [arrived])
+        chart = await house.catalogue.chart(connection, row.definition)
+        accepted = await undecided(connection, chart, projection.listener_of(row), row.lane, request.seqs)
+        if new and all(each.id != request.id for each in accepted):  # too much waits before it to be told at once
+            await outbox.offer(connection, row.lane, subject.seq)
+        return accepted
+
+
+def _refuse_unstorable(data: Mapping[str, Any]) -> None:
+    try:
+        text = as_json(data)
+    except TypeError as fault:  # an integer beyond 64 bits
+        raise ApplicationError(f"cannot be stored: {fault}", type=UNSTORABLE, non_retryable=True) from None
+    if "\\u0000" in text:
+        raise ApplicationError("cannot be stored: it holds a NUL", type=UNSTORABLE, non_retryable=True)

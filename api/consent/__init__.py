@@ -1,0 +1,1 @@
+"""Endpoints and hosted pages for consent, suppression and preferences."""

@@ -1,0 +1,98 @@
+"""The second half of a double opt-in, `/y/{token}`: the yes is a grant when its button is pressed, not when it is looked at."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.consent import hosted_pages
+from api.consent.hosted_pages import Visit
+from api.consent.preference_page import TAG, Token
+from api.consent.preference_view import title_of
+from api.http.auth import Scope
+from api.http.problems import ProblemError
+from api.http.routes import Routes
+from journeys.consent.preferences import spoken
+from journeys.gate.verdicts import ANY
+from store.consent import double_opt_in
+from store.consent.double_opt_in import NotOpen
+from store.database import Database
+from store.definitions.registry import Catalogue
+
+FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"action": {"type": "string", "enum": ["confirm"]}},
+                    "required": ["action"],
+                },
+                "example": {"action": "confirm"},
+            }
+        },
+    }
+}
+
+
+class Confirming:
+    """The routes behind the link of a confirmation mail."""
+
+    def __init__(self, database: Database, catalogue: Catalogue) -> None:
+        self._database, self._catalogue = database, catalogue
+
+    def routes(self, routes: Routes) -> None:
+        add = partial(
+            routes.add,
+            path="/y/{token}",
+            scope=Scope.PUBLIC,
+            tag=TAG,
+            refuses=("not-found", "gone", "conflict"),
+            responses=hosted_pages.GIVES,
+        )
+        add("GET", endpoint=self.asked, summary="A page with a button; nothing is changed")
+        add("POST", endpoint=self.confirm, summary="Make a pending yes a grant", extra=FORM)
+
+    async def asked(self, token: Token, request: Request) -> Response:
+        """A scanner that follows links confirms nothing."""
+        return await hosted_pages.answered(request, self._asked(token))
+
+    async def confirm(self, token: Token, request: Request) -> Response:
+        """Once more does no harm."""
+        return await hosted_pages.answered(request, self._confirm(token, request))
+
+    async def _asked(self, token: str) -> Response:
+        return self._page(await self._visit(token))
+
+    async def _visit(self, token: str) -> Visit:
+        async with self._database.reading() as connection:
+            return await hosted_pages.visit(connection, self._catalogue.consent, token, "confirm")
+
+    async def _confirm(self, token: str, request: Request) -> Response:
+        came = await self._visit(token)
+        if (await hosted_pages.form(request)).get("action") != ["confirm"]:
+            fault = {"detail": "is confirm", "pointer": "/action"}
+            raise ProblemError("invalid-request", "The form does not say what to do.", [fault])
+        proof = hosted_pages.proof(request, self._catalogue.consent, came, "confirmation-page")
+        try:
+            await double_opt_in.confirm(self._database, self._catalogue, came.link, proof)
+        except NotOpen as error:
+            raise ProblemError("conflict", "You have said no to this since. Choose it again to get it.") from error
+        return self._page(came, done=f"Thank you. You get {self._what(came)} from now on.")
+
+    def _page(self, came: Visit, *, done: str = "") -> Response:
+        return hosted_pages.page(
+            "confirm",
+            title="Confirmed" if done else "Please confirm",
+            wording=f"Do you want to get {self._what(came)}?",
+            preferences=hosted_pages.preferences_of(self._catalogue.consent, came) if done else "",
+            done=done,
+        )
+
+    def _what(self, came: Visit) -> str:
+        topic, channel = title_of(self._catalogue.consent, came.link.topic), came.link.channel
+        return topic if channel == ANY else f"{topic} by {spoken(channel)}"

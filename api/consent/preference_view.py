@@ -1,0 +1,111 @@
+"""What the preference page shows: topics in people's words, each with the channels it may come by, what holds and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from journeys.consent.preferences import Place, Said, holding, in_order, spoken
+from journeys.consent.rules import ConsentBook, TopicShown
+from journeys.gate.verdicts import ANY
+from store.consent import consents, double_opt_in
+from store.database import Connection
+from store.definitions.registry import Catalogue
+
+QUESTION = "Which messages may we send you?"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One box: `value` is what the form sends, `why` a sentence without its full stop."""
+
+    id: str
+    value: str
+    place: Place
+    channel: str
+    allowed: bool
+    state: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic and its boxes."""
+
+    name: str
+    title: str
+    description: str
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """All of it, and what was said so far."""
+
+    topics: tuple[Topic, ...]
+    said: dict[Place, bool]
+
+    def places(self) -> dict[str, Place]:
+        """By what the form sends, the place it is about."""
+        return {choice.value: choice.place for topic in self.topics for choice in topic.choices}
+
+    def wording(self, place: Place) -> str:
+        """What the person was shown about a place."""
+        for topic in self.topics:
+            for choice in topic.choices:
+                if choice.place == place:
+                    about = f" ({topic.description.rstrip('.')})" if topic.description else ""
+                    return f"{QUESTION} {topic.title}{about}, by {choice.channel}"
+        return QUESTION
+
+
+async def choices_of(connection: Connection, catalogue: Catalogue, person: str) -> Choices:
+    """Every topic that is declared, that a journey in use speaks of, or of which the person has said something."""
+    book = catalogue.consent
+    said = {
+        (item["channel"], item["topic"]): Said(item["granted"], item["source"], item["at"])
+        for item in await consents.list_consents(connection, person)
+    }
+    waiting = frozenset((item["channel"], item["topic"]) for item in await double_opt_in.pending(connection, person))
+    places = {*await _spoken_of(connection, catalogue), *said, *waiting}
+    topics = in_order(list(book.rules.topics), (topic for _, topic in places))
+    shown = tuple(
+        _topic(
+            book, name, sorted(channel for channel, about in places if about == name and channel != ANY), said, waiting
+        )
+        for name in topics
+        if book.rules.topics.get(name, _unnamed(name)).shown
+    )
+    return Choices(shown, {place: each.granted for place, each in said.items()})
+
+
+def title_of(book: ConsentBook, topic: str) -> str:
+    """A topic in people's words."""
+    return "all messages" if topic == ANY else book.rules.topics.get(topic, _unnamed(topic)).title
+
+
+async def _spoken_of(connection: Connection, catalogue: Catalogue) -> set[Place]:
+    """By which channels journeys in use speak of which topics."""
+    index = await catalogue.current(connection)
+    ways = {way for chart in index.charts.values() for way in chart.ways}
+    return {(channel, topic) for topic, _, channel in ways if topic is not None}
+
+
+def _topic(
+    book: ConsentBook, name: str, channels: list[str], said: dict[Place, Said], waiting: frozenset[Place]
+) -> Topic:
+    told = book.rules.topics.get(name, _unnamed(name))
+    # A topic that is declared can be chosen before the first journey speaks of it.
+    choices = tuple(_choice(book, (channel, name), said, waiting) for channel in channels or ["email"])
+    return Topic(name, told.title, told.description or "", choices)
+
+
+def _choice(book: ConsentBook, place: Place, said: dict[Place, Said], waiting: frozenset[Place]) -> Choice:
+    channel, topic = place
+    titles = {name: f"“{told.title}”" for name, told in book.rules.topics.items()}
+    found = holding(book.policy, said, place, waiting, titles)
+    state = "Waiting" if found.pending else "On" if found.allowed else "Off"
+    return Choice(f"{topic}-{channel}", f"{channel}:{topic}", place, spoken(channel), found.allowed, state, found.why)
+
+
+def _unnamed(topic: str) -> TopicShown:
+    return TopicShown(title=topic.replace("-", " ").replace("_", " ").capitalize())

@@ -1,0 +1,160 @@
+"""Suppressed addresses over HTTP: listed, looked up, added and lifted. No address is ever shown, for none is kept."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response
+
+from api.http.auth import Scope
+from api.http.pagination import Cursor, Limit, Page, RowId, Word, answer, decode, page
+from api.http.problems import ProblemError
+from api.http.routes import Routes
+from api.http.schemas import InFlight
+from journeys.language.definition import ChannelName
+from journeys.tokens.address_hash import AddressHash, canonical
+from store.consent import in_flight, suppressions
+from store.database import Database
+
+TAG = "Suppressions"
+InForce = Annotated[bool | None, Query(description="Only those that hold, or only those that were lifted.")]
+
+
+class AddressIn(BaseModel):
+    """An address, in a body: addresses in URLs end up in logs."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"channel": "email", "address": "ada@example.com"}}
+    )
+
+    channel: ChannelName | Literal["sms"]
+    address: Word
+
+
+class SuppressIn(AddressIn):
+    """An address that nothing shall be sent to, and who says so."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"channel": "email", "address": "ada@example.com", "by": "dana"}},
+    )
+
+    by: Word
+
+
+class LiftIn(BaseModel):
+    """Who lets an address be sent to again."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
+
+    by: Word
+
+
+class SuppressionView(BaseModel):
+    """One suppression; it holds until `lifted_at`."""
+
+    id: int
+    channel: str
+    reason: Literal["hard_bounce", "soft_bounces", "complaint", "stop_word", "operator"]
+    source: str
+    at: datetime
+    lifted_at: datetime | None
+    lifted_by: str | None
+
+
+class Suppressed(BaseModel):
+    """What holds of one address, with its history, the newest first."""
+
+    suppressed: bool
+    items: list[SuppressionView]
+
+
+class SuppressedNow(Suppressed):
+    """As it stands now; `in_flight` had left before, and may still arrive."""
+
+    in_flight: list[InFlight] = []
+
+
+class Suppressions:
+    """The routes of suppressions."""
+
+    def __init__(self, database: Database, addresses: AddressHash, seconds: float) -> None:
+        self._database, self._addresses = database, addresses
+        self._seconds = seconds + in_flight.WAIT_SECONDS
+
+    def routes(self, routes: Routes) -> None:
+        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
+        add("GET", "/v1/suppressions", self.list, summary="Suppressed addresses", gives=Page[SuppressionView])
+        add(
+            "POST",
+            "/v1/suppressions",
+            self.suppress,
+            summary="Send nothing to an address",
+            gives=SuppressedNow,
+            seconds=self._seconds,
+        )
+        add("POST", "/v1/suppressions:find", self.find, summary="Whether an address is suppressed", gives=Suppressed)
+        add(
+            "POST",
+            "/v1/suppressions/{id}/lift",
+            self.lift,
+            summary="Let an address be sent to again",
+            gives=SuppressionView,
+            refuses=("not-found",),
+        )
+
+    async def list(
+        self, channel: Word | None = None, in_force: InForce = None, limit: Limit = 50, cursor: Cursor = None
+    ) -> Response:
+        """The newest first."""
+        place = decode(cursor, int)
+        async with self._database.reading() as connection:
+            before = place[0] if place else None
+            found = await suppressions.list_suppressions(connection, channel, in_force, before, limit + 1)
+        return page(found, limit, lambda item: (item["id"],))
+
+    async def suppress(self, wish: SuppressIn) -> Response:
+        """What is suppressed already stays so, for the reason it has. Waits up to 5 s for attempts that had begun before."""
+        _address(wish)
+        async with self._database.transaction() as connection:
+            await suppressions.suppress(
+                connection,
+                self._addresses,
+                wish.channel,
+                wish.address,
+                reason="operator",
+                source=wish.by,
+                at=datetime.now(UTC),
+            )
+        left = await in_flight.wait_for_address(self._database, wish.channel, wish.address)
+        return answer({**await self._found(wish), "in_flight": [asdict(each) for each in left]})
+
+    async def find(self, wanted: AddressIn) -> Response:
+        """Asked by the address itself, of which only a keyed hash is known here."""
+        _address(wanted)
+        return answer(await self._found(wanted))
+
+    async def _found(self, wanted: AddressIn) -> dict[str, Any]:
+        async with self._database.reading() as connection:
+            found = await suppressions.history(connection, self._addresses, wanted.channel, wanted.address)
+        return {"suppressed": any(item["lifted_at"] is None for item in found), "items": found}
+
+    async def lift(self, id: RowId, who: LiftIn) -> Response:
+        """Lifted twice, the first time counts."""
+        async with self._database.transaction() as connection:
+            found = await suppressions.lift_one(connection, id, by=who.by, at=datetime.now(UTC))
+        if found is None:
+            raise ProblemError("not-found", "There is no suppression of this number.")
+        return answer(found)
+
+
+def _address(given: AddressIn) -> None:
+    """Raises ProblemError for what is no address: it would stand for every other that is none."""
+    if not canonical(given.channel, given.address):
+        fault = {"detail": "holds nothing that could be written to", "pointer": "/address"}
+        raise ProblemError("invalid-request", "Nothing was changed.", [fault])

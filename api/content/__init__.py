@@ -1,0 +1,1 @@
+"""Endpoints for template previews, test sends and content usage."""

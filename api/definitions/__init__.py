@@ -1,0 +1,1 @@
+"""Endpoints that publish and list definitions."""

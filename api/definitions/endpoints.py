@@ -1,0 +1,247 @@
+"""Journeys over HTTP: what is published, in which versions, as what diagram; and publishing, with every problem at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Path, Query
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.http.auth import Scope
+from api.http.body import read_bytes
+from api.http.pagination import Cursor, Limit, Page, Word, answer, decode, page
+from api.http.problems import Fault, ProblemError
+from api.http.routes import BODY_LIMIT, Routes
+from api.http.schemas import JourneyView, VersionView
+from journeys.checks.checker import Published, publishable
+from journeys.checks.warnings import overdue, undated
+from journeys.content.template_info import TemplateInfos
+from journeys.decision.compiler import load_chart
+from journeys.events.tracking_plan import TrackingPlan
+from journeys.language.diagram import diagram
+from journeys.language.problems import Problem, dotted
+from store.database import Connection, Database
+from store.definitions.registry import publish
+from store.reads import definitions
+
+TAG = "Journeys"
+MERMAID = "text/vnd.mermaid"
+Key = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What a definition is checked against. Templates are read anew each time: people edit them."""
+
+    plan: TrackingPlan
+    templates: Callable[[], TemplateInfos]
+
+
+class JourneyInFull(JourneyView):
+    """A journey with its definition; `source` is the text as its author wrote it."""
+
+    definition: dict[str, Any]
+    source: str
+
+
+class PublishedView(BaseModel):
+    """The definition is live. The same content keeps its version."""
+
+    key: str
+    version: int
+    hash: str
+    created: bool
+    warnings: list[str] = []
+    """What does not stand in the way and should be looked at: content past its review date (C11), tasks without a deadline (C10)."""
+
+
+class Checked(BaseModel):
+    """What publishing would say."""
+
+    publishable: bool
+    key: str | None = None
+    hash: str | None = None
+    problems: list[Fault] = []
+    warnings: list[str] = []
+
+
+class Journeys:
+    """The routes of journeys."""
+
+    def __init__(self, database: Database, house: House) -> None:
+        self._database = database
+        self._house = house
+
+    def routes(self, routes: Routes) -> None:
+        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
+        unknown = ("not-found",)
+        one = "/v1/journeys/{key}"
+        add("GET", "/v1/journeys", self.published, summary="What is published", gives=Page[JourneyView])
+        add(
+            "POST",
+            "/v1/journeys:check",
+            self.check,
+            summary="Try a definition",
+            gives=Checked,
+            extra=_BODY,
+            refuses=_LARGE,
+        )
+        add("GET", one, self.one, summary="One journey", gives=JourneyInFull, refuses=unknown)
+        add(
+            "PUT",
+            one,
+            self.put,
+            summary="Publish a definition",
+            gives=PublishedView,
+            refuses=("invalid-journey", "precondition-failed", *_LARGE),
+            extra=_BODY_AND_MATCH,
+            responses={201: {"description": "A new version", "model": PublishedView}},
+        )
+        add("GET", f"{one}/versions", self.versions, summary="Its versions", gives=Page[VersionView], refuses=unknown)
+        add(
+            "GET",
+            f"{one}/diagram",
+            self.diagram,
+            summary="Its diagram (Mermaid)",
+            refuses=unknown,
+            responses={200: {"description": "Mermaid", "content": {MERMAID: {"schema": {"type": "string"}}}}},
+        )
+
+    async def published(self, limit: Limit = 50, cursor: Cursor = None) -> Response:
+        """By key, each with the number of its open runs."""
+        place = decode(cursor, str)
+        async with self._database.reading() as connection:
+            found = await definitions.journeys(connection, place[0] if place else "", limit + 1)
+        return page(found, limit, lambda journey: (journey["key"],))
+
+    async def one(self, key: Key) -> Response:
+        """With its handoff, states and all: the definition as runs carry it."""
+        found = await self._current(key)
+        definition = orjson.loads(found.pop("artifact"))["journey"]
+        return answer({**found, "definition": definition}, headers={"ETag": f'"{found["hash"]}"'})
+
+    async def versions(self, key: Key, limit: Limit = 50, cursor: Cursor = None) -> Response:
+        """The newest first. A definition never changes: a change is a new version."""
+        place = decode(cursor, int)
+        before = min(place[0], 2**31 - 1) if place else None
+        await self._current(key)
+        async with self._database.reading() as connection:
+            found = await definitions.versions(connection, key, before, limit + 1)
+        return page(found, limit, lambda version: (version["version"],))
+
+    async def diagram(
+        self, key: Key, here: Annotated[Word | None, Query(description="A state to mark.")] = None
+    ) -> Response:
+        """Drawn from the model that runs."""
+        found = await self._current(key)
+        text = diagram(load_chart(found["artifact"]).spec, here)
+        return Response(text, media_type=f"{MERMAID}; charset=utf-8", headers={"ETag": f'"{found["hash"]}"'})
+
+    async def _current(self, key: str) -> dict[str, Any]:
+        async with self._database.reading() as connection:
+            found = await definitions.journey(connection, key)
+        if found is None:
+            raise ProblemError("not-found", "No journey of this key is published.")
+        return found
+
+    async def check(self, request: Request) -> Response:
+        """Every problem of a definition, without publishing anything."""
+        text = await read_bytes(request, BODY_LIMIT)
+        if not text:
+            raise ProblemError("malformed-request", "Send the definition as the body.")
+        async with self._database.reading() as connection:
+            found = await self._checked(connection, text, "")
+        if isinstance(found, Published):
+            named = {"key": found.journey.journey, "hash": found.hash}
+            return answer({"publishable": True, **named, "problems": [], "warnings": self._warnings(found)})
+        return answer({"publishable": False, "key": None, "hash": None, "problems": [_fault(each) for each in found]})
+
+    async def put(
+        self, request: Request, key: Key, by: Annotated[Word, Query(description="Who publishes.")] = "operator"
+    ) -> Response:
+        """YAML or JSON. Runs in flight keep the definition that they began with."""
+        text = await read_bytes(request, BODY_LIMIT)
+        async with self._database.transaction() as connection:
+            await definitions.one_at_a_time(connection)
+            current = await definitions.journey(connection, key)
+            _hold_to(request, current["hash"] if current else None)
+            found = await self._checked(connection, text, key)
+            if not isinstance(found, Published):
+                problems = [_fault(each) for each in found]
+                raise ProblemError("invalid-journey", f"{len(problems)} problems: nothing was published.", problems)
+            if found.journey.journey != key:
+                fault = {"detail": f"the definition's key is {found.journey.journey}, not {key}", "pointer": "journey"}
+                raise ProblemError("invalid-journey", "The path names another journey.", [fault])
+            chart = load_chart(found.artifact_text)
+            version, created = await publish(self._database, chart, found.artifact_text, text.decode(), by)
+        view: dict[str, Any] = {"key": key, "version": version, "hash": found.hash, "created": created}
+        view["warnings"] = self._warnings(found)
+        headers = {"ETag": f'"{found.hash}"'} | ({"Location": f"/v1/journeys/{key}"} if created else {})
+        return answer(view, 201 if created else 200, headers)
+
+    def _warnings(self, found: Published) -> list[str]:
+        old = overdue(found.journey, self._house.templates(), datetime.now(UTC).date())
+        return [*old, *(f"{dotted(path)}: {what}" for path, what in undated(found.journey))]
+
+    async def _checked(self, connection: Connection, text: bytes, key: str) -> Published | list[Problem]:
+        """In a thread: a large definition takes long enough for others to notice."""
+        others = [load_chart(artifact).spec for artifact in await definitions.live_beside(connection, key)]
+        templates = self._house.templates()
+        return await asyncio.to_thread(publishable, text, self._house.plan, templates, others)
+
+
+def _hold_to(request: Request, current: str | None) -> None:
+    """If-Match and If-None-Match (RFC 9110 §13): nobody overwrites what they have not seen."""
+    wanted = request.headers.get("if-match")
+    if wanted is not None and not (current and (wanted == "*" or f'"{current}"' in _tags(wanted))):
+        raise ProblemError("precondition-failed", "Another version is live. Read it, then publish over its ETag.")
+    if request.headers.get("if-none-match") == "*" and current is not None:
+        raise ProblemError("precondition-failed", "A journey of this key is published already.")
+
+
+def _tags(header: str) -> set[str]:
+    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
+
+
+def _fault(problem: Problem) -> dict[str, Any]:
+    return {
+        "turn": "author",
+        "code": problem.code,
+        "detail": problem.what,
+        "pointer": problem.place,
+        "line": problem.line,
+        "column": problem.column,
+        "harm": problem.harm,
+        "mend": problem.mend,
+    }
+
+
+_LARGE = ("too-large", "unsupported-media-type")
+_TEXT = {"type": "string", "description": "A definition: docs/journey-language.md."}
+_BODY: Mapping[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/yaml": {"schema": _TEXT, "example": "journey: hello\nsubject: user\n…"},
+            "application/json": {"schema": {"type": "object"}},
+        },
+    }
+}
+_BODY_AND_MATCH: Mapping[str, Any] = {
+    **_BODY,
+    "parameters": [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": what}
+        for name, what in (
+            ("If-Match", "The ETag of the version that is replaced."),
+            ("If-None-Match", "`*`: only if there is none yet."),
+        )
+    ],
+}

@@ -1,0 +1,1 @@
+"""Endpoints that accept events: Segment calls, signals, plays and quarantine."""

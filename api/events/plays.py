@@ -1,0 +1,84 @@
+"""Plays: a person starts a journey by hand, for a person or an account, with who and why."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from api.http.auth import Scope
+from api.http.pagination import Id, Word, answer
+from api.http.problems import ProblemError
+from api.http.routes import Routes
+from api.http.schemas import RunView
+from api.people.endpoints import known
+from api.tasks.holds import TAG
+from store.database import Database
+from store.definitions.registry import Catalogue
+from store.events import plays
+from store.reads import people as queries
+from store.reads.people import SubjectKind
+
+
+class Play(BaseModel):
+    """Which journey, by whom and why. `data` is what its entry's signal would carry, the field of its case above all."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"journey": "renewal-readiness", "by": "dana", "why": "they asked for terms early", "data": {}}
+        },
+    )
+
+    journey: Word
+    by: Word
+    why: Word
+    data: dict[str, Any] = Field(default_factory=dict, max_length=100)
+
+
+class Plays:
+    """The routes that open a run."""
+
+    def __init__(self, database: Database, catalogue: Catalogue) -> None:
+        self._database = database
+        self._catalogue = catalogue
+
+    def routes(self, routes: Routes) -> None:
+        post = partial(
+            routes.add,
+            "POST",
+            scope=Scope.OPERATE,
+            tag=TAG,
+            gives=RunView,
+            status=201,
+            refuses=("not-found", "conflict"),
+        )
+        post("/v1/users/{id:id}/plays", self.for_user, summary="Start a journey for a person")
+        post("/v1/accounts/{id:id}/plays", self.for_account, summary="Start a journey for an account")
+
+    async def for_user(self, id: Id, play: Play) -> Response:
+        """As if its entry had come, but for the entry's condition: a person has looked instead."""
+        return await self._start("user", id, play)
+
+    async def for_account(self, id: Id, play: Play) -> Response:
+        """It is an accepted event, `play:<journey>`, of source `operator`: a backtest meets it too."""
+        return await self._start("account", id, play)
+
+    async def _start(self, kind: SubjectKind, value: str, play: Play) -> Response:
+        async with self._database.reading() as connection:
+            found = await known(connection, kind, value)
+        try:
+            run = await plays.start_play(
+                self._database, self._catalogue, found, play.journey, by=play.by, why=play.why, data=play.data
+            )
+        except plays.NoSuchPlay as error:
+            raise ProblemError("not-found", "No journey of this key is live.") from error
+        except plays.NotForThem as error:
+            fault = {"detail": f"is not a journey of {kind}s", "pointer": "/body/journey"}
+            raise ProblemError("invalid-request", "Nothing was started.", [fault]) from error
+        except plays.MayNotEnter as error:
+            raise ProblemError("conflict", f"They may not enter {play.journey} now: {error}.") from error
+        async with self._database.reading() as connection:
+            return answer(await queries.get_run(connection, run), 201)

@@ -1,0 +1,186 @@
+"""What was kept instead of lost: events in quarantine, and dead letters of runs. A person replays or discards them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from fastapi import Query
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from api.events.intake import Intake
+from api.events.reader import Check, Reader
+from api.events.signals import SOURCE, from_held
+from api.http.auth import Scope
+from api.http.body import Json
+from api.http.pagination import Cursor, Limit, Page, RowId, Word, answer, decode, page
+from api.http.problems import ProblemError
+from api.http.routes import Routes
+from api.http.schemas import DeadLetter, HeldEvent
+from journeys.events.segment import Incoming
+from store.database import Database
+from store.events import dead_letters, quarantine
+
+TAG = "Quarantine"
+AT_ONCE = 500
+
+
+class Replayed(BaseModel):
+    """How many went in, and how many still fail and stay where they are."""
+
+    replayed: int
+    still_held: int
+
+
+class HeldName(BaseModel):
+    """How many events are held under one name."""
+
+    name: str
+    held: int
+    first_at: datetime
+    last_at: datetime
+
+
+class HeldNames(BaseModel):
+    """What to mend first."""
+
+    items: list[HeldName]
+
+
+class Held:
+    """Routes of quarantine and dead letters."""
+
+    def __init__(self, database: Database, intake: Intake, reader: Reader, check: Check) -> None:
+        self._database = database
+        self._intake = intake
+        self._reader = reader
+        self._check = check
+
+    def routes(self, routes: Routes) -> None:
+        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
+        one = ("not-found", "conflict")
+        add("GET", "/v1/quarantine", self.held, summary="Events that moved nothing", gives=Page[HeldEvent])
+        add("GET", "/v1/quarantine/names", self.names, summary="What is held, by name", gives=HeldNames)
+        add("GET", "/v1/quarantine/{id}", self.one, summary="One held event", gives=HeldEvent, refuses=("not-found",))
+        add("POST", "/v1/quarantine/{id}/replay", self.replay, summary="Accept it now", gives=HeldEvent, refuses=one)
+        add("POST", "/v1/quarantine/{id}/discard", self.discard, summary="Give it up", gives=HeldEvent, refuses=one)
+        add(
+            "POST", "/v1/quarantine:replay", self.replay_all, summary="Accept all of a name", gives=Replayed, seconds=60
+        )
+        add("GET", "/v1/dead-letters", self.dead, summary="What runs could not read", gives=Page[DeadLetter])
+        add(
+            "POST",
+            "/v1/dead-letters/{id}/discard",
+            self.bury,
+            summary="Looked at",
+            gives=DeadLetter,
+            refuses=("not-found",),
+        )
+
+    async def held(
+        self,
+        status: Annotated[Literal["held", "replayed", "discarded"], Query()] = "held",
+        name: Annotated[Word | None, Query(description="The event's name as it came.")] = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Response:
+        """In the order of arrival, each with what is wrong with it."""
+        place = decode(cursor, int)
+        async with self._database.reading() as connection:
+            after = place[0] if place else 0
+            found = await quarantine.list_held(connection, status=status, name=name, after=after, limit=limit + 1)
+        return page(found, limit, lambda item: (item["id"],))
+
+    async def names(self) -> Response:
+        async with self._database.reading() as connection:
+            return answer({"items": await quarantine.names(connection)})
+
+    async def one(self, id: RowId) -> Response:
+        return answer(await self._get(id))
+
+    async def replay(self, id: RowId) -> Response:
+        """Read and checked again, as if it came now; `409` with its faults if it still fails."""
+        item = await self._get(id)
+        if item["status"] != "held":
+            raise ProblemError("conflict", f"It is {item['status']} already.")
+        call = self._read(item)
+        if isinstance(call, ProblemError):
+            raise call
+        await self._accept(item, call)
+        return answer(await self._get(id))
+
+    async def replay_all(self, name: Annotated[Word, Query(description="The event's name as it came.")]) -> Response:
+        """Up to 500 of one name, in the order of arrival; those that still fail stay."""
+        async with self._database.reading() as connection:
+            items = await quarantine.list_held(connection, status="held", name=name, after=0, limit=AT_ONCE)
+        replayed = 0
+        for item in items:
+            call = self._read(item)
+            if isinstance(call, Incoming):
+                await self._accept(item, call)
+                replayed += 1
+        return answer({"replayed": replayed, "still_held": len(items) - replayed})
+
+    def _read(self, item: dict[str, Any]) -> Incoming | ProblemError:
+        """The call in a held event, read and checked as if it came now; or why it is still refused."""
+        event = item["event"]
+        if item["source"] == SOURCE:
+            call = from_held(event, item["message_id"])
+            self._check(call)
+        else:
+            kind = event.get("type") if isinstance(event.get("type"), str) else "track"
+            try:
+                call = self._reader.one(Json(event, strange=True), kind)
+            except ProblemError as refusal:
+                return ProblemError("conflict", "It is still malformed.", refusal.errors)
+            call.message_id = item["message_id"]
+        if call.faults:
+            return ProblemError("conflict", "It still fails the tracking plan.", [{"detail": f} for f in call.faults])
+        return call
+
+    async def _accept(self, item: dict[str, Any], call: Incoming) -> None:
+        """Accepted first and settled then: a crash in between replays it again, and its id makes that nothing."""
+        await self._intake.one(call, source=item["source"], clock=None)
+        async with self._database.transaction() as connection:
+            await quarantine.settle(connection, item["id"], "replayed")
+
+    async def discard(self, id: RowId) -> Response:
+        """It stays visible as discarded."""
+        async with self._database.transaction() as connection:
+            done = await quarantine.settle(connection, id, "discarded")
+        item = await self._get(id)
+        if not done and item["status"] != "discarded":
+            raise ProblemError("conflict", f"It is {item['status']} already.")
+        return answer(item)
+
+    async def _get(self, id: int) -> dict[str, Any]:
+        async with self._database.reading() as connection:
+            found = await quarantine.get_held(connection, id)
+        if found is None:
+            raise ProblemError("not-found", "There is no held event of this number.")
+        return found
+
+    async def dead(
+        self,
+        status: Annotated[Literal["held", "discarded"], Query()] = "held",
+        run: Annotated[Word | None, Query(description="Of one run.")] = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Response:
+        """They changed nothing and stopped nothing; somebody should know."""
+        place = decode(cursor, int)
+        async with self._database.reading() as connection:
+            after = place[0] if place else 0
+            found = await dead_letters.list_dead_letters(
+                connection, status=status, run=run, after=after, limit=limit + 1
+            )
+        return page(found, limit, lambda item: (item["id"],))
+
+    async def bury(self, id: RowId) -> Response:
+        async with self._database.transaction() as connection:
+            found = await dead_letters.discard(connection, id)
+        if found is None:
+            raise ProblemError("not-found", "There is no dead letter of this number.")
+        return answer(found)

@@ -1,0 +1,228 @@
+"""From JSON to calls: each element of a batch is read on its own, and what is wrong with one costs no other.
+
+A malformed element becomes a call with faults, which `accept` keeps in quarantine: nothing that arrived is lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeGuard, cast
+
+import orjson
+
+from api.http.body import Json
+from api.http.limits import Limits
+from api.http.problems import ProblemError, pointer
+from journeys.events.segment import KINDS, Fault, Incoming, Kind, read_call
+
+Check = Callable[[Incoming], None]
+"""The tracking plan: names the signal of a call, or adds to its faults."""
+
+BELIEVED_SKEW = timedelta(days=3650)
+
+
+@dataclass(slots=True)
+class Reading:
+    """A batch, read: every call, good or bad, and the faults of the bad by their place in the batch."""
+
+    calls: list[Incoming] = field(default_factory=list)
+    malformed: list[tuple[int, str, list[Fault]]] = field(default_factory=list)
+
+
+class Reader:
+    """Reads calls under the limits and checks them against the tracking plan."""
+
+    def __init__(self, limits: Limits, check: Check) -> None:
+        self._limits = limits
+        self._check = check
+
+    def one(self, parsed: Json, kind: str) -> Incoming:
+        """A single call. Raises ProblemError naming each fault, for then nothing is kept."""
+        call, faults = self._read(parsed.value, kind, None, strange=parsed.strange)
+        if faults:
+            raise refused(faults)
+        return call
+
+    def batch(self, parsed: Json) -> Reading:
+        """All elements of a batch. Raises ProblemError when there is no batch in it."""
+        body = parsed.value
+        if not isinstance(body, dict) or not isinstance(body.get("batch"), list):
+            raise refused([Fault("batch", "is needed: a list of events")])
+        elements = body["batch"]
+        if len(elements) > self._limits.batch_events:
+            raise ProblemError("too-large", f"A batch has at most {self._limits.batch_events} events.")
+        sent_at, context = _envelope(body)
+        reading = Reading()
+        for place, element in enumerate(elements):
+            raw = _with_context(element, context) if context else element
+            call, faults = self._read(raw, None, sent_at, strange=parsed.strange)
+            if faults:
+                reading.malformed.append((place, call.message_id, faults))
+            reading.calls.append(call)
+        return reading
+
+    def _read(self, raw: Any, kind: str | None, sent_at: Any, *, strange: bool) -> tuple[Incoming, list[Fault]]:
+        faults = self._unfit(raw, strange=strange)
+        found = faults or read_call(raw, kind, sent_at)
+        if isinstance(found, list):
+            return _kept(raw, kind, found), found
+        if not found.message_id:
+            found.message_id = _own_id(raw) if found.timestamp is not None else uuid.uuid4().hex
+        if found.timestamp is not None and found.sent_at is not None:
+            _forget_absurd_skew(found)
+        self._check(found)
+        if found.faults and kind is not None:
+            found.raw = {**raw, "type": kind}
+        return found, []
+
+    def _unfit(self, raw: Any, *, strange: bool) -> list[Fault]:
+        """What forbids to store this at all, whatever it says."""
+        if not isinstance(raw, dict):
+            return [Fault("", "an event is a JSON object")]
+        if _deeper(raw, self._limits.nesting):
+            return [Fault("", f"is nested more than {self._limits.nesting} levels deep")]
+        faults = strange_values(raw) if strange else []
+        if not faults and len(orjson.dumps(raw)) > self._limits.event_bytes:
+            faults = [Fault("", f"is larger than {self._limits.event_bytes // 1024} KB")]
+        return faults
+
+
+def refused(faults: list[Fault]) -> ProblemError:
+    """400 for a single call."""
+    return ProblemError("malformed-event", "Nothing of it was stored.", told(faults))
+
+
+def _sentence(fault: Fault) -> str:
+    return fault.message if fault.message.startswith(fault.field) else f"{fault.field} {fault.message}"
+
+
+def told(faults: list[Fault], *place: str | int) -> list[dict[str, str]]:
+    """Faults as a caller reads them, each with a pointer to its field."""
+    return [
+        {
+            "detail": _sentence(fault),
+            "pointer": pointer((*place, *fault.field.split("/"))) if fault.field else pointer(place),
+        }
+        for fault in faults
+    ]
+
+
+def _envelope(body: Mapping[str, Any]) -> tuple[datetime | None, dict[str, Any]]:
+    """What a batch says of all its events. Raises ProblemError, because it would be wrong for each of them."""
+    faults = []
+    context, sent_at = body.get("context"), body.get("sentAt")
+    if not isinstance(context, dict | None):
+        faults.append(Fault("context", "must be a JSON object"))
+    try:
+        at = datetime.fromisoformat(sent_at) if sent_at is not None else None
+        at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC) if at is not None else None
+    except (ValueError, TypeError, OverflowError):
+        faults.append(Fault("sentAt", "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
+    if faults:
+        raise refused(faults)
+    return at, context or {}
+
+
+def _with_context(raw: Any, context: Mapping[str, Any]) -> Any:
+    """An event with the batch's context under its own."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("context"), dict | None):
+        return raw
+    return {**raw, "context": {**context, **(raw.get("context") or {})}}
+
+
+def _forget_absurd_skew(call: Incoming) -> None:
+    """A sender who is ten years off has no clock, and the difference might leave the calendar."""
+    assert call.timestamp is not None and call.sent_at is not None  # noqa: PT018 -- asked by the caller
+    if abs(call.sent_at - call.timestamp) > BELIEVED_SKEW:
+        call.sent_at = None
+
+
+def _own_id(raw: Mapping[str, Any]) -> str:
+    """Who sends no `messageId` but says when it happened is recognised when it is sent again."""
+    return hashlib.sha256(orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)).hexdigest()[:40]
+
+
+def _kept(raw: Any, kind: str | None, faults: list[Fault]) -> Incoming:
+    """A malformed element in the shape in which quarantine keeps it: lossless, as text where JSON cannot hold it."""
+    storable = isinstance(raw, dict) and not strange_values(raw) and not _deeper(raw, 100)
+    text = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS) if storable else _as_text(raw).encode()
+    given = raw.get("messageId") if isinstance(raw, dict) else None
+    name = raw.get("event") if isinstance(raw, dict) else None
+    found = kind or (raw.get("type") if isinstance(raw, dict) else None)
+    return Incoming(
+        kind=cast("Kind", found) if found in KINDS else "track",
+        message_id=given if _is_plain(given) else hashlib.sha256(text).hexdigest()[:40],
+        name=name if _is_plain(name) else "",
+        faults=[_sentence(fault) for fault in faults],
+        raw=raw if storable else {"unreadable": text.decode()},
+    )
+
+
+def _as_text(raw: Any) -> str:
+    try:
+        return json.dumps(raw)
+    except RecursionError as error:
+        raise ProblemError(
+            "malformed-request", "The body is nested too deep to be read. Nothing was stored."
+        ) from error
+
+
+def _is_plain(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= 255 and not _flaw(value)
+
+
+def _deeper(value: Any, limit: int) -> bool:
+    """Whether containers nest deeper than that, level by level, so that depth costs no recursion."""
+    level = [value]
+    for _ in range(limit):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def strange_values(raw: Any) -> list[Fault]:
+    """What PostgreSQL and JSON cannot hold, each with its place: NUL, lone surrogates, NaN, infinity."""
+    faults: list[Fault] = []
+    todo: list[tuple[str, Any]] = [("", raw)]
+    while todo:
+        place, value = todo.pop()
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                flaw = _flaw(key)
+                if flaw:
+                    faults.append(Fault(place, f"has a key with {flaw}"))
+                todo.append((f"{place}/{key}" if place else str(key), inner))
+        elif isinstance(value, list):
+            todo.extend((f"{place}/{n}", inner) for n, inner in enumerate(value))
+        else:
+            flaw = _flaw(value)
+            if flaw:
+                faults.append(Fault(place, f"holds {flaw}"))
+    return [Fault(_printable(fault.field), fault.message) for fault in faults[:20]]
+
+
+def _flaw(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a number that is not finite"
+    if isinstance(value, str):
+        if "\x00" in value:
+            return "the character U+0000"
+        if any("\ud800" <= mark <= "\udfff" for mark in value):
+            return "a broken character (not UTF-8, or half of a surrogate pair)"
+    return ""
+
+
+def _printable(place: str) -> str:
+    return place.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")[:200]

@@ -1,0 +1,120 @@
+"""Direct signals: one named signal for a person or an account, for who speaks no Segment (`202` means committed)."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import Header
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from api.events.intake import CLOCK_ID, Intake
+from api.events.reader import Check
+from api.events.segment import TRACE_PARAMETER
+from api.http.auth import Scope
+from api.http.pagination import Id, Instant, Word, answer
+from api.http.problems import ProblemError
+from api.http.routes import Routes
+from api.http.schemas import InFlight
+from journeys.events.segment import Incoming
+from journeys.events.tracing import HEADER, given
+from journeys.protocol.wire import RESERVED
+
+SOURCE = "signals"
+TAG = "Events"
+Clock = Annotated[str | None, Header(alias="X-Tenure-Clock", pattern=CLOCK_ID)]
+Parent = Annotated[str | None, Header(alias="traceparent", description=TRACE_PARAMETER["description"])]
+
+
+class SignalIn(BaseModel):
+    """One signal. `id` makes it idempotent: sent again, it is accepted once."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"id": "s-1", "name": "setup_completed", "data": {"steps": 5}, "at": "2026-05-03T10:00:00Z"}
+        },
+    )
+
+    id: Word | None = None
+    name: Word
+    data: dict[str, Any] = Field(default_factory=dict)
+    at: Instant | None = None
+
+
+class SignalTaken(BaseModel):
+    """Committed. `quarantined` says why it is kept but moves nothing.
+
+    `in_flight` names messages that a withdrawal of consent came too late for.
+    """
+
+    id: str
+    trace: str | None = None
+    quarantined: list[str] = []
+    in_flight: list[InFlight] = []
+
+
+class Signals:
+    """The two routes for signals."""
+
+    def __init__(self, intake: Intake, check: Check) -> None:
+        self._intake = intake
+        self._check = check
+
+    def routes(self, routes: Routes) -> None:
+        post = partial(
+            routes.add,
+            "POST",
+            scope=Scope.WRITE,
+            tag=TAG,
+            gives=SignalTaken,
+            status=202,
+            refuses=("too-large", "unsupported-media-type", "quota-exceeded", "overloaded"),
+        )
+        post("/v1/users/{id:id}/signals", self.to_user, summary="Signal a person")
+        post("/v1/accounts/{id:id}/signals", self.to_account, summary="Signal an account")
+
+    async def to_user(self, id: Id, signal: SignalIn, clock: Clock = None, parent: Parent = None) -> Response:
+        """The person's journeys hear it; who is new becomes known by it."""
+        return await self._take(
+            signal, Incoming("track", signal.id or uuid.uuid4().hex, signal.name, user_id=id), clock, parent
+        )
+
+    async def to_account(self, id: Id, signal: SignalIn, clock: Clock = None, parent: Parent = None) -> Response:
+        """The account's own journeys hear it, and those of its members that read it."""
+        return await self._take(
+            signal, Incoming("track", signal.id or uuid.uuid4().hex, signal.name, account_id=id), clock, parent
+        )
+
+    async def _take(self, signal: SignalIn, call: Incoming, clock: str | None, parent: str | None) -> Response:
+        if "\x00" in (call.user_id or call.account_id or ""):
+            raise ProblemError("invalid-request", "An id has no U+0000.")
+        if signal.name.startswith(RESERVED):
+            fault = {"detail": f"names that begin with {RESERVED} are the platform's own", "pointer": "/name"}
+            raise ProblemError("invalid-request", "This signal cannot be sent.", [fault])
+        call.data, call.timestamp = signal.data, _believable(signal.at)
+        call.raw = {"user": call.user_id, "account": call.account_id, **signal.model_dump(mode="json")}
+        self._check(call)
+        call.trace = given(parent)
+        with self._intake.admitted(0):
+            await self._intake.one(call, source=SOURCE, clock=await self._intake.clock(clock))
+        left = await self._intake.silenced([call])
+        trace = await self._intake.trace(call, SOURCE)
+        taken = {"id": call.message_id, "trace": trace, "quarantined": call.faults, "in_flight": left}
+        return answer(taken, 202, {HEADER: trace} if trace is not None else None)
+
+
+def from_held(event: dict[str, Any], message_id: str) -> Incoming:
+    """A signal as it was kept in quarantine, to be checked again."""
+    signal = SignalIn.model_validate({name: event[name] for name in SignalIn.model_fields})
+    call = Incoming("track", message_id, signal.name, user_id=event["user"], account_id=event["account"])
+    call.data, call.timestamp, call.raw = signal.data, _believable(signal.at), event
+    return call
+
+
+def _believable(at: datetime | None) -> datetime | None:
+    """An instant that arithmetic can handle; another is not believed anyway, and acceptance counts."""
+    return at.astimezone(UTC) if at is not None and 1900 < at.year < 9000 else None

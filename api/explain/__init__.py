@@ -1,0 +1,1 @@
+"""Endpoints that explain: why, why-not and traces."""

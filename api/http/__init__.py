@@ -1,0 +1,1 @@
+"""HTTP mechanics: routes, bodies, authentication, problems, pagination, metrics."""

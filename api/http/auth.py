@@ -1,0 +1,71 @@
+"""Who may do what: a write key sends events, an operator key does everything, and no key does nothing."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import hmac
+from base64 import b64decode
+from enum import IntEnum
+
+from starlette.datastructures import Headers
+
+from api.http.problems import ProblemError
+
+
+class Scope(IntEnum):
+    """What a route asks of its caller; each scope includes those before it."""
+
+    PUBLIC = 0
+    WRITE = 1
+    OPERATE = 2
+
+
+class Keys:
+    """The keys of this deployment. Only digests are kept, and all are compared, so that time tells nothing."""
+
+    def __init__(self, *, write: str, operator: str) -> None:
+        if hmac.compare_digest(write.encode(), operator.encode()):
+            raise ValueError("the write key and the operator key must differ: a sender of events may not operate")
+        self._digests = ((Scope.WRITE, _digest(write)), (Scope.OPERATE, _digest(operator)))
+
+    def check(self, headers: Headers, needed: Scope) -> None:
+        """Raises ProblemError unless the request carries a key of this scope."""
+        if needed is Scope.PUBLIC:
+            return
+        given = _key_in(headers.get("authorization", ""))
+        if given is None:
+            raise ProblemError("unauthenticated", "Give a key: HTTP Basic with the key as user name, or Bearer.")
+        found = self.scope_of(given)
+        if found is Scope.PUBLIC:
+            raise ProblemError("unauthenticated", "This key is not known here.")
+        if found < needed:
+            raise ProblemError("forbidden", "The write key only sends events; this needs the operator key.")
+
+    def scope_of(self, key: str) -> Scope:
+        """What this key may do; PUBLIC when it is not known."""
+        digest = _digest(key)
+        found = Scope.PUBLIC
+        for scope, known in self._digests:
+            if hmac.compare_digest(digest, known):
+                found = scope
+        return found
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode(errors="surrogatepass")).digest()
+
+
+def _key_in(header: str) -> str | None:
+    kind, _, rest = header.partition(" ")
+    match kind.lower():
+        case "bearer":
+            return rest.strip() or None
+        case "basic":
+            try:
+                name = b64decode(rest.strip(), validate=True).decode(errors="replace").partition(":")[0]
+            except (binascii.Error, ValueError):
+                return None
+            return name or None
+        case _:
+            return None

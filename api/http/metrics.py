@@ -1,0 +1,96 @@
+"""What Prometheus is told: counts and times by route template, never a value that a person sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from store.events.ingest import Accepted
+
+log = structlog.get_logger()
+
+TASK_SECONDS = (
+    60.0,
+    300.0,
+    900.0,
+    3_600.0,
+    4 * 3_600.0,
+    8 * 3_600.0,
+    86_400.0,
+    3 * 86_400.0,
+    7 * 86_400.0,
+    30 * 86_400.0,
+)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The meters of one process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "tenure_http_requests", "Requests answered.", ("route", "method", "status"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "tenure_http_request_seconds", "Time to answer.", ("route",), buckets=SECONDS, registry=self.registry
+        )
+        self._events = Counter("tenure_events", "Events by what became of them.", ("result",), registry=self.registry)
+        self._oldest = Gauge(
+            "tenure_outbox_oldest_seconds", "Age of the oldest event that waits for its runs.", registry=self.registry
+        )
+        self._waiting = Gauge(
+            "tenure_outbox_waiting_rows", "Rows that wait for their runs, counted up to 10,001.", registry=self.registry
+        )
+        self._tasks = Histogram(
+            "tenure_task_seconds",
+            "From a task's opening to the first action on it, and to its end, by kind of task.",
+            ("task", "until"),
+            buckets=TASK_SECONDS,
+            registry=self.registry,
+        )
+        for result in ("accepted", "duplicate", "quarantined"):
+            self._events.labels(result)
+        self._known: dict[tuple[str, str, int], Counter] = {}
+        self._timed: dict[str, Histogram] = {}
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """One request. Label lookups are kept, because they cost more than the count."""
+        key = (route, method, status)
+        counter = self._known.get(key)
+        if counter is None:
+            counter = self._known[key] = self._requests.labels(route, method, str(status))
+        counter.inc()
+        timed = self._timed.get(route)
+        if timed is None:
+            timed = self._timed[route] = self._seconds.labels(route)
+        timed.observe(seconds)
+
+    def accepted(self, found: Accepted) -> None:
+        self._events.labels("accepted").inc(found.accepted)
+        self._events.labels("duplicate").inc(found.duplicates)
+        self._events.labels("quarantined").inc(found.quarantined)
+
+    def task_acted(self, task: Mapping[str, Any]) -> None:
+        """Somebody has done the first thing: this is the time to intervention (C10)."""
+        self._tasks.labels(task["task"], "first_action").observe(max(0.0, task["seconds_to_first_action"]))
+
+    def task_closed(self, task: Mapping[str, Any]) -> None:
+        """It is done; who closes a task that nobody has touched has acted then."""
+        if task["first_action_at"] == task["closed_at"]:
+            self.task_acted(task)
+        self._tasks.labels(task["task"], "closed").observe(max(0.0, task["seconds_to_close"]))
+
+    def outbox(self, oldest_seconds: float, waiting: int) -> None:
+        self._oldest.set(oldest_seconds)
+        self._waiting.set(waiting)
+
+    def watch_failed(self, error: Exception) -> None:
+        log.warning("api.outbox_not_seen", error=type(error).__name__)
+
+    def text(self) -> bytes:
+        """The page that Prometheus reads."""
+        return generate_latest(self.registry)

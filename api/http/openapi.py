@@ -1,0 +1,66 @@
+"""The description of the API, served by itself: every route, what it needs, what it answers and how it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from api.http.auth import Scope
+from api.http.pagination import answer
+from api.http.problems import ProblemDocument
+from api.http.routes import Routes
+
+VERSION = "1"
+DESCRIPTION = """
+Events come in as Segment calls or as direct signals; `200` and `202` mean committed. Everything else asks, or is an
+operator's hand. Every refusal is `application/problem+json` with a stable `type`, and says whose `turn` it is.
+"""
+_SCHEMES = {
+    "writeKey": {"type": "http", "scheme": "basic", "description": "The write key as user name, no password."},
+    "operatorKey": {"type": "http", "scheme": "basic", "description": "The operator key as user name, no password."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "Either key."},
+}
+
+
+class Description:
+    """The route that serves it."""
+
+    def __init__(self) -> None:
+        self._document: dict[str, Any] | None = None
+        self._described: Sequence[BaseRoute] = ()
+
+    def routes(self, routes: Routes) -> None:
+        routes.add(
+            "GET",
+            "/openapi.json",
+            self.openapi,
+            Scope.PUBLIC,
+            summary="This description",
+            tag="Health",
+            gives=dict[str, Any],
+            fast=True,
+        )
+        self._described = routes.made
+
+    async def openapi(self, _: Request) -> Response:
+        """OpenAPI 3.1."""
+        if self._document is None:
+            self._document = document(self._described)
+        return answer(self._document)
+
+
+def document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
+    """OpenAPI of these routes."""
+    found = get_openapi(title="Tenure", version=VERSION, description=DESCRIPTION, routes=routes)
+    components = found.setdefault("components", {})
+    components["securitySchemes"] = _SCHEMES
+    schema = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas = components.setdefault("schemas", {})
+    schemas |= schema.pop("$defs", {})
+    schemas["ProblemDocument"] = schema
+    return found

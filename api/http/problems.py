@@ -1,0 +1,189 @@
+"""Every refusal is `application/problem+json` (RFC 9457): a stable type, what was wrong, and whose turn it is.
+
+Errors are translated here, once: our own `ProblemError`s as they are, the store's outages to 503, FastAPI's validation to
+422, and what nobody foresaw to a 500 that tells nothing of the inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+import structlog
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from store.errors import is_outage, is_refusal
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+PREFIX = "urn:tenure:problem:"
+
+Turn = Literal["caller", "author", "operator", "tenure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of refusal. `turn` says who can put it right."""
+
+    name: str
+    status: int
+    title: str
+    turn: Turn
+    retry_after: int | None = None
+
+    @property
+    def type(self) -> str:
+        return QUOTA_EXCEEDED if self.name == "quota-exceeded" else PREFIX + self.name
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("malformed-request", 400, "The request cannot be read", "caller"),
+        Kind("malformed-event", 400, "The event is malformed", "caller"),
+        Kind("unauthenticated", 401, "A key is needed", "caller"),
+        Kind("forbidden", 403, "This key may not do that", "caller"),
+        Kind("not-found", 404, "There is no such thing", "caller"),
+        Kind("method-not-allowed", 405, "This method is not offered here", "caller"),
+        Kind("conflict", 409, "It is not in a state that allows this", "caller"),
+        Kind("gone", 410, "It is too old to be used", "caller"),
+        Kind("precondition-failed", 412, "It has changed meanwhile", "caller"),
+        Kind("too-large", 413, "The request is too large", "caller"),
+        Kind("unsupported-media-type", 415, "This encoding is not understood", "caller"),
+        Kind("invalid-request", 422, "The request asks for something impossible", "caller"),
+        Kind("invalid-journey", 422, "The definition is not published", "author"),
+        Kind("quota-exceeded", 429, "Too many requests at once", "caller", retry_after=1),
+        Kind("internal-error", 500, "Something unforeseen happened", "tenure"),
+        Kind("overloaded", 503, "Accepted events wait too long already", "operator", retry_after=30),
+        Kind("store-unavailable", 503, "The database does not answer", "operator", retry_after=2),
+        Kind("engine-unavailable", 503, "Temporal does not answer", "operator", retry_after=2),
+    )
+}
+_BY_STATUS: Mapping[int, str] = {
+    400: "malformed-request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "unsupported-media-type",
+}
+
+
+class Fault(BaseModel):
+    """One thing that is wrong: `pointer` says where, `turn` who can put it right."""
+
+    detail: str
+    pointer: str = ""
+    turn: Turn = "caller"
+    code: str | None = None
+    line: int | None = None
+    column: int | None = None
+    harm: str | None = None
+    mend: str | None = None
+
+
+class ProblemDocument(BaseModel):
+    """What every refusal looks like."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    turn: Turn
+    errors: list[Fault] = []
+
+
+class ProblemError(HTTPException):
+    """A refusal on its way to the caller; `errors` name each fault."""
+
+    def __init__(
+        self, kind: str, detail: str, errors: Sequence[Mapping[str, Any]] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.kind = KINDS[kind]
+        self.errors = errors
+        super().__init__(self.kind.status, detail, dict(headers or {}))
+
+    def response(self) -> Response:
+        headers = dict(self.headers or {})
+        if self.kind.retry_after is not None:
+            headers.setdefault("Retry-After", str(self.kind.retry_after))
+        if self.kind.status == 401:
+            headers["WWW-Authenticate"] = 'Basic realm="Tenure", charset="UTF-8"'
+        turn = self.kind.turn
+        document = {
+            "type": self.kind.type,
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+            "turn": turn,
+            "errors": [{"turn": turn, **error} for error in self.errors],
+        }
+        return Response(orjson.dumps(document), self.kind.status, headers, MEDIA_TYPE)
+
+
+def pointer(path: Sequence[Any]) -> str:
+    """A JSON pointer (RFC 6901) to the place of a fault."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def translate(error: Exception) -> ProblemError:
+    """The refusal that an exception becomes. Total: what is not known is an internal error, and logged."""
+    match error:
+        case ProblemError():
+            return error
+        case RequestValidationError():
+            errors = [{"detail": str(e["msg"]), "pointer": pointer(e["loc"])} for e in error.errors()]
+            return ProblemError("invalid-request", f"{len(errors)} of its values cannot be used.", errors)
+        case HTTPException():
+            kind = _BY_STATUS.get(error.status_code, "malformed-request")
+            return ProblemError(kind, str(error.detail), headers=error.headers)
+        case TimeoutError():
+            return ProblemError("store-unavailable", "It took too long. Nothing is lost: send it again.")
+        case _ if is_outage(error):
+            log.warning("api.store_unavailable", error=type(error).__name__)
+            return ProblemError("store-unavailable", "Nothing was stored. Send it again.")
+        case _ if is_refusal(error):
+            return ProblemError("invalid-request", "A value cannot be stored.")
+        case _:
+            log.error("api.unforeseen", exc_info=error)
+            return ProblemError("internal-error", "It was logged. Sending the same again is safe.")
+
+
+async def refuse(_: Request, error: Exception) -> Response:
+    """FastAPI's exception handler for everything."""
+    return translate(error).response()
+
+
+def described(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI responses of these kinds, each with an example."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for name in kinds:
+        kind = KINDS[name]
+        entry = found.setdefault(kind.status, {"description": kind.title, "content": {MEDIA_TYPE: {}}})
+        media = entry["content"][MEDIA_TYPE]
+        media["schema"] = {"$ref": "#/components/schemas/ProblemDocument"}
+        examples = media.setdefault("examples", {})
+        examples[name] = {"value": _example(kind)}
+        if kind.retry_after is not None:
+            entry["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
+    return found
+
+
+def _example(kind: Kind) -> dict[str, Any]:
+    return {
+        "type": kind.type,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": "What happened here, in a sentence.",
+        "turn": kind.turn,
+        "errors": [{"turn": kind.turn, "detail": "must be a JSON object", "pointer": "/properties"}],
+    }

@@ -1,0 +1,170 @@
+"""How a route is made: with its scope or not at all, its refusals documented, and its body read under a limit.
+
+`fast` routes take a request and give a response with nothing of FastAPI between: ingestion and the state of a run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from api.events.reader import strange_values
+from api.http.auth import Keys, Scope
+from api.http.body import parse, read_bytes
+from api.http.problems import ProblemError, described, translate
+
+SLASH = "\ufdd0"
+"""Stands for an encoded slash within a segment (RFC 3986 §2.2), put there by `front.py`; Unicode assigns it to nobody."""
+BODY_LIMIT = 512 * 1024
+
+_SECURITY: Mapping[Scope, list[dict[str, list[str]]]] = {
+    Scope.PUBLIC: [],
+    Scope.WRITE: [{"writeKey": []}, {"bearer": []}],
+    Scope.OPERATE: [{"operatorKey": []}, {"bearer": []}],
+}
+_USUAL = ("malformed-request", "invalid-request", "store-unavailable")
+_GUARDED = ("unauthenticated", "forbidden")
+
+
+class _Segment(StringConvertor):
+    """One path segment, in which an encoded slash is part of the value."""
+
+    def convert(self, value: str) -> str:
+        return value.replace(SLASH, "/")
+
+    def to_string(self, value: str) -> str:
+        return value.replace("/", SLASH)
+
+
+class _TemplateName(_Segment):
+    """A template's name: one encoded segment, or written with its slashes."""
+
+    regex = r"[^/]+(?:/[^/]+){0,3}"
+
+
+class _RunId(_Segment):
+    """A run's id: one encoded segment, or written with its slashes."""
+
+    regex = r"(?:journey/[^/]+/[^/]+/[^/]+/[^/]+|[^/]+)"
+
+
+register_url_convertor("id", _Segment())
+register_url_convertor("run", _RunId())
+register_url_convertor("template", _TemplateName())
+
+
+class _Bounded(Request):
+    """FastAPI's models get their JSON from here: bounded, decompressed, and with nothing that cannot be stored."""
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            self._body = await read_bytes(Request(self.scope, self._receive), BODY_LIMIT)
+        return self._body
+
+    async def json(self) -> Any:
+        parsed = parse(await self.body())
+        faults = strange_values(parsed.value) if parsed.strange else []
+        if faults:
+            errors = [{"detail": fault.message, "pointer": f"/{fault.field}"} for fault in faults]
+            raise ProblemError("malformed-request", "The body holds what cannot be stored.", errors)
+        return parsed.value
+
+
+class ScopedRoute(APIRoute):
+    """A route that knows who may call it. Made by `route`, which cannot forget the scope."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], *, scope: Scope, keys: Keys, **options: Any) -> None:
+        self.scope = scope
+        self._keys = keys
+        self._seconds: float = options.pop("seconds")
+        self.fast: bool = options.pop("fast")
+        super().__init__(path, endpoint, **options)
+        if self.fast:
+            self.app = self.straight
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        inner = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            try:
+                self._keys.check(request.headers, self.scope)
+                async with asyncio.timeout(self._seconds):
+                    return await inner(_Bounded(request.scope, request.receive))
+            except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
+                return translate(error).response()
+
+        return handler
+
+    async def straight(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """A fast route's whole way, from the request to the last byte."""
+        request = Request(scope, receive)
+        endpoint: Callable[[Request], Awaitable[Response]] = self.endpoint
+        try:
+            self._keys.check(request.headers, self.scope)
+            async with asyncio.timeout(self._seconds):
+                response = await endpoint(request)
+        except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
+            response = translate(error).response()
+        await response(scope, receive, send)
+
+
+class Routes:
+    """Collects the routes of one deployment, with what they all need."""
+
+    def __init__(self, keys: Keys, *, seconds: float) -> None:
+        self._keys = keys
+        self._seconds = seconds
+        self.made: list[ScopedRoute] = []
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        endpoint: Callable[..., Any],
+        scope: Scope,
+        *,
+        summary: str,
+        tag: str,
+        gives: Any = None,
+        status: int = 200,
+        example: Any = None,
+        refuses: tuple[str, ...] = (),
+        fast: bool = False,
+        responses: Mapping[int | str, dict[str, Any]] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """One route. `gives` is the model of its answer, `refuses` are the kinds of problems beside the usual ones."""
+        kinds = (*_USUAL, *(_GUARDED if scope is not Scope.PUBLIC else ()), *refuses)
+        documented = described(*kinds)
+        success: dict[str, Any] = {"description": "Done"}
+        if gives is not None:
+            success["model"] = gives
+        if example is not None:
+            success["content"] = {"application/json": {"example": example}}
+        made = ScopedRoute(
+            path,
+            endpoint,
+            scope=scope,
+            keys=self._keys,
+            seconds=seconds or self._seconds,
+            fast=fast,
+            methods=[method],
+            status_code=status,
+            summary=summary,
+            tags=[tag],
+            response_model=None,
+            response_class=Response,
+            responses={**documented, status: success, **(responses or {})},
+            openapi_extra={"security": _SECURITY[scope], **(extra or {})},
+            operation_id=f"{endpoint.__name__}_{tag}".lower().replace(" ", "_"),
+        )
+        self.made.append(made)

@@ -1,0 +1,1 @@
+"""Provider webhooks and inbound mail, turned into events."""

@@ -1,0 +1,106 @@
+"""A report of what became of a mail (RFC 3464, in the envelope of RFC 6522): which mail, and to whom it could not be brought. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from email import message_from_string, policy
+from email.message import EmailMessage, Message
+from typing import Final
+
+from journeys.consent.bounces import is_gone
+from journeys.tokens.address_hash import canonical
+
+MOST: Final = 50
+"""Message-IDs and recipients that are looked at."""
+_ID: Final = re.compile(r"<[^<>\s]{1,250}>")
+_STATUS: Final = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?!\d)")
+_REPLY: Final = re.compile(r"\s*smtp\s*;\s*5\d\d[ -]", re.IGNORECASE)
+_KINDS: Final = frozenset({"rfc822", "utf-8"})
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Somebody whom it could not be brought to: as the sender wrote them, and as they were in the end."""
+
+    addresses: tuple[str, ...]
+    status: str
+    hard: bool
+
+    def is_about(self, address: str) -> bool:
+        """Whether this is the address that we wrote to."""
+        return canonical("email", address) in {canonical("email", each) for each in self.addresses}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`returned` are the Message-IDs of what it is about, the likeliest first. What is only late, or has arrived, is in no `failed`."""
+
+    returned: tuple[str, ...]
+    failed: tuple[Failed, ...]
+
+
+def read_report(mail: EmailMessage) -> Report | None:
+    """What a report says; None for any other mail, and for a report in which nothing has failed."""
+    if mail.get_content_type() != "multipart/report":
+        return None
+    parts = list(mail.iter_parts())
+    failed = [found for part in parts for block in _blocks(part) if (found := _failed(block)) is not None]
+    if not failed:
+        return None
+    # A report need not bring the mail back, or its head; then it may name it as what it answers.
+    named = [*(each for part in parts for each in _returned(part)), *answered(mail)]
+    return Report(tuple(dict.fromkeys(named))[:MOST], tuple(failed[:MOST]))
+
+
+def answered(mail: EmailMessage) -> tuple[str, ...]:
+    """The Message-IDs that a mail answers, the one it answers first."""
+    found = [*message_ids(mail, "in-reply-to"), *reversed(message_ids(mail, "references"))]
+    return tuple(dict.fromkeys(found))[:MOST]
+
+
+def message_ids(mail: Message, name: str) -> Sequence[str]:
+    """The Message-IDs in a header."""
+    return _ID.findall(" ".join(str(value) for value in mail.get_all(name, [])))
+
+
+def _blocks(part: Message) -> Iterator[Message]:
+    """Of the report's machine-readable part: the fields of the whole, then those of each recipient (RFC 3464 §2.1)."""
+    content = part.get_payload() if part.get_content_type() == "message/delivery-status" else ()
+    yield from (block for block in content if isinstance(block, Message))
+
+
+def _failed(block: Message) -> Failed | None:
+    """Delayed, delivered, relayed and expanded are no failures (RFC 3464 §2.3.3)."""
+    if str(block.get("action", "")).strip().lower() != "failed":
+        return None
+    addresses = tuple(filter(None, (_address(str(block.get(f"{which}-recipient", ""))) for which in _WHICH)))
+    status = _STATUS.match(str(block.get("status", "")))
+    told, diagnostic = status[1] if status is not None else "", str(block.get("diagnostic-code", ""))
+    # Some say 5.0.0 whatever it was, and quote the relay that knew.
+    quoted = _REPLY.match(diagnostic)
+    hard = is_gone(told) or (not told.startswith("4") and quoted is not None and is_gone(diagnostic[quoted.end() :]))
+    return Failed(addresses, told, hard) if addresses else None
+
+
+_WHICH: Final = ("original", "final")
+
+
+def _address(field: str) -> str:
+    """`rfc822; ada@example.com`, or the internationalised kind of RFC 6533."""
+    kind, _, address = field.partition(";")
+    return address.strip().strip("<>") if kind.strip().lower() in _KINDS else ""
+
+
+def _returned(part: Message) -> Sequence[str]:
+    """The Message-ID of the mail that came back, whole or its head alone."""
+    match part.get_content_type():
+        case "message/rfc822":
+            inner = part.get_payload(0)
+            return message_ids(inner, "message-id") if isinstance(inner, Message) else ()
+        case "text/rfc822-headers":
+            content = part.get_content() if isinstance(part, EmailMessage) else ""
+            return message_ids(message_from_string(str(content), policy=policy.default), "message-id")
+        case _:
+            return ()

@@ -1,0 +1,210 @@
+"""Mails that come back: answers and the conversations that they begin, in which a journey is quiet until a person has closed them; and
+reports that a mail did not arrive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.events.intake import Intake
+from api.http.auth import Scope
+from api.http.body import read_bytes
+from api.http.pagination import Cursor, Limit, Page, RowId, Word, answer, decode, page
+from api.http.problems import ProblemError
+from api.http.routes import Routes
+from api.inbound.delivery_report import Report
+from api.inbound.mail_parser import MailSaid, read_mail
+from api.inbound.vendors import Say
+from api.inbound.webhooks import HookTaken, as_event
+from api.people.endpoints import known
+from journeys.consent.bounces import came_back
+from journeys.events.segment import Incoming
+from journeys.protocol.wire import REPLIED
+from journeys.tasks.assignment import Roster
+from journeys.tokens.reply_addresses import ReplyAddresses
+from store.database import Connection
+from store.messages import provider_lookup
+from store.reads import people as queries
+from store.tasks import conversations, tasks
+
+TAG = "Conversations"
+LIMIT = 2 * 1024 * 1024
+_MAIL: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "message/rfc822": {
+                "schema": {"type": "string"},
+                "example": "From: ada@example.com\r\nIn-Reply-To: <9f86d081@example.com>\r\n\r\nThank you!",
+            }
+        },
+    }
+}
+
+
+class ConversationView(BaseModel):
+    """Somebody has answered a message of a run, which is quiet for them `until` then or `closed_at`."""
+
+    id: int
+    run: str
+    recipient: str
+    message_id: int
+    journey: str
+    template: str
+    channel: str
+    owner: str
+    task_id: int | None
+    replies: int
+    opened_at: datetime
+    last_at: datetime
+    until: datetime
+    closed_at: datetime | None
+    closed_by: str | None
+
+
+class ClosingIn(BaseModel):
+    """Who closes it, and how it ended: the task is closed with that word."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana", "resolution": "answered"}})
+
+    by: Word
+    resolution: Word = "answered"
+
+
+class Answers:
+    """The routes of answers."""
+
+    def __init__(self, intake: Intake, roster: Roster, replies: ReplyAddresses | None) -> None:
+        self._intake, self._roster, self._replies = intake, roster, replies
+
+    def routes(self, routes: Routes) -> None:
+        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
+        add(
+            "POST",
+            "/v1/inbound-mails",
+            self.inbound,
+            summary="A mail that came in",
+            gives=HookTaken,
+            status=202,
+            extra=_MAIL,
+            fast=True,
+            refuses=("too-large", "unsupported-media-type", "quota-exceeded", "overloaded"),
+        )
+        lists: dict[str, Any] = {"gives": Page[ConversationView], "refuses": ("not-found",)}
+        add("GET", "/v1/conversations", self.listed, summary="Who has answered, and who answers them", **lists)
+        ends: dict[str, Any] = {"gives": ConversationView, "refuses": ("not-found", "conflict")}
+        add("POST", "/v1/conversations/{id}/close", self.close, summary="Let the journey go on", **ends)
+
+    async def inbound(self, request: Request) -> Response:
+        """The mail as it came, from whatever receives mail for you: an answer, or a report that one of ours did not arrive (RFC 3464).
+
+        Any other that a program wrote, or that is about none of ours, is taken and moves nothing.
+        """
+        raw = await read_bytes(request, LIMIT)
+        try:
+            mail = read_mail(raw)
+        except ValueError as error:
+            raise ProblemError("malformed-request", f"The body is no mail: {error}.") from error
+        async with self._intake.database.reading() as connection:
+            if mail.report is not None:
+                call = await self._bounced(connection, mail.report)
+            else:
+                call = await self._answer(connection, mail, raw) if not mail.automatic else None
+        if call is None:
+            return answer({"taken": 0}, 202)
+        with self._intake.admitted(len(raw)):
+            await self._intake.one(call, source="inbound-mail", clock=None)
+        return answer({"taken": 1}, 202)
+
+    async def _bounced(self, connection: Connection, report: Report) -> Incoming | None:
+        """Believed only of a mail of ours, by a Message-ID that nobody was told but its recipient, and of the address it went to.
+
+        So who forges one can silence no address but that of a mail which they have in hand. A mail comes back once: told again by
+        another relay, it counts once.
+        """
+        for each in report.returned:
+            about = await provider_lookup.by_reference(connection, each)
+            if about is None or about["channel"] != "email":
+                continue
+            for failed in report.failed:
+                if failed.is_about(about["address"] or ""):
+                    data = came_back(failed.status, hard=failed.hard)
+                    identity = f"bounced-{about['id']}-{data['kind']}"
+                    return as_event(identity, Say("message_bounced", data=data), about)
+        return None
+
+    async def _answer(self, connection: Connection, mail: MailSaid, raw: bytes) -> Incoming | None:
+        about = await self._about(connection, mail)
+        if about is None:
+            return None
+        identity = mail.identity or hashlib.sha256(raw).hexdigest()
+        return as_event(identity, Say(REPLIED, data={"text": mail.text}), about)
+
+    async def _about(self, connection: Connection, mail: MailSaid) -> provider_lookup.Told | None:
+        """By our own address, which cannot be made up; else by the Message-ID that the person's program names."""
+        for address in mail.to if self._replies is not None else ():
+            named = self._replies.read(address) if self._replies is not None else None
+            found = await provider_lookup.by_mark(connection, *named) if named is not None else None
+            if found is not None:
+                return found
+        for each in mail.answers:
+            found = await provider_lookup.by_reference(connection, each)
+            if found is not None and found["channel"] == "email":
+                return found
+        return None
+
+    async def listed(
+        self,
+        user: Annotated[Word | None, Query(description="Of one person, as senders name them.")] = None,
+        standing: Annotated[bool | None, Query(description="Those that stand now, or those that are over.")] = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Response:
+        """The newest first."""
+        place = decode(cursor, int)
+        async with self._intake.database.reading() as connection:
+            keys = None
+            if user is not None:
+                keys = await queries.keys_of(connection, (await known(connection, "user", user)).key)
+            found = await conversations.list_conversations(
+                connection,
+                now=datetime.now(UTC),
+                keys=keys,
+                standing=standing,
+                before=place[0] if place else None,
+                limit=limit + 1,
+            )
+        return page(found, limit, lambda item: (item["id"],))
+
+    async def close(self, id: RowId, how: ClosingIn) -> Response:
+        """Its task is closed with it; closing the task does the same. Closed twice, the first time counts."""
+        database = self._intake.database
+        async with database.reading() as connection:
+            found = await conversations.get(connection, id)
+        if found is None:
+            raise ProblemError("not-found", "There is no conversation of this number.")
+        if found["closed_at"] is None and found["task_id"] is not None:
+            try:
+                await tasks.close_task(
+                    database,
+                    found["task_id"],
+                    resolution=how.resolution,
+                    by=how.by,
+                    note="",
+                    roster=self._roster,
+                    now=datetime.now(UTC),
+                )
+            except tasks.Undeclared as error:
+                raise ProblemError("conflict", f"{error}.") from error
+            except tasks.NotOpen as error:
+                raise ProblemError("conflict", "Its task has ended otherwise; it is over by itself.") from error
+        async with database.reading() as connection:
+            return answer(await conversations.get(connection, id))

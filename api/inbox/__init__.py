@@ -1,0 +1,1 @@
+"""Endpoints of the in-app inbox, its browser client and tracked links."""

@@ -1,0 +1,83 @@
+"""A followed link: the person is led on at once, and the click is a signal, unless a machine was looking.
+
+Who counts as a machine: whatever does not GET; a prefetch that says so (`Sec-Purpose`, `Purpose`, `X-Moz`); a browser that
+does not navigate (`Sec-Fetch-Mode`); a known scanner, preview or program by its `User-Agent`, or none at all; and anything
+within two seconds of the hand-over to the relay, when nobody can have read the mail (`store/engagement/clicks.py`). A machine is led to
+the same place: what it sees must not differ from what a person sees.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import Path
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.content.endpoints import Desk
+from api.http.auth import Scope
+from api.http.problems import ProblemError
+from api.http.routes import Routes
+from store.database import Database
+from store.definitions.registry import Catalogue
+from store.engagement import clicks
+
+TAG = "Links"
+Token = Annotated[str, Path(min_length=1, max_length=4_000)]
+_SCANNERS = re.compile(
+    r"bot\b|bot/|crawl|spider|slurp|preview|scan|barracuda|mimecast|proofpoint|safelinks|symantec|trendmicro|forcepoint|"
+    r"fireeye|cisco|sophos|googleimageproxy|facebookexternalhit|whatsapp|slack|telegram|skypeuripreview|"
+    r"headless|phantom|curl|wget|python|aiohttp|httpx|go-http|java/|okhttp|libwww|apache-http|node-fetch|axios|monitor",
+    re.IGNORECASE,
+)
+_SAFE = ":/%#?=@[]!$&'()*+,;~"
+_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow"}
+
+
+def by_a_person(headers: Headers) -> bool:
+    """Whether a request looks like somebody who followed the link."""
+    purposes = (headers.get(name, "") for name in ("sec-purpose", "purpose", "x-purpose", "x-moz"))
+    if any("prefetch" in purpose or "preview" in purpose for purpose in purposes):
+        return False
+    if headers.get("sec-fetch-mode", "navigate") != "navigate":
+        return False
+    agent = headers.get("user-agent", "")
+    return bool(agent) and _SCANNERS.search(agent) is None
+
+
+class Clicks:
+    """The public route of links."""
+
+    def __init__(self, database: Database, catalogue: Catalogue, desk: Desk) -> None:
+        self._database, self._catalogue, self._desk = database, catalogue, desk
+
+    def routes(self, routes: Routes) -> None:
+        for method, endpoint in (("GET", self.follow), ("HEAD", self.look)):
+            routes.add(
+                method,
+                "/c/{token}",
+                endpoint,
+                Scope.PUBLIC,
+                summary="Follow a link of a message",
+                tag=TAG,
+                status=302,
+                refuses=("not-found",),
+            )
+
+    async def follow(self, request: Request, token: Token) -> Response:
+        """To where that message led, and nowhere else: the address stands in the ledger, not in the token."""
+        return await self._lead(token, counts=by_a_person(request.headers))
+
+    async def look(self, token: Token) -> Response:
+        """The same, and it is no click."""
+        return await self._lead(token, counts=False)
+
+    async def _lead(self, token: str, *, counts: bool) -> Response:
+        named = self._desk.read_click(token)
+        to = await clicks.follow(self._database, self._catalogue, *named, counts=counts) if named is not None else None
+        if to is None:
+            raise ProblemError("not-found", "This link is not one of ours, or its message is no longer kept.")
+        return Response(None, 302, {**_HEADERS, "Location": quote(to, safe=_SAFE)})

@@ -1,0 +1,1 @@
+"""Endpoints for operators: kill switches, messages to resend, health."""

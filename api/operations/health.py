@@ -1,0 +1,127 @@
+"""Is it alive, is it ready, how is it doing: three questions without a key, and answers without a person in them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.events.intake import Intake
+from api.http.auth import Scope
+from api.http.metrics import Metrics
+from api.http.pagination import answer
+from api.http.routes import Routes
+from api.runs.temporal import Engine
+from store.database import Database
+from store.outbox.queue import backlog
+from store.revision import head, revision
+
+TAG = "Health"
+SECONDS = 3.0
+
+
+class Check(BaseModel):
+    """One part of readiness. `degraded`: events are accepted, what needs this part waits."""
+
+    status: Literal["ok", "degraded", "failing"]
+    detail: str
+
+
+class Readiness(BaseModel):
+    """`failing` is answered with 503, `degraded` with 200: Temporal's absence stops no event."""
+
+    status: Literal["ok", "degraded", "failing"]
+    checks: dict[str, Check]
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Health:
+    """Routes for who watches the process."""
+
+    def __init__(self, database: Database, engine: Engine, intake: Intake, metrics: Metrics) -> None:
+        self._database = database
+        self._engine = engine
+        self._intake = intake
+        self._metrics = metrics
+        self._head = head()
+
+    def routes(self, routes: Routes) -> None:
+        public = Scope.PUBLIC
+        routes.add(
+            "GET", "/livez", self.live, public, summary="Does the process answer?", tag=TAG, gives=Live, fast=True
+        )
+        routes.add(
+            "GET",
+            "/readyz",
+            self.ready,
+            public,
+            summary="Can it do its work?",
+            tag=TAG,
+            gives=Readiness,
+            fast=True,
+            responses={503: {"description": "Events cannot be accepted", "model": Readiness}},
+        )
+        routes.add(
+            "GET",
+            "/metrics",
+            self.metrics,
+            public,
+            summary="For Prometheus",
+            tag=TAG,
+            fast=True,
+            responses={
+                200: {"description": "Prometheus text", "content": {"text/plain": {"schema": {"type": "string"}}}}
+            },
+        )
+
+    async def live(self, _: Request) -> Response:
+        """Asks nobody else, so that an outage elsewhere restarts nothing here."""
+        return answer({"status": "ok"})
+
+    async def ready(self, _: Request) -> Response:
+        """Every part by itself, each within a few seconds."""
+        store, engine = await asyncio.gather(self._store(), self._temporal())
+        checks: dict[str, Any] = {**store, "temporal": engine}
+        found = {check["status"] for check in checks.values()}
+        status = next(each for each in ("failing", "degraded", "ok") if each in found)
+        return answer({"status": status, "checks": checks}, 503 if status == "failing" else 200)
+
+    async def _store(self) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(SECONDS), self._database.reading() as connection:
+                at = await revision(connection)
+                oldest, waiting = await backlog(connection)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, this process cannot accept events
+            return {"database": _check("failing", type(error).__name__)}
+        migrated = _check("ok", at) if at == self._head else _check("failing", f"at {at or 'none'}, needs {self._head}")
+        late = oldest > self._intake.limits.backlog_seconds
+        outbox = f"{waiting} waiting, the oldest for {oldest:.0f} s"
+        return {
+            "database": _check("ok", "answers"),
+            "migrations": migrated,
+            "outbox": _check("failing" if late else "ok", outbox),
+        }
+
+    async def _temporal(self) -> dict[str, str]:
+        try:
+            async with asyncio.timeout(SECONDS):
+                found = await self._engine.answers()
+        except TimeoutError:
+            found = False
+        return _check("ok", "answers") if found else _check("degraded", "does not answer; events are accepted and wait")
+
+    async def metrics(self, _: Request) -> Response:
+        """No label holds anything that a person sent."""
+        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _check(status: str, detail: str) -> dict[str, str]:
+    return {"status": status, "detail": detail}

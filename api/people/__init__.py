@@ -1,0 +1,1 @@
+"""Endpoints for people: where they are, their timeline and messages."""

@@ -1,0 +1,1 @@
+"""Endpoints for runs, operator commands and test clocks."""

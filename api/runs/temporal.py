@@ -1,0 +1,113 @@
+"""The only door from the API to Temporal: one run's own state, and an operator's wishes. Ingestion never comes here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any, Protocol
+
+from temporalio.client import (
+    Client,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.service import RPCError, RPCStatusCode
+
+from api.http.problems import ProblemError
+from journeys.protocol import wire
+
+PATIENCE = timedelta(seconds=5)
+CONNECT_SECONDS = 3.0
+
+
+class Engine(Protocol):
+    """What the API asks of runs themselves. Every method raises ProblemError."""
+
+    async def state(self, run: str) -> Mapping[str, Any]:
+        """The state inside the workflow."""
+        ...
+
+    async def explain(self, run: str) -> list[str]:
+        """What it waits for, in sentences."""
+        ...
+
+    async def command(self, run: str, update: str, wish: Mapping[str, Any]) -> None:
+        """Pause, resume or cancel; returns when it is decided."""
+        ...
+
+    async def answers(self) -> bool:
+        """Whether Temporal can be reached now. Never raises."""
+        ...
+
+
+class TemporalEngine:
+    """Connected on first use, so that the API starts, and accepts events, while Temporal is down."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Client]]) -> None:
+        self._connect = connect
+        self._client: Client | None = None
+        self._connecting = asyncio.Lock()
+
+    async def state(self, run: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = await self._query(run, wire.QUERY_STATE)
+        return found
+
+    async def explain(self, run: str) -> list[str]:
+        return list(await self._query(run, wire.QUERY_EXPLAIN))
+
+    async def _query(self, run: str, name: str) -> Any:
+        handle = await self._handle(run)
+        try:
+            return await handle.query(name, rpc_timeout=PATIENCE)
+        except RPCError as error:
+            raise _refusal(error) from error
+        except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
+            raise ProblemError("engine-unavailable", "The run cannot answer now.") from error
+
+    async def command(self, run: str, update: str, wish: Mapping[str, Any]) -> None:
+        handle = await self._handle(run)
+        try:
+            await handle.execute_update(update, dict(wish), rpc_timeout=PATIENCE)
+        except WorkflowUpdateFailedError as error:
+            raise ProblemError("conflict", f"The run refuses: {_words(error.cause)}.") from error
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            raise ProblemError("engine-unavailable", "No worker has decided it in time; it may still be.") from error
+        except RPCError as error:
+            raise _refusal(error) from error
+
+    async def answers(self) -> bool:
+        try:
+            client = await self._connected()
+            return await client.service_client.check_health(timeout=timedelta(seconds=2))
+        except (ProblemError, RPCError):
+            return False
+
+    async def _handle(self, run: str) -> WorkflowHandle[Any, Any]:
+        return (await self._connected()).get_workflow_handle(run)
+
+    async def _connected(self) -> Client:
+        async with self._connecting:
+            if self._client is None:
+                try:
+                    self._client = await asyncio.wait_for(self._connect(), CONNECT_SECONDS)
+                except (RuntimeError, RPCError, OSError, TimeoutError) as error:
+                    raise ProblemError(
+                        "engine-unavailable", "Events are accepted and wait; this needs Temporal."
+                    ) from error
+            return self._client
+
+
+def _words(cause: BaseException | None) -> str:
+    return str(getattr(cause, "message", None) or cause or "without a reason").rstrip(".")
+
+
+def _refusal(error: RPCError) -> ProblemError:
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return ProblemError(
+            "conflict", "Temporal has no open run of this id: it has ended, or its first event still waits."
+        )
+    return ProblemError("engine-unavailable", f"Temporal answers {error.status.name}.")

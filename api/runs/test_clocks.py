@@ -1,0 +1,82 @@
+"""Test clocks: months in a minute, for people who were named on one when they were new."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated
+
+from fastapi import Path
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.responses import Response
+
+from api.events.intake import CLOCK_ID
+from api.http.auth import Scope
+from api.http.pagination import Instant, answer
+from api.http.problems import ProblemError
+from api.http.routes import Routes
+from api.http.schemas import ClockView
+from journeys.calendar.test_clock import TestClock
+from store.database import Database
+from store.people.test_clocks import read_clock, set_clock
+
+TAG = "Test clocks"
+ClockId = Annotated[str, Path(pattern=CLOCK_ID)]
+FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+class ClockIn(BaseModel):
+    """Where virtual time begins, how many virtual seconds a real one is, and the instant it may not pass yet."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"origin": "2026-01-01T00:00:00Z", "speed": 172800, "limit": "2026-07-01T00:00:00Z"}
+        },
+    )
+
+    origin: Instant
+    speed: float = Field(1.0, ge=1e-3, le=1e8, allow_inf_nan=False)
+    limit: Instant
+
+    @model_validator(mode="after")
+    def _in_our_time(self) -> ClockIn:
+        if not (FIRST <= self.origin <= LAST and FIRST <= self.limit <= LAST):
+            raise ValueError("origin and limit lie between 1970 and 2200")
+        return self
+
+
+class Clocks:
+    """The routes of test clocks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def routes(self, routes: Routes) -> None:
+        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, gives=ClockView)
+        add("PUT", "/v1/clocks/{id}", self.put, summary="Create a clock, or move its limit")
+        add("GET", "/v1/clocks/{id}", self.get, summary="What a clock shows now", refuses=("not-found",))
+
+    async def put(self, id: ClockId, clock: ClockIn) -> Response:
+        """Origin and speed of a clock that runs never change; its feeder moves the limit as events are accepted."""
+        async with self._database.transaction() as connection:
+            await set_clock(connection, id, clock.origin, clock.speed, clock.limit)
+        return await self.get(id)
+
+    async def get(self, id: ClockId) -> Response:
+        async with self._database.reading() as connection:
+            found = await read_clock(connection, id)
+        if found is None:
+            raise ProblemError("not-found", "There is no clock of this id.")
+        return answer(_shown(found))
+
+
+def _shown(clock: TestClock) -> dict[str, object]:
+    return {
+        "id": clock.id,
+        "origin": clock.origin,
+        "started_at": clock.started,
+        "speed": clock.speed,
+        "limit": clock.limit,
+        "now": clock.virtual(datetime.now(UTC)),
+    }

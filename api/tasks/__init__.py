@@ -1,0 +1,1 @@
+"""Endpoints for tasks, assignment, holds and conversations."""

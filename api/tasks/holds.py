@@ -1,0 +1,110 @@
+"""Holds: a person of ours looks after somebody in person, and automation waits until they are done or their time is over."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict
+from starlette.responses import Response
+
+from api.http.auth import Scope
+from api.http.pagination import Cursor, Id, Instant, Limit, Page, Word, answer, decode, page
+from api.http.problems import ProblemError
+from api.http.routes import Routes
+from api.people.endpoints import known
+from api.tasks.schemas import HoldView
+from store.database import Database
+from store.messages import holds
+from store.reads.people import SubjectKind
+
+TAG = "Holds and plays"
+By = Annotated[Word, Query(description="Who releases it.")]
+
+
+class HoldIn(BaseModel):
+    """Until when, by whom and why. Lifecycle and promotional messages wait meanwhile; urgent and transactional ones go."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"until": "2027-05-14T17:00:00Z", "by": "dana", "why": "we negotiate the renewal in person"}
+        },
+    )
+
+    until: Instant
+    by: Word
+    why: Word
+
+
+class Holds:
+    """The routes of holds."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def routes(self, routes: Routes) -> None:
+        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
+        add("GET", "/v1/holds", self.listed, summary="Who is held by whom", gives=Page[HoldView])
+        for kind in ("user", "account"):
+            path = f"/v1/{kind}s/{{id:id}}/hold"
+            hold, release = getattr(self, f"hold_{kind}"), getattr(self, f"release_{kind}")
+            both = ("not-found", "conflict")
+            add("POST", path, hold, summary=f"Hold a{'n' * (kind == 'account')} {kind}", gives=HoldView, refuses=both)
+            add("DELETE", path, release, summary="Let automation go on", gives=HoldView, refuses=("not-found",))
+
+    async def listed(
+        self,
+        standing: Annotated[bool | None, Query(description="Those that stand now, or those that have ended.")] = None,
+        by: Annotated[Word | None, Query(description="Of one person.")] = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Response:
+        """The newest first, ended ones included: this is also the record of who held whom and why."""
+        place = decode(cursor, int)
+        before = place[0] if place else None
+        async with self._database.reading() as connection:
+            found = await holds.list_holds(
+                connection, now=datetime.now(UTC), by=by, standing=standing, before=before, limit=limit + 1
+            )
+        return page(found, limit, lambda item: (item["id"],))
+
+    async def hold_user(self, id: Id, wish: HoldIn) -> Response:
+        """Of one person only; the rest of their account is not held."""
+        return await self._hold("user", id, wish)
+
+    async def hold_account(self, id: Id, wish: HoldIn) -> Response:
+        """Of everybody in the account. Who holds it already changes the end by asking again."""
+        return await self._hold("account", id, wish)
+
+    async def release_user(self, id: Id, by: By) -> Response:
+        return await self._release("user", id, by)
+
+    async def release_account(self, id: Id, by: By) -> Response:
+        """What waited for it is weighed again at once."""
+        return await self._release("account", id, by)
+
+    async def _hold(self, kind: SubjectKind, value: str, wish: HoldIn) -> Response:
+        key = await self._key(kind, value)
+        try:
+            found = await holds.hold(
+                self._database, key, until=wish.until, by=wish.by, why=wish.why, now=datetime.now(UTC)
+            )
+        except holds.HeldByOther as error:
+            raise ProblemError("conflict", f"{error}: {error.held.why}") from error
+        except holds.Untimely as error:
+            fault = {"detail": f"must be to come, and within {holds.LONGEST.days} days", "pointer": "/body/until"}
+            raise ProblemError("invalid-request", "A hold has an end.", [fault]) from error
+        return answer(found)
+
+    async def _release(self, kind: SubjectKind, value: str, by: str) -> Response:
+        found = await holds.release(self._database, await self._key(kind, value), by=by, now=datetime.now(UTC))
+        if found is None:
+            raise ProblemError("not-found", "Nobody holds them.")
+        return answer(found)
+
+    async def _key(self, kind: SubjectKind, value: str) -> str:
+        async with self._database.reading() as connection:
+            return (await known(connection, kind, value)).key

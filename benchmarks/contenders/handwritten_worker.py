@@ -1,0 +1,35 @@
+"""The worker process of the bare side: `python -m benchmarks.contenders.handwritten_worker ADDRESS SMTP_PORT CACHED`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from benchmarks.contenders.handwritten import QUEUE, BareDaily, BareJourney, BareTips, Mailer
+from benchmarks.contenders.signal_all import SignalAll
+from worker.event_loop import run
+
+
+async def serve(address: str, smtp_port: int, cached: int) -> None:
+    """Work until told to stop."""
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    mailer = Mailer("127.0.0.1", smtp_port)
+    async with Worker(
+        await Client.connect(address),
+        task_queue=QUEUE,
+        workflows=[BareJourney, BareTips, BareDaily, SignalAll],
+        activities=[mailer.send_mail, mailer.put_in_inbox],
+        max_cached_workflows=cached,
+    ):
+        print("ready", flush=True)
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    run(serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

@@ -1,0 +1,140 @@
+"""Runs that stay: opened on both sides and signalled one spaced signal at a time, for what lasts longer than a journey."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from temporalio.client import WorkflowHandle, WorkflowHistory
+from temporalio.common import WorkflowIDReusePolicy
+
+from benchmarks.contenders.handwritten import QUEUE, BareDaily, BareTips, Person
+from benchmarks.contenders.load import Bare, Ours, address
+from benchmarks.stack.rig import Rig
+from store.database import row, rows, sql
+
+_RUN_OF = sql(
+    """
+    SELECT i.value AS person, r.id, r.subject_key FROM identities i JOIN runs r ON r.subject_key = i.subject_key
+    WHERE i.kind = 'user_id' AND i.value = ANY(CAST(:people AS text[]))
+    """
+)
+_DECIDED = sql(
+    """
+    SELECT min(r.step) AS least, sum(CAST(r.memory->'variables'->>'days' AS int)) AS total FROM runs r JOIN identities i ON r.subject_key = i.subject_key
+    WHERE i.kind = 'user_id' AND i.value = ANY(CAST(:people AS text[]))
+    """
+)
+
+
+class OursSteady:
+    """Runs of `tips` or `daily`, through the front door."""
+
+    name = "ours"
+
+    def __init__(self, rig: Rig, begin: str, signal: str) -> None:
+        self.rig, self.begin, self.name_of_signal = rig, begin, signal
+        self.side = Ours(rig)
+        self.people: list[str] = []
+        self.steps = 0
+
+    async def open(self, count: int) -> None:
+        """That many runs more, waiting."""
+        self.people = await self.side.people(count)
+        await asyncio.gather(*(self.side.signal(person, self.begin) for person in self.people))
+        await self.side.settled(journey="none")
+        await asyncio.sleep(1.0)
+        self.steps = await self._least()
+
+    async def signal_all(self) -> None:
+        """One signal to each run, and until every run has decided it."""
+        await asyncio.gather(*(self.side.signal(person, self.name_of_signal) for person in self.people))
+        self.steps += 1
+        await self._decided(self.steps)
+
+    async def ids(self) -> list[str]:
+        """The runs' ids."""
+        async with self.rig.database.reading() as connection:
+            return [item["id"] for item in await rows(connection, _RUN_OF, people=self.people)]
+
+    async def histories(self) -> list[WorkflowHistory]:
+        """What Temporal keeps of each run since its last continue-as-new."""
+        return [await self.rig.client.get_workflow_handle(run).fetch_history() for run in await self.ids()]
+
+    async def _decided(self, step: int) -> None:
+        while await self._least() < step:
+            await asyncio.sleep(0.01)
+
+    async def _least(self) -> int:
+        """The step that every run has reached; every signal is one."""
+        return (await self._steps())[0]
+
+    async def total(self) -> int:
+        """All days that are committed for these runs: several that wait together share a step."""
+        return (await self._steps())[1]
+
+    async def _steps(self) -> tuple[int, int]:
+        async with self.rig.database.reading() as connection:
+            found = await row(connection, _DECIDED, people=self.people)
+        return (int(found["least"] or 0), int(found["total"] or 0)) if found is not None else (0, 0)
+
+
+class BareSteady:
+    """The same by hand."""
+
+    name = "bare"
+
+    def __init__(self, rig: Rig, workflow: Any, signal: str) -> None:
+        self.rig, self.workflow, self.signal = rig, workflow, signal
+        self.handles: list[WorkflowHandle[Any, Any]] = []
+        self.sent = 0
+
+    async def open(self, count: int) -> None:
+        """That many workflows, waiting."""
+        self.sent = 0
+        arguments = [] if self.workflow is BareDaily else [Person(address("someone"), "Ada")]
+        self.handles = [
+            await self.rig.bare_client.start_workflow(
+                self.workflow.run,
+                args=arguments,
+                id=f"bare-{person}",
+                task_queue=QUEUE,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            )
+            for person in await Bare(self.rig).people(count)
+        ]
+        await asyncio.sleep(0.3)
+
+    async def signal_all(self) -> None:
+        """One signal to each, and until each has counted it."""
+        await asyncio.gather(*(handle.signal(self.signal) for handle in self.handles))
+        self.sent += 1
+        await asyncio.gather(*(self._taken(handle) for handle in self.handles))
+
+    async def histories(self) -> list[WorkflowHistory]:
+        """All that ever happened."""
+        return [await handle.fetch_history() for handle in self.handles]
+
+    async def _taken(self, handle: WorkflowHandle[Any, Any]) -> None:
+        """A completed workflow task after the last signal: the description says so without waking the worker."""
+        while True:
+            described = (await handle.describe()).raw_description
+            if not described.HasField("pending_workflow_task") and not described.pending_activities:
+                return
+            await asyncio.sleep(0.01)
+
+
+def tips(rig: Rig) -> tuple[OursSteady, BareSteady]:
+    """An in-app message for every signal."""
+    return OursSteady(rig, "trial_started", "tip_wanted"), BareSteady(rig, BareTips, "on_tip_wanted")
+
+
+def daily(rig: Rig) -> tuple[OursSteady, BareSteady]:
+    """A signal a day."""
+    return OursSteady(rig, "habit_begun", "day_used"), BareSteady(rig, BareDaily, "on_day_used")
+
+
+def events_of(histories: Sequence[WorkflowHistory]) -> list[int]:
+    """How long each history is."""
+    return [len(history.events) for history in histories]

@@ -1,0 +1,1 @@
+"""Benchmark rows, one module each with a function `measure`."""

@@ -1,0 +1,174 @@
+"""Durable events over HTTP, two in a hundred of which can change a next action, against one signal per event.
+
+The crowd: subjects, runs and lanes written straight into PostgreSQL, so that the index and the locks meet a million live
+runs. They get the events that change nothing; the others go to people whose runs are really there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from typing import NamedTuple
+
+from temporalio.client import WorkflowHandle
+
+from benchmarks.contenders.handwritten import QUEUE
+from benchmarks.contenders.load import in_turn
+from benchmarks.contenders.long_lived import OursSteady, daily
+from benchmarks.contenders.signal_all import SignalAll
+from benchmarks.measure import Row, Target, compared, interleaved
+from benchmarks.scale import Scale
+from benchmarks.stack.rig import Rig
+from store.database import run, sql
+
+BATCH = 100
+RELEVANT = 2
+SENDERS = 6
+ALIVE = 100
+
+_number = itertools.count(1)
+_turn = itertools.count()
+"""Whose turn it is to get an event that decides something: they go round, as they do among real people."""
+
+_SUBJECTS = sql(
+    """
+    INSERT INTO subjects (key, kind, seq) SELECT 'u_c' || n, 'user', 1
+    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+    """
+)
+_IDENTITIES = sql(
+    """
+    INSERT INTO identities (kind, value, subject_key) SELECT 'user_id', 'c' || n, 'u_c' || n
+    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+    """
+)
+_LANES = sql(
+    "INSERT INTO lanes (recipient) SELECT 'u_c' || n FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n"
+)
+_RUNS = sql(
+    """
+    INSERT INTO runs (id, journey, definition, subject_key, epoch, lane, entered_seq, state, visit, started_at, entered_at)
+    SELECT 'journey/daily/u_c' || n || '/-/1', 'daily', (SELECT hash FROM journeys WHERE key = 'daily'), 'u_c' || n, 1,
+           'u_c' || n, 1, 'living', 1, now(), now()
+    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+    """
+)
+
+
+class Load(NamedTuple):
+    """Events a second, and milliseconds of CPU: for a signal, or for a decisive event with the 49 beside it."""
+
+    rate: float
+    cost: float
+
+
+async def measure(rig: Rig, scale: Scale) -> list[Row]:
+    """First against one signal per event, then with more and more live runs."""
+    ours, _ = daily(rig)
+    await ours.open(ALIVE)
+    sizes = sorted(scale.live)
+    await _grow(rig, 0, sizes[0])
+    people = [await _entity(rig) for _ in range(ALIVE)]
+    await _sent(rig, ours, sizes[0], scale.events // 10)
+    mine, theirs = await interleaved(
+        scale.rounds,
+        lambda: _sent(rig, ours, sizes[0], scale.events // scale.rounds),
+        lambda: _signalled(rig, people, scale.signalled),
+    )
+    found = [
+        compared("events_in_per_s_vs_signal_all", _rates(mine), _rates(theirs), "events/s", Target(25, at_least=True)),
+        compared("decisive_event_cpu_vs_signal", _costs(mine), _costs(theirs), "ms, all processes"),
+    ]
+    for before, size in itertools.pairwise(sizes):
+        await _grow(rig, before, size)
+        more = [(await _sent(rig, ours, size, scale.events // scale.rounds)).rate for _ in range(scale.rounds)]
+        name = f"events_in_per_s_at_{size}_live_vs_{sizes[0]}"
+        found.append(compared(name, more, _rates(mine), "events/s", Target(0.8, at_least=True)))
+    return found
+
+
+async def _grow(rig: Rig, before: int, size: int) -> None:
+    """The crowd, up to that many, as a database is that has lived with them: what a sudden million leaves behind is done."""
+    for statement in (_SUBJECTS, _IDENTITIES, _LANES, _RUNS):
+        async with rig.database.transaction() as connection:
+            await run(connection, statement, first=before + 1, last=size)
+    async with rig.database.reading() as connection:
+        for table in ("subjects", "identities", "lanes", "runs"):
+            await connection.execute(f"VACUUM ANALYZE {table}")
+        await connection.execute("CHECKPOINT")
+
+
+async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> Load:
+    """Counted when every event that had to reach a run is a committed step of it; the cost is of one such event."""
+    chance = random.Random(crowd)
+    batches = in_turn([str(n) for n in range(count // BATCH)])
+
+    async def sender() -> None:
+        while not batches.empty():
+            batches.get_nowait()
+            await rig.web.post("/v1/batch", {"batch": [_event(ours, crowd, n, chance) for n in range(BATCH)]})
+
+    wanted = await ours.total() + count // BATCH * RELEVANT
+    used, began = _used(rig), time.monotonic()
+    await asyncio.gather(*(sender() for _ in range(SENDERS)))
+    while await ours.total() < wanted:
+        await asyncio.sleep(0.02)
+    rate = count / (time.monotonic() - began)
+    return Load(rate, (_used(rig) - used) / (count // BATCH * RELEVANT) * 1_000)
+
+
+def _event(ours: OursSteady, crowd: int, place: int, chance: random.Random) -> dict[str, object]:
+    number = next(_number)
+    if place < RELEVANT:
+        return {
+            "type": "track",
+            "userId": ours.people[next(_turn) % ALIVE],
+            "event": ours.name_of_signal,
+            "messageId": f"e{number}",
+            "properties": {},
+        }
+    return {
+        "type": "track",
+        "userId": f"c{chance.randint(1, crowd)}",
+        "event": "page_viewed",
+        "messageId": f"e{number}",
+        "properties": {"path": "/pricing"},
+    }
+
+
+async def _entity(rig: Rig) -> WorkflowHandle[SignalAll, int]:
+    return await rig.bare_client.start_workflow(SignalAll.run, id=f"entity-{next(_number)}", task_queue=QUEUE)
+
+
+async def _signalled(rig: Rig, people: list[WorkflowHandle[SignalAll, int]], count: int) -> Load:
+    """The same events as one signal each, counted when every workflow has taken all of its own."""
+    before = sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people)))
+    left = in_turn([str(n) for n in range(count)])
+
+    async def sender() -> None:
+        while not left.empty():
+            number = int(left.get_nowait())
+            event = {"event": "page_viewed", "messageId": f"s{number}", "properties": {"path": "/pricing"}}
+            await people[number % len(people)].signal(SignalAll.happened, event)
+
+    used, began = _used(rig), time.monotonic()
+    await asyncio.gather(*(sender() for _ in range(4 * SENDERS)))
+    # Drained, as on our side: a query is answered after all signals that came before it have been taken.
+    assert sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people))) == before + count
+    rate = count / (time.monotonic() - began)
+    return Load(rate, (_used(rig) - used) / count * 1_000)
+
+
+def _used(rig: Rig) -> float:
+    """Seconds of CPU so far, of every process and of this one, which sends."""
+    return rig.all_cpu_seconds() + time.process_time()
+
+
+def _rates(loads: list[Load]) -> list[float]:
+    return [load.rate for load in loads]
+
+
+def _costs(loads: list[Load]) -> list[float]:
+    return [load.cost for load in loads]

@@ -1,0 +1,172 @@
+"""What one decision of the gate costs: two statements, flat in how much the person was ever sent."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import statistics
+import time
+from datetime import UTC, datetime
+
+from activities.dependencies import House
+from activities.gate import evaluation
+from benchmarks.measure import Row, Target, compared
+from benchmarks.scale import Scale
+from benchmarks.stack.rig import Rig
+from journeys.decision.effects import SendMessage
+from store.database import row, rows, run, sql
+from store.messages import ledger
+from store.people import subjects
+from store.runs import projection
+from store.runs.projection import Run
+from worker.composition import worker as composition
+
+HISTORIES = (10, 10_000)
+AT_ONCE = 4
+PEOPLE = 20
+DECISIONS = 400
+PROBES = 300
+
+_number = itertools.count(1)
+
+_SELECT_ONE = sql("SELECT 1 AS one")
+_RUN_OF = sql("SELECT id FROM runs WHERE lane = :person AND status = 'open' LIMIT 1")
+_PEOPLE = sql(
+    """
+    SELECT s.key FROM identities i JOIN subjects s ON s.key = i.subject_key
+    WHERE i.kind = 'user_id' AND i.value = ANY(CAST(:people AS text[])) ORDER BY s.key
+    """
+)
+_AGE = sql(
+    """
+    UPDATE messages SET sent_at = sent_at - interval '40 days'
+    WHERE recipient = ANY(CAST(:people AS text[])) AND key LIKE 'gate/%'
+    """
+)
+_SETTLE = sql("UPDATE messages SET status = 'sent', settled_at = now() WHERE key LIKE 'gate/%' AND status = 'sending'")
+"""Nobody makes these attempts: left as they are, each would be taken for one whose process has died, and looked for."""
+_EARLIER = sql(
+    """
+    INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority,
+      at, status, channel, decided_at, sent_at, settled_at)
+    SELECT 'earlier/' || :person || n, 'r', 1, :person, :person, 'daily', 's', 1, 'a', 't', '["email"]', 'lifecycle',
+      past, 'sent', 'email', past, past, past
+    FROM generate_series(1, CAST(:count AS int)) AS n, LATERAL (SELECT now() - interval '40 days' - n * interval '1 hour') AS p(past)
+    """
+)
+
+
+async def measure(rig: Rig, scale: Scale) -> list[Row]:
+    """Decisions that end in `sending`, rendered mail and all, each in a transaction of its own."""
+    house = composition.house(rig.settings, rig.database)
+    found: list[list[float]] = []
+    for length in HISTORIES:
+        people = await _people(rig, length)
+        await _decisions(rig, house, people)
+        found.append([await _decisions(rig, house, people) for _ in range(scale.rounds)])
+    short, long = found
+    p99 = [await _p99_vs_select_1(rig, house, await _people(rig, 10)) for _ in range(scale.rounds)]
+    async with rig.database.transaction() as connection:
+        await run(connection, _SETTLE)
+    middle = statistics.median(short)
+    return [
+        Row(
+            "gate_decisions_per_s",
+            middle,
+            min(short),
+            max(short),
+            middle,
+            None,
+            "per core",
+            Target(1_000, at_least=True),
+        ),
+        compared("gate_decisions_per_s_at_10000_vs_10", long, short, "per core", Target(0.8, at_least=True)),
+        compared("gate_p99_ms_vs_select_1", [ours for ours, _ in p99], [other for _, other in p99], "ms"),
+    ]
+
+
+async def _people(rig: Rig, earlier: int) -> list[tuple[str, Run]]:
+    """People with a run that waits, and so many messages behind them."""
+    names = [f"g{next(_number)}" for _ in range(PEOPLE)]
+    batch = [
+        call
+        for name in names
+        for call in (
+            {
+                "type": "identify",
+                "userId": name,
+                "messageId": f"{name}-is",
+                "traits": {"email": f"{name}@people.example"},
+            },
+            {"type": "track", "userId": name, "event": "habit_begun", "messageId": f"{name}-begins", "properties": {}},
+        )
+    ]
+    await rig.web.post("/v1/batch", {"batch": batch})
+    made = []
+    async with rig.database.transaction() as connection:
+        for item in await rows(connection, _PEOPLE, people=names):
+            await run(connection, _EARLIER, person=item["key"], count=earlier)
+            one = await row(connection, _RUN_OF, person=item["key"])
+            assert one is not None
+            made.append((item["key"], await projection.read_run(connection, one["id"])))
+        await connection.execute("ANALYZE messages")
+    return made
+
+
+async def _decisions(rig: Rig, house: House, people: list[tuple[str, Run]]) -> float:
+    """Decisions for each second of this process's CPU time, several for each person.
+
+    Before, what went out last time becomes old: nobody is written to hundreds of times in a policy's window.
+    """
+    async with rig.database.transaction() as connection:
+        await run(connection, _SETTLE)
+        await run(connection, _AGE, people=[person for person, _ in people])
+    began = time.process_time()
+    await asyncio.gather(*(_in_turn(rig, house, people[at::AT_ONCE]) for at in range(AT_ONCE)))
+    return DECISIONS / (time.process_time() - began)
+
+
+async def _in_turn(rig: Rig, house: House, people: list[tuple[str, Run]]) -> None:
+    for person, at in people:
+        await _one_after_the_other(rig, house, person, at, DECISIONS // PEOPLE)
+
+
+async def _one_after_the_other(rig: Rig, house: House, person: str, at: Run, count: int) -> list[float]:
+    took = []
+    for _ in range(count):
+        began = time.perf_counter()
+        await _decide(rig, house, person, at)
+        took.append(time.perf_counter() - began)
+    return took
+
+
+async def _decide(rig: Rig, house: House, person: str, at: Run) -> None:
+    now = datetime.now(UTC)
+    async with rig.database.transaction() as connection:
+        subject = subjects.Subject(person, "user", 0, None, None, {"email": f"{person}@people.example"}, None)
+        effect = SendMessage(
+            "tip", "education/first-value", ("email",), "living", 1, next(_number), now, "transactional"
+        )
+        entry = ledger.new_entry(
+            effect, key=f"gate/{person}/{next(_number)}", run_row=at, step=1, recipient=person, now=now
+        )
+        weighing = evaluation.Pass(house, connection, subject, None, now)
+        await weighing.weigh(entry)
+        await weighing.close()
+
+
+async def _p99_vs_select_1(rig: Rig, house: House, people: list[tuple[str, Run]]) -> tuple[float, float]:
+    """In turn, so that both meet the same machine: milliseconds of a whole decision, and of the smallest statement."""
+    person, at = people[0]
+    decisions, selects = [], []
+    for _ in range(PROBES):
+        decisions += await _one_after_the_other(rig, house, person, at, 1)
+        began = time.perf_counter()
+        async with rig.database.reading() as connection:
+            await row(connection, _SELECT_ONE)
+        selects.append(time.perf_counter() - began)
+    return _p99(decisions) * 1_000, _p99(selects) * 1_000
+
+
+def _p99(values: list[float]) -> float:
+    return statistics.quantiles(values, n=100)[98]

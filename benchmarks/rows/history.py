@@ -1,0 +1,54 @@
+"""History events per spaced signal that leads to an e-mail or to an in-app message: history is what a cold signal costs."""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.contenders.load import SIGNALS, Bare, Ours
+from benchmarks.contenders.long_lived import events_of, tips
+from benchmarks.measure import Row, Target
+from benchmarks.rows.journeys_per_second import lived
+from benchmarks.scale import Scale
+from benchmarks.stack.rig import Rig
+
+PAUSE = 0.3
+MESSAGES = 6
+
+
+async def measure(rig: Rig, scale: Scale) -> list[Row]:
+    """Counts, not times: the spread is over the histories."""
+    return [await _mails(rig, scale), await _in_app(rig, scale)]
+
+
+async def _mails(rig: Rig, scale: Scale) -> Row:
+    """Whole journeys of three mails, start and end included, per signal."""
+    found = {}
+    for side, client, kind in (
+        (Ours(rig), rig.client, "JourneyWorkflow"),
+        (Bare(rig), rig.bare_client, "BareJourney"),
+    ):
+        await lived(rig, side, scale.histories, users=4, pause=PAUSE)
+        await asyncio.sleep(1.0)  # closed workflows are listed a little later
+        query = f"WorkflowType = '{kind}' AND ExecutionStatus = 'Completed'"
+        closed = [each async for each in client.list_workflows(query, limit=scale.histories)]
+        lengths = [len((await client.get_workflow_handle(w.id).fetch_history()).events) for w in closed]
+        found[side.name] = [length / len(SIGNALS) for length in lengths]
+    return _row("history_events_per_step_vs_bare", found["ours"], found["bare"], Target(0.85))
+
+
+async def _in_app(rig: Rig, scale: Scale) -> Row:
+    """What one more signal adds to a run that waits."""
+    added = {}
+    for side in tips(rig):
+        await side.open(scale.histories // 2)
+        before = events_of(await side.histories())
+        for _ in range(MESSAGES):
+            await side.signal_all()
+        after = events_of(await side.histories())
+        added[side.name] = [(end - begin) / MESSAGES for begin, end in zip(before, after, strict=True)]
+    return _row("history_events_per_step_in_app_vs_bare", added["ours"], added["bare"], Target(0.5))
+
+
+def _row(name: str, ours: list[float], theirs: list[float], target: Target) -> Row:
+    mean, other = sum(ours) / len(ours), sum(theirs) / len(theirs)
+    return Row(name, mean / other, min(ours) / max(theirs), max(ours) / min(theirs), mean, other, "events", target)

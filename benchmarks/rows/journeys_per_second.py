@@ -1,0 +1,53 @@
+"""Whole journeys through HTTP, store, relay, workflow, gate and provider, against bare ones signalled directly."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from benchmarks.contenders.load import SIGNALS, Bare, Ours, Side, address, in_turn
+from benchmarks.measure import Row, Target, compared, interleaved
+from benchmarks.scale import Scale
+from benchmarks.stack.rig import Rig
+
+USERS = 32
+
+
+async def measure(rig: Rig, scale: Scale) -> list[Row]:
+    """Closed loop: each user waits for a signal's mail before the next signal, and takes the next person at the end."""
+    ours, bare = Ours(rig), Bare(rig)
+    for side in (ours, bare):
+        await lived(rig, side, scale.warm_up)
+    costs: dict[str, list[float]] = {side.name: [] for side in (ours, bare)}
+
+    async def one(side: Side) -> float:
+        before = rig.all_cpu_seconds()
+        rate = await lived(rig, side, scale.journeys)
+        costs[side.name].append((rig.all_cpu_seconds() - before) / scale.journeys * 1_000)
+        return rate
+
+    mine, theirs = await interleaved(scale.rounds, lambda: one(ours), lambda: one(bare))
+    return [
+        compared("journeys_per_s_vs_bare", mine, theirs, "journeys/s", Target(0.8, at_least=True)),
+        compared("cpu_ms_per_journey_vs_bare", costs["ours"], costs["bare"], "ms, all processes"),
+    ]
+
+
+async def lived(rig: Rig, side: Side, count: int, users: int = USERS, pause: float = 0.0) -> float:
+    """Journeys a second, counted when all is settled."""
+    people = in_turn(await side.people(count))
+    began = time.monotonic()
+    await asyncio.gather(*(_user(rig, side, people, pause) for _ in range(users)))
+    await side.settled()
+    return count / (time.monotonic() - began)
+
+
+async def _user(rig: Rig, side: Side, people: asyncio.Queue[str], pause: float) -> None:
+    while not people.empty():
+        person = people.get_nowait()
+        for name in SIGNALS:
+            await side.signal(person, name)
+            await rig.receipts.next(address(person))
+            if pause:
+                await asyncio.sleep(pause)
+        rig.receipts.arrived.pop(address(person))

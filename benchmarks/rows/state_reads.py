@@ -1,0 +1,50 @@
+"""The state of a run over HTTP against a Temporal query of a workflow in its worker's cache, the cheapest query there is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from urllib.parse import quote
+
+from benchmarks.contenders.handwritten import BareDaily
+from benchmarks.contenders.load import in_turn
+from benchmarks.contenders.long_lived import daily
+from benchmarks.measure import Row, Target, compared, interleaved
+from benchmarks.scale import Scale
+from benchmarks.stack.rig import Rig
+
+READERS = 8
+RUNS = 20
+
+
+async def measure(rig: Rig, scale: Scale) -> list[Row]:
+    """Closed loop over a few runs."""
+    ours, bare = daily(rig)
+    await ours.open(RUNS)
+    await bare.open(RUNS)
+    paths = [f"/v1/runs/{quote(run, safe='')}" for run in await ours.ids()]
+
+    async def read(n: int) -> None:
+        await rig.web.get(paths[n % RUNS])
+
+    async def query(n: int) -> None:
+        await bare.handles[n % RUNS].query(BareDaily.counted)
+
+    await _rate(scale.reads // 10, read)
+    mine, theirs = await interleaved(
+        scale.rounds, lambda: _rate(scale.reads, read), lambda: _rate(scale.reads // 8, query)
+    )
+    return [compared("state_reads_per_s_vs_query", mine, theirs, "reads/s", Target(10, at_least=True))]
+
+
+async def _rate(count: int, ask: Callable[[int], Awaitable[None]]) -> float:
+    left = in_turn([str(n) for n in range(count)])
+
+    async def reader() -> None:
+        while not left.empty():
+            await ask(int(left.get_nowait()))
+
+    began = time.monotonic()
+    await asyncio.gather(*(reader() for _ in range(READERS)))
+    return count / (time.monotonic() - began)

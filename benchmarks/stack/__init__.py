@@ -1,0 +1,1 @@
+"""Processes of a benchmark: servers, workers, mail sink and HTTP client."""

@@ -1,0 +1,49 @@
+"""The embedded mail sink, telling at once whom each mail was for: `python -m benchmarks.stack.mail_sink_process PORT MAILDIR SOCKET`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from worker.stack.mail_sink import MAXIMUM_BYTES, MailSink
+from worker.stack.maildir import Maildir
+
+
+class TellingSink(MailSink):
+    """Writes `address nanoseconds` to a socket once a mail is complete, before its 250 is sent."""
+
+    def __init__(self, maildir: Maildir, told: asyncio.StreamWriter) -> None:
+        super().__init__(maildir)
+        self.told = told
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 -- aiosmtpd's
+        """As the sink does; CLOCK_MONOTONIC is the same for all processes of a machine."""
+        reply = await super().handle_DATA(server, session, envelope)
+        self.told.write(f"{envelope.rcpt_tos[0]} {time.monotonic_ns()}\n".encode())
+        return reply
+
+
+async def serve(port: int, folder: Path, path: str) -> None:
+    """Accept mail until told to stop."""
+    stop = asyncio.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    maildir = Maildir(folder)
+    maildir.create()
+    _, told = await asyncio.open_unix_connection(path)
+    sink = TellingSink(maildir, told)
+
+    def protocol() -> SMTP:
+        return SMTP(sink, data_size_limit=MAXIMUM_BYTES, hostname="sink.tenure.example")
+
+    async with await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", port):
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

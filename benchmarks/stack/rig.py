@@ -1,0 +1,178 @@
+"""Everything that is measured, as processes of our own: one Temporal server, one mail sink, and both sides' workers."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Self
+
+import psutil
+from temporalio.client import Client
+
+from benchmarks.stack.http_client import Web
+from benchmarks.stack.receipts import Receipts
+from journeys.decision.compiler import artifact, load_chart
+from journeys.language.parsing import read_journey
+from store.database import Database
+from store.definitions import registry
+from worker.settings import DEV_OPERATOR_KEY, ROOT, Settings
+from worker.stack.components import ModulePart, http_ok, run_once
+from worker.stack.free_ports import answers, free_ports
+from worker.stack.postgres import PostgresServer
+from worker.stack.temporal_server import TemporalServer
+from worker.temporal import CONVERTER
+
+CATALOG = ROOT / "benchmarks" / "catalog"
+
+
+class Rig:
+    """`async with Rig() as rig:` starts all; leaving it stops all. Each part is ended by its own process id."""
+
+    database: Database
+    client: Client
+    bare_client: Client
+    web: Web
+
+    def __init__(self, api: Sequence[str] = ("api",)) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="tenure-bench-"))
+        self.home.chmod(0o755)  # PostgreSQL is another user when we are root
+        self.postgres = PostgresServer(self.home / "postgres", log=self.home / "logs" / "postgres.log")
+        self.temporal = TemporalServer(self.home / "temporal", log=self.home / "logs" / "temporal.log")
+        self.receipts = Receipts(self.home / "receipts.sock")
+        self.api_module = api
+        self.environ: dict[str, str] = {}
+        self.running = AsyncExitStack()
+        self.parts: dict[str, ModulePart] = {}
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for part in reversed(self.parts.values()):
+            await part.stop()
+        await self.running.aclose()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    async def _start(self) -> None:
+        enter = self.running.enter_async_context
+        await enter(self.postgres)
+        await enter(self.temporal)
+        await enter(self.receipts)
+        self.mail_port, self.api_port, self.worker_port = free_ports(3)
+        settings = Settings(
+            database_url=await self.postgres.create_database("tenure"),
+            temporal_address=self.temporal.address,
+            smtp_url=f"smtp://127.0.0.1:{self.mail_port}",
+            smtp_lookup=self.home / "mail",
+            api_port=self.api_port,
+            worker_port=self.worker_port,
+            catalog=self._catalog(),
+            graceful_shutdown_seconds=5,
+        )
+        self.settings = settings
+        # Like an ordinary machine, whatever the one who measures has set: sandboxes import workflows again and again.
+        compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.home / "pycache")}
+        self.environ = {**settings.environ(), **compiled}
+        await run_once("migrate", ["store.migrate"], home=self.home, env=self.environ)
+        self.database = Database(settings.database_url or "")
+        self.running.push_async_callback(self.database.close)
+        self.client = await Client.connect(self.temporal.address, data_converter=CONVERTER)
+        self.bare_client = await Client.connect(self.temporal.address)
+        self.web = Web(f"http://127.0.0.1:{self.api_port}", DEV_OPERATOR_KEY)
+        self.running.push_async_callback(self.web.close)
+        await self._publish()
+        sink = [
+            "benchmarks.stack.mail_sink_process",
+            str(self.mail_port),
+            str(self.home / "mail"),
+            str(self.receipts.path),
+        ]
+        await self._run("mail", sink, lambda: _answers(self.mail_port))
+        api = f"http://127.0.0.1:{self.api_port}/livez"
+        await self._run("api", self.api_module, lambda: http_ok(api))
+        await self.start_ours()
+        await self.start_bare()
+
+    def _catalog(self) -> Path:
+        """The benchmark's journeys, plan and policy with the shipped templates."""
+        folder = self.home / "catalog"
+        shutil.copytree(CATALOG, folder)
+        shutil.copytree(ROOT / "catalog" / "templates", folder / "templates")
+        shutil.copy(ROOT / "catalog" / "content.yaml", folder)  # it says which variants templates may have
+        return folder
+
+    async def _publish(self) -> None:
+        for path in sorted((CATALOG / "journeys").glob("*.yaml")):
+            text = path.read_text("utf-8")
+            journey, source = read_journey(text)
+            assert journey is not None, source.problems
+            chart = load_chart(artifact(journey, {}))
+            await registry.publish(self.database, chart, artifact(journey, {}), text, "benchmarks")
+
+    async def start_ours(self, cached: int = 1_000) -> None:
+        """Our worker with its relay, with room for that many cached runs; ended first if it runs."""
+        await self._end("worker")
+        self.environ["TENURE_MAX_CACHED_WORKFLOWS"] = str(cached)
+        health = f"http://127.0.0.1:{self.worker_port}/readyz"
+        await self._run("worker", ["worker"], lambda: http_ok(health))
+
+    async def start_bare(self, cached: int = 1_000) -> None:
+        """The bare worker, likewise."""
+        await self._end("bare")
+        log = self.home / "logs" / "bare.log"
+        log.unlink(missing_ok=True)
+        module = ["benchmarks.contenders.handwritten_worker", self.temporal.address, str(self.mail_port), str(cached)]
+        await self._run("bare", module, lambda: _says_ready(log))
+
+    async def _run(self, name: str, module: Sequence[str], ready: Callable[[], Awaitable[bool]]) -> None:
+        part = ModulePart(name, module, home=self.home, env=self.environ, ready=ready, stop_timeout=20)
+        self.parts[name] = part
+        await part.start()
+
+    async def _end(self, name: str) -> None:
+        if name in self.parts:
+            await self.parts.pop(name).stop()
+
+    def process(self, name: str) -> psutil.Process:
+        """A part's process, to read its CPU time and memory."""
+        return psutil.Process(self.parts[name].process.pid)
+
+    def cpu_seconds(self, name: str) -> float:
+        """User and system time so far."""
+        return _used(self.process(name))
+
+    def all_cpu_seconds(self) -> float:
+        """The same of every process here, servers too: what a journey costs, whatever else the machine does."""
+        servers = [psutil.Process(pid) for pid in (self.postgres.pid, self.temporal.pid) if pid]
+        backends = [child for server in servers for child in server.children(recursive=True)]
+        return sum(map(_used, [*servers, *backends])) + sum(map(self.cpu_seconds, self.parts))
+
+    async def quiet(self, name: str, settle: float = 0.05) -> None:
+        """Until a part has nothing to do: it used less than a tenth of a core over half a second."""
+        while True:
+            before = self.cpu_seconds(name)
+            await asyncio.sleep(0.5)
+            if self.cpu_seconds(name) - before < settle:
+                return
+
+
+def _used(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def _answers(port: int) -> bool:
+    return answers(port)
+
+
+async def _says_ready(log: Path) -> bool:
+    return log.exists() and b"ready" in log.read_bytes()

@@ -1,0 +1,114 @@
+"""The API as commands use it: one request, one answer, and a refusal that a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self
+from urllib.parse import quote
+
+import httpx
+import typer
+
+from journeys.language.problems import Problem
+from worker.settings import SettingsError, load_settings
+from worker.stack.endpoints import read_endpoints
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", envvar="TENURE_API_URL", help="Where the API is; that of `make up` here if left out."),
+]
+Key = Annotated[str | None, typer.Option("--key", help="The operator key [TENURE_OPERATOR_KEY].")]
+TIMEOUT = 30.0
+
+
+class RemoteError(RuntimeError):
+    """The API did not do it. The message says why, in the API's own words where it answered."""
+
+
+class Refused(RemoteError):
+    """The API answered, and refused; `problems` are of the text that was sent, each at its line."""
+
+    def __init__(self, status: int, detail: str, problems: list[Problem]) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.problems = problems
+
+
+class Remote:
+    """A running API. Raises RemoteError when it does not answer, and Refused when it refuses."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url = url
+        self._client = httpx.Client(base_url=url, auth=(key, ""), timeout=TIMEOUT, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def get(self, path: str, **query: str | int) -> Any:
+        return self._answer("GET", path, params=query)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._answer("POST", path, json=dict(body))
+
+    def items(self, path: str, most: int | None = None, **query: str) -> Iterator[dict[str, Any]]:
+        """Page after page, `most` items at most."""
+        cursor, told = None, 0
+        while most is None or told < most:
+            limit = 100 if most is None else min(100, most - told)
+            page = self.get(path, limit=limit, **query, **({"cursor": cursor} if cursor else {}))
+            yield from page["items"]
+            told, cursor = told + len(page["items"]), page["next"]
+            if cursor is None:
+                return
+
+    def publish(self, key: str, text: bytes, by: str, *, only_new: bool = False) -> dict[str, Any]:
+        """Publish a definition; `only_new` refuses with 412 when the key is published already."""
+        headers = {"Content-Type": "application/yaml"} | ({"If-None-Match": "*"} if only_new else {})
+        path = f"/v1/journeys/{quote(key, safe='')}"
+        published: dict[str, Any] = self._answer("PUT", path, content=text, headers=headers, params={"by": by})
+        return published
+
+    def preview(self, template: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """A template as a known person would get it."""
+        found: dict[str, Any] = self._answer("POST", f"/v1/templates/{quote(template, safe='')}/preview", json=asked)
+        return found
+
+    def _answer(self, method: str, path: str, **request: Any) -> Any:
+        try:
+            answer = self._client.request(method, path, **request)
+            body = answer.json()
+        except (httpx.TransportError, httpx.InvalidURL) as fault:
+            why = str(fault) or type(fault).__name__
+            raise RemoteError(f"{self.url} does not answer: {why}. Start it with `make up`, or give --url.") from None
+        except ValueError:
+            raise RemoteError(f"{self.url}{path} answered {answer.status_code}, and not as Tenure does.") from None
+        if answer.is_success:
+            return body
+        raise _refused(answer.status_code, body if isinstance(body, dict) else {})
+
+
+def remote(url: str | None, key: str | None) -> Remote:
+    """The API that is given, else the one of the stack that runs here. Raises RemoteError when settings are wrong."""
+    try:
+        settings = load_settings()
+    except SettingsError as fault:
+        raise RemoteError(str(fault)) from None
+    known = read_endpoints(settings.home)
+    here = known.api_url if known is not None else f"http://{settings.api_host}:{settings.api_port}"
+    return Remote(url or here, key or settings.operator_key.get_secret_value())
+
+
+def _refused(status: int, document: Mapping[str, Any]) -> Refused:
+    errors = [error for error in document.get("errors", ()) if isinstance(error, dict)]
+    problems = [_problem(error) for error in errors]
+    detail = f"{document.get('title', 'Refused')} ({status}): {document.get('detail', 'no reason was given')}"
+    return Refused(status, detail, problems)
+
+
+def _problem(error: Mapping[str, Any]) -> Problem:
+    place, harm, mend = (str(error.get(name) or "") for name in ("pointer", "harm", "mend"))
+    code, what = str(error.get("code") or "-"), str(error.get("detail", ""))
+    return Problem(code, place, what, harm, mend, error.get("line"), error.get("column"))

@@ -1,0 +1,123 @@
+"""`python -m cli backtest`: recorded events of many people through a journey on all cores, and two journeys compared."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.commands.simulate import EventName, Events, PlanFile, PolicyFile, Until
+from cli.process_pool import Job, comparison, run_job
+from cli.trial import instant, journey_text, read_events, read_plan, read_policy
+from journeys.simulation.backtest import Comparison, Tally
+
+Key = TypeVar("Key")
+
+
+def command(
+    journeys: Annotated[list[str], typer.Argument(help="YAML files, or keys of the catalogue.", metavar="JOURNEY...")],
+    events: Events,
+    until: Until = None,
+    against: Annotated[
+        str | None, typer.Option(help="Another definition: who would receive more, less, earlier?")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Every person's decisions and verdicts, as JSON lines.")] = None,
+    event: EventName = None,
+    policy: PolicyFile = None,
+    plan: PlanFile = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core if left out.")] = None,
+) -> None:
+    """Try a journey on everyone's recorded events, with caps, cooldowns and consent. Nothing is sent."""
+    if against is not None and out is not None:
+        raise typer.BadParameter("--out is of one definition; leave --against out")
+    began = time.perf_counter()
+    tracking = read_plan(plan)
+    texts = tuple(journey_text(journey, tracking) for journey in journeys)
+    others = (journey_text(against, tracking), *texts[1:]) if against is not None else ()
+    trial = read_events(events, tracking, event)
+    for line in trial.skipped[:20]:
+        typer.echo(f"skipped {line}", err=True)
+    job = Job(
+        texts,
+        read_policy(policy),
+        trial.reachable,
+        trial.streams,
+        instant(until, events),
+        others,
+        people=out is not None,
+    )
+    console = Console()
+    if others:
+        show_comparison(console, comparison(job, workers))
+    else:
+        show_tally(console, _counted(job, workers, out))
+    seconds = time.perf_counter() - began
+    console.print(f"{len(trial.streams):,} people, {len(trial.skipped):,} records skipped, {seconds:.1f} s")
+
+
+def _counted(job: Job, workers: int | None, out: Path | None) -> Tally:
+    """Count, and write each person's lines while they come in."""
+    tally = Tally()
+    with out.open("w", encoding="utf-8") if out is not None else nullcontext() as file:
+        for counted, lines in run_job(job, workers):
+            assert isinstance(counted, Tally)  # without `against`
+            tally.add(counted)
+            if file is not None:
+                file.writelines(f"{line}\n" for line in lines)
+    return tally
+
+
+def show_tally(console: Console, tally: Tally) -> None:
+    """The summary a person reads."""
+    table = Table("what", "which", "number", title="Backtest")
+    table.columns[2].justify = "right"
+    for what, which, number in rows_of(tally):
+        table.add_row(what, which, f"{number:,}")
+    console.print(table)
+
+
+def rows_of(tally: Tally) -> Iterable[tuple[str, str, int]]:
+    """The summary, row by row."""
+    yield "people", "", tally.people
+    yield "events", "", tally.events
+    yield from (("entered", journey, number) for journey, number in _sorted(tally.entered))
+    moved = Counter({f"{before} → {to}": n for (_, before, to), n in tally.moves.items() if before})
+    yield from (("moved", which, number) for which, number in _sorted(moved))
+    pairs: dict[str, Counter[tuple[str, str]]] = {
+        "not entered": tally.refused,
+        "at the end in": tally.standing,
+        "outcome": tally.outcomes,
+        "sent": tally.sent,
+        "deferred": tally.deferred,
+        "withheld": tally.withheld,
+    }
+    for what, counter in pairs.items():
+        yield from ((what, f"{first}: {second}", number) for (first, second), number in _sorted(counter))
+    yield "still waiting", "messages", tally.queued
+    yield "opened", "tasks", tally.tasks
+
+
+def show_comparison(console: Console, found: Comparison) -> None:
+    """Who would notice the change, and in which message."""
+    people = Table("people who would receive", "number", "for example", title="Compared with --against")
+    for kind in ("more", "less", "earlier", "later", "same"):
+        people.add_row(kind, f"{found.people[kind]:,}", ", ".join(found.examples.get(kind, [])))
+    messages = Table("message", "change", "number")
+    for (template, kind), number in _sorted(found.messages):
+        messages.add_row(template, kind, f"{number:,}")
+    totals = Table("", "this", "the other")
+    for name in ("sent", "withheld", "deferred", "outcomes"):
+        totals.add_row(name, *(f"{sum(getattr(tally, name).values()):,}" for tally in (found.before, found.after)))
+    for table in (people, messages, totals):
+        console.print(table)
+
+
+def _sorted(counter: Counter[Key]) -> list[tuple[Key, int]]:
+    return sorted(counter.items(), key=lambda item: (-item[1], str(item[0])))

@@ -1,0 +1,99 @@
+"""`python -m cli demo`: the whole product on real purchases, and the proof that what it did is what it decided."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cli.demonstration import live, shop
+from cli.demonstration.cdnow import OBSERVED_UNTIL, CdnowUnavailable, cdnow_file, cdnow_streams
+from cli.demonstration.evidence import Evidence
+from cli.demonstration.report import Verdict, show_saas, show_shop
+from cli.process_pool import Job, total
+from cli.trial import journey_text, read_plan, read_policy
+from journeys.decision.compiler import load_chart
+from journeys.simulation.backtest import Stream, Tally
+from journeys.simulation.person import World
+from worker.event_loop import run
+from worker.logs import configure_logging
+from worker.settings import Settings, SettingsError, load_settings
+from worker.stack.process import ProcessFailedError
+from worker.stack.supervisor import Stack, StackError
+from worker.stack.temporal_binary import NoTemporalError
+
+NOTICED, RETURNED = 36_580, 15_558
+"""Silences of more than 60 days in the file, observed to 1998-06-30, and how many end in a purchase; tests count them without `decide`."""
+console = Console(highlight=False, soft_wrap=True)
+
+
+def command(
+    customers: Annotated[int, typer.Option(min=10, help="Customers to play live.")] = 150,
+    days: Annotated[int, typer.Option(min=30, help="Virtual days to play.")] = 181,
+    day_seconds: Annotated[float, typer.Option(min=0.05, help="Real seconds of a virtual day.")] = 0.5,
+    home: Annotated[Path | None, typer.Option(help="Folder of the demonstration's own stack, emptied first.")] = None,
+) -> None:
+    """Backtest 69,659 real orders, then play half a year live and compare, person by person."""
+    try:
+        configure_logging(level=30)
+        streams = _purchases()
+        verdict = show_backtest(streams)
+        settings = load_settings(home=home or Path(".tenure/demo"), api_port=0)
+        chosen = shop.some_customers(streams, customers, shop.ORIGIN + timedelta(days=days))
+        found = run(play(settings, chosen, days, day_seconds))
+    except (CdnowUnavailable, SettingsError, StackError, ProcessFailedError, NoTemporalError) as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from error
+    faults = verdict.faults + found.faults
+    for fault in faults[:20]:
+        console.print(f"✗ {fault}", style="red", markup=False)
+    if faults:
+        raise typer.Exit(1)
+    console.print("✓ live decisions equal the backtest, and every mail is accounted for", style="green")
+
+
+def _purchases() -> list[Stream]:
+    console.print("CDNOW: 69,659 purchases of 23,570 customers, 1997 to 1998 (downloaded once)")
+    return cdnow_streams(cdnow_file())
+
+
+def show_backtest(streams: list[Stream]) -> Verdict:
+    """The whole file through `decide`, on all cores."""
+    began = time.perf_counter()
+    job = Job((journey_text(shop.JOURNEY, read_plan()),), read_policy(), frozenset(), streams, OBSERVED_UNTIL)
+    tally: Tally = total(job)
+    noticed = sum(n for (_, _, to), n in tally.moves.items() if to == "silent")
+    returned = sum(n for (_, before, to), n in tally.moves.items() if (before, to) == ("silent", "buying"))
+    console.print(
+        f"backtest of {tally.people:,} customers in {time.perf_counter() - began:.1f} s: "
+        f"a silence of more than 60 days noticed {noticed:,} times, {returned:,} of them ended by a return purchase"
+    )
+    verdict = Verdict()
+    verdict.expect((noticed, returned) == (NOTICED, RETURNED), f"expected {NOTICED:,} and {RETURNED:,}")
+    return verdict
+
+
+async def play(settings: Settings, streams: list[Stream], days: int, day_seconds: float) -> Verdict:
+    """The live half, on a stack of its own."""
+    shutil.rmtree(settings.home, ignore_errors=True)
+    console.print(f"starting PostgreSQL, Temporal, mail sink, worker and API in {settings.home}")
+    async with Stack(settings, say=_say) as stack:
+        played = await live.play(stack, settings, streams, days, day_seconds, _say)
+        console.print(f"played {days} days in {played.seconds:.0f} s")
+        connection = await live.connect(stack)
+        evidence = Evidence(connection, stack.endpoints.maildir or settings.home)
+        world = World((load_chart(journey_text(shop.JOURNEY, read_plan())),), read_policy())
+        verdict = await show_shop(console, evidence, world, streams, played, shop.ORIGIN + timedelta(days=days))
+        shape = await show_saas(console, evidence, played)
+        await connection.close()
+    verdict.faults += shape.faults
+    return verdict
+
+
+def _say(line: str) -> None:
+    console.print(f"  {line}", markup=False)

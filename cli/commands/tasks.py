@@ -1,0 +1,81 @@
+"""`python -m cli tasks`: what there is to do, and closing it, as the API tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import typer
+
+from cli.api_client import Key, Refused, RemoteError, Url, remote
+from cli.commands.where import in_columns
+
+HEAD: Final = ("task", "what", "for", "owner", "due", "since", "why")
+
+
+def command(
+    number: Annotated[int | None, typer.Argument(help="One task; with --close it is closed.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Of one person or team's queue.")] = None,
+    team: Annotated[str | None, typer.Option(help="Of everybody in a team.")] = None,
+    overdue: Annotated[bool, typer.Option("--overdue", help="Only what is late.")] = False,
+    close: Annotated[str | None, typer.Option(help="Close the task with this outcome.")] = None,
+    note: Annotated[str, typer.Option(help="What else there is to say.")] = "",
+    by: Annotated[str | None, typer.Option(help="Who closes it.")] = None,
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """List open tasks, look at one with its log, or close it."""
+    if close is not None and (number is None or by is None):
+        raise typer.BadParameter("--close needs the task's number and --by")
+    query = {"status": "open", "owner": owner, "team": team, "overdue": "true" if overdue else None}
+    try:
+        with remote(url, key) as api:
+            if close is not None:
+                api.post(f"/v1/tasks/{number}/close", {"resolution": close, "by": by, "note": note})
+            if number is None:
+                lines = list(_list(api.items("/v1/tasks", None, **{k: v for k, v in query.items() if v is not None})))
+            else:
+                lines = list(_one(api.get(f"/v1/tasks/{number}"), list(api.items(f"/v1/tasks/{number}/log"))))
+    except RemoteError as fault:
+        said = [problem.what for problem in fault.problems] if isinstance(fault, Refused) else []
+        typer.echo("; ".join([str(fault), *said]), err=True)
+        raise typer.Exit(1) from None
+    for line in lines:
+        typer.echo(line)
+
+
+def _list(found: Iterator[Mapping[str, Any]]) -> Iterator[str]:
+    rows = [_row(task) for task in found]
+    if rows:
+        yield from in_columns([HEAD, *rows])
+    else:
+        yield "nothing to do"
+
+
+def _row(task: Mapping[str, Any]) -> tuple[str, ...]:
+    due = _at(task["due_at"]) + " late" * bool(task["overdue"])
+    about = task["account"] or task["subject"]
+    return (
+        str(task["id"]),
+        task["reason"] or task["task"],
+        about,
+        task["owner"],
+        due,
+        _at(task["opened_at"]),
+        task["why"],
+    )
+
+
+def _one(task: Mapping[str, Any], log: list[Mapping[str, Any]]) -> Iterator[str]:
+    yield from in_columns([HEAD, _row(task)])
+    yield f"{task['status']}" + (f": {task['resolution']}" if task["resolution"] else "")
+    if task["outcomes"] and task["status"] == "open":
+        yield f"ends as {', '.join(task['outcomes'])}"
+    for name, value in sorted(task["data"].items()):
+        yield f"  {name}: {value}"
+    yield from in_columns([(_at(line["at"]), line["by"], line["kind"], line["text"]) for line in log])
+
+
+def _at(instant: str | None) -> str:
+    return f"{datetime.fromisoformat(instant):%Y-%m-%d %H:%M}" if instant else "-"

@@ -1,0 +1,139 @@
+"""The CDNOW purchases: 69,659 real orders of 23,570 customers, January 1997 to June 1998, fetched once and checked.
+
+They ship as a text file inside the PyPI wheel `lifetimes` 0.11.3 (Fader and Hardie's data). The wheel is downloaded by
+pip and unzipped; nothing of it is imported. `TENURE_CDNOW` names a copy of the file for machines without a registry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from itertools import groupby
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from journeys.simulation.backtest import Stream
+from journeys.simulation.recording import Recorded
+
+WHEEL: Final = "lifetimes==0.11.3"
+MEMBER: Final = "lifetimes/datasets/CDNOW_master.txt"
+SHA256: Final = "eff6889ed364c5199d6eacbbeb7a6d559971df4406ac876f322c373f00a072ef"
+OBSERVED_UNTIL: Final = datetime(1998, 6, 30, 23, 59, 59, tzinfo=UTC)
+
+
+class CdnowUnavailable(RuntimeError):
+    """The file could not be had; the message says what to do."""
+
+
+class Order(NamedTuple):
+    """One purchase; `at` is midnight UTC of its day, which is all that is known."""
+
+    customer: str
+    at: datetime
+    quantity: int
+    dollars: float
+
+
+def cdnow_file() -> Path:
+    """Where the file is, downloaded if it must be. Raises CdnowUnavailable."""
+    given = os.environ.get("TENURE_CDNOW")
+    path = Path(given) if given else _cache() / "CDNOW_master.txt"
+    if not path.exists():
+        if given:
+            raise CdnowUnavailable(f"TENURE_CDNOW names {given}, which is not there")
+        _download(path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
+        raise CdnowUnavailable(f"{path} is not the file it should be; delete it and try again")
+    return path
+
+
+def read_orders(path: Path) -> Iterator[Order]:
+    """Every order, by customer and then by day, as the file has them."""
+    days: dict[str, datetime] = {}
+    with path.open(encoding="ascii") as lines:
+        next(lines)  # the columns' names
+        for line in lines:
+            customer, day, quantity, dollars = line.split()
+            at = days.get(day)
+            if at is None:
+                at = days[day] = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC)
+            yield Order(customer, at, int(quantity), float(dollars))
+
+
+def cdnow_streams(path: Path) -> list[Stream]:
+    """Each customer's orders as the shop would have told us: what is known of them by then, then the order."""
+    grouped = groupby(read_orders(path), key=lambda order: order.customer)
+    return [(customer, tuple(_told(customer, tuple(orders)))) for customer, orders in grouped]
+
+
+def _told(customer: str, orders: Sequence[Order]) -> Iterator[Recorded]:
+    spent = 0.0
+    gaps: list[int] = []
+    last = None
+    for number, order in enumerate(orders, 1):
+        spent += order.dollars
+        if last is not None and order.at > last:
+            insort(gaps, (order.at - last).days)
+        last = order.at
+        traits: dict[str, object] = {"lifetime_value": round(spent, 2)}
+        if number == 1:
+            traits["email"] = f"customer-{customer}@example.com"
+        if gaps:
+            traits["rhythm_days"] = _median(gaps)
+        yield Recorded(order.at, customer, "profile", "identify", traits)
+        bought = {"order_id": f"{customer}-{number}", "total": order.dollars, "quantity": order.quantity}
+        yield Recorded(order.at, customer, "signal", "order_completed", bought)
+
+
+def _median(ordered: Sequence[int]) -> float:
+    middle = len(ordered) // 2
+    return float(ordered[middle]) if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "tenure"
+
+
+def _download(path: Path) -> None:
+    """By the first pip that works: this environment's, its base interpreter's, or the one that Python carries."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        faults = []
+        for pip in _pips():
+            asked = [*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder, WHEEL]
+            done = subprocess.run(asked, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                _unzip(next(Path(folder).glob("*.whl")), path)
+                return
+            faults.append((done.stderr.strip().splitlines() or ["no message"])[-1])
+    raise CdnowUnavailable(
+        f"could not download {WHEEL} ({'; '.join(dict.fromkeys(faults))}). Give a copy of {MEMBER} by TENURE_CDNOW."
+    )
+
+
+def _pips() -> Iterator[list[str]]:
+    base = getattr(sys, "_base_executable", None)
+    for python in dict.fromkeys((sys.executable, base)):
+        if python:
+            yield [python, "-m", "pip", "--disable-pip-version-check"]
+    carried = find_spec("ensurepip")
+    if carried is not None and carried.origin:
+        for wheel in sorted((Path(carried.origin).parent / "_bundled").glob("pip-*.whl")):
+            yield [sys.executable, str(wheel / "pip"), "--disable-pip-version-check"]
+
+
+def _unzip(wheel: Path, path: Path) -> None:
+    """Whole or not at all: another process may be reading."""
+    with zipfile.ZipFile(wheel) as archive:
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(archive.read(MEMBER))
+    partial.replace(path)

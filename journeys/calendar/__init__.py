@@ -1,0 +1,1 @@
+"""Durations, time zones, working time, holidays and test clocks."""

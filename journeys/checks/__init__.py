@@ -1,0 +1,1 @@
+"""The checker: problems of a journey or policy before it is published."""

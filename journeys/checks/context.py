@@ -1,0 +1,95 @@
+"""What every check looks at: the definition, what it may refer to, and where each part of it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from journeys.content.template_info import TemplateInfo
+from journeys.decision.compiler import BUILT_IN, carried_by
+from journeys.events.tracking_plan import TrackingPlan
+from journeys.language import definition as d
+from journeys.language.outcome_signals import is_segment_signal, outcome_signals
+from journeys.language.problems import Path, Problem, problem
+from journeys.language.source import Source
+from journeys.language.traversal import Doing, Expression, Reaction, actions_of, expressions_of, incoming, reactions_of
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One definition under the checker's eyes."""
+
+    journey: d.Journey
+    plan: TrackingPlan
+    templates: Mapping[str, TemplateInfo]
+    others: tuple[d.Journey, ...] = ()
+    source: Source | None = None
+
+    @cached_property
+    def reactions(self) -> tuple[Reaction, ...]:
+        return tuple(reactions_of(self.journey))
+
+    @cached_property
+    def actions(self) -> tuple[Doing, ...]:
+        return tuple(actions_of(self.journey))
+
+    @cached_property
+    def expressions(self) -> dict[Path, Expression]:
+        return {item.path: item for item in expressions_of(self.journey)}
+
+    @cached_property
+    def incoming(self) -> dict[str, tuple[str, ...]]:
+        return incoming(self.journey)
+
+    @cached_property
+    def outcomes(self) -> dict[str, Mapping[str, str]]:
+        return outcome_signals(self.journey)
+
+    @cached_property
+    def types(self) -> dict[str, str]:
+        """All that may be read somewhere in this definition, with its type."""
+        own = {f"journey.{name}": kind for name, kind in self.journey.variables.items()}
+        found = {**self.plan.types(self.journey), **BUILT_IN, **own}
+        if self.journey.subject == "account":
+            found = {name: kind for name, kind in found.items() if not name.startswith("profile.")}
+        return found
+
+    def carried(self, signal: str) -> dict[str, str]:
+        """The properties that this signal carries, with their types."""
+        return carried_by(self.types, signal)
+
+    def is_signal(self, name: str) -> bool:
+        """Whether anything ever sends it to a run of this journey."""
+        return name in self.plan.signals or name in self.outcomes or is_segment_signal(name)
+
+    def say(
+        self,
+        code: str,
+        path: Path,
+        what: str,
+        *,
+        mend: str | None = None,
+        column: int | None = None,
+        line: int = 1,
+        key: bool = False,
+    ) -> Problem:
+        """A problem at this path; `line` and `column` count from 1 within the expression that stands there."""
+        if self.source is None:
+            return problem(code, path, what, mend=mend)
+        written = self.source.written(path)
+        if column is not None and written[-1:] == path[-1:]:
+            at = self.source.within(path, line, column, key=key)
+        else:
+            at = self.source.position(path)
+        return problem(code, written, what, mend=mend, at=at)
+
+
+def runs_in(doing: Doing) -> str | None:
+    """The state whose visit an action belongs to: a transition's actions belong to its target. None is any state."""
+    if doing.reaction is None:
+        return doing.state
+    for path, move in doing.reaction.each():
+        if doing.path[: len(path)] == path and move.to is not None:
+            return move.to
+    return doing.state

@@ -1,0 +1,1 @@
+"""Consent, pure: rules, statements in events, preferences and opt-out keywords."""

@@ -1,0 +1,136 @@
+"""How consent is asked and taken, as data (`catalog/consent.yaml`): topics in people's words, what needs confirming, and
+which signals speak of consent, bounces and complaints. What a yes or a no means for a message is `judge`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import Field, StringConstraints, model_validator
+
+from journeys.calendar.durations import parse_duration
+from journeys.gate.consent import consent_refusal
+from journeys.gate.policy import ADS, ConsentChannel, Length, Policy
+from journeys.gate.verdicts import ANY
+from journeys.language.definition import ChannelName, Model, Name, SignalName, Text
+from journeys.language.parsing import read_model
+from journeys.language.source import Source
+from journeys.tokens.address_hash import AddressHash
+from journeys.tokens.signed_links import Links
+
+TopicOrAny = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_-]{0,63}|\*)$")]
+ChannelOrAny = ConsentChannel | Literal["*"]
+MESSAGED: Final[tuple[str, ...]] = get_args(ChannelName)
+CHANNELS: Final = (*MESSAGED, ADS)
+DEV_BASE: Final = "http://127.0.0.1:8400"
+DEV_KEY: Final = "dev-link-key"
+"""Public: links signed with it are good on this machine only (`worker/settings.py`)."""
+SuppressedFor = Literal["hard_bounce", "bounce", "complaint"]
+
+
+class TopicShown(Model):
+    """A topic as people read it on the preference page; one that is not `shown` cannot be chosen there."""
+
+    title: Text
+    description: Text | None = None
+    shown: bool = True
+
+
+class NeedsConfirming(Model):
+    """A yes to this is a grant only once its link was followed; what is left out is every one."""
+
+    channel: ConsentChannel | None = None
+    topic: Name | None = None
+
+    def touches(self, channel: str, topic: str) -> bool:
+        """Whether a yes said of this place would be a yes to some of it."""
+        return (self.channel is None or channel in (ANY, self.channel)) and (
+            self.topic is None or topic in (ANY, self.topic)
+        )
+
+
+class ConsentSignal(Model):
+    """A signal that says yes or no. What is not fixed here it carries as a property of the same name."""
+
+    channel: ChannelOrAny | None = None
+    topic: TopicOrAny | None = None
+    granted: bool | None = None
+
+
+class SuppressSignal(Model):
+    """A signal after which an address is left alone. A `bounce` is hard or soft by the property `kind`.
+
+    `address` is the property that holds the address; without it, the person's own is meant.
+    """
+
+    channel: ChannelName
+    reason: SuppressedFor
+    address: Name = "address"
+    kind: Name = "kind"
+    hard: tuple[str, ...] = ("hard", "permanent")
+
+
+class SoftBounces(Model):
+    """So many soft bounces `within` a time are as good as a hard one."""
+
+    limit: Annotated[int, Field(ge=1, le=1_000)] = 3
+    within: Length = parse_duration("P14D")
+
+
+class ConsentRules(Model):
+    """`catalog/consent.yaml`. An empty one asks for no confirmation and hears no signal."""
+
+    topics: dict[Name, TopicShown] = {}
+    confirm: tuple[NeedsConfirming, ...] = ()
+    signals: dict[SignalName, ConsentSignal] = {}
+    suppress: dict[SignalName, SuppressSignal] = {}
+    soft_bounces: SoftBounces = SoftBounces()
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> ConsentRules:
+        both = sorted(self.signals.keys() & self.suppress.keys())
+        if both:
+            raise ValueError(f"{', '.join(both)} cannot both say something of consent and suppress an address")
+        return self
+
+    def needs_confirming(self, channel: str, topic: str) -> bool:
+        """Whether a yes said of this place (either may be `*`) waits for its link."""
+        return any(rule.touches(channel, topic) for rule in self.confirm)
+
+    def hears(self, name: str) -> bool:
+        """Whether a signal of this name changes consent or suppresses."""
+        return name in self.signals or name in self.suppress
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentBook:
+    """What the store needs to take what people say: the defaults, the rules, and how links and addresses are keyed."""
+
+    policy: Policy = field(default_factory=Policy)
+    rules: ConsentRules = field(default_factory=ConsentRules)
+    links: Links = field(default_factory=lambda: Links(DEV_BASE, (DEV_KEY,)))
+    addresses: AddressHash = field(default_factory=lambda: AddressHash((DEV_KEY,)))
+
+
+def load_consent_rules(mapping: Mapping[str, Any] | None) -> ConsentRules:
+    """The rules from a parsed file. Raises pydantic's ValidationError with every fault."""
+    return ConsentRules.model_validate(mapping or {})
+
+
+def read_consent_rules(text: str | bytes) -> tuple[ConsentRules | None, Source]:
+    """The rules from YAML or JSON; or None, with every problem at its line in `source.problems`."""
+    return read_model(text, ConsentRules)
+
+
+def never_waited_for(policy: Policy, rules: ConsentRules) -> Iterator[str]:
+    """Places that need a confirmation by these rules, and are granted without a word by the policy: nothing would wait."""
+    for rule in rules.confirm:
+        channels = (rule.channel,) if rule.channel else MESSAGED
+        topics = (rule.topic,) if rule.topic else (*rules.topics, ANY)
+        for channel in channels:
+            for topic in topics:
+                about = None if topic == ANY else topic
+                if consent_refusal(policy, about, "promotional", channel, {}) is None:
+                    yield f"{topic} by {channel} needs confirming, but policy.yaml grants it to who has said nothing"

@@ -1,0 +1,113 @@
+"""What a Segment call says of consent: `identify` by its traits, `track` by a signal that `consent.yaml` declares.
+
+Traits: `consents: {email: {offers: false}}`, `consents: {in_app: false}` for every topic, and `unsubscribed: true`, the word
+that the field's tools use for "stop everything". `null`, and `unsubscribed: false`, take back what was said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from journeys.consent.rules import CHANNELS, ConsentRules
+from journeys.events.segment import Incoming
+from journeys.gate.verdicts import ANY
+
+TRAITS = frozenset({"consents", "unsubscribed"})
+"""Said of consent, so never part of the profile, where it would only grow stale."""
+_TOPIC = re.compile(r"[a-z][a-z0-9_-]{0,63}|\*")
+LONGEST_WORDING = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One yes (True), no (False), or what was said taken back (None)."""
+
+    channel: str
+    topic: str
+    granted: bool | None
+
+
+SUPPRESSIBLE: Final = frozenset({"email", "sms"})
+"""Channels whose addresses are people's own, and are known again wherever they stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounced:
+    """An address that could not be reached, or does not want to be. `address` None: the person's own."""
+
+    channel: str
+    address: str | None
+    reason: str
+    hard: bool
+
+
+def statements(rules: ConsentRules, call: Incoming) -> list[Statement]:
+    """Everything a call says, in its order. What is wrong with it is left out: `faults` tells that at the front door."""
+    return [found for found in _read(rules, call) if isinstance(found, Statement)]
+
+
+def faults(rules: ConsentRules, call: Incoming) -> list[str]:
+    """What a call says of consent that cannot be understood: it is kept in quarantine, and nothing is guessed."""
+    return [found for found in _read(rules, call) if isinstance(found, str)]
+
+
+def bounced(rules: ConsentRules, call: Incoming) -> Bounced | None:
+    """The address a signal speaks of, if it is one that suppresses; one that names its channel speaks of that one."""
+    rule = rules.suppress.get(call.name) if call.kind == "track" else None
+    if rule is None:
+        return None
+    named = call.data.get("channel")
+    channel = named if isinstance(named, str) and named else rule.channel
+    if channel not in SUPPRESSIBLE:
+        return None
+    address = call.data.get(rule.address)
+    hard = rule.reason != "bounce" or call.data.get(rule.kind) in rule.hard
+    reason = "complaint" if rule.reason == "complaint" else "hard_bounce" if hard else "soft_bounces"
+    return Bounced(channel, address if isinstance(address, str) and address else None, reason, hard)
+
+
+def wording(call: Incoming) -> str:
+    """What the person was shown, as the sender tells in `context.consent.wording` or a track's `wording`."""
+    told = (call.context or {}).get("consent")
+    shown = told.get("wording") if isinstance(told, Mapping) else call.data.get("wording")
+    return shown[:LONGEST_WORDING] if isinstance(shown, str) else ""
+
+
+def _read(rules: ConsentRules, call: Incoming) -> Iterator[Statement | str]:
+    if call.kind == "identify":
+        yield from _from_traits(call.traits)
+    elif call.kind == "track" and call.name in rules.signals:
+        rule = rules.signals[call.name]
+        channel = rule.channel or call.data.get("channel", ANY)
+        topic = rule.topic or call.data.get("topic", ANY)
+        yield _checked("properties", channel, topic, call.data.get("granted") if rule.granted is None else rule.granted)
+
+
+def _from_traits(traits: Mapping[str, Any]) -> Iterator[Statement | str]:
+    given = traits.get("unsubscribed")
+    if isinstance(given, bool):
+        yield Statement(ANY, ANY, False if given else None)
+    elif given is not None:
+        yield "traits/unsubscribed must be true or false"
+    consents = traits.get("consents")
+    if consents is None:
+        return
+    if not isinstance(consents, Mapping):
+        yield "traits/consents must be an object: channel, then topic, then true or false"
+        return
+    for channel, by_topic in consents.items():
+        for topic, granted in (by_topic if isinstance(by_topic, Mapping) else {ANY: by_topic}).items():
+            yield _checked("traits/consents", channel, topic, granted)
+
+
+def _checked(where: str, channel: Any, topic: Any, granted: Any) -> Statement | str:
+    if channel != ANY and channel not in CHANNELS:
+        return f"{where}: {str(channel)[:64]!r} is no channel; there are {', '.join(CHANNELS)} and *"
+    if not isinstance(topic, str) or not _TOPIC.fullmatch(topic):
+        return f"{where}: {str(topic)[:64]!r} is no topic's name"
+    if granted is not None and not isinstance(granted, bool):
+        return f"{where}: {channel} {topic} must be true, false or null"
+    return Statement(channel, topic, granted)

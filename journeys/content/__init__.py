@@ -1,0 +1,1 @@
+"""Message content, pure: template facts, variants and surveys."""

@@ -1,0 +1,207 @@
+"""What a decision asks of the world: frozen values, applied once by the step's activity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from journeys.decision.state import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class SendMessage:
+    """A message for the gate. `stands` marks one of entering a final state: the run's end does not withdraw it."""
+
+    action: str
+    template: str
+    via: tuple[str, ...]
+    state: str
+    visit: int
+    firing: int
+    at: datetime
+    priority: str
+    topic: str | None = None
+    roles: tuple[str, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+    expires_at: datetime | None = None
+    stands: bool = False
+    kind: Literal["send"] = "send"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedTask:
+    """Work for a person, due at `due_at`, or when `within` of working time has passed for whoever gets it."""
+
+    action: str
+    task: str
+    owner: str
+    state: str
+    visit: int
+    firing: int
+    at: datetime
+    due_at: datetime | None = None
+    escalate: tuple[str, ...] = ()
+    data: dict[str, Any] = field(default_factory=dict)
+    within: str | None = None
+    kind: Literal["task"] = "task"
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedTask:
+    """The run no longer needs a task: its state was left, the run ended, or the author says so."""
+
+    action: str
+    reason: str
+    at: datetime
+    kind: Literal["close_task"] = "close_task"
+
+
+@dataclass(frozen=True, slots=True)
+class EscalatedTask:
+    """A task's deadline passed: it goes to `owner`, with a new deadline if there is one (C10)."""
+
+    action: str
+    owner: str
+    level: int
+    at: datetime
+    due_at: datetime | None = None
+    kind: Literal["escalate_task"] = "escalate_task"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedAudience:
+    """Membership of the subject in an audience."""
+
+    audience: str
+    change: Literal["add", "remove"]
+    at: datetime
+    kind: Literal["audience"] = "audience"
+
+
+@dataclass(frozen=True, slots=True)
+class EmittedSignal:
+    """A signal for the subject; `key` makes it the same event however often the step is applied."""
+
+    name: str
+    key: str
+    at: datetime
+    data: dict[str, Any] = field(default_factory=dict)
+    kind: Literal["emit"] = "emit"
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawnMessages:
+    """What is still queued goes: of one visit when its state is left, of the whole run when `visit` is None."""
+
+    reason: str
+    at: datetime
+    state: str | None = None
+    visit: int | None = None
+    kind: Literal["withdraw"] = "withdraw"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run has ended with this outcome."""
+
+    outcome: str
+    at: datetime
+    kind: Literal["finish"] = "finish"
+
+
+Effect = Annotated[
+    SendMessage
+    | OpenedTask
+    | ClosedTask
+    | EscalatedTask
+    | ChangedAudience
+    | EmittedSignal
+    | WithdrawnMessages
+    | Finished,
+    Field(discriminator="kind"),
+]
+
+LogKind = Literal[
+    "entered",
+    "moved",
+    "acted",
+    "fired",
+    "spent",
+    "guard",
+    "armed",
+    "held",
+    "paused",
+    "resumed",
+    "facts",
+    "finished",
+    "ignored",
+    "gate",
+    "withdrawn",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One sentence a person will read: what was decided at `at`, and why. `about` is the state, signal or action."""
+
+    at: datetime
+    kind: LogKind
+    about: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The next state, what the world is asked to do, and the explanation."""
+
+    state: RunState
+    effects: tuple[Effect, ...] = ()
+    log: tuple[LogLine, ...] = ()
+
+
+_EFFECTS: TypeAdapter[tuple[Effect, ...]] = TypeAdapter(tuple[Effect, ...])
+_LOG: TypeAdapter[tuple[LogLine, ...]] = TypeAdapter(tuple[LogLine, ...])
+
+
+def effects_to_json(effects: tuple[Effect, ...]) -> list[dict[str, Any]]:
+    """Effects as JSON values, defaults left out but for `kind`."""
+    plain: list[dict[str, Any]] = list(_EFFECTS.dump_python(effects, mode="json", exclude_defaults=True))
+    return [{"kind": effect.kind} | value for effect, value in zip(effects, plain, strict=True)]
+
+
+def effects_from_json(values: list[dict[str, Any]]) -> tuple[Effect, ...]:
+    """The inverse of `effects_to_json`."""
+    return _EFFECTS.validate_python(values)
+
+
+def log_to_json(log: tuple[LogLine, ...]) -> list[dict[str, Any]]:
+    """Log lines as JSON values."""
+    return list(_LOG.dump_python(log, mode="json"))
+
+
+def log_from_json(values: list[dict[str, Any]]) -> tuple[LogLine, ...]:
+    """The inverse of `log_to_json`."""
+    return _LOG.validate_python(values)
+
+
+def message_key(run: str, effect: SendMessage, recipient: str) -> str:
+    """The idempotency key of one message to one person (design §6): never Temporal's run id."""
+    return f"{run}#{effect.state}.{effect.visit}/{effect.action}.{effect.firing}>{recipient}"
+
+
+def recipient_of(key: str) -> str:
+    """The recipient in a message's key; empty where the key has none."""
+    return key.rpartition(">")[2] if ">" in key else ""
+
+
+def asked_in(state: str, visit: int, action: str, firing: int) -> str:
+    """Which of a run's asks for work this is."""
+    return f"{state}.{visit}/{action}.{firing}"
+
+
+def task_key(run: str, effect: OpenedTask) -> str:
+    """The idempotency key of one task."""
+    return f"{run}#{asked_in(effect.state, effect.visit, effect.action, effect.firing)}"

@@ -1,0 +1,121 @@
+"""Who may enter a journey: one pure rule for ingestion, the simulator and the backtest, so that none can drift.
+
+A run is one epoch of one case: the case comes from a field of the event (`case: order_id`), the epoch counts the runs
+that this subject has had of it. A run that is open refuses another; what follows a run that ended is the author's
+`again`. Entry is decided on the runs as they are when the event is accepted, timers due by then included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from journeys.decision.compiler import Chart
+from journeys.decision.occurrences import Facts
+from journeys.language.conditions import Lookup
+from journeys.protocol.wire import play_signal
+
+LONGEST_CASE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """A run of this subject and case, open or ended."""
+
+    epoch: int
+    open: bool
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """A new run begins; `case` is empty for a journey without cases."""
+
+    epoch: int
+    case: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No run begins, for this reason."""
+
+    reason: str
+
+
+def enters_on(chart: Chart, name: str) -> bool:
+    """Whether this signal may open a run."""
+    return name == play_signal(chart.key) or any(stop.on == name for stop in chart.entry)
+
+
+def chart_hears(chart: Chart, name: str) -> bool:
+    """Whether this signal can change anything: open a run, move one or end one."""
+    return name in chart.signals or enters_on(chart, name)
+
+
+def case_of(chart: Chart, data: Mapping[str, Any]) -> str | None:
+    """The case an event belongs to: empty for a journey without cases, None when it reaches no case at all."""
+    if chart.spec.case is None:
+        return ""
+    value = data.get(chart.spec.case)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    case = str(value).strip()
+    return case if 0 < len(case) <= LONGEST_CASE else None
+
+
+def may_enter(
+    chart: Chart, name: str, data: Mapping[str, Any], facts: Facts | None, previous: Sequence[PastRun], at: datetime
+) -> Enter | Refused:
+    """Whether this event opens a run; `previous` are the subject's runs of the event's case, in any order."""
+    if not enters_on(chart, name):
+        return Refused(f"{name} does not open {chart.key}")
+    case = case_of(chart, data)
+    if case is None:
+        return Refused(f"the event has no {chart.spec.case}")
+    refusal = _again(chart, previous, at) or _guards(chart, name, data, facts, at)
+    if refusal:
+        return Refused(refusal)
+    return Enter(max((run.epoch for run in previous), default=0) + 1, case)
+
+
+def _again(chart: Chart, previous: Sequence[PastRun], at: datetime) -> str:
+    if not previous:
+        return ""
+    if any(run.open for run in previous):
+        return "a run is open"
+    if chart.entry_again is not None:
+        ended = max((run.ended_at for run in previous if run.ended_at is not None), default=None)
+        free = chart.entry_again.after(ended) if ended is not None else at
+        return "" if free <= at else f"the last run ended less than {_written(chart)} ago"
+    return "" if chart.spec.entry.again == "always" else "they have been here before, and may enter once only"
+
+
+def _written(chart: Chart) -> str:
+    again = chart.spec.entry.again
+    return again if isinstance(again, str) else again.after
+
+
+def _guards(chart: Chart, name: str, data: Mapping[str, Any], facts: Facts | None, at: datetime) -> str:
+    """Why no guard of this signal is true; a play has none, since a person has looked in the condition's place."""
+    refusals = []
+    for stop in chart.entry:
+        if stop.on == name:
+            true, refusal = (True, "") if stop.guard is None else stop.guard.holds(_lookup(data, facts, at))
+            if true:
+                return ""
+            refusals.append(refusal)
+    return "; ".join(refusals)
+
+
+def _lookup(data: Mapping[str, Any], facts: Facts | None, at: datetime) -> Lookup:
+    """Fields as they are before there is a run: what the run itself knows is not known yet."""
+
+    def look(field: str) -> Any:
+        scope, _, name = field.partition(".")
+        if scope == "now":
+            return at
+        return data.get(name) if scope == "event" else (facts or {}).get(scope, {}).get(name)
+
+    return look

@@ -1,0 +1,1 @@
+"""Inbound events, pure: Segment shapes, the tracking plan, tracing and the feed."""

@@ -1,0 +1,1 @@
+"""The gate, pure: verdicts, deferral rules, consolidation, policy and the message lifecycle."""

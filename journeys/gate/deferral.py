@@ -1,0 +1,164 @@
+"""What may keep a message waiting, and until when: stops, tickets, cooldowns, caps, and the clock on the person's wall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from journeys.calendar.timezones import zone_named
+from journeys.gate.policy import PRESSING, Cap, Cooldown, Policy
+from journeys.gate.quiet_hours import Hours, QuietHours, SendWindow, opens_at
+from journeys.gate.verdicts import Ask, Reason, Sent, Standing, Stop
+
+Rule = Cap | Cooldown | QuietHours | SendWindow
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """`until` None is never; `known` is false when the end may come sooner or later than that."""
+
+    until: datetime | None
+    reason: Reason
+    known: bool = True
+
+    def is_final(self, deadline: datetime | None) -> bool:
+        """Whether waiting is no use: it never ends, or surely not before the message does."""
+        return self.until is None or (self.known and deadline is not None and self.until >= deadline)
+
+
+def waits(policy: Policy, ask: Ask, standing: Standing, channel: str, now: datetime) -> tuple[Wait, ...]:
+    """Everything that keeps it from this channel now. Hours count from where the others end, so one wait says it all."""
+    zone = zone_named(standing.zone) or zone_named(policy.timezone) or ZoneInfo("UTC")
+    found = [*_stopped(policy, ask, standing, channel, now), *_counted(policy, ask, standing, channel, zone, now)]
+    begin = max((wait.until for wait in found if wait.until is not None), default=now)
+    return (*found, *_hours(policy, ask, channel, zone, begin, now))
+
+
+def counts(rule: Cap | Cooldown, sent: Sent) -> bool:
+    """Whether what went out counts for a rule: a part of a message only for its own topic and journey."""
+    if sent.is_part and rule.topic is None and rule.journey is None:
+        return False
+    return concerns(rule, sent.channel, sent.topic, sent.journey)
+
+
+def concerns(rule: Rule, channel: str, topic: str | None, journey: str) -> bool:
+    """Whether a rule speaks of such a message at all; its priorities are another question."""
+    return rule.channel in (None, channel) and rule.topic in (None, topic) and rule.journey in (None, journey)
+
+
+def stops(found: Sequence[Stop], ask: Ask, channel: str) -> Iterator[Stop]:
+    """The switches that are thrown for this message."""
+    names = {"channel": channel, "journey": ask.journey, "template": ask.template}
+    return (stop for stop in found if stop.scope == "all" or names.get(stop.scope) == stop.name)
+
+
+# -- until somebody says so --------------------------------------------------------------------------------------------
+
+
+def _stopped(policy: Policy, ask: Ask, standing: Standing, channel: str, now: datetime) -> Iterator[Wait]:
+    again = policy.urgent_ticket.recheck.after(now)
+    for stop in stops(standing.stops, ask, channel):
+        what = "everything" if stop.scope == "all" else f"{stop.scope} {stop.name}"
+        text = f"{what} is stopped" + (f": {stop.why}" if stop.why else "")
+        yield Wait(again, Reason("stopped", text), known=False)
+    for held in standing.held if ask.priority not in PRESSING else ():
+        why = f"{held.by} looks after them until {plain(held.until)}" + (f": {held.why}" if held.why else "")
+        yield Wait(held.until, Reason("held", why), known=False)
+    if standing.urgent_open and ask.priority in policy.urgent_ticket.defers:
+        yield Wait(again, Reason("urgent_ticket", "an urgent ticket is open"), known=False)
+
+
+# -- how much, how often -----------------------------------------------------------------------------------------------
+
+
+def _counted(
+    policy: Policy, ask: Ask, standing: Standing, channel: str, zone: ZoneInfo, now: datetime
+) -> Iterator[Wait]:
+    for cooldown in policy.cooldowns:
+        if concerns(cooldown, channel, ask.topic, ask.journey) and ask.priority not in cooldown.exempt:
+            yield from _cooling(cooldown, standing, now)
+    for cap in policy.caps:
+        if concerns(cap, channel, ask.topic, ask.journey) and ask.priority in cap.priorities:
+            yield from _capped(cap, standing, zone, now)
+
+
+def _cooling(rule: Cooldown, standing: Standing, now: datetime) -> Iterator[Wait]:
+    ends = [
+        rule.between.after(sent.at) for sent in standing.sent if counts(rule, sent) and sent.priority not in rule.exempt
+    ]
+    until = max(ends, default=now)
+    if until > now:
+        yield Wait(until, Reason("cooldown", f"cooldown {rule.name} lasts until {plain(until)}", rule.name))
+
+
+def _capped(rule: Cap, standing: Standing, zone: ZoneInfo, now: datetime) -> Iterator[Wait]:
+    """Each message leaves a rolling window once its own length of it is over; the cap frees when enough have left.
+
+    A calendar window ends for all of them at the same midnight of the person.
+    """
+    ends = sorted(
+        end
+        for sent in standing.sent
+        if counts(rule, sent) and sent.priority in rule.priorities
+        if (end := _leaves(rule, sent, zone)) > now
+    )
+    if len(ends) < rule.limit:
+        return
+    if rule.limit == 0:
+        yield Wait(None, Reason("cap_reached", f"cap {rule.name} allows none", rule.name))
+        return
+    until = ends[len(ends) - rule.limit]
+    text = f"cap {rule.name} is reached: {len(ends)} of {rule.limit}, free on {plain(until)}"
+    yield Wait(until, Reason("cap_reached", text, rule.name))
+
+
+def _leaves(rule: Cap, sent: Sent, zone: ZoneInfo) -> datetime:
+    if rule.calendar is not None:
+        return period_end(rule.calendar, sent.at, zone)
+    assert rule.window is not None
+    return rule.window.after(sent.at)
+
+
+def period_end(calendar: Literal["day", "week", "month"], at: datetime, zone: ZoneInfo) -> datetime:
+    """The midnight, on that wall, that ends the day, the week (Monday is its first day, ISO 8601) or the month of an instant."""
+    day = at.astimezone(zone).date()
+    match calendar:
+        case "day":
+            following = day + timedelta(days=1)
+        case "week":
+            following = day + timedelta(days=7 - day.weekday())
+        case "month":
+            following = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return datetime.combine(following, time(0), zone).astimezone(at.tzinfo)
+
+
+# -- the clock on the wall ---------------------------------------------------------------------------------------------
+
+
+def _hours(policy: Policy, ask: Ask, channel: str, zone: ZoneInfo, begin: datetime, now: datetime) -> Iterator[Wait]:
+    all_hours: tuple[Hours, ...] = (*policy.quiet_hours, *policy.send_windows)
+    rules = [
+        rule
+        for rule in all_hours
+        if concerns(rule, channel, ask.topic, ask.journey) and ask.priority in rule.priorities
+    ]
+    if not rules:
+        return
+    until = opens_at(rules, zone, begin)
+    if until is None:
+        yield Wait(None, Reason("never_opens", f"{', '.join(rule.name for rule in rules)} leave no time for it"))
+    elif until > now:
+        for rule in rules:
+            if not rule.allows(begin.astimezone(zone)):
+                code: Literal["quiet_hours", "send_window"] = (
+                    "quiet_hours" if isinstance(rule, QuietHours) else "send_window"
+                )
+                yield Wait(until, Reason(code, f"{rule.name}, {zone.key}: from {plain(until)}", rule.name))
+
+
+def plain(at: datetime) -> str:
+    """An instant for a reader."""
+    return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,157 @@
+"""`judge`: the gate's verdict on one message to one person, from the policy and what is known of them. Pure and total.
+
+How it weighs, always in this order; the first group that objects speaks, with all its reasons:
+
+1. Is it still true? Its state was left, it came too late, the product state it needs is not known, they have left the account
+   it is about or the role that it is for, another account of theirs has told them already, or they have answered its run and a
+   person speaks with them: **withhold**.
+2. May anyone say it? The first channel with an address that is not suppressed, and consent, carries it; else **withhold**.
+3. May it be said now? A stop, an open urgent ticket, a cooldown, a cap, quiet hours: **defer** until the last of them
+   frees. A wait whose end is known and not before the message expires is a **withhold** at once; a cap never drops what
+   can still wait. One that matters more and waits for the same cooldown has its place: **replace**.
+4. With whom? One of its kind that goes out in this pass takes it along: **merge**. Others of its kind that fall due
+   within the consolidation window are waited for.
+
+Why the channels before the one that carries it were passed over is told with every verdict, but behind what it hangs on:
+the first reason is the one that a run hears. The order in which messages were sent or rules were written changes nothing.
+`now` is the gate's clock, never `ask.at`. The caller counts as sent what is reserved or being sent, so that caps are exact
+under concurrency (design §6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from journeys.gate.consent import consent_refusal
+from journeys.gate.consolidation import better, company, joins, lesser
+from journeys.gate.deferral import Wait, plain, waits
+from journeys.gate.policy import PRESSING, Policy
+from journeys.gate.verdicts import Ask, DeferUntil, MergeInto, Reason, Replace, SendNow, Standing, Verdict, Withhold
+
+SUPPRESSED: Final[Mapping[str, str]] = {
+    "hard_bounce": "a message to it bounced",
+    "soft_bounces": "messages to it bounced again and again",
+    "complaint": "they complained of a message",
+    "stop_word": "they answered with a stop word",
+    "operator": "one of our people said so",
+}
+"""Why nothing is sent to an address, by the reason that is kept with it."""
+
+
+def judge(policy: Policy, ask: Ask, standing: Standing, now: datetime) -> Verdict:
+    """Whether this message goes out now, later, with another or never, and why."""
+    deadline = expiry(policy, ask)
+    untrue = tuple(_untrue(policy, ask, standing, deadline, now))
+    if untrue:
+        return Withhold(untrue)
+    channel, passed_over = channel_for(policy, ask, standing)
+    if channel is None:
+        return Withhold(passed_over)
+    head = None if ask.alone else joins(policy, ask, standing, channel, now)
+    if head is not None:
+        return MergeInto(head.key, channel, (*passed_over, *head.reasons))
+    found = waits(policy, ask, standing, channel, now)
+    if found:
+        return _later(policy, ask, standing, channel, passed_over, found, deadline)
+    others = None if ask.alone else company(policy, ask, standing, channel, now, deadline)
+    if others is not None and others.until is not None:
+        return DeferUntil(others.until, (others.reason, *passed_over))
+    return SendNow(channel, passed_over, lesser(policy, ask, standing, channel))
+
+
+def expiry(policy: Policy, ask: Ask) -> datetime | None:
+    """When the message is too late to be useful: its own word, else the policy's."""
+    if ask.expires_at is not None or policy.expires_after is None:
+        return ask.expires_at
+    return policy.expires_after.after(ask.at)
+
+
+# -- is it still true? -------------------------------------------------------------------------------------------------
+
+
+def _untrue(policy: Policy, ask: Ask, standing: Standing, deadline: datetime | None, now: datetime) -> Iterator[Reason]:
+    if not ask.holds and not ask.stands:
+        yield Reason("state_left", ask.holds_why or "its state was left")
+    if deadline is not None and deadline <= now:
+        yield Reason("expired", f"it was of use until {plain(deadline)} only")
+    if ask.missing and ask.priority not in policy.state_exempt:
+        yield Reason("state_unknown", f"not known: {', '.join(sorted(ask.missing))}")
+    if ask.roles and ask.account not in standing.accounts:
+        yield Reason("no_recipient", "they do not belong to this account any more")
+    elif ask.roles and standing.role not in ask.roles:
+        yield Reason("no_recipient", f"it is for the account's {' or '.join(ask.roles)}, which they are not any more")
+    if _told_already(policy, ask, standing, now):
+        yield Reason("told_already", f"another account of theirs sent them {ask.template}")
+    for talk in standing.talks if ask.run and ask.priority not in PRESSING else ():
+        if talk.run == ask.run and talk.until > now:
+            who = talk.owner or "a person"
+            yield Reason("in_conversation", f"they have answered {ask.journey}: {who} speaks with them now")
+
+
+def _told_already(policy: Policy, ask: Ask, standing: Standing, now: datetime) -> bool:
+    """A person of several accounts gets one message, not one for each of them."""
+    if ask.account is None:
+        return False
+    return any(
+        sent.template == ask.template
+        and sent.account not in (None, ask.account)
+        and policy.once_across_accounts.after(sent.at) > now
+        for sent in standing.sent
+    )
+
+
+# -- may anyone say it? ------------------------------------------------------------------------------------------------
+
+
+def channel_for(policy: Policy, ask: Ask, standing: Standing) -> tuple[str | None, tuple[Reason, ...]]:
+    """The first channel with an address and consent, with what stood against those before it."""
+    passed_over: list[Reason] = []
+    for channel in ask.channels:
+        refusal = _refusal(policy, ask, standing, channel)
+        if refusal is None:
+            return channel, tuple(passed_over)
+        passed_over.append(refusal)
+    return None, tuple(passed_over) or (Reason("no_address", "no channel is named"),)
+
+
+def _refusal(policy: Policy, ask: Ask, standing: Standing, channel: str) -> Reason | None:
+    if not standing.addresses.get(channel, False):
+        return Reason("no_address", f"no address for {channel}")
+    if channel in standing.suppressed:
+        because = standing.suppressed[channel]
+        return Reason("suppressed", f"their address for {channel} is suppressed: {SUPPRESSED.get(because, because)}")
+    for topic in ask.topics or (ask.topic,):
+        refusal = consent_refusal(policy, topic, ask.priority, channel, standing.consents)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+# -- may it be said now? -----------------------------------------------------------------------------------------------
+
+
+def _later(
+    policy: Policy,
+    ask: Ask,
+    standing: Standing,
+    channel: str,
+    passed_over: tuple[Reason, ...],
+    found: Sequence[Wait],
+    deadline: datetime | None,
+) -> Verdict:
+    reasons = tuple(wait.reason for wait in found)
+    if any(wait.is_final(deadline) for wait in found):
+        return Withhold((*reasons, Reason("expires_first", _too_late(deadline)), *passed_over))
+    ahead = better(policy, ask, standing, channel, found)
+    if ahead is not None:
+        text = f"{ahead.action or 'another message'} matters more and waits for the same"
+        return Replace(ahead.key, (*reasons, Reason("replaced", text), *passed_over))
+    until = max(wait.until for wait in found if wait.until is not None)
+    until = until if deadline is None else min(until, deadline)
+    return DeferUntil(until, (*reasons, *passed_over), lesser(policy, ask, standing, channel))
+
+
+def _too_late(deadline: datetime | None) -> str:
+    return "there is no end to that" if deadline is None else f"it is of use until {plain(deadline)} only"

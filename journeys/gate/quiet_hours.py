@@ -1,0 +1,180 @@
+"""When the clock on a person's wall allows a message: quiet hours, send windows, business days and holidays (C7).
+
+An instant is judged by the wall time it has there, so an hour that a clock skips or repeats needs no rule of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
+
+from journeys.language.actions import CALM
+from journeys.language.definition import ChannelName, Model, Name, Priority
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+FURTHEST = 400
+"""Days to look ahead: beyond a year of holidays and of any week's days there is nothing new."""
+_WALL = re.compile(r"^([01]\d|2[0-3]):[0-5]\d$")
+
+
+def _wall_time(value: object) -> object:
+    if isinstance(value, str) and _WALL.match(value):
+        return time.fromisoformat(value)
+    if isinstance(value, time):
+        return value
+    raise ValueError("a time of day is written in quotes, as '08:00'")
+
+
+WallTime = Annotated[
+    time,
+    BeforeValidator(_wall_time),
+    PlainSerializer(lambda value: value.strftime("%H:%M")),
+    WithJsonSchema({"type": "string", "pattern": _WALL.pattern}),
+]
+
+
+class QuietHours(Model):
+    """Nothing of these priorities goes by this channel between `start` and `end`, the person's time, also over midnight."""
+
+    name: Name
+    channel: ChannelName | None = None
+    topic: Name | None = None
+    journey: Name | None = None
+    priorities: Annotated[tuple[Priority, ...], Field(min_length=1)] = CALM
+    start: WallTime
+    end: WallTime
+
+    @model_validator(mode="after")
+    def _some_time_is_left(self) -> QuietHours:
+        if self.start == self.end:
+            raise ValueError(f"{self.name} would be quiet all day: start and end are the same")
+        return self
+
+    def allows(self, wall: datetime) -> bool:
+        """Whether it is not quiet then; `end` itself is not."""
+        at = wall.time()
+        quiet = self.start <= at < self.end if self.start < self.end else at >= self.start or at < self.end
+        return not quiet
+
+    def turns(self, day: date) -> Iterator[datetime]:
+        """The wall times of a day at which it may begin to allow."""
+        yield datetime.combine(day, self.end)
+
+
+class SendWindow(Model):
+    """These priorities go by this channel only on these days between `start` and `end`, and not on public holidays.
+
+    `holidays` is a country, or a country and its part, as the `holidays` library names them: `DE`, `US-CA`.
+    """
+
+    name: Name
+    channel: ChannelName | None = None
+    topic: Name | None = None
+    journey: Name | None = None
+    priorities: Annotated[tuple[Priority, ...], Field(min_length=1)] = CALM
+    days: Annotated[tuple[Day, ...], Field(min_length=1)] = DAYS
+    start: WallTime = time(0)
+    end: WallTime | None = None
+    holidays: str | None = None
+
+    @field_validator("holidays")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None:
+            _holidays(value, 2026)
+        return value
+
+    @model_validator(mode="after")
+    def _opens(self) -> SendWindow:
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"{self.name} never opens: it ends at or before its start")
+        return self
+
+    def allows(self, wall: datetime) -> bool:
+        """Whether it is open then; `end` itself is not."""
+        at = wall.time()
+        if at < self.start or (self.end is not None and at >= self.end):
+            return False
+        return self.works(wall.date())
+
+    def works(self, day: date) -> bool:
+        """Whether it is one of its days and no holiday."""
+        if DAYS[day.weekday()] not in self.days:
+            return False
+        return self.holidays is None or day not in _holidays(self.holidays, day.year)
+
+    def turns(self, day: date) -> Iterator[datetime]:
+        """The wall times of a day at which it may begin to allow."""
+        yield datetime.combine(day, self.start)
+
+
+Hours = QuietHours | SendWindow
+
+
+def opens_at(rules: Sequence[Hours], zone: ZoneInfo, at: datetime) -> datetime | None:
+    """The first instant from `at` on that every rule allows; None if there is none within more than a year."""
+    if _all_allow(rules, zone, at):
+        return at
+    first = at.astimezone(zone).date() - timedelta(days=1)
+    for number in range(FURTHEST):
+        day = first + timedelta(days=number)
+        turns = sorted(turn for turn in _turns(rules, zone, day) if turn > at)
+        found = next((turn for turn in turns if _all_allow(rules, zone, turn)), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _all_allow(rules: Sequence[Hours], zone: ZoneInfo, at: datetime) -> bool:
+    wall = at.astimezone(zone)
+    return all(rule.allows(wall) for rule in rules)
+
+
+def _turns(rules: Sequence[Hours], zone: ZoneInfo, day: date) -> Iterator[datetime]:
+    """The instants of a day at which the answer may turn to yes: the rules' own, midnight, and where the clock is put on or back."""
+    walls = {datetime.combine(day, time(0)), *(wall for rule in rules for wall in rule.turns(day))}
+    for wall in walls:
+        for fold in (0, 1):
+            yield wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+    begin, end = (datetime.combine(each, time(0), zone).astimezone(UTC) for each in (day, day + timedelta(days=1)))
+    yield from _changes(zone, begin, end)
+
+
+def _changes(zone: ZoneInfo, begin: datetime, end: datetime) -> Iterator[datetime]:
+    """The instants at which the zone's offset changes, to the second, hour by hour: two changes in an hour do not exist."""
+    step = timedelta(hours=1)
+    while begin < end:
+        if begin.astimezone(zone).utcoffset() != (begin + step).astimezone(zone).utcoffset():
+            yield _change(zone, begin, begin + step)
+        begin += step
+
+
+def _change(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
+    before = low.astimezone(zone).utcoffset()
+    while high - low > timedelta(seconds=1):
+        middle = low + (high - low) // 2
+        middle = middle.replace(microsecond=0)
+        if middle.astimezone(zone).utcoffset() == before:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+@lru_cache(maxsize=256)
+def _holidays(place: str, year: int) -> frozenset[date]:
+    """The public holidays of a year. Raises ValueError for a place the library does not know."""
+    import holidays
+
+    country, _, part = place.partition("-")
+    try:
+        return frozenset(holidays.country_holidays(country, subdiv=part or None, years=year))
+    except NotImplementedError as fault:
+        raise ValueError(f"no holidays are known for {place}: {fault}") from None

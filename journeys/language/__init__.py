@@ -1,0 +1,1 @@
+"""The definition language: model, YAML source, conditions, problems and diagram."""

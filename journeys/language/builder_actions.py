@@ -1,0 +1,100 @@
+"""Actions in typed Python: one function for each kind, with the names of the YAML where Python allows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Literal
+
+from journeys.language import definition as d
+
+Span = str | timedelta
+"""A duration: ISO 8601, CEL for a person's own rhythm, or a timedelta."""
+
+
+def iso(span: Span) -> str:
+    """A timedelta as ISO 8601; a text stays as it is."""
+    if isinstance(span, str):
+        return span
+    if span < timedelta():
+        raise ValueError("a duration is never negative")
+    hours, rest = divmod(span.seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    parts = [f"{hours}H" if hours else "", f"{minutes}M" if minutes else ""]
+    if seconds or span.microseconds:
+        parts.append(f"{seconds}.{span.microseconds:06d}".rstrip("0").rstrip(".") + "S")
+    time = "".join(parts)
+    days = f"{span.days}D" if span.days or not time else ""
+    return f"P{days}" + (f"T{time}" if time else "")
+
+
+def send(
+    template: str,
+    *,
+    name: str | None = None,
+    via: Sequence[d.ChannelName] = ("email",),
+    to_roles: Sequence[str] = (),
+    topic: str | None = None,
+    priority: d.Priority | None = None,
+    data: Mapping[str, str] | None = None,
+    when: str | None = None,
+    expires: Span | None = None,
+) -> d.Send:
+    """A message; `to_roles` are `for` of the YAML."""
+    return d.Send(
+        send=template,
+        name=name,
+        via=tuple(via),
+        for_=tuple(to_roles),
+        topic=topic,
+        priority=priority,
+        data=dict(data or {}),
+        when=when,
+        expires=iso(expires) if expires is not None else None,
+    )
+
+
+def task(
+    kind: str,
+    *,
+    name: str | None = None,
+    owner: str | None = None,
+    sla: Span | None = None,
+    within: Span | None = None,
+    escalate: Sequence[str] = (),
+    data: Mapping[str, str] | None = None,
+    when: str | None = None,
+) -> d.Task:
+    """Work for a person."""
+    return d.Task(
+        task=kind,
+        name=name,
+        owner=owner,
+        sla=iso(sla) if sla is not None else None,
+        within=iso(within) if within is not None else None,
+        escalate=tuple(escalate),
+        data=dict(data or {}),
+        when=when,
+    )
+
+
+def close(name: str, *, when: str | None = None) -> d.CloseTask:
+    """Close an open task of this run."""
+    return d.CloseTask(close=name, when=when)
+
+
+def assign(*, when: str | None = None, **variables: str) -> d.Set:
+    """Give variables new values: `set` of the YAML."""
+    return d.Set(set=variables, when=when)
+
+
+def emit(
+    signal: str, *, for_each: str | None = None, data: Mapping[str, str] | None = None, when: str | None = None
+) -> d.Emit:
+    """Send a signal to the subject."""
+    return d.Emit(emit=signal, for_each=for_each, data=dict(data or {}), when=when)
+
+
+def audience(name: str, change: Literal["add", "remove"] = "add", *, when: str | None = None) -> d.Audience:
+    """Put the subject into an audience, or take them out."""
+    return d.Audience(audience=name, change=change, when=when)

@@ -1,0 +1,59 @@
+"""What can be wrong with a definition: each kind has a stable code, its harm to a person, and the mend.
+
+`docs/problems.md` has an example of every code, and a test proves that the example triggers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from journeys.language.problem_codes import CODES
+
+Path = tuple[str | int, ...]
+"""Where in a definition: `("states", "silent", "on", "order_completed", 0, "to")`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason why a text is not published. `line` and `column` count from 1; None when there was no text.
+
+    `what` says what is wrong here, `harm` what it would do to a person, `mend` how to put it right.
+    """
+
+    code: str
+    place: str
+    what: str
+    harm: str
+    mend: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        at = f"{self.line}:{self.column}: " if self.line is not None else ""
+        return f"{at}{self.code} {self.place + ': ' if self.place else ''}{self.what}. {self.harm} {self.mend}"
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it: `states.silent.on.order_completed[0].to`; keys with other characters are quoted."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part.replace("_", "").replace("-", "").replace("/", "").isalnum():
+            text += f".{part}" if text else part
+        else:
+            text += f"[{part!r}]"
+    return text
+
+
+def problem(code: str, path: Path, what: str, *, mend: str | None = None, at: tuple[int, int] | None = None) -> Problem:
+    """A problem of this code; harm and mend are the code's own unless a better mend is known."""
+    kind = CODES[code]
+    line, column = at if at is not None else (None, None)
+    return Problem(code, dotted(path), what, kind.harm, mend or kind.mend, line, column)
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """As a reader meets them: by line, then column, then code; each once."""
+    return sorted(set(problems), key=lambda p: (p.line or 0, p.column or 0, p.code, p.place, p.what))

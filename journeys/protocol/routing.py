@@ -1,0 +1,107 @@
+"""Which runs an outbox row reaches, and what each of them may see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from journeys.decision.compiler import Chart
+from journeys.decision.entry import case_of
+from journeys.protocol.wire import Envelope
+
+SEEN = "@seen"
+MOVED = "@moved"
+PERSONAL = "@personal"
+"""Beside the scopes of a row's facts: how far other lanes were; that the person has another account now; that what an
+account's lane carries was one member's doing, so the other members' runs do not hear it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """What a recipient's lane carries: one accepted occurrence."""
+
+    recipient: str
+    seq: int
+    kind: str
+    name: str
+    event_id: str
+    at: datetime
+    data: Mapping[str, Any]
+    facts: Mapping[str, Mapping[str, Any]] | None
+    target: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An open run: the lane it began in (`home`), from which `seq` on, and its case.
+
+    When its visitor turns out to be a known user, it goes on in that one's lane after `joined_seq`; what its home still
+    holds stays its own, so that a row reaches it under one number however often it is delivered.
+    """
+
+    run: str
+    lane: str
+    entered_seq: int
+    case: str
+    home: str = ""
+    joined_seq: int = 0
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """Its own lanes, in the order in which it was in them."""
+        return (self.lane,) if self.home in {"", self.lane} else (self.home, self.lane)
+
+    def first(self, lane: str) -> int:
+        """The first `seq` of a lane that is for this run; one that is not its own it hears whole."""
+        if lane == self.lanes[0]:
+            return self.entered_seq
+        return self.joined_seq + 1 if lane == self.lane else 0
+
+
+def envelope_for(chart: Chart, listener: Listener, row: Addressed) -> Envelope | None:
+    """The row as this run may see it, or None when it cannot change anything there."""
+    own = row.recipient in listener.lanes
+    if row.seq < listener.first(row.recipient) or (row.target is not None and row.target != listener.run):
+        return None
+    entering = row.recipient == listener.lanes[0] and row.seq == listener.entered_seq and row.target is None
+    heard = row.target is not None or (_is_for(own, row) and _hears(chart, listener, row))
+    facts = _facts(chart, row, everything=entering)
+    if not (entering or heard or facts):
+        return None
+    kind = "entered" if entering else row.kind if heard else "facts"
+    return Envelope(
+        id=row.event_id,
+        lane=row.recipient,
+        seq=row.seq,
+        at=row.at.isoformat(),
+        kind=kind,
+        name=row.name if entering or heard else "",
+        data=dict(row.data) if kind == "deadline" else chart.kept(row.name, row.data),
+        facts=facts or None,
+        seen=_seen(row) if facts and "account" in facts and "profile" in facts else {},
+    )
+
+
+def _is_for(own: bool, row: Addressed) -> bool:
+    """Members hear what happens to their account; what one of them does came to that one by their own lane."""
+    return own or PERSONAL not in (row.facts or {})
+
+
+def _hears(chart: Chart, listener: Listener, row: Addressed) -> bool:
+    return row.kind == "signal" and row.name in chart.signals and case_of(chart, row.data) == listener.case
+
+
+def _facts(chart: Chart, row: Addressed, *, everything: bool) -> dict[str, dict[str, Any]]:
+    """Each scope's fields travel in their own lane, in order; the entry brings both, as does a change of account."""
+    if row.facts is None:
+        return {}
+    scopes = [scope for scope in ("profile", "account") if chart.fields[scope] and scope in row.facts]
+    if "profile" in row.facts and not everything and MOVED not in row.facts:
+        scopes = [scope for scope in scopes if scope == "profile"]
+    return {scope: chart.known(scope, row.facts[scope]) for scope in scopes}
+
+
+def _seen(row: Addressed) -> dict[str, int]:
+    return {lane: int(seq) for lane, seq in (row.facts or {}).get(SEEN, {}).items()}

@@ -1,0 +1,1 @@
+"""Journeys in memory: the simulator, the backtest and the gate that both use."""

@@ -1,0 +1,183 @@
+"""The backtest: recorded events of many people through a journey, counted; and two journeys over the same events.
+
+Pure and one process: `cli/process_pool.py` gives each core its share and adds the tallies up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+
+from journeys.decision.effects import LogLine
+from journeys.simulation.person import Fate, NotEntered, Person, Run, World
+from journeys.simulation.recording import Recorded
+
+Stream = tuple[str, Sequence[Recorded]]
+"""A person and their events, in the order in which they were accepted."""
+Detail = Callable[[str, Person], None]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was counted. `moves` by (journey, from, to), entry being a move from nowhere; messages by action and why."""
+
+    people: int = 0
+    events: int = 0
+    entered: Counter[str] = field(default_factory=Counter)
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    standing: Counter[tuple[str, str]] = field(default_factory=Counter)
+    sent: Counter[tuple[str, str]] = field(default_factory=Counter)
+    withheld: Counter[tuple[str, str]] = field(default_factory=Counter)
+    deferred: Counter[tuple[str, str]] = field(default_factory=Counter)
+    queued: int = 0
+    tasks: int = 0
+
+    def take(self, person: Person, events: int) -> None:
+        """Count one person's whole story."""
+        self.people += 1
+        self.events += events
+        self.tasks += person.tasks
+        self.queued += len(person.queue)
+        for run, item in person.story:
+            match item:
+                case LogLine():
+                    if run is not None:
+                        self._line(run, item)
+                case Fate():
+                    self._fate(item)
+                case NotEntered():
+                    self.refused[item.journey, item.reason] += 1
+        for run in person.open:
+            self.standing[run.chart.key, run.state.state] += 1
+
+    def _line(self, run: Run, line: LogLine) -> None:
+        key = run.chart.key
+        match line.kind:
+            case "moved":
+                self.moves[key, run.place, line.about] += 1
+                run.place = line.about
+            case "entered":
+                self.entered[key] += 1
+            case "finished":
+                self.outcomes[key, line.about] += 1
+            case _:
+                pass
+
+    def _fate(self, fate: Fate) -> None:
+        action = fate.message.action
+        match fate.kind:
+            case "sent":
+                self.sent[action, fate.channel] += 1
+            case "merged":
+                self.sent[action, f"{fate.channel}, in one with others"] += 1
+            case "withheld" | "replaced":
+                self.withheld[action, fate.reasons[0].code] += 1
+            case "deferred":
+                self.deferred[action, fate.reasons[0].code] += 1
+
+    def add(self, other: Tally) -> None:
+        """Join the share of another process."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+    def moves_into(self, journey: str) -> Counter[str]:
+        """How often each state was entered."""
+        into: Counter[str] = Counter()
+        for (key, _, to), count in self.moves.items():
+            if key == journey:
+                into[to] += count
+        return into
+
+
+def live_through(world: World, events: Sequence[Recorded], until: datetime | None) -> Person:
+    """One person, all their events up to `until`, and all that time brings up to then, inclusive."""
+    person = Person(world)
+    for event in events:
+        if until is not None and event.at > until:
+            break
+        person.happen(event)
+    if until is not None:
+        person.until(until)
+    return person
+
+
+def backtest(world: World, streams: Iterable[Stream], until: datetime | None, detail: Detail | None = None) -> Tally:
+    """Everyone's story, counted; `detail` is shown each person before they are forgotten."""
+    tally = Tally()
+    for who, events in streams:
+        person = live_through(world, events, until)
+        tally.take(person, len(events))
+        if detail is not None:
+            detail(who, person)
+    return tally
+
+
+# -- two definitions ---------------------------------------------------------------------------------------------------
+
+Received = dict[tuple[str, str], list[datetime]]
+"""When a person received each message, by template and role."""
+
+
+@dataclass(slots=True)
+class Comparison:
+    """Who would have received more, less, earlier or later with the other definition; one person may be in several."""
+
+    before: Tally = field(default_factory=Tally)
+    after: Tally = field(default_factory=Tally)
+    people: Counter[str] = field(default_factory=Counter)
+    messages: Counter[tuple[str, str]] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, other: Comparison) -> None:
+        """Join the share of another process."""
+        self.before.add(other.before)
+        self.after.add(other.after)
+        self.people += other.people
+        self.messages += other.messages
+        for kind, names in other.examples.items():
+            self.examples[kind] = (self.examples.get(kind, []) + names)[:5]
+
+
+def compare(before: World, after: World, streams: Iterable[Stream], until: datetime | None) -> Comparison:
+    """The same people under both definitions."""
+    result = Comparison()
+    for who, events in streams:
+        first, second = live_through(before, events, until), live_through(after, events, until)
+        result.before.take(first, len(events))
+        result.after.take(second, len(events))
+        for kind in differences(received(first), received(second), result.messages) or {"same"}:
+            result.people[kind] += 1
+            if kind != "same" and len(result.examples.setdefault(kind, [])) < 5:
+                result.examples[kind].append(who)
+    return result
+
+
+def received(person: Person) -> Received:
+    """What went out to this person."""
+    found: Received = {}
+    for _, item in person.story:
+        if isinstance(item, Fate) and item.kind in {"sent", "merged"}:
+            found.setdefault((item.message.template, item.to), []).append(item.at)
+    return found
+
+
+def differences(before: Received, after: Received, messages: Counter[tuple[str, str]]) -> set[str]:
+    """`more`, `less`, `earlier`, `later`: message by message, the n-th with the n-th; also counted by template."""
+    found: set[str] = set()
+    for key in dict.fromkeys((*before, *after)):
+        old, new = before.get(key, []), after.get(key, [])
+        more = len(new) - len(old)
+        if more:
+            kind = "more" if more > 0 else "less"
+            found.add(kind)
+            messages[key[0], kind] += abs(more)
+        for was, now in zip(old, new, strict=False):
+            if was != now:
+                kind = "earlier" if now < was else "later"
+                found.add(kind)
+                messages[key[0], kind] += 1
+    return found

@@ -1,0 +1,236 @@
+"""Who does the work that journeys ask of people, as data: people with their hours, teams with their rules, kinds of tasks.
+
+`catalog/team.yaml`, read by people who do not read code. `assigning.py` applies it; nothing here decides (C10).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema, model_validator
+
+from journeys.calendar.durations import parse_duration
+from journeys.calendar.timezones import zone_named
+from journeys.calendar.working_time import WHOLE_DAY, Span
+from journeys.content.variants import Sender
+from journeys.gate.quiet_hours import _holidays as holidays_in
+from journeys.language.actions import Model, Name, Text, listed
+from journeys.language.parsing import read_model
+from journeys.language.problems import Path, in_order, problem
+from journeys.language.source import Source
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_SPAN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
+Week = tuple[tuple[Span, ...], ...]
+How = Literal["owner", "load", "round_robin"]
+
+
+def _week(value: Any) -> Any:
+    """`{mon-thu: "09:00-17:30", fri: ["09:00-12:00", "13:00-15:00"]}` as spans of minutes by weekday, Monday first."""
+    if not isinstance(value, Mapping):
+        return value
+    week: dict[int, tuple[Span, ...]] = {}
+    for name, given in value.items():
+        spans = tuple(sorted(_span(item) for item in listed(given)))
+        if any(before[1] > after[0] for before, after in pairwise(spans)):
+            raise ValueError(f"the hours of {name} overlap")
+        for day in _days(str(name)):
+            if day in week:
+                raise ValueError(f"{DAYS[day]} has its hours twice")
+            week[day] = spans
+    if not any(week.values()):
+        raise ValueError("nobody works at no hour of the week")
+    return tuple(week.get(day, ()) for day in range(7))
+
+
+def _days(name: str) -> range:
+    first, _, last = name.partition("-")
+    if first not in DAYS or (last or first) not in DAYS or DAYS.index(last or first) < DAYS.index(first):
+        raise ValueError(f"{name!r} is not a weekday such as mon, or a row of them such as mon-fri")
+    return range(DAYS.index(first), DAYS.index(last or first) + 1)
+
+
+def _span(value: Any) -> Span:
+    found = _SPAN.fullmatch(value) if isinstance(value, str) else None
+    begin, end = (int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])) if found else (0, 0)
+    if not 0 <= begin < end <= WHOLE_DAY:
+        raise ValueError(f"{value!r} is not a span of hours such as 09:00-17:00")
+    return begin, end
+
+
+def _length(value: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("a duration is written as text, such as PT2H")  # noqa: TRY004 -- pydantic's protocol
+    return working_time(value)
+
+
+def working_time(text: str) -> timedelta:
+    """Hours and minutes of work. Raises ValueError for days and more: how long a working day is differs."""
+    duration = parse_duration(text)
+    if duration.months or duration.exact <= timedelta(0) or not text.startswith("PT"):
+        raise ValueError(f"{text!r} is not working time, which is counted in hours and minutes, such as PT4H")
+    return duration.exact
+
+
+def _zone(value: Any) -> str:
+    if not isinstance(value, str) or zone_named(value) is None:
+        raise ValueError(f"{value!r} is not a time zone such as Europe/Berlin")
+    return value
+
+
+def _country(value: Any) -> Any:
+    if isinstance(value, str):
+        holidays_in(value, 2026)
+    return value
+
+
+_HOURS_SCHEMA = {"type": "object", "additionalProperties": {"type": ["string", "array"], "items": {"type": "string"}}}
+WeekHours = Annotated[Week, BeforeValidator(_week), WithJsonSchema(_HOURS_SCHEMA)]
+Zone = Annotated[str, BeforeValidator(_zone)]
+Country = Annotated[str, BeforeValidator(_country)]
+"""ISO 3166-1, with a part of the country by ISO 3166-2: `DE`, `DE-BY`, `US-CA`."""
+Work = Annotated[
+    timedelta,
+    BeforeValidator(_length),
+    PlainSerializer(lambda length: f"PT{length.total_seconds():.0f}S"),
+    WithJsonSchema({"type": "string", "format": "duration"}),
+]
+_NINE_TO_FIVE: Week = (((9 * 60, 17 * 60),),) * 5 + ((), ())
+
+
+class Away(Model):
+    """An absence, both days included; `deputy` stands in for this one."""
+
+    from_: Annotated[date, Field(alias="from")]
+    to: date
+    deputy: Name | None = None
+
+    @model_validator(mode="after")
+    def _forwards(self) -> Away:
+        if self.to < self.from_:
+            raise ValueError(f"it ends on {self.to}, before it begins")
+        return self
+
+
+class Person(Model):
+    """Somebody who does tasks. What is left out is the company's; `known_as` are their names in other systems.
+
+    `email` is where they themselves are written to. `signs` is their name and address in mails to accounts that they look
+    after (`from: owner`).
+    """
+
+    email: Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
+    team: Annotated[tuple[Name, ...], BeforeValidator(listed, json_schema_input_type=Name | list[Name])] = ()
+    known_as: tuple[Text, ...] = ()
+    signs: Sender | None = None
+    zone: Zone | None = None
+    hours: WeekHours | None = None
+    holidays: Country | None = None
+    away: tuple[Away, ...] = ()
+    deputies: tuple[Name, ...] = ()
+    capacity: Annotated[int, Field(ge=1, le=10_000)] = 25
+
+
+class Rule(Model):
+    """How a team's tasks find a person: the ways in order, until one of them finds somebody who is there and has room."""
+
+    by: Annotated[
+        tuple[How, ...], BeforeValidator(listed, json_schema_input_type=How | list[How]), Field(min_length=1)
+    ] = ("owner", "load")
+
+
+class TaskKind(Model):
+    """What is true of every task of one kind. Without `outcomes` any word may close it; `by` overrides the team's."""
+
+    outcomes: tuple[Name, ...] = ()
+    remind: Work | None = None
+    by: Annotated[tuple[How, ...], BeforeValidator(listed, json_schema_input_type=How | list[How])] = ()
+
+
+class Team(Model):
+    """The whole of `catalog/team.yaml`. `owner` is the field of the account that names the person who looks after it."""
+
+    zone: Zone = "UTC"
+    hours: WeekHours = _NINE_TO_FIVE
+    holidays: Country | None = None
+    owner: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")] = "owner"
+    remind: Work | None = None
+    people: dict[Name, Person] = {}
+    teams: dict[Name, Rule] = {}
+    tasks: dict[Name, TaskKind] = {}
+
+    def members(self, team: str) -> tuple[str, ...]:
+        """Who is in a team, in the order of their names."""
+        return tuple(sorted(name for name, person in self.people.items() if team in person.team))
+
+    def person_called(self, name: Any) -> str | None:
+        """The person that another system's word means."""
+        if not isinstance(name, str):
+            return None
+        if name in self.people:
+            return name
+        return next((key for key, person in self.people.items() if name in person.known_as), None)
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """Where one of the people may be written to, the best first; a name of theirs elsewhere may be an address."""
+        person = self.people.get(name)
+        if person is None:
+            return ()
+        own = (person.email, person.signs.reply_to if person.signs is not None else None)
+        return (*(each for each in own if each is not None), *person.known_as)
+
+    def outcomes(self, task: str) -> tuple[str, ...]:
+        """The words that may close a task of this kind; empty when any may."""
+        return self.tasks[task].outcomes if task in self.tasks else ()
+
+    def reminder(self, task: str) -> timedelta | None:
+        """How long before it is due its owner is reminded."""
+        kind = self.tasks.get(task)
+        return kind.remind if kind is not None and kind.remind is not None else self.remind
+
+
+def read_team(text: str | bytes) -> tuple[Team | None, Source]:
+    """A team from YAML or JSON; or None, with every problem at its line in `source.problems`. Never raises."""
+    team, source = read_model(text, Team)
+    if team is not None:
+        source.problems = in_order(
+            problem(code, source.written(path), what, at=source.position(path)) for code, path, what in _faults(team)
+        )
+    return (team if not source.problems else None), source
+
+
+Said = tuple[str, Path, str]
+
+
+def _faults(team: Team) -> Iterator[Said]:
+    known: dict[str, str] = {}
+    for name, person in team.people.items():
+        at: Path = ("people", name)
+        yield from _person(team, name, person)
+        for index, other in enumerate((name, *person.known_as)):
+            if known.setdefault(other, name) != name:
+                path = (*at, "known_as", index - 1) if index else at
+                yield "T903", path, f"{other} is also a name of {known[other]}"
+        if name in team.teams:
+            yield "T903", at, f"{name} is also the name of a team"
+    for name in team.teams:
+        if not team.members(name):
+            yield "T904", ("teams", name), f"nobody is in {name}"
+
+
+def _person(team: Team, name: str, person: Person) -> Iterator[Said]:
+    at: Path = ("people", name)
+    for index, each in enumerate(person.team):
+        if each not in team.teams:
+            yield "T901", (*at, "team", index), f"{each} is not one of the teams"
+    deputies: list[tuple[Path, str]] = [(("deputies", index), each) for index, each in enumerate(person.deputies)]
+    deputies += [(("away", index, "deputy"), each.deputy) for index, each in enumerate(person.away) if each.deputy]
+    for path, each in deputies:
+        if each not in team.people or each == name:
+            yield "T902", (*at, *path), f"{each} cannot stand in for {name}"

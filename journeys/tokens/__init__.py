@@ -1,0 +1,1 @@
+"""Signed links, reply addresses, inbox tokens and keyed hashes of addresses."""

@@ -1,0 +1,1 @@
+"""Why-not: obstacles between a person and a message, and the changes that remove them."""

@@ -1,0 +1,1 @@
+"""Consent records, double opt-in, suppressions and attempts in flight."""

@@ -1,0 +1,125 @@
+"""What had left before a withdrawal or a suppression was known: an attempt that is with a provider cannot be called back.
+
+Whoever withdraws or suppresses is told what is still under way, and their answer waits a while so that mostly there is nothing left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from journeys.gate.policy import Policy
+from journeys.tokens.address_hash import canonical
+from store.consent.consents import Consented, Effect, refused_by, said_by
+from store.database import Database, rows, sql
+from store.people import subjects
+from store.reads.people import loaded
+
+WAIT_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.05
+
+_UNDER_WAY = sql(
+    """
+    SELECT id, recipient, channel, topic, template, priority, detail IS NULL AS going,
+      CASE WHEN key LIKE 'digest/%' THEN data->'topics' ELSE jsonb_build_array(topic) END AS topics FROM messages
+    WHERE recipient = ANY(CAST(:people AS text[])) AND status = 'sending' AND lease_until > clock_timestamp() ORDER BY id
+    """
+)
+# By status alone: few attempts are under way at a time, and no index knows an address. Once the suppression has committed no
+# attempt begins, so those that are found at the first look are all.
+_BY_CHANNEL = sql(
+    """
+    SELECT id, address FROM messages
+    WHERE status = 'sending' AND channel = :channel AND lease_until > clock_timestamp() AND address IS NOT NULL ORDER BY id
+    """
+)
+_STILL = sql(
+    """
+    SELECT id, channel, topic, template, detail IS NULL AS going FROM messages
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'sending' AND lease_until > clock_timestamp() ORDER BY id
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """A message that may still arrive although it is not wanted any more."""
+
+    id: int
+    channel: str
+    topic: str | None
+    template: str
+
+
+Found = tuple[list[UnderWay], bool]
+"""What may still arrive, and whether any of it is an attempt in hand: one that has ended has left its words."""
+
+
+async def wait_out(
+    database: Database, policy: Policy, effects: Iterable[Effect], *, seconds: float = WAIT_SECONDS
+) -> list[UnderWay]:
+    """Wait up to `seconds` for the attempts that what was said forbids; those that are left then.
+
+    One whose end nobody saw is left without a wait: it may be hours until it is known, or until the gate ends it.
+    """
+    said = {effect.person: effect.said for effect in effects}
+    return await _outlasted(lambda: _under_way(database, policy, said), seconds)
+
+
+async def wait_for(
+    database: Database, policy: Policy, people: Iterable[str], *, seconds: float = WAIT_SECONDS
+) -> list[UnderWay]:
+    """The same for people of whom nobody knows any more what was said just now, only that something was taken back."""
+    effects = []
+    async with database.reading() as connection:
+        for person in people:
+            key = await subjects.now_known_as(connection, person)
+            effects.append(Effect(datetime.now(UTC), person=key, said=await said_by(connection, key)))
+    return await wait_out(database, policy, effects, seconds=seconds) if effects else []
+
+
+async def wait_for_address(
+    database: Database, channel: str, address: str, *, seconds: float = WAIT_SECONDS
+) -> list[UnderWay]:
+    """The same for an address that has been suppressed, whoever's it is."""
+    async with database.reading() as connection:
+        found = await rows(connection, _BY_CHANNEL, channel=channel)
+    wanted = canonical(channel, address)
+    begun = [item["id"] for item in found if canonical(channel, item["address"]) == wanted]
+
+    async def look() -> Found:
+        async with database.reading() as connection:
+            return _found(await rows(connection, _STILL, ids=begun))
+
+    return await _outlasted(look, seconds) if begun else []
+
+
+async def _outlasted(look: Callable[[], Awaitable[Found]], seconds: float) -> list[UnderWay]:
+    """What is left when nothing is in hand any more, or when the time is over."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        left, going = await look()
+        if not going or asyncio.get_running_loop().time() >= deadline:
+            return left
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _found(items: Sequence[Mapping[str, Any]]) -> Found:
+    left = [UnderWay(item["id"], item["channel"], item["topic"], item["template"]) for item in items]
+    return left, any(item["going"] for item in items)
+
+
+async def _under_way(database: Database, policy: Policy, said: Mapping[str, Consented]) -> Found:
+    async with database.reading() as connection:
+        found = await rows(connection, _UNDER_WAY, people=list(said))
+    return _found([item for item in found if _is_refused(policy, item, said[item["recipient"]])])
+
+
+def _is_refused(policy: Policy, item: Mapping[str, Any], said: Consented) -> bool:
+    """A digest is as wanted as the least wanted of its topics."""
+    topics = loaded(item["topics"]) or [None]
+    refusals = (refused_by(policy, (item["channel"],), topic, item["priority"], said) for topic in topics)
+    return any(each is not None for each in refusals)

@@ -1,0 +1,93 @@
+"""A text message that somebody sent us: one of the words that stop makes it a consent change like any other.
+
+The number is suppressed too, which also stops what a general no lets through: whoever texts STOP expects silence, and
+carriers enforce it. START takes both back, and is no yes to anything that was never asked for.
+
+A text with an id is acted on once, for ever: Twilio's signature has no time in it, and a START that somebody kept must not
+lift a STOP that came later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from journeys.consent.opt_out_keywords import Wish, wish_of
+from journeys.gate.verdicts import ANY
+from journeys.tokens.address_hash import canonical
+from store.consent import consents, suppressions
+from store.consent.consents import Change, Effect
+from store.database import Connection, Database, rows, run, sql
+from store.definitions.registry import Catalogue
+from store.people import subjects
+from store.retry import repeated
+
+CHANNEL: Final = "sms"
+_BY_PHONE = sql(
+    """
+    SELECT DISTINCT coalesce(merged_into, key) AS key FROM subjects
+    WHERE kind = 'user' AND profile->>'phone' IS NOT NULL
+      AND regexp_replace(profile->>'phone', '[^0-9]', '', 'g') = ANY(CAST(:numbers AS text[]))
+    ORDER BY key LIMIT 100
+    """
+)
+_NEW = sql("INSERT INTO inbound_texts (source, message_id) VALUES (:source, :message) ON CONFLICT DO NOTHING")
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a text message was taken for; `wish` None: for a person to read. `effects` of everybody with that number.
+
+    A text that was acted on before has none.
+    """
+
+    wish: Wish | None
+    effects: tuple[Effect, ...] = ()
+
+
+async def inbound_text(
+    database: Database,
+    catalogue: Catalogue,
+    phone: str,
+    text: str,
+    *,
+    source: str = CHANNEL,
+    message: str = "",
+) -> Heard:
+    """Act on a message from this number (E.164), if it is one of the words. `message`: the provider's id of it.
+
+    The commit is done when this returns; a text with an id may be handed in again at any time without harm.
+    """
+    wish = wish_of(text)
+    number = canonical(CHANNEL, phone)
+    if wish is None or not number:
+        return Heard(wish if number else None)
+    async with database.reading() as connection:
+        people = [item["key"] for item in await rows(connection, _BY_PHONE, numbers=[number, f"00{number}"])]
+    said = {
+        **({"message": message} if message else {}),
+        "phone_hash": catalogue.consent.addresses.digest(CHANNEL, phone),
+    }
+    change = Change(CHANNEL, ANY, False if wish == "stop" else None, source, proof={**said, "word": wish})
+
+    async def work(connection: Connection) -> tuple[Effect, ...]:
+        if message and not await run(connection, _NEW, source=source, message=message):
+            return ()
+        effects = []
+        # In key order: two of these about the same family lock alike.
+        for person in sorted([await subjects.now_known_as(connection, key) for key in people]):
+            policy = catalogue.consent.policy
+            effects.append(await consents.change_within(connection, catalogue, policy, person, [change]))
+        await _address(connection, catalogue, phone, wish, source)  # its lock comes after those of people
+        return tuple(effects)
+
+    return Heard(wish, await repeated(database, work))
+
+
+async def _address(connection: Connection, catalogue: Catalogue, phone: str, wish: Wish, source: str) -> None:
+    now, addresses = datetime.now(UTC), catalogue.consent.addresses
+    if wish == "stop":
+        await suppressions.suppress(connection, addresses, CHANNEL, phone, reason="stop_word", source=source, at=now)
+    else:
+        await suppressions.lift(connection, addresses, CHANNEL, phone, by=source, at=now, reason="stop_word")

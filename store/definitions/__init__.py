@@ -1,0 +1,1 @@
+"""Published definitions and the registry that caches them."""

@@ -1,0 +1,1 @@
+"""Engagement: clicks and interactions with the in-app inbox."""

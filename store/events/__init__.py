@@ -1,0 +1,1 @@
+"""Accepted events: ingestion, admission, merges, quarantine and dead letters."""

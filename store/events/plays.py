@@ -1,0 +1,96 @@
+"""A person starts a journey by hand: an accepted event like any other, `play:<journey>` of source `operator`.
+
+It is admitted as an entry is, in the same commit and by the same rule of re-entry; only the entry's condition is not asked,
+because a person has looked instead. Whether it may is decided first, under the same locks: a play that is refused leaves
+no event behind.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from journeys.decision.compiler import Chart
+from journeys.decision.entry import Refused, case_of
+from journeys.events.segment import Incoming
+from journeys.protocol import wire
+from store.database import Connection, Database, row, sql
+from store.definitions.registry import Catalogue, Index
+from store.events import ingest
+from store.events.admission import Admission
+from store.people import subjects
+from store.people.test_clocks import now_for
+from store.reads.people import Found
+from store.retry import repeated
+
+_NEWEST = sql(
+    """
+    SELECT id FROM runs WHERE lane = :lane AND journey = :journey AND case_key = :case ORDER BY epoch DESC LIMIT 1
+    """
+)
+
+
+class NoSuchPlay(Exception):
+    """No journey of this key is live. The caller's turn: publish it, or mend the key."""
+
+
+class NotForThem(Exception):
+    """The journey is about accounts and this is a person, or the other way round. The caller's turn."""
+
+
+class MayNotEnter(Exception):
+    """The journey's own rule keeps them out; the message says why. The person's situation: nothing is to be mended."""
+
+
+async def start_play(
+    database: Database,
+    catalogue: Catalogue,
+    subject: Found,
+    journey: str,
+    *,
+    by: str,
+    why: str,
+    data: Mapping[str, Any],
+) -> str:
+    """Open a run, and its id. Raises NoSuchPlay, NotForThem and MayNotEnter; then nothing was accepted."""
+
+    async def start(connection: Connection) -> str:
+        chart = _live(await catalogue.current(connection), journey)
+        if chart.spec.subject != subject.kind:
+            raise NotForThem
+        call = Incoming(
+            "track",
+            uuid.uuid4().hex,
+            wire.play_signal(journey),
+            subject_key=subject.key,
+            data={**data, "by": by, "why": why},
+        )
+        await _may_enter(connection, catalogue, chart, call, subject)
+        await ingest.accept_within(connection, catalogue, [call], source=wire.SOURCE_OPERATOR)
+        case = case_of(chart, call.data)
+        opened = await row(connection, _NEWEST, lane=subject.key, journey=journey, case=case)
+        assert opened is not None
+        return str(opened["id"])
+
+    return await repeated(database, start)
+
+
+def _live(index: Index, journey: str) -> Chart:
+    found = index.opening.get(wire.play_signal(journey))
+    if not found:
+        raise NoSuchPlay
+    return found[0]
+
+
+async def _may_enter(
+    connection: Connection, catalogue: Catalogue, chart: Chart, call: Incoming, subject: Found
+) -> None:
+    keys = {key for key in (subject.key, subject.account_key) if key is not None}
+    locked = await subjects.lock(connection, keys)
+    admission = Admission(connection, catalogue.index, locked)
+    await admission.load()
+    at = await now_for(connection, subject.clock)
+    verdict = await admission.may_enter(chart, call, at, locked[subject.key], {})
+    if isinstance(verdict, Refused):
+        raise MayNotEnter(verdict.reason)

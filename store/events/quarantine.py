@@ -1,0 +1,57 @@
+"""Events that fail the tracking plan or cannot be read: kept with their faults until somebody replays or discards them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from store.database import Connection, row, rows, run, sql
+from store.reads.people import Row, loaded
+
+_COLUMNS = (
+    "q.id, q.source, q.message_id, q.name, q.faults, q.event, q.received_at, q.status, q.settled_at FROM quarantine q"
+)
+_LIST = sql(
+    f"""
+    SELECT {_COLUMNS} WHERE q.status = :status AND (CAST(:name AS text) IS NULL OR q.name = :name) AND q.id > :after
+    ORDER BY q.id LIMIT :limit
+    """
+)
+_ONE = sql(f"SELECT {_COLUMNS} WHERE q.id = :id")
+_SETTLE = sql(
+    """
+    UPDATE quarantine SET status = :status, settled_at = clock_timestamp() WHERE id = :id AND status = 'held'
+    """
+)
+_NAMES = sql(
+    """
+    SELECT name, count(*) AS held, min(received_at) AS first_at, max(received_at) AS last_at FROM quarantine
+    WHERE status = 'held' GROUP BY name ORDER BY held DESC, name LIMIT 100
+    """
+)
+
+
+async def list_held(connection: Connection, *, status: str, name: str | None, after: int, limit: int) -> list[Row]:
+    """What is held (or was), in the order of arrival."""
+    found = await rows(connection, _LIST, status=status, name=name, after=after, limit=limit)
+    return [_item(dict(item)) for item in found]
+
+
+async def get_held(connection: Connection, identity: int) -> Row | None:
+    """One of them."""
+    found = await row(connection, _ONE, id=identity)
+    return _item(dict(found)) if found else None
+
+
+def _item(found: Row) -> Row:
+    return {**found, "faults": loaded(found["faults"]), "event": loaded(found["event"])}
+
+
+async def settle(connection: Connection, identity: int, status: Literal["replayed", "discarded"]) -> bool:
+    """Mark it; False if somebody was quicker."""
+    return await run(connection, _SETTLE, id=identity, status=status) == 1
+
+
+async def names(connection: Connection) -> list[dict[str, str | int | datetime]]:
+    """How many are held under each name: what to mend first."""
+    return [dict(item) for item in await rows(connection, _NAMES)]

@@ -1,0 +1,1 @@
+"""Exports: audiences, CRM tasks, the feed and its receivers."""

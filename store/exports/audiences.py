@@ -1,0 +1,141 @@
+"""Audiences as journeys have them, beside what each advertising tool was told last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+
+from journeys.gate.policy import ADS
+from journeys.gate.verdicts import Consents
+from journeys.tokens.address_hash import AddressHash
+from store.database import Connection, rows, run, sql
+from store.reads.people import loaded
+
+CHANNEL = "email"
+"""By whose address the tools know people: where that is suppressed, they are left alone there too."""
+
+# Whoever may not be added just now is passed over as long as they are out, so that they keep nobody's removal waiting. What
+# follows from what a person said, or from a suppression or an erasure, comes first of all.
+_PENDING = sql(
+    """
+    SELECT subject_key, coalesce(a.member, false) AND p.key IS NOT NULL AND p.merged_into IS NULL AS member,
+      p.profile->>'email' AS email, p.profile->>'stage' AS stage,
+      (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted)) FROM consents c WHERE c.subject_key = p.key) AS said,
+      coalesce(s.member, false) AS told, coalesce(s.hashed, '') AS hashed, clock_timestamp() AS at, stopped
+    FROM (SELECT subject_key, member, changed_at, journey FROM audiences WHERE audience = :audience) a
+    FULL JOIN (SELECT subject_key, member, hashed, digests, synced_at FROM audience_syncs
+               WHERE destination = :destination AND audience = :audience) s USING (subject_key)
+    LEFT JOIN subjects p ON p.key = subject_key
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM stops x WHERE x.released_at IS NULL AND
+        (x.scope = 'all' OR (x.scope, x.name) IN (('channel', :ads), ('journey', a.journey))))) AS held(stopped)
+    CROSS JOIN LATERAL (SELECT coalesce(s.member AND p.key IS NULL, false)
+       OR EXISTS (SELECT 1 FROM consents c WHERE c.subject_key = p.key AND c.at > s.synced_at)
+       OR EXISTS (SELECT 1 FROM consent_log l WHERE l.subject_key = p.key AND l.at > s.synced_at)
+       OR EXISTS (SELECT 1 FROM suppressions x WHERE x.digest = ANY(s.digests)
+                  AND (x.lifted_at IS NULL AND s.member OR greatest(x.at, x.lifted_at) > s.synced_at))) AS heard(spoken)
+    WHERE (s.member OR NOT stopped)
+      AND (spoken OR (s.synced_at IS NULL AND a.member) OR (s.member AND (a.member IS NULL OR s.digests = '{}'))
+           OR a.changed_at > s.synced_at OR p.updated_at > s.synced_at)
+    ORDER BY coalesce(s.member AND spoken, false) DESC, s.synced_at NULLS FIRST, subject_key LIMIT :limit
+    """
+)
+_STILL = sql(
+    """
+    SELECT DISTINCT hashed FROM audience_syncs WHERE destination = :destination AND audience = :audience AND member
+      AND hashed = ANY(CAST(:hashes AS text[])) AND NOT subject_key = ANY(CAST(:subjects AS text[]))
+    """
+)
+_SUPPRESSED = sql("SELECT digest FROM suppressions WHERE digest = ANY(CAST(:digests AS text[])) AND lifted_at IS NULL")
+# An array of arrays needs all of one length; as JSON each has its own.
+_RECORD = sql(
+    """
+    INSERT INTO audience_syncs (destination, audience, subject_key, hashed, member, synced_at, digests)
+    SELECT :destination, :audience, subject_key, hashed, hashed <> '', :at,
+      ARRAY(SELECT jsonb_array_elements_text(digests))
+    FROM unnest(CAST(:subjects AS text[]), CAST(:hashes AS text[]), CAST(:digests AS jsonb[]))
+      AS w(subject_key, hashed, digests)
+    ON CONFLICT (destination, audience, subject_key) DO UPDATE
+    SET hashed = excluded.hashed, member = excluded.member, synced_at = excluded.synced_at, digests = excluded.digests
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One person and one audience: what the journey wants (`member`), and what the tool was told (`told`, as `hashed`).
+
+    `said` is what they have said by channel and topic; `digests` are the hashes under which their address may be suppressed.
+    `stopped`: nobody may be added now, by a stop over all, of ads, or of the journey that put them in.
+    """
+
+    member: bool
+    email: str | None
+    stage: str | None
+    said: Consents
+    suppressed: bool
+    told: bool
+    hashed: str
+    at: datetime
+    digests: tuple[str, ...] = ()
+    stopped: bool = False
+
+
+async def pending(
+    connection: Connection, addresses: AddressHash, destination: str, audience: str, limit: int
+) -> dict[str, Place]:
+    """Those of whom anything has changed since the tool was told, whoever has spoken and then the longest ago first."""
+    found = await rows(connection, _PENDING, destination=destination, audience=audience, limit=limit, ads=ADS)
+    digests = {item["subject_key"]: tuple(_digests(addresses, item["email"])) for item in found}
+    asked = [each for of_one in digests.values() for each in of_one]
+    silent = {item["digest"] for item in await rows(connection, _SUPPRESSED, digests=asked)} if asked else set()
+    return {
+        (key := item["subject_key"]): Place(
+            item["member"],
+            item["email"],
+            item["stage"],
+            {(channel, topic): granted for channel, topic, granted in loaded(item["said"]) or ()},
+            not silent.isdisjoint(digests[key]),
+            item["told"],
+            item["hashed"],
+            item["at"],
+            digests[key],
+            item["stopped"],
+        )
+        for item in found
+    }
+
+
+def _digests(addresses: AddressHash, email: str | None) -> list[str]:
+    return addresses.digests(CHANNEL, email) if isinstance(email, str) and email else []
+
+
+async def still_in(connection: Connection, destination: str, audience: str, out: Mapping[str, str]) -> set[str]:
+    """Of these hashes, those that somebody else is in under: two people of one address."""
+    found = await rows(
+        connection, _STILL, destination=destination, audience=audience, hashes=list(out.values()), subjects=list(out)
+    )
+    return {item["hashed"] for item in found}
+
+
+async def record(
+    connection: Connection,
+    destination: str,
+    audience: str,
+    hashes: Mapping[str, str],
+    digests: Mapping[str, tuple[str, ...]],
+    at: datetime,
+) -> None:
+    """What the tool knows as of `at`, by person; an empty hash is out."""
+    await run(
+        connection,
+        _RECORD,
+        destination=destination,
+        audience=audience,
+        subjects=list(hashes),
+        hashes=list(hashes.values()),
+        digests=[orjson.dumps(digests.get(subject, ())).decode() for subject in hashes],
+        at=at,
+    )

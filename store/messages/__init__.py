@@ -1,0 +1,1 @@
+"""Messages: the ledger, due messages, digests, holds and kill switches."""

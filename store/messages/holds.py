@@ -1,0 +1,157 @@
+"""A person of ours looks after an account, or one person in it, in person: automation waits meanwhile, and not for ever.
+
+The gate asks `standing` under the person's lock, and `hold` and `release` take the lock of whom they are about, so what is
+decided after a hold's commit knows it. A hold ends by itself: nothing has to happen at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from store.database import Connection, Database, row, rows, run, sql
+from store.outbox import queue as outbox
+from store.people import subjects
+from store.people.test_clocks import now_for
+from store.reads.people import Row
+from store.retry import repeated
+
+HELD: Final = "held"
+"""The code of the gate's reason: what waits for it is weighed again as soon as it is released."""
+LONGEST: Final = timedelta(days=180)
+
+_COLUMNS = "h.id, h.subject_key AS subject, h.since, h.until, h.by, h.why, h.released_at, h.released_by"
+_NOW = """coalesce((SELECT least(c.limit_at, c.origin + (CAST(:now AS timestamptz) - c.started_at) * c.speed)
+    FROM clocks c WHERE c.id = h.clock), CAST(:now AS timestamptz))"""
+_STANDING = sql(
+    """
+    SELECT subject_key, until, by, why FROM holds
+    WHERE subject_key = ANY(CAST(:subjects AS text[])) AND released_at IS NULL AND until > :now
+    ORDER BY until DESC, id
+    """
+)
+_LAST = sql(f"SELECT {_COLUMNS} FROM holds h WHERE subject_key = :subject AND released_at IS NULL FOR UPDATE")  # noqa: S608
+_HOLD = sql(
+    """
+    INSERT INTO holds (subject_key, clock, since, until, by, why) VALUES (:subject, :clock, :at, :until, :by, :why)
+    RETURNING id
+    """
+)
+_END = sql("UPDATE holds SET released_at = :at, released_by = :by WHERE id = :id")
+_ONE = sql(f"SELECT {_COLUMNS}, released_at IS NULL AND until > {_NOW} AS standing FROM holds h WHERE h.id = :id")  # noqa: S608
+_LIST = sql(
+    f"""
+    SELECT * FROM (SELECT {_COLUMNS}, released_at IS NULL AND until > {_NOW} AS standing FROM holds h
+      WHERE (CAST(:subject AS text) IS NULL OR subject_key = :subject) AND (CAST(:by AS text) IS NULL OR by = :by)
+        AND (CAST(:before AS bigint) IS NULL OR id < :before)) AS found
+    WHERE CAST(:standing AS boolean) IS NULL OR standing = :standing ORDER BY id DESC LIMIT :limit
+    """  # noqa: S608 -- every part is ours
+)
+_WAITING = sql(
+    f"""
+    UPDATE messages SET due_at = :at WHERE status = 'deferred' AND due_at > :at AND reasons @> '[{{"code": "{HELD}"}}]'
+      AND recipient IN (SELECT :subject UNION SELECT key FROM subjects WHERE account_key = :subject
+                        UNION SELECT person_key FROM members WHERE account_key = :subject)
+    RETURNING recipient
+    """  # noqa: S608 -- the code is ours
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A hold that stands: on the person or on their account, until when, by whom and why."""
+
+    subject: str
+    until: datetime
+    by: str
+    why: str
+
+
+class HeldByOther(Exception):
+    """Somebody else holds them already. The caller's turn: speak with `held.by`, or wait until it ends."""
+
+    def __init__(self, held: Held) -> None:
+        super().__init__(f"{held.by} holds it until {held.until:%Y-%m-%d %H:%M} UTC")
+        self.held = held
+
+
+class Untimely(Exception):
+    """The end is not to come, or too far away. The caller's turn: give one within `LONGEST`."""
+
+
+async def standing(connection: Connection, person: str, accounts: Iterable[str], now: datetime) -> list[Held]:
+    """The holds under which a person is now, those of accounts of theirs included; the one that ends last comes first."""
+    found = await rows(connection, _STANDING, subjects=[person, *accounts], now=now)
+    return [Held(item["subject_key"], item["until"], item["by"], item["why"]) for item in found]
+
+
+async def hold(database: Database, subject: str, *, until: datetime, by: str, why: str, now: datetime) -> Row:
+    """Hold a person or an account, or change the end of one's own hold. Raises HeldByOther and Untimely."""
+
+    async def take(connection: Connection) -> Row:
+        at, clock = await _locked(connection, subject)
+        if not at < until <= at + LONGEST:
+            raise Untimely
+        last = await row(connection, _LAST, subject=subject)
+        if last is not None:
+            stands = last["until"] > at
+            if stands and last["by"] != by:
+                raise HeldByOther(Held(subject, last["until"], last["by"], last["why"]))
+            await run(connection, _END, id=last["id"], at=at if stands else last["until"], by=by if stands else "time")
+        made = await row(connection, _HOLD, subject=subject, clock=clock, at=at, until=until, by=by, why=why)
+        assert made is not None
+        await _weigh_again(connection, subject, at)
+        return await _read(connection, made["id"], now)
+
+    return await repeated(database, take)
+
+
+async def release(database: Database, subject: str, *, by: str, now: datetime) -> Row | None:
+    """End what stands, whoever began it; what waited for it is weighed again. None when nothing stands."""
+
+    async def end(connection: Connection) -> Row | None:
+        at, _ = await _locked(connection, subject)
+        last = await row(connection, _LAST, subject=subject)
+        if last is None or last["until"] <= at:
+            return None
+        await run(connection, _END, id=last["id"], at=at, by=by)
+        await _weigh_again(connection, subject, at)
+        return await _read(connection, last["id"], now)
+
+    return await repeated(database, end)
+
+
+async def list_holds(
+    connection: Connection,
+    *,
+    now: datetime,
+    subject: str | None = None,
+    by: str | None = None,
+    standing: bool | None = None,
+    before: int | None = None,
+    limit: int,
+) -> list[Row]:
+    """Holds, the newest first: those that stand, those that have ended, or both."""
+    values: dict[str, Any] = {"subject": subject, "by": by, "standing": standing, "before": before, "limit": limit}
+    return [dict(item) for item in await rows(connection, _LIST, now=now, **values)]
+
+
+async def _locked(connection: Connection, subject: str) -> tuple[datetime, str | None]:
+    """Whoever weighs a message of theirs waits for this commit, or is done before it."""
+    locked = await subjects.lock(connection, [subject])
+    clock = locked[subject].clock
+    return await now_for(connection, clock), clock
+
+
+async def _weigh_again(connection: Connection, subject: str, at: datetime) -> None:
+    found: list[Mapping[str, Any]] = await rows(connection, _WAITING, subject=subject, at=at)
+    for person in sorted({item["recipient"] for item in found}):
+        await outbox.wake(connection, person)
+
+
+async def _read(connection: Connection, identity: int, now: datetime) -> Row:
+    found = await row(connection, _ONE, id=identity, now=now)
+    assert found is not None
+    return dict(found)

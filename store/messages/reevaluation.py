@@ -1,0 +1,72 @@
+"""What waits is decided again at once, because what it waited for has changed: a ticket is resolved, a clock hangs elsewhere.
+
+Whose messages these are is asked before everybody is locked, in key order; then their rows are touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+from journeys.calendar.timezones import FIELDS
+from journeys.events.segment import Incoming
+from store.database import Connection, rows, sql
+from store.definitions.registry import Catalogue
+from store.outbox import queue as outbox
+from store.people.identities import Known, subject_of
+
+TICKET: Final = ("urgent_ticket",)
+HOURS: Final = ("quiet_hours", "send_window", "cap_reached")
+"""Reasons that the clock on the person's wall has a part in; calendar caps end at its midnight."""
+
+_CONCERNED = """
+    WITH changed AS (SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:ats AS timestamptz[])) AS w(key, at)),
+    concerned AS (SELECT key AS person, at FROM changed
+                  UNION SELECT b.person_key, c.at FROM changed c JOIN members b ON b.account_key = c.key)
+"""
+_WAITS = """m.recipient = c.person AND m.status = 'deferred' AND m.due_at > c.at AND EXISTS
+      (SELECT 1 FROM jsonb_array_elements(m.reasons) r WHERE r->>'code' = ANY(CAST(:codes AS text[])))"""
+_LOOK = sql(
+    f"{_CONCERNED} UPDATE messages m SET due_at = c.at FROM concerned c WHERE {_WAITS} RETURNING m.recipient"  # noqa: S608 -- ours
+)
+_WAITING = sql(
+    """
+    SELECT DISTINCT m.recipient FROM members b JOIN messages m ON m.recipient = b.person_key
+    WHERE b.account_key = ANY(CAST(:accounts AS text[])) AND m.status = 'deferred' AND EXISTS
+      (SELECT 1 FROM jsonb_array_elements(m.reasons) r WHERE r->>'code' = ANY(CAST(:codes AS text[])))
+    """
+)
+
+
+async def to_lock(connection: Connection, catalogue: Catalogue, calls: Sequence[Incoming], known: Known) -> set[str]:
+    """The members of accounts for whom a batch may end a wait: locked with all others, in key order."""
+    codes, accounts = set[str](), set[str]()
+    for call in calls:
+        resolves = call.name in catalogue.tickets.resolved_by
+        if resolves or (call.kind == "group" and FIELDS & call.traits.keys()):
+            codes.update(TICKET if resolves else HOURS)
+            accounts |= _accounts(call, known)
+    if not accounts:
+        return set()
+    found = await rows(connection, _WAITING, accounts=sorted(accounts), codes=sorted(codes))
+    return {item["recipient"] for item in found}
+
+
+async def look(connection: Connection, changed: Iterable[tuple[str, datetime]], codes: Collection[str]) -> None:
+    """What waits for one of these reasons is due: of each person, or of each member of an account, as of an instant."""
+    keys, ats = [], []
+    for key, at in changed:
+        keys.append(key)
+        ats.append(at)
+    if keys:
+        found = await rows(connection, _LOOK, keys=keys, ats=ats, codes=list(codes))
+        for person in sorted({item["recipient"] for item in found}):
+            await outbox.wake(connection, person)
+
+
+def _accounts(call: Incoming, known: Known) -> set[str]:
+    subject = subject_of(call, known)
+    named = {known["account_id", call.account_id][0]} if call.account_id else set()
+    theirs = {account for key, account in known.values() if key == subject and account is not None}
+    return named | theirs | ({subject} if subject.startswith("a_") else set())

@@ -1,0 +1,1 @@
+"""The outbox: lanes, their rows, claims and undelivered signals."""

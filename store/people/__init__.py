@@ -1,0 +1,1 @@
+"""People and accounts: identities, memberships, test clocks and locks."""

@@ -1,0 +1,64 @@
+"""Who belongs to which account: everyone whom a `group` call has put there, until `account_left` takes them out again.
+
+A person may belong to several. The account on their own row is the one they were put into last: it says what is known where a
+message is about none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from journeys.events.segment import Incoming
+from store.database import Connection, rows, run, sql
+from store.people.identities import Known, subject_of
+from store.people.subjects import Subject
+
+LEFT: Final = "account_left"
+"""The signal that a person belongs to an account no more: Segment's "Account Removed User", with `context.groupId`."""
+
+_JOIN = sql(
+    """
+    INSERT INTO members (account_key, person_key)
+    SELECT account, person FROM unnest(CAST(:accounts AS text[]), CAST(:people AS text[])) AS w(account, person)
+    WHERE account <> person ON CONFLICT DO NOTHING
+    """
+)
+_LEAVE = sql(
+    """
+    DELETE FROM members m USING unnest(CAST(:accounts AS text[]), CAST(:people AS text[])) AS w(account, person)
+    WHERE m.account_key = w.account AND m.person_key = w.person
+    """
+)
+_WITH_ROLE = sql(
+    """
+    SELECT s.key FROM members m JOIN subjects s ON s.key = m.person_key
+    WHERE m.account_key = :account AND s.merged_into IS NULL
+      AND s.profile->>'role' = ANY(CAST(:roles AS text[])) ORDER BY s.key
+    """
+)
+
+
+async def note(connection: Connection, calls: Iterable[Incoming], known: Known) -> None:
+    """What a batch says of who belongs where, the last word on each; being put into another account ends nothing."""
+    said = {}
+    for call in calls:
+        if call.account_id and (call.kind == "group" or call.name == LEFT):
+            said[known["account_id", call.account_id][0], subject_of(call, known)] = call.name != LEFT
+    for statement, joins in ((_JOIN, True), (_LEAVE, False)):
+        pairs = [pair for pair, is_member in said.items() if is_member is joins]
+        if pairs:
+            accounts, people = zip(*pairs, strict=True)
+            await run(connection, statement, accounts=list(accounts), people=list(people))
+
+
+def leave(person: Subject, account: Subject | None) -> None:
+    """What is known of the account that they have left is not known of them any more, if it was theirs."""
+    if account is not None and person.account_key == account.key:
+        person.account_key, person.dirty = None, True
+        person.changed.add("account")
+
+
+async def with_role(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:
+    """The members of an account who have one of these roles, as of now; somebody may be a member of several accounts."""
+    return [item["key"] for item in await rows(connection, _WITH_ROLE, account=account, roles=list(roles))]

@@ -1,0 +1,1 @@
+"""Read models for the API: people, runs, timelines, messages, traces."""

@@ -1,0 +1,24 @@
+"""How often content was sent, by template and journey: what reuse is counted from (C9)."""
+
+from __future__ import annotations
+
+from store.database import Connection, rows, sql
+from store.reads.people import Row
+
+_USES = sql(
+    """
+    SELECT template, journey, count(*) AS sent, max(sent_at) AS last_at FROM messages WHERE status = 'sent'
+    GROUP BY template, journey ORDER BY template, journey
+    """
+)
+_LIVE = sql("SELECT d.artifact FROM journeys j JOIN definitions d ON d.hash = j.hash WHERE j.live ORDER BY j.key")
+
+
+async def uses(connection: Connection) -> list[Row]:
+    """Messages sent, by template and journey. Reads the whole ledger: ask once a minute at most."""
+    return [dict(item) for item in await rows(connection, _USES)]
+
+
+async def live_artifacts(connection: Connection) -> list[str]:
+    """The definitions that are live, as published."""
+    return [item["artifact"] for item in await rows(connection, _LIVE)]

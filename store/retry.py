@@ -1,0 +1,31 @@
+"""A transaction that lost against another one is done again from its first look; nothing of it had happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import asyncpg
+
+from store.database import Connection, Database
+from store.people.subjects import Contended
+
+T = TypeVar("T")
+
+ATTEMPTS = 5
+PAUSE = 0.01
+"""Seconds before the second attempt; longer each time."""
+LOST = (Contended, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+
+async def repeated(database: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Do it in one transaction, a few times if it loses. Raises what the last attempt raised."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            async with database.transaction() as connection:
+                return await work(connection)
+        except LOST:
+            await asyncio.sleep(PAUSE * attempt)
+    async with database.transaction() as connection:
+        return await work(connection)

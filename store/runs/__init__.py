@@ -1,0 +1,1 @@
+"""Runs as rows: the projection of every decision."""

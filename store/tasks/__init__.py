@@ -1,0 +1,1 @@
+"""Tasks: requests, assignment, reminders, escalation, log and conversations."""

@@ -1,0 +1,215 @@
+"""What runs ask of people: a task is opened, joined, escalated and let go of, in the step's own transaction (C10).
+
+There is one open task for each account (or person without one) and reason; who asks again joins it. It stays open while
+one of its runs still asks. A unique index holds this also where two ask in the same moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, assert_never
+
+from journeys.decision.effects import ClosedTask, Effect, EscalatedTask, OpenedTask, task_key
+from journeys.tasks.assignment import Roster
+from store.database import Connection, as_json, row, rows, run, sql
+from store.people.subjects import Contended
+from store.runs.projection import Run
+from store.tasks import assignment
+from store.tasks import log as task_log
+
+TRIES = 3
+_ASKED = sql("SELECT 1 FROM task_asks WHERE key = :key")
+_STANDING = sql(
+    """
+    SELECT id, task, owner, level, due_at, within FROM tasks
+    WHERE scope_key = :scope AND reason = :reason AND status = 'open' FOR UPDATE
+    """
+)
+_OPEN = sql(
+    """
+    INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, data, opened_at, due_at, scope_key, reason,
+                       account_key, named, team, why, within, remind_at, clock)
+    VALUES (:key, :run, :subject, :journey, :action, :task, :owner, CAST(:data AS jsonb), :at, :due, :scope, :reason,
+            :account, :named, :team, :why, :within, :remind, :clock)
+    ON CONFLICT DO NOTHING RETURNING id
+    """
+)
+_ASK = sql(
+    """
+    INSERT INTO task_asks (key, task_id, run, action, asked_at) VALUES (:key, :task, :run, :action, :at)
+    """
+)
+_SOONER = sql(
+    "UPDATE tasks SET due_at = :due, remind_at = least(remind_at, :due) WHERE id = :id AND (due_at IS NULL OR due_at > :due)"
+)
+_OF_RUN = sql(
+    """
+    SELECT t.id, t.task, t.owner, t.level, t.due_at, t.within, t.account_key, a.key, a.action FROM tasks t
+    JOIN task_asks a ON a.task_id = t.id AND a.status = 'open'
+    WHERE a.run = :run AND (CAST(:action AS text) IS NULL OR a.action = :action) AND t.status = 'open'
+    ORDER BY t.id FOR UPDATE OF t
+    """
+)
+_LET_GO = sql("UPDATE task_asks SET status = 'withdrawn', ended_at = :at WHERE key = :key AND status = 'open'")
+_STILL_ASKED = sql("SELECT 1 FROM task_asks WHERE task_id = :id AND status = 'open' LIMIT 1")
+_WITHDRAW = sql("UPDATE tasks SET status = 'withdrawn', resolution = :reason, closed_at = :at WHERE id = :id")
+_LANES = sql(
+    """
+    SELECT DISTINCT r.lane FROM task_asks own JOIN task_asks o ON o.task_id = own.task_id AND o.status = 'open'
+    JOIN runs r ON r.id = o.run WHERE own.run = :run AND own.action = ANY(CAST(:actions AS text[])) AND own.status = 'open'
+    """
+)
+
+TaskEffect = OpenedTask | ClosedTask | EscalatedTask
+
+
+async def to_lock(connection: Connection, run_row: Run, effects: Sequence[Effect]) -> set[str]:
+    """The lanes that a step's tasks tell something, and the account they are counted by."""
+    touched = [effect for effect in effects if isinstance(effect, OpenedTask | ClosedTask | EscalatedTask)]
+    if not touched:
+        return set()
+    keys = {run_row.lane, run_row.account_key or run_row.lane}
+    raised = [effect.action for effect in touched if isinstance(effect, EscalatedTask)]
+    if raised:
+        keys |= {item["lane"] for item in await rows(connection, _LANES, run=run_row.id, actions=raised)}
+    return keys
+
+
+async def change(connection: Connection, run_row: Run, effect: TaskEffect, roster: Roster) -> None:
+    """Apply what a decision asks of people. What `to_lock` named is locked."""
+    match effect:
+        case OpenedTask():
+            await _open(connection, run_row, effect, roster)
+        case ClosedTask():
+            await let_go(connection, run_row.id, effect.reason, effect.at, action=effect.action)
+        case EscalatedTask():
+            await _escalate(connection, run_row, effect, roster)
+        case _:
+            assert_never(effect)
+
+
+def reason_of(task: str, case: str) -> str:
+    """What work is about: its kind, and the case of a journey that has cases (two tickets are two tasks)."""
+    return f"{task}/{case}" if case else task
+
+
+async def _open(connection: Connection, run_row: Run, effect: OpenedTask, roster: Roster) -> None:
+    if await row(connection, _ASKED, key=task_key(run_row.id, effect)):
+        return
+    scope, reason = run_row.account_key or run_row.lane, reason_of(effect.task, run_row.case_key)
+    for _ in range(TRIES):
+        standing = await row(connection, _STANDING, scope=scope, reason=reason)
+        if standing is not None:
+            await _join(connection, run_row, effect, standing)
+            return
+        if await _new(connection, run_row, effect, roster, scope, reason):
+            return
+    raise Contended
+
+
+async def _new(
+    connection: Connection, run_row: Run, effect: OpenedTask, roster: Roster, scope: str, reason: str
+) -> bool:
+    """Whether it could be opened: somebody else may have been quicker, and has it once they have committed."""
+    account = run_row.account_key or (run_row.lane if run_row.subject_kind == "account" else None)
+    to = await assignment.choose(
+        connection, roster, task=effect.task, named=effect.owner, account=account, at=effect.at
+    )
+    due = roster.due(to.owner, effect.at, effect.within) if effect.within else effect.due_at
+    has = assignment.given(roster, {"task": effect.task, "within": effect.within}, to, due, effect.at)
+    key = task_key(run_row.id, effect)
+    opened = await row(
+        connection,
+        _OPEN,
+        key=key,
+        run=run_row.id,
+        subject=run_row.lane,
+        journey=run_row.journey,
+        action=effect.action,
+        task=effect.task,
+        owner=to.owner,
+        data=as_json(effect.data),
+        at=effect.at,
+        due=due,
+        scope=scope,
+        reason=reason,
+        account=account,
+        named=effect.owner,
+        team=to.team,
+        why=to.why,
+        within=effect.within,
+        remind=has.remind_at,
+        clock=run_row.clock,
+    )
+    if opened is None:
+        return False
+    await _ask(connection, run_row, effect, opened["id"])
+    await task_log.write(connection, opened["id"], effect.at, "opened", task_log.SELF, f"for {to.owner}: {to.why}")
+    if effect.within and due is not None:
+        await assignment.tell_deadline(connection, _asker(run_row, key, effect.action), due, effect.at)
+    return True
+
+
+async def _join(connection: Connection, run_row: Run, effect: OpenedTask, standing: Mapping[str, Any]) -> None:
+    """One more run asks: it hears of the deadline that stands, and makes one of its own that is sooner everybody's."""
+    await _ask(connection, run_row, effect, standing["id"])
+    text = f"{run_row.journey} asks for it too"
+    await task_log.write(connection, standing["id"], effect.at, "joined", task_log.SELF, text)
+    if effect.within and standing["due_at"] is not None:
+        asker = _asker(run_row, task_key(run_row.id, effect), effect.action)
+        await assignment.tell_deadline(connection, asker, standing["due_at"], effect.at)
+    elif effect.due_at is not None:
+        await run(connection, _SOONER, id=standing["id"], due=effect.due_at)
+
+
+async def _ask(connection: Connection, run_row: Run, effect: OpenedTask, identity: int) -> None:
+    key = task_key(run_row.id, effect)
+    await run(connection, _ASK, key=key, task=identity, run=run_row.id, action=effect.action, at=effect.at)
+
+
+def _asker(run_row: Run, key: str, action: str) -> dict[str, str]:
+    return {"key": key, "run": run_row.id, "action": action, "lane": run_row.lane}
+
+
+async def _escalate(connection: Connection, run_row: Run, effect: EscalatedTask, roster: Roster) -> None:
+    """It goes to the next one, with their deadline. A run that joined later does not take it back down."""
+    task = await row(connection, _OF_RUN, run=run_row.id, action=effect.action)
+    if task is None:
+        return
+    if effect.level <= task["level"]:
+        if task["within"] and task["due_at"] is not None and task["due_at"] > effect.at:
+            await assignment.tell_deadline(
+                connection, _asker(run_row, task["key"], effect.action), task["due_at"], effect.at
+            )
+        return
+    due = await assignment.escalate(
+        connection,
+        roster,
+        task,
+        effect.owner,
+        level=effect.level,
+        account=task["account_key"],
+        at=effect.at,
+        due=effect.due_at,
+    )
+    if task["within"] and due is not None:
+        for ask in await assignment.asking(connection, task["id"]):
+            await assignment.tell_deadline(connection, ask, due, effect.at)
+
+
+async def let_go(
+    connection: Connection, run_id: str, reason: str, at: datetime, *, action: str | None = None
+) -> list[str]:
+    """A run no longer asks for its task, or for any; who asked last takes it back. The actions that are let go of."""
+    found = await rows(connection, _OF_RUN, run=run_id, action=action)
+    for ask in found:
+        await run(connection, _LET_GO, key=ask["key"], at=at)
+    for identity in sorted({ask["id"] for ask in found}):
+        if await row(connection, _STILL_ASKED, id=identity):
+            text = f"one of its runs no longer asks for it: {reason}"
+            await task_log.write(connection, identity, at, "left", task_log.SELF, text)
+        else:
+            await run(connection, _WITHDRAW, id=identity, reason=reason, at=at)
+            await task_log.write(connection, identity, at, "withdrawn", task_log.SELF, reason)
+    return [ask["action"] for ask in found]

@@ -1,0 +1,201 @@
+"""Work for people: what is open, who has it and since when; and closing it, which its runs hear in the same commit (C10)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from journeys.tasks.assignment import Roster
+from store.database import Connection, Database, row, rows, run, sql
+from store.outbox import queue as outbox
+from store.people import subjects
+from store.people.subjects import Contended
+from store.people.test_clocks import now_for
+from store.reads.people import Row, loaded
+from store.retry import repeated
+from store.tasks import assignment, conversations
+from store.tasks import log as task_log
+
+T = TypeVar("T")
+
+# A task lives by the clock of its subject: `now` is real, a test clock's own instant is where that clock stands then.
+CLOCKS_NOW = """coalesce((SELECT least(c.limit_at, c.origin + (CAST(:now AS timestamptz) - c.started_at) * c.speed)
+    FROM clocks c WHERE c.id = t.clock), CAST(:now AS timestamptz))"""
+_COLUMNS = f"""
+    t.id, t.key, t.run, t.subject_key AS subject, t.account_key AS account, t.journey, t.action, t.task, t.reason,
+    t.named, t.owner, t.team, t.why, t.level, t.data, t.status, t.resolution, t.closed_by, t.within, t.opened_at, t.due_at,
+    t.remind_at, t.reminded_at, t.snoozed_until, t.first_action_at, t.closed_at, t.clock,
+    t.status = 'open' AND t.due_at IS NOT NULL AND t.due_at < {CLOCKS_NOW} AS overdue,
+    CAST(extract(epoch FROM t.first_action_at - t.opened_at) AS float8) AS seconds_to_first_action,
+    CAST(extract(epoch FROM t.closed_at - t.opened_at) AS float8) AS seconds_to_close,
+    (SELECT json_agg(json_build_object('run', a.run, 'action', a.action, 'status', a.status) ORDER BY a.asked_at, a.key)
+     FROM task_asks a WHERE a.task_id = t.id) AS asked_by
+    FROM tasks t
+"""  # noqa: S608 -- every part is ours
+_LIST = sql(
+    f"""
+    SELECT * FROM (SELECT {_COLUMNS}
+      WHERE (CAST(:owner AS text) IS NULL OR t.owner = :owner) AND (CAST(:team AS text) IS NULL OR t.team = :team)
+        AND (CAST(:status AS text) IS NULL OR t.status = :status)
+        AND (CAST(:run AS text) IS NULL OR EXISTS (SELECT 1 FROM task_asks o WHERE o.task_id = t.id AND o.run = :run))
+        AND (CAST(:account AS text) IS NULL OR t.account_key = :account)
+        AND t.id > :after) AS found
+    WHERE CAST(:overdue AS boolean) IS NULL OR overdue = :overdue
+    ORDER BY id LIMIT :limit
+    """  # noqa: S608
+)
+_ONE = sql(f"SELECT {_COLUMNS} WHERE t.id = :id")
+_HOLD = sql("SELECT status FROM tasks WHERE id = :id FOR UPDATE")
+_LANES = sql(
+    """
+    SELECT r.lane FROM task_asks a JOIN runs r ON r.id = a.run WHERE a.task_id = :id AND a.status = 'open'
+    UNION SELECT c.recipient FROM conversations c WHERE c.task_id = :id AND c.closed_at IS NULL
+    UNION SELECT r.lane FROM conversations c JOIN runs r ON r.id = c.run WHERE c.task_id = :id AND c.closed_at IS NULL
+    """
+)
+_CLOCK = sql("SELECT clock FROM tasks WHERE id = :id")
+_CLOSE = sql(
+    """
+    UPDATE tasks SET status = 'closed', resolution = :resolution, closed_by = :by, closed_at = :at,
+      first_action_at = coalesce(first_action_at, :at) WHERE id = :id
+    """
+)
+_ANSWER = sql("UPDATE task_asks SET status = 'closed', ended_at = :at WHERE task_id = :id AND status = 'open'")
+_ACTED = sql("UPDATE tasks SET first_action_at = :at WHERE id = :id AND first_action_at IS NULL")
+
+
+class NotOpen(Exception):
+    """The task is closed or withdrawn already. The caller's turn: look at how it ended."""
+
+
+class Undeclared(Exception):
+    """No task of this kind ends with this word. The caller's turn: give one of `outcomes`."""
+
+    def __init__(self, task: str, outcomes: tuple[str, ...]) -> None:
+        super().__init__(f"{task} ends as {', '.join(outcomes)}")
+        self.outcomes = outcomes
+
+
+async def list_tasks(
+    connection: Connection,
+    *,
+    now: datetime,
+    owner: str | None = None,
+    team: str | None = None,
+    status: str | None = None,
+    run: str | None = None,
+    account: str | None = None,
+    overdue: bool | None = None,
+    after: int = 0,
+    limit: int,
+) -> list[Row]:
+    """Tasks in the order in which they were opened; `run` finds also those it joined, `now` is the real one."""
+    found = await rows(
+        connection,
+        _LIST,
+        now=now,
+        owner=owner,
+        team=team,
+        status=status,
+        run=run,
+        account=account,
+        overdue=overdue,
+        after=after,
+        limit=limit,
+    )
+    return [_task(dict(item)) for item in found]
+
+
+async def get_task(connection: Connection, identity: int, now: datetime) -> Row | None:
+    """One task."""
+    found = await row(connection, _ONE, id=identity, now=now)
+    return _task(dict(found)) if found else None
+
+
+def _task(found: Row) -> Row:
+    return {**found, "data": loaded(found["data"]), "asked_by": loaded(found["asked_by"]) or []}
+
+
+async def changed(
+    database: Database, identity: int, now: datetime, change: Callable[[Connection, Row, datetime], Awaitable[T]]
+) -> tuple[T, Row] | None:
+    """Change a task under its locks, at its own clock's instant; what came of it and how it stands. None: no such task.
+
+    The lanes of its runs are locked first, as in every step, so that two who change it at once wait instead of deadlocking.
+    """
+
+    async def work(connection: Connection) -> tuple[T, Row] | None:
+        found = await row(connection, _CLOCK, id=identity)
+        if found is None:
+            return None
+        lanes = await _lanes(connection, identity)
+        await subjects.lock(connection, lanes)
+        await row(connection, _HOLD, id=identity)
+        if not await _lanes(connection, identity) <= lanes:
+            raise Contended  # somebody has joined between our look and our lock
+        at = await now_for(connection, found["clock"])
+        task = await get_task(connection, identity, now)
+        assert task is not None, "tasks are never deleted"
+        done = await change(connection, task, at)
+        after = await get_task(connection, identity, now)
+        assert after is not None
+        return done, after
+
+    return await repeated(database, work)
+
+
+async def _lanes(connection: Connection, identity: int) -> set[str]:
+    return {item["lane"] for item in await rows(connection, _LANES, id=identity)}
+
+
+async def close_task(
+    database: Database, identity: int, *, resolution: str, by: str, note: str, roster: Roster, now: datetime
+) -> tuple[bool, Row] | None:
+    """Close it and tell every run that asked for it `<action>.closed`, once; whether it was open until now.
+
+    None if there is no such task; raises NotOpen when it has ended otherwise, and Undeclared.
+    """
+
+    async def close(connection: Connection, task: Row, at: datetime) -> bool:
+        if (task["status"], task["resolution"]) == ("closed", resolution):
+            return False
+        if task["status"] != "open":
+            raise NotOpen
+        words = roster.team.outcomes(task["task"])
+        if words and resolution not in words:
+            raise Undeclared(task["task"], words)
+        asking = await assignment.asking(connection, identity)
+        await run(connection, _CLOSE, id=identity, resolution=resolution, by=by, at=at)
+        await run(connection, _ANSWER, id=identity, at=at)
+        await conversations.closed_with(connection, identity, by, at)
+        text = f"{resolution}: {note}" if note else resolution
+        await task_log.write(connection, identity, at, "closed", by, text)
+        for ask in asking:
+            await _tell(connection, ask, at, {"outcome": resolution, "by": by, "note": note})
+        return True
+
+    return await changed(database, identity, now, close)
+
+
+async def _tell(connection: Connection, ask: Mapping[str, Any], at: datetime, data: dict[str, str]) -> None:
+    await outbox.tell(
+        connection,
+        recipient=ask["lane"],
+        kind="signal",
+        name=f"{ask['action']}.closed",
+        event_id=f"{ask['key']}=closed",
+        at=at,
+        data={**data, "resolution": data["outcome"]},
+        target=ask["run"],
+    )
+
+
+async def note(database: Database, identity: int, *, text: str, by: str, now: datetime) -> tuple[bool, Row] | None:
+    """Write down what was done; whether it was the first thing. Also an ended task takes notes."""
+
+    async def write(connection: Connection, task: Row, at: datetime) -> bool:
+        await task_log.write(connection, identity, at, "noted", by, text)
+        return task["status"] == "open" and bool(await run(connection, _ACTED, id=identity, at=at))
+
+    return await changed(database, identity, now, write)

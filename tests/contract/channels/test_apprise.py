@@ -1,0 +1,135 @@
+"""The long tail through apprise: class C, and a person's field can be no more than one part of an address."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+import structlog
+from starlette.responses import Response
+
+from activities.channels.apprise import LongTailChannel, LongTailSettings
+from activities.content.tracked_links import ClickLinks
+from activities.ports import Ambiguity, Delivered, Outgoing, Promise, TemplateFault
+from tests.support.provider import templates
+from worker.logs import configure_logging
+from worker.stack.providers.app import Asked, Vendor
+from worker.stack.providers.faults import Fault
+from worker.stack.providers.serving import Local, serving
+
+
+async def take(asked: Asked) -> Response:
+    asked.kept.add("tail", to=asked.path("who"), content=asked.json)
+    return Response(status_code=200)
+
+
+TAIL = Vendor("tail", (("POST", "/{who:path}", take),), lambda _, code: {"error": code})
+
+
+@pytest_asyncio.fixture
+async def local() -> AsyncIterator[Local]:
+    async with serving(vendors=(TAIL,)) as made:
+        yield made
+
+
+@pytest.fixture
+def channel(local: Local, tmp_path) -> LongTailChannel:
+    url = f"json://{local.origin}/tail/{{address}}"
+    return LongTailChannel(templates(tmp_path), LongTailSettings(url, "matrix_id"))
+
+
+def message(address: str) -> Outgoing:
+    return Outgoing("k", "export/ready", address, {"first_name": "Ada"}, {}, {}, "notices")
+
+
+async def test_a_message_goes_to_the_field_of_the_person(local, channel):
+    assert channel.address({"matrix_id": "ada"}, "u") == "ada"
+    assert channel.address({"matrix_id": None}, "u") is None
+    assert (await channel.deliver(channel.prepare(message("ada")), "k")).result is Delivered.SENT
+    (item,) = local.provider.kept.items
+    assert (item["to"], item["content"]["title"]) == ("ada", "Your export is ready, Ada")
+
+
+@pytest.mark.parametrize("address", ["../../admin", "a?b=c", "a#b", "a@evil.example:80/x", "a/b", "a b"])
+async def test_what_a_person_writes_cannot_change_where_it_goes(local, channel, address):
+    await channel.deliver(channel.prepare(message(address)), "k")
+    assert [item["provider"] for item in local.provider.kept.items] == ["tail"]
+
+
+async def test_a_no_may_be_a_yes_of_which_nobody_heard(local, channel):
+    local.provider.faults.add(Fault(provider="tail", kind="status", status=500))
+    found = await channel.deliver(channel.prepare(message("ada")), "k")
+    assert (found.result, found.outage) == (Delivered.UNKNOWN, True)
+    assert (channel.promise, channel.ambiguity) == (Promise.BLIND, Ambiguity.AT_MOST_ONCE)
+
+
+async def test_nothing_leaves_after_the_attempts_time(local, channel):
+    late = replace(channel.prepare(message("ada")), until=datetime.now(UTC) - timedelta(seconds=1))
+    assert (await channel.deliver(late, "k")).result is Delivered.TRY_AGAIN
+    assert not local.provider.kept.items
+
+
+@pytest.mark.parametrize("url", ["", "json://host/everyone", "nonsense://{address}"])
+def test_an_address_that_is_none_is_told_at_the_start(url):
+    with pytest.raises(ValueError, match="apprise"):
+        LongTailSettings(url, "matrix_id")
+
+
+@pytest.mark.parametrize(
+    "url", ["json://{address}/x", "jsons://{address}:8443/x", "json://u:p@{address}", "json://{address}.example/x?a=b"]
+)
+def test_a_person_cannot_say_whom_we_call(url):
+    with pytest.raises(ValueError, match="for its host"):
+        LongTailSettings(url, "matrix_id")
+    assert LongTailSettings("pover://{address}@token", "matrix_id")
+
+
+async def test_M1_a_link_that_goes_by_apprise_tells_of_its_click(local, tmp_path):
+    clicks = ClickLinks(("a secret of at least sixteen",), "https://l.example")
+    settings = LongTailSettings(f"json://{local.origin}/tail/{{address}}", "matrix_id", clicks=clicks)
+    channel = LongTailChannel(templates(tmp_path), settings)
+    prepared = channel.prepare(message("ada"))
+    assert (await channel.deliver(prepared, "k")).result is Delivered.SENT
+    (item,) = local.provider.kept.items
+    assert clicks.read(item["content"]["message"].rpartition("/c/")[2].strip()) == (prepared.reference, 0)
+    assert prepared.summary["links"] == [{"url": "https://app.example.com/exports"}]
+
+
+async def test_c7_a_service_that_interrupts_people_takes_only_what_is_time_sensitive(local, tmp_path):
+    url, known = f"json://{local.origin}/tail/{{address}}", templates(tmp_path)
+    calm = replace(message("ada"), template="export/calm")
+    assert LongTailChannel(known, LongTailSettings(url, "matrix_id")).prepare(calm)
+    interrupting = LongTailChannel(known, LongTailSettings(url, "matrix_id", time_sensitive=True))
+    assert interrupting.prepare(message("ada"))
+    with pytest.raises(TemplateFault, match="time-sensitive"):
+        interrupting.prepare(calm)
+
+
+@pytest.fixture
+def logged(capfd) -> Iterator[Callable[[], str]]:
+    """What a process of ours has written so far; how it logs is taken back afterwards."""
+    root, kept = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    configure_logging("json")
+    yield lambda: capfd.readouterr().err
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**kept)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_nobody_who_is_written_to_is_in_the_logs(local, channel, status, logged):
+    if status == 500:
+        local.provider.faults.add(Fault(provider="tail", kind="status", status=500))
+    number = "+4915112345678"
+    await channel.deliver(channel.prepare(message(number)), "k")
+    logging.getLogger("apprise").info("Sent Twilio notification to %s.", number)
+    logging.getLogger("urllib3.connectionpool").warning("Failed to parse headers (url=https://x.example/%s)", number)
+    logging.getLogger("elsewhere").warning("this is heard")
+    told = logged()
+    assert "this is heard" in told
+    assert "4915112345678" not in told

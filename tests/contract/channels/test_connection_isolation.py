@@ -1,0 +1,102 @@
+"""Whoever hangs keeps their own connections: no provider, and no browser's service, starves another of its."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from activities.outgoing.client import MOST
+from activities.outgoing.guarded_channel import Guarded
+from activities.ports import Channel, Delivered
+from tests.support.provider import google_key, outgoing, templates, vapid_key
+from worker.composition.providers import BROWSERS, ONE_HOST, load_providers, local_environ
+from worker.composition.worker import channels
+from worker.settings import PREFIX, Settings
+from worker.stack.providers.faults import Fault
+from worker.stack.providers.serving import Local
+
+KEY = "journey/j/u_1/-/1#s.1/send.1>u_1"
+PROMPT = 5.0
+"""Seconds within which an answer is none that waited for another's attempt to end: those have fifteen."""
+
+
+@pytest_asyncio.fixture
+async def made(local: Local, tmp_path: Path) -> AsyncIterator[Mapping[str, Channel]]:
+    """Every channel as an operator configures it, to providers that are far."""
+    for name, key in (("fcm", google_key()), ("vapid", vapid_key())):
+        (tmp_path / f"{name}.pem").write_text(key)
+    templates(tmp_path / "templates")
+    values = {name.removeprefix(PREFIX).lower(): value for name, value in local_environ(local.url).items()}
+    values |= {"providers_near": "false", "outgoing_allow": f"{local.origin},{elsewhere(local)}"}
+    given = load_providers(
+        **values, fcm_project="p", fcm_email="svc@p.example", fcm_key_file=tmp_path / "fcm.pem",
+        fcm_base=f"{local.url}/fcm", fcm_token_url=f"{local.url}/fcm/token",
+        vapid_key_file=tmp_path / "vapid.pem", vapid_contact="mailto:ops@tenure.example",
+    )  # fmt: skip
+    found = channels(Settings(smtp_url="smtp://127.0.0.1:9", environment="production", catalog=tmp_path), given)
+    yield found
+    for channel in found.values():
+        await channel.close()
+
+
+def elsewhere(local: Local) -> str:
+    """The same server as another host."""
+    return local.origin.replace("127.0.0.1", "localhost")
+
+
+async def deliver(channel: Channel, address: str = "") -> Delivered:
+    assert isinstance(channel, Guarded)
+    message = outgoing(channel.channel)  # type: ignore[arg-type]
+    prepared = channel.prepare(replace(message, address=address or message.address))
+    return (await channel.deliver(prepared, KEY)).result
+
+
+@contextlib.asynccontextmanager
+async def hanging(local: Local, calls: int, reached: int, channel: Channel, address: str = "") -> AsyncIterator[None]:
+    """So many attempts in flight that get no answer; the provider has `reached` of them."""
+    before = local.provider.faults.happened
+    tasks = [asyncio.create_task(deliver(channel, address)) for _ in range(calls)]
+    async with asyncio.timeout(PROMPT):
+        while local.provider.faults.happened - before < reached:
+            await asyncio.sleep(0.01)
+    yield
+    assert not any(task.done() for task in tasks), "they hang still"
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("name", ["sms", "webhook", "support", "webinar", "push"])
+async def test_a_provider_that_hangs_holds_up_no_other(local, made, name):
+    local.provider.faults.add(Fault(provider="slack", kind="hang", times=None))
+    async with hanging(local, MOST + 16, MOST, made["chat"]), asyncio.timeout(PROMPT):
+        assert await deliver(made[name]) is Delivered.SENT
+
+
+def browser(origin: str, device: str) -> dict[str, Any]:
+    keys = {"p256dh": POINT, "auth": "MDEyMzQ1Njc4OWFiY2RlZg"}
+    return {"push_subscription": {"endpoint": f"http://{origin}/webpush/{device}", "keys": keys}}
+
+
+POINT = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"
+"""The generator of P-256, which is a browser's key like any other."""
+
+
+async def test_one_browsers_service_that_hangs_holds_up_neither_others_nor_apps(local, made):
+    push = made["push"]
+    bad = push.address(browser(local.origin, "hanging"), "u_1")
+    good = push.address(browser(elsewhere(local), "well"), "u_1")
+    assert bad
+    assert good
+    local.provider.faults.add(Fault(provider="webpush", kind="hang", times=None, to="hanging"))
+    async with hanging(local, BROWSERS + 16, ONE_HOST, push, bad), asyncio.timeout(PROMPT):
+        assert await deliver(push, good) is Delivered.SENT
+        assert await deliver(push) is Delivered.SENT, "an app by FCM"
+        assert local.provider.faults.happened == ONE_HOST, "the others wait for their turn"

@@ -1,0 +1,61 @@
+"""Mails over SMTP carry a signature that others verify, over the very bytes, the one-click headers included (RFC 8058 §4)."""
+
+from __future__ import annotations
+
+import base64
+
+import dkim
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from activities.channels.email.dkim import DkimKey
+from activities.channels.email.relay_settings import Relay
+from activities.channels.email.smtp import EmailChannel, EmailSettings
+from activities.ports import Delivered, Outgoing
+from journeys.tokens.signed_links import Links
+from tests.support.provider import templates
+from worker.stack.mail_sink import serve
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[str, bytes]:
+    """A private key, and the record that a resolver would give."""
+    key = rsa.generate_private_key(65537, 2048)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    public = base64.b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    return private, b"v=DKIM1; k=rsa; p=" + public
+
+
+async def test_a_delivered_mail_verifies_and_a_changed_one_does_not(tmp_path, pair):
+    private, record = pair
+    async with await serve(tmp_path / "mail") as sink:
+        settings = EmailSettings(
+            relay=Relay(port=sink.sockets[0].getsockname()[1]),
+            links=Links("https://tenure.example", ("k" * 32,)),
+            dkim=DkimKey("tenure.example", "s1", private),
+        )
+        channel = EmailChannel(templates(tmp_path / "templates"), settings)
+        message = Outgoing("k>u_1", "export/ready", "ada@example.com", {"first_name": "Adä"}, {}, {}, "notices")
+        prepared = channel.prepare(message)
+        assert (await channel.deliver(prepared, "k")).result is Delivered.SENT
+        await channel.close()
+    kept = [path.read_bytes() for path in (tmp_path / "mail").rglob("*") if path.is_file()]
+    content = next(each for each in kept if b"DKIM-Signature" in each)
+    asked: list[bytes] = []
+
+    def resolver(name, timeout=5):
+        asked.append(name)
+        return record
+
+    mail = content[content.index(b"DKIM-Signature") :]
+    assert dkim.verify(mail, dnsfunc=resolver)
+    assert asked == [b"s1._domainkey.tenure.example."]
+    assert b"list-unsubscribe-post" in mail.partition(b"\r\n\r\n")[0].lower().partition(b"h=")[2].partition(b";")[0]
+    assert not dkim.verify(mail.replace(b"Your export", b"Your exports"), dnsfunc=resolver)
+    assert b"DKIM" not in prepared.body
+
+
+def test_a_key_that_cannot_sign_is_told_at_the_start():
+    with pytest.raises(ValueError, match="DKIM needs"):
+        DkimKey("tenure.example", "s1", "no key")

@@ -1,0 +1,543 @@
+"""Every channel against a provider that really answers, and really fails: what arrives, once, and what each answer means."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import http_ece
+import jwt
+import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from activities.channels.email.resend import ResendChannel
+from activities.channels.http.channel import Reach
+from activities.channels.http.reply_tables import Means, Row
+from activities.channels.push.channel import PushChannel
+from activities.channels.push.web_push import padless, unpadded
+from activities.channels.slack import ChatChannel
+from activities.channels.twilio import SmsChannel
+from activities.channels.webhook import WebhookChannel, WebhookSettings
+from activities.channels.zendesk import SupportChannel
+from activities.channels.zoom import WebinarChannel
+from activities.content.templates import Templates, load_templates
+from activities.content.tracked_links import ClickLinks
+from activities.outgoing.client import Way
+from activities.outgoing.guarded_channel import Guarded
+from activities.outgoing.rate_limit import Rate
+from activities.ports import Ambiguity, Delivered, Prepared, Promise, TemplateFault
+from journeys.events.tracing import given
+from tests.support.provider import ADA, URGENT, VENDORS, channels_at, outgoing, templates
+from worker.stack.providers.app import KEY as PROVIDER_KEY
+from worker.stack.providers.chat_and_support import OVER
+from worker.stack.providers.faults import Fault
+from worker.stack.providers.mail_and_phone import GONE, NO_NUMBER, STOPPED
+from worker.stack.providers.serving import Local, serving
+
+KEY = "journey/j/u_1/-/1#s.1/send.1>u_1"
+NAMES = sorted(VENDORS)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def server() -> AsyncIterator[Local]:
+    async with serving() as made:
+        yield made
+
+
+@pytest.fixture
+def local(server: Local) -> Local:
+    """As new: the same process, with nothing kept and nothing that goes wrong."""
+    server.provider.kept.clear()
+    server.provider.faults.clear()
+    server.provider.requests.clear()
+    server.provider.key = PROVIDER_KEY
+    return server
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Templates:
+    return templates(tmp_path / "templates")
+
+
+@pytest.fixture
+def channels(local: Local, known: Templates, way: Way):
+    return channels_at(local, known, way)
+
+
+def happened(local: Local, name: str, kind: str | None = None) -> list[dict[str, Any]]:
+    """What the vendor took for good."""
+    found = local.provider.kept.search(provider=VENDORS[name])
+    return [item for item in found if kind is None or item.get("kind") == kind]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_message_arrives_and_can_be_found_by_our_reference(local, channels, name):
+    channel = channels[name]
+    prepared = channel.prepare(outgoing(channel))
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    (item,) = happened(local, name)
+    assert prepared.reference[:32] in item["key"] or name == "webinar"
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_nobody_without_an_address_is_reached(channels, name):
+    shared = {"chat": "C0ALL", "webhook": channels["webhook"].address({}, "u")}
+    assert channels[name].address({}, "u_1") == shared.get(name)
+
+
+@pytest.mark.parametrize("name", ["sms", "push"])
+async def test_c7_what_is_not_time_sensitive_is_refused_at_sending(channels, name):
+    channel = channels[name]
+    calm = replace(outgoing(channel), template="export/calm")
+    with pytest.raises(TemplateFault, match="time-sensitive"):
+        channel.prepare(calm)
+
+
+# -- clicks ------------------------------------------------------------------------------------------------------------
+
+CLICKS = ClickLinks(("a secret of at least sixteen",), "https://l.example", "https://t.example")
+URL = "https://app.example.com/exports"
+
+
+def told_of(prepared: Prepared) -> list[tuple[tuple[str, int] | None, str]]:
+    """The message and link that each of our addresses in what leaves names, and where the ledger says it leads."""
+    tokens = re.findall(r"https://l\.example/c/([A-Za-z0-9_-]+)", prepared.body.decode())
+    links = [link["url"] for link in prepared.summary.get("links", [])]
+    return list(zip(map(CLICKS.read, dict.fromkeys(tokens)), links, strict=True))
+
+
+@pytest.mark.parametrize("name", ["email", "sms", "push", "chat", "support"])
+async def test_M1_whatever_carries_a_link_that_a_person_opens_tells_of_the_click(local, known, way, name):
+    channel = channels_at(local, known, way, clicks=CLICKS)[name]
+    prepared = channel.prepare(outgoing(channel))
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    (item,) = happened(local, name)
+    assert URL not in str(item["content"])
+    assert "https://l.example/c/" in str(item["content"])
+    assert told_of(prepared) == [((prepared.reference, 0), URL)]
+    assert len(CLICKS.token(prepared.reference, 0)) == 67, "a short message has 160 characters"
+
+
+@pytest.mark.parametrize("name", ["webhook", "webinar", "support"])
+async def test_M1_what_no_person_opens_leads_straight_there(local, known, way, name):
+    channel = channels_at(local, known, way, clicks=CLICKS)[name]
+    prepared = channel.prepare(outgoing(channel, ticket_id="77", ticket_internal=name == "support"))
+    assert (URL in prepared.body.decode()) == (name != "webinar")
+    assert "links" not in prepared.summary
+    assert "l.example" not in prepared.body.decode()
+
+
+async def test_M1_our_own_pages_are_led_to_straight(local, tmp_path, way):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "ready.md").write_text(URGENT.replace(URL, "https://t.example/p/token"))
+    channel = channels_at(local, load_templates(tmp_path), way, clicks=CLICKS)["sms"]
+    prepared = channel.prepare(outgoing(channel))
+    assert "https://t.example/p/token" in prepared.body.decode()
+    assert told_of(prepared) == []
+
+
+# -- promises ----------------------------------------------------------------------------------------------------------
+
+LOST = ["hang_after_accept", "reset_after_accept"]
+
+
+@pytest.mark.parametrize("name", [each for each in NAMES if each in {"email", "webhook"}])
+@pytest.mark.parametrize("kind", LOST)
+async def test_class_a_an_attempt_that_arrived_unseen_is_asked_again_and_is_one_message(local, channels, name, kind):
+    channel = channels[name]
+    assert channel.promise is Promise.KEYED
+    prepared = channel.prepare(outgoing(channel))
+    local.provider.faults.add(Fault(provider=VENDORS[name], kind=kind))
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.UNKNOWN
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    assert len(happened(local, name)) == 1
+
+
+@pytest.mark.parametrize("name", ["chat", "support", "webinar"])
+@pytest.mark.parametrize("kind", LOST)
+async def test_class_b_an_attempt_that_arrived_unseen_is_found(local, channels, name, kind):
+    channel = channels[name]
+    assert channel.promise is Promise.SEARCHABLE
+    prepared = channel.prepare(outgoing(channel))
+    assert await channel.find(prepared) is False
+    local.provider.faults.add(Fault(provider=VENDORS[name], kind=kind))
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.UNKNOWN
+    assert await channel.find(prepared) is True
+
+
+@pytest.mark.parametrize("name", ["chat", "support", "webinar"])
+async def test_class_b_a_provider_that_cannot_be_asked_says_neither_yes_nor_no(local, channels, name):
+    channel = channels[name]
+    prepared = channel.prepare(outgoing(channel))
+    local.provider.faults.add(Fault(provider=VENDORS[name], kind="status", status=503, times=None))
+    assert await channel.find(prepared) is None
+
+
+@pytest.mark.parametrize("name", ["sms", "push"])
+@pytest.mark.parametrize("kind", LOST)
+async def test_class_c_an_attempt_that_arrived_unseen_is_unknown(local, channels, name, kind):
+    channel = channels[name]
+    prepared = channel.prepare(outgoing(channel))
+    if name == "push":
+        await channel.deliver(prepared, KEY)  # the access token is there
+    local.provider.faults.add(Fault(provider=VENDORS[name], kind=kind))
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.UNKNOWN
+    assert channel.promise is Promise.BLIND
+
+
+def test_class_c_says_what_it_does_with_what_is_unknown(channels):
+    assert channels["sms"].ambiguity is Ambiguity.AT_MOST_ONCE
+    assert channels["push"].ambiguity is Ambiguity.AT_LEAST_ONCE  # a device shows one of a tag
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_connection_that_is_refused_is_tried_again_for_nothing_has_left(tmp_path, local, known, name):
+    dead = replace(local, url="http://127.0.0.1:9")
+    way = Way(frozenset({dead.origin}))
+    channel = channels_at(dead, known, way)[name]
+    found = await channel.deliver(channel.prepare(outgoing(channel)), KEY)
+    assert (found.result, found.outage, found.left) == (Delivered.TRY_AGAIN, True, False)
+    await way.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_nothing_leaves_after_the_attempts_time(local, channels, name):
+    channel = channels[name]
+    prepared = replace(channel.prepare(outgoing(channel)), until=datetime.now(UTC) - timedelta(seconds=1))
+    found = await channel.deliver(prepared, KEY)
+    assert found.result is Delivered.TRY_AGAIN
+    assert not happened(local, name)
+
+
+# -- error tables ------------------------------------------------------------------------------------------------------
+
+_RESULT = {
+    Means.ACCEPTED: Delivered.SENT,
+    Means.PERMANENT: Delivered.REFUSED,
+    Means.TRANSIENT: Delivered.TRY_AGAIN,
+    Means.DOWN: Delivered.TRY_AGAIN,
+    Means.OURS: Delivered.TRY_AGAIN,
+    Means.AMBIGUOUS: Delivered.UNKNOWN,
+    Means.LOST: Delivered.UNKNOWN,
+}
+_NUMBER = {"2xx": 200, "3xx": 307, "4xx": 418, "5xx": 502}
+
+
+def rows() -> list[tuple[str, Row]]:
+    kinds = (ResendChannel, SmsChannel, PushChannel, ChatChannel, WebhookChannel, SupportChannel, WebinarChannel)
+    return [(kind.name, row) for kind in kinds for row in kind.table]
+
+
+@pytest.mark.parametrize(("name", "row"), rows(), ids=lambda each: getattr(each, "status", each))
+async def test_an_answer_means_what_its_row_says(local, channels, name, row):
+    channel = channels[name]
+    prepared = channel.prepare(outgoing(channel))
+    if name in {"push", "webinar"}:
+        await channel._pass.token()
+    if row.code == "unreadable":
+        local.provider.faults.add(Fault(provider=VENDORS[name], kind="garbage"))
+    elif row.means is not Means.ACCEPTED:
+        code = "odd_word" if row.code == "*" else row.code
+        status = _NUMBER.get(row.status) or int(row.status)
+        local.provider.faults.add(Fault(provider=VENDORS[name], kind="status", status=status, code=code, retry_after=7))
+    found = await channel.deliver(prepared, KEY)
+    assert found.result is _RESULT[row.means]
+    assert found.outage is (row.means in {Means.DOWN, Means.OURS, Means.LOST})
+    if row.means in {Means.TRANSIENT, Means.DOWN} and row.code != "unreadable":
+        assert found.after == timedelta(seconds=7)
+
+
+async def test_a_wrong_key_is_the_operators_turn_and_not_the_persons(local, known, way):
+    local.provider.key = "another"
+    for name, channel in channels_at(local, known, way).items():
+        if name in {"webhook", "push"}:  # these are signed, and their signatures are asked about below
+            continue
+        found = await channel.deliver(channel.prepare(outgoing(channel)), KEY)
+        assert (found.result, found.outage) == (Delivered.TRY_AGAIN, True), name
+        assert not happened(local, name)
+
+
+async def test_people_who_cannot_be_reached_are_told_apart(channels):
+    async def sent(name, address, **data):
+        channel = channels[name]
+        message = replace(outgoing(channel, **data), address=address)
+        return (await channel.deliver(channel.prepare(message), KEY)).result
+
+    assert await sent("sms", STOPPED) is Delivered.REFUSED
+    assert await sent("sms", NO_NUMBER) is Delivered.REFUSED
+    assert await sent("push", GONE) is Delivered.REFUSED
+    assert await sent("email", "eve@bounce.example") is Delivered.REFUSED
+    assert await sent("chat", "CNONE") is Delivered.REFUSED
+    assert await sent("webinar", "ada@example.com", webinar_id=OVER) is Delivered.REFUSED
+    assert await sent("support", "ada@example.com", ticket_id=OVER) is Delivered.REFUSED
+
+
+async def test_a_refusal_is_kept_without_the_persons_address(channels):
+    for name, address in (("sms", STOPPED), ("email", "eve@bounce.example")):
+        channel = channels[name]
+        message = replace(outgoing(channel), address=address)
+        detail = (await channel.deliver(channel.prepare(message), KEY)).detail
+        assert address not in detail
+        assert "…" in detail
+
+
+async def test_retries_end_before_a_provider_forgets_the_key(channels):
+    assert channels["email"].retry.within < timedelta(hours=24)
+
+
+async def test_webhooks_keep_to_the_standards_schedule(channels):
+    retry = channels["webhook"].retry
+    waits = [retry.wait(attempt).total_seconds() for attempt in range(1, 10)]
+    assert waits == [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
+    assert sum(waits) < retry.within.total_seconds() < sum(waits) + retry.wait(10).total_seconds()
+
+
+# -- support -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_message_comments_on_and_tags_the_ticket_that_it_names(local, channels):
+    channel = channels["support"]
+    prepared = channel.prepare(outgoing(channel, ticket_id="77", ticket_tags="onboarding, at-risk"))
+    assert await channel.find(prepared) is False
+    local.provider.faults.add(Fault(provider="zendesk", kind="reset_after_accept", to="comment"))
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.UNKNOWN
+    assert await channel.find(prepared) is True
+    (comment,), (tags,) = happened(local, "support", "comment"), happened(local, "support", "tags")
+    assert (comment["to"], tags["content"]) == ("77", ["at-risk", "onboarding"])
+
+
+async def test_a_comment_is_looked_for_in_all_of_a_tickets_audits_and_only_their_end_denies_it(local, channels):
+    channel = channels["support"]
+    ours, another = (channel.prepare(outgoing(channel, f"{KEY}{n}", ticket_id="77")) for n in range(2))
+    for number in range(60):
+        local.provider.kept.add("zendesk", to="77", content={"metadata": {"key": f"k{number}"}}, kind="comment")
+    assert await channel.find(ours) is False
+    assert (await channel.deliver(ours, f"{KEY}0")).result is Delivered.SENT
+    assert (await channel.find(ours), await channel.find(another)) == (True, False)
+    for number in range(500):
+        local.provider.kept.add("zendesk", to="77", content={"metadata": {"key": f"l{number}"}}, kind="comment")
+    assert (await channel.find(ours), await channel.find(another)) == (True, None)
+
+
+async def test_a_comment_is_found_among_long_ones(local, channels):
+    channel = channels["support"]
+    ours, another = (channel.prepare(outgoing(channel, f"{KEY}{n}", ticket_id="77")) for n in range(2))
+    for number in range(30):
+        said = {"comment": {"body": "w" * 6_000}, "metadata": {"key": f"k{number}"}}
+        local.provider.kept.add("zendesk", to="77", content=said, kind="comment")
+    assert (await channel.deliver(ours, f"{KEY}0")).result is Delivered.SENT
+    assert (await channel.find(ours), await channel.find(another)) == (True, False)
+
+
+async def test_tags_and_comment_have_the_time_of_one_attempt_together(local, channels):
+    """Each is slow, and quick enough by itself: after the attempt's time another one would comment beside it."""
+    channel = channels["support"]
+    prepared = channel.prepare(outgoing(channel, ticket_id="77", ticket_tags="at-risk"))
+    each = channel.attempt.total_seconds() * 0.6
+    local.provider.faults.add(Fault(provider="zendesk", kind="slow", seconds=each, times=None))
+    found = await channel.deliver(prepared, KEY)
+    assert (found.result, found.left) == (Delivered.UNKNOWN, True), "the comment was on its way"
+    again = replace(prepared, until=datetime.now(UTC) + timedelta(seconds=each / 2))
+    early = await channel.deliver(again, KEY)
+    assert (early.result, early.left) == (Delivered.TRY_AGAIN, False), "the tags were not through in what was left"
+
+
+async def test_a_message_is_found_in_a_conversation_that_went_on(local, channels):
+    channel = channels["chat"]
+    prepared = channel.prepare(outgoing(channel))
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    for number in range(180):
+        message = {"text": "w" * 7_000, "metadata": {"event_payload": {"key": f"k{number}"}}}
+        local.provider.kept.add("slack", to=prepared.address, content=message)
+    assert await channel.find(prepared) is True
+
+
+async def test_somebody_is_found_among_hundreds_of_registrants(local, channels):
+    channel = channels["webinar"]
+    prepared = channel.prepare(outgoing(channel))
+    person = {"first_name": "Grace", "custom_questions": [{"title": "Why?", "value": "w" * 500}]}
+    for number in range(400):
+        email = f"grace-{number}@example.com"
+        local.provider.kept.add("zoom", to=email, content={"email": email, **person}, webinar="987654321")
+    assert await channel.find(prepared) is False
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    assert await channel.find(prepared) is True
+
+
+async def test_a_ticket_number_that_is_a_path_is_refused(channels):
+    with pytest.raises(TemplateFault):
+        channels["support"].prepare(outgoing(channels["support"], ticket_id="../users/1"))
+
+
+# -- the guard ---------------------------------------------------------------------------------------------------------
+
+
+class Moment:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 5, 3, 10, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+async def test_a_provider_that_is_down_is_left_alone_and_asked_by_one_probe(local, channels):
+    moment = Moment()
+    guarded = Guarded(channels["email"], clock=moment)
+    prepared = guarded.prepare(outgoing(channels["email"]))
+    local.provider.faults.add(Fault(provider="resend", kind="status", status=500, times=None))
+    for _ in range(20):
+        assert (await guarded.deliver(prepared, KEY)).result is Delivered.TRY_AGAIN
+    assert guarded.standing == "open"
+    assert await guarded.find(prepared) is None
+    refused = await guarded.deliver(prepared, KEY)
+    assert (refused.left, refused.after) == (False, timedelta(seconds=10))
+    local.provider.faults.clear()
+    moment.now += timedelta(seconds=11)
+    assert (await guarded.deliver(prepared, KEY)).result is Delivered.SENT
+    assert guarded.standing == "closed"
+    assert local.provider.requests["resend"] == 1
+
+
+async def test_a_pause_that_one_answer_asks_for_holds_for_all(local, channels):
+    moment = Moment()
+    guarded = Guarded(channels["sms"], clock=moment)
+    prepared = guarded.prepare(outgoing(channels["sms"]))
+    local.provider.faults.add(Fault(provider="twilio", kind="status", status=429, retry_after=30))
+    assert (await guarded.deliver(prepared, KEY)).after == timedelta(seconds=30)
+    moment.now += timedelta(seconds=10)
+    assert (await guarded.deliver(prepared, "another")).after == timedelta(seconds=20)
+    assert guarded.standing == "closed"
+    moment.now += timedelta(seconds=20)
+    assert (await guarded.deliver(prepared, KEY)).result is Delivered.SENT
+
+
+async def test_a_person_whom_nobody_can_reach_opens_no_breaker(channels):
+    guarded = Guarded(channels["sms"], clock=Moment())
+    message = replace(outgoing(channels["sms"]), address=STOPPED)
+    for _ in range(20):
+        assert (await guarded.deliver(guarded.prepare(message), KEY)).result is Delivered.REFUSED
+    assert guarded.standing == "closed"
+
+
+@pytest.mark.parametrize("code", ["21408", "21606", "21659"])
+async def test_what_twilio_says_of_the_country_of_one_number_closes_sms_for_nobody_else(local, channels, code):
+    guarded = Guarded(channels["sms"], clock=Moment())
+    prepared = guarded.prepare(outgoing(channels["sms"]))
+    local.provider.faults.add(Fault(provider="twilio", kind="status", status=400, code=code, times=5))
+    found = [await guarded.deliver(prepared, KEY) for _ in range(5)]
+    assert {each.result for each in found} == {Delivered.REFUSED if code == "21408" else Delivered.TRY_AGAIN}
+    assert guarded.standing == "closed"
+    assert (await guarded.deliver(prepared, KEY)).result is Delivered.SENT
+
+
+async def test_what_is_too_fast_is_told_when_to_come_back_and_waits_nowhere(local, channels):
+    moment = Moment()
+    guarded = Guarded(channels["chat"], rate=Rate(1, 2), clock=moment)
+    prepared = guarded.prepare(outgoing(channels["chat"]))
+    found = [await guarded.deliver(prepared, f"journey/a/{n}") for n in range(4)]
+    assert [each.result for each in found] == [Delivered.SENT] * 2 + [Delivered.TRY_AGAIN] * 2
+    assert [round(each.after.total_seconds()) for each in found[2:]] == [1, 2]
+    moment.now += timedelta(seconds=1)
+    assert (await guarded.deliver(prepared, "journey/a/2")).result is Delivered.SENT
+
+
+async def test_what_a_person_writes_cannot_become_a_mention_or_a_link(local, channels):
+    channel = channels["chat"]
+    message = replace(outgoing(channel), profile={**ADA, "first_name": "<!channel> <https://evil.example|you>"})
+    assert (await channel.deliver(channel.prepare(message), KEY)).result is Delivered.SENT
+    (item,) = happened(local, "chat")
+    assert "<!channel>" not in item["content"]["text"]
+    assert "<https://evil" not in item["content"]["text"]
+
+
+async def test_a_webhook_with_another_secret_is_not_taken(local, channels, known, way):
+    other = WebhookSettings(f"{local.url}/receiver/", "whsec_YW5vdGhlci1zZWNyZXQtb2YtdGhlLXNlbmRlcg==")
+    channel = WebhookChannel(known, way, Reach(near=True), other)
+    assert (await channel.deliver(channel.prepare(outgoing(channel)), KEY)).result is Delivered.TRY_AGAIN
+    assert not happened(local, "webhook")
+
+
+async def test_a_trace_leaves_with_the_webhook_and_with_the_mail(channels):
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    hook, mail = channels["webhook"], channels["email"]
+    prepared = hook.prepare(outgoing(hook))
+    call = await hook.call({}, replace(prepared, trace=trace), "digest")
+    assert given(call.headers["traceparent"]) == trace
+    assert "traceparent" not in (await hook.call({}, prepared, "digest")).headers
+    written = json.loads(mail.prepare(replace(outgoing(mail), trace=trace)).body)
+    assert written["headers"]["X-Tenure-Trace"] == trace
+
+
+# -- push ---------------------------------------------------------------------------------------------------------------
+
+
+def browser(url: str) -> tuple[dict[str, Any], ec.EllipticCurvePrivateKey, bytes]:
+    """A browser's subscription, with what only the browser knows."""
+    key, secret = ec.generate_private_key(ec.SECP256R1()), b"0123456789abcdef"
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return {"endpoint": url, "keys": {"p256dh": padless(point), "auth": padless(secret)}}, key, secret
+
+
+async def test_a_browser_reads_what_was_encrypted_for_it_and_sees_who_sent_it(local, channels):
+    subscription, key, secret = browser(f"{local.url}/webpush/browser-of-ada")
+    channel = channels["push"]
+    profile = {"first_name": "Ada", "push_subscription": subscription}
+    message = replace(outgoing(channel), profile=profile, address=channel.address(profile, "u_1"))
+    prepared = channel.prepare(message)
+    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    (item,) = local.provider.kept.search(provider="webpush")
+    body = bytes.fromhex(item["content"]["body"])
+    shown = json.loads(http_ece.decrypt(body, private_key=key, auth_secret=secret, version="aes128gcm"))
+    assert shown["title"] == "Your export is ready, Ada"
+    assert shown["tag"] == item["content"]["topic"] == prepared.reference[:32]
+    token, public = re.fullmatch(r"vapid t=(\S+), k=(\S+)", item["content"]["authorization"]).groups()
+    signer = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), unpadded(public))
+    claims = jwt.decode(token, signer, algorithms=["ES256"], audience=local.url)
+    assert claims["sub"] == "mailto:ops@tenure.example"
+
+
+async def test_a_browser_that_is_gone_is_not_tried_again(local, channels):
+    subscription, _, _ = browser(f"{local.url}/webpush/{GONE}")
+    channel = channels["push"]
+    message = replace(outgoing(channel), address=channel.address({"push_subscription": subscription}, "u_1"))
+    assert (await channel.deliver(channel.prepare(message), KEY)).result is Delivered.REFUSED
+
+
+async def test_a_subscription_that_leads_inside_is_never_called(local, channels):
+    subscription, _, _ = browser("https://169.254.169.254/latest/meta-data")
+    channel = channels["push"]
+    message = replace(outgoing(channel), address=channel.address({"push_subscription": subscription}, "u_1"))
+    found = await channel.deliver(channel.prepare(message), KEY)
+    assert (found.result, found.left) == (Delivered.REFUSED, False)
+    assert "not public" in found.detail
+
+
+def off_its_curve(url: str) -> dict[str, Any]:
+    """A subscription whose key has the right length and is no point of P-256."""
+    subscription, _, _ = browser(url)
+    return {**subscription, "keys": {**subscription["keys"], "p256dh": padless(b"\x04" + b"\x01" * 64)}}
+
+
+async def test_a_key_that_is_no_point_of_its_curve_is_no_address_and_what_waits_for_it_is_refused_for_good(
+    local, channels
+):
+    channel, subscription = channels["push"], off_its_curve(f"{local.url}/webpush/odd")
+    assert channel.address({"push_subscription": subscription}, "u_1") is None
+    waiting = replace(channel.prepare(outgoing(channel)), address=json.dumps(subscription))
+    found = await channel.deliver(waiting, KEY)
+    assert (found.result, found.left, found.outage) == (Delivered.REFUSED, False, False)
+    assert not local.provider.kept.items
+
+
+@pytest.mark.parametrize("given", [None, 7, "x", "{}", {"endpoint": "https://x"}, {"endpoint": "ftp://x", "keys": {}}])
+def test_what_is_no_subscription_is_no_address(channels, given):
+    assert channels["push"].address({"push_subscription": given}, "u_1") is None

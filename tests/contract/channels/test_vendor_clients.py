@@ -1,0 +1,152 @@
+"""The vendors' own clients speak to the local provider, so that its shapes are proven by somebody else's code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+import pywebpush
+import resend
+from resend.exceptions import ResendError
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+from standardwebhooks.webhooks import Webhook
+from twilio.base.exceptions import TwilioRestException
+from twilio.http import HttpClient
+from twilio.http.response import Response
+from twilio.rest import Client
+
+from tests.contract.channels.test_http_channels import browser
+from tests.support.provider import vapid_key
+from worker.stack.providers.app import KEY
+from worker.stack.providers.chat_and_support import WEBHOOK_SECRET
+from worker.stack.providers.faults import Fault
+from worker.stack.providers.mail_and_phone import STOPPED
+from worker.stack.providers.serving import Local, serving
+
+MAIL: dict[str, Any] = {"from": "A <a@x.example>", "to": ["b@x.example"], "subject": "Hello", "html": "<p>Hello</p>"}
+
+
+@pytest.fixture
+def resending(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resend, "api_key", KEY)
+    monkeypatch.setattr(resend, "api_url", f"{local.url}/resend")
+
+
+@pytest.mark.usefixtures("resending")
+async def test_resends_client_sends_once_by_its_key(local):
+    options: Any = {"idempotency_key": "k-1"}
+    sent = [await asyncio.to_thread(resend.Emails.send, dict(MAIL), options) for _ in range(2)]
+    assert sent[0]["id"] == sent[1]["id"]
+    assert len(local.provider.kept.search(provider="resend", key="k-1")) == 1
+
+
+@pytest.mark.usefixtures("resending")
+async def test_resends_client_understands_our_refusals(local, monkeypatch):
+    options: Any = {"idempotency_key": "k-1"}
+    await asyncio.to_thread(resend.Emails.send, dict(MAIL), options)
+    with pytest.raises(ResendError) as other:
+        await asyncio.to_thread(resend.Emails.send, {**MAIL, "subject": "Another"}, options)
+    assert other.value.error_type == "invalid_idempotent_request"
+    monkeypatch.setattr(resend, "api_key", "wrong")
+    with pytest.raises(ResendError) as unknown:
+        await asyncio.to_thread(resend.Emails.send, dict(MAIL))
+    assert unknown.value.error_type == "missing_api_key"
+
+
+class Elsewhere(HttpClient):  # type: ignore[misc]  # the vendor publishes no types
+    """Twilio's client takes no address; its HTTP client does."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def request(
+        self, method, url, params=None, data=None, headers=None, auth=None, timeout=None, allow_redirects=False
+    ):
+        with httpx.Client() as client:
+            there = url.replace("https://api.twilio.com", self._url)
+            answer = client.request(method, there, params=params, data=data, headers=headers, auth=auth)
+        return Response(answer.status_code, answer.text)
+
+
+async def test_twilios_client_sends_and_understands_a_refusal(local):
+    client = Client("AC1", KEY, http_client=Elsewhere(f"{local.url}/twilio"))
+    sent = await asyncio.to_thread(client.messages.create, to="+4915112345678", from_="+15005550006", body="Hello")
+    assert (sent.status, sent.sid[:2], sent.body) == ("queued", "SM", "Hello")
+    with pytest.raises(TwilioRestException) as stopped:
+        await asyncio.to_thread(client.messages.create, to=STOPPED, from_="+15005550006", body="Hello")
+    assert (stopped.value.status, stopped.value.code) == (400, 21610)
+    stranger = Client("AC1", "wrong", http_client=Elsewhere(f"{local.url}/twilio"))
+    with pytest.raises(TwilioRestException) as unknown:
+        await asyncio.to_thread(stranger.messages.create, to="+4915112345678", from_="+15005550006", body="Hello")
+    assert unknown.value.code == 20003
+
+
+async def test_slacks_client_posts_reads_back_and_understands_a_refusal(local):
+    client = AsyncWebClient(token=KEY, base_url=f"{local.url}/slack/")
+    metadata = {"event_type": "tenure_message", "event_payload": {"key": "k"}}
+    posted = await client.chat_postMessage(channel="C1", text="Hello", metadata=metadata)
+    assert posted["ts"]
+    history = await client.conversations_history(channel="C1", include_all_metadata=True)
+    assert history["messages"][0]["metadata"] == metadata
+    with pytest.raises(SlackApiError) as missing:
+        await client.chat_postMessage(channel="CNONE", text="Hello")
+    assert missing.value.response["error"] == "channel_not_found"
+    local.provider.faults.add(Fault(provider="slack", kind="status", status=429, code="ratelimited", retry_after=30))
+    with pytest.raises(SlackApiError) as fast:
+        await client.chat_postMessage(channel="C1", text="Hello")
+    assert fast.value.response.headers["Retry-After"] == "30"
+
+
+async def test_pywebpush_is_taken_like_a_push_service_takes_it(local):
+    subscription, _, _ = browser(f"{local.url}/webpush/b")
+    taken = await asyncio.to_thread(
+        pywebpush.webpush,
+        subscription,
+        json.dumps({"title": "Hello"}),
+        vapid_private_key=pywebpush.Vapid.from_pem(vapid_key().encode()),
+        vapid_claims={"sub": "mailto:a@x.example"},
+        ttl=60,
+    )
+    assert taken.status_code == 201
+
+
+async def test_the_standards_own_library_signs_for_the_receiver(local):
+    now, body = datetime.now(UTC), json.dumps({"type": "message", "data": {}})
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(WEBHOOK_SECRET).sign("msg_1", now, body),
+    }
+    async with httpx.AsyncClient() as client:
+        answers = [await client.post(f"{local.url}/receiver/", content=body, headers=headers) for _ in range(2)]
+        assert [each.status_code for each in answers] == [204, 204]
+        forged = await client.post(f"{local.url}/receiver/", content=body + " ", headers=headers)
+    assert forged.status_code == 401
+    assert len(local.provider.kept.search(provider="receiver")) == 1
+
+
+async def test_faults_are_switched_by_hand_and_what_was_taken_is_listed(local):
+    async with httpx.AsyncClient(base_url=local.url) as client:
+        fault = {"provider": "resend", "kind": "status", "status": 429, "retry_after": 3}
+        assert (await client.post("/_faults", json=fault)).status_code == 201
+        assert (await client.post("/_faults", json={"kind": "nonsense"})).status_code == 422
+        headers = {"authorization": f"Bearer {KEY}", "idempotency-key": "k"}
+        refused = await client.post("/resend/emails", json=MAIL, headers=headers)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "3")
+        assert (await client.post("/resend/emails", json=MAIL, headers=headers)).status_code == 200
+        (found,) = (await client.get("/_accepted", params={"provider": "resend", "key": "k"})).json()
+        assert found["to"] == "b@x.example"
+        assert (await client.get("/_accepted", params={"key": "other"})).json() == []
+
+
+async def test_what_was_taken_outlives_the_process(tmp_path):
+    headers = {"authorization": f"Bearer {KEY}", "idempotency-key": "k"}
+    for _ in range(2):
+        async with serving(tmp_path) as made, httpx.AsyncClient(base_url=made.url) as client:
+            assert (await client.post("/resend/emails", json=MAIL, headers=headers)).status_code == 200
+            assert len((await client.get("/_accepted")).json()) == 1

@@ -1,0 +1,166 @@
+"""The commands that speak to a running API: what it refuses and what it tells, as a person reads it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.api_client import Remote
+from cli.app import build
+from cli.commands.up import publish
+from cli.shipped_catalog import publish_shipped
+from store.database import Database
+from tests.support.api import CATALOG, OPERATE, WRITE, application, served
+from worker.settings import load_settings
+
+SHIPPED = [
+    "confirm-consent", "renewal-readiness", "setup-and-activation", "urgent-support", "win-back-and-replenishment"
+]  # fmt: skip
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
+
+
+@pytest.fixture
+def url(database_url: str) -> Iterator[str]:
+    with served(application(database_url)) as found:
+        yield found
+
+
+@pytest.fixture
+def api(url: str) -> Iterator[Remote]:
+    with Remote(url, OPERATE) as found:
+        yield found
+
+
+def run(url: str, *arguments: object, key: str = OPERATE) -> Result:
+    words = [*map(str, arguments), "--url", url, "--key", key]
+    return CliRunner().invoke(build(words[0]), words)
+
+
+def keys(api: Remote) -> list[str]:
+    return [journey["key"] for journey in api.items("/v1/journeys")]
+
+
+def test_an_empty_database_gets_the_shipped_journeys_once(api):
+    said = publish_shipped(api, CATALOG)
+    assert said == f"published the catalogue's journeys: {', '.join(SHIPPED)}"
+    assert keys(api) == SHIPPED
+    assert publish_shipped(api, CATALOG) is None
+    assert {journey["version"] for journey in api.items("/v1/journeys")} == {1}
+
+
+def test_what_was_begun_and_not_finished_is_finished(api):
+    api.publish("urgent-support", (CATALOG / "journeys" / "urgent-support.yaml").read_bytes(), "catalog")
+    assert "urgent-support" not in (publish_shipped(api, CATALOG) or "")
+    assert keys(api) == SHIPPED
+
+
+def test_a_database_in_which_a_person_has_published_is_left_alone(api, url):
+    assert run(url, "publish", "urgent-support", "--by", "ada").exit_code == 0
+    assert publish_shipped(api, CATALOG) is None
+    assert keys(api) == ["urgent-support"]
+
+
+def test_up_publishes_with_the_operators_key_and_says_so_in_one_line(api, url, capsys):
+    publish(url, load_settings(operator_key=OPERATE))
+    assert capsys.readouterr().out.splitlines() == [f"published the catalogue's journeys: {', '.join(SHIPPED)}"]
+    assert keys(api) == SHIPPED
+
+
+def test_a_catalogue_that_cannot_be_published_leaves_the_stack_up_and_is_named(api, url, tmp_path, capsys):
+    (tmp_path / "journeys").mkdir()
+    (tmp_path / "journeys" / "odd.yaml").write_text("journey: odd\nentry: {on: nothing}\nstart: a\nstates: {a: {}}\n")
+    publish(url, load_settings(operator_key=OPERATE, catalog=tmp_path))
+    assert "odd.yaml" in capsys.readouterr().err
+    assert keys(api) == []
+
+
+def test_publishing_says_the_version_and_that_the_same_text_changes_nothing(url):
+    first, second = (run(url, "publish", "urgent-support", "setup-and-activation") for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert [line.split(" (")[0] for line in first.stdout.splitlines()] == [
+        "urgent-support: version 1",
+        "setup-and-activation: version 1",
+    ]
+    assert all(line.endswith("was published already") for line in second.stdout.splitlines())
+
+
+def test_a_refusal_is_told_line_by_line_and_the_other_files_go_on(api, url, tmp_path: Path):
+    odd = tmp_path / "odd.yaml"
+    odd.write_text("journey: odd\nentry: {on: nothing}\ntopic: t\nstart: a\nstates:\n  a: {do: {send: no/such}}\n")
+    result = run(url, "publish", odd, "urgent-support")
+    assert result.exit_code == 1
+    assert f"{odd}:2:9 T402 nothing is not in the tracking plan" in result.stderr
+    assert f"{odd}:6:12 T505 no/such is not in the catalog — There would be nothing to send. — Name" in result.stderr
+    assert keys(api) == ["urgent-support"]
+
+
+def test_the_write_key_may_not_publish_and_is_told_so(url):
+    result = run(url, "publish", "urgent-support", key=WRITE)
+    assert result.exit_code == 1
+    assert "needs the operator key" in result.stderr
+
+
+def test_where_shows_a_persons_journeys_and_their_timeline(url, api):
+    publish_shipped(api, CATALOG)
+    calls = [
+        {"type": "identify", "messageId": "1", "userId": "ada", "traits": {"first_name": "Ada"}},
+        {"type": "track", "messageId": "2", "userId": "ada", "event": "Signed Up"},
+    ]
+    httpx.post(f"{url}/v1/batch", json={"batch": calls}, auth=(WRITE, ""), trust_env=False).raise_for_status()
+    result = run(url, "where", "ada")
+    assert result.exit_code == 0, result.output
+    assert "first_name=Ada" in result.stdout
+    assert "setup-and-activation v1" in result.stdout
+    assert "signed_up" in result.stdout
+
+
+def test_who_is_not_known_is_said_to_be_so(url):
+    result = run(url, "where", "nobody")
+    assert result.exit_code == 1
+    assert "No event has named this user yet" in result.stderr
+
+
+def test_pages_are_followed_to_their_end_and_no_further(url, api):
+    calls = [
+        {"type": "track", "messageId": str(n), "userId": "ada", "event": "Feature Used", "properties": {"feature": "x"}}
+        for n in range(130)
+    ]
+    for part in (calls[:100], calls[100:]):
+        httpx.post(f"{url}/v1/batch", json={"batch": part}, auth=(WRITE, ""), trust_env=False).raise_for_status()
+    assert len(list(api.items("/v1/users/ada/timeline"))) == 130
+    assert len(list(api.items("/v1/users/ada/timeline", 110))) == 110
+
+
+async def test_P4_tasks_are_listed_looked_at_and_closed(url, database_url):
+    database = Database(database_url)
+    async with database.transaction() as connection:
+        for number, owner in ((1, "dana"), (2, "erin")):
+            await connection.execute(
+                """INSERT INTO tasks (key, run, subject_key, journey, action, task, reason, owner, opened_at, due_at, data)
+                   VALUES ($1, 'r', 'u_1', 'j', 'renewal-call', 'renewal-call', 'renewal-call', $2, now(),
+                           now() - interval '1 hour', '{"value": 7}')""",
+                str(number),
+                owner,
+            )  # fmt: skip
+    await database.close()
+    listed = await asyncio.to_thread(run, url, "tasks", "--owner", "dana", "--overdue")
+    assert [line.split()[:2] for line in listed.stdout.splitlines()[1:]] == [["1", "renewal-call"]]
+    assert " late " in listed.stdout
+    looked = await asyncio.to_thread(run, url, "tasks", 1)
+    assert "ends as agreed, at_risk, no_answer" in looked.stdout
+    assert "value: 7" in looked.stdout
+    refused = await asyncio.to_thread(run, url, "tasks", 1, "--close", "perhaps", "--by", "dana")
+    assert (refused.exit_code, "No task of this kind ends so" in refused.stderr) == (1, True)
+    assert "must be one of agreed" in refused.stderr
+    closed = await asyncio.to_thread(run, url, "tasks", 1, "--close", "agreed", "--by", "dana", "--note", "for a year")
+    assert closed.exit_code == 0, closed.output
+    assert "closed: agreed" in closed.stdout
+    assert "dana  closed  agreed: for a year" in closed.stdout
+    left = await asyncio.to_thread(run, url, "tasks")
+    assert [line.split()[0] for line in left.stdout.splitlines()] == ["task", "2"]

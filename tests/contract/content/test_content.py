@@ -1,0 +1,259 @@
+"""C9, C11: templates over HTTP: who answers for them, where they are used, how they look, and a copy to try out."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from cli.api_client import Remote
+from journeys.content.template_info import TemplateInfo
+from tests.contract.inbox.test_clicks import HEARS
+from tests.support.api import CATALOG, OPERATE, WRITE, application, client, served
+from worker.composition.providers import ProviderSettings
+from worker.composition.worker import desk
+from worker.settings import Settings
+from worker.stack.mail_sink import serve as mail_server
+from worker.stack.providers.app import KEY
+
+TEMPLATE = """---
+owner: team
+topic: onboarding
+stage: setup
+action: {label: Go on, url: "https://app.example/"}
+review_date: %s
+status: %s
+subject: Hello
+---
+Hello.
+"""
+
+
+async def test_C9_every_template_is_listed_with_who_answers_for_it_and_where_it_is_used(api, db):
+    await api.put("/v1/journeys/hears-clicks", content=HEARS)
+    for n, status in enumerate(("sent", "sent", "withheld")):
+        await db.execute(
+            """INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via,
+                 priority, at, status, decided_at)
+               VALUES ($1, 'r', 1, 'u', 'u', 'old-journey', 's', 1, 'a', 'setup/first-steps', '[]', 'p', now(), $2, now())""",
+            f"count-{n}", status,
+        )  # fmt: skip
+    items = {item["name"]: item for item in (await api.get("/v1/templates")).json()["items"]}
+    found = items["setup/first-steps"]
+    assert (found["owner"], found["status"], found["review_date"], found["overdue"]) == (
+        "onboarding-team",
+        "live",
+        "2027-03-31",
+        False,
+    )
+    assert [each["name"] for each in found["variants"]] == ["de", "admin"]
+    assert {use["journey"]: (use["actions"], use["sent"]) for use in found["used_by"]} == {
+        "hears-clicks": (["hello"], 0),
+        "old-journey": ([], 2),
+    }
+    assert found["reuse"] == {"journeys": 1, "sent": 2}
+    assert items["support/follow-up"]["variables"] == {"ticket_id": "string"}
+    assert items["setup/your-checklist"]["kind"] == "checklist"
+
+
+async def preview(api, name: str = "setup/first-steps", **asked) -> httpx.Response:
+    answer: httpx.Response = await api.post(f"/v1/templates/{name.replace('/', '%2F')}/preview", json=asked)
+    return answer
+
+
+async def test_C11_a_preview_shows_what_a_sample_person_would_get(api):
+    found = (await preview(api, profile={"first_name": "Ada", "role": "admin"})).json()
+    assert (found["variant"], found["subject"]) == ("admin", "Ada, set it up once for everybody")
+    assert "https://app.example.com/setup" in found["text"]
+    assert "<html" in found["html"]
+    assert (found["fault"], found["warnings"]) == (None, [])
+    assert found["missing"] == ["profile.last_step", "profile.use_case"]
+
+
+async def test_C11_a_preview_for_a_real_person_reads_what_is_known_of_them_and_writes_nothing(api, db):
+    await api.post(
+        "/v1/identify", json={"userId": "ada", "messageId": "c-1", "traits": {"first_name": "Ada", "locale": "de"}}
+    )
+    await api.post(
+        "/v1/group", json={"userId": "ada", "groupId": "acme", "messageId": "c-2", "traits": {"name": "Acme"}}
+    )
+    before = [await db.fetchval(f"SELECT count(*) FROM {table}") for table in ("messages", "events", "inbox", "outbox")]
+    found = (await preview(api, user="ada")).json()
+    assert (found["variant"], found["subject"]) == ("de", "Ada, Ihre ersten drei Schritte")
+    assert (await preview(api, user="ada", locale="en")).json()["variant"] == "base"
+    over = (await preview(api, user="ada", profile={"first_name": "Bo"})).json()
+    assert over["subject"] == "Bo, Ihre ersten drei Schritte"
+    renewal = (
+        await preview(api, "renewal/value-report", user="ada", data={"renewal_date": "2026-09-01T00:00:00Z"})
+    ).json()
+    assert renewal["subject"] == "What Acme got out of this year"
+    assert before == [
+        await db.fetchval(f"SELECT count(*) FROM {table}") for table in ("messages", "events", "inbox", "outbox")
+    ]
+
+
+async def test_C11_a_preview_by_a_channel_is_what_that_channel_shows(api):
+    found = (await preview(api, channel="in_app", data={})).json()
+    assert found["html"].startswith("<p>Setting up")
+    assert (await preview(api, "shop/win-back", channel="in_app")).json()["warnings"] == ["it is not made for in_app"]
+
+
+async def test_C11_what_cannot_be_done_without_is_named_and_nothing_would_be_sent(api):
+    found = (await preview(api, "support/follow-up")).json()
+    assert (found["subject"], found["missing"]) == (None, ["ticket_id"])
+    assert found["fault"] == "support/follow-up: 'ticket_id' is undefined"
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "status"),
+    [
+        ("setup/nothing", {}, 404),
+        ("setup/first-steps", {"user": "no-such-person"}, 404),
+        ("setup/first-steps", {"variant": "fr"}, 404),
+        ("setup/first-steps", {"colour": "red"}, 422),
+    ],
+)
+async def test_a_preview_of_what_is_not_there_is_refused(api, name, asked, status):
+    assert (await preview(api, name, **asked)).status_code == status
+
+
+# -- other catalogues --------------------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def small(tmp_path, module_database_url) -> AsyncIterator[httpx.AsyncClient]:
+    """A catalogue of its own: one template each that is live, overdue and a draft."""
+    for name in ("tracking-plan.yaml", "policy.yaml"):
+        (tmp_path / name).write_bytes((CATALOG / name).read_bytes())
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    for name, day, status in (
+        ("good", "2099-01-01", "live"),
+        ("old", "2020-01-01", "live"),
+        ("new", "2099-01-01", "draft"),
+    ):
+        (folder / f"{name}.md").write_text(TEMPLATE % (day, status))
+    (folder / "good@email.md").write_text("---\nstatus: draft\nsubject: Soon\n---\nSoon.")
+    async with client(application(module_database_url, catalog=tmp_path)) as made:
+        yield made
+
+
+async def test_C11_a_draft_can_be_seen_and_says_that_it_is_sent_to_nobody(small):
+    found = (await preview(small, "new")).json()
+    assert (found["subject"], found["status"]) == ("Hello", "draft")
+    assert found["warnings"] == ["it is draft: it is not sent to anybody"]
+    assert (await preview(small, "good")).json()["variant"] == "base"
+    assert (await preview(small, "good", variant="email")).json()["subject"] == "Soon"
+
+
+async def test_C11_content_past_its_review_date_is_warned_of_at_publication_and_a_draft_is_refused(small):
+    text = HEARS.replace("hears-clicks", "warned").replace("name: hello, ", "")
+    checked = (await small.post("/v1/journeys:check", content=text.replace("setup/first-steps", "old"))).json()
+    assert checked["publishable"], checked
+    published = (await small.put("/v1/journeys/warned", content=text.replace("setup/first-steps", "old"))).json()
+    words = ["old was due for review on 2020-01-01: team should look at it, then move its review_date"]
+    assert published["warnings"] == checked["warnings"] == words
+    good = await small.put("/v1/journeys/warned", content=text.replace("setup/first-steps", "good"))
+    assert good.json()["warnings"] == []
+    draft = await small.put("/v1/journeys/warned", content=text.replace("setup/first-steps", "new"))
+    assert [error["code"] for error in draft.json()["errors"]] == ["T508"]
+    listed = {item["name"]: item["overdue"] for item in (await small.get("/v1/templates")).json()["items"]}
+    assert listed == {"good": False, "new": False, "old": True}
+
+
+async def test_C10_a_task_without_a_deadline_is_warned_of_at_publication(small):
+    send = "{send: setup/first-steps, name: hello, via: email}"
+    for term, words in (("", ["states.here.do[0].task: the task call has no deadline, so it may lie for ever: add `within` or `sla`"]),
+                        (", sla: PT24H", []), (", within: PT4H", [])):  # fmt: skip
+        text = HEARS.replace("hears-clicks", "undated").replace(send, f"{{task: call, owner: someone{term}}}")
+        checked = (await small.post("/v1/journeys:check", content=text)).json()
+        published = (await small.put("/v1/journeys/undated", content=text)).json()
+        assert published["warnings"] == checked["warnings"] == words
+
+
+async def test_a_catalogue_that_cannot_be_read_is_the_authors_turn(small, tmp_path):
+    (tmp_path / "templates" / "bad.md").write_text("no front matter")
+    refused = await small.get("/v1/templates")
+    assert (refused.status_code, refused.json()["errors"][0]["turn"]) == (409, "author")
+    assert "bad.md:1: front matter" in refused.json()["errors"][0]["detail"]
+
+
+# -- test sends --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_test_goes_to_the_allow_list_only_is_marked_and_stands_in_no_ledger(tmp_path, module_database_url, db):
+    async with await mail_server(tmp_path / "mail") as sink:
+        port = sink.sockets[0].getsockname()[1]
+        settings = Settings(
+            smtp_url=f"smtp://127.0.0.1:{port}", allowed_recipients="*@team.example", link_base="https://l"
+        )
+        async with client(application(module_database_url, desk=desk(settings))) as made:
+            url = "/v1/templates/setup%2Ffirst-steps/test-send"
+            sent = await made.post(url, json={"to": "me@team.example", "profile": {"first_name": "Ada"}})
+            assert (sent.status_code, sent.json()["subject"]) == (200, "[Test] Ada, your first three steps")
+            for to in ("ada@example.com", "me@team.example\r\nBcc: x", "nobody"):
+                refused = await made.post(url, json={"to": to})
+                assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/to")
+            broken = await made.post("/v1/templates/support%2Ffollow-up/test-send", json={"to": "me@team.example"})
+            assert (broken.status_code, "ticket_id" in broken.json()["detail"]) == (409, True)
+    (mail,) = mails(tmp_path / "mail" / "new")
+    assert (mail["X-Tenure-Test"], mail["To"]) == ("1", "me@team.example")
+    assert "List-Unsubscribe" not in mail
+    assert "https://l/c/" not in mail.as_string()
+    assert await db.fetchval("SELECT count(*) FROM messages WHERE recipient = 'me@team.example'") == 0
+
+
+async def test_where_mails_go_by_resend_a_test_does_too_and_to_the_allow_list_only(
+    tmp_path, local, module_database_url
+):
+    async with await mail_server(tmp_path / "mail") as sink:
+        port = sink.sockets[0].getsockname()[1]
+        settings = Settings(
+            smtp_url=f"smtp://127.0.0.1:{port}", smtp_lookup=tmp_path / "mail", allowed_recipients="*@team.example",
+            link_base="https://l",
+        )  # fmt: skip
+        given = ProviderSettings(
+            resend_key=KEY, resend_base=f"{local.url}/resend", outgoing_allow=local.origin, providers_near=True
+        )
+        async with client(application(module_database_url, desk=desk(settings, given))) as made:
+            url = "/v1/templates/setup%2Ffirst-steps/test-send"
+            sent = await made.post(url, json={"to": "me@team.example", "profile": {"first_name": "Ada"}})
+            refused = await made.post(url, json={"to": "ada@example.com"})
+    assert (sent.json()["sent"], sent.json()["subject"]) == (True, "[Test] Ada, your first three steps")
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/to")
+    (mail,) = local.provider.kept.search(provider="resend")
+    assert (mail["to"], mail["content"]["headers"]["X-Tenure-Test"]) == ("me@team.example", "1")
+    assert "List-Unsubscribe" not in mail["content"]["headers"]
+    assert "tags" not in mail["content"], "what comes of it would be told of no message"
+    assert "https://l/c/" not in mail["content"]["html"]
+    assert not list((tmp_path / "mail" / "new").iterdir())
+
+
+def mails(folder):
+    return [
+        email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in sorted(folder.iterdir())
+    ]
+
+
+async def test_without_a_relay_no_test_is_sent_and_the_operator_is_told(api):
+    refused = await api.post("/v1/templates/setup%2Ffirst-steps/test-send", json={"to": "me@team.example"})
+    assert refused.status_code == 422
+
+
+async def test_content_is_for_operators(sender):
+    assert (await sender.get("/v1/templates")).status_code == 403
+    assert WRITE != OPERATE
+
+
+def test_the_command_line_previews_for_a_real_person(module_database_url):
+    with served(application(module_database_url)) as url, Remote(url, OPERATE) as api:
+        found = api.preview("setup/first-steps", {"user": "ada"})
+    assert found["variant"] == "de"
+
+
+def test_what_the_checker_knows_has_the_types_of_variables():
+    assert TemplateInfo("x", types={"a": "string"}) != TemplateInfo("x")

@@ -1,0 +1,113 @@
+"""The feed over HTTP: pages that join, one signature over each, and how an operator looks after the push."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from activities.outgoing.standard_webhooks import signing
+from api.http.limits import Limits
+from store.database import Database
+from tests.support.api import OPERATE, WRITE, application, client
+from tests.support.live_stack import certain
+from worker.composition.api import application as process
+from worker.settings import Settings
+
+pytestmark = pytest.mark.alone
+"""What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
+
+SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+INSERT = """
+    INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority,
+      at, status, decided_at, reasons)
+    SELECT 'f' || n, 'r', 1, 'u', 'u', 'j', 's', 1, 'a', 't', '[]', 'lifecycle', now(), 'withheld', clock_timestamp(),
+      '[{"code": "capped", "rule": "three", "text": "ada@example.com had three"}]'
+    FROM generate_series(1, 12) AS n
+"""
+
+
+@pytest_asyncio.fixture(scope="module")
+async def api(module_database_url, db):
+    await db.execute(INSERT)
+    database = Database(module_database_url)
+    await certain(database)
+    await database.close()
+    async with client(application(module_database_url, sign=signing(SECRET))) as made:
+        yield made
+
+
+async def test_pages_join_without_gap_or_overlap(api, db):
+    found, after, more = [], 0, True
+    while more:
+        page = (await api.get("/v1/feed", params={"after": after, "limit": 5})).json()
+        assert (page["schema"], page["after"]) == (1, after)
+        found += page["items"]
+        after, more = page["next"], page["more"]
+    assert [line["id"] for line in found] == [row["id"] for row in await db.fetch("SELECT id FROM feed ORDER BY id")]
+    assert found[0]["reasons"] == [{"code": "capped", "rule": "three"}], "what a reason says in words may name a person"
+    empty = (await api.get("/v1/feed", params={"after": after})).json()
+    assert (empty["items"], empty["next"], empty["more"]) == ([], after, False)
+
+
+def verified(text, headers):
+    """By the library; it also reads the body as JSON, which lines are not, so for those only its signature counts."""
+    try:
+        Webhook(SECRET).verify(text, headers)
+    except json.JSONDecodeError:
+        assert len(text.splitlines()) > 1
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
+async def test_a_page_is_signed_over_its_bytes_and_its_place(api, accept):
+    page = await api.get("/v1/feed", params={"limit": 5}, headers={"accept": accept})
+    assert page.headers["content-type"].startswith(accept)
+    signed = {name: page.headers[name] for name in ("webhook-id", "webhook-timestamp", "webhook-signature")}
+    verified(page.text, signed)
+    assert signed["webhook-id"] == f"feed_0_{page.headers['x-tenure-next']}"
+    with pytest.raises(WebhookVerificationError):
+        verified(page.text.replace("withheld", "sent"), signed)
+    with pytest.raises(WebhookVerificationError):
+        verified(page.text, {**signed, "webhook-id": "feed_5_10"})
+
+
+async def test_lines_for_a_loader_are_the_items_of_the_page(api):
+    page = (await api.get("/v1/feed", params={"limit": 5})).json()
+    lines = await api.get("/v1/feed", params={"limit": 5}, headers={"accept": "application/x-ndjson"})
+    assert [json.loads(line) for line in lines.text.splitlines()] == page["items"]
+    assert lines.headers["x-tenure-next"] == str(page["next"])
+    assert lines.headers["x-tenure-more"] == "true"
+
+
+async def test_the_write_key_reads_nothing(api):
+    refused = await api.get("/v1/feed", auth=(WRITE, ""))
+    assert refused.status_code == 403
+
+
+async def test_an_operator_sees_how_far_behind_the_push_is_and_tries_again_now(api, db):
+    before = (await api.get("/v1/feed/push")).json()
+    assert before["position"] == 0
+    assert before["newest"] == 12
+    assert before["lag_seconds"] > 0
+    assert (await api.post("/v1/feed/push/retry")).status_code == 409
+    due = datetime.now(UTC) + timedelta(hours=20)
+    await db.execute("UPDATE feed_push SET attempts = 7, upto = 5, due_at = $1, last_error = 'answered 503'", due)
+    after = (await api.post("/v1/feed/push/retry")).json()
+    assert datetime.fromisoformat(after["due_at"]) <= datetime.now(UTC)
+    assert after["last_error"] == "answered 503"
+
+
+async def test_the_process_signs_with_the_secret_of_its_settings(module_database_url, api, monkeypatch):
+    monkeypatch.setenv("TENURE_FEED_SECRET", SECRET)
+    made = process(Settings(operator_key=OPERATE), Database(module_database_url), Limits())
+    async with client(made) as configured:
+        page = await configured.get("/v1/feed", params={"limit": 2})
+    assert Webhook(SECRET).verify(page.text, dict(page.headers)) == page.json()
+
+
+async def test_without_a_secret_pages_are_not_signed(module_database_url, api):
+    async with client(application(module_database_url)) as unsigned:
+        page = await unsigned.get("/v1/feed")
+    assert page.status_code == 200
+    assert "webhook-signature" not in page.headers

@@ -1,0 +1,237 @@
+"""Firebase's, Zendesk's, Google's and Meta's clients do to the local provider what our adapters do, and read what those wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import firebase_admin
+import pytest
+from facebook_business.adobjects.customaudience import CustomAudience
+from facebook_business.api import FacebookAdsApi
+from facebook_business.exceptions import FacebookRequestError
+from facebook_business.session import FacebookSession
+from firebase_admin import credentials, exceptions, messaging
+from google.ads import datamanager_v1 as datamanager
+from google.ads.datamanager_v1.services.ingestion_service.transports.rest import IngestionServiceRestTransport
+from google.api_core.exceptions import BadRequest
+from google.auth.credentials import AnonymousCredentials, Credentials
+from zenpy import Zenpy
+from zenpy.lib.api_objects import Comment, Ticket
+from zenpy.lib.exception import APIException, RecordNotFoundException
+
+from activities.channels.http.channel import HttpChannel
+from activities.exports.audiences.ad_platforms import GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
+from activities.exports.audiences.membership import hashed
+from activities.outgoing.client import Way
+from activities.ports import Delivered
+from tests.support.provider import channels_at, google_key, outgoing, templates
+from worker.stack.providers.app import KEY
+from worker.stack.providers.faults import Fault
+from worker.stack.providers.mail_and_phone import GONE
+from worker.stack.providers.serving import Local
+
+pytestmark = pytest.mark.filterwarnings("ignore:Message.token is deprecated")
+"""Firebase means to replace registration tokens by installation ids some day; its API takes both."""
+ADA = hashlib.sha256(b"ada@example.com").hexdigest()
+
+
+@pytest.fixture
+def ours(local: Local, way: Way, tmp_path: Path) -> dict[str, HttpChannel]:
+    return channels_at(local, templates(tmp_path), way)
+
+
+async def sent(channel: HttpChannel, key: str, **data: Any) -> Any:
+    asked = outgoing(channel, key, **data)
+    prepared = channel.prepare(asked)
+    assert (await channel.deliver(prepared, key)).result is Delivered.SENT
+    return prepared
+
+
+# -- FCM ---------------------------------------------------------------------------------------------------------------
+
+
+class Token(Credentials):
+    """One that is there already, and the same when it is asked for anew."""
+
+    def refresh(self, request: Any) -> None:
+        self.token = KEY
+
+
+class Signed(credentials.Base):  # type: ignore[misc]  # it publishes no types
+    """How Firebase is given it."""
+
+    def get_credential(self) -> Any:
+        return Token()
+
+
+@pytest.fixture
+def firebase(local: Local, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    url = f"{local.url}/fcm/v1/projects/{{0}}/messages:send"
+    monkeypatch.setattr(messaging._MessagingService, "FCM_URL", url)
+    app = firebase_admin.initialize_app(Signed(), {"projectId": "p"}, name=local.origin)
+    yield app
+    firebase_admin.delete_app(app)
+
+
+async def test_firebases_client_writes_the_very_message_that_our_channel_writes(local, firebase, ours):
+    await sent(ours["push"], "k")
+    (mine,) = (item["content"] for item in local.provider.kept.search(provider="fcm"))
+    tag = mine["data"]["tag"]
+    theirs = messaging.Message(
+        token="device-of-ada",
+        notification=messaging.Notification(**mine["notification"]),
+        data=mine["data"],
+        android=messaging.AndroidConfig(collapse_key=tag, notification=messaging.AndroidNotification(tag=tag)),
+        apns=messaging.APNSConfig(headers={"apns-collapse-id": tag}),
+    )
+    named = await asyncio.to_thread(messaging.send, theirs, app=firebase)
+    assert named.startswith("projects/p/messages/")
+    assert local.provider.kept.search(provider="fcm")[-1]["content"] == mine
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "means"),
+    [
+        (404, "UNREGISTERED", messaging.UnregisteredError),
+        (403, "SENDER_ID_MISMATCH", messaging.SenderIdMismatchError),
+        (429, "QUOTA_EXCEEDED", messaging.QuotaExceededError),
+        (401, "THIRD_PARTY_AUTH_ERROR", messaging.ThirdPartyAuthError),
+        (400, "INVALID_ARGUMENT", exceptions.InvalidArgumentError),
+    ],
+)
+async def test_firebases_client_understands_our_refusals(local, firebase, status, code, means):
+    local.provider.faults.add(Fault(provider="fcm", kind="status", status=status, code=code, times=None))
+    with pytest.raises(means):
+        await asyncio.to_thread(messaging.send, messaging.Message(token="t"), app=firebase)
+
+
+async def test_firebases_client_is_told_of_an_app_that_was_removed(firebase):
+    with pytest.raises(messaging.UnregisteredError):
+        await asyncio.to_thread(messaging.send, messaging.Message(token=GONE), app=firebase)
+
+
+# -- Zendesk -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def zenpy(local: Local, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("ZENPY_FORCE_SCHEME", "http")
+    monkeypatch.setenv("ZENPY_FORCE_NETLOC", f"{local.origin}/zendesk")
+    return Zenpy(subdomain="acme", email="agent@x.example", token=KEY)
+
+
+async def test_zenpy_opens_comments_and_reads_the_audits_that_ours_left(local, zenpy, ours):
+    opened = await asyncio.to_thread(
+        zenpy.tickets.create, Ticket(subject="Hello", comment=Comment(body="Is it ready?"), external_id="e-1")
+    )
+    number = str(opened.ticket.id)
+    prepared = await sent(ours["support"], "k", ticket_id=number, ticket_tags="late vip")
+    assert await ours["support"].find(prepared) is True
+    audits = await asyncio.to_thread(lambda: list(zenpy.tickets.audits(ticket=int(number))))
+    assert [(each.metadata.to_dict().get("custom") or {}).get("key") for each in audits][-1] == prepared.reference
+    said = [each.events[0] for each in audits]
+    assert "export is ready" in str(said[-1]["body"])
+    tags = await asyncio.to_thread(zenpy.tickets.add_tags, int(number), ["other"])
+    assert sorted(tags) == ["late", "other", "vip"]
+
+
+async def test_a_comment_is_found_among_hundreds_of_others_and_one_that_is_not_there_is_not(local, ours):
+    prepared = await sent(ours["support"], "k", ticket_id="35")
+    for number in range(70):
+        await sent(ours["support"], f"k{number}", ticket_id="35")
+    assert await ours["support"].find(prepared) is True
+    last = await sent(ours["support"], "the-last", ticket_id="35")
+    assert await ours["support"].find(last) is True
+    other = ours["support"].prepare(outgoing(ours["support"], "never", ticket_id="35"))
+    assert await ours["support"].find(other) is False
+    for number in range(500):
+        local.provider.kept.add("zendesk", to="35", content={"comment": {}}, kind="comment", number_=number)
+    assert await ours["support"].find(other) is None, "who has not seen all of it does not say no"
+
+
+async def test_zenpy_understands_our_refusals(local, zenpy):
+    with pytest.raises(APIException) as empty:
+        await asyncio.to_thread(zenpy.tickets.create, Ticket(subject="Hello"))
+    assert empty.value.response.status_code == 422
+    missing = Ticket(id=404404404, comment=Comment(body="?"))
+    with pytest.raises(RecordNotFoundException):
+        await asyncio.to_thread(zenpy.tickets.update, missing)
+
+
+# -- Google ------------------------------------------------------------------------------------------------------------
+
+
+def ingesting(local: Local) -> Any:
+    """Its client over REST, at another address than the real one's; a session puts the token on."""
+    host = f"{local.origin}/google"
+    transport = IngestionServiceRestTransport(host=host, credentials=AnonymousCredentials(), url_scheme="http")
+    transport._session.headers["authorization"] = f"Bearer {KEY}"
+    return datamanager.IngestionServiceClient(transport=transport)
+
+
+async def test_googles_own_types_read_every_field_that_our_tool_sends(local, way):
+    settings = GoogleAudiences("123", "s@p", google_key(), f"{local.url}/google", f"{local.url}/google/token")
+    tool = GoogleTool(way, settings)
+    for add in (True, False):
+        assert (await tool.change("8765", [ADA], add=add)).result is Delivered.SENT
+    put, taken = (item["request"] for item in local.provider.kept.search(provider="google"))
+    read = datamanager.IngestAudienceMembersRequest.from_json(json.dumps(put), ignore_unknown_fields=False)
+    account = read.destinations[0].operating_account
+    assert (account.account_type, account.account_id) == (datamanager.ProductAccount.AccountType.GOOGLE_ADS, "123")
+    assert read.audience_members[0].user_data.user_identifiers[0].email_address == ADA
+    granted = datamanager.ConsentStatus.CONSENT_GRANTED
+    assert (read.consent.ad_user_data, read.consent.ad_personalization) == (granted, granted)
+    gone = datamanager.RemoveAudienceMembersRequest.from_json(json.dumps(taken), ignore_unknown_fields=False)
+    assert (gone.encoding, gone.destinations[0].product_destination_id) == (datamanager.Encoding.HEX, "8765")
+
+
+async def test_googles_client_puts_in_and_is_told_what_is_wrong(local):
+    client = await asyncio.to_thread(ingesting, local)
+    member = {"user_data": {"user_identifiers": [{"email_address": ADA}]}}
+    account = {"account_type": "GOOGLE_ADS", "account_id": "123"}
+    asked = {
+        "destinations": [{"operating_account": account, "product_destination_id": "8765"}],
+        "audience_members": [member],
+        "encoding": datamanager.Encoding.HEX,
+    }
+    done = await asyncio.to_thread(client.ingest_audience_members, asked)
+    assert done.request_id.startswith("request-")
+    member["user_data"]["user_identifiers"][0]["email_address"] = "ada@example.com"
+    with pytest.raises(BadRequest):
+        await asyncio.to_thread(client.ingest_audience_members, asked)
+
+
+# -- Meta --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def audience(local: Local, monkeypatch: pytest.MonkeyPatch) -> CustomAudience:
+    monkeypatch.setattr(FacebookSession, "GRAPH", f"{local.url}/meta")
+    return CustomAudience("120", api=FacebookAdsApi(FacebookSession(access_token=KEY)))
+
+
+async def test_metas_client_hashes_and_sends_what_our_tool_does(local, way, audience):
+    given = " Ada@Example.com "
+    await asyncio.to_thread(audience.add_users, CustomAudience.Schema.email_hash, [given])
+    tool = MetaTool(way, MetaAudiences(KEY, f"{local.url}/meta/v26.0"))
+    assert (await tool.change("120", [hashed(given.strip(), "meta")], add=True)).result is Delivered.SENT
+    theirs, mine = (item["content"] for item in local.provider.kept.search(provider="meta"))
+    assert theirs == mine == {"change": "add", "hashes": [ADA]}
+    gone = await asyncio.to_thread(audience.remove_users, CustomAudience.Schema.email_hash, [ADA], pre_hashed=True)
+    assert gone.json()["num_received"] == 1
+
+
+async def test_metas_client_understands_our_refusals(local, audience):
+    local.provider.faults.add(Fault(provider="meta", kind="status", status=400, code="80003"))
+    with pytest.raises(FacebookRequestError) as fast:
+        await asyncio.to_thread(audience.add_users, CustomAudience.Schema.email_hash, ["ada@example.com"])
+    assert (fast.value.http_status(), fast.value.api_error_code()) == (400, 80003)
+    stranger = CustomAudience("120", api=FacebookAdsApi(FacebookSession(access_token="wrong")))
+    with pytest.raises(FacebookRequestError) as unknown:
+        await asyncio.to_thread(stranger.add_users, CustomAudience.Schema.email_hash, ["ada@example.com"])
+    assert unknown.value.api_error_code() == 190

@@ -1,0 +1,162 @@
+"""Each route declares its scope and is closed without a key; every refusal is a problem that says whose turn it is."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from api.http.auth import Keys, Scope
+from api.http.routes import Routes, ScopedRoute
+from journeys.consent.rules import DEV_BASE, DEV_KEY
+from journeys.tokens.signed_links import PATHS, Link, Links, Purpose
+from tests.support.api import CLICKS, OPERATE, WRITE, application
+from worker.settings import ROOT
+
+SAMPLES = {
+    "id": "1",
+    "key": "some-journey",
+    "run": "journey%2Fsome%2Fu_1%2F-%2F1",
+    "name": "setup%2Ffirst-steps",
+    "token": "x",
+    "trace": "4bf92f3577b34da6a3ce929d0e0e4736",
+}
+ROUTES = application("postgresql://nowhere/none").app.router.routes
+
+
+def path_of(route: APIRoute) -> str:
+    samples = {**SAMPLES, "token": token_for(route.path)}
+    return re.sub(r"\{(\w+)(:\w+)?\}", lambda match: samples[match[1]], route.path)
+
+
+def token_for(path: str) -> str:
+    """A link of ours that opens this page, or leads on."""
+    if path.startswith("/c/"):
+        return CLICKS.token("some-message", 0)
+    purpose: Purpose = next((each for each, page in PATHS.items() if path.startswith(f"/{page}/")), "preferences")
+    return Links(DEV_BASE, (DEV_KEY,)).token(Link(purpose, "u_1"), datetime.now(UTC))
+
+
+def cases(*scopes: Scope):
+    return [
+        pytest.param(method, path_of(route), id=f"{method} {route.path}")
+        for route in ROUTES
+        if isinstance(route, ScopedRoute) and route.scope in scopes
+        for method in route.methods
+    ]
+
+
+def test_no_route_is_without_a_scope():
+    assert all(isinstance(route, ScopedRoute) for route in ROUTES)
+    assert len(ROUTES) > 40
+    with pytest.raises(TypeError, match="scope"):
+        Routes(Keys(write="w", operator="o"), seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
+
+
+def test_only_health_the_description_what_signed_links_and_tokens_open_and_signed_webhooks_are_public():
+    public = {route.path for route in ROUTES if route.scope is Scope.PUBLIC}
+    hooks = {f"/v1/hooks/{provider}" for provider in ("resend", "twilio", "zendesk", "zoom")}
+    pages = {"/p/{token}", "/u/{token}", "/y/{token}", "/c/{token}"}
+    marks = ("/{id}/seen", "/{id}/acted", "/{id}/dismissed", "/{id}/answered")
+    front = {f"/v1/front/inbox{rest}" for rest in ("", "/stream", *marks)}
+    assert public == {"/livez", "/readyz", "/metrics", "/openapi.json", *pages, *hooks, *front}
+
+
+def test_the_write_key_opens_events_and_nothing_else():
+    writing = {route.path for route in ROUTES if route.scope is Scope.WRITE}
+    assert writing == {
+        *(f"/v1/{kind}" for kind in ("batch", "track", "identify", "group", "alias", "page", "screen")),
+        "/v1/users/{id:id}/signals",
+        "/v1/accounts/{id:id}/signals",
+    }
+
+
+@pytest.mark.parametrize(("method", "path"), cases(Scope.WRITE, Scope.OPERATE))
+async def test_without_a_key_or_with_a_wrong_one_a_route_is_closed(api, method, path):
+    basic = httpx.BasicAuth
+    for auth in (None, basic("", ""), basic("nobody", ""), basic("", OPERATE), basic(OPERATE[:-1], "")):
+        refused = await api.request(method, path, auth=auth or (lambda request: request))
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"].startswith("Basic")
+        assert refused.json()["type"] == "urn:tenure:problem:unauthenticated"
+
+
+@pytest.mark.parametrize(("method", "path"), cases(Scope.OPERATE))
+async def test_the_write_key_may_not_operate(sender, method, path):
+    refused = await sender.request(method, path)
+    assert (refused.status_code, refused.json()["title"]) == (403, "This key may not do that")
+
+
+@pytest.mark.parametrize("header", ["Basic !!!", "Basic", "Bearer", "Digest x", "Basic \xff", "Bearer nobody"])
+async def test_a_header_that_is_no_key_is_refused_like_none(api, header):
+    refused = await api.get(
+        "/v1/tasks", headers={"Authorization": header.encode("latin-1")}, auth=lambda request: request
+    )
+    assert refused.status_code == 401
+
+
+@pytest.mark.parametrize("key", [WRITE, OPERATE])
+async def test_a_key_may_come_as_bearer(api, key):
+    event = {"event": "setup_completed", "userId": "bearer"}
+    taken = await api.post(
+        "/v1/track", json=event, headers={"Authorization": f"Bearer {key}"}, auth=lambda request: request
+    )
+    assert taken.status_code == 200
+
+
+async def test_unknown_paths_and_methods_are_problems_too(api):
+    lost = await api.get("/v1/nothing")
+    wrong = await api.delete("/v1/batch")
+    assert (lost.status_code, wrong.status_code) == (404, 405)
+    assert wrong.headers["allow"] == "POST"
+    for answer in (lost, wrong):
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert {"type", "title", "status", "detail", "turn", "errors"} == set(answer.json())
+
+
+def test_one_key_may_not_be_both():
+    with pytest.raises(ValueError, match="differ"):
+        Keys(write="same", operator="same")
+
+
+def started(tmp_path, **environ: str) -> subprocess.Popen[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
+    env |= {f"TENURE_{name}": value for name, value in environ.items()}
+    return subprocess.Popen([sys.executable, "-m", "api"], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_development_keys_are_refused_on_an_address_that_others_reach(tmp_path):
+    process = started(tmp_path, API_HOST="0.0.0.0", DATABASE_URL="postgresql://nowhere/none")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "TENURE_WRITE_KEY and TENURE_OPERATOR_KEY" in said
+
+
+def test_the_process_starts_without_database_or_temporal_and_ends_well_when_asked(tmp_path, unused_tcp_port):
+    process = started(
+        tmp_path,
+        API_PORT=str(unused_tcp_port),
+        DATABASE_URL="postgresql://127.0.0.1:1/none",
+        TEMPORAL_ADDRESS="127.0.0.1:1",
+    )
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    until = time.monotonic() + 60
+    while True:
+        try:
+            assert httpx.get(f"{url}/livez").json() == {"status": "ok"}
+            break
+        except httpx.TransportError:
+            assert time.monotonic() < until
+            assert process.poll() is None
+            time.sleep(0.1)
+    ready = httpx.get(f"{url}/readyz", timeout=30)
+    assert (ready.status_code, ready.json()["status"]) == (503, "failing")
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0

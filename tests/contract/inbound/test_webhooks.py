@@ -1,0 +1,323 @@
+"""What providers call: believed only with their signature, taken once, and told to the person whom the message was for."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+import pytest_asyncio
+from standardwebhooks.webhooks import Webhook
+from twilio.request_validator import RequestValidator
+
+from activities.content.templates import load_templates
+from activities.gate.dry_run import would_say
+from activities.preview import ContentDesk
+from api.app import Parts, build
+from api.http.auth import Keys
+from api.inbound.signatures import HookSecrets
+from journeys.events.segment import Incoming
+from journeys.tokens.reply_addresses import ReplyAddresses
+from store.database import Database
+from store.definitions.registry import Catalogue
+from store.events import ingest
+from tests.support.api import CATALOG, HandEngine, client
+from worker.composition.api import plan
+from worker.composition.worker import consent_book, house, policy
+from worker.settings import Settings
+
+SVIX = "whsec_" + base64.b64encode(b"resend-signs-with-this-secret").decode()
+TOKEN, ZENDESK, ZOOM = "twilio-token", "zendesk-secret", "zoom-secret"
+URL = "https://tenure.example/v1/hooks/twilio"
+SECRETS = HookSecrets(resend=SVIX, twilio=TOKEN, twilio_url=URL, zendesk=ZENDESK, zoom=ZOOM)
+REPLIES = ReplyAddresses("replies@in.example.com", ("k" * 32,))
+PUT = """
+INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority, data, at,
+  status, channel, reference, address, decided_at)
+SELECT $1, 'r', 1, key, key, 'j', 's', 1, 'a', 'export/ready', '[]', 'transactional', $2::jsonb, now(), 'sent', $3, $4, $5, now()
+FROM subjects WHERE key = (SELECT subject_key FROM identities WHERE value = $6)
+"""
+
+
+def application(database_url: str, secrets: HookSecrets):
+    rules, database = policy(CATALOG), Database(database_url)
+    return build(
+        Parts(
+            database=database,
+            engine=HandEngine(),
+            keys=Keys(write="w", operator="o"),
+            plan=plan(Settings(catalog=CATALOG)),
+            policy=rules,
+            consent=consent_book(Settings(catalog=CATALOG)),
+            templates=dict,
+            desk=ContentDesk(templates=lambda: load_templates(CATALOG / "templates")),
+            asking=partial(would_say, house(Settings(catalog=CATALOG, smtp_url="smtp://127.0.0.1:9"), database)),
+            hooks=secrets,
+            replies=REPLIES,
+        )
+    )
+
+
+@pytest_asyncio.fixture(scope="module")
+async def hooks(module_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(application(module_database_url, SECRETS), "") as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", autouse=True)
+async def _people(module_database_url: str, db) -> None:
+    database = Database(module_database_url)
+    calls = [
+        Incoming("identify", f"i-{who}", "identify", user_id=who, traits={"a": 1}) for who in ("ada", "ben", "cyd")
+    ]
+    await ingest.accept(database, Catalogue(policy(CATALOG).urgent_ticket), calls, source="test")
+    await database.close()
+    for key, data, channel, reference, address, who in (
+        ("m1", {}, "email", "d1", "ada@x.example", "ada"),
+        ("m2", {}, "sms", "d2", "+4915112345678", "ben"),
+        ("m3", {}, "support", "d3", "ada@x.example", "ada"),
+        ("m4", {"webinar_id": "77"}, "webinar", "d4", "ada@x.example", "ada"),
+        ("m5", {"webinar_id": "77"}, "webinar", "d5", "cyd@x.example", "cyd"),
+        ("m6", {"webinar_id": "78"}, "webinar", "d6", "ada@x.example", "ada"),
+        ("m7", {"webinar_id": "78"}, "webinar", "d7", "cyd@x.example", "cyd"),
+    ):
+        await db.execute(PUT, key, json.dumps(data), channel, reference, address, who)
+
+
+async def told(db, source: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Who was told what, by a provider's calls."""
+    rows = await db.fetch(
+        "SELECT e.name, i.value, e.data FROM events e JOIN identities i USING (subject_key) WHERE source = $1 ORDER BY e.id",
+        f"hook:{source}",
+    )
+    return [(row["name"], row["value"], json.loads(row["data"])) for row in rows]
+
+
+# -- Resend ------------------------------------------------------------------------------------------------------------
+
+
+def svix(
+    event: dict[str, Any], identity: str = "msg_1", secret: str = SVIX, at: datetime | None = None
+) -> dict[str, Any]:
+    at, body = at or datetime.now(UTC), json.dumps(event)
+    signed = Webhook(secret).sign(identity, at, body)
+    headers = {"svix-id": identity, "svix-timestamp": str(int(at.timestamp())), "svix-signature": signed}
+    return {"content": body, "headers": headers}
+
+
+def mail(kind: str, reference: str = "d1", **more: Any) -> dict[str, Any]:
+    at = datetime.now(UTC).isoformat()
+    return {"type": kind, "created_at": at, "data": {"email_id": "e", "tags": {"tenure_key": reference}, **more}}
+
+
+async def test_a_mail_that_came_in_is_told_as_an_answer_by_the_address_it_was_sent_to(hooks, db):
+    person = await db.fetchval("SELECT subject_key FROM identities WHERE value = 'ada'")
+    to = REPLIES.address(person, hashlib.sha256(b"m1").hexdigest())
+    for number, sent_to in enumerate((["hello@x.example", to], ["hello@x.example"], "nobody", None)):
+        event = {"type": "email.received", "data": {"to": sent_to, "subject": "Re: your export"}}
+        assert (await hooks.post("/v1/hooks/resend", **svix(event, f"in_{number}"))).json()["taken"] == (number == 0)
+    (said,) = [(who, data) for name, who, data in await told(db, "resend") if name == "message_replied"]
+    assert said[0] == "ada"
+    assert (said[1]["channel"], said[1]["text"]) == ("email", "Re: your export")
+    await db.execute("DELETE FROM events WHERE name = 'message_replied'")
+
+
+async def test_a_bounce_and_a_complaint_are_told_to_whom_the_mail_was_for_and_once(hooks, db):
+    bounce = mail("email.bounced", bounce={"type": "Permanent", "message": "no such mailbox"})
+    for call in (
+        svix(bounce),
+        svix(bounce),
+        svix(mail("email.complained"), "msg_2"),
+        svix(mail("email.sent"), "msg_3"),
+    ):
+        assert (await hooks.post("/v1/hooks/resend", **call)).status_code == 202
+    found = await told(db, "resend")
+    assert [(name, who) for name, who, _ in found] == [("message_bounced", "ada"), ("message_complained", "ada")]
+    assert found[0][2]["reason"] == "no such mailbox"
+    assert found[0][2]["permanent"] is True
+    assert found[0][2]["channel"] == "email"
+    assert await suppressed(db) == [("email", "hard_bounce", "hook:resend:message_bounced")]
+
+
+async def test_a_mail_that_is_not_ours_moves_nothing(hooks):
+    answer = await hooks.post("/v1/hooks/resend", **svix(mail("email.bounced", "somebody-elses"), "msg_9"))
+    assert (answer.status_code, answer.json()) == (202, {"taken": 0})
+
+
+async def test_a_call_that_is_not_signed_right_or_too_old_is_refused(hooks):
+    old = datetime.now(UTC) - timedelta(minutes=10)
+    other = "whsec_" + base64.b64encode(b"another secret altogether").decode()
+    calls = [svix(mail("email.bounced"), secret=other), svix(mail("email.bounced"), at=old), {"content": b"{}"}]
+    changed = svix(mail("email.bounced"))
+    changed["content"] += " "
+    for call in (*calls, changed):
+        assert (await hooks.post("/v1/hooks/resend", **call)).status_code == 401
+
+
+# -- Twilio ------------------------------------------------------------------------------------------------------------
+
+
+def form(fields: dict[str, str], query: str = "", token: str = TOKEN) -> dict[str, Any]:
+    signature = RequestValidator(token).compute_signature(URL + query, fields)  # the vendor's own code signs
+    headers = {"x-twilio-signature": signature, "content-type": "application/x-www-form-urlencoded"}
+    return {"url": f"/v1/hooks/twilio{query}", "content": urlencode(fields), "headers": headers}
+
+
+async def test_a_reply_is_told_with_its_words_and_a_failure_with_its_code(hooks, db):
+    reply = {"MessageSid": "SM1", "SmsStatus": "received", "From": "+4915112345678", "To": "+1", "Body": "STOP ü"}
+    failed = {"MessageSid": "SM2", "MessageStatus": "undelivered", "ErrorCode": "30006", "To": "+4915112345678"}
+    for call in (form(reply), form(reply), form(failed, "?m=d2")):
+        assert (await hooks.post(**call)).status_code == 202
+    assert (await hooks.post(**form(reply, token="wrong"))).status_code == 401
+    found = await told(db, "twilio")
+    assert [(name, who) for name, who, _ in found] == [("message_replied", "ben"), ("message_bounced", "ben")]
+    assert found[0][2]["text"] == "STOP ü"
+    assert (found[1][2]["reason"], found[1][2]["permanent"]) == ("30006", True)
+    assert ("sms", "hard_bounce", "hook:twilio:message_bounced") in await suppressed(db)
+
+
+async def test_C5_stop_in_a_reply_is_obeyed_and_a_soft_failure_of_a_text_does_not_touch_the_mail(hooks, db):
+    before = await suppressed(db)
+    stop = {"MessageSid": "SM7", "SmsStatus": "received", "From": "+4915198765432", "To": "+1", "Body": " Stop! "}
+    assert (await hooks.post(**form(stop))).status_code == 202
+    soft = {"MessageSid": "SM8", "MessageStatus": "undelivered", "ErrorCode": "30003", "To": "+4915112345678"}
+    assert (await hooks.post(**form(soft, "?m=d2"))).status_code == 202
+    assert [each for each in await suppressed(db) if each not in before] == [("sms", "stop_word", "hook:twilio")]
+
+
+async def test_C5_a_start_that_is_called_again_after_a_later_stop_does_not_lift_it(hooks, db):
+    number = "+4915187654321"
+
+    def text(sid: str, body: str) -> dict[str, Any]:
+        return form({"MessageSid": sid, "SmsStatus": "received", "From": number, "To": "+1", "Body": body})
+
+    async def stopped() -> int:
+        return sum(reason == "stop_word" for _, reason, _ in await suppressed(db))
+
+    before = await stopped()
+    start = text("SM20", "START")
+    for call in (start, text("SM21", "STOP"), start, start):
+        assert (await hooks.post(**call)).status_code == 202
+    assert await stopped() == before + 1
+    await hooks.post(**text("SM22", "START"))
+    assert await stopped() == before
+    await hooks.post(**text("SM21", "STOP"))
+    assert await stopped() == before, "and a STOP that is called again silences nobody who came back"
+
+
+async def suppressed(db) -> list[tuple[str, str, str]]:
+    rows = await db.fetch("SELECT channel, reason, source FROM suppressions WHERE lifted_at IS NULL ORDER BY id")
+    return [(row["channel"], row["reason"], row["source"]) for row in rows]
+
+
+# -- Zendesk -----------------------------------------------------------------------------------------------------------
+
+
+def ticket(kind: str, identity: str, now: str = "", before: str = "", secret: str = ZENDESK) -> dict[str, Any]:
+    detail = {"id": "35436", "external_id": "d3", "priority": "URGENT", "status": now}
+    event = {
+        "type": f"zen:event-type:ticket.{kind}",
+        "id": identity,
+        "time": datetime.now(UTC).isoformat(),
+        "detail": detail,
+    }
+    event["event"] = {"current": now, "previous": before}
+    at, body = datetime.now(UTC).isoformat().replace("+00:00", "Z"), json.dumps(event)
+    signed = base64.b64encode(hmac.new(secret.encode(), (at + body).encode(), hashlib.sha256).digest()).decode()
+    headers = {"x-zendesk-webhook-signature": signed, "x-zendesk-webhook-signature-timestamp": at}
+    return {"content": body, "headers": headers}
+
+
+async def test_a_tickets_life_is_told_as_signals_and_its_urgency_is_known(hooks, db):
+    calls = [
+        ticket("created", "1", "NEW"),
+        ticket("status_changed", "2", "SOLVED", "OPEN"),
+        ticket("status_changed", "3", "CLOSED", "SOLVED"),
+        ticket("status_changed", "4", "OPEN", "CLOSED"),
+    ]
+    for call in calls:
+        assert (await hooks.post("/v1/hooks/zendesk", **call)).status_code == 202
+    assert (await hooks.post("/v1/hooks/zendesk", **ticket("created", "5", secret="wrong"))).status_code == 401
+    found = await told(db, "zendesk")
+    assert [name for name, _, _ in found] == ["ticket_opened", "ticket_resolved", "ticket_reopened"]
+    assert {who for _, who, _ in found} == {"ada"}
+    assert found[0][2]["ticket_id"] == "35436"
+    assert found[0][2]["priority"] == "urgent"
+
+
+# -- Zoom --------------------------------------------------------------------------------------------------------------
+
+
+def zoom(event: dict[str, Any], secret: str = ZOOM) -> dict[str, Any]:
+    at, body = str(int(datetime.now(UTC).timestamp())), json.dumps(event)
+    signed = "v0=" + hmac.new(secret.encode(), f"v0:{at}:{body}".encode(), hashlib.sha256).hexdigest()
+    return {"content": body, "headers": {"x-zm-signature": signed, "x-zm-request-timestamp": at}}
+
+
+async def test_j16_who_came_has_attended_and_who_did_not_has_missed(hooks, db):
+    def event(kind: str, stamp: int, **thing: Any) -> dict[str, Any]:
+        return zoom({"event": f"webinar.{kind}", "event_ts": stamp, "payload": {"object": {"id": "77", **thing}}})
+
+    calls = [
+        event("registration_created", 1, registrant={"email": "ada@x.example"}),
+        event("participant_joined", 2, participant={"email": "ada@X.example"}),
+        event("participant_joined", 3, participant={"email": "stranger@x.example"}),
+        event("ended", 4),
+        event("ended", 4),
+    ]
+    for call in calls:
+        assert (await hooks.post("/v1/hooks/zoom", **call)).status_code == 202
+    ended = {"event": "webinar.ended", "event_ts": 5, "payload": {"object": {"id": "77"}}}
+    assert (await hooks.post("/v1/hooks/zoom", **zoom(ended, secret="wrong"))).status_code == 401
+    found = [(name, who) for name, who, _ in await told(db, "zoom")]
+    assert found == [("webinar_registered", "ada"), ("webinar_attended", "ada"), ("webinar_missed", "cyd")]
+
+
+async def test_two_who_come_in_the_same_millisecond_have_both_come_and_neither_has_missed_it(hooks, db):
+    before = await told(db, "zoom")
+    for who in ("ada", "cyd", "ada"):  # and one of them is told of twice
+        thing = {"id": "78", "participant": {"email": f"{who}@x.example"}}
+        joined = {"event": "webinar.participant_joined", "event_ts": 1777802400000, "payload": {"object": thing}}
+        assert (await hooks.post("/v1/hooks/zoom", **zoom(joined))).json() == {"taken": 1}
+    ended = {"event": "webinar.ended", "event_ts": 1777806000000, "payload": {"object": {"id": "78"}}}
+    assert (await hooks.post("/v1/hooks/zoom", **zoom(ended))).json() == {"taken": 0}
+    found = [(name, who) for name, who, _ in (await told(db, "zoom"))[len(before) :]]
+    assert found == [("webinar_attended", "ada"), ("webinar_attended", "cyd")]
+
+
+async def test_zooms_challenge_is_answered(hooks):
+    call = zoom({"event": "endpoint.url_validation", "payload": {"plainToken": "abc"}})
+    found = (await hooks.post("/v1/hooks/zoom", **call)).json()
+    assert found == {"plainToken": "abc", "encryptedToken": hmac.new(ZOOM.encode(), b"abc", hashlib.sha256).hexdigest()}
+
+
+# -- all ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["resend", "twilio", "zendesk", "zoom"])
+async def test_what_is_not_configured_is_not_there(module_database_url, name):
+    async with client(application(module_database_url, HookSecrets()), "") as api:
+        assert (await api.post(f"/v1/hooks/{name}", content=b"{}")).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["resend", "twilio", "zendesk", "zoom"])
+async def test_a_body_is_bounded_before_anything_is_believed(hooks, name):
+    assert (await hooks.post(f"/v1/hooks/{name}", content=b"x" * 300_000)).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "data", [None, [], "x", {"tags": 7}, {"tags": [1]}, {"tags": {"tenure_key": None}, "bounce": []}]
+)
+async def test_a_signed_call_of_another_shape_moves_nothing(hooks, data):
+    call = svix({"type": "email.bounced", "data": data}, "msg_odd")
+    assert (await hooks.post("/v1/hooks/resend", **call)).json() == {"taken": 0}
+    odd = zoom({"event": "webinar.ended", "payload": data})
+    assert (await hooks.post("/v1/hooks/zoom", **odd)).json() == {"taken": 0}

@@ -1,0 +1,86 @@
+"""What relays say of an address, at once or in a report, in the shapes in which they say it."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.inbound.mail_parser import read_mail
+from journeys.consent.bounces import is_gone
+from tests.support.delivery_reports import TO, exchange, headless, postfix
+
+OURS = "<9f86d081884c7d65@tenure.example>"
+
+
+@pytest.mark.parametrize(
+    "words", ["5.1.1", "5.1.0 no", "5.1.10 RESOLVER.ADR.RecipientNotFound", " 5.1.2", "5.1.6 moved"]
+)
+def test_an_address_that_is_not_there_is_gone(words):
+    assert is_gone(words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "", "4.1.1 unverified", "5.1.8 <hello@tenure.example>: Sender address rejected", "5.1.7", "5.1.9", "5.2.1 disabled",
+        "5.2.2 full", "5.7.1 blocked for spam", "5.10.1", "no such user 5.1.1", "15.1.1", "5.1.1000",
+    ],
+)  # fmt: skip
+def test_what_is_for_now_or_about_us_or_the_mail_leaves_the_address(words):
+    assert not is_gone(words)
+
+
+@pytest.mark.parametrize("made", [postfix, exchange, headless])
+def test_a_report_says_which_mail_could_not_be_brought_to_whom(made):
+    said = read_mail(made(OURS))
+    assert said.automatic
+    assert said.report is not None
+    (failed,) = said.report.failed
+    assert said.report.returned[0] == OURS
+    assert (failed.is_about(TO), failed.is_about("ADA@Example.com"), failed.is_about("bo@example.com")) == (
+        True, True, False,
+    )  # fmt: skip
+    assert failed.hard
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "hard"),
+    [
+        ("5.0.0", "550 5.1.1 <ada@example.com> no such user", True),  # Exim's, whatever it was
+        ("5.0.0", "550-5.1.1 no such user", True),
+        ("5.0.0", "550 administrative prohibition", False),
+        ("5.7.1", "554 5.7.1 blocked", False),
+        ("5.2.2", "552 5.2.2 mailbox full", False),
+        ("4.4.7", "delivery time expired", False),
+        ("4.4.7", "550 5.1.1 a mail before", False),
+        ("", "unknown", False),
+    ],
+)
+def test_a_bounce_is_hard_only_where_the_address_is_not_there(status, said, hard):
+    report = read_mail(postfix(OURS, status=status, said=said)).report
+    assert report is not None
+    assert [(failed.status, failed.hard) for failed in report.failed] == [(status, hard)]
+
+
+@pytest.mark.parametrize(
+    ("action", "status"), [("delayed", "4.4.1"), ("delivered", "2.0.0"), ("relayed", "2.0.0"), ("expanded", "2.0.0")]
+)
+def test_what_is_late_or_has_arrived_is_no_bounce(action, status):
+    said = read_mail(postfix(OURS, action=action, status=status))
+    assert (said.automatic, said.report) == (True, None)
+
+
+def test_a_forwarded_address_that_fails_is_told_of_the_one_that_was_written_to():
+    report = read_mail(postfix(OURS, to="ada@private.example", original=TO)).report
+    assert report is not None
+    (failed,) = report.failed
+    assert (failed.is_about(TO), failed.is_about("ada@private.example")) == (True, True)
+
+
+def test_a_mail_that_only_quotes_a_report_is_none():
+    quoted = (
+        b"From: eve@example.com\r\nContent-Type: message/delivery-status\r\n\r\n"
+        + postfix(OURS).partition(b"\r\n\r\n")[2]
+    )
+    assert read_mail(quoted).report is None
+    plain = b"From: eve@example.com\r\nContent-Type: text/plain\r\n\r\n" + postfix(OURS)
+    assert read_mail(plain).report is None

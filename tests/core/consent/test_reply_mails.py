@@ -1,0 +1,135 @@
+"""Answers, without any part: the address they come back to, what a mail says, and what the simulator makes of one."""
+
+from __future__ import annotations
+
+import hashlib
+from email.message import EmailMessage
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.inbound.mail_parser import read_mail
+from journeys.gate.judge import judge
+from journeys.gate.policy import load_policy
+from journeys.gate.verdicts import Ask, SendNow, Standing, Talk, Withhold
+from journeys.simulation.person import Person, World
+from journeys.simulation.recording import Recorded
+from journeys.tokens.reply_addresses import LONGEST_LOCAL, ReplyAddresses
+from journeys.whynot.changes import Change, as_recorded
+from tests.support.run_script import chart, day
+
+OURS = ReplyAddresses("replies@in.example.com", ("k" * 32, "old" * 12))
+KEYS = st.binary(min_size=8, max_size=8).map(lambda raw: f"u_{raw.hex()}")
+DIGESTS = st.binary().map(lambda raw: hashlib.sha256(raw).hexdigest())
+
+
+@given(KEYS, DIGESTS)
+def test_an_address_for_answers_names_its_person_and_message_and_survives_what_programs_do_to_it(person, digest):
+    made = OURS.address(person, digest)
+    assert made is not None
+    assert len(made.partition("@")[0]) <= 64  # RFC 5321 §4.5.3.1.1
+    for seen in (made, made.upper(), f" {made} "):
+        assert OURS.read(seen) == (person, digest[:16])
+    rotated = ReplyAddresses(OURS.base, ("new" * 12, *OURS.keys))
+    assert rotated.read(made) == (person, digest[:16])
+
+
+@given(KEYS, DIGESTS, st.integers(8, 49), st.sampled_from("abcdefghijklmnopqrstuvwxyz234567"))
+def test_a_changed_address_is_none_of_ours(person, digest, place, mark):
+    made = OURS.address(person, digest)
+    changed = made[:place] + mark + made[place + 1 :]
+    found = OURS.read(changed)
+    assert found is None or found == (person, digest[:16])  # the last mark of a token has spare bits
+    assert ReplyAddresses(OURS.base, ("x" * 32,)).read(made) is None
+
+
+@pytest.mark.parametrize("odd", ["", "@", "replies@in.example.com", "replies+@in.example.com", "replies+é@in.example.com",
+                                 "replies+" + "1" * 42 + "@in.example.com", "other+" + "a" * 42 + "@in.example.com"])  # fmt: skip
+def test_what_is_no_address_of_ours_is_read_as_none(odd):
+    assert OURS.read(odd) is None
+
+
+def test_an_address_that_no_mark_fits_into_is_refused_and_a_strange_key_gets_none():
+    for base in ("x" * (LONGEST_LOCAL + 1) + "@a.example", "@a.example", "a+b@a.example", "nobody"):
+        with pytest.raises(ValueError, match="answers need"):
+            ReplyAddresses(base, ("k" * 32,))
+    assert OURS.address("u_1", "0" * 64) is None
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_a_mail_or_a_value_error(raw):
+    try:
+        read_mail(raw)
+    except ValueError:
+        return
+
+
+def test_a_mail_is_read_up_to_what_it_quotes_and_its_nearest_message_comes_first():
+    mail = EmailMessage()
+    mail["To"] = "Tenure <replies+x@in.example.com>, Dana <dana@example.com>"
+    mail["In-Reply-To"] = "<b@x>"
+    mail["References"] = "<a@x> <b@x>"
+    mail.set_content("Yes.\n\n> quoted\n")
+    said = read_mail(mail.as_bytes())
+    assert (said.answers, said.text, said.automatic) == (("<b@x>", "<a@x>"), "Yes.", False)
+    assert said.to == ("replies+x@in.example.com", "dana@example.com")
+
+
+def test_the_quotation_ends_what_they_say_also_in_the_line_ends_of_mail():
+    head = b"From: ada@example.com\r\nTo: x@in.example.com\r\nContent-Type: text/plain\r\n\r\n"
+    quoted = b"Unsubscribe\r\n\r\nOn Mon, Tenure <hello@t.example> wrote:\r\n> Hello\r\n"
+    assert read_mail(head + quoted).text == "Unsubscribe"
+
+
+# -- the gate and the simulator ----------------------------------------------------------------------------------------
+
+
+def test_who_has_answered_a_run_hears_no_more_of_it_but_what_is_pressing_and_other_runs():
+    policy, now = load_policy({}), day(1)
+    standing = Standing(addresses={"email": True}, talks=(Talk("r1", day(3), "dana"),))
+    ask = Ask(("email",), "t", "lifecycle", day(0), run="r1", journey="j")
+    verdict = judge(policy, ask, standing, now)
+    assert isinstance(verdict, Withhold)
+    assert verdict.reasons[0].code == "in_conversation"
+    assert "dana" in verdict.reasons[0].text
+    for run, priority, at in (("r2", "lifecycle", now), ("r1", "transactional", now), ("r1", "lifecycle", day(3))):
+        other = Ask(("email",), "t", priority, day(0), run=run, journey="j")
+        assert isinstance(judge(policy, other, standing, at), SendNow)
+
+
+TEXT = "states: {a: {do: [{send: x, via: [in_app]}], on: {go: {do: [{send: y, via: [in_app]}]}}}}"
+
+
+def signal(at: float, name: str, **data: object) -> Recorded:
+    return Recorded(day(at), "p", "signal", name, data)
+
+
+def test_the_simulator_is_quiet_after_an_answer_until_it_is_closed_or_long_ago():
+    def told(*events: Recorded) -> list[str]:
+        someone = Person(World((chart(TEXT),), load_policy({}), frozenset({"in_app"})))
+        for event in (signal(0, "begin"), *events):
+            someone.happen(event)
+        return [line.kind for line in someone.lines() if line.kind in {"sent", "withheld"}]
+
+    replied = signal(1, "message_replied", template="x", text="Could you call me?")
+    closed = as_recorded(Change("close_conversation", "", {"run": "", "template": "x"}), "p", day(2))
+    assert closed is not None
+    assert told(replied, signal(3, "go")) == ["sent", "withheld"]
+    assert told(replied, closed, signal(3, "go")) == ["sent", "sent"]
+    assert told(replied, signal(16, "go")) == ["sent", "sent"]
+    assert told(signal(1, "message_replied", template="x", text="STOP"), signal(3, "go")) == ["sent", "sent"]
+
+
+def test_C5_a_stop_word_in_answer_to_a_mail_is_a_no_to_mails_in_the_simulator_too():
+    text = TEXT.replace("send: x, via: [in_app]", "send: x, via: [email]").replace(
+        "send: y, via: [in_app]", "send: y, via: [email]"
+    )
+    policy = load_policy({"consent": [{"default": "granted"}]})
+    someone = Person(World((chart(text),), policy, frozenset({"in_app"})))
+    known = Recorded(day(0), "p", "profile", "identify", {"email": "ada@example.com"})
+    stop = signal(1, "message_replied", template="x", text="Unsubscribe.")
+    for event in (known, signal(0, "begin"), stop, signal(3, "go")):
+        someone.happen(event)
+    assert [line.kind for line in someone.lines() if line.kind in {"sent", "withheld"}] == ["sent"]
+    assert someone.consents == {("email", "*"): False}

@@ -1,0 +1,449 @@
+"""What a template may say, what it must not do, and what its author is told."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from activities.channels.email.layout import html_part, text_part
+from activities.content import markup
+from activities.content.template_source import TemplateProblems
+from activities.content.templates import Rendered, load_templates, template_infos
+from activities.ports import NotKnown, Outgoing, TemplateFault
+from journeys.content.template_info import TemplateInfo
+
+SHIPPED = Path(__file__).parents[3] / "catalog" / "templates"
+
+MATTER = {
+    "owner": "onboarding-team",
+    "topic": "onboarding",
+    "stage": "setup",
+    "role": "admin",
+    "action": '{label: "Go on", url: "https://app.example/setup"}',
+    "review_date": "2026-12-31",
+    "status": "live",
+    "channels": "[email, in_app]",
+    "subject": '"One step is left"',
+    "variables": "{error: {type: string, default: none}, plan: {type: string}}",
+}
+
+
+def source(body: str = "Hello.", **matter: str | None) -> str:
+    lines = [f"{key}: {value}" for key, value in (MATTER | matter).items() if value is not None]
+    return "\n".join(["---", *lines, "---", body, ""])
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    def load(**files: str):
+        for name, content in files.items():
+            path = tmp_path / "setup" / f"{name}.md"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(content, "utf-8")
+        return load_templates(tmp_path)
+
+    return load
+
+
+@pytest.fixture
+def rendered(catalogue):
+    def render(body="Hello.", *, profile=None, account=None, data=None, unsubscribe="", **matter):
+        templates = catalogue(it=source(body, **matter))
+        return templates.render(message("setup/it", profile=profile, account=account, data=data), unsubscribe)
+
+    return render
+
+
+@pytest.fixture
+def problems(catalogue):
+    def find(content: str) -> list[tuple[int, str]]:
+        with pytest.raises(TemplateProblems) as caught:
+            catalogue(it=content)
+        return [(each.line, each.message) for each in caught.value.problems]
+
+    return find
+
+
+def message(template: str, *, profile=None, account=None, data=None) -> Outgoing:
+    return Outgoing("run#a.1/x.1>p", template, "ada@example.com", profile or {}, account or {}, data or {"plan": "pro"})
+
+
+def html_of(what: Rendered) -> str:
+    return markup.html(what.blocks)
+
+
+# -- what is said ----------------------------------------------------------------------------------------------------
+
+
+def test_a_body_becomes_html_and_text_from_one_source(rendered):
+    what = rendered(
+        "# Hi\n\nTwo\nlines, **bold** and _soft_: [docs](https://docs.example/a?b=1&c=2).\n\n- one\n- two\n\n1. first"
+    )
+    assert html_of(what) == (
+        "<h2>Hi</h2>\n"
+        '<p>Two lines, <strong>bold</strong> and <em>soft</em>: <a href="https://docs.example/a?b=1&amp;c=2">docs</a>.</p>\n'
+        "<ul><li>one</li><li>two</li></ul>\n"
+        "<ol><li>first</li></ol>"
+    )
+    assert markup.text(what.blocks) == (
+        "Hi\n\nTwo lines, bold and soft: docs (https://docs.example/a?b=1&c=2).\n\n- one\n- two\n\n1. first"
+    )
+
+
+def test_a_backslash_at_the_end_of_a_line_breaks_it(rendered):
+    what = rendered("Yours,\\\nAda")
+    assert html_of(what) == "<p>Yours,<br>Ada</p>"
+    assert markup.text(what.blocks) == "Yours,\nAda"
+
+
+def test_a_loop_makes_list_items(rendered):
+    what = rendered(
+        "{% for step in profile.steps %}\n- {{ step }}\n{% endfor %}", profile={"steps": ["connect", "invite"]}
+    )
+    assert html_of(what) == "<ul><li>connect</li><li>invite</li></ul>"
+
+
+def test_profile_account_and_data_are_in_reach(rendered):
+    what = rendered(
+        "{{ profile.name }} of {{ account.name }} on {{ plan }}", profile={"name": "Ada"}, account={"name": "Acme"}
+    )
+    assert markup.text(what.blocks) == "Ada of Acme on pro"
+
+
+def test_the_action_and_the_subject_are_liquid_too(rendered):
+    what = rendered(
+        subject='"Your {{ plan }} plan"',
+        action='{label: "Keep {{ plan }}", url: "https://app.example/{{ plan | url_encode }}"}',
+        data={"plan": "pro & co"},
+    )
+    assert (what.subject, what.action_label, what.action_url) == (
+        "Your pro & co plan",
+        "Keep pro & co",
+        "https://app.example/pro+%26+co",
+    )
+
+
+def test_the_mail_shows_the_action_as_one_button_and_the_text_spells_it_out(rendered):
+    what = rendered("Hello.")
+    page = html_part(what, sender="Acme Inc, 1 Road", unsubscribe_url="https://u.example/1")
+    assert re.findall(r'<a href="([^"]+)"', page) == ["https://app.example/setup", "https://u.example/1"]
+    assert "prefers-color-scheme:dark" in page
+    assert "Acme Inc, 1 Road" in page
+    text = text_part(what, sender="Acme Inc, 1 Road", unsubscribe_url="https://u.example/1")
+    assert text == (
+        "Hello.\n\nGo on:\nhttps://app.example/setup\n\n-- \nAcme Inc, 1 Road\nUnsubscribe: https://u.example/1\n"
+    )
+
+
+def test_a_mail_without_unsubscribe_address_offers_none(rendered):
+    what = rendered("Hello.")
+    assert "nsubscribe" not in html_part(what, sender="") + text_part(what, sender="")
+
+
+def test_a_body_may_place_the_unsubscribe_link_itself_and_shows_words_where_there_is_none(rendered):
+    body = "Or [stop these]({{ unsubscribe_url }})."
+    assert '<a href="https://u.example/1">stop these</a>' in html_of(rendered(body, unsubscribe="https://u.example/1"))
+    assert html_of(rendered(body)) == "<p>Or stop these.</p>"
+
+
+# -- what is not known -----------------------------------------------------------------------------------------------
+
+
+def test_a_declared_default_stands_in_for_data_that_is_missing(rendered):
+    assert markup.text(rendered("{{ error }}").blocks) == "none"
+
+
+def test_a_default_may_be_declared_for_a_field_of_the_profile(rendered):
+    variables = "{profile.name: {type: string, default: there}, plan: {type: string}}"
+    assert markup.text(rendered("Hi {{ profile.name }}", variables=variables).blocks) == "Hi there"
+    assert (
+        markup.text(rendered("Hi {{ profile.name }}", variables=variables, profile={"name": None}).blocks) == "Hi there"
+    )
+    assert markup.text(rendered("Hi {{ profile.name }}", variables=variables, profile={"name": "Bo"}).blocks) == "Hi Bo"
+
+
+@pytest.mark.parametrize("body", ["{{ plan }}", "{{ profile.name }}", "{{ account.name | upcase }}"])
+def test_a_value_that_is_missing_without_default_is_a_fault_that_names_it(rendered, body):
+    with pytest.raises(TemplateFault, match=r"setup/it: .*(plan|name)"):
+        rendered(body, data={"other": 1})
+
+
+def test_a_value_of_another_type_counts_as_missing(rendered):
+    with pytest.raises(TemplateFault, match="plan"):
+        rendered("{{ plan }}", data={"plan": 3})
+
+
+def test_a_field_without_value_or_of_another_type_than_declared_is_not_known(rendered):
+    body = "{% if profile.name %}{{ profile.name }}{% else %}nobody{% endif %}"
+    variables = "{profile.name: {type: string}, plan: {type: string}}"
+    assert markup.text(rendered(body, variables=variables, profile={"name": 7}).blocks) == "nobody"
+    with pytest.raises(TemplateFault, match=r"profile\.name"):
+        rendered("{{ profile.name }}", profile={"name": None})
+
+
+def test_a_missing_field_can_be_asked_for_without_a_fault(rendered):
+    body = '{% if profile.name %}Hi {{ profile.name }}{% else %}Hello{% endif %}, {{ profile.team | default: "all" }}'
+    assert markup.text(rendered(body).blocks) == "Hello, all"
+
+
+@pytest.mark.parametrize(
+    ("body", "lacking"),
+    [
+        ("{{ profile.name }} {{ account.plan | upcase }} {{ profile.name }}", ("account.plan", "profile.name")),
+        ("{{ account.renewal_date | date: '%d %B' }} {{ account.seats | plus: 1 }}", ("account.renewal_date", "account.seats")),
+        ("{{ 1 | plus: account.seats }}", ("account.seats",)),
+        ("{{ profile.team | default: 'all' }} {% if profile.role %}{{ profile.role }}{% endif %} {{ profile.name }}", ("profile.name",)),
+    ],
+)  # fmt: skip
+def test_H8_fields_that_are_said_without_asking_are_all_named_and_none_leaves_a_hole(rendered, body, lacking):
+    with pytest.raises(NotKnown) as fault:
+        rendered(body)
+    assert fault.value.fields == lacking
+
+
+def test_H8_a_variable_that_the_journey_does_not_give_is_a_fault_of_the_content(rendered):
+    with pytest.raises(TemplateFault) as fault:
+        rendered("{{ plan }} {{ profile.name }}", data={"other": 1})
+    assert not isinstance(fault.value, NotKnown)
+    with pytest.raises(NotKnown) as unknown:
+        rendered("{{ profile.name }} {{ plan }} {{ profile.team }}", data={"other": 1})
+    assert unknown.value.fields == ("profile.name", "profile.team")
+
+
+# -- what a value can never do ---------------------------------------------------------------------------------------
+
+HOSTILE = "<script>x</script> [me](https://evil.example) **b** _e_ \n\n- item\n# h \"'"
+
+
+def test_a_value_is_never_markup(rendered):
+    what = rendered("Hi {{ profile.name }}", profile={"name": HOSTILE})
+    page = html_of(what)
+    assert re.findall(r"</?(\w+)", page) == ["p", "br", "br", "br", "p"]
+    assert unescape(page.removeprefix("<p>Hi ").removesuffix("</p>").replace("<br>", "\n")) == HOSTILE
+    assert markup.text(what.blocks) == f"Hi {HOSTILE}"
+
+
+def test_a_value_is_never_markup_in_a_link_an_echo_or_a_capture_either(rendered):
+    body = "[{{ profile.name }}](https://a.example) {% echo profile.name %} {% capture c %}{{ profile.name }}{% endcapture %}{{ c }}"
+    what = rendered(body, profile={"name": "](https://evil.example) **x** <b>"})
+    assert re.findall(r'href="([^"]+)"', html_of(what)) == ["https://a.example"]
+    assert "<b>" not in html_of(what)
+    assert "<strong>" not in html_of(what)
+
+
+def test_a_value_cannot_break_the_layout(rendered):
+    what = rendered(
+        subject='"{{ profile.name }}"',
+        action='{label: "{{ profile.name }}", url: "https://a.example/"}',
+        profile={"name": '</title></a><img src=x onerror="y">'},
+    )
+    page = html_part(what, sender="")
+    assert "<img" not in page
+    assert page.count("</title>") == 1
+
+
+@pytest.mark.parametrize("mark", ["\r\n", "\n", "\r", "\x00", "\x0b", "\x85", "\u2028"])
+def test_a_line_break_in_a_value_does_not_reach_the_subject(rendered, mark):
+    what = rendered(subject='"Hi {{ profile.name }}"', profile={"name": f"Eve{mark}Bcc: all@example.com"})
+    assert what.subject == "Hi Eve Bcc: all@example.com"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "/relative",
+        "https:evil",
+        "https://a b",
+        'https://a/"><b>',
+        "http://[",
+        "",
+    ],
+)
+def test_an_action_leads_to_an_absolute_safe_address_or_nowhere(rendered, url):
+    with pytest.raises(TemplateFault, match="a link must be"):
+        rendered(action='{label: Go, url: "{{ plan }}"}', data={"plan": url})
+
+
+def test_a_link_in_a_body_is_held_to_the_same_rule(rendered):
+    with pytest.raises(TemplateFault, match="a link must be"):
+        rendered("[go]({{ plan }})", data={"plan": "javascript:alert(1)"})
+
+
+def test_a_long_value_is_cut_in_the_subject(rendered):
+    assert len(rendered(subject='"{{ plan }}"', data={"plan": "x" * 8_000}).subject) == 250
+
+
+def test_an_empty_subject_is_a_fault(rendered):
+    with pytest.raises(TemplateFault, match="the subject is empty"):
+        rendered(subject='"{{ plan }}"', data={"plan": " "})
+
+
+# -- limits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{% for i in (1..1000000000) %}x{% endfor %}",
+        "{% for i in (1..1000000000) reversed %}x{% endfor %}",
+        "{% for i in (1..900) %}{% for j in (1..900) %}{% assign k = j %}{% endfor %}{% endfor %}",
+        "{% for i in (1..900) %}" + "x" * 1_000 + "{% endfor %}",
+        '{{ (1..1000000000) | join: "" }}',
+        '{% assign a = "aa" %}{% for i in (1..900) %}{% assign a = a | append: a %}{% endfor %}',
+        "{% assign n = 9 %}{% for i in (1..900) %}{% assign n = n | times: n %}{% endfor %}",
+        "{{ plan" + ' | replace: "a", "' + "a" * 100 + '"' * 1 + (' | replace: "a", "' + "a" * 100 + '"') * 9 + " }}",
+        '{{ plan | split: "" | join: plan | split: "" | join: plan }}',
+    ],
+)
+def test_a_template_that_would_run_for_ever_or_fill_the_memory_is_stopped(rendered, body):
+    with pytest.raises(TemplateFault, match="over its limits"):
+        rendered(body, data={"plan": "a" * 1_000})
+
+
+def test_a_fault_while_rendering_does_not_repeat_the_value(rendered):
+    with pytest.raises(TemplateFault) as caught:
+        rendered("{{ plan | date: 7 | divided_by: 0 }}", data={"plan": "secret@example.com"})
+    assert "secret" not in str(caught.value)
+
+
+# -- governance ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["retired", "draft"])
+def test_only_a_live_template_can_be_sent(rendered, status):
+    with pytest.raises(TemplateFault, match=f"setup/it is {status}"):
+        rendered(status=status)
+
+
+def test_a_template_that_is_not_there_cannot_be_sent(catalogue):
+    with pytest.raises(TemplateFault, match="setup/nope is not in the catalogue"):
+        catalogue(it=source()).render(message("setup/nope"))
+
+
+def test_a_template_over_its_review_date_is_listed_and_still_sent(catalogue):
+    templates = catalogue(
+        old=source(review_date="2026-03-01"),
+        older=source(review_date="2026-02-01"),
+        gone=source(review_date="2025-01-01", status="retired"),
+        good=source(),
+    )
+    assert [each.name for each in templates.due_for_review(date(2026, 6, 1))] == ["setup/older", "setup/old"]
+    assert templates.render(message("setup/old")).subject == "One step is left"
+
+
+def test_what_a_template_reads_is_found_without_running_it(catalogue):
+    body = """{% if profile.plan == "pro" %}{{ account.seats }}{% endif %}
+    {% for step in profile.steps %}{{ step.name }}{% endfor %}
+    {% assign who = profile["first_name"] %}{{ who }}"""
+    templates = catalogue(
+        it=source(
+            body, subject='"{{ account.name }}"', action='{label: "{{ profile.verb }}", url: "{{ account.url }}"}'
+        )
+    )
+    assert templates["setup/it"].fields_read == {
+        *("profile.plan", "profile.steps", "profile.first_name", "profile.verb"),
+        *("account.seats", "account.name", "account.url"),
+    }
+
+
+def test_the_checker_is_told_what_a_send_may_and_must_give(tmp_path, catalogue):
+    variables = (
+        "{error: {type: string, default: none}, plan: {type: string}, profile.name: {type: string, default: you}}"
+    )
+    catalogue(it=source("{{ profile.name }} {{ account.seats }}", variables=variables))
+    assert template_infos(tmp_path) == {
+        "setup/it": TemplateInfo(
+            name="setup/it",
+            variables=frozenset({"error", "plan"}),
+            required=frozenset({"plan"}),
+            fields=frozenset({"profile.name", "account.seats"}),
+            topic="onboarding",
+            channels=("email", "in_app"),
+            stage="setup",
+            role="admin",
+            owner="onboarding-team",
+            status="live",
+            review_date=date(2026, 12, 31),
+            types={"error": "string", "plan": "string"},
+        )
+    }
+
+
+@pytest.mark.parametrize("name", sorted(load_templates(SHIPPED)))
+def test_a_shipped_template_says_something_to_a_person_of_whom_nothing_is_known(name):
+    template = load_templates(SHIPPED)[name]
+    examples = {
+        "string": "x",
+        "int": 3,
+        "double": 1.5,
+        "bool": True,
+        "timestamp": "2026-05-03T09:00:00Z",
+        "strings": ["x"],
+    }
+    given = {key: examples[template.matter.variables[key].type] for key in template.info().required}
+    given |= {"link": "https://acme.example/"} if "link" in given else {}  # the whole address is the sender's
+    what = load_templates(SHIPPED).render(message(name, data=given))
+    assert what.subject
+    assert "{" not in markup.text(what.blocks)
+
+
+# -- what its author is told -----------------------------------------------------------------------------------------
+
+
+def test_every_problem_of_every_file_is_told_at_once_with_its_line(catalogue):
+    with pytest.raises(TemplateProblems) as caught:
+        catalogue(one=source(owner="No Name", status="lively"), two=source("fine\n{{ plan }}\n{{ nope }}\n{{ other }}"))
+    found = [
+        (each.file.rpartition("/")[2], each.line, each.message.partition(":")[0]) for each in caught.value.problems
+    ]
+    assert found == [("one.md", 2, "owner"), ("one.md", 8, "status"), ("two.md", 15, "body"), ("two.md", 16, "body")]
+    assert "two.md:15: body: 'nope' is not declared under variables" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "words"),
+    [
+        ("Hello.", 1, "front matter"),
+        ("---\n---\nHello.", 1, "front matter"),
+        ("---\nowner: [a\n---\nx", 3, "expected"),
+        ("---\na: &x [1]\nb: *x\n---\nx", 1, "aliases"),
+        (source(colour="red"), 12, "colour: Extra inputs"),
+        (source(topic=None), 1, "topic: Field required"),
+        (source(action="{label: Go}"), 6, "action.url: Field required"),
+        (source(review_date="1767225600"), 7, "review_date"),
+        (source(channels="[email, fax]"), 9, "channels.1"),
+        (source(subject='"a\\nb"'), 10, "subject: String should match"),
+        (source(variables="{n: {type: int, default: many}}"), 11, "variables.n: Value error, the default is not a int"),
+        (source(variables="{event.x: {type: int}}"), 11, "variables.event.x"),
+        (source(subject='"{{ nope }}"'), 10, "subject: 'nope' is not declared"),
+        (source(action='{label: Go, url: "{{ nope }}"}'), 6, "action.url: 'nope' is not declared"),
+        (source("a\nb {% include 'x' %}"), 14, "body: unexpected tag 'include'"),
+        (source("a\n{{ plan | shout }}"), 14, "body: unknown filter 'shout'"),
+        (source("a\n\n{% if plan %}"), 15, "body: expected tag endif"),
+        (source("{{ profile }}"), 13, "body: name the field of profile"),
+        (source("{{ account[plan] }}"), 13, "body: name the field of account"),
+        (source("{% assign p = profile %}{{ p.x }}"), 13, "body: name the field of profile"),
+        (source(" "), 13, "body: is empty"),
+        (source("x" * 64_000), 1, "larger than"),
+    ],
+)
+def test_a_problem_says_where_it_is_and_what(problems, content, line, words):
+    found = problems(content)
+    assert any(where == line and words in what for where, what in found), found
+
+
+def test_a_file_whose_name_no_journey_could_write_is_a_problem(catalogue):
+    with pytest.raises(TemplateProblems, match="is not a template's name"):
+        catalogue(**{"First Steps": source()})
+
+
+def test_a_file_that_is_not_utf_8_is_a_problem(tmp_path):
+    (tmp_path / "it.md").write_bytes(b"---\n\xff")
+    with pytest.raises(TemplateProblems, match="is not UTF-8"):
+        load_templates(tmp_path)

@@ -1,0 +1,124 @@
+"""Who may enter, as whom, and as which epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from journeys.decision.entry import Enter, PastRun, Refused, case_of, chart_hears, enters_on, may_enter
+from journeys.gate.policy import Policy
+from journeys.protocol.wire import play_signal, run_id, run_parts
+from journeys.simulation.person import World
+from journeys.simulation.recording import read_recorded
+from journeys.simulation.simulator import simulate
+from tests.support.run_script import chart, day
+
+ENTRY = "journey: j\ntopic: t\nentry: {on: [begin, order], again: %s}\nstart: a\nstates: {a: {on: {go: a}}}"
+ENDED = PastRun(1, open=False, ended_at=day(10))
+
+
+def may(text: str, *previous: PastRun, at: float = 20, name: str = "begin", **data: Any) -> Enter | Refused:
+    return may_enter(chart(text), name, data, None, previous, day(at))
+
+
+def test_the_first_event_opens_the_first_run() -> None:
+    assert may(ENTRY % "never") == Enter(1, "")
+
+
+def test_another_signal_opens_nothing() -> None:
+    assert isinstance(may(ENTRY % "always", name="go"), Refused)
+
+
+@pytest.mark.parametrize("again", ["never", "always", "{after: P1D}"])
+def test_an_open_run_refuses_another(again: str) -> None:
+    assert may(ENTRY % again, PastRun(1, open=True)) == Refused("a run is open")
+
+
+@pytest.mark.parametrize(
+    ("again", "at", "epoch"),
+    [("never", 999, None), ("always", 10, 2), ("{after: P30D}", 39.9, None), ("{after: P30D}", 40, 2)],
+)
+def test_who_has_been_here_follows_the_authors_again(again: str, at: float, epoch: int | None) -> None:
+    verdict = may(ENTRY % again, ENDED, at=at)
+    assert verdict == Enter(epoch, "") if epoch else isinstance(verdict, Refused)
+
+
+def test_epochs_count_up_whatever_the_order_in_which_runs_are_told() -> None:
+    runs = (PastRun(3, open=False, ended_at=day(9)), PastRun(1, open=False, ended_at=day(1)))
+    assert may(ENTRY % "always", *runs) == may(ENTRY % "always", *reversed(runs)) == Enter(4, "")
+
+
+CASED = "journey: j\ntopic: t\ncase: order_id\nentry: {on: order, when: %s}\nstart: a\nstates: {a: {}}"
+
+
+@pytest.mark.parametrize(
+    ("value", "case"),
+    [
+        ("o-1", "o-1"),
+        (17, "17"),
+        (" x ", "x"),
+        ("", None),
+        (None, None),
+        (True, None),
+        (1.5, None),
+        ([], None),
+        ("x" * 201, None),
+    ],
+)
+def test_the_case_comes_from_the_event(value: object, case: str | None) -> None:
+    spec = chart(CASED % "'true'")
+    assert case_of(spec, {"order_id": value}) == case
+    verdict = may_enter(spec, "order", {"order_id": value}, None, (), day(0))
+    assert verdict == Enter(1, case) if case else isinstance(verdict, Refused)
+
+
+def test_an_event_without_the_case_key_reaches_no_case() -> None:
+    assert case_of(chart(CASED % "'true'"), {}) is None
+    assert case_of(chart(ENTRY % "never"), {}) == ""
+
+
+def test_entry_has_a_guard_over_event_and_facts() -> None:
+    spec = chart(CASED % '\'event.total > 10.0 && profile.plan == "pro" && now > timestamp("2023-01-01T00:00:00Z")\'')
+    for total, plan, entered in ((11.0, "pro", True), (9.0, "pro", False), (11.0, "free", False)):
+        facts = {"profile": {"plan": plan}}
+        verdict = may_enter(spec, "order", {"order_id": "1", "total": total}, facts, (), day(0))
+        assert isinstance(verdict, Enter) is entered
+    unknown = may_enter(spec, "order", {"order_id": "1"}, None, (), day(0))
+    assert isinstance(unknown, Refused)
+    assert "is not known" in unknown.reason
+
+
+def test_a_chart_hears_what_opens_moves_or_ends_it_and_nothing_else() -> None:
+    spec = chart(
+        "journey: j\ntopic: t\nentry: {on: begin}\ngoal: {on: won}\nexit: {on: left}\nstart: a\nstates: {a: {on: {go: a}, do: {task: call}}}"
+    )
+    assert all(chart_hears(spec, name) for name in ("begin", "won", "left", "go", "call.closed"))
+    assert not chart_hears(spec, "page_viewed")
+    assert (enters_on(spec, "begin"), enters_on(spec, "go")) == (True, False)
+
+
+@pytest.mark.parametrize("case", ["o-1", "-", "a/b", "50 %", "ü"])
+def test_the_id_of_a_run_names_its_case_again(case: str) -> None:
+    assert run_parts(run_id("j", "s/1", case, 2)) == ("j", "s/1", case, 2)
+    assert run_parts(run_id("j", "s/1", "", 2)) == ("j", "s/1", "", 2)
+
+
+GUARDED = "journey: j\ntopic: t\nentry: {on: order, when: event.total > 100.0, again: %s}\nstart: a\nstates: {a: {do: [{send: x/y, data: {n: event.total}}]}}"
+
+
+def test_a_play_asks_no_condition_but_the_rule_of_re_entry() -> None:
+    assert isinstance(may(GUARDED % "never", name="order", total=5.0), Refused)
+    assert may(GUARDED % "never", name=play_signal("j"), total=5.0) == Enter(1, "")
+    assert may(GUARDED % "never", PastRun(1, open=True), name=play_signal("j")) == Refused("a run is open")
+    assert isinstance(may(GUARDED % "never", ENDED, name=play_signal("j")), Refused)
+    assert isinstance(may(GUARDED % "always", name=play_signal("another")), Refused)
+
+
+def test_a_play_carries_what_the_entry_would_and_the_backtest_meets_it() -> None:
+    world = World((chart(GUARDED % "never"),), Policy(), frozenset({"email"}))
+    event = {"type": "track", "event": play_signal("j"), "userId": "ada", "timestamp": day(1).isoformat()}
+    recorded = read_recorded({**event, "properties": {"total": 5.0, "by": "dana", "why": "asked"}})
+    story = simulate(world, [recorded], day(2))
+    assert [moment.what for moment in story if moment.what in {"entered", "acted"}] == ["entered", "acted"]
+    assert chart(GUARDED % "never").kept(play_signal("j"), {"total": 5.0, "by": "dana"}) == {"total": 5.0}

@@ -1,0 +1,106 @@
+"""A paused run listens: signals, goal and exit decide, timers stand, effects are held until it is resumed."""
+
+from __future__ import annotations
+
+import pytest
+
+from journeys.decision.occurrences import ResumeMode
+from journeys.decision.state import state_from_json, state_to_json
+from tests.support.run_script import Play, day
+
+TEXT = """
+goal: {on: won, within: P60D}
+at: [{date: account.renewal_date, before: P90D, do: {send: renew}}]
+states:
+  a: {on: {go: b}, after: {P5D: {do: {send: five}}}, every: {P2D: {do: {send: tip}}}}
+  b: {do: [{send: welcome}, {task: call, sla: P1D, escalate: [lead]}], on: {go: c}, after: {P4D: {do: {send: four}}}}
+  c: {}
+"""
+
+
+def test_signals_decide_and_effects_are_held_through_json() -> None:
+    run = Play(TEXT).pause(1).signal(2, "go")
+    assert (run.state.state, run.sent, len(run.state.held)) == ("b", [], 2)
+    run.state = state_from_json(state_to_json(run.state))
+    assert run.resume(3).sent == [("welcome", 2)]
+    assert run.state.held == ()
+
+
+def test_timers_stand_while_paused() -> None:
+    run = Play(TEXT).pause(1)
+    assert run.state.next_due() is None
+    assert run.signal(30, "nothing").sent == []
+
+
+def test_shift_adds_the_time_that_stood_still() -> None:
+    run = Play(TEXT).wait(2).pause(3).resume(13, "shift").wait(20)
+    assert run.sent == [("tip", 2), ("tip", 14), ("five", 15), ("tip", 16), ("tip", 18), ("tip", 20)]
+
+
+def test_shift_counts_from_entry_for_a_state_entered_while_paused() -> None:
+    run = Play(TEXT).pause(1).signal(6, "go").resume(11, "shift")
+    assert run.state.timers["s:after.P4D"] == day(15)
+
+
+def test_catch_up_decides_what_came_due_in_order() -> None:
+    run = Play(TEXT).pause(1).resume(6.5, "catch_up")
+    assert [what for what, _ in run.sent] == ["tip", "tip", "five", "tip"]
+    assert {at for _, at in run.sent} == {6.5}
+    assert run.wait(8).sent[-1] == ("tip", 8)
+
+
+def test_expire_lets_go_what_came_due_and_repeats_go_on() -> None:
+    run = Play(TEXT).pause(1).resume(6.5, "expire").wait(10)
+    assert run.sent == [("tip", 8), ("tip", 10)]
+    assert run.says("after P5D: came due while paused, let go")
+
+
+@pytest.mark.parametrize("mode", ["shift", "catch_up", "expire"])
+def test_the_goals_window_and_anchors_never_shift(mode: ResumeMode) -> None:
+    run = Play(TEXT).renewal(0.5, 120).pause(1).resume(20, mode)
+    assert run.state.timers["goal"] == day(60)
+    assert run.state.timers["j:at.0"] == day(30)
+
+
+@pytest.mark.parametrize("mode", ["shift", "catch_up", "expire"])
+def test_a_goals_window_that_passed_meanwhile_is_missed_on_resuming(mode: ResumeMode) -> None:
+    assert Play(TEXT).pause(1).resume(61, mode).state.outcome == "missed"
+
+
+def test_a_date_moves_while_paused() -> None:
+    run = Play(TEXT).renewal(0.5, 120).pause(1).renewal(2, 200).resume(3)
+    assert run.state.timers["j:at.0"] == day(110)
+
+
+def test_goal_acts_at_once_and_what_was_held_goes_with_the_reason() -> None:
+    run = Play(TEXT).pause(1).signal(2, "go").signal(3, "won")
+    assert (run.state.outcome, run.sent, run.state.held) == ("reached", [], ())
+    assert run.says("held while paused, and dropped")
+
+
+def test_H7_what_was_held_for_a_state_that_was_left_is_never_asked() -> None:
+    run = Play(TEXT).pause(1).signal(2, "go").signal(3, "go").resume(4)
+    assert (run.state.state, run.sent) == ("c", [])
+    assert "task" not in [effect.kind for effect in run.effects]
+
+
+def test_a_task_held_and_closed_meanwhile_is_never_opened() -> None:
+    text = "states: {a: {on: {go: {do: {task: call}}, stop: {do: {close: call}}}}}"
+    run = Play(text).pause(1).signal(2, "go").signal(3, "stop").resume(4)
+    assert run.effects == []
+
+
+def test_C10_a_held_task_has_its_whole_time_after_a_shift() -> None:
+    run = Play(TEXT).pause(1).signal(2, "go").resume(10, "shift")
+    (task,) = (effect for effect in run.effects if effect.kind == "task")
+    assert task.due_at == run.state.timers["t:call"] == day(11)
+
+
+def test_a_task_seen_before_the_pause_is_overdue_all_the_same() -> None:
+    run = Play(TEXT).signal(0.5, "go").pause(1).resume(5, "expire")
+    assert [e.owner for e in run.effects if e.kind == "escalate_task"] == ["lead"]
+
+
+def test_pausing_twice_and_resuming_twice_is_once() -> None:
+    run = Play(TEXT).pause(1).pause(2).resume(4).resume(7)
+    assert run.state.timers["s:after.P5D"] == day(8)

@@ -1,0 +1,84 @@
+"""`docs/feed.md` says what the code says: the example is a page of ours, the loader loads, every name exists."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from activities.exports.feed_push import BATCH, KIND
+from activities.outgoing.standard_webhooks import STEPS, signing
+from api.exports.feed import EXAMPLE
+from journeys.events import feed
+from tests.support import shipped_catalog
+from tests.support.api import application
+from worker.composition.providers import ProviderSettings
+from worker.loops.feed_push import LAG, PUSHED, TRIES
+
+TEXT = (shipped_catalog.DOCS / "feed.md").read_text("utf-8")
+SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+
+
+def _block(language: str) -> str:
+    (found,) = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+    return str(found)
+
+
+def test_the_page_that_is_shown_is_the_one_of_the_description():
+    shown = json.loads(_block("json"))
+    assert shown == {**EXAMPLE, "items": EXAMPLE["items"][:1]}
+
+
+def _warehouse(change: str = "") -> httpx.Client:
+    """Five lines behind the documented route, two a page."""
+    lines: list[dict[str, Any]] = [{"id": n, "type": "decision", "verdict": "send"} for n in (1, 2, 4, 5, 9)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        after = int(request.url.params["after"])
+        behind = [line for line in lines if line["id"] > after]
+        page = feed.page(behind[:2], after, more=len(behind) > 2)
+        body = json.dumps(page).encode()
+        signed = signing(SECRET)(feed.identity(after, page["next"]), body)
+        return httpx.Response(200, headers=signed, content=body.replace(b"send", change.encode() or b"send"))
+
+    return httpx.Client(transport=httpx.MockTransport(answer), base_url="http://api")
+
+
+def test_the_loader_that_is_shown_loads_everything_and_refuses_what_was_changed_on_the_way():
+    known: dict[str, Any] = {}
+    exec(_block("python"), known)
+    with _warehouse() as http:
+        lines, after = known["load"](http, SECRET, 0)
+        assert ([line["id"] for line in lines], after) == ([1, 2, 4, 5, 9], 9)
+        assert known["load"](http, SECRET, after) == ([], 9)
+    with _warehouse(change="withhold") as http, pytest.raises(WebhookVerificationError):
+        known["load"](http, SECRET, 0)
+
+
+def test_every_verdict_result_and_name_is_there():
+    for word in (*feed.VERDICTS.values(), *feed.RESULTS.values(), "again"):
+        assert f"`{word}`" in TEXT, word
+    settings = {f"TENURE_{name.upper()}" for name in ProviderSettings.model_fields}
+    assert set(re.findall(r"TENURE_[A-Z_]+", TEXT)) <= settings
+    assert {"TENURE_FEED_URL", "TENURE_FEED_SECRET"} <= set(re.findall(r"TENURE_[A-Z_]+", TEXT))
+    routes = {
+        f"{method} {route.path}"
+        for route in application("postgresql://nowhere/none").app.router.routes
+        for method in route.methods
+    }
+    for named in re.findall(r"`((?:GET|POST) /v1/[^`?]*)", TEXT):
+        assert named in routes, named
+    metrics = {sample.name for each in (LAG, TRIES, PUSHED) for metric in each.collect() for sample in metric.samples}
+    assert set(re.findall(r"tenure_feed_[a-z_]+", TEXT)) <= metrics
+    assert f"at most {BATCH} lines" in TEXT
+    assert KIND in TEXT
+
+
+def test_the_schedule_that_is_told_is_the_one_that_is_kept():
+    seconds = [int(step.total_seconds()) for step in STEPS]
+    assert seconds == [5, 300, 1800, *(hours * 3600 for hours in (2, 5, 10, 14, 20, 24))]
+    assert "5 s, 5 min, 30 min, 2, 5, 10, 14, 20 and 24 h" in TEXT

@@ -1,0 +1,43 @@
+"""Trace ids: what a sender gave is kept, what nobody gave is made of what is stored (W3C Trace Context)."""
+
+import pytest
+from hypothesis import given as holds_for
+from hypothesis import strategies as st
+
+from journeys.events.tracing import event_in, given, is_trace, of_event, of_step, traceparent
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.mark.parametrize(
+    ("header", "trace"),
+    [
+        (f"00-{TRACE}-{SPAN}-01", TRACE),
+        (f" 00-{TRACE}-{SPAN}-00 ", TRACE),
+        (f"cc-{TRACE}-{SPAN}-01-what-a-later-version-adds", TRACE),
+        (f"00-{TRACE}-{SPAN}-01-extra", None),
+        (f"ff-{TRACE}-{SPAN}-01", None),
+        (f"00-{'0' * 32}-{SPAN}-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (f"00-{TRACE.upper()}-{SPAN}-01", None),
+        (f"00-{TRACE[:-1]}-{SPAN}-01", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_traceparent_is_read_as_the_standard_says_and_else_ignored(header, trace):
+    assert given(header) == trace
+
+
+@holds_for(st.integers(1, 2**63 - 1), st.text(), st.text())
+def test_an_events_own_trace_names_the_event_and_is_a_valid_one(number, source, message_id):
+    trace = of_event(number, source, message_id)
+    assert is_trace(trace)
+    assert event_in(trace) == number
+    assert given(traceparent(trace, "a call")) == trace
+
+
+def test_a_step_has_a_trace_of_its_own_and_another_one_another():
+    run = "journey/setup/u_1/-/1"
+    assert is_trace(of_step(run, 1))
+    assert len({of_step(run, 1), of_step(run, 2), of_step("journey/setup/u_2/-/1", 1)}) == 3

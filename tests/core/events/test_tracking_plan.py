@@ -1,0 +1,229 @@
+"""The tracking plan gives conditions their types, and tells an event that fits from one that does not."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from journeys.events.tracking_plan import TrackingPlan, check_event, read_plan
+from journeys.events.validation import Accepted, Rejected
+from journeys.language.conditions import coerce
+from journeys.language.outcome_signals import is_segment_signal
+from store.people.memberships import LEFT
+from tests.support import shipped_catalog
+
+PLAN = """
+sources: {shop: The shop, desk: The desk}
+roles: [champion]
+profile: {plan: string, rhythm_days: {type: double, personal: true, source: shop}}
+account: {renewal_date: timestamp}
+signals:
+  order_completed:
+    source: shop
+    from: [Order Completed, {event: Purchase, where: {status: paid}, rename: {order_id: id}}]
+    properties: {order_id: string, total: double, quantity: int, gift: bool?, paid_at: timestamp?, tags: strings?}
+  order_refused: {source: shop, from: {event: Purchase, where: {status: refused}}}
+  ticket_opened: {source: desk, properties: {ticket_id: string}}
+"""
+ORDER = {"order_id": "o1", "total": 9.5, "quantity": 2}
+
+
+def plan() -> TrackingPlan:
+    found, source = read_plan(PLAN)
+    assert found is not None, source.problems
+    return found
+
+
+def faults(name: str, properties: dict[str, object]) -> list[tuple[str, str]]:
+    checked = check_event(plan(), name, properties)
+    assert isinstance(checked, Rejected)
+    return [(fault.code, fault.property) for fault in checked.faults]
+
+
+def test_the_vocabulary_is_flat_and_typed():
+    types = plan().types()
+    assert types["profile.rhythm_days"] == "double"
+    assert types["account.renewal_date"] == "timestamp"
+    assert types["event.order_completed.tags"] == "strings"
+
+
+def test_outcomes_of_a_journeys_own_actions_have_types_too():
+    types = shipped_catalog.plan().types(shipped_catalog.journey("setup-and-activation"))
+    assert types["event.onboarding-call.closed.outcome"] == "string"
+    assert types["event.onboarding-call.overdue.level"] == "int"
+    assert types["event.send:setup/checklist.sent.channel"] == "string"
+    assert "event.onboarding-call.closed.outcome" not in shipped_catalog.plan().types()
+
+
+def test_a_tools_name_and_our_own_mean_the_same_signal():
+    for name in ("Order Completed", "order_completed"):
+        assert check_event(plan(), name, ORDER) == Accepted("order_completed", ORDER)
+
+
+def test_one_raw_event_means_two_signals_by_its_values():
+    paid = check_event(plan(), "Purchase", {"status": "paid", "id": "o1", "total": 1, "quantity": 1})
+    assert isinstance(paid, Accepted)
+    assert (paid.signal, paid.properties["order_id"]) == ("order_completed", "o1")
+    assert check_event(plan(), "Purchase", {"status": "refused"}) == Accepted("order_refused", {"status": "refused"})
+    assert faults("Purchase", {"status": "odd"}) == [("unknown_event", "")]
+
+
+def test_every_fault_is_named_at_once():
+    given = {"total": "9.50", "gift": "yes", "paid_at": "yesterday", "tags": ["a", 1]}
+    assert faults("order_completed", given) == [
+        ("missing_property", "order_id"),
+        ("wrong_type", "total"),
+        ("missing_property", "quantity"),
+        ("wrong_type", "gift"),
+        ("wrong_type", "paid_at"),
+        ("wrong_type", "tags"),
+    ]
+
+
+def test_a_missing_property_is_told_by_the_name_that_the_tool_gives_it():
+    assert faults("Purchase", {"status": "paid", "total": 1, "quantity": 1}) == [("missing_property", "id")]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "kept"),
+    [
+        ("order_id", 17, "17"),
+        ("total", 9, 9.0),
+        ("quantity", 2.0, 2),
+        ("paid_at", "2026-05-01T10:00:00+02:00", "2026-05-01T08:00:00+00:00"),
+        ("paid_at", "2026-05-01", "2026-05-01T00:00:00+00:00"),
+        ("tags", [], []),
+    ],
+)
+def test_a_value_that_can_be_of_its_type_becomes_it(name, given, kept):
+    checked = check_event(plan(), "order_completed", ORDER | {name: given})
+    assert isinstance(checked, Accepted)
+    assert checked.properties[name] == kept
+    assert type(checked.properties[name]) is type(kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("order_id", True),
+        ("order_id", 1.5),
+        ("order_id", "a\x00b"),
+        ("order_id", ["o1"]),
+        ("total", float("nan")),
+        ("total", float("inf")),
+        ("total", True),
+        ("total", 10**400),
+        ("quantity", 2.5),
+        ("quantity", 2**63),
+        ("gift", 1),
+        ("paid_at", 1_700_000_000),
+        ("paid_at", "9999-12-31T23:59:59-12:00"),
+        ("tags", "a"),
+        ("tags", ["\x00"]),
+    ],
+)
+def test_a_value_that_is_not_of_its_type_is_a_fault(name, given):
+    assert faults("order_completed", ORDER | {name: given}) == [("wrong_type", name)]
+
+
+def test_null_is_the_same_as_missing():
+    assert faults("order_completed", ORDER | {"total": None}) == [("missing_property", "total")]
+    checked = check_event(plan(), "order_completed", ORDER | {"gift": None})
+    assert isinstance(checked, Accepted)
+    assert "gift" not in checked.properties
+
+
+def test_what_the_plan_does_not_declare_is_kept_as_it_came():
+    checked = check_event(plan(), "order_completed", ORDER | {"colour": {"deep": [1]}})
+    assert isinstance(checked, Accepted)
+    assert checked.properties["colour"] == {"deep": [1]}
+
+
+def test_the_event_that_was_checked_is_not_changed():
+    given = ORDER | {"order_id": 7, "gift": None}
+    check_event(plan(), "order_completed", given)
+    assert given == ORDER | {"order_id": 7, "gift": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("Nothing", "unknown_event"), ("tenure.event", "reserved_name"), ("", "unknown_event")]
+)
+def test_an_event_that_nobody_planned_is_refused_with_its_reason(name, code):
+    assert faults(name, {}) == [(code, "")]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"), [("segment.power-users.entered", True), ("segment.x.left", True), ("segment.x", False)]
+)
+def test_entering_and_leaving_a_segment_are_signals(name, is_one):
+    assert is_segment_signal(name) is is_one
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=3)
+)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["order_id", "total", "quantity", "gift", "paid_at", "tags", "status", "x"]), JSON)
+)
+def test_an_event_is_accepted_or_rejected_and_what_is_accepted_can_be_read_by_conditions(properties):
+    checked = check_event(plan(), "order_completed", properties)
+    if isinstance(checked, Accepted):
+        for name, item in plan().signals["order_completed"].properties.items():
+            value = checked.properties.get(name)
+            assert (coerce(value, item.type) is not None) == (value is not None)
+    else:
+        assert checked.faults
+
+
+def test_thousands_of_events_a_second_are_checked():
+    table = shipped_catalog.plan()
+    check_event(table, "Order Completed", ORDER)
+    began = time.perf_counter()
+    for _ in range(20_000):
+        check_event(table, "Order Completed", ORDER)
+    assert time.perf_counter() - began < 1
+
+
+# -- reading a plan ----------------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_plan_is_right():
+    assert {"order_completed", "signed_up", "contract_renewed", "ticket_resolved"} <= set(
+        shipped_catalog.plan().signals
+    )
+
+
+def test_segments_word_for_leaving_an_account_is_the_signal_that_the_store_acts_on():
+    assert check_event(shipped_catalog.plan(), "Account Removed User", {}).signal == LEFT
+
+
+def test_every_fault_of_a_plan_is_reported_at_its_line():
+    text = (
+        PLAN.replace("total: double", "total: money")
+        .replace("source: desk", "source: dask")
+        .replace("{plan: string", "{Plan: string")
+    )
+    found = [(problem.code, problem.line) for problem in read_plan(text)[1].problems]
+    assert found == [("T111", 4), ("T110", 10)]
+    found = [
+        (problem.code, problem.line) for problem in read_plan(PLAN.replace("source: desk", "source: dask"))[1].problems
+    ]
+    assert found == [("T702", 12)]
+
+
+def test_a_raw_event_that_an_earlier_signal_takes_whole_is_refused():
+    text = PLAN.replace("{event: Purchase, where: {status: paid}, rename: {order_id: id}}", "Purchase")
+    [problem] = read_plan(text)[1].problems
+    assert (problem.code, problem.line) == ("T701", 11)
+
+
+def test_an_instant_in_the_plan_is_what_conditions_read():
+    checked = check_event(plan(), "order_completed", ORDER | {"paid_at": "2026-05-01T10:00:00Z"})
+    assert isinstance(checked, Accepted)
+    assert coerce(checked.properties["paid_at"], "timestamp") == datetime(2026, 5, 1, 10, tzinfo=UTC)

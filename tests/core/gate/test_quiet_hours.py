@@ -1,0 +1,182 @@
+"""C7: quiet hours and send windows by the clock on the person's wall, over every zone and every hour that a clock skips or repeats."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo, available_timezones
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from journeys.calendar.timezones import zone_of
+from journeys.gate.policy import Policy, load_policy
+from journeys.gate.quiet_hours import DAYS, Hours, QuietHours, SendWindow, opens_at
+
+NIGHT = QuietHours(name="night", start="21:00", end="08:00")
+OFFICE = SendWindow(name="office", days=DAYS[:5], start="09:00", end="17:00", holidays="DE")
+ZONES = sorted(name for name in available_timezones() if "/" in name or name == "UTC")
+EDGE = (
+    QuietHours(name="over-the-gap", start="01:30", end="02:30"),
+    QuietHours(name="until-midnight", start="20:00", end="00:00"),
+    QuietHours(name="by-day", start="00:10", end="23:50"),
+)
+
+
+def changes(zone: ZoneInfo, year: int) -> list[datetime]:
+    """The hours of a year, and the next, in which the zone's offset changes."""
+    begin = datetime(year, 1, 1, tzinfo=UTC)
+    found = []
+    day = timedelta(days=1)
+    for number in range(730):
+        at = begin + number * day
+        if at.astimezone(zone).utcoffset() != (at + day).astimezone(zone).utcoffset():
+            found.append(at)
+    return found
+
+
+def is_quiet(rule: QuietHours, zone: ZoneInfo, at: datetime) -> bool:
+    """The rule told again, by minutes of the day, so that the two can disagree."""
+    wall = at.astimezone(zone)
+    minute = wall.hour * 60 + wall.minute
+    start, end = (each.hour * 60 + each.minute for each in (rule.start, rule.end))
+    return start <= minute < end if start < end else minute >= start or minute < end
+
+
+@pytest.mark.parametrize("rule", [NIGHT, *EDGE], ids=lambda rule: rule.name)
+def test_C7_no_send_inside_quiet_hours_and_none_later_than_needed_in_any_zone_over_two_years_of_clock_changes(
+    rule: QuietHours,
+) -> None:
+    checked = 0
+    for name in ZONES:
+        zone = ZoneInfo(name)
+        for day in changes(zone, 2026):
+            last = None
+            for minutes in range(0, 48 * 60, 97):
+                at = day - timedelta(hours=12) + timedelta(minutes=minutes)
+                opens = opens_at([rule], zone, at)
+                assert opens is not None, "none is lost"
+                assert opens >= at
+                assert not is_quiet(rule, zone, opens), f"{name} {at}"
+                assert opens == at or is_quiet(rule, zone, opens - timedelta(seconds=1)), (
+                    f"{name} {at}: it could go earlier"
+                )
+                assert opens == at or is_quiet(rule, zone, at)
+                assert last is None or opens >= last, "order is kept"
+                last = opens
+                checked += 1
+    assert checked > 5_000
+
+
+def test_C7_an_hour_that_is_skipped_ends_the_quiet_that_would_end_within_it() -> None:
+    rule, zone = EDGE[0], ZoneInfo("Europe/Vienna")
+    at = datetime(2026, 3, 29, 0, 45, tzinfo=UTC)  # 01:45; at 02:00 the clock is put on to 03:00
+    assert opens_at([rule], zone, at) == datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
+
+
+def test_C7_an_hour_that_comes_twice_is_quiet_twice() -> None:
+    zone = ZoneInfo("Europe/Vienna")
+    rule = QuietHours(name="early", start="02:00", end="02:30")
+    first = datetime(2026, 10, 25, 0, 10, tzinfo=UTC)
+    assert opens_at([rule], zone, first) == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    assert opens_at([rule], zone, first + timedelta(hours=1)) == datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+
+
+def test_C7_business_days_and_holidays_of_the_place() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    eve = datetime(2026, 12, 24, 16, 30, tzinfo=UTC)  # Thursday, 17:30; Christmas is Friday and Saturday
+    assert opens_at([OFFICE], zone, eve) == datetime(2026, 12, 28, 8, 0, tzinfo=UTC)
+
+
+def test_C7_half_hour_zones_and_those_across_the_date_line() -> None:
+    at = datetime(2026, 6, 1, 1, 0, tzinfo=UTC)
+    assert opens_at([NIGHT], ZoneInfo("Asia/Kathmandu"), at) == datetime(2026, 6, 1, 2, 15, tzinfo=UTC)
+    assert opens_at([NIGHT], ZoneInfo("Pacific/Kiritimati"), at) == at
+    assert opens_at([NIGHT], ZoneInfo("Pacific/Pago_Pago"), datetime(2026, 6, 1, 9, 0, tzinfo=UTC)) == datetime(
+        2026, 6, 1, 19, 0, tzinfo=UTC
+    )
+
+
+_times = st.times().map(lambda at: at.replace(second=0, microsecond=0, fold=0, tzinfo=None))
+
+
+@st.composite
+def hours(draw: st.DrawFn) -> Hours:
+    start, end = draw(st.lists(_times, min_size=2, max_size=2, unique=True))
+    if draw(st.booleans()):
+        return QuietHours(name="quiet", start=start, end=end)
+    low, high = min(start, end), max(start, end)
+    days = draw(st.lists(st.sampled_from(DAYS), min_size=1, unique=True))
+    return SendWindow(name="window", days=tuple(days), start=low, end=high)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rules=st.lists(hours(), min_size=1, max_size=3),
+    zone=st.sampled_from(ZONES),
+    at=st.integers(0, 2 * 365 * 24 * 60).map(lambda n: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=n)),
+)
+def test_C7_the_first_instant_that_all_rules_allow(rules: list[Hours], zone: str, at: datetime) -> None:
+    place = ZoneInfo(zone)
+    opens = opens_at(rules, place, at)
+    allowed = lambda when: all(rule.allows(when.astimezone(place)) for rule in rules)  # noqa: E731 -- used thrice here
+    probes = [at + timedelta(minutes=minutes) for minutes in range(0, 10 * 24 * 60, 61)]
+    if opens is None:
+        assert not any(map(allowed, probes))
+        return
+    assert allowed(opens)
+    assert not any(allowed(probe) for probe in probes if probe < opens)
+
+
+@pytest.mark.parametrize(
+    ("profile", "account", "zone"),
+    [
+        ({"timezone": "Asia/Kolkata", "phone": "+4315551234"}, {"timezone": "Europe/Berlin"}, "Asia/Kolkata"),
+        ({"phone": "+4315551234"}, {"timezone": "Europe/Berlin"}, "Europe/Vienna"),
+        ({"phone": "+1"}, {"timezone": "Europe/Berlin"}, "Europe/Berlin"),
+        ({"timezone": "../../etc/passwd"}, {}, "Africa/Lagos"),
+        ({"timezone": 7, "phone": "no number"}, {"timezone": ""}, "Africa/Lagos"),
+        ({"timezone": "Mars/Olympus"}, {"timezone": "Etc/Unknown"}, "Africa/Lagos"),
+    ],
+)
+def test_C7_the_zone_is_of_the_profile_then_the_phone_then_the_account_then_the_policy(
+    profile: dict[str, object], account: dict[str, object], zone: str
+) -> None:
+    assert zone_of(profile, account, "Africa/Lagos") == zone
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ({"quiet_hours": [{"name": "n", "start": "21:00", "end": "21:00"}]}, "quiet all day"),
+        ({"quiet_hours": [{"name": "n", "start": 1260, "end": "08:00"}]}, "in quotes"),
+        ({"send_windows": [{"name": "n", "start": "17:00", "end": "09:00"}]}, "never opens"),
+        ({"send_windows": [{"name": "n", "holidays": "XX"}]}, "no holidays are known for XX"),
+        ({"timezone": "Mars/Olympus"}, "no time zone"),
+        ({"caps": [{"name": "n", "limit": 1}]}, "either a rolling window"),
+        (
+            {"caps": [{"name": "n", "limit": 1, "window": "P1D"}], "cooldowns": [{"name": "n", "between": "P1D"}]},
+            "two rules",
+        ),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_refused(part: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        load_policy(part)
+
+
+def test_a_window_tells_its_days_as_written() -> None:
+    assert [OFFICE.works(date(2026, 11, 23) + timedelta(days=n)) for n in range(7)] == [True] * 5 + [False] * 2
+    assert NIGHT.start == time(21)
+
+
+def test_the_policy_of_the_guide_can_be_loaded_and_has_every_rule() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "policy.md").read_text("utf-8")
+    given = yaml.safe_load(text.split("```yaml")[1].split("```")[0])
+    assert set(given) == set(Policy.model_fields), "what is new in the policy is told in its guide"
+    policy = load_policy(given)
+    assert policy.quiet_hours[0].end == time(8)
+    assert policy.brake is not None

@@ -1,0 +1,113 @@
+"""`docs/journey-language.md` is true: its definitions are published, its events simulated, its Python run."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from journeys.checks.checker import Published, publishable
+from journeys.decision.compiler import load_chart
+from journeys.events.tracking_plan import read_plan
+from journeys.gate.policy import Policy
+from journeys.language.parsing import read_journey
+from journeys.language.source import read_source
+from journeys.simulation.person import World
+from journeys.simulation.recording import Recorded, RecordedKind
+from journeys.simulation.simulator import simulate
+from tests.support import shipped_catalog
+
+TEXT = (shipped_catalog.DOCS / "journey-language.md").read_text("utf-8")
+FENCE = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BASE = """
+journey: example
+entry: {on: signed_up}
+goal: {on: activated}
+exit: [{on: account_closed}]
+topic: onboarding
+on: {cancellation_clicked: there}
+start: here
+states: {here: {}, there: {final: done}}
+"""
+KINDS: dict[str, RecordedKind] = {"identify": "profile", "group": "account"}
+TOLD = {"entered", "moved", "fired", "acted", "spent", "guard", "armed", "finished"}
+
+
+class Block(NamedTuple):
+    """A fenced block, and the line of the document where it begins."""
+
+    kind: str
+    word: str
+    text: str
+    line: int
+
+
+BLOCKS = [Block(m[1], m[2] or "", m[3], TEXT.count("\n", 0, m.start()) + 1) for m in FENCE.finditer(TEXT)]
+DEFINITIONS = [block for block in BLOCKS if block.kind == "yaml" and block.word != "plan"]
+PLAYED = [index for index, block in enumerate(BLOCKS) if block.kind == "timeline"]
+
+
+def whole(block: Block) -> str:
+    """A fragment in its place in a small journey; what is whole already stays as it is."""
+    base = read_source(BASE).value
+    match block.word:
+        case "":
+            return block.text
+        case "state":
+            base["states"]["here"] = read_source(block.text).value
+        case "part":
+            base |= read_source(block.text).value
+        case other:
+            raise AssertionError(f"line {block.line}: what is a {other}?")
+    return yaml.safe_dump(base, sort_keys=False)
+
+
+@pytest.mark.parametrize("block", DEFINITIONS, ids=lambda block: f"line {block.line}")
+def test_a_definition_of_the_reference_can_be_published(block):
+    found = publishable(whole(block), shipped_catalog.plan(), shipped_catalog.templates())
+    assert isinstance(found, Published), "\n".join(map(str, found))
+
+
+@pytest.mark.parametrize("index", PLAYED, ids=lambda index: f"line {BLOCKS[index].line}")
+def test_events_of_the_reference_lead_to_the_timeline_below_them(index):
+    events = BLOCKS[index - 1]
+    definition = next(block for block in reversed(BLOCKS[:index]) if block in DEFINITIONS)
+    assert events.kind == "events"
+    found = publishable(whole(definition), shipped_catalog.plan(), shipped_catalog.templates())
+    assert isinstance(found, Published)
+    world = World((load_chart(found.artifact_text),), Policy())
+    told = [m for m in simulate(world, map(recorded, events.text.splitlines())) if m.what in TOLD]
+    shown = [re.split(r"  +", line) for line in BLOCKS[index].text.splitlines()]
+    assert [[f"{m.at:%Y-%m-%d %H:%M}", m.what, m.why] for m in told] == shown
+
+
+def recorded(line: str) -> Recorded:
+    """`2026-03-01 09:00 signed_up plan=pro`; `identify` and `group` set fields."""
+    day, time, name, *values = line.split()
+    at = datetime.fromisoformat(f"{day}T{time}").replace(tzinfo=UTC)
+    data = {key: yaml.safe_load(value) for key, value in (item.split("=", 1) for item in values)}
+    data = {key: str(value) if key == "ticket_id" else value for key, value in data.items()}
+    return Recorded(at, "ada", KINDS.get(name, "signal"), name, data)
+
+
+def test_the_tracking_plan_of_the_reference_is_one():
+    block = next(block for block in BLOCKS if block.word == "plan")
+    plan, source = read_plan(block.text)
+    assert plan is not None, source.problems
+    assert plan.types()["event.order_completed.coupon"] == "string"
+
+
+def test_the_python_of_the_reference_builds_the_first_journey_of_the_page():
+    names: dict[str, object] = {}
+    exec(compile(next(b for b in BLOCKS if b.kind == "python").text, "journey-language.md", "exec"), names)
+    assert names["journey"] == read_journey(DEFINITIONS[0].text)[0]
+
+
+def test_every_key_of_a_definition_is_in_the_reference():
+    from journeys.language.definition import Journey
+    from journeys.language.parsing import keys_of
+
+    assert not {key for key in keys_of(Journey) if f"`{key}`" not in TEXT and f"{key}," not in TEXT}

@@ -1,0 +1,66 @@
+"""`docs/channels.md` says what the code says: every row of every error table, every setting, every fault."""
+
+from __future__ import annotations
+
+import re
+from typing import get_args
+
+import pytest
+
+from activities.channels.email.resend import ResendChannel
+from activities.channels.push.channel import PushChannel
+from activities.channels.slack import ChatChannel
+from activities.channels.twilio import SmsChannel
+from activities.channels.webhook import WebhookChannel
+from activities.channels.zendesk import SupportChannel
+from activities.channels.zoom import WebinarChannel
+from activities.exports.audiences.ad_platforms import GoogleTool, MetaTool
+from activities.exports.crm.hubspot import HubSpot
+from activities.exports.crm.salesforce import Salesforce
+from journeys.language.definition import ChannelName
+from tests.support import shipped_catalog
+from worker.composition.providers import ProviderSettings
+from worker.settings import Settings
+from worker.stack.providers.faults import Kind
+from worker.stack.providers.serving import VENDORS
+
+TEXT = (shipped_catalog.DOCS / "channels.md").read_text("utf-8")
+TABLES = {
+    "`email` by Resend": ResendChannel,
+    "`sms`": SmsChannel,
+    "`push`": PushChannel,
+    "`chat`": ChatChannel,
+    "`webhook`": WebhookChannel,
+    "`support`": SupportChannel,
+    "`webinar`": WebinarChannel,
+    "audiences at Google": GoogleTool,
+    "audiences at Meta": MetaTool,
+    "tasks in HubSpot": HubSpot,
+    "tasks in Salesforce": Salesforce,
+}
+
+
+@pytest.mark.parametrize("title", TABLES)
+def test_an_error_table_is_the_one_that_decides(title):
+    (section,) = re.findall(rf"^### {re.escape(title)}\n(.*?)(?=^### |\Z)", TEXT, re.MULTILINE | re.DOTALL)
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in section.splitlines()[3:] if line]
+    made = TABLES[title].table
+    expected = [(row.status, f"`{row.code}`" if row.code else "", row.means.value, row.about) for row in made]
+    assert [tuple(row[:4]) for row in rows] == expected
+
+
+def test_every_setting_that_is_named_exists_and_what_turns_a_provider_on_is_named():
+    known = {f"TENURE_{name.upper()}" for name in (*ProviderSettings.model_fields, *Settings.model_fields)}
+    named = set(re.findall(r"TENURE_[A-Z_]+", TEXT))
+    assert named <= known
+    tasks = (shipped_catalog.DOCS / "tasks.md").read_text("utf-8")
+    assert set(re.findall(r"TENURE_[A-Z_]+", tasks)) <= known
+    shown = {name for name in known if name.endswith(("_KEY_FILE", "_TOKEN", "_WEBHOOK_SECRET", "_ALLOW", "_RATES"))}
+    assert shown <= named
+
+
+def test_every_channel_vendor_and_fault_has_its_place():
+    for name in (*get_args(ChannelName), *get_args(Kind)):
+        assert f"`{name}`" in TEXT
+    for vendor in VENDORS:
+        assert f"`/{vendor.name}`" in TEXT

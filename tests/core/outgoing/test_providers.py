@@ -1,0 +1,123 @@
+"""Which channels there are, by what an operator has configured: nothing by half, nothing by accident."""
+
+from __future__ import annotations
+
+import pytest
+
+from activities.channels.email.resend import ResendChannel
+from activities.channels.email.smtp import EmailChannel
+from activities.outgoing.guarded_channel import Guarded
+from activities.ports import Outgoing, TemplateFault
+from tests.support.provider import google_key, vapid_key
+from worker.composition.providers import ProviderSettings, is_configured, load_providers, local_environ, read_rates
+from worker.composition.worker import channels
+from worker.settings import Settings, SettingsError, load_settings
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
+SETTINGS = Settings(smtp_url="smtp://127.0.0.1:2525", environment="production")
+
+
+def test_without_any_provider_there_are_mail_by_smtp_and_the_inbox():
+    found = channels(SETTINGS, load_providers())
+    assert sorted(found) == ["email", "in_app"]
+    assert isinstance(found["email"], Guarded)
+    assert isinstance(found["email"].channel, EmailChannel)
+
+
+def test_what_up_configures_is_whole_and_speaks_to_the_local_provider(monkeypatch):
+    assert not is_configured(load_providers())
+    for name, value in local_environ("http://127.0.0.1:9000").items():
+        monkeypatch.setenv(name, value)
+    given = load_providers()
+    assert sorted(channels(SETTINGS, given)) == ["chat", "email", "in_app", "sms", "support", "webhook", "webinar"]
+    assert given.allowed == {"127.0.0.1:9000"}
+    assert is_configured(given)
+
+
+def test_an_http_provider_takes_the_place_of_smtp():
+    found = channels(SETTINGS, ProviderSettings(resend_key="re_1"))
+    assert isinstance(found["email"].channel, ResendChannel)
+
+
+def test_resend_alone_is_enough_and_without_any_way_for_mails_the_operator_is_told():
+    alone = Settings(environment="production")
+    assert isinstance(channels(alone, ProviderSettings(resend_key="re_1"))["email"].channel, ResendChannel)
+    with pytest.raises(SettingsError, match=r"TENURE_SMTP_URL.*TENURE_RESEND_KEY"):
+        channels(alone, ProviderSettings())
+
+
+def test_push_goes_by_either_way_and_the_long_tail_by_apprise(tmp_path):
+    (tmp_path / "fcm.pem").write_text(google_key())
+    (tmp_path / "vapid.pem").write_text(vapid_key())
+    fcm = ProviderSettings(fcm_project="p", fcm_email="e@p", fcm_key_file=tmp_path / "fcm.pem")
+    web = ProviderSettings(vapid_key_file=tmp_path / "vapid.pem", vapid_contact="mailto:ops@x.example")
+    tail = ProviderSettings(
+        apprise_url="json://host.example/{address}", apprise_field="matrix_id", apprise_time_sensitive=True
+    )
+    person = {"push_token": "t", "push_subscription": None, "matrix_id": "m"}
+    assert channels(SETTINGS, fcm)["push"].address(person, "u") == "t"
+    assert channels(SETTINGS, web)["push"].address(person, "u") is None
+    found = channels(SETTINGS, tail)["apprise"]
+    assert found.address(person, "u") == "m"
+    with pytest.raises(TemplateFault, match="time-sensitive"):
+        found.prepare(Outgoing("k", "setup/first-steps", "m", {}, {}, {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("chat", {"slack_token": "x", "slack_channel": "C0TEAM"}),
+        ("apprise", {"apprise_url": "json://host.example/{address}", "apprise_field": "matrix_id"}),
+        ("email", {"resend_key": "re_1"}),
+    ],
+)
+def test_M1_links_tell_of_clicks_by_whatever_provider_wherever_there_is_an_address_for_them(name, given):
+    profile = {"first_name": "Ada", "use_case": "reports"}
+    message = Outgoing("k", "setup/first-steps", "ada@example.com", profile, {"name": "Acme"}, {"plan": "pro"})
+    public = SETTINGS.model_copy(update={"public_url": "https://t.example"})
+    for settings, links in ((public, 1), (SETTINGS, 0)):
+        prepared = channels(settings, ProviderSettings(**given))[name].prepare(message)
+        assert len(prepared.summary.get("links", [])) >= links
+        assert (b"https://t.example/c/" in prepared.body) == bool(links)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"TENURE_TWILIO_ACCOUNT": "AC1"}, "TENURE_TWILIO_TOKEN and TENURE_TWILIO_FROM"),
+        ({"TENURE_SLACK_TOKEN": "x"}, "TENURE_SLACK_CHANNEL"),
+        ({"TENURE_DKIM_SELECTOR": "s"}, "TENURE_DKIM_KEY_FILE"),
+        ({"TENURE_PROVIDER_RATES": "sms=fast"}, "no rate"),
+        ({"TENURE_PROVIDER_RATES": "sms=0"}, "no rate"),
+    ],
+)
+def test_what_is_given_by_half_or_wrong_is_told_at_the_start(monkeypatch, given, words):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=words):
+        load_providers()
+
+
+def test_a_key_that_is_none_is_told_at_the_start_and_not_shown(tmp_path):
+    (tmp_path / "key.pem").write_text("secret nonsense")
+    for given in (
+        ProviderSettings(vapid_key_file=tmp_path / "key.pem", vapid_contact="mailto:x@x.example"),
+        ProviderSettings(dkim_key_file=tmp_path / "key.pem", dkim_selector="s"),
+    ):
+        with pytest.raises(SettingsError) as refused:
+            channels(SETTINGS, given)
+        assert "nonsense" not in str(refused.value)
+
+
+def test_rates_are_read_with_their_bursts():
+    found = read_rates("sms=10, email=0.5,chat=20/100")
+    assert [(name, rate.per_second, rate.burst) for name, rate in found.items()] == [
+        ("sms", 10, 10),
+        ("email", 0.5, 1),
+        ("chat", 20, 100),
+    ]
+
+
+def test_secrets_are_not_shown():
+    assert "re_1" not in repr(ProviderSettings(resend_key="re_1"))
+    assert load_settings().local_provider

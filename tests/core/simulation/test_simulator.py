@@ -1,0 +1,251 @@
+"""One person in memory: the gate, deferred messages, outcomes, tickets, consent, and a timeline that can be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.app import build
+from journeys.gate.policy import load_policy
+from journeys.simulation.person import Person, World
+from journeys.simulation.recording import Recorded, Unusable, read_recorded, signal_name
+from journeys.simulation.simulator import as_table, simulate
+from tests.support.run_script import chart, day
+
+BOTH = frozenset({"email", "in_app"})
+COOL = {"cooldowns": [{"name": "calm", "between": "P2D"}]}
+
+
+def person(*texts: str, rules: dict[str, Any] | None = None, reachable: frozenset[str] = BOTH) -> Person:
+    return Person(World(tuple(chart(text) for text in texts), load_policy(rules), reachable))
+
+
+def signal(at: float, name: str, **data: Any) -> Recorded:
+    return Recorded(day(at), "p", "signal", name, data)
+
+
+def fates(someone: Person) -> list[tuple[str, str, float]]:
+    return [
+        (line.kind, line.about, (line.at - day(0)).total_seconds() / 86400)
+        for line in someone.lines()
+        if line.kind in {"sent", "deferred", "withheld"}
+    ]
+
+
+def happen(someone: Person, *events: Recorded, until: float = 100) -> Person:
+    for event in events:
+        someone.happen(event)
+    someone.until(day(until))
+    return someone
+
+
+TWO = "states: {a: {do: {send: one}, after: {P1D: {do: {send: two}}}, on: {done: b}}, b: {}}"
+
+
+def test_C2_a_cooldown_defers_and_the_message_goes_when_it_ends() -> None:
+    someone = happen(person(TWO, rules=COOL), signal(0, "begin"))
+    assert fates(someone) == [("sent", "send:one", 0), ("deferred", "send:two", 1), ("sent", "send:two", 2)]
+
+
+def test_C3_H7_what_waits_is_withdrawn_when_its_state_is_left_and_says_why() -> None:
+    someone = happen(person(TWO, rules=COOL), signal(0, "begin"), signal(1.5, "done"))
+    assert fates(someone)[-1] == ("withheld", "send:two", 1.5)
+    assert "a was left for b on done" in someone.lines()[-1].text
+
+
+def test_C5_consent_withdrawn_while_a_message_waits_is_obeyed() -> None:
+    no = Recorded(day(1.5), "p", "consent", "consent", {"channel": "email", "topic": "t", "granted": False})
+    text = TWO.replace("send: one", "send: one, via: [email, in_app]").replace("send: two", "send: two, via: [email]")
+    someone = happen(person(text, rules=COOL), signal(0, "begin"), no)
+    assert fates(someone)[-1] == ("withheld", "send:two", 2)
+    assert "they said no to t by email" in someone.lines()[-1].text
+
+
+def test_C5_an_opt_out_of_the_last_channel_ends_the_run_in_the_middle_of_a_wait() -> None:
+    no = Recorded(day(0.5), "p", "consent", "consent", {"channel": "email", "topic": "t", "granted": False})
+    someone = happen(person(TWO), signal(0, "begin"), no)
+    assert someone.lines()[-1].about == "opted_out"
+    assert someone.open == []
+
+
+def test_C6_J7_an_open_urgent_ticket_holds_messages_until_it_is_resolved() -> None:
+    ticket = signal(0.5, "ticket_opened", ticket_id="7", priority="urgent")
+    someone = happen(person(TWO), signal(0, "begin"), ticket, signal(4.3, "ticket_resolved", ticket_id="7"))
+    assert fates(someone) == [("sent", "send:one", 0), ("deferred", "send:two", 1), ("sent", "send:two", 4.3)]
+
+
+def test_outcomes_of_a_message_come_back_to_its_run_as_signals() -> None:
+    text = (
+        "states: {a: {do: {send: x, name: offer, via: [email]}, on: {offer.sent: b, offer.withheld: c}},"
+        " b: {do: {send: y, via: [in_app]}}, c: {}}"
+    )
+    assert happen(person(text), signal(0, "begin")).open[0].state.state == "b"
+    assert happen(person(text, reachable=frozenset({"in_app"})), signal(0, "begin")).open[0].state.state == "c"
+
+
+def test_an_address_counts_from_when_it_is_known() -> None:
+    text = "states: {a: {on: {go: {do: {send: x, via: [email]}}}}}"
+    someone = person(text, reachable=frozenset())
+    happen(
+        someone,
+        signal(0, "begin"),
+        signal(1, "go"),
+        Recorded(day(2), "p", "profile", "", {"email": "a@b.c"}),
+        signal(3, "go"),
+    )
+    assert fates(someone) == [("withheld", "send:x", 1), ("sent", "send:x", 3)]
+
+
+def test_C2_caps_count_over_all_journeys() -> None:
+    other = "journey: k\nentry: {on: begin}\ntopic: u\nstart: a\nstates: {a: {do: {send: other}}}"
+    rules = {"caps": [{"name": "one", "limit": 1, "window": "P3D"}]}
+    someone = happen(person(TWO, other, rules=rules), signal(0, "begin"))
+    assert fates(someone)[:3] == [("sent", "send:one", 0), ("deferred", "send:other", 0), ("deferred", "send:two", 1)]
+    assert [fate[0] for fate in fates(someone)].count("sent") == 3
+
+
+def test_an_emitted_signal_opens_another_journey_once_for_each_case() -> None:
+    first = "states: {a: {on: {order: {do: {emit: item, for_each: event.items, data: {order_id: item}}}}}}"
+    second = "journey: k\ncase: order_id\nentry: {on: item}\ntopic: t\nstart: a\nstates: {a: {}}"
+    someone = happen(person(first, second), signal(0, "begin"), signal(1, "order", items=["x", "y", "x"]))
+    assert [run.name for run in someone.open] == ["j/-/1", "k/x/1", "k/y/1"]
+
+
+def test_journeys_that_answer_each_other_for_ever_are_stopped() -> None:
+    first = "states: {a: {on: {ping: {do: {emit: pong}}}}}"
+    second = "journey: k\nentry: {on: begin}\ntopic: t\nstart: a\nstates: {a: {on: {pong: {do: {emit: ping}}}}}"
+    someone = happen(person(first, second), signal(0, "begin"), signal(1, "ping"))
+    assert len(someone.story) < 5_000
+
+
+def test_a_signal_of_another_order_does_not_answer_this_orders_wait() -> None:
+    text = "journey: j\ncase: order_id\nentry: {on: order}\ntopic: t\nstart: a\nstates: {a: {on: {paid: b}}, b: {}}"
+    someone = happen(
+        person(text),
+        signal(0, "order", order_id="1"),
+        signal(0, "order", order_id="2"),
+        signal(1, "paid", order_id="2"),
+        signal(1, "paid"),
+    )
+    assert {run.name: run.state.state for run in someone.open} == {"j/1/1": "a", "j/2/1": "b"}
+
+
+def test_re_entry_after_the_end_is_a_new_epoch() -> None:
+    text = "journey: j\nentry: {on: begin, again: {after: P5D}}\ngoal: {on: won}\ntopic: t\nstart: a\nstates: {a: {}}"
+    someone = happen(
+        person(text), *(signal(at, name) for at, name in ((0, "begin"), (1, "won"), (3, "begin"), (6, "begin")))
+    )
+    assert [run.name for run in someone.open] == ["j/-/2"]
+
+
+def test_facts_are_told_before_the_next_timer_and_dates_move_at_once() -> None:
+    guarded = "states: {a: {after: {P5D: {to: b, when: profile.fit > 0.5}}}, b: {}}"
+    fit = Recorded(day(1), "p", "profile", "", {"fit": 0.9})
+    assert happen(person(guarded), signal(0, "begin"), fit).open[0].state.state == "b"
+    dated = "at: [{date: profile.trial_ends, to: b}]\nstates: {a: {}, b: {}}"
+    ends = Recorded(day(1), "p", "profile", "", {"trial_ends": day(9).isoformat()})
+    someone = happen(person(dated), signal(0, "begin"), ends, until=2)
+    assert someone.open[0].due == day(9)
+
+
+def test_the_timeline_says_when_what_and_why() -> None:
+    world = World((chart(TWO),), load_policy(COOL), BOTH)
+    events = [signal(0, "begin"), signal(1.5, "done"), signal(2, "begin")]
+    lines = as_table(simulate(world, events, day(9))).splitlines()
+    assert lines[0].split() == ["2024-01-01", "00:00", "signal", "begin"]
+    for words in (
+        "entered on begin",
+        "one by email",
+        "two waits, because cooldown calm lasts until 2024-01-03 00:00 UTC, until 2024-01-03 00:00",
+        "two, because a was left for b on done",
+        "on begin: a run is open",
+        "in b; waits for no time",
+    ):
+        assert any(line.endswith(words) for line in lines), words
+
+
+def test_without_an_end_the_timeline_stops_at_the_last_event() -> None:
+    world = World((chart(TWO),), load_policy(None), BOTH)
+    moments = simulate(world, [signal(0, "begin")])
+    assert max(moment.at for moment in moments) == day(0)
+    assert moments[-1].why == "in a; wakes 2024-01-02 00:00"
+
+
+# -- recorded events ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Order Completed", "order_completed", "OrderCompleted", " order-completed "])
+def test_without_a_plan_a_name_is_spelt_our_way(name: str) -> None:
+    assert signal_name(name).replace("-", "_") == "order_completed"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"event": "x", "timestamp": "2024-01-01"},
+        {"userId": "1", "event": "x"},
+        {"userId": "1", "event": "x", "timestamp": "soon"},
+        {"userId": "1", "timestamp": "2024-01-01"},
+    ],
+)
+def test_a_record_that_says_not_who_when_or_what_tells_so(raw: dict[str, Any]) -> None:
+    with pytest.raises(Unusable):
+        read_recorded(raw)
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(build(arguments[0]), list(arguments))
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    calls = [
+        {
+            "type": "identify",
+            "userId": "ada",
+            "timestamp": "2024-01-01T00:00:00Z",
+            "traits": {"email": "ada@example.com"},
+        },
+        {"type": "track", "userId": "ada", "event": "Signed Up", "timestamp": "2024-01-01T00:00:00Z"},
+        {"type": "track", "userId": "ada", "timestamp": "2024-01-02T00:00:00Z"},
+    ]
+    path = tmp_path / "events.jsonl"
+    path.write_text("\n".join(json.dumps(call) for call in calls), encoding="utf-8")
+    return path
+
+
+def test_Q3_a_journey_is_tried_on_a_persons_own_events(events: Path) -> None:
+    result = run("simulate", "setup-and-activation", "--events", str(events), "--until", "2024-01-05")
+    assert result.exit_code == 0, result.output
+    assert "entered on signed_up" in result.output
+    assert "setup/checklist by email" in result.output
+    assert "a track call names its event" in result.output
+
+
+def test_a_table_is_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text("customer,date,total,quantity,order_id\n7,2024-01-01,9.5,1,a\n", encoding="utf-8")
+    asked = ("simulate", "win-back-and-replenishment", "--events", str(path), "--event", "order_completed")
+    result = run(*asked, "--until", "2024-03-02")
+    assert result.exit_code == 0, result.output
+    assert "2024-03-02 00:00  win-back-and-replenishment/-/1  moved" in result.output
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("simulate", "no-such-journey", "--events", "cdnow"),
+        ("simulate", "setup-and-activation", "--events", "/no/such/file"),
+    ],
+)
+def test_what_is_not_there_is_named(asked: tuple[str, ...]) -> None:
+    result = run(*asked)
+    assert result.exit_code == 2
+    assert "no" in result.output

@@ -1,0 +1,142 @@
+"""Deadlines in working time: right over weekends, holidays, absences, and the days on which clocks change (C10)."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from journeys.calendar.working_time import Hours
+from journeys.tasks.assignment import Roster
+from journeys.tasks.team import Team, read_team
+
+HOUR = timedelta(hours=1)
+NINE_TO_FIVE = (((9 * 60, 17 * 60),),) * 5 + ((), ())
+ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia", "UTC")
+
+
+def team(text: str) -> Roster:
+    found, source = read_team(text)
+    assert found is not None, source.problems
+    return Roster(found)
+
+
+def berlin(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("Europe/Berlin"))
+
+
+DANA = team(
+    """
+zone: Europe/Berlin
+hours: {mon-fri: "09:00-17:00"}
+holidays: DE
+people:
+  dana: {away: [{from: 2026-06-22, to: 2026-06-23}]}
+  nick: {hours: {mon-fri: "22:00-24:00", sun: "00:00-06:00"}}
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("since", "within", "due"),
+    [
+        ("2026-06-08 10:00", "PT4H", "2026-06-08 14:00"),
+        ("2026-06-08 15:00", "PT4H", "2026-06-09 11:00"),
+        ("2026-06-08 07:00", "PT1H", "2026-06-08 10:00"),
+        ("2026-06-08 09:00", "PT8H", "2026-06-08 17:00"),  # the last minute of the day is still of that day
+        ("2026-06-12 16:00", "PT2H", "2026-06-15 10:00"),  # over a weekend
+        ("2026-06-13 12:00", "PT30M", "2026-06-15 09:30"),  # asked on a Saturday
+        ("2026-04-02 16:00", "PT2H", "2026-04-07 10:00"),  # Good Friday and Easter Monday
+        ("2026-06-19 16:00", "PT2H", "2026-06-24 10:00"),  # dana is away on Monday and Tuesday
+        ("2026-03-27 16:00", "PT2H", "2026-03-30 10:00"),  # the clock is put on in between
+    ],
+)
+def test_C10_a_deadline_is_counted_in_the_owners_working_hours(since, within, due):
+    assert DANA.due("dana", berlin(since), within) == berlin(due)
+
+
+def test_C10_a_night_that_loses_or_gains_an_hour_is_an_hour_shorter_or_longer():
+    hours = DANA.hours("nick")
+    spring, autumn, other = (berlin(f"2026-{day} 00:00") for day in ("03-29", "10-25", "10-18"))
+    worked = [hours.between(night, night.astimezone(UTC) + 12 * HOUR) for night in (spring, autumn, other)]
+    assert worked == [5 * HOUR, 7 * HOUR, 6 * HOUR]
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_C10_every_owner_has_their_own_zone(zone):
+    roster = Roster(Team.model_validate({"people": {"kim": {"zone": zone}}}))
+    due = roster.due("kim", datetime(2026, 6, 10, 0, tzinfo=ZoneInfo(zone)), "PT3H")
+    assert due is not None
+    assert due.astimezone(ZoneInfo(zone)).strftime("%d %H:%M") == "10 12:00"
+
+
+def test_who_never_works_again_has_no_deadline():
+    away = {"from": "2020-01-01", "to": "9999-12-31"}
+    roster = Roster(Team.model_validate({"people": {"kim": {"away": [away]}}}))
+    assert roster.due("kim", datetime(2026, 6, 10, tzinfo=UTC), "PT1H") is None
+
+
+minutes = st.integers(0, 24 * 60)
+
+
+@st.composite
+def weeks(draw):
+    """Any week in which somebody works at some time."""
+    days = []
+    for _ in range(7):
+        marks = sorted(draw(st.sets(minutes, max_size=4)))
+        days.append(tuple(zip(marks[::2], marks[1::2], strict=False)))
+    return tuple(days) if any(days) else NINE_TO_FIVE
+
+
+instants = st.timedeltas(timedelta(0), timedelta(days=730)).map(lambda since: datetime(2026, 1, 1, tzinfo=UTC) + since)
+lengths = st.timedeltas(timedelta(0), timedelta(hours=60))
+
+
+@given(weeks(), st.sampled_from(ZONES), st.sets(st.integers(0, 365)), instants, lengths)
+def test_C10_what_is_worked_until_a_deadline_is_what_it_gives_and_it_is_the_first_such_instant(
+    week, zone, off, since, length
+):
+    """Over every zone with its clock changes, half hours of them, a day that a zone left out, and days off."""
+    days_off = {date(2026, 1, 1) + timedelta(days=day) for day in off}
+    hours = Hours(ZoneInfo(zone), week, days_off.__contains__)
+    due = hours.after(since, length)
+    assert due is not None
+    assert due >= since
+    assert hours.between(since, due) == length
+    if length:
+        assert hours.between(since, due - timedelta.resolution) < length
+    local = (due - timedelta.resolution if length else due).astimezone(ZoneInfo(zone))
+    assert local.date() not in days_off
+
+
+@given(weeks(), st.sampled_from(ZONES), instants, instants, instants)
+def test_working_time_adds_up(week, zone, one, another, last):
+    hours = Hours(ZoneInfo(zone), week)
+    first, second, third = sorted((one, another, last))
+    assert hours.between(first, second) + hours.between(second, third) == hours.between(first, third)
+    assert timedelta(0) <= hours.between(first, third) <= third - first
+
+
+@given(
+    instants, st.timedeltas(timedelta(minutes=1), timedelta(hours=30)), st.timedeltas(timedelta(0), timedelta(days=9))
+)
+def test_C10_what_is_put_off_has_the_working_time_that_was_left(since, length, pause):
+    hours = DANA.hours("dana")
+    due = hours.after(since, length)
+    assert due is not None
+    moved = DANA.moved("dana", "dana", due, since, since + pause)
+    assert moved is not None
+    assert hours.between(since + pause, moved) == length
+
+
+@pytest.mark.parametrize(
+    ("since", "due"), [("2026-06-12 16:30", "2026-06-15 09:30"), ("2026-06-15 09:20", "2026-06-15 09:30")]
+)
+def test_C10_a_reminder_comes_before_the_deadline_in_working_time(since, due):
+    roster = Roster(DANA.team.model_copy(update={"remind": HOUR}))
+    at = roster.remind_at("call", "dana", berlin(due), berlin(since), working=True)
+    assert at == max(berlin("2026-06-12 16:30"), berlin(since)), "half an hour on Friday, half an hour on Monday"

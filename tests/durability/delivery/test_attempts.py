@@ -1,0 +1,94 @@
+"""How long a message is tried, and what the search for a lost one may cost the people who wait behind it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from store.database import run, sql
+from store.messages import due
+from tests.support.live_stack import Living, living
+from worker.settings import ROOT
+from worker.testing.stage import rehearsal
+
+TWO_MAILS = """
+journey: two-mails
+entry: {on: signed_up, again: never}
+topic: onboarding
+start: waiting
+states:
+  waiting:
+    do: [{send: setup/first-steps, via: [email]}]
+    on: {setup_completed: {do: [{send: setup/checklist, via: [email]}]}}
+"""
+RARELY = """
+consent: [{default: granted}]
+cooldowns: [{name: rarely, channel: email, between: P2D}]
+"""
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    """The shipped templates, and a policy that keeps mails two days apart."""
+    folder = tmp_path / "catalog"
+    shutil.copytree(ROOT / "catalog", folder)
+    (folder / "policy.yaml").write_text(RARELY)
+    (folder / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
+    return folder
+
+
+async def test_a_mail_that_was_held_for_two_days_is_tried_again_when_its_relay_is_busy(
+    database_url: str, temporal_address: str, tmp_path: Path, catalog: Path
+) -> None:
+    async with rehearsal(database_url, temporal_address, tmp_path, catalog=catalog) as stage:
+        await stage.publish(TWO_MAILS, checked=False)
+        await stage.identify("ada", email="ada@example.com", first_name="Ada")
+        await stage.signal("ada", "signed_up")
+        await stage.signal("ada", "setup_completed")
+        await stage.identify("ada", email="ada@busy.example")
+        await stage.forward(days=2, minutes=10)
+        (retried,) = await stage.messages(status="deferred")
+        (row,) = await stage._rows(
+            sql("SELECT attempts, first_attempt_at, due_at FROM messages WHERE status = 'deferred'")
+        )
+        assert row["attempts"] > 1
+        assert retried["due_at"] > row["first_attempt_at"] > retried["at"]
+
+
+async def test_a_mail_is_given_up_a_day_after_its_first_attempt(
+    database_url: str, temporal_address: str, tmp_path: Path
+) -> None:
+    async with rehearsal(database_url, temporal_address, tmp_path) as stage:
+        await stage.publish(TWO_MAILS, checked=False)
+        await stage.identify("ada", email="ada@busy.example", first_name="Ada")
+        await stage.signal("ada", "signed_up")
+        async with stage.database.transaction() as connection:
+            await run(connection, sql("UPDATE messages SET first_attempt_at = first_attempt_at - interval '24 hours'"))
+        await stage.forward(minutes=1)
+        (given_up,) = await stage.messages(status="failed")
+        assert given_up["template"] == "setup/first-steps"
+
+
+@pytest_asyncio.fixture
+async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+    async with living(database_url, temporal_address, task_queue, tmp_path) as found:
+        yield found
+
+
+async def test_a_mail_that_is_asked_for_again_by_hand_goes_through_the_gate_to_where_the_person_is_now(
+    house: Living,
+) -> None:
+    await house.publish(TWO_MAILS)
+    await house.accept(house.identify("ada", email="ada@bounce.example", first_name="Ada"))
+    await house.accept(house.track("ada", "signed_up"))
+    await house.until("SELECT count(*) FROM messages WHERE status = 'failed'")
+    await house.accept(house.identify("ada", email="ada@example.com"))
+    (row,) = await house.rows("SELECT id FROM messages")
+    assert await due.resend(house.database, row["id"])
+    await house.until("SELECT count(*) FROM messages WHERE status = 'sent'")
+    assert house.mail.count() == 1
+    assert not await due.resend(house.database, row["id"])

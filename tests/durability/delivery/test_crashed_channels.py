@@ -1,0 +1,109 @@
+"""A worker dies around an attempt, on every channel: what its class promises holds to the unit, by the ledger and the provider.
+
+The two instants that matter: `sending` is committed and nothing has left; the provider has it and nobody has written that down.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from activities.ports import Promise
+from store.database import run, sql
+from store.outbox import queue as outbox
+from tests.support.live_stack import Living, living
+from tests.support.provider import ADA, URGENT, VENDORS, google_key
+from worker.composition.providers import local_environ
+from worker.settings import ROOT
+from worker.stack.providers.app import KEY
+from worker.stack.providers.faults import Fault
+from worker.stack.providers.serving import Local
+
+SEND = "      - {{send: export/ready, name: by-{0}, via: [{0}], data: {{webinar_id: \"'987654321'\"}}}}\n"
+EVERYWHERE = (
+    "journey: everywhere\nentry: {on: signed_up, again: never}\npriority: transactional\nstart: here\nstates:\n"
+    "  here:\n    do:\n" + "".join(SEND.format(name) for name in sorted(VENDORS)) + "    on: {setup_completed: done}\n"
+    "  done: {final: done}\n"
+)
+_DIES = sql(
+    """
+    UPDATE messages SET status = 'sending', lease_until = now() - interval '1 minute', due_at = NULL, settled_at = NULL
+    """
+)
+COUNTED = "SELECT count(*) FROM messages WHERE status = ANY(CAST(:statuses AS text[]))"
+ONCE = {
+    "before": {"email": 1, "webhook": 1, "chat": 1, "support": 1, "webinar": 1, "sms": 0, "push": 1},
+    "after": {"email": 1, "webhook": 1, "chat": 1, "support": 1, "webinar": 1, "sms": 1, "push": 2},
+}
+"""How often each is at its provider at last: push goes out again on purpose, under a tag of which a device shows one."""
+
+
+@pytest_asyncio.fixture(params=[True, False], ids=["in the step", "on its queue"])
+async def house(
+    request, local, database_url, temporal_address, task_queue, tmp_path: Path, monkeypatch
+) -> AsyncIterator[Living]:
+    catalog = tmp_path / "catalog"
+    shutil.copytree(ROOT / "catalog", catalog)
+    (catalog / "policy.yaml").write_text("consent: [{default: granted}]\n")
+    (catalog / "templates" / "export").mkdir()
+    (catalog / "templates" / "export" / "ready.md").write_text(URGENT)
+    (tmp_path / "fcm.pem").write_text(google_key())
+    more = {
+        "RESEND_KEY": KEY, "RESEND_BASE": f"{local.url}/resend", "FCM_PROJECT": "p", "FCM_EMAIL": "svc@p.example",
+        "FCM_KEY_FILE": str(tmp_path / "fcm.pem"), "FCM_BASE": f"{local.url}/fcm", "FCM_TOKEN_URL": f"{local.url}/fcm/token",
+    }  # fmt: skip
+    near = {"TENURE_PROVIDERS_NEAR": str(request.param)}
+    for name, value in {**local_environ(local.url), **{f"TENURE_{k}": v for k, v in more.items()}, **near}.items():
+        monkeypatch.setenv(name, value)
+    async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
+        yield found
+        for channel in found.house.channels.values():
+            await channel.close()
+
+
+def taken(local: Local) -> dict[str, int]:
+    return {name: len(local.provider.kept.search(provider=vendor)) for name, vendor in VENDORS.items()}
+
+
+async def dies(house: Living) -> None:
+    """As if the worker had died with every attempt in flight, and another looks after what is owed."""
+    async with house.database.transaction() as connection:
+        await run(connection, _DIES)
+        (person,) = {row["recipient"] for row in await house.rows("SELECT DISTINCT recipient FROM messages")}
+        await outbox.wake(connection, person)
+
+
+@pytest.mark.slow
+async def test_a_death_after_acceptance_keeps_each_classs_promise(house: Living, local: Local) -> None:
+    await house.publish(EVERYWHERE)
+    await house.accept(house.identify("ada", **ADA), house.track("ada", "signed_up"))
+    await house.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent"])
+    assert set(taken(local).values()) == {1}
+    await dies(house)
+    await house.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent", "unknown"])
+    await settled(house, local, "after")
+
+
+@pytest.mark.slow
+async def test_a_death_before_anything_left_keeps_each_classs_promise(house: Living, local: Local) -> None:
+    await house.publish(EVERYWHERE)
+    local.provider.faults.add(Fault(kind="status", status=503, times=None))
+    await house.accept(house.identify("ada", **ADA), house.track("ada", "signed_up"))
+    await house.until(COUNTED, lambda n: n == len(VENDORS), statuses=["deferred"])
+    local.provider.faults.clear()
+    await dies(house)
+    await house.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent", "unknown"])
+    await settled(house, local, "before")
+
+
+async def settled(house: Living, local: Local, point: str) -> None:
+    found = await house.rows("SELECT channel, status FROM messages")
+    assert {row["channel"] for row in found if row["status"] == "unknown"} == {"sms"}
+    assert house.house.channels["sms"].promise is Promise.BLIND
+    assert taken(local) == ONCE[point]
+    tags = {item["key"] for item in local.provider.kept.search(provider="fcm")}
+    assert len(tags) == 1

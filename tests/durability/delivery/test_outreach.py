@@ -1,0 +1,117 @@
+"""What a person is owed: deferred, retried, reconciled or withdrawn by one durable workflow of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest_asyncio
+
+from store.database import run, sql
+from store.outbox import queue as outbox
+from tests.support.live_stack import Living, living
+from worker.stack.mail_sink import Faults
+from worker.testing.rehearsal import Rehearsal
+from worker.testing.stage import rehearsal
+
+HELD_BACK = """
+journey: held-back
+entry: {on: signed_up, again: never}
+topic: onboarding
+start: waiting
+states:
+  waiting:
+    do: [{send: setup/first-steps, via: [email]}]
+    on:
+      setup_completed: {do: [{send: setup/checklist, via: [email]}]}
+      activated: over
+  over: {final: reached}
+"""
+
+
+async def _two_mails(stage: Rehearsal) -> None:
+    """The second is asked for within the cooldown between e-mails, 20 hours."""
+    await stage.publish(HELD_BACK, checked=False)
+    await stage.identify("ada", email="ada@example.com", first_name="Ada")
+    await stage.signal("ada", "signed_up")
+    await stage.forward(hours=1)
+    await stage.signal("ada", "setup_completed")
+
+
+async def test_a_message_held_by_a_cooldown_is_sent_when_it_ends(stage: Rehearsal) -> None:
+    await _two_mails(stage)
+    assert await stage.sent() == ["setup/first-steps"]
+    (held,) = await stage.messages(status="deferred")
+    await stage.forward(hours=18)
+    assert stage.mail.count() == 1
+    await stage.forward(hours=2)
+    assert await stage.sent() == ["setup/first-steps", "setup/checklist"]
+    sent = (await stage.messages())[1]
+    assert timedelta(0) <= sent["sent_at"] - held["due_at"] < timedelta(minutes=1)
+    assert stage.mail.count() == 2
+
+
+async def test_a_message_held_by_a_cooldown_is_withdrawn_when_its_state_is_left(stage: Rehearsal) -> None:
+    await _two_mails(stage)
+    await stage.signal("ada", "activated")
+    await stage.forward(days=3)
+    assert stage.mail.count() == 1
+    assert [message["template"] for message in await stage.messages(status="withdrawn")] == ["setup/checklist"]
+
+
+async def test_a_person_who_is_owed_nothing_has_no_workflow(stage: Rehearsal) -> None:
+    await _two_mails(stage)
+    await stage.forward(days=2)
+    running = [each async for each in stage.client.list_workflows(_outreach(stage))]
+    assert [each.status.name for each in running if each.status] == ["COMPLETED"] * len(running)
+
+
+def _outreach(stage: Rehearsal) -> str:
+    return f"WorkflowType = 'OutreachWorkflow' AND TaskQueue = '{stage.settings.task_queue}'"
+
+
+async def test_a_relay_that_is_busy_gets_the_same_mail_again_later(
+    database_url: str, temporal_address: str, tmp_path: Path
+) -> None:
+    async with rehearsal(database_url, temporal_address, tmp_path, faults=Faults(fail_rate=0.6, seed=3)) as stage:
+        await stage.publish(HELD_BACK, checked=False)
+        for n in range(5):
+            await stage.identify(f"u{n}", email=f"u{n}@example.com", first_name="U")
+            await stage.signal(f"u{n}", "signed_up")
+        await stage.forward(days=1)
+        assert len(await stage.sent()) == 5
+        assert stage.mail.count() == 5
+        assert set(stage.mail.message_ids().values()) == {1}
+        attempts = await stage._rows(sql("SELECT max(attempts) AS n FROM messages"))
+        assert attempts[0]["n"] > 1
+
+
+async def test_a_mail_whose_end_nobody_saw_is_found_at_the_provider_and_not_sent_again(
+    database_url: str, temporal_address: str, tmp_path: Path
+) -> None:
+    lossy = Faults(close_after_accept_rate=1.0)
+    async with rehearsal(database_url, temporal_address, tmp_path, faults=lossy) as stage:
+        await stage.publish(HELD_BACK, checked=False)
+        await stage.identify("ada", email="ada@example.com", first_name="Ada")
+        await stage.signal("ada", "signed_up")
+        await stage.settle()
+        assert await stage.sent() == ["setup/first-steps"]
+        assert stage.mail.count() == 1
+
+
+@pytest_asyncio.fixture
+async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+    async with living(database_url, temporal_address, task_queue, tmp_path) as found:
+        yield found
+
+
+async def test_what_was_delivered_long_ago_is_pruned_and_what_waits_is_not(house: Living) -> None:
+    await house.publish(HELD_BACK)
+    await house.accept(house.track("ada", "signed_up"))
+    await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NOT NULL")
+    async with house.database.transaction() as connection:
+        assert await outbox.prune(connection) == 0
+        await run(connection, sql("UPDATE outbox SET delivered_at = delivered_at - interval '8 days'"))
+        assert await outbox.prune(connection) >= 1
+        assert await outbox.prune(connection) == 0

@@ -1,0 +1,114 @@
+"""A provider is down for an hour: it is left alone, nobody else notices, and afterwards everything has gone out once."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.database import sql
+from tests.support.provider import PHONE, URGENT
+from worker.composition.providers import ProviderSettings
+from worker.settings import ROOT
+from worker.stack.providers.app import KEY
+from worker.stack.providers.faults import Fault
+from worker.stack.providers.serving import Local
+from worker.testing.rehearsal import Rehearsal
+from worker.testing.stage import rehearsal
+
+BOTH = """
+journey: export-ready
+entry: {on: signed_up, again: never}
+priority: transactional
+start: waiting
+states:
+  waiting:
+    do:
+      - {send: export/ready, name: by-phone, via: [sms]}
+      - {send: export/ready, name: by-mail, via: [email]}
+    on: {setup_completed: done}
+  done: {final: done}
+"""
+PEOPLE = 2
+_WAITING = sql(
+    """
+    SELECT count(*) AS n, sum(attempts) AS asked, count(*) FILTER (WHERE detail LIKE '%left alone') AS alone,
+      count(*) FILTER (WHERE first_attempt_at IS NULL AND attempts = 0) AS never
+    FROM messages WHERE status = 'deferred' AND channel = 'sms'
+    """
+)
+FREE = "consent: [{default: granted}]\n"
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    """The shipped catalogue with a template that may go by phone, and a policy that holds nobody back."""
+    folder = tmp_path / "catalog"
+    shutil.copytree(ROOT / "catalog", folder)
+    (folder / "policy.yaml").write_text(FREE)
+    (folder / "templates" / "export").mkdir()
+    (folder / "templates" / "export" / "ready.md").write_text(URGENT)
+    return folder
+
+
+def twilio(local: Local, rates: str = "") -> ProviderSettings:
+    return ProviderSettings(
+        outgoing_allow=local.origin,
+        providers_near=True,
+        provider_rates=rates,
+        twilio_account="AC1",
+        twilio_token=KEY,
+        twilio_from="+15005550006",
+        twilio_base=f"{local.url}/twilio",
+        twilio_callback="https://x.example/hook",
+    )
+
+
+async def enter(stage: Rehearsal, *numbers: int) -> list[str]:
+    """Let these people in; their telephones."""
+    phones = [f"{PHONE[:-1]}{number}" for number in numbers]
+    for number, phone in zip(numbers, phones, strict=True):
+        await stage.identify(f"user-{number}", email=f"user-{number}@example.com", first_name="A", phone=phone)
+        await stage.signal(f"user-{number}", "signed_up")
+    return phones
+
+
+async def waiting(stage: Rehearsal) -> Mapping[str, Any]:
+    """How many short messages wait, how often the provider was asked for them, and of how many it says that it is left alone."""
+    (found,) = await stage._rows(_WAITING)
+    return found
+
+
+@pytest.mark.slow
+async def test_after_an_hour_without_a_provider_every_message_goes_out_once(
+    database_url: str, temporal_address: str, tmp_path: Path, catalog: Path, local: Local
+) -> None:
+    async with rehearsal(database_url, temporal_address, tmp_path, catalog=catalog, providers=twilio(local)) as stage:
+        await stage.publish(BOTH, checked=False)
+        down = local.provider.faults
+        down.add(Fault(provider="twilio", kind="status", status=503, times=None))
+        phones = await enter(stage, *range(PEOPLE))
+        await stage.forward(minutes=30, all=False)
+        phones += await enter(stage, PEOPLE)
+        assert [m["channel"] for m in await stage.messages()] == ["email"] * (PEOPLE + 1), "the other channel goes on"
+        late = await waiting(stage)
+        assert (late["n"], late["never"]) == (PEOPLE + 1, 1), "who came while the breaker was open was never tried"
+        await stage.forward(minutes=30, all=False)
+        found = await waiting(stage)
+        assert found["n"] == PEOPLE + 1, "none was given up"
+        assert found["alone"] > 0, "the breaker is open"
+        assert found["asked"] == down.happened < 25, (
+            "probes alone are attempts, for all of them together, ever further apart"
+        )
+        assert {run["status"] for run in await stage.runs()} == {"open"}
+        down.clear()
+        await stage.forward(minutes=20, all=False)  # whoever was the probe most often waits a quarter of an hour
+        assert Counter(item["to"] for item in local.provider.kept.search(provider="twilio")) == Counter(phones)
+        assert len(await stage.messages()) == 2 * (PEOPLE + 1)
+        for number in range(PEOPLE + 1):
+            await stage.signal(f"user-{number}", "setup_completed")
+        assert {run["outcome"] for run in await stage.runs()} == {"done"}

@@ -1,0 +1,94 @@
+"""A hundred real customers live through the real server, and every decision is the backtest's, line by line."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from cli.demonstration.cdnow import CdnowUnavailable, cdnow_file, cdnow_streams
+from journeys.checks.checker import sealed
+from journeys.decision.compiler import Chart, load_chart
+from journeys.events.segment import Incoming
+from journeys.language.parsing import read_journey
+from journeys.simulation.backtest import live_through
+from journeys.simulation.person import Fate, World
+from journeys.simulation.recording import Recorded
+from worker.composition import worker as composition
+from worker.settings import ROOT
+from worker.testing.rehearsal import Rehearsal
+
+SHOP = ROOT / "catalog" / "journeys" / "win-back-and-replenishment.yaml"
+CUSTOMERS = 100
+AT_ONCE = 8
+DECIDED = {"entered", "moved", "fired", "acted", "spent", "guard", "armed", "finished", "send"}
+Line = tuple[datetime, str, str]
+
+
+def _people(begin: datetime) -> list[tuple[str, list[Recorded]]]:
+    """Every 200th customer, their year and a half moved to begin now."""
+    try:
+        streams = cdnow_streams(cdnow_file())
+    except CdnowUnavailable as missing:
+        pytest.skip(str(missing))
+    later = timedelta(days=(begin - datetime(1997, 1, 1, tzinfo=begin.tzinfo)).days + 1)
+    return [(who, [replace(event, at=event.at + later) for event in told]) for who, told in streams[::200][:CUSTOMERS]]
+
+
+async def _live(stage: Rehearsal, who: str, events: list[Recorded], until: datetime) -> None:
+    calls: list[Incoming] = []
+    for event in events:
+        if event.at > stage.now:
+            await stage.accept(*calls)
+            calls.clear()
+            await stage.forward(event.at, all=False)
+        calls.append(_call(f"{who}-{len(calls)}-{event.at}", who, event))
+    await stage.accept(*calls)
+    await stage.forward(until, all=False)
+
+
+def _call(identity: str, who: str, event: Recorded) -> Incoming:
+    if event.kind == "profile":
+        return Incoming("identify", identity, "identify", user_id=who, traits=dict(event.data))
+    return Incoming("track", identity, event.name, user_id=who, data=dict(event.data))
+
+
+def _chart(stage: Rehearsal) -> Chart:
+    journey, _ = read_journey(SHOP.read_text("utf-8"))
+    assert journey is not None
+    return load_chart(sealed(journey, stage.plan).artifact_text)
+
+
+async def _lived(stage: Rehearsal, who: str) -> list[Line]:
+    rows = await stage.lines(who)
+    return [(_second(row["at"]), row["about"], row["text"]) for row in rows if row["kind"] in DECIDED]
+
+
+def _second(at: datetime) -> datetime:
+    """Live events are accepted some milliseconds after midnight, because deadlines before them come first."""
+    return (at + timedelta(milliseconds=500)).replace(microsecond=0)
+
+
+@pytest.mark.slow
+async def test_a_hundred_customers_decide_live_what_the_backtest_says(stage: Rehearsal) -> None:
+    await stage.publish(SHOP, checked=False)
+    people = _people(stage.now)
+    until = max(event.at for _, told in people for event in told) + timedelta(days=120)
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def live(who: str, events: list[Recorded]) -> None:
+        async with room:
+            await _live(await stage.apart(f"clock-{who}"), who, events, until)
+
+    await asyncio.gather(*(live(who, events) for who, events in people))
+    world = World((_chart(stage),), composition.policy(ROOT / "catalog"), frozenset({"in_app"}))
+    for who, events in people:
+        person = live_through(world, events, until)
+        expected = [(_second(line.at), line.about, line.text) for line in person.lines() if line.kind in DECIDED]
+        assert await _lived(stage, who) == expected, who
+        sent = [item.message.template for _, item in person.story if isinstance(item, Fate) and item.kind == "sent"]
+        assert sorted(await stage.sent(who)) == sorted(sent), who
+    mails = [message for message in await stage.messages() if message["channel"] == "email"]
+    assert stage.mail.count() == len(mails)

@@ -1,0 +1,137 @@
+"""Operators ask a run itself: updates with validators, answered when they are decided, and queries."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
+
+from journeys.protocol import wire
+from tests.support.live_stack import Living, living
+from tests.support.worker_parts import worker, workless
+from worker.testing.rehearsal import Rehearsal
+
+JOURNEY = """
+journey: operated
+entry: {on: signed_up, again: never}
+goal: {on: activated, within: P90D}
+topic: onboarding
+start: here
+states:
+  here:
+    on: {setup_completed: there}
+    after: {P10D: {do: [{send: setup/checklist, via: [in_app]}]}}
+  there: {final: done}
+"""
+
+
+@pytest_asyncio.fixture
+async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+    async with living(database_url, temporal_address, task_queue, tmp_path) as found:
+        yield found
+
+
+async def _begun(house: Living) -> WorkflowHandle[Any, Any]:
+    await house.publish(JOURNEY)
+    await house.accept(house.track("ada", "signed_up"))
+    return house.client.get_workflow_handle(await house.until("SELECT id FROM runs WHERE state = 'here'"))
+
+
+async def test_pause_resume_and_cancel_answer_with_where_the_run_is(house: Living) -> None:
+    handle = await _begun(house)
+    assert await handle.execute_update(wire.UPDATE_PAUSE, {"by": "olga"}) == "paused"
+    assert await handle.execute_update(wire.UPDATE_RESUME, {"by": "olga", "mode": "shift"}) == "running"
+    assert await handle.execute_update(wire.UPDATE_CANCEL, {"by": "olga", "reason": "moved"}) == "cancelled"
+    assert await house.until("SELECT outcome FROM runs") == "cancelled"
+    lines = [row["text"] for row in await house.rows("SELECT text FROM timeline ORDER BY step, n")]
+    assert "cancelled by olga: moved" in lines
+
+
+REFUSED: list[tuple[str, Any, str]] = [
+    (wire.UPDATE_RESUME, {"by": "olga"}, "it is not paused"),
+    (wire.UPDATE_PAUSE, {"at": "yesterday"}, "isoformat"),
+    (wire.UPDATE_CANCEL, {"at": 7}, ""),
+    (wire.UPDATE_PAUSE, "not an object", ""),
+]
+
+
+@pytest.mark.parametrize(("update", "request_", "why"), REFUSED)
+async def test_a_wish_that_makes_no_sense_is_refused_and_leaves_no_trace(
+    house: Living, update: str, request_: Any, why: str
+) -> None:
+    handle = await _begun(house)
+    await handle.query(wire.QUERY_STATE)
+    before = (await handle.describe()).history_length
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await handle.execute_update(update, request_)
+    assert why in str(refused.value.cause)
+    assert (await handle.describe()).history_length == before
+    assert await handle.execute_update(wire.UPDATE_PAUSE, {"by": "olga"}) == "paused"
+    with pytest.raises(WorkflowUpdateFailedError):
+        await handle.execute_update(wire.UPDATE_RESUME, {"mode": "someday"})
+
+
+async def test_every_operator_is_answered_when_the_run_ends_before_their_turn(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    async with living(database_url, temporal_address, task_queue, tmp_path) as house:
+        handle = await _begun(house)
+        first = await handle.start_update(wire.UPDATE_CANCEL, {"by": "olga"}, wait_for_stage=_accepted())
+        answers = [await first.result()]
+        assert answers == ["cancelled"]
+        assert await handle.result() == "cancelled"
+
+
+def _accepted() -> Any:
+    from temporalio.client import WorkflowUpdateStage
+
+    return WorkflowUpdateStage.ACCEPTED
+
+
+async def test_a_cancel_does_not_overtake_what_was_accepted_before_it(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
+        from tests.support.worker_parts import relaying
+
+        async with worker(house):
+            async with relaying(house):
+                handle = await _begun(house)
+            await house.accept(house.track("ada", "setup_completed"))  # accepted, and no relay to tell the run
+            assert await handle.execute_update(wire.UPDATE_CANCEL, {"by": "olga"}) == "done"
+        assert await house.until("SELECT outcome FROM runs") == "done"
+
+
+async def test_a_query_shows_the_state_and_explains_what_it_waits_for(house: Living) -> None:
+    handle = await _begun(house)
+    shown = await handle.query(wire.QUERY_STATE)
+    assert (shown["run"], shown["state"]["state"], shown["inbox"]) == (handle.id, "here", 0)
+    sentences = await handle.query(wire.QUERY_EXPLAIN)
+    assert any("P10D" in sentence or "setup_completed" in sentence for sentence in sentences)
+
+
+@pytest.mark.parametrize(("mode", "days"), [("shift", 9), ("catch_up", 0), ("expire", None)])
+async def test_resume_shifts_catches_up_or_lets_go_of_the_time_that_stood_still(
+    stage: Rehearsal, mode: str, days: int | None
+) -> None:
+    await stage.publish(JOURNEY, checked=False)
+    await stage.signal("ada", "signed_up")
+    await stage.forward(days=1)
+    (run,) = await stage.runs()
+    handle = stage.client.get_workflow_handle(run["id"])
+    await handle.execute_update(wire.UPDATE_PAUSE, {"by": "olga"})
+    await stage.forward(days=30)
+    assert await stage.sent() == []
+    await handle.execute_update(wire.UPDATE_RESUME, {"by": "olga", "mode": mode})
+    await stage.settle()
+    resumed = stage.now
+    await stage.forward(days=20)
+    sent = await stage.messages()
+    assert len(sent) == (0 if days is None else 1)
+    if days is not None:
+        assert abs(sent[0]["sent_at"] - resumed - timedelta(days=days)) < timedelta(minutes=1)

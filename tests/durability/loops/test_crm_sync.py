@@ -1,0 +1,65 @@
+"""`python -m worker` shows a journey's task in the CRMs that are configured; closed there, it is closed here, and the journey hears how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.crms import NAMES, provided_by
+from tests.support.live_stack import until
+from tests.support.worker_parts import relaying, worker_process, workless
+from worker.settings import PREFIX
+from worker.stack.providers.app import KEY
+from worker.stack.providers.crms import tasks_of
+from worker.stack.providers.serving import Local, serving
+
+JOURNEY = """
+journey: helping
+entry: {on: help_wanted, again: never}
+start: needed
+states:
+  needed:
+    do: [{task: renewal-call, owner: dana}]
+    on: {renewal-call.closed: {to: done, when: event.outcome == "agreed"}}
+  done: {final: helped}
+"""
+TYPES = {"event.renewal-call.closed.outcome": "string"}
+TASKS = "hubspot/crm/v3/objects/tasks"
+
+
+def crms(local: Local) -> dict[str, str]:
+    """Two CRMs, as a worker's environment names them."""
+    given = provided_by(local, *NAMES).model_dump(exclude_defaults=True)
+    plain = {name: getattr(value, "get_secret_value", lambda v=value: v)() for name, value in given.items()}
+    return {PREFIX + name.upper(): str(value) for name, value in plain.items()} | {"TENURE_CRM_READ_SECONDS": "1"}
+
+
+@pytest.mark.slow
+async def test_C10_a_journeys_task_is_shown_in_every_crm_and_closing_it_in_one_moves_the_journey(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    async with serving() as local, workless(database_url, temporal_address, task_queue, tmp_path) as house:
+        kept = local.provider.kept
+        await house.publish(JOURNEY, TYPES)
+        async with (
+            worker_process(house, **crms(local)),
+            relaying(house),
+            httpx.AsyncClient(base_url=local.url) as person,
+        ):
+            await house.accept(house.track("ada", "help_wanted"))
+            await until(lambda: _shown(local, "hubspot"))
+            await until(lambda: _shown(local, "salesforce"))
+            (number,) = tasks_of(kept, "hubspot")
+            ticked = {"properties": {"hs_task_status": "COMPLETED", "tenure_outcome": "agreed"}}
+            said = await person.patch(f"/{TASKS}/{number}", json=ticked, headers={"authorization": f"Bearer {KEY}"})
+            assert said.status_code == 200
+            await house.until("SELECT outcome FROM runs", lambda outcome: outcome == "helped")
+            assert (await house.rows("SELECT closed_by FROM tasks"))[0]["closed_by"] == "hubspot"
+            await until(lambda: _shown(local, "salesforce", "Completed"))
+
+
+async def _shown(local: Local, name: str, status: str = "") -> bool:
+    shown = tasks_of(local.provider.kept, name).values()
+    return any(not status or task.get("Status") == status for task in shown)

@@ -1,0 +1,87 @@
+"""The relay with one run that keeps it waiting: nobody else's lane waits with it, and afterwards it is quiet again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+
+from journeys.protocol import wire
+from tests.support.live_stack import Living, living, until
+from worker.relay.relay import SIDE_BY_SIDE, Relay
+
+JOURNEY = """
+journey: waiting
+entry: {on: signed_up, again: never}
+topic: onboarding
+start: here
+states:
+  here: {on: {done: over}}
+  over: {final: finished}
+"""
+QUIET_SECONDS = 0.5
+
+
+class Busy(Relay):
+    """A relay to which one run does not answer, as one that is just being continued as new."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.answers = asyncio.Event()
+        self.silent = ""
+        self.held = 0
+        self.looked = 0
+
+    async def deliver_batch(self) -> bool:
+        self.looked += 1
+        return await super().deliver_batch()
+
+    async def _signal(self, run: Mapping[str, Any], subject: str, envelopes: list[wire.Envelope]) -> None:
+        if run["lane"] == self.silent:
+            self.held += 1
+            await self.answers.wait()
+        await super()._signal(run, subject, envelopes)
+
+
+@pytest_asyncio.fixture
+async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+    async with living(database_url, temporal_address, task_queue, tmp_path, relaying=False) as found:
+        yield found
+
+
+async def test_a_run_that_does_not_answer_holds_up_nobody_else_and_afterwards_the_relay_is_quiet(house: Living) -> None:
+    await house.publish(JOURNEY)
+    relay = Busy(house.database, house.client, house.house.catalogue, house.settings.task_queue)
+    stop = asyncio.Event()
+    running = asyncio.create_task(relay.run(stop))
+    for name in ("ada", "bob"):
+        await house.accept(house.track(name, "signed_up"))
+    await house.until("SELECT count(*) FROM runs WHERE state = 'here'", lambda n: n == 2)
+    relay.silent = await house.until("SELECT subject_key FROM identities WHERE value = 'ada'")
+
+    await house.accept(house.track("ada", "done"))
+    await until(_value(lambda: relay.held), lambda held: held == 1)
+    await house.accept(house.track("bob", "done"))
+    await house.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 1)
+    assert relay.held == 1, "its lane is still claimed"
+    assert len(relay.batches) <= SIDE_BY_SIDE
+
+    relay.answers.set()
+    await house.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 2)
+    await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+    await until(_value(lambda: all(batch.done() for batch in relay.batches)), bool)
+    looked = relay.looked
+    await asyncio.sleep(QUIET_SECONDS)  # nothing to wait for: that nothing happens is what is looked at
+    assert relay.looked - looked <= 5
+    stop.set()
+    await running
+
+
+def _value(read: Any) -> Any:
+    async def value() -> Any:
+        return read()
+
+    return value

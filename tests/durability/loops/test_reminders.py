@@ -1,0 +1,55 @@
+"""`python -m worker` reminds who has a journey's task by mail, and gives a late answer on to the next one."""
+
+from __future__ import annotations
+
+import shutil
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.worker_parts import relaying, worker_process, workless
+from worker.settings import ROOT
+
+TEAM = """
+hours: {mon-sun: "00:00-24:00"}
+remind: PT8H
+people: {dana: {team: success, email: dana@staff.example}, erin: {team: leads}}
+teams: {success: {}, leads: {}}
+"""
+JOURNEY = """
+journey: helping
+entry: {on: help_wanted, again: never}
+start: needed
+states:
+  needed:
+    do: [{task: call, owner: success, within: PT8H}]
+    on: {help_given: done}
+  done: {final: helped}
+"""
+ANSWERED = """
+INSERT INTO conversations (run, recipient, message_id, journey, template, channel, owner, opened_at, last_at, until, task_id)
+SELECT run, subject_key, 1, journey, 't', 'email', owner, now(), now(), now() + interval '1 day', id FROM tasks
+"""
+
+
+@pytest.mark.slow
+async def test_C10_the_worker_reminds_the_owner_by_mail_and_escalates_an_answer(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
+) -> None:
+    catalog = Path(shutil.copytree(ROOT / "catalog", tmp_path / "catalog"))
+    (catalog / "team.yaml").write_text(TEAM)
+    rules = yaml.safe_load((catalog / "policy.yaml").read_text()) | {"answered": {"escalate": ["leads"]}}
+    (catalog / "policy.yaml").write_text(yaml.safe_dump(rules))
+    async with workless(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as house:
+        await house.publish(JOURNEY)
+        async with relaying(house), worker_process(house):
+            await house.accept(house.track("ada", "help_wanted"))
+            await house.until("SELECT count(*) FROM task_log WHERE text = 'dana was reminded'")
+            (path,) = list((tmp_path / "mail").glob("new/*"))
+            assert message_from_bytes(path.read_bytes())["Delivered-To"] == "dana@staff.example"
+            async with house.database.transaction() as connection:
+                await connection.execute(ANSWERED)
+                await connection.execute("UPDATE tasks SET due_at = now()")
+            await house.until("SELECT count(*) FROM task_log WHERE text LIKE 'overdue with dana, so it goes to erin%'")

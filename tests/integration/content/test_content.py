@@ -1,0 +1,100 @@
+"""Content on its whole way: a journey's mail is clicked and its checklist ticks itself, and the journey hears of both."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from alembic import command
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from store.database import engine_url
+from store.engagement import clicks
+from store.migrate import _config
+from tests.support.live_stack import living
+from worker.composition.mail import click_links
+
+JOURNEY = """
+journey: {key}
+subject: user
+entry: {{on: signed_up}}
+goal: {{on: account_closed}}
+topic: onboarding
+start: here
+states:
+  here:
+    do: [{{send: {template}, name: it, via: {channel}}}]
+    on: {{{signal}: {{to: there, when: event.action == "it"}}}}
+  there: {{final: heard}}
+"""
+TYPES = {f"event.{name}.action": "string" for name in ("message_clicked", "checklist_completed")}
+
+
+@pytest.fixture
+def linked(monkeypatch):
+    monkeypatch.setenv("TENURE_LINK_BASE", "https://l.example")
+
+
+async def test_M1_a_journey_hears_that_its_mail_was_clicked(
+    linked, database_url, temporal_address, task_queue, run_folder
+):
+    async with living(database_url, temporal_address, task_queue, run_folder / task_queue) as house:
+        source = JOURNEY.format(key="mailed", template="setup/first-steps", channel="email", signal="message_clicked")
+        await house.publish(source, TYPES)
+        await house.accept(
+            house.identify("ada", email="ada@example.com", locale="de-AT"), house.track("ada", "signed_up")
+        )
+        await house.until("SELECT count(*) FROM messages WHERE status = 'sent'")
+        (row,) = await house.rows("SELECT key, summary FROM messages")
+        summary = json.loads(row["summary"])
+        assert (summary["variant"], summary["links"]) == ("de", [{"url": "https://app.example.com/setup"}])
+        (mail,) = (path.read_text() for path in (Path(run_folder) / task_queue / "mail" / "new").iterdir())
+        links = click_links(house.settings)
+        token = re.search(r"https://l\.example/c/([\w-]+)", mail.replace("=\n", "").replace("=\r\n", ""))
+        assert links is not None
+        assert token is not None
+        key, link = links.read(token[1]) or ("", -1)
+        assert (key, link) == (row["key"], 0)
+        async with house.database.transaction() as connection:
+            await connection.execute("UPDATE messages SET sent_at = sent_at - interval '1 minute'")
+        to = await clicks.follow(house.database, house.house.catalogue, key, link, counts=True)
+        assert to == "https://app.example.com/setup"
+        assert await house.until("SELECT outcome FROM runs") == "heard"
+
+
+async def test_C1_a_journey_hears_that_its_checklist_is_complete(
+    database_url, temporal_address, task_queue, run_folder
+):
+    async with living(database_url, temporal_address, task_queue, run_folder / task_queue) as house:
+        await house.publish(
+            JOURNEY.format(
+                key="listed", template="setup/your-checklist", channel="in_app", signal="checklist_completed"
+            ),
+            TYPES,
+        )
+        await house.accept(house.track("ada", "signed_up"))
+        await house.until("SELECT count(*) FROM inbox")
+        await house.accept(house.track("ada", "integration_connected"), house.track("bo", "activated"))
+        ticked = "SELECT count(*) FROM checklist_items WHERE done_at IS NOT NULL"
+        assert (await house.rows(ticked))[0]["count"] == 1
+        await house.accept(house.track("ada", "activated"), house.track("ada", "setup_completed"))
+        assert (await house.rows(ticked))[0]["count"] == 3
+        assert await house.until("SELECT outcome FROM runs") == "heard"
+
+
+async def test_the_tables_of_content_can_be_taken_back_and_made_again(empty_database_url):
+    def there_and_back(connection):
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        command.downgrade(config, "0009")
+        command.upgrade(config, "head")
+
+    engine = create_async_engine(engine_url(empty_database_url))
+    async with engine.begin() as connection:
+        await connection.run_sync(there_and_back)
+        assert (await connection.execute(text("SELECT count(*) FROM clicks"))).scalar() == 0
+    await engine.dispose()

@@ -1,0 +1,91 @@
+"""A relay that says at once that there is no such mailbox: the address is silenced, and no other journey writes there again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import yaml
+
+from tests.support.live_stack import Living, living
+from worker.settings import ROOT
+
+FIRST = """
+journey: first
+entry: {on: signed_up, again: never}
+exit: [{on: account_closed}]
+topic: onboarding
+start: inside
+states:
+  inside:
+    do: [{send: education/first-value, name: hello, via: [email]}]
+    on: {message_bounced: {to: dead, when: 'event.kind == "hard"'}}
+  dead: {final: dead}
+"""
+SECOND = """
+journey: second
+entry: {on: pricing_viewed, again: never}
+exit: [{on: account_closed}]
+topic: onboarding
+start: inside
+states: {inside: {do: [{send: education/first-value, name: again, via: [email]}]}}
+"""
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    folder = tmp_path / "catalog"
+    shutil.copytree(ROOT / "catalog", folder)
+    (folder / "policy.yaml").write_text(yaml.safe_dump({"consent": [{"default": "granted"}]}))
+    (folder / "consent.yaml").write_text("suppress: {message_bounced: {channel: email, reason: bounce}}")
+    return folder
+
+
+@pytest_asyncio.fixture
+async def house(
+    database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, catalog: Path
+) -> AsyncIterator[Living]:
+    async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
+        await found.publish(FIRST, {"event.message_bounced.kind": "string"})
+        await found.publish(SECOND)
+        yield found
+
+
+async def said_of(house: Living, action: str) -> tuple[str, str]:
+    """How a message ended, and the reason or the relay's words."""
+    found = await house.until(
+        "SELECT status || '|' || coalesce(reasons->0->>'code', detail) FROM messages "
+        "WHERE action = :action AND status NOT IN ('sending', 'deferred')",
+        action=action,
+    )
+    status, _, why = found.partition("|")
+    return status, why
+
+
+async def suppressed(house: Living) -> list[tuple[Any, ...]]:
+    found = await house.rows("SELECT channel, reason, source FROM suppressions WHERE lifted_at IS NULL")
+    return [tuple(each.values()) for each in found]
+
+
+async def test_a_mailbox_that_is_not_there_is_written_to_once_by_all_journeys_together(house: Living) -> None:
+    await house.accept(house.identify("ada", email="ada@bounce.example", first_name="Ada"))
+    await house.accept(house.track("ada", "signed_up"))
+    assert await said_of(house, "hello") == ("failed", "550 5.1.1 no such mailbox")
+    assert await suppressed(house) == [("email", "hard_bounce", "tenure:message_bounced")]
+    assert await house.until("SELECT outcome FROM runs WHERE journey = 'first'") == "dead", (
+        "it hears of it like any other"
+    )
+    await house.accept(house.track("ada", "pricing_viewed"))
+    assert await said_of(house, "again") == ("withheld", "suppressed")
+
+
+async def test_a_mailbox_that_is_busy_or_a_mail_that_is_not_wanted_silences_nobody(house: Living) -> None:
+    await house.accept(house.identify("bo", email="bo@busy.example", first_name="Bo"))
+    await house.accept(house.track("bo", "signed_up"))
+    await house.until("SELECT count(*) FROM messages WHERE status = 'deferred' AND attempts > 0")
+    assert await suppressed(house) == []
+    assert await house.rows("SELECT 1 FROM events WHERE name = 'message_bounced'") == []

@@ -1,0 +1,187 @@
+"""An attempt that nobody saw end: who can be asked is asked, with nobody held up; who is tried again is, by the channel's policy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from activities.channels.email.relay_settings import Relay
+from activities.channels.email.smtp import EmailChannel, EmailSettings
+from activities.channels.http.channel import Reach
+from activities.channels.push.channel import PushChannel
+from activities.channels.push.web_push import WebPush
+from activities.channels.slack import ChatChannel, ChatSettings
+from activities.channels.webhook import WebhookChannel, WebhookSettings
+from activities.channels.zendesk import SupportChannel, SupportSettings
+from activities.channels.zoom import WebinarChannel, WebinarSettings
+from activities.delivery.attempts import NEAR_SEARCH
+from activities.ports import Channel
+from store.database import run, sql
+from store.people import subjects
+from tests.support.provider import templates, vapid_key
+from tests.support.sending import Sending, asked_after, nobody
+from worker.stack.providers.app import KEY
+from worker.stack.providers.chat_and_support import WEBHOOK_SECRET
+from worker.stack.providers.faults import Fault
+
+NEAR = Reach(near=True)
+MINUTE = timedelta(minutes=1)
+
+
+def is_left_alone(row: Any, seconds: float) -> bool:
+    """Whether the attempt that was just made is left alone for so long, beside the time that it took."""
+    left = (row["lease_until"] - row["decided_at"]).total_seconds()
+    return bool(row["status"] == "sending" and seconds <= left < 1.9 * seconds)
+
+
+async def are_left_alone(sending: Sending, channel: Channel, row: Any, *seconds: float) -> None:
+    """One attempt after another, from the first."""
+    for attempt, wait in enumerate(seconds, 1):
+        assert row["attempts"] == attempt
+        assert is_left_alone(row, wait), f"after {attempt}: {row['lease_until'] - row['decided_at']}"
+        row = await asked_after(sending, channel, MINUTE)
+
+
+# -- tried again -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_browser_whose_service_always_fails_is_asked_less_and_less_often(sending):
+    web = WebPush(vapid_key(), "mailto:ops@tenure.example")
+    keys = {"p256dh": web.public, "auth": "a2tra2tra2tra2tra2traw"}
+    browser = {"endpoint": f"{sending.local.url}/webpush/browser", "keys": keys}
+    channel = PushChannel(templates(sending.folder), sending.way, NEAR, web=web)
+    sending.local.provider.faults.add(Fault(provider="webpush", kind="status", status=502, times=None))
+    (row,) = await sending.go(channel, push_subscription=browser)
+    await are_left_alone(sending, channel, row, 2, 4, 8, 16)
+
+
+async def test_a_receiver_that_never_answers_is_tried_again_by_the_standards_schedule(sending):
+    hook = WebhookSettings(f"{sending.local.url}/receiver/", WEBHOOK_SECRET)
+    channel = WebhookChannel(templates(sending.folder), sending.way, NEAR, hook)
+    sending.local.provider.faults.add(Fault(provider="receiver", kind="reset_after_accept", times=None))
+    (row,) = await sending.go(channel)
+    await are_left_alone(sending, channel, row, 5, 300, 1800, 7200)
+
+
+# -- asked for ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_provider_that_fails_and_has_nothing_is_asked_soon_and_tried_less_and_less_often(sending):
+    settings = ChatSettings(KEY, "C0ALL", f"{sending.local.url}/slack")
+    channel = ChatChannel(templates(sending.folder), sending.way, NEAR, settings)
+    failing = Fault(provider="slack", kind="status", status=502, times=None, to="chat.postMessage")
+    sending.local.provider.faults.add(failing)
+    (row,) = await sending.go(channel)
+    found = []
+    for _ in range(3):
+        assert is_left_alone(row, 2), "it is asked soon"
+        row = await asked_after(sending, channel, MINUTE)
+        assert (row["status"], row["detail"], row["in_doubt"]) == ("deferred", "the provider does not have it", False)
+        found.append((row["due_at"] - row["decided_at"]).total_seconds())
+        async with sending.database.transaction() as connection:
+            await run(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
+        row = await asked_after(sending, channel, MINUTE)
+    assert found == pytest.approx([2, 4, 8])
+    given_up = await asked_after(sending, channel, timedelta(hours=25))
+    assert (given_up["status"], given_up["detail"]) == ("failed", "given up: the provider does not have it")
+
+
+async def test_what_a_dead_process_left_is_tried_again_at_once_where_the_provider_does_not_have_it(sending):
+    settings = ChatSettings(KEY, "C0ALL", f"{sending.local.url}/slack")
+    channel = ChatChannel(templates(sending.folder), sending.way, NEAR, settings)
+    sending.local.provider.faults.add(Fault(provider="slack", kind="reset"))
+    await sending.go(channel)
+    async with sending.database.transaction() as connection:
+        await run(connection, sql("UPDATE messages SET sent_at = sent_at - interval '4 seconds'"))
+    row = await asked_after(sending, channel, MINUTE)
+    assert (row["status"], row["due_at"] < datetime.now(UTC)) == ("deferred", True)
+    (row,) = await sending.later(channel)
+    assert (row["status"], row["attempts"]) == ("sent", 2)
+
+
+async def test_somebody_is_found_among_hundreds_at_a_provider_that_takes_its_time_over_every_page(sending):
+    url = sending.local.url
+    zoom = WebinarSettings("acc", "client", KEY, f"{url}/zoom/v2", f"{url}/zoom/oauth/token")
+    channel = WebinarChannel(templates(sending.folder), sending.way, NEAR, zoom)
+    for number in range(400):
+        email = f"grace-{number}@example.com"
+        person = {"email": email, "first_name": "Grace"}
+        sending.local.provider.kept.add("zoom", to=email, content=person, webinar="987654321")
+    sending.local.provider.faults.add(Fault(provider="zoom", kind="reset_after_accept", to="registrants"))
+    await sending.go(channel, data="{webinar_id: \"'987654321'\"}", email="ada@example.com")
+    sending.local.provider.faults.add(Fault(provider="zoom", kind="slow", seconds=0.7, times=None))
+    row = await asked_after(sending, channel, MINUTE)
+    assert (row["status"], row["detail"]) == ("sent", "found at the provider")
+
+
+async def test_a_comment_is_found_on_a_ticket_with_long_ones_at_a_slow_help_desk(sending):
+    desk = SupportSettings(f"{sending.local.url}/zendesk", "agent@x.example", KEY)
+    channel = SupportChannel(templates(sending.folder), sending.way, NEAR, desk)
+    for number in range(30):
+        said = {"comment": {"body": "w" * 6_000}, "metadata": {"key": f"k{number}"}}
+        sending.local.provider.kept.add("zendesk", to="77", content=said, kind="comment")
+    sending.local.provider.faults.add(Fault(provider="zendesk", kind="reset_after_accept"))
+    await sending.go(channel, data="{ticket_id: \"'77'\"}", email="ada@example.com")
+    sending.local.provider.faults.add(Fault(provider="zendesk", kind="slow", seconds=0.7, times=None))
+    row = await asked_after(sending, channel, MINUTE)
+    assert (row["status"], row["detail"]) == ("sent", "found at the provider")
+
+
+@dataclass
+class Searched:
+    """A provider that is asked for mails, and answers when it is let."""
+
+    begun: threading.Event = field(default_factory=threading.Event)
+    answer: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, _: str) -> bool:
+        self.begun.set()
+        return self.answer.wait(30)
+
+    @contextlib.asynccontextmanager
+    async def looking(self, sending: Sending) -> AsyncIterator[Any]:
+        """While it is asked for the one message there is; it has been answered after the body."""
+        relay = Relay(host="127.0.0.1", port=nobody())
+        channel = EmailChannel(templates(sending.folder), EmailSettings(relay=relay), search=self)
+        await sending.go(channel, email="ada@example.com")
+        async with sending.database.transaction() as connection:
+            await run(connection, sql("UPDATE messages SET status = 'sending', attempts = 1, due_at = NULL"))
+        look = asyncio.create_task(asked_after(sending, channel, MINUTE))
+        try:
+            assert await asyncio.to_thread(self.begun.wait, 10)
+            yield (await sending.ledger())[0]
+            self.answer.set()
+            await look
+        finally:
+            self.answer.set()
+            await channel.close()
+
+
+async def test_while_a_provider_is_asked_nobody_is_held_up(sending):
+    async with Searched().looking(sending) as row, asyncio.timeout(3), sending.database.transaction() as connection:
+        assert row["recipient"] in await subjects.lock(connection, [row["recipient"]])
+    (row,) = await sending.ledger()
+    assert (row["status"], row["detail"]) == ("sent", "found at the provider")
+
+
+async def test_what_a_provider_says_of_one_attempt_ends_no_other(sending):
+    async with Searched().looking(sending), sending.database.transaction() as connection:
+        await run(connection, sql("UPDATE messages SET attempts = 2, detail = 'the other one'"))
+    (row,) = await sending.ledger()
+    assert (row["status"], row["attempts"], row["detail"]) == ("sending", 2, "the other one")
+
+
+async def test_a_provider_that_does_not_answer_in_time_is_asked_again_later(sending):
+    searched = Searched()
+    async with searched.looking(sending), asyncio.timeout(NEAR_SEARCH.total_seconds() + 5):
+        while (await sending.ledger())[0]["detail"] != "cannot be asked now":
+            await asyncio.sleep(0.05)
+    (row,) = await sending.ledger()
+    assert row["lease_until"] > datetime.now(UTC) + MINUTE / 2, "after as long again as it has waited"

@@ -1,0 +1,347 @@
+"""The gate against a plain model: any interleaving of requests, opt-outs, tickets, milestones, time and crashes.
+
+The machine drives the real transaction on a real database; the model is a list of what happened, and asks the ledger
+afterwards whether anything is in it that must not be. It knows neither `judge` nor the statements.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import yaml
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from activities.dependencies import House
+from activities.gate import evaluation
+from journeys.decision.compiler import artifact, load_chart
+from journeys.decision.effects import SendMessage, message_key
+from journeys.events.segment import Incoming
+from journeys.language.parsing import read_journey
+from store.consent.consents import Change, change_consent
+from store.database import Database, rows, run, sql
+from store.definitions import registry
+from store.events import tickets
+from store.events.ingest import accept
+from store.messages import due as owed
+from store.messages import ledger
+from store.people import subjects
+from store.runs import projection
+from tests.integration.gate.test_gate import journey
+from worker.composition.worker import house as build_house
+from worker.settings import ROOT, Settings
+
+ZONE = ZoneInfo("America/St_Johns")
+START = datetime(2026, 3, 6, 15, 0, tzinfo=UTC)  # two days before its clocks are put on
+CAP, COOLDOWN, QUIET = 2, timedelta(hours=1), (22, 7)
+POLICY = {
+    "timezone": ZONE.key,
+    "consent": [{"default": "granted"}],
+    "caps": [{"name": "a-day", "limit": CAP, "window": "P1D"}],
+    "cooldowns": [{"name": "breath", "between": "PT1H"}],
+    "quiet_hours": [{"name": "night", "start": "22:00", "end": "07:00"}],
+    "consolidate": [{"name": "one", "channel": "in_app", "window": "PT2H"}],
+    "expires_after": "P3D",
+}
+JOURNEYS = ("first", "second", "third")
+TOPICS = ("onboarding", "offers")
+INSTANT = timedelta(seconds=1)
+"""Between what was sent before something changed and what is sent after it."""
+CALM = {"lifecycle", "promotional"}
+_CLOSE = sql("UPDATE runs SET state = 'over', visit = 2 WHERE id = :id")
+_LEDGER = sql("SELECT * FROM messages WHERE recipient = :person ORDER BY id")
+_INBOX = sql("SELECT key FROM inbox WHERE recipient = :person")
+_RUNS = sql("SELECT id, lane FROM runs WHERE lane = :person ORDER BY id")
+
+T = TypeVar("T")
+
+
+class Crash(Exception):
+    """The worker dies before its commit."""
+
+
+@dataclass
+class Told:
+    """What the model knows: who was refused when, when a ticket was open, when a run was over."""
+
+    now: datetime = START
+    refused: dict[str, list[tuple[datetime, datetime | None]]] = field(default_factory=dict)
+    urgent: list[tuple[datetime, datetime | None]] = field(default_factory=list)
+    over: dict[str, datetime] = field(default_factory=dict)
+    asked: list[tuple[str, SendMessage]] = field(default_factory=list)
+
+
+def inside(spans: list[tuple[datetime, datetime | None]], at: datetime) -> bool:
+    return any(begin <= at and (end is None or at < end) for begin, end in spans)
+
+
+class GateMachine(RuleBasedStateMachine):
+    """One person, three runs, one clock."""
+
+    database: Database
+    house: House
+    runner: asyncio.Runner
+
+    @initialize()
+    def begin(self) -> None:
+        self.told = Told()
+        self.person, self.runs = self.do(self._person())
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    async def _person(self) -> tuple[str, list[projection.Run]]:
+        name = f"p{id(self)}-{datetime.now(UTC).timestamp()}"
+        calls = [Incoming("track", f"{name}-in", "signed_up", user_id=name)]
+        await accept(self.database, self.house.catalogue, calls, source="test")
+        async with self.database.transaction() as connection:
+            known = await subjects.find(connection, [("user_id", name)])
+            person = known["user_id", name][0]
+            found = await rows(connection, _RUNS, person=person)
+            await run(connection, sql("UPDATE runs SET state = 'inside', visit = 1 WHERE lane = :p"), p=person)
+            return person, [await projection.read_run(connection, item["id"]) for item in found]
+
+    async def _decide(self, entries: list[ledger.Entry] | None, *, dies: bool = False) -> None:
+        """One transaction: what is asked, or (None) what is due."""
+        async with self.database.transaction() as connection:
+            locked = await subjects.lock(connection, [self.person])
+            weighing = evaluation.Pass(self.house, connection, locked[self.person], None, self.told.now)
+            due = await owed.due(connection, self.person, self.told.now) if entries is None else entries
+            for entry in due:
+                await weighing.weigh(entry)
+            await weighing.close()
+            if dies:
+                raise Crash
+
+    def _entry(self, at: projection.Run, message: SendMessage) -> ledger.Entry:
+        key = message_key(at.id, message, self.person)
+        entry = ledger.new_entry(message, key=key, run_row=at, step=1, recipient=self.person, now=self.told.now)
+        entry.holds = at.id not in self.told.over
+        return entry
+
+    # -- what happens ------------------------------------------------------------------------------------------------
+
+    @rule(
+        which=st.integers(0, 2), topic=st.sampled_from(TOPICS), dies=st.booleans(),
+        priority=st.sampled_from(["lifecycle", "lifecycle", "promotional", "transactional", "urgent_support"]),
+    )  # fmt: skip
+    def ask(self, which: int, topic: str, priority: str, dies: bool) -> None:
+        """A journey asks for a message; its worker may die before the commit, and then asks again."""
+        message = SendMessage(
+            "tip",
+            "education/first-value",
+            ("in_app",),
+            "inside",
+            1,
+            len(self.told.asked),
+            self.told.now,
+            priority,
+            topic,
+        )
+        at = self.runs[which]
+        self.told.asked.append((at.id, message))
+        if dies:
+            with contextlib.suppress(Crash):
+                self.do(self._decide([self._entry(at, message)], dies=True))
+        self.do(self._decide([self._entry(at, message)]))
+
+    @rule(
+        asks=st.lists(
+            st.tuples(st.integers(0, 2), st.sampled_from(TOPICS), st.sampled_from(sorted(CALM))), min_size=2, max_size=5
+        )
+    )
+    def burst(self, asks: list[tuple[int, str, str]]) -> None:
+        """Several at once, of both priorities that may wait."""
+        entries = []
+        for which, topic, priority in asks:
+            message = self._message(topic, priority)
+            self.told.asked.append((self.runs[which].id, message))
+            entries.append(self._entry(self.runs[which], message))
+        self.do(self._decide(entries))
+
+    @rule(hours=st.sampled_from([1, 2, 12, 25]))
+    def wait_and_settle(self, hours: int) -> None:
+        """Time passes and what is due is decided, as it is by a workflow that lives."""
+        self.told.now += timedelta(hours=hours)
+        self.do(self._decide(None))
+
+    def _message(self, topic: str, priority: str) -> SendMessage:
+        return SendMessage(
+            "tip",
+            "education/first-value",
+            ("in_app",),
+            "inside",
+            1,
+            len(self.told.asked),
+            self.told.now,
+            priority,
+            topic,
+        )
+
+    @rule(number=st.integers(0, 10_000))
+    def ask_again(self, number: int) -> None:
+        """A worker died after its commit: the step is applied once more."""
+        if self.told.asked:
+            identity, message = self.told.asked[number % len(self.told.asked)]
+            at = next(each for each in self.runs if each.id == identity)
+            self.do(self._decide([self._entry(at, message)]))
+
+    @rule(minutes=st.sampled_from([1, 20, 59, 60, 90, 240, 600, 1440]))
+    def time_passes(self, minutes: int) -> None:
+        self.told.now += timedelta(minutes=minutes)
+
+    @rule(dies=st.booleans())
+    def settle(self, dies: bool) -> None:
+        """What is due is decided again."""
+        if dies:
+            with contextlib.suppress(Crash):
+                self.do(self._decide(None, dies=True))
+        self.do(self._decide(None))
+
+    @rule(topic=st.sampled_from(TOPICS), granted=st.sampled_from([True, True, False]))
+    def say(self, topic: str, granted: bool) -> None:
+        self.told.now += INSTANT
+        change = Change("in_app", topic, granted=granted, source="test")
+        self.do(change_consent(self.database, self.house.catalogue, self.house.policy, self.person, change))
+        spans = self.told.refused.setdefault(topic, [])
+        if granted and spans and spans[-1][1] is None:
+            spans[-1] = (spans[-1][0], self.told.now)
+        elif not granted and not (spans and spans[-1][1] is None):
+            spans.append((self.told.now, None))
+
+    @rule(opens=st.sampled_from([True, False, False]))
+    def ticket(self, opens: bool) -> None:
+        self.told.now += INSTANT
+        name = "ticket_opened" if opens else "ticket_resolved"
+        data = {"ticket_id": "t", "priority": "urgent"}
+        self.do(self._ticket(name, data))
+        is_open = bool(self.told.urgent) and self.told.urgent[-1][1] is None
+        if opens and not is_open:
+            self.told.urgent.append((self.told.now, None))
+        elif not opens and is_open:
+            self.told.urgent[-1] = (self.told.urgent[-1][0], self.told.now)
+
+    async def _ticket(self, name: str, data: dict[str, str]) -> None:
+        async with self.database.transaction() as connection:
+            await subjects.lock(connection, [self.person])
+            rules = self.house.policy.urgent_ticket
+            await tickets.note_ticket(connection, rules, name, data, [self.person], self.told.now)
+
+    @precondition(lambda self: len(self.told.asked) > 8)
+    @rule(which=st.integers(0, 2))
+    def milestone(self, which: int) -> None:
+        """A run leaves its state: what waits for it goes."""
+        at = self.runs[which]
+        self.told.now += INSTANT
+        self.told.over.setdefault(at.id, self.told.now)
+        self.do(self._leave(at))
+
+    async def _leave(self, at: projection.Run) -> None:
+        async with self.database.transaction() as connection:
+            await subjects.lock(connection, [self.person])
+            await run(connection, _CLOSE, id=at.id)
+            await ledger.withdraw(connection, at.id, "left", self.told.now, "inside", 1)
+
+    # -- what must be true -------------------------------------------------------------------------------------------
+
+    async def _read(self, statement: Any) -> list[Any]:
+        async with self.database.reading() as connection:
+            return await rows(connection, statement, person=self.person)
+
+    @invariant()
+    def holds(self) -> None:
+        if not hasattr(self, "told"):
+            return
+        found = self.do(self._read(_LEDGER))
+        whole = [item for item in found if item["status"] == "sent"]
+        parts = [item for item in found if item["status"] == "merged"]
+        went = sorted((item for item in whole if item["priority"] in CALM), key=lambda item: item["sent_at"])
+        for number, item in enumerate(went):
+            at = item["sent_at"]
+            assert len([each for each in went if at - timedelta(days=1) < each["sent_at"] <= at]) <= CAP
+            assert number == 0 or at - went[number - 1]["sent_at"] >= COOLDOWN
+            hour = at.astimezone(ZONE).hour
+            assert QUIET[1] <= hour < QUIET[0], f"in the night: {at.astimezone(ZONE)}"
+            assert not inside(self.told.urgent, at), "while an urgent ticket was open"
+        for item in (*[each for each in whole if not each["key"].startswith("digest/")], *parts):
+            at = item["sent_at"]
+            assert not inside(self.told.refused.get(item["topic"], []), at), "after they said no"
+            assert item["run"] not in self.told.over or at <= self.told.over[item["run"]], "after its milestone"
+        for digest in [item for item in whole if item["key"].startswith("digest/")]:
+            of_it = [item for item in parts if item["merged_into"] == digest["key"]]
+            assert len(of_it) >= 2
+            assert {item["priority"] for item in of_it} == {digest["priority"]}, "across priorities"
+            assert len({item["sent_at"] for item in of_it} | {digest["sent_at"]}) == 1
+        asked = {message_key(identity, message, self.person) for identity, message in self.told.asked}
+        assert {item["key"] for item in found if not item["key"].startswith("digest/")} == asked, (
+            "lost, or from nowhere"
+        )
+        inbox = sorted(item["key"] for item in self.do(self._read(_INBOX)))
+        assert inbox == sorted(item["key"] for item in whole), "in the inbox is what the ledger says, once"
+
+    def teardown(self) -> None:
+        """Nothing waits for ever: with no ticket open everything ends."""
+        if not hasattr(self, "told"):
+            return
+        self.ticket(opens=False)
+        for _ in range(100):
+            waiting = [item["due_at"] for item in self.do(self._read(_LEDGER)) if item["status"] == "deferred"]
+            if not waiting:
+                break
+            self.told.now = max(self.told.now, min(waiting))
+            self.do(self._decide(None))
+            self.holds()
+        else:
+            raise AssertionError("something waits for ever")
+
+
+async def _prepared(database_url: str, catalog: Path) -> tuple[Database, House]:
+    database = Database(database_url)
+    house = build_house(Settings(database_url=database_url, catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)
+    for name in JOURNEYS:
+        text = journey(name, "in_app")
+        parsed, _ = read_journey(text)
+        assert parsed is not None
+        await registry.publish(database, load_chart(artifact(parsed, {})), artifact(parsed, {}), text, "test")
+    return database, house
+
+
+async def test_the_gate_holds_what_it_promises_in_any_interleaving(database_url: str, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog"
+    shutil.copytree(ROOT / "catalog", catalog)
+    (catalog / "policy.yaml").write_text(yaml.safe_dump(POLICY))
+    (catalog / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
+
+    def play() -> None:
+        with asyncio.Runner() as runner:
+            GateMachine.runner = runner
+            GateMachine.database, GateMachine.house = runner.run(_prepared(database_url, catalog))
+            run_state_machine_as_test(
+                GateMachine,
+                settings=settings(
+                    max_examples=40,
+                    stateful_step_count=30,
+                    deadline=None,
+                    report_multiple_bugs=False,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+            runner.run(GateMachine.database.close())
+
+    await asyncio.to_thread(play)

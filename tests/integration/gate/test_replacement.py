@@ -1,0 +1,147 @@
+"""C6: the lesser gives way to what goes, and what cannot be made goes nowhere: it takes no place, neither another's nor under a cap."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from activities.channels.in_app import InAppChannel
+from activities.delivery import outreach
+from activities.dependencies import House
+from activities.steps import apply as steps
+from journeys.events.segment import Incoming
+from journeys.gate.policy import load_policy
+from journeys.protocol import wire
+from store.database import Database, rows, run, sql
+from store.definitions.registry import Catalogue
+from store.events import ingest
+from tests.support.provider import templates
+from tests.support.steps import first_steps, publish
+from worker.settings import ROOT
+
+JOURNEY = """
+journey: {name}
+entry: {{on: signed_up, again: never}}
+priority: {priority}
+topic: notices
+start: here
+states:
+  here: {{do: [{{send: {template}, name: it, via: [in_app]}}], on: {{it.sent: done, it.withheld: kept, it.failed: lost}}}}
+  done: {{final: done}}
+  kept: {{final: kept}}
+  lost: {{final: lost}}
+"""
+SOUND, RETIRED = "export/ready", "no/such-template"
+COOLING = {"cooldowns": [{"name": "breath", "between": "PT1H"}]}
+_LATER = sql("UPDATE messages SET sent_at = sent_at - interval '1 day', due_at = clock_timestamp()")
+
+
+@dataclass
+class Ada:
+    """Somebody whom several journeys have something to tell, each when the test says so."""
+
+    house: House
+    steps: dict[tuple[str, str], dict[str, Any]]
+
+    async def begin(self, rules: dict[str, Any], **asking: tuple[str, str]) -> None:
+        """Enter these journeys; of each the priority and the template of its message."""
+        policy = load_policy({"consent": [{"default": "granted"}], **rules})
+        self.house = replace(self.house, policy=policy)
+        for name, (priority, template) in asking.items():
+            await publish(self.house.database, JOURNEY.format(name=name, priority=priority, template=template))
+        known = Incoming("identify", "i", "identify", user_id="ada", traits={"first_name": "Ada"})
+        entered = Incoming("track", "e", "signed_up", user_id="ada")
+        await ingest.accept(self.house.database, self.house.catalogue, [known, entered], source="test")
+        self.steps = await first_steps(self.house.database, self.house.catalogue, "signed_up")
+
+    async def ask(self, journey: str) -> None:
+        step = wire.StepInput(**self.steps["ada", journey])
+        await steps.apply_step(self.house, wire.StepInput(**{**asdict(step), "now": datetime.now(UTC).isoformat()}))
+
+    async def later(self, *, asking: str = "") -> None:
+        """A day later: what waits is due, or (`asking`) is found waiting by one that is asked for before anybody looks."""
+        async with self.house.database.transaction() as connection:
+            await run(connection, _LATER)
+        if asking:
+            await self.ask(asking)
+            return
+        person = (await self.rows("SELECT key FROM subjects"))[0]["key"]
+        await outreach.settle_due(self.house, wire.SettleInput(person, datetime.now(UTC).isoformat()), {})
+
+    async def ledger(self) -> dict[str, str]:
+        return {each["journey"]: each["status"] for each in await self.rows("SELECT journey, status FROM messages")}
+
+    async def heard(self) -> set[tuple[str, str]]:
+        found = await self.rows("SELECT o.name, r.journey FROM outbox o JOIN runs r ON r.id = o.target")
+        return {(each["journey"], each["name"]) for each in found if each["name"].startswith("it.")}
+
+    async def rows(self, statement: str) -> list[Any]:
+        async with self.house.database.reading() as connection:
+            return list(await rows(connection, sql(statement)))
+
+
+@pytest_asyncio.fixture
+async def ada(database_url: str, tmp_path: Path) -> AsyncIterator[Ada]:
+    database = Database(database_url, pool=2)
+    channels = {"in_app": InAppChannel(templates(tmp_path))}
+    yield Ada(House(database, Catalogue(), load_policy(None), channels), {})
+    await database.close()
+
+
+@pytest.mark.parametrize(("template", "offer"), [(SOUND, "replaced"), (RETIRED, "deferred")])
+async def test_C6_who_waits_gives_way_to_one_that_goes_and_not_to_one_that_cannot_be_made(
+    ada: Ada, template: str, offer: str
+) -> None:
+    asking = {"news": ("lifecycle", SOUND), "offer": ("promotional", SOUND), "help": ("lifecycle", template)}
+    await ada.begin(COOLING, **asking)
+    await ada.ask("news")
+    await ada.ask("offer")
+    await ada.later(asking="help")
+    assert (await ada.ledger())["offer"] == offer
+    assert (await ada.ledger())["help"] == ("sent" if template == SOUND else "failed")
+    assert (("offer", "it.withheld") in await ada.heard()) == (template == SOUND)
+    if template == RETIRED:
+        await ada.later()
+        assert (await ada.ledger())["offer"] == "sent"
+
+
+@pytest.mark.parametrize(("template", "offer"), [(SOUND, "replaced"), (RETIRED, "deferred")])
+async def test_C6_nor_to_one_that_waits_for_the_same_and_cannot_be_made(ada: Ada, template: str, offer: str) -> None:
+    asking = {"news": ("lifecycle", SOUND), "offer": ("promotional", SOUND), "help": ("lifecycle", template)}
+    await ada.begin(COOLING, **asking)
+    for name in asking:
+        await ada.ask(name)
+    assert await ada.ledger() == {"news": "sent", "offer": offer, "help": "deferred"}
+    await ada.later()
+    went = ("sent", "replaced") if template == SOUND else ("failed", "sent")
+    assert ((await ada.ledger())["help"], (await ada.ledger())["offer"]) == went
+
+
+async def test_C2_what_cannot_be_made_takes_no_place_under_a_cap(ada: Ada) -> None:
+    cap = {"caps": [{"name": "one", "limit": 1, "window": "PT1H"}]}
+    await ada.begin(cap, news=("lifecycle", SOUND), broken=("lifecycle", RETIRED), tip=("lifecycle", SOUND))
+    for name in ("news", "broken", "tip"):
+        await ada.ask(name)
+    await ada.later()
+    assert await ada.ledger() == {"news": "sent", "broken": "failed", "tip": "sent"}
+
+
+async def test_C4_a_part_that_cannot_be_made_does_not_keep_the_others_from_coming_as_one(
+    ada: Ada, tmp_path: Path
+) -> None:
+    (tmp_path / "digest").mkdir()
+    shutil.copy(ROOT / "catalog" / "templates" / "digest" / "together.md", tmp_path / "digest")
+    ada.house = replace(ada.house, channels={"in_app": InAppChannel(templates(tmp_path))})
+    rules = {**COOLING, "consolidate": [{"name": "one", "channel": "in_app", "window": "PT4H"}]}
+    await ada.begin(rules, **{name: ("lifecycle", RETIRED if name == "c" else SOUND) for name in ("a", "b", "c", "d")})
+    for name in ("a", "b", "c", "d"):
+        await ada.ask(name)
+    await ada.later()
+    assert await ada.ledger() == {"a": "sent", "b": "merged", "c": "failed", "d": "merged", "": "sent"}

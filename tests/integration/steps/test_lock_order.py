@@ -1,0 +1,80 @@
+"""Advisory locks: each purpose has its own number, and all numbers stand in one place."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+from journeys.consent.rules import ConsentBook, ConsentRules
+from journeys.events.segment import Incoming
+from journeys.gate.policy import Policy
+from store.consent.suppressions import lock
+from store.database import Database, rows, sql
+from store.definitions.registry import Catalogue
+from store.events.ingest import accept
+from store.locks import Lock, release, take
+from store.reads.definitions import one_at_a_time
+from tests.support.live_stack import until
+
+_WAITING = sql(
+    """
+    SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    """
+)
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_every_lock_has_its_own_number_and_no_number_stands_elsewhere() -> None:
+    assert len({int(lock) for lock in Lock.__members__.values()}) == len(Lock.__members__)
+    rooms = [path for room in ("store", "activities", "worker", "api", "cli") for path in (ROOT / room).rglob("*.py")]
+    named = [path.name for path in rooms if re.search(r"advisory\w*lock\w*\(\s*\d|7_?239_?00\d", path.read_text())]
+    assert named == ["locks.py"]
+
+
+async def test_a_publisher_waits_for_no_sweep(database_url: str) -> None:
+    database = Database(database_url)
+    async with database.reading() as sweeping, database.reading() as other:
+        assert await take(sweeping, Lock.SWEEP)
+        assert not await take(other, Lock.SWEEP)
+        async with database.transaction() as connection:
+            await connection.execute("SET LOCAL lock_timeout = '1s'")
+            await one_at_a_time(connection)
+        assert await release(sweeping, Lock.SWEEP)
+        assert await take(other, Lock.SWEEP)
+        assert await release(other, Lock.SWEEP)
+    await database.close()
+
+
+async def test_the_addresses_of_a_batch_are_locked_in_one_order_whatever_the_batchs_is(database_url: str) -> None:
+    """A batch that waits for the first of two addresses holds no other: else two batches would wait for each other."""
+    database, other = Database(database_url), Database(database_url)
+    rules = ConsentRules.model_validate(
+        {"suppress": {"message_bounced": {"channel": "email", "reason": "hard_bounce"}}}
+    )
+    book = ConsentBook(Policy(), rules)
+    first, second = sorted(
+        ("ada@example.com", "ben@example.com"), key=lambda each: book.addresses.digest("email", each)
+    )
+    batch = [
+        Incoming("track", f"b{n}", "message_bounced", user_id="u", data={"address": address})
+        for n, address in enumerate((second, first))
+    ]
+    async with other.transaction() as holding:
+        await lock(holding, book.addresses, [("email", first)])
+        taking = asyncio.create_task(accept(database, Catalogue(consent=book), batch, source="test"))
+        await until(lambda: _waits(other))
+        async with other.transaction() as connection:
+            await connection.execute("SET LOCAL lock_timeout = '1s'")
+            await lock(connection, book.addresses, [("email", second)])
+    assert (await taking).accepted == 2
+    async with database.reading() as connection:
+        assert len(await rows(connection, sql("SELECT 1 FROM suppressions"))) == 2
+    await database.close()
+    await other.close()
+
+
+async def _waits(database: Database) -> bool:
+    async with database.reading() as connection:
+        return bool(await rows(connection, _WAITING))

@@ -1,0 +1,187 @@
+"""A reminder reaches the person who has the task: by the mail channel in use, and else the task's log says why it did not."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from journeys.tasks.assignment import Roster
+from journeys.tasks.team import read_team
+from store.database import Database, row, rows, sql
+from worker.composition.providers import ProviderSettings, load_providers
+from worker.loops.reminder_mail import reminder_mail
+from worker.loops.reminders import Reminders
+from worker.settings import Settings
+from worker.stack.mail_sink import Faults
+from worker.stack.mail_sink import serve as mail_server
+from worker.stack.providers.app import KEY
+from worker.stack.providers.serving import serving
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
+DUE = datetime(2027, 7, 5, 13, 30, tzinfo=UTC)
+TEAM = """
+zone: Europe/Berlin
+people:
+  dana: {team: success, email: dana@staff.example, signs: {name: Dana, reply_to: hello@staff.example}, zone: Europe/Dublin}
+  erin: {team: success, signs: {name: Erin, reply_to: erin@staff.example}, known_as: [e@crm.example]}
+  finn: {team: success, known_as: ["hubspot:77", finn@staff.example]}
+  gone: {team: success, known_as: ["hubspot:78"]}
+  bounces: {team: success, email: nobody@bounce.example}
+  busy: {team: success, email: somebody@busy.example}
+teams: {success: {}}
+"""
+_PUT = sql(
+    """
+    INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, opened_at, due_at, remind_at)
+    VALUES ('t', 'r', 'u_1', 'renewals', 'call', 'renewal-call', :owner, now(), :due, now()) RETURNING id
+    """
+)
+
+
+def roster() -> Roster:
+    team, source = read_team(TEAM)
+    assert team is not None, source.problems
+    return Roster(team)
+
+
+async def put(database: Database, owner: str) -> int:
+    async with database.transaction() as connection:
+        made = await row(connection, _PUT, owner=owner, due=DUE)
+        assert made is not None
+        return int(made["id"])
+
+
+async def said(database: Database) -> list[tuple[str, str]]:
+    async with database.reading() as connection:
+        found = await rows(connection, sql("SELECT kind, text FROM task_log ORDER BY id"))
+    return [(item["kind"], item["text"]) for item in found]
+
+
+async def sweep(database: Database, settings: Settings, given: ProviderSettings | None = None) -> int:
+    """One look of a worker that begins just now."""
+    mail = reminder_mail(settings, given or load_providers(), roster())
+    told = await Reminders(database, mail).sweep()
+    await mail.close()
+    return told
+
+
+@contextlib.asynccontextmanager
+async def sink(folder: Path, faults: Faults = Faults(), **options: Any) -> AsyncIterator[Settings]:
+    async with await mail_server(folder / "mail", faults=faults) as server:
+        url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield Settings(smtp_url=url, **{"smtp_lookup": folder / "mail", **options})
+
+
+def mails(folder: Path) -> list[EmailMessage]:
+    files = sorted((folder / "mail" / "new").glob("*"))
+    return [message_from_bytes(path.read_bytes(), policy=policy.default) for path in files]
+
+
+@pytest.mark.parametrize(
+    ("owner", "address"),
+    [("dana", "dana@staff.example"), ("erin", "erin@staff.example"), ("finn", "finn@staff.example")],
+)
+async def test_C10_who_has_a_task_gets_a_mail_with_what_is_due_when_and_a_link(database, tmp_path, owner, address):
+    number = await put(database, owner)
+    async with sink(tmp_path, public_url="https://tenure.example") as settings:
+        assert await sweep(database, settings) == 1
+        assert await sweep(database, settings) == 0
+    (mail,) = mails(tmp_path)
+    assert (mail["Delivered-To"], mail["Subject"]) == (address, "Due soon: renewal-call")
+    text = mail.get_body(("plain",)).get_content()
+    when = "14:30 (Europe/Dublin)" if owner == "dana" else "15:30 (Europe/Berlin)"
+    assert f"Task {number}, renewal-call, is due on Monday 05 July 2027 at {when}." in text
+    assert f"https://tenure.example/v1/tasks/{number}" in text
+    assert mail["List-Unsubscribe"] is None
+    assert "/c/" not in text
+    assert await said(database) == [("reminded", f"{owner} was reminded")]
+
+
+async def test_without_a_public_url_there_is_no_link(database, tmp_path):
+    await put(database, "dana")
+    async with sink(tmp_path) as settings:
+        await sweep(database, settings)
+    (mail,) = mails(tmp_path)
+    assert "http" not in mail.get_body(("plain",)).get_content()
+
+
+@pytest.mark.parametrize(
+    ("owner", "why"),
+    [
+        ("gone", "the team's file has no address of theirs"),
+        ("success", "the team's file has no address of theirs"),
+        ("eve@stranger.example", "the team's file has no address of theirs"),
+        ("bounces", "their address was refused (550 5.1.1 no such mailbox)"),
+    ],
+)
+async def test_who_cannot_be_reached_at_all_was_not_reminded_says_the_log(database, tmp_path, owner, why):
+    await put(database, owner)
+    async with sink(tmp_path) as settings:
+        assert await sweep(database, settings) == 0
+        assert await sweep(database, settings) == 0
+    assert mails(tmp_path) == []
+    assert await said(database) == [("noted", f"{owner} was not reminded: {why}")]
+    async with database.reading() as connection:
+        (task,) = await rows(connection, sql("SELECT remind_at, reminded_at FROM tasks"))
+    assert tuple(task.values()) == (None, None)
+
+
+async def test_outside_production_who_is_not_on_the_list_is_not_reminded_either(database, tmp_path):
+    await put(database, "dana")
+    async with sink(tmp_path, smtp_lookup=None, allowed_recipients="*@customer.example") as settings:
+        assert await sweep(database, settings) == 0
+        ((kind, text),) = await said(database)
+        assert (kind, text[:56]) == ("noted", "dana was not reminded: outside production only the allow")
+        assert mails(tmp_path) == []
+        async with database.transaction() as connection:
+            await connection.execute("UPDATE tasks SET remind_at = now()")
+        assert await sweep(database, settings.model_copy(update={"allowed_recipients": "*@staff.example"})) == 1
+    assert [mail["Delivered-To"] for mail in mails(tmp_path)] == ["dana@staff.example"]
+
+
+async def test_what_nobody_saw_end_is_told_again_as_the_same_mail(database, tmp_path):
+    """A relay that takes it and says nothing: one more copy at most, which every mailbox knows by its Message-ID."""
+    await put(database, "dana")
+    async with sink(tmp_path, Faults(close_after_accept_rate=1.0)) as settings:
+        assert await sweep(database, settings) == 0
+    assert await said(database) == []
+    async with database.transaction() as connection:
+        (task,) = await rows(connection, sql("SELECT remind_at FROM tasks"))
+        assert timedelta(minutes=4) < task["remind_at"] - datetime.now(UTC) <= timedelta(minutes=5)
+        await connection.execute("UPDATE tasks SET remind_at = now()")
+    async with sink(tmp_path) as settings:
+        assert await sweep(database, settings) == 1
+    first, second = mails(tmp_path)
+    assert first["Message-ID"] == second["Message-ID"]
+    assert await said(database) == [("reminded", "dana was reminded")]
+
+
+async def test_a_relay_that_says_later_is_asked_later(database, tmp_path):
+    await put(database, "busy")
+    async with sink(tmp_path) as settings:
+        assert await sweep(database, settings) == 0
+    assert await said(database) == []
+    async with database.reading() as connection:
+        (task,) = await rows(connection, sql("SELECT remind_at FROM tasks"))
+    assert task["remind_at"] > datetime.now(UTC)
+
+
+async def test_where_mails_go_by_a_provider_reminders_do_too(database):
+    number = await put(database, "dana")
+    async with serving() as local:
+        given = load_providers(resend_key=KEY, resend_base=f"{local.url}/resend", outgoing_allow=local.origin)
+        settings = Settings(
+            smtp_url="smtp://127.0.0.1:9", environment="production", public_url="https://tenure.example"
+        )
+        assert await sweep(database, settings, given) == 1
+        (kept,) = local.provider.kept.search(provider="resend")
+    assert kept["to"] == "dana@staff.example"
+    assert f"https://tenure.example/v1/tasks/{number}" in kept["content"]["text"]
+    assert await said(database) == [("reminded", "dana was reminded")]

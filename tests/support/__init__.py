@@ -1,0 +1,1 @@
+"""Test support: servers, builders, strategies and local providers."""

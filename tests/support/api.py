@@ -1,0 +1,121 @@
+"""The API for tests: over a real database, in this process or behind a real socket; Temporal's port by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from activities.content.templates import load_templates, template_infos
+from activities.content.tracked_links import ClickLinks
+from activities.gate.dry_run import would_say
+from activities.preview import ContentDesk
+from api.app import Parts, build
+from api.content.endpoints import Desk
+from api.exports.feed import Sign
+from api.http.asgi import Front
+from api.http.auth import Keys
+from api.http.limits import Limits
+from api.http.problems import ProblemError
+from api.runs.temporal import Engine
+from journeys.events.tracking_plan import TrackingPlan
+from journeys.tasks.assignment import Roster
+from store.database import Database
+from store.timeouts import limit_waiting
+from worker.composition.api import plan
+from worker.composition.worker import consent_book, house, policy, roster
+from worker.settings import ROOT, Settings
+
+WRITE, OPERATE = "write-key-of-tests", "operator-key-of-tests"
+CATALOG = ROOT / "catalog"
+CLICKS = ClickLinks(("key-of-the-clicks-of-tests",), "https://l.example")
+
+
+@dataclass
+class HandEngine:
+    """Temporal's port by hand: it knows the runs it is told of, and keeps what it was asked."""
+
+    states: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    asked: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
+    up: bool = True
+
+    async def state(self, run: str) -> Mapping[str, Any]:
+        if not self.up:
+            raise ProblemError("engine-unavailable", "Temporal is away.")
+        if run not in self.states:
+            raise ProblemError("conflict", "Temporal has no open run of this id.")
+        return self.states[run]
+
+    async def explain(self, run: str) -> list[str]:
+        return [f"{name}: {value}" for name, value in (await self.state(run)).items()]
+
+    async def command(self, run: str, update: str, wish: Mapping[str, Any]) -> None:
+        await self.state(run)
+        self.asked.append((run, update, wish))
+
+    async def answers(self) -> bool:
+        return self.up
+
+
+def application(
+    database_url: str,
+    *,
+    engine: Engine | None = None,
+    limits: Limits | None = None,
+    tracking: TrackingPlan | None = None,
+    catalog: Path = CATALOG,
+    desk: Desk | None = None,
+    people: Roster | None = None,
+    sign: Sign | None = None,
+) -> Front:
+    """The whole application with the shipped catalogue."""
+    limits = limits or Limits()
+    database = Database(database_url, pool=limits.pool)
+    limit_waiting(database, limits.patience_seconds)
+    return build(
+        Parts(
+            database=database,
+            engine=engine or HandEngine(),
+            keys=Keys(write=WRITE, operator=OPERATE),
+            plan=tracking or plan(Settings(catalog=catalog)),
+            policy=policy(catalog),
+            consent=consent_book(Settings(catalog=catalog)),
+            templates=lambda: template_infos(catalog / "templates"),
+            desk=desk or ContentDesk(templates=lambda: load_templates(catalog / "templates"), links=CLICKS),
+            asking=partial(would_say, house(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
+            limits=limits,
+            roster=people or roster(catalog),
+            sign=sign,
+        )
+    )
+
+
+@contextlib.asynccontextmanager
+async def client(app: Front, key: str = OPERATE) -> AsyncIterator[httpx.AsyncClient]:
+    """A client in the same loop, without sockets; the application lives as long as it does."""
+    transport = httpx.ASGITransport(app)  # what escapes the application fails the test
+    made = httpx.AsyncClient(transport=transport, base_url="http://api", auth=(key, ""))
+    async with app.app.router.lifespan_context(app.app), made:
+        yield made
+
+
+@contextlib.contextmanager
+def served(app: Front) -> Iterator[str]:
+    """The application behind a real socket, in a thread of its own; its URL."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http="httptools", loop="uvloop", log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the API did not start"
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()

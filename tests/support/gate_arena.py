@@ -1,0 +1,89 @@
+"""Where races at the gate are run: the gate's own parts on a real database, people with a run each, nobody in between."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from activities.dependencies import House
+from journeys.decision.compiler import artifact, load_chart
+from journeys.gate.policy import Policy
+from journeys.language.parsing import read_journey
+from store.database import Database, run, sql
+from store.definitions.registry import publish
+from store.messages.ledger import Entry
+from worker.composition.worker import channels
+from worker.composition.worker import house as built
+from worker.settings import Settings
+
+AT_ONCE = 12
+JOURNEY = """
+journey: race
+entry: {on: signed_up, again: always}
+exit: [{on: account_closed}]
+topic: onboarding
+start: a
+states:
+  a: {do: [{send: education/first-value}], on: {done: over}}
+  over: {final: done}
+"""
+_PEOPLE = sql(
+    """
+    WITH numbers AS (SELECT generate_series(CAST(:first AS int), :last) AS n), people AS (
+      INSERT INTO subjects (key, kind, profile)
+      SELECT 'u_' || n, 'user', jsonb_build_object('email', 'u' || n || '@people.example') FROM numbers),
+    lanes AS (INSERT INTO lanes (recipient) SELECT 'u_' || n FROM numbers)
+    INSERT INTO runs (id, journey, definition, subject_key, epoch, lane, entered_seq, state, visit, started_at)
+    SELECT 'r_' || n, 'race', :hash, 'u_' || n, 1, 'u_' || n, 0, 'a', 1, now() FROM numbers
+    """
+)
+
+
+@dataclass(frozen=True)
+class Arena:
+    database: Database
+    house: House
+    definition: str
+
+
+@contextlib.asynccontextmanager
+async def opened(database_url: str, policy: Policy | None = None) -> AsyncIterator[Arena]:
+    """A house with this policy, whose mails go nowhere, and one journey."""
+    database = Database(database_url, pool=AT_ONCE)
+    house = built(Settings(database_url=database_url, smtp_url="smtp://127.0.0.1:9"), database)
+    house = House(database, house.catalogue, policy or Policy(), channels(Settings(smtp_url="smtp://127.0.0.1:9")))
+    journey, source = read_journey(JOURNEY)
+    assert journey is not None, source.problems
+    text = artifact(journey, {})
+    chart = load_chart(text)
+    await publish(database, chart, text, JOURNEY, "tests")
+    yield Arena(database, house, chart.hash)
+    await database.close()
+
+
+async def people(arena: Arena, first: int, count: int) -> list[str]:
+    """New people `u_1`, `u_2` and so on, each in a run `r_1`, `r_2` of the journey."""
+    async with arena.database.transaction() as connection:
+        await run(connection, _PEOPLE, first=first, last=first + count - 1, hash=arena.definition)
+    return [f"u_{n}" for n in range(first, first + count)]
+
+
+def entry(arena: Arena, person: str, number: int = 1) -> Entry:
+    """A message that its run asks for just now."""
+    now = datetime.now(UTC)
+    return Entry(
+        key=f"{person}#a.1/x.{number}>{person}", run=f"r_{person[2:]}", step=1, subject_key=person, recipient=person,
+        journey="race", state="a", visit=1, action="x", template="education/first-value", via=("email",),
+        topic="onboarding", priority="lifecycle", data={}, stands=False, at=now, expires_at=None, status="deferred",
+        decided_at=now, definition=arena.definition, is_new=True,
+    )  # fmt: skip
+
+
+async def without(arena: Arena, part: str, instead: str = "") -> None:
+    """Take a part out of the gate's function: the control of a race, which must let something through."""
+    async with arena.database.transaction() as connection:
+        source = (await connection.fetch("SELECT pg_get_functiondef('gate_reads'::regproc) AS text"))[0]["text"]
+        assert part in source
+        await connection.execute(source.replace(part, instead))

@@ -1,0 +1,162 @@
+"""A whole worker inside a test: real Postgres, real Temporal, real relay, a real SMTP sink, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from sqlalchemy import text
+from temporalio.client import Client
+
+from activities.dependencies import House
+from journeys.decision.compiler import artifact, load_chart
+from journeys.events.segment import Incoming
+from journeys.language.definition import Journey
+from journeys.language.parsing import read_journey
+from store.database import Database, rows, sql
+from store.definitions import registry
+from store.events import ingest
+from worker.composition import worker as composition
+from worker.relay.relay import Relay
+from worker.settings import ROOT, Settings
+from worker.stack.mail_sink import Faults
+from worker.stack.mail_sink import serve as mail_server
+from worker.stack.maildir import Maildir
+from worker.temporal import CONVERTER
+
+T = TypeVar("T")
+PATIENCE = 30.0
+
+
+@dataclass
+class Living:
+    """What a test drives: `accept` calls as the API does, then `until` something is so."""
+
+    database: Database
+    client: Client
+    house: House
+    settings: Settings
+    mail: Maildir
+    sent: int = 0
+
+    async def publish(self, source: str | Journey, types: Mapping[str, str] | None = None) -> str:
+        """Publish a definition without the checker; its hash."""
+        journey = source if isinstance(source, Journey) else read_journey(source)[0]
+        assert journey is not None, "the test's journey does not parse"
+        artifact_text = artifact(journey, types or {})
+        chart = load_chart(artifact_text)
+        await registry.publish(self.database, chart, artifact_text, "test", "test")
+        return chart.hash
+
+    async def accept(self, *calls: Incoming, clock: str | None = None) -> ingest.Accepted:
+        return await ingest.accept(self.database, self.house.catalogue, list(calls), source="test", clock=clock)
+
+    def track(self, user: str, name: str, at: datetime | None = None, **data: Any) -> Incoming:
+        self.sent += 1
+        return Incoming("track", f"m{self.sent}", name, user_id=user, data=data, timestamp=at)
+
+    def identify(self, user: str, **traits: Any) -> Incoming:
+        self.sent += 1
+        return Incoming("identify", f"m{self.sent}", "identify", user_id=user, traits=traits)
+
+    async def rows(self, statement: str, **values: Any) -> Sequence[Mapping[str, Any]]:
+        async with self.database.reading() as connection:
+            return await rows(connection, sql(statement), **values)
+
+    async def until(self, statement: str, accepts: Callable[[Any], bool] = bool, **values: Any) -> Any:
+        """Wait until the first value of a query is as wanted; what it is then."""
+
+        async def value() -> Any:
+            found = await self.rows(statement, **values)
+            return next(iter(found[0].values())) if found else None
+
+        return await until(value, accepts, what=statement)
+
+
+_WRITING = sql("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS number")
+_OLDEST = sql("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS number")
+
+
+async def certain(database: Database) -> None:
+    """Wait until what was committed just now is certain to a reader of the feed: other tests' transactions are in this PostgreSQL too."""
+    async with database.transaction() as connection:
+        written = (await rows(connection, _WRITING))[0]["number"]
+    async with asyncio.timeout(60), database.reading() as connection:
+        while (await rows(connection, _OLDEST))[0]["number"] <= written:
+            await asyncio.sleep(0.02)
+
+
+async def until(
+    ask: Callable[[], Awaitable[T]], accepts: Callable[[T], bool] = bool, *, what: str = "", patience: float = PATIENCE
+) -> T:
+    """Ask until the answer is accepted. Fails with the last answer after `patience` seconds."""
+    deadline = asyncio.get_running_loop().time() + patience
+    while True:
+        answer = await ask()
+        if accepts(answer):
+            return answer
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"still {answer!r} after {patience:.0f} s: {what}")
+        await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def living(
+    database_url: str,
+    temporal_address: str,
+    task_queue: str,
+    folder: Path,
+    *,
+    clock: Literal["wall", "workflow"] = "wall",
+    catalog: Path | None = None,
+    cached: int = 100,
+    relaying: bool = True,
+    faults: Faults = Faults(),
+    near: bool = True,
+) -> AsyncIterator[Living]:
+    """A worker with its relay and mail sink, for as long as the body runs."""
+    async with await mail_server(folder / "mail", faults=faults) as sink:
+        settings = Settings(
+            database_url=database_url,
+            temporal_address=temporal_address,
+            task_queue=task_queue,
+            smtp_url=f"smtp://127.0.0.1:{sink.sockets[0].getsockname()[1]}",
+            smtp_lookup=folder / "mail",
+            catalog=catalog or ROOT / "catalog",
+            max_cached_workflows=cached,
+            smtp_near=near,
+            graceful_shutdown_seconds=5,
+        )
+        client = await Client.connect(temporal_address, data_converter=CONVERTER)
+        database = Database(database_url)
+        house = composition.house(settings, database, clock=clock)
+        stop = asyncio.Event()
+        relay = Relay(database, client, house.catalogue, task_queue)
+        async with contextlib.AsyncExitStack() as running:
+            for each in (
+                composition.worker(client, settings, house),
+                *composition.channel_workers(client, settings, house),
+            ):
+                await running.enter_async_context(each)
+            task = asyncio.create_task(relay.run(stop)) if relaying else None
+            try:
+                yield Living(database, client, house, settings, Maildir(folder / "mail"))
+            finally:
+                stop.set()
+                if task is not None:
+                    await task
+        await database.close()
+
+
+def utc(day: str) -> datetime:
+    """An instant from `2026-05-03` or a full ISO text."""
+    at = datetime.fromisoformat(day)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+__all__ = ["Living", "living", "text", "until", "utc"]

@@ -1,0 +1,113 @@
+"""A run in the hands of a test: a journey in YAML, days from its entry, and what each day decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from journeys.decision.compiler import Chart, compile_chart
+from journeys.decision.decide import decide
+from journeys.decision.effects import Decision, LogLine
+from journeys.decision.occurrences import (
+    Entered,
+    Facts,
+    FactsRead,
+    Occurrence,
+    Paused,
+    Resumed,
+    ResumeMode,
+    Signal,
+    TimerDue,
+)
+from journeys.decision.state import RunState
+from journeys.language.parsing import read_journey
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+TYPES = {
+    "profile.plan": "string",
+    "profile.fit": "double",
+    "profile.rhythm": "double",
+    "profile.trial_ends": "timestamp",
+    "account.renewal_date": "timestamp",
+    "event.step_done.step": "string",
+    "event.step_done.count": "int",
+    "event.booked.starts": "timestamp",
+    "event.order.order_id": "string",
+    "event.order.total": "double",
+    "event.order.items": "strings",
+    "event.call.closed.outcome": "string",
+}
+
+HEAD = "journey: j\nentry: {on: begin}\ntopic: t\nstart: a\n"
+
+
+def day(count: float) -> datetime:
+    """The instant this many days after entry."""
+    return START + timedelta(days=count)
+
+
+def chart(text: str, types: Mapping[str, str] = TYPES) -> Chart:
+    """A chart from YAML; without a `journey:` of its own it gets the least one there is."""
+    spec, source = read_journey(text if "journey:" in text else HEAD + text)
+    assert spec is not None, source.problems
+    return compile_chart(spec, types)
+
+
+class Play:
+    """One run; every call is one decision, `last` is what it decided, `log` and `effects` are all so far."""
+
+    def __init__(self, text: str, *, enter: bool = True, facts: Facts | None = None, **data: Any) -> None:
+        self.chart, self.state = chart(text), RunState()
+        self.log: list[LogLine] = []
+        self.effects: list[Any] = []
+        self.last = Decision(self.state)
+        if enter:
+            self.do(Entered(day(0), "begin", data, facts))
+
+    def do(self, occurrence: Occurrence) -> Play:
+        self.last = decide(self.chart, self.state, occurrence)
+        self.state = self.last.state
+        self.log += self.last.log
+        self.effects += self.last.effects
+        return self
+
+    def signal(self, at: float, name: str, *, facts: Facts | None = None, **data: Any) -> Play:
+        return self.do(Signal(day(at), name, data, facts))
+
+    def facts(self, at: float, **profile: Any) -> Play:
+        return self.do(FactsRead(day(at), {"profile": profile}))
+
+    def renewal(self, at: float, date: float | None) -> Play:
+        return self.do(FactsRead(day(at), {"account": {} if date is None else {"renewal_date": day(date).isoformat()}}))
+
+    def wait(self, until: float) -> Play:
+        """Let the timers ring, each at its own instant, as the clock would."""
+        while (due := self.state.next_due()) is not None and due <= day(until):
+            self.do(TimerDue(due))
+        return self
+
+    def pause(self, at: float) -> Play:
+        return self.do(Paused(day(at), "ops"))
+
+    def resume(self, at: float, mode: ResumeMode = "shift") -> Play:
+        return self.do(Resumed(day(at), mode))
+
+    @property
+    def did(self) -> tuple[Any, ...]:
+        """The last decision's effects, of whatever kind the test expects."""
+        return self.last.effects
+
+    @property
+    def sent(self) -> list[tuple[str, float]]:
+        """Messages asked of the gate so far, with their day."""
+        return [(e.template, (e.at - START) / timedelta(days=1)) for e in self.effects if e.kind == "send"]
+
+    def kinds(self) -> list[str]:
+        """The kinds of the last decision's effects."""
+        return [effect.kind for effect in self.did]
+
+    def says(self, words: str) -> bool:
+        """Whether some line of the log says this."""
+        return any(words in line.text for line in self.log)

@@ -1,0 +1,35 @@
+"""What is shipped in `catalog/`, read once: the plan, what is known of the templates, and the journeys' texts."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from activities.content.templates import template_infos
+from journeys.content.template_info import TemplateInfo
+from journeys.events.tracking_plan import TrackingPlan, read_plan
+from journeys.language.definition import Journey
+from journeys.language.parsing import read_journey
+
+CATALOG = Path(__file__).resolve().parents[2] / "catalog"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+TEXTS = {path.stem: path.read_text("utf-8") for path in sorted((CATALOG / "journeys").glob("*.yaml"))}
+
+
+@cache
+def plan() -> TrackingPlan:
+    found, source = read_plan((CATALOG / "tracking-plan.yaml").read_bytes())
+    assert found is not None, source.problems
+    return found
+
+
+@cache
+def templates() -> dict[str, TemplateInfo]:
+    return dict(template_infos(CATALOG / "templates"))
+
+
+@cache
+def journey(name: str) -> Journey:
+    found, source = read_journey(TEXTS[name])
+    assert found is not None, source.problems
+    return found

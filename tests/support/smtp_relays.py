@@ -1,0 +1,82 @@
+"""A house with several relays: one that takes mails, one that takes them and hangs up, one that says later; and a tip to send."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from activities.channels.email.relay_settings import Relay
+from activities.channels.email.smtp import EmailChannel, EmailSettings
+from activities.channels.in_app import InAppChannel
+from activities.content.templates import load_templates
+from activities.dependencies import House
+from activities.ports import Ambiguity, Retry
+from journeys.gate.policy import load_policy
+from store.database import Database
+from store.definitions.registry import Catalogue
+from tests.integration.gate.test_gate import journey
+from tests.support.steps import publish
+from worker.settings import ROOT
+from worker.stack.mail_sink import Faults
+from worker.stack.mail_sink import serve as mail_server
+
+LIMIT = 1
+POLICY = {
+    "consent": [{"default": "granted"}],
+    "caps": [{"name": "offers-a-day", "topic": "offers", "limit": LIMIT, "window": "P1D"}],
+    "cooldowns": [{"name": "breath", "between": "PT1H"}],
+    "consolidate": [
+        {"name": f"one-{channel}", "channel": channel, "priorities": ["lifecycle", "promotional"], "window": "PT3H"}
+        for channel in ("email", "in_app")
+    ],
+    "expires_after": "P5D",
+}
+JOURNEYS = ("first", "second")
+TOPICS = ("onboarding", "offers")
+RELAYS: Mapping[str, Faults] = {
+    "takes": Faults(),
+    "hangs up": Faults(close_after_accept_rate=1.0),
+    "later": Faults(fail_rate=1.0),
+}
+TIP = """---
+owner: product-team
+topic: onboarding
+stage: onboarding
+review_date: 2027-03-31
+status: live
+channels: [email, in_app]
+subject: "A tip"
+action: {label: Open it, url: "https://app.example.com/tips"}
+variables: {number: {type: string}}
+---
+This is tip-{{ number }}.
+"""
+
+
+async def prepared(database_url: str, folder: Path, until: contextlib.AsyncExitStack) -> dict[str, House]:
+    """The house with each of its relays, open `until` the stack is closed."""
+    (folder / "templates" / "digest").mkdir(parents=True)
+    shutil.copy(ROOT / "catalog" / "templates" / "digest" / "together.md", folder / "templates" / "digest")
+    (folder / "templates" / "tip.md").write_text(TIP)
+    known = load_templates(folder / "templates")
+    database = Database(database_url)
+    until.push_async_callback(database.close)
+    house = House(database, Catalogue(), load_policy(POLICY), {}, clock="workflow")
+    for name in JOURNEYS:
+        await publish(database, journey(name))
+    houses = {}
+    for name, faults in RELAYS.items():
+        sink = await until.enter_async_context(
+            await mail_server(folder / "mails" / name.replace(" ", "-"), faults=faults)
+        )
+        relay = Relay(host="127.0.0.1", port=sink.sockets[0].getsockname()[1])
+        patience = Retry(first=timedelta(minutes=10), longest=timedelta(hours=2))
+        said = EmailSettings(relay=relay, ambiguity=Ambiguity.AT_LEAST_ONCE, retry=patience)
+        email = EmailChannel(known, said)
+        until.push_async_callback(email.close)
+        houses[name] = replace(house, channels={"email": email, "in_app": InAppChannel(known)})
+    return houses

@@ -1,0 +1,83 @@
+"""The house in parts, so that a test can start and stop workers and relays on their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from store.database import Database
+from tests.support.live_stack import Living
+from worker.composition import worker as composition
+from worker.relay.relay import Relay
+from worker.settings import ROOT, Settings
+from worker.stack.mail_sink import Faults
+from worker.stack.mail_sink import serve as mail_server
+from worker.stack.maildir import Maildir
+from worker.temporal import CONVERTER
+
+
+@contextlib.asynccontextmanager
+async def workless(
+    database_url: str,
+    temporal_address: str,
+    task_queue: str,
+    folder: Path,
+    *,
+    faults: Faults = Faults(),
+    **options: Any,
+) -> AsyncIterator[Living]:
+    """Everything but a worker and a relay."""
+    async with await mail_server(folder / "mail", faults=faults) as sink:
+        settings = Settings(
+            database_url=database_url,
+            temporal_address=temporal_address,
+            task_queue=task_queue,
+            smtp_url=f"smtp://127.0.0.1:{sink.sockets[0].getsockname()[1]}",
+            smtp_lookup=folder / "mail",
+            graceful_shutdown_seconds=5,
+            **options,
+        )
+        client = await Client.connect(temporal_address, data_converter=CONVERTER)
+        database = Database(database_url)
+        yield Living(database, client, composition.house(settings, database), settings, Maildir(folder / "mail"))
+        await database.close()
+
+
+@contextlib.asynccontextmanager
+async def relaying(house: Living) -> AsyncIterator[None]:
+    """A relay, for as long as the body runs."""
+    stop = asyncio.Event()
+    relay = Relay(house.database, house.client, house.house.catalogue, house.settings.task_queue)
+    task = asyncio.create_task(relay.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+def worker(house: Living, **settings: Any) -> Worker:
+    """A worker, to be used as a context; some settings replaced."""
+    return composition.worker(house.client, house.settings.model_copy(update=settings), house.house)
+
+
+@contextlib.asynccontextmanager
+async def worker_process(house: Living, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python -m worker` as an operator runs it; told to stop at the end, if it has not ended, and expected to end well."""
+    known = {**os.environ, **house.settings.environ(worker_port=0), **environ}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", cwd=ROOT, env=known)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 60) == 0

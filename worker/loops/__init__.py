@@ -1,0 +1,1 @@
+"""Periodic loops of the worker: reconciliation, reminders, escalations, exports."""

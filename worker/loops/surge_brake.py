@@ -1,0 +1,31 @@
+"""The blast brake: a journey that suddenly sends many times what it usually does is held until a person releases it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from journeys.gate.policy import Brake
+from store.database import Database
+from store.messages import kill_switches
+from worker.loops.loop import rounds
+
+log = structlog.get_logger()
+
+EVERY = 10.0
+"""Seconds between two looks: so long a surge runs before it is noticed, and one query for all journeys costs little."""
+
+
+async def watch(database: Database, rule: Brake | None, stop: asyncio.Event, every: float = EVERY) -> None:
+    """Look again and again until told to stop; without a rule there is nothing to do."""
+    if rule is None:
+        return
+
+    async def look() -> bool:
+        async with database.transaction() as connection:
+            for thrown in await kill_switches.brake(connection, rule):
+                log.error("brake.stopped_journey", journey=thrown["name"], why=thrown["why"], turn="operator")
+        return False
+
+    await rounds("brake", look, stop, every)

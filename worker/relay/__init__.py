@@ -1,0 +1,1 @@
+"""The relay: claimed outbox lanes become Temporal signals."""

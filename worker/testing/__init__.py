@@ -1,0 +1,1 @@
+"""Test support for journey authors: rehearsal on real servers and strict replay."""

@@ -1,0 +1,94 @@
+"""The stage of a rehearsal: a worker, its relay and a mail sink on servers that skip time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowHandle
+from temporalio.testing import TimeSkipper, TimeSkippingConfig
+
+from activities.outgoing.guarded_channel import Guarded
+from journeys.events.tracking_plan import read_plan
+from journeys.protocol.wire import RunInput
+from store.database import Database
+from store.people.test_clocks import set_clock
+from worker.composition import worker as composition
+from worker.composition.providers import ProviderSettings
+from worker.relay.relay import Relay
+from worker.settings import ROOT, Settings
+from worker.stack.mail_sink import Faults
+from worker.stack.mail_sink import serve as mail_server
+from worker.stack.maildir import Maildir
+from worker.temporal import connect
+from worker.testing.rehearsal import AHEAD, MAIN, Rehearsal
+
+
+class _OwnClocks(Interceptor):
+    """Runs are started without the store's clock: theirs is the server's, which skips."""
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        return _WithoutClock(next)
+
+
+class _WithoutClock(OutboundInterceptor):
+    async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
+        input.args = [dataclasses.replace(arg, clock=None) if isinstance(arg, RunInput) else arg for arg in input.args]
+        return await super().start_workflow(input)
+
+
+@contextlib.asynccontextmanager
+async def rehearsal(
+    database_url: str,
+    temporal_address: str,
+    folder: Path,
+    *,
+    catalog: Path = ROOT / "catalog",
+    cached: int = 100,
+    faults: Faults = Faults(),
+    begins: datetime | None = None,
+    providers: ProviderSettings | None = None,
+) -> AsyncIterator[Rehearsal]:
+    """A worker, its relay and a mail sink on servers that skip time, for as long as the body runs."""
+    async with await mail_server(folder / "mail", faults=faults) as sink:
+        settings = Settings(
+            database_url=database_url,
+            temporal_address=temporal_address,
+            task_queue=f"rehearsal-{uuid.uuid4().hex[:12]}",
+            smtp_url=f"smtp://127.0.0.1:{sink.sockets[0].getsockname()[1]}",
+            smtp_lookup=folder / "mail",
+            catalog=catalog,
+            max_cached_workflows=cached,
+            graceful_shutdown_seconds=5,
+        )
+        database, client = Database(database_url), await connect(settings)
+        house = composition.house(settings, database, clock="workflow", providers=providers)
+        now = begins or datetime.now(UTC)
+        async with database.transaction() as connection:
+            await set_clock(connection, MAIN, now + AHEAD, 1.0, now)
+        plan, source = read_plan((catalog / "tracking-plan.yaml").read_bytes())
+        assert plan is not None, source.problems
+        starting = Client(**{**client.config(), "interceptors": [_OwnClocks()]})  # type: ignore[arg-type]
+        relay = Relay(database, starting, house.catalogue, settings.task_queue)
+        skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
+        stop = asyncio.Event()
+        async with composition.worker(client, settings, house):
+            relaying = asyncio.create_task(relay.run(stop))
+            try:
+                stage = Rehearsal(database, client, skipper, settings, relay, Maildir(folder / "mail"), plan, MAIN, now)
+                for channel in house.channels.values():
+                    if isinstance(channel, Guarded):
+                        channel.clock = stage.moment  # a provider rests for virtual minutes, not for real ones
+                yield stage
+            finally:
+                stop.set()
+                await relaying
+        for channel in house.channels.values():
+            await channel.close()
+        await database.close()
