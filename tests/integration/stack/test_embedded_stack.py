@@ -151,7 +151,7 @@ async def test_a_part_that_cannot_start_ends_the_others_and_shows_the_end_of_its
 
 def _up(home: Path, *options: str, **environ: str) -> subprocess.Popen[str]:
     code = (
-        "import cli.up, worker.stack.supervisor as s;"
+        "import cli.commands.up, worker.stack.supervisor as s;"
         f"s.Stack.__init__.__kwdefaults__['modules'] = {STAND_INS!r};"
         "from cli.app import main; main()"
     )
