@@ -10,22 +10,22 @@ from typing import Literal
 from activities.ports import Channel
 from journeys.calendar.test_clock import TestClock
 from journeys.gate.policy import Policy
-from journeys.protocol.envelope import instant
+from journeys.protocol.envelope import parse_instant
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from store.people.test_clocks import read_clock
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Dependencies:
     """Made once by the composition root; passed to activities by constructor, so that tests give real parts of their own.
 
     `clock` is `wall` in production. `workflow` believes the workflow's own now, for a server that skips time.
     """
 
     database: Database
-    catalogue: Catalogue
+    catalogue: DefinitionRegistry
     policy: Policy
     channels: Mapping[str, Channel]
     clock: Literal["wall", "workflow"] = "wall"
@@ -34,7 +34,7 @@ class House:
     def now(self, clock: TestClock | None, workflow_now: str) -> datetime:
         """The gate's now: the clock of the people concerned, never an occurrence's `at`."""
         if self.clock == "workflow":
-            return instant(workflow_now)
+            return parse_instant(workflow_now)
         real = datetime.now(UTC)
         return real if clock is None else clock.virtual(real)
 

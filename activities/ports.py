@@ -89,7 +89,7 @@ class Prepared:
     trace: str = ""
 
 
-class Delivered(Enum):
+class AttemptResult(Enum):
     """How one attempt ended. `UNKNOWN`: it may or may not have arrived."""
 
     SENT = "sent"
@@ -107,7 +107,7 @@ class Receipt:
     message was not tried, and the time within which it is given up has not begun. `gone`: there is no such address, for good.
     """
 
-    result: Delivered
+    result: AttemptResult
     detail: str = ""
     after: timedelta | None = None
     outage: bool = False
@@ -157,7 +157,7 @@ class TemplateFault(Exception):
     """Content that cannot be rendered or may not be sent: unknown, retired, a variable missing, over its limits."""
 
 
-class NotKnown(TemplateFault):
+class FieldsUnknown(TemplateFault):
     """Content reads fields of the person or the account (`profile.x`, `account.y`) that nobody has told: nothing is wrong with it (H8)."""
 
     def __init__(self, message: str, fields: tuple[str, ...]) -> None:
@@ -165,5 +165,5 @@ class NotKnown(TemplateFault):
         self.fields = fields
 
 
-class NotAllowed(TemplateFault):
+class RecipientNotAllowed(TemplateFault):
     """Outside production this recipient is not on the allow-list: nothing is wrong with the content, and nothing leaves."""

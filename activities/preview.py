@@ -17,15 +17,15 @@ from activities.channels.email.layout import CLIPPED, html_part, text_part
 from activities.channels.email.message import mail_address
 from activities.content import markup
 from activities.content.rendering import Rendered, Template
-from activities.content.template_source import Source
+from activities.content.template_source import TemplateSource
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLinks
-from activities.ports import Delivered, Outgoing, Prepared, Receipt, TemplateFault
-from journeys.content.template_info import Lacks, TemplateInfo
+from activities.ports import AttemptResult, Outgoing, Prepared, Receipt, TemplateFault
+from journeys.content.template_info import MissingFields, TemplateInfo
 from journeys.content.variants import BASE
 
 
-class Mailer(Protocol):
+class PreviewMailer(Protocol):
     """What mails go by, as far as one to try a message out needs it."""
 
     def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
@@ -42,14 +42,14 @@ class Mailer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ContentDesk:
+class ContentPreview:
     """`templates` reads the catalogue anew, because people edit it. Without `mailer` no test can be sent.
 
     `anyone`: the mailer is a sink, which reaches nobody, so that anybody may be written to.
     """
 
     templates: Callable[[], Templates]
-    mailer: Callable[[], Mailer] | None = None
+    mailer: Callable[[], PreviewMailer] | None = None
     allowed: AllowList = field(default_factory=lambda: AllowList(()))
     anyone: bool = False
     postal: str = ""
@@ -76,7 +76,7 @@ class ContentDesk:
         overdue = template.matter.status == "live"
         return fault, datetime(due.year, due.month, due.day, tzinfo=UTC) + timedelta(days=1) if overdue else None
 
-    def lacking(self, name: str) -> Lacks:
+    def lacking(self, name: str) -> MissingFields:
         """Which fields this template cannot do without on a channel, that this profile and account do not have (H8)."""
         template = self.templates().get(name)
 
@@ -119,7 +119,7 @@ class ContentDesk:
     def _dressed(self, message: Rendered, channel: str) -> tuple[str, str]:
         if channel == "email":
             return html_part(message, sender=self.postal), text_part(message, sender=self.postal)
-        return markup.html(message.blocks), markup.text(message.blocks)
+        return markup.markup_html(message.blocks), markup.markup_text(message.blocks)
 
     def may_test(self, to: str) -> str:
         """Why no test may go to this address, or nothing."""
@@ -148,7 +148,7 @@ class ContentDesk:
         finally:
             await mailer.close()
         return {
-            "sent": receipt.result is Delivered.SENT,
+            "sent": receipt.result is AttemptResult.SENT,
             "detail": receipt.detail,
             "variant": variant,
             "subject": prepared.summary["subject"],
@@ -165,7 +165,7 @@ def _outgoing(name: str, asked: Mapping[str, Any], to: str = "") -> Outgoing:
     return Outgoing(key, name, to, asked["profile"], asked["account"], asked["data"])
 
 
-def _chosen(template: Template, outgoing: Outgoing, asked: Mapping[str, Any]) -> tuple[str, Source]:
+def _chosen(template: Template, outgoing: Outgoing, asked: Mapping[str, Any]) -> tuple[str, TemplateSource]:
     default, wanted = template.rules.locales.default, asked.get("variant")
     if wanted is None:
         found, source = template.chosen(outgoing, asked["channel"], asked.get("locale"))
@@ -174,7 +174,7 @@ def _chosen(template: Template, outgoing: Outgoing, asked: Mapping[str, Any]) ->
     return wanted, (sources | {BASE: template.source})[wanted]
 
 
-def _warnings(template: Template, source: Source, channel: str) -> list[str]:
+def _warnings(template: Template, source: TemplateSource, channel: str) -> list[str]:
     today, matter = datetime.now(UTC).date(), source.matter
     found = []
     if template.matter.status != "live" or matter.status != "live":
@@ -210,7 +210,7 @@ def _listed(template: Template, today: date) -> dict[str, Any]:
     }
 
 
-def _governed(source: Source, today: date) -> dict[str, Any]:
+def _governed(source: TemplateSource, today: date) -> dict[str, Any]:
     matter = source.matter
     return {
         "owner": matter.owner,

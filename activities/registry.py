@@ -1,4 +1,4 @@
-"""The activities as Temporal knows them: stable names, one `House` by constructor, nothing decided here."""
+"""The activities as Temporal knows them: stable names, one `Dependencies` by constructor, nothing decided here."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from temporalio import activity
 
 from activities.delivery import outreach
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.steps import apply as steps
 from activities.steps import plain_signals
 from journeys.protocol import wire
 from store.definitions import registry
-from store.outbox.undecided import missed
+from store.outbox.undecided import undelivered
 
 LONG = 8
 """Seconds after which a workflow task that waits for a local activity leaves a trace in the history."""
@@ -24,27 +24,27 @@ LONG = 8
 class Activities:
     """Everything that a workflow may ask of the world."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
+    def __init__(self, deps: Dependencies) -> None:
+        self.deps = deps
 
     def all(self) -> Sequence[Callable[..., Any]]:
         """For `Worker(activities=…)`."""
         return [self.load_definition, self.apply_step, self.accept_plain, self.settle_due]
 
     @activity.defn(name=wire.LOAD_DEFINITION)
-    async def load_definition(self, request: wire.Load) -> wire.Loaded:
+    async def load_definition(self, request: wire.LoadInput) -> wire.LoadResult:
         """The artifact at a hash, which enters each run once, and which channels have a queue of their own."""
-        async with self.house.database.reading() as connection:
-            loaded = wire.Loaded(await registry.artifact(connection, request.definition), self._slow())
+        async with self.deps.database.reading() as connection:
+            loaded = wire.LoadResult(await registry.read_artifact(connection, request.definition), self._slow())
             if request.seqs:
-                chart = await self.house.catalogue.chart(connection, request.definition)
-                loaded.behind = await missed(connection, chart, request.run, request.seqs)
+                chart = await self.deps.catalogue.chart(connection, request.definition)
+                loaded.behind = await undelivered(connection, chart, request.run, request.seqs)
         return loaded
 
     @activity.defn(name=wire.APPLY_STEP)
     async def apply_step(self, request: wire.StepInput) -> wire.StepResult:
         """One step, once."""
-        result = await steps.apply_step(self.house, request)
+        result = await steps.apply_step(self.deps, request)
         info = activity.info()
         waited = int((datetime.now(UTC) - info.scheduled_time).total_seconds())
         return replace(result, waited=waited) if info.is_local and waited >= LONG else result
@@ -52,13 +52,13 @@ class Activities:
     @activity.defn(name=wire.ACCEPT_PLAIN)
     async def accept_plain(self, request: wire.PlainSignal) -> list[wire.Envelope]:
         """Store a signal that came past the front door; what was accepted before it comes back first."""
-        return await plain_signals.accept_plain(self.house, request)
+        return await plain_signals.accept_plain_signal(self.deps, request)
 
     @activity.defn(name=wire.SETTLE_DUE)
     async def settle_due(self, request: wire.SettleInput) -> wire.SettleResult:
         """What is due for one person: here, or on the queue of a slow channel that it goes by."""
-        return await outreach.settle_due(self.house, request, self._slow() if activity.info().is_local else {})
+        return await outreach.settle_due(self.deps, request, self._slow() if activity.info().is_local else {})
 
     def _slow(self) -> dict[str, str]:
         queue = activity.info().task_queue
-        return {name: wire.channel_queue(queue, name) for name, each in self.house.channels.items() if not each.local}
+        return {name: wire.channel_queue(queue, name) for name, each in self.deps.channels.items() if not each.local}

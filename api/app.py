@@ -10,55 +10,55 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
-from api.consent.double_opt_in import Confirming
-from api.consent.endpoints import Consents
-from api.consent.preference_page import Preferences
-from api.consent.suppressions import Suppressions
-from api.consent.unsubscribe import OptOut
-from api.content.endpoints import Contents, Desk
-from api.definitions.endpoints import House, Journeys
+from api.consent.double_opt_in import DoubleOptInRoutes
+from api.consent.endpoints import ConsentRoutes
+from api.consent.preference_page import PreferenceRoutes
+from api.consent.suppressions import SuppressionRoutes
+from api.consent.unsubscribe import UnsubscribeRoutes
+from api.content.endpoints import TemplateDesk, TemplateRoutes
+from api.definitions.endpoints import CheckerInputs, JourneyRoutes
 from api.events.intake import Intake
-from api.events.plays import Plays
-from api.events.quarantine import Held
+from api.events.plays import PlayRoutes
+from api.events.quarantine import QuarantineRoutes
 from api.events.reader import Reader
-from api.events.segment import Segment
-from api.events.signals import Signals
-from api.events.tracking_plan import checked, consent_checked
-from api.explain.traces import Traces
-from api.explain.why import Whys
-from api.explain.whynot import Asking, WhyNots
-from api.exports.feed import Feed, Sign
-from api.http.asgi import Front
-from api.http.auth import Keys
+from api.events.segment import SegmentRoutes
+from api.events.signals import SignalRoutes
+from api.events.tracking_plan import check_against_plan, check_consent_fields
+from api.explain.traces import TraceRoutes
+from api.explain.why import WhyRoutes
+from api.explain.whynot import DryRun, WhyNotRoutes
+from api.exports.feed import FeedRoutes, FeedSigner
+from api.http.asgi import AsgiApp
+from api.http.auth import ApiKeys
 from api.http.limits import Limits
 from api.http.metrics import Metrics
 from api.http.openapi import Description
 from api.http.problems import refuse
 from api.http.routes import Routes
-from api.inbound.mails import Answers
-from api.inbound.signatures import HookSecrets
-from api.inbound.webhooks import Hooks
-from api.inbox.browser import Browsers
-from api.inbox.clicks import Clicks
-from api.inbox.endpoints import Inboxes
-from api.operations.health import Health
-from api.operations.kill_switches import Stops
-from api.operations.messages import Messages
-from api.people.endpoints import People
-from api.runs.endpoints import Runs
-from api.runs.temporal import Engine
-from api.runs.test_clocks import Clocks
-from api.tasks.assignment import Assignments
-from api.tasks.endpoints import Work
-from api.tasks.holds import Holds
-from journeys.consent.rules import ConsentBook
+from api.inbound.mails import MailRoutes
+from api.inbound.signatures import WebhookSecrets
+from api.inbound.webhooks import WebhookRoutes
+from api.inbox.browser import BrowserRoutes
+from api.inbox.clicks import ClickRoutes
+from api.inbox.endpoints import InboxRoutes
+from api.operations.health import HealthRoutes
+from api.operations.kill_switches import KillSwitchRoutes
+from api.operations.messages import MessageRoutes
+from api.people.endpoints import PeopleRoutes
+from api.runs.endpoints import RunRoutes
+from api.runs.temporal import RunCommands
+from api.runs.test_clocks import TestClockRoutes
+from api.tasks.assignment import AssignmentRoutes
+from api.tasks.endpoints import TaskRoutes
+from api.tasks.holds import HoldRoutes
+from journeys.consent.rules import ConsentRuleSet
 from journeys.content.template_info import TemplateInfos
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.gate.policy import Policy
 from journeys.tasks.assignment import Roster
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,60 +66,60 @@ class Parts:
     """What the API needs from elsewhere. It closes none of them, but returns the database's connections when it ends."""
 
     database: Database
-    engine: Engine
-    keys: Keys
+    engine: RunCommands
+    keys: ApiKeys
     plan: TrackingPlan
     policy: Policy
-    consent: ConsentBook
+    consent: ConsentRuleSet
     templates: Callable[[], TemplateInfos]
-    desk: Desk
-    asking: Asking
+    desk: TemplateDesk
+    asking: DryRun
     limits: Limits = field(default_factory=Limits)
     roster: Roster = field(default_factory=Roster)
-    hooks: HookSecrets = field(default_factory=HookSecrets)
-    sign: Sign | None = None
+    hooks: WebhookSecrets = field(default_factory=WebhookSecrets)
+    sign: FeedSigner | None = None
     replies: ReplyAddresses | None = None
 
 
-def build(parts: Parts) -> Front:
+def build_app(parts: Parts) -> AsgiApp:
     """The application over these parts."""
-    metrics, check = Metrics(), consent_checked(parts.consent.rules, checked(parts.plan))
-    catalogue = Catalogue(parts.policy.urgent_ticket, parts.consent, parts.roster, _owners(parts.templates))
+    metrics, check = Metrics(), check_consent_fields(parts.consent.rules, check_against_plan(parts.plan))
+    catalogue = DefinitionRegistry(parts.policy.urgent_ticket, parts.consent, parts.roster, _owners(parts.templates))
     patience = parts.limits.patience_seconds
     intake = Intake(parts.database, catalogue, parts.limits, metrics)
     reader = Reader(parts.limits, check)
     routes = Routes(parts.keys, seconds=parts.limits.patience_seconds)
     # Routes are tried in this order: what is asked most comes first.
-    Segment(intake, reader, parts.limits).routes(routes)
-    Runs(parts.database, parts.engine).routes(routes)
-    Signals(intake, check).routes(routes)
-    People(parts.database).routes(routes)
-    Consents(parts.database, catalogue, parts.policy, patience).routes(routes)
-    OptOut(parts.database, catalogue, patience).routes(routes)
-    Preferences(parts.database, catalogue, patience).routes(routes)
-    Confirming(parts.database, catalogue).routes(routes)
-    Suppressions(parts.database, parts.consent.addresses, patience).routes(routes)
-    Work(parts.database, parts.roster, metrics).routes(routes)
-    Assignments(parts.database, parts.roster, metrics).routes(routes)
-    Holds(parts.database).routes(routes)
-    Plays(parts.database, catalogue).routes(routes)
-    Stops(parts.database).routes(routes)
-    Whys(parts.database).routes(routes)
-    WhyNots(parts.database, catalogue, parts.asking, parts.desk).routes(routes)
-    Messages(parts.database).routes(routes)
-    inboxes = Inboxes(parts.database, catalogue, parts.limits)
+    SegmentRoutes(intake, reader, parts.limits).routes(routes)
+    RunRoutes(parts.database, parts.engine).routes(routes)
+    SignalRoutes(intake, check).routes(routes)
+    PeopleRoutes(parts.database).routes(routes)
+    ConsentRoutes(parts.database, catalogue, parts.policy, patience).routes(routes)
+    UnsubscribeRoutes(parts.database, catalogue, patience).routes(routes)
+    PreferenceRoutes(parts.database, catalogue, patience).routes(routes)
+    DoubleOptInRoutes(parts.database, catalogue).routes(routes)
+    SuppressionRoutes(parts.database, parts.consent.addresses, patience).routes(routes)
+    TaskRoutes(parts.database, parts.roster, metrics).routes(routes)
+    AssignmentRoutes(parts.database, parts.roster, metrics).routes(routes)
+    HoldRoutes(parts.database).routes(routes)
+    PlayRoutes(parts.database, catalogue).routes(routes)
+    KillSwitchRoutes(parts.database).routes(routes)
+    WhyRoutes(parts.database).routes(routes)
+    WhyNotRoutes(parts.database, catalogue, parts.asking, parts.desk).routes(routes)
+    MessageRoutes(parts.database).routes(routes)
+    inboxes = InboxRoutes(parts.database, catalogue, parts.limits)
     inboxes.routes(routes)
-    Browsers(parts.database, catalogue, inboxes).routes(routes)
-    Contents(parts.database, parts.desk).routes(routes)
-    Clicks(parts.database, catalogue, parts.desk).routes(routes)
-    Journeys(parts.database, House(parts.plan, parts.templates)).routes(routes)
-    Held(parts.database, intake, reader, check).routes(routes)
-    Clocks(parts.database).routes(routes)
-    Hooks(intake, parts.hooks, parts.replies).routes(routes)
-    Answers(intake, parts.roster, parts.replies).routes(routes)
-    Traces(parts.database).routes(routes)
-    Feed(parts.database, parts.sign).routes(routes)
-    Health(parts.database, parts.engine, intake, metrics).routes(routes)
+    BrowserRoutes(parts.database, catalogue, inboxes).routes(routes)
+    TemplateRoutes(parts.database, parts.desk).routes(routes)
+    ClickRoutes(parts.database, catalogue, parts.desk).routes(routes)
+    JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.templates)).routes(routes)
+    QuarantineRoutes(parts.database, intake, reader, check).routes(routes)
+    TestClockRoutes(parts.database).routes(routes)
+    WebhookRoutes(intake, parts.hooks, parts.replies).routes(routes)
+    MailRoutes(intake, parts.roster, parts.replies).routes(routes)
+    TraceRoutes(parts.database).routes(routes)
+    FeedRoutes(parts.database, parts.sign).routes(routes)
+    HealthRoutes(parts.database, parts.engine, intake, metrics).routes(routes)
     Description().routes(routes)
     app = FastAPI(
         title="Tenure",
@@ -131,7 +131,7 @@ def build(parts: Parts) -> Front:
         exception_handlers={HTTPException: refuse},
     )
     app.router.routes.extend(routes.made)
-    return Front(app, routes.made, metrics, inboxes.leave)
+    return AsgiApp(app, routes.made, metrics, inboxes.leave)
 
 
 def _owners(templates: Callable[[], TemplateInfos]) -> Callable[[str], str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import structlog
 from rich.console import Console
 
-from benchmarks.measure import Row
-from benchmarks.report import conditions, table
+from benchmarks.measure import ResultRow
+from benchmarks.report import conditions, result_table
 from benchmarks.rows import (
     cold_signal,
     events_in,
@@ -28,11 +28,11 @@ from benchmarks.rows import (
     state_reads,
     whole_backtest,
 )
-from benchmarks.scale import FULL, QUICK, Scale
+from benchmarks.scale import FULL, QUICK, RunScale
 from benchmarks.stack.rig import Rig
-from worker.event_loop import run
+from worker.event_loop import run_until_done
 
-Measure = Callable[[Rig, Scale], Awaitable[list[Row]]]
+Measure = Callable[[Rig, RunScale], Awaitable[list[ResultRow]]]
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 MOST_SECONDS = 300.0
@@ -51,9 +51,9 @@ MEASURES: Mapping[str, Measure] = {
 }
 
 
-async def main(names: list[str], scale: Scale, console: Console) -> list[Row]:
+async def main(names: list[str], scale: RunScale, console: Console) -> list[ResultRow]:
     """Measure one after the other on one rig, and say each row when it is known."""
-    found: list[Row] = []
+    found: list[ResultRow] = []
     async with Rig() as rig:
         for name in names:
             began = time.monotonic()
@@ -73,7 +73,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _write(rows: list[Row]) -> None:
+def _write(rows: list[ResultRow]) -> None:
     """Rows that were not measured now are kept from the last time."""
     known = {each["name"]: each for each in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
     known |= {row.name: row.json() for row in rows}
@@ -85,9 +85,9 @@ if __name__ == "__main__":
     options = _arguments()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     screen = Console()
-    measured = run(main(options.only or list(MEASURES), QUICK if options.quick else FULL, screen), fast=True)
+    measured = run_until_done(main(options.only or list(MEASURES), QUICK if options.quick else FULL, screen), fast=True)
     if not options.quick:
         _write(measured)
-    screen.print(table(measured))
+    screen.print(result_table(measured))
     screen.print(conditions(), style="dim")
     sys.exit(0)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.storm.plan import KILLS, Storm
 from tests.storm.run import Report, weather
-from worker.event_loop import run
+from worker.event_loop import run_until_done
 
 EVERYTHING: Mapping[str, int] = {**KILLS, "postgres": 5}
 
@@ -39,7 +39,7 @@ def is_as_promised(report: Report) -> bool:
     return report.passed if report.ledger else report.duplicated > 0
 
 
-def read(argv: Sequence[str] | None) -> argparse.Namespace:
+def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="the same seed: the same clients and faults")
     parser.add_argument("--events", type=int, default=10_000)
@@ -52,10 +52,10 @@ def read(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = read(argv)
+    options = read_arguments(argv)
     with tempfile.TemporaryDirectory(prefix="tenure-chaos-") as folder:
         Path(folder).chmod(0o755)  # under root PostgreSQL is another user
-        report = run(weather(storm_of(options), options.home or Path(folder) / "home"))
+        report = run_until_done(weather(storm_of(options), options.home or Path(folder) / "home"))
     print(report.line())
     if not is_as_promised(report):
         sys.stderr.write("the storm found what it must not find; see the line above\n")

@@ -23,7 +23,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ResultRow:
     """One line of the table. `ours` and `theirs` are absolute, in `unit`, and speak of this machine only."""
 
     name: str
@@ -63,10 +63,12 @@ async def interleaved(
     return first, second
 
 
-def compared(name: str, ours: Sequence[float], theirs: Sequence[float], unit: str, target: Target | None = None) -> Row:
+def compared(
+    name: str, ours: Sequence[float], theirs: Sequence[float], unit: str, target: Target | None = None
+) -> ResultRow:
     """The median of the rounds' ratios, with the lowest and the highest."""
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
-    return Row(name, median(ratios), min(ratios), max(ratios), median(ours), median(theirs), unit, target)
+    return ResultRow(name, median(ratios), min(ratios), max(ratios), median(ours), median(theirs), unit, target)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -8,11 +8,11 @@ from importlib.metadata import version
 
 from rich.table import Table
 
-from benchmarks.measure import Row
+from benchmarks.measure import ResultRow
 from worker.stack.temporal_binary import SERVER_VERSION
 
 
-def table(rows: list[Row]) -> Table:
+def result_table(rows: list[ResultRow]) -> Table:
     """One line a row."""
     shown = Table(title="Ours against bare Temporal, side by side", title_justify="left")
     for heading in ("name", "ratio", "low", "high", "target", "ours", "bare", "unit"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class RunScale:
     """Counts for one kind of run."""
 
     rounds: int
@@ -23,5 +23,5 @@ class Scale:
     backtests: int
 
 
-FULL = Scale(5, 60, 120, 6.0, 20, 6, 200, 400_000, 1_500, (100, 10_000, 1_000_000), 2_000, 3)
-QUICK = Scale(3, 30, 50, 3.0, 8, 4, 100, 60_000, 600, (100, 10_000), 600, 1)
+FULL = RunScale(5, 60, 120, 6.0, 20, 6, 200, 400_000, 1_500, (100, 10_000, 1_000_000), 2_000, 3)
+QUICK = RunScale(3, 30, 50, 3.0, 8, 4, 100, 60_000, 600, (100, 10_000), 600, 1)

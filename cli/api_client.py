@@ -13,19 +13,19 @@ from journeys.language.problems import Problem
 from worker.settings import SettingsError, load_settings
 from worker.stack.endpoints import read_endpoints
 
-Url = Annotated[
+UrlOption = Annotated[
     str | None,
     typer.Option("--url", envvar="TENURE_API_URL", help="Where the API is; that of `make up` here if left out."),
 ]
-Key = Annotated[str | None, typer.Option("--key", help="The operator key [TENURE_OPERATOR_KEY].")]
+KeyOption = Annotated[str | None, typer.Option("--key", help="The operator key [TENURE_OPERATOR_KEY].")]
 TIMEOUT = 30.0
 
 
-class RemoteError(RuntimeError):
+class ApiError(RuntimeError):
     """The API did not do it. The message says why, in the API's own words where it answered."""
 
 
-class Refused(RemoteError):
+class RefusedByApi(ApiError):
     """The API answered, and refused; `problems` are of the text that was sent, each at its line."""
 
     def __init__(self, status: int, detail: str, problems: list[Problem]) -> None:
@@ -34,7 +34,7 @@ class Refused(RemoteError):
         self.problems = problems
 
 
-class Remote:
+class ApiClient:
     """A running API. Raises RemoteError when it does not answer, and Refused when it refuses."""
 
     def __init__(self, url: str, key: str) -> None:
@@ -82,30 +82,30 @@ class Remote:
             body = answer.json()
         except (httpx.TransportError, httpx.InvalidURL) as fault:
             why = str(fault) or type(fault).__name__
-            raise RemoteError(f"{self.url} does not answer: {why}. Start it with `make up`, or give --url.") from None
+            raise ApiError(f"{self.url} does not answer: {why}. Start it with `make up`, or give --url.") from None
         except ValueError:
-            raise RemoteError(f"{self.url}{path} answered {answer.status_code}, and not as Tenure does.") from None
+            raise ApiError(f"{self.url}{path} answered {answer.status_code}, and not as Tenure does.") from None
         if answer.is_success:
             return body
         raise _refused(answer.status_code, body if isinstance(body, dict) else {})
 
 
-def remote(url: str | None, key: str | None) -> Remote:
+def remote(url: str | None, key: str | None) -> ApiClient:
     """The API that is given, else the one of the stack that runs here. Raises RemoteError when settings are wrong."""
     try:
         settings = load_settings()
     except SettingsError as fault:
-        raise RemoteError(str(fault)) from None
+        raise ApiError(str(fault)) from None
     known = read_endpoints(settings.home)
     here = known.api_url if known is not None else f"http://{settings.api_host}:{settings.api_port}"
-    return Remote(url or here, key or settings.operator_key.get_secret_value())
+    return ApiClient(url or here, key or settings.operator_key.get_secret_value())
 
 
-def _refused(status: int, document: Mapping[str, Any]) -> Refused:
+def _refused(status: int, document: Mapping[str, Any]) -> RefusedByApi:
     errors = [error for error in document.get("errors", ()) if isinstance(error, dict)]
     problems = [_problem(error) for error in errors]
     detail = f"{document.get('title', 'Refused')} ({status}): {document.get('detail', 'no reason was given')}"
-    return Refused(status, detail, problems)
+    return RefusedByApi(status, detail, problems)
 
 
 def _problem(error: Mapping[str, Any]) -> Problem:

@@ -26,7 +26,7 @@ COMMANDS = {
 }
 
 
-def build(asked: str | None) -> typer.Typer:
+def build_cli(asked: str | None) -> typer.Typer:
     """All commands by name, one of them real: the help needs a line of each, and importing them would take seconds."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(tenure)
@@ -43,7 +43,7 @@ def tenure() -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     asked = next((each for each in arguments if not each.startswith("-")), None)
-    build(asked)(arguments, prog_name="python -m cli")
+    build_cli(asked)(arguments, prog_name="python -m cli")
 
 
 def _load(name: str) -> Callable[..., None]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from activities.content.template_files import RULES, assemble, name_of, read_rules
-from journeys.checks.checker import check
+from journeys.checks.checker import check_journey
 from journeys.checks.policy import check_policy
-from journeys.checks.warnings import undated
+from journeys.checks.warnings import tasks_without_deadline
 from journeys.consent.rules import read_consent_rules
 from journeys.content.template_info import TemplateInfo
 from journeys.content.variants import ContentRules
@@ -19,8 +19,8 @@ from journeys.events.tracking_plan import TrackingPlan, read_plan
 from journeys.gate.policy import Policy
 from journeys.language.definition import Journey
 from journeys.language.parsing import read_journey, read_model
-from journeys.language.problems import Problem, in_order
-from journeys.language.source import Source
+from journeys.language.problems import Problem, sorted_problems
+from journeys.language.source import YamlSource
 from journeys.tasks.team import read_team
 
 PLAN: Final = "tracking-plan.yaml"
@@ -38,7 +38,7 @@ class CatalogFiles:
 
     plan: TrackingPlan | None = None
     policy: Policy | None = None
-    journeys: dict[Path, tuple[Journey, Source]] = field(default_factory=dict)
+    journeys: dict[Path, tuple[Journey, YamlSource]] = field(default_factory=dict)
     templates: dict[str, TemplateInfo] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     faults: dict[Path, list[Problem]] = field(default_factory=dict)
@@ -55,9 +55,9 @@ class CatalogFiles:
             if path in self.journeys:
                 journey, source = self.journeys[path]
                 others = [other for at, (other, _) in self.journeys.items() if at != path]
-                found = check(journey, self.plan, self.templates, others, source)
+                found = check_journey(journey, self.plan, self.templates, others, source)
                 self.faults[path] = [problem for problem in found if not self._is_told_elsewhere(problem)]
-                self.warned[path] = [(*source.position(place), what) for place, what in undated(journey)]
+                self.warned[path] = [(*source.position(place), what) for place, what in tasks_without_deadline(journey)]
 
     def _is_told_elsewhere(self, problem: Problem) -> bool:
         """A template that cannot be read is there all the same; its own file's faults say what is wrong."""
@@ -66,7 +66,7 @@ class CatalogFiles:
 
 def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
     """Read the whole catalogue. A given journey replaces the one of its key; a given plan or policy the catalogue's."""
-    found, policies = CatalogFiles(), dict[Path, Source]()
+    found, policies = CatalogFiles(), dict[Path, YamlSource]()
     files = (*given, *_shipped(folder, given))
     _read_templates(found, folder, [path for path in files if _kind(path) in {"template", "rules"}], given)
     for path in files:
@@ -152,7 +152,7 @@ def _read_templates(found: CatalogFiles, folder: Path, paths: Sequence[Path], gi
     found.broken = {name_of(stem)[0] for stem in files} - set(templates)
     for each in (*problems, *more):
         at = Path(each.file)
-        found.faults[at] = in_order([*found.faults.get(at, ()), _told(each.message, each.line)])
+        found.faults[at] = sorted_problems([*found.faults.get(at, ()), _told(each.message, each.line)])
     today = datetime.now(UTC).date()
     for source in (each for template in templates.values() for each in (template.source, *template.variants.values())):
         matter = source.matter

@@ -14,7 +14,8 @@ from datetime import datetime
 from journeys.decision.compiler import load_chart
 from journeys.gate.policy import Policy
 from journeys.simulation.backtest import Comparison, Stream, Tally, backtest, compare
-from journeys.simulation.person import Person, World
+from journeys.simulation.person import SimulatedPerson
+from journeys.simulation.timeline import Scenario
 
 SHARES_PER_CORE = 8
 
@@ -31,8 +32,8 @@ class Job:
     against: tuple[str, ...] = ()
     people: bool = False
 
-    def world(self, texts: tuple[str, ...]) -> World:
-        return World(tuple(load_chart(text) for text in texts), self.policy, self.reachable)
+    def world(self, texts: tuple[str, ...]) -> Scenario:
+        return Scenario(tuple(load_chart(text) for text in texts), self.policy, self.reachable)
 
 
 Share = tuple[Tally | Comparison, list[str]]
@@ -92,7 +93,7 @@ def _share(job: Job, part: Job) -> Share:
         return compare(world, job.world(job.against), part.streams, job.until), []
     lines: list[str] = []
 
-    def detail(who: str, person: Person) -> None:
+    def detail(who: str, person: SimulatedPerson) -> None:
         lines.extend(
             json.dumps({"person": who, **line._asdict(), "at": line.at.isoformat()}, ensure_ascii=False)
             for line in person.lines()

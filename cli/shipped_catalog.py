@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from cli.api_client import Refused, Remote, RemoteError
+from cli.api_client import ApiClient, ApiError, RefusedByApi
 from journeys.language.parsing import read_journey
 
 BY: Final = "catalog"
 
 
-def publish_shipped(api: Remote, catalog: Path) -> str | None:
+def publish_shipped(api: ApiClient, catalog: Path) -> str | None:
     """Publish what is not published yet, and say so in a line; None when nothing is to do.
 
     A database in which a person has published is theirs, and is left alone. Raises RemoteError.
@@ -28,9 +28,9 @@ def publish_shipped(api: Remote, catalog: Path) -> str | None:
         try:
             api.publish(key, path.read_bytes(), BY, only_new=True)
             done.append(key)
-        except Refused as refusal:
+        except RefusedByApi as refusal:
             if refusal.status != 412:  # somebody else was quicker
                 refused.append(f"{path.name} ({refusal})")
     if refused:
-        raise RemoteError(f"not published: {'; '.join(refused)}. `python -m cli lint` says why.")
+        raise ApiError(f"not published: {'; '.join(refused)}. `python -m cli lint` says why.")
     return f"published the catalogue's journeys: {', '.join(done)}" if done else None

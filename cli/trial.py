@@ -17,14 +17,14 @@ import yaml
 
 from cli.demonstration.cdnow import OBSERVED_UNTIL, CdnowUnavailable, cdnow_file, cdnow_streams
 from cli.problem_format import as_line
-from journeys.decision.compiler import artifact, load_chart
+from journeys.decision.compiler import artifact_of, load_chart
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.events.validation import EventTable
 from journeys.gate.policy import Policy, load_policy
 from journeys.language.definition import Journey
 from journeys.language.parsing import read_journey, read_model
 from journeys.simulation.backtest import Stream
-from journeys.simulation.recording import Recorded, Unusable, read_instant, read_recorded
+from journeys.simulation.recording import RecordedEvent, UnusableRecord, read_instant, read_recorded
 
 CATALOG: Final = Path("catalog")
 CDNOW: Final = "cdnow"
@@ -48,7 +48,7 @@ def journey_text(journey: str, plan: TrackingPlan) -> str:
     """The artifact of a journey given as a YAML file or by its key in the catalogue. Exits with every problem."""
     path = journey_file(journey)
     found = read_definition(path)
-    text = artifact(found, plan.types(found))
+    text = artifact_of(found, plan.types(found))
     try:
         load_chart(text)
     except ValueError as fault:
@@ -82,7 +82,7 @@ def _keys() -> list[str]:
     return sorted(path.stem for path in (CATALOG / "journeys").glob("*.yaml"))
 
 
-def read_plan(path: Path | None = None) -> TrackingPlan:
+def read_plan_file(path: Path | None = None) -> TrackingPlan:
     """The tracking plan of the catalogue, or another. Exits with every problem."""
     plan, source = read_model((path or CATALOG / "tracking-plan.yaml").read_bytes(), TrackingPlan)
     if plan is None:
@@ -92,12 +92,12 @@ def read_plan(path: Path | None = None) -> TrackingPlan:
     return plan
 
 
-def read_policy(path: Path | None = None) -> Policy:
+def read_policy_file(path: Path | None = None) -> Policy:
     """The policy of the catalogue, or another."""
     return load_policy(yaml.safe_load((path or CATALOG / "policy.yaml").read_text(encoding="utf-8")))
 
 
-def read_events(given: str, plan: TrackingPlan, event: str | None = None, person: str | None = None) -> Trial:
+def read_events_file(given: str, plan: TrackingPlan, event: str | None = None, person: str | None = None) -> Trial:
     """Recorded events from a file: Segment calls as JSON lines, a CSV with a header, or the word `cdnow`."""
     with _uncollected():
         return _only(_cdnow() if given == CDNOW else _file(given, plan, event), person)
@@ -118,12 +118,12 @@ def _file(given: str, plan: TrackingPlan, event: str | None) -> Trial:
     if not path.exists():
         raise typer.BadParameter(f"{given} is not there")
     rows = _csv(path, event) if path.suffix.lower() == ".csv" else _json(path)
-    people: dict[str, list[Recorded]] = {}
+    people: dict[str, list[RecordedEvent]] = {}
     skipped: list[str] = []
     for number, row in rows:
         try:
             found = read_recorded(row, plan.events if _planned(row, plan.events) else None)
-        except Unusable as fault:
+        except UnusableRecord as fault:
             skipped.append(f"{path.name}:{number}: {fault}")
         else:
             people.setdefault(found.who, []).append(found)
@@ -132,13 +132,13 @@ def _file(given: str, plan: TrackingPlan, event: str | None) -> Trial:
     return Trial(streams, skipped, reachable)
 
 
-def instant(text: str | None, given: str) -> datetime | None:
+def until_instant(text: str | None, given: str) -> datetime | None:
     """`--until`, inclusive: a day means all of it."""
     if text is None:
         return OBSERVED_UNTIL if given == CDNOW else None
     try:
         at = read_instant(text)
-    except Unusable as fault:
+    except UnusableRecord as fault:
         raise typer.BadParameter(str(fault)) from None
     return datetime.combine(at.date(), time.max, UTC) if len(text) <= len("2026-05-03") else at
 

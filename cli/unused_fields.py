@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from cli.catalog_files import CatalogFiles
-from journeys.decision.compiler import artifact, load_chart
+from journeys.decision.compiler import artifact_of, load_chart
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.gate.policy import UrgentTicket
-from journeys.language.definition import Journey, Send
+from journeys.language.actions import Send
+from journeys.language.definition import Journey
 from journeys.language.traversal import actions_of
 
 ADDRESS: Final = "profile.email"
@@ -18,7 +19,7 @@ TICKET: Final = ("ticket_id", "priority")
 """What the send gate reads of a ticket's signals, whatever journeys there are."""
 
 
-def unread(files: CatalogFiles, plan: TrackingPlan) -> list[str]:
+def unread_fields(files: CatalogFiles, plan: TrackingPlan) -> list[str]:
     """Fields as `profile.x` and `event.<signal>.x`, in the plan's order, that no journey, template or gate reads."""
     read = set(_by_the_gate(plan, files.policy.urgent_ticket if files.policy else UrgentTicket()))
     for template in files.templates.values():
@@ -36,7 +37,7 @@ def _by_the_gate(plan: TrackingPlan, tickets: UrgentTicket) -> Iterator[str]:
 
 
 def _by_journey(journey: Journey, plan: TrackingPlan) -> Iterator[str]:
-    chart = load_chart(artifact(journey, plan.types(journey)))
+    chart = load_chart(artifact_of(journey, plan.types(journey)))
     yield from (name for name in chart.types if not name.startswith("event."))
     for signal, fields in chart.event_fields.items():
         yield from (f"event.{signal}.{name}" for name in fields)

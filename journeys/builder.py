@@ -13,12 +13,13 @@ from datetime import timedelta
 from typing import Any, Literal, Self
 
 from journeys.language import definition as d
-from journeys.language.builder_actions import Span, assign, audience, close, emit, iso, send, task
+from journeys.language.actions import Action, Priority, VariableType
+from journeys.language.builder_actions import DurationLike, assign, audience, close, emit, iso, send, task
 
 __all__ = [
+    "DurationLike",
     "JourneyBuilder",
     "ReactingBuilder",
-    "Span",
     "StateBuilder",
     "assign",
     "audience",
@@ -44,8 +45,8 @@ class ReactingBuilder:
         *signals: str,
         to: StateBuilder | str | None = None,
         when: str | None = None,
-        do: Sequence[d.Action] = (),
-        lookback: Span | None = None,
+        do: Sequence[Action] = (),
+        lookback: DurationLike | None = None,
     ) -> Self:
         """React to each of these signals."""
         back = iso(lookback) if lookback is not None else None
@@ -56,11 +57,11 @@ class ReactingBuilder:
 
     def after(
         self,
-        delay: Span,
+        delay: DurationLike,
         *,
         to: StateBuilder | str | None = None,
         when: str | None = None,
-        do: Sequence[d.Action] = (),
+        do: Sequence[Action] = (),
     ) -> Self:
         """React once, this long after the visit began."""
         self._after.setdefault(iso(delay), []).append(d.Transition(to=_name(to), when=when, do=tuple(do)))
@@ -68,12 +69,12 @@ class ReactingBuilder:
 
     def every(
         self,
-        delay: Span,
+        delay: DurationLike,
         *,
         times: int | None = None,
         to: StateBuilder | str | None = None,
         when: str | None = None,
-        do: Sequence[d.Action] = (),
+        do: Sequence[Action] = (),
     ) -> Self:
         """React again and again, at most `times` times."""
         move = d.Repeat(to=_name(to), when=when, do=tuple(do), times=times)
@@ -84,14 +85,14 @@ class ReactingBuilder:
         self,
         date: str,
         *,
-        before: Span | None = None,
-        after: Span | None = None,
+        before: DurationLike | None = None,
+        after: DurationLike | None = None,
         past: Literal["act", "skip", "next"] = "skip",
-        every: Span | None = None,
+        every: DurationLike | None = None,
         name: str | None = None,
         to: StateBuilder | str | None = None,
         when: str | None = None,
-        do: Sequence[d.Action] = (),
+        do: Sequence[Action] = (),
     ) -> Self:
         """React at a date of the subject, or before or after it."""
         self._at.append(
@@ -121,7 +122,7 @@ class StateBuilder(ReactingBuilder):
     """A state, and the handle by which transitions name it."""
 
     def __init__(
-        self, name: str, milestone: str | None, owner: str | None, do: Sequence[d.Action], final: str | None
+        self, name: str, milestone: str | None, owner: str | None, do: Sequence[Action], final: str | None
     ) -> None:
         super().__init__()
         self.name = name
@@ -143,9 +144,9 @@ class JourneyBuilder(ReactingBuilder):
         subject: Literal["user", "account"] = "user",
         case: str | None = None,
         moment: str | None = None,
-        priority: d.Priority = "lifecycle",
+        priority: Priority = "lifecycle",
         topic: str | None = None,
-        variables: Mapping[str, d.VariableType] | None = None,
+        variables: Mapping[str, VariableType] | None = None,
     ) -> None:
         super().__init__()
         self._parts: dict[str, Any] = {
@@ -183,7 +184,7 @@ class JourneyBuilder(ReactingBuilder):
         self._parts["handoff"] = handoff
         return self
 
-    def goal(self, *signals: str, when: str | None = None, within: Span | None = None) -> Self:
+    def goal(self, *signals: str, when: str | None = None, within: DurationLike | None = None) -> Self:
         """What ends the run as reached."""
         self._parts["goal"] = d.Goal(on=signals, when=when, within=iso(within) if within is not None else None)
         return self
@@ -199,7 +200,7 @@ class JourneyBuilder(ReactingBuilder):
         *,
         milestone: str | None = None,
         owner: str | None = None,
-        do: Sequence[d.Action] = (),
+        do: Sequence[Action] = (),
         final: str | None = None,
     ) -> StateBuilder:
         """A new state; the order of these calls is the order of the document."""

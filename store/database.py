@@ -32,7 +32,7 @@ class Connection(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class SqlStatement:
     """SQL with numbered parameters, and the names they had."""
 
     text: str
@@ -108,24 +108,24 @@ async def _nothing(_: Any) -> None:
     """Nobody here changes a session's settings; the driver's own reset would be one more round trip a transaction."""
 
 
-def sql(statement: str) -> Statement:
+def sql(statement: str) -> SqlStatement:
     """A statement with named parameters (`:name`), written once at module level. Their types are what PostgreSQL infers."""
     names = tuple(dict.fromkeys(_NAMED.findall(statement)))
     numbers = {name: f"${number}" for number, name in enumerate(names, 1)}
-    return Statement(_NAMED.sub(lambda found: numbers[found[1]], statement), names)
+    return SqlStatement(_NAMED.sub(lambda found: numbers[found[1]], statement), names)
 
 
-async def rows(connection: Connection, statement: Statement, /, **values: Any) -> list[Mapping[str, Any]]:
+async def fetch_all(connection: Connection, statement: SqlStatement, /, **values: Any) -> list[Mapping[str, Any]]:
     """All rows as mappings."""
     return await connection.fetch(statement.text, *statement.arguments(values))
 
 
-async def row(connection: Connection, statement: Statement, /, **values: Any) -> Mapping[str, Any] | None:
+async def fetch_one(connection: Connection, statement: SqlStatement, /, **values: Any) -> Mapping[str, Any] | None:
     """The first row as a mapping, or None."""
     return await connection.fetchrow(statement.text, *statement.arguments(values))
 
 
-async def run(connection: Connection, statement: Statement, /, **values: Any) -> int:
+async def execute(connection: Connection, statement: SqlStatement, /, **values: Any) -> int:
     """Execute; the number of rows touched."""
     done = await connection.execute(statement.text, *statement.arguments(values))
     return int(done.rpartition(" ")[2])

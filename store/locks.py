@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from store.database import Connection, row, sql
+from store.database import Connection, fetch_one, sql
 
 
 class Lock(IntEnum):
@@ -27,29 +27,29 @@ _THERE = sql("SELECT 1 AS there")
 _RELEASE = sql("SELECT pg_advisory_unlock(CAST(:lock AS bigint)) AS held")
 
 
-async def hold(connection: Connection, lock: Lock) -> None:
+async def lock_until_commit(connection: Connection, lock: Lock) -> None:
     """Wait for a lock, and keep it until the transaction ends."""
-    await row(connection, _HOLD, lock=int(lock))
+    await fetch_one(connection, _HOLD, lock=int(lock))
 
 
-async def hold_if_free(connection: Connection, lock: Lock) -> bool:
+async def lock_if_free(connection: Connection, lock: Lock) -> bool:
     """Keep a lock until the transaction ends; False if somebody else has it."""
-    found = await row(connection, _HOLD_IF_FREE, lock=int(lock))
+    found = await fetch_one(connection, _HOLD_IF_FREE, lock=int(lock))
     return bool(found and found["taken"])
 
 
-async def take(connection: Connection, lock: Lock) -> bool:
+async def take_lock(connection: Connection, lock: Lock) -> bool:
     """Take a lock for as long as the connection lives, or until `release`: no transaction stays open. False if taken."""
-    found = await row(connection, _TRY, lock=int(lock))
+    found = await fetch_one(connection, _TRY, lock=int(lock))
     return bool(found and found["taken"])
 
 
-async def release(connection: Connection, lock: Lock) -> bool:
+async def release_lock(connection: Connection, lock: Lock) -> bool:
     """Give back what was taken; False if it was lost meanwhile."""
-    found = await row(connection, _RELEASE, lock=int(lock))
+    found = await fetch_one(connection, _RELEASE, lock=int(lock))
     return bool(found and found["held"])
 
 
-async def confirm(connection: Connection) -> None:
+async def check_lock_held(connection: Connection) -> None:
     """Raises if the connection is gone, and with it the locks that it had taken."""
-    await row(connection, _THERE)
+    await fetch_one(connection, _THERE)

@@ -19,7 +19,7 @@ PAUSE = 0.01
 LOST = (Contended, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
-async def repeated(database: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
+async def retry_transaction(database: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
     """Do it in one transaction, a few times if it loses. Raises what the last attempt raised."""
     for attempt in range(1, ATTEMPTS):
         try:

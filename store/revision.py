@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from store.database import Connection, row, sql
+from store.database import Connection, fetch_one, sql
 
 _VERSIONS = Path(__file__).parent / "migrations" / "versions"
 _REVISION = sql("SELECT version_num FROM alembic_version")
@@ -15,7 +15,7 @@ _REVISION = sql("SELECT version_num FROM alembic_version")
 
 async def revision(connection: Connection) -> str:
     """The database's revision; empty when it was never migrated to one."""
-    found = await row(connection, _REVISION)
+    found = await fetch_one(connection, _REVISION)
     return str(found["version_num"]) if found else ""
 
 

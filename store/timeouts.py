@@ -5,7 +5,7 @@ from __future__ import annotations
 from store.database import Database
 
 
-def limit_waiting(database: Database, seconds: float, *, connect_seconds: float = 3.0) -> None:
+def limit_statement_time(database: Database, seconds: float, *, connect_seconds: float = 3.0) -> None:
     """From the next connection on, statements end with an error after `seconds`, as does waiting for a lock."""
     milliseconds = str(int(seconds * 1000))
     database.options = {
@@ -19,7 +19,7 @@ def limit_waiting(database: Database, seconds: float, *, connect_seconds: float 
     }
 
 
-def limit_holding(database: Database, seconds: float) -> None:
+def limit_lock_time(database: Database, seconds: float) -> None:
     """From the next connection on, whoever holds a transaction and says nothing for so long is cut off.
 
     A process that was stopped, or whose machine is gone, would else keep the people it had locked.

@@ -25,10 +25,10 @@ import pytest_asyncio
 from sqlalchemy import make_url
 from temporalio.client import Client
 
-from activities.outgoing.client import Way
+from activities.outgoing.client import HttpClient
 from store.database import Database
 from worker.stack.postgres import create_database
-from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.serving import LocalProvider, local_provider
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_FOLDER = "TENURE_TEST_RUN"
@@ -169,16 +169,16 @@ async def empty_database_url(servers: Servers) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture
-async def local() -> AsyncIterator[Local]:
+async def local() -> AsyncIterator[LocalProvider]:
     """The local provider, which behaves like all of them."""
-    async with serving() as made:
+    async with local_provider() as made:
         yield made
 
 
 @pytest_asyncio.fixture
-async def way(local: Local) -> AsyncIterator[Way]:
+async def way(local: LocalProvider) -> AsyncIterator[HttpClient]:
     """A way out that may go there."""
-    made = Way(frozenset({local.origin}))
+    made = HttpClient(frozenset({local.origin}))
     yield made
     await made.close()
 

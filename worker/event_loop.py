@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def run(main: Coroutine[Any, Any, T], *, fast: bool = False) -> T:
+def run_until_done(main: Coroutine[Any, Any, T], *, fast: bool = False) -> T:
     """`asyncio.run`, then drop what is left of the client while the interpreter is still whole.
 
     `fast` takes uvloop where there is one: half the cost of every statement and every mail. A client that is freed during finalisation may abort the process (PyGILState_Release … finalizing,

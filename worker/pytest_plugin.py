@@ -33,7 +33,7 @@ class TenureServers:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[TenureServers]:
+async def session_servers(folder: Path) -> AsyncIterator[TenureServers]:
     """A PostgreSQL and a Temporal server that skips time, for as long as the body runs."""
     postgres = PostgresServer(folder / "postgres", durable=False)
     temporal = TemporalServer(folder / "temporal", time_skipping=True)
@@ -59,7 +59,7 @@ def tenure_servers() -> Iterator[TenureServers]:
         ready, done = threading.Event(), threading.Event()
 
         async def serve() -> None:
-            async with serving(Path(folder)) as servers:
+            async with session_servers(Path(folder)) as servers:
                 started.append(servers)
                 ready.set()
                 await asyncio.to_thread(done.wait)

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from activities.channels.email.relay_settings import Relay
+from activities.channels.email.relay_settings import SmtpRelay
 from journeys.consent.rules import DEV_KEY as DEV_LINK_KEY
 from journeys.tokens.address_hash import AddressHash
 from journeys.tokens.reply_addresses import ReplyAddresses
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     def _is_smtp(cls, url: str | None) -> str | None:
         try:
             if url is not None:
-                Relay.from_url(url)
+                SmtpRelay.from_url(url)
         except ValueError:
             ways = "smtp://host:port, smtp+starttls:// or smtps://user:password@host:port"
             raise ValueError(f"is no SMTP URL; give {ways}") from None

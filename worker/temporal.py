@@ -66,7 +66,7 @@ CONVERTER = DataConverter(
 )
 
 
-async def connect(settings: Settings) -> Client:
+async def connect_temporal(settings: Settings) -> Client:
     """A client by the settings. Raises RuntimeError when Temporal does not answer."""
     if settings.temporal_address is None:
         raise RuntimeError(

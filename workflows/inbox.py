@@ -22,7 +22,7 @@ MOST_SHOWN = 2_000
 LARGEST_PLAIN = 32 * 1024
 """Bytes of a plain signal, as of an event at the front door; a larger one could not be carried over continue-as-new."""
 LONGEST_ID = 64
-RING = object()
+TIMER_FIRED = object()
 """A letter that is no letter: the alarm's."""
 _SHAPES: dict[str, type | tuple[type, ...]] = {
     "id": str, "lane": str, "seq": int, "at": str, "kind": str, "name": str,
@@ -31,7 +31,7 @@ _SHAPES: dict[str, type | tuple[type, ...]] = {
 
 
 @dataclass(slots=True)
-class Letter:
+class Arrival:
     """One arrival. `raw` is as Temporal gave it, `value` decoded (carried, put back) or an operator's occurrence."""
 
     name: str
@@ -86,11 +86,11 @@ class Letter:
 
 
 @dataclass(slots=True)
-class Delivery:
+class Batch:
     """What one workflow task has brought; `task` is only ever compared with another."""
 
     task: int
-    letters: list[Letter] = field(default_factory=list)
+    letters: list[Arrival] = field(default_factory=list)
     signals: int = 0
     events: int = 0
 
@@ -99,8 +99,8 @@ class Inbox:
     """First in, first out, a batch at a time; plain signals are deduplicated by id within a bounded window."""
 
     def __init__(self, carried: Iterable[Any], ids: Iterable[str], plain: int) -> None:
-        self.letters = deque(Letter(name, value=value) for name, value in carried)
-        self.arrived: deque[Delivery] = deque()
+        self.letters = deque(Arrival(name, value=value) for name, value in carried)
+        self.arrived: deque[Batch] = deque()
         """What has come since the batch in hand was opened."""
         self.ids = deque(ids, maxlen=limits.REMEMBERED_IDS)
         self.plain = plain
@@ -116,19 +116,19 @@ class Inbox:
     def add(self, name: str, raw: Sequence[RawValue]) -> None:
         """One signal: of the relay each argument is an event, of anybody else the first is the data."""
         several = name == wire.SIGNAL_EVENT and len(raw) > 1
-        letters = [Letter(name, [one]) for one in raw] if several else [Letter(name, raw)]
+        letters = [Arrival(name, [one]) for one in raw] if several else [Arrival(name, raw)]
         self.weight += sum(letter.weight for letter in letters)
         delivery = self._deliver(1, *letters)
         delivery.signals += 1
 
     def ring(self) -> None:
         """The alarm has rung: that, too, is known in its turn."""
-        self._deliver(1, Letter("", value=RING))
+        self._deliver(1, Arrival("", value=TIMER_FIRED))
 
-    def _deliver(self, events: int, *letters: Letter) -> Delivery:
+    def _deliver(self, events: int, *letters: Arrival) -> Batch:
         task = workflow.info().get_current_history_length()
         if not self.arrived or self.arrived[-1].task != task:
-            self.arrived.append(Delivery(task))
+            self.arrived.append(Batch(task))
         delivery = self.arrived[-1]
         delivery.letters += letters
         delivery.events += events
@@ -144,10 +144,10 @@ class Inbox:
     def command(self, occurrence: Occurrence) -> int:
         """Queue an operator's occurrence; its ticket is done when a later letter is asked for."""
         self.tickets += 1
-        self._deliver(2, Letter("", value=occurrence, ticket=self.tickets))
+        self._deliver(2, Arrival("", value=occurrence, ticket=self.tickets))
         return self.tickets
 
-    def take(self) -> Letter | None:
+    def take(self) -> Arrival | None:
         """The next letter, if any. Asking for it means that the one before has been dealt with."""
         self.done = self.taken
         if not self.letters:
@@ -159,11 +159,11 @@ class Inbox:
 
     def put_back(self, name: str, values: Sequence[Any]) -> None:
         """What must be decided next, in this order, before anything that waits."""
-        self.letters.extendleft(Letter(name, value=value) for value in reversed(values))
+        self.letters.extendleft(Arrival(name, value=value) for value in reversed(values))
 
     def put_last(self, name: str, values: Sequence[Any]) -> None:
         """What is decided when all that was carried is."""
-        self.letters.extend(Letter(name, value=value) for value in values)
+        self.letters.extend(Arrival(name, value=value) for value in values)
 
     def heard(self, decided: Mapping[str, int]) -> dict[str, int]:
         """By lane the last `seq` that was decided or carried."""
@@ -177,7 +177,7 @@ class Inbox:
 
     def put_back_command(self, occurrence: Occurrence) -> None:
         """The command in hand is not dealt with yet."""
-        self.letters.appendleft(Letter("", value=occurrence, ticket=self.taken))
+        self.letters.appendleft(Arrival("", value=occurrence, ticket=self.taken))
         self.taken -= 1
 
     def close(self) -> None:
@@ -206,9 +206,9 @@ class Inbox:
         waiting = [self._carry(letter) for letter in self._all()]
         return {"inbox": waiting, "ids": list(self.ids), "plain": self.plain}
 
-    def _all(self) -> list[Letter]:
+    def _all(self) -> list[Arrival]:
         known = [*self.letters, *(letter for delivery in self.arrived for letter in delivery.letters)]
-        return [letter for letter in known if letter.value is not RING]
+        return [letter for letter in known if letter.value is not TIMER_FIRED]
 
     def fits(self) -> bool:
         """Whether all that waits can be carried in one payload."""
@@ -216,7 +216,7 @@ class Inbox:
             return False
         return len(workflow.payload_converter().to_payload(self.carried()).data) <= limits.MOST_CARRIED
 
-    def _carry(self, letter: Letter) -> tuple[str, Any]:
+    def _carry(self, letter: Arrival) -> tuple[str, Any]:
         try:
             value = letter.decoded()
         except Unreadable:

@@ -9,7 +9,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from journeys.calendar.test_clock import TestClock
-    from journeys.protocol.envelope import instant
+    from journeys.protocol.envelope import parse_instant
     from journeys.protocol.wire import APPLY_STEP, ClockSpec, StepInput, StepResult
     from workflows import limits
 
@@ -21,7 +21,7 @@ EVENTS_A_MINUTE = 24
 """Of a workflow task that a local activity keeps waiting: three every eight seconds (80 % of a task's ten)."""
 
 
-class Refused(Exception):
+class RefusedByActivity(Exception):
     """An activity said no for good. Not a failure in Temporal's sense: unless somebody expects it, it blocks the task.
 
     An ActivityError that nobody catches would end the run, and only a decision may do that.
@@ -40,7 +40,7 @@ async def run_local(name: str, argument: Any, returns: type[T]) -> T:
             local_retry_threshold=limits.LOCAL_PATIENCE,
         )
     except (ActivityError, ApplicationError) as fault:
-        raise Refused(f"{name}: {fault.cause or fault}") from None
+        raise RefusedByActivity(f"{name}: {fault.cause or fault}") from None
     return result
 
 
@@ -56,7 +56,7 @@ async def run_queued(name: str, argument: Any, returns: type[T], queue: str) -> 
             retry_policy=limits.PATIENT,
         )
     except (ActivityError, ApplicationError) as fault:
-        raise Refused(f"{name}: {fault.cause or fault}") from None
+        raise RefusedByActivity(f"{name}: {fault.cause or fault}") from None
     return result
 
 
@@ -73,6 +73,10 @@ async def run_step(step: StepInput, queue: str | None) -> StepResult:
     return await run_queued(APPLY_STEP, step, StepResult, queue)
 
 
-def clock_of(spec: ClockSpec | None) -> TestClock | None:
+def clock_without_limit(spec: ClockSpec | None) -> TestClock | None:
     """A run's test clock without its limit: the limit moves, so only the store knows it."""
-    return None if spec is None else TestClock(spec.id, instant(spec.origin), instant(spec.started), spec.speed)
+    return (
+        None
+        if spec is None
+        else TestClock(spec.id, parse_instant(spec.origin), parse_instant(spec.started), spec.speed)
+    )

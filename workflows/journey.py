@@ -3,7 +3,7 @@
 How it stays alive for years, and where to look:
 
 - everything that arrives goes through one append-only handler (`receive`) and is read in the main loop (`_next`);
-- one timer, for the earliest deadline (`Alarm`);
+- one timer, for the earliest deadline (`DurableTimer`);
 - what is there when it wakes is a batch, and nothing that a replay may tell at another time counts before the next (`_wake`);
 - one activity a step (`_apply`), keyed by run and step; a timer's step may come back with what was accepted before it;
 - decisions that only change the run share a step with what waits behind them (`_save`), so a burst costs one;
@@ -23,34 +23,43 @@ from temporalio import workflow
 from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
-    from journeys.decision.compiler import Chart, load_chart
+    from journeys.decision.chart import Chart
+    from journeys.decision.compiler import load_chart
     from journeys.decision.decide import decide
     from journeys.decision.effects import Effect, LogLine, effects_to_json, log_to_json
     from journeys.decision.occurrences import Cancelled, Occurrence, Paused, Resumed, TimerDue
     from journeys.decision.state import RunState, state_from_json, state_to_json
     from journeys.decision.timers import jitter
     from journeys.protocol import wire
-    from journeys.protocol.envelope import Unreadable, instant, occurrence_of
-    from workflows.inbox import MOST_SHOWN, RING, Inbox, Letter
-    from workflows.invocations import EVENTS_A_MINUTE, EVENTS_QUEUED, Refused, clock_of, queue_of, run_local, run_step
+    from journeys.protocol.envelope import Unreadable, occurrence_of, parse_instant
+    from workflows.inbox import MOST_SHOWN, TIMER_FIRED, Arrival, Inbox
+    from workflows.invocations import (
+        EVENTS_A_MINUTE,
+        EVENTS_QUEUED,
+        RefusedByActivity,
+        clock_without_limit,
+        queue_of,
+        run_local,
+        run_step,
+    )
     from workflows.limits import BUSY_EVENTS, MOST_LINES, MOST_SIGNALS, OLDEST, QUIET_EVENTS
-    from workflows.operator_commands import Operated
-    from workflows.timer import Alarm
+    from workflows.operator_commands import OperatorCommands
+    from workflows.timer import DurableTimer
 
 
 @workflow.defn(name=wire.JOURNEY_WORKFLOW)
-class JourneyWorkflow(Operated):
+class JourneyWorkflow(OperatorCommands):
     """The durable half of a run; the other half is its row in Postgres."""
 
     @workflow.init
     def __init__(self, start: wire.RunInput) -> None:
         carried = start.carried or {}
         self.start = start
-        self.clock = clock_of(start.clock)
+        self.clock = clock_without_limit(start.clock)
         self.state = state_from_json(carried["state"]) if "state" in carried else RunState()
         self.steps = int(carried.get("step", 0))
         self.inbox = Inbox(carried.get("inbox", ()), carried.get("ids", ()), int(carried.get("plain", _first(start))))
-        self.alarm = Alarm(instant(carried["reached"]) if "reached" in carried else None, self.inbox.ring)
+        self.alarm = DurableTimer(parse_instant(carried["reached"]) if "reached" in carried else None, self.inbox.ring)
         self.not_before: datetime | None = None
         self.started = workflow.now()
         self.wakes = 1 if carried else 0
@@ -64,8 +73,8 @@ class JourneyWorkflow(Operated):
     @workflow.run
     async def run(self, start: wire.RunInput) -> str:
         """Decide until the journey ends; its outcome."""
-        load = wire.Load(start.definition, start.run, self.inbox.heard(self.state.seqs))
-        loaded = await run_local(wire.LOAD_DEFINITION, load, wire.Loaded)
+        load = wire.LoadInput(start.definition, start.run, self.inbox.heard(self.state.seqs))
+        loaded = await run_local(wire.LOAD_DEFINITION, load, wire.LoadResult)
         self.queues = loaded.queues
         self.chart = chart = load_chart(loaded.artifact)
         # A task that answered a query may end a run by the result of a call before it is told what came beside that.
@@ -117,9 +126,9 @@ class JourneyWorkflow(Operated):
         self.inbox.open()
         self.length = 3 * self.wakes + self.inbox.events + self.calls + self.alarm.events
 
-    async def _read(self, chart: Chart, letter: Letter) -> Occurrence | None:
+    async def _read(self, chart: Chart, letter: Arrival) -> Occurrence | None:
         """A letter as an occurrence; what cannot be read or is not known is kept for a person to see."""
-        if letter.value is RING:
+        if letter.value is TIMER_FIRED:
             self.alarm.look()
             return None
         if isinstance(letter.value, Occurrence):
@@ -138,7 +147,7 @@ class JourneyWorkflow(Operated):
             await self._bury(chart, letter, str(fault))
         return None
 
-    async def _accept_plain(self, letter: Letter) -> None:
+    async def _accept_plain(self, letter: Arrival) -> None:
         """A signal that came past the front door is stored like any other, and decided in its place."""
         data = letter.data()
         identity = self.inbox.identity(data)
@@ -156,11 +165,11 @@ class JourneyWorkflow(Operated):
         self.calls += 1
         try:
             accepted = await run_local(wire.ACCEPT_PLAIN, plain, list[wire.Envelope])
-        except Refused as fault:
+        except RefusedByActivity as fault:
             raise Unreadable(str(fault)) from None
         self.inbox.put_back(wire.SIGNAL_EVENT, accepted)
 
-    async def _bury(self, chart: Chart, letter: Letter, reason: str) -> None:
+    async def _bury(self, chart: Chart, letter: Arrival, reason: str) -> None:
         stone = {"name": letter.name, "reason": reason, "payload": letter.shown()}
         tombstone = {key: value.replace("\x00", "�")[:MOST_SHOWN] for key, value in stone.items()}
         while (await self._stand(chart, tombstones=[tombstone])).committed is not None:
@@ -228,10 +237,12 @@ class JourneyWorkflow(Operated):
     async def _look_again(self, occurrence: Occurrence, result: wire.StepResult) -> None:
         """Nothing was applied: first what was accepted before. On a clock that is held a timer waits, an operator does not."""
         if isinstance(occurrence, TimerDue):
-            self.not_before = instant(result.early_until) if result.early_until else None
+            self.not_before = parse_instant(result.early_until) if result.early_until else None
         else:
             asked: Any = occurrence
-            self.inbox.put_back_command(replace(asked, at=instant(result.held_at)) if result.held_at else occurrence)
+            self.inbox.put_back_command(
+                replace(asked, at=parse_instant(result.held_at)) if result.held_at else occurrence
+            )
         self.inbox.put_back(wire.SIGNAL_EVENT, result.behind)
 
     async def _stand(self, chart: Chart, **asks: Any) -> wire.StepResult:
@@ -245,7 +256,7 @@ class JourneyWorkflow(Operated):
         """Temporal has lost the workflow before this one: its row's last step stands, then comes what was accepted since."""
         await self._stand(chart)
         if self.state.is_open:
-            asked = (self.state.last_at or instant(self.start.entered_at)).isoformat()
+            asked = (self.state.last_at or parse_instant(self.start.entered_at)).isoformat()
             self.inbox.put_back(wire.SIGNAL_EVENT, (await self._stand(chart, timer=asked)).behind)
 
     async def _apply(

@@ -10,16 +10,16 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from journeys.calendar.test_clock import TestClock
-    from journeys.decision.compiler import Chart
+    from journeys.decision.chart import Chart
     from journeys.decision.occurrences import Cancelled, Occurrence, Paused, Resumed
     from journeys.decision.state import RunState, state_to_json
-    from journeys.decision.summary import explain
+    from journeys.decision.summary import describe_run
     from journeys.protocol import wire
-    from journeys.protocol.envelope import instant
+    from journeys.protocol.envelope import parse_instant
     from workflows.inbox import Inbox
 
 
-class Operated:
+class OperatorCommands:
     """The operators' half of a journey's workflow. A wish goes through the inbox like any signal, behind what has arrived."""
 
     start: wire.RunInput
@@ -75,7 +75,7 @@ class Operated:
         """When it was asked, never later than now: nobody decides timers ahead of their time."""
         at = request.get("at")
         now = workflow.now() if self.clock is None else self.clock.virtual(workflow.now())
-        return now if at is None else min(instant(at), now)
+        return now if at is None else min(parse_instant(at), now)
 
     def _refuse_unless(self, allowed: bool, why: str) -> None:
         if not allowed:
@@ -95,4 +95,4 @@ class Operated:
     @workflow.query(name=wire.QUERY_EXPLAIN)
     def query_explain(self) -> list[str]:
         """What it waits for, in sentences."""
-        return explain(self.chart, self.state) if self.chart else ["it is being loaded"]
+        return describe_run(self.chart, self.state) if self.chart else ["it is being loaded"]

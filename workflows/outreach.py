@@ -10,7 +10,7 @@ from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from journeys.protocol import wire
-    from journeys.protocol.envelope import instant
+    from journeys.protocol.envelope import parse_instant
     from workflows.invocations import run_local, run_queued
     from workflows.limits import QUIET_EVENTS
 
@@ -48,7 +48,7 @@ class OutreachWorkflow:
             if settled.next_due is None:
                 return
             self._renew(start)
-            await self._wait(max(timedelta(milliseconds=1), instant(settled.next_due) - workflow.now()))
+            await self._wait(max(timedelta(milliseconds=1), parse_instant(settled.next_due) - workflow.now()))
 
     def _renew(self, start: wire.OutreachInput) -> None:
         info = workflow.info()

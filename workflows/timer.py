@@ -11,7 +11,7 @@ from temporalio import workflow
 SOONEST = timedelta(milliseconds=1)
 
 
-class Alarm:
+class DurableTimer:
     """Armed anew only when that is earlier than what runs; a stale one rings for nothing.
 
     That it has rung counts from `look` on. Nobody here asks what time it is: a replay may tell it otherwise (`_wake`).

@@ -7,7 +7,17 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from activities.ports import Ambiguity, Channel, Delivered, NotAllowed, Outgoing, Prepared, Promise, Receipt, Retry
+from activities.ports import (
+    Ambiguity,
+    AttemptResult,
+    Channel,
+    Outgoing,
+    Prepared,
+    Promise,
+    Receipt,
+    RecipientNotAllowed,
+    Retry,
+)
 
 WHY: Final = "outside production only the allow-list receives (TENURE_ENVIRONMENT, TENURE_ALLOWED_RECIPIENTS)"
 
@@ -22,7 +32,7 @@ class AllowList:
         return any(fnmatchcase(address.lower(), pattern) for pattern in self._patterns)
 
 
-class Withholding:
+class AllowListedChannel:
     """A channel that hands nothing over for those who are not on the list: nothing is rendered, and nothing leaves.
 
     What was rendered before the list was made shorter is refused too.
@@ -44,12 +54,12 @@ class Withholding:
     def prepare(self, outgoing: Outgoing) -> Prepared:
         """Raises NotAllowed, whose words are the reason in the ledger; else what the channel raises."""
         if not self._allowed.allows(outgoing.address):
-            raise NotAllowed(WHY)
+            raise RecipientNotAllowed(WHY)
         return self._channel.prepare(outgoing)
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
         if not self._allowed.allows(prepared.address):
-            return Receipt(Delivered.REFUSED, WHY)
+            return Receipt(AttemptResult.REFUSED, WHY)
         return await self._channel.deliver(prepared, key)
 
     async def find(self, prepared: Prepared) -> bool | None:
@@ -71,6 +81,6 @@ def withheld_outside_production(
         return dict(channels)
     listed, harmless = AllowList(allowed), frozenset(sinks)
     return {
-        name: channel if channel.inside or name in harmless else Withholding(channel, listed)
+        name: channel if channel.inside or name in harmless else AllowListedChannel(channel, listed)
         for name, channel in channels.items()
     }

@@ -21,14 +21,14 @@ import apprise
 from activities.channels.email.smtp import key_digest
 from activities.content import markup
 from activities.content.templates import Templates
-from activities.content.tracked_links import ClickLinks, followed
-from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry
+from activities.content.tracked_links import ClickLinks, resolve_click
+from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry
 
 PLACE = "{address}"
 
 
 @dataclass(frozen=True, slots=True)
-class LongTailSettings:
+class AppriseSettings:
     """`url` is apprise's, such as `tgram://token/{address}/`; `field` the trait of the person that stands for `{address}`.
 
     `time_sensitive`: the service interrupts people, so only templates marked so go there (C7). With `clicks`, links go through us.
@@ -48,7 +48,7 @@ class LongTailSettings:
             raise ValueError(f"is an address of apprise with {PLACE} for its host: a person would say whom we call")
 
 
-class LongTailChannel:
+class AppriseChannel:
     """A Channel over apprise's blocking calls, each in a thread."""
 
     name = "apprise"
@@ -58,7 +58,7 @@ class LongTailChannel:
     attempt = timedelta(seconds=30)
     retry = Retry()
 
-    def __init__(self, templates: Templates, settings: LongTailSettings) -> None:
+    def __init__(self, templates: Templates, settings: AppriseSettings) -> None:
         self._templates, self._settings = templates, settings
         self.ambiguity = settings.ambiguity
 
@@ -72,8 +72,8 @@ class LongTailChannel:
         if self._settings.time_sensitive:
             self._templates.must_be_urgent(outgoing.template, self.name)
         reference = key_digest(outgoing.key)
-        message, links = followed(self._settings.clicks, self._templates.render(outgoing), reference)
-        text = f"{markup.text(message.blocks).strip()}\n\n{message.action_label}: {message.action_url}"
+        message, links = resolve_click(self._settings.clicks, self._templates.render(outgoing), reference)
+        text = f"{markup.markup_text(message.blocks).strip()}\n\n{message.action_label}: {message.action_url}"
         body = json.dumps({"title": message.subject, "body": text}, ensure_ascii=False).encode()
         summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic, **links}
         return Prepared(reference, outgoing.address, body, summary)
@@ -83,21 +83,21 @@ class LongTailChannel:
         url = self._settings.url.replace(PLACE, quote(prepared.address, safe=""))
         service = apprise.Apprise.instantiate(url)
         if service is None:
-            return Receipt(Delivered.REFUSED, "not an address that this service takes", left=False)
+            return Receipt(AttemptResult.REFUSED, "not an address that this service takes", left=False)
         if prepared.until is not None and datetime.now(UTC) > prepared.until:
-            return Receipt(Delivered.TRY_AGAIN, "the attempt came too late to leave", left=False)
+            return Receipt(AttemptResult.TRY_AGAIN, "the attempt came too late to leave", left=False)
         said = json.loads(prepared.body)
         try:
             async with asyncio.timeout(self.attempt.total_seconds()):
                 taken = await asyncio.to_thread(service.notify, said["body"], title=said["title"])
         except TimeoutError:
-            return Receipt(Delivered.UNKNOWN, "no answer in time", outage=True)
+            return Receipt(AttemptResult.UNKNOWN, "no answer in time", outage=True)
         except Exception as fault:  # noqa: BLE001 -- a hundred plug-ins, each with its own surprises
-            return Receipt(Delivered.UNKNOWN, f"the call failed ({type(fault).__name__})", outage=True)
+            return Receipt(AttemptResult.UNKNOWN, f"the call failed ({type(fault).__name__})", outage=True)
         return (
-            Receipt(Delivered.SENT)
+            Receipt(AttemptResult.SENT)
             if taken
-            else Receipt(Delivered.UNKNOWN, "not confirmed by the service", outage=True)
+            else Receipt(AttemptResult.UNKNOWN, "not confirmed by the service", outage=True)
         )
 
     async def find(self, prepared: Prepared) -> bool | None:  # noqa: ARG002 -- the port's

@@ -49,8 +49,8 @@ class InAppChannel:
         content = {
             "kind": "digest",
             "title": digest.subject,
-            "body_html": markup.html(digest.blocks),
-            "body_text": markup.text(digest.blocks),
+            "body_html": markup.markup_html(digest.blocks),
+            "body_text": markup.markup_text(digest.blocks),
             "items": [{"key": one.key, "template": one.template, **_content(each)} for one, each in digest.items],
         }
         summary = {"subject": digest.subject, "template": outgoing.template, "topics": digest.topics}
@@ -73,8 +73,8 @@ def _content(message: Rendered) -> dict[str, Any]:
     content: dict[str, Any] = {
         "kind": message.kind,
         "title": message.subject,
-        "body_html": markup.html(message.blocks),
-        "body_text": markup.text(message.blocks),
+        "body_html": markup.markup_html(message.blocks),
+        "body_text": markup.markup_text(message.blocks),
         "action": {"label": message.action_label, "url": message.action_url} if message.action_url else None,
     }
     if message.items:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from activities.channels.http.channel import HttpChannel, Reach, Written, bearer, json_call, page_of, said
-from activities.channels.http.reply_tables import BLIND_TAIL, Means, Row
+from activities.channels.http.channel import HttpChannel, PreparedContent, Reach, bearer, json_call, page_of, said
+from activities.channels.http.reply_tables import BLIND_TAIL, ReplyMeaning, ReplyRow
 from activities.content import markup
-from activities.content.templates import Rendered, Templates
-from activities.outgoing.client import Call, Reply, Unanswered, Way
-from activities.outgoing.url_policy import NotAllowed
+from activities.content.rendering import Rendered
+from activities.content.templates import Templates
+from activities.outgoing.client import HttpClient, HttpReply, HttpRequest, Unanswered
+from activities.outgoing.url_policy import UrlNotAllowed
 from activities.ports import Outgoing, Prepared, Promise
 
 EVENT = "tenure_message"
@@ -27,7 +28,7 @@ EARLIER = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class ChatSettings:
+class SlackSettings:
     """A bot's token, and the id of the conversation (`C…`) for who has none of their own in `profile.chat_channel`."""
 
     token: str
@@ -35,32 +36,32 @@ class ChatSettings:
     base: str = "https://slack.com/api"
 
 
-class ChatChannel(HttpChannel):
+class SlackChannel(HttpChannel):
     """A message to the team that looks after somebody."""
 
     name = "chat"
     promise = Promise.SEARCHABLE
     table = (
-        Row("200", Means.LOST, "unreadable", "no answer of Slack's"),
-        Row("200", Means.LOST, "internal_error", "it may have been posted"),
-        Row("200", Means.LOST, "fatal_error", "it may have been posted"),
-        Row("200", Means.LOST, "request_timeout", "it may have been posted"),
-        Row("200", Means.DOWN, "service_unavailable"),
-        Row("200", Means.TRANSIENT, "ratelimited"),
-        Row("200", Means.OURS, "invalid_auth", "the token is not accepted"),
-        Row("200", Means.OURS, "not_authed"),
-        Row("200", Means.OURS, "token_revoked"),
-        Row("200", Means.OURS, "token_expired"),
-        Row("200", Means.OURS, "account_inactive"),
-        Row("200", Means.OURS, "missing_scope", "the bot may not post"),
-        Row("200", Means.PERMANENT, "channel_not_found"),
-        Row("200", Means.PERMANENT, "not_in_channel", "invite the bot"),
-        Row("200", Means.PERMANENT, "is_archived"),
-        Row("200", Means.PERMANENT, "*", "any other word of refusal"),
+        ReplyRow("200", ReplyMeaning.LOST, "unreadable", "no answer of Slack's"),
+        ReplyRow("200", ReplyMeaning.LOST, "internal_error", "it may have been posted"),
+        ReplyRow("200", ReplyMeaning.LOST, "fatal_error", "it may have been posted"),
+        ReplyRow("200", ReplyMeaning.LOST, "request_timeout", "it may have been posted"),
+        ReplyRow("200", ReplyMeaning.DOWN, "service_unavailable"),
+        ReplyRow("200", ReplyMeaning.TRANSIENT, "ratelimited"),
+        ReplyRow("200", ReplyMeaning.OURS, "invalid_auth", "the token is not accepted"),
+        ReplyRow("200", ReplyMeaning.OURS, "not_authed"),
+        ReplyRow("200", ReplyMeaning.OURS, "token_revoked"),
+        ReplyRow("200", ReplyMeaning.OURS, "token_expired"),
+        ReplyRow("200", ReplyMeaning.OURS, "account_inactive"),
+        ReplyRow("200", ReplyMeaning.OURS, "missing_scope", "the bot may not post"),
+        ReplyRow("200", ReplyMeaning.PERMANENT, "channel_not_found"),
+        ReplyRow("200", ReplyMeaning.PERMANENT, "not_in_channel", "invite the bot"),
+        ReplyRow("200", ReplyMeaning.PERMANENT, "is_archived"),
+        ReplyRow("200", ReplyMeaning.PERMANENT, "*", "any other word of refusal"),
         *BLIND_TAIL,
     )
 
-    def __init__(self, templates: Templates, way: Way, reach: Reach, settings: ChatSettings) -> None:
+    def __init__(self, templates: Templates, way: HttpClient, reach: Reach, settings: SlackSettings) -> None:
         super().__init__(templates, way, reach)
         self._settings = settings
 
@@ -70,13 +71,13 @@ class ChatChannel(HttpChannel):
         fits = isinstance(own, str) and own.isalnum() and own.isascii()
         return str(own) if fits else self._settings.conversation or None
 
-    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> Written:  # noqa: ARG002 -- the port's
+    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> PreparedContent:  # noqa: ARG002 -- the port's
         """Plain text: what people wrote cannot become a mention or a link of another name."""
         link = f"<{escaped(message.action_url)}|{escaped(message.action_label)}>"
-        text = f"*{escaped(message.subject)}*\n{escaped(markup.text(message.blocks).strip())}\n{link}"
-        return Written({"text": text, "since": time.time() - EARLIER})
+        text = f"*{escaped(message.subject)}*\n{escaped(markup.markup_text(message.blocks).strip())}\n{link}"
+        return PreparedContent({"text": text, "since": time.time() - EARLIER})
 
-    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:
+    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> HttpRequest:
         """`chat.postMessage` with our digest as metadata."""
         message = {
             "channel": prepared.address,
@@ -86,7 +87,7 @@ class ChatChannel(HttpChannel):
         }
         return json_call("POST", f"{self._settings.base}/chat.postMessage", message, bearer(self._settings.token))
 
-    def fault(self, reply: Reply) -> tuple[str, str]:
+    def fault(self, reply: HttpReply) -> tuple[str, str]:
         """Slack's word, also inside a 200; a 200 that is not Slack's answer has none of its words."""
         found = said(reply)
         if found.get("ok") is True:
@@ -95,14 +96,14 @@ class ChatChannel(HttpChannel):
 
     async def find(self, prepared: Prepared) -> bool | None:
         """Whether the conversation has a message with this digest; None if Slack cannot be asked now."""
-        content = said(Reply(200, {}, prepared.body))
+        content = said(HttpReply(200, {}, prepared.body))
         query = {"channel": prepared.address, "include_all_metadata": "true", "limit": MESSAGES}
         query["oldest"] = f"{content.get('since', 0):.6f}"
         for _ in range(PAGES):
             url = f"{self._settings.base}/conversations.history?{urlencode(query)}"
             try:
                 found = said(await self.way.send(page_of(url, bearer(self._settings.token))))
-            except (NotAllowed, Unanswered):
+            except (UrlNotAllowed, Unanswered):
                 return None
             if found.get("ok") is not True:
                 return None

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from activities.channels.http.channel import HttpChannel, Reach, Written
-from activities.channels.http.reply_tables import Means, Row
+from activities.channels.http.channel import HttpChannel, PreparedContent, Reach
+from activities.channels.http.reply_tables import ReplyMeaning, ReplyRow
 from activities.content import markup
-from activities.content.templates import Rendered, Templates
-from activities.outgoing.client import Call, Way
+from activities.content.rendering import Rendered
+from activities.content.templates import Templates
+from activities.outgoing.client import HttpClient, HttpRequest
 from activities.outgoing.standard_webhooks import STEPS, signing
 from activities.ports import Outgoing, Prepared, Promise, Retry
 from journeys.events.tracing import traceparent
@@ -36,15 +37,15 @@ class WebhookChannel(HttpChannel):
     promise = Promise.KEYED
     retry = Retry(steps=STEPS, within=sum(STEPS, timedelta(hours=1)))
     table = (
-        Row("2xx", Means.ACCEPTED),
-        Row("410", Means.PERMANENT, "", "the receiver wants no more"),
-        Row("429", Means.TRANSIENT, "", "slower; Retry-After is kept for the whole receiver"),
-        Row("3xx", Means.OURS, "", "the address has moved; redirects are not followed"),
-        Row("4xx", Means.OURS, "", "tried again by the standard's schedule"),
-        Row("5xx", Means.DOWN, "", "tried again by the standard's schedule"),
+        ReplyRow("2xx", ReplyMeaning.ACCEPTED),
+        ReplyRow("410", ReplyMeaning.PERMANENT, "", "the receiver wants no more"),
+        ReplyRow("429", ReplyMeaning.TRANSIENT, "", "slower; Retry-After is kept for the whole receiver"),
+        ReplyRow("3xx", ReplyMeaning.OURS, "", "the address has moved; redirects are not followed"),
+        ReplyRow("4xx", ReplyMeaning.OURS, "", "tried again by the standard's schedule"),
+        ReplyRow("5xx", ReplyMeaning.DOWN, "", "tried again by the standard's schedule"),
     )
 
-    def __init__(self, templates: Templates, way: Way, reach: Reach, settings: WebhookSettings) -> None:
+    def __init__(self, templates: Templates, way: HttpClient, reach: Reach, settings: WebhookSettings) -> None:
         super().__init__(templates, way, reach)
         self._settings, self._sign = settings, signing(settings.secret)
 
@@ -52,26 +53,26 @@ class WebhookChannel(HttpChannel):
         """The one receiver."""
         return self._settings.url
 
-    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> Written:
+    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> PreparedContent:
         """The event: what would have been shown, and the data it was made of."""
         data = {
             "id": digest,
             "template": outgoing.template,
             "topic": message.topic,
             "title": message.subject,
-            "text": markup.text(message.blocks).strip(),
+            "text": markup.markup_text(message.blocks).strip(),
             "action": {"label": message.action_label, "url": message.action_url},
             "data": dict(outgoing.data),
         }
-        return Written({"type": "message", "timestamp": datetime.now(UTC).isoformat(), "data": data})
+        return PreparedContent({"type": "message", "timestamp": datetime.now(UTC).isoformat(), "data": data})
 
     def opened_by_person(self, outgoing: Outgoing) -> bool:  # noqa: ARG002 -- the port's
         """The receiver is a program."""
         return False
 
-    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:  # noqa: ARG002
+    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> HttpRequest:  # noqa: ARG002
         """Signed anew for each try, over the same bytes: the timestamp is that of the try."""
         headers = {"content-type": "application/json", **self._sign(f"msg_{digest}", prepared.body)}
         if prepared.trace:
             headers["traceparent"] = traceparent(prepared.trace, digest)
-        return Call("POST", prepared.address, headers, prepared.body)
+        return HttpRequest("POST", prepared.address, headers, prepared.body)

@@ -14,20 +14,21 @@ from urllib.parse import quote
 
 from activities.channels.email.message import mail_address
 from activities.channels.http.access_tokens import basic
-from activities.channels.http.channel import HttpChannel, Reach, Written, json_call, page_of, said
-from activities.channels.http.reply_tables import BLIND_TAIL, Means, Row, receipt
+from activities.channels.http.channel import HttpChannel, PreparedContent, Reach, json_call, page_of, said
+from activities.channels.http.reply_tables import BLIND_TAIL, ReplyMeaning, ReplyRow, receipt
 from activities.content import markup
-from activities.content.templates import Rendered, Templates
-from activities.outgoing.client import Call, Unanswered, Way
-from activities.outgoing.url_policy import NotAllowed
-from activities.ports import Delivered, Outgoing, Prepared, Promise, Receipt, TemplateFault
+from activities.content.rendering import Rendered
+from activities.content.templates import Templates
+from activities.outgoing.client import HttpClient, HttpRequest, Unanswered
+from activities.outgoing.url_policy import UrlNotAllowed
+from activities.ports import AttemptResult, Outgoing, Prepared, Promise, Receipt, TemplateFault
 
 PAGE, PAGES = 20, 20
 """Audits that are read at once, as each may have a comment of 64 KB in three forms, and how many times."""
 
 
 @dataclass(frozen=True, slots=True)
-class SupportSettings:
+class ZendeskSettings:
     """`base` is `https://<company>.zendesk.com`; `agent` the address whose API token it is."""
 
     base: str
@@ -35,18 +36,18 @@ class SupportSettings:
     token: str
 
 
-class SupportChannel(HttpChannel):
+class ZendeskChannel(HttpChannel):
     """A conversation with the person in the help desk, opened or carried on."""
 
     name = "support"
     promise = Promise.SEARCHABLE
     table = (
-        Row("422", Means.PERMANENT, "", "not a ticket that the help desk takes"),
-        Row("404", Means.PERMANENT, "", "no such ticket"),
+        ReplyRow("422", ReplyMeaning.PERMANENT, "", "not a ticket that the help desk takes"),
+        ReplyRow("404", ReplyMeaning.PERMANENT, "", "no such ticket"),
         *BLIND_TAIL,
     )
 
-    def __init__(self, templates: Templates, way: Way, reach: Reach, settings: SupportSettings) -> None:
+    def __init__(self, templates: Templates, way: HttpClient, reach: Reach, settings: ZendeskSettings) -> None:
         super().__init__(templates, way, reach)
         self._settings = settings
 
@@ -54,16 +55,16 @@ class SupportChannel(HttpChannel):
         """The requester's `email`."""
         return mail_address(profile.get("email"))
 
-    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> Written:
+    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> PreparedContent:
         """`data.ticket_id`, `data.ticket_tags` (words) and `data.ticket_internal` say where and how."""
         ticket = str(outgoing.data.get("ticket_id") or "")
         if ticket and not (ticket.isascii() and ticket.isdigit()):
             raise TemplateFault("data.ticket_id is not a ticket's number")
-        words = f"{markup.text(message.blocks).strip()}\n\n{message.action_label}: {message.action_url}"
+        words = f"{markup.markup_text(message.blocks).strip()}\n\n{message.action_label}: {message.action_url}"
         tags = sorted(set(str(outgoing.data.get("ticket_tags") or "").replace(",", " ").split()))
         comment = {"body": words, "public": not outgoing.data.get("ticket_internal")}
         if ticket:
-            return Written(
+            return PreparedContent(
                 {"ticket": ticket, "tags": tags, "fields": {"comment": comment, "metadata": {"key": digest}}}
             )
         name = outgoing.profile.get("first_name") or outgoing.address.partition("@")[0]
@@ -74,7 +75,7 @@ class SupportChannel(HttpChannel):
             "external_id": digest,
             "tags": [*tags, "tenure"],
         }
-        return Written({"ticket": "", "tags": [], "fields": fields})
+        return PreparedContent({"ticket": "", "tags": [], "fields": fields})
 
     def opened_by_person(self, outgoing: Outgoing) -> bool:
         """Not a note, which only agents see."""
@@ -92,15 +93,15 @@ class SupportChannel(HttpChannel):
             call = json_call("PUT", url, {"tags": content["tags"]}, self._pass())
             try:
                 reply = await self.way.send(self.bounded(call, prepared))
-            except (NotAllowed, Unanswered) as fault:
-                return Receipt(Delivered.TRY_AGAIN, f"the tags: {fault}"[:200], outage=True, left=False)
+            except (UrlNotAllowed, Unanswered) as fault:
+                return Receipt(AttemptResult.TRY_AGAIN, f"the tags: {fault}"[:200], outage=True, left=False)
             if reply.status >= 300:
                 first = receipt(self.table, reply, words="the tags")
-                unclear = first.result is Delivered.UNKNOWN  # about tags only: asked again, nothing is doubled
-                return Receipt(Delivered.TRY_AGAIN, first.detail, first.after, outage=True) if unclear else first
+                unclear = first.result is AttemptResult.UNKNOWN  # about tags only: asked again, nothing is doubled
+                return Receipt(AttemptResult.TRY_AGAIN, first.detail, first.after, outage=True) if unclear else first
         return await super().deliver(prepared, key)
 
-    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:  # noqa: ARG002
+    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> HttpRequest:  # noqa: ARG002
         """Open, or carry on."""
         if content["ticket"]:
             url = f"{self._settings.base}/api/v2/tickets/{content['ticket']}.json"
@@ -133,7 +134,7 @@ class SupportChannel(HttpChannel):
         """The answer; nothing if there was none that can be read whole."""
         try:
             reply = await self.way.send(page_of(f"{self._settings.base}/api/v2/{way}", self._pass()))
-        except (NotAllowed, Unanswered):
+        except (UrlNotAllowed, Unanswered):
             return {}
         return said(reply) if reply.status == 200 and reply.whole else {}
 

@@ -12,12 +12,22 @@ from typing import Any
 from urllib.parse import urlencode
 
 from activities.channels.email.message import mail_address
-from activities.channels.http.access_tokens import Pass, account_credentials
-from activities.channels.http.channel import HttpChannel, NoPass, Reach, Written, bearer, json_call, page_of, said
-from activities.channels.http.reply_tables import BLIND_TAIL, Means, Row
-from activities.content.templates import Rendered, Templates
-from activities.outgoing.client import Call, Reply, Unanswered, Way
-from activities.outgoing.url_policy import NotAllowed
+from activities.channels.http.access_tokens import AccessToken, account_credentials
+from activities.channels.http.channel import (
+    HttpChannel,
+    NoAccessToken,
+    PreparedContent,
+    Reach,
+    bearer,
+    json_call,
+    page_of,
+    said,
+)
+from activities.channels.http.reply_tables import BLIND_TAIL, ReplyMeaning, ReplyRow
+from activities.content.rendering import Rendered
+from activities.content.templates import Templates
+from activities.outgoing.client import HttpClient, HttpReply, HttpRequest, Unanswered
+from activities.outgoing.url_policy import UrlNotAllowed
 from activities.ports import Outgoing, Prepared, Promise, Receipt, TemplateFault
 
 REGISTRANTS, PAGES = "300", 40
@@ -25,7 +35,7 @@ REGISTRANTS, PAGES = "300", 40
 
 
 @dataclass(frozen=True, slots=True)
-class WebinarSettings:
+class ZoomSettings:
     """A server-to-server app of the account."""
 
     account: str
@@ -35,34 +45,34 @@ class WebinarSettings:
     token_url: str = "https://zoom.us/oauth/token"  # noqa: S105 -- an address
 
 
-class WebinarChannel(HttpChannel):
+class ZoomChannel(HttpChannel):
     """The provider writes the invitation; ours is the registration."""
 
     name = "webinar"
     promise = Promise.SEARCHABLE
     table = (
-        Row("400", Means.PERMANENT, "300", "not a request that can be served"),
-        Row("404", Means.PERMANENT, "3001", "the webinar is over, or was never there"),
-        Row("400", Means.PERMANENT, "3038", "the webinar is over"),
-        Row("400", Means.PERMANENT, "3027", "the webinar's own host cannot register"),
-        Row("400", Means.PERMANENT, "3034", "only addresses that the host's company knows may register"),
-        Row("400", Means.PERMANENT, "3000", "the webinar takes no registrations"),
-        Row("400", Means.OURS, "200", "the account has no plan for webinars"),
-        Row("401", Means.OURS, "124", "the access token has expired; the next try has a new one"),
+        ReplyRow("400", ReplyMeaning.PERMANENT, "300", "not a request that can be served"),
+        ReplyRow("404", ReplyMeaning.PERMANENT, "3001", "the webinar is over, or was never there"),
+        ReplyRow("400", ReplyMeaning.PERMANENT, "3038", "the webinar is over"),
+        ReplyRow("400", ReplyMeaning.PERMANENT, "3027", "the webinar's own host cannot register"),
+        ReplyRow("400", ReplyMeaning.PERMANENT, "3034", "only addresses that the host's company knows may register"),
+        ReplyRow("400", ReplyMeaning.PERMANENT, "3000", "the webinar takes no registrations"),
+        ReplyRow("400", ReplyMeaning.OURS, "200", "the account has no plan for webinars"),
+        ReplyRow("401", ReplyMeaning.OURS, "124", "the access token has expired; the next try has a new one"),
         *BLIND_TAIL,
     )
 
-    def __init__(self, templates: Templates, way: Way, reach: Reach, settings: WebinarSettings) -> None:
+    def __init__(self, templates: Templates, way: HttpClient, reach: Reach, settings: ZoomSettings) -> None:
         super().__init__(templates, way, reach)
         self._settings = settings
         ask = account_credentials(settings.token_url, settings.account, settings.client, settings.secret)
-        self._pass = Pass(way, ask)
+        self._pass = AccessToken(way, ask)
 
     def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
         """The person's `email`."""
         return mail_address(profile.get("email"))
 
-    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> Written:  # noqa: ARG002 -- the port's
+    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> PreparedContent:  # noqa: ARG002 -- the port's
         """Who registers, and where. Raises TemplateFault without a webinar's number."""
         webinar = str(outgoing.data.get("webinar_id") or "")
         if not (webinar.isascii() and webinar.isdigit()):
@@ -71,18 +81,18 @@ class WebinarChannel(HttpChannel):
         person = {"email": outgoing.address, "first_name": str(first)[:64]}
         if last := outgoing.profile.get("last_name"):
             person["last_name"] = str(last)[:64]
-        return Written({"webinar": webinar, "registrant": person})
+        return PreparedContent({"webinar": webinar, "registrant": person})
 
     def opened_by_person(self, outgoing: Outgoing) -> bool:  # noqa: ARG002 -- the port's
         """The provider writes the invitation."""
         return False
 
-    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:  # noqa: ARG002
+    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> HttpRequest:  # noqa: ARG002
         """`POST /webinars/{id}/registrants`."""
         url = f"{self._settings.base}/webinars/{content['webinar']}/registrants"
         return json_call("POST", url, content["registrant"], bearer(await self._pass.token()))
 
-    def read(self, reply: Reply) -> Receipt:
+    def read(self, reply: HttpReply) -> Receipt:
         """The table's word; a token that is not taken any more is not used again."""
         if reply.status == 401:
             self._pass.spoiled()
@@ -105,7 +115,7 @@ class WebinarChannel(HttpChannel):
             url = f"{self._settings.base}/webinars/{webinar}/registrants?{urlencode(query)}"
             try:
                 reply = await self.way.send(page_of(url, bearer(await self._pass.token())))
-            except (NotAllowed, Unanswered, NoPass):
+            except (UrlNotAllowed, Unanswered, NoAccessToken):
                 return None
             answer = said(reply)
             people = answer.get("registrants")

@@ -10,14 +10,14 @@ from activities.content.liquid import LARGEST
 from activities.content.markup import Block
 from activities.content.rendering import Rendered
 from activities.ports import Outgoing, TemplateFault
-from journeys.gate.consolidation import MOST
+from journeys.gate.consolidation import MAX_PARTS
 
 COUNT, TITLES = "count", "titles"
 """What a digest's template may read: how many messages it holds (int), and their subjects (strings)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
+class RenderedDigest:
     """A digest in no channel's dress."""
 
     subject: str
@@ -39,7 +39,7 @@ class Together:
 
 def bounded(items: tuple[tuple[Outgoing, Rendered], ...]) -> None:
     """Raises TemplateFault for more than a mail can hold: each member is bounded, and so is their sum."""
-    if len(items) > MOST:
-        raise TemplateFault(f"a digest of {len(items)} messages: {MOST} at most")
-    if sum(len(markup.text(each.blocks)) for _, each in items) > LARGEST:
+    if len(items) > MAX_PARTS:
+        raise TemplateFault(f"a digest of {len(items)} messages: {MAX_PARTS} at most")
+    if sum(len(markup.markup_text(each.blocks)) for _, each in items) > LARGEST:
         raise TemplateFault(f"over its limits: a digest yields more than {LARGEST} characters")

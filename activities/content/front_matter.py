@@ -9,17 +9,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from journeys.content.surveys import Survey
+from journeys.language.actions import ChannelName, Model, Name, Scalar, SignalName, Text
 from journeys.language.conditions import coerce
-from journeys.language.definition import ChannelName, Model, Name, Scalar, SignalName, Text
 
-Status = Literal["draft", "live", "retired"]
-Kind = Literal["message", "checklist", "tooltip", "guide", "survey", "digest"]
+TemplateStatus = Literal["draft", "live", "retired"]
+TemplateKind = Literal["message", "checklist", "tooltip", "guide", "survey", "digest"]
 ValueType = Literal["string", "int", "double", "bool", "timestamp", "strings"]
 VariableName = Annotated[str, StringConstraints(pattern=r"^((profile|account)\.)?[a-z_][a-zA-Z0-9_]{0,63}$")]
 LiquidText = Annotated[str, StringConstraints(min_length=1, max_length=2_000, pattern=r"^[^\r\n]*$")]
 PagePattern = Annotated[str, StringConstraints(max_length=200, pattern=r"^/[^\s?#%]*$")]
 """A path of the product, in which `*` stands for anything: `/settings/*`."""
-Anchor = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s<>\"]*$")]
+ElementAnchor = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s<>\"]*$")]
 
 
 class Variable(Model):
@@ -39,7 +39,7 @@ class Variable(Model):
         return coerce(list(given) if isinstance(given, tuple) else given, self.type)
 
 
-class Action(Model):
+class CallToAction(Model):
     """The single thing the message asks for (C9)."""
 
     label: LiquidText
@@ -60,7 +60,7 @@ def _day(value: Any) -> Any:
     return value
 
 
-Day = Annotated[date, BeforeValidator(_day)]
+ReviewDate = Annotated[date, BeforeValidator(_day)]
 
 
 class FrontMatter(Model):
@@ -73,16 +73,16 @@ class FrontMatter(Model):
     topic: Name
     stage: Name
     role: Name | None = None
-    kind: Kind = "message"
-    action: Action | None = None
-    review_date: Day
-    status: Status
+    kind: TemplateKind = "message"
+    action: CallToAction | None = None
+    review_date: ReviewDate
+    status: TemplateStatus
     channels: Annotated[tuple[ChannelName, ...], Field(min_length=1)] = ("email",)
     subject: LiquidText
     variables: dict[VariableName, Variable] = Field(default_factory=dict)
     title: Text | None = None
     page: PagePattern | None = None
-    anchor: Anchor | None = None
+    anchor: ElementAnchor | None = None
     items: Annotated[tuple[ChecklistItem, ...], Field(max_length=20)] = ()
     asks: Survey | None = None
     from_: Annotated[Literal["house", "owner"], Field(alias="from")] = "house"
@@ -109,8 +109,8 @@ class VariantMatter(Model):
 
     owner: Name | None = None
     action: VariantAction | None = None
-    review_date: Day | None = None
-    status: Status | None = None
+    review_date: ReviewDate | None = None
+    status: TemplateStatus | None = None
     subject: LiquidText | None = None
     title: Text | None = None
     items: Annotated[tuple[ChecklistItem, ...], Field(max_length=20)] | None = None

@@ -45,7 +45,7 @@ def protected(text: str) -> str:
     return text.translate(_PROTECT)
 
 
-def plain(text: str) -> str:
+def unprotected(text: str) -> str:
     """The inverse of `protected`, for text already taken out of its markup."""
     return text.translate(_PLAIN)
 

@@ -9,7 +9,7 @@ from html import escape
 from typing import Literal
 from urllib.parse import urlsplit
 
-from activities.content.liquid import plain
+from activities.content.liquid import unprotected
 from activities.ports import TemplateFault
 
 SCHEMES = ("https", "http", "mailto", "tel")
@@ -29,7 +29,7 @@ BlockKind = Literal["paragraph", "heading", "bullets", "numbers"]
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TextRun:
     """A run of text; `style` is how it is set. Its text is plain: no markup and no protected marks."""
 
     text: str
@@ -42,10 +42,10 @@ class Block:
     """A paragraph or heading (one item), or a list (an item each)."""
 
     kind: BlockKind
-    items: tuple[tuple[Span, ...], ...]
+    items: tuple[tuple[TextRun, ...], ...]
 
 
-def parse(source: str) -> tuple[Block, ...]:
+def parse_markup(source: str) -> tuple[Block, ...]:
     """The blocks of a rendered body. Raises TemplateFault for a link that leads nowhere safe."""
     return tuple(Block(kind, tuple(_spans(item) for item in items)) for kind, items in _blocks(source))
 
@@ -63,12 +63,12 @@ def safe_url(url: str) -> str:
     return url
 
 
-def html(blocks: Iterable[Block], link_style: str = "") -> str:
+def markup_html(blocks: Iterable[Block], link_style: str = "") -> str:
     """A fragment with nothing but p, h2, ul, ol, li, a, strong, em and br."""
     return "\n".join(_html_block(block, link_style) for block in blocks)
 
 
-def text(blocks: Iterable[Block]) -> str:
+def markup_text(blocks: Iterable[Block]) -> str:
     """The same for people who read text: blocks apart by an empty line, addresses written out."""
     return "\n\n".join(_text_block(block) for block in blocks)
 
@@ -109,8 +109,8 @@ def _kind(line: str) -> tuple[BlockKind, str]:
     return "paragraph", line
 
 
-def _spans(item: str) -> tuple[Span, ...]:
-    spans: list[Span] = []
+def _spans(item: str) -> tuple[TextRun, ...]:
+    spans: list[TextRun] = []
     end = 0
     for match in _INLINE.finditer(item):
         if match.start() > end:
@@ -122,18 +122,18 @@ def _spans(item: str) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _plain(source: str) -> Span:
-    return Span(plain(source.replace("\\\n", "\n").removesuffix("\\")))
+def _plain(source: str) -> TextRun:
+    return TextRun(unprotected(source.replace("\\\n", "\n").removesuffix("\\")))
 
 
-def _styled(match: re.Match[str]) -> Span:
+def _styled(match: re.Match[str]) -> TextRun:
     if match["strong"]:
-        return Span(plain(match["strong"]), "strong")
+        return TextRun(unprotected(match["strong"]), "strong")
     if match["emphasis"]:
-        return Span(plain(match["emphasis"]), "emphasis")
-    label, url = plain(match["label"]), plain(match["url"]).strip()
+        return TextRun(unprotected(match["emphasis"]), "emphasis")
+    label, url = unprotected(match["label"]), unprotected(match["url"]).strip()
     # `unsubscribe_url` is empty in the inbox, where there is nothing to unsubscribe from: the words stay.
-    return Span(label, "link", safe_url(url)) if url else Span(label)
+    return TextRun(label, "link", safe_url(url)) if url else TextRun(label)
 
 
 def _html_block(block: Block, link_style: str) -> str:
@@ -149,7 +149,7 @@ def _html_block(block: Block, link_style: str) -> str:
             return "<ol>" + "".join(f"<li>{item}</li>" for item in items) + "</ol>"
 
 
-def _html_span(span: Span, link_style: str) -> str:
+def _html_span(span: TextRun, link_style: str) -> str:
     inner = escape(span.text).replace("\r\n", "\n").replace("\n", "<br>")
     match span.style:
         case "plain":
@@ -173,7 +173,7 @@ def _text_block(block: Block) -> str:
             return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
 
 
-def _text_span(span: Span) -> str:
+def _text_span(span: TextRun) -> str:
     if span.style == "link" and span.text != span.url:
         return f"{span.text} ({span.url})"
     return span.text

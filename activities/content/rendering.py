@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from activities.content.front_matter import FrontMatter, Kind
-from activities.content.liquid import Liquid, Unknown, plain
-from activities.content.markup import Block, parse, safe_url
-from activities.content.template_source import Source
-from activities.ports import NotKnown, Outgoing, TemplateFault
+from activities.content.front_matter import FrontMatter, TemplateKind
+from activities.content.liquid import Liquid, Unknown, unprotected
+from activities.content.markup import Block, parse_markup, safe_url
+from activities.content.template_source import TemplateSource
+from activities.ports import FieldsUnknown, Outgoing, TemplateFault
 from journeys.content.surveys import ANSWERED, Survey
 from journeys.content.template_info import TemplateInfo
-from journeys.content.variants import LOCALE, ContentRules, Sender, Variant, choose, traits
+from journeys.content.variants import LOCALE, ContentRules, Sender, Variant, choose_variant, variant_traits
 from journeys.tasks.team import Team
 
 LONGEST_LINE = 250
@@ -24,7 +24,7 @@ STAND_IN = "2000-01-01"
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ChecklistLine:
     """A line of a checklist, and the signal that ticks it."""
 
     signal: str
@@ -45,10 +45,10 @@ class Rendered:
     action_url: str
     topic: str
     variant: str = "base"
-    kind: Kind = "message"
+    kind: TemplateKind = "message"
     page: str | None = None
     anchor: str | None = None
-    items: tuple[Item, ...] = ()
+    items: tuple[ChecklistLine, ...] = ()
     asks: Survey | None = None
     sender: Sender | None = None
     lang: str = "en"
@@ -59,8 +59,8 @@ class Template:
     """A template with its variants. `fields_read` (`profile.x`, `account.y`) must travel with every signal (H5)."""
 
     name: str
-    source: Source
-    variants: Mapping[Variant, Source] = field(default_factory=dict)
+    source: TemplateSource
+    variants: Mapping[Variant, TemplateSource] = field(default_factory=dict)
     rules: ContentRules = field(default_factory=ContentRules)
     team: Team = field(default_factory=Team)
 
@@ -113,11 +113,11 @@ class Template:
         """Whether somebody should have looked at it, or at a variant of it, by now."""
         return any(at < today for at, _ in self.reviews())
 
-    def chosen(self, outgoing: Outgoing, channel: str, locale: str | None = None) -> tuple[Variant, Source]:
+    def chosen(self, outgoing: Outgoing, channel: str, locale: str | None = None) -> tuple[Variant, TemplateSource]:
         """The variant for this person, and its source. Only live ones are chosen from."""
-        person = traits(self.rules, outgoing.profile, outgoing.account, channel, locale)
+        person = variant_traits(self.rules, outgoing.profile, outgoing.account, channel, locale)
         live = [variant for variant, source in self.variants.items() if source.matter.status == "live"]
-        found = choose(self.rules, live, person)
+        found = choose_variant(self.rules, live, person)
         return found, self.variants.get(found, self.source)
 
     def render(
@@ -135,7 +135,7 @@ class Template:
             raise TemplateFault(fault)
         return self.say(outgoing, unsubscribe_url, source)
 
-    def say(self, outgoing: Outgoing, unsubscribe_url: str, source: Source) -> Rendered:
+    def say(self, outgoing: Outgoing, unsubscribe_url: str, source: TemplateSource) -> Rendered:
         """What a source says to this person, whether or not it may be sent. Raises TemplateFault."""
         scope = self.scope(outgoing) | {"unsubscribe_url": unsubscribe_url}
         variant = next(
@@ -146,10 +146,10 @@ class Template:
         except TemplateFault as fault:
             said = f"{self.name}: {fault}"
             if isinstance(fault, Unknown) and fault.name in source.fields_read:
-                raise NotKnown(said, self.lacking(outgoing, source)) from None
+                raise FieldsUnknown(said, self.lacking(outgoing, source)) from None
             raise TemplateFault(said) from None
 
-    def lacking(self, outgoing: Outgoing, source: Source) -> tuple[str, ...]:
+    def lacking(self, outgoing: Outgoing, source: TemplateSource) -> tuple[str, ...]:
         """The fields that it says without asking for them, and nobody has told: without these it cannot be said (H8)."""
         scope = self.scope(outgoing) | {"unsubscribe_url": ""}
         found: set[str] = set()
@@ -163,7 +163,7 @@ class Template:
                     scope = {**scope, name: STAND_IN}
         return tuple(sorted(found & source.fields_read))
 
-    def unsendable(self, source: Source, today: date) -> str:
+    def unsendable(self, source: TemplateSource, today: date) -> str:
         """Why this may not be sent at all, or nothing (C11)."""
         if self.matter.status != "live":
             return f"{self.name} is {self.matter.status}"
@@ -171,14 +171,16 @@ class Template:
             return f"{self.name} was due for review on {source.matter.review_date}; its owner is {source.matter.owner}"
         return ""
 
-    def _rendered(self, source: Source, variant: Variant, scope: Mapping[str, Any], outgoing: Outgoing) -> Rendered:
+    def _rendered(
+        self, source: TemplateSource, variant: Variant, scope: Mapping[str, Any], outgoing: Outgoing
+    ) -> Rendered:
         matter = source.matter
         asks = matter.action is not None
         return Rendered(
             subject=_one_line(source.subject.render(scope), "the subject"),
-            blocks=parse(source.body.render(scope)),
+            blocks=parse_markup(source.body.render(scope)),
             action_label=_one_line(source.label.render(scope), "the action's label") if asks else "",
-            action_url=safe_url(plain(source.url.render(scope))) if asks else "",
+            action_url=safe_url(unprotected(source.url.render(scope))) if asks else "",
             topic=matter.topic,
             variant=variant.name(self.rules.locales.default),
             lang=variant.locale,
@@ -186,7 +188,7 @@ class Template:
             page=matter.page,
             anchor=matter.anchor,
             items=tuple(
-                Item(item.signal, _one_line(label.render(scope), "an item's label"))
+                ChecklistLine(item.signal, _one_line(label.render(scope), "an item's label"))
                 for item, label in zip(matter.items, source.labels, strict=True)
             ),
             asks=matter.asks,
@@ -221,7 +223,7 @@ class Template:
                 target[field_] = value
         return scope
 
-    def missing(self, outgoing: Outgoing, source: Source) -> tuple[str, ...]:
+    def missing(self, outgoing: Outgoing, source: TemplateSource) -> tuple[str, ...]:
         """What this source reads and nobody knows of this person: fields as `profile.x`, variables by their name."""
         scope = self.scope(outgoing)
         fields = (each for each in source.fields_read if each.partition(".")[2] not in scope[each.partition(".")[0]])
@@ -251,7 +253,7 @@ def _known(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def _one_line(rendered: str, what: str) -> str:
     """Plain text on one line: a value with a line break in it must not end a header (CR/LF injection)."""
-    line = " ".join("".join(mark if mark.isprintable() else " " for mark in plain(rendered)).split())
+    line = " ".join("".join(mark if mark.isprintable() else " " for mark in unprotected(rendered)).split())
     if not line:
         raise TemplateFault(f"{what} is empty")
     return line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…"

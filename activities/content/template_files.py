@@ -10,9 +10,15 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from activities.content.rendering import Template
-from activities.content.template_source import Problem, Source, TemplateProblems, read_source, read_variant_source
+from activities.content.template_source import (
+    TemplateProblem,
+    TemplateProblems,
+    TemplateSource,
+    parse_template,
+    read_variant_source,
+)
 from journeys.content.variants import CHANNEL, ContentRules, Variant, read_variant
-from journeys.language.definition import TemplateName
+from journeys.language.actions import TemplateName
 from journeys.language.parsing import read_model
 from journeys.tasks.team import Team, read_team
 
@@ -21,7 +27,7 @@ TEAM: Final = "team.yaml"
 _NAME: TypeAdapter[str] = TypeAdapter(TemplateName)
 
 
-def read_files(folder: Path) -> tuple[dict[str, Template], list[Problem]]:
+def read_files(folder: Path) -> tuple[dict[str, Template], list[TemplateProblem]]:
     """The templates below a folder that could be read, and what is wrong with the others and with `content.yaml`."""
     rules, problems = read_rules(folder.parent / RULES)
     found, more = assemble(rules, ((path, stem(path, folder)) for path in sorted(folder.rglob("*.md"))))
@@ -47,36 +53,38 @@ def name_of(stem_: str) -> tuple[str, str]:
     return f"{folder}{slash}{file[:cut]}", file[cut:]
 
 
-def read_rules(path: Path) -> tuple[ContentRules, list[Problem]]:
+def read_rules(path: Path) -> tuple[ContentRules, list[TemplateProblem]]:
     """`content.yaml`, or the rules of a catalogue that has none: one language, no dimension."""
     if not path.is_file():
         return ContentRules(), []
     rules, source = read_model(path.read_bytes(), ContentRules)
     if rules is None:
         return ContentRules(), [
-            Problem(str(path), each.line or 1, f"{each.place}: {each.what}") for each in source.problems
+            TemplateProblem(str(path), each.line or 1, f"{each.place}: {each.what}") for each in source.problems
         ]
     faults = [(at, what, source.position(at)[0]) for at, what in rules.faults()]
-    return rules, [Problem(str(path), line, f"{'.'.join(map(str, at))}: {what}") for at, what, line in faults]
+    return rules, [TemplateProblem(str(path), line, f"{'.'.join(map(str, at))}: {what}") for at, what, line in faults]
 
 
-def assemble(rules: ContentRules, files: Iterable[tuple[Path, str]]) -> tuple[dict[str, Template], list[Problem]]:
+def assemble(
+    rules: ContentRules, files: Iterable[tuple[Path, str]]
+) -> tuple[dict[str, Template], list[TemplateProblem]]:
     """Templates from files, each given with its stem; variants join the template whose name they bear."""
-    bases: dict[str, Source] = {}
+    bases: dict[str, TemplateSource] = {}
     broken: set[str] = set()
     beside: list[tuple[Path, str, str]] = []
-    problems: list[Problem] = []
+    problems: list[TemplateProblem] = []
     for path, stem_ in files:
         name, suffix = name_of(stem_)
         if suffix:
             beside.append((path, name, suffix))
             continue
         try:
-            bases[name] = read_source(str(path), _text(path, name))
+            bases[name] = parse_template(str(path), _text(path, name))
         except TemplateProblems as fault:
             problems.extend(fault.problems)
             broken.add(name)
-    variants: dict[str, dict[Variant, Source]] = {name: {} for name in bases}
+    variants: dict[str, dict[Variant, TemplateSource]] = {name: {} for name in bases}
     for path, name, suffix in beside:
         try:
             _add(rules, variants, path, (name, suffix), bases.get(name), is_there=name in bases or name in broken)
@@ -87,27 +95,29 @@ def assemble(rules: ContentRules, files: Iterable[tuple[Path, str]]) -> tuple[di
 
 def _add(
     rules: ContentRules,
-    variants: dict[str, dict[Variant, Source]],
+    variants: dict[str, dict[Variant, TemplateSource]],
     path: Path,
     named: tuple[str, str],
-    base: Source | None,
+    base: TemplateSource | None,
     *,
     is_there: bool,
 ) -> None:
     """Read one variant. Raises TemplateProblems with all that is wrong with it."""
     name, suffix = named
-    problems: list[Problem] = []
+    problems: list[TemplateProblem] = []
     if not is_there:
-        problems.append(Problem(str(path), 1, f"{name}.md is missing: everybody for whom no variant is made gets that"))
+        problems.append(
+            TemplateProblem(str(path), 1, f"{name}.md is missing: everybody for whom no variant is made gets that")
+        )
     found = read_variant(rules, suffix)
     if isinstance(found, tuple):
-        problems.extend(Problem(str(path), 1, what) for what in found)
+        problems.extend(TemplateProblem(str(path), 1, what) for what in found)
     elif base is not None:
         channel = dict(found.tags).get(CHANNEL)
         if channel is not None and channel not in base.matter.channels:
-            problems.append(Problem(str(path), 1, f"{name} does not go by {channel}"))
+            problems.append(TemplateProblem(str(path), 1, f"{name} does not go by {channel}"))
         if found in variants[name] or found == Variant(rules.locales.default):
-            problems.append(Problem(str(path), 1, "another file is for the same people"))
+            problems.append(TemplateProblem(str(path), 1, "another file is for the same people"))
     source = None
     try:
         source = read_variant_source(str(path), _text(path, name), base)
@@ -127,4 +137,4 @@ def _text(path: Path, name: str) -> str:
         what = "is not UTF-8"
     except ValidationError:
         what = f"'{name}' is not a template's name: a-z, 0-9, - and _ only"
-    raise TemplateProblems((Problem(str(path), 1, what),))
+    raise TemplateProblems((TemplateProblem(str(path), 1, what),))

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from activities.content.front_matter import Action, FrontMatter, VariantMatter, unfit
+from activities.content.front_matter import CallToAction, FrontMatter, VariantMatter, unfit
 from activities.content.liquid import Liquid, LiquidProblem
-from journeys.language.definition import Model
+from journeys.language.actions import Model
 
 LARGEST_FILE = 64_000
 """Bytes. A body may not be more, before it is rendered."""
@@ -24,7 +24,7 @@ _FENCE = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MUL
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class TemplateProblem:
     """What is wrong with a file, and where; `line` counts from 1."""
 
     file: str
@@ -38,13 +38,13 @@ class Problem:
 class TemplateProblems(ValueError):
     """Templates that cannot be published, with every problem found."""
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[TemplateProblem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TemplateSource:
     """A file that can be rendered: its parsed pieces, and the fields of the person that they read."""
 
     matter: FrontMatter
@@ -59,7 +59,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class SplitTemplate:
     """A file taken apart: its front matter, and its body, which stands below `above` lines."""
 
     file: str
@@ -68,14 +68,14 @@ class Written:
     above: int
 
 
-def read_source(file: str, content: str) -> Source:
+def parse_template(file: str, content: str) -> TemplateSource:
     """Parse and check one file. Raises TemplateProblems with all that is wrong with it."""
     written = _apart(file, content)
     matter, lines = _front_matter(file, written.header, FrontMatter)
     return _checked(written, matter, lines)
 
 
-def read_variant_source(file: str, content: str, base: Source | None) -> Source | None:
+def read_variant_source(file: str, content: str, base: TemplateSource | None) -> TemplateSource | None:
     """Parse and check a variant against its template. None if that itself cannot be read. Raises TemplateProblems."""
     written = _apart(file, content)
     own, lines = _front_matter(file, written.header, VariantMatter)
@@ -87,14 +87,14 @@ def read_variant_source(file: str, content: str, base: Source | None) -> Source 
     return source
 
 
-def _apart(file: str, content: str) -> Written:
+def _apart(file: str, content: str) -> SplitTemplate:
     if len(content.encode()) > LARGEST_FILE:
-        raise TemplateProblems((Problem(file, 1, f"larger than {LARGEST_FILE} bytes"),))
+        raise TemplateProblems((TemplateProblem(file, 1, f"larger than {LARGEST_FILE} bytes"),))
     content = content.replace("\r\n", "\n")
     fence = _FENCE.match(content)
     if fence is None:
-        raise TemplateProblems((Problem(file, 1, "front matter between two lines of --- is needed first"),))
-    return Written(file, fence[1], content[fence.end() :], content.count("\n", 0, fence.end()))
+        raise TemplateProblems((TemplateProblem(file, 1, "front matter between two lines of --- is needed first"),))
+    return SplitTemplate(file, fence[1], content[fence.end() :], content.count("\n", 0, fence.end()))
 
 
 def _merged(base: FrontMatter, own: VariantMatter) -> FrontMatter:
@@ -102,45 +102,47 @@ def _merged(base: FrontMatter, own: VariantMatter) -> FrontMatter:
     said.pop("omits")
     if own.action is not None and base.action is not None:
         given = own.action
-        said["action"] = Action(label=given.label or base.action.label, url=given.url or base.action.url)
+        said["action"] = CallToAction(label=given.label or base.action.label, url=given.url or base.action.url)
     return base.model_copy(update=said)
 
 
-def _differences(file: str, own: VariantMatter, lines: Lines, base: Source, source: Source) -> Iterator[Problem]:
+def _differences(
+    file: str, own: VariantMatter, lines: Lines, base: TemplateSource, source: TemplateSource
+) -> Iterator[TemplateProblem]:
     """A variant says the same thing to somebody else: it asks for the same action and tells what the template tells."""
     url = own.action.url if own.action is not None else None
     if url is not None and (base.matter.action is None or url != base.matter.action.url):
         asked = base.matter.action.url if base.matter.action else "nothing"
-        yield Problem(file, _line_of(lines, ("action", "url")), f"action.url: the template asks for {asked}")
+        yield TemplateProblem(file, _line_of(lines, ("action", "url")), f"action.url: the template asks for {asked}")
     if own.items is not None and [item.signal for item in own.items] != [item.signal for item in base.matter.items]:
-        yield Problem(file, _line_of(lines, ("items",)), "items: the template waits for other signals")
+        yield TemplateProblem(file, _line_of(lines, ("items",)), "items: the template waits for other signals")
     if own.asks is not None and base.matter.asks is not None and not own.asks.alike(base.matter.asks):
-        yield Problem(
+        yield TemplateProblem(
             file, _line_of(lines, ("asks",)), "asks: the template has other answers; only its words may differ"
         )
     for name in sorted(base.names_read - source.names_read - set(own.omits)):
         what = f"body: does not say '{name}', which the template says; say it, or list it under `omits`"
-        yield Problem(file, 1, what)
+        yield TemplateProblem(file, 1, what)
 
 
 def _front_matter(file: str, text: str, model: type[M]) -> tuple[M, Lines]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise TemplateProblems((Problem(file, 1, "aliases are not taken in front matter"),))
+            raise TemplateProblems((TemplateProblem(file, 1, "aliases are not taken in front matter"),))
         raw = yaml.safe_load(text)
     except yaml.MarkedYAMLError as fault:
         line = fault.problem_mark.line + 2 if fault.problem_mark else 1
-        raise TemplateProblems((Problem(file, line, fault.problem or "is not YAML"),)) from None
+        raise TemplateProblems((TemplateProblem(file, line, fault.problem or "is not YAML"),)) from None
     except (yaml.YAMLError, ValueError, RecursionError) as fault:
-        raise TemplateProblems((Problem(file, 1, f"is not YAML: {fault}".splitlines()[0]),)) from None
+        raise TemplateProblems((TemplateProblem(file, 1, f"is not YAML: {fault}".splitlines()[0]),)) from None
     lines = _lines(root) if root is not None else {}
     try:
         return model.model_validate({} if raw is None and model is VariantMatter else raw), lines
     except ValidationError as fault:
         raise TemplateProblems(
             tuple(
-                Problem(
+                TemplateProblem(
                     file,
                     _line_of(lines, each["loc"]),
                     f"{'.'.join(map(str, each['loc'])) or 'front matter'}: {each['msg']}",
@@ -150,14 +152,14 @@ def _front_matter(file: str, text: str, model: type[M]) -> tuple[M, Lines]:
         ) from None
 
 
-def _checked(written: Written, matter: FrontMatter, lines: Lines) -> Source:
+def _checked(written: SplitTemplate, matter: FrontMatter, lines: Lines) -> TemplateSource:
     """A piece's first line is that of its key, or the body's first."""
     file, first_of_body = written.file, written.above + 1
-    problems = [Problem(file, _line_of(lines, path), what) for path, what in unfit(matter)]
+    problems = [TemplateProblem(file, _line_of(lines, path), what) for path, what in unfit(matter)]
     pieces: list[Liquid] = []
     fields: set[str] = set()
     names: set[str] = set()
-    action = matter.action or Action.model_construct(label="", url="")
+    action = matter.action or CallToAction.model_construct(label="", url="")
     for where, source, first in (
         ("subject", matter.subject, _line_of(lines, ("subject",))),
         ("action.label", action.label, _line_of(lines, ("action", "label"))),
@@ -168,22 +170,22 @@ def _checked(written: Written, matter: FrontMatter, lines: Lines) -> Source:
         try:
             pieces.append(Liquid(source))
         except LiquidProblem as fault:
-            problems.append(Problem(file, first + fault.line - 1, f"{where}: {fault.message}"))
+            problems.append(TemplateProblem(file, first + fault.line - 1, f"{where}: {fault.message}"))
             continue
         for read in pieces[-1].reads():
             if complaint := _complaint(read.path, matter):
-                problems.append(Problem(file, first + read.line - 1, f"{where}: {complaint}"))
+                problems.append(TemplateProblem(file, first + read.line - 1, f"{where}: {complaint}"))
             elif read.path[0] in ("profile", "account"):
                 fields.add(f"{read.path[0]}.{read.path[1]}")
             else:
                 names.add(str(read.path[0]))
     if not written.body.strip():
-        problems.append(Problem(file, first_of_body, "body: is empty"))
+        problems.append(TemplateProblem(file, first_of_body, "body: is empty"))
     if problems:
         raise TemplateProblems(tuple(problems))
     subject, label, url, body, *labels = pieces
     fields_read, names_read = frozenset(fields), frozenset(names - {"unsubscribe_url"})
-    return Source(matter, subject, label, url, body, tuple(labels), fields_read, names_read, file)
+    return TemplateSource(matter, subject, label, url, body, tuple(labels), fields_read, names_read, file)
 
 
 def _complaint(path: tuple[str | None, ...], matter: FrontMatter) -> str:

@@ -8,14 +8,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from types import MappingProxyType
 
-from activities.content.digest import COUNT, TITLES, Together, bounded
+from activities.content.digest import COUNT, TITLES, RenderedDigest, bounded
 from activities.content.rendering import Rendered, Template
 from activities.content.template_files import read_files
 from activities.content.template_source import TemplateProblems
-from activities.ports import NotKnown, Outgoing, TemplateFault
+from activities.ports import FieldsUnknown, Outgoing, TemplateFault
 from journeys.content.template_info import TemplateInfo
-
-__all__ = ["Rendered", "Template", "Templates", "load_templates", "template_infos"]
 
 
 def _today() -> date:
@@ -58,7 +56,7 @@ class Templates(Mapping[str, Template]):
 
     def render_together(
         self, name: str, items: Sequence[Outgoing], unsubscribe_url: str = "", channel: str = ""
-    ) -> Together:
+    ) -> RenderedDigest:
         """Several messages of one person under the digest template `name`, in the order given.
 
         Raises TemplateFault if one of them cannot be made (whoever asked then sends them one by one), if `name` is no
@@ -74,9 +72,9 @@ class Templates(Mapping[str, Template]):
             bounded(made)
             data = {COUNT: len(made), TITLES: [each.subject for _, each in made]}
             around = self.render(replace(items[0], template=name, data=data, items=()), unsubscribe_url, channel)
-        except NotKnown as fault:
+        except FieldsUnknown as fault:
             raise TemplateFault(str(fault)) from None  # of one of them: nothing is known to lack for the others
-        return Together(around.subject, around.blocks, made, around.variant, around.lang)
+        return RenderedDigest(around.subject, around.blocks, made, around.variant, around.lang)
 
     def due_for_review(self, today: date) -> tuple[Template, ...]:
         """Those whose review date has passed, the most overdue first: someone must look (C11)."""

@@ -19,8 +19,8 @@ from typing import Any, Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from activities.content.digest import Together
-from activities.content.markup import Block, Span
+from activities.content.digest import RenderedDigest
+from activities.content.markup import Block, TextRun
 from activities.content.rendering import Rendered
 
 PATH: Final = "c"
@@ -89,7 +89,7 @@ class ClickLinks:
         trail = _Trail(self, name)
         return trail.through(message, None), tuple(trail.links)
 
-    def follow_together(self, digest: Together, key: str) -> tuple[Together, tuple[ClickLink, ...]]:
+    def follow_together(self, digest: RenderedDigest, key: str) -> tuple[RenderedDigest, tuple[ClickLink, ...]]:
         """The same for a digest: a link knows whose it is."""
         trail = _Trail(self, key)
         blocks = trail.blocks(digest.blocks, None)
@@ -114,7 +114,7 @@ class _Trail:
             for block in blocks
         )
 
-    def _span(self, span: Span, of: str | None) -> Span:
+    def _span(self, span: TextRun, of: str | None) -> TextRun:
         # An address that is written out must lead where it says: mail programs warn of anything else.
         if span.style != "link" or span.text.strip() == span.url:
             return span
@@ -127,15 +127,15 @@ class _Trail:
         return self._made.address(self._name, len(self.links) - 1)
 
 
-def followed(clicks: ClickLinks | None, message: Rendered, name: str) -> tuple[Rendered, Mapping[str, Any]]:
+def resolve_click(clicks: ClickLinks | None, message: Rendered, name: str) -> tuple[Rendered, Mapping[str, Any]]:
     """The message with its links through us, and what its summary keeps of them; as it is where no clicks are heard of."""
     if clicks is None:
         return message, {}
     message, links = clicks.follow(message, name)
-    return message, told(links)
+    return message, summary_of_links(links)
 
 
-def told(links: tuple[ClickLink, ...]) -> Mapping[str, Any]:
+def summary_of_links(links: tuple[ClickLink, ...]) -> Mapping[str, Any]:
     """What a summary keeps of them; nothing if there are none."""
     return {"links": [link.told() for link in links]} if links else {}
 

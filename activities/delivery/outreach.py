@@ -11,15 +11,15 @@ import structlog
 
 from activities.delivery import attempts as delivery
 from activities.delivery.outcomes import tell_outcome
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.gate import evaluation
 from journeys.calendar.test_clock import TestClock
 from journeys.protocol import wire
-from journeys.protocol.envelope import instant
+from journeys.protocol.envelope import parse_instant
 from store.database import Connection
 from store.messages import due as owed
-from store.messages.ledger import Entry
-from store.messages.outcomes import lock_owed
+from store.messages.ledger import LedgerEntry
+from store.messages.outcomes import lock_outcome_lanes
 from store.people import subjects
 from store.people.subjects import Contended, Subject
 
@@ -29,78 +29,84 @@ SOON = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
+class DueForPerson:
     """What is due for one person, who is locked, as are the `accounts` that it is about. `now` is their clock's."""
 
     person: Subject
     accounts: Mapping[str, Subject]
-    entries: list[Entry]
+    entries: list[LedgerEntry]
     now: datetime
 
 
-async def settle_due(house: House, request: wire.SettleInput, slow: Mapping[str, str]) -> wire.SettleResult:
+async def settle_due(deps: Dependencies, request: wire.SettleInput, slow: Mapping[str, str]) -> wire.SettleResult:
     """Weigh what is due for one person, make the attempts, and say when something is due next, as a real instant.
 
     Providers are asked beside the attempts for what nobody saw end: however long one takes, nobody is locked meanwhile.
     `slow` has, by channel, the queues of those that may not be tried here: if one is needed it is all that is said.
     """
-    async with house.database.transaction() as connection:
-        if await subjects.now_known_as(connection, request.subject_key) != request.subject_key:
+    async with deps.database.transaction() as connection:
+        if await subjects.canonical_key(connection, request.subject_key) != request.subject_key:
             return wire.SettleResult()  # a visitor who turned out to be a known user is owed nothing any more
-        due = await _due(house, connection, request)
+        due = await _due(deps, connection, request)
         queue = _queue(due.entries, slow)
         if queue is not None:
             return wire.SettleResult(queue=queue)
-        attempts, lost = await _weigh(house, connection, due)
-    await asyncio.gather(delivery.attempt_all(house, attempts, due.now), delivery.look_up_all(house, lost, due.now))
-    async with house.database.transaction() as connection:
-        return wire.SettleResult(await _next(house, connection, request))
+        attempts, lost = await _weigh(deps, connection, due)
+    await asyncio.gather(delivery.attempt_all(deps, attempts, due.now), delivery.look_up_all(deps, lost, due.now))
+    async with deps.database.transaction() as connection:
+        return wire.SettleResult(await _next(deps, connection, request))
 
 
-async def _due(house: House, connection: Connection, request: wire.SettleInput) -> Owed:
-    locked = await lock_owed(
+async def _due(deps: Dependencies, connection: Connection, request: wire.SettleInput) -> DueForPerson:
+    locked = await lock_outcome_lanes(
         connection, request.subject_key, await subjects.account_of(connection, request.subject_key)
     )
     person = locked[request.subject_key]
-    now = house.now(await house.test_clock(connection, person.clock), request.now)
+    now = deps.now(await deps.test_clock(connection, person.clock), request.now)
     if person.account_key is not None and person.account_key not in locked:
         raise Contended  # they have been put into another account since our look
-    return Owed(person, locked, await owed.due(connection, person.key, now), now)
+    return DueForPerson(person, locked, await owed.due_messages(connection, person.key, now), now)
 
 
-def _queue(entries: Iterable[Entry], slow: Mapping[str, str]) -> str | None:
+def _queue(entries: Iterable[LedgerEntry], slow: Mapping[str, str]) -> str | None:
     return next((slow[channel] for entry in entries for channel in entry.via if channel in slow), None)
 
 
-async def _weigh(house: House, connection: Connection, due: Owed) -> tuple[list[Entry], list[Entry]]:
+async def _weigh(
+    deps: Dependencies, connection: Connection, due: DueForPerson
+) -> tuple[list[LedgerEntry], list[LedgerEntry]]:
     """Decide all of it in one pass; what is to be attempted now, and what is to be asked for first."""
-    decided, lost, weighing = [], list[Entry](), evaluation.Pass(house, connection, due.person, due.accounts, due.now)
+    decided, lost, weighing = (
+        [],
+        list[LedgerEntry](),
+        evaluation.GatePass(deps, connection, due.person, due.accounts, due.now),
+    )
     for entry in due.entries:
-        if entry.status == "sending" and delivery.can_be_asked_for(house, entry):
+        if entry.status == "sending" and delivery.is_searchable(deps, entry):
             lost.append(entry)
             continue
-        if entry.status == "sending" and not await delivery.recover(house, connection, entry, due.now):
+        if entry.status == "sending" and not await delivery.recover(deps, connection, entry, due.now):
             continue
-        if await delivery.too_late(house, connection, entry, due.now):
+        if await delivery.expire_ambiguous(deps, connection, entry, due.now):
             continue
         await weighing.weigh(entry)
         decided.append(entry)
     attempts = await weighing.close()
     for entry in decided:
         if entry.key not in weighing.gave_way:
-            await tell_outcome(house, connection, entry, weighing.fate(entry), due.now)
+            await tell_outcome(deps, connection, entry, weighing.fate(entry), due.now)
     for entry in weighing.gave_way.values():
-        await tell_outcome(house, connection, entry, "replaced", due.now)
+        await tell_outcome(deps, connection, entry, "replaced", due.now)
     return attempts, lost
 
 
-async def _next(house: House, connection: Connection, request: wire.SettleInput) -> str | None:
-    due, lease = await owed.next_due(connection, request.subject_key)
-    clock = await house.test_clock(connection, await subjects.clock_of(connection, request.subject_key))
-    if house.clock == "workflow":
+async def _next(deps: Dependencies, connection: Connection, request: wire.SettleInput) -> str | None:
+    due, lease = await owed.next_message_due(connection, request.subject_key)
+    clock = await deps.test_clock(connection, await subjects.clock_name_of(connection, request.subject_key))
+    if deps.clock == "workflow":
         # Leases are real time; a workflow that skips waits as long by its own clock.
         left = lease - datetime.now(UTC) if lease is not None else None
-        instants = [due, instant(request.now) + max(left, SOON) if left is not None else None]
+        instants = [due, parse_instant(request.now) + max(left, SOON) if left is not None else None]
     else:
         instants = [_real(clock, due), lease]
     earliest = min((at for at in instants if at is not None), default=None)

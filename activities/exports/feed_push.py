@@ -15,15 +15,15 @@ import orjson
 import structlog
 
 from activities.channels.http.reply_tables import retry_after
-from activities.outgoing.client import Call, Reply, Unanswered, Way
-from activities.outgoing.standard_webhooks import STEPS, Sign
-from activities.outgoing.url_policy import NotAllowed
+from activities.outgoing.client import HttpClient, HttpReply, HttpRequest, Unanswered
+from activities.outgoing.standard_webhooks import STEPS, WebhookSigner
+from activities.outgoing.url_policy import UrlNotAllowed
 from activities.ports import Retry
-from journeys.events.feed import identity, page
+from journeys.events.feed import feed_page, identity
 from store.database import Connection, Database
 from store.exports import feed, feed_push
-from store.exports.feed_push import Place
-from store.locks import Lock, hold_if_free
+from store.exports.feed_push import PushPosition
+from store.locks import Lock, lock_if_free
 
 log = structlog.get_logger()
 
@@ -39,20 +39,20 @@ class Receiver:
     """Where to, and what signs."""
 
     url: str
-    sign: Sign
+    sign: WebhookSigner
 
 
 class FeedPush:
     """One of any number of processes; the lock lets one at a time act."""
 
-    def __init__(self, database: Database, way: Way, receiver: Receiver) -> None:
+    def __init__(self, database: Database, way: HttpClient, receiver: Receiver) -> None:
         self._database, self._way, self._receiver = database, way, receiver
         self._horizon = feed.Horizon()
 
     async def round(self) -> bool:
         """Bring one batch, if there is one and its time has come. Whether it arrived, so that more may follow at once."""
         async with self._database.reading() as connection:
-            place = await feed_push.read(connection)
+            place = await feed_push.read_position(connection)
         if place.due_at is not None and place.due_at > datetime.now(UTC):
             return False
         certain = await self._horizon.look(self._database, wanted=place.position) if place.upto is None else place.upto
@@ -61,31 +61,31 @@ class FeedPush:
     async def _fixed(self, certain: int) -> bool:
         """Whether there is a batch whose end stands in the database, whatever happens next."""
         async with self._database.transaction() as connection:
-            if not await hold_if_free(connection, Lock.FEED):
+            if not await lock_if_free(connection, Lock.FEED):
                 return False
-            place = await feed_push.read(connection)
-            return place.upto is not None or await feed_push.fix(connection, place, certain, BATCH)
+            place = await feed_push.read_position(connection)
+            return place.upto is not None or await feed_push.fix_batch(connection, place, certain, BATCH)
 
     async def _brought(self) -> bool:
         """The lock is the transaction's: it ends with this process. Nothing is written before the answer, so nobody waits."""
         async with self._database.transaction() as connection:
-            if not await hold_if_free(connection, Lock.FEED):
+            if not await lock_if_free(connection, Lock.FEED):
                 return False
-            place = await feed_push.read(connection)
+            place = await feed_push.read_position(connection)
             if place.upto is None or (place.due_at is not None and place.due_at > datetime.now(UTC)):
                 return False
             wait, words = await self._try(connection, place, place.upto)
             if wait is None:
-                await feed_push.pushed(connection, place)
+                await feed_push.advance_position(connection, place)
                 return True
             log.warning("feed.not_pushed", attempt=place.attempts + 1, again_in=int(wait.total_seconds()), why=words)
-            await feed_push.failed(connection, place, datetime.now(UTC) + wait, words)
+            await feed_push.record_push_failure(connection, place, datetime.now(UTC) + wait, words)
             return False
 
-    async def _try(self, connection: Connection, place: Place, upto: int) -> tuple[timedelta | None, str]:
+    async def _try(self, connection: Connection, place: PushPosition, upto: int) -> tuple[timedelta | None, str]:
         """How long to wait before the next try, or None when it has arrived."""
-        lines = await feed.read(connection, place.position, upto, BATCH)
-        data = page(lines, place.position, more=False)
+        lines = await feed.read_lines(connection, place.position, upto, BATCH)
+        data = feed_page(lines, place.position, more=False)
         body = orjson.dumps(
             {"type": KIND, "timestamp": lines[-1]["at"] if lines else None, "data": data}, option=orjson.OPT_UTC_Z
         )
@@ -93,8 +93,8 @@ class FeedPush:
         headers = {"content-type": "application/json", **signed}
         wait = _RETRY.wait(place.attempts + 1)
         try:
-            reply = await self._way.send(Call("POST", self._receiver.url, headers, body, SECONDS))
-        except (NotAllowed, Unanswered) as fault:
+            reply = await self._way.send(HttpRequest("POST", self._receiver.url, headers, body, SECONDS))
+        except (UrlNotAllowed, Unanswered) as fault:
             return wait, str(fault)
         if 200 <= reply.status < 300:
             return None, ""
@@ -105,7 +105,7 @@ class FeedPush:
         await self._way.close()
 
 
-def _patience(reply: Reply, wait: timedelta) -> timedelta:
+def _patience(reply: HttpReply, wait: timedelta) -> timedelta:
     """Never sooner than the receiver asks; one that is gone is asked once a day, until an operator says otherwise."""
     if reply.status == 410:
         return STEPS[-1]

@@ -12,13 +12,13 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from activities.dependencies import House
-from activities.gate.preparation import begin, made
+from activities.dependencies import Dependencies
+from activities.gate.preparation import mark_sending, prepare
 from journeys.gate.consolidation import consolidation
 from journeys.gate.verdicts import Reason
 from store.database import Connection
 from store.messages import digests, ledger
-from store.messages.ledger import Entry
+from store.messages.ledger import LedgerEntry
 from store.outbox import queue as outbox
 from store.people.subjects import Subject
 
@@ -32,46 +32,46 @@ def is_digest(key: str) -> bool:
     return key.startswith(PREFIX)
 
 
-def topics(entry: Entry) -> tuple[str | None, ...]:
+def topics_of_parts(entry: LedgerEntry) -> tuple[str | None, ...]:
     """The topics of its parts, of a digest."""
     return tuple(entry.data.get("topics", ())) if is_digest(entry.key) else ()
 
 
-async def make(
-    house: House,
+async def make_digest(
+    deps: Dependencies,
     connection: Connection,
-    parts: list[Entry],
+    parts: list[LedgerEntry],
     person: Subject,
     accounts: Mapping[str, Subject],
     now: datetime,
-) -> Entry:
+) -> LedgerEntry:
     """The message that these become, begun. Where it cannot be rendered the first goes alone, and the others soon after."""
-    whole = _whole(house, parts, now)
-    content = made(house, whole, person, accounts, now, tuple(parts))
+    whole = _whole(deps, parts, now)
+    content = prepare(deps, whole, person, accounts, now, tuple(parts))
     if content is None:
-        return await _alone(house, connection, parts, person, accounts, now, whole)
-    begin(house, whole, content, now)
+        return await _alone(deps, connection, parts, person, accounts, now, whole)
+    mark_sending(deps, whole, content, now)
     for part in parts:
         part.status, part.merged_into, part.sent_at, part.settled_at = "merged", whole.key, now, now
         part.due_at, part.body, part.lease_until = None, None, None
-        await ledger.write(connection, part)
+        await ledger.write_message(connection, part)
     return whole
 
 
-async def end_parts(connection: Connection, whole: Entry, now: datetime) -> None:
+async def end_digest_parts(connection: Connection, whole: LedgerEntry, now: datetime) -> None:
     """It may not go again. What became of it is not known, and so of none of its parts; no run hears of that."""
     why = "; ".join(reason.text for reason in whole.reasons) or whole.detail or ""
-    await digests.end_parts(connection, whole.key, whole.status, why, now)
+    await digests.settle_parts(connection, whole.key, whole.status, why, now)
 
 
-def _whole(house: House, parts: list[Entry], now: datetime) -> Entry:
+def _whole(deps: Dependencies, parts: list[LedgerEntry], now: datetime) -> LedgerEntry:
     head = parts[0]
-    rule = consolidation(house.policy, head.priority, head.channel or "")
+    rule = consolidation(deps.policy, head.priority, head.channel or "")
     assert rule is not None
     tried = [part.first_attempt_at for part in parts if part.first_attempt_at is not None]
     ends = [part.expires_at for part in parts if part.expires_at is not None]
     named = "|".join(sorted(part.key for part in parts)) + f"|{now.isoformat()}"
-    return Entry(
+    return LedgerEntry(
         key=PREFIX + hashlib.sha256(named.encode()).hexdigest()[:32],
         run=head.run,
         step=head.step,
@@ -102,21 +102,21 @@ def _whole(house: House, parts: list[Entry], now: datetime) -> Entry:
 
 
 async def _alone(
-    house: House,
+    deps: Dependencies,
     connection: Connection,
-    parts: list[Entry],
+    parts: list[LedgerEntry],
     person: Subject,
     accounts: Mapping[str, Subject],
     now: datetime,
-    whole: Entry,
-) -> Entry:
+    whole: LedgerEntry,
+) -> LedgerEntry:
     head, *others = parts
     for part in others:
         part.status, part.due_at, part.ready_at = "deferred", now + AGAIN, None
         part.reasons = (Reason("template", f"could not be one message with the others: {whole.detail}"),)
-        await ledger.write(connection, part)
-        await outbox.wake(connection, part.recipient)
-    content = made(house, head, person, accounts, now)
+        await ledger.write_message(connection, part)
+        await outbox.wake_outreach(connection, part.recipient)
+    content = prepare(deps, head, person, accounts, now)
     if content is not None:
-        begin(house, head, content, now)
+        mark_sending(deps, head, content, now)
     return head

@@ -7,27 +7,27 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from activities.dependencies import House
-from activities.gate.evaluation import Pass
-from journeys.content.template_info import Lacks
-from journeys.decision.compiler import Chart
+from activities.dependencies import Dependencies
+from activities.gate.evaluation import GatePass
+from journeys.content.template_info import MissingFields
+from journeys.decision.chart import Chart
 from journeys.decision.occurrences import Facts
 from journeys.gate.judge import channel_for
-from journeys.gate.verdicts import Ask, Standing, Verdict
-from journeys.language import definition as d
-from journeys.whynot.obstacles import ask_for
+from journeys.gate.verdicts import RecipientContext, SendRequest, Verdict
+from journeys.language.actions import Send
+from journeys.whynot.obstacles import request_for
 from store.database import Connection
 from store.people import subjects
 from store.people.test_clocks import now_for
 
 
 @dataclass(frozen=True, slots=True)
-class Would:
+class DryRunResult:
     """The verdict, and what it was made of. `now` is the person's clock's."""
 
     verdict: Verdict
-    ask: Ask
-    standing: Standing
+    ask: SendRequest
+    standing: RecipientContext
     facts: Facts
     now: datetime
 
@@ -36,16 +36,16 @@ def _nothing(_profile: Mapping[str, Any], _account: Mapping[str, Any], _channel:
     return ()
 
 
-async def would_say(
-    house: House,
+async def dry_run(
+    deps: Dependencies,
     connection: Connection,
     person: str,
     chart: Chart,
-    send: d.Send,
+    send: Send,
     run: str = "",
     about: str | None = None,
-    lacks: Lacks = _nothing,
-) -> Would:
+    lacks: MissingFields = _nothing,
+) -> DryRunResult:
     """The verdict on this action for this person, if their journey asked for it now; their lock is held meanwhile.
 
     `about` is the account that an account's journey is about: they may be in several. `lacks` says what the template cannot
@@ -53,15 +53,15 @@ async def would_say(
     """
     # Both at once, as whoever decides does: one after the other would be the other way round for some.
     keys = [person, about or await subjects.account_of(connection, person)]
-    found = await subjects.lock(connection, [key for key in keys if key is not None])
+    found = await subjects.lock_subjects(connection, [key for key in keys if key is not None])
     subject = found[person]
     account = found.get(about or subject.account_key or "")
     now = await now_for(connection, subject.clock)
     facts = {"profile": subject.profile, "account": account.profile if account is not None else {}}
-    ask = ask_for(chart, send, facts, now, run, about)
-    weighing = Pass(house, connection, subject, found, now)
+    ask = request_for(chart, send, facts, now, run, about)
+    weighing = GatePass(deps, connection, subject, found, now)
     standing = await weighing.known()
-    channel = channel_for(house.policy, ask, standing)[0] or send.via[0]
+    channel = channel_for(deps.policy, ask, standing)[0] or send.via[0]
     lacking = lacks(facts["profile"], facts["account"], channel)
     ask = replace(ask, missing=tuple(sorted({*ask.missing, *lacking})))
-    return Would(await weighing.would(ask), ask, standing, facts, now)
+    return DryRunResult(await weighing.would(ask), ask, standing, facts, now)

@@ -11,35 +11,35 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from activities.dependencies import House
-from activities.ports import SLACK, NotAllowed, NotKnown, Outgoing, Prepared, TemplateFault
+from activities.dependencies import Dependencies
+from activities.ports import SLACK, FieldsUnknown, Outgoing, Prepared, RecipientNotAllowed, TemplateFault
 from journeys.gate.verdicts import Reason
 from store.database import Connection
 from store.inbox import items as inbox_items
 from store.messages import ledger
-from store.messages.ledger import Entry
+from store.messages.ledger import LedgerEntry
 from store.people.subjects import Subject, account_in
 
 MOVED = "their address has changed since an attempt that may have arrived"
 
 
-def turn_to(entry: Entry, channel: str) -> None:
+def switch_channel(entry: LedgerEntry, channel: str) -> None:
     """By this channel now: what was rendered for another is of no use to it."""
     if channel != entry.channel:
         _forget(entry)
     entry.channel = channel
 
 
-def made(
-    house: House,
-    entry: Entry,
+def prepare(
+    deps: Dependencies,
+    entry: LedgerEntry,
     person: Subject,
     accounts: Mapping[str, Subject],
     now: datetime,
-    parts: tuple[Entry, ...] = (),
+    parts: tuple[LedgerEntry, ...] = (),
 ) -> Prepared | None:
     """What goes out, kept or rendered now. None where nothing can: then the message is settled, and says why."""
-    channel = house.channels[entry.channel or ""]
+    channel = deps.channels[entry.channel or ""]
     address = channel.address(person.profile, person.key) or ""
     if entry.body is not None and entry.address != address:
         if entry.in_doubt:
@@ -49,15 +49,15 @@ def made(
     try:
         return _kept(entry) or channel.prepare(outgoing(entry, person, accounts, address, parts))
     except TemplateFault as fault:
-        status, why = _unmade(house, entry, fault)
+        status, why = _unmade(deps, entry, fault)
         entry.reasons = (why, *entry.reasons)  # its run hears the first
         _end(entry, status, str(fault), now)
     return None
 
 
-def begin(house: House, entry: Entry, made: Prepared, now: datetime) -> None:
+def mark_sending(deps: Dependencies, entry: LedgerEntry, made: Prepared, now: datetime) -> None:
     """Mark a message as being sent, or as sent where no attempt is needed."""
-    channel = house.channels[entry.channel or ""]
+    channel = deps.channels[entry.channel or ""]
     entry.reference, entry.address, entry.body = made.reference, made.address, made.body
     entry.summary = made.summary or entry.summary
     entry.attempts += 1
@@ -69,26 +69,30 @@ def begin(house: House, entry: Entry, made: Prepared, now: datetime) -> None:
         entry.status, entry.lease_until = "sending", datetime.now(UTC) + channel.attempt + SLACK
 
 
-def _unmade(house: House, entry: Entry, fault: TemplateFault) -> tuple[str, Reason]:
+def _unmade(deps: Dependencies, entry: LedgerEntry, fault: TemplateFault) -> tuple[str, Reason]:
     """How a message ends that cannot be made: withheld where nothing is wrong with its content."""
     match fault:
-        case NotAllowed():
+        case RecipientNotAllowed():
             return "withheld", Reason("not_allowed", str(fault))
-        case NotKnown() if entry.priority not in house.policy.state_exempt:
+        case FieldsUnknown() if entry.priority not in deps.policy.state_exempt:
             return "withheld", Reason("state_unknown", f"not known: {', '.join(fault.fields)}")
         case _:
             return "failed", Reason("template", str(fault))
 
 
-async def place(connection: Connection, entry: Entry, content: bytes) -> None:
+async def deliver_in_app(connection: Connection, entry: LedgerEntry, content: bytes) -> None:
     """Deliver by writing a row of ours, once the ledger has taken the message: what it knows already is not there twice."""
-    await inbox_items.put(
+    await inbox_items.put_item(
         connection, entry.key, entry.recipient, json.loads(content), entry.sent_at or entry.decided_at
     )
 
 
 def outgoing(
-    entry: Entry, person: Subject, accounts: Mapping[str, Subject], address: str, parts: tuple[Entry, ...] = ()
+    entry: LedgerEntry,
+    person: Subject,
+    accounts: Mapping[str, Subject],
+    address: str,
+    parts: tuple[LedgerEntry, ...] = (),
 ) -> Outgoing:
     """A message as its channel renders it."""
     known = fields_of(accounts, person, account_in(entry.subject_key))
@@ -113,17 +117,17 @@ def fields_of(accounts: Mapping[str, Subject], person: Subject, about: str | Non
     return account.profile if account is not None else {}
 
 
-def _kept(entry: Entry) -> Prepared | None:
+def _kept(entry: LedgerEntry) -> Prepared | None:
     """What was rendered for an earlier attempt: retries send just those bytes."""
     if entry.body is None or entry.reference is None or entry.address is None:
         return None
     return Prepared(entry.reference, entry.address, entry.body)
 
 
-def _forget(entry: Entry) -> None:
+def _forget(entry: LedgerEntry) -> None:
     """Nothing was tried there yet, and the time for tries begins with the first."""
     entry.reference, entry.address, entry.body, entry.first_attempt_at = None, None, None, None
 
 
-def _end(entry: Entry, word: str, why: str, now: datetime) -> None:
-    entry.status, entry.detail, entry.due_at, entry.settled_at = ledger.ended(entry, word), why, None, now
+def _end(entry: LedgerEntry, word: str, why: str, now: datetime) -> None:
+    entry.status, entry.detail, entry.due_at, entry.settled_at = ledger.status_after(entry, word), why, None, now

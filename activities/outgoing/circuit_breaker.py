@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-Standing = Literal["closed", "open", "half_open"]
+BreakerState = Literal["closed", "open", "half_open"]
 PROBE = timedelta(seconds=30)
 """How long a probe whose end nobody told keeps others away."""
 PROBE_USUAL = timedelta(seconds=2)
@@ -26,7 +26,7 @@ class BreakerRule:
     longest: timedelta = timedelta(minutes=5)
 
 
-class Breaker:
+class CircuitBreaker:
     """closed → open → half-open → closed, or open again. Instants are the caller's: nothing here asks a clock."""
 
     def __init__(self, rule: BreakerRule) -> None:
@@ -36,7 +36,7 @@ class Breaker:
         self._until: datetime | None = None
         self._probing_until: datetime | None = None
 
-    def standing(self, now: datetime) -> Standing:
+    def standing(self, now: datetime) -> BreakerState:
         """For people and metrics."""
         if self._until is None:
             return "closed"

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 import httpcore
 
 from activities.outgoing.pinned_transport import CheckedBackend, Resolve, resolve
-from activities.outgoing.url_policy import NotAllowed, Place, place
+from activities.outgoing.url_policy import CheckedUrl, UrlNotAllowed, check_url
 
 LARGEST_REPLY = 64 * 1024
 """Bytes of a reply that are read. No provider has more to say about one message."""
@@ -35,7 +35,7 @@ _FIRST_PART = "http11.send_request_headers.started"
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class HttpRequest:
     """A request. After `until` it does not leave any more, however long this process stood still.
 
     Of its reply `largest` bytes are read.
@@ -51,7 +51,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """An answer; header names in small letters. `whole` is False when there was more than is read."""
 
     status: int
@@ -68,7 +68,7 @@ class Unanswered(Exception):
         self.left = left
 
 
-class Way:
+class HttpClient:
     """A pool of connections to whoever is public, or on the allow-list (`host:port`).
 
     Calls that hang keep their connections, so nobody else's calls share a pool with a provider's. Where strangers choose
@@ -95,15 +95,15 @@ class Way:
             network_backend=CheckedBackend(allowed, resolver, sockets),
         )
 
-    async def send(self, call: Call) -> Reply:
+    async def send(self, call: HttpRequest) -> HttpReply:
         """One request, one answer, within `seconds`. Raises NotAllowed and Unanswered, and nothing else."""
-        where = place(call.url, self._allowed)
+        where = check_url(call.url, self._allowed)
         headers = _headers(call, where)
         progress = _Progress(call.until, _LAST_PART if call.body else _FIRST_PART)
         try:
             async with asyncio.timeout(call.seconds), self._turn(where.host):
                 return await self._exchange(call, where, headers, progress)
-        except NotAllowed:
+        except UrlNotAllowed:
             raise
         except _TooLate:
             raise Unanswered("the attempt came too late to leave", left=False) from None
@@ -119,8 +119,8 @@ class Way:
         return self._turns.setdefault(host, asyncio.Semaphore(self._each))
 
     async def _exchange(
-        self, call: Call, where: Place, headers: list[tuple[bytes, bytes]], progress: _Progress
-    ) -> Reply:
+        self, call: HttpRequest, where: CheckedUrl, headers: list[tuple[bytes, bytes]], progress: _Progress
+    ) -> HttpReply:
         url = httpcore.URL(
             scheme=b"https" if where.secure else b"http",
             host=where.host.encode(),
@@ -134,7 +134,7 @@ class Way:
         ) as response:
             body, whole = await _bounded(response, call.largest)
         names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-        return Reply(response.status, names, body, whole)
+        return HttpReply(response.status, names, body, whole)
 
     async def close(self) -> None:
         """Let go of kept connections."""
@@ -170,17 +170,17 @@ async def _bounded(response: httpcore.Response, largest: int) -> tuple[bytes, bo
     return b"".join(parts), True
 
 
-def _headers(call: Call, where: Place) -> list[tuple[bytes, bytes]]:
+def _headers(call: HttpRequest, where: CheckedUrl) -> list[tuple[bytes, bytes]]:
     """What is sent, each a token and a printable value: nothing that could end a header and begin another."""
     if _TOKEN.fullmatch(call.method) is None:
-        raise NotAllowed("the method is none")
+        raise UrlNotAllowed("the method is none")
     given = {"host": where.authority, "user-agent": "tenure", "accept": "application/json"}
     given |= {name.lower(): value for name, value in call.headers.items()}
     if call.body or call.method in {"POST", "PUT", "PATCH"}:
         given["content-length"] = str(len(call.body))
     for name, value in given.items():
         if _TOKEN.fullmatch(name) is None or not (value.isascii() and value.isprintable()):
-            raise NotAllowed(f"the header {name[:40]!r} holds a line break or another character that none may hold")
+            raise UrlNotAllowed(f"the header {name[:40]!r} holds a line break or another character that none may hold")
     return [(name.encode(), value.encode()) for name, value in given.items()]
 
 

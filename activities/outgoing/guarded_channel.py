@@ -12,21 +12,21 @@ from typing import Any
 
 import structlog
 
-from activities.outgoing.circuit_breaker import Breaker, BreakerRule, Standing
-from activities.outgoing.rate_limit import Pace, Rate
-from activities.ports import Channel, Delivered, Outgoing, Prepared, Receipt
+from activities.outgoing.circuit_breaker import BreakerRule, BreakerState, CircuitBreaker
+from activities.outgoing.rate_limit import Rate, RateLimit
+from activities.ports import AttemptResult, Channel, Outgoing, Prepared, Receipt
 
 log = structlog.get_logger()
 
 LEAST = timedelta(milliseconds=50)
-Clock = Callable[[], datetime]
+MonotonicClock = Callable[[], datetime]
 
 
 def _wall() -> datetime:
     return datetime.now(UTC)
 
 
-class Guarded:
+class GuardedChannel:
     """A channel with its breaker and, if it has a limit, its pace. It is a Channel like the one it holds."""
 
     def __init__(
@@ -35,19 +35,19 @@ class Guarded:
         *,
         rule: BreakerRule | None = None,
         rate: Rate | None = None,
-        clock: Clock = _wall,
+        clock: MonotonicClock = _wall,
     ) -> None:
         self.channel = channel
         self.name, self.inside, self.promise = channel.name, channel.inside, channel.promise
         self.ambiguity, self.local = channel.ambiguity, channel.local
         self.attempt, self.retry = channel.attempt, channel.retry
         self.clock = clock
-        self._breaker = Breaker(rule or BreakerRule())
-        self._pace = Pace(rate) if rate is not None else None
+        self._breaker = CircuitBreaker(rule or BreakerRule())
+        self._pace = RateLimit(rate) if rate is not None else None
         self._held_until: datetime | None = None
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> BreakerState:
         """Whether the provider is asked at all now."""
         return self._breaker.standing(self.clock())
 
@@ -93,7 +93,7 @@ class Guarded:
             if self._breaker.standing(now) != "closed":
                 log.info("channel.breaker_closed", channel=self.name)
             self._breaker.succeeded()
-        if receipt.after is not None and receipt.result is Delivered.TRY_AGAIN:
+        if receipt.after is not None and receipt.result is AttemptResult.TRY_AGAIN:
             self._held_until = now + receipt.after
 
     async def find(self, prepared: Prepared) -> bool | None:
@@ -112,4 +112,4 @@ def flow_of(key: str) -> str:
 
 
 def _later(words: str, wait: timedelta) -> Receipt:
-    return replace(Receipt(Delivered.TRY_AGAIN, words, left=False), after=max(wait, LEAST))
+    return replace(Receipt(AttemptResult.TRY_AGAIN, words, left=False), after=max(wait, LEAST))

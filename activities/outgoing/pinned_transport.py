@@ -16,8 +16,8 @@ from typing import Any
 import anyio
 import httpcore
 
-from activities.outgoing.public_addresses import literal, refusal
-from activities.outgoing.url_policy import NotAllowed
+from activities.outgoing.public_addresses import ip_literal, why_not_public
+from activities.outgoing.url_policy import UrlNotAllowed
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host. Raises OSError."""
@@ -62,19 +62,19 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
     async def _checked(self, host: str, port: int) -> list[str]:
         try:
-            found = [str(known)] if (known := literal(host)) is not None else await self._resolve(host, port)
+            found = [str(known)] if (known := ip_literal(host)) is not None else await self._resolve(host, port)
         except (OSError, UnicodeError) as fault:
             raise httpcore.ConnectError(f"the host cannot be resolved ({type(fault).__name__})") from None
         if f"{host}:{port}" not in self._allowed:
             # One inside address among public ones is an attack or a mistake: none of them is used.
             for address in found:
-                if why := refusal(ip_address(address)):
-                    raise NotAllowed(f"the host leads to an address that is not public ({why})")
+                if why := why_not_public(ip_address(address)):
+                    raise UrlNotAllowed(f"the host leads to an address that is not public ({why})")
         return found
 
     async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
         """Never: only http(s) over TCP."""
-        raise NotAllowed("only TCP is connected to")
+        raise UrlNotAllowed("only TCP is connected to")
 
     async def sleep(self, seconds: float) -> None:
         """Between httpcore's own attempts to connect, of which there are none."""

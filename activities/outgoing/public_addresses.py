@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-Address = IPv4Address | IPv6Address
+IpAddress = IPv4Address | IPv6Address
 
 _V4: tuple[tuple[IPv4Network, str], ...] = tuple(
     (IPv4Network(network), why)
@@ -60,7 +60,7 @@ _ISATAP = (0x00005EFE, 0x02005EFE)
 """The upper half of an interface identifier that carries an IPv4 address (RFC 5214 §6.1)."""
 
 
-def refusal(address: Address) -> str | None:
+def why_not_public(address: IpAddress) -> str | None:
     """Why this address is not connected to, in a few words; None if it may be."""
     if isinstance(address, IPv4Address):
         return next((why for network, why in _V4 if address in network), None)
@@ -73,7 +73,7 @@ def refusal(address: Address) -> str | None:
     return next((why for network, why in _V6 if address in network), None)
 
 
-def literal(host: str) -> Address | None:
+def ip_literal(host: str) -> IpAddress | None:
     """The address that a host spells, or None for a name. Raises ValueError for one in odd notation.
 
     `127.1`, `0x7f.0.0.1`, `2130706433` and `017700000001` are taken by resolvers (`inet_aton`) and by nobody who means well.

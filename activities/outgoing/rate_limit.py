@@ -33,7 +33,7 @@ class _Flow:
     waiting: dict[str, datetime] = field(default_factory=dict)
 
 
-class Pace:
+class RateLimit:
     """One provider's bucket and its flows. Instants are the caller's: nothing here asks a clock."""
 
     def __init__(self, rate: Rate) -> None:

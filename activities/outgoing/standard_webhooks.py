@@ -13,11 +13,11 @@ STEPS = tuple(
     )
 )  # fmt: skip
 
-Sign = Callable[[str, bytes], dict[str, str]]
+WebhookSigner = Callable[[str, bytes], dict[str, str]]
 """The headers that vouch for a body, under an identity by which the receiver knows a repetition."""
 
 
-def signing(*secrets: str) -> Sign:
+def signing(*secrets: str) -> WebhookSigner:
     """What signs with each of these secrets (`whsec_…`, base64), so that a receiver may change from one to the other.
 
     Raises ValueError for one that is none.

@@ -8,19 +8,19 @@ from urllib.parse import quote, urlsplit
 
 import idna
 
-from activities.outgoing.public_addresses import literal, refusal
+from activities.outgoing.public_addresses import ip_literal, why_not_public
 
 PORTS = frozenset({80, 443, 8443})
 _ORIGIN_PORTS = {"http": 80, "https": 443}
 _LONGEST = 4_096
 
 
-class NotAllowed(ValueError):
+class UrlNotAllowed(ValueError):
     """The URL is not called. The operator's turn: correct the address, or add its host:port to the allow-list."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CheckedUrl:
     """A checked URL in parts. `host` is in ASCII, without brackets; `target` is path and query as sent."""
 
     secure: bool
@@ -41,26 +41,26 @@ class Place:
         return host if self.port == usual else f"{host}:{self.port}"
 
 
-def place(url: str, allowed: frozenset[str] = frozenset()) -> Place:
+def check_url(url: str, allowed: frozenset[str] = frozenset()) -> CheckedUrl:
     """Read and check a URL. `allowed` are the `host:port` that may be inside, plain, and on any port.
 
     Raises NotAllowed. A name passes here; what it resolves to is checked when it is connected to.
     """
     if len(url) > _LONGEST or not url.isprintable() or any(mark in url for mark in " \\\t"):
-        raise NotAllowed("the URL is too long, or holds a space, a backslash or a control character")
+        raise UrlNotAllowed("the URL is too long, or holds a space, a backslash or a control character")
     try:
         parts = urlsplit(url)
         port, name = parts.port, parts.hostname
     except ValueError as fault:
-        raise NotAllowed(f"the URL cannot be read: {fault}") from None
+        raise UrlNotAllowed(f"the URL cannot be read: {fault}") from None
     if parts.scheme not in _ORIGIN_PORTS:
-        raise NotAllowed("only http and https are called")
+        raise UrlNotAllowed("only http and https are called")
     if "@" in parts.netloc or not name:
-        raise NotAllowed("the URL has no plain host: user and password do not belong into it")
+        raise UrlNotAllowed("the URL has no plain host: user and password do not belong into it")
     host = _host(name)
     target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
     target += f"?{quote(parts.query, safe='/%:@!$&()*+,;=~-._?')}" if parts.query else ""
-    found = Place(parts.scheme == "https", host, _ORIGIN_PORTS[parts.scheme] if port is None else port, target)
+    found = CheckedUrl(parts.scheme == "https", host, _ORIGIN_PORTS[parts.scheme] if port is None else port, target)
     if found.origin not in allowed:
         _must_be_public(found)
     return found
@@ -75,22 +75,24 @@ def _host(name: str) -> str:
         # Full-width and circled digits become plain ones here (UTS 46), before anybody asks whether this is a number.
         return name.lower() if name.isascii() and name else idna.encode(name, uts46=True).decode()
     except (ValueError, idna.IDNAError):
-        raise NotAllowed("the host is neither a name nor an address") from None
+        raise UrlNotAllowed("the host is neither a name nor an address") from None
 
 
-def _must_be_public(found: Place) -> None:
+def _must_be_public(found: CheckedUrl) -> None:
     if not found.secure:
-        raise NotAllowed("only https is called, except for what the allow-list names: keys would travel in the clear")
+        raise UrlNotAllowed(
+            "only https is called, except for what the allow-list names: keys would travel in the clear"
+        )
     if found.port not in PORTS:
-        raise NotAllowed(f"port {found.port} is not one of {', '.join(map(str, sorted(PORTS)))}")
+        raise UrlNotAllowed(f"port {found.port} is not one of {', '.join(map(str, sorted(PORTS)))}")
     try:
-        address = literal(found.host)
+        address = ip_literal(found.host)
     except ValueError:
-        raise NotAllowed("the host is an address in odd notation") from None
-    if address is not None and (why := refusal(address)):
-        raise NotAllowed(f"the address is not public ({why})")
+        raise UrlNotAllowed("the host is an address in odd notation") from None
+    if address is not None and (why := why_not_public(address)):
+        raise UrlNotAllowed(f"the address is not public ({why})")
     if address is None and not _is_name(found.host):
-        raise NotAllowed("the host is no public name")
+        raise UrlNotAllowed("the host is no public name")
 
 
 def _is_name(host: str) -> bool:

@@ -13,7 +13,7 @@ import structlog
 
 from activities.delivery import attempts as delivery
 from activities.delivery.outcomes import reads_outcome, tell_outcome
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.gate import evaluation
 from journeys.calendar.test_clock import TestClock
 from journeys.decision.effects import (
@@ -32,15 +32,15 @@ from journeys.decision.effects import (
     message_key,
 )
 from journeys.decision.state import state_from_json, state_to_json
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.gate.requests import still_holds
 from journeys.gate.verdicts import Reason
 from journeys.protocol import wire
-from journeys.protocol.envelope import instant
+from journeys.protocol.envelope import parse_instant
 from store.database import Connection
 from store.events import ingest
 from store.messages import ledger
-from store.messages.ledger import Entry
+from store.messages.ledger import LedgerEntry
 from store.outbox import queue as outbox
 from store.outbox.undecided import fields_since, undecided
 from store.people import memberships, subjects
@@ -53,31 +53,31 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Applied:
+class AppliedStep:
     """What is left to do once the transaction is committed."""
 
     result: wire.StepResult = field(default_factory=wire.StepResult)
-    attempts: list[Entry] = field(default_factory=list)
+    attempts: list[LedgerEntry] = field(default_factory=list)
     run: Run | None = None
     now: datetime | None = None
 
 
-async def apply_step(house: House, step: wire.StepInput) -> wire.StepResult:
+async def apply_step(deps: Dependencies, step: wire.StepInput) -> wire.StepResult:
     """Apply a step. Raises only what the store raises; Temporal tries again until it is applied."""
-    if not (step.effects or step.tombstones or step.timer) and await _projected(house, step):
+    if not (step.effects or step.tombstones or step.timer) and await _projected(deps, step):
         return wire.StepResult()
-    async with house.database.transaction() as connection:
-        applied = await _Step(house, connection, step).apply()
+    async with deps.database.transaction() as connection:
+        applied = await _Step(deps, connection, step).apply()
     if applied.run is not None and applied.now is not None:
-        await delivery.attempt_all(house, applied.attempts, applied.now)
+        await delivery.attempt_all(deps, applied.attempts, applied.now)
     return applied.result
 
 
-async def _projected(house: House, step: wire.StepInput) -> bool:
+async def _projected(deps: Dependencies, step: wire.StepInput) -> bool:
     """A step that only changes its run is one statement. False when it, or another in its place, was applied before."""
-    async with house.database.reading() as connection:
+    async with deps.database.reading() as connection:
         state, lines = state_from_json(step.state), log_from_json(step.log)
-        return await projection.advance(connection, step.run, step.step, state, lines) is not None
+        return await projection.advance_run(connection, step.run, step.step, state, lines) is not None
 
 
 Recipients = dict[str, list[str]]
@@ -86,34 +86,36 @@ Recipients = dict[str, list[str]]
 class _Step:
     """The transaction of one step."""
 
-    def __init__(self, house: House, connection: Connection, step: wire.StepInput) -> None:
-        self.house, self.connection, self.step = house, connection, step
+    def __init__(self, deps: Dependencies, connection: Connection, step: wire.StepInput) -> None:
+        self.deps, self.connection, self.step = deps, connection, step
         self.effects: tuple[Effect, ...] = effects_from_json(step.effects)
         self.log: list[LogLine] = list(log_from_json(step.log))
         self.state = state_from_json(step.state)
-        self.applied = Applied()
+        self.applied = AppliedStep()
         self.trace: str | None = None
-        self.passes: dict[str, evaluation.Pass] = {}
-        self.weighed: list[Entry] = []
+        self.passes: dict[str, evaluation.GatePass] = {}
+        self.weighed: list[LedgerEntry] = []
 
-    async def apply(self) -> Applied:
+    async def apply(self) -> AppliedStep:
         step, connection = self.step, self.connection
         row = await projection.read_run(connection, step.run)
-        clock = await self.house.test_clock(connection, row.clock)
-        now = self.house.now(clock, step.now)
-        if self.house.clock == "workflow" and self.state.last_at is not None:
+        clock = await self.deps.test_clock(connection, row.clock)
+        now = self.deps.now(clock, step.now)
+        if self.deps.clock == "workflow" and self.state.last_at is not None:
             now = max(now, self.state.last_at)  # a run that has just begun has not had its clock moved there yet
         self.applied.run, self.applied.now = row, now
         recipients = await self._recipients(row)
-        locked = await subjects.lock(connection, await self._to_lock(row, recipients))
+        locked = await subjects.lock_subjects(connection, await self._to_lock(row, recipients))
         if recipients and row.subject_kind == "user" and locked[row.lane].account_key not in (None, *locked):
             raise Contended  # they have been put into another account since our look
         if step.timer is not None:
-            self.applied.result = await self._may_ring(row, clock, locked, instant(step.timer))
+            self.applied.result = await self._may_ring(row, clock, locked, parse_instant(step.timer))
             if self.applied.result.behind or self.applied.result.early_until:
                 self.applied.run = None
                 return self.applied
-        self.trace = await projection.advance(connection, step.run, step.step, self.state, caused=step.timer is None)
+        self.trace = await projection.advance_run(
+            connection, step.run, step.step, self.state, caused=step.timer is None
+        )
         if self.trace is None:
             await self._hand_over()
             self.applied.result = await self._what_stands()
@@ -123,7 +125,7 @@ class _Step:
             await self._do(effect, row, recipients, locked, now)
         await self._go(now)
         await projection.write_timeline(connection, step.run, step.step, 0, self.log, self.trace)
-        await projection.bury(connection, step.run, step.step, step.tombstones)
+        await projection.store_dead_letters(connection, step.run, step.step, step.tombstones)
         await self._emit(row)
         return self.applied
 
@@ -137,7 +139,7 @@ class _Step:
                 if row.subject_kind == "user":
                     found[message_key(row.id, effect, "")] = [row.lane]
                 else:
-                    found[message_key(row.id, effect, "")] = await memberships.with_role(
+                    found[message_key(row.id, effect, "")] = await memberships.members_with_role(
                         self.connection, row.lane, effect.roles
                     )
         return found
@@ -151,15 +153,17 @@ class _Step:
             keys.add(row.account_key)
         if keys and row.account_key is not None:
             keys.add(row.account_key)
-        keys |= await task_requests.to_lock(self.connection, row, self.effects)
+        keys |= await task_requests.lanes_to_lock_for_tasks(self.connection, row, self.effects)
         if any(isinstance(effect, WithdrawnMessages) for effect in self.effects):
             # Who decides on these at this moment has read that their state holds: they are done before it is left, or see it left.
-            keys |= {row.lane} if row.subject_kind == "user" else await ledger.unsettled(self.connection, row.id)
+            keys |= (
+                {row.lane} if row.subject_kind == "user" else await ledger.unsettled_recipients(self.connection, row.id)
+            )
         for effect in self.effects:
             if isinstance(effect, EmittedSignal):
                 keys |= {key for key in (row.lane, row.account_key) if key is not None}
             if isinstance(effect, SendMessage) and await reads_outcome(
-                self.house, self.connection, row.definition, effect.action
+                self.deps, self.connection, row.definition, effect.action
             ):
                 keys.add(row.lane)
         return keys
@@ -170,7 +174,7 @@ class _Step:
         self, row: Run, clock: TestClock | None, locked: dict[str, Subject], due: datetime
     ) -> wire.StepResult:
         """A timer's step waits for a held test clock, and for everything that was accepted before it (design §4)."""
-        real = instant(self.step.now) if self.house.clock == "workflow" else datetime.now(UTC)
+        real = parse_instant(self.step.now) if self.deps.clock == "workflow" else datetime.now(UTC)
         if clock is not None and clock.virtual(real) < due:
             again = max(real + wire.LOOK_AGAIN, clock.real(due))
             return wire.StepResult(early_until=again.isoformat(), held_at=clock.virtual(real).isoformat())
@@ -179,7 +183,7 @@ class _Step:
         for lane in lanes:
             reached = self.state.seqs.get(lane, 0)
             if locked[lane].seq > reached:
-                chart = await self.house.catalogue.chart(self.connection, row.definition)
+                chart = await self.deps.catalogue.chart(self.connection, row.definition)
                 behind += await undecided(self.connection, chart, listener_of(row), lane, self.state.seqs)
                 behind += [] if behind else fields_since(chart, self.state, locked[lane], due)
         if not behind:
@@ -195,7 +199,7 @@ class _Step:
             case SendMessage():
                 await self._send(effect, row, recipients[message_key(row.id, effect, "")], locked, now)
             case OpenedTask() | ClosedTask() | EscalatedTask():
-                await task_requests.change(self.connection, row, effect, self.house.roster)
+                await task_requests.apply_task_effect(self.connection, row, effect, self.deps.roster)
             case ChangedAudience():
                 await projection.change_audience(self.connection, row, effect)
             case WithdrawnMessages():
@@ -218,9 +222,9 @@ class _Step:
             await self._pass_of(person, locked, now).weigh(entry)
             self.weighed.append(entry)
 
-    def _pass_of(self, person: str, locked: dict[str, Subject], now: datetime) -> evaluation.Pass:
+    def _pass_of(self, person: str, locked: dict[str, Subject], now: datetime) -> evaluation.GatePass:
         if person not in self.passes:
-            self.passes[person] = evaluation.Pass(self.house, self.connection, locked[person], locked, now)
+            self.passes[person] = evaluation.GatePass(self.deps, self.connection, locked[person], locked, now)
         return self.passes[person]
 
     async def _go(self, now: datetime) -> None:
@@ -230,10 +234,10 @@ class _Step:
         for entry in self.weighed:
             self._note(entry, now)
             fate = self.passes[entry.recipient].fate(entry)
-            await tell_outcome(self.house, self.connection, entry, fate, now)
+            await tell_outcome(self.deps, self.connection, entry, fate, now)
         for each in self.passes.values():
             for entry in each.gave_way.values():
-                await tell_outcome(self.house, self.connection, entry, "replaced", now)
+                await tell_outcome(self.deps, self.connection, entry, "replaced", now)
 
     async def _nobody(self, effect: SendMessage, row: Run, now: datetime) -> None:
         key = message_key(row.id, effect, "-")
@@ -243,15 +247,17 @@ class _Step:
         why = f"nobody in the account is {' or '.join(effect.roles) or 'named as its recipient'}"
         entry.status, entry.settled_at = "withheld", now
         entry.reasons = (Reason("no_recipient", why),)
-        await ledger.write(self.connection, entry)
+        await ledger.write_message(self.connection, entry)
         self._note(entry, now)
-        await tell_outcome(self.house, self.connection, entry, entry.status, now)
+        await tell_outcome(self.deps, self.connection, entry, entry.status, now)
 
     async def _withdraw(self, effect: WithdrawnMessages, row: Run, now: datetime) -> None:
-        for item in await ledger.withdraw(self.connection, row.id, effect.reason, now, effect.state, effect.visit):
+        for item in await ledger.withdraw_queued(
+            self.connection, row.id, effect.reason, now, effect.state, effect.visit
+        ):
             self.log.append(LogLine(effect.at, "withdrawn", item["action"], f"withdrawn: {effect.reason}"))
 
-    def _note(self, entry: Entry, now: datetime) -> None:
+    def _note(self, entry: LedgerEntry, now: datetime) -> None:
         """The gate's verdict, in the run's own timeline."""
         why = "; ".join(reason.text for reason in entry.reasons)
         words = {"sending": f"sending by {entry.channel}", "sent": f"sent by {entry.channel}"}
@@ -262,7 +268,7 @@ class _Step:
     async def _emit(self, row: Run) -> None:
         """Signals that the journey sends are events like any other, accepted in the step's own commit."""
         calls = [
-            Incoming(
+            InboundEvent(
                 kind="track",
                 message_id=f"{self.step.run}#{effect.key}",
                 name=effect.name,
@@ -275,7 +281,7 @@ class _Step:
             if isinstance(effect, EmittedSignal)
         ]
         if calls:
-            await ingest.accept_within(self.connection, self.house.catalogue, calls, source=wire.SOURCE_SELF)
+            await ingest.accept_within(self.connection, self.deps.catalogue, calls, source=wire.SOURCE_SELF)
             log.info("step.emitted", signals=len(calls))
 
     async def _what_stands(self) -> wire.StepResult:
@@ -284,7 +290,7 @@ class _Step:
         The second decision may be another one: signals that came in between are read before a timer that had rung
         already. What was committed stands; the run takes that state and decides on it what it does not contain.
         """
-        step, memory = await projection.remembered(self.connection, self.step.run)
+        step, memory = await projection.committed_state(self.connection, self.step.run)
         if step == self.step.step and memory == state_to_json(self.state):
             return wire.StepResult()
         log.info("step.committed_before", step=self.step.step, stands=step)
@@ -292,5 +298,5 @@ class _Step:
 
     async def _hand_over(self) -> None:
         """The step was applied before and its worker died: what is in flight becomes the outreach's."""
-        for entry in await ledger.in_flight(self.connection, self.step.run, self.step.step):
-            await outbox.wake(self.connection, entry.recipient)
+        for entry in await ledger.attempts_of_step(self.connection, self.step.run, self.step.step):
+            await outbox.wake_outreach(self.connection, entry.recipient)

@@ -8,8 +8,8 @@ from typing import Any
 
 from temporalio.exceptions import ApplicationError
 
-from activities.dependencies import House
-from journeys.events.tracing import of_event
+from activities.dependencies import Dependencies
+from journeys.events.tracing import trace_of_event
 from journeys.protocol import wire
 from store.database import as_json
 from store.events import log as event_log
@@ -22,19 +22,19 @@ from store.runs import projection
 UNSTORABLE = "tenure.Unstorable"
 
 
-async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Envelope]:
+async def accept_plain_signal(deps: Dependencies, request: wire.PlainSignal) -> list[wire.Envelope]:
     """Give the signal its place in the run's lane; everything accepted since the run last decided, it included.
 
     Raises ApplicationError, not retryable, for data that no database column takes: its run keeps a tombstone.
     """
     _refuse_unstorable(request.data)
-    async with house.database.transaction() as connection:
+    async with deps.database.transaction() as connection:
         row = await projection.read_run(connection, request.run)
-        locked = await subjects.lock(connection, [row.lane])
+        locked = await subjects.lock_subjects(connection, [row.lane])
         subject = locked[row.lane]
-        clock = await house.test_clock(connection, row.clock)
-        at = max(house.now(clock, request.now), subject.decided_at or datetime.min.replace(tzinfo=UTC))
-        new = await event_log.insert_one(
+        clock = await deps.test_clock(connection, row.clock)
+        at = max(deps.now(clock, request.now), subject.decided_at or datetime.min.replace(tzinfo=UTC))
+        new = await event_log.insert_event(
             connection,
             source=wire.SOURCE_TEMPORAL,
             message_id=request.id,
@@ -44,15 +44,15 @@ async def accept_plain(house: House, request: wire.PlainSignal) -> list[wire.Env
             data=request.data,
         )
         if new:
-            await feed.react(connection, [new] if feed.is_reaction(request.name, request.data) else [])
+            await feed.record_reaction(connection, [new] if feed.is_reaction(request.name, request.data) else [])
             seq = subject.next_seq()
-            await subjects.save(connection, [subject])
-            arrived = outbox.Row(
+            await subjects.save_subjects(connection, [subject])
+            arrived = outbox.OutboxRow(
                 row.lane, seq, "signal", request.name, request.id, at, request.data,
-                target=row.id, delivered_at=datetime.now(UTC), trace=of_event(new, wire.SOURCE_TEMPORAL, request.id),
+                target=row.id, delivered_at=datetime.now(UTC), trace=trace_of_event(new, wire.SOURCE_TEMPORAL, request.id),
             )  # fmt: skip
-            await outbox.put(connection, [arrived])
-        chart = await house.catalogue.chart(connection, row.definition)
+            await outbox.enqueue(connection, [arrived])
+        chart = await deps.catalogue.chart(connection, row.definition)
         accepted = await undecided(connection, chart, projection.listener_of(row), row.lane, request.seqs)
         if new and all(each.id != request.id for each in accepted):  # too much waits before it to be told at once
             await outbox.offer(connection, row.lane, subject.seq)

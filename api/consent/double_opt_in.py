@@ -9,18 +9,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.consent import hosted_pages
-from api.consent.hosted_pages import Visit
-from api.consent.preference_page import TAG, Token
+from api.consent.hosted_pages import LinkVisit
+from api.consent.preference_page import TAG, LinkToken
 from api.consent.preference_view import title_of
 from api.http.auth import Scope
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from journeys.consent.preferences import spoken
+from journeys.consent.preferences import stated_consents
 from journeys.gate.verdicts import ANY
 from store.consent import double_opt_in
-from store.consent.double_opt_in import NotOpen
+from store.consent.double_opt_in import NothingToConfirm
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 
 FORM: dict[str, Any] = {
     "requestBody": {
@@ -39,10 +39,10 @@ FORM: dict[str, Any] = {
 }
 
 
-class Confirming:
+class DoubleOptInRoutes:
     """The routes behind the link of a confirmation mail."""
 
-    def __init__(self, database: Database, catalogue: Catalogue) -> None:
+    def __init__(self, database: Database, catalogue: DefinitionRegistry) -> None:
         self._database, self._catalogue = database, catalogue
 
     def routes(self, routes: Routes) -> None:
@@ -57,20 +57,20 @@ class Confirming:
         add("GET", endpoint=self.asked, summary="A page with a button; nothing is changed")
         add("POST", endpoint=self.confirm, summary="Make a pending yes a grant", extra=FORM)
 
-    async def asked(self, token: Token, request: Request) -> Response:
+    async def asked(self, token: LinkToken, request: Request) -> Response:
         """A scanner that follows links confirms nothing."""
-        return await hosted_pages.answered(request, self._asked(token))
+        return await hosted_pages.page_or_refusal(request, self._asked(token))
 
-    async def confirm(self, token: Token, request: Request) -> Response:
+    async def confirm(self, token: LinkToken, request: Request) -> Response:
         """Once more does no harm."""
-        return await hosted_pages.answered(request, self._confirm(token, request))
+        return await hosted_pages.page_or_refusal(request, self._confirm(token, request))
 
     async def _asked(self, token: str) -> Response:
         return self._page(await self._visit(token))
 
-    async def _visit(self, token: str) -> Visit:
+    async def _visit(self, token: str) -> LinkVisit:
         async with self._database.reading() as connection:
-            return await hosted_pages.visit(connection, self._catalogue.consent, token, "confirm")
+            return await hosted_pages.open_visit(connection, self._catalogue.consent, token, "confirm")
 
     async def _confirm(self, token: str, request: Request) -> Response:
         came = await self._visit(token)
@@ -79,13 +79,13 @@ class Confirming:
             raise ProblemError("invalid-request", "The form does not say what to do.", [fault])
         proof = hosted_pages.proof(request, self._catalogue.consent, came, "confirmation-page")
         try:
-            await double_opt_in.confirm(self._database, self._catalogue, came.link, proof)
-        except NotOpen as error:
+            await double_opt_in.confirm_request(self._database, self._catalogue, came.link, proof)
+        except NothingToConfirm as error:
             raise ProblemError("conflict", "You have said no to this since. Choose it again to get it.") from error
         return self._page(came, done=f"Thank you. You get {self._what(came)} from now on.")
 
-    def _page(self, came: Visit, *, done: str = "") -> Response:
-        return hosted_pages.page(
+    def _page(self, came: LinkVisit, *, done: str = "") -> Response:
+        return hosted_pages.render_page(
             "confirm",
             title="Confirmed" if done else "Please confirm",
             wording=f"Do you want to get {self._what(came)}?",
@@ -93,6 +93,6 @@ class Confirming:
             done=done,
         )
 
-    def _what(self, came: Visit) -> str:
+    def _what(self, came: LinkVisit) -> str:
         topic, channel = title_of(self._catalogue.consent, came.link.topic), came.link.channel
-        return topic if channel == ANY else f"{topic} by {spoken(channel)}"
+        return topic if channel == ANY else f"{topic} by {stated_consents(channel)}"

@@ -13,29 +13,29 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.responses import Response
 
-from api.consent.preference_view import choices_of
+from api.consent.preference_view import preference_view
 from api.http.auth import Scope
-from api.http.pagination import Cursor, Id, Limit, Page, Word, answer, decode, page
+from api.http.pagination import Cursor, Limit, Page, RecordId, ShortText, decode, json_response, page_of
 from api.http.routes import Routes
-from api.http.schemas import ConsentView, InFlight, Logged
-from api.inbound.vendors import LONGEST, Say
+from api.http.schemas import ConsentLogEntry, ConsentView, InFlightView
+from api.inbound.vendors import LONGEST, VendorEvent
 from api.inbound.webhooks import as_event
-from api.people.endpoints import known
+from api.people.endpoints import known_subject
 from journeys.consent.rules import ChannelOrAny
 from journeys.consent.statements import LONGEST_WORDING
 from journeys.gate.policy import Policy
 from journeys.protocol.wire import REPLIED
-from journeys.tokens.address_hash import canonical
+from journeys.tokens.address_hash import canonical_address
 from store.consent import consents, double_opt_in, in_flight, sms_keywords
-from store.consent.consents import Change, Effect
+from store.consent.consents import ConsentChange, ConsentChangeResult
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from store.events.ingest import accept
 from store.messages import provider_lookup
 from store.reads import people as queries
 
 TAG = "Consent"
-Topic = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_-]{0,63}|\*)$")]
+TopicParam = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_-]{0,63}|\*)$")]
 ProofName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Wording = Annotated[str, StringConstraints(max_length=LONGEST_WORDING, pattern=r"^[^\x00]*$")]
 
@@ -56,12 +56,12 @@ class ConsentIn(BaseModel):
     )
 
     channel: ChannelOrAny
-    topic: Topic
+    topic: TopicParam
     granted: bool | None
-    source: Word
+    source: ShortText
     wording: Wording = ""
-    proof: Annotated[dict[ProofName, Word], Field(max_length=20)] = {}
-    ip: Word | None = None
+    proof: Annotated[dict[ProofName, ShortText], Field(max_length=20)] = {}
+    ip: ShortText | None = None
     confirmed: bool = False
 
     @model_validator(mode="after")
@@ -71,17 +71,17 @@ class ConsentIn(BaseModel):
         return self
 
 
-class ConsentTaken(BaseModel):
+class ConsentRecorded(BaseModel):
     """Recorded, with what it changed at once. `pending`: a yes that is none before its link is confirmed."""
 
     at: datetime
     withdrawn_messages: int
     ended_runs: int
     pending: bool = False
-    in_flight: list[InFlight] = []
+    in_flight: list[InFlightView] = []
 
 
-class HoldingView(BaseModel):
+class EffectiveConsentView(BaseModel):
     """Whether messages of a topic may come by a channel, and why, as the person is told."""
 
     channel: str
@@ -98,15 +98,15 @@ class PendingView(BaseModel):
     asked_at: datetime
 
 
-class Consented(BaseModel):
+class ConsentResultView(BaseModel):
     """What was said (`items`), what holds by it (`holds`), and what still waits to be confirmed (`pending`)."""
 
     items: list[ConsentView]
-    holds: list[HoldingView]
+    holds: list[EffectiveConsentView]
     pending: list[PendingView]
 
 
-class TextIn(BaseModel):
+class TextMessageIn(BaseModel):
     """A text message that somebody sent: `id` is the provider's, as proof; handed in again with it, it changes nothing."""
 
     model_config = ConfigDict(
@@ -115,23 +115,23 @@ class TextIn(BaseModel):
 
     phone: Annotated[str, StringConstraints(pattern=r"^\+?[0-9][0-9 ()/.-]{3,30}$")]
     text: Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
-    id: Word | None = None
+    id: ShortText | None = None
 
 
-class TextTaken(BaseModel):
+class TextMessageResult(BaseModel):
     """What it was taken for; null: for a person to read. `people` is whose consent it changed: all who have that number."""
 
     wish: Literal["stop", "start"] | None
     people: int
     withdrawn_messages: int
     ended_runs: int
-    in_flight: list[InFlight] = []
+    in_flight: list[InFlightView] = []
 
 
-class Consents:
+class ConsentRoutes:
     """The routes of consent."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, policy: Policy, seconds: float) -> None:
+    def __init__(self, database: Database, catalogue: DefinitionRegistry, policy: Policy, seconds: float) -> None:
         self._database = database
         self._catalogue = catalogue
         self._policy = policy
@@ -139,45 +139,59 @@ class Consents:
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, refuses=("not-found",), seconds=self._seconds)
-        add("GET", "/v1/users/{id:id}/consents", self.holds, summary="What a person has agreed to", gives=Consented)
-        add("PUT", "/v1/users/{id:id}/consents", self.change, summary="Grant or withdraw", gives=ConsentTaken)
-        add("GET", "/v1/users/{id:id}/consents/log", self.log, summary="Everything they ever said", gives=Page[Logged])
-        add("POST", "/v1/inbound-texts", self.inbound, summary="A text message that came in", gives=TextTaken)
+        add(
+            "GET",
+            "/v1/users/{id:id}/consents",
+            self.holds,
+            summary="What a person has agreed to",
+            gives=ConsentResultView,
+        )
+        add("PUT", "/v1/users/{id:id}/consents", self.change, summary="Grant or withdraw", gives=ConsentRecorded)
+        add(
+            "GET",
+            "/v1/users/{id:id}/consents/log",
+            self.log,
+            summary="Everything they ever said",
+            gives=Page[ConsentLogEntry],
+        )
+        add("POST", "/v1/inbound-texts", self.inbound, summary="A text message that came in", gives=TextMessageResult)
 
-    async def holds(self, id: Id) -> Response:
+    async def holds(self, id: RecordId) -> Response:
         """Where nothing is said the policy's default holds."""
         async with self._database.reading() as connection:
-            found = await known(connection, "user", id)
+            found = await known_subject(connection, "user", id)
             items = await consents.list_consents(connection, found.key)
-            waiting = await double_opt_in.pending(connection, found.key)
-            choices = await choices_of(connection, self._catalogue, found.key)
+            waiting = await double_opt_in.pending_confirmations(connection, found.key)
+            choices = await preference_view(connection, self._catalogue, found.key)
         holds = [
             {"channel": each.place[0], "topic": each.place[1], "allowed": each.allowed, "why": each.why}
             for topic in choices.topics
             for each in topic.choices
         ]
         pending = [{name: item[name] for name in ("channel", "topic", "asked_at")} for item in waiting]
-        return answer({"items": items, "holds": holds, "pending": pending})
+        return json_response({"items": items, "holds": holds, "pending": pending})
 
-    async def change(self, id: Id, consent: ConsentIn) -> Response:
+    async def change(self, id: RecordId, consent: ConsentIn) -> Response:
         """A withdrawal takes back what is queued and ends journeys that have no channel left to speak by."""
         async with self._database.reading() as connection:
-            found = await known(connection, "user", id)
+            found = await known_subject(connection, "user", id)
         said = consent.model_dump(exclude={"ip"})
         if consent.ip is not None:
             said["proof"] = {**said["proof"], "ip_hash": self._catalogue.consent.addresses.digest("ip", consent.ip)}
-        effect = await consents.change_consent(self._database, self._catalogue, self._policy, found.key, Change(**said))
-        return answer({**await self._told([effect]), "at": effect.at, "pending": bool(effect.pending)})
+        effect = await consents.change_consent(
+            self._database, self._catalogue, self._policy, found.key, ConsentChange(**said)
+        )
+        return json_response({**await self._told([effect]), "at": effect.at, "pending": bool(effect.pending)})
 
-    async def log(self, id: Id, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    async def log(self, id: RecordId, limit: Limit = 50, cursor: Cursor = None) -> Response:
         """The newest first; nothing is ever taken out."""
         place = decode(cursor, int)
         async with self._database.reading() as connection:
-            keys = await queries.keys_of(connection, (await known(connection, "user", id)).key)
+            keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
             found = await consents.consent_log(connection, keys, place[0] if place else None, limit + 1)
-        return page(found, limit, lambda entry: (entry["id"],))
+        return page_of(found, limit, lambda entry: (entry["id"],))
 
-    async def inbound(self, text: TextIn) -> Response:
+    async def inbound(self, text: TextMessageIn) -> Response:
         """STOP and its like withdraw the channel from everybody with that number; START takes that back. An `id` counts once."""
         heard = await sms_keywords.inbound_text(
             self._database, self._catalogue, text.phone, text.text, source="inbound-text", message=text.id or ""
@@ -185,18 +199,18 @@ class Consents:
         if heard.wish is None and text.id:
             await self._answered(text)
         provider_lookup = await self._told(list(heard.effects))
-        return answer({**provider_lookup, "wish": heard.wish, "people": len(heard.effects)})
+        return json_response({**provider_lookup, "wish": heard.wish, "people": len(heard.effects)})
 
-    async def _answered(self, text: TextIn) -> None:
+    async def _answered(self, text: TextMessageIn) -> None:
         """It is for a person to read: an answer to the last text message to that number, if there is one."""
-        number = "+" + canonical("sms", text.phone)
+        number = "+" + canonical_address("sms", text.phone)
         async with self._database.reading() as connection:
-            about = await provider_lookup.by_address(connection, "sms", number)
+            about = await provider_lookup.find_by_address(connection, "sms", number)
         if about is not None:
-            call = as_event(text.id or "", Say(REPLIED, data={"text": text.text[:LONGEST]}), about)
+            call = as_event(text.id or "", VendorEvent(REPLIED, data={"text": text.text[:LONGEST]}), about)
             await accept(self._database, self._catalogue, [call], source="inbound-text")
 
-    async def _told(self, effects: list[Effect]) -> dict[str, Any]:
+    async def _told(self, effects: list[ConsentChangeResult]) -> dict[str, Any]:
         """What changed, once nothing of it is under way any more or the wait is over."""
         left = await in_flight.wait_out(self._database, self._policy, effects)
         return {

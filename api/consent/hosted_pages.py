@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.http.problems import ProblemError, translate
-from journeys.consent.rules import ConsentBook
+from journeys.consent.rules import ConsentRuleSet
 from journeys.tokens.signed_links import LIFETIMES, Link, LinkError, LinkExpired, Purpose
 from store.database import Connection
 from store.people import subjects
@@ -57,7 +57,7 @@ MOST_FIELDS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class LinkVisit:
     """Who came by which link; `person` is their key as of now."""
 
     link: Link
@@ -65,13 +65,13 @@ class Visit:
     person: str
 
 
-def page(name: str, *, status: int = 200, **values: Any) -> Response:
+def render_page(name: str, *, status: int = 200, **values: Any) -> Response:
     """One of ours, every value escaped."""
     html = _PAGES.get_template(f"{name}.html").render(css=Markup(_CSS), **values)  # noqa: S704 -- our own file
     return Response(html, status, HEADERS, HTML)
 
 
-async def answered(request: Request, work: Awaitable[Response]) -> Response:
+async def page_or_refusal(request: Request, work: Awaitable[Response]) -> Response:
     """The page, or the refusal as one for who reads pages. Raises for everybody else, who gets a problem document."""
     try:
         return await work
@@ -80,10 +80,10 @@ async def answered(request: Request, work: Awaitable[Response]) -> Response:
             raise
         problem = translate(error)
         detail = problem.detail if problem.status_code < 500 else "Our side does not answer just now. Please try again."
-        return page("refusal", status=problem.status_code, title="This did not work", detail=detail)
+        return render_page("refusal", status=problem.status_code, title="This did not work", detail=detail)
 
 
-async def visit(connection: Connection, book: ConsentBook, token: str, purpose: Purpose) -> Visit:
+async def open_visit(connection: Connection, book: ConsentRuleSet, token: str, purpose: Purpose) -> LinkVisit:
     """Who holds this link. Raises ProblemError for one that is not ours, is too old, or whose person is gone."""
     try:
         link = book.links.read(token, purpose, datetime.now(UTC))
@@ -92,13 +92,13 @@ async def visit(connection: Connection, book: ConsentBook, token: str, purpose: 
     except LinkError as error:
         raise ProblemError("not-found", f"{_sentence(error)}. Copy it whole from the message.") from error
     # By key alone: somebody may be called by a user id that looks like another's key.
-    person = await subjects.now_known_as(connection, link.person)
-    if ("key", person) not in await subjects.find(connection, [("key", person)]):
+    person = await subjects.canonical_key(connection, link.person)
+    if ("key", person) not in await subjects.find_subjects(connection, [("key", person)]):
         raise ProblemError("not-found", "Nobody is known by this link any more, so nothing is sent to you.")
-    return Visit(link, book.links.issued_at(token), person)
+    return LinkVisit(link, book.links.issued_at(token), person)
 
 
-def preferences_of(book: ConsentBook, came: Visit) -> str:
+def preferences_of(book: ConsentRuleSet, came: LinkVisit) -> str:
     """The way to all choices, good no longer than the link they came by would have been; empty when that is over."""
     lifetime = LIFETIMES["preferences"]
     if lifetime is not None and datetime.now(UTC) - came.issued_at > lifetime:
@@ -119,7 +119,7 @@ async def form(request: Request) -> dict[str, list[str]]:
         raise ProblemError("malformed-request", "The form cannot be read.") from error
 
 
-def proof(request: Request, book: ConsentBook, came: Visit, page_name: str) -> dict[str, str]:
+def proof(request: Request, book: ConsentRuleSet, came: LinkVisit, page_name: str) -> dict[str, str]:
     """What vouches for a click: the signed link, where it came from, and the address it was followed from, hashed."""
     told = {"by": "signed-link", "page": page_name, "link_issued": came.issued_at.isoformat()}
     if came.link.ref:

@@ -12,23 +12,23 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.consent import hosted_pages
-from api.consent.hosted_pages import Visit
-from api.consent.preference_view import QUESTION, Choices, choices_of, title_of
+from api.consent.hosted_pages import LinkVisit
+from api.consent.preference_view import QUESTION, PreferenceView, preference_view, title_of
 from api.http.auth import Scope
-from api.http.pagination import Id, answer
+from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.people.endpoints import known
-from journeys.consent.preferences import is_stopped, spoken, to_say
+from api.people.endpoints import known_subject
+from journeys.consent.preferences import is_stopped, stated_consents, statements_to_make
 from journeys.gate.verdicts import ANY
 from journeys.tokens.signed_links import LIFETIMES, LONGEST, Link
 from store.consent import in_flight
-from store.consent.consents import Change, Effect, change_consents
+from store.consent.consents import ConsentChange, ConsentChangeResult, change_consents
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 
 TAG = "Preferences"
-Token = Annotated[str, Path(min_length=1, max_length=LONGEST, description="Signed; from a message or the API.")]
+LinkToken = Annotated[str, Path(min_length=1, max_length=LONGEST, description="Signed; from a message or the API.")]
 SOURCE = "preference-page"
 SECONDS = in_flight.WAIT_SECONDS
 FORM: dict[str, Any] = {
@@ -59,10 +59,10 @@ class PreferenceLink(BaseModel):
     expires_at: datetime
 
 
-class Preferences:
+class PreferenceRoutes:
     """The page's routes, and the one that gives its address to the product or an agent."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, seconds: float) -> None:
+    def __init__(self, database: Database, catalogue: DefinitionRegistry, seconds: float) -> None:
         self._database, self._catalogue, self._seconds = database, catalogue, seconds
 
     def routes(self, routes: Routes) -> None:
@@ -88,31 +88,31 @@ class Preferences:
             refuses=("not-found",),
         )
 
-    async def link(self, id: Id) -> Response:
+    async def link(self, id: RecordId) -> Response:
         """For the product's own settings, or for an agent who is asked."""
         async with self._database.reading() as connection:
-            found = await known(connection, "user", id)
+            found = await known_subject(connection, "user", id)
         now, lifetime = datetime.now(UTC), LIFETIMES["preferences"]
         assert lifetime is not None
         url = self._catalogue.consent.links.url(Link("preferences", found.key), now)
-        return answer({"url": url, "expires_at": now + lifetime})
+        return json_response({"url": url, "expires_at": now + lifetime})
 
-    async def show(self, token: Token, request: Request) -> Response:
+    async def show(self, token: LinkToken, request: Request) -> Response:
         """Nothing is changed by looking."""
-        return await hosted_pages.answered(request, self._show(token))
+        return await hosted_pages.page_or_refusal(request, self._show(token))
 
-    async def save(self, token: Token, request: Request) -> Response:
+    async def save(self, token: LinkToken, request: Request) -> Response:
         """In force when the page comes back; what was on its way by then is named there."""
-        return await hosted_pages.answered(request, self._save(token, request))
+        return await hosted_pages.page_or_refusal(request, self._save(token, request))
 
     async def _show(self, token: str) -> Response:
         _, choices = await self._visit(token)
         return _page(choices)
 
-    async def _visit(self, token: str) -> tuple[Visit, Choices]:
+    async def _visit(self, token: str) -> tuple[LinkVisit, PreferenceView]:
         async with self._database.reading() as connection:
-            came = await hosted_pages.visit(connection, self._catalogue.consent, token, "preferences")
-            return came, await choices_of(connection, self._catalogue, came.person)
+            came = await hosted_pages.open_visit(connection, self._catalogue.consent, token, "preferences")
+            return came, await preference_view(connection, self._catalogue, came.person)
 
     async def _save(self, token: str, request: Request) -> Response:
         fields = await hosted_pages.form(request)
@@ -125,20 +125,22 @@ class Preferences:
         _, after = await self._visit(token)
         return _page(after, done=_done(done, effect), left=[self._named(each) for each in left])
 
-    def _said(self, fields: dict[str, list[str]], choices: Choices, proof: dict[str, str]) -> tuple[list[Change], str]:
+    def _said(
+        self, fields: dict[str, list[str]], choices: PreferenceView, proof: dict[str, str]
+    ) -> tuple[list[ConsentChange], str]:
         """What the button means. Raises ProblemError for a form that is not ours."""
         match fields.get("action"):
             case ["stop"]:
-                return [Change(ANY, ANY, False, SOURCE, "Stop all messages", proof)], "All messages are stopped."
+                return [ConsentChange(ANY, ANY, False, SOURCE, "Stop all messages", proof)], "All messages are stopped."
             case ["lift"]:
                 return [
-                    Change(ANY, ANY, None, SOURCE, "Let messages come again", proof)
+                    ConsentChange(ANY, ANY, None, SOURCE, "Let messages come again", proof)
                 ], "Messages may come again, as chosen below."
             case ["save"]:
                 policy = self._catalogue.consent.policy
                 wanted = self._wanted(fields, choices)
                 return [
-                    Change(
+                    ConsentChange(
                         each.channel,
                         each.topic,
                         each.granted,
@@ -146,24 +148,24 @@ class Preferences:
                         choices.wording((each.channel, each.topic)),
                         proof,
                     )
-                    for each in to_say(policy, choices.said, wanted)
+                    for each in statements_to_make(policy, choices.said, wanted)
                 ], "Your choices are saved."
             case _:
                 fault = {"detail": "is save, stop or lift", "pointer": "/action"}
                 raise ProblemError("invalid-request", "The form does not say what to do.", [fault])
 
-    def _wanted(self, fields: dict[str, list[str]], choices: Choices) -> dict[tuple[str, str], bool]:
+    def _wanted(self, fields: dict[str, list[str]], choices: PreferenceView) -> dict[tuple[str, str], bool]:
         """Only what the person was shown: a topic that has come up since is not refused by a box they never saw."""
         places = choices.places()
         on = set(fields.get("on", ()))
         return {places[value]: value in on for value in fields.get("shown", ()) if value in places}
 
-    def _named(self, each: in_flight.UnderWay) -> str:
-        return f"{title_of(self._catalogue.consent, each.topic or ANY)} by {spoken(each.channel)}"
+    def _named(self, each: in_flight.InFlightMessage) -> str:
+        return f"{title_of(self._catalogue.consent, each.topic or ANY)} by {stated_consents(each.channel)}"
 
 
-def _page(choices: Choices, *, done: str = "", left: list[str] | None = None) -> Response:
-    return hosted_pages.page(
+def _page(choices: PreferenceView, *, done: str = "", left: list[str] | None = None) -> Response:
+    return hosted_pages.render_page(
         "preferences",
         title="Your messages",
         wording=QUESTION,
@@ -174,7 +176,7 @@ def _page(choices: Choices, *, done: str = "", left: list[str] | None = None) ->
     )
 
 
-def _done(done: str, effect: Effect) -> str:
+def _done(done: str, effect: ConsentChangeResult) -> str:
     if not effect.pending:
         return done
     return f"{done} What must be confirmed waits until you follow the link that was sent to you by e-mail."

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from journeys.consent.preferences import Place, Said, holding, in_order, spoken
-from journeys.consent.rules import ConsentBook, TopicShown
+from journeys.consent.preferences import (
+    ChannelTopic,
+    PersonStatement,
+    effective_consents,
+    stated_consents,
+    topics_in_order,
+)
+from journeys.consent.rules import ConsentRuleSet, TopicShown
 from journeys.gate.verdicts import ANY
 from store.consent import consents, double_opt_in
 from store.database import Connection
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 
 QUESTION = "Which messages may we send you?"
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class PreferenceBox:
     """One box: `value` is what the form sends, `why` a sentence without its full stop."""
 
     id: str
     value: str
-    place: Place
+    place: ChannelTopic
     channel: str
     allowed: bool
     state: str
@@ -28,27 +34,27 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Topic:
+class PreferenceTopic:
     """A topic and its boxes."""
 
     name: str
     title: str
     description: str
-    choices: tuple[Choice, ...]
+    choices: tuple[PreferenceBox, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class PreferenceView:
     """All of it, and what was said so far."""
 
-    topics: tuple[Topic, ...]
-    said: dict[Place, bool]
+    topics: tuple[PreferenceTopic, ...]
+    said: dict[ChannelTopic, bool]
 
-    def places(self) -> dict[str, Place]:
+    def places(self) -> dict[str, ChannelTopic]:
         """By what the form sends, the place it is about."""
         return {choice.value: choice.place for topic in self.topics for choice in topic.choices}
 
-    def wording(self, place: Place) -> str:
+    def wording(self, place: ChannelTopic) -> str:
         """What the person was shown about a place."""
         for topic in self.topics:
             for choice in topic.choices:
@@ -58,16 +64,18 @@ class Choices:
         return QUESTION
 
 
-async def choices_of(connection: Connection, catalogue: Catalogue, person: str) -> Choices:
+async def preference_view(connection: Connection, catalogue: DefinitionRegistry, person: str) -> PreferenceView:
     """Every topic that is declared, that a journey in use speaks of, or of which the person has said something."""
     book = catalogue.consent
     said = {
-        (item["channel"], item["topic"]): Said(item["granted"], item["source"], item["at"])
+        (item["channel"], item["topic"]): PersonStatement(item["granted"], item["source"], item["at"])
         for item in await consents.list_consents(connection, person)
     }
-    waiting = frozenset((item["channel"], item["topic"]) for item in await double_opt_in.pending(connection, person))
+    waiting = frozenset(
+        (item["channel"], item["topic"]) for item in await double_opt_in.pending_confirmations(connection, person)
+    )
     places = {*await _spoken_of(connection, catalogue), *said, *waiting}
-    topics = in_order(list(book.rules.topics), (topic for _, topic in places))
+    topics = topics_in_order(list(book.rules.topics), (topic for _, topic in places))
     shown = tuple(
         _topic(
             book, name, sorted(channel for channel, about in places if about == name and channel != ANY), said, waiting
@@ -75,15 +83,15 @@ async def choices_of(connection: Connection, catalogue: Catalogue, person: str) 
         for name in topics
         if book.rules.topics.get(name, _unnamed(name)).shown
     )
-    return Choices(shown, {place: each.granted for place, each in said.items()})
+    return PreferenceView(shown, {place: each.granted for place, each in said.items()})
 
 
-def title_of(book: ConsentBook, topic: str) -> str:
+def title_of(book: ConsentRuleSet, topic: str) -> str:
     """A topic in people's words."""
     return "all messages" if topic == ANY else book.rules.topics.get(topic, _unnamed(topic)).title
 
 
-async def _spoken_of(connection: Connection, catalogue: Catalogue) -> set[Place]:
+async def _spoken_of(connection: Connection, catalogue: DefinitionRegistry) -> set[ChannelTopic]:
     """By which channels journeys in use speak of which topics."""
     index = await catalogue.current(connection)
     ways = {way for chart in index.charts.values() for way in chart.ways}
@@ -91,20 +99,31 @@ async def _spoken_of(connection: Connection, catalogue: Catalogue) -> set[Place]
 
 
 def _topic(
-    book: ConsentBook, name: str, channels: list[str], said: dict[Place, Said], waiting: frozenset[Place]
-) -> Topic:
+    book: ConsentRuleSet,
+    name: str,
+    channels: list[str],
+    said: dict[ChannelTopic, PersonStatement],
+    waiting: frozenset[ChannelTopic],
+) -> PreferenceTopic:
     told = book.rules.topics.get(name, _unnamed(name))
     # A topic that is declared can be chosen before the first journey speaks of it.
     choices = tuple(_choice(book, (channel, name), said, waiting) for channel in channels or ["email"])
-    return Topic(name, told.title, told.description or "", choices)
+    return PreferenceTopic(name, told.title, told.description or "", choices)
 
 
-def _choice(book: ConsentBook, place: Place, said: dict[Place, Said], waiting: frozenset[Place]) -> Choice:
+def _choice(
+    book: ConsentRuleSet,
+    place: ChannelTopic,
+    said: dict[ChannelTopic, PersonStatement],
+    waiting: frozenset[ChannelTopic],
+) -> PreferenceBox:
     channel, topic = place
     titles = {name: f"“{told.title}”" for name, told in book.rules.topics.items()}
-    found = holding(book.policy, said, place, waiting, titles)
+    found = effective_consents(book.policy, said, place, waiting, titles)
     state = "Waiting" if found.pending else "On" if found.allowed else "Off"
-    return Choice(f"{topic}-{channel}", f"{channel}:{topic}", place, spoken(channel), found.allowed, state, found.why)
+    return PreferenceBox(
+        f"{topic}-{channel}", f"{channel}:{topic}", place, stated_consents(channel), found.allowed, state, found.why
+    )
 
 
 def _unnamed(topic: str) -> TopicShown:

@@ -12,17 +12,17 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import Cursor, Limit, Page, RowId, Word, answer, decode, page
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import InFlight
-from journeys.language.definition import ChannelName
-from journeys.tokens.address_hash import AddressHash, canonical
+from api.http.schemas import InFlightView
+from journeys.language.actions import ChannelName
+from journeys.tokens.address_hash import AddressHash, canonical_address
 from store.consent import in_flight, suppressions
 from store.database import Database
 
 TAG = "Suppressions"
-InForce = Annotated[bool | None, Query(description="Only those that hold, or only those that were lifted.")]
+ActiveFilter = Annotated[bool | None, Query(description="Only those that hold, or only those that were lifted.")]
 
 
 class AddressIn(BaseModel):
@@ -33,7 +33,7 @@ class AddressIn(BaseModel):
     )
 
     channel: ChannelName | Literal["sms"]
-    address: Word
+    address: ShortText
 
 
 class SuppressIn(AddressIn):
@@ -44,7 +44,7 @@ class SuppressIn(AddressIn):
         json_schema_extra={"example": {"channel": "email", "address": "ada@example.com", "by": "dana"}},
     )
 
-    by: Word
+    by: ShortText
 
 
 class LiftIn(BaseModel):
@@ -52,7 +52,7 @@ class LiftIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
 
-    by: Word
+    by: ShortText
 
 
 class SuppressionView(BaseModel):
@@ -67,20 +67,20 @@ class SuppressionView(BaseModel):
     lifted_by: str | None
 
 
-class Suppressed(BaseModel):
+class AddressSuppressions(BaseModel):
     """What holds of one address, with its history, the newest first."""
 
     suppressed: bool
     items: list[SuppressionView]
 
 
-class SuppressedNow(Suppressed):
+class SuppressionResult(AddressSuppressions):
     """As it stands now; `in_flight` had left before, and may still arrive."""
 
-    in_flight: list[InFlight] = []
+    in_flight: list[InFlightView] = []
 
 
-class Suppressions:
+class SuppressionRoutes:
     """The routes of suppressions."""
 
     def __init__(self, database: Database, addresses: AddressHash, seconds: float) -> None:
@@ -95,10 +95,16 @@ class Suppressions:
             "/v1/suppressions",
             self.suppress,
             summary="Send nothing to an address",
-            gives=SuppressedNow,
+            gives=SuppressionResult,
             seconds=self._seconds,
         )
-        add("POST", "/v1/suppressions:find", self.find, summary="Whether an address is suppressed", gives=Suppressed)
+        add(
+            "POST",
+            "/v1/suppressions:find",
+            self.find,
+            summary="Whether an address is suppressed",
+            gives=AddressSuppressions,
+        )
         add(
             "POST",
             "/v1/suppressions/{id}/lift",
@@ -109,14 +115,14 @@ class Suppressions:
         )
 
     async def list(
-        self, channel: Word | None = None, in_force: InForce = None, limit: Limit = 50, cursor: Cursor = None
+        self, channel: ShortText | None = None, in_force: ActiveFilter = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
         """The newest first."""
         place = decode(cursor, int)
         async with self._database.reading() as connection:
             before = place[0] if place else None
             found = await suppressions.list_suppressions(connection, channel, in_force, before, limit + 1)
-        return page(found, limit, lambda item: (item["id"],))
+        return page_of(found, limit, lambda item: (item["id"],))
 
     async def suppress(self, wish: SuppressIn) -> Response:
         """What is suppressed already stays so, for the reason it has. Waits up to 5 s for attempts that had begun before."""
@@ -132,16 +138,16 @@ class Suppressions:
                 at=datetime.now(UTC),
             )
         left = await in_flight.wait_for_address(self._database, wish.channel, wish.address)
-        return answer({**await self._found(wish), "in_flight": [asdict(each) for each in left]})
+        return json_response({**await self._found(wish), "in_flight": [asdict(each) for each in left]})
 
     async def find(self, wanted: AddressIn) -> Response:
         """Asked by the address itself, of which only a keyed hash is known here."""
         _address(wanted)
-        return answer(await self._found(wanted))
+        return json_response(await self._found(wanted))
 
     async def _found(self, wanted: AddressIn) -> dict[str, Any]:
         async with self._database.reading() as connection:
-            found = await suppressions.history(connection, self._addresses, wanted.channel, wanted.address)
+            found = await suppressions.suppression_history(connection, self._addresses, wanted.channel, wanted.address)
         return {"suppressed": any(item["lifted_at"] is None for item in found), "items": found}
 
     async def lift(self, id: RowId, who: LiftIn) -> Response:
@@ -150,11 +156,11 @@ class Suppressions:
             found = await suppressions.lift_one(connection, id, by=who.by, at=datetime.now(UTC))
         if found is None:
             raise ProblemError("not-found", "There is no suppression of this number.")
-        return answer(found)
+        return json_response(found)
 
 
 def _address(given: AddressIn) -> None:
     """Raises ProblemError for what is no address: it would stand for every other that is none."""
-    if not canonical(given.channel, given.address):
+    if not canonical_address(given.channel, given.address):
         fault = {"detail": "holds nothing that could be written to", "pointer": "/address"}
         raise ProblemError("invalid-request", "Nothing was changed.", [fault])

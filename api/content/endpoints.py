@@ -14,30 +14,30 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import Word, answer
+from api.http.pagination import ShortText, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.people.endpoints import known
-from journeys.checks.warnings import sent_by
-from journeys.content.template_info import Lacks
+from api.people.endpoints import known_subject
+from journeys.checks.warnings import templates_sent_by
+from journeys.content.template_info import MissingFields
 from journeys.decision.compiler import load_chart
 from store.database import Database
 from store.reads import content_usage
 from store.reads import people as queries
 
 TAG = "Content"
-Name = Annotated[str, Path(max_length=128, description="As journeys name it: setup/first-steps.")]
-Address = Annotated[str, StringConstraints(min_length=3, max_length=254, pattern=r"^[^\x00]*$")]
+TemplateNameParam = Annotated[str, Path(max_length=128, description="As journeys name it: setup/first-steps.")]
+TestRecipient = Annotated[str, StringConstraints(min_length=3, max_length=254, pattern=r"^[^\x00]*$")]
 KEPT_SECONDS = 60.0
 """How long counts of what was sent are believed: they are read from the whole ledger."""
 
 
-class Desk(Protocol):
+class TemplateDesk(Protocol):
     """What is asked of whoever knows the templates. Unknown names raise LookupError, a broken catalogue ValueError."""
 
     def listing(self) -> list[dict[str, Any]]: ...
     def refused(self, name: str) -> tuple[str, datetime | None] | None: ...
-    def lacking(self, name: str) -> Lacks: ...
+    def lacking(self, name: str) -> MissingFields: ...
     def preview(self, name: str, asked: Mapping[str, Any]) -> dict[str, Any]: ...
     def may_test(self, to: str) -> str: ...
     async def test_send(self, name: str, to: str, asked: Mapping[str, Any]) -> dict[str, Any]: ...
@@ -54,13 +54,13 @@ class PreviewIn(BaseModel):
         },
     )
 
-    user: Word | None = None
+    user: ShortText | None = None
     profile: dict[str, Any] = Field(default_factory=dict)
     account: dict[str, Any] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
-    channel: Word = "email"
-    locale: Word | None = None
-    variant: Word | None = Field(None, description="Show this one, whoever it is for; a draft too.")
+    channel: ShortText = "email"
+    locale: ShortText | None = None
+    variant: ShortText | None = Field(None, description="Show this one, whoever it is for; a draft too.")
 
 
 class TestSendIn(PreviewIn):
@@ -70,7 +70,7 @@ class TestSendIn(PreviewIn):
         extra="forbid", json_schema_extra={"example": {"to": "me@example.com", "profile": {"first_name": "Ada"}}}
     )
 
-    to: Address
+    to: TestRecipient
 
 
 class PreviewView(BaseModel):
@@ -99,7 +99,7 @@ class TestSent(BaseModel):
     reference: str | None
 
 
-class Governed(BaseModel):
+class TemplateGovernance(BaseModel):
     """Who answers for it, and until when."""
 
     name: str
@@ -109,7 +109,7 @@ class Governed(BaseModel):
     overdue: bool
 
 
-class UseView(BaseModel):
+class TemplateUseView(BaseModel):
     """A journey that sends it, by which actions, and how often it has."""
 
     journey: str
@@ -118,7 +118,7 @@ class UseView(BaseModel):
     last_at: datetime | None
 
 
-class TemplateView(Governed):
+class TemplateView(TemplateGovernance):
     """A template. `reuse` are the live journeys that send it and the messages that came of it (C9)."""
 
     kind: str
@@ -132,8 +132,8 @@ class TemplateView(Governed):
     action: dict[str, str] | None
     variables: dict[str, str]
     fields: list[str]
-    variants: list[Governed]
-    used_by: list[UseView]
+    variants: list[TemplateGovernance]
+    used_by: list[TemplateUseView]
     reuse: dict[str, int]
 
 
@@ -143,10 +143,10 @@ class TemplateList(BaseModel):
     items: list[TemplateView]
 
 
-class Contents:
+class TemplateRoutes:
     """The routes below `/v1/templates`."""
 
-    def __init__(self, database: Database, desk: Desk) -> None:
+    def __init__(self, database: Database, desk: TemplateDesk) -> None:
         self._database, self._desk = database, desk
         self._counted: tuple[float, list[dict[str, Any]]] = (-KEPT_SECONDS, [])
 
@@ -164,15 +164,17 @@ class Contents:
         async with self._database.reading() as connection:
             live = [load_chart(text).spec for text in await content_usage.live_artifacts(connection)]
             if time.monotonic() - self._counted[0] > KEPT_SECONDS:
-                self._counted = (time.monotonic(), await content_usage.uses(connection))
-        actions = {(name, spec.journey): found for spec in live for name, found in sent_by(spec).items()}
-        return answer({"items": [{**each, **_reuse(each["name"], actions, self._counted[1])} for each in listing]})
+                self._counted = (time.monotonic(), await content_usage.uses_of_template(connection))
+        actions = {(name, spec.journey): found for spec in live for name, found in templates_sent_by(spec).items()}
+        return json_response(
+            {"items": [{**each, **_reuse(each["name"], actions, self._counted[1])} for each in listing]}
+        )
 
-    async def preview(self, name: Name, asked: PreviewIn) -> Response:
+    async def preview(self, name: TemplateNameParam, asked: PreviewIn) -> Response:
         """Nothing is sent and nothing is written. `missing` are the fields and variables that are not known."""
-        return answer(await self._read(partial(self._desk.preview, name, await self._asked(asked))))
+        return json_response(await self._read(partial(self._desk.preview, name, await self._asked(asked))))
 
-    async def test_send(self, name: Name, asked: TestSendIn) -> Response:
+    async def test_send(self, name: TemplateNameParam, asked: TestSendIn) -> Response:
         """By e-mail, marked as a test, to an address of the allow-list only; past the ledger, so that no cap counts it."""
         if why := self._desk.may_test(asked.to):
             raise ProblemError("invalid-request", "Nothing was sent.", [{"detail": why, "pointer": "/to"}])
@@ -185,14 +187,14 @@ class Contents:
             raise _unreadable(error) from error
         if not found["sent"]:
             raise ProblemError("conflict", f"It was not sent: {found['detail']}")
-        return answer(found)
+        return json_response(found)
 
     async def _asked(self, asked: PreviewIn) -> dict[str, Any]:
         given = asked.model_dump()
         if asked.user is None:
             return given
         async with self._database.reading() as connection:
-            person = await known(connection, "user", asked.user)
+            person = await known_subject(connection, "user", asked.user)
             found = (
                 await queries.find_subject(connection, "account", person.account_key) if person.account_key else None
             )

@@ -17,35 +17,35 @@ from starlette.responses import Response
 
 from api.http.auth import Scope
 from api.http.body import read_bytes
-from api.http.pagination import Cursor, Limit, Page, Word, answer, decode, page
-from api.http.problems import Fault, ProblemError
+from api.http.pagination import Cursor, Limit, Page, ShortText, decode, json_response, page_of
+from api.http.problems import FaultView, ProblemError
 from api.http.routes import BODY_LIMIT, Routes
 from api.http.schemas import JourneyView, VersionView
-from journeys.checks.checker import Published, publishable
-from journeys.checks.warnings import overdue, undated
+from journeys.checks.checker import PublishableDefinition, publishable
+from journeys.checks.warnings import content_past_review, tasks_without_deadline
 from journeys.content.template_info import TemplateInfos
 from journeys.decision.compiler import load_chart
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.language.diagram import diagram
 from journeys.language.problems import Problem, dotted
 from store.database import Connection, Database
-from store.definitions.registry import publish
+from store.definitions.registry import publish_definition
 from store.reads import definitions
 
 TAG = "Journeys"
 MERMAID = "text/vnd.mermaid"
-Key = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+JourneyKeyParam = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class CheckerInputs:
     """What a definition is checked against. Templates are read anew each time: people edit them."""
 
     plan: TrackingPlan
     templates: Callable[[], TemplateInfos]
 
 
-class JourneyInFull(JourneyView):
+class JourneyDetailView(JourneyView):
     """A journey with its definition; `source` is the text as its author wrote it."""
 
     definition: dict[str, Any]
@@ -63,22 +63,22 @@ class PublishedView(BaseModel):
     """What does not stand in the way and should be looked at: content past its review date (C11), tasks without a deadline (C10)."""
 
 
-class Checked(BaseModel):
+class CheckResultView(BaseModel):
     """What publishing would say."""
 
     publishable: bool
     key: str | None = None
     hash: str | None = None
-    problems: list[Fault] = []
+    problems: list[FaultView] = []
     warnings: list[str] = []
 
 
-class Journeys:
+class JourneyRoutes:
     """The routes of journeys."""
 
-    def __init__(self, database: Database, house: House) -> None:
+    def __init__(self, database: Database, deps: CheckerInputs) -> None:
         self._database = database
-        self._house = house
+        self._house = deps
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
@@ -90,11 +90,11 @@ class Journeys:
             "/v1/journeys:check",
             self.check,
             summary="Try a definition",
-            gives=Checked,
+            gives=CheckResultView,
             extra=_BODY,
             refuses=_LARGE,
         )
-        add("GET", one, self.one, summary="One journey", gives=JourneyInFull, refuses=unknown)
+        add("GET", one, self.one, summary="One journey", gives=JourneyDetailView, refuses=unknown)
         add(
             "PUT",
             one,
@@ -120,25 +120,25 @@ class Journeys:
         place = decode(cursor, str)
         async with self._database.reading() as connection:
             found = await definitions.journeys(connection, place[0] if place else "", limit + 1)
-        return page(found, limit, lambda journey: (journey["key"],))
+        return page_of(found, limit, lambda journey: (journey["key"],))
 
-    async def one(self, key: Key) -> Response:
+    async def one(self, key: JourneyKeyParam) -> Response:
         """With its handoff, states and all: the definition as runs carry it."""
         found = await self._current(key)
         definition = orjson.loads(found.pop("artifact"))["journey"]
-        return answer({**found, "definition": definition}, headers={"ETag": f'"{found["hash"]}"'})
+        return json_response({**found, "definition": definition}, headers={"ETag": f'"{found["hash"]}"'})
 
-    async def versions(self, key: Key, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    async def versions(self, key: JourneyKeyParam, limit: Limit = 50, cursor: Cursor = None) -> Response:
         """The newest first. A definition never changes: a change is a new version."""
         place = decode(cursor, int)
         before = min(place[0], 2**31 - 1) if place else None
         await self._current(key)
         async with self._database.reading() as connection:
             found = await definitions.versions(connection, key, before, limit + 1)
-        return page(found, limit, lambda version: (version["version"],))
+        return page_of(found, limit, lambda version: (version["version"],))
 
     async def diagram(
-        self, key: Key, here: Annotated[Word | None, Query(description="A state to mark.")] = None
+        self, key: JourneyKeyParam, here: Annotated[ShortText | None, Query(description="A state to mark.")] = None
     ) -> Response:
         """Drawn from the model that runs."""
         found = await self._current(key)
@@ -159,13 +159,18 @@ class Journeys:
             raise ProblemError("malformed-request", "Send the definition as the body.")
         async with self._database.reading() as connection:
             found = await self._checked(connection, text, "")
-        if isinstance(found, Published):
+        if isinstance(found, PublishableDefinition):
             named = {"key": found.journey.journey, "hash": found.hash}
-            return answer({"publishable": True, **named, "problems": [], "warnings": self._warnings(found)})
-        return answer({"publishable": False, "key": None, "hash": None, "problems": [_fault(each) for each in found]})
+            return json_response({"publishable": True, **named, "problems": [], "warnings": self._warnings(found)})
+        return json_response(
+            {"publishable": False, "key": None, "hash": None, "problems": [_fault(each) for each in found]}
+        )
 
     async def put(
-        self, request: Request, key: Key, by: Annotated[Word, Query(description="Who publishes.")] = "operator"
+        self,
+        request: Request,
+        key: JourneyKeyParam,
+        by: Annotated[ShortText, Query(description="Who publishes.")] = "operator",
     ) -> Response:
         """YAML or JSON. Runs in flight keep the definition that they began with."""
         text = await read_bytes(request, BODY_LIMIT)
@@ -174,24 +179,24 @@ class Journeys:
             current = await definitions.journey(connection, key)
             _hold_to(request, current["hash"] if current else None)
             found = await self._checked(connection, text, key)
-            if not isinstance(found, Published):
+            if not isinstance(found, PublishableDefinition):
                 problems = [_fault(each) for each in found]
                 raise ProblemError("invalid-journey", f"{len(problems)} problems: nothing was published.", problems)
             if found.journey.journey != key:
                 fault = {"detail": f"the definition's key is {found.journey.journey}, not {key}", "pointer": "journey"}
                 raise ProblemError("invalid-journey", "The path names another journey.", [fault])
             chart = load_chart(found.artifact_text)
-            version, created = await publish(self._database, chart, found.artifact_text, text.decode(), by)
+            version, created = await publish_definition(self._database, chart, found.artifact_text, text.decode(), by)
         view: dict[str, Any] = {"key": key, "version": version, "hash": found.hash, "created": created}
         view["warnings"] = self._warnings(found)
         headers = {"ETag": f'"{found.hash}"'} | ({"Location": f"/v1/journeys/{key}"} if created else {})
-        return answer(view, 201 if created else 200, headers)
+        return json_response(view, 201 if created else 200, headers)
 
-    def _warnings(self, found: Published) -> list[str]:
-        old = overdue(found.journey, self._house.templates(), datetime.now(UTC).date())
-        return [*old, *(f"{dotted(path)}: {what}" for path, what in undated(found.journey))]
+    def _warnings(self, found: PublishableDefinition) -> list[str]:
+        old = content_past_review(found.journey, self._house.templates(), datetime.now(UTC).date())
+        return [*old, *(f"{dotted(path)}: {what}" for path, what in tasks_without_deadline(found.journey))]
 
-    async def _checked(self, connection: Connection, text: bytes, key: str) -> Published | list[Problem]:
+    async def _checked(self, connection: Connection, text: bytes, key: str) -> PublishableDefinition | list[Problem]:
         """In a thread: a large definition takes long enough for others to notice."""
         others = [load_chart(artifact).spec for artifact in await definitions.live_beside(connection, key)]
         templates = self._house.templates()

@@ -17,30 +17,30 @@ from typing import Any
 from api.http.limits import Limits
 from api.http.metrics import Metrics
 from api.http.problems import ProblemError
-from journeys.consent.statements import statements
-from journeys.events.segment import Incoming
+from journeys.consent.statements import statements_in
+from journeys.events.segment import InboundEvent
 from store.consent.in_flight import WAIT_SECONDS, wait_for
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from store.errors import is_outage
-from store.events.ingest import Accepted, accept
+from store.events.ingest import IngestResult, accept
 from store.outbox.queue import backlog
 from store.people.identities import identities_of
-from store.people.subjects import Contended, find
+from store.people.subjects import Contended, find_subjects
 from store.people.test_clocks import read_clock
 from store.reads import traces
 
 BACKLOG_EVERY = 1.0
 CLOCK_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
-Lane = tuple[str, str | None]
+MergeKey = tuple[str, str | None]
 """Calls may share a transaction when source and test clock are the same."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    call: Incoming
-    done: asyncio.Future[Accepted]
+    call: InboundEvent
+    done: asyncio.Future[IngestResult]
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Intake:
     """Accepts calls into the store, for one process."""
 
     database: Database
-    catalogue: Catalogue
+    catalogue: DefinitionRegistry
     limits: Limits
     metrics: Metrics
     oldest_seconds: float = 0.0
@@ -56,7 +56,7 @@ class Intake:
     _bytes: int = 0
     _slots: asyncio.Semaphore = field(init=False)
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _queues: dict[Lane, list[_Waiting]] = field(default_factory=dict)
+    _queues: dict[MergeKey, list[_Waiting]] = field(default_factory=dict)
     _clocks: set[str] = field(default_factory=set)
     _drains: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -95,7 +95,7 @@ class Intake:
         fault = {"detail": "is no clock: PUT /v1/clocks/{id} makes one", "pointer": "/header/X-Tenure-Clock"}
         raise ProblemError("invalid-request", "Time would pass at the wrong speed. Nothing was stored.", [fault])
 
-    async def batch(self, calls: list[Incoming], *, source: str, clock: str | None) -> Accepted:
+    async def batch(self, calls: list[InboundEvent], *, source: str, clock: str | None) -> IngestResult:
         """Commit these together. Raises what the database raises; then none of them is stored."""
         try:
             async with self._slots:
@@ -120,7 +120,7 @@ class Intake:
                 for _ in range(taken):
                     self._slots.release()
 
-    async def one(self, call: Incoming, *, source: str, clock: str | None) -> None:
+    async def one(self, call: InboundEvent, *, source: str, clock: str | None) -> None:
         """Commit this one, perhaps with others. Raises what the database raises; then it is not stored."""
         waiting = _Waiting(call, asyncio.get_running_loop().create_future())
         queue = self._queues.setdefault((source, clock), [])
@@ -131,14 +131,14 @@ class Intake:
             drain.add_done_callback(self._drains.discard)
         await waiting.done
 
-    async def _drain(self, lane: Lane) -> None:
+    async def _drain(self, lane: MergeKey) -> None:
         """Take what waits, and whatever more comes until there is a slot."""
         async with self._slots:
             queue = self._queues.pop(lane)
         for start in range(0, len(queue), self.limits.merged):
             await self._together(queue[start : start + self.limits.merged], lane)
 
-    async def _together(self, group: list[_Waiting], lane: Lane) -> None:
+    async def _together(self, group: list[_Waiting], lane: MergeKey) -> None:
         source, clock = lane
         try:
             calls = [waiting.call for waiting in group]
@@ -152,27 +152,27 @@ class Intake:
         else:
             _settle(group, found)
 
-    async def trace(self, call: Incoming, source: str) -> str | None:
+    async def trace(self, call: InboundEvent, source: str) -> str | None:
         """The trace of a call that was committed, also when it had been before; None for what is in quarantine."""
         if call.number:
             return call.traced(source)
         if call.faults:
             return None
         async with self.database.reading() as connection:
-            return await traces.of_stored(connection, source, call.message_id)
+            return await traces.stored_event(connection, source, call.message_id)
 
-    async def silenced(self, calls: Sequence[Incoming]) -> list[dict[str, Any]]:
+    async def silenced(self, calls: Sequence[InboundEvent]) -> list[dict[str, Any]]:
         """After the commit of calls that take a consent back: what was under way and still is, after up to 5 s."""
         book = self.catalogue.consent
         speaking = [
             call
             for call in calls
-            if not call.faults and any(said.granted is not True for said in statements(book.rules, call))
+            if not call.faults and any(said.granted is not True for said in statements_in(book.rules, call))
         ]
         if not speaking:
             return []
         async with self.database.reading() as connection:
-            known = await find(connection, [name for call in speaking for name in identities_of(call)])
+            known = await find_subjects(connection, [name for call in speaking for name in identities_of(call)])
         people = {key for key, _ in known.values()}
         # A request's patience covers both its commit and this.
         seconds = min(WAIT_SECONDS, self.limits.patience_seconds / 2)
@@ -190,7 +190,7 @@ class Intake:
             await asyncio.sleep(BACKLOG_EVERY)
 
 
-def _settle(group: list[_Waiting], result: Accepted | Exception) -> None:
+def _settle(group: list[_Waiting], result: IngestResult | Exception) -> None:
     """Answer those who still wait; who has gone away is answered by the idempotency of sending it again."""
     for waiting in group:
         if waiting.done.done():

@@ -9,20 +9,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import Id, Word, answer
+from api.http.pagination import RecordId, ShortText, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import RunView
-from api.people.endpoints import known
+from api.people.endpoints import known_subject
 from api.tasks.holds import TAG
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from store.events import plays
 from store.reads import people as queries
 from store.reads.people import SubjectKind
 
 
-class Play(BaseModel):
+class PlayIn(BaseModel):
     """Which journey, by whom and why. `data` is what its entry's signal would carry, the field of its case above all."""
 
     model_config = ConfigDict(
@@ -32,16 +32,16 @@ class Play(BaseModel):
         },
     )
 
-    journey: Word
-    by: Word
-    why: Word
+    journey: ShortText
+    by: ShortText
+    why: ShortText
     data: dict[str, Any] = Field(default_factory=dict, max_length=100)
 
 
-class Plays:
+class PlayRoutes:
     """The routes that open a run."""
 
-    def __init__(self, database: Database, catalogue: Catalogue) -> None:
+    def __init__(self, database: Database, catalogue: DefinitionRegistry) -> None:
         self._database = database
         self._catalogue = catalogue
 
@@ -58,17 +58,17 @@ class Plays:
         post("/v1/users/{id:id}/plays", self.for_user, summary="Start a journey for a person")
         post("/v1/accounts/{id:id}/plays", self.for_account, summary="Start a journey for an account")
 
-    async def for_user(self, id: Id, play: Play) -> Response:
+    async def for_user(self, id: RecordId, play: PlayIn) -> Response:
         """As if its entry had come, but for the entry's condition: a person has looked instead."""
         return await self._start("user", id, play)
 
-    async def for_account(self, id: Id, play: Play) -> Response:
+    async def for_account(self, id: RecordId, play: PlayIn) -> Response:
         """It is an accepted event, `play:<journey>`, of source `operator`: a backtest meets it too."""
         return await self._start("account", id, play)
 
-    async def _start(self, kind: SubjectKind, value: str, play: Play) -> Response:
+    async def _start(self, kind: SubjectKind, value: str, play: PlayIn) -> Response:
         async with self._database.reading() as connection:
-            found = await known(connection, kind, value)
+            found = await known_subject(connection, kind, value)
         try:
             run = await plays.start_play(
                 self._database, self._catalogue, found, play.journey, by=play.by, why=play.why, data=play.data
@@ -81,4 +81,4 @@ class Plays:
         except plays.MayNotEnter as error:
             raise ProblemError("conflict", f"They may not enter {play.journey} now: {error}.") from error
         async with self._database.reading() as connection:
-            return answer(await queries.get_run(connection, run), 201)
+            return json_response(await queries.get_run(connection, run), 201)

@@ -11,15 +11,15 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from api.events.intake import Intake
-from api.events.reader import Check, Reader
-from api.events.signals import SOURCE, from_held
+from api.events.reader import PlanCheck, Reader
+from api.events.signals import SOURCE, event_from_quarantine
 from api.http.auth import Scope
 from api.http.body import Json
-from api.http.pagination import Cursor, Limit, Page, RowId, Word, answer, decode, page
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import DeadLetter, HeldEvent
-from journeys.events.segment import Incoming
+from api.http.schemas import DeadLetterView, QuarantinedEvent
+from journeys.events.segment import InboundEvent
 from store.database import Database
 from store.events import dead_letters, quarantine
 
@@ -27,14 +27,14 @@ TAG = "Quarantine"
 AT_ONCE = 500
 
 
-class Replayed(BaseModel):
+class ReplayResult(BaseModel):
     """How many went in, and how many still fail and stay where they are."""
 
     replayed: int
     still_held: int
 
 
-class HeldName(BaseModel):
+class QuarantinedName(BaseModel):
     """How many events are held under one name."""
 
     name: str
@@ -43,16 +43,16 @@ class HeldName(BaseModel):
     last_at: datetime
 
 
-class HeldNames(BaseModel):
+class QuarantinedNames(BaseModel):
     """What to mend first."""
 
-    items: list[HeldName]
+    items: list[QuarantinedName]
 
 
-class Held:
+class QuarantineRoutes:
     """Routes of quarantine and dead letters."""
 
-    def __init__(self, database: Database, intake: Intake, reader: Reader, check: Check) -> None:
+    def __init__(self, database: Database, intake: Intake, reader: Reader, check: PlanCheck) -> None:
         self._database = database
         self._intake = intake
         self._reader = reader
@@ -61,28 +61,54 @@ class Held:
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
         one = ("not-found", "conflict")
-        add("GET", "/v1/quarantine", self.held, summary="Events that moved nothing", gives=Page[HeldEvent])
-        add("GET", "/v1/quarantine/names", self.names, summary="What is held, by name", gives=HeldNames)
-        add("GET", "/v1/quarantine/{id}", self.one, summary="One held event", gives=HeldEvent, refuses=("not-found",))
-        add("POST", "/v1/quarantine/{id}/replay", self.replay, summary="Accept it now", gives=HeldEvent, refuses=one)
-        add("POST", "/v1/quarantine/{id}/discard", self.discard, summary="Give it up", gives=HeldEvent, refuses=one)
+        add("GET", "/v1/quarantine", self.held, summary="Events that moved nothing", gives=Page[QuarantinedEvent])
+        add("GET", "/v1/quarantine/names", self.names, summary="What is held, by name", gives=QuarantinedNames)
         add(
-            "POST", "/v1/quarantine:replay", self.replay_all, summary="Accept all of a name", gives=Replayed, seconds=60
+            "GET",
+            "/v1/quarantine/{id}",
+            self.one,
+            summary="One held event",
+            gives=QuarantinedEvent,
+            refuses=("not-found",),
         )
-        add("GET", "/v1/dead-letters", self.dead, summary="What runs could not read", gives=Page[DeadLetter])
+        add(
+            "POST",
+            "/v1/quarantine/{id}/replay",
+            self.replay,
+            summary="Accept it now",
+            gives=QuarantinedEvent,
+            refuses=one,
+        )
+        add(
+            "POST",
+            "/v1/quarantine/{id}/discard",
+            self.discard,
+            summary="Give it up",
+            gives=QuarantinedEvent,
+            refuses=one,
+        )
+        add(
+            "POST",
+            "/v1/quarantine:replay",
+            self.replay_all,
+            summary="Accept all of a name",
+            gives=ReplayResult,
+            seconds=60,
+        )
+        add("GET", "/v1/dead-letters", self.dead, summary="What runs could not read", gives=Page[DeadLetterView])
         add(
             "POST",
             "/v1/dead-letters/{id}/discard",
             self.bury,
             summary="Looked at",
-            gives=DeadLetter,
+            gives=DeadLetterView,
             refuses=("not-found",),
         )
 
     async def held(
         self,
         status: Annotated[Literal["held", "replayed", "discarded"], Query()] = "held",
-        name: Annotated[Word | None, Query(description="The event's name as it came.")] = None,
+        name: Annotated[ShortText | None, Query(description="The event's name as it came.")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
@@ -90,15 +116,17 @@ class Held:
         place = decode(cursor, int)
         async with self._database.reading() as connection:
             after = place[0] if place else 0
-            found = await quarantine.list_held(connection, status=status, name=name, after=after, limit=limit + 1)
-        return page(found, limit, lambda item: (item["id"],))
+            found = await quarantine.list_quarantined(
+                connection, status=status, name=name, after=after, limit=limit + 1
+            )
+        return page_of(found, limit, lambda item: (item["id"],))
 
     async def names(self) -> Response:
         async with self._database.reading() as connection:
-            return answer({"items": await quarantine.names(connection)})
+            return json_response({"items": await quarantine.quarantined_names(connection)})
 
     async def one(self, id: RowId) -> Response:
-        return answer(await self._get(id))
+        return json_response(await self._get(id))
 
     async def replay(self, id: RowId) -> Response:
         """Read and checked again, as if it came now; `409` with its faults if it still fails."""
@@ -109,25 +137,27 @@ class Held:
         if isinstance(call, ProblemError):
             raise call
         await self._accept(item, call)
-        return answer(await self._get(id))
+        return json_response(await self._get(id))
 
-    async def replay_all(self, name: Annotated[Word, Query(description="The event's name as it came.")]) -> Response:
+    async def replay_all(
+        self, name: Annotated[ShortText, Query(description="The event's name as it came.")]
+    ) -> Response:
         """Up to 500 of one name, in the order of arrival; those that still fail stay."""
         async with self._database.reading() as connection:
-            items = await quarantine.list_held(connection, status="held", name=name, after=0, limit=AT_ONCE)
+            items = await quarantine.list_quarantined(connection, status="held", name=name, after=0, limit=AT_ONCE)
         replayed = 0
         for item in items:
             call = self._read(item)
-            if isinstance(call, Incoming):
+            if isinstance(call, InboundEvent):
                 await self._accept(item, call)
                 replayed += 1
-        return answer({"replayed": replayed, "still_held": len(items) - replayed})
+        return json_response({"replayed": replayed, "still_held": len(items) - replayed})
 
-    def _read(self, item: dict[str, Any]) -> Incoming | ProblemError:
+    def _read(self, item: dict[str, Any]) -> InboundEvent | ProblemError:
         """The call in a held event, read and checked as if it came now; or why it is still refused."""
         event = item["event"]
         if item["source"] == SOURCE:
-            call = from_held(event, item["message_id"])
+            call = event_from_quarantine(event, item["message_id"])
             self._check(call)
         else:
             kind = event.get("type") if isinstance(event.get("type"), str) else "track"
@@ -140,24 +170,24 @@ class Held:
             return ProblemError("conflict", "It still fails the tracking plan.", [{"detail": f} for f in call.faults])
         return call
 
-    async def _accept(self, item: dict[str, Any], call: Incoming) -> None:
+    async def _accept(self, item: dict[str, Any], call: InboundEvent) -> None:
         """Accepted first and settled then: a crash in between replays it again, and its id makes that nothing."""
         await self._intake.one(call, source=item["source"], clock=None)
         async with self._database.transaction() as connection:
-            await quarantine.settle(connection, item["id"], "replayed")
+            await quarantine.settle_quarantined(connection, item["id"], "replayed")
 
     async def discard(self, id: RowId) -> Response:
         """It stays visible as discarded."""
         async with self._database.transaction() as connection:
-            done = await quarantine.settle(connection, id, "discarded")
+            done = await quarantine.settle_quarantined(connection, id, "discarded")
         item = await self._get(id)
         if not done and item["status"] != "discarded":
             raise ProblemError("conflict", f"It is {item['status']} already.")
-        return answer(item)
+        return json_response(item)
 
     async def _get(self, id: int) -> dict[str, Any]:
         async with self._database.reading() as connection:
-            found = await quarantine.get_held(connection, id)
+            found = await quarantine.get_quarantined(connection, id)
         if found is None:
             raise ProblemError("not-found", "There is no held event of this number.")
         return found
@@ -165,7 +195,7 @@ class Held:
     async def dead(
         self,
         status: Annotated[Literal["held", "discarded"], Query()] = "held",
-        run: Annotated[Word | None, Query(description="Of one run.")] = None,
+        run: Annotated[ShortText | None, Query(description="Of one run.")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
@@ -176,11 +206,11 @@ class Held:
             found = await dead_letters.list_dead_letters(
                 connection, status=status, run=run, after=after, limit=limit + 1
             )
-        return page(found, limit, lambda item: (item["id"],))
+        return page_of(found, limit, lambda item: (item["id"],))
 
     async def bury(self, id: RowId) -> Response:
         async with self._database.transaction() as connection:
-            found = await dead_letters.discard(connection, id)
+            found = await dead_letters.discard_dead_letter(connection, id)
         if found is None:
             raise ProblemError("not-found", "There is no dead letter of this number.")
-        return answer(found)
+        return json_response(found)

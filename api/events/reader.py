@@ -19,46 +19,46 @@ import orjson
 from api.http.body import Json
 from api.http.limits import Limits
 from api.http.problems import ProblemError, pointer
-from journeys.events.segment import KINDS, Fault, Incoming, Kind, read_call
+from journeys.events.segment import KINDS, CallKind, FieldFault, InboundEvent, read_call
 
-Check = Callable[[Incoming], None]
+PlanCheck = Callable[[InboundEvent], None]
 """The tracking plan: names the signal of a call, or adds to its faults."""
 
 BELIEVED_SKEW = timedelta(days=3650)
 
 
 @dataclass(slots=True)
-class Reading:
+class ParsedBatch:
     """A batch, read: every call, good or bad, and the faults of the bad by their place in the batch."""
 
-    calls: list[Incoming] = field(default_factory=list)
-    malformed: list[tuple[int, str, list[Fault]]] = field(default_factory=list)
+    calls: list[InboundEvent] = field(default_factory=list)
+    malformed: list[tuple[int, str, list[FieldFault]]] = field(default_factory=list)
 
 
 class Reader:
     """Reads calls under the limits and checks them against the tracking plan."""
 
-    def __init__(self, limits: Limits, check: Check) -> None:
+    def __init__(self, limits: Limits, check: PlanCheck) -> None:
         self._limits = limits
         self._check = check
 
-    def one(self, parsed: Json, kind: str) -> Incoming:
+    def one(self, parsed: Json, kind: str) -> InboundEvent:
         """A single call. Raises ProblemError naming each fault, for then nothing is kept."""
         call, faults = self._read(parsed.value, kind, None, strange=parsed.strange)
         if faults:
-            raise refused(faults)
+            raise refused_elements(faults)
         return call
 
-    def batch(self, parsed: Json) -> Reading:
+    def batch(self, parsed: Json) -> ParsedBatch:
         """All elements of a batch. Raises ProblemError when there is no batch in it."""
         body = parsed.value
         if not isinstance(body, dict) or not isinstance(body.get("batch"), list):
-            raise refused([Fault("batch", "is needed: a list of events")])
+            raise refused_elements([FieldFault("batch", "is needed: a list of events")])
         elements = body["batch"]
         if len(elements) > self._limits.batch_events:
             raise ProblemError("too-large", f"A batch has at most {self._limits.batch_events} events.")
         sent_at, context = _envelope(body)
-        reading = Reading()
+        reading = ParsedBatch()
         for place, element in enumerate(elements):
             raw = _with_context(element, context) if context else element
             call, faults = self._read(raw, None, sent_at, strange=parsed.strange)
@@ -67,7 +67,9 @@ class Reader:
             reading.calls.append(call)
         return reading
 
-    def _read(self, raw: Any, kind: str | None, sent_at: Any, *, strange: bool) -> tuple[Incoming, list[Fault]]:
+    def _read(
+        self, raw: Any, kind: str | None, sent_at: Any, *, strange: bool
+    ) -> tuple[InboundEvent, list[FieldFault]]:
         faults = self._unfit(raw, strange=strange)
         found = faults or read_call(raw, kind, sent_at)
         if isinstance(found, list):
@@ -81,28 +83,28 @@ class Reader:
             found.raw = {**raw, "type": kind}
         return found, []
 
-    def _unfit(self, raw: Any, *, strange: bool) -> list[Fault]:
+    def _unfit(self, raw: Any, *, strange: bool) -> list[FieldFault]:
         """What forbids to store this at all, whatever it says."""
         if not isinstance(raw, dict):
-            return [Fault("", "an event is a JSON object")]
+            return [FieldFault("", "an event is a JSON object")]
         if _deeper(raw, self._limits.nesting):
-            return [Fault("", f"is nested more than {self._limits.nesting} levels deep")]
+            return [FieldFault("", f"is nested more than {self._limits.nesting} levels deep")]
         faults = strange_values(raw) if strange else []
         if not faults and len(orjson.dumps(raw)) > self._limits.event_bytes:
-            faults = [Fault("", f"is larger than {self._limits.event_bytes // 1024} KB")]
+            faults = [FieldFault("", f"is larger than {self._limits.event_bytes // 1024} KB")]
         return faults
 
 
-def refused(faults: list[Fault]) -> ProblemError:
+def refused_elements(faults: list[FieldFault]) -> ProblemError:
     """400 for a single call."""
-    return ProblemError("malformed-event", "Nothing of it was stored.", told(faults))
+    return ProblemError("malformed-event", "Nothing of it was stored.", faults_for_caller(faults))
 
 
-def _sentence(fault: Fault) -> str:
+def _sentence(fault: FieldFault) -> str:
     return fault.message if fault.message.startswith(fault.field) else f"{fault.field} {fault.message}"
 
 
-def told(faults: list[Fault], *place: str | int) -> list[dict[str, str]]:
+def faults_for_caller(faults: list[FieldFault], *place: str | int) -> list[dict[str, str]]:
     """Faults as a caller reads them, each with a pointer to its field."""
     return [
         {
@@ -118,14 +120,14 @@ def _envelope(body: Mapping[str, Any]) -> tuple[datetime | None, dict[str, Any]]
     faults = []
     context, sent_at = body.get("context"), body.get("sentAt")
     if not isinstance(context, dict | None):
-        faults.append(Fault("context", "must be a JSON object"))
+        faults.append(FieldFault("context", "must be a JSON object"))
     try:
         at = datetime.fromisoformat(sent_at) if sent_at is not None else None
         at = at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC) if at is not None else None
     except (ValueError, TypeError, OverflowError):
-        faults.append(Fault("sentAt", "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
+        faults.append(FieldFault("sentAt", "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
     if faults:
-        raise refused(faults)
+        raise refused_elements(faults)
     return at, context or {}
 
 
@@ -136,7 +138,7 @@ def _with_context(raw: Any, context: Mapping[str, Any]) -> Any:
     return {**raw, "context": {**context, **(raw.get("context") or {})}}
 
 
-def _forget_absurd_skew(call: Incoming) -> None:
+def _forget_absurd_skew(call: InboundEvent) -> None:
     """A sender who is ten years off has no clock, and the difference might leave the calendar."""
     assert call.timestamp is not None and call.sent_at is not None  # noqa: PT018 -- asked by the caller
     if abs(call.sent_at - call.timestamp) > BELIEVED_SKEW:
@@ -148,15 +150,15 @@ def _own_id(raw: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)).hexdigest()[:40]
 
 
-def _kept(raw: Any, kind: str | None, faults: list[Fault]) -> Incoming:
+def _kept(raw: Any, kind: str | None, faults: list[FieldFault]) -> InboundEvent:
     """A malformed element in the shape in which quarantine keeps it: lossless, as text where JSON cannot hold it."""
     storable = isinstance(raw, dict) and not strange_values(raw) and not _deeper(raw, 100)
     text = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS) if storable else _as_text(raw).encode()
     given = raw.get("messageId") if isinstance(raw, dict) else None
     name = raw.get("event") if isinstance(raw, dict) else None
     found = kind or (raw.get("type") if isinstance(raw, dict) else None)
-    return Incoming(
-        kind=cast("Kind", found) if found in KINDS else "track",
+    return InboundEvent(
+        kind=cast("CallKind", found) if found in KINDS else "track",
         message_id=given if _is_plain(given) else hashlib.sha256(text).hexdigest()[:40],
         name=name if _is_plain(name) else "",
         faults=[_sentence(fault) for fault in faults],
@@ -192,9 +194,9 @@ def _deeper(value: Any, limit: int) -> bool:
     return True
 
 
-def strange_values(raw: Any) -> list[Fault]:
+def strange_values(raw: Any) -> list[FieldFault]:
     """What PostgreSQL and JSON cannot hold, each with its place: NUL, lone surrogates, NaN, infinity."""
-    faults: list[Fault] = []
+    faults: list[FieldFault] = []
     todo: list[tuple[str, Any]] = [("", raw)]
     while todo:
         place, value = todo.pop()
@@ -202,15 +204,15 @@ def strange_values(raw: Any) -> list[Fault]:
             for key, inner in value.items():
                 flaw = _flaw(key)
                 if flaw:
-                    faults.append(Fault(place, f"has a key with {flaw}"))
+                    faults.append(FieldFault(place, f"has a key with {flaw}"))
                 todo.append((f"{place}/{key}" if place else str(key), inner))
         elif isinstance(value, list):
             todo.extend((f"{place}/{n}", inner) for n, inner in enumerate(value))
         else:
             flaw = _flaw(value)
             if flaw:
-                faults.append(Fault(place, f"holds {flaw}"))
-    return [Fault(_printable(fault.field), fault.message) for fault in faults[:20]]
+                faults.append(FieldFault(place, f"holds {flaw}"))
+    return [FieldFault(_printable(fault.field), fault.message) for fault in faults[:20]]
 
 
 def _flaw(value: Any) -> str:

@@ -11,15 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.events.intake import CLOCK_ID, Intake
-from api.events.reader import Reader, told
+from api.events.reader import Reader, faults_for_caller
 from api.http.auth import Scope
-from api.http.body import parse, read_bytes
+from api.http.body import parse_json, read_bytes
 from api.http.limits import Limits
-from api.http.problems import Fault
+from api.http.problems import FaultView
 from api.http.routes import Routes
-from api.http.schemas import InFlight
-from journeys.events.segment import KINDS, Incoming
-from journeys.events.tracing import HEADER, given
+from api.http.schemas import InFlightView
+from journeys.events.segment import KINDS, InboundEvent
+from journeys.events.tracing import HEADER, trace_id_of
 
 SOURCE = "segment"
 CLOCK_HEADER = "x-tenure-clock"
@@ -27,26 +27,26 @@ TAG = "Events"
 _SUCCESS = b'{"success":true}'
 
 
-class Malformed(BaseModel):
+class MalformedElement(BaseModel):
     """An element of a batch that is kept in quarantine, and why."""
 
     index: int
     messageId: str  # noqa: N815 -- the Segment spec's name
-    errors: list[Fault]
+    errors: list[FaultView]
 
 
-class BatchTaken(BaseModel):
+class BatchResult(BaseModel):
     """What became of a batch: each element is accepted, was there before, or is kept in quarantine."""
 
     success: bool = True
     accepted: int
     duplicates: int
     quarantined: int
-    in_flight: list[InFlight] = []
-    errors: list[Malformed] = []
+    in_flight: list[InFlightView] = []
+    errors: list[MalformedElement] = []
 
 
-class Taken(BaseModel):
+class EventResult(BaseModel):
     """A single call is committed. `quarantined` says why it is kept but moves nothing.
 
     `in_flight` names messages that a withdrawal of consent came too late for.
@@ -54,10 +54,10 @@ class Taken(BaseModel):
 
     success: bool = True
     quarantined: list[str] = []
-    in_flight: list[InFlight] = []
+    in_flight: list[InFlightView] = []
 
 
-class Segment:
+class SegmentRoutes:
     """The routes of the Segment spec."""
 
     def __init__(self, intake: Intake, reader: Reader, limits: Limits) -> None:
@@ -74,7 +74,7 @@ class Segment:
             Scope.WRITE,
             summary="Send many events at once",
             tag=TAG,
-            gives=BatchTaken,
+            gives=BatchResult,
             refuses=refuses,
             fast=True,
             extra=_documented(_BATCH_SCHEMA, {"batch": [{"type": "track", **_EXAMPLES["track"]}], "sentAt": _AT}),
@@ -87,7 +87,7 @@ class Segment:
                 Scope.WRITE,
                 summary=f"Send one {kind} call",
                 tag=TAG,
-                gives=Taken,
+                gives=EventResult,
                 refuses=refuses,
                 fast=True,
                 extra=_documented(_call_schema(kind), _EXAMPLES[kind]),
@@ -98,7 +98,7 @@ class Segment:
         with self._intake.admitted(_declared(request)):
             clock = await self._intake.clock(request.headers.get(CLOCK_HEADER))
             body = await read_bytes(request, self._limits.batch_bytes)
-            reading = self._reader.batch(parse(body))
+            reading = self._reader.batch(parse_json(body))
             trace = _continue(request, reading.calls)
             found = await self._intake.batch(reading.calls, source=SOURCE, clock=clock)
         left = await self._intake.silenced(reading.calls)
@@ -115,7 +115,7 @@ class Segment:
                 {
                     "index": place,
                     "messageId": message_id,
-                    "errors": [{**fault, "turn": "caller"} for fault in told(faults, "batch", place)],
+                    "errors": [{**fault, "turn": "caller"} for fault in faults_for_caller(faults, "batch", place)],
                 }
                 for place, message_id, faults in reading.malformed
             ]
@@ -126,7 +126,7 @@ class Segment:
             with self._intake.admitted(_declared(request)):
                 clock = await self._intake.clock(request.headers.get(CLOCK_HEADER))
                 body = await read_bytes(request, self._limits.event_bytes)
-                call = self._reader.one(parse(body), kind)
+                call = self._reader.one(parse_json(body), kind)
                 _continue(request, [call])
                 await self._intake.one(call, source=SOURCE, clock=clock)
             answer, trace = _answer(call, await self._intake.silenced([call])), await self._intake.trace(call, SOURCE)
@@ -136,16 +136,16 @@ class Segment:
         return single
 
 
-def _answer(call: Incoming, left: list[dict[str, Any]]) -> bytes:
+def _answer(call: InboundEvent, left: list[dict[str, Any]]) -> bytes:
     if not call.faults and not left:
         return _SUCCESS
     told = {"quarantined": call.faults} if call.faults else {"in_flight": left}
     return orjson.dumps({"success": True, **told})
 
 
-def _continue(request: Request, calls: list[Incoming]) -> str | None:
+def _continue(request: Request, calls: list[InboundEvent]) -> str | None:
     """A sender that traces (W3C Trace Context) goes on with its own trace, which all of its request then has."""
-    trace = given(request.headers.get("traceparent"))
+    trace = trace_id_of(request.headers.get("traceparent"))
     if trace is not None:
         for call in calls:
             call.trace = trace

@@ -12,21 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from api.events.intake import CLOCK_ID, Intake
-from api.events.reader import Check
+from api.events.reader import PlanCheck
 from api.events.segment import TRACE_PARAMETER
 from api.http.auth import Scope
-from api.http.pagination import Id, Instant, Word, answer
+from api.http.pagination import Instant, RecordId, ShortText, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import InFlight
-from journeys.events.segment import Incoming
-from journeys.events.tracing import HEADER, given
+from api.http.schemas import InFlightView
+from journeys.events.segment import InboundEvent
+from journeys.events.tracing import HEADER, trace_id_of
 from journeys.protocol.wire import RESERVED
 
 SOURCE = "signals"
 TAG = "Events"
-Clock = Annotated[str | None, Header(alias="X-Tenure-Clock", pattern=CLOCK_ID)]
-Parent = Annotated[str | None, Header(alias="traceparent", description=TRACE_PARAMETER["description"])]
+ClockHeader = Annotated[str | None, Header(alias="X-Tenure-Clock", pattern=CLOCK_ID)]
+TraceParentHeader = Annotated[str | None, Header(alias="traceparent", description=TRACE_PARAMETER["description"])]
 
 
 class SignalIn(BaseModel):
@@ -39,13 +39,13 @@ class SignalIn(BaseModel):
         },
     )
 
-    id: Word | None = None
-    name: Word
+    id: ShortText | None = None
+    name: ShortText
     data: dict[str, Any] = Field(default_factory=dict)
     at: Instant | None = None
 
 
-class SignalTaken(BaseModel):
+class SignalResult(BaseModel):
     """Committed. `quarantined` says why it is kept but moves nothing.
 
     `in_flight` names messages that a withdrawal of consent came too late for.
@@ -54,13 +54,13 @@ class SignalTaken(BaseModel):
     id: str
     trace: str | None = None
     quarantined: list[str] = []
-    in_flight: list[InFlight] = []
+    in_flight: list[InFlightView] = []
 
 
-class Signals:
+class SignalRoutes:
     """The two routes for signals."""
 
-    def __init__(self, intake: Intake, check: Check) -> None:
+    def __init__(self, intake: Intake, check: PlanCheck) -> None:
         self._intake = intake
         self._check = check
 
@@ -70,26 +70,30 @@ class Signals:
             "POST",
             scope=Scope.WRITE,
             tag=TAG,
-            gives=SignalTaken,
+            gives=SignalResult,
             status=202,
             refuses=("too-large", "unsupported-media-type", "quota-exceeded", "overloaded"),
         )
         post("/v1/users/{id:id}/signals", self.to_user, summary="Signal a person")
         post("/v1/accounts/{id:id}/signals", self.to_account, summary="Signal an account")
 
-    async def to_user(self, id: Id, signal: SignalIn, clock: Clock = None, parent: Parent = None) -> Response:
+    async def to_user(
+        self, id: RecordId, signal: SignalIn, clock: ClockHeader = None, parent: TraceParentHeader = None
+    ) -> Response:
         """The person's journeys hear it; who is new becomes known by it."""
         return await self._take(
-            signal, Incoming("track", signal.id or uuid.uuid4().hex, signal.name, user_id=id), clock, parent
+            signal, InboundEvent("track", signal.id or uuid.uuid4().hex, signal.name, user_id=id), clock, parent
         )
 
-    async def to_account(self, id: Id, signal: SignalIn, clock: Clock = None, parent: Parent = None) -> Response:
+    async def to_account(
+        self, id: RecordId, signal: SignalIn, clock: ClockHeader = None, parent: TraceParentHeader = None
+    ) -> Response:
         """The account's own journeys hear it, and those of its members that read it."""
         return await self._take(
-            signal, Incoming("track", signal.id or uuid.uuid4().hex, signal.name, account_id=id), clock, parent
+            signal, InboundEvent("track", signal.id or uuid.uuid4().hex, signal.name, account_id=id), clock, parent
         )
 
-    async def _take(self, signal: SignalIn, call: Incoming, clock: str | None, parent: str | None) -> Response:
+    async def _take(self, signal: SignalIn, call: InboundEvent, clock: str | None, parent: str | None) -> Response:
         if "\x00" in (call.user_id or call.account_id or ""):
             raise ProblemError("invalid-request", "An id has no U+0000.")
         if signal.name.startswith(RESERVED):
@@ -98,19 +102,19 @@ class Signals:
         call.data, call.timestamp = signal.data, _believable(signal.at)
         call.raw = {"user": call.user_id, "account": call.account_id, **signal.model_dump(mode="json")}
         self._check(call)
-        call.trace = given(parent)
+        call.trace = trace_id_of(parent)
         with self._intake.admitted(0):
             await self._intake.one(call, source=SOURCE, clock=await self._intake.clock(clock))
         left = await self._intake.silenced([call])
         trace = await self._intake.trace(call, SOURCE)
         taken = {"id": call.message_id, "trace": trace, "quarantined": call.faults, "in_flight": left}
-        return answer(taken, 202, {HEADER: trace} if trace is not None else None)
+        return json_response(taken, 202, {HEADER: trace} if trace is not None else None)
 
 
-def from_held(event: dict[str, Any], message_id: str) -> Incoming:
+def event_from_quarantine(event: dict[str, Any], message_id: str) -> InboundEvent:
     """A signal as it was kept in quarantine, to be checked again."""
     signal = SignalIn.model_validate({name: event[name] for name in SignalIn.model_fields})
-    call = Incoming("track", message_id, signal.name, user_id=event["user"], account_id=event["account"])
+    call = InboundEvent("track", message_id, signal.name, user_id=event["user"], account_id=event["account"])
     call.data, call.timestamp, call.raw = signal.data, _believable(signal.at), event
     return call
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import Word, answer
+from api.http.pagination import ShortText, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView
@@ -72,7 +72,7 @@ class TraceView(BaseModel):
     feed: list[dict[str, Any]]
 
 
-class Traces:
+class TraceRoutes:
     """The routes below `/v1/traces`."""
 
     def __init__(self, database: Database) -> None:
@@ -90,11 +90,12 @@ class Traces:
         )
 
     async def traces(
-        self, message_id: Annotated[Word, Query(description="As its sender gave it: `messageId`, or a signal's `id`.")]
+        self,
+        message_id: Annotated[ShortText, Query(description="As its sender gave it: `messageId`, or a signal's `id`.")],
     ) -> Response:
         """For who has no trace id yet, but knows which event is meant."""
         async with self._database.reading() as connection:
-            return answer({"items": await traces.called(connection, message_id)})
+            return json_response({"items": await traces.events_with_message_id(connection, message_id)})
 
     async def trace(self, trace: TraceId) -> Response:
         """The way from what was accepted to what was sent, or back."""
@@ -102,4 +103,4 @@ class Traces:
             found = await traces.trace(connection, trace) if is_trace(trace) else None
         if found is None:
             raise ProblemError("not-found", "Nothing here has this trace.")
-        return answer(found)
+        return json_response(found)

@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import RowId, answer
+from api.http.pagination import RowId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import MessageView, Reason, Told
+from api.http.schemas import MessageView, ReasonView, TimelineEntry
 from store.database import Database
 from store.exports import feed
 from store.reads import timeline
@@ -23,7 +23,7 @@ MOST = 1_000
 """Lines of a message's story."""
 
 
-class Became(BaseModel, extra="allow"):
+class OutcomeView(BaseModel, extra="allow"):
     """A verdict of the gate, the end of an attempt, or what the person did, as in `docs/feed.md`, with reasons in words.
 
     A verdict that was repeated while nothing changed stands once, as it was said first. `at` is a real instant.
@@ -36,20 +36,20 @@ class Became(BaseModel, extra="allow"):
     reaction: str | None = None
     attempt: int | None = None
     until: datetime | None = None
-    reasons: list[Reason] = []
+    reasons: list[ReasonView] = []
 
 
 class WhyView(BaseModel):
     """A message, all that was decided about it and became of it, its parts or whole, and the decisions of the step that asked."""
 
     message: MessageView
-    story: list[Became]
+    story: list[OutcomeView]
     parts: list[MessageView]
     whole: MessageView | None
-    decided: list[Told]
+    decided: list[TimelineEntry]
 
 
-class Whys:
+class WhyRoutes:
     """The routes that explain."""
 
     def __init__(self, database: Database) -> None:
@@ -68,9 +68,9 @@ class Whys:
             whole = await timeline.message_with(connection, found["merged_into"]) if found["merged_into"] else None
             view = {
                 "message": found,
-                "story": await feed.story_of(connection, id, MOST),
-                "parts": await timeline.parts(connection, found["key"]),
+                "story": await feed.lines_of_message(connection, id, MOST),
+                "parts": await timeline.parts_of_message(connection, found["key"]),
                 "whole": whole,
-                "decided": await timeline.of_step(connection, found["run"], found["step"]),
+                "decided": await timeline.lines_of_step(connection, found["run"], found["step"]),
             }
-        return answer(view)
+        return json_response(view)

@@ -17,51 +17,59 @@ from fastapi import Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from api.content.endpoints import Desk
+from api.content.endpoints import TemplateDesk
 from api.http.auth import Scope
-from api.http.pagination import Id, Word, answer
+from api.http.pagination import RecordId, ShortText, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView
-from api.people.endpoints import known
-from journeys.content.template_info import Lacks
-from journeys.decision.compiler import Chart
+from api.people.endpoints import known_subject
+from journeys.content.template_info import MissingFields
+from journeys.decision.chart import Chart
 from journeys.decision.occurrences import Facts
 from journeys.gate.policy import Policy
-from journeys.gate.verdicts import Ask, DeferUntil, MergeInto, Replace, SendNow, Standing, Verdict, Withhold
-from journeys.language import definition as d
-from journeys.language.definition import Send
-from journeys.whynot.gate_obstacles import Around
-from journeys.whynot.obstacles import Known, Obstacle, obstacles, sends_of
+from journeys.gate.verdicts import (
+    DeferUntil,
+    MergeInto,
+    RecipientContext,
+    Replace,
+    SendNow,
+    SendRequest,
+    Verdict,
+    Withhold,
+)
+from journeys.language.actions import Send, action_name
+from journeys.whynot.gate_obstacles import GateFacts
+from journeys.whynot.obstacles import Obstacle, PersonView, obstacles, sends_of
 from store.consent import double_opt_in
 from store.database import Connection, Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from store.people import subjects
 from store.people.test_clocks import read_clock
 from store.reads import people as queries
 from store.reads import timeline, whynot
 
 TAG = "Why"
-About = tuple[Chart, str | None]
+AboutParam = tuple[Chart, str | None]
 """A journey, and the account that it is about, of an account's journey."""
 
 
-class Said(Protocol):
+class GateAnswer(Protocol):
     """What the gate would say now, and of what it was made. `now` is the person's clock's."""
 
     @property
     def verdict(self) -> Verdict: ...
     @property
-    def ask(self) -> Ask: ...
+    def ask(self) -> SendRequest: ...
     @property
-    def standing(self) -> Standing: ...
+    def standing(self) -> RecipientContext: ...
     @property
     def facts(self) -> Facts: ...
     @property
     def now(self) -> datetime: ...
 
 
-Asking = Callable[[Connection, str, Chart, Send, str, str | None, Lacks], Awaitable[Said]]
+DryRun = Callable[[Connection, str, Chart, Send, str, str | None, MissingFields], Awaitable[GateAnswer]]
 """What the gate would say now to this action of this chart and run, about this account, for the person with this key."""
 
 
@@ -106,17 +114,19 @@ class WhyNotView(BaseModel):
     messages: list[MessageView]
 
 
-class WhyNots:
+class WhyNotRoutes:
     """The route that says what stands in the way of a message."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, asking: Asking, desk: Desk) -> None:
+    def __init__(self, database: Database, catalogue: DefinitionRegistry, asking: DryRun, desk: TemplateDesk) -> None:
         self._database, self._catalogue, self._asking, self._desk = database, catalogue, asking, desk
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, refuses=("not-found",))
         add("GET", "/v1/users/{id:id}/why-not", self.why_not, summary="Why a message never came", gives=WhyNotView)
 
-    async def why_not(self, id: Id, template: Annotated[Word, Query(description="As journeys name it.")]) -> Response:
+    async def why_not(
+        self, id: RecordId, template: Annotated[ShortText, Query(description="As journeys name it.")]
+    ) -> Response:
         """Answers also when nothing was ever planned. Make the first obstacle's change and ask again: the last leads to the message.
 
         `obstacles` are in the order in which to remove them; none for a journey that has sent it.
@@ -124,14 +134,14 @@ class WhyNots:
         refused = await asyncio.to_thread(self._desk.refused, template)
         lacks = await asyncio.to_thread(self._desk.lacking, template)
         async with self._database.transaction() as connection:
-            person = await known(connection, "user", id)
-            keys = await queries.keys_of(connection, person.key)
+            person = await known_subject(connection, "user", id)
+            keys = await queries.subject_keys(connection, person.key)
             accounts = await whynot.accounts_of(connection, person.key)
             reading = _Reading(self._asking, self._catalogue, connection, person, keys, accounts, template, lacks)
             found = await reading.questions(refused)
             if not found:
                 raise ProblemError("not-found", f"No published journey sends {template}.")
-            messages = await timeline.of_template(connection, keys, template)
+            messages = await timeline.messages_of_template(connection, keys, template)
         # The search for a way takes its time, and nobody's lock is held for it.
         policy = self._catalogue.consent.policy
         view = {
@@ -140,7 +150,7 @@ class WhyNots:
             "messages": messages,
             "gate": [each for question in found for each in question.gate],
         }
-        return answer(view)
+        return json_response(view)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +160,7 @@ class _Question:
     chart: Chart
     account: str | None
     template: str
-    known: Known
+    known: PersonView
     now: datetime
     said: Sequence[tuple[Send, Verdict]]
 
@@ -167,24 +177,24 @@ class _Question:
 class _Reading:
     """What is read for one question about one person."""
 
-    asking: Asking
-    catalogue: Catalogue
+    asking: DryRun
+    catalogue: DefinitionRegistry
     connection: Connection
-    person: queries.Found
+    person: queries.SubjectKeys
     keys: list[str]
     accounts: list[str]
     template: str
-    lacks: Lacks
+    lacks: MissingFields
 
     async def questions(self, refused: tuple[str, datetime | None] | None) -> list[_Question]:
         """One for each journey that may bring them the template; `refused` is why its content may not be sent at all."""
         about = await self._about()
         # All of them at once: the gate is asked about one after the other, and would lock them in another order.
-        await subjects.lock(self.connection, {self.person.key, *self.accounts} if about else ())
-        around = await self._around(refused) if about else Around()
+        await subjects.lock_subjects(self.connection, {self.person.key, *self.accounts} if about else ())
+        around = await self._around(refused) if about else GateFacts()
         return [await self._of(chart, account, around) for chart, account in about]
 
-    async def _about(self) -> list[About]:
+    async def _about(self) -> list[AboutParam]:
         """The charts of their open runs, where those send it; else the live ones, which they may enter."""
         index = await self.catalogue.current(self.connection)
         found: dict[tuple[str, str | None], Chart] = {}
@@ -203,7 +213,7 @@ class _Reading:
         journey, account = place
         return journey, self.accounts.index(account) if account is not None else -1
 
-    async def _of(self, chart: Chart, account: str | None, around: Around) -> _Question:
+    async def _of(self, chart: Chart, account: str | None, around: GateFacts) -> _Question:
         """What is known of them where this journey is concerned, and what the gate would say to each of its actions."""
         connection, lanes = self.connection, [account] if account is not None else self.keys
         runs = await whynot.runs_of(connection, lanes, chart.key)
@@ -212,21 +222,21 @@ class _Reading:
         asked = (connection, self.person.key, chart)
         said = [await self.asking(*asked, send, run, account, self.lacks) for send in sends]
         clock = await read_clock(connection, self.person.clock) if self.person.clock is not None else None
-        known = Known(
+        known = PersonView(
             runs,
             said[0].facts,
             said[0].standing,
             around,
             await whynot.last_heard(connection, lanes, chart.spec.entry.on),
-            await whynot.decided_of(connection, self.keys, self.template, clock),
+            await whynot.last_decisions(connection, self.keys, self.template, clock),
             account,
-            {d.action_name(send): each.ask.missing for send, each in zip(sends, said, strict=True)},
+            {action_name(send): each.ask.missing for send, each in zip(sends, said, strict=True)},
         )
         verdicts = [(send, each.verdict) for send, each in zip(sends, said, strict=True)]
         named = await queries.account_id(connection, account)
         return _Question(chart, named, self.template, known, said[0].now, verdicts)
 
-    async def _around(self, refused: tuple[str, datetime | None] | None) -> Around:
+    async def _around(self, refused: tuple[str, datetime | None] | None) -> GateFacts:
         profile = self.person.profile
         known = {"email": profile.get("email"), "sms": profile.get("phone")}
         addresses = {channel: value for channel, value in known.items() if isinstance(value, str) and value}
@@ -234,14 +244,14 @@ class _Reading:
             self.connection, self.person.key, self.person.account_key, self.catalogue.consent.addresses, addresses
         )
         tickets = [name[1] for name in since if name[0] == "ticket"]
-        waiting = await double_opt_in.pending(self.connection, self.person.key)
+        waiting = await double_opt_in.pending_confirmations(self.connection, self.person.key)
         # Of one place that was asked about twice the first says since when.
         pending = {(item["channel"], item["topic"]): item["at"] for item in reversed(waiting)}
         if refused is None:
-            return Around(since, tickets, pending=pending)
+            return GateFacts(since, tickets, pending=pending)
         fault, at = refused
         told = since | ({("content", self.template): at} if at else {})
-        return Around(told, tickets, {self.template: fault}, pending)
+        return GateFacts(told, tickets, {self.template: fault}, pending)
 
 
 def _obstacle_view(found: Obstacle, account: str | None) -> dict[str, Any]:
@@ -264,7 +274,7 @@ def _gate_view(chart: Chart, account: str | None, send: Send, verdict: Verdict) 
     return {
         "journey": chart.key,
         "account": account,
-        "action": d.action_name(send),
+        "action": action_name(send),
         "verdict": names[type(verdict)],
         "until": until,
         "reasons": reasons,

@@ -13,16 +13,16 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import answer
+from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from journeys.events.feed import MOST, identity, page
+from journeys.events.feed import MOST, feed_page, identity
 from store.database import Database
 from store.exports import feed, feed_push
 
 TAG = "Feed"
 NDJSON = "application/x-ndjson"
-Sign = Callable[[str, bytes], dict[str, str]]
+FeedSigner = Callable[[str, bytes], dict[str, str]]
 """The headers that vouch for a body, under an identity."""
 
 _MESSAGE = {
@@ -104,10 +104,10 @@ class PushView(BaseModel):
     pushed_at: datetime | None
 
 
-class Feed:
+class FeedRoutes:
     """The routes below `/v1/feed`."""
 
-    def __init__(self, database: Database, sign: Sign | None) -> None:
+    def __init__(self, database: Database, sign: FeedSigner | None) -> None:
         self._database, self._sign = database, sign
         self._horizon = feed.Horizon()
 
@@ -143,8 +143,8 @@ class Feed:
         """At least once, in order, nothing skipped: keep what came, then ask again with its `next`. Signed where a secret is set."""
         upto = await self._horizon.look(self._database, wanted=after)
         async with self._database.reading() as connection:
-            lines = await feed.read(connection, after, upto, limit)
-        told = page(lines, after, more=bool(lines) and lines[-1]["id"] < upto)
+            lines = await feed.read_lines(connection, after, upto, limit)
+        told = feed_page(lines, after, more=bool(lines) and lines[-1]["id"] < upto)
         as_lines = NDJSON in accept
         options = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
         body = (
@@ -163,19 +163,19 @@ class Feed:
 
     async def push(self) -> Response:
         """What an alert on lag leads to: since when, and the receiver's last answer."""
-        return answer(await self._view())
+        return json_response(await self._view())
 
     async def retry(self) -> Response:
         """For a receiver that was mended: the next try is now instead of by the schedule."""
         async with self._database.transaction() as connection:
-            again = await feed_push.again(connection)
+            again = await feed_push.restart_push(connection)
         if not again:
             raise ProblemError("conflict", "No push waits for its next try.")
-        return answer(await self._view())
+        return json_response(await self._view())
 
     async def _view(self) -> dict[str, Any]:
         async with self._database.reading() as connection:
-            at, lag = await feed_push.read(connection), await feed_push.lag(connection)
+            at, lag = await feed_push.read_position(connection), await feed_push.push_lag(connection)
         return {
             "position": at.position,
             "newest": lag.newest,

@@ -17,7 +17,7 @@ from api.http.metrics import Metrics
 from api.http.routes import SLASH, ScopedRoute
 
 
-class Front:
+class AsgiApp:
     """The ASGI application that the server runs; `app` is the one behind it, to which pages may be added.
 
     `leave` ends what would go on for as long as its client likes; the server calls it when it is told to stop.

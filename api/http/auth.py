@@ -21,7 +21,7 @@ class Scope(IntEnum):
     OPERATE = 2
 
 
-class Keys:
+class ApiKeys:
     """The keys of this deployment. Only digests are kept, and all are compared, so that time tells nothing."""
 
     def __init__(self, *, write: str, operator: str) -> None:

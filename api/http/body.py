@@ -73,7 +73,7 @@ def too_large(limit: int) -> ProblemError:
     return ProblemError("too-large", f"At most {limit // 1024} KB are taken here, after decompression.")
 
 
-def parse(body: bytes) -> Json:
+def parse_json(body: bytes) -> Json:
     """JSON of any kind. Raises ProblemError for what no parser can read."""
     try:
         return Json(orjson.loads(body), b"\\u0000" in body)

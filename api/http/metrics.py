@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from store.events.ingest import Accepted
+from store.events.ingest import IngestResult
 
 log = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class Metrics:
             timed = self._timed[route] = self._seconds.labels(route)
         timed.observe(seconds)
 
-    def accepted(self, found: Accepted) -> None:
+    def accepted(self, found: IngestResult) -> None:
         self._events.labels("accepted").inc(found.accepted)
         self._events.labels("duplicate").inc(found.duplicates)
         self._events.labels("quarantined").inc(found.quarantined)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from api.http.auth import Scope
-from api.http.pagination import answer
+from api.http.pagination import json_response
 from api.http.problems import ProblemDocument
 from api.http.routes import Routes
 
@@ -51,7 +51,7 @@ class Description:
         """OpenAPI 3.1."""
         if self._document is None:
             self._document = document(self._described)
-        return answer(self._document)
+        return json_response(self._document)
 
 
 def document(routes: Sequence[BaseRoute]) -> dict[str, Any]:

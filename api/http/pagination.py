@@ -20,8 +20,10 @@ LONGEST = 100
 
 Limit = Annotated[int, Query(ge=1, le=LONGEST, description="Items of a page.")]
 Cursor = Annotated[str | None, Query(max_length=600, description="`next` of the page before.")]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
-Id = Annotated[str, Path(min_length=1, max_length=255, description="As senders name them; a slash is written %2F.")]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
+RecordId = Annotated[
+    str, Path(min_length=1, max_length=255, description="As senders name them; a slash is written %2F.")
+]
 
 
 def _text(value: Any) -> Any:
@@ -43,17 +45,17 @@ class Page(BaseModel, Generic[T]):
     next: str | None = None
 
 
-def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """JSON out; instants as RFC 3339."""
     body = orjson.dumps(value, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
     return Response(body, status, headers, "application/json")
 
 
-def page(rows: Sequence[dict[str, Any]], limit: int, place: Callable[[dict[str, Any]], tuple[Any, ...]]) -> Response:
+def page_of(rows: Sequence[dict[str, Any]], limit: int, place: Callable[[dict[str, Any]], tuple[Any, ...]]) -> Response:
     """A page of `limit` items from `limit + 1` rows; `place` is what the cursor of an item holds."""
     items = list(rows[:limit])
     following = encode(place(items[-1])) if len(rows) > limit else None
-    return answer({"items": items, "next": following})
+    return json_response({"items": items, "next": following})
 
 
 def encode(place: tuple[Any, ...]) -> str:

@@ -26,17 +26,17 @@ MEDIA_TYPE = "application/problem+json"
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 PREFIX = "urn:tenure:problem:"
 
-Turn = Literal["caller", "author", "operator", "tenure"]
+ProblemTurn = Literal["caller", "author", "operator", "tenure"]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemKind:
     """A kind of refusal. `turn` says who can put it right."""
 
     name: str
     status: int
     title: str
-    turn: Turn
+    turn: ProblemTurn
     retry_after: int | None = None
 
     @property
@@ -44,27 +44,27 @@ class Kind:
         return QUOTA_EXCEEDED if self.name == "quota-exceeded" else PREFIX + self.name
 
 
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, ProblemKind] = {
     kind.name: kind
     for kind in (
-        Kind("malformed-request", 400, "The request cannot be read", "caller"),
-        Kind("malformed-event", 400, "The event is malformed", "caller"),
-        Kind("unauthenticated", 401, "A key is needed", "caller"),
-        Kind("forbidden", 403, "This key may not do that", "caller"),
-        Kind("not-found", 404, "There is no such thing", "caller"),
-        Kind("method-not-allowed", 405, "This method is not offered here", "caller"),
-        Kind("conflict", 409, "It is not in a state that allows this", "caller"),
-        Kind("gone", 410, "It is too old to be used", "caller"),
-        Kind("precondition-failed", 412, "It has changed meanwhile", "caller"),
-        Kind("too-large", 413, "The request is too large", "caller"),
-        Kind("unsupported-media-type", 415, "This encoding is not understood", "caller"),
-        Kind("invalid-request", 422, "The request asks for something impossible", "caller"),
-        Kind("invalid-journey", 422, "The definition is not published", "author"),
-        Kind("quota-exceeded", 429, "Too many requests at once", "caller", retry_after=1),
-        Kind("internal-error", 500, "Something unforeseen happened", "tenure"),
-        Kind("overloaded", 503, "Accepted events wait too long already", "operator", retry_after=30),
-        Kind("store-unavailable", 503, "The database does not answer", "operator", retry_after=2),
-        Kind("engine-unavailable", 503, "Temporal does not answer", "operator", retry_after=2),
+        ProblemKind("malformed-request", 400, "The request cannot be read", "caller"),
+        ProblemKind("malformed-event", 400, "The event is malformed", "caller"),
+        ProblemKind("unauthenticated", 401, "A key is needed", "caller"),
+        ProblemKind("forbidden", 403, "This key may not do that", "caller"),
+        ProblemKind("not-found", 404, "There is no such thing", "caller"),
+        ProblemKind("method-not-allowed", 405, "This method is not offered here", "caller"),
+        ProblemKind("conflict", 409, "It is not in a state that allows this", "caller"),
+        ProblemKind("gone", 410, "It is too old to be used", "caller"),
+        ProblemKind("precondition-failed", 412, "It has changed meanwhile", "caller"),
+        ProblemKind("too-large", 413, "The request is too large", "caller"),
+        ProblemKind("unsupported-media-type", 415, "This encoding is not understood", "caller"),
+        ProblemKind("invalid-request", 422, "The request asks for something impossible", "caller"),
+        ProblemKind("invalid-journey", 422, "The definition is not published", "author"),
+        ProblemKind("quota-exceeded", 429, "Too many requests at once", "caller", retry_after=1),
+        ProblemKind("internal-error", 500, "Something unforeseen happened", "tenure"),
+        ProblemKind("overloaded", 503, "Accepted events wait too long already", "operator", retry_after=30),
+        ProblemKind("store-unavailable", 503, "The database does not answer", "operator", retry_after=2),
+        ProblemKind("engine-unavailable", 503, "Temporal does not answer", "operator", retry_after=2),
     )
 }
 _BY_STATUS: Mapping[int, str] = {
@@ -78,12 +78,12 @@ _BY_STATUS: Mapping[int, str] = {
 }
 
 
-class Fault(BaseModel):
+class FaultView(BaseModel):
     """One thing that is wrong: `pointer` says where, `turn` who can put it right."""
 
     detail: str
     pointer: str = ""
-    turn: Turn = "caller"
+    turn: ProblemTurn = "caller"
     code: str | None = None
     line: int | None = None
     column: int | None = None
@@ -98,8 +98,8 @@ class ProblemDocument(BaseModel):
     title: str
     status: int
     detail: str
-    turn: Turn
-    errors: list[Fault] = []
+    turn: ProblemTurn
+    errors: list[FaultView] = []
 
 
 class ProblemError(HTTPException):
@@ -163,7 +163,7 @@ async def refuse(_: Request, error: Exception) -> Response:
     return translate(error).response()
 
 
-def described(*kinds: str) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*kinds: str) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI responses of these kinds, each with an example."""
     found: dict[int | str, dict[str, Any]] = {}
     for name in kinds:
@@ -178,7 +178,7 @@ def described(*kinds: str) -> dict[int | str, dict[str, Any]]:
     return found
 
 
-def _example(kind: Kind) -> dict[str, Any]:
+def _example(kind: ProblemKind) -> dict[str, Any]:
     return {
         "type": kind.type,
         "title": kind.title,

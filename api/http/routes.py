@@ -17,9 +17,9 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from api.events.reader import strange_values
-from api.http.auth import Keys, Scope
-from api.http.body import parse, read_bytes
-from api.http.problems import ProblemError, described, translate
+from api.http.auth import ApiKeys, Scope
+from api.http.body import parse_json, read_bytes
+from api.http.problems import ProblemError, problem_responses, translate
 
 SLASH = "\ufdd0"
 """Stands for an encoded slash within a segment (RFC 3986 §2.2), put there by `front.py`; Unicode assigns it to nobody."""
@@ -70,7 +70,7 @@ class _Bounded(Request):
         return self._body
 
     async def json(self) -> Any:
-        parsed = parse(await self.body())
+        parsed = parse_json(await self.body())
         faults = strange_values(parsed.value) if parsed.strange else []
         if faults:
             errors = [{"detail": fault.message, "pointer": f"/{fault.field}"} for fault in faults]
@@ -81,7 +81,7 @@ class _Bounded(Request):
 class ScopedRoute(APIRoute):
     """A route that knows who may call it. Made by `route`, which cannot forget the scope."""
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], *, scope: Scope, keys: Keys, **options: Any) -> None:
+    def __init__(self, path: str, endpoint: Callable[..., Any], *, scope: Scope, keys: ApiKeys, **options: Any) -> None:
         self.scope = scope
         self._keys = keys
         self._seconds: float = options.pop("seconds")
@@ -119,7 +119,7 @@ class ScopedRoute(APIRoute):
 class Routes:
     """Collects the routes of one deployment, with what they all need."""
 
-    def __init__(self, keys: Keys, *, seconds: float) -> None:
+    def __init__(self, keys: ApiKeys, *, seconds: float) -> None:
         self._keys = keys
         self._seconds = seconds
         self.made: list[ScopedRoute] = []
@@ -144,7 +144,7 @@ class Routes:
     ) -> None:
         """One route. `gives` is the model of its answer, `refuses` are the kinds of problems beside the usual ones."""
         kinds = (*_USUAL, *(_GUARDED if scope is not Scope.PUBLIC else ()), *refuses)
-        documented = described(*kinds)
+        documented = problem_responses(*kinds)
         success: dict[str, Any] = {"description": "Done"}
         if gives is not None:
             success["model"] = gives

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from journeys.content.surveys import LONGEST
 
 
-class Identity(BaseModel):
+class IdentityView(BaseModel):
     """A name under which senders know somebody."""
 
     kind: str
@@ -22,7 +22,7 @@ class SubjectView(BaseModel):
 
     key: str
     kind: Literal["user", "account"]
-    identities: list[Identity]
+    identities: list[IdentityView]
     account: str | None
     profile: dict[str, Any]
     clock: str | None
@@ -56,7 +56,7 @@ class RunView(BaseModel):
     """With `consistent=true`: the state inside the workflow, ahead of the row by what is on its way."""
 
 
-class Line(BaseModel):
+class ExplanationLine(BaseModel):
     """One sentence of a run's explanation."""
 
     step: int
@@ -69,7 +69,7 @@ class Line(BaseModel):
     trace: str | None = None
 
 
-class Told(BaseModel):
+class TimelineEntry(BaseModel):
     """One thing that happened to a person: an event, a decision of a run, or the verdict on a message."""
 
     at: datetime
@@ -82,7 +82,7 @@ class Told(BaseModel):
     trace: str | None = None
 
 
-class Reason(BaseModel):
+class ReasonView(BaseModel):
     """Why, for a machine and for a person."""
 
     code: str
@@ -104,7 +104,7 @@ class MessageView(BaseModel):
     via: list[str]
     channel: str | None
     status: str
-    reasons: list[Reason]
+    reasons: list[ReasonView]
     at: datetime
     due_at: datetime | None
     expires_at: datetime | None
@@ -152,7 +152,7 @@ class ConsentView(BaseModel):
     at: datetime
 
 
-class Logged(BaseModel):
+class ConsentLogEntry(BaseModel):
     """One entry of the log, which only grows. `granted` null took back what was said; `pending` is no grant yet."""
 
     id: int
@@ -166,7 +166,7 @@ class Logged(BaseModel):
     at: datetime
 
 
-class InFlight(BaseModel):
+class InFlightView(BaseModel):
     """A message that had left before the withdrawal or suppression was known, and may still arrive."""
 
     id: int
@@ -175,7 +175,7 @@ class InFlight(BaseModel):
     template: str
 
 
-class HeldEvent(BaseModel):
+class QuarantinedEvent(BaseModel):
     """An event in quarantine, as it came, with what is wrong with it."""
 
     id: int
@@ -189,7 +189,7 @@ class HeldEvent(BaseModel):
     settled_at: datetime | None
 
 
-class DeadLetter(BaseModel):
+class DeadLetterView(BaseModel):
     """What reached a run and could not be read there."""
 
     id: int
@@ -225,7 +225,7 @@ class VersionView(BaseModel):
     open_runs: int
 
 
-class ClockView(BaseModel):
+class TestClockView(BaseModel):
     """A test clock: `now` is what its people live by."""
 
     id: str

@@ -9,8 +9,8 @@ from email import message_from_string, policy
 from email.message import EmailMessage, Message
 from typing import Final
 
-from journeys.consent.bounces import is_gone
-from journeys.tokens.address_hash import canonical
+from journeys.consent.bounces import is_permanent_failure
+from journeys.tokens.address_hash import canonical_address
 
 MOST: Final = 50
 """Message-IDs and recipients that are looked at."""
@@ -21,7 +21,7 @@ _KINDS: Final = frozenset({"rfc822", "utf-8"})
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedRecipient:
     """Somebody whom it could not be brought to: as the sender wrote them, and as they were in the end."""
 
     addresses: tuple[str, ...]
@@ -30,18 +30,18 @@ class Failed:
 
     def is_about(self, address: str) -> bool:
         """Whether this is the address that we wrote to."""
-        return canonical("email", address) in {canonical("email", each) for each in self.addresses}
+        return canonical_address("email", address) in {canonical_address("email", each) for each in self.addresses}
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DeliveryReport:
     """`returned` are the Message-IDs of what it is about, the likeliest first. What is only late, or has arrived, is in no `failed`."""
 
     returned: tuple[str, ...]
-    failed: tuple[Failed, ...]
+    failed: tuple[FailedRecipient, ...]
 
 
-def read_report(mail: EmailMessage) -> Report | None:
+def read_report(mail: EmailMessage) -> DeliveryReport | None:
     """What a report says; None for any other mail, and for a report in which nothing has failed."""
     if mail.get_content_type() != "multipart/report":
         return None
@@ -50,11 +50,11 @@ def read_report(mail: EmailMessage) -> Report | None:
     if not failed:
         return None
     # A report need not bring the mail back, or its head; then it may name it as what it answers.
-    named = [*(each for part in parts for each in _returned(part)), *answered(mail)]
-    return Report(tuple(dict.fromkeys(named))[:MOST], tuple(failed[:MOST]))
+    named = [*(each for part in parts for each in _returned(part)), *references(mail)]
+    return DeliveryReport(tuple(dict.fromkeys(named))[:MOST], tuple(failed[:MOST]))
 
 
-def answered(mail: EmailMessage) -> tuple[str, ...]:
+def references(mail: EmailMessage) -> tuple[str, ...]:
     """The Message-IDs that a mail answers, the one it answers first."""
     found = [*message_ids(mail, "in-reply-to"), *reversed(message_ids(mail, "references"))]
     return tuple(dict.fromkeys(found))[:MOST]
@@ -71,7 +71,7 @@ def _blocks(part: Message) -> Iterator[Message]:
     yield from (block for block in content if isinstance(block, Message))
 
 
-def _failed(block: Message) -> Failed | None:
+def _failed(block: Message) -> FailedRecipient | None:
     """Delayed, delivered, relayed and expanded are no failures (RFC 3464 §2.3.3)."""
     if str(block.get("action", "")).strip().lower() != "failed":
         return None
@@ -80,8 +80,10 @@ def _failed(block: Message) -> Failed | None:
     told, diagnostic = status[1] if status is not None else "", str(block.get("diagnostic-code", ""))
     # Some say 5.0.0 whatever it was, and quote the relay that knew.
     quoted = _REPLY.match(diagnostic)
-    hard = is_gone(told) or (not told.startswith("4") and quoted is not None and is_gone(diagnostic[quoted.end() :]))
-    return Failed(addresses, told, hard) if addresses else None
+    hard = is_permanent_failure(told) or (
+        not told.startswith("4") and quoted is not None and is_permanent_failure(diagnostic[quoted.end() :])
+    )
+    return FailedRecipient(addresses, told, hard) if addresses else None
 
 
 _WHICH: Final = ("original", "final")

@@ -11,7 +11,7 @@ from email.message import EmailMessage
 from email.utils import getaddresses
 from typing import Final
 
-from api.inbound.delivery_report import Report, answered, message_ids, read_report
+from api.inbound.delivery_report import DeliveryReport, message_ids, read_report, references
 
 LONGEST: Final = 1_000
 MOST_NAMED: Final = 50
@@ -23,7 +23,7 @@ _QUOTED: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class MailSaid:
+class ParsedMail:
     """`answers` are the Message-IDs that it names, the one it answers first; `to` where it went; `text` without the quotation.
 
     `automatic`: no person has written it (RFC 3834, and what programs do that never read it). `report`: it tells of a mail that
@@ -35,10 +35,10 @@ class MailSaid:
     to: tuple[str, ...]
     text: str
     automatic: bool
-    report: Report | None = None
+    report: DeliveryReport | None = None
 
 
-def read_mail(raw: bytes) -> MailSaid:
+def read_mail(raw: bytes) -> ParsedMail:
     """What a mail says (RFC 5322). Raises ValueError for what is none."""
     try:
         mail = message_from_bytes(raw, policy=policy.default)
@@ -46,9 +46,9 @@ def read_mail(raw: bytes) -> MailSaid:
         if not mail.keys():
             raise ValueError("it has no header")
         addresses = getaddresses([str(value) for name in _TO for value in mail.get_all(name, [])])
-        return MailSaid(
+        return ParsedMail(
             identity=next(iter(message_ids(mail, "message-id")), ""),
-            answers=answered(mail),
+            answers=references(mail),
             to=tuple(dict.fromkeys(address for _, address in addresses if address))[:MOST_NAMED],
             text=_text(mail),
             automatic=_automatic(mail),

@@ -17,16 +17,16 @@ from starlette.responses import Response
 from api.events.intake import Intake
 from api.http.auth import Scope
 from api.http.body import read_bytes
-from api.http.pagination import Cursor, Limit, Page, RowId, Word, answer, decode, page
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.inbound.delivery_report import Report
-from api.inbound.mail_parser import MailSaid, read_mail
-from api.inbound.vendors import Say
-from api.inbound.webhooks import HookTaken, as_event
-from api.people.endpoints import known
+from api.inbound.delivery_report import DeliveryReport
+from api.inbound.mail_parser import ParsedMail, read_mail
+from api.inbound.vendors import VendorEvent
+from api.inbound.webhooks import WebhookResult, as_event
+from api.people.endpoints import known_subject
 from journeys.consent.bounces import came_back
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.protocol.wire import REPLIED
 from journeys.tasks.assignment import Roster
 from journeys.tokens.reply_addresses import ReplyAddresses
@@ -70,16 +70,16 @@ class ConversationView(BaseModel):
     closed_by: str | None
 
 
-class ClosingIn(BaseModel):
+class ConversationClosingIn(BaseModel):
     """Who closes it, and how it ended: the task is closed with that word."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana", "resolution": "answered"}})
 
-    by: Word
-    resolution: Word = "answered"
+    by: ShortText
+    resolution: ShortText = "answered"
 
 
-class Answers:
+class MailRoutes:
     """The routes of answers."""
 
     def __init__(self, intake: Intake, roster: Roster, replies: ReplyAddresses | None) -> None:
@@ -92,7 +92,7 @@ class Answers:
             "/v1/inbound-mails",
             self.inbound,
             summary="A mail that came in",
-            gives=HookTaken,
+            gives=WebhookResult,
             status=202,
             extra=_MAIL,
             fast=True,
@@ -119,51 +119,51 @@ class Answers:
             else:
                 call = await self._answer(connection, mail, raw) if not mail.automatic else None
         if call is None:
-            return answer({"taken": 0}, 202)
+            return json_response({"taken": 0}, 202)
         with self._intake.admitted(len(raw)):
             await self._intake.one(call, source="inbound-mail", clock=None)
-        return answer({"taken": 1}, 202)
+        return json_response({"taken": 1}, 202)
 
-    async def _bounced(self, connection: Connection, report: Report) -> Incoming | None:
+    async def _bounced(self, connection: Connection, report: DeliveryReport) -> InboundEvent | None:
         """Believed only of a mail of ours, by a Message-ID that nobody was told but its recipient, and of the address it went to.
 
         So who forges one can silence no address but that of a mail which they have in hand. A mail comes back once: told again by
         another relay, it counts once.
         """
         for each in report.returned:
-            about = await provider_lookup.by_reference(connection, each)
+            about = await provider_lookup.find_by_reference(connection, each)
             if about is None or about["channel"] != "email":
                 continue
             for failed in report.failed:
                 if failed.is_about(about["address"] or ""):
                     data = came_back(failed.status, hard=failed.hard)
                     identity = f"bounced-{about['id']}-{data['kind']}"
-                    return as_event(identity, Say("message_bounced", data=data), about)
+                    return as_event(identity, VendorEvent("message_bounced", data=data), about)
         return None
 
-    async def _answer(self, connection: Connection, mail: MailSaid, raw: bytes) -> Incoming | None:
+    async def _answer(self, connection: Connection, mail: ParsedMail, raw: bytes) -> InboundEvent | None:
         about = await self._about(connection, mail)
         if about is None:
             return None
         identity = mail.identity or hashlib.sha256(raw).hexdigest()
-        return as_event(identity, Say(REPLIED, data={"text": mail.text}), about)
+        return as_event(identity, VendorEvent(REPLIED, data={"text": mail.text}), about)
 
-    async def _about(self, connection: Connection, mail: MailSaid) -> provider_lookup.Told | None:
+    async def _about(self, connection: Connection, mail: ParsedMail) -> provider_lookup.ProviderReference | None:
         """By our own address, which cannot be made up; else by the Message-ID that the person's program names."""
         for address in mail.to if self._replies is not None else ():
             named = self._replies.read(address) if self._replies is not None else None
-            found = await provider_lookup.by_mark(connection, *named) if named is not None else None
+            found = await provider_lookup.find_by_token(connection, *named) if named is not None else None
             if found is not None:
                 return found
         for each in mail.answers:
-            found = await provider_lookup.by_reference(connection, each)
+            found = await provider_lookup.find_by_reference(connection, each)
             if found is not None and found["channel"] == "email":
                 return found
         return None
 
     async def listed(
         self,
-        user: Annotated[Word | None, Query(description="Of one person, as senders name them.")] = None,
+        user: Annotated[ShortText | None, Query(description="Of one person, as senders name them.")] = None,
         standing: Annotated[bool | None, Query(description="Those that stand now, or those that are over.")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
@@ -173,7 +173,7 @@ class Answers:
         async with self._intake.database.reading() as connection:
             keys = None
             if user is not None:
-                keys = await queries.keys_of(connection, (await known(connection, "user", user)).key)
+                keys = await queries.subject_keys(connection, (await known_subject(connection, "user", user)).key)
             found = await conversations.list_conversations(
                 connection,
                 now=datetime.now(UTC),
@@ -182,13 +182,13 @@ class Answers:
                 before=place[0] if place else None,
                 limit=limit + 1,
             )
-        return page(found, limit, lambda item: (item["id"],))
+        return page_of(found, limit, lambda item: (item["id"],))
 
-    async def close(self, id: RowId, how: ClosingIn) -> Response:
+    async def close(self, id: RowId, how: ConversationClosingIn) -> Response:
         """Its task is closed with it; closing the task does the same. Closed twice, the first time counts."""
         database = self._intake.database
         async with database.reading() as connection:
-            found = await conversations.get(connection, id)
+            found = await conversations.get_conversation(connection, id)
         if found is None:
             raise ProblemError("not-found", "There is no conversation of this number.")
         if found["closed_at"] is None and found["task_id"] is not None:
@@ -202,9 +202,9 @@ class Answers:
                     roster=self._roster,
                     now=datetime.now(UTC),
                 )
-            except tasks.Undeclared as error:
+            except tasks.OutcomeNotDeclared as error:
                 raise ProblemError("conflict", f"{error}.") from error
-            except tasks.NotOpen as error:
+            except tasks.TaskNotOpen as error:
                 raise ProblemError("conflict", "Its task has ended otherwise; it is over by itself.") from error
         async with database.reading() as connection:
-            return answer(await conversations.get(connection, id))
+            return json_response(await conversations.get_conversation(connection, id))

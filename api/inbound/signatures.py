@@ -16,7 +16,7 @@ FRESH_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class HookSecrets:
+class WebhookSecrets:
     """What each provider signs with; empty is off. `twilio_url` is the address as Twilio calls it, without query."""
 
     resend: str = field(default="", repr=False)

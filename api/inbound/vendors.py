@@ -14,7 +14,7 @@ LONGEST = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
+class VendorEvent:
     """A signal and whom it is about: the message of a `reference`, the last one to an `address`, all `absent_from` a webinar, or what is answered by a mail `sent_to` an address of ours."""
 
     signal: str
@@ -35,14 +35,14 @@ _MAIL = {
 }
 
 
-def resend_says(event: Mapping[str, Any]) -> Say | None:
+def resend_events(event: Mapping[str, Any]) -> VendorEvent | None:
     """Resend's events, by the tag that we gave the mail; None for those that change nothing here."""
     data = _map(event.get("data"))
     if event.get("type") == "email.received":
         to = data.get("to")
         sent_to = tuple(str(each)[:320] for each in to[:50]) if isinstance(to, list) else ()
         text = {"text": _text(data.get("subject"), LONGEST)}  # of what was written the provider tells no more here
-        return Say("message_replied", sent_to=sent_to, data=text, at=_instant(event.get("created_at")))
+        return VendorEvent("message_replied", sent_to=sent_to, data=text, at=_instant(event.get("created_at")))
     signal, tags = _MAIL.get(str(event.get("type"))), data.get("tags")
     if isinstance(tags, list):
         tags = {each.get("name"): each.get("value") for each in tags if isinstance(each, dict)}
@@ -51,13 +51,15 @@ def resend_says(event: Mapping[str, Any]) -> Say | None:
         return None
     bounce = _map(data.get("bounce"))
     why = came_back(_text(bounce.get("message"), 200), hard=bounce.get("type") == "Permanent") if bounce else {}
-    return Say(signal, reference=reference, data=why, at=_instant(event.get("created_at")))
+    return VendorEvent(signal, reference=reference, data=why, at=_instant(event.get("created_at")))
 
 
-def twilio_says(form: Mapping[str, str], reference: str) -> Say | None:
+def twilio_events(form: Mapping[str, str], reference: str) -> VendorEvent | None:
     """A status callback of a message of ours, or what a person has written."""
     if form.get("SmsStatus") == "received" or (form.get("Body") and not reference):
-        return Say("message_replied", address=form.get("From", ""), data={"text": _text(form.get("Body"), LONGEST)})
+        return VendorEvent(
+            "message_replied", address=form.get("From", ""), data={"text": _text(form.get("Body"), LONGEST)}
+        )
     signal = {"delivered": "message_delivered", "undelivered": "message_bounced", "failed": "message_bounced"}.get(
         form.get("MessageStatus", "")
     )
@@ -66,10 +68,10 @@ def twilio_says(form: Mapping[str, str], reference: str) -> Say | None:
     code = form.get("ErrorCode", "")
     # 30003, 30005, 30006: switched off for long, unknown, a landline. Of these only the first may change by itself.
     why = came_back(code[:20], hard=code in {"30005", "30006"}) if signal == "message_bounced" else {}
-    return Say(signal, reference=reference, data=why)
+    return VendorEvent(signal, reference=reference, data=why)
 
 
-def zendesk_says(event: Mapping[str, Any]) -> Say | None:
+def zendesk_events(event: Mapping[str, Any]) -> VendorEvent | None:
     """The state of a ticket that a journey has opened, by its external id."""
     detail, change = _map(event.get("detail")), _map(event.get("event"))
     reference, ticket = str(detail.get("external_id") or ""), str(detail.get("id") or "")
@@ -84,10 +86,12 @@ def zendesk_says(event: Mapping[str, Any]) -> Say | None:
     if signal is None or not reference or not ticket:
         return None
     priority = {"priority": _word(detail.get("priority")) or "normal"} if signal != "ticket_resolved" else {}
-    return Say(signal, reference=reference, data={"ticket_id": ticket, **priority}, at=_instant(event.get("time")))
+    return VendorEvent(
+        signal, reference=reference, data={"ticket_id": ticket, **priority}, at=_instant(event.get("time"))
+    )
 
 
-def zoom_says(event: Mapping[str, Any]) -> Say | None:
+def zoom_events(event: Mapping[str, Any]) -> VendorEvent | None:
     """Registered and attended, by the person's address; missed, for all who were registered by us and did not come."""
     thing = _map(_map(event.get("payload")).get("object"))
     webinar = str(thing.get("id") or "")
@@ -97,12 +101,12 @@ def zoom_says(event: Mapping[str, Any]) -> Say | None:
     match event.get("event"):
         case "webinar.registration_created":
             address = _address(_map(thing.get("registrant")).get("email"))
-            return Say("webinar_registered", address=address, webinar=webinar, data=data) if address else None
+            return VendorEvent("webinar_registered", address=address, webinar=webinar, data=data) if address else None
         case "webinar.participant_joined":
             address = _address(_map(thing.get("participant")).get("email"))
-            return Say("webinar_attended", address=address, webinar=webinar, data=data) if address else None
+            return VendorEvent("webinar_attended", address=address, webinar=webinar, data=data) if address else None
         case "webinar.ended":
-            return Say("webinar_missed", absent_from=webinar, data=data)
+            return VendorEvent("webinar_missed", absent_from=webinar, data=data)
         case _:
             return None
 

@@ -19,14 +19,14 @@ from starlette.responses import Response
 
 from api.events.intake import Intake
 from api.http.auth import Scope
-from api.http.body import parse, read_bytes
-from api.http.pagination import answer
+from api.http.body import parse_json, read_bytes
+from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.inbound import signatures
-from api.inbound.signatures import HookSecrets
-from api.inbound.vendors import Say, resend_says, twilio_says, zendesk_says, zoom_says
-from journeys.events.segment import Incoming
+from api.inbound.signatures import WebhookSecrets
+from api.inbound.vendors import VendorEvent, resend_events, twilio_events, zendesk_events, zoom_events
+from journeys.events.segment import InboundEvent
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.consent.sms_keywords import inbound_text
 from store.database import Connection
@@ -37,7 +37,7 @@ LIMIT = 256 * 1024
 TAG = "Providers' webhooks"
 
 
-class HookTaken(BaseModel):
+class WebhookResult(BaseModel):
     """Committed. `taken` is how many people were told; 0 for what is none of our messages, or changes nothing."""
 
     taken: int
@@ -52,10 +52,10 @@ _EXAMPLES: Mapping[str, tuple[str, Any]] = {
 }
 
 
-class Hooks:
+class WebhookRoutes:
     """The routes below `/v1/hooks`."""
 
-    def __init__(self, intake: Intake, secrets: HookSecrets, replies: ReplyAddresses | None = None) -> None:
+    def __init__(self, intake: Intake, secrets: WebhookSecrets, replies: ReplyAddresses | None = None) -> None:
         self._intake, self._secrets, self._replies = intake, secrets, replies
 
     def routes(self, routes: Routes) -> None:
@@ -65,7 +65,7 @@ class Hooks:
             scope=Scope.PUBLIC,
             tag=TAG,
             status=202,
-            gives=HookTaken,
+            gives=WebhookResult,
             fast=True,
             refuses=(
                 "unauthenticated",
@@ -101,7 +101,7 @@ class Hooks:
         body = await self._body(request, self._secrets.resend)
         if not signatures.standard(self._secrets.resend, request.headers, body, "svix"):
             raise _unsigned()
-        return await self._take("resend", request.headers["svix-id"], resend_says(_object(body)))
+        return await self._take("resend", request.headers["svix-id"], resend_events(_object(body)))
 
     async def twilio(self, request: Request) -> Response:
         """Signed over the address and the form: status callbacks (`?m=` is our reference) and inbound messages.
@@ -116,7 +116,7 @@ class Hooks:
             raise _unsigned()
         status = form.get("MessageStatus") or form.get("SmsStatus", "")
         identity = f"{form.get('MessageSid', '')}-{status}"
-        says = twilio_says(form, request.query_params.get("m", ""))
+        says = twilio_events(form, request.query_params.get("m", ""))
         if says is not None and says.signal == "message_replied":
             # STOP holds also for a number that no message of ours is known to have gone to.
             given = {"source": "hook:twilio", "message": form.get("MessageSid", "")}
@@ -133,7 +133,7 @@ class Hooks:
         if not signatures.zendesk(self._secrets.zendesk, at, body, given):
             raise _unsigned()
         event = _object(body)
-        return await self._take("zendesk", str(event.get("id", ""))[:200], zendesk_says(event))
+        return await self._take("zendesk", str(event.get("id", ""))[:200], zendesk_events(event))
 
     async def zoom(self, request: Request) -> Response:
         """Signed `v0`; the first call is a challenge, which is answered."""
@@ -145,19 +145,19 @@ class Hooks:
         if event.get("event") == "endpoint.url_validation":
             plain = str((event.get("payload") or {}).get("plainToken", ""))[:500]
             encrypted = signatures.zoom_challenge(self._secrets.zoom, plain)
-            return answer({"plainToken": plain, "encryptedToken": encrypted})
+            return json_response({"plainToken": plain, "encryptedToken": encrypted})
         identity = f"{event.get('event')}-{event.get('event_ts')}"
-        return await self._take("zoom", identity, zoom_says(event))
+        return await self._take("zoom", identity, zoom_events(event))
 
     async def _body(self, request: Request, secret: str) -> bytes:
         if not secret:
             raise ProblemError("not-found", "This provider is not configured here.")
         return await read_bytes(request, LIMIT)
 
-    async def _take(self, provider: str, identity: str, says: Say | None) -> Response:
+    async def _take(self, provider: str, identity: str, says: VendorEvent | None) -> Response:
         """Commit what was said, of whom it is about; a repetition is accepted once, by its identity."""
         if says is None or not identity:
-            return answer({"taken": 0}, 202)
+            return json_response({"taken": 0}, 202)
         async with self._intake.database.reading() as connection:
             about = await _whom(connection, says, self._replies)
         calls = [as_event(identity, says, message) for message in about]
@@ -165,25 +165,27 @@ class Hooks:
             for call in calls:
                 await self._intake.one(call, source=f"hook:{provider}", clock=None)
         log.info("hook.taken", provider=provider, signal=says.signal, people=len(calls))
-        return answer({"taken": len(calls)}, 202)
+        return json_response({"taken": len(calls)}, 202)
 
 
-async def _whom(connection: Connection, says: Say, replies: ReplyAddresses | None) -> Sequence[provider_lookup.Told]:
+async def _whom(
+    connection: Connection, says: VendorEvent, replies: ReplyAddresses | None
+) -> Sequence[provider_lookup.ProviderReference]:
     if says.absent_from:
-        return await provider_lookup.absent(connection, says.absent_from)
+        return await provider_lookup.webinar_no_shows(connection, says.absent_from)
     found = None
     for named in (replies.read(each) for each in says.sent_to) if replies is not None else ():
-        found = found or (await provider_lookup.by_mark(connection, *named) if named is not None else None)
+        found = found or (await provider_lookup.find_by_token(connection, *named) if named is not None else None)
     if says.reference:
-        found = await provider_lookup.by_reference(connection, says.reference)
+        found = await provider_lookup.find_by_reference(connection, says.reference)
     elif says.address and says.webinar:
-        found = await provider_lookup.by_address(connection, "webinar", says.address, "webinar_id", says.webinar)
+        found = await provider_lookup.find_by_address(connection, "webinar", says.address, "webinar_id", says.webinar)
     elif says.address:
-        found = await provider_lookup.by_address(connection, "sms", says.address)
+        found = await provider_lookup.find_by_address(connection, "sms", says.address)
     return [found] if found is not None else []
 
 
-def as_event(identity: str, says: Say, message: provider_lookup.Told) -> Incoming:
+def as_event(identity: str, says: VendorEvent, message: provider_lookup.ProviderReference) -> InboundEvent:
     """What was said, as the event of whom the message was for."""
     data: dict[str, Any] = {
         "message": str(message["id"]),
@@ -195,7 +197,7 @@ def as_event(identity: str, says: Say, message: provider_lookup.Told) -> Incomin
         data["address"] = message["address"]  # it may not be theirs any more when this is told
     # Zoom names an event by its millisecond, in which several people may come.
     key = f"{identity}-{message['id']}" if says.absent_from or says.webinar else identity
-    call = Incoming("track", key[:255], says.signal, subject_key=message["recipient"], data=data)
+    call = InboundEvent("track", key[:255], says.signal, subject_key=message["recipient"], data=data)
     call.timestamp, call.raw = says.at or datetime.now(UTC), {"signal": says.signal, "data": data}
     return call
 
@@ -207,7 +209,7 @@ def _documented(provider: str) -> dict[str, Any]:
 
 
 def _object(body: bytes) -> Mapping[str, Any]:
-    found = parse(body)
+    found = parse_json(body)
     if not isinstance(found.value, dict) or found.strange:
         raise ProblemError("malformed-request", "The body is no JSON object that can be stored.")
     return found.value

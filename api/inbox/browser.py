@@ -17,16 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import Cursor, Id, Limit, Page, RowId, answer
+from api.http.pagination import Cursor, Limit, Page, RecordId, RowId, json_response
 from api.http.problems import ProblemError, translate
 from api.http.routes import Routes
 from api.http.schemas import InboxItem, SurveyAnswer
-from api.inbox.endpoints import EVENT_STREAM, Inboxes, LastEventId, OnPage, Part
-from api.people.endpoints import known
-from journeys.tokens.inbox_tokens import LONGEST_LIFE, USUAL_LIFE, FrontPass, front_token, read_front_token
+from api.inbox.endpoints import EVENT_STREAM, DigestPart, InboxRoutes, LastEventId, OnPage
+from api.people.endpoints import known_subject
+from journeys.tokens.inbox_tokens import LONGEST_LIFE, USUAL_LIFE, InboxPass, inbox_token, read_inbox_token
 from journeys.tokens.signed_links import LONGEST, LinkError, LinkExpired
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from store.engagement.inbox_interactions import Mark
 from store.people import subjects
 from store.reads import people as queries
@@ -47,7 +47,7 @@ TokenInQuery = Annotated[
 ]
 
 
-class FrontTokenIn(BaseModel):
+class InboxTokenIn(BaseModel):
     """How long the browser may look before its back end is asked again."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"minutes": 15}})
@@ -55,29 +55,29 @@ class FrontTokenIn(BaseModel):
     minutes: Annotated[int, Field(ge=1, le=LONGEST_LIFE // timedelta(minutes=1))] = USUAL_LIFE // timedelta(minutes=1)
 
 
-class FrontTokenView(BaseModel):
+class InboxTokenView(BaseModel):
     """Hand it to this person's browser, and to nobody else."""
 
     token: str
     expires_at: datetime
 
 
-class MayAsk(BaseModel):
+class PreflightResponse(BaseModel):
     """The answer to a browser's own question before it sends a header of ours; what counts is in the headers."""
 
     origins: Literal["*"]
 
 
 def _may() -> Response:
-    response = answer(MayAsk(origins="*").model_dump())
+    response = json_response(PreflightResponse(origins="*").model_dump())
     response.headers.update(_ASKED)
     return response
 
 
-class Browsers:
+class BrowserRoutes:
     """The routes below `/v1/front`, and the one that makes their tokens."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, inboxes: Inboxes) -> None:
+    def __init__(self, database: Database, catalogue: DefinitionRegistry, inboxes: InboxRoutes) -> None:
         self._database, self._inboxes = database, inboxes
         self._keys = catalogue.consent.links.keys
 
@@ -89,13 +89,13 @@ class Browsers:
             Scope.OPERATE,
             summary="A token for this person's browser",
             tag=TAG,
-            gives=FrontTokenView,
+            gives=InboxTokenView,
             status=201,
             refuses=("not-found",),
         )
         add = partial(routes.add, scope=Scope.PUBLIC, tag=TAG, refuses=("unauthenticated", "not-found"))
         add("GET", HERE, self.inbox, summary="One's own in-app messages", gives=Page[InboxItem])
-        add("OPTIONS", HERE, self.may_ask, summary="May a page of another origin ask", gives=MayAsk)
+        add("OPTIONS", HERE, self.may_ask, summary="May a page of another origin ask", gives=PreflightResponse)
         add(
             "GET",
             f"{HERE}/stream",
@@ -104,21 +104,33 @@ class Browsers:
             refuses=("unauthenticated", "not-found", "quota-exceeded"),
             responses={200: {"description": "Events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
         )
-        add("OPTIONS", f"{HERE}/stream", self.may_stream, summary="May a page of another origin listen", gives=MayAsk)
+        add(
+            "OPTIONS",
+            f"{HERE}/stream",
+            self.may_stream,
+            summary="May a page of another origin listen",
+            gives=PreflightResponse,
+        )
         path = f"{HERE}/{{id}}/answered"
         add("POST", path, self.answered, summary="Answer one's own survey", gives=InboxItem, refuses=_ANSWERED)
-        add("OPTIONS", path, self.may_answer, summary="May it answer", gives=MayAsk)
+        add("OPTIONS", path, self.may_answer, summary="May it answer", gives=PreflightResponse)
         for what in get_args(Mark):
             path = f"{HERE}/{{id}}/{what}"
             add("POST", path, getattr(self, what), summary=f"Mark one's own as {what}", gives=InboxItem)
-            add("OPTIONS", path, getattr(self, f"may_mark_{what}"), summary=f"May it mark as {what}", gives=MayAsk)
+            add(
+                "OPTIONS",
+                path,
+                getattr(self, f"may_mark_{what}"),
+                summary=f"May it mark as {what}",
+                gives=PreflightResponse,
+            )
 
-    async def make(self, id: Id, wish: FrontTokenIn) -> Response:
+    async def make(self, id: RecordId, wish: InboxTokenIn) -> Response:
         """For the product's back end, which knows who is logged in. Good for the minutes that are asked for, an hour at most."""
         async with self._database.reading() as connection:
-            person = (await known(connection, "user", id)).key
+            person = (await known_subject(connection, "user", id)).key
         until = (datetime.now(UTC) + timedelta(minutes=wish.minutes)).replace(microsecond=0)
-        return answer({"token": front_token(self._keys, person, until), "expires_at": until}, 201)
+        return json_response({"token": inbox_token(self._keys, person, until), "expires_at": until}, 201)
 
     async def inbox(
         self,
@@ -131,7 +143,7 @@ class Browsers:
     ) -> Response:
         """The newest first; `waiting=true` leaves out what was acted on or dismissed."""
 
-        async def found(keys: list[str], _: FrontPass) -> Response:
+        async def found(keys: list[str], _: InboxPass) -> Response:
             return await self._inboxes.listed(keys, waiting=waiting, on_page=on_page, limit=limit, cursor=cursor)
 
         return await self._for_whom(authorization, token, found)
@@ -145,24 +157,24 @@ class Browsers:
     ) -> Response:
         """As `/v1/users/{id}/inbox/stream`; it ends with its token, and goes on from `Last-Event-ID` with a new one."""
 
-        async def found(keys: list[str], by: FrontPass) -> Response:
+        async def found(keys: list[str], by: InboxPass) -> Response:
             return self._inboxes.streamed(keys, last_event_id, on_page, by.until)
 
         return await self._for_whom(authorization, token, found)
 
     async def seen(
-        self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: Part = None
+        self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
     ) -> Response:
         return await self._mark(id, "seen", authorization, token, item)
 
     async def acted(
-        self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: Part = None
+        self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
     ) -> Response:
         """The person followed the message's single action."""
         return await self._mark(id, "acted", authorization, token, item)
 
     async def dismissed(
-        self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: Part = None
+        self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
     ) -> Response:
         return await self._mark(id, "dismissed", authorization, token, item)
 
@@ -172,11 +184,11 @@ class Browsers:
         body: SurveyAnswer,
         authorization: Authorization = None,
         token: TokenInQuery = None,
-        item: Part = None,
+        item: DigestPart = None,
     ) -> Response:
         """As `/v1/inbox/{id}/answered`, for what this person was asked."""
 
-        async def found(keys: list[str], _: FrontPass) -> Response:
+        async def found(keys: list[str], _: InboxPass) -> Response:
             return await self._inboxes.answer(id, body, item, keys)
 
         return await self._for_whom(authorization, token, found)
@@ -184,26 +196,26 @@ class Browsers:
     async def _mark(
         self, id: int, what: Mark, authorization: str | None, token: str | None, item: str | None
     ) -> Response:
-        async def found(keys: list[str], _: FrontPass) -> Response:
+        async def found(keys: list[str], _: InboxPass) -> Response:
             return await self._inboxes.mark(id, what, item, keys)
 
         return await self._for_whom(authorization, token, found)
 
     async def _for_whom(
-        self, authorization: str | None, token: str | None, work: Callable[[list[str], FrontPass], Awaitable[Response]]
+        self, authorization: str | None, token: str | None, work: Callable[[list[str], InboxPass], Awaitable[Response]]
     ) -> Response:
         """Done for whose token it is. Refusals, too, are for the page to read."""
         try:
             by = self._read(authorization, token)
             async with self._database.reading() as connection:
-                keys = await queries.keys_of(connection, await subjects.now_known_as(connection, by.person))
+                keys = await queries.subject_keys(connection, await subjects.canonical_key(connection, by.person))
             response = await work(keys, by)
         except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
             response = translate(error).response()
         response.headers.update(OPEN)
         return response
 
-    def _read(self, authorization: str | None, token: str | None) -> FrontPass:
+    def _read(self, authorization: str | None, token: str | None) -> InboxPass:
         """Raises ProblemError for no token, one that is over, and one that is not ours."""
         kind, _, bearer = (authorization or "").partition(" ")
         given = bearer.strip() if kind.lower() == "bearer" else token
@@ -212,7 +224,7 @@ class Browsers:
                 "unauthenticated", "Give a token: `Bearer`, or `token` in the query. The back end has it."
             )
         try:
-            return read_front_token(self._keys, given, datetime.now(UTC))
+            return read_inbox_token(self._keys, given, datetime.now(UTC))
         except LinkExpired as error:
             raise ProblemError("unauthenticated", "The token is over: let the back end ask for a new one.") from error
         except (LinkError, ValueError) as error:

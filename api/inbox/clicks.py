@@ -17,16 +17,16 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.content.endpoints import Desk
+from api.content.endpoints import TemplateDesk
 from api.http.auth import Scope
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from store.engagement import clicks
 
 TAG = "Links"
-Token = Annotated[str, Path(min_length=1, max_length=4_000)]
+ClickToken = Annotated[str, Path(min_length=1, max_length=4_000)]
 _SCANNERS = re.compile(
     r"bot\b|bot/|crawl|spider|slurp|preview|scan|barracuda|mimecast|proofpoint|safelinks|symantec|trendmicro|forcepoint|"
     r"fireeye|cisco|sophos|googleimageproxy|facebookexternalhit|whatsapp|slack|telegram|skypeuripreview|"
@@ -37,7 +37,7 @@ _SAFE = ":/%#?=@[]!$&'()*+,;~"
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow"}
 
 
-def by_a_person(headers: Headers) -> bool:
+def is_by_person(headers: Headers) -> bool:
     """Whether a request looks like somebody who followed the link."""
     purposes = (headers.get(name, "") for name in ("sec-purpose", "purpose", "x-purpose", "x-moz"))
     if any("prefetch" in purpose or "preview" in purpose for purpose in purposes):
@@ -48,10 +48,10 @@ def by_a_person(headers: Headers) -> bool:
     return bool(agent) and _SCANNERS.search(agent) is None
 
 
-class Clicks:
+class ClickRoutes:
     """The public route of links."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, desk: Desk) -> None:
+    def __init__(self, database: Database, catalogue: DefinitionRegistry, desk: TemplateDesk) -> None:
         self._database, self._catalogue, self._desk = database, catalogue, desk
 
     def routes(self, routes: Routes) -> None:
@@ -67,17 +67,21 @@ class Clicks:
                 refuses=("not-found",),
             )
 
-    async def follow(self, request: Request, token: Token) -> Response:
+    async def follow(self, request: Request, token: ClickToken) -> Response:
         """To where that message led, and nowhere else: the address stands in the ledger, not in the token."""
-        return await self._lead(token, counts=by_a_person(request.headers))
+        return await self._lead(token, counts=is_by_person(request.headers))
 
-    async def look(self, token: Token) -> Response:
+    async def look(self, token: ClickToken) -> Response:
         """The same, and it is no click."""
         return await self._lead(token, counts=False)
 
     async def _lead(self, token: str, *, counts: bool) -> Response:
         named = self._desk.read_click(token)
-        to = await clicks.follow(self._database, self._catalogue, *named, counts=counts) if named is not None else None
+        to = (
+            await clicks.record_click(self._database, self._catalogue, *named, counts=counts)
+            if named is not None
+            else None
+        )
         if to is None:
             raise ProblemError("not-found", "This link is not one of ours, or its message is no longer kept.")
         return Response(None, 302, {**_HEADERS, "Location": quote(to, safe=_SAFE)})

@@ -15,16 +15,16 @@ from starlette.responses import Response, StreamingResponse
 
 from api.http.auth import Scope
 from api.http.limits import Limits
-from api.http.pagination import Cursor, Id, Limit, Page, RowId, Word, answer, decode, page
+from api.http.pagination import Cursor, Limit, Page, RecordId, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import InboxItem, SurveyAnswer
-from api.people.endpoints import known
+from api.people.endpoints import known_subject
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from store.engagement import inbox_interactions
 from store.inbox import items as inbox_items
-from store.inbox.listener import InboxBell
+from store.inbox.listener import InboxListener
 from store.reads import people as queries
 
 TAG = "Inbox"
@@ -38,15 +38,15 @@ OnPage = Annotated[
 LastEventId = Annotated[
     str | None, Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,18}$", description="Sent by a client that comes back.")
 ]
-Part = Annotated[Word | None, Query(description="Of a digest, the key of the one message that is meant.")]
+DigestPart = Annotated[ShortText | None, Query(description="Of a digest, the key of the one message that is meant.")]
 
 
-class Inboxes:
+class InboxRoutes:
     """The routes of inboxes. `leave` ends every stream, so that the process can end."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, limits: Limits) -> None:
+    def __init__(self, database: Database, catalogue: DefinitionRegistry, limits: Limits) -> None:
         self._database, self._catalogue, self._limits = database, catalogue, limits
-        self._bell = InboxBell(database.url)
+        self._bell = InboxListener(database.url)
         self._open = 0
         self._own: Counter[str] = Counter()
         self._leaving = False
@@ -81,11 +81,11 @@ class Inboxes:
         self._bell.ring_all()
 
     async def inbox(
-        self, id: Id, waiting: bool = False, on_page: OnPage = None, limit: Limit = 50, cursor: Cursor = None
+        self, id: RecordId, waiting: bool = False, on_page: OnPage = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
         """The newest first; `waiting=true` leaves out what was acted on or dismissed."""
         async with self._database.reading() as connection:
-            keys = await queries.keys_of(connection, (await known(connection, "user", id)).key)
+            keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
         return await self.listed(keys, waiting=waiting, on_page=on_page, limit=limit, cursor=cursor)
 
     async def listed(
@@ -98,15 +98,15 @@ class Inboxes:
             found = await inbox_items.list_inbox(
                 connection, keys, waiting=waiting, before=before, limit=limit + 1, page=on_page
             )
-        return page(found, limit, lambda item: (item["id"],))
+        return page_of(found, limit, lambda item: (item["id"],))
 
-    async def stream(self, id: Id, on_page: OnPage = None, last_event_id: LastEventId = None) -> Response:
+    async def stream(self, id: RecordId, on_page: OnPage = None, last_event_id: LastEventId = None) -> Response:
         """Server-sent events: first all that waits, then each message when it comes or changes, whole.
 
         A client that comes back with `Last-Event-ID` gets what changed meanwhile. A message may come twice; it has its id.
         """
         async with self._database.reading() as connection:
-            keys = await queries.keys_of(connection, (await known(connection, "user", id)).key)
+            keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
         return self.streamed(keys, last_event_id, on_page)
 
     def streamed(
@@ -134,9 +134,9 @@ class Inboxes:
                 while not self._leaving and (left := _left(until)) > 0:
                     rung.clear()
                     async with self._database.reading() as connection:
-                        found = await inbox_items.changes(connection, keys, since, on_page)
+                        found = await inbox_items.inbox_changes(connection, keys, since, on_page)
                     for item in found.items:
-                        data = answer(item).body
+                        data = json_response(item).body
                         if known_as.get(item["id"]) != hash(bytes(data)):
                             known_as[item["id"]] = hash(bytes(data))
                             yield b"event: message\ndata: %b\n\n" % bytes(data)
@@ -148,24 +148,24 @@ class Inboxes:
             self._open -= 1
             self._own -= Counter((own,))  # which forgets who has none left
 
-    async def seen(self, id: RowId, item: Part = None) -> Response:
+    async def seen(self, id: RowId, item: DigestPart = None) -> Response:
         return await self.mark(id, "seen", item)
 
-    async def acted(self, id: RowId, item: Part = None) -> Response:
+    async def acted(self, id: RowId, item: DigestPart = None) -> Response:
         """The person followed the message's single action."""
         return await self.mark(id, "acted", item)
 
-    async def dismissed(self, id: RowId, item: Part = None) -> Response:
+    async def dismissed(self, id: RowId, item: DigestPart = None) -> Response:
         return await self.mark(id, "dismissed", item)
 
-    async def answered(self, id: RowId, body: SurveyAnswer, item: Part = None) -> Response:
+    async def answered(self, id: RowId, body: SurveyAnswer, item: DigestPart = None) -> Response:
         """A signal `survey_answered` with `score` or `choice`, and `comment`, is committed with it. The first answer stands."""
         return await self.answer(id, body, item)
 
     async def answer(self, id: int, body: SurveyAnswer, item: str | None, of: list[str] | None = None) -> Response:
         """The same; `of` are the keys of who may answer only their own."""
         try:
-            found = await inbox_interactions.answer(
+            found = await inbox_interactions.record_survey_answer(
                 self._database, self._catalogue, id, body.value, body.comment, item, of=of
             )
         except LookupError as error:
@@ -179,19 +179,19 @@ class Inboxes:
             raise ProblemError("invalid-request", "This survey has no such answer.", [fault]) from error
         if found is None:
             raise ProblemError("not-found", "There is no message of this number.")
-        return answer(found)
+        return json_response(found)
 
     async def mark(
         self, id: int, what: inbox_interactions.Mark, item: str | None, of: list[str] | None = None
     ) -> Response:
         """A signal `message_<what>` is committed with it, once. `of` are the keys of who may mark only their own."""
         try:
-            found = await inbox_interactions.mark(self._database, self._catalogue, id, what, item, of=of)
+            found = await inbox_interactions.record_interaction(self._database, self._catalogue, id, what, item, of=of)
         except LookupError as error:
             raise ProblemError("not-found", "This digest holds no message of that key.") from error
         if found is None:
             raise ProblemError("not-found", "There is no message of this number.")
-        return answer(found)
+        return json_response(found)
 
 
 def _left(until: datetime | None) -> float:

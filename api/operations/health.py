@@ -12,9 +12,9 @@ from starlette.responses import Response
 from api.events.intake import Intake
 from api.http.auth import Scope
 from api.http.metrics import Metrics
-from api.http.pagination import answer
+from api.http.pagination import json_response
 from api.http.routes import Routes
-from api.runs.temporal import Engine
+from api.runs.temporal import RunCommands
 from store.database import Database
 from store.outbox.queue import backlog
 from store.revision import head, revision
@@ -23,7 +23,7 @@ TAG = "Health"
 SECONDS = 3.0
 
 
-class Check(BaseModel):
+class HealthCheck(BaseModel):
     """One part of readiness. `degraded`: events are accepted, what needs this part waits."""
 
     status: Literal["ok", "degraded", "failing"]
@@ -34,19 +34,19 @@ class Readiness(BaseModel):
     """`failing` is answered with 503, `degraded` with 200: Temporal's absence stops no event."""
 
     status: Literal["ok", "degraded", "failing"]
-    checks: dict[str, Check]
+    checks: dict[str, HealthCheck]
 
 
-class Live(BaseModel):
+class Liveness(BaseModel):
     """The process answers."""
 
     status: Literal["ok"] = "ok"
 
 
-class Health:
+class HealthRoutes:
     """Routes for who watches the process."""
 
-    def __init__(self, database: Database, engine: Engine, intake: Intake, metrics: Metrics) -> None:
+    def __init__(self, database: Database, engine: RunCommands, intake: Intake, metrics: Metrics) -> None:
         self._database = database
         self._engine = engine
         self._intake = intake
@@ -56,7 +56,7 @@ class Health:
     def routes(self, routes: Routes) -> None:
         public = Scope.PUBLIC
         routes.add(
-            "GET", "/livez", self.live, public, summary="Does the process answer?", tag=TAG, gives=Live, fast=True
+            "GET", "/livez", self.live, public, summary="Does the process answer?", tag=TAG, gives=Liveness, fast=True
         )
         routes.add(
             "GET",
@@ -84,7 +84,7 @@ class Health:
 
     async def live(self, _: Request) -> Response:
         """Asks nobody else, so that an outage elsewhere restarts nothing here."""
-        return answer({"status": "ok"})
+        return json_response({"status": "ok"})
 
     async def ready(self, _: Request) -> Response:
         """Every part by itself, each within a few seconds."""
@@ -92,7 +92,7 @@ class Health:
         checks: dict[str, Any] = {**store, "temporal": engine}
         found = {check["status"] for check in checks.values()}
         status = next(each for each in ("failing", "degraded", "ok") if each in found)
-        return answer({"status": status, "checks": checks}, 503 if status == "failing" else 200)
+        return json_response({"status": status, "checks": checks}, 503 if status == "failing" else 200)
 
     async def _store(self) -> dict[str, Any]:
         try:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import Cursor, Limit, Page, RowId, Word, answer, decode, page
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.consent.rules import CHANNELS
@@ -19,11 +19,11 @@ from store.database import Database
 from store.messages import kill_switches
 
 TAG = "Stops"
-Why = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
-Named = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+SwitchReason = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
+SwitchName = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 
 
-class StopIn(BaseModel):
+class KillSwitchIn(BaseModel):
     """What is to stop: everything, or what has this name; who says so and why."""
 
     model_config = ConfigDict(
@@ -34,12 +34,12 @@ class StopIn(BaseModel):
     )
 
     scope: Literal["all", "channel", "journey", "template"]
-    name: Named = ""
-    why: Why
-    by: Word
+    name: SwitchName = ""
+    why: SwitchReason
+    by: ShortText
 
     @model_validator(mode="after")
-    def _named(self) -> StopIn:
+    def _named(self) -> KillSwitchIn:
         """What is stopped need not be there yet, but for a channel: a word that is none would stop nothing, for ever."""
         if (self.scope == "all") != (self.name == ""):
             raise ValueError("give the name of the channel, journey or template; `all` takes none")
@@ -48,15 +48,15 @@ class StopIn(BaseModel):
         return self
 
 
-class Release(BaseModel):
+class ReleaseIn(BaseModel):
     """Who lets it go on."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
 
-    by: Word
+    by: ShortText
 
 
-class StopView(BaseModel):
+class KillSwitchView(BaseModel):
     """A switch that is thrown, or was."""
 
     id: int
@@ -69,7 +69,7 @@ class StopView(BaseModel):
     released_by: str | None
 
 
-class Stops:
+class KillSwitchRoutes:
     """The routes of stops."""
 
     def __init__(self, database: Database) -> None:
@@ -77,21 +77,27 @@ class Stops:
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
-        add("POST", "/v1/stops", self.throw, summary="Stop a channel, journey, template, or everything", gives=StopView)
-        add("GET", "/v1/stops", self.thrown, summary="What is stopped", gives=Page[StopView])
+        add(
+            "POST",
+            "/v1/stops",
+            self.throw,
+            summary="Stop a channel, journey, template, or everything",
+            gives=KillSwitchView,
+        )
+        add("GET", "/v1/stops", self.thrown, summary="What is stopped", gives=Page[KillSwitchView])
         add(
             "POST",
             "/v1/stops/{id}/release",
             self.release,
             summary="Let it go on",
-            gives=StopView,
+            gives=KillSwitchView,
             refuses=("not-found",),
         )
 
-    async def throw(self, stop: StopIn) -> Response:
+    async def throw(self, stop: KillSwitchIn) -> Response:
         """From its commit on nothing of it enters `sending`; what is planned waits and is decided again at the release."""
         async with self._database.transaction() as connection:
-            return answer(await kill_switches.throw(connection, stop.scope, stop.name, stop.why, stop.by))
+            return json_response(await kill_switches.engage(connection, stop.scope, stop.name, stop.why, stop.by))
 
     async def thrown(
         self,
@@ -104,11 +110,11 @@ class Stops:
         async with self._database.reading() as connection:
             before = place[0] if place else None
             found = await kill_switches.list_stops(connection, all_of_them=all, before=before, limit=limit + 1)
-        return page(found, limit, lambda stop: (stop["id"],))
+        return page_of(found, limit, lambda stop: (stop["id"],))
 
-    async def release(self, id: RowId, release: Release) -> Response:
+    async def release(self, id: RowId, release: ReleaseIn) -> Response:
         """Releasing twice is releasing once."""
-        found = await kill_switches.release(self._database, id, release.by)
+        found = await kill_switches.release_switch(self._database, id, release.by)
         if found is None:
             raise ProblemError("not-found", "There is no stop of this number.")
-        return answer(found)
+        return json_response(found)

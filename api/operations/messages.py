@@ -8,7 +8,7 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import Cursor, Limit, Page, RowId, Word, answer, decode, page
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView
@@ -20,7 +20,7 @@ from store.reads import timeline
 TAG = "Messages"
 
 
-class Messages:
+class MessageRoutes:
     """The routes below `/v1/messages`."""
 
     def __init__(self, database: Database) -> None:
@@ -50,7 +50,7 @@ class Messages:
     async def messages(
         self,
         status: MessageStatus = None,
-        run: Annotated[Word | None, Query(description="Of one run.")] = None,
+        run: Annotated[ShortText | None, Query(description="Of one run.")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
@@ -59,18 +59,18 @@ class Messages:
         async with self._database.reading() as connection:
             before = place[0] if place else None
             found = await timeline.messages(connection, run=run, status=status, before=before, limit=limit + 1)
-        return page(found, limit, lambda message: (message["id"],))
+        return page_of(found, limit, lambda message: (message["id"],))
 
     async def resend(self, id: RowId) -> Response:
         """Only what is `unknown` or `failed`. It is due now and passes the gate again, which may defer or withhold it.
 
         What is `unknown` may have arrived: then the person has it twice, under one Message-ID.
         """
-        again = await due.resend(self._database, id)
+        again = await due.resend_message(self._database, id)
         async with self._database.reading() as connection:
             found = await timeline.message(connection, id)
         if found is None:
             raise ProblemError("not-found", "There is no message of this number.")
         if not again:
             raise ProblemError("conflict", f"It is {found['status']}: only what is unknown or failed is sent again.")
-        return answer(found)
+        return json_response(found)

@@ -10,14 +10,14 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import Cursor, Id, Limit, Page, answer, decode, page
+from api.http.pagination import Cursor, Limit, Page, RecordId, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import MessageView, RunView, SubjectView, Told
+from api.http.schemas import MessageView, RunView, SubjectView, TimelineEntry
 from store.database import Connection, Database
 from store.reads import people as queries
 from store.reads import timeline as timelines
-from store.reads.people import Found, SubjectKind
+from store.reads.people import SubjectKeys, SubjectKind
 
 TAG = "People and accounts"
 RunStatus = Annotated[Literal["open", "closed"] | None, Query(description="Only these; all if not given.")]
@@ -27,7 +27,7 @@ MessageStatus = Annotated[
 ]
 
 
-async def known(connection: Connection, kind: SubjectKind, value: str) -> Found:
+async def known_subject(connection: Connection, kind: SubjectKind, value: str) -> SubjectKeys:
     """Who this is. Raises ProblemError when no event has named them."""
     found = await queries.find_subject(connection, kind, value)
     if found is None:
@@ -35,7 +35,7 @@ async def known(connection: Connection, kind: SubjectKind, value: str) -> Found:
     return found
 
 
-class People:
+class PeopleRoutes:
     """The routes below `/v1/users/{id}` and `/v1/accounts/{id}` that only read."""
 
     def __init__(self, database: Database) -> None:
@@ -49,39 +49,39 @@ class People:
         get(
             "/v1/accounts/{id:id}/journeys", self.account_journeys, summary="An account's journeys", gives=Page[RunView]
         )
-        get("/v1/users/{id:id}/timeline", self.timeline, summary="Why did, and why did not", gives=Page[Told])
+        get("/v1/users/{id:id}/timeline", self.timeline, summary="Why did, and why did not", gives=Page[TimelineEntry])
         get("/v1/users/{id:id}/messages", self.messages, summary="Every message, with reasons", gives=Page[MessageView])
 
-    async def user(self, id: Id) -> Response:
+    async def user(self, id: RecordId) -> Response:
         """By user id, anonymous id or key; an anonymous visitor is a person too."""
         return await self._subject("user", id)
 
-    async def account(self, id: Id) -> Response:
+    async def account(self, id: RecordId) -> Response:
         return await self._subject("account", id)
 
     async def _subject(self, kind: SubjectKind, value: str) -> Response:
         async with self._database.reading() as connection:
-            found = await known(connection, kind, value)
+            found = await known_subject(connection, kind, value)
             view: dict[str, Any] = {
                 "key": found.key,
                 "kind": found.kind,
-                "identities": await queries.identities(connection, found.key),
+                "identities": await queries.identities_of_subject(connection, found.key),
                 "account": await queries.account_id(connection, found.account_key),
                 "profile": found.profile,
                 "clock": found.clock,
                 "created_at": found.created_at,
                 "updated_at": found.updated_at,
             }
-        return answer(view)
+        return json_response(view)
 
     async def user_journeys(
-        self, id: Id, status: RunStatus = None, limit: Limit = 50, cursor: Cursor = None
+        self, id: RecordId, status: RunStatus = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
         """The newest first, those of their anonymous time included."""
         return await self._journeys("user", id, status, limit, cursor)
 
     async def account_journeys(
-        self, id: Id, status: RunStatus = None, limit: Limit = 50, cursor: Cursor = None
+        self, id: RecordId, status: RunStatus = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
         """Journeys of the account itself; those of its members are with them."""
         return await self._journeys("account", id, status, limit, cursor)
@@ -94,19 +94,19 @@ class People:
         async with self._database.reading() as connection:
             keys = await self._keys(connection, kind, value)
             found = await queries.list_runs(connection, keys, status, after, limit + 1)
-        return page(found, limit, lambda run: (run["started_at"], run["id"]))
+        return page_of(found, limit, lambda run: (run["started_at"], run["id"]))
 
-    async def timeline(self, id: Id, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    async def timeline(self, id: RecordId, limit: Limit = 50, cursor: Cursor = None) -> Response:
         """Events, decisions of every journey and verdicts on messages, the newest first."""
         place = decode(cursor, datetime, str, str)
         after = (place[0], place[1], place[2]) if place else None
         async with self._database.reading() as connection:
             keys = await self._keys(connection, "user", id)
-            found = await timelines.of_person(connection, keys, after, limit + 1)
-        return page(found, limit, lambda told: (told["at"], told["source"], told["id"]))
+            found = await timelines.timeline_of_person(connection, keys, after, limit + 1)
+        return page_of(found, limit, lambda told: (told["at"], told["source"], told["id"]))
 
     async def messages(
-        self, id: Id, status: MessageStatus = None, limit: Limit = 50, cursor: Cursor = None
+        self, id: RecordId, status: MessageStatus = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
         """Sent, waiting, withheld or withdrawn, the newest first."""
         place = decode(cursor, int)
@@ -114,7 +114,7 @@ class People:
             keys = await self._keys(connection, "user", id)
             before = place[0] if place else None
             found = await timelines.messages(connection, keys=keys, status=status, before=before, limit=limit + 1)
-        return page(found, limit, lambda message: (message["id"],))
+        return page_of(found, limit, lambda message: (message["id"],))
 
     async def _keys(self, connection: Connection, kind: SubjectKind, value: str) -> list[str]:
-        return await queries.keys_of(connection, (await known(connection, kind, value)).key)
+        return await queries.subject_keys(connection, (await known_subject(connection, kind, value)).key)

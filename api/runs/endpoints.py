@@ -16,11 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import Cursor, Limit, Page, Word, answer, decode, page
+from api.http.pagination import Cursor, Limit, Page, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import Line, RunView
-from api.runs.temporal import Engine
+from api.http.schemas import ExplanationLine, RunView
+from api.runs.temporal import RunCommands
 from journeys.protocol import wire
 from store.database import Database
 from store.reads import people as queries
@@ -31,15 +31,15 @@ RunId = Annotated[str, Path(max_length=1024, description="A run's id, percent-en
 _EXAMPLE_ID = "journey/win-back/u_0f3a9c1d2e4b5a69/-/1"
 
 
-class Wish(BaseModel):
+class OperatorRequest(BaseModel):
     """Who wants it."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
 
-    by: Word
+    by: ShortText
 
 
-class ResumeWish(Wish):
+class ResumeRequest(OperatorRequest):
     """What becomes of the time that stood still: timers shift by it, catch up in order, or expire."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"by": "dana", "mode": "shift"}})
@@ -47,24 +47,24 @@ class ResumeWish(Wish):
     mode: Literal["shift", "catch_up", "expire"] = "shift"
 
 
-class CancelWish(Wish):
+class CancelRequest(OperatorRequest):
     """Who ends it, and why: both are in the timeline for ever."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"by": "dana", "reason": "opened by mistake"}})
 
-    reason: Word
+    reason: ShortText
 
 
-class Explained(BaseModel):
+class RunExplanation(BaseModel):
     """What a run waits for and what would end it."""
 
     lines: list[str]
 
 
-class Runs:
+class RunRoutes:
     """The routes below `/v1/runs`."""
 
-    def __init__(self, database: Database, engine: Engine) -> None:
+    def __init__(self, database: Database, engine: RunCommands) -> None:
         self._database = database
         self._engine = engine
 
@@ -87,10 +87,10 @@ class Runs:
             f"{below}/timeline",
             self.timeline,
             summary="Why it is where it is",
-            gives=Page[Line],
+            gives=Page[ExplanationLine],
             refuses=("not-found",),
         )
-        add("GET", f"{below}/explain", self.explain, summary="What it waits for", gives=Explained, refuses=asks)
+        add("GET", f"{below}/explain", self.explain, summary="What it waits for", gives=RunExplanation, refuses=asks)
         add("POST", f"{below}/pause", self.pause, summary="Hold timers and effects", gives=RunView, refuses=asks)
         add("POST", f"{below}/resume", self.resume, summary="Go on", gives=RunView, refuses=asks)
         add("POST", f"{below}/cancel", self.cancel, summary="End it", gives=RunView, refuses=asks)
@@ -105,7 +105,7 @@ class Runs:
             raise ProblemError("invalid-request", "1 of its values cannot be used.", [fault])
         if asked == "true":
             found["live"] = await self._engine.state(run)
-        return answer(found)
+        return json_response(found)
 
     async def _row(self, run: str) -> dict[str, Any]:
         async with self._database.reading() as connection:
@@ -120,30 +120,30 @@ class Runs:
         after = (_small(place[0]), _small(place[1])) if place else None
         await self._row(run)
         async with self._database.reading() as connection:
-            found = await timelines.of_run(connection, run, after, limit + 1)
-        return page(found, limit, lambda line: (line["step"], line["n"]))
+            found = await timelines.timeline_of_run(connection, run, after, limit + 1)
+        return page_of(found, limit, lambda line: (line["step"], line["n"]))
 
     async def explain(self, run: RunId) -> Response:
         """Asked of the workflow itself."""
         await self._row(run)
-        return answer({"lines": await self._engine.explain(run)})
+        return json_response({"lines": await self._engine.explain(run)})
 
-    async def pause(self, run: RunId, wish: Wish) -> Response:
+    async def pause(self, run: RunId, wish: OperatorRequest) -> Response:
         """Signals, goal and exit still decide; timers stand and effects are held until it is resumed."""
         return await self._command(run, wire.UPDATE_PAUSE, wish)
 
-    async def resume(self, run: RunId, wish: ResumeWish) -> Response:
+    async def resume(self, run: RunId, wish: ResumeRequest) -> Response:
         """Held effects meet the gate; anchors and the goal's window have not moved."""
         return await self._command(run, wire.UPDATE_RESUME, wish)
 
-    async def cancel(self, run: RunId, wish: CancelWish) -> Response:
+    async def cancel(self, run: RunId, wish: CancelRequest) -> Response:
         """What is queued is withdrawn; what was sent stays in the ledger."""
         return await self._command(run, wire.UPDATE_CANCEL, wish)
 
-    async def _command(self, run: str, update: str, wish: Wish) -> Response:
+    async def _command(self, run: str, update: str, wish: OperatorRequest) -> Response:
         await self._row(run)
         await self._engine.command(run, update, wish.model_dump())
-        return answer(await self._row(run))
+        return json_response(await self._row(run))
 
 
 def _small(value: int) -> int:

@@ -24,7 +24,7 @@ PATIENCE = timedelta(seconds=5)
 CONNECT_SECONDS = 3.0
 
 
-class Engine(Protocol):
+class RunCommands(Protocol):
     """What the API asks of runs themselves. Every method raises ProblemError."""
 
     async def state(self, run: str) -> Mapping[str, Any]:
@@ -44,7 +44,7 @@ class Engine(Protocol):
         ...
 
 
-class TemporalEngine:
+class TemporalRunCommands:
     """Connected on first use, so that the API starts, and accepts events, while Temporal is down."""
 
     def __init__(self, connect: Callable[[], Awaitable[Client]]) -> None:

@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from api.events.intake import CLOCK_ID
 from api.http.auth import Scope
-from api.http.pagination import Instant, answer
+from api.http.pagination import Instant, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import ClockView
+from api.http.schemas import TestClockView
 from journeys.calendar.test_clock import TestClock
 from store.database import Database
 from store.people.test_clocks import read_clock, set_clock
@@ -25,7 +25,7 @@ ClockId = Annotated[str, Path(pattern=CLOCK_ID)]
 FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
-class ClockIn(BaseModel):
+class TestClockIn(BaseModel):
     """Where virtual time begins, how many virtual seconds a real one is, and the instant it may not pass yet."""
 
     model_config = ConfigDict(
@@ -40,24 +40,24 @@ class ClockIn(BaseModel):
     limit: Instant
 
     @model_validator(mode="after")
-    def _in_our_time(self) -> ClockIn:
+    def _in_our_time(self) -> TestClockIn:
         if not (FIRST <= self.origin <= LAST and FIRST <= self.limit <= LAST):
             raise ValueError("origin and limit lie between 1970 and 2200")
         return self
 
 
-class Clocks:
+class TestClockRoutes:
     """The routes of test clocks."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def routes(self, routes: Routes) -> None:
-        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, gives=ClockView)
+        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, gives=TestClockView)
         add("PUT", "/v1/clocks/{id}", self.put, summary="Create a clock, or move its limit")
         add("GET", "/v1/clocks/{id}", self.get, summary="What a clock shows now", refuses=("not-found",))
 
-    async def put(self, id: ClockId, clock: ClockIn) -> Response:
+    async def put(self, id: ClockId, clock: TestClockIn) -> Response:
         """Origin and speed of a clock that runs never change; its feeder moves the limit as events are accepted."""
         async with self._database.transaction() as connection:
             await set_clock(connection, id, clock.origin, clock.speed, clock.limit)
@@ -68,7 +68,7 @@ class Clocks:
             found = await read_clock(connection, id)
         if found is None:
             raise ProblemError("not-found", "There is no clock of this id.")
-        return answer(_shown(found))
+        return json_response(_shown(found))
 
 
 def _shown(clock: TestClock) -> dict[str, object]:

@@ -10,30 +10,30 @@ from starlette.responses import Response
 
 from api.http.auth import Scope
 from api.http.metrics import Metrics
-from api.http.pagination import Instant, RowId, Word, answer
+from api.http.pagination import Instant, RowId, ShortText, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.tasks.endpoints import NO_TASK, TAG, Note, shown
+from api.tasks.endpoints import NO_TASK, TAG, TaskNoteText, task_view
 from api.tasks.schemas import TaskView
 from journeys.tasks.assignment import Roster
 from store.database import Database
-from store.reads.people import Row
+from store.reads.people import RowDict
 from store.tasks import reassignment, tasks
 
 
-class Assignment(BaseModel):
+class AssignmentIn(BaseModel):
     """To whom it goes: a person, or a team whose rules find one. What was left of its working time is left."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"to": "erin", "by": "dana", "why": "she speaks Finnish"}}
     )
 
-    to: Word
-    by: Word
-    why: Word
+    to: ShortText
+    by: ShortText
+    why: ShortText
 
 
-class Snooze(BaseModel):
+class SnoozeIn(BaseModel):
     """Until when it is put off: its deadline and its reminder move along."""
 
     model_config = ConfigDict(
@@ -42,20 +42,20 @@ class Snooze(BaseModel):
     )
 
     until: Instant
-    by: Word
-    why: Word
+    by: ShortText
+    why: ShortText
 
 
-class TaskNote(BaseModel):
+class TaskNoteIn(BaseModel):
     """What was done or learnt. The first one is the first action on the task."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"text": "left a message", "by": "dana"}})
 
-    text: Note
-    by: Word
+    text: TaskNoteText
+    by: ShortText
 
 
-class Assignments:
+class AssignmentRoutes:
     """The routes that change an open task."""
 
     def __init__(self, database: Database, roster: Roster, metrics: Metrics) -> None:
@@ -71,40 +71,40 @@ class Assignments:
         add("/v1/tasks/{id}/snooze", self.snooze, summary="Put it off")
         add("/v1/tasks/{id}/notes", self.note, summary="Write down what was done")
 
-    async def assign(self, id: RowId, wish: Assignment) -> Response:
+    async def assign(self, id: RowId, wish: AssignmentIn) -> Response:
         """Its log keeps who decided it and why."""
         try:
-            found = await reassignment.assign_task(
+            found = await reassignment.reassign_task(
                 self._database, id, to=wish.to, by=wish.by, why=wish.why, roster=self._roster, now=datetime.now(UTC)
             )
-        except tasks.NotOpen as error:
+        except tasks.TaskNotOpen as error:
             raise ProblemError("conflict", "The task is closed or withdrawn already.") from error
         return await self._answer(found)
 
-    async def snooze(self, id: RowId, wish: Snooze) -> Response:
+    async def snooze(self, id: RowId, wish: SnoozeIn) -> Response:
         """What was left of its time begins again then. An instant before now brings nothing back: give one to come."""
         now = datetime.now(UTC)
         try:
             found = await reassignment.snooze_task(
                 self._database, id, until=wish.until, by=wish.by, why=wish.why, roster=self._roster, now=now
             )
-        except tasks.NotOpen as error:
+        except tasks.TaskNotOpen as error:
             raise ProblemError("conflict", "The task is closed or withdrawn already.") from error
-        except reassignment.Untimely as error:
+        except reassignment.SnoozeInvalid as error:
             days = reassignment.FARTHEST.days
             fault = {"detail": f"must be to come, and within {days} days", "pointer": "/body/until"}
             raise ProblemError("invalid-request", "It cannot be put off until then.", [fault]) from error
         return await self._answer(found)
 
-    async def note(self, id: RowId, note: TaskNote) -> Response:
+    async def note(self, id: RowId, note: TaskNoteIn) -> Response:
         """Also a task that has ended takes notes."""
-        found = await tasks.note(self._database, id, text=note.text, by=note.by, now=datetime.now(UTC))
+        found = await tasks.add_task_note(self._database, id, text=note.text, by=note.by, now=datetime.now(UTC))
         if found is not None and found[0]:
             self._metrics.task_acted(found[1])
         return await self._answer(found[1] if found is not None else None)
 
-    async def _answer(self, found: Row | None) -> Response:
+    async def _answer(self, found: RowDict | None) -> Response:
         if found is None:
             raise ProblemError("not-found", NO_TASK)
         async with self._database.reading() as connection:
-            return answer(await shown(connection, self._roster, found))
+            return json_response(await task_view(connection, self._roster, found))

@@ -12,10 +12,10 @@ from starlette.responses import Response
 
 from api.http.auth import Scope
 from api.http.metrics import Metrics
-from api.http.pagination import Cursor, Limit, Page, RowId, Word, answer, decode, page
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.people.endpoints import known
+from api.people.endpoints import known_subject
 from api.tasks.schemas import TaskLine, TaskView
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
@@ -24,23 +24,23 @@ from store.tasks import log as task_log
 from store.tasks import tasks
 
 TAG = "Tasks"
-Note = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
+TaskNoteText = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
 NO_TASK = "There is no task of this number."
 
 
-class Closing(BaseModel):
+class TaskClosingIn(BaseModel):
     """How the work ended. Every journey that asked for it hears `<action>.closed` with `outcome`, `by` and `note`."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"resolution": "reached", "by": "dana", "note": "call on Monday"}}
     )
 
-    resolution: Word
-    by: Word
-    note: Note = ""
+    resolution: ShortText
+    by: ShortText
+    note: TaskNoteText = ""
 
 
-class Work:
+class TaskRoutes:
     """The routes of tasks."""
 
     def __init__(self, database: Database, roster: Roster, metrics: Metrics) -> None:
@@ -59,13 +59,13 @@ class Work:
 
     async def tasks(
         self,
-        owner: Annotated[Word | None, Query(description="Who has it: a person, or a team it waits for.")] = None,
-        team: Annotated[Word | None, Query(description="Of everybody in a team.")] = None,
+        owner: Annotated[ShortText | None, Query(description="Who has it: a person, or a team it waits for.")] = None,
+        team: Annotated[ShortText | None, Query(description="Of everybody in a team.")] = None,
         status: Annotated[Literal["open", "closed", "withdrawn"] | None, Query()] = None,
         overdue: Annotated[bool | None, Query(description="Open and past its deadline, or not.")] = None,
-        account: Annotated[Word | None, Query(description="Of an account, as senders name it.")] = None,
+        account: Annotated[ShortText | None, Query(description="Of an account, as senders name it.")] = None,
         run: Annotated[
-            Word | None, Query(description="Asked for by one run, also if another had asked before.")
+            ShortText | None, Query(description="Asked for by one run, also if another had asked before.")
         ] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
@@ -73,7 +73,7 @@ class Work:
         """In the order in which they were opened."""
         place = decode(cursor, int)
         async with self._database.reading() as connection:
-            key = (await known(connection, "account", account)).key if account is not None else None
+            key = (await known_subject(connection, "account", account)).key if account is not None else None
             found = await tasks.list_tasks(
                 connection,
                 now=datetime.now(UTC),
@@ -87,17 +87,17 @@ class Work:
                 limit=limit + 1,
             )
             shown = [await self._shown(connection, task) for task in found]
-        return page(shown, limit, lambda task: (task["id"],))
+        return page_of(shown, limit, lambda task: (task["id"],))
 
     async def task(self, id: RowId) -> Response:
         async with self._database.reading() as connection:
             found = await tasks.get_task(connection, id, datetime.now(UTC))
             if found is None:
                 raise ProblemError("not-found", NO_TASK)
-            return answer(await self._shown(connection, found))
+            return json_response(await self._shown(connection, found))
 
     async def _shown(self, connection: Connection, task: dict[str, Any]) -> dict[str, Any]:
-        return await shown(connection, self._roster, task)
+        return await task_view(connection, self._roster, task)
 
     async def log(self, id: RowId, limit: Limit = 50, cursor: Cursor = None) -> Response:
         """Opened, assigned, put off, noted, closed: by whom and why, the oldest first. It only grows."""
@@ -105,10 +105,10 @@ class Work:
         async with self._database.reading() as connection:
             if await tasks.get_task(connection, id, datetime.now(UTC)) is None:
                 raise ProblemError("not-found", NO_TASK)
-            found = await task_log.read(connection, id, after=place[0] if place else 0, limit=limit + 1)
-        return page(found, limit, lambda line: (line["id"],))
+            found = await task_log.read_task_log(connection, id, after=place[0] if place else 0, limit=limit + 1)
+        return page_of(found, limit, lambda line: (line["id"],))
 
-    async def close(self, id: RowId, closing: Closing) -> Response:
+    async def close(self, id: RowId, closing: TaskClosingIn) -> Response:
         """Closing is a signal: it is committed together with the task's own change."""
         try:
             found = await tasks.close_task(
@@ -120,9 +120,9 @@ class Work:
                 roster=self._roster,
                 now=datetime.now(UTC),
             )
-        except tasks.NotOpen as error:
+        except tasks.TaskNotOpen as error:
             raise ProblemError("conflict", "The task is closed or withdrawn already.") from error
-        except tasks.Undeclared as error:
+        except tasks.OutcomeNotDeclared as error:
             fault = {"detail": f"must be one of {', '.join(error.outcomes)}", "pointer": "/body/resolution"}
             raise ProblemError("invalid-request", "No task of this kind ends so.", [fault]) from error
         if found is None:
@@ -131,10 +131,10 @@ class Work:
         if now_closed:
             self._metrics.task_closed(task)
         async with self._database.reading() as connection:
-            return answer(await self._shown(connection, task))
+            return json_response(await self._shown(connection, task))
 
 
-async def shown(connection: Connection, roster: Roster, task: dict[str, Any]) -> dict[str, Any]:
+async def task_view(connection: Connection, roster: Roster, task: dict[str, Any]) -> dict[str, Any]:
     """A task as people read it: with the account's own name, and the words that may close it."""
     account = await queries.account_id(connection, task["account"])
     return {**task, "account": account, "outcomes": roster.team.outcomes(task["task"])}

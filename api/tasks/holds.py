@@ -11,17 +11,17 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import Cursor, Id, Instant, Limit, Page, Word, answer, decode, page
+from api.http.pagination import Cursor, Instant, Limit, Page, RecordId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.people.endpoints import known
+from api.people.endpoints import known_subject
 from api.tasks.schemas import HoldView
 from store.database import Database
 from store.messages import holds
 from store.reads.people import SubjectKind
 
 TAG = "Holds and plays"
-By = Annotated[Word, Query(description="Who releases it.")]
+HolderParam = Annotated[ShortText, Query(description="Who releases it.")]
 
 
 class HoldIn(BaseModel):
@@ -35,11 +35,11 @@ class HoldIn(BaseModel):
     )
 
     until: Instant
-    by: Word
-    why: Word
+    by: ShortText
+    why: ShortText
 
 
-class Holds:
+class HoldRoutes:
     """The routes of holds."""
 
     def __init__(self, database: Database) -> None:
@@ -58,7 +58,7 @@ class Holds:
     async def listed(
         self,
         standing: Annotated[bool | None, Query(description="Those that stand now, or those that have ended.")] = None,
-        by: Annotated[Word | None, Query(description="Of one person.")] = None,
+        by: Annotated[ShortText | None, Query(description="Of one person.")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
@@ -69,42 +69,42 @@ class Holds:
             found = await holds.list_holds(
                 connection, now=datetime.now(UTC), by=by, standing=standing, before=before, limit=limit + 1
             )
-        return page(found, limit, lambda item: (item["id"],))
+        return page_of(found, limit, lambda item: (item["id"],))
 
-    async def hold_user(self, id: Id, wish: HoldIn) -> Response:
+    async def hold_user(self, id: RecordId, wish: HoldIn) -> Response:
         """Of one person only; the rest of their account is not held."""
         return await self._hold("user", id, wish)
 
-    async def hold_account(self, id: Id, wish: HoldIn) -> Response:
+    async def hold_account(self, id: RecordId, wish: HoldIn) -> Response:
         """Of everybody in the account. Who holds it already changes the end by asking again."""
         return await self._hold("account", id, wish)
 
-    async def release_user(self, id: Id, by: By) -> Response:
+    async def release_user(self, id: RecordId, by: HolderParam) -> Response:
         return await self._release("user", id, by)
 
-    async def release_account(self, id: Id, by: By) -> Response:
+    async def release_account(self, id: RecordId, by: HolderParam) -> Response:
         """What waited for it is weighed again at once."""
         return await self._release("account", id, by)
 
     async def _hold(self, kind: SubjectKind, value: str, wish: HoldIn) -> Response:
         key = await self._key(kind, value)
         try:
-            found = await holds.hold(
+            found = await holds.place_hold(
                 self._database, key, until=wish.until, by=wish.by, why=wish.why, now=datetime.now(UTC)
             )
         except holds.HeldByOther as error:
             raise ProblemError("conflict", f"{error}: {error.held.why}") from error
-        except holds.Untimely as error:
+        except holds.HoldEndInvalid as error:
             fault = {"detail": f"must be to come, and within {holds.LONGEST.days} days", "pointer": "/body/until"}
             raise ProblemError("invalid-request", "A hold has an end.", [fault]) from error
-        return answer(found)
+        return json_response(found)
 
     async def _release(self, kind: SubjectKind, value: str, by: str) -> Response:
-        found = await holds.release(self._database, await self._key(kind, value), by=by, now=datetime.now(UTC))
+        found = await holds.release_hold(self._database, await self._key(kind, value), by=by, now=datetime.now(UTC))
         if found is None:
             raise ProblemError("not-found", "Nobody holds them.")
-        return answer(found)
+        return json_response(found)
 
     async def _key(self, kind: SubjectKind, value: str) -> str:
         async with self._database.reading() as connection:
-            return (await known(connection, kind, value)).key
+            return (await known_subject(connection, kind, value)).key

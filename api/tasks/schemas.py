@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 
-class Asker(BaseModel):
+class TaskRequestView(BaseModel):
     """A run that asked for a task, by which of its actions, and whether it still does."""
 
     run: str
@@ -52,7 +52,7 @@ class TaskView(BaseModel):
     seconds_to_first_action: float | None
     seconds_to_close: float | None
     clock: str | None
-    asked_by: list[Asker]
+    asked_by: list[TaskRequestView]
     outcomes: list[str]
 
 

@@ -24,7 +24,7 @@ SMTP_CONNECTIONS = 4
 
 
 @dataclass
-class Person:
+class BarePerson:
     """Who a journey is about."""
 
     email: str
@@ -32,7 +32,7 @@ class Person:
 
 
 @dataclass
-class Mail:
+class MailInput:
     """What one activity sends."""
 
     to: str
@@ -40,7 +40,7 @@ class Mail:
     text: str
 
 
-class Mailer:
+class BareMailer:
     """The activities' connection to the provider: a few connections, kept."""
 
     def __init__(self, host: str, port: int) -> None:
@@ -49,7 +49,7 @@ class Mailer:
         self.places = asyncio.Semaphore(SMTP_CONNECTIONS)
 
     @activity.defn
-    async def send_mail(self, mail: Mail) -> None:
+    async def send_mail(self, mail: MailInput) -> None:
         """One mail, with a text and an HTML part."""
         message = EmailMessage()
         message["From"], message["To"], message["Subject"] = "Tenure <hello@tenure.example>", mail.to, mail.subject
@@ -62,7 +62,7 @@ class Mailer:
             self.free.append(smtp)
 
     @activity.defn
-    async def put_in_inbox(self, mail: Mail) -> None:
+    async def put_in_inbox(self, mail: MailInput) -> None:
         """An in-app message, which a real one would write to a database."""
 
     async def _connected(self) -> SMTP:
@@ -83,7 +83,7 @@ class BareJourney:
         self.state = "new"
 
     @workflow.run
-    async def run(self, person: Person) -> str:
+    async def run(self, person: BarePerson) -> str:
         """Wait, send, wait: until the person has got there, or has not in time."""
         await workflow.wait_condition(lambda: self.signed_up, timeout=WEEK)
         self.state = "setting_up"
@@ -99,9 +99,9 @@ class BareJourney:
         await self._mail(person, "What is still open in your set-up")
         return "activated"
 
-    async def _mail(self, person: Person, subject: str) -> None:
-        mail = Mail(person.email, subject, TEXT)
-        await workflow.execute_activity_method(Mailer.send_mail, mail, start_to_close_timeout=SOON)
+    async def _mail(self, person: BarePerson, subject: str) -> None:
+        mail = MailInput(person.email, subject, TEXT)
+        await workflow.execute_activity_method(BareMailer.send_mail, mail, start_to_close_timeout=SOON)
 
     @workflow.signal
     def on_signed_up(self) -> None:
@@ -132,7 +132,7 @@ class BareTips:
         self.wanted = 0
 
     @workflow.run
-    async def run(self, person: Person) -> int:
+    async def run(self, person: BarePerson) -> int:
         """A tip for every wish."""
         given = 0
         while True:
@@ -141,8 +141,8 @@ class BareTips:
             except TimeoutError:
                 return given
             self.wanted -= 1
-            mail = Mail(person.email, f"{person.first_name}, your first three steps", TEXT)
-            await workflow.execute_activity_method(Mailer.put_in_inbox, mail, start_to_close_timeout=SOON)
+            mail = MailInput(person.email, f"{person.first_name}, your first three steps", TEXT)
+            await workflow.execute_activity_method(BareMailer.put_in_inbox, mail, start_to_close_timeout=SOON)
             given += 1
 
     @workflow.signal

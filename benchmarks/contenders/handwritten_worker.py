@@ -9,17 +9,17 @@ import sys
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from benchmarks.contenders.handwritten import QUEUE, BareDaily, BareJourney, BareTips, Mailer
+from benchmarks.contenders.handwritten import QUEUE, BareDaily, BareJourney, BareMailer, BareTips
 from benchmarks.contenders.signal_all import SignalAll
-from worker.event_loop import run
+from worker.event_loop import run_until_done
 
 
-async def serve(address: str, smtp_port: int, cached: int) -> None:
+async def run_bare_worker(address: str, smtp_port: int, cached: int) -> None:
     """Work until told to stop."""
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    mailer = Mailer("127.0.0.1", smtp_port)
+    mailer = BareMailer("127.0.0.1", smtp_port)
     async with Worker(
         await Client.connect(address),
         task_queue=QUEUE,
@@ -32,4 +32,4 @@ async def serve(address: str, smtp_port: int, cached: int) -> None:
 
 
 if __name__ == "__main__":
-    run(serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    run_until_done(run_bare_worker(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

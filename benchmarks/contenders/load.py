@@ -10,9 +10,9 @@ from typing import Protocol
 from temporalio.client import WorkflowHandle
 from temporalio.common import WorkflowIDReusePolicy
 
-from benchmarks.contenders.handwritten import QUEUE, BareJourney, Person
+from benchmarks.contenders.handwritten import QUEUE, BareJourney, BarePerson
 from benchmarks.stack.rig import Rig
-from store.database import row, sql
+from store.database import fetch_one, sql
 
 SIGNALS = ("signed_up", "setup_completed", "activated")
 PEOPLE_A_BATCH = 100
@@ -79,7 +79,7 @@ class Ours:
         """Outbox, ledger and runs, in the store."""
         while True:
             async with self.rig.database.reading() as connection:
-                found = await row(connection, _SETTLED, journey=journey)
+                found = await fetch_one(connection, _SETTLED, journey=journey)
             if found is not None and found["settled"]:
                 return
             await asyncio.sleep(0.02)
@@ -103,7 +103,7 @@ class Bare:
         if name == SIGNALS[0]:
             self.open[person] = await self.client.start_workflow(
                 BareJourney.run,
-                Person(address(person), "Ada"),
+                BarePerson(address(person), "Ada"),
                 id=f"bare-{person}",
                 task_queue=QUEUE,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,

@@ -9,10 +9,10 @@ from typing import Any
 from temporalio.client import WorkflowHandle, WorkflowHistory
 from temporalio.common import WorkflowIDReusePolicy
 
-from benchmarks.contenders.handwritten import QUEUE, BareDaily, BareTips, Person
+from benchmarks.contenders.handwritten import QUEUE, BareDaily, BarePerson, BareTips
 from benchmarks.contenders.load import Bare, Ours, address
 from benchmarks.stack.rig import Rig
-from store.database import row, rows, sql
+from store.database import fetch_all, fetch_one, sql
 
 _RUN_OF = sql(
     """
@@ -56,7 +56,7 @@ class OursSteady:
     async def ids(self) -> list[str]:
         """The runs' ids."""
         async with self.rig.database.reading() as connection:
-            return [item["id"] for item in await rows(connection, _RUN_OF, people=self.people)]
+            return [item["id"] for item in await fetch_all(connection, _RUN_OF, people=self.people)]
 
     async def histories(self) -> list[WorkflowHistory]:
         """What Temporal keeps of each run since its last continue-as-new."""
@@ -76,7 +76,7 @@ class OursSteady:
 
     async def _steps(self) -> tuple[int, int]:
         async with self.rig.database.reading() as connection:
-            found = await row(connection, _DECIDED, people=self.people)
+            found = await fetch_one(connection, _DECIDED, people=self.people)
         return (int(found["least"] or 0), int(found["total"] or 0)) if found is not None else (0, 0)
 
 
@@ -93,7 +93,7 @@ class BareSteady:
     async def open(self, count: int) -> None:
         """That many workflows, waiting."""
         self.sent = 0
-        arguments = [] if self.workflow is BareDaily else [Person(address("someone"), "Ada")]
+        arguments = [] if self.workflow is BareDaily else [BarePerson(address("someone"), "Ada")]
         self.handles = [
             await self.rig.bare_client.start_workflow(
                 self.workflow.run,

@@ -6,8 +6,8 @@ import asyncio
 from statistics import mean
 
 from benchmarks.contenders.long_lived import BareSteady, OursSteady, daily
-from benchmarks.measure import Row, Target
-from benchmarks.scale import Scale
+from benchmarks.measure import ResultRow, Target
+from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 
 CACHED = 2
@@ -18,7 +18,7 @@ LATE_BARE = 4
 """Cold signals measured on the bare side: its history grows, so more would be of later days."""
 
 
-async def measure(rig: Rig, scale: Scale) -> list[Row]:
+async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     """Ours over whole months, because its history's length goes up and down between continue-as-news."""
     ours, bare = daily(rig)
     await bare.open(scale.cold)
@@ -50,9 +50,11 @@ async def _cold(rig: Rig, part: str, side: OursSteady | BareSteady, runs: int) -
     return (rig.cpu_seconds(part) - before) / runs * 1_000
 
 
-def _row(name: str, ours: list[float], theirs: list[float], target: Target) -> Row:
+def _row(name: str, ours: list[float], theirs: list[float], target: Target) -> ResultRow:
     """Means over the days; low and high from the thirds of ours, so that they span a whole cycle of renewal."""
     third = len(ours) // 3
     parts = [mean(ours[n * third : (n + 1) * third]) for n in range(3)]
     other = mean(theirs)
-    return Row(name, mean(ours) / other, min(parts) / other, max(parts) / other, mean(ours), other, "ms CPU", target)
+    return ResultRow(
+        name, mean(ours) / other, min(parts) / other, max(parts) / other, mean(ours), other, "ms CPU", target
+    )

@@ -18,10 +18,10 @@ from benchmarks.contenders.handwritten import QUEUE
 from benchmarks.contenders.load import in_turn
 from benchmarks.contenders.long_lived import OursSteady, daily
 from benchmarks.contenders.signal_all import SignalAll
-from benchmarks.measure import Row, Target, compared, interleaved
-from benchmarks.scale import Scale
+from benchmarks.measure import ResultRow, Target, compared, interleaved
+from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
-from store.database import run, sql
+from store.database import execute, sql
 
 BATCH = 100
 RELEVANT = 2
@@ -57,14 +57,14 @@ _RUNS = sql(
 )
 
 
-class Load(NamedTuple):
+class LoadResult(NamedTuple):
     """Events a second, and milliseconds of CPU: for a signal, or for a decisive event with the 49 beside it."""
 
     rate: float
     cost: float
 
 
-async def measure(rig: Rig, scale: Scale) -> list[Row]:
+async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     """First against one signal per event, then with more and more live runs."""
     ours, _ = daily(rig)
     await ours.open(ALIVE)
@@ -93,14 +93,14 @@ async def _grow(rig: Rig, before: int, size: int) -> None:
     """The crowd, up to that many, as a database is that has lived with them: what a sudden million leaves behind is done."""
     for statement in (_SUBJECTS, _IDENTITIES, _LANES, _RUNS):
         async with rig.database.transaction() as connection:
-            await run(connection, statement, first=before + 1, last=size)
+            await execute(connection, statement, first=before + 1, last=size)
     async with rig.database.reading() as connection:
         for table in ("subjects", "identities", "lanes", "runs"):
             await connection.execute(f"VACUUM ANALYZE {table}")
         await connection.execute("CHECKPOINT")
 
 
-async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> Load:
+async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> LoadResult:
     """Counted when every event that had to reach a run is a committed step of it; the cost is of one such event."""
     chance = random.Random(crowd)
     batches = in_turn([str(n) for n in range(count // BATCH)])
@@ -116,7 +116,7 @@ async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> Load:
     while await ours.total() < wanted:
         await asyncio.sleep(0.02)
     rate = count / (time.monotonic() - began)
-    return Load(rate, (_used(rig) - used) / (count // BATCH * RELEVANT) * 1_000)
+    return LoadResult(rate, (_used(rig) - used) / (count // BATCH * RELEVANT) * 1_000)
 
 
 def _event(ours: OursSteady, crowd: int, place: int, chance: random.Random) -> dict[str, object]:
@@ -142,7 +142,7 @@ async def _entity(rig: Rig) -> WorkflowHandle[SignalAll, int]:
     return await rig.bare_client.start_workflow(SignalAll.run, id=f"entity-{next(_number)}", task_queue=QUEUE)
 
 
-async def _signalled(rig: Rig, people: list[WorkflowHandle[SignalAll, int]], count: int) -> Load:
+async def _signalled(rig: Rig, people: list[WorkflowHandle[SignalAll, int]], count: int) -> LoadResult:
     """The same events as one signal each, counted when every workflow has taken all of its own."""
     before = sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people)))
     left = in_turn([str(n) for n in range(count)])
@@ -158,7 +158,7 @@ async def _signalled(rig: Rig, people: list[WorkflowHandle[SignalAll, int]], cou
     # Drained, as on our side: a query is answered after all signals that came before it have been taken.
     assert sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people))) == before + count
     rate = count / (time.monotonic() - began)
-    return Load(rate, (_used(rig) - used) / count * 1_000)
+    return LoadResult(rate, (_used(rig) - used) / count * 1_000)
 
 
 def _used(rig: Rig) -> float:
@@ -166,9 +166,9 @@ def _used(rig: Rig) -> float:
     return rig.all_cpu_seconds() + time.process_time()
 
 
-def _rates(loads: list[Load]) -> list[float]:
+def _rates(loads: list[LoadResult]) -> list[float]:
     return [load.rate for load in loads]
 
 
-def _costs(loads: list[Load]) -> list[float]:
+def _costs(loads: list[LoadResult]) -> list[float]:
     return [load.cost for load in loads]

@@ -8,13 +8,13 @@ import statistics
 import time
 from datetime import UTC, datetime
 
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.gate import evaluation
-from benchmarks.measure import Row, Target, compared
-from benchmarks.scale import Scale
+from benchmarks.measure import ResultRow, Target, compared
+from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 from journeys.decision.effects import SendMessage
-from store.database import row, rows, run, sql
+from store.database import execute, fetch_all, fetch_one, sql
 from store.messages import ledger
 from store.people import subjects
 from store.runs import projection
@@ -56,21 +56,21 @@ _EARLIER = sql(
 )
 
 
-async def measure(rig: Rig, scale: Scale) -> list[Row]:
+async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     """Decisions that end in `sending`, rendered mail and all, each in a transaction of its own."""
-    house = composition.house(rig.settings, rig.database)
+    deps = composition.dependencies(rig.settings, rig.database)
     found: list[list[float]] = []
     for length in HISTORIES:
         people = await _people(rig, length)
-        await _decisions(rig, house, people)
-        found.append([await _decisions(rig, house, people) for _ in range(scale.rounds)])
+        await _decisions(rig, deps, people)
+        found.append([await _decisions(rig, deps, people) for _ in range(scale.rounds)])
     short, long = found
-    p99 = [await _p99_vs_select_1(rig, house, await _people(rig, 10)) for _ in range(scale.rounds)]
+    p99 = [await _p99_vs_select_1(rig, deps, await _people(rig, 10)) for _ in range(scale.rounds)]
     async with rig.database.transaction() as connection:
-        await run(connection, _SETTLE)
+        await execute(connection, _SETTLE)
     middle = statistics.median(short)
     return [
-        Row(
+        ResultRow(
             "gate_decisions_per_s",
             middle,
             min(short),
@@ -104,43 +104,43 @@ async def _people(rig: Rig, earlier: int) -> list[tuple[str, Run]]:
     await rig.web.post("/v1/batch", {"batch": batch})
     made = []
     async with rig.database.transaction() as connection:
-        for item in await rows(connection, _PEOPLE, people=names):
-            await run(connection, _EARLIER, person=item["key"], count=earlier)
-            one = await row(connection, _RUN_OF, person=item["key"])
+        for item in await fetch_all(connection, _PEOPLE, people=names):
+            await execute(connection, _EARLIER, person=item["key"], count=earlier)
+            one = await fetch_one(connection, _RUN_OF, person=item["key"])
             assert one is not None
             made.append((item["key"], await projection.read_run(connection, one["id"])))
         await connection.execute("ANALYZE messages")
     return made
 
 
-async def _decisions(rig: Rig, house: House, people: list[tuple[str, Run]]) -> float:
+async def _decisions(rig: Rig, deps: Dependencies, people: list[tuple[str, Run]]) -> float:
     """Decisions for each second of this process's CPU time, several for each person.
 
     Before, what went out last time becomes old: nobody is written to hundreds of times in a policy's window.
     """
     async with rig.database.transaction() as connection:
-        await run(connection, _SETTLE)
-        await run(connection, _AGE, people=[person for person, _ in people])
+        await execute(connection, _SETTLE)
+        await execute(connection, _AGE, people=[person for person, _ in people])
     began = time.process_time()
-    await asyncio.gather(*(_in_turn(rig, house, people[at::AT_ONCE]) for at in range(AT_ONCE)))
+    await asyncio.gather(*(_in_turn(rig, deps, people[at::AT_ONCE]) for at in range(AT_ONCE)))
     return DECISIONS / (time.process_time() - began)
 
 
-async def _in_turn(rig: Rig, house: House, people: list[tuple[str, Run]]) -> None:
+async def _in_turn(rig: Rig, deps: Dependencies, people: list[tuple[str, Run]]) -> None:
     for person, at in people:
-        await _one_after_the_other(rig, house, person, at, DECISIONS // PEOPLE)
+        await _one_after_the_other(rig, deps, person, at, DECISIONS // PEOPLE)
 
 
-async def _one_after_the_other(rig: Rig, house: House, person: str, at: Run, count: int) -> list[float]:
+async def _one_after_the_other(rig: Rig, deps: Dependencies, person: str, at: Run, count: int) -> list[float]:
     took = []
     for _ in range(count):
         began = time.perf_counter()
-        await _decide(rig, house, person, at)
+        await _decide(rig, deps, person, at)
         took.append(time.perf_counter() - began)
     return took
 
 
-async def _decide(rig: Rig, house: House, person: str, at: Run) -> None:
+async def _decide(rig: Rig, deps: Dependencies, person: str, at: Run) -> None:
     now = datetime.now(UTC)
     async with rig.database.transaction() as connection:
         subject = subjects.Subject(person, "user", 0, None, None, {"email": f"{person}@people.example"}, None)
@@ -150,20 +150,20 @@ async def _decide(rig: Rig, house: House, person: str, at: Run) -> None:
         entry = ledger.new_entry(
             effect, key=f"gate/{person}/{next(_number)}", run_row=at, step=1, recipient=person, now=now
         )
-        weighing = evaluation.Pass(house, connection, subject, None, now)
+        weighing = evaluation.GatePass(deps, connection, subject, None, now)
         await weighing.weigh(entry)
         await weighing.close()
 
 
-async def _p99_vs_select_1(rig: Rig, house: House, people: list[tuple[str, Run]]) -> tuple[float, float]:
+async def _p99_vs_select_1(rig: Rig, deps: Dependencies, people: list[tuple[str, Run]]) -> tuple[float, float]:
     """In turn, so that both meet the same machine: milliseconds of a whole decision, and of the smallest statement."""
     person, at = people[0]
     decisions, selects = [], []
     for _ in range(PROBES):
-        decisions += await _one_after_the_other(rig, house, person, at, 1)
+        decisions += await _one_after_the_other(rig, deps, person, at, 1)
         began = time.perf_counter()
         async with rig.database.reading() as connection:
-            await row(connection, _SELECT_ONE)
+            await fetch_one(connection, _SELECT_ONE)
         selects.append(time.perf_counter() - began)
     return _p99(decisions) * 1_000, _p99(selects) * 1_000
 

@@ -6,21 +6,21 @@ import asyncio
 
 from benchmarks.contenders.load import SIGNALS, Bare, Ours
 from benchmarks.contenders.long_lived import events_of, tips
-from benchmarks.measure import Row, Target
+from benchmarks.measure import ResultRow, Target
 from benchmarks.rows.journeys_per_second import lived
-from benchmarks.scale import Scale
+from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 
 PAUSE = 0.3
 MESSAGES = 6
 
 
-async def measure(rig: Rig, scale: Scale) -> list[Row]:
+async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     """Counts, not times: the spread is over the histories."""
     return [await _mails(rig, scale), await _in_app(rig, scale)]
 
 
-async def _mails(rig: Rig, scale: Scale) -> Row:
+async def _mails(rig: Rig, scale: RunScale) -> ResultRow:
     """Whole journeys of three mails, start and end included, per signal."""
     found = {}
     for side, client, kind in (
@@ -36,7 +36,7 @@ async def _mails(rig: Rig, scale: Scale) -> Row:
     return _row("history_events_per_step_vs_bare", found["ours"], found["bare"], Target(0.85))
 
 
-async def _in_app(rig: Rig, scale: Scale) -> Row:
+async def _in_app(rig: Rig, scale: RunScale) -> ResultRow:
     """What one more signal adds to a run that waits."""
     added = {}
     for side in tips(rig):
@@ -49,6 +49,8 @@ async def _in_app(rig: Rig, scale: Scale) -> Row:
     return _row("history_events_per_step_in_app_vs_bare", added["ours"], added["bare"], Target(0.5))
 
 
-def _row(name: str, ours: list[float], theirs: list[float], target: Target) -> Row:
+def _row(name: str, ours: list[float], theirs: list[float], target: Target) -> ResultRow:
     mean, other = sum(ours) / len(ours), sum(theirs) / len(theirs)
-    return Row(name, mean / other, min(ours) / max(theirs), max(ours) / min(theirs), mean, other, "events", target)
+    return ResultRow(
+        name, mean / other, min(ours) / max(theirs), max(ours) / min(theirs), mean, other, "events", target
+    )

@@ -6,14 +6,14 @@ import asyncio
 import time
 
 from benchmarks.contenders.load import SIGNALS, Bare, Ours, Side, address, in_turn
-from benchmarks.measure import Row, Target, compared, interleaved
-from benchmarks.scale import Scale
+from benchmarks.measure import ResultRow, Target, compared, interleaved
+from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 
 USERS = 32
 
 
-async def measure(rig: Rig, scale: Scale) -> list[Row]:
+async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     """Closed loop: each user waits for a signal's mail before the next signal, and takes the next person at the end."""
     ours, bare = Ours(rig), Bare(rig)
     for side in (ours, bare):

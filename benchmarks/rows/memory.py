@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from benchmarks.contenders.long_lived import BareSteady, OursSteady, tips
-from benchmarks.measure import Row, Target, compared
-from benchmarks.scale import Scale
+from benchmarks.measure import ResultRow, Target, compared
+from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 
 WARM = 30
 
 
-async def measure(rig: Rig, scale: Scale) -> list[Row]:
+async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     """Runs that wait for their first signal, on fresh workers that have lived through a few already."""
     mine: list[float] = []
     theirs: list[float] = []

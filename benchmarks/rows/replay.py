@@ -10,8 +10,8 @@ from temporalio.worker import Replayer
 
 from benchmarks.contenders.handwritten import BareDaily
 from benchmarks.contenders.long_lived import daily
-from benchmarks.measure import Row, Target, compared
-from benchmarks.scale import Scale
+from benchmarks.measure import ResultRow, Target, compared
+from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 from worker.sandbox import sandbox
 from worker.temporal import CONVERTER
@@ -21,7 +21,7 @@ DAYS = 9
 RUNS = 24
 
 
-async def measure(rig: Rig, scale: Scale) -> list[Row]:
+async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     """CPU of this process; histories of about 50 events, short of continuing as new, many through one replayer, so that its start does not count."""
     ours, bare = daily(rig)
     for side in (ours, bare):

@@ -6,16 +6,16 @@ import asyncio
 import time
 
 from benchmarks.contenders.load import SIGNALS, Bare, Ours, Side, address
-from benchmarks.measure import Row, Target, compared, quantile
+from benchmarks.measure import ResultRow, Target, compared, quantile
 from benchmarks.rows.journeys_per_second import lived
-from benchmarks.scale import Scale
+from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 
 BETWEEN_SIGNALS = 0.7
 SHARE = 0.25
 
 
-async def measure(rig: Rig, scale: Scale) -> list[Row]:
+async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     """Both sides at the same rate, a quarter of what the slower one manages; percentiles by round."""
     ours, bare = Ours(rig), Bare(rig)
     full = [await lived(rig, side, scale.warm_up) for side in (ours, bare)]

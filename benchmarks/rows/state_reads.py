@@ -10,15 +10,15 @@ from urllib.parse import quote
 from benchmarks.contenders.handwritten import BareDaily
 from benchmarks.contenders.load import in_turn
 from benchmarks.contenders.long_lived import daily
-from benchmarks.measure import Row, Target, compared, interleaved
-from benchmarks.scale import Scale
+from benchmarks.measure import ResultRow, Target, compared, interleaved
+from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 
 READERS = 8
 RUNS = 20
 
 
-async def measure(rig: Rig, scale: Scale) -> list[Row]:
+async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     """Closed loop over a few runs."""
     ours, bare = daily(rig)
     await ours.open(RUNS)

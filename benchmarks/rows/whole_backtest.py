@@ -6,8 +6,8 @@ import asyncio
 import sys
 import time
 
-from benchmarks.measure import Row, Target
-from benchmarks.scale import Scale
+from benchmarks.measure import ResultRow, Target
+from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 from cli.demonstration.cdnow import CdnowUnavailable, cdnow_file
 from worker.settings import ROOT
@@ -15,7 +15,7 @@ from worker.settings import ROOT
 JOURNEY = "win-back-and-replenishment"
 
 
-async def measure(_rig: Rig, scale: Scale) -> list[Row]:
+async def measure(_rig: Rig, scale: RunScale) -> list[ResultRow]:
     """The command as a person types it, the start of Python included: on a busy machine `low` comes nearest."""
     try:
         cdnow_file()
@@ -24,7 +24,7 @@ async def measure(_rig: Rig, scale: Scale) -> list[Row]:
         return []
     seconds = sorted([await _once() for _ in range(scale.backtests)])
     return [
-        Row(
+        ResultRow(
             "backtest_seconds",
             seconds[len(seconds) // 2],
             seconds[0],

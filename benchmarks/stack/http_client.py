@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter, float]
+HttpConnection = tuple[asyncio.StreamReader, asyncio.StreamWriter, float]
 """With the instant since which it is idle."""
 IDLE_SECONDS = 3.0
 """Servers close what is idle for longer: uvicorn after five."""
@@ -21,7 +21,7 @@ class RefusedError(RuntimeError):
     """An answer other than 200. A benchmark measures nothing when it is refused."""
 
 
-class Web:
+class HttpLoad:
     """One server, one key, as many connections as there are requests at once."""
 
     def __init__(self, url: str, key: str) -> None:
@@ -29,7 +29,7 @@ class Web:
         self.host, self.port = parts.hostname or "", parts.port or 80
         token = b64encode(f"{key}:".encode()).decode()
         self.head = f"Host: {parts.netloc}\r\nAuthorization: Basic {token}\r\nContent-Type: application/json\r\n"
-        self.free: list[Connection] = []
+        self.free: list[HttpConnection] = []
 
     async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
         """POST JSON. Raises RefusedError."""

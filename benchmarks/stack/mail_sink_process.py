@@ -28,7 +28,7 @@ class TellingSink(MailSink):
         return reply
 
 
-async def serve(port: int, folder: Path, path: str) -> None:
+async def run_sink_process(port: int, folder: Path, path: str) -> None:
     """Accept mail until told to stop."""
     stop = asyncio.Event()
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -46,4 +46,4 @@ async def serve(port: int, folder: Path, path: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))
+    asyncio.run(run_sink_process(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

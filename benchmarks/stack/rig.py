@@ -13,15 +13,15 @@ from typing import Self
 import psutil
 from temporalio.client import Client
 
-from benchmarks.stack.http_client import Web
+from benchmarks.stack.http_client import HttpLoad
 from benchmarks.stack.receipts import Receipts
-from journeys.decision.compiler import artifact, load_chart
+from journeys.decision.compiler import artifact_of, load_chart
 from journeys.language.parsing import read_journey
 from store.database import Database
 from store.definitions import registry
 from worker.settings import DEV_OPERATOR_KEY, ROOT, Settings
-from worker.stack.components import ModulePart, http_ok, run_once
-from worker.stack.free_ports import answers, free_ports
+from worker.stack.components import ModuleComponent, http_ok, run_once
+from worker.stack.free_ports import free_ports, is_listening
 from worker.stack.postgres import PostgresServer
 from worker.stack.temporal_server import TemporalServer
 from worker.temporal import CONVERTER
@@ -35,7 +35,7 @@ class Rig:
     database: Database
     client: Client
     bare_client: Client
-    web: Web
+    web: HttpLoad
 
     def __init__(self, api: Sequence[str] = ("api",)) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tenure-bench-"))
@@ -46,7 +46,7 @@ class Rig:
         self.api_module = api
         self.environ: dict[str, str] = {}
         self.running = AsyncExitStack()
-        self.parts: dict[str, ModulePart] = {}
+        self.parts: dict[str, ModuleComponent] = {}
 
     async def __aenter__(self) -> Self:
         try:
@@ -87,7 +87,7 @@ class Rig:
         self.running.push_async_callback(self.database.close)
         self.client = await Client.connect(self.temporal.address, data_converter=CONVERTER)
         self.bare_client = await Client.connect(self.temporal.address)
-        self.web = Web(f"http://127.0.0.1:{self.api_port}", DEV_OPERATOR_KEY)
+        self.web = HttpLoad(f"http://127.0.0.1:{self.api_port}", DEV_OPERATOR_KEY)
         self.running.push_async_callback(self.web.close)
         await self._publish()
         sink = [
@@ -115,8 +115,8 @@ class Rig:
             text = path.read_text("utf-8")
             journey, source = read_journey(text)
             assert journey is not None, source.problems
-            chart = load_chart(artifact(journey, {}))
-            await registry.publish(self.database, chart, artifact(journey, {}), text, "benchmarks")
+            chart = load_chart(artifact_of(journey, {}))
+            await registry.publish_definition(self.database, chart, artifact_of(journey, {}), text, "benchmarks")
 
     async def start_ours(self, cached: int = 1_000) -> None:
         """Our worker with its relay, with room for that many cached runs; ended first if it runs."""
@@ -134,7 +134,7 @@ class Rig:
         await self._run("bare", module, lambda: _says_ready(log))
 
     async def _run(self, name: str, module: Sequence[str], ready: Callable[[], Awaitable[bool]]) -> None:
-        part = ModulePart(name, module, home=self.home, env=self.environ, ready=ready, stop_timeout=20)
+        part = ModuleComponent(name, module, home=self.home, env=self.environ, ready=ready, stop_timeout=20)
         self.parts[name] = part
         await part.start()
 
@@ -171,7 +171,7 @@ def _used(process: psutil.Process) -> float:
 
 
 async def _answers(port: int) -> bool:
-    return answers(port)
+    return is_listening(port)
 
 
 async def _says_ready(log: Path) -> bool:

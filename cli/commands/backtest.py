@@ -15,10 +15,10 @@ from rich.table import Table
 
 from cli.commands.simulate import EventName, Events, PlanFile, PolicyFile, Until
 from cli.process_pool import Job, comparison, run_job
-from cli.trial import instant, journey_text, read_events, read_plan, read_policy
+from cli.trial import journey_text, read_events_file, read_plan_file, read_policy_file, until_instant
 from journeys.simulation.backtest import Comparison, Tally
 
-Key = TypeVar("Key")
+GroupKey = TypeVar("GroupKey")
 
 
 def command(
@@ -38,18 +38,18 @@ def command(
     if against is not None and out is not None:
         raise typer.BadParameter("--out is of one definition; leave --against out")
     began = time.perf_counter()
-    tracking = read_plan(plan)
+    tracking = read_plan_file(plan)
     texts = tuple(journey_text(journey, tracking) for journey in journeys)
     others = (journey_text(against, tracking), *texts[1:]) if against is not None else ()
-    trial = read_events(events, tracking, event)
+    trial = read_events_file(events, tracking, event)
     for line in trial.skipped[:20]:
         typer.echo(f"skipped {line}", err=True)
     job = Job(
         texts,
-        read_policy(policy),
+        read_policy_file(policy),
         trial.reachable,
         trial.streams,
-        instant(until, events),
+        until_instant(until, events),
         others,
         people=out is not None,
     )
@@ -119,5 +119,5 @@ def show_comparison(console: Console, found: Comparison) -> None:
         console.print(table)
 
 
-def _sorted(counter: Counter[Key]) -> list[tuple[Key, int]]:
+def _sorted(counter: Counter[GroupKey]) -> list[tuple[GroupKey, int]]:
     return sorted(counter.items(), key=lambda item: (-item[1], str(item[0])))

@@ -14,13 +14,13 @@ from rich.console import Console
 from cli.demonstration import live, shop
 from cli.demonstration.cdnow import OBSERVED_UNTIL, CdnowUnavailable, cdnow_file, cdnow_streams
 from cli.demonstration.evidence import Evidence
-from cli.demonstration.report import Verdict, show_saas, show_shop
+from cli.demonstration.report import DemoVerdict, show_saas, show_shop
 from cli.process_pool import Job, total
-from cli.trial import journey_text, read_plan, read_policy
+from cli.trial import journey_text, read_plan_file, read_policy_file
 from journeys.decision.compiler import load_chart
 from journeys.simulation.backtest import Stream, Tally
-from journeys.simulation.person import World
-from worker.event_loop import run
+from journeys.simulation.timeline import Scenario
+from worker.event_loop import run_until_done
 from worker.logs import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
 from worker.stack.process import ProcessFailedError
@@ -45,7 +45,7 @@ def command(
         verdict = show_backtest(streams)
         settings = load_settings(home=home or Path(".tenure/demo"), api_port=0)
         chosen = shop.some_customers(streams, customers, shop.ORIGIN + timedelta(days=days))
-        found = run(play(settings, chosen, days, day_seconds))
+        found = run_until_done(play_demo(settings, chosen, days, day_seconds))
     except (CdnowUnavailable, SettingsError, StackError, ProcessFailedError, NoTemporalError) as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from error
@@ -62,10 +62,10 @@ def _purchases() -> list[Stream]:
     return cdnow_streams(cdnow_file())
 
 
-def show_backtest(streams: list[Stream]) -> Verdict:
+def show_backtest(streams: list[Stream]) -> DemoVerdict:
     """The whole file through `decide`, on all cores."""
     began = time.perf_counter()
-    job = Job((journey_text(shop.JOURNEY, read_plan()),), read_policy(), frozenset(), streams, OBSERVED_UNTIL)
+    job = Job((journey_text(shop.JOURNEY, read_plan_file()),), read_policy_file(), frozenset(), streams, OBSERVED_UNTIL)
     tally: Tally = total(job)
     noticed = sum(n for (_, _, to), n in tally.moves.items() if to == "silent")
     returned = sum(n for (_, before, to), n in tally.moves.items() if (before, to) == ("silent", "buying"))
@@ -73,21 +73,21 @@ def show_backtest(streams: list[Stream]) -> Verdict:
         f"backtest of {tally.people:,} customers in {time.perf_counter() - began:.1f} s: "
         f"a silence of more than 60 days noticed {noticed:,} times, {returned:,} of them ended by a return purchase"
     )
-    verdict = Verdict()
+    verdict = DemoVerdict()
     verdict.expect((noticed, returned) == (NOTICED, RETURNED), f"expected {NOTICED:,} and {RETURNED:,}")
     return verdict
 
 
-async def play(settings: Settings, streams: list[Stream], days: int, day_seconds: float) -> Verdict:
+async def play_demo(settings: Settings, streams: list[Stream], days: int, day_seconds: float) -> DemoVerdict:
     """The live half, on a stack of its own."""
     shutil.rmtree(settings.home, ignore_errors=True)
     console.print(f"starting PostgreSQL, Temporal, mail sink, worker and API in {settings.home}")
     async with Stack(settings, say=_say) as stack:
-        played = await live.play(stack, settings, streams, days, day_seconds, _say)
+        played = await live.play_live(stack, settings, streams, days, day_seconds, _say)
         console.print(f"played {days} days in {played.seconds:.0f} s")
-        connection = await live.connect(stack)
+        connection = await live.connect_database(stack)
         evidence = Evidence(connection, stack.endpoints.maildir or settings.home)
-        world = World((load_chart(journey_text(shop.JOURNEY, read_plan())),), read_policy())
+        world = Scenario((load_chart(journey_text(shop.JOURNEY, read_plan_file())),), read_policy_file())
         verdict = await show_shop(console, evidence, world, streams, played, shop.ORIGIN + timedelta(days=days))
         shape = await show_saas(console, evidence, played)
         await connection.close()

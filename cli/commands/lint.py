@@ -10,7 +10,7 @@ import typer
 from cli.catalog_files import PLAN, CatalogFiles, read_catalog
 from cli.problem_format import as_line
 from cli.trial import CATALOG
-from cli.unused_fields import as_lines, unread
+from cli.unused_fields import as_lines, unread_fields
 
 
 def command(
@@ -59,7 +59,7 @@ def show_unread(found: CatalogFiles) -> None:
     if found.plan is None or any(found.faults.values()):
         typer.echo("There are problems: see `python -m cli lint` first.", err=True)
         raise typer.Exit(1)
-    names = unread(found, found.plan)
+    names = unread_fields(found, found.plan)
     for line in as_lines(names, found.plan):
         typer.echo(line)
     total = len(found.plan.vocabulary)

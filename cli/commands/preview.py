@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from activities.content.templates import load_templates
-from activities.preview import ContentDesk
-from cli.api_client import Key, RemoteError, Url, remote
+from activities.preview import ContentPreview
+from cli.api_client import ApiError, KeyOption, UrlOption, remote
 from cli.trial import CATALOG
 
 
@@ -25,8 +25,8 @@ def command(
     variant: Annotated[str | None, typer.Option(help="One variant by name, whoever it is for.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the HTML to this file, to open it in a browser.")] = None,
     catalog: Annotated[Path, typer.Option(help="Folder of the catalogue.", exists=True, file_okay=False)] = CATALOG,
-    url: Url = None,
-    key: Key = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Show subject, variant and text, and what is missing. Nothing is sent."""
     asked: dict[str, Any] = {**_sample(profile), "channel": channel, "locale": locale, "variant": variant}
@@ -37,7 +37,7 @@ def command(
         try:
             with remote(url, key) as api:
                 found = api.preview(template, {**asked, "user": user})
-        except RemoteError as fault:
+        except ApiError as fault:
             raise _sorry(str(fault)) from None
     _show(found)
     if found["fault"] is not None:
@@ -48,7 +48,7 @@ def command(
 
 def _here(catalog: Path, template: str, asked: dict[str, Any]) -> dict[str, Any]:
     try:
-        return ContentDesk(templates=partial(load_templates, catalog / "templates")).preview(template, asked)
+        return ContentPreview(templates=partial(load_templates, catalog / "templates")).preview(template, asked)
     except LookupError as fault:
         raise _sorry(f"{fault.args[0]} is not in {catalog}, or no variant of {template}") from None
     except ValueError as fault:

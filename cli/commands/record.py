@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from worker.event_loop import run
+from worker.event_loop import run_until_done
 from worker.settings import load_settings
-from worker.temporal import connect
+from worker.temporal import connect_temporal
 from worker.testing.replay import write_history
 
 
@@ -20,10 +20,10 @@ def command(
     address: Annotated[str | None, typer.Option(help="A running cluster [TENURE_TEMPORAL_ADDRESS]")] = None,
 ) -> None:
     """Record a history. It holds what the run was told: record test people only, and count it in `expected_counts`."""
-    run(_record(workflow, to, run_id, address))
+    run_until_done(_record(workflow, to, run_id, address))
     typer.echo(f"{to} is recorded; add it to expected_counts")
 
 
 async def _record(workflow: str, to: Path, run_id: str | None, address: str | None) -> None:
-    client = await connect(load_settings(temporal_address=address))
+    client = await connect_temporal(load_settings(temporal_address=address))
     write_history(await client.get_workflow_handle(workflow, run_id=run_id).fetch_history(), to)

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from temporalio.client import WorkflowHistory
 
-from worker.event_loop import run
+from worker.event_loop import run_until_done
 from worker.settings import load_settings
-from worker.temporal import connect
-from worker.testing.replay import Replayed, histories_of, history_files, read_history, replay
+from worker.temporal import connect_temporal
+from worker.testing.replay import ReplayVerdict, histories_of, history_files, read_history, replay
 
 EVERY_RUN = "WorkflowType IN ('JourneyWorkflow', 'OutreachWorkflow')"
 console = Console()
@@ -29,7 +29,7 @@ def command(
     digests: Annotated[bool, typer.Option(help="Print a digest of all commands of each, and nothing else.")] = False,
 ) -> None:
     """Replay histories with this code before it is deployed: a difference would block the runs that have them."""
-    found = run(_replay_all(files or [], address, query, most, strict))
+    found = run_until_done(_replay_all(files or [], address, query, most, strict))
     if digests:
         for each in found:
             typer.echo(f"{each.digest} {each.name}")
@@ -40,7 +40,9 @@ def command(
         raise typer.Exit(1)
 
 
-async def _replay_all(files: list[Path], address: str | None, query: str, most: int, strict: bool) -> list[Replayed]:
+async def _replay_all(
+    files: list[Path], address: str | None, query: str, most: int, strict: bool
+) -> list[ReplayVerdict]:
     return [
         await replay(name, history, strict=strict) async for name, history in _histories(files, address, query, most)
     ]
@@ -52,12 +54,12 @@ async def _histories(
     for path in history_files(files):
         yield f"{path.parent.name}/{path.name}", read_history(path)
     if address is not None or not files:
-        client = await connect(load_settings(temporal_address=address))
+        client = await connect_temporal(load_settings(temporal_address=address))
         async for history in histories_of(client, query, most):
             yield f"{history.workflow_id}@{history.run_id}", history
 
 
-def _table(found: list[Replayed]) -> Table:
+def _table(found: list[ReplayVerdict]) -> Table:
     table = Table("history", "workflow", "events", "verdict", show_edge=False)
     for each in found:
         verdict = "\n".join(each.faults) if each.faults else "same"

@@ -13,17 +13,17 @@ from journeys.language.definition import Journey
 from journeys.tasks.team import Team
 
 
-def command(kind: Annotated[Kind, typer.Argument(help="What is written.")] = "journey") -> None:
+def command(kind: Annotated[SchemaKind, typer.Argument(help="What is written.")] = "journey") -> None:
     """Print the JSON Schema of a journey, of the tracking plan or of the team (docs/journey-language.md says how editors use it)."""
     typer.echo(json.dumps(json_schema(kind), indent=2, ensure_ascii=False))
 
 
-Kind = Literal["journey", "tracking-plan", "team"]
-_MODELS: dict[Kind, type[BaseModel]] = {"journey": Journey, "tracking-plan": TrackingPlan, "team": Team}
+SchemaKind = Literal["journey", "tracking-plan", "team"]
+_MODELS: dict[SchemaKind, type[BaseModel]] = {"journey": Journey, "tracking-plan": TrackingPlan, "team": Team}
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def json_schema(kind: Kind = "journey") -> dict[str, Any]:
+def json_schema(kind: SchemaKind = "journey") -> dict[str, Any]:
     """The schema of what an author may write, short forms included."""
     model = _MODELS[kind]
     schema = model.model_json_schema(by_alias=True, mode="validation")

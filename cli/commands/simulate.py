@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from cli.trial import instant, journey_text, read_events, read_plan, read_policy
+from cli.trial import journey_text, read_events_file, read_plan_file, read_policy_file, until_instant
 from journeys.decision.compiler import load_chart
-from journeys.simulation.person import World
-from journeys.simulation.simulator import as_table, simulate
+from journeys.simulation.simulator import simulate, timeline_table
+from journeys.simulation.timeline import Scenario
 
 Events = Annotated[str, typer.Option("--events", help="JSON lines of Segment calls, a CSV with a header, or `cdnow`.")]
 Until = Annotated[str | None, typer.Option(help="Let time pass until then, inclusive: a day or an instant.")]
@@ -29,9 +29,9 @@ def command(
     plan: PlanFile = None,
 ) -> None:
     """Try a journey on one person's recorded events: a timeline of what, when and why. Nothing is sent."""
-    tracking = read_plan(plan)
+    tracking = read_plan_file(plan)
     texts = [journey_text(journey, tracking) for journey in journeys]
-    trial = read_events(events, tracking, event, person)
+    trial = read_events_file(events, tracking, event, person)
     if not trial.streams:
         raise typer.BadParameter(f"{events} has no events" + (f" of {person}" if person else ""))
     for line in trial.skipped:
@@ -39,5 +39,5 @@ def command(
     who, recorded = trial.streams[0]
     if len(trial.streams) > 1:
         typer.echo(f"{len(trial.streams)} people; this is {who}. Choose another with --person.", err=True)
-    world = World(tuple(load_chart(text) for text in texts), read_policy(policy), trial.reachable)
-    typer.echo(as_table(simulate(world, recorded, instant(until, events))))
+    world = Scenario(tuple(load_chart(text) for text in texts), read_policy_file(policy), trial.reachable)
+    typer.echo(timeline_table(simulate(world, recorded, until_instant(until, events))))

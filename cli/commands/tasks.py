@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from cli.api_client import Key, Refused, RemoteError, Url, remote
+from cli.api_client import ApiError, KeyOption, RefusedByApi, UrlOption, remote
 from cli.commands.where import in_columns
 
 HEAD: Final = ("task", "what", "for", "owner", "due", "since", "why")
@@ -22,8 +22,8 @@ def command(
     close: Annotated[str | None, typer.Option(help="Close the task with this outcome.")] = None,
     note: Annotated[str, typer.Option(help="What else there is to say.")] = "",
     by: Annotated[str | None, typer.Option(help="Who closes it.")] = None,
-    url: Url = None,
-    key: Key = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
 ) -> None:
     """List open tasks, look at one with its log, or close it."""
     if close is not None and (number is None or by is None):
@@ -37,8 +37,8 @@ def command(
                 lines = list(_list(api.items("/v1/tasks", None, **{k: v for k, v in query.items() if v is not None})))
             else:
                 lines = list(_one(api.get(f"/v1/tasks/{number}"), list(api.items(f"/v1/tasks/{number}/log"))))
-    except RemoteError as fault:
-        said = [problem.what for problem in fault.problems] if isinstance(fault, Refused) else []
+    except ApiError as fault:
+        said = [problem.what for problem in fault.problems] if isinstance(fault, RefusedByApi) else []
         typer.echo("; ".join([str(fault), *said]), err=True)
         raise typer.Exit(1) from None
     for line in lines:

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.api_client import Remote, RemoteError
+from cli.api_client import ApiClient, ApiError
 from cli.shipped_catalog import publish_shipped
-from worker.event_loop import run
+from worker.event_loop import run_until_done
 from worker.logs import configure_logging
 from worker.settings import Settings, SettingsError, load_settings
 from worker.stack.endpoints import Endpoints
@@ -45,7 +45,7 @@ def command(
             home=home, api_host=api_host, api_port=api_port, temporal_port=temporal_port, mail_port=mail_port
         )
         configure_logging(settings.log_format)
-        run(serve(settings))
+        run_until_done(run_stack(settings))
     except (SettingsError, StackError, ProcessFailedError, NoTemporalError) as error:
         errors.print(str(error), style="red", markup=False, highlight=False)
         raise typer.Exit(1) from error
@@ -53,16 +53,16 @@ def command(
         raise typer.Exit(0) from None
 
 
-async def serve(settings: Settings) -> None:
+async def run_stack(settings: Settings) -> None:
     """Run the stack until a signal. A signal while it starts stops what has started."""
     main = asyncio.current_task()
     for each in STOPS:
         asyncio.get_running_loop().add_signal_handler(each, _stop, main)
     async with Stack(settings, provider=settings.local_provider) as stack:
-        console.print(table(stack.endpoints, settings))
+        console.print(address_table(stack.endpoints, settings))
         try:
             if settings.publish_catalog:
-                await asyncio.to_thread(publish, stack.endpoints.api_url, settings)
+                await asyncio.to_thread(publish_catalog, stack.endpoints.api_url, settings)
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             errors.print("stopping (Ctrl-C again to kill)")
@@ -70,12 +70,12 @@ async def serve(settings: Settings) -> None:
                 asyncio.get_running_loop().add_signal_handler(each, stack.kill_all)
 
 
-def publish(url: str, settings: Settings) -> None:
+def publish_catalog(url: str, settings: Settings) -> None:
     """Make a new stack useful at once; a stack that runs without journeys is better than none."""
     try:
-        with Remote(url, settings.operator_key.get_secret_value()) as api:
+        with ApiClient(url, settings.operator_key.get_secret_value()) as api:
             said = publish_shipped(api, settings.catalog)
-    except RemoteError as fault:
+    except ApiError as fault:
         errors.print(str(fault), style="red", markup=False, highlight=False)
     else:
         if said is not None:
@@ -87,7 +87,7 @@ def _stop(main: asyncio.Task[None] | None) -> None:
         main.cancel()
 
 
-def table(endpoints: Endpoints, settings: Settings) -> Table:
+def address_table(endpoints: Endpoints, settings: Settings) -> Table:
     shown = Table(title="Tenure is up", title_justify="left", show_edge=False)
     for heading in ("what", "where", "pid"):
         shown.add_column(heading, overflow="fold")

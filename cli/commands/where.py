@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from cli.api_client import Key, RemoteError, Url, remote
+from cli.api_client import ApiError, KeyOption, UrlOption, remote
 
 JOURNEYS: Final = ("journey", "state", "since", "next", "run")
 
@@ -18,8 +18,8 @@ def command(
     who: Annotated[str, typer.Argument(help="As senders name them: a user id or anonymous id; or an account's.")],
     account: Annotated[bool, typer.Option("--account", help="It is an account.")] = False,
     lines: Annotated[int, typer.Option(min=1, help="How much of the timeline to show.")] = 30,
-    url: Url = None,
-    key: Key = None,
+    url: UrlOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Where somebody is in their journeys, and what happened to them and why, the newest last."""
     kind: Literal["users", "accounts"] = "accounts" if account else "users"
@@ -29,7 +29,7 @@ def command(
             subject = api.get(path)
             runs = list(api.items(f"{path}/journeys"))
             told = [] if account else list(api.items(f"{path}/timeline", lines))
-    except RemoteError as fault:
+    except ApiError as fault:
         typer.echo(str(fault), err=True)
         raise typer.Exit(1) from None
     for line in (*_person(subject), "", *_journeys(runs), *_timeline(told)):

@@ -14,7 +14,7 @@ CLOCK: Final = "demo"
 BATCH: Final = 100
 
 
-class FrontDoor:
+class DemoApi:
     """The API of a running stack, all subjects on one test clock."""
 
     def __init__(self, url: str, write_key: str, operator_key: str) -> None:

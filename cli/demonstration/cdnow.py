@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from journeys.simulation.backtest import Stream
-from journeys.simulation.recording import Recorded
+from journeys.simulation.recording import RecordedEvent
 
 WHEEL: Final = "lifetimes==0.11.3"
 MEMBER: Final = "lifetimes/datasets/CDNOW_master.txt"
@@ -74,7 +74,7 @@ def cdnow_streams(path: Path) -> list[Stream]:
     return [(customer, tuple(_told(customer, tuple(orders)))) for customer, orders in grouped]
 
 
-def _told(customer: str, orders: Sequence[Order]) -> Iterator[Recorded]:
+def _told(customer: str, orders: Sequence[Order]) -> Iterator[RecordedEvent]:
     spent = 0.0
     gaps: list[int] = []
     last = None
@@ -88,9 +88,9 @@ def _told(customer: str, orders: Sequence[Order]) -> Iterator[Recorded]:
             traits["email"] = f"customer-{customer}@example.com"
         if gaps:
             traits["rhythm_days"] = _median(gaps)
-        yield Recorded(order.at, customer, "profile", "identify", traits)
+        yield RecordedEvent(order.at, customer, "profile", "identify", traits)
         bought = {"order_id": f"{customer}-{number}", "total": order.dollars, "quantity": order.quantity}
-        yield Recorded(order.at, customer, "signal", "order_completed", bought)
+        yield RecordedEvent(order.at, customer, "signal", "order_completed", bought)
 
 
 def _median(ordered: Sequence[int]) -> float:

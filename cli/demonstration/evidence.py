@@ -12,11 +12,12 @@ import asyncpg
 
 from journeys.decision.effects import LogLine
 from journeys.simulation.backtest import Stream
-from journeys.simulation.person import Fate, Person, World
+from journeys.simulation.person import SimulatedPerson
+from journeys.simulation.timeline import MessageOutcome, Scenario
 from worker.stack.maildir import Maildir
 
 GATE_KINDS: Final = ("gate", "withdrawn")
-Told = tuple[str, str, str, str, str]
+DecisionLine = tuple[str, str, str, str, str]
 """run, instant, kind, about, text: one decided line, live or in the backtest."""
 
 _LINES = """
@@ -38,7 +39,7 @@ _UNSETTLED = """
 
 
 @dataclass(frozen=True, slots=True)
-class Sunk:
+class SinkComparison:
     """The ledger against the sink: mails that are missing, doubled, or there without a row."""
 
     rows: int
@@ -68,9 +69,9 @@ class Evidence:
     async def table(self, query: str, *values: Any) -> Sequence[Mapping[str, Any]]:
         return list(await self.connection.fetch(query, *values))
 
-    async def lines(self, journey: str, people: Sequence[str]) -> dict[str, list[Told]]:
+    async def lines(self, journey: str, people: Sequence[str]) -> dict[str, list[DecisionLine]]:
         """Every decided line of every person, in the order of the steps."""
-        found: dict[str, list[Told]] = {person: [] for person in people}
+        found: dict[str, list[DecisionLine]] = {person: [] for person in people}
         for row in await self.connection.fetch(_LINES, journey, list(GATE_KINDS), list(people)):
             found[row["person"]].append((row["run"], row["at"].isoformat(), row["kind"], row["about"], row["text"]))
         return found
@@ -80,12 +81,12 @@ class Evidence:
         rows = await self.connection.fetch(_VERDICTS, journey, list(people))
         return {(row["person"], row["action"], row["at"].isoformat()): _settled(row["status"]) for row in rows}
 
-    async def sunk(self) -> Sunk:
+    async def sunk(self) -> SinkComparison:
         """Every ledger row `sent` by e-mail is in the sink exactly once, and nothing else is."""
         rows = await self.connection.fetch("SELECT reference FROM messages WHERE channel = 'email' AND status = 'sent'")
         expected = {row["reference"] for row in rows}
         mails = Maildir(self.maildir).message_ids()
-        return Sunk(
+        return SinkComparison(
             rows=len(rows),
             mails=sum(mails.values()),
             missing=len(expected - set(mails)),
@@ -95,13 +96,13 @@ class Evidence:
 
 
 def backtested(
-    world: World, streams: Sequence[Stream], until: datetime
-) -> tuple[dict[str, list[Told]], dict[tuple[str, str, str], str]]:
+    world: Scenario, streams: Sequence[Stream], until: datetime
+) -> tuple[dict[str, list[DecisionLine]], dict[tuple[str, str, str], str]]:
     """The same people in memory: their decided lines, and what became of each message."""
-    lines: dict[str, list[Told]] = {}
+    lines: dict[str, list[DecisionLine]] = {}
     verdicts: dict[tuple[str, str, str], str] = {}
     for who, events in streams:
-        person = Person(world)
+        person = SimulatedPerson(world)
         for event in events:
             person.happen(event)
         person.until(until)
@@ -110,7 +111,7 @@ def backtested(
         for run, item in person.story:
             if run is None:
                 continue
-            if isinstance(item, Fate):
+            if isinstance(item, MessageOutcome):
                 verdicts[name, item.message.action, item.message.at.isoformat()] = item.kind
             elif isinstance(item, LogLine):
                 lines[name].append((run.name, item.at.isoformat(), item.kind, item.about, item.text))

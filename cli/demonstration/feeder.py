@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-from cli.demonstration.api_client import FrontDoor
+from cli.demonstration.api_client import DemoApi
 
 DAY = timedelta(days=1)
 
 
-async def days(door: FrontDoor, origin: datetime, last: int, real_day: float) -> AsyncIterator[int]:
+async def days(door: DemoApi, origin: datetime, last: int, real_day: float) -> AsyncIterator[int]:
     """Each virtual day at its first instant, with the clock held there until the caller asks for the next."""
     speed = 86_400 / real_day
     started = await door.set_clock(origin, speed, origin)

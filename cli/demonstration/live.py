@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from cli.demonstration import saas, shop
-from cli.demonstration.api_client import FrontDoor
+from cli.demonstration.api_client import DemoApi
 from cli.demonstration.evidence import Evidence
 from cli.demonstration.feeder import days
 from journeys.simulation.backtest import Stream
@@ -24,7 +24,7 @@ RESOLUTIONS = {
     "renewal-plan": lambda _task: "agreed",
     "renewal-call": lambda _task: "at_risk",
 }
-Say = Callable[[str], None]
+Printer = Callable[[str], None]
 
 
 @dataclass
@@ -38,14 +38,14 @@ class Played:
     seconds: float = 0.0
 
 
-async def play(
-    stack: Stack, settings: Settings, streams: Sequence[Stream], last: int, real_day: float, say: Say
+async def play_live(
+    stack: Stack, settings: Settings, streams: Sequence[Stream], last: int, real_day: float, say: Printer
 ) -> Played:
     """Feed every day in its time, close the tasks once a week, kill the worker in the middle; all is settled at the end."""
-    door = FrontDoor(
+    door = DemoApi(
         stack.endpoints.api_url, settings.write_key.get_secret_value(), settings.operator_key.get_secret_value()
     )
-    connection = await connect(stack)
+    connection = await connect_database(stack)
     evidence = Evidence(connection, stack.endpoints.maildir or stack.home)
     played = Played()
     began = time.monotonic()
@@ -77,7 +77,7 @@ async def play(
     return played
 
 
-async def _murder_or_say(stack: Stack, played: Played, day: int, last: int, accepted: int, say: Say) -> None:
+async def _murder_or_say(stack: Stack, played: Played, day: int, last: int, accepted: int, say: Printer) -> None:
     if day == last // 2:
         played.killed_on_day = day
         played.killed_pid = await stack.kill("worker")
@@ -97,6 +97,6 @@ async def _settled(evidence: Evidence, until: datetime) -> None:
         await asyncio.sleep(0.01)
 
 
-async def connect(stack: Stack) -> asyncpg.Connection:
+async def connect_database(stack: Stack) -> asyncpg.Connection:
     """A connection of our own to the stack's database, to read what it says."""
     return await asyncpg.connect(stack.endpoints.database_url.replace("+asyncpg", "", 1))

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.demonstration import shop
-from cli.demonstration.evidence import Evidence, Sunk, Told, backtested
+from cli.demonstration.evidence import DecisionLine, Evidence, SinkComparison, backtested
 from cli.demonstration.live import Played
 from journeys.simulation.backtest import Stream
-from journeys.simulation.person import World
+from journeys.simulation.timeline import Scenario
 
 
 @dataclass
-class Verdict:
+class DemoVerdict:
     """Whether the demonstration holds; `faults` say what does not."""
 
     faults: list[str] = field(default_factory=list)
@@ -29,10 +29,10 @@ class Verdict:
 
 
 async def show_shop(
-    console: Console, evidence: Evidence, world: World, streams: Sequence[Stream], played: Played, until: datetime
-) -> Verdict:
+    console: Console, evidence: Evidence, world: Scenario, streams: Sequence[Stream], played: Played, until: datetime
+) -> DemoVerdict:
     """The shop's half: totals, the comparison person by person, the ledger against the sink, the murder."""
-    verdict = Verdict()
+    verdict = DemoVerdict()
     people = list(shop.customers(streams))
     live, live_fates = await evidence.lines(shop.JOURNEY, people), await evidence.verdicts(shop.JOURNEY, people)
     told, told_fates = backtested(world, streams, until)
@@ -55,7 +55,7 @@ async def show_shop(
     return verdict
 
 
-async def _totals(evidence: Evidence, live: Mapping[str, list[Told]]) -> list[tuple[str, int]]:
+async def _totals(evidence: Evidence, live: Mapping[str, list[DecisionLine]]) -> list[tuple[str, int]]:
     moved = [line for lines in live.values() for line in lines if line[2] == "moved"]
     rows: list[tuple[str, int]] = [
         ("events in", await evidence.counted("SELECT count(*) FROM events")),
@@ -76,11 +76,13 @@ _BY_REASON = """
 """
 
 
-def _count(lines: Mapping[str, list[Told]]) -> int:
+def _count(lines: Mapping[str, list[DecisionLine]]) -> int:
     return sum(len(told) for told in lines.values())
 
 
-def _compare(verdict: Verdict, live: Mapping[str, list[Told]], told: Mapping[str, list[Told]]) -> None:
+def _compare(
+    verdict: DemoVerdict, live: Mapping[str, list[DecisionLine]], told: Mapping[str, list[DecisionLine]]
+) -> None:
     for person, lines in told.items():
         if live.get(person) != lines:
             seen = live.get(person, [])
@@ -92,14 +94,14 @@ def _compare(verdict: Verdict, live: Mapping[str, list[Told]], told: Mapping[str
 
 
 def _compare_fates(
-    verdict: Verdict, live: Mapping[tuple[str, str, str], str], told: Mapping[tuple[str, str, str], str]
+    verdict: DemoVerdict, live: Mapping[tuple[str, str, str], str], told: Mapping[tuple[str, str, str], str]
 ) -> None:
     for key in sorted(live.keys() | told.keys()):
         if live.get(key) != told.get(key):
             verdict.differing.append(f"{' '.join(key)}: live {live.get(key)}, backtest {told.get(key)}")
 
 
-def _show_murder(console: Console, verdict: Verdict, sunk: Sunk, played: Played) -> None:
+def _show_murder(console: Console, verdict: DemoVerdict, sunk: SinkComparison, played: Played) -> None:
     table = Table(
         "counted in the sink",
         "number",
@@ -119,9 +121,9 @@ def _show_murder(console: Console, verdict: Verdict, sunk: Sunk, played: Played)
     verdict.expect(played.killed_pid > 0, "the worker was not killed")
 
 
-async def show_saas(console: Console, evidence: Evidence, played: Played) -> Verdict:
+async def show_saas(console: Console, evidence: Evidence, played: Played) -> DemoVerdict:
     """The software company's half: each thing a retention journey must be able to do, with how often it was seen."""
-    verdict = Verdict()
+    verdict = DemoVerdict()
     table = Table("what was seen", "times", title="20 users and accounts of a software company")
     table.columns[1].justify = "right"
     for what, query in _SHAPE:

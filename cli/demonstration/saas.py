@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
-from cli.demonstration.api_client import FrontDoor
-from cli.demonstration.shop import ORIGIN, Call
+from cli.demonstration.api_client import DemoApi
+from cli.demonstration.shop import ORIGIN, EventBody
 
 USERS: Final = tuple(f"user-{n:02}" for n in range(1, 15))
 ACCOUNTS: Final = tuple(f"account-{n}" for n in range(1, 7))
@@ -33,8 +33,8 @@ class Script:
     """What happens on which day. `calls` go in as events, `signals` directly; `later` comes when the day is dealt with."""
 
     def __init__(self) -> None:
-        self.calls: dict[int, list[Call]] = defaultdict(list)
-        self.later: dict[int, list[Call]] = defaultdict(list)
+        self.calls: dict[int, list[EventBody]] = defaultdict(list)
+        self.later: dict[int, list[EventBody]] = defaultdict(list)
         self.signals: dict[int, list[tuple[str, str, str]]] = defaultdict(list)
         self.number = 0
         for user in USERS:
@@ -84,20 +84,20 @@ class Script:
     def _group(self, day: int, user: str, account: str, **traits: Any) -> None:
         self._add(day, {"type": "group", "userId": user, "groupId": account, "traits": traits})
 
-    def _add(self, day: int, call: Call, *, later: bool = False) -> None:
+    def _add(self, day: int, call: EventBody, *, later: bool = False) -> None:
         self.number += 1
         (self.later if later else self.calls)[day].append(
             {"messageId": f"saas-{self.number}", "timestamp": _date(day), **call}
         )
 
 
-async def play_signals(door: FrontDoor, script: Script, day: int) -> None:
+async def play_signals(door: DemoApi, script: Script, day: int) -> None:
     """The direct signals of a day: the billing system speaks no Segment."""
     for account, name, identity in script.signals.get(day, ()):
         await door.signal("account", account, name, identity, ORIGIN + timedelta(days=day))
 
 
-async def close_tasks(door: FrontDoor, answers: Mapping[str, Callable[[Mapping[str, Any]], str]]) -> int:
+async def close_tasks(door: DemoApi, answers: Mapping[str, Callable[[Mapping[str, Any]], str]]) -> int:
     """What a customer-success manager does once a week: close what is open; how many were."""
     closed = 0
     for task in await door.open_tasks():

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from journeys.simulation.backtest import Stream
-from journeys.simulation.recording import Recorded
+from journeys.simulation.recording import RecordedEvent
 
 ORIGIN: Final = datetime(1997, 1, 1, tzinfo=UTC)
 JOURNEY: Final = "win-back-and-replenishment"
-Call = dict[str, Any]
+EventBody = dict[str, Any]
 
 
 def some_customers(streams: Sequence[Stream], how_many: int, until: datetime) -> list[Stream]:
@@ -22,16 +22,16 @@ def some_customers(streams: Sequence[Stream], how_many: int, until: datetime) ->
     return [(who, tuple(event for event in events if event.at <= until)) for who, events in chosen]
 
 
-def calls_by_day(streams: Sequence[Stream]) -> Mapping[int, list[Call]]:
+def calls_by_day(streams: Sequence[Stream]) -> Mapping[int, list[EventBody]]:
     """Segment calls by the virtual day on which they happen."""
-    days: dict[int, list[Call]] = defaultdict(list)
+    days: dict[int, list[EventBody]] = defaultdict(list)
     for who, events in streams:
         for number, event in enumerate(events):
             days[(event.at - ORIGIN) // timedelta(days=1)].append(_call(who, number, event))
     return days
 
 
-def _call(who: str, number: int, event: Recorded) -> Call:
+def _call(who: str, number: int, event: RecordedEvent) -> EventBody:
     common = {"messageId": f"shop-{who}-{number}", "userId": f"customer-{who}", "timestamp": event.at.isoformat()}
     if event.kind == "profile":
         return {"type": "identify", "traits": dict(event.data), **common}

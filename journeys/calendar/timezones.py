@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-FIELDS = frozenset({"timezone", "phone"})
+TIMEZONE_FIELDS = frozenset({"timezone", "phone"})
 """What of a person or an account their clock is told by."""
 UNKNOWN = "Etc/Unknown"
 LONGEST = 64

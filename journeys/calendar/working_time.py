@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-Span = tuple[int, int]
+MinuteSpan = tuple[int, int]
 """Minutes since midnight on the wall clock, begin and end; 1440 is the midnight that ends the day."""
 NOTHING = timedelta(0)
 ONE_DAY = timedelta(days=1)
@@ -26,11 +26,11 @@ def never_off(_: date) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Hours:
+class WorkingHours:
     """A zone, the spans of each weekday (Monday first), and on which dates nobody works all the same."""
 
     zone: ZoneInfo
-    week: tuple[tuple[Span, ...], ...]
+    week: tuple[tuple[MinuteSpan, ...], ...]
     is_off: Callable[[date], bool] = never_off
 
     def windows(self, since: datetime) -> Iterator[tuple[datetime, datetime]]:

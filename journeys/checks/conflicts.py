@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from journeys.checks.context import Inspection, runs_in
+from journeys.checks.context import CheckContext, runs_in
 from journeys.checks.messages import WITHOUT_CONSENT
 from journeys.content.template_info import TemplateInfos
 from journeys.language import definition as d
+from journeys.language.actions import Action, Audience, Send
 from journeys.language.problems import Path, Problem
-from journeys.language.traversal import actions_of, incoming
+from journeys.language.traversal import actions_of, incoming_transitions
 
 
-def check_conflicts(look: Inspection) -> Iterator[Problem]:
+def check_conflicts(look: CheckContext) -> Iterator[Problem]:
     """All contradictions of this journey with the others that are live."""
     for other in look.others:
         if other.journey != look.journey.journey and other.subject == look.journey.subject:
@@ -29,7 +30,7 @@ def check_conflicts(look: Inspection) -> Iterator[Problem]:
             yield from _stages(look, other)
 
 
-def _moments(look: Inspection, other: d.Journey) -> Iterator[Problem]:
+def _moments(look: CheckContext, other: d.Journey) -> Iterator[Problem]:
     mine = look.journey
     if mine.moment is None or mine.moment != other.moment or (mine.entry.when and other.entry.when):
         return
@@ -39,7 +40,7 @@ def _moments(look: Inspection, other: d.Journey) -> Iterator[Problem]:
             yield look.say("T601", ("entry", "on", index), what)
 
 
-def _audiences(look: Inspection, other: d.Journey) -> Iterator[Problem]:
+def _audiences(look: CheckContext, other: d.Journey) -> Iterator[Problem]:
     theirs = {(signal, name, change) for signal, name, change, _ in _changes(other)}
     for signal, name, change, path in _changes(look.journey):
         opposite = "remove" if change == "add" else "add"
@@ -50,13 +51,13 @@ def _audiences(look: Inspection, other: d.Journey) -> Iterator[Problem]:
 
 def _changes(journey: d.Journey) -> Iterator[tuple[str, str, str, Path]]:
     for signal, path, action in _on_signals(journey):
-        if isinstance(action, d.Audience) and action.when is None:
+        if isinstance(action, Audience) and action.when is None:
             yield signal, action.audience, action.change, path
 
 
-def _on_signals(journey: d.Journey) -> Iterator[tuple[str, Path, d.Action]]:
+def _on_signals(journey: d.Journey) -> Iterator[tuple[str, Path, Action]]:
     """Every action that a signal leads to at once, by that signal."""
-    leading = incoming(journey)
+    leading = incoming_transitions(journey)
     for doing in actions_of(journey):
         if doing.reaction is None:
             for signal in leading.get(doing.state or "", ()):
@@ -65,7 +66,7 @@ def _on_signals(journey: d.Journey) -> Iterator[tuple[str, Path, d.Action]]:
             yield doing.reaction.by, doing.path, doing.action
 
 
-def _stages(look: Inspection, other: d.Journey) -> Iterator[Problem]:
+def _stages(look: CheckContext, other: d.Journey) -> Iterator[Problem]:
     mine = look.journey
     theirs = _ended(other, look.templates)
     for signal, stage, path in _begun(mine, look.templates):
@@ -101,9 +102,9 @@ def _ended(journey: d.Journey, templates: TemplateInfos) -> dict[tuple[str, str]
     return found
 
 
-def _stage(journey: d.Journey, action: d.Action, templates: TemplateInfos) -> str | None:
+def _stage(journey: d.Journey, action: Action, templates: TemplateInfos) -> str | None:
     """The stage that a message guides people through, if it guides at all."""
-    if not isinstance(action, d.Send) or journey.priority_of(action) in WITHOUT_CONSENT:
+    if not isinstance(action, Send) or journey.priority_of(action) in WITHOUT_CONSENT:
         return None
     template = templates.get(action.send)
     return template.stage if template is not None else None

@@ -12,26 +12,34 @@ from journeys.events.tracking_plan import TrackingPlan
 from journeys.language import definition as d
 from journeys.language.outcome_signals import is_segment_signal, outcome_signals
 from journeys.language.problems import Path, Problem, problem
-from journeys.language.source import Source
-from journeys.language.traversal import Doing, Expression, Reaction, actions_of, expressions_of, incoming, reactions_of
+from journeys.language.source import YamlSource
+from journeys.language.traversal import (
+    ActionSite,
+    Expression,
+    Reaction,
+    actions_of,
+    expressions_of,
+    incoming_transitions,
+    reactions_of,
+)
 
 
 @dataclass(frozen=True)
-class Inspection:
+class CheckContext:
     """One definition under the checker's eyes."""
 
     journey: d.Journey
     plan: TrackingPlan
     templates: Mapping[str, TemplateInfo]
     others: tuple[d.Journey, ...] = ()
-    source: Source | None = None
+    source: YamlSource | None = None
 
     @cached_property
     def reactions(self) -> tuple[Reaction, ...]:
         return tuple(reactions_of(self.journey))
 
     @cached_property
-    def actions(self) -> tuple[Doing, ...]:
+    def actions(self) -> tuple[ActionSite, ...]:
         return tuple(actions_of(self.journey))
 
     @cached_property
@@ -40,7 +48,7 @@ class Inspection:
 
     @cached_property
     def incoming(self) -> dict[str, tuple[str, ...]]:
-        return incoming(self.journey)
+        return incoming_transitions(self.journey)
 
     @cached_property
     def outcomes(self) -> dict[str, Mapping[str, str]]:
@@ -85,7 +93,7 @@ class Inspection:
         return problem(code, written, what, mend=mend, at=at)
 
 
-def runs_in(doing: Doing) -> str | None:
+def runs_in(doing: ActionSite) -> str | None:
     """The state whose visit an action belongs to: a transition's actions belong to its target. None is any state."""
     if doing.reaction is None:
         return doing.state

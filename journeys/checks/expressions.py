@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from journeys.checks.context import Inspection
-from journeys.checks.structure import listened, near
+from journeys.checks.context import CheckContext
+from journeys.checks.structure import signals_listened_to, similar_names
 from journeys.checks.timers import is_rhythm
-from journeys.language import definition as d
+from journeys.language.actions import Emit, Send, Set
 from journeys.language.conditions import ConditionError, compile_condition, fields_in
 from journeys.language.outcome_signals import is_segment_signal
 from journeys.language.problems import Path, Problem
-from journeys.language.traversal import Expression, expressions_of, waits_of
+from journeys.language.traversal import Expression, durations_of, expressions_of
 
 _MACRO_ITEM = re.compile(r"\(\s*item\s*,")
 _FITS = {
@@ -25,7 +25,7 @@ _FITS = {
 }
 
 
-def check_conditions(look: Inspection) -> Iterator[Problem]:
+def check_conditions(look: CheckContext) -> Iterator[Problem]:
     """All problems of CEL expressions, variables, case keys and emitted data."""
     for item in _expressions(look):
         yield from _expression(look, item)
@@ -35,14 +35,14 @@ def check_conditions(look: Inspection) -> Iterator[Problem]:
     yield from _said(look)
 
 
-def _expressions(look: Inspection) -> Iterator[Expression]:
+def _expressions(look: CheckContext) -> Iterator[Expression]:
     yield from expressions_of(look.journey)
-    for wait in waits_of(look.journey):
+    for wait in durations_of(look.journey):
         if is_rhythm(wait):
             yield Expression(wait.path, wait.text, "duration", is_key=wait.is_key)
 
 
-def reach(look: Inspection, item: Expression) -> dict[str, str]:
+def reach(look: CheckContext, item: Expression) -> dict[str, str]:
     """What an expression may read where it stands: all fields, and of `event` what its signals carry."""
     found = dict(look.types)
     for signal in item.signals:
@@ -52,7 +52,7 @@ def reach(look: Inspection, item: Expression) -> dict[str, str]:
     return found
 
 
-def _expression(look: Inspection, item: Expression) -> Iterator[Problem]:
+def _expression(look: CheckContext, item: Expression) -> Iterator[Problem]:
     types = reach(look, item)
     missing = [name for name in fields_in(item.source) if name not in types and name != "now"]
     for name in missing:
@@ -75,7 +75,7 @@ def _shortened(source: str) -> str:
     return line if len(line) <= 80 else line[:79] + "…"
 
 
-def _out_of_reach(look: Inspection, item: Expression, name: str) -> tuple[str, str, str | None] | None:
+def _out_of_reach(look: CheckContext, item: Expression, name: str) -> tuple[str, str, str | None] | None:
     scope, _, field = name.partition(".")
     if scope == "item":
         if item.in_emit or _MACRO_ITEM.search(item.source):
@@ -83,7 +83,7 @@ def _out_of_reach(look: Inspection, item: Expression, name: str) -> tuple[str, s
         return "T404", "item is known only in the `data` of an emit with `for_each`", "Use `for_each`."
     if scope == "event" and item.signals:
         known = {each for signal in item.signals for each in look.carried(signal)}
-        return "T403", f"{' and '.join(item.signals)} carries no {field}" + near(field, known), None
+        return "T403", f"{' and '.join(item.signals)} carries no {field}" + similar_names(field, known), None
     if scope == "event":
         return "T404", f"{name} is known only in what a signal leads to", None
     if scope == "profile" and look.journey.subject == "account":
@@ -92,33 +92,33 @@ def _out_of_reach(look: Inspection, item: Expression, name: str) -> tuple[str, s
     if scope == "journey":
         if item.path[0] == "entry":
             return "T404", f"{name}: before the run begins it has no variables", "Read the event or the profile."
-        return "T405", f"{field} is not declared under `variables`" + near(field, look.journey.variables), None
+        return "T405", f"{field} is not declared under `variables`" + similar_names(field, look.journey.variables), None
     scoped = [each.partition(".")[2] for each in look.types if each.startswith(f"{scope}.")]
-    return "T403", f"{name} is not in the tracking plan" + near(field, scoped), None
+    return "T403", f"{name} is not in the tracking plan" + similar_names(field, scoped), None
 
 
-def _variables(look: Inspection) -> Iterator[Problem]:
+def _variables(look: CheckContext) -> Iterator[Problem]:
     for doing in look.actions:
-        if not isinstance(doing.action, d.Set):
+        if not isinstance(doing.action, Set):
             continue
         for name, source in doing.action.set.items():
             path = (*doing.path, "set", name)
             declared = look.journey.variables.get(name)
             if declared is None:
-                what = f"{name} is not declared under `variables`" + near(name, look.journey.variables)
+                what = f"{name} is not declared under `variables`" + similar_names(name, look.journey.variables)
                 yield look.say("T405", path, what)
             else:
                 yield from _fits(look, path, source, declared, "T406", f"the variable {name}")
 
 
-def _fits(look: Inspection, path: Path, source: str, kind: str, code: str, what: str) -> Iterator[Problem]:
+def _fits(look: CheckContext, path: Path, source: str, kind: str, code: str, what: str) -> Iterator[Problem]:
     item = look.expressions.get(path)
     yields = _yields(look, item) if item is not None else None
     if yields is not None and yields not in _FITS[kind]:
         yield look.say(code, path, f"{what} is a {kind}, and {_shortened(source)} yields a {yields.lower()}")
 
 
-def _yields(look: Inspection, item: Expression) -> str | None:
+def _yields(look: CheckContext, item: Expression) -> str | None:
     """The type of an expression's value by name, or None where it cannot be told before it runs."""
     try:
         condition = compile_condition(item.source, reach(look, item), item.kind)
@@ -128,11 +128,11 @@ def _yields(look: Inspection, item: Expression) -> str | None:
     return None if name == "DYN" else name
 
 
-def _case(look: Inspection) -> Iterator[Problem]:
+def _case(look: CheckContext) -> Iterator[Problem]:
     key = look.journey.case
     if key is None:
         return
-    for path, name in listened(look.journey):
+    for path, name in signals_listened_to(look.journey):
         planned = look.plan.signals.get(name)
         if path[-1] == "milestone" or (planned is None and not is_segment_signal(name)):
             continue
@@ -141,11 +141,11 @@ def _case(look: Inspection) -> Iterator[Problem]:
             yield look.say("T407", path, f"{name} does not always carry {key}, the case's key, as text or number")
 
 
-def _said(look: Inspection) -> Iterator[Problem]:
+def _said(look: CheckContext) -> Iterator[Problem]:
     """What a send gives its template is of the variable's type (C11)."""
     for doing in look.actions:
-        template = look.templates.get(doing.action.send) if isinstance(doing.action, d.Send) else None
-        if not isinstance(doing.action, d.Send) or template is None:
+        template = look.templates.get(doing.action.send) if isinstance(doing.action, Send) else None
+        if not isinstance(doing.action, Send) or template is None:
             continue
         for name, source in doing.action.data.items():
             if name in template.types:
@@ -153,15 +153,15 @@ def _said(look: Inspection) -> Iterator[Problem]:
                 yield from _fits(look, (*doing.path, "data", name), source, template.types[name], "T532", what)
 
 
-def _emitted(look: Inspection) -> Iterator[Problem]:
+def _emitted(look: CheckContext) -> Iterator[Problem]:
     for doing in look.actions:
         action = doing.action
-        if not isinstance(action, d.Emit) or action.emit not in look.plan.signals:
+        if not isinstance(action, Emit) or action.emit not in look.plan.signals:
             continue
         properties = look.plan.signals[action.emit].properties
         for name in action.data:
             if name not in properties:
-                what = f"{action.emit} carries no {name}" + near(name, properties)
+                what = f"{action.emit} carries no {name}" + similar_names(name, properties)
                 yield look.say("T408", (*doing.path, "data", name), what)
         for name, carried in properties.items():
             path = (*doing.path, "data", name)

@@ -4,41 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from journeys.checks.context import Inspection, runs_in
-from journeys.checks.structure import near
+from journeys.checks.context import CheckContext, runs_in
+from journeys.checks.structure import similar_names
 from journeys.content.template_info import TemplateInfo
 from journeys.language import definition as d
+from journeys.language.actions import Send
 from journeys.language.conditions import fields_in
 from journeys.language.problems import Problem
-from journeys.language.traversal import Doing, expressions_of
+from journeys.language.traversal import ActionSite, expressions_of
 
 INTERRUPTING = frozenset({"sms", "push"})
 """Channels that interrupt people where they are: only for what cannot wait (C7)."""
 WITHOUT_CONSENT = frozenset({"transactional", "urgent_support"})
 
 
-def check_messages(look: Inspection) -> Iterator[Problem]:
+def check_messages(look: CheckContext) -> Iterator[Problem]:
     """All problems of messages."""
     for doing in look.actions:
-        if isinstance(doing.action, d.Send):
+        if isinstance(doing.action, Send):
             yield from _send(look, doing, doing.action)
     yield from _stops(look)
     yield from _product_state(look)
 
 
-def _send(look: Inspection, doing: Doing, send: d.Send) -> Iterator[Problem]:
+def _send(look: CheckContext, doing: ActionSite, send: Send) -> Iterator[Problem]:
     yield from _addressee(look, doing, send)
     template = look.templates.get(send.send)
     yield from _topic(look, doing, send, template)
     if template is None:
-        what = f"{send.send} is not in the catalog" + near(send.send, look.templates)
+        what = f"{send.send} is not in the catalog" + similar_names(send.send, look.templates)
         yield look.say("T505", (*doing.path, "send"), what)
         return
     if template.status != "live":
         yield look.say("T508", (*doing.path, "send"), f"{send.send} is {template.status}")
     for name in send.data:
         if name not in template.variables:
-            what = f"{send.send} has no variable {name}" + near(name, template.variables)
+            what = f"{send.send} has no variable {name}" + similar_names(name, template.variables)
             yield look.say("T506", (*doing.path, "data", name), what)
     for name in sorted(template.required - set(send.data)):
         yield look.say("T507", doing.path, f"{send.send} needs {name}")
@@ -52,7 +53,7 @@ def _send(look: Inspection, doing: Doing, send: d.Send) -> Iterator[Problem]:
     yield from _unplanned(look, doing, template)
 
 
-def _unplanned(look: Inspection, doing: Doing, template: TemplateInfo) -> Iterator[Problem]:
+def _unplanned(look: CheckContext, doing: ActionSite, template: TemplateInfo) -> Iterator[Problem]:
     """What a template reads of people, and what its checklist waits for, is in the tracking plan."""
     for field in sorted(template.fields - set(look.plan.vocabulary)):
         what = f"{template.name} reads {field}, which is not in the tracking plan"
@@ -60,10 +61,10 @@ def _unplanned(look: Inspection, doing: Doing, template: TemplateInfo) -> Iterat
     for signal in template.awaits:
         if signal not in look.plan.signals:
             what = f"{template.name} waits for {signal}, which is not in the tracking plan"
-            yield look.say("T531", (*doing.path, "send"), what + near(signal, look.plan.signals))
+            yield look.say("T531", (*doing.path, "send"), what + similar_names(signal, look.plan.signals))
 
 
-def _topic(look: Inspection, doing: Doing, send: d.Send, template: TemplateInfo | None) -> Iterator[Problem]:
+def _topic(look: CheckContext, doing: ActionSite, send: Send, template: TemplateInfo | None) -> Iterator[Problem]:
     topic, priority = look.journey.topic_of(send), look.journey.priority_of(send)
     if topic is None and priority not in WITHOUT_CONSENT:
         what = f"{send.send} is {priority}, and neither it nor the journey has a topic"
@@ -73,7 +74,7 @@ def _topic(look: Inspection, doing: Doing, send: d.Send, template: TemplateInfo 
         yield look.say("T509", (*doing.path, "send"), what)
 
 
-def _addressee(look: Inspection, doing: Doing, send: d.Send) -> Iterator[Problem]:
+def _addressee(look: CheckContext, doing: ActionSite, send: Send) -> Iterator[Problem]:
     if look.journey.subject == "user":
         if send.for_:
             yield look.say("T511", (*doing.path, "for"), "the subject is a user, and `for` names roles of an account")
@@ -82,15 +83,17 @@ def _addressee(look: Inspection, doing: Doing, send: d.Send) -> Iterator[Problem
         yield look.say("T513", doing.path, f"{send.send} names nobody in the account")
     for index, role in enumerate(send.for_):
         if role not in look.plan.roles:
-            yield look.say("T512", (*doing.path, "for", index), f"{role} is not a role" + near(role, look.plan.roles))
+            yield look.say(
+                "T512", (*doing.path, "for", index), f"{role} is not a role" + similar_names(role, look.plan.roles)
+            )
 
 
-def _stops(look: Inspection) -> Iterator[Problem]:
+def _stops(look: CheckContext) -> Iterator[Problem]:
     """H7: a state's messages stop at its milestone; where there is none, something else must stop them."""
     journey = look.journey
     ends = bool(journey.goal or journey.exit)
     for doing in look.actions:
-        if not isinstance(doing.action, d.Send):
+        if not isinstance(doing.action, Send):
             continue
         name = runs_in(doing)
         state = journey.states.get(name) if name is not None else None
@@ -111,7 +114,7 @@ def stopped_by(journey: d.Journey, name: str, signal: str) -> bool:
     if signal in stops:
         return True
     state = journey.states[name]
-    again = any(isinstance(action, d.Send) for action in state.do)
+    again = any(isinstance(action, Send) for action in state.do)
     targets = _targets(journey, state, signal)
     return any(to != name or not again for to in targets)
 
@@ -135,13 +138,13 @@ def _leaves(journey: d.Journey, name: str | None) -> bool:
     return any(to != name for signal in (*state.on, *journey.on) for to in _targets(journey, state, signal))
 
 
-def _product_state(look: Inspection) -> Iterator[Problem]:
+def _product_state(look: CheckContext) -> Iterator[Problem]:
     """H8: who is promoted to is known: some guard reads a field of the profile or the account."""
     guards = (item for item in expressions_of(look.journey) if item.kind == "bool")
     if any(field.startswith(("profile.", "account.")) for item in guards for field in fields_in(item.source)):
         return
     for doing in look.actions:
-        if isinstance(doing.action, d.Send) and look.journey.priority_of(doing.action) == "promotional":
+        if isinstance(doing.action, Send) and look.journey.priority_of(doing.action) == "promotional":
             yield look.say(
                 "T519", (*doing.path, "send"), f"{doing.action.send} is promotional, and no guard reads a field"
             )

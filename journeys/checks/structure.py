@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 
-from journeys.checks.context import Inspection
+from journeys.checks.context import CheckContext
 from journeys.decision.compiler import BUILT_IN
 from journeys.language import definition as d
+from journeys.language.actions import Emit
 from journeys.language.outcome_signals import is_segment_signal
 from journeys.language.problems import Path, Problem
 from journeys.language.traversal import Reaction
@@ -16,7 +17,7 @@ from journeys.protocol.wire import RESERVED
 OUTCOMES_OF_THE_PLATFORM = frozenset({"reached", "missed", "exited", "cancelled", "opted_out", "merged", "erased"})
 
 
-def check_structure(look: Inspection) -> Iterator[Problem]:
+def check_structure(look: CheckContext) -> Iterator[Problem]:
     """All problems of states and transitions."""
     yield from _targets(look)
     yield from _reach(look)
@@ -27,7 +28,7 @@ def check_structure(look: Inspection) -> Iterator[Problem]:
     yield from _reserved(look)
 
 
-def edges(look: Inspection) -> dict[str, set[str]]:
+def edges(look: CheckContext) -> dict[str, set[str]]:
     """Where each state can lead, by its own reactions and by the journey's."""
     found: dict[str, set[str]] = {name: set() for name in look.journey.states}
     for reaction in look.reactions:
@@ -38,7 +39,7 @@ def edges(look: Inspection) -> dict[str, set[str]]:
     return found
 
 
-def reached(graph: Mapping[str, Iterable[str]], begin: Iterable[str]) -> set[str]:
+def reachable_states(graph: Mapping[str, Iterable[str]], begin: Iterable[str]) -> set[str]:
     """All that can be reached from these, themselves included."""
     seen: set[str] = set()
     todo = list(begin)
@@ -50,7 +51,7 @@ def reached(graph: Mapping[str, Iterable[str]], begin: Iterable[str]) -> set[str
     return seen
 
 
-def _targets(look: Inspection) -> Iterator[Problem]:
+def _targets(look: CheckContext) -> Iterator[Problem]:
     states = look.journey.states
     known = ", ".join(states)
     if look.journey.start not in states:
@@ -61,12 +62,12 @@ def _targets(look: Inspection) -> Iterator[Problem]:
                 yield look.say("T202", (*path, "to"), f"{move.to} is not a state; there are {known}")
 
 
-def _reach(look: Inspection) -> Iterator[Problem]:
+def _reach(look: CheckContext) -> Iterator[Problem]:
     journey = look.journey
     if journey.start not in journey.states:
         return
     graph = edges(look)
-    seen = reached(graph, [journey.start])
+    seen = reachable_states(graph, [journey.start])
     for name in journey.states:
         if name not in seen:
             yield look.say("T203", ("states", name), f"nothing leads to {name}")
@@ -76,13 +77,13 @@ def _reach(look: Inspection) -> Iterator[Problem]:
     for name, leading in graph.items():
         for to in leading:
             back[to].add(name)
-    ending = reached(back, [name for name, state in journey.states.items() if state.final is not None])
+    ending = reachable_states(back, [name for name, state in journey.states.items() if state.final is not None])
     for name in journey.states:
         if name in seen and name not in ending:
             yield look.say("T204", ("states", name), f"no way leads from {name} to an end")
 
 
-def _finals(look: Inspection) -> Iterator[Problem]:
+def _finals(look: CheckContext) -> Iterator[Problem]:
     for name, state in look.journey.states.items():
         if state.final is None:
             continue
@@ -94,7 +95,7 @@ def _finals(look: Inspection) -> Iterator[Problem]:
                 yield look.say("T205", ("states", name, key), f"{name} is final and has `{key}`")
 
 
-def _never_taken(look: Inspection) -> Iterator[Problem]:
+def _never_taken(look: CheckContext) -> Iterator[Problem]:
     for reaction in look.reactions:
         if reaction.trigger == "at":
             continue
@@ -117,7 +118,7 @@ def _ends_at_once(journey: d.Journey) -> dict[str, str]:
     return found
 
 
-def _circling_signals(look: Inspection) -> Iterator[Problem]:
+def _circling_signals(look: CheckContext) -> Iterator[Problem]:
     """A signal whose reaction emits, without a guard, a signal that leads back to it."""
     graph: dict[str, set[str]] = {}
     places: dict[str, Path] = {}
@@ -125,13 +126,13 @@ def _circling_signals(look: Inspection) -> Iterator[Problem]:
         graph.setdefault(signal, set()).add(emitted)
         places.setdefault(signal, path)
     for signal, path in places.items():
-        if signal in reached(graph, graph[signal]):
+        if signal in reachable_states(graph, graph[signal]):
             yield look.say("T208", path, f"{signal} is answered by signals that come back to it")
 
 
-def _answers(look: Inspection) -> Iterator[tuple[str, str, Path]]:
+def _answers(look: CheckContext) -> Iterator[tuple[str, str, Path]]:
     for doing in look.actions:
-        if not isinstance(doing.action, d.Emit) or doing.action.when is not None:
+        if not isinstance(doing.action, Emit) or doing.action.when is not None:
             continue
         if doing.reaction is None:
             causes: Iterable[str] = _unguarded_into(look, doing.state or "")
@@ -141,7 +142,7 @@ def _answers(look: Inspection) -> Iterator[tuple[str, str, Path]]:
             yield cause, doing.action.emit, doing.path
 
 
-def _unguarded_into(look: Inspection, state: str) -> Iterator[str]:
+def _unguarded_into(look: CheckContext, state: str) -> Iterator[str]:
     if look.journey.start == state and look.journey.entry.again == "always" and look.journey.entry.when is None:
         yield from look.journey.entry.on
     for reaction in look.reactions:
@@ -153,17 +154,17 @@ def _guarded(reaction: Reaction) -> bool:
     return all(move.when is not None for move in reaction.moves)
 
 
-def _signals(look: Inspection) -> Iterator[Problem]:
+def _signals(look: CheckContext) -> Iterator[Problem]:
     """Every signal that is listened to, waited for or emitted is known to somebody."""
     journey = look.journey
-    for path, name in listened(journey):
+    for path, name in signals_listened_to(journey):
         at_the_door = path[0] == "entry"
         if name.startswith(RESERVED):
             yield look.say("T209", path, f"{name} is one of the platform's own signals")
         elif not look.is_signal(name) or (at_the_door and name in look.outcomes):
             yield look.say("T402", path, _unknown(look, name))
     for doing in look.actions:
-        if isinstance(doing.action, d.Emit):
+        if isinstance(doing.action, Emit):
             name = doing.action.emit
             if name.startswith(RESERVED):
                 yield look.say("T209", (*doing.path, "emit"), f"{name} is one of the platform's own signals")
@@ -171,7 +172,7 @@ def _signals(look: Inspection) -> Iterator[Problem]:
                 yield look.say("T402", (*doing.path, "emit"), _unknown(look, name))
 
 
-def listened(journey: d.Journey) -> Iterator[tuple[Path, str]]:
+def signals_listened_to(journey: d.Journey) -> Iterator[tuple[Path, str]]:
     """Every signal that a definition names as something to hear, with its path."""
     for index, name in enumerate(journey.entry.on):
         yield ("entry", "on", index), name
@@ -188,22 +189,22 @@ def listened(journey: d.Journey) -> Iterator[tuple[Path, str]]:
             yield ("states", state, "on", name), name
 
 
-def _unknown(look: Inspection, name: str) -> str:
+def _unknown(look: CheckContext, name: str) -> str:
     stem, _, word = name.rpartition(".")
     if stem and word in {"sent", "withheld", "failed", "closed", "overdue"}:
         return f"{name} is the outcome of no action of this journey"
     if is_segment_signal(name):
         return f"{name} cannot open a run"
-    return f"{name} is not in the tracking plan" + near(name, look.plan.signals)
+    return f"{name} is not in the tracking plan" + similar_names(name, look.plan.signals)
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def similar_names(name: str, known: Iterable[str]) -> str:
     """`; did you mean x?`, or nothing."""
     found = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {found[0]}?" if found else ""
 
 
-def _reserved(look: Inspection) -> Iterator[Problem]:
+def _reserved(look: CheckContext) -> Iterator[Problem]:
     for name in look.journey.variables:
         if f"journey.{name}" in BUILT_IN:
             yield look.say("T209", ("variables", name), f"journey.{name} is the run's own")

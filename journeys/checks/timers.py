@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from journeys.calendar.durations import Duration, parse_duration
-from journeys.checks.context import Inspection
-from journeys.checks.structure import reached
+from journeys.checks.context import CheckContext
+from journeys.checks.structure import reachable_states
 from journeys.language import definition as d
 from journeys.language.problems import Path, Problem
-from journeys.language.traversal import Wait, waits_of
+from journeys.language.traversal import DurationSite, durations_of
 
 MINUTE = timedelta(minutes=1)
 
 
-def check_time(look: Inspection) -> Iterator[Problem]:
+def check_time(look: CheckContext) -> Iterator[Problem]:
     """All problems of durations, timers and anchors."""
     yield from _durations(look)
     yield from _window(look)
@@ -24,12 +24,12 @@ def check_time(look: Inspection) -> Iterator[Problem]:
     yield from _circling(look)
 
 
-def is_rhythm(wait: Wait) -> bool:
+def is_rhythm(wait: DurationSite) -> bool:
     """Whether a delay is a CEL expression; those call a function, such as `days(profile.rhythm_days)`."""
     return wait.cel and "(" in wait.text
 
 
-def read(text: str) -> Duration | None:
+def duration_or_none(text: str) -> Duration | None:
     """An ISO duration, or None: a rhythm of a person, or a fault that is reported elsewhere."""
     try:
         return parse_duration(text)
@@ -45,8 +45,8 @@ def _most(duration: Duration) -> timedelta:
     return timedelta(days=31 * duration.months) + duration.exact
 
 
-def _durations(look: Inspection) -> Iterator[Problem]:
-    for wait in waits_of(look.journey):
+def _durations(look: CheckContext) -> Iterator[Problem]:
+    for wait in durations_of(look.journey):
         if is_rhythm(wait):
             continue
         try:
@@ -61,15 +61,15 @@ def _durations(look: Inspection) -> Iterator[Problem]:
             yield look.say("T301", wait.path, f"{wait.text} is no time at all: everybody would miss the goal at once")
 
 
-def _window(look: Inspection) -> Iterator[Problem]:
+def _window(look: CheckContext) -> Iterator[Problem]:
     """A timer that rings at the earliest when the goal's time has passed never rings at all."""
     goal = look.journey.goal
-    within = read(goal.within) if goal is not None and goal.within is not None else None
+    within = duration_or_none(goal.within) if goal is not None and goal.within is not None else None
     if within is None:
         return
     earliest = _arrivals(look)
     for reaction in look.reactions:
-        delay = read(reaction.by) if reaction.trigger in {"after", "every"} else None
+        delay = duration_or_none(reaction.by) if reaction.trigger in {"after", "every"} else None
         begin = timedelta() if reaction.state is None else earliest.get(reaction.state)
         if delay is None or begin is None or begin + _least(delay) < _most(within):
             continue
@@ -78,7 +78,7 @@ def _window(look: Inspection) -> Iterator[Problem]:
         yield look.say("T302", reaction.path, what)
 
 
-def _arrivals(look: Inspection) -> dict[str, timedelta]:
+def _arrivals(look: CheckContext) -> dict[str, timedelta]:
     """For each state, the least time after the run's beginning at which somebody can be in it."""
     found: dict[str, timedelta] = {}
     todo: list[tuple[timedelta, str]] = [(timedelta(), look.journey.start)]
@@ -102,11 +102,11 @@ def _arrivals(look: Inspection) -> dict[str, timedelta]:
 
 def _passes(trigger: str, by: str) -> timedelta:
     """The least time that passes until this reaction: none for a signal, a date or a rhythm."""
-    delay = read(by) if trigger in {"after", "every"} else None
+    delay = duration_or_none(by) if trigger in {"after", "every"} else None
     return _least(delay) if delay is not None else timedelta()
 
 
-def _anchors(look: Inspection) -> Iterator[Problem]:
+def _anchors(look: CheckContext) -> Iterator[Problem]:
     for reaction in look.reactions:
         anchor = reaction.moves[0]
         if not isinstance(anchor, d.Anchor):
@@ -127,17 +127,17 @@ def _anchors(look: Inspection) -> Iterator[Problem]:
             seen |= {anchor.name} if anchor.name else set()
 
 
-def _circling(look: Inspection) -> Iterator[Problem]:
+def _circling(look: CheckContext) -> Iterator[Problem]:
     """States that timers of less than a minute lead round in a circle, without any signal."""
     graph: dict[str, set[str]] = {}
     quick = []
     for reaction in look.reactions:
-        delay = read(reaction.by) if reaction.trigger == "after" else None
+        delay = duration_or_none(reaction.by) if reaction.trigger == "after" else None
         if delay is None or _most(delay) >= MINUTE or reaction.state is None:
             continue
         quick.append(reaction)
         graph.setdefault(reaction.state, set()).update(move.to for move in reaction.moves if move.to is not None)
-    closed = {state: reached(graph, [state]) for state in graph}
+    closed = {state: reachable_states(graph, [state]) for state in graph}
     for reaction in quick:
         state = reaction.state or ""
         if any(state in closed.get(move.to or "", {move.to}) for move in reaction.moves):

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from datetime import date
 
 from journeys.content.template_info import TemplateInfos
-from journeys.language.definition import Journey, Send, Task, action_name
+from journeys.language.actions import Send, Task, action_name
+from journeys.language.definition import Journey
 from journeys.language.problems import Path
 from journeys.language.traversal import actions_of
 
 
-def sent_by(journey: Journey) -> dict[str, list[str]]:
+def templates_sent_by(journey: Journey) -> dict[str, list[str]]:
     """The templates that a journey sends, each with the actions that do, in the order of the definition."""
     found: dict[str, list[str]] = {}
     for doing in actions_of(journey):
@@ -23,9 +24,9 @@ def sent_by(journey: Journey) -> dict[str, list[str]]:
     return found
 
 
-def overdue(journey: Journey, templates: TemplateInfos, today: date) -> list[str]:
+def content_past_review(journey: Journey, templates: TemplateInfos, today: date) -> list[str]:
     """A sentence for each template past its review date, with whose turn it is."""
-    known = ((name, templates.get(name)) for name in sent_by(journey))
+    known = ((name, templates.get(name)) for name in templates_sent_by(journey))
     return [
         f"{name} was due for review on {info.review_date}: {info.owner} should look at it, then move its review_date"
         for name, info in known
@@ -33,7 +34,7 @@ def overdue(journey: Journey, templates: TemplateInfos, today: date) -> list[str
     ]
 
 
-def undated(journey: Journey) -> Iterator[tuple[Path, str]]:
+def tasks_without_deadline(journey: Journey) -> Iterator[tuple[Path, str]]:
     """Each task that can lie for ever and is never overdue: where it is asked for, and a sentence with the mend."""
     for doing in actions_of(journey):
         action = doing.action

@@ -10,7 +10,7 @@ _OF_OTHERS: Final = frozenset({7, 8, 9})
 """5.1.7 and 5.1.8 are about the sender's address (RFC 3463 §3.2), 5.1.9 about a relay (RFC 3886 §3.3.4)."""
 
 
-def is_gone(words: str) -> bool:
+def is_permanent_failure(words: str) -> bool:
     """Whether a status, or words that begin with one (RFC 2034 §4), say that for good there is no such address."""
     found = _ADDRESS.match(words)
     return found is not None and int(found[1]) not in _OF_OTHERS

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Final, Literal
 
-Wish = Literal["stop", "start"]
+OptKeyword = Literal["stop", "start"]
 
 STOP: Final = frozenset({"stop", "quit", "end", "revoke", "optout", "cancel", "unsubscribe", "stopall"})
 START: Final = frozenset({"start", "unstop"})
@@ -17,7 +17,7 @@ LONGEST: Final = 200
 """Characters of a message that can be one of the words, however it is decorated."""
 
 
-def wish_of(text: str) -> Wish | None:
+def keyword_of(text: str) -> OptKeyword | None:
     """What the whole message asks for; None if it is anything else. Case, punctuation, space and width mean nothing."""
     if len(text) > LONGEST:
         return None

@@ -14,9 +14,9 @@ from journeys.calendar.durations import parse_duration
 from journeys.gate.consent import consent_refusal
 from journeys.gate.policy import ADS, ConsentChannel, Length, Policy
 from journeys.gate.verdicts import ANY
-from journeys.language.definition import ChannelName, Model, Name, SignalName, Text
+from journeys.language.actions import ChannelName, Model, Name, SignalName, Text
 from journeys.language.parsing import read_model
-from journeys.language.source import Source
+from journeys.language.source import YamlSource
 from journeys.tokens.address_hash import AddressHash
 from journeys.tokens.signed_links import Links
 
@@ -105,7 +105,7 @@ class ConsentRules(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class ConsentBook:
+class ConsentRuleSet:
     """What the store needs to take what people say: the defaults, the rules, and how links and addresses are keyed."""
 
     policy: Policy = field(default_factory=Policy)
@@ -119,12 +119,12 @@ def load_consent_rules(mapping: Mapping[str, Any] | None) -> ConsentRules:
     return ConsentRules.model_validate(mapping or {})
 
 
-def read_consent_rules(text: str | bytes) -> tuple[ConsentRules | None, Source]:
+def read_consent_rules(text: str | bytes) -> tuple[ConsentRules | None, YamlSource]:
     """The rules from YAML or JSON; or None, with every problem at its line in `source.problems`."""
     return read_model(text, ConsentRules)
 
 
-def never_waited_for(policy: Policy, rules: ConsentRules) -> Iterator[str]:
+def unconfirmed_topics(policy: Policy, rules: ConsentRules) -> Iterator[str]:
     """Places that need a confirmation by these rules, and are granted without a word by the policy: nothing would wait."""
     for rule in rules.confirm:
         channels = (rule.channel,) if rule.channel else MESSAGED

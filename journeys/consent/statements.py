@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from journeys.consent.rules import CHANNELS, ConsentRules
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.gate.verdicts import ANY
 
 TRAITS = frozenset({"consents", "unsubscribed"})
@@ -22,7 +22,7 @@ LONGEST_WORDING = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class ConsentStatement:
     """One yes (True), no (False), or what was said taken back (None)."""
 
     channel: str
@@ -44,17 +44,17 @@ class Bounced:
     hard: bool
 
 
-def statements(rules: ConsentRules, call: Incoming) -> list[Statement]:
+def statements_in(rules: ConsentRules, call: InboundEvent) -> list[ConsentStatement]:
     """Everything a call says, in its order. What is wrong with it is left out: `faults` tells that at the front door."""
-    return [found for found in _read(rules, call) if isinstance(found, Statement)]
+    return [found for found in _read(rules, call) if isinstance(found, ConsentStatement)]
 
 
-def faults(rules: ConsentRules, call: Incoming) -> list[str]:
+def statement_faults(rules: ConsentRules, call: InboundEvent) -> list[str]:
     """What a call says of consent that cannot be understood: it is kept in quarantine, and nothing is guessed."""
     return [found for found in _read(rules, call) if isinstance(found, str)]
 
 
-def bounced(rules: ConsentRules, call: Incoming) -> Bounced | None:
+def bounces_in(rules: ConsentRules, call: InboundEvent) -> Bounced | None:
     """The address a signal speaks of, if it is one that suppresses; one that names its channel speaks of that one."""
     rule = rules.suppress.get(call.name) if call.kind == "track" else None
     if rule is None:
@@ -69,14 +69,14 @@ def bounced(rules: ConsentRules, call: Incoming) -> Bounced | None:
     return Bounced(channel, address if isinstance(address, str) and address else None, reason, hard)
 
 
-def wording(call: Incoming) -> str:
+def wording(call: InboundEvent) -> str:
     """What the person was shown, as the sender tells in `context.consent.wording` or a track's `wording`."""
     told = (call.context or {}).get("consent")
     shown = told.get("wording") if isinstance(told, Mapping) else call.data.get("wording")
     return shown[:LONGEST_WORDING] if isinstance(shown, str) else ""
 
 
-def _read(rules: ConsentRules, call: Incoming) -> Iterator[Statement | str]:
+def _read(rules: ConsentRules, call: InboundEvent) -> Iterator[ConsentStatement | str]:
     if call.kind == "identify":
         yield from _from_traits(call.traits)
     elif call.kind == "track" and call.name in rules.signals:
@@ -86,10 +86,10 @@ def _read(rules: ConsentRules, call: Incoming) -> Iterator[Statement | str]:
         yield _checked("properties", channel, topic, call.data.get("granted") if rule.granted is None else rule.granted)
 
 
-def _from_traits(traits: Mapping[str, Any]) -> Iterator[Statement | str]:
+def _from_traits(traits: Mapping[str, Any]) -> Iterator[ConsentStatement | str]:
     given = traits.get("unsubscribed")
     if isinstance(given, bool):
-        yield Statement(ANY, ANY, False if given else None)
+        yield ConsentStatement(ANY, ANY, False if given else None)
     elif given is not None:
         yield "traits/unsubscribed must be true or false"
     consents = traits.get("consents")
@@ -103,11 +103,11 @@ def _from_traits(traits: Mapping[str, Any]) -> Iterator[Statement | str]:
             yield _checked("traits/consents", channel, topic, granted)
 
 
-def _checked(where: str, channel: Any, topic: Any, granted: Any) -> Statement | str:
+def _checked(where: str, channel: Any, topic: Any, granted: Any) -> ConsentStatement | str:
     if channel != ANY and channel not in CHANNELS:
         return f"{where}: {str(channel)[:64]!r} is no channel; there are {', '.join(CHANNELS)} and *"
     if not isinstance(topic, str) or not _TOPIC.fullmatch(topic):
         return f"{where}: {str(topic)[:64]!r} is no topic's name"
     if granted is not None and not isinstance(granted, bool):
         return f"{where}: {channel} {topic} must be true, false or null"
-    return Statement(channel, topic, granted)
+    return ConsentStatement(channel, topic, granted)

@@ -20,7 +20,7 @@ MOST_POINTS: Final = 11
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\r\n]*$")]
 
 
-class Scale(Model):
+class SurveyScale(Model):
     """Whole numbers from one to another, both possible; `low` and `high` say what the ends mean."""
 
     from_: Annotated[int, Field(alias="from", ge=0, le=10)] = 0
@@ -29,13 +29,13 @@ class Scale(Model):
     high: Label | None = None
 
     @model_validator(mode="after")
-    def _upwards(self) -> Scale:
+    def _upwards(self) -> SurveyScale:
         if self.from_ >= self.to:
             raise ValueError("a scale goes from a smaller number to a larger one")
         return self
 
 
-class Choice(Model):
+class SurveyChoice(Model):
     """One of several: `value` is what journeys see and never changes, `label` what people read."""
 
     value: Name
@@ -45,8 +45,8 @@ class Choice(Model):
 class Survey(Model):
     """A scale or choices; with `comment`, its label, a sentence may be added."""
 
-    scale: Scale | None = None
-    choices: Annotated[tuple[Choice, ...], Field(max_length=10)] = ()
+    scale: SurveyScale | None = None
+    choices: Annotated[tuple[SurveyChoice, ...], Field(max_length=10)] = ()
     comment: Label | None = None
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
-Status = Literal["draft", "live", "retired"]
+TemplateStatus = Literal["draft", "live", "retired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class TemplateInfo:
     stage: str | None = None
     role: str | None = None
     owner: str = ""
-    status: Status = "live"
+    status: TemplateStatus = "live"
     review_date: date | None = None
     types: Mapping[str, str] = field(default_factory=dict, hash=False)
     awaits: tuple[str, ...] = ()
@@ -38,5 +38,5 @@ class TemplateInfo:
 
 TemplateInfos = Mapping[str, TemplateInfo]
 
-Lacks = Callable[[Mapping[str, Any], Mapping[str, Any], str], tuple[str, ...]]
+MissingFields = Callable[[Mapping[str, Any], Mapping[str, Any], str], tuple[str, ...]]
 """Which fields a template cannot do without (H8), and nobody has told: by profile, account and channel."""

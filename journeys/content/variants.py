@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from journeys.language.definition import ChannelName, Model, Name
+from journeys.language.actions import ChannelName, Model, Name
 from journeys.language.problems import Path
 
 CHANNEL: Final = "channel"
@@ -141,16 +141,16 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
+class VariantTraits:
     """What of a person and a message decides: languages, the best first, and a value by dimension."""
 
     locales: tuple[str, ...]
     values: Mapping[str, str]
 
 
-def traits(
+def variant_traits(
     rules: ContentRules, profile: Mapping[str, Any], account: Mapping[str, Any], channel: str, locale: str | None = None
-) -> Traits:
+) -> VariantTraits:
     """A person's traits by these rules. What is not known, or no value of its dimension, is simply not there."""
     values = {CHANNEL: channel}
     for name, dimension in rules.dimensions.items():
@@ -158,10 +158,10 @@ def traits(
         value = (profile if room == "profile" else account).get(field)
         if isinstance(value, str) and value in dimension.values:
             values[name] = value
-    return Traits(rules.locales.chain(locale or profile.get("locale")), values)
+    return VariantTraits(rules.locales.chain(locale or profile.get("locale")), values)
 
 
-def choose(rules: ContentRules, variants: Collection[Variant], person: Traits) -> Variant:
+def choose_variant(rules: ContentRules, variants: Collection[Variant], person: VariantTraits) -> Variant:
     """The variant for this person; the base, which is for everybody, if none fits better. Never raises."""
     order = (CHANNEL, *rules.dimensions)
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from journeys.decision.chart import Timer
-from journeys.decision.draft import Working
+from journeys.decision.draft import RunDraft
 from journeys.decision.occurrences import Facts
 
 
-class Anchoring(Working):
+class Anchoring(RunDraft):
     """The part of a turn that follows dates."""
 
     def read_facts(self, facts: Facts | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from journeys.calendar.durations import Duration
 from journeys.language import definition as d
+from journeys.language.actions import Action
 from journeys.language.conditions import Condition, Lookup
 
 
@@ -36,10 +37,10 @@ class Delay:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Act:
+class CompiledAction:
     """One action, with what must be evaluated when it runs."""
 
-    spec: d.Action
+    spec: Action
     name: str
     guard: Condition | None
     values: tuple[tuple[str, Condition], ...] = ()
@@ -49,12 +50,12 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Move:
+class ChartTransition:
     """A transition: guard, target (None is internal), actions."""
 
     to: str | None
     guard: Condition | None
-    do: tuple[Act, ...]
+    do: tuple[CompiledAction, ...]
     lookback: Duration | None = None
 
 
@@ -65,7 +66,7 @@ class Timer:
     id: str
     order: int
     label: str
-    moves: tuple[Move, ...]
+    moves: tuple[ChartTransition, ...]
     delay: Delay | None = None
     repeats: bool = False
     times: int | None = None
@@ -77,18 +78,18 @@ class Timer:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
+class StateNode:
     """A state: what it does on entry and what it reacts to. The journey's own reactions are one more."""
 
     name: str
-    do: tuple[Act, ...]
-    on: Mapping[str, tuple[Move, ...]]
+    do: tuple[CompiledAction, ...]
+    on: Mapping[str, tuple[ChartTransition, ...]]
     timers: tuple[Timer, ...]
     final: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stop:
+class EndRule:
     """What ends a run from anywhere: a signal and its guard."""
 
     on: str
@@ -108,15 +109,15 @@ class Chart:
     hash: str
     spec: d.Journey
     types: Mapping[str, str]
-    entry: tuple[Stop, ...]
+    entry: tuple[EndRule, ...]
     entry_again: Duration | None
-    goal: tuple[Stop, ...]
+    goal: tuple[EndRule, ...]
     within: Duration | None
-    exits: tuple[Stop, ...]
-    places: Mapping[str, Place]
-    everywhere: Place
+    exits: tuple[EndRule, ...]
+    places: Mapping[str, StateNode]
+    everywhere: StateNode
     timers: Mapping[tuple[str, str], Timer]
-    tasks: Mapping[tuple[str, str], Act]
+    tasks: Mapping[tuple[str, str], CompiledAction]
     sends: frozenset[str]
     ways: frozenset[tuple[str | None, str, str]]
     looked_back: Mapping[str, timedelta]

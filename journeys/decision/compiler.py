@@ -14,25 +14,12 @@ from functools import lru_cache
 from typing import Any
 
 from journeys.calendar.durations import is_iso, parse_duration
-from journeys.decision.chart import Act, Chart, Delay, Move, Place, Stop, Timer
+from journeys.decision.chart import Chart, ChartTransition, CompiledAction, Delay, EndRule, StateNode, Timer
 from journeys.language import definition as d
-from journeys.language.conditions import Condition, Kind, compile_condition, fields_in, names_in
-from journeys.language.traversal import actions_of, expressions_of, incoming
+from journeys.language.actions import Action, Emit, Send, Set, Task, action_name
+from journeys.language.conditions import Condition, ConditionType, compile_condition, fields_in, names_in
+from journeys.language.traversal import actions_of, expressions_of, incoming_transitions
 from journeys.protocol.wire import play_signal
-
-__all__ = [
-    "Act",
-    "Chart",
-    "Delay",
-    "Move",
-    "Place",
-    "Stop",
-    "Timer",
-    "artifact",
-    "carried_by",
-    "compile_chart",
-    "load_chart",
-]
 
 BUILT_IN: Mapping[str, str] = {
     "journey.state": "string",
@@ -42,12 +29,12 @@ BUILT_IN: Mapping[str, str] = {
 }
 
 
-def artifact(journey: d.Journey, types: Mapping[str, str]) -> str:
+def artifact_of(journey: d.Journey, types: Mapping[str, str]) -> str:
     """The canonical text that is published: the definition and the types of just what it reads."""
     wanted = set(_sources_read(journey))
     kept = {name: types[name] for name in sorted(types) if _is_read(name, wanted)}
     return json.dumps(
-        {"journey": json.loads(d.canonical(journey)), "types": kept}, separators=(",", ":"), ensure_ascii=False
+        {"journey": json.loads(d.canonical_json(journey)), "types": kept}, separators=(",", ":"), ensure_ascii=False
     )
 
 
@@ -70,9 +57,9 @@ def _needs(journey: d.Journey) -> dict[str, frozenset[str]]:
     stops = [each.source for each in expressions_of(journey) if each.path[0] in {"entry", "goal", "exit"}]
     found: dict[str, frozenset[str]] = {}
     for doing in actions_of(journey):
-        if isinstance(doing.action, d.Send):
+        if isinstance(doing.action, Send):
             own = [source for source in (doing.action.when, *doing.action.data.values()) if source is not None]
-            name = d.action_name(doing.action)
+            name = action_name(doing.action)
             found[name] = found.get(name, frozenset()) | {field for source in (*stops, *own) for field in _bare(source)}
     return found
 
@@ -108,7 +95,7 @@ def compile_chart(spec: d.Journey, types: Mapping[str, str], content: str = "") 
     return _Compiler(spec, types).chart(content)
 
 
-def _looked_back(*places: Place) -> dict[str, timedelta]:
+def _looked_back(*places: StateNode) -> dict[str, timedelta]:
     longest: dict[str, timedelta] = {}
     for place in places:
         for name, moves in place.on.items():
@@ -133,10 +120,10 @@ class _Compiler:
         self.types = {**types, **BUILT_IN, **{f"journey.{name}": kind for name, kind in spec.variables.items()}}
         self.order = 0
         self.name = ""
-        self.acts_seen: list[tuple[str, Act]] = []
+        self.acts_seen: list[tuple[str, CompiledAction]] = []
         self.event_reads: dict[str, set[str]] = {}
         self.field_reads: set[str] = set()
-        self.incoming = incoming(spec)
+        self.incoming = incoming_transitions(spec)
 
     def chart(self, content: str) -> Chart:
         spec = self.spec
@@ -148,8 +135,8 @@ class _Compiler:
         again = spec.entry.again
         timers = {(place.name, timer.id): timer for place in (everywhere, *places.values()) for timer in place.timers}
         heard = set().union(everywhere.on, *(place.on for place in places.values()))
-        tasks = {(place, act.name): act for place, act in self.acts_seen if isinstance(act.spec, d.Task)}
-        sends = [(act.name, act.spec) for _, act in self.acts_seen if isinstance(act.spec, d.Send)]
+        tasks = {(place, act.name): act for place, act in self.acts_seen if isinstance(act.spec, Task)}
+        sends = [(act.name, act.spec) for _, act in self.acts_seen if isinstance(act.spec, Send)]
         closed = {f"{name}.closed" for _, name in tasks}
         return Chart(
             key=spec.journey,
@@ -180,15 +167,15 @@ class _Compiler:
                 play_signal(spec.journey): frozenset().union(*(self.event_reads.get(n, ()) for n in spec.entry.on)),
             },
             needs=_needs(spec),
-            roles={(place, act.name): act.spec.for_ for place, act in self.acts_seen if isinstance(act.spec, d.Send)},
+            roles={(place, act.name): act.spec.for_ for place, act in self.acts_seen if isinstance(act.spec, Send)},
         )
 
-    def place(self, name: str, spec: d.Reacting, scope: str) -> Place:
+    def place(self, name: str, spec: d.Reacting, scope: str) -> StateNode:
         self.name = name
         do = self.acts(spec.do, self.incoming[name], name) if isinstance(spec, d.State) else ()
         on = {signal: tuple(self.move(item, (signal,)) for item in moves) for signal, moves in spec.on.items()}
         timers = [*self.waits(spec, scope), *self.repeats(spec, scope), *self.anchors(spec, scope)]
-        return Place(name, do, on, tuple(timers), spec.final if isinstance(spec, d.State) else None)
+        return StateNode(name, do, on, tuple(timers), spec.final if isinstance(spec, d.State) else None)
 
     def waits(self, spec: d.Reacting, scope: str) -> Iterator[Timer]:
         for text, moves in spec.after.items():
@@ -224,29 +211,29 @@ class _Compiler:
                 every=parse_duration(item.every) if item.every else None,
             )
 
-    def move(self, spec: d.Transition, signals: tuple[str, ...]) -> Move:
+    def move(self, spec: d.Transition, signals: tuple[str, ...]) -> ChartTransition:
         lookback = spec.lookback if isinstance(spec, d.OnSignal) else None
-        return Move(
+        return ChartTransition(
             spec.to,
             self.guard(spec.when, signals),
             self.acts(spec.do, signals, spec.to or self.name),
             parse_duration(lookback) if lookback else None,
         )
 
-    def acts(self, specs: tuple[d.Action, ...], signals: tuple[str, ...], place: str) -> tuple[Act, ...]:
+    def acts(self, specs: tuple[Action, ...], signals: tuple[str, ...], place: str) -> tuple[CompiledAction, ...]:
         """Actions belong to the place that they run in, which for a transition's is its target."""
         compiled = tuple(self.act(spec, signals) for spec in specs)
         self.acts_seen.extend((place, act) for act in compiled)
         return compiled
 
-    def act(self, spec: d.Action, signals: tuple[str, ...]) -> Act:
-        expressions = spec.set if isinstance(spec, d.Set) else getattr(spec, "data", {})
-        for_each = spec.for_each if isinstance(spec, d.Emit) else None
-        expires = spec.expires if isinstance(spec, d.Send) else None
-        sla = spec.sla if isinstance(spec, d.Task) else None
-        return Act(
+    def act(self, spec: Action, signals: tuple[str, ...]) -> CompiledAction:
+        expressions = spec.set if isinstance(spec, Set) else getattr(spec, "data", {})
+        for_each = spec.for_each if isinstance(spec, Emit) else None
+        expires = spec.expires if isinstance(spec, Send) else None
+        sla = spec.sla if isinstance(spec, Task) else None
+        return CompiledAction(
             spec,
-            d.action_name(spec),
+            action_name(spec),
             self.guard(spec.when, signals),
             tuple((name, self.condition(source, signals, "value")) for name, source in expressions.items()),
             self.condition(for_each, signals, "list") if for_each else None,
@@ -254,8 +241,8 @@ class _Compiler:
             self.delay(sla) if sla else None,
         )
 
-    def stop(self, signal: str, when: str | None) -> Stop:
-        return Stop(signal, self.guard(when, (signal,)))
+    def stop(self, signal: str, when: str | None) -> EndRule:
+        return EndRule(signal, self.guard(when, (signal,)))
 
     def guard(self, source: str | None, signals: tuple[str, ...]) -> Condition | None:
         return self.condition(source, signals, "bool") if source is not None else None
@@ -265,7 +252,7 @@ class _Compiler:
             return Delay(parse_duration(text), None)
         return Delay(None, self.condition(text, (), "duration"))
 
-    def condition(self, source: str, signals: tuple[str, ...], kind: Kind) -> Condition:
+    def condition(self, source: str, signals: tuple[str, ...], kind: ConditionType) -> Condition:
         """Compile in the reach of the signals that lead here; what one of them does not carry is not known then."""
         carried = {signal: carried_by(self.types, signal) for signal in signals}
         events = {f"event.{name}": held for fields in carried.values() for name, held in fields.items()}

@@ -15,15 +15,15 @@ A guard that is not true says why in the log. Nothing here reads a clock, draws 
 
 from __future__ import annotations
 
-from journeys.decision.compiler import Chart
+from journeys.decision.chart import Chart
 from journeys.decision.effects import Decision
-from journeys.decision.interpreter import Turn
+from journeys.decision.interpreter import Interpreter
 from journeys.decision.occurrences import (
     Cancelled,
     DeadlineSet,
     Entered,
     Erased,
-    FactsRead,
+    FieldsChanged,
     Merged,
     Occurrence,
     OptedOut,
@@ -39,7 +39,7 @@ def decide(chart: Chart, state: RunState, occurrence: Occurrence) -> Decision:
     """What one occurrence changes. Never raises for a chart that compiled; equal inputs give equal decisions."""
     if not state.is_open or _already_seen(state, occurrence):
         return Decision(state)
-    turn = Turn(chart, state)
+    turn = Interpreter(chart, state)
     at = occurrence.at if state.last_at is None else max(occurrence.at, state.last_at)
     turn.timers_until(at)
     if turn.is_open and not isinstance(occurrence, TimerDue):
@@ -55,7 +55,7 @@ def _already_seen(state: RunState, occurrence: Occurrence) -> bool:
     return seq > 0 and seq <= state.seqs.get(getattr(occurrence, "lane", ""), 0)
 
 
-def _take(turn: Turn, occurrence: Occurrence) -> None:
+def _take(turn: Interpreter, occurrence: Occurrence) -> None:
     match occurrence:
         case Entered():
             turn.read_facts(occurrence.facts)
@@ -63,7 +63,7 @@ def _take(turn: Turn, occurrence: Occurrence) -> None:
         case Signal():
             turn.read_facts(occurrence.facts)
             turn.react(occurrence.name, occurrence.data)
-        case FactsRead():
+        case FieldsChanged():
             turn.read_facts(occurrence.facts)
         case TimerDue():
             pass
@@ -77,7 +77,7 @@ def _take(turn: Turn, occurrence: Occurrence) -> None:
             _end(turn, occurrence)
 
 
-def _end(turn: Turn, occurrence: Cancelled | OptedOut | Merged | Erased) -> None:
+def _end(turn: Interpreter, occurrence: Cancelled | OptedOut | Merged | Erased) -> None:
     match occurrence:
         case Cancelled(by=by, reason=reason):
             turn.finish("cancelled", f"cancelled by {by or 'an operator'}: {reason or 'no reason given'}")

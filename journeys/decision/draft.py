@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from journeys.decision.chart import Act, Chart, Place
+from journeys.decision.chart import Chart, CompiledAction, StateNode
 from journeys.decision.effects import Decision, Effect, LogKind, LogLine
 from journeys.decision.occurrences import Facts, Occurrence
-from journeys.decision.state import Missed, RunState
+from journeys.decision.state import RunState, UnconsumedSignal
 
 
-class Working:
+class RunDraft:
     """Mutable only here and only for one turn; containers that may be shared with the old state are replaced, not changed."""
 
     def __init__(self, chart: Chart, state: RunState) -> None:
@@ -23,7 +23,7 @@ class Working:
         self.timers: dict[str, datetime] = dict(state.timers)
         self.fired, self.anchors, self.firings = state.fired, state.anchors, state.firings
         self.variables, self.facts, self.seqs = state.variables, state.facts, state.seqs
-        self.missed: tuple[Missed, ...] = state.missed
+        self.missed: tuple[UnconsumedSignal, ...] = state.missed
         self.tasks, self.held = state.tasks, state.held
         self.paused_at, self.outcome = state.paused_at, state.outcome
         self.event: Mapping[str, Any] = {}
@@ -47,7 +47,7 @@ class Working:
         return self.outcome is None
 
     @property
-    def here(self) -> Place:
+    def here(self) -> StateNode:
         return self.chart.places[self.state]
 
     def see(self, occurrence: Occurrence) -> None:
@@ -98,7 +98,7 @@ class Working:
             self.facts = merged
         return changed
 
-    def count(self, act: Act) -> int:
+    def count(self, act: CompiledAction) -> int:
         """The n of this action's n-th firing in the visit."""
         self.firings = {**self.firings, act.name: self.firings.get(act.name, 0) + 1}
         return self.firings[act.name]

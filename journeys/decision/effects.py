@@ -197,11 +197,11 @@ def recipient_of(key: str) -> str:
     return key.rpartition(">")[2] if ">" in key else ""
 
 
-def asked_in(state: str, visit: int, action: str, firing: int) -> str:
+def variables_asked_in(state: str, visit: int, action: str, firing: int) -> str:
     """Which of a run's asks for work this is."""
     return f"{state}.{visit}/{action}.{firing}"
 
 
 def task_key(run: str, effect: OpenedTask) -> str:
     """The idempotency key of one task."""
-    return f"{run}#{asked_in(effect.state, effect.visit, effect.action, effect.firing)}"
+    return f"{run}#{variables_asked_in(effect.state, effect.visit, effect.action, effect.firing)}"

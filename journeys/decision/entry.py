@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from journeys.decision.compiler import Chart
+from journeys.decision.chart import Chart
 from journeys.decision.occurrences import Facts
 from journeys.language.conditions import Lookup
 from journeys.protocol.wire import play_signal
@@ -30,7 +30,7 @@ class PastRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Enter:
+class EntryAllowed:
     """A new run begins; `case` is empty for a journey without cases."""
 
     epoch: int
@@ -38,7 +38,7 @@ class Enter:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class EntryRefused:
     """No run begins, for this reason."""
 
     reason: str
@@ -67,17 +67,17 @@ def case_of(chart: Chart, data: Mapping[str, Any]) -> str | None:
 
 def may_enter(
     chart: Chart, name: str, data: Mapping[str, Any], facts: Facts | None, previous: Sequence[PastRun], at: datetime
-) -> Enter | Refused:
+) -> EntryAllowed | EntryRefused:
     """Whether this event opens a run; `previous` are the subject's runs of the event's case, in any order."""
     if not enters_on(chart, name):
-        return Refused(f"{name} does not open {chart.key}")
+        return EntryRefused(f"{name} does not open {chart.key}")
     case = case_of(chart, data)
     if case is None:
-        return Refused(f"the event has no {chart.spec.case}")
+        return EntryRefused(f"the event has no {chart.spec.case}")
     refusal = _again(chart, previous, at) or _guards(chart, name, data, facts, at)
     if refusal:
-        return Refused(refusal)
-    return Enter(max((run.epoch for run in previous), default=0) + 1, case)
+        return EntryRefused(refusal)
+    return EntryAllowed(max((run.epoch for run in previous), default=0) + 1, case)
 
 
 def _again(chart: Chart, previous: Sequence[PastRun], at: datetime) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from journeys.decision.chart import Act, Move, Place, Stop
+from journeys.decision.chart import ChartTransition, CompiledAction, EndRule, StateNode
 from journeys.decision.effects import (
     ClosedTask,
     Effect,
@@ -15,14 +15,14 @@ from journeys.decision.effects import (
     Finished,
     OpenedTask,
     WithdrawnMessages,
-    asked_in,
     effects_from_json,
     effects_to_json,
+    variables_asked_in,
 )
 from journeys.decision.perform import perform
-from journeys.decision.state import Missed, OpenTask
+from journeys.decision.state import OpenTask, UnconsumedSignal
 from journeys.decision.timers import Waiting
-from journeys.language import definition as d
+from journeys.language.actions import Task
 from journeys.language.conditions import Condition
 
 MOST_FIRINGS = 1_000
@@ -30,7 +30,7 @@ MOST_FIRINGS = 1_000
 MOST_MISSED = 16
 
 
-class Turn(Waiting):
+class Interpreter(Waiting):
     """Reads like the semantics of design §2: enter, leave, react, fire, finish."""
 
     # -- time ----------------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ class Turn(Waiting):
         """A task's deadline passed: escalate it, and let the chart react to `<task>.overdue`."""
         del self.timers[f"t:{name}"]
         task, act = self.tasks[name], self.task_act(name)
-        chain = act.spec.escalate if act and isinstance(act.spec, d.Task) else ()
+        chain = act.spec.escalate if act and isinstance(act.spec, Task) else ()
         level = task.level + 1
         if level <= len(chain):
             due, _ = act.sla.after(self.at, self.lookup) if act and act.sla else (None, "")
@@ -81,14 +81,14 @@ class Turn(Waiting):
     def set_deadline(self, name: str, ask: str, due: datetime) -> None:
         """Somebody outside knows when a task is due: arm it, unless that task is over or has nowhere to go any more."""
         task, act = self.tasks.get(name), self.task_act(name)
-        if task is None or ask != asked_in(self.state, self.visit, name, self.firings.get(name, 0)):
+        if task is None or ask != variables_asked_in(self.state, self.visit, name, self.firings.get(name, 0)):
             return
-        chain = act.spec.escalate if act and isinstance(act.spec, d.Task) else ()
+        chain = act.spec.escalate if act and isinstance(act.spec, Task) else ()
         if task.level == 0 or task.level < len(chain):
             self.timers[f"t:{name}"] = due
             self.note("armed", name, f"task {name} is due on {due:%Y-%m-%d %H:%M} UTC")
 
-    def task_act(self, name: str) -> Act | None:
+    def task_act(self, name: str) -> CompiledAction | None:
         """The action that opened a task of this visit, the state's own first."""
         return self.chart.tasks.get((self.state, name)) or self.chart.tasks.get(("", name))
 
@@ -113,7 +113,7 @@ class Turn(Waiting):
         """Keep a signal that moved nothing for as long as some state may look back at it."""
         longest = self.chart.looked_back
         useful = [other for other in self.missed if other.at + longest.get(other.name, timedelta(0)) >= self.at]
-        self.missed = (*useful, Missed(name, self.at, self.chart.kept(name, data)))[-MOST_MISSED:]
+        self.missed = (*useful, UnconsumedSignal(name, self.at, self.chart.kept(name, data)))[-MOST_MISSED:]
 
     def moved_by(self, name: str) -> bool:
         refusals = []
@@ -128,7 +128,7 @@ class Turn(Waiting):
             self.note("guard", name, f"on {name}: nothing, as {'; '.join(refusals)}")
         return False
 
-    def stops(self, stops: tuple[Stop, ...], name: str) -> bool:
+    def stops(self, stops: tuple[EndRule, ...], name: str) -> bool:
         for stop in stops:
             if stop.on == name:
                 if self.allows(stop.guard):
@@ -143,7 +143,7 @@ class Turn(Waiting):
             self.timers.pop(f"t:{task}", None)
             self.note("acted", task, f"task {task} was closed")
 
-    def take_first(self, moves: tuple[Move, ...], cause: str) -> bool:
+    def take_first(self, moves: tuple[ChartTransition, ...], cause: str) -> bool:
         """The first move whose guard is true; leaves the reasons of the others in `refusal`."""
         refusals = []
         for move in moves:
@@ -154,7 +154,7 @@ class Turn(Waiting):
         self.refusal = "; ".join(refusals)
         return False
 
-    def take(self, move: Move, cause: str) -> None:
+    def take(self, move: ChartTransition, cause: str) -> None:
         if move.to is None:
             self.note("fired", self.state, f"{cause}, in {self.state}")
             self.run(move.do)
@@ -184,7 +184,7 @@ class Turn(Waiting):
             self.arm(self.chart.everywhere)
         self.event = {}
 
-    def enter(self, to: str, cause: str, do: tuple[Act, ...]) -> None:
+    def enter(self, to: str, cause: str, do: tuple[CompiledAction, ...]) -> None:
         """Leave where we are, then be in `to`: its visit, timers and firings start anew; `do` belongs to the new visit."""
         came_from = self.state
         if came_from:
@@ -211,7 +211,7 @@ class Turn(Waiting):
         self.firings = {}
         self.drop_visit_timers()
 
-    def look_back(self, place: Place) -> None:
+    def look_back(self, place: StateNode) -> None:
         """A place may take what came before it was entered and moved nothing, oldest first, until that moves the run."""
         here = (self.state, self.visit)
         for missed in self.missed:
@@ -222,7 +222,7 @@ class Turn(Waiting):
             if not self.is_open or (self.state, self.visit) != here:
                 return
 
-    def take_back(self, missed: Missed, moves: tuple[Move, ...]) -> bool:
+    def take_back(self, missed: UnconsumedSignal, moves: tuple[ChartTransition, ...]) -> bool:
         before, kept = self.event, self.missed
         self.event = missed.data
         self.missed = tuple(other for other in kept if other is not missed)
@@ -254,7 +254,7 @@ class Turn(Waiting):
         """Nothing personal stays in the state of a run whose person is erased."""
         self.facts, self.variables = {}, {}
 
-    def run(self, acts: tuple[Act, ...]) -> None:
+    def run(self, acts: tuple[CompiledAction, ...]) -> None:
         for act in acts:
             if not self.allows(act.guard):
                 self.note("guard", act.name, f"{act.name}: not done, as {self.refusal}")

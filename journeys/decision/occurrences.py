@@ -40,7 +40,7 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
-class FactsRead:
+class FieldsChanged:
     """Fields that the definition reads have changed, dates of its anchors among them."""
 
     at: datetime
@@ -126,5 +126,15 @@ class Erased:
 
 
 Occurrence = (
-    Entered | Signal | FactsRead | TimerDue | DeadlineSet | Paused | Resumed | Cancelled | OptedOut | Merged | Erased
+    Entered
+    | Signal
+    | FieldsChanged
+    | TimerDue
+    | DeadlineSet
+    | Paused
+    | Resumed
+    | Cancelled
+    | OptedOut
+    | Merged
+    | Erased
 )

@@ -6,37 +6,37 @@ import math
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from journeys.decision.chart import Act, Delay
+from journeys.decision.chart import CompiledAction, Delay
 from journeys.decision.effects import ChangedAudience, ClosedTask, EmittedSignal, OpenedTask, SendMessage
 from journeys.decision.state import OpenTask
-from journeys.language import definition as d
+from journeys.language.actions import Audience, CloseTask, Emit, Send, Set, Task
 from journeys.language.conditions import coerce
 
 if TYPE_CHECKING:
-    from journeys.decision.interpreter import Turn
+    from journeys.decision.interpreter import Interpreter
 
 MOST_EMITTED = 100
 
 
-def perform(turn: Turn, act: Act) -> None:
+def perform(turn: Interpreter, act: CompiledAction) -> None:
     """Turn one action into effects, by its kind."""
     match act.spec:
-        case d.Send():
+        case Send():
             _send(turn, act, act.spec)
-        case d.Task():
+        case Task():
             _open(turn, act, act.spec)
-        case d.CloseTask():
+        case CloseTask():
             _close(turn, act.spec.close)
-        case d.Set():
+        case Set():
             _set(turn, act)
-        case d.Emit():
+        case Emit():
             _emit(turn, act, act.spec)
-        case d.Audience():
+        case Audience():
             turn.emit(ChangedAudience(act.spec.audience, act.spec.change, turn.at))
             turn.note("acted", act.name, f"{act.spec.change} audience {act.spec.audience}")
 
 
-def _send(turn: Turn, act: Act, spec: d.Send) -> None:
+def _send(turn: Interpreter, act: CompiledAction, spec: Send) -> None:
     journey = turn.chart.spec
     expires = _due(turn, act, act.expires)
     turn.emit(
@@ -59,7 +59,7 @@ def _send(turn: Turn, act: Act, spec: d.Send) -> None:
     turn.note("acted", act.name, f"send {spec.send}")
 
 
-def _open(turn: Turn, act: Act, spec: d.Task) -> None:
+def _open(turn: Interpreter, act: CompiledAction, spec: Task) -> None:
     if act.name in turn.tasks:
         turn.note("acted", act.name, f"task {spec.task} is open already")
         return
@@ -86,7 +86,7 @@ def _open(turn: Turn, act: Act, spec: d.Task) -> None:
     turn.note("acted", act.name, f"task {spec.task} for {owner}")
 
 
-def _close(turn: Turn, name: str) -> None:
+def _close(turn: Interpreter, name: str) -> None:
     if name not in turn.tasks:
         return
     reason = "the journey no longer needs it"
@@ -100,7 +100,7 @@ def _close(turn: Turn, name: str) -> None:
         turn.emit(ClosedTask(name, reason, turn.at))
 
 
-def _set(turn: Turn, act: Act) -> None:
+def _set(turn: Interpreter, act: CompiledAction) -> None:
     """New values of variables, each of its declared type; dates among them move their anchors."""
     values = {}
     for name, value in _values(turn, act).items():
@@ -113,7 +113,7 @@ def _set(turn: Turn, act: Act) -> None:
     turn.follow_dates(("journey.",))
 
 
-def _due(turn: Turn, act: Act, delay: Delay | None) -> datetime | None:
+def _due(turn: Interpreter, act: CompiledAction, delay: Delay | None) -> datetime | None:
     if delay is None:
         return None
     due, refusal = delay.after(turn.at, turn.lookup)
@@ -122,7 +122,7 @@ def _due(turn: Turn, act: Act, delay: Delay | None) -> datetime | None:
     return due
 
 
-def _emit(turn: Turn, act: Act, spec: d.Emit) -> None:
+def _emit(turn: Interpreter, act: CompiledAction, spec: Emit) -> None:
     items: list[Any] = [None]
     if act.for_each is not None:
         value = act.for_each.evaluate(turn.lookup)
@@ -139,7 +139,7 @@ def _emit(turn: Turn, act: Act, spec: d.Emit) -> None:
     turn.note("acted", act.name, f"emit {spec.emit}" + (f" ×{len(items)}" if act.for_each else ""))
 
 
-def _values(turn: Turn, act: Act) -> dict[str, Any]:
+def _values(turn: Interpreter, act: CompiledAction) -> dict[str, Any]:
     """The action's data, as JSON values; what cannot be evaluated is left out, with the reason in the log."""
     values = {}
     for name, condition in act.values:

@@ -19,7 +19,7 @@ class OpenTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class UnconsumedSignal:
     """A signal that moved nothing, kept because some state looks back for it."""
 
     name: str
@@ -49,7 +49,7 @@ class RunState:
     variables: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     seqs: dict[str, int] = field(default_factory=dict)
-    missed: tuple[Missed, ...] = ()
+    missed: tuple[UnconsumedSignal, ...] = ()
     tasks: dict[str, OpenTask] = field(default_factory=dict)
     paused_at: datetime | None = None
     held: tuple[dict[str, Any], ...] = ()

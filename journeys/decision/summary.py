@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from journeys.decision.compiler import Chart
+from journeys.decision.chart import Chart
 from journeys.decision.state import RunState
 
 
-def explain(chart: Chart, state: RunState) -> list[str]:
+def describe_run(chart: Chart, state: RunState) -> list[str]:
     """Where the run is, what it waits for and until when. Empty before it has entered."""
     if not state.state:
         return []

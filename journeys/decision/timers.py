@@ -6,7 +6,7 @@ import zlib
 from datetime import datetime, timedelta
 
 from journeys.decision.anchors import Anchoring
-from journeys.decision.chart import Place, Timer
+from journeys.decision.chart import StateNode, Timer
 from journeys.decision.state import RunState
 
 
@@ -29,7 +29,7 @@ class Waiting(Anchoring):
         ties = [name for name, at in self.timers.items() if at == due]
         return ties[0] if len(ties) == 1 else min(ties, key=self.order_of)
 
-    def arm(self, place: Place) -> None:
+    def arm(self, place: StateNode) -> None:
         """Start every timer of a place that was just entered; rhythms see what its actions have set."""
         for timer in place.timers:
             if timer.date is not None:
@@ -114,11 +114,11 @@ class Waiting(Anchoring):
         return name[:2] in {"s:", "j:"} and self.timer(name).date is None
 
 
-WIDEST = timedelta(minutes=30)
+MAX_JITTER = timedelta(minutes=30)
 
 
 def jitter(run: str, state: RunState, due: datetime) -> timedelta:
     """How late a deadline rings: up to half an hour for an anchor, from the run's id; nothing for other timers."""
     if not any(":at." in name for name, at in state.timers.items() if at == due):
         return timedelta(0)
-    return WIDEST * (zlib.crc32(run.encode()) / 2**32)
+    return MAX_JITTER * (zlib.crc32(run.encode()) / 2**32)

@@ -30,13 +30,13 @@ _REACTED: Final = ("link", "item", "kind", "permanent")
 """What is told of a reaction beside its name: which link, which item of a list, what kind of bounce."""
 
 
-def line(row: Mapping[str, Any]) -> dict[str, Any]:
+def feed_line(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the feed as it is written; `row` has its columns, those of its message, and those of its event."""
     told = {"id": row["id"], "at": row["at"], **_what(row), "trace": row["trace"], "message": _message(row)}
     return {name: value for name, value in told.items() if value is not None}
 
 
-def told(row: Mapping[str, Any]) -> dict[str, Any]:
+def lines_with_reasons(row: Mapping[str, Any]) -> dict[str, Any]:
     """The same row for people who may read why: with the reasons in words, and without the message, whose story it is."""
     what = {"at": row["at"], **_what(row)}
     if what["type"] == "decision":
@@ -44,7 +44,7 @@ def told(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in what.items() if value is not None}
 
 
-def page(lines: Sequence[Mapping[str, Any]], after: int, *, more: bool) -> dict[str, Any]:
+def feed_page(lines: Sequence[Mapping[str, Any]], after: int, *, more: bool) -> dict[str, Any]:
     """Lines in order, from behind `after`; `next` is where the next page begins."""
     following = lines[-1]["id"] if lines else after
     return {"schema": SCHEMA, "after": after, "next": following, "more": more, "items": list(lines)}

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, cast
 
-from journeys.events.tracing import of_event
+from journeys.events.tracing import trace_of_event
 
-Kind = Literal["track", "identify", "group", "alias", "page", "screen"]
+CallKind = Literal["track", "identify", "group", "alias", "page", "screen"]
 KINDS: Final = ("track", "identify", "group", "alias", "page", "screen")
 LONGEST_ID: Final = 255
 LATEST: Final = timedelta(days=1)
@@ -20,7 +20,7 @@ LATEST: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FieldFault:
     """One thing wrong with a call: which field, and what it should be."""
 
     field: str
@@ -28,13 +28,13 @@ class Fault:
 
 
 @dataclass(slots=True)
-class Incoming:
+class InboundEvent:
     """One call, read. `name` is the raw name until the tracking plan gives the signal's.
 
     `subject_key` stands for the identities where the store itself is the sender (`emit`).
     """
 
-    kind: Kind
+    kind: CallKind
     message_id: str
     name: str
     user_id: str | None = None
@@ -55,20 +55,20 @@ class Incoming:
 
     def traced(self, source: str) -> str | None:
         """Its trace, once it is stored."""
-        return self.trace or (of_event(self.number, source, self.message_id) if self.number else None)
+        return self.trace or (trace_of_event(self.number, source, self.message_id) if self.number else None)
 
 
-def read_call(raw: Any, kind: str | None = None, sent_at: Any = None) -> Incoming | list[Fault]:
-    """A Segment call as `Incoming`, or everything that is wrong with it. `kind` is the route's, where it says so."""
+def read_call(raw: Any, kind: str | None = None, sent_at: Any = None) -> InboundEvent | list[FieldFault]:
+    """A Segment call as `InboundEvent`, or everything that is wrong with it. `kind` is the route's, where it says so."""
     if not isinstance(raw, Mapping):
-        return [Fault("", "an event is a JSON object")]
-    faults: list[Fault] = []
+        return [FieldFault("", "an event is a JSON object")]
+    faults: list[FieldFault] = []
     found = kind or raw.get("type")
     if found not in KINDS:
-        faults.append(Fault("type", f"must be one of {', '.join(KINDS)}"))
+        faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
         found = "track"
-    call = Incoming(
-        kind=cast("Kind", found),
+    call = InboundEvent(
+        kind=cast("CallKind", found),
         message_id=_identity(raw, "messageId", faults) or "",
         name=_name(raw, found, faults),
         user_id=_identity(raw, "userId", faults),
@@ -83,15 +83,15 @@ def read_call(raw: Any, kind: str | None = None, sent_at: Any = None) -> Incomin
         raw=raw,
     )
     if call.user_id is None and call.anonymous_id is None:
-        faults.append(Fault("userId", "userId or anonymousId is needed"))
+        faults.append(FieldFault("userId", "userId or anonymousId is needed"))
     if found == "group" and call.account_id is None:
-        faults.append(Fault("groupId", "is needed in a group call"))
+        faults.append(FieldFault("groupId", "is needed in a group call"))
     if found == "alias" and (call.previous_id is None or call.user_id is None):
-        faults.append(Fault("previousId", "previousId and userId are needed in an alias call"))
+        faults.append(FieldFault("previousId", "previousId and userId are needed in an alias call"))
     return faults or call
 
 
-def accepted_at(call: Incoming, received: datetime, *, virtual: bool, floor: datetime | None = None) -> datetime:
+def accepted_at(call: InboundEvent, received: datetime, *, virtual: bool, floor: datetime | None = None) -> datetime:
     """When it happened, for every decision: fixed here, once (design §3, Time).
 
     The sender's time corrected by `sentAt` (Segment: receivedAt - (sentAt - timestamp)), never later than acceptance,
@@ -106,46 +106,46 @@ def accepted_at(call: Incoming, received: datetime, *, virtual: bool, floor: dat
     return at if floor is None else max(at, min(floor, received))
 
 
-def _name(raw: Mapping[str, Any], kind: str, faults: list[Fault]) -> str:
+def _name(raw: Mapping[str, Any], kind: str, faults: list[FieldFault]) -> str:
     if kind != "track":
         return kind
     name = raw.get("event")
     if isinstance(name, str) and 0 < len(name) <= LONGEST_ID and "\x00" not in name:
         return name
-    faults.append(Fault("event", f"a track call names its event, in 1 to {LONGEST_ID} characters"))
+    faults.append(FieldFault("event", f"a track call names its event, in 1 to {LONGEST_ID} characters"))
     return ""
 
 
-def _identity(raw: Mapping[str, Any], key: str, faults: list[Fault]) -> str | None:
+def _identity(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> str | None:
     value = raw.get(key)
     if value is None or value == "":
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or len(value) > LONGEST_ID or "\x00" in value:
-        faults.append(Fault(key, f"must be a string of at most {LONGEST_ID} characters without NUL"))
+        faults.append(FieldFault(key, f"must be a string of at most {LONGEST_ID} characters without NUL"))
         return None
     return value
 
 
-def _account(raw: Mapping[str, Any], kind: str, faults: list[Fault]) -> str | None:
+def _account(raw: Mapping[str, Any], kind: str, faults: list[FieldFault]) -> str | None:
     if kind == "group":
         return _identity(raw, "groupId", faults)
     context = raw.get("context")
     return _identity(context, "groupId", faults) if isinstance(context, Mapping) else None
 
 
-def _object(raw: Mapping[str, Any], key: str, faults: list[Fault]) -> dict[str, Any]:
+def _object(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> dict[str, Any]:
     value = raw.get(key)
     if value is None:
         return {}
     if not isinstance(value, dict):
-        faults.append(Fault(key, "must be a JSON object"))
+        faults.append(FieldFault(key, "must be a JSON object"))
         return {}
     return value
 
 
-def _instant(value: Any, key: str, faults: list[Fault]) -> datetime | None:
+def _instant(value: Any, key: str, faults: list[FieldFault]) -> datetime | None:
     if value is None:
         return None
     if isinstance(value, datetime):
@@ -154,5 +154,5 @@ def _instant(value: Any, key: str, faults: list[Fault]) -> datetime | None:
         at = datetime.fromisoformat(value)
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
-        faults.append(Fault(key, "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
+        faults.append(FieldFault(key, "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
         return None

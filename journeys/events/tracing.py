@@ -19,22 +19,22 @@ _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})
 _TRACE = re.compile(r"[0-9a-f]{32}")
 
 
-def of_event(number: int, source: str, message_id: str) -> str:
+def trace_of_event(number: int, source: str, message_id: str) -> str:
     """The own trace of an event: 8 bytes number, 8 bytes digest, which are random enough to sample by (§3.2.2.3)."""
     return f"{number:016x}{_digest(source, message_id)[:16]}"
 
 
-def event_in(trace: str) -> int:
+def event_of_trace(trace: str) -> int:
     """The number of the event whose own trace this may be; whether it is, `of_event` says."""
     return int(trace[:16], 16)
 
 
-def of_step(run: str, step: int) -> str:
+def trace_of_step(run: str, step: int) -> str:
     """The trace of a step that no accepted event caused."""
     return _digest(run, str(step))[:32]
 
 
-def given(header: str | None) -> str | None:
+def trace_id_of(header: str | None) -> str | None:
     """The trace id in a `traceparent`, or None for one that is to be ignored (§3.2.2, §4.3)."""
     found = _PARENT.fullmatch(header.strip()) if header is not None else None
     if found is None:

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints
 
-from journeys.events.validation import Checked, EventTable
-from journeys.language.definition import Journey, Model, Name, Scalar, Text
+from journeys.events.validation import EventTable, ValidatedEvent
+from journeys.language.actions import Model, Name, Scalar, Text
+from journeys.language.definition import Journey
 from journeys.language.outcome_signals import outcome_fields
 from journeys.language.parsing import read_model
-from journeys.language.problems import Path, Problem, in_order, problem
-from journeys.language.source import Source
+from journeys.language.problems import Path, Problem, problem, sorted_problems
+from journeys.language.source import YamlSource
 
 FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 PlanSignal = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
@@ -124,20 +125,20 @@ class TrackingPlan(Model):
         )
 
 
-def check_event(plan: TrackingPlan, name: str, properties: Mapping[str, Any]) -> Checked:
+def check_event(plan: TrackingPlan, name: str, properties: Mapping[str, Any]) -> ValidatedEvent:
     """Which signal an event means, with its properties coerced; or every fault, for the quarantine. Never raises."""
     return plan.events.check(name, properties)
 
 
-def read_plan(text: str | bytes) -> tuple[TrackingPlan | None, Source]:
+def read_plan(text: str | bytes) -> tuple[TrackingPlan | None, YamlSource]:
     """A tracking plan from YAML or JSON; or None, with every problem at its line in `source.problems`."""
     plan, source = read_model(text, TrackingPlan, LARGEST_PLAN)
     if plan is not None:
-        source.problems = in_order([*_ambiguous(plan, source), *_sourceless(plan, source)])
+        source.problems = sorted_problems([*_ambiguous(plan, source), *_sourceless(plan, source)])
     return (plan if not source.problems else None), source
 
 
-def _ambiguous(plan: TrackingPlan, source: Source) -> Iterator[Problem]:
+def _ambiguous(plan: TrackingPlan, source: YamlSource) -> Iterator[Problem]:
     """An event is given to the first signal that takes it, so an earlier one must not take all of a later one's."""
     seen: dict[str, list[tuple[str, Mapping[str, Scalar]]]] = {name: [(name, {})] for name in plan.signals}
     for name, signal in plan.signals.items():
@@ -150,7 +151,7 @@ def _ambiguous(plan: TrackingPlan, source: Source) -> Iterator[Problem]:
             seen[raw.event].append((name, raw.where))
 
 
-def _sourceless(plan: TrackingPlan, source: Source) -> Iterator[Problem]:
+def _sourceless(plan: TrackingPlan, source: YamlSource) -> Iterator[Problem]:
     named: list[tuple[Path, str | None]] = [(("signals", name, "source"), s.source) for name, s in plan.signals.items()]
     for scope, fields in (("profile", plan.profile), ("account", plan.account)):
         named += [((scope, name, "source"), field.source) for name, field in fields.items()]

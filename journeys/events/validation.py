@@ -13,7 +13,7 @@ RESERVED = "tenure."
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class PlanFault:
     """One reason for the quarantine. `property` is empty when it concerns the event as a whole."""
 
     code: FaultCode
@@ -22,7 +22,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class ValidEvent:
     """The event is this signal. Declared properties are of their types; the others are kept as they came."""
 
     signal: str
@@ -30,14 +30,14 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class InvalidEvent:
     """The event does not fit the plan; `signal` is what it would have been, if that much is known."""
 
-    faults: tuple[Fault, ...]
+    faults: tuple[PlanFault, ...]
     signal: str | None = None
 
 
-Checked = Accepted | Rejected
+ValidatedEvent = ValidEvent | InvalidEvent
 _WRONG = object()
 
 
@@ -119,19 +119,19 @@ class EventTable:
             rules.setdefault(signal, []).insert(0, _rule(signal, {}, {}, properties))
         return cls({name: tuple(items) for name, items in rules.items()})
 
-    def check(self, name: str, properties: Mapping[str, Any]) -> Checked:
+    def check(self, name: str, properties: Mapping[str, Any]) -> ValidatedEvent:
         """The signal that an event means, or every fault."""
         for rule in self.rules.get(name, ()):
             if all(properties.get(key) == value for key, value in rule.where):
                 return _fit(rule, properties)
-        return Rejected((self._unknown(name),))
+        return InvalidEvent((self._unknown(name),))
 
-    def _unknown(self, name: str) -> Fault:
+    def _unknown(self, name: str) -> PlanFault:
         if name.startswith(RESERVED):
-            return Fault("reserved_name", "", f"names that begin with {RESERVED} are the platform's own")
+            return PlanFault("reserved_name", "", f"names that begin with {RESERVED} are the platform's own")
         if name in self.rules:
-            return Fault("unknown_event", "", f"{name[:80]!r} is in the tracking plan, but not with these values")
-        return Fault("unknown_event", "", f"{name[:80]!r} is not in the tracking plan")
+            return PlanFault("unknown_event", "", f"{name[:80]!r} is in the tracking plan, but not with these values")
+        return PlanFault("unknown_event", "", f"{name[:80]!r} is not in the tracking plan")
 
 
 def _rule(
@@ -143,19 +143,19 @@ def _rule(
     return _Rule(signal, tuple(where.items()), fields)
 
 
-def _fit(rule: _Rule, properties: Mapping[str, Any]) -> Checked:
+def _fit(rule: _Rule, properties: Mapping[str, Any]) -> ValidatedEvent:
     kept = dict(properties)
-    faults: list[Fault] = []
+    faults: list[PlanFault] = []
     for name, raw, kind, required, coerce in rule.fields:
         value = kept.pop(raw, None) if raw != name else kept.get(name)
         if value is None:
             kept.pop(name, None)
             if required:
-                faults.append(Fault("missing_property", raw, f"{raw} is missing"))
+                faults.append(PlanFault("missing_property", raw, f"{raw} is missing"))
             continue
         coerced = coerce(value)
         if coerced is _WRONG:
-            faults.append(Fault("wrong_type", raw, f"{raw} is not a {kind}"))
+            faults.append(PlanFault("wrong_type", raw, f"{raw} is not a {kind}"))
         else:
             kept[name] = coerced
-    return Rejected(tuple(faults), rule.signal) if faults else Accepted(rule.signal, kept)
+    return InvalidEvent(tuple(faults), rule.signal) if faults else ValidEvent(rule.signal, kept)

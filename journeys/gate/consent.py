@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from journeys.decision.chart import Chart
-from journeys.gate.policy import PRESSING, ConsentDefault, Policy
+from journeys.gate.policy import ConsentDefault, Policy
 from journeys.gate.verdicts import ANY, Consents, Reason
+from journeys.language.actions import PRESSING
 
 
 def consent_refusal(

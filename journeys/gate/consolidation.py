@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from journeys.gate.deferral import Wait, concerns, plain, waits
-from journeys.gate.policy import PRIORITIES, Consolidation, Cooldown, Policy
-from journeys.gate.verdicts import Ask, MergeInto, Queued, Reason, Standing
+from journeys.gate.deferral import Deferral, deferrals_for, readable_instant, rule_applies
+from journeys.gate.policy import Consolidation, Cooldown, Policy
+from journeys.gate.verdicts import MergeInto, QueuedMessage, Reason, RecipientContext, SendRequest
+from journeys.language.actions import PRIORITIES
 
-MOST = 10
+MAX_PARTS = 10
 """Messages in one; a person reads no more. What comes after them is judged as if there were nobody to go with."""
 
 
@@ -20,7 +21,9 @@ def consolidation(policy: Policy, priority: str, channel: str) -> Consolidation 
     return next(fitting, None)
 
 
-def joins(policy: Policy, ask: Ask, standing: Standing, channel: str, now: datetime) -> MergeInto | None:
+def head_to_join(
+    policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str, now: datetime
+) -> MergeInto | None:
     """The message of this pass that takes this one along: of its priority and channel, and nothing else keeps it waiting.
 
     The two are one message where a rule is over all of them, so the head is not counted against it; where it is of a topic or a
@@ -33,15 +36,15 @@ def joins(policy: Policy, ask: Ask, standing: Standing, channel: str, now: datet
         if head.key not in standing.heads or (head.channel, head.priority) != (channel, ask.priority):
             continue
         parts = (replace(sent, is_part=True) if sent is head else sent for sent in standing.sent)
-        if waits(policy, ask, replace(standing, sent=tuple(parts)), channel, now):
+        if deferrals_for(policy, ask, replace(standing, sent=tuple(parts)), channel, now):
             return None
         return MergeInto(head.key, channel, (Reason("merged", f"goes out together with {head.action}", rule.name),))
     return None
 
 
-def company(
-    policy: Policy, ask: Ask, standing: Standing, channel: str, now: datetime, deadline: datetime | None
-) -> Wait | None:
+def consolidation_wait(
+    policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str, now: datetime, deadline: datetime | None
+) -> Deferral | None:
     """A short wait for others that fall due within the window, so that one message comes instead of several."""
     rule = consolidation(policy, ask.priority, channel)
     if rule is None:
@@ -52,29 +55,31 @@ def company(
     )
     if last is None or (deadline is not None and last.due >= deadline):
         return None
-    text = f"waits for {last.action or 'another'} until {plain(last.due)}, to come as one"
-    return Wait(last.due, Reason("consolidating", text, rule.name))
+    text = f"waits for {last.action or 'another'} until {readable_instant(last.due)}, to come as one"
+    return Deferral(last.due, Reason("consolidating", text, rule.name))
 
 
-def _alike(ask: Ask, queue: Sequence[Queued], channel: str) -> Iterator[Queued]:
+def _alike(ask: SendRequest, queue: Sequence[QueuedMessage], channel: str) -> Iterator[QueuedMessage]:
     """Those that wait for something with a known end; a stop or a ticket may hold them for much longer."""
     for each in queue:
         if each.priority == ask.priority and each.channels[:1] == (channel,) and each.rules and each.key != ask.key:
             yield each
 
 
-def _due(queued: Queued) -> datetime:
+def _due(queued: QueuedMessage) -> datetime:
     return queued.due
 
 
-def lesser(policy: Policy, ask: Ask, standing: Standing, channel: str) -> tuple[str, ...]:
+def outranked_by(policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str) -> tuple[str, ...]:
     """Those that wait within a cooldown which this message, that matters more, will begin or wait for as well."""
     rules = {rule.name for rule in _shared(policy, ask, channel)}
     found = (each for each in standing.queue if _rank(each.priority) > _rank(ask.priority) and each.rules & rules)
     return tuple(each.key for each in found if each.key != ask.key)
 
 
-def better(policy: Policy, ask: Ask, standing: Standing, channel: str, found: Sequence[Wait]) -> Queued | None:
+def outranking(
+    policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str, found: Sequence[Deferral]
+) -> QueuedMessage | None:
     """The one that matters more and waits for the same cooldown: it has the place when that ends."""
     cooling = {wait.reason.rule for wait in found if wait.reason.code == "cooldown"}
     rules = cooling & {rule.name for rule in _shared(policy, ask, channel)}
@@ -82,9 +87,9 @@ def better(policy: Policy, ask: Ask, standing: Standing, channel: str, found: Se
     return min(ahead, key=lambda each: (_rank(each.priority), each.due), default=None)
 
 
-def _shared(policy: Policy, ask: Ask, channel: str) -> Iterator[Cooldown]:
+def _shared(policy: Policy, ask: SendRequest, channel: str) -> Iterator[Cooldown]:
     for rule in policy.cooldowns:
-        if rule.replaces and concerns(rule, channel, ask.topic, ask.journey) and ask.priority not in rule.exempt:
+        if rule.replaces and rule_applies(rule, channel, ask.topic, ask.journey) and ask.priority not in rule.exempt:
             yield rule
 
 

@@ -9,15 +9,16 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from journeys.calendar.timezones import zone_named
-from journeys.gate.policy import PRESSING, Cap, Cooldown, Policy
-from journeys.gate.quiet_hours import Hours, QuietHours, SendWindow, opens_at
-from journeys.gate.verdicts import Ask, Reason, Sent, Standing, Stop
+from journeys.gate.policy import Cap, Cooldown, Policy
+from journeys.gate.quiet_hours import HoursRule, QuietHours, SendWindow, opens_at
+from journeys.gate.verdicts import KillSwitch, Reason, RecipientContext, SendRequest, SentMessage
+from journeys.language.actions import PRESSING
 
-Rule = Cap | Cooldown | QuietHours | SendWindow
+GateRule = Cap | Cooldown | QuietHours | SendWindow
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Deferral:
     """`until` None is never; `known` is false when the end may come sooner or later than that."""
 
     until: datetime | None
@@ -29,7 +30,9 @@ class Wait:
         return self.until is None or (self.known and deadline is not None and self.until >= deadline)
 
 
-def waits(policy: Policy, ask: Ask, standing: Standing, channel: str, now: datetime) -> tuple[Wait, ...]:
+def deferrals_for(
+    policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str, now: datetime
+) -> tuple[Deferral, ...]:
     """Everything that keeps it from this channel now. Hours count from where the others end, so one wait says it all."""
     zone = zone_named(standing.zone) or zone_named(policy.timezone) or ZoneInfo("UTC")
     found = [*_stopped(policy, ask, standing, channel, now), *_counted(policy, ask, standing, channel, zone, now)]
@@ -37,19 +40,19 @@ def waits(policy: Policy, ask: Ask, standing: Standing, channel: str, now: datet
     return (*found, *_hours(policy, ask, channel, zone, begin, now))
 
 
-def counts(rule: Cap | Cooldown, sent: Sent) -> bool:
+def counted_messages(rule: Cap | Cooldown, sent: SentMessage) -> bool:
     """Whether what went out counts for a rule: a part of a message only for its own topic and journey."""
     if sent.is_part and rule.topic is None and rule.journey is None:
         return False
-    return concerns(rule, sent.channel, sent.topic, sent.journey)
+    return rule_applies(rule, sent.channel, sent.topic, sent.journey)
 
 
-def concerns(rule: Rule, channel: str, topic: str | None, journey: str) -> bool:
+def rule_applies(rule: GateRule, channel: str, topic: str | None, journey: str) -> bool:
     """Whether a rule speaks of such a message at all; its priorities are another question."""
     return rule.channel in (None, channel) and rule.topic in (None, topic) and rule.journey in (None, journey)
 
 
-def stops(found: Sequence[Stop], ask: Ask, channel: str) -> Iterator[Stop]:
+def engaged_switch(found: Sequence[KillSwitch], ask: SendRequest, channel: str) -> Iterator[KillSwitch]:
     """The switches that are thrown for this message."""
     names = {"channel": channel, "journey": ask.journey, "template": ask.template}
     return (stop for stop in found if stop.scope == "all" or names.get(stop.scope) == stop.name)
@@ -58,43 +61,49 @@ def stops(found: Sequence[Stop], ask: Ask, channel: str) -> Iterator[Stop]:
 # -- until somebody says so --------------------------------------------------------------------------------------------
 
 
-def _stopped(policy: Policy, ask: Ask, standing: Standing, channel: str, now: datetime) -> Iterator[Wait]:
+def _stopped(
+    policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str, now: datetime
+) -> Iterator[Deferral]:
     again = policy.urgent_ticket.recheck.after(now)
-    for stop in stops(standing.stops, ask, channel):
+    for stop in engaged_switch(standing.stops, ask, channel):
         what = "everything" if stop.scope == "all" else f"{stop.scope} {stop.name}"
         text = f"{what} is stopped" + (f": {stop.why}" if stop.why else "")
-        yield Wait(again, Reason("stopped", text), known=False)
+        yield Deferral(again, Reason("stopped", text), known=False)
     for held in standing.held if ask.priority not in PRESSING else ():
-        why = f"{held.by} looks after them until {plain(held.until)}" + (f": {held.why}" if held.why else "")
-        yield Wait(held.until, Reason("held", why), known=False)
+        why = f"{held.by} looks after them until {readable_instant(held.until)}" + (f": {held.why}" if held.why else "")
+        yield Deferral(held.until, Reason("held", why), known=False)
     if standing.urgent_open and ask.priority in policy.urgent_ticket.defers:
-        yield Wait(again, Reason("urgent_ticket", "an urgent ticket is open"), known=False)
+        yield Deferral(again, Reason("urgent_ticket", "an urgent ticket is open"), known=False)
 
 
 # -- how much, how often -----------------------------------------------------------------------------------------------
 
 
 def _counted(
-    policy: Policy, ask: Ask, standing: Standing, channel: str, zone: ZoneInfo, now: datetime
-) -> Iterator[Wait]:
+    policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str, zone: ZoneInfo, now: datetime
+) -> Iterator[Deferral]:
     for cooldown in policy.cooldowns:
-        if concerns(cooldown, channel, ask.topic, ask.journey) and ask.priority not in cooldown.exempt:
+        if rule_applies(cooldown, channel, ask.topic, ask.journey) and ask.priority not in cooldown.exempt:
             yield from _cooling(cooldown, standing, now)
     for cap in policy.caps:
-        if concerns(cap, channel, ask.topic, ask.journey) and ask.priority in cap.priorities:
+        if rule_applies(cap, channel, ask.topic, ask.journey) and ask.priority in cap.priorities:
             yield from _capped(cap, standing, zone, now)
 
 
-def _cooling(rule: Cooldown, standing: Standing, now: datetime) -> Iterator[Wait]:
+def _cooling(rule: Cooldown, standing: RecipientContext, now: datetime) -> Iterator[Deferral]:
     ends = [
-        rule.between.after(sent.at) for sent in standing.sent if counts(rule, sent) and sent.priority not in rule.exempt
+        rule.between.after(sent.at)
+        for sent in standing.sent
+        if counted_messages(rule, sent) and sent.priority not in rule.exempt
     ]
     until = max(ends, default=now)
     if until > now:
-        yield Wait(until, Reason("cooldown", f"cooldown {rule.name} lasts until {plain(until)}", rule.name))
+        yield Deferral(
+            until, Reason("cooldown", f"cooldown {rule.name} lasts until {readable_instant(until)}", rule.name)
+        )
 
 
-def _capped(rule: Cap, standing: Standing, zone: ZoneInfo, now: datetime) -> Iterator[Wait]:
+def _capped(rule: Cap, standing: RecipientContext, zone: ZoneInfo, now: datetime) -> Iterator[Deferral]:
     """Each message leaves a rolling window once its own length of it is over; the cap frees when enough have left.
 
     A calendar window ends for all of them at the same midnight of the person.
@@ -102,20 +111,20 @@ def _capped(rule: Cap, standing: Standing, zone: ZoneInfo, now: datetime) -> Ite
     ends = sorted(
         end
         for sent in standing.sent
-        if counts(rule, sent) and sent.priority in rule.priorities
+        if counted_messages(rule, sent) and sent.priority in rule.priorities
         if (end := _leaves(rule, sent, zone)) > now
     )
     if len(ends) < rule.limit:
         return
     if rule.limit == 0:
-        yield Wait(None, Reason("cap_reached", f"cap {rule.name} allows none", rule.name))
+        yield Deferral(None, Reason("cap_reached", f"cap {rule.name} allows none", rule.name))
         return
     until = ends[len(ends) - rule.limit]
-    text = f"cap {rule.name} is reached: {len(ends)} of {rule.limit}, free on {plain(until)}"
-    yield Wait(until, Reason("cap_reached", text, rule.name))
+    text = f"cap {rule.name} is reached: {len(ends)} of {rule.limit}, free on {readable_instant(until)}"
+    yield Deferral(until, Reason("cap_reached", text, rule.name))
 
 
-def _leaves(rule: Cap, sent: Sent, zone: ZoneInfo) -> datetime:
+def _leaves(rule: Cap, sent: SentMessage, zone: ZoneInfo) -> datetime:
     if rule.calendar is not None:
         return period_end(rule.calendar, sent.at, zone)
     assert rule.window is not None
@@ -138,27 +147,31 @@ def period_end(calendar: Literal["day", "week", "month"], at: datetime, zone: Zo
 # -- the clock on the wall ---------------------------------------------------------------------------------------------
 
 
-def _hours(policy: Policy, ask: Ask, channel: str, zone: ZoneInfo, begin: datetime, now: datetime) -> Iterator[Wait]:
-    all_hours: tuple[Hours, ...] = (*policy.quiet_hours, *policy.send_windows)
+def _hours(
+    policy: Policy, ask: SendRequest, channel: str, zone: ZoneInfo, begin: datetime, now: datetime
+) -> Iterator[Deferral]:
+    all_hours: tuple[HoursRule, ...] = (*policy.quiet_hours, *policy.send_windows)
     rules = [
         rule
         for rule in all_hours
-        if concerns(rule, channel, ask.topic, ask.journey) and ask.priority in rule.priorities
+        if rule_applies(rule, channel, ask.topic, ask.journey) and ask.priority in rule.priorities
     ]
     if not rules:
         return
     until = opens_at(rules, zone, begin)
     if until is None:
-        yield Wait(None, Reason("never_opens", f"{', '.join(rule.name for rule in rules)} leave no time for it"))
+        yield Deferral(None, Reason("never_opens", f"{', '.join(rule.name for rule in rules)} leave no time for it"))
     elif until > now:
         for rule in rules:
             if not rule.allows(begin.astimezone(zone)):
                 code: Literal["quiet_hours", "send_window"] = (
                     "quiet_hours" if isinstance(rule, QuietHours) else "send_window"
                 )
-                yield Wait(until, Reason(code, f"{rule.name}, {zone.key}: from {plain(until)}", rule.name))
+                yield Deferral(
+                    until, Reason(code, f"{rule.name}, {zone.key}: from {readable_instant(until)}", rule.name)
+                )
 
 
-def plain(at: datetime) -> str:
+def readable_instant(at: datetime) -> str:
     """An instant for a reader."""
     return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -25,10 +25,21 @@ from datetime import datetime
 from typing import Final
 
 from journeys.gate.consent import consent_refusal
-from journeys.gate.consolidation import better, company, joins, lesser
-from journeys.gate.deferral import Wait, plain, waits
-from journeys.gate.policy import PRESSING, Policy
-from journeys.gate.verdicts import Ask, DeferUntil, MergeInto, Reason, Replace, SendNow, Standing, Verdict, Withhold
+from journeys.gate.consolidation import consolidation_wait, head_to_join, outranked_by, outranking
+from journeys.gate.deferral import Deferral, deferrals_for, readable_instant
+from journeys.gate.policy import Policy
+from journeys.gate.verdicts import (
+    DeferUntil,
+    MergeInto,
+    Reason,
+    RecipientContext,
+    Replace,
+    SendNow,
+    SendRequest,
+    Verdict,
+    Withhold,
+)
+from journeys.language.actions import PRESSING
 
 SUPPRESSED: Final[Mapping[str, str]] = {
     "hard_bounce": "a message to it bounced",
@@ -40,7 +51,7 @@ SUPPRESSED: Final[Mapping[str, str]] = {
 """Why nothing is sent to an address, by the reason that is kept with it."""
 
 
-def judge(policy: Policy, ask: Ask, standing: Standing, now: datetime) -> Verdict:
+def judge(policy: Policy, ask: SendRequest, standing: RecipientContext, now: datetime) -> Verdict:
     """Whether this message goes out now, later, with another or never, and why."""
     deadline = expiry(policy, ask)
     untrue = tuple(_untrue(policy, ask, standing, deadline, now))
@@ -49,19 +60,19 @@ def judge(policy: Policy, ask: Ask, standing: Standing, now: datetime) -> Verdic
     channel, passed_over = channel_for(policy, ask, standing)
     if channel is None:
         return Withhold(passed_over)
-    head = None if ask.alone else joins(policy, ask, standing, channel, now)
+    head = None if ask.alone else head_to_join(policy, ask, standing, channel, now)
     if head is not None:
         return MergeInto(head.key, channel, (*passed_over, *head.reasons))
-    found = waits(policy, ask, standing, channel, now)
+    found = deferrals_for(policy, ask, standing, channel, now)
     if found:
         return _later(policy, ask, standing, channel, passed_over, found, deadline)
-    others = None if ask.alone else company(policy, ask, standing, channel, now, deadline)
+    others = None if ask.alone else consolidation_wait(policy, ask, standing, channel, now, deadline)
     if others is not None and others.until is not None:
         return DeferUntil(others.until, (others.reason, *passed_over))
-    return SendNow(channel, passed_over, lesser(policy, ask, standing, channel))
+    return SendNow(channel, passed_over, outranked_by(policy, ask, standing, channel))
 
 
-def expiry(policy: Policy, ask: Ask) -> datetime | None:
+def expiry(policy: Policy, ask: SendRequest) -> datetime | None:
     """When the message is too late to be useful: its own word, else the policy's."""
     if ask.expires_at is not None or policy.expires_after is None:
         return ask.expires_at
@@ -71,11 +82,13 @@ def expiry(policy: Policy, ask: Ask) -> datetime | None:
 # -- is it still true? -------------------------------------------------------------------------------------------------
 
 
-def _untrue(policy: Policy, ask: Ask, standing: Standing, deadline: datetime | None, now: datetime) -> Iterator[Reason]:
+def _untrue(
+    policy: Policy, ask: SendRequest, standing: RecipientContext, deadline: datetime | None, now: datetime
+) -> Iterator[Reason]:
     if not ask.holds and not ask.stands:
         yield Reason("state_left", ask.holds_why or "its state was left")
     if deadline is not None and deadline <= now:
-        yield Reason("expired", f"it was of use until {plain(deadline)} only")
+        yield Reason("expired", f"it was of use until {readable_instant(deadline)} only")
     if ask.missing and ask.priority not in policy.state_exempt:
         yield Reason("state_unknown", f"not known: {', '.join(sorted(ask.missing))}")
     if ask.roles and ask.account not in standing.accounts:
@@ -90,7 +103,7 @@ def _untrue(policy: Policy, ask: Ask, standing: Standing, deadline: datetime | N
             yield Reason("in_conversation", f"they have answered {ask.journey}: {who} speaks with them now")
 
 
-def _told_already(policy: Policy, ask: Ask, standing: Standing, now: datetime) -> bool:
+def _told_already(policy: Policy, ask: SendRequest, standing: RecipientContext, now: datetime) -> bool:
     """A person of several accounts gets one message, not one for each of them."""
     if ask.account is None:
         return False
@@ -105,7 +118,7 @@ def _told_already(policy: Policy, ask: Ask, standing: Standing, now: datetime) -
 # -- may anyone say it? ------------------------------------------------------------------------------------------------
 
 
-def channel_for(policy: Policy, ask: Ask, standing: Standing) -> tuple[str | None, tuple[Reason, ...]]:
+def channel_for(policy: Policy, ask: SendRequest, standing: RecipientContext) -> tuple[str | None, tuple[Reason, ...]]:
     """The first channel with an address and consent, with what stood against those before it."""
     passed_over: list[Reason] = []
     for channel in ask.channels:
@@ -116,7 +129,7 @@ def channel_for(policy: Policy, ask: Ask, standing: Standing) -> tuple[str | Non
     return None, tuple(passed_over) or (Reason("no_address", "no channel is named"),)
 
 
-def _refusal(policy: Policy, ask: Ask, standing: Standing, channel: str) -> Reason | None:
+def _refusal(policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str) -> Reason | None:
     if not standing.addresses.get(channel, False):
         return Reason("no_address", f"no address for {channel}")
     if channel in standing.suppressed:
@@ -134,24 +147,24 @@ def _refusal(policy: Policy, ask: Ask, standing: Standing, channel: str) -> Reas
 
 def _later(
     policy: Policy,
-    ask: Ask,
-    standing: Standing,
+    ask: SendRequest,
+    standing: RecipientContext,
     channel: str,
     passed_over: tuple[Reason, ...],
-    found: Sequence[Wait],
+    found: Sequence[Deferral],
     deadline: datetime | None,
 ) -> Verdict:
     reasons = tuple(wait.reason for wait in found)
     if any(wait.is_final(deadline) for wait in found):
         return Withhold((*reasons, Reason("expires_first", _too_late(deadline)), *passed_over))
-    ahead = better(policy, ask, standing, channel, found)
+    ahead = outranking(policy, ask, standing, channel, found)
     if ahead is not None:
         text = f"{ahead.action or 'another message'} matters more and waits for the same"
         return Replace(ahead.key, (*reasons, Reason("replaced", text), *passed_over))
     until = max(wait.until for wait in found if wait.until is not None)
     until = until if deadline is None else min(until, deadline)
-    return DeferUntil(until, (*reasons, *passed_over), lesser(policy, ask, standing, channel))
+    return DeferUntil(until, (*reasons, *passed_over), outranked_by(policy, ask, standing, channel))
 
 
 def _too_late(deadline: datetime | None) -> str:
-    return "there is no end to that" if deadline is None else f"it is of use until {plain(deadline)} only"
+    return "there is no end to that" if deadline is None else f"it is of use until {readable_instant(deadline)} only"

@@ -23,8 +23,17 @@ from pydantic import (
 from journeys.calendar.durations import Duration, parse_duration
 from journeys.calendar.timezones import zone_named
 from journeys.gate.quiet_hours import QuietHours, SendWindow
-from journeys.language.actions import CALM, PRESSING, PRIORITIES
-from journeys.language.definition import ChannelName, Model, Name, Priority, SignalName, TemplateName, Text
+from journeys.language.actions import (
+    CALM,
+    PRESSING,
+    ChannelName,
+    Model,
+    Name,
+    Priority,
+    SignalName,
+    TemplateName,
+    Text,
+)
 from journeys.tasks.team import working_time
 
 TOGETHER = "digest/together"
@@ -126,7 +135,7 @@ class Consolidation(Model):
     template: TemplateName = TOGETHER
 
 
-class Brake(Model):
+class SurgeBrake(Model):
     """Holds a journey that sends `times` what it usually does in `over`, and more than `least`, until it is released."""
 
     times: Annotated[float, Field(gt=1, le=1_000)] = 5.0
@@ -162,7 +171,7 @@ def _working_text(value: str) -> str:
     return value
 
 
-class Answered(Model):
+class ReplyPolicy(Model):
     """What an answer does: its run is quiet until a person has closed the conversation, or `quiet` after their last word.
 
     `task` is what its owner is given to do: the account's manager where one is known, else `owner`, else the template's. It is
@@ -193,11 +202,11 @@ class Policy(Model):
     quiet_hours: tuple[QuietHours, ...] = ()
     send_windows: tuple[SendWindow, ...] = ()
     consolidate: tuple[Consolidation, ...] = ()
-    brake: Brake | None = None
+    brake: SurgeBrake | None = None
     timezone: str = "UTC"
     once_across_accounts: Length = Duration(0, timedelta(days=1))
     urgent_ticket: UrgentTicket = UrgentTicket()
-    answered: Answered = Answered()
+    answered: ReplyPolicy = ReplyPolicy()
     state_exempt: tuple[Priority, ...] = PRESSING
     expires_after: Length | None = None
 
@@ -246,6 +255,3 @@ def horizon(policy: Policy) -> timedelta:
     """How far back the messages sent to a person must be read for `judge` to be right."""
     lengths = [policy.once_across_accounts.at_most(), *(cap.at_most() for cap in policy.caps)]
     return max((*lengths, *(rule.between.at_most() for rule in policy.cooldowns)))
-
-
-__all__ = ["CALM", "PRESSING", "PRIORITIES", "TOGETHER", "Policy", "horizon", "load_policy"]

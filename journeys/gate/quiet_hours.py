@@ -14,11 +14,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
-from journeys.language.actions import CALM
-from journeys.language.definition import ChannelName, Model, Name, Priority
+from journeys.language.actions import CALM, ChannelName, Model, Name, Priority
 
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 FURTHEST = 400
 """Days to look ahead: beyond a year of holidays and of any week's days there is nothing new."""
 _WALL = re.compile(r"^([01]\d|2[0-3]):[0-5]\d$")
@@ -79,7 +78,7 @@ class SendWindow(Model):
     topic: Name | None = None
     journey: Name | None = None
     priorities: Annotated[tuple[Priority, ...], Field(min_length=1)] = CALM
-    days: Annotated[tuple[Day, ...], Field(min_length=1)] = DAYS
+    days: Annotated[tuple[Weekday, ...], Field(min_length=1)] = DAYS
     start: WallTime = time(0)
     end: WallTime | None = None
     holidays: str | None = None
@@ -115,10 +114,10 @@ class SendWindow(Model):
         yield datetime.combine(day, self.start)
 
 
-Hours = QuietHours | SendWindow
+HoursRule = QuietHours | SendWindow
 
 
-def opens_at(rules: Sequence[Hours], zone: ZoneInfo, at: datetime) -> datetime | None:
+def opens_at(rules: Sequence[HoursRule], zone: ZoneInfo, at: datetime) -> datetime | None:
     """The first instant from `at` on that every rule allows; None if there is none within more than a year."""
     if _all_allow(rules, zone, at):
         return at
@@ -132,12 +131,12 @@ def opens_at(rules: Sequence[Hours], zone: ZoneInfo, at: datetime) -> datetime |
     return None
 
 
-def _all_allow(rules: Sequence[Hours], zone: ZoneInfo, at: datetime) -> bool:
+def _all_allow(rules: Sequence[HoursRule], zone: ZoneInfo, at: datetime) -> bool:
     wall = at.astimezone(zone)
     return all(rule.allows(wall) for rule in rules)
 
 
-def _turns(rules: Sequence[Hours], zone: ZoneInfo, day: date) -> Iterator[datetime]:
+def _turns(rules: Sequence[HoursRule], zone: ZoneInfo, day: date) -> Iterator[datetime]:
     """The instants of a day at which the answer may turn to yes: the rules' own, midnight, and where the clock is put on or back."""
     walls = {datetime.combine(day, time(0)), *(wall for rule in rules for wall in rule.turns(day))}
     for wall in walls:

@@ -6,9 +6,9 @@ from typing import Literal
 
 from journeys.decision.effects import SendMessage, WithdrawnMessages
 from journeys.decision.state import RunState
-from journeys.gate.verdicts import Ask
+from journeys.gate.verdicts import SendRequest
 
-Fate = Literal["sent", "withheld", "failed"]
+OutcomeName = Literal["sent", "withheld", "failed"]
 
 
 def still_holds(message: SendMessage, run: RunState) -> bool:
@@ -16,7 +16,7 @@ def still_holds(message: SendMessage, run: RunState) -> bool:
     return message.stands or (run.is_open and (run.state, run.visit) == (message.state, message.visit))
 
 
-def ask_of(
+def request_of(
     message: SendMessage,
     run: RunState,
     why: str = "",
@@ -24,9 +24,9 @@ def ask_of(
     key: str = "",
     journey: str = "",
     missing: tuple[str, ...] = (),
-) -> Ask:
+) -> SendRequest:
     """What the gate is asked, given where the run is now; `why` it moved on, if it did; `missing` state (H8)."""
-    return Ask(
+    return SendRequest(
         channels=message.via,
         topic=message.topic,
         priority=message.priority,
@@ -49,6 +49,6 @@ def withdraws(effect: WithdrawnMessages, message: SendMessage) -> bool:
     return (effect.state, effect.visit) == (message.state, message.visit)
 
 
-def outcome_signal(message: SendMessage, fate: Fate) -> str:
+def outcome_signal(message: SendMessage, fate: OutcomeName) -> str:
     """The signal by which a run hears what became of its message: `checklist.sent`."""
     return f"{message.action}.{fate}"

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 ANY = "*"
-"""In `Standing.consents`: every channel, or every topic."""
+"""In `RecipientContext.consents`: every channel, or every topic."""
 Consents = Mapping[tuple[str, str], bool]
 """What the person said, by (channel, topic)."""
 
@@ -50,7 +50,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SendRequest:
     """One message that wants to go out. `channels` in order of preference; `stands` outlives the end of its run.
 
     `holds` says whether the run is still in the visit that asked; `missing` names product state it needs and lacks.
@@ -82,7 +82,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentMessage:
     """A message that went out, or is reserved to.
 
     Of several that became one, that one counts over all topics and journeys, and each of its parts for its own.
@@ -101,7 +101,7 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class QueuedMessage:
     """A message of this person that waits. `rules` are the policy's names for what it waits for."""
 
     key: str
@@ -116,7 +116,7 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class KillSwitch:
     """A switch that is thrown: nothing of this `scope` (`all`, `channel`, `journey`, `template`) and name goes out."""
 
     scope: str
@@ -125,7 +125,7 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Hold:
     """Somebody of ours looks after this person or their account in person, until then: automation waits."""
 
     until: datetime
@@ -134,7 +134,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class OpenConversation:
     """They have answered a message of this run: a person speaks with them now, and the run does not, until then."""
 
     run: str
@@ -143,7 +143,7 @@ class Talk:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RecipientContext:
     """What is known of the person: a missing address is none, a missing consent is the policy's default.
 
     A consent's key is (channel, topic), either of them `*`. A withdrawal at any level is obeyed, so who grants again
@@ -154,14 +154,14 @@ class Standing:
 
     addresses: Mapping[str, bool] = field(default_factory=dict)
     consents: Consents = field(default_factory=dict)
-    sent: tuple[Sent, ...] = ()
+    sent: tuple[SentMessage, ...] = ()
     urgent_open: bool = False
-    queue: tuple[Queued, ...] = ()
+    queue: tuple[QueuedMessage, ...] = ()
     heads: frozenset[str] = frozenset()
-    stops: tuple[Stop, ...] = ()
+    stops: tuple[KillSwitch, ...] = ()
     suppressed: Mapping[str, str] = field(default_factory=dict)
-    held: tuple[Held, ...] = ()
-    talks: tuple[Talk, ...] = ()
+    held: tuple[Hold, ...] = ()
+    talks: tuple[OpenConversation, ...] = ()
     zone: str = ""
     accounts: frozenset[str] = frozenset()
     role: str = ""

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Literal
 
-from journeys.language import definition as d
+from journeys.language.actions import Audience, ChannelName, CloseTask, Emit, Priority, Send, Set, Task
 
-Span = str | timedelta
+DurationLike = str | timedelta
 """A duration: ISO 8601, CEL for a person's own rhythm, or a timedelta."""
 
 
-def iso(span: Span) -> str:
+def iso(span: DurationLike) -> str:
     """A timedelta as ISO 8601; a text stays as it is."""
     if isinstance(span, str):
         return span
@@ -32,16 +32,16 @@ def send(
     template: str,
     *,
     name: str | None = None,
-    via: Sequence[d.ChannelName] = ("email",),
+    via: Sequence[ChannelName] = ("email",),
     to_roles: Sequence[str] = (),
     topic: str | None = None,
-    priority: d.Priority | None = None,
+    priority: Priority | None = None,
     data: Mapping[str, str] | None = None,
     when: str | None = None,
-    expires: Span | None = None,
-) -> d.Send:
+    expires: DurationLike | None = None,
+) -> Send:
     """A message; `to_roles` are `for` of the YAML."""
-    return d.Send(
+    return Send(
         send=template,
         name=name,
         via=tuple(via),
@@ -59,14 +59,14 @@ def task(
     *,
     name: str | None = None,
     owner: str | None = None,
-    sla: Span | None = None,
-    within: Span | None = None,
+    sla: DurationLike | None = None,
+    within: DurationLike | None = None,
     escalate: Sequence[str] = (),
     data: Mapping[str, str] | None = None,
     when: str | None = None,
-) -> d.Task:
+) -> Task:
     """Work for a person."""
-    return d.Task(
+    return Task(
         task=kind,
         name=name,
         owner=owner,
@@ -78,23 +78,23 @@ def task(
     )
 
 
-def close(name: str, *, when: str | None = None) -> d.CloseTask:
+def close(name: str, *, when: str | None = None) -> CloseTask:
     """Close an open task of this run."""
-    return d.CloseTask(close=name, when=when)
+    return CloseTask(close=name, when=when)
 
 
-def assign(*, when: str | None = None, **variables: str) -> d.Set:
+def assign(*, when: str | None = None, **variables: str) -> Set:
     """Give variables new values: `set` of the YAML."""
-    return d.Set(set=variables, when=when)
+    return Set(set=variables, when=when)
 
 
 def emit(
     signal: str, *, for_each: str | None = None, data: Mapping[str, str] | None = None, when: str | None = None
-) -> d.Emit:
+) -> Emit:
     """Send a signal to the subject."""
-    return d.Emit(emit=signal, for_each=for_each, data=dict(data or {}), when=when)
+    return Emit(emit=signal, for_each=for_each, data=dict(data or {}), when=when)
 
 
-def audience(name: str, change: Literal["add", "remove"] = "add", *, when: str | None = None) -> d.Audience:
+def audience(name: str, change: Literal["add", "remove"] = "add", *, when: str | None = None) -> Audience:
     """Put the subject into an audience, or take them out."""
-    return d.Audience(audience=name, change=change, when=when)
+    return Audience(audience=name, change=change, when=when)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from cel_expr_python import cel
 
 FieldType = Literal["string", "int", "double", "bool", "timestamp", "strings", "any"]
-Kind = Literal["bool", "duration", "timestamp", "list", "value"]
+ConditionType = Literal["bool", "duration", "timestamp", "list", "value"]
 """What an expression must yield: a guard a bool, a delay a duration, an anchor a timestamp, data any value."""
 
 _CEL_TYPES: dict[str, Any] = {
@@ -47,7 +47,7 @@ _MOST_REMEMBERED = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Complaint:
+class ExpressionFault:
     """What is wrong with an expression; `line` and `column` count from 1 within it."""
 
     message: str
@@ -58,13 +58,13 @@ class Complaint:
 class ConditionError(ValueError):
     """An expression that cannot be published; `complaints` has every fault the type checker found."""
 
-    def __init__(self, source: str, complaints: tuple[Complaint, ...]) -> None:
+    def __init__(self, source: str, complaints: tuple[ExpressionFault, ...]) -> None:
         super().__init__("; ".join(c.message for c in complaints))
         self.source, self.complaints = source, complaints
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class Evaluation:
     """An evaluation: `ok` with its value, or not, with the reason a person will read."""
 
     ok: bool
@@ -81,14 +81,14 @@ class Condition:
     """A checked expression. `reads` are the fields it reads, with their types, found by static analysis."""
 
     source: str
-    kind: Kind
+    kind: ConditionType
     names: tuple[str, ...]
     reads: tuple[tuple[str, str], ...]
     program: Any
-    memory: dict[tuple[Any, ...], Value] | None = None
+    memory: dict[tuple[Any, ...], Evaluation] | None = None
     """Answers by what was read, where that is few and small: a condition is a function of nothing else."""
 
-    def evaluate(self, lookup: Lookup) -> Value:
+    def evaluate(self, lookup: Lookup) -> Evaluation:
         """Its value over these fields; a fault of any sort comes back as not ok (design §2, Conditions)."""
         try:
             values = tuple([coerce(lookup(field), kind) for field, kind in self.reads])
@@ -100,10 +100,10 @@ class Condition:
                     self.memory.clear()
                 answer = self.memory[values] = self._ask(values)
         except Exception as fault:  # noqa: BLE001 -- the engine may raise anything; a guard must answer
-            return Value(ok=False, value=None, reason=f"could not be evaluated: {type(fault).__name__}")
+            return Evaluation(ok=False, value=None, reason=f"could not be evaluated: {type(fault).__name__}")
         return answer
 
-    def _ask(self, values: tuple[Any, ...]) -> Value:
+    def _ask(self, values: tuple[Any, ...]) -> Evaluation:
         given: dict[str, Any] = {}
         for (field, _), value in zip(self.reads, values, strict=True):
             given[f"known.{field}"] = value is not None
@@ -112,16 +112,16 @@ class Condition:
         result = self.program.eval(data=given)
         found = result.type()
         if found == cel.Type.ERROR:
-            return Value(ok=False, value=None, reason=_plain_reason(str(result.value())))
+            return Evaluation(ok=False, value=None, reason=_plain_reason(str(result.value())))
         return self._as_kind(result.plain_value(), found)
 
-    def _as_kind(self, value: Any, found: Any) -> Value:
+    def _as_kind(self, value: Any, found: Any) -> Evaluation:
         fits = _PYTHON_TYPES.get(self.kind)
         if fits is not None and not isinstance(value, fits):
-            return Value(ok=False, value=None, reason=f"yields {found.name().lower()}, not {self.kind}")
+            return Evaluation(ok=False, value=None, reason=f"yields {found.name().lower()}, not {self.kind}")
         if isinstance(value, str) and len(value) > _LARGEST_TEXT:
-            return Value(ok=False, value=None, reason=f"yields a text of more than {_LARGEST_TEXT} characters")
-        return Value(ok=True, value=value)
+            return Evaluation(ok=False, value=None, reason=f"yields a text of more than {_LARGEST_TEXT} characters")
+        return Evaluation(ok=True, value=value)
 
     def holds(self, lookup: Lookup) -> tuple[bool, str]:
         """Whether this guard is true, and if not, why, in words."""
@@ -141,7 +141,7 @@ def fields_in(source: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.removeprefix("known.") for name in names_in(source)))
 
 
-def compile_condition(source: str, types: Mapping[str, str], kind: Kind = "bool") -> Condition:
+def compile_condition(source: str, types: Mapping[str, str], kind: ConditionType = "bool") -> Condition:
     """Check an expression against the types of the fields in reach. Raises ConditionError with every fault."""
     names = names_in(source)
     fields = dict.fromkeys(name.removeprefix("known.") for name in names)
@@ -155,11 +155,11 @@ def compile_condition(source: str, types: Mapping[str, str], kind: Kind = "bool"
     except RuntimeError as fault:
         raise ConditionError(source, _complaints(str(fault))) from None
     except (TypeError, UnicodeError):
-        raise ConditionError(source, (Complaint("is not Unicode text", 1),)) from None
+        raise ConditionError(source, (ExpressionFault("is not Unicode text", 1),)) from None
     expected = {"bool": "BOOL", "duration": "DURATION", "timestamp": "TIMESTAMP", "list": "LIST"}.get(kind)
     yields = program.return_type().name()
     if expected is not None and not yields.startswith(expected) and yields != "DYN":
-        raise ConditionError(source, (Complaint(f"yields {yields.lower()}, where {kind} is needed", 1),))
+        raise ConditionError(source, (ExpressionFault(f"yields {yields.lower()}, where {kind} is needed", 1),))
     small = all(field_kind in _SMALL for _, field_kind in reads) and kind in {"bool", "duration"}
     return Condition(source, kind, names, reads, program, {} if small else None)
 
@@ -235,13 +235,13 @@ _DAYS = cel.FunctionDecl(
 )
 
 
-def _complaints(text: str) -> tuple[Complaint, ...]:
+def _complaints(text: str) -> tuple[ExpressionFault, ...]:
     found = [
-        Complaint(_plain_reason(match[3]), max(1, int(match[2])), max(1, int(match[1])))
+        ExpressionFault(_plain_reason(match[3]), max(1, int(match[2])), max(1, int(match[1])))
         for match in map(_COMPLAINT.search, text.splitlines())
         if match is not None
     ]
-    return tuple(found) or (Complaint(_plain_reason(text), 1),)
+    return tuple(found) or (ExpressionFault(_plain_reason(text), 1),)
 
 
 @lru_cache(maxsize=1024)

@@ -9,65 +9,18 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from journeys.language.actions import (
-    Action,
     Actions,
-    Audience,
     Cel,
-    ChannelName,
-    CloseTask,
     DurationText,
-    Emit,
     Model,
     Name,
     Priority,
-    Scalar,
     Send,
-    Set,
     SignalName,
-    Task,
-    TemplateName,
     Text,
     VariableType,
-    action_name,
     listed,
 )
-
-__all__ = [
-    "Action",
-    "Actions",
-    "Again",
-    "Anchor",
-    "Audience",
-    "Cel",
-    "ChannelName",
-    "CloseTask",
-    "DurationText",
-    "Emit",
-    "Entry",
-    "Exit",
-    "Goal",
-    "Handoff",
-    "Journey",
-    "Model",
-    "Name",
-    "OnSignal",
-    "Priority",
-    "Reacting",
-    "Repeat",
-    "Scalar",
-    "Send",
-    "Set",
-    "SignalName",
-    "State",
-    "Task",
-    "TemplateName",
-    "Text",
-    "Transition",
-    "VariableType",
-    "action_name",
-    "canonical",
-    "content_hash",
-]
 
 # -- transitions -----------------------------------------------------------------------------------------------------
 
@@ -219,7 +172,7 @@ class Journey(Reacting):
         return send.priority or self.priority
 
 
-def canonical(journey: Journey) -> str:
+def canonical_json(journey: Journey) -> str:
     """The one JSON text of a definition: authored order kept (it decides ties), defaults left out."""
     return json.dumps(
         journey.model_dump(mode="json", by_alias=True, exclude_defaults=True),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from journeys.language import definition as d
+from journeys.language.actions import Action, action_name
 from journeys.language.traversal import Reaction, reactions_of
 
 LONGEST_LABEL = 120
@@ -88,5 +89,5 @@ def _guard(when: str | None) -> str:
     return f" [{when}]" if when else ""
 
 
-def _doing(actions: tuple[d.Action, ...]) -> str:
-    return " / " + ", ".join(d.action_name(action) for action in actions) if actions else ""
+def _doing(actions: tuple[Action, ...]) -> str:
+    return " / " + ", ".join(action_name(action) for action in actions) if actions else ""

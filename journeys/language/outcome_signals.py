@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from journeys.language import definition as d
+from journeys.language.actions import Send, Task, action_name
 from journeys.language.traversal import actions_of
 
 OF_SEND: Final[Mapping[str, Mapping[str, str]]] = {
@@ -32,10 +33,10 @@ def outcome_signals(journey: d.Journey) -> dict[str, Mapping[str, str]]:
     found: dict[str, Mapping[str, str]] = {}
     for item in actions_of(journey):
         match item.action:
-            case d.Send():
-                found |= {f"{d.action_name(item.action)}.{word}": carries for word, carries in OF_SEND.items()}
-            case d.Task():
-                found |= {f"{d.action_name(item.action)}.{word}": carries for word, carries in OF_TASK.items()}
+            case Send():
+                found |= {f"{action_name(item.action)}.{word}": carries for word, carries in OF_SEND.items()}
+            case Task():
+                found |= {f"{action_name(item.action)}.{word}": carries for word, carries in OF_TASK.items()}
             case _:
                 pass
     return found

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from journeys.language.definition import Journey
-from journeys.language.problems import Path, Problem, in_order, problem
-from journeys.language.source import LARGEST, Source, read_source
+from journeys.language.problems import Path, Problem, problem, sorted_problems
+from journeys.language.source import LARGEST, YamlSource, read_yaml
 
 ModelType = TypeVar("ModelType", bound=BaseModel)
 
@@ -20,14 +20,16 @@ _UNKNOWN = {"extra_forbidden"}
 _NAMES = {"string_pattern_mismatch"}
 
 
-def read_journey(text: str | bytes) -> tuple[Journey | None, Source]:
+def read_journey(text: str | bytes) -> tuple[Journey | None, YamlSource]:
     """The journey, or None with the reasons in `source.problems`. Never raises."""
     return read_model(text, Journey)
 
 
-def read_model(text: str | bytes, model: type[ModelType], largest: int = LARGEST) -> tuple[ModelType | None, Source]:
+def read_model(
+    text: str | bytes, model: type[ModelType], largest: int = LARGEST
+) -> tuple[ModelType | None, YamlSource]:
     """Any of our models from YAML or JSON; None if there is a single fault, and then `source.problems` has them all."""
-    source = read_source(text, largest)
+    source = read_yaml(text, largest)
     if source.value is None and source.problems:
         return None, source
     if not isinstance(source.value, dict):
@@ -38,11 +40,11 @@ def read_model(text: str | bytes, model: type[ModelType], largest: int = LARGEST
     except ValidationError as error:
         source.problems.extend(_problems(error, source, model))
         found = None
-    source.problems = in_order(source.problems)
+    source.problems = sorted_problems(source.problems)
     return (found if not source.problems else None), source
 
 
-def _problems(error: ValidationError, source: Source, model: type[BaseModel]) -> list[Problem]:
+def _problems(error: ValidationError, source: YamlSource, model: type[BaseModel]) -> list[Problem]:
     """One problem for each place and fault; a union's branches complain at one place, so the first speaks for all."""
     found: dict[tuple[Path, str], Problem] = {}
     for item in error.errors(include_url=False, include_context=True):
@@ -70,7 +72,7 @@ def _wording(code: str, item: Mapping[str, Any], subject: Any, model: type[BaseM
     if code == "T109":
         return f"{subject} is missing", f"Add `{subject}:`."
     if code == "T108":
-        near = difflib.get_close_matches(str(subject), sorted(keys_of(model)), n=1)
+        near = difflib.get_close_matches(str(subject), sorted(all_keys(model)), n=1)
         hint = f"Did you mean `{near[0]}`?" if near and near[0] != subject else "It belongs elsewhere; remove it here."
         return f"{subject} is not a key here", hint if near else None
     given = item["input"]
@@ -83,7 +85,7 @@ def _wording(code: str, item: Mapping[str, Any], subject: Any, model: type[BaseM
 
 
 @lru_cache(maxsize=8)
-def keys_of(model: type[BaseModel]) -> frozenset[str]:
+def all_keys(model: type[BaseModel]) -> frozenset[str]:
     """Every key that a definition may have anywhere, for suggestions."""
     found: set[str] = set()
     todo: list[Any] = [model.model_json_schema()]

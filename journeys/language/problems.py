@@ -54,6 +54,6 @@ def problem(code: str, path: Path, what: str, *, mend: str | None = None, at: tu
     return Problem(code, dotted(path), what, kind.harm, mend or kind.mend, line, column)
 
 
-def in_order(problems: Iterable[Problem]) -> list[Problem]:
+def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:
     """As a reader meets them: by line, then column, then code; each once."""
     return sorted(set(problems), key=lambda p: (p.line or 0, p.column or 0, p.code, p.place, p.what))

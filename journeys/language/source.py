@@ -31,7 +31,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uff
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Position:
     """Where a value stands, from 1; `key` is where its key does. `inline` values keep columns within them meaningful."""
 
     line: int
@@ -41,11 +41,11 @@ class Spot:
 
 
 @dataclass(slots=True)
-class Source:
+class YamlSource:
     """What was written: the plain value, and a spot for the path of each value in it."""
 
     value: Any = None
-    spots: dict[Path, Spot] = field(default_factory=dict)
+    spots: dict[Path, Position] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def written(self, path: Path) -> Path:
@@ -58,12 +58,12 @@ class Source:
 
     def position(self, path: Path) -> tuple[int, int]:
         """Line and column to show for a path: its key if it has one, else its value."""
-        spot = self.spots.get(self.written(path), Spot(1, 1))
+        spot = self.spots.get(self.written(path), Position(1, 1))
         return spot.key or (spot.line, spot.column)
 
     def within(self, path: Path, line: int, column: int, *, key: bool = False) -> tuple[int, int]:
         """The position of a column inside an expression that stands at this path, or is its key."""
-        spot = self.spots.get(self.written(path), Spot(1, 1))
+        spot = self.spots.get(self.written(path), Position(1, 1))
         if key and spot.key is not None:
             return spot.key[0], spot.key[1] + column - 1
         if spot.inline and line == 1:
@@ -71,9 +71,9 @@ class Source:
         return (spot.line, spot.column) if line == 1 else (spot.line + line - 1, column)
 
 
-def read_source(text: str | bytes, largest: int = LARGEST) -> Source:
+def read_yaml(text: str | bytes, largest: int = LARGEST) -> YamlSource:
     """Plain values with their spots. Never raises: what cannot be read is among `problems`."""
-    source = Source()
+    source = YamlSource()
     fault = _unreadable(text, largest)
     if fault is not None:
         source.problems.append(problem("T101", (), fault, at=(1, 1)))
@@ -127,7 +127,7 @@ class _Stop(Exception):
 class _Reader:
     """Builds plain values from parser events, noting a problem and going on wherever that makes sense."""
 
-    def __init__(self, source: Source, text: str) -> None:
+    def __init__(self, source: YamlSource, text: str) -> None:
         self.source = source
         self.events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
 
@@ -157,7 +157,7 @@ class _Reader:
         mark = event.start_mark
         quoted = isinstance(event, yaml.ScalarEvent) and event.style in {"'", '"'}
         inline = isinstance(event, yaml.ScalarEvent) and event.style not in {"|", ">"}
-        self.source.spots[path] = Spot(mark.line + 1, mark.column + 1 + quoted, key, inline)
+        self.source.spots[path] = Position(mark.line + 1, mark.column + 1 + quoted, key, inline)
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             self.note("T103", path, event, "an anchor or alias")
             raise _Stop

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from journeys.language import definition as d
-from journeys.language.conditions import Kind
+from journeys.language.actions import Action, Emit, Send, Set, Task
+from journeys.language.conditions import ConditionType
 from journeys.language.problems import Path
 
 Trigger = Literal["on", "after", "every", "at"]
@@ -33,12 +34,12 @@ class Reaction:
 
 
 @dataclass(frozen=True, slots=True)
-class Doing:
+class ActionSite:
     """An action: on entering `state` when `reaction` is None, else in that reaction."""
 
     path: Path
     state: str | None
-    action: d.Action
+    action: Action
     reaction: Reaction | None
 
 
@@ -48,14 +49,14 @@ class Expression:
 
     path: Path
     source: str
-    kind: Kind
+    kind: ConditionType
     signals: tuple[str, ...] = ()
     is_key: bool = False
     in_emit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class DurationSite:
     """A duration. `cel` says whether a person's own rhythm may stand here."""
 
     path: Path
@@ -82,18 +83,18 @@ def _reactions(path: Path, state: str | None, place: d.Reacting) -> Iterator[Rea
         yield Reaction((*path, "at", index), state, "at", anchor.date, (anchor,))
 
 
-def actions_of(journey: d.Journey) -> Iterator[Doing]:
+def actions_of(journey: d.Journey) -> Iterator[ActionSite]:
     """Every action: those of entering each state, then those of every reaction."""
     for name, state in journey.states.items():
         for index, action in enumerate(state.do):
-            yield Doing(("states", name, "do", index), name, action, None)
+            yield ActionSite(("states", name, "do", index), name, action, None)
     for reaction in reactions_of(journey):
         for path, move in reaction.each():
             for index, action in enumerate(move.do):
-                yield Doing((*path, "do", index), reaction.state, action, reaction)
+                yield ActionSite((*path, "do", index), reaction.state, action, reaction)
 
 
-def incoming(journey: d.Journey) -> dict[str, tuple[str, ...]]:
+def incoming_transitions(journey: d.Journey) -> dict[str, tuple[str, ...]]:
     """By state, the signals that lead into it, entry among them: what its `do` may read as `event`."""
     found: dict[str, list[str]] = {name: [] for name in journey.states}
     found.get(journey.start, []).extend(journey.entry.on)
@@ -114,7 +115,7 @@ def expressions_of(journey: d.Journey) -> Iterator[Expression]:
                 yield Expression((*path, "when"), move.when, "bool", _heard(reaction))
             if isinstance(move, d.Anchor):
                 yield Expression((*path, "date"), move.date, "timestamp")
-    leading = incoming(journey)
+    leading = incoming_transitions(journey)
     for doing in actions_of(journey):
         entered_by = leading.get(doing.state or "", ())
         yield from _of_action(doing, entered_by if doing.reaction is None else _heard(doing.reaction))
@@ -140,43 +141,43 @@ def _stops(journey: d.Journey) -> Iterator[Expression]:
                 yield Expression(("handoff", key), source, "value")
 
 
-def _of_action(doing: Doing, signals: tuple[str, ...]) -> Iterator[Expression]:
+def _of_action(doing: ActionSite, signals: tuple[str, ...]) -> Iterator[Expression]:
     action, path = doing.action, doing.path
     if action.when is not None:
         yield Expression((*path, "when"), action.when, "bool", signals)
-    emits = isinstance(action, d.Emit) and action.for_each is not None
-    if isinstance(action, d.Emit) and action.for_each is not None:
+    emits = isinstance(action, Emit) and action.for_each is not None
+    if isinstance(action, Emit) and action.for_each is not None:
         yield Expression((*path, "for_each"), action.for_each, "list", signals)
-    if isinstance(action, d.Send | d.Task | d.Emit):
+    if isinstance(action, Send | Task | Emit):
         for name, source in action.data.items():
             yield Expression((*path, "data", name), source, "value", signals, in_emit=emits)
-    if isinstance(action, d.Set):
+    if isinstance(action, Set):
         for name, source in action.set.items():
             yield Expression((*path, "set", name), source, "value", signals)
 
 
-def waits_of(journey: d.Journey) -> Iterator[Wait]:
+def durations_of(journey: d.Journey) -> Iterator[DurationSite]:
     """Every duration of a definition, ISO or CEL."""
     if journey.goal is not None and journey.goal.within is not None:
-        yield Wait(("goal", "within"), journey.goal.within)
+        yield DurationSite(("goal", "within"), journey.goal.within)
     if isinstance(journey.entry.again, d.Again):
-        yield Wait(("entry", "again", "after"), journey.entry.again.after)
+        yield DurationSite(("entry", "again", "after"), journey.entry.again.after)
     for reaction in reactions_of(journey):
         if reaction.trigger in {"after", "every"}:
-            yield Wait(reaction.path, reaction.by, cel=True, is_key=True)
+            yield DurationSite(reaction.path, reaction.by, cel=True, is_key=True)
         for path, move in reaction.each():
             yield from _of_move(path, move)
     for doing in actions_of(journey):
-        if isinstance(doing.action, d.Send) and doing.action.expires is not None:
-            yield Wait((*doing.path, "expires"), doing.action.expires, cel=True)
-        if isinstance(doing.action, d.Task) and doing.action.sla is not None:
-            yield Wait((*doing.path, "sla"), doing.action.sla, cel=True)
+        if isinstance(doing.action, Send) and doing.action.expires is not None:
+            yield DurationSite((*doing.path, "expires"), doing.action.expires, cel=True)
+        if isinstance(doing.action, Task) and doing.action.sla is not None:
+            yield DurationSite((*doing.path, "sla"), doing.action.sla, cel=True)
 
 
-def _of_move(path: Path, move: d.Transition) -> Iterator[Wait]:
+def _of_move(path: Path, move: d.Transition) -> Iterator[DurationSite]:
     if isinstance(move, d.OnSignal) and move.lookback is not None:
-        yield Wait((*path, "lookback"), move.lookback)
+        yield DurationSite((*path, "lookback"), move.lookback)
     if isinstance(move, d.Anchor):
         for key, text in (("before", move.before), ("after", move.after), ("every", move.every)):
             if text is not None:
-                yield Wait((*path, key), text)
+                yield DurationSite((*path, key), text)

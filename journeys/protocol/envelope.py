@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from journeys.decision.occurrences import DeadlineSet, Entered, Erased, FactsRead, Merged, Occurrence, OptedOut, Signal
+from journeys.decision.occurrences import (
+    DeadlineSet,
+    Entered,
+    Erased,
+    FieldsChanged,
+    Merged,
+    Occurrence,
+    OptedOut,
+    Signal,
+)
 from journeys.protocol.wire import VERSION, Envelope
 
 
@@ -13,7 +22,7 @@ class Unreadable(ValueError):
     """What came is not an envelope of a version we know; it becomes a tombstone, never a crash."""
 
 
-def instant(text: str) -> datetime:
+def parse_instant(text: str) -> datetime:
     """An aware UTC instant from its ISO text. Raises ValueError."""
     at = datetime.fromisoformat(text)
     return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
@@ -37,16 +46,16 @@ def read_envelope(value: Any) -> Envelope:
 
 def occurrence_of(envelope: Envelope) -> Occurrence:
     """What an envelope tells a run. Raises Unreadable for a kind that is not known."""
-    at, lane, seq = instant(envelope.at), envelope.lane, envelope.seq
+    at, lane, seq = parse_instant(envelope.at), envelope.lane, envelope.seq
     match envelope.kind:
         case "entered":
             return Entered(at, envelope.name, envelope.data, envelope.facts, lane, seq, envelope.seen)
         case "signal":
             return Signal(at, envelope.name, envelope.data, envelope.facts, lane, seq, envelope.seen)
         case "facts":
-            return FactsRead(at, envelope.facts or {}, lane, seq, envelope.seen)
+            return FieldsChanged(at, envelope.facts or {}, lane, seq, envelope.seen)
         case "deadline":
-            due = instant(envelope.data["due_at"])
+            due = parse_instant(envelope.data["due_at"])
             return DeadlineSet(at, envelope.name, str(envelope.data["ask"]), due, lane, seq)
         case "opted_out":
             return OptedOut(at, lane, seq)

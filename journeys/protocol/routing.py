@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from journeys.decision.compiler import Chart
+from journeys.decision.chart import Chart
 from journeys.decision.entry import case_of
 from journeys.protocol.wire import Envelope
 
@@ -19,7 +19,7 @@ account's lane carries was one member's doing, so the other members' runs do not
 
 
 @dataclass(frozen=True, slots=True)
-class Addressed:
+class LaneRow:
     """What a recipient's lane carries: one accepted occurrence."""
 
     recipient: str
@@ -34,7 +34,7 @@ class Addressed:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class RunSubscription:
     """An open run: the lane it began in (`home`), from which `seq` on, and its case.
 
     When its visitor turns out to be a known user, it goes on in that one's lane after `joined_seq`; what its home still
@@ -60,7 +60,7 @@ class Listener:
         return self.joined_seq + 1 if lane == self.lane else 0
 
 
-def envelope_for(chart: Chart, listener: Listener, row: Addressed) -> Envelope | None:
+def envelope_for(chart: Chart, listener: RunSubscription, row: LaneRow) -> Envelope | None:
     """The row as this run may see it, or None when it cannot change anything there."""
     own = row.recipient in listener.lanes
     if row.seq < listener.first(row.recipient) or (row.target is not None and row.target != listener.run):
@@ -84,16 +84,16 @@ def envelope_for(chart: Chart, listener: Listener, row: Addressed) -> Envelope |
     )
 
 
-def _is_for(own: bool, row: Addressed) -> bool:
+def _is_for(own: bool, row: LaneRow) -> bool:
     """Members hear what happens to their account; what one of them does came to that one by their own lane."""
     return own or PERSONAL not in (row.facts or {})
 
 
-def _hears(chart: Chart, listener: Listener, row: Addressed) -> bool:
+def _hears(chart: Chart, listener: RunSubscription, row: LaneRow) -> bool:
     return row.kind == "signal" and row.name in chart.signals and case_of(chart, row.data) == listener.case
 
 
-def _facts(chart: Chart, row: Addressed, *, everything: bool) -> dict[str, dict[str, Any]]:
+def _facts(chart: Chart, row: LaneRow, *, everything: bool) -> dict[str, dict[str, Any]]:
     """Each scope's fields travel in their own lane, in order; the entry brings both, as does a change of account."""
     if row.facts is None:
         return {}
@@ -103,5 +103,5 @@ def _facts(chart: Chart, row: Addressed, *, everything: bool) -> dict[str, dict[
     return {scope: chart.known(scope, row.facts[scope]) for scope in scopes}
 
 
-def _seen(row: Addressed) -> dict[str, int]:
+def _seen(row: LaneRow) -> dict[str, int]:
     return {lane: int(seq) for lane, seq in (row.facts or {}).get(SEEN, {}).items()}

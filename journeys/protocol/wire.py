@@ -81,7 +81,7 @@ class ClockSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadInput:
     """What a run asks for at its first moment; with the `seqs` that it has decided if it goes on from another."""
 
     definition: str
@@ -90,7 +90,7 @@ class Load:
 
 
 @dataclass(slots=True)
-class Loaded:
+class LoadResult:
     """What a run knows from its first moment: its definition, and by channel the queue of those too slow to try in a step.
 
     `behind` was accepted for it, and told to the one before it or not yet.

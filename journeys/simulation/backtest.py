@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 from journeys.decision.effects import LogLine
-from journeys.simulation.person import Fate, NotEntered, Person, Run, World
-from journeys.simulation.recording import Recorded
+from journeys.simulation.person import SimulatedPerson
+from journeys.simulation.recording import RecordedEvent
+from journeys.simulation.timeline import MessageOutcome, NotEntered, Scenario, SimulatedRun
 
-Stream = tuple[str, Sequence[Recorded]]
+Stream = tuple[str, Sequence[RecordedEvent]]
 """A person and their events, in the order in which they were accepted."""
-Detail = Callable[[str, Person], None]
+Detail = Callable[[str, SimulatedPerson], None]
 
 
 @dataclass(slots=True)
@@ -36,7 +37,7 @@ class Tally:
     queued: int = 0
     tasks: int = 0
 
-    def take(self, person: Person, events: int) -> None:
+    def take(self, person: SimulatedPerson, events: int) -> None:
         """Count one person's whole story."""
         self.people += 1
         self.events += events
@@ -47,14 +48,14 @@ class Tally:
                 case LogLine():
                     if run is not None:
                         self._line(run, item)
-                case Fate():
+                case MessageOutcome():
                     self._fate(item)
                 case NotEntered():
                     self.refused[item.journey, item.reason] += 1
         for run in person.open:
             self.standing[run.chart.key, run.state.state] += 1
 
-    def _line(self, run: Run, line: LogLine) -> None:
+    def _line(self, run: SimulatedRun, line: LogLine) -> None:
         key = run.chart.key
         match line.kind:
             case "moved":
@@ -67,7 +68,7 @@ class Tally:
             case _:
                 pass
 
-    def _fate(self, fate: Fate) -> None:
+    def _fate(self, fate: MessageOutcome) -> None:
         action = fate.message.action
         match fate.kind:
             case "sent":
@@ -93,9 +94,9 @@ class Tally:
         return into
 
 
-def live_through(world: World, events: Sequence[Recorded], until: datetime | None) -> Person:
+def play_person(world: Scenario, events: Sequence[RecordedEvent], until: datetime | None) -> SimulatedPerson:
     """One person, all their events up to `until`, and all that time brings up to then, inclusive."""
-    person = Person(world)
+    person = SimulatedPerson(world)
     for event in events:
         if until is not None and event.at > until:
             break
@@ -105,11 +106,11 @@ def live_through(world: World, events: Sequence[Recorded], until: datetime | Non
     return person
 
 
-def backtest(world: World, streams: Iterable[Stream], until: datetime | None, detail: Detail | None = None) -> Tally:
+def backtest(world: Scenario, streams: Iterable[Stream], until: datetime | None, detail: Detail | None = None) -> Tally:
     """Everyone's story, counted; `detail` is shown each person before they are forgotten."""
     tally = Tally()
     for who, events in streams:
-        person = live_through(world, events, until)
+        person = play_person(world, events, until)
         tally.take(person, len(events))
         if detail is not None:
             detail(who, person)
@@ -142,25 +143,25 @@ class Comparison:
             self.examples[kind] = (self.examples.get(kind, []) + names)[:5]
 
 
-def compare(before: World, after: World, streams: Iterable[Stream], until: datetime | None) -> Comparison:
+def compare(before: Scenario, after: Scenario, streams: Iterable[Stream], until: datetime | None) -> Comparison:
     """The same people under both definitions."""
     result = Comparison()
     for who, events in streams:
-        first, second = live_through(before, events, until), live_through(after, events, until)
+        first, second = play_person(before, events, until), play_person(after, events, until)
         result.before.take(first, len(events))
         result.after.take(second, len(events))
-        for kind in differences(received(first), received(second), result.messages) or {"same"}:
+        for kind in differences(messages_received(first), messages_received(second), result.messages) or {"same"}:
             result.people[kind] += 1
             if kind != "same" and len(result.examples.setdefault(kind, [])) < 5:
                 result.examples[kind].append(who)
     return result
 
 
-def received(person: Person) -> Received:
+def messages_received(person: SimulatedPerson) -> Received:
     """What went out to this person."""
     found: Received = {}
     for _, item in person.story:
-        if isinstance(item, Fate) and item.kind in {"sent", "merged"}:
+        if isinstance(item, MessageOutcome) and item.kind in {"sent", "merged"}:
             found.setdefault((item.message.template, item.to), []).append(item.at)
     return found
 

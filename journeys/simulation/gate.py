@@ -14,15 +14,24 @@ from typing import Any
 
 from journeys.calendar.timezones import zone_of
 from journeys.decision.effects import LogLine, SendMessage, WithdrawnMessages, message_key
-from journeys.gate.consolidation import MOST
+from journeys.gate.consolidation import MAX_PARTS
 from journeys.gate.judge import judge
-from journeys.gate.policy import PRESSING
-from journeys.gate.requests import ask_of, outcome_signal, withdraws
-from journeys.gate.verdicts import DeferUntil, MergeInto, Queued, Reason, Replace, SendNow, Sent, Standing, Withhold
-from journeys.language.actions import PRIORITIES
+from journeys.gate.requests import outcome_signal, request_of, withdraws
+from journeys.gate.verdicts import (
+    DeferUntil,
+    MergeInto,
+    QueuedMessage,
+    Reason,
+    RecipientContext,
+    Replace,
+    SendNow,
+    SentMessage,
+    Withhold,
+)
+from journeys.language.actions import PRESSING, PRIORITIES
 from journeys.protocol.wire import CLOSED
-from journeys.simulation.operations import Outside
-from journeys.simulation.timeline import Fate, NotEntered, Run, Waiting, World
+from journeys.simulation.operations import OperatorState
+from journeys.simulation.timeline import DeferredMessage, MessageOutcome, NotEntered, Scenario, SimulatedRun
 
 MOST_AT_ONCE = 20
 """Messages that one pass over what is due judges; the rest are the next one's (`store/messages/due.py`)."""
@@ -31,18 +40,18 @@ OF_STANDING = frozenset({"email", "phone", "timezone"})
 
 
 @dataclass(slots=True)
-class Asked:
+class InMemoryGate:
     """What is known of a person where the gate looks, and what is queued for them."""
 
-    world: World
-    story: list[tuple[Run | None, LogLine | Fate | NotEntered]] = field(default_factory=list)
+    world: Scenario
+    story: list[tuple[SimulatedRun | None, LogLine | MessageOutcome | NotEntered]] = field(default_factory=list)
     facts: dict[str, dict[str, Any]] = field(default_factory=lambda: {"profile": {}, "account": {}})
-    standings: dict[str, Standing] = field(default_factory=dict)
+    standings: dict[str, RecipientContext] = field(default_factory=dict)
     tickets: frozenset[str] = frozenset()
     consents: dict[tuple[str, str], bool] = field(default_factory=dict)
-    queue: list[Waiting] = field(default_factory=list)
-    outside: Outside = field(default_factory=Outside)
-    fed: deque[tuple[Run | None, str, Mapping[str, Any]]] = field(default_factory=deque)
+    queue: list[DeferredMessage] = field(default_factory=list)
+    outside: OperatorState = field(default_factory=OperatorState)
+    fed: deque[tuple[SimulatedRun | None, str, Mapping[str, Any]]] = field(default_factory=deque)
     heads: dict[str, int] = field(default_factory=dict)
     """What went out in this pass, and how many messages each is made of."""
     waits: int = 0
@@ -63,12 +72,14 @@ class Asked:
                 self.queue.remove(each)
                 self.ask(each.run, each.message, each.to, due, each)
 
-    def ask(self, run: Run, message: SendMessage, to: str, now: datetime, waited: Waiting | None = None) -> None:
+    def ask(
+        self, run: SimulatedRun, message: SendMessage, to: str, now: datetime, waited: DeferredMessage | None = None
+    ) -> None:
         """The gate's verdict, and what follows from it; a wait for the same reasons is told once."""
         standing = self.standing(to, now)
         key = message_key(run.name, message, to)
         missing = run.chart.missing(message.action, self.facts["profile"], self.facts["account"])
-        asked = ask_of(message, run.state, key=key, journey=run.chart.key, missing=missing)
+        asked = request_of(message, run.state, key=key, journey=run.chart.key, missing=missing)
         ready = waited.ready_at if waited is not None else None
         verdict = judge(self.world.policy, replace(asked, ready_at=ready, run=run.name), standing, now)
         if isinstance(verdict, SendNow | MergeInto) and message.template in self.outside.unsendable:
@@ -77,25 +88,33 @@ class Asked:
             case SendNow(channel, reasons, replaces):
                 self.count(to, message, run, channel, key, now)
                 self.give_way(replaces, message, now)
-                self.settle(run, Fate(now, "sent", message, to, reasons, channel))
+                self.settle(run, MessageOutcome(now, "sent", message, to, reasons, channel))
             case MergeInto(head, channel, reasons):
                 self.heads[head] += 1
                 self.count(to, message, run, channel, key, now, is_part=True)
-                self.settle(run, Fate(now, "merged", message, to, reasons, channel))
+                self.settle(run, MessageOutcome(now, "merged", message, to, reasons, channel))
             case DeferUntil(replaces=replaces):
                 if message.template not in self.outside.unsendable:
                     self.give_way(replaces, message, now)
                 self.wait(run, message, to, key, verdict, now, waited)
             case Replace(_, reasons):
-                self.settle(run, Fate(now, "replaced", message, to, reasons))
+                self.settle(run, MessageOutcome(now, "replaced", message, to, reasons))
             case Withhold(reasons):
-                self.settle(run, Fate(now, "withheld", message, to, reasons))
+                self.settle(run, MessageOutcome(now, "withheld", message, to, reasons))
 
     def count(
-        self, to: str, message: SendMessage, run: Run, channel: str, key: str, now: datetime, *, is_part: bool = False
+        self,
+        to: str,
+        message: SendMessage,
+        run: SimulatedRun,
+        channel: str,
+        key: str,
+        now: datetime,
+        *,
+        is_part: bool = False,
     ) -> None:
         """It has gone out: what comes after has to know."""
-        sent = Sent(
+        sent = SentMessage(
             now, channel, message.topic, message.priority, message.action, run.chart.key, message.template,
             key=key, is_part=is_part,
         )  # fmt: skip
@@ -107,17 +126,17 @@ class Asked:
 
     def wait(
         self,
-        run: Run,
+        run: SimulatedRun,
         message: SendMessage,
         to: str,
         key: str,
         verdict: DeferUntil,
         now: datetime,
-        waited: Waiting | None,
+        waited: DeferredMessage | None,
     ) -> None:
         codes = tuple(reason.code for reason in verdict.reasons)
         rules = frozenset(reason.rule for reason in verdict.reasons if reason.rule)
-        waiting = Queued(
+        waiting = QueuedMessage(
             key, verdict.until, message.via, message.topic, message.priority, message.action, run.chart.key, rules,
             message.expires_at,
         )  # fmt: skip
@@ -125,18 +144,18 @@ class Asked:
         ready = (since or now) if "consolidating" in codes else None
         self.waits += waited is None
         number = self.waits if waited is None else waited.number
-        self.queue.append(Waiting(run, message, to, verdict.until, codes, waiting, number, ready))
+        self.queue.append(DeferredMessage(run, message, to, verdict.until, codes, waiting, number, ready))
         if waited is None or waited.codes != codes:
-            self.story.append((run, Fate(now, "deferred", message, to, verdict.reasons, until=verdict.until)))
+            self.story.append((run, MessageOutcome(now, "deferred", message, to, verdict.reasons, until=verdict.until)))
 
     def give_way(self, keys: tuple[str, ...], message: SendMessage, now: datetime) -> None:
         """Those that matter less go, and say why."""
         for queued in [each for each in self.queue if each.waiting.key in keys]:
             self.queue.remove(queued)
             reason = Reason("replaced", f"{message.action} matters more")
-            self.settle(queued.run, Fate(now, "replaced", queued.message, queued.to, (reason,)))
+            self.settle(queued.run, MessageOutcome(now, "replaced", queued.message, queued.to, (reason,)))
 
-    def settle(self, run: Run, fate: Fate) -> None:
+    def settle(self, run: SimulatedRun, fate: MessageOutcome) -> None:
         self.story.append((run, fate))
         goes = fate.kind in {"sent", "merged"}
         name = outcome_signal(fate.message, "sent" if goes else "withheld")
@@ -144,13 +163,13 @@ class Asked:
             carries = {"channel": fate.channel} if goes else {"reason": fate.reasons[0].code}
             self.fed.append((run, name, {**carries, "template": fate.message.template}))
 
-    def withdraw(self, run: Run, effect: WithdrawnMessages) -> None:
+    def withdraw(self, run: SimulatedRun, effect: WithdrawnMessages) -> None:
         """What is queued and no longer true goes, and says why."""
         kept = []
         for queued in self.queue:
             if queued.run is run and withdraws(effect, queued.message):
                 reason = Reason("state_left", effect.reason)
-                self.story.append((run, Fate(effect.at, "withheld", queued.message, queued.to, (reason,))))
+                self.story.append((run, MessageOutcome(effect.at, "withheld", queued.message, queued.to, (reason,))))
             else:
                 kept.append(queued)
         self.queue = kept
@@ -170,30 +189,30 @@ class Asked:
         reason = Reason("in_conversation", "they have answered")
         for queued in [each for each in self.queue if each.run is run and each.message.priority not in PRESSING]:
             self.queue.remove(queued)
-            self.settle(run, Fate(at, "withheld", queued.message, queued.to, (reason,)))
+            self.settle(run, MessageOutcome(at, "withheld", queued.message, queued.to, (reason,)))
 
-    def last_sent(self, data: Mapping[str, Any]) -> tuple[Run | None, str]:
+    def last_sent(self, data: Mapping[str, Any]) -> tuple[SimulatedRun | None, str]:
         """The run that sent last, of the template if one is named, and by which channel."""
         about = data.get("template")
         sent = (
             (run, item.channel) for run, item in reversed(self.story)
-            if run is not None and isinstance(item, Fate) and item.kind in {"sent", "merged"}
+            if run is not None and isinstance(item, MessageOutcome) and item.kind in {"sent", "merged"}
             and about in (None, item.message.template)
         )  # fmt: skip
         return next(sent, (None, ""))
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
-    def standing(self, to: str, now: datetime) -> Standing:
+    def standing(self, to: str, now: datetime) -> RecipientContext:
         """What the gate knows of the person in this role; the queue and this pass's heads only where a rule asks."""
         found = self.standings.get(to)
         if found is None:
-            found = Standing(self.addresses(), self.consents, (), bool(self.tickets), zone=self.zone())
+            found = RecipientContext(self.addresses(), self.consents, (), bool(self.tickets), zone=self.zone())
             self.standings[to] = found
         if self.queue:
             found = replace(found, queue=tuple(each.waiting for each in self.queue if each.to == to))
         if self.world.policy.consolidate:
-            found = replace(found, heads=frozenset(key for key, parts in self.heads.items() if parts < MOST))
+            found = replace(found, heads=frozenset(key for key, parts in self.heads.items() if parts < MAX_PARTS))
         return self.outside.known_to(found, now)
 
     def zone(self) -> str:

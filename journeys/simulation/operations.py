@@ -10,25 +10,25 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from journeys.gate.verdicts import Held, Standing, Stop, Talk
-from journeys.simulation.recording import Unusable, read_instant
+from journeys.gate.verdicts import Hold, KillSwitch, OpenConversation, RecipientContext
+from journeys.simulation.recording import UnusableRecord, read_instant
 
 Since = dict[tuple[str, ...], datetime]
 """By what it is about (`("consent", "email", "offers")`), since when it is so."""
 
 
 @dataclass(slots=True)
-class Outside:
+class OperatorState:
     """Kept in step by `happened`; `since` also has what others note there."""
 
-    stops: tuple[Stop, ...] = ()
-    held: tuple[Held, ...] = ()
+    stops: tuple[KillSwitch, ...] = ()
+    held: tuple[Hold, ...] = ()
     suppressed: dict[str, str] = field(default_factory=dict)
-    talks: tuple[Talk, ...] = ()
+    talks: tuple[OpenConversation, ...] = ()
     unsendable: dict[str, str] = field(default_factory=dict)
     since: Since = field(default_factory=dict)
 
-    def known_to(self, standing: Standing, now: datetime) -> Standing:
+    def known_to(self, standing: RecipientContext, now: datetime) -> RecipientContext:
         """What the gate knows, with this."""
         if not (self.stops or self.held or self.suppressed or self.talks):
             return standing
@@ -41,7 +41,7 @@ class Outside:
         template = str(data.get("template") or "")
         match what:
             case "stop":
-                self.stops = (*self._other_stops(scope, name), Stop(scope, name, str(data.get("why") or "")))
+                self.stops = (*self._other_stops(scope, name), KillSwitch(scope, name, str(data.get("why") or "")))
                 self.since["stop", scope, name] = at
             case "release_stop":
                 self.stops = self._other_stops(scope, name)
@@ -62,7 +62,7 @@ class Outside:
 
     def answered(self, run: str, until: datetime, at: datetime) -> None:
         """They have answered a message of this run."""
-        self.talks = (*(each for each in self.talks if each.run != run), Talk(run, until))
+        self.talks = (*(each for each in self.talks if each.run != run), OpenConversation(run, until))
         self.since.setdefault(("talk", run), at)
 
     def closed(self, run: str) -> None:
@@ -73,10 +73,10 @@ class Outside:
     def _hold(self, data: Mapping[str, Any], at: datetime) -> None:
         try:
             until = read_instant(data.get("until"))
-        except Unusable:
+        except UnusableRecord:
             return
-        self.held = (Held(until, str(data.get("by") or "somebody"), str(data.get("why") or "")),)
+        self.held = (Hold(until, str(data.get("by") or "somebody"), str(data.get("why") or "")),)
         self.since["held",] = at
 
-    def _other_stops(self, scope: str, name: str) -> tuple[Stop, ...]:
+    def _other_stops(self, scope: str, name: str) -> tuple[KillSwitch, ...]:
         return tuple(each for each in self.stops if (each.scope, each.name) != (scope, name))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from journeys.consent.opt_out_keywords import wish_of
+from journeys.consent.opt_out_keywords import keyword_of
 from journeys.decision.chart import Chart
 from journeys.decision.decide import decide
 from journeys.decision.effects import (
@@ -27,24 +27,24 @@ from journeys.decision.effects import (
     SendMessage,
     WithdrawnMessages,
 )
-from journeys.decision.entry import Enter, PastRun, case_of, enters_on, may_enter
-from journeys.decision.occurrences import Cancelled, Entered, Facts, FactsRead, Occurrence, OptedOut, Signal, TimerDue
+from journeys.decision.entry import EntryAllowed, PastRun, case_of, enters_on, may_enter
+from journeys.decision.occurrences import Cancelled, Entered, FieldsChanged, Occurrence, OptedOut, Signal, TimerDue
 from journeys.gate.consent import has_opted_out
 from journeys.protocol.wire import CLOSED, REPLIED
-from journeys.simulation.gate import OF_STANDING, Asked
-from journeys.simulation.recording import Recorded
-from journeys.simulation.timeline import Fate, Line, NotEntered, Run, World
+from journeys.simulation.gate import OF_STANDING, InMemoryGate
+from journeys.simulation.recording import RecordedEvent
+from journeys.simulation.timeline import NotEntered, SimulatedRun, TimelineLine
 
 MOST_AT_ONCE = 1_000
 """Signals that signals may cause at one instant; journeys that answer each other for ever are stopped there."""
 
 
 @dataclass(slots=True)
-class Person(Asked):
+class SimulatedPerson(InMemoryGate):
     """A subject's runs, what is known of them, what is queued for them; `story` is all that was decided, in order."""
 
-    runs: dict[tuple[str, str], Run] = field(default_factory=dict)
-    open: list[Run] = field(default_factory=list)
+    runs: dict[tuple[str, str], SimulatedRun] = field(default_factory=dict)
+    open: list[SimulatedRun] = field(default_factory=list)
     tasks: int = 0
 
     # -- time ----------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ class Person(Asked):
 
     # -- events --------------------------------------------------------------------------------------------------
 
-    def happen(self, event: Recorded) -> None:
+    def happen(self, event: RecordedEvent) -> None:
         """Take in one accepted event, after everything that was due by then."""
         self.until(event.at)
         match event.kind:
@@ -100,9 +100,9 @@ class Person(Asked):
             self.standings = {to: replace(each, addresses=addresses, zone=zone) for to, each in self.standings.items()}
         for run in tuple(self.open):
             if not changed.isdisjoint(run.chart.fields[scope]):
-                self.tell(run, FactsRead(at, self.facts))
+                self.tell(run, FieldsChanged(at, self.facts))
 
-    def tell(self, run: Run, facts: FactsRead) -> None:
+    def tell(self, run: SimulatedRun, facts: FieldsChanged) -> None:
         """Dates move at once; other fields decide nothing by themselves, so they are told with what comes next."""
         if run.chart.key in self.world.anchored:
             self.step(run, facts)
@@ -119,7 +119,7 @@ class Person(Asked):
             self.standings = {to: replace(each, urgent_open=urgent) for to, each in self.standings.items()}
             if name in self.world.policy.urgent_ticket.resolved_by:
                 self.wake(at)
-        wish = wish_of(str(data.get("text") or "")) if name == REPLIED else None
+        wish = keyword_of(str(data.get("text") or "")) if name == REPLIED else None
         if wish == "stop" and self.last_sent(data)[1] == "email":
             self.consent({"channel": "email", "granted": False}, at)
         elif name in {CLOSED, REPLIED} and wish is None:
@@ -148,13 +148,13 @@ class Person(Asked):
                 queued.due = min(queued.due, at)
                 queued.waiting = replace(queued.waiting, due=queued.due)
 
-    def enter(self, chart: Chart, last: Run | None, name: str, data: Mapping[str, Any], at: datetime) -> None:
+    def enter(self, chart: Chart, last: SimulatedRun | None, name: str, data: Mapping[str, Any], at: datetime) -> None:
         previous = (PastRun(last.epoch, last.state.is_open, last.ended_at),) if last is not None else ()
         verdict = may_enter(chart, name, data, self.facts, previous, at)
-        if not isinstance(verdict, Enter):
+        if not isinstance(verdict, EntryAllowed):
             self.story.append((None, NotEntered(at, chart.key, name, verdict.reason)))
             return
-        run = Run(chart, verdict.case, verdict.epoch)
+        run = SimulatedRun(chart, verdict.case, verdict.epoch)
         self.runs[chart.key, verdict.case] = run
         self.open.append(run)
         self.step(run, Entered(at, name, chart.kept(name, data), self.facts))
@@ -187,7 +187,7 @@ class Person(Asked):
 
     # -- decisions -----------------------------------------------------------------------------------------------
 
-    def step(self, run: Run, occurrence: Occurrence) -> None:
+    def step(self, run: SimulatedRun, occurrence: Occurrence) -> None:
         """One decision and what it asks of the world."""
         if run.untold is not None:
             if not isinstance(occurrence, Signal):
@@ -202,7 +202,7 @@ class Person(Asked):
         for effect in decision.effects:
             self.apply(run, effect, occurrence.at)
 
-    def apply(self, run: Run, effect: Effect, now: datetime) -> None:
+    def apply(self, run: SimulatedRun, effect: Effect, now: datetime) -> None:
         match effect:
             case SendMessage():
                 for to in effect.roles or ("",):
@@ -219,15 +219,12 @@ class Person(Asked):
             case ClosedTask() | EscalatedTask() | ChangedAudience():
                 pass  # a person's work and other tools' lists change nothing here
 
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[TimelineLine]:
         """The timeline of every run, in the order in which it was decided."""
         return [
-            Line(run.name, item.at, item.kind, item.about, item.text)
+            TimelineLine(run.name, item.at, item.kind, item.about, item.text)
             if isinstance(item, LogLine)
-            else Line(run.name, item.at, item.kind, item.message.action, item.text)
+            else TimelineLine(run.name, item.at, item.kind, item.message.action, item.text)
             for run, item in self.story
             if run is not None and not isinstance(item, NotEntered)
         ]
-
-
-__all__ = ["Facts", "Fate", "Line", "NotEntered", "Person", "Run", "World"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from journeys.events.validation import Accepted, EventTable
+from journeys.events.validation import EventTable, ValidEvent
 
 RecordedKind = Literal["signal", "profile", "account", "consent", "operator"]
 OPERATOR = (
@@ -30,12 +30,12 @@ _KINDS: Mapping[str, RecordedKind] = {
 _BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9_.:/-]+")
 
 
-class Unusable(ValueError):
+class UnusableRecord(ValueError):
     """A record that tells nothing: its message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedEvent:
     """Something that happened to `who`. `data` are properties, traits, or a consent's channel, topic and grant."""
 
     at: datetime
@@ -45,24 +45,26 @@ class Recorded:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_recorded(raw: Mapping[str, Any], plan: EventTable | None = None) -> Recorded:
+def read_recorded(raw: Mapping[str, Any], plan: EventTable | None = None) -> RecordedEvent:
     """A Segment call as recorded. Raises Unusable where it does not say who, what or when, or fails the plan."""
     kind = raw.get("type", "track")
     who = raw.get("userId") or raw.get("groupId") or raw.get("anonymousId")
     if not isinstance(who, str | int):
-        raise Unusable("says not who: userId, groupId or anonymousId is needed")
+        raise UnusableRecord("says not who: userId, groupId or anonymousId is needed")
     if kind == "operator" and raw.get("do") not in OPERATOR:
-        raise Unusable(f"`do` is one of {', '.join(OPERATOR)}")
+        raise UnusableRecord(f"`do` is one of {', '.join(OPERATOR)}")
     at = read_instant(raw.get("timestamp") or raw.get("originalTimestamp") or raw.get("receivedAt"))
     if kind == "operator":
-        return Recorded(at, str(who), "operator", str(raw["do"]), _mapping(raw))
+        return RecordedEvent(at, str(who), "operator", str(raw["do"]), _mapping(raw))
     if kind in _KINDS:
-        return Recorded(at, str(who), _KINDS[kind], kind, _mapping(raw if kind == "consent" else raw.get("traits")))
+        return RecordedEvent(
+            at, str(who), _KINDS[kind], kind, _mapping(raw if kind == "consent" else raw.get("traits"))
+        )
     name = raw.get("event") if kind == "track" else kind
     if not isinstance(name, str) or not name:
-        raise Unusable("a track call names its event")
+        raise UnusableRecord("a track call names its event")
     signal, data = signal_of(name, _mapping(raw.get("properties")), plan)
-    return Recorded(at, str(who), "signal", signal, data)
+    return RecordedEvent(at, str(who), "signal", signal, data)
 
 
 def signal_of(name: str, data: Mapping[str, Any], plan: EventTable | None) -> tuple[str, Mapping[str, Any]]:
@@ -70,9 +72,9 @@ def signal_of(name: str, data: Mapping[str, Any], plan: EventTable | None) -> tu
     if plan is None:
         return signal_name(name), data
     checked = plan.check(name, data)
-    if isinstance(checked, Accepted):
+    if isinstance(checked, ValidEvent):
         return checked.signal, checked.properties
-    raise Unusable("; ".join(fault.what for fault in checked.faults))
+    raise UnusableRecord("; ".join(fault.what for fault in checked.faults))
 
 
 def signal_name(name: str) -> str:
@@ -86,7 +88,7 @@ def read_instant(value: Any) -> datetime:
         at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        raise Unusable(f"says not when: {value!r} is not an ISO 8601 instant") from None
+        raise UnusableRecord(f"says not when: {value!r} is not an ISO 8601 instant") from None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

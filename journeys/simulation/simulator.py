@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from journeys.decision.effects import LogLine
-from journeys.simulation.person import Fate, NotEntered, Person, Run, World
-from journeys.simulation.recording import Recorded
+from journeys.simulation.person import SimulatedPerson
+from journeys.simulation.recording import RecordedEvent
+from journeys.simulation.timeline import MessageOutcome, NotEntered, Scenario, SimulatedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,9 @@ class Moment:
     why: str
 
 
-def simulate(world: World, events: Iterable[Recorded], until: datetime | None = None) -> tuple[Moment, ...]:
+def simulate(world: Scenario, events: Iterable[RecordedEvent], until: datetime | None = None) -> tuple[Moment, ...]:
     """What happens to one person until `until`, inclusive; without it, until the last event."""
-    person, moments = Person(world), []
+    person, moments = SimulatedPerson(world), []
     told = 0
     for event in sorted(events, key=lambda each: each.at):
         if until is not None and event.at > until:
@@ -40,7 +41,7 @@ def simulate(world: World, events: Iterable[Recorded], until: datetime | None = 
     return (*moments, *(_moment(*item) for item in person.story[told:]), *_endings(person, until))
 
 
-def as_table(moments: Sequence[Moment]) -> str:
+def timeline_table(moments: Sequence[Moment]) -> str:
     """The timeline as text: instant, run, what, why."""
     width = max((len(moment.run) for moment in moments), default=0)
     kinds = max((len(moment.what) for moment in moments), default=0)
@@ -50,24 +51,24 @@ def as_table(moments: Sequence[Moment]) -> str:
     )
 
 
-def _moment(run: Run | None, item: LogLine | Fate | NotEntered) -> Moment:
+def _moment(run: SimulatedRun | None, item: LogLine | MessageOutcome | NotEntered) -> Moment:
     name = run.name if run is not None else ""
     match item:
         case LogLine():
             return Moment(item.at, name, item.kind, item.text)
-        case Fate():
+        case MessageOutcome():
             until = f", until {item.until:%Y-%m-%d %H:%M}" if item.until is not None else ""
             return Moment(item.at, name, item.kind, item.text + until)
         case NotEntered():
             return Moment(item.at, item.journey, "not entered", f"on {item.name}: {item.reason}")
 
 
-def _event(event: Recorded) -> str:
+def _event(event: RecordedEvent) -> str:
     values = ", ".join(f"{name}={value}" for name, value in event.data.items())
     return f"{event.name} {values}".strip()
 
 
-def _endings(person: Person, until: datetime | None) -> Iterable[Moment]:
+def _endings(person: SimulatedPerson, until: datetime | None) -> Iterable[Moment]:
     """Where each open run stands at the end, and what it waits for."""
     for run in person.open:
         at = until or run.state.last_at

@@ -9,14 +9,14 @@ from typing import Literal, NamedTuple
 from journeys.decision.chart import Chart
 from journeys.decision.effects import SendMessage
 from journeys.decision.entry import enters_on
-from journeys.decision.occurrences import FactsRead
+from journeys.decision.occurrences import FieldsChanged
 from journeys.decision.state import RunState
 from journeys.gate.policy import Policy, horizon
-from journeys.gate.verdicts import Queued, Reason
+from journeys.gate.verdicts import QueuedMessage, Reason
 from journeys.protocol.wire import play_signal
 
 
-class World:
+class Scenario:
     """What is the same for everyone: journeys, policy, and the channels on which everyone is assumed to be reached."""
 
     def __init__(
@@ -33,7 +33,7 @@ class World:
         self.of_tickets = frozenset({*tickets.opened_by, *tickets.resolved_by})
 
 
-class Run:
+class SimulatedRun:
     """One run: where it is, and when it wants to be woken."""
 
     __slots__ = ("case", "chart", "due", "ended_at", "epoch", "name", "place", "state", "untold")
@@ -45,10 +45,10 @@ class Run:
         self.place = ""
         self.due: datetime | None = None
         self.ended_at: datetime | None = None
-        self.untold: FactsRead | None = None
+        self.untold: FieldsChanged | None = None
 
 
-class Line(NamedTuple):
+class TimelineLine(NamedTuple):
     """One line of a person's timeline, comparable with the live one's."""
 
     run: str
@@ -59,7 +59,7 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class MessageOutcome:
     """What the gate said to a message at `at`; `to` is the role it was for, if any."""
 
     at: datetime
@@ -97,15 +97,15 @@ class NotEntered:
 
 
 @dataclass(slots=True)
-class Waiting:
+class DeferredMessage:
     """A message of a person that the gate has deferred, and what it waits for."""
 
-    run: Run
+    run: SimulatedRun
     message: SendMessage
     to: str
     due: datetime
     codes: tuple[str, ...]
-    waiting: Queued
+    waiting: QueuedMessage
     number: int
     """Its place among all that ever waited: of those due at one instant the oldest is judged first."""
     ready_at: datetime | None = None

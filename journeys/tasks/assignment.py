@@ -8,13 +8,13 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from journeys.calendar.working_time import NOTHING, Hours
+from journeys.calendar.working_time import NOTHING, WorkingHours
 from journeys.gate.quiet_hours import _holidays as holidays_in
-from journeys.tasks.team import Person, Team, working_time
+from journeys.tasks.team import Team, TeamMember, working_time
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class AssignmentRequest:
     """Work that looks for somebody: `named` is who the journey says, a person, a team or any other word."""
 
     task: str
@@ -24,7 +24,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
+class AssignmentResult:
     """Who has it now. A task that waits for its whole team is the team's own. `why` is a sentence for a person.
 
     `by_turn`: it was their turn, which has now been taken; whoever gets it in another way keeps theirs.
@@ -46,16 +46,16 @@ class Roster:
         """Whether a task's owner is a person or a team of ours; any other word routes nothing."""
         return name in self.team.people or name in self.team.teams
 
-    def hours(self, owner: str) -> Hours:
+    def hours(self, owner: str) -> WorkingHours:
         """When a person works; a team or a stranger works when the company does."""
-        person = self.team.people.get(owner, Person())
+        person = self.team.people.get(owner, TeamMember())
         country = person.holidays or self.team.holidays
 
         def is_off(day: date) -> bool:
             on_leave = any(each.from_ <= day <= each.to for each in person.away)
             return on_leave or (country is not None and day in holidays_in(country, day.year))
 
-        return Hours(ZoneInfo(person.zone or self.team.zone), person.hours or self.team.hours, is_off)
+        return WorkingHours(ZoneInfo(person.zone or self.team.zone), person.hours or self.team.hours, is_off)
 
     def away_until(self, name: str, at: datetime) -> date | None:
         """The last day of the absence that somebody is in, in their own zone; None when they are there."""
@@ -88,32 +88,34 @@ class Roster:
         return None if at is None else min(at, due)
 
 
-def assign(roster: Roster, ask: Ask, loads: Mapping[str, int], last: str | None = None) -> Assigned:
+def assign_task(
+    roster: Roster, ask: AssignmentRequest, loads: Mapping[str, int], last: str | None = None
+) -> AssignmentResult:
     """Who gets it. `loads` are open tasks by owner, `last` is who had the team's last turn. Total."""
     if ask.named in roster.team.people:
         return _to_person(roster, ask, loads)
     if ask.named in roster.team.teams:
         return _Search(roster, ask, loads, last, ask.named).found()
-    return Assigned(ask.named, None, "as the journey says")
+    return AssignmentResult(ask.named, None, "as the journey says")
 
 
-def _to_person(roster: Roster, ask: Ask, loads: Mapping[str, int]) -> Assigned:
+def _to_person(roster: Roster, ask: AssignmentRequest, loads: Mapping[str, int]) -> AssignmentResult:
     name, why = ask.named, f"{ask.named} is named"
     until = roster.away_until(name, ask.at)
     if until is None:
-        return Assigned(name, _team_of(roster, name), why)
+        return AssignmentResult(name, _team_of(roster, name), why)
     why += f", but away until {until}"
-    deputy = stand_in(roster, name, ask.at)
+    deputy = deputy_of(roster, name, ask.at)
     if deputy is not None:
-        return Assigned(deputy, _team_of(roster, deputy), f"{why}: {deputy} stands in")
+        return AssignmentResult(deputy, _team_of(roster, deputy), f"{why}: {deputy} stands in")
     team = _team_of(roster, name)
     if team is None:
-        return Assigned(name, None, f"{why}, and nobody stands in")
+        return AssignmentResult(name, None, f"{why}, and nobody stands in")
     found = _Search(roster, ask, loads, None, team, ("load",)).found()
-    return Assigned(found.owner, team, f"{why}, and nobody stands in: {found.why}")
+    return AssignmentResult(found.owner, team, f"{why}, and nobody stands in: {found.why}")
 
 
-def stand_in(roster: Roster, name: str, at: datetime) -> str | None:
+def deputy_of(roster: Roster, name: str, at: datetime) -> str | None:
     """The first deputy who is there, deputies of deputies included."""
     seen, asked = {name}, list(_deputies(roster, name, at))
     while asked:
@@ -144,7 +146,7 @@ class _Search:
     def __init__(
         self,
         roster: Roster,
-        ask: Ask,
+        ask: AssignmentRequest,
         loads: Mapping[str, int],
         last: str | None,
         team: str,
@@ -155,19 +157,19 @@ class _Search:
         self.ways = ways or (kind.by if kind else ()) or roster.team.teams[team].by
         self.reasons: list[str] = []
 
-    def found(self) -> Assigned:
+    def found(self) -> AssignmentResult:
         there = [name for name in self.roster.team.members(self.team) if self._is_there(name)]
         free = [name for name in there if self._has_room(name)]
         for way in self.ways:
             name = self._owner() if way == "owner" else self._next(free) if way == "round_robin" else self._least(free)
             if name is not None:
-                return Assigned(name, self.team, "; ".join(self.reasons), by_turn=way == "round_robin")
+                return AssignmentResult(name, self.team, "; ".join(self.reasons), by_turn=way == "round_robin")
         name = self._least(there)
         if name is not None:
             self.reasons.append(f"everybody in {self.team} is full")
-            return Assigned(name, self.team, "; ".join(self.reasons))
+            return AssignmentResult(name, self.team, "; ".join(self.reasons))
         self.reasons.append(f"nobody in {self.team} is there, so it waits for the whole team")
-        return Assigned(self.team, self.team, "; ".join(self.reasons))
+        return AssignmentResult(self.team, self.team, "; ".join(self.reasons))
 
     def _owner(self) -> str | None:
         """The account's owner, or who stands in for them, if they are of this team and have room."""
@@ -177,7 +179,7 @@ class _Search:
             return None
         said = f"{name} owns the account"
         until = self.roster.away_until(name, self.ask.at)
-        taker = name if until is None else stand_in(self.roster, name, self.ask.at)
+        taker = name if until is None else deputy_of(self.roster, name, self.ask.at)
         if until is not None:
             said += f", but is away until {until}" + (f": {taker} stands in" if taker else " and nobody stands in")
         if taker is not None and not self._has_room(taker):

@@ -15,17 +15,17 @@ from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints,
 
 from journeys.calendar.durations import parse_duration
 from journeys.calendar.timezones import zone_named
-from journeys.calendar.working_time import WHOLE_DAY, Span
+from journeys.calendar.working_time import WHOLE_DAY, MinuteSpan
 from journeys.content.variants import Sender
 from journeys.gate.quiet_hours import _holidays as holidays_in
 from journeys.language.actions import Model, Name, Text, listed
 from journeys.language.parsing import read_model
-from journeys.language.problems import Path, in_order, problem
-from journeys.language.source import Source
+from journeys.language.problems import Path, problem, sorted_problems
+from journeys.language.source import YamlSource
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SPAN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
-Week = tuple[tuple[Span, ...], ...]
+Week = tuple[tuple[MinuteSpan, ...], ...]
 How = Literal["owner", "load", "round_robin"]
 
 
@@ -33,7 +33,7 @@ def _week(value: Any) -> Any:
     """`{mon-thu: "09:00-17:30", fri: ["09:00-12:00", "13:00-15:00"]}` as spans of minutes by weekday, Monday first."""
     if not isinstance(value, Mapping):
         return value
-    week: dict[int, tuple[Span, ...]] = {}
+    week: dict[int, tuple[MinuteSpan, ...]] = {}
     for name, given in value.items():
         spans = tuple(sorted(_span(item) for item in listed(given)))
         if any(before[1] > after[0] for before, after in pairwise(spans)):
@@ -54,7 +54,7 @@ def _days(name: str) -> range:
     return range(DAYS.index(first), DAYS.index(last or first) + 1)
 
 
-def _span(value: Any) -> Span:
+def _span(value: Any) -> MinuteSpan:
     found = _SPAN.fullmatch(value) if isinstance(value, str) else None
     begin, end = (int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])) if found else (0, 0)
     if not 0 <= begin < end <= WHOLE_DAY:
@@ -95,7 +95,7 @@ WeekHours = Annotated[Week, BeforeValidator(_week), WithJsonSchema(_HOURS_SCHEMA
 Zone = Annotated[str, BeforeValidator(_zone)]
 Country = Annotated[str, BeforeValidator(_country)]
 """ISO 3166-1, with a part of the country by ISO 3166-2: `DE`, `DE-BY`, `US-CA`."""
-Work = Annotated[
+TaskHours = Annotated[
     timedelta,
     BeforeValidator(_length),
     PlainSerializer(lambda length: f"PT{length.total_seconds():.0f}S"),
@@ -104,7 +104,7 @@ Work = Annotated[
 _NINE_TO_FIVE: Week = (((9 * 60, 17 * 60),),) * 5 + ((), ())
 
 
-class Away(Model):
+class Absence(Model):
     """An absence, both days included; `deputy` stands in for this one."""
 
     from_: Annotated[date, Field(alias="from")]
@@ -112,13 +112,13 @@ class Away(Model):
     deputy: Name | None = None
 
     @model_validator(mode="after")
-    def _forwards(self) -> Away:
+    def _forwards(self) -> Absence:
         if self.to < self.from_:
             raise ValueError(f"it ends on {self.to}, before it begins")
         return self
 
 
-class Person(Model):
+class TeamMember(Model):
     """Somebody who does tasks. What is left out is the company's; `known_as` are their names in other systems.
 
     `email` is where they themselves are written to. `signs` is their name and address in mails to accounts that they look
@@ -132,12 +132,12 @@ class Person(Model):
     zone: Zone | None = None
     hours: WeekHours | None = None
     holidays: Country | None = None
-    away: tuple[Away, ...] = ()
+    away: tuple[Absence, ...] = ()
     deputies: tuple[Name, ...] = ()
     capacity: Annotated[int, Field(ge=1, le=10_000)] = 25
 
 
-class Rule(Model):
+class RoutingRule(Model):
     """How a team's tasks find a person: the ways in order, until one of them finds somebody who is there and has room."""
 
     by: Annotated[
@@ -149,7 +149,7 @@ class TaskKind(Model):
     """What is true of every task of one kind. Without `outcomes` any word may close it; `by` overrides the team's."""
 
     outcomes: tuple[Name, ...] = ()
-    remind: Work | None = None
+    remind: TaskHours | None = None
     by: Annotated[tuple[How, ...], BeforeValidator(listed, json_schema_input_type=How | list[How])] = ()
 
 
@@ -160,9 +160,9 @@ class Team(Model):
     hours: WeekHours = _NINE_TO_FIVE
     holidays: Country | None = None
     owner: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")] = "owner"
-    remind: Work | None = None
-    people: dict[Name, Person] = {}
-    teams: dict[Name, Rule] = {}
+    remind: TaskHours | None = None
+    people: dict[Name, TeamMember] = {}
+    teams: dict[Name, RoutingRule] = {}
     tasks: dict[Name, TaskKind] = {}
 
     def members(self, team: str) -> tuple[str, ...]:
@@ -195,20 +195,20 @@ class Team(Model):
         return kind.remind if kind is not None and kind.remind is not None else self.remind
 
 
-def read_team(text: str | bytes) -> tuple[Team | None, Source]:
+def read_team(text: str | bytes) -> tuple[Team | None, YamlSource]:
     """A team from YAML or JSON; or None, with every problem at its line in `source.problems`. Never raises."""
     team, source = read_model(text, Team)
     if team is not None:
-        source.problems = in_order(
+        source.problems = sorted_problems(
             problem(code, source.written(path), what, at=source.position(path)) for code, path, what in _faults(team)
         )
     return (team if not source.problems else None), source
 
 
-Said = tuple[str, Path, str]
+TeamProblem = tuple[str, Path, str]
 
 
-def _faults(team: Team) -> Iterator[Said]:
+def _faults(team: Team) -> Iterator[TeamProblem]:
     known: dict[str, str] = {}
     for name, person in team.people.items():
         at: Path = ("people", name)
@@ -224,7 +224,7 @@ def _faults(team: Team) -> Iterator[Said]:
             yield "T904", ("teams", name), f"nobody is in {name}"
 
 
-def _person(team: Team, name: str, person: Person) -> Iterator[Said]:
+def _person(team: Team, name: str, person: TeamMember) -> Iterator[TeamProblem]:
     at: Path = ("people", name)
     for index, each in enumerate(person.team):
         if each not in team.teams:

@@ -39,7 +39,7 @@ class AddressHash:
         return {digest: channel for channel, address in addresses.items() for digest in self.digests(channel, address)}
 
 
-def canonical(channel: str, address: str) -> str:
+def canonical_address(channel: str, address: str) -> str:
     """One spelling of an address: a number by its digits, all else without case, marks of width and outer space."""
     if channel in _NUMBERS:
         digits = "".join(str(unicodedata.decimal(mark)) for mark in address if mark.isdecimal())
@@ -48,5 +48,5 @@ def canonical(channel: str, address: str) -> str:
 
 
 def _hash(key: str, channel: str, address: str) -> str:
-    told = f"{channel}\x00{canonical(channel, address)}".encode()
+    told = f"{channel}\x00{canonical_address(channel, address)}".encode()
     return hmac.new(key.encode(), _CONTEXT + told, hashlib.sha256).hexdigest()

@@ -85,7 +85,7 @@ class Links:
         if any(_SEPARATOR in field or not field.isprintable() for field in fields):
             raise ValueError("a field of a link holds what separates them")
         payload = _SEPARATOR.join(fields).encode()
-        return signed(self.keys, payload, _CONTEXT)
+        return sign_token(self.keys, payload, _CONTEXT)
 
     def read(self, token: str, purpose: Purpose, now: datetime) -> Link:
         """What a token for this purpose says. Raises LinkError, or LinkExpired when it was ours once."""
@@ -102,17 +102,17 @@ class Links:
         return self._open(token)[1]
 
     def _open(self, token: str) -> tuple[Link, datetime]:
-        payload = opened(self.keys, token, _CONTEXT)
+        payload = verify_token(self.keys, token, _CONTEXT)
         path, person, channel, topic, ref, issued = payload.decode().split(_SEPARATOR)
         return Link(_LETTERS[path], person, channel, topic, ref), datetime.fromtimestamp(int(issued, 16), UTC)
 
 
-def signed(keys: tuple[str, ...], payload: bytes, context: bytes) -> str:
+def sign_token(keys: tuple[str, ...], payload: bytes, context: bytes) -> str:
     """A token of this payload by the first key. `context` is what it is good for: no other kind of token opens there."""
     return _encoded(payload + mac(keys[0], payload, context))
 
 
-def opened(keys: tuple[str, ...], token: str, context: bytes) -> bytes:
+def verify_token(keys: tuple[str, ...], token: str, context: bytes) -> bytes:
     """The payload of a token that one of these keys has signed for this. Raises LinkError."""
     raw = _decoded(token)
     payload, given = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]

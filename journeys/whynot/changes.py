@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from journeys.protocol.wire import CLOSED
-from journeys.simulation.recording import OPERATOR, Recorded
+from journeys.simulation.recording import OPERATOR, RecordedEvent
 
 ChangeKind = Literal[
     "track",  # signal, data: send this event
@@ -34,7 +34,7 @@ ChangeKind = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SuggestedChange:
     """`kind` and `params` for a machine, `text` for a person."""
 
     kind: ChangeKind
@@ -42,25 +42,25 @@ class Change:
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
-def as_recorded(change: Change, who: str, at: datetime) -> Recorded | None:
+def as_recorded(change: SuggestedChange, who: str, at: datetime) -> RecordedEvent | None:
     """The event that makes this change; None for what no event makes: time that passes, a policy, a journey, a field's value."""
     params = dict(change.params)
     match change.kind:
         case "track":
-            return Recorded(at, who, "signal", params["signal"], params["data"])
+            return RecordedEvent(at, who, "signal", params["signal"], params["data"])
         case "identify":
-            return Recorded(at, who, "profile", "identify", params["traits"])
+            return RecordedEvent(at, who, "profile", "identify", params["traits"])
         case "group":
-            return Recorded(at, who, "account", "group", params["traits"])
+            return RecordedEvent(at, who, "account", "group", params["traits"])
         case "consent":
-            return Recorded(at, who, "consent", "consent", params)
+            return RecordedEvent(at, who, "consent", "consent", params)
         case "confirm":
-            return Recorded(at, who, "consent", "consent", {**params, "granted": True})
+            return RecordedEvent(at, who, "consent", "consent", {**params, "granted": True})
         case "resolve_ticket":
-            return Recorded(at, who, "signal", params["signal"], {"ticket_id": params["ticket_id"]})
+            return RecordedEvent(at, who, "signal", params["signal"], {"ticket_id": params["ticket_id"]})
         case "close_conversation":
-            return Recorded(at, who, "signal", CLOSED, params)
+            return RecordedEvent(at, who, "signal", CLOSED, params)
         case _ if change.kind in OPERATOR:
-            return Recorded(at, who, "operator", change.kind, params)
+            return RecordedEvent(at, who, "operator", change.kind, params)
         case _:
             return None

@@ -11,11 +11,21 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from journeys.gate.deferral import Wait, stops, waits
+from journeys.gate.deferral import Deferral, deferrals_for, engaged_switch
 from journeys.gate.judge import channel_for, judge
 from journeys.gate.policy import Policy
-from journeys.gate.verdicts import ANY, Ask, DeferUntil, MergeInto, Reason, Replace, SendNow, Standing, Withhold
-from journeys.whynot.changes import Change
+from journeys.gate.verdicts import (
+    ANY,
+    DeferUntil,
+    MergeInto,
+    Reason,
+    RecipientContext,
+    Replace,
+    SendNow,
+    SendRequest,
+    Withhold,
+)
+from journeys.whynot.changes import SuggestedChange
 
 ADDRESS_FIELDS: Final[Mapping[str, str]] = {"email": "profile.email", "sms": "profile.phone"}
 SOMEBODYS: Final = frozenset({"stopped", "held", "urgent_ticket"})
@@ -23,8 +33,8 @@ SOMEBODYS: Final = frozenset({"stopped", "held", "urgent_ticket"})
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
-    """What is known beside `Standing`: since when things are so, by what they are; the open urgent tickets; content that is refused.
+class GateFacts:
+    """What is known beside `RecipientContext`: since when things are so, by what they are; the open urgent tickets; content that is refused.
 
     `pending` are the places (channel, topic) of which they have said yes, since when, and not confirmed it: no grant yet.
     """
@@ -40,17 +50,17 @@ class GateObstacle:
     """One reason of the gate's, with its change."""
 
     what: str
-    change: Change
+    change: SuggestedChange
     since: datetime | None = None
 
 
 def gate_obstacles(
-    policy: Policy, ask: Ask, standing: Standing, around: Around, now: datetime
+    policy: Policy, ask: SendRequest, standing: RecipientContext, around: GateFacts, now: datetime
 ) -> tuple[GateObstacle, ...]:
     """All that must change before a message that is asked for now would go out, at once or when its wait is over."""
     fault = around.unsendable.get(ask.template)
     if fault is not None:
-        change = Change("mend_content", f"review {ask.template} and make it live", {"template": ask.template})
+        change = SuggestedChange("mend_content", f"review {ask.template} and make it live", {"template": ask.template})
         return (GateObstacle(fault, change, around.since.get(("content", ask.template))),)
     match judge(policy, ask, standing, now):
         case SendNow() | MergeInto():
@@ -67,7 +77,12 @@ def gate_obstacles(
 
 
 def _withheld(
-    reasons: tuple[Reason, ...], policy: Policy, ask: Ask, standing: Standing, around: Around, now: datetime
+    reasons: tuple[Reason, ...],
+    policy: Policy,
+    ask: SendRequest,
+    standing: RecipientContext,
+    around: GateFacts,
+    now: datetime,
 ) -> Iterator[GateObstacle]:
     if any(reason.code == "expires_first" for reason in reasons):
         yield from _somebodys(policy, ask, standing, around, now)
@@ -87,11 +102,13 @@ def _withheld(
 _UNTRUE: Final = frozenset({"state_left", "expired", "state_unknown", "told_already", "in_conversation"})
 
 
-def _untrue(reason: Reason, policy: Policy, ask: Ask, standing: Standing, around: Around) -> GateObstacle | None:
+def _untrue(
+    reason: Reason, policy: Policy, ask: SendRequest, standing: RecipientContext, around: GateFacts
+) -> GateObstacle | None:
     match reason.code:
         case "state_unknown":
             fields = sorted(ask.missing)
-            return GateObstacle(reason.text, Change("tell", f"tell {', '.join(fields)}", {"fields": fields}))
+            return GateObstacle(reason.text, SuggestedChange("tell", f"tell {', '.join(fields)}", {"fields": fields}))
         case "told_already":
             told = [
                 sent.at
@@ -102,17 +119,21 @@ def _untrue(reason: Reason, policy: Policy, ask: Ask, standing: Standing, around
                 reason.text, _wait(max(policy.once_across_accounts.after(at) for at in told)), min(told)
             )
         case "in_conversation":
-            change = Change("close_conversation", "close the conversation", {"run": ask.run, "template": ask.template})
+            change = SuggestedChange(
+                "close_conversation", "close the conversation", {"run": ask.run, "template": ask.template}
+            )
             return GateObstacle(reason.text, change, around.since.get(("talk", ask.run)))
         case _:
             return None
 
 
-def _refused(channel: str, reason: Reason, ask: Ask, standing: Standing, around: Around) -> GateObstacle:
+def _refused(
+    channel: str, reason: Reason, ask: SendRequest, standing: RecipientContext, around: GateFacts
+) -> GateObstacle:
     """Why this channel does not carry it."""
     match reason.code:
         case "suppressed":
-            change = Change(
+            change = SuggestedChange(
                 "lift_suppression", f"lift the suppression of their address for {channel}", {"channel": channel}
             )
             return GateObstacle(reason.text, change, around.since.get(("suppressed", channel)))
@@ -120,20 +141,22 @@ def _refused(channel: str, reason: Reason, ask: Ask, standing: Standing, around:
             place = _said_no(ask, channel, standing)
             exact = place[0] == channel and place[1] != ANY
             word = "they say yes to" if exact else "they take back their no to"
-            change = Change(
+            change = SuggestedChange(
                 "consent", f"{word} {place[1]} by {place[0]}", _said(place, granted=True if exact else None)
             )
             return GateObstacle(reason.text, change, around.since.get(("consent", *place)))
         case "consent_required":
             place = channel, ask.topic or ANY
-            change = Change("consent", f"they say yes to {place[1]} by {channel}", _said(place, granted=True))
+            change = SuggestedChange("consent", f"they say yes to {place[1]} by {channel}", _said(place, granted=True))
             return GateObstacle(reason.text, change)
         case _:
             params = {"channel": channel, "field": ADDRESS_FIELDS.get(channel)}
-            return GateObstacle(reason.text, Change("address", f"tell their address for {channel}", params))
+            return GateObstacle(reason.text, SuggestedChange("address", f"tell their address for {channel}", params))
 
 
-def _closed(channel: str, policy: Policy, ask: Ask, standing: Standing, around: Around) -> GateObstacle:
+def _closed(
+    channel: str, policy: Policy, ask: SendRequest, standing: RecipientContext, around: GateFacts
+) -> GateObstacle:
     """Why this channel does not carry it. Where a yes waits for its link, another yes would wait too: it is to be confirmed."""
     alone = replace(ask, channels=(channel,))
     carries, left = channel_for(policy, alone, _confirmed(standing, around.pending))
@@ -144,11 +167,11 @@ def _closed(channel: str, policy: Policy, ask: Ask, standing: Standing, around: 
     what = f"they have said yes to {place[1]} by {place[0]}, and have not confirmed it"
     params = {"channel": place[0], "topic": place[1]}
     return GateObstacle(
-        what, Change("confirm", "they follow the link that they were sent", params), around.pending[place]
+        what, SuggestedChange("confirm", "they follow the link that they were sent", params), around.pending[place]
     )
 
 
-def _confirmed(standing: Standing, places: Iterable[tuple[str, str]]) -> Standing:
+def _confirmed(standing: RecipientContext, places: Iterable[tuple[str, str]]) -> RecipientContext:
     return replace(standing, consents={**standing.consents, **dict.fromkeys(places, True)})
 
 
@@ -156,7 +179,7 @@ def _said(place: tuple[str, str], *, granted: bool | None) -> dict[str, object]:
     return {"channel": place[0], "topic": place[1], "granted": granted}
 
 
-def _said_no(ask: Ask, channel: str, standing: Standing) -> tuple[str, str]:
+def _said_no(ask: SendRequest, channel: str, standing: RecipientContext) -> tuple[str, str]:
     """Where they have said it, the nearest first."""
     topic = ask.topic or ANY
     places = ((channel, topic), (ANY, topic), (channel, ANY), (ANY, ANY))
@@ -166,12 +189,14 @@ def _said_no(ask: Ask, channel: str, standing: Standing) -> tuple[str, str]:
 # -- not now -----------------------------------------------------------------------------------------------------------
 
 
-def _waiting(policy: Policy, ask: Ask, standing: Standing, now: datetime) -> tuple[Wait, ...]:
+def _waiting(policy: Policy, ask: SendRequest, standing: RecipientContext, now: datetime) -> tuple[Deferral, ...]:
     channel, _ = channel_for(policy, ask, standing)
-    return waits(policy, ask, standing, channel, now) if channel is not None else ()
+    return deferrals_for(policy, ask, standing, channel, now) if channel is not None else ()
 
 
-def _somebodys(policy: Policy, ask: Ask, standing: Standing, around: Around, now: datetime) -> Iterator[GateObstacle]:
+def _somebodys(
+    policy: Policy, ask: SendRequest, standing: RecipientContext, around: GateFacts, now: datetime
+) -> Iterator[GateObstacle]:
     """What does not end by itself, or not at a time that is known."""
     for wait in _waiting(policy, ask, standing, now):
         if wait.until is None or wait.reason.code in SOMEBODYS:
@@ -187,7 +212,7 @@ class Opening:
     waits: bool = True
 
 
-def opens(policy: Policy, ask: Ask, standing: Standing, at: datetime) -> Opening:
+def next_opening(policy: Policy, ask: SendRequest, standing: RecipientContext, at: datetime) -> Opening:
     """When a message asked for `at` would leave, as far as that is known; one that would be too late by then is lost."""
     verdict = judge(policy, ask, standing, at)
     late = isinstance(verdict, Withhold) and any(reason.code == "expires_first" for reason in verdict.reasons)
@@ -199,7 +224,9 @@ def opens(policy: Policy, ask: Ask, standing: Standing, at: datetime) -> Opening
     return Opening(last.until or at, last.reason.text, waits) if last is not None else Opening(at)
 
 
-def _of_wait(wait: Wait, policy: Policy, ask: Ask, standing: Standing, around: Around) -> GateObstacle:
+def _of_wait(
+    wait: Deferral, policy: Policy, ask: SendRequest, standing: RecipientContext, around: GateFacts
+) -> GateObstacle:
     reason, since = wait.reason, around.since
     match reason.code:
         case "stopped":
@@ -207,33 +234,35 @@ def _of_wait(wait: Wait, policy: Policy, ask: Ask, standing: Standing, around: A
             params = {"scope": stop[0], "name": stop[1]}
             what = "everything" if stop[0] == "all" else f"{stop[0]} {stop[1]}"
             return GateObstacle(
-                reason.text, Change("release_stop", f"release {what}", params), since.get(("stop", *stop))
+                reason.text, SuggestedChange("release_stop", f"release {what}", params), since.get(("stop", *stop))
             )
         case "held":
             by = standing.held[0].by if standing.held else ""
             return GateObstacle(
-                reason.text, Change("release_hold", f"{by} releases them", {"by": by}), since.get(("held",))
+                reason.text, SuggestedChange("release_hold", f"{by} releases them", {"by": by}), since.get(("held",))
             )
         case "urgent_ticket":
             ticket = next(iter(sorted(around.tickets)), "")
             params = {"ticket_id": ticket, "signal": next(iter(policy.urgent_ticket.resolved_by), "")}
-            change = Change("resolve_ticket", f"resolve ticket {ticket}", params)
+            change = SuggestedChange("resolve_ticket", f"resolve ticket {ticket}", params)
             return GateObstacle(reason.text, change, since.get(("ticket", ticket)))
         case _ if wait.until is None:
-            return GateObstacle(reason.text, Change("change_policy", f"change {reason.rule}", {"rule": reason.rule}))
+            return GateObstacle(
+                reason.text, SuggestedChange("change_policy", f"change {reason.rule}", {"rule": reason.rule})
+            )
         case _:
             return GateObstacle(reason.text, _wait(wait.until))
 
 
-def _stop_of(reason: Reason, ask: Ask, standing: Standing) -> tuple[str, str]:
+def _stop_of(reason: Reason, ask: SendRequest, standing: RecipientContext) -> tuple[str, str]:
     """Which switch a reason speaks of."""
     for channel in ask.channels:
-        for stop in stops(standing.stops, ask, channel):
+        for stop in engaged_switch(standing.stops, ask, channel):
             what = "everything" if stop.scope == "all" else f"{stop.scope} {stop.name}"
             if reason.text.startswith(f"{what} is stopped"):
                 return stop.scope, stop.name
     return "all", ""
 
 
-def _wait(until: datetime) -> Change:
-    return Change("wait", f"wait until {until:%Y-%m-%d %H:%M} UTC", {"until": until})
+def _wait(until: datetime) -> SuggestedChange:
+    return SuggestedChange("wait", f"wait until {until:%Y-%m-%d %H:%M} UTC", {"until": until})

@@ -7,16 +7,25 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from journeys.decision.chart import Act, Chart, Move, Stop
+from journeys.decision.chart import Chart, ChartTransition, CompiledAction, EndRule
 from journeys.decision.decide import decide
 from journeys.decision.effects import Effect, SendMessage
-from journeys.decision.entry import PastRun, Refused, may_enter
-from journeys.decision.occurrences import Cancelled, Entered, Facts, FactsRead, Occurrence, Resumed, Signal, TimerDue
+from journeys.decision.entry import EntryRefused, PastRun, may_enter
+from journeys.decision.occurrences import (
+    Cancelled,
+    Entered,
+    Facts,
+    FieldsChanged,
+    Occurrence,
+    Resumed,
+    Signal,
+    TimerDue,
+)
 from journeys.decision.state import RunState
 from journeys.gate.requests import still_holds
 from journeys.language.conditions import Condition, Lookup
-from journeys.whynot.changes import Change
-from journeys.whynot.satisfying_values import witness
+from journeys.whynot.changes import SuggestedChange
+from journeys.whynot.satisfying_values import satisfying_values
 
 STEP, ENDING, DRASTIC = 1, 8, 12
 """What a step costs: one that ends a run is taken only where nothing gentler leads there."""
@@ -24,7 +33,7 @@ FACTS = ("profile", "account")
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Situation:
     """Where a person is in one journey: the open run's state or None, their runs of one case, what is known of them."""
 
     state: RunState | None
@@ -62,14 +71,14 @@ class Spot:
 class Step:
     """One change, why it is needed, where it leads, and whether the message is asked for then."""
 
-    change: Change
+    change: SuggestedChange
     why: str
-    to: Spot
+    to: Situation
     arrives: bool = False
     cost: int = STEP
 
 
-def steps_from(chart: Chart, action: str, template: str, spot: Spot) -> Iterator[Step]:
+def steps_from(chart: Chart, action: str, template: str, spot: Situation) -> Iterator[Step]:
     walker = _Walker(chart, action, template, spot)
     if spot.state is None:
         yield from walker.entering()
@@ -87,7 +96,7 @@ def steps_from(chart: Chart, action: str, template: str, spot: Spot) -> Iterator
 class _Walker:
     """All that could happen next at one spot."""
 
-    def __init__(self, chart: Chart, action: str, template: str, spot: Spot) -> None:
+    def __init__(self, chart: Chart, action: str, template: str, spot: Situation) -> None:
         self.chart, self.action, self.template, self.spot = chart, action, template, spot
 
     # -- entry -------------------------------------------------------------------------------------------------------
@@ -101,33 +110,33 @@ class _Walker:
                 else:
                     yield from self._enter(stop, data)
 
-    def _enter(self, stop: Stop, data: dict[str, Any]) -> Iterator[Step]:
+    def _enter(self, stop: EndRule, data: dict[str, Any]) -> Iterator[Step]:
         spot, chart = self.spot, self.chart
         if chart.spec.case is not None:
             data = {**data, chart.spec.case: spot.case or "1"}
         past = () if spot.may_again else spot.past
         refused = may_enter(chart, stop.on, data, spot.facts, past, spot.at)
-        if isinstance(refused, Refused):
+        if isinstance(refused, EntryRefused):
             yield from self._again(refused)
             return
         came = Entered(spot.at, stop.on, chart.kept(stop.on, data), spot.facts)
-        change = Change("track", f"track {stop.on}", {"signal": stop.on, "data": data})
+        change = SuggestedChange("track", f"track {stop.on}", {"signal": stop.on, "data": data})
         yield self._decided(RunState(), came, change, f"no {stop.on} has let them in")
 
-    def _again(self, refused: Refused) -> Iterator[Step]:
+    def _again(self, refused: EntryRefused) -> Iterator[Step]:
         spot, chart = self.spot, self.chart
         ended = max((run.ended_at for run in spot.past if run.ended_at is not None), default=None)
         if chart.entry_again is not None and ended is not None and chart.entry_again.after(ended) > spot.at:
             until = chart.entry_again.after(ended)
-            yield Step(wait_until(until), refused.reason, replace(spot, at=until))
+            yield Step(next_timer(until), refused.reason, replace(spot, at=until))
         elif chart.spec.entry.again == "never":
-            change = Change("allow_again", "publish it with `entry.again: always`", {"journey": chart.key})
+            change = SuggestedChange("allow_again", "publish it with `entry.again: always`", {"journey": chart.key})
             yield Step(change, refused.reason, replace(spot, may_again=True), cost=DRASTIC)
 
     def beginning(self) -> Step:
         """Their run has been opened and its first decision is not told yet."""
         came = Entered(self.spot.at, self.chart.entry[0].on, {}, self.spot.facts)
-        return self._decided(RunState(), came, wait_until(self.spot.at), "their run has just begun")
+        return self._decided(RunState(), came, next_timer(self.spot.at), "their run has just begun")
 
     # -- an open run -------------------------------------------------------------------------------------------------
 
@@ -151,7 +160,7 @@ class _Walker:
             if self.chart.spec.case is not None:
                 data[self.chart.spec.case] = self.spot.case
             came = Signal(self.spot.at, name, self.chart.kept(name, data), self.spot.facts)
-            change = Change("track", f"track {name}", {"signal": name, "data": data})
+            change = SuggestedChange("track", f"track {name}", {"signal": name, "data": data})
             yield self._decided(self.spot.state, came, change, f"{name} has not come", cost)
 
     def waiting(self) -> Iterator[Step]:
@@ -160,7 +169,7 @@ class _Walker:
         due = state.next_due()
         if due is not None:
             until = max(due, self.spot.at)
-            yield self._decided(state, TimerDue(until), wait_until(until), "its time has not come")
+            yield self._decided(state, TimerDue(until), next_timer(until), "its time has not come")
         for place in (self.chart.places[state.state], self.chart.everywhere):
             for timer in place.timers:
                 for move in timer.moves:
@@ -185,23 +194,23 @@ class _Walker:
 
     def resuming(self) -> Iterator[Step]:
         assert self.spot.state is not None
-        change = Change("resume_run", "resume the run", {"journey": self.chart.key})
+        change = SuggestedChange("resume_run", "resume the run", {"journey": self.chart.key})
         yield self._decided(self.spot.state, Resumed(self.spot.at), change, "the run is paused")
 
     def cancelling(self) -> Iterator[Step]:
         assert self.spot.state is not None
-        change = Change("cancel_run", "end the run", {"journey": self.chart.key})
+        change = SuggestedChange("cancel_run", "end the run", {"journey": self.chart.key})
         yield self._decided(self.spot.state, Cancelled(self.spot.at), change, "nothing leads there from here", DRASTIC)
 
     # -- values ------------------------------------------------------------------------------------------------------
 
-    def _guards_of(self, move: Move) -> list[Condition | None]:
+    def _guards_of(self, move: ChartTransition) -> list[Condition | None]:
         return [move.guard, *self._guards_in(move.do), *(self._guards_at(move.to) if move.to is not None else ())]
 
     def _guards_at(self, state: str) -> list[Condition | None]:
         return self._guards_in(self.chart.places[state].do)
 
-    def _guards_in(self, acts: tuple[Act, ...]) -> list[Condition | None]:
+    def _guards_in(self, acts: tuple[CompiledAction, ...]) -> list[Condition | None]:
         return [act.guard for act in acts if act.name == self.action and act.guard is not None]
 
     def _values(self, guards: list[Condition | None]) -> Iterator[tuple[dict[str, Any], dict[str, Any], str]]:
@@ -211,9 +220,9 @@ class _Walker:
             if guard is None:
                 continue
             look = self.spot.look(self.chart, data)
-            found = witness(guard, look, ("event",))
+            found = satisfying_values(guard, look, ("event",))
             if found is None:
-                found = witness(guard, look, ("event", *FACTS))
+                found = satisfying_values(guard, look, ("event", *FACTS))
                 facts = {name: value for name, value in (found or {}).items() if not name.startswith("event.")}
                 if facts:
                     yield {}, facts, guard.holds(look)[1]
@@ -227,17 +236,19 @@ class _Walker:
         traits = {name.partition(".")[2]: value for name, value in facts.items() if name.startswith(f"{scope}.")}
         known = {**self.spot.facts, scope: {**self.spot.facts.get(scope, {}), **traits}}
         values = ", ".join(f"{scope}.{name} is {value!r}" for name, value in traits.items())
-        change = Change("identify" if scope == "profile" else "group", f"tell that {values}", {"traits": traits})
+        change = SuggestedChange(
+            "identify" if scope == "profile" else "group", f"tell that {values}", {"traits": traits}
+        )
         to = replace(self.spot, facts=known)
         if self.spot.state is None:
             return Step(change, why, to)
-        return self._decided(self.spot.state, FactsRead(self.spot.at, known), change, why, facts=known)
+        return self._decided(self.spot.state, FieldsChanged(self.spot.at, known), change, why, facts=known)
 
     def _decided(
         self,
         state: RunState,
         occurrence: Occurrence,
-        change: Change,
+        change: SuggestedChange,
         why: str,
         cost: int = STEP,
         facts: Facts | None = None,
@@ -260,5 +271,5 @@ class _Walker:
         )
 
 
-def wait_until(until: datetime) -> Change:
-    return Change("wait", f"wait until {until:%Y-%m-%d %H:%M} UTC", {"until": until})
+def next_timer(until: datetime) -> SuggestedChange:
+    return SuggestedChange("wait", f"wait until {until:%Y-%m-%d %H:%M} UTC", {"until": until})

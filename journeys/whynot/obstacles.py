@@ -13,26 +13,26 @@ from datetime import datetime
 from typing import Any, Literal
 
 from journeys.calendar.durations import is_iso, parse_duration
-from journeys.decision.compiler import Chart
+from journeys.decision.chart import Chart
 from journeys.decision.decide import decide
-from journeys.decision.entry import PastRun, Refused, may_enter
-from journeys.decision.occurrences import Facts, FactsRead
+from journeys.decision.entry import EntryRefused, PastRun, may_enter
+from journeys.decision.occurrences import Facts, FieldsChanged
 from journeys.decision.state import RunState
 from journeys.gate.policy import Policy
-from journeys.gate.verdicts import Ask, Standing
-from journeys.language import definition as d
-from journeys.language.traversal import Doing, actions_of
-from journeys.whynot.changes import Change
-from journeys.whynot.gate_obstacles import Around, Opening, gate_obstacles, opens
-from journeys.whynot.next_steps import Spot
+from journeys.gate.verdicts import RecipientContext, SendRequest
+from journeys.language.actions import Send, action_name
+from journeys.language.traversal import ActionSite, actions_of
+from journeys.whynot.changes import SuggestedChange
+from journeys.whynot.gate_obstacles import GateFacts, Opening, gate_obstacles, next_opening
+from journeys.whynot.next_steps import Situation
 from journeys.whynot.path_search import GATE, next_step
 
 ObstacleKind = Literal["not_entered", "ended", "elsewhere", "not_yet", "guard", "gate", "queued"]
-Status = Literal["sent", "queued", "withheld"]
+LastDecisionStatus = Literal["sent", "queued", "withheld"]
 
 
 @dataclass(frozen=True, slots=True)
-class Been:
+class PastRunView:
     """A run in a journey, as its row has it. `memory` is its whole state, where it is open, in terms of its own `definition`."""
 
     run: str
@@ -48,7 +48,7 @@ class Been:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class LastEvent:
     """The last event of a name that was accepted for this person."""
 
     at: datetime
@@ -56,36 +56,36 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class LastDecision:
     """What became of an action's last message in a run: gone, waiting until `due`, or not sent. `since` is when that began."""
 
     run: str
     action: str
-    status: Status
+    status: LastDecisionStatus
     why: str = ""
     due: datetime | None = None
     since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class PersonView:
     """All that is known of a person where one journey is concerned. `runs` and `decided` have the newest first.
 
     `account` is the one that the journey is about, of an account's journey; `missing` by action what nobody has told that its
     message is sent on or its content says, where more is known of that than the chart.
     """
 
-    runs: Sequence[Been]
+    runs: Sequence[PastRunView]
     facts: Facts
-    standing: Standing
-    around: Around = field(default_factory=Around)
-    heard: Mapping[str, Heard] = field(default_factory=dict)
-    decided: Sequence[Decided] = ()
+    standing: RecipientContext
+    around: GateFacts = field(default_factory=GateFacts)
+    heard: Mapping[str, LastEvent] = field(default_factory=dict)
+    decided: Sequence[LastDecision] = ()
     account: str | None = None
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
-    def run(self) -> Been | None:
+    def run(self) -> PastRunView | None:
         """The open run, else the newest."""
         return next((each for each in self.runs if each.is_open), next(iter(self.runs), None))
 
@@ -98,11 +98,11 @@ class Obstacle:
     action: str
     code: ObstacleKind
     what: str
-    change: Change
+    change: SuggestedChange
     since: datetime | None = None
 
 
-def obstacles(chart: Chart, policy: Policy, template: str, known: Known, now: datetime) -> tuple[Obstacle, ...]:
+def obstacles(chart: Chart, policy: Policy, template: str, known: PersonView, now: datetime) -> tuple[Obstacle, ...]:
     """For each action of this journey that sends the template all that stands in its way; nothing for one that has gone out.
 
     The chart is that of the open run, which keeps its version whatever is published; the live one is for who may enter.
@@ -114,26 +114,28 @@ def obstacles(chart: Chart, policy: Policy, template: str, known: Known, now: da
     return tuple(found)
 
 
-def sends_of(chart: Chart, template: str) -> tuple[d.Send, ...]:
+def sends_of(chart: Chart, template: str) -> tuple[Send, ...]:
     """Each action that sends it, once by its name."""
-    found: dict[str, d.Send] = {}
+    found: dict[str, Send] = {}
     for doing in actions_of(chart.spec):
-        if isinstance(doing.action, d.Send) and doing.action.send == template:
-            found.setdefault(d.action_name(doing.action), doing.action)
+        if isinstance(doing.action, Send) and doing.action.send == template:
+            found.setdefault(action_name(doing.action), doing.action)
     return tuple(found.values())
 
 
-def ask_for(chart: Chart, send: d.Send, facts: Facts, now: datetime, run: str = "", account: str | None = None) -> Ask:
+def request_for(
+    chart: Chart, send: Send, facts: Facts, now: datetime, run: str = "", account: str | None = None
+) -> SendRequest:
     """What the gate would be asked if this message were asked for now."""
     expires = parse_duration(send.expires).after(now) if send.expires is not None and is_iso(send.expires) else None
     known = facts.get("profile", {}), facts.get("account", {})
-    return Ask(
+    return SendRequest(
         channels=send.via,
         topic=chart.spec.topic_of(send),
         priority=chart.spec.priority_of(send),
         at=now,
         expires_at=expires,
-        missing=chart.missing(d.action_name(send), *known),
+        missing=chart.missing(action_name(send), *known),
         journey=chart.key,
         template=send.send,
         account=account,
@@ -141,13 +143,13 @@ def ask_for(chart: Chart, send: d.Send, facts: Facts, now: datetime, run: str = 
     )
 
 
-def _asked(chart: Chart, send: d.Send, known: Known, at: datetime, run: str = "") -> Ask:
-    ask = ask_for(chart, send, known.facts, at, run, known.account)
-    return replace(ask, missing=known.missing.get(d.action_name(send), ask.missing))
+def _asked(chart: Chart, send: Send, known: PersonView, at: datetime, run: str = "") -> SendRequest:
+    ask = request_for(chart, send, known.facts, at, run, known.account)
+    return replace(ask, missing=known.missing.get(action_name(send), ask.missing))
 
 
-def _of_action(chart: Chart, policy: Policy, send: d.Send, known: Known, now: datetime) -> Iterator[Obstacle]:
-    name, run = d.action_name(send), known.run
+def _of_action(chart: Chart, policy: Policy, send: Send, known: PersonView, now: datetime) -> Iterator[Obstacle]:
+    name, run = action_name(send), known.run
     last = _last(known, name)
     if last is not None and last.status == "sent":
         return
@@ -155,7 +157,7 @@ def _of_action(chart: Chart, policy: Policy, send: d.Send, known: Known, now: da
     if chart.spec.subject == "account" and role not in send.for_:
         what = f"it is for {' or '.join(send.for_) or 'nobody'}, and they are {role or 'in no role that is known'}"
         traits = {"role": next(iter(send.for_), None)}
-        change = Change("identify", f"tell that profile.role is {traits['role']!r}", {"traits": traits})
+        change = SuggestedChange("identify", f"tell that profile.role is {traits['role']!r}", {"traits": traits})
         yield Obstacle(chart.key, name, "guard", what, change)
     asks = run.run if run is not None and run.is_open else ""
     ask = _asked(chart, send, known, now, asks)
@@ -164,48 +166,48 @@ def _of_action(chart: Chart, policy: Policy, send: d.Send, known: Known, now: da
         yield Obstacle(chart.key, name, "gate", each.what, each.change, each.since)
     if last is not None and last.status == "queued":
         if last.due is not None:
-            wait = Change("wait", f"wait until {last.due:%Y-%m-%d %H:%M} UTC", {"until": last.due})
+            wait = SuggestedChange("wait", f"wait until {last.due:%Y-%m-%d %H:%M} UTC", {"until": last.due})
             yield Obstacle(chart.key, name, "queued", f"it waits: {last.why}", wait, last.since)
         return
     yield _in_journey(chart, policy, send, known, now)
 
 
-def _last(known: Known, action: str) -> Decided | None:
+def _last(known: PersonView, action: str) -> LastDecision | None:
     """What was decided last about this action in the run that is looked at."""
     run = known.run
     return next((each for each in known.decided if run and (each.run, each.action) == (run.run, action)), None)
 
 
-def _beside(chart: Chart, known: Known) -> Known:
+def _beside(chart: Chart, known: PersonView) -> PersonView:
     """Where each case has a run of its own, one of another version stands in nobody's way."""
     if chart.spec.case is None:
         return known
     return replace(known, runs=[each for each in known.runs if not (each.is_open and _is_of_another(chart, each))])
 
 
-def _is_of_another(chart: Chart, run: Been) -> bool:
+def _is_of_another(chart: Chart, run: PastRunView) -> bool:
     return run.definition not in ("", chart.hash)
 
 
 # -- how far they are from it ------------------------------------------------------------------------------------------
 
 
-def _in_journey(chart: Chart, policy: Policy, send: d.Send, known: Known, now: datetime) -> Obstacle:
-    name, run = d.action_name(send), known.run
+def _in_journey(chart: Chart, policy: Policy, send: Send, known: PersonView, now: datetime) -> Obstacle:
+    name, run = action_name(send), known.run
     if run is not None and run.is_open and _is_of_another(chart, run):
         what = "their run is of another version of the journey, which does not send it"
-        change = Change(
+        change = SuggestedChange(
             "cancel_run", "end the run, so that they may enter the version that sends it", {"journey": chart.key}
         )
         return Obstacle(chart.key, name, "elsewhere", what, change, run.since)
 
     def opening(at: datetime) -> Opening:
-        return opens(policy, _asked(chart, send, known, at), known.standing, at)
+        return next_opening(policy, _asked(chart, send, known, at), known.standing, at)
 
     step = next_step(chart, name, send.send, _spot(chart, known, now), opening)
     code, what, since = _place(chart, name, known, now)
     if step is None:
-        change = Change("change_journey", "nothing that was tried leads there", {"journey": chart.key})
+        change = SuggestedChange("change_journey", "nothing that was tried leads there", {"journey": chart.key})
         return Obstacle(chart.key, name, code, what, change, since)
     match step.change.kind:
         case "identify" | "group":
@@ -219,7 +221,7 @@ def _in_journey(chart: Chart, policy: Policy, send: d.Send, known: Known, now: d
     return Obstacle(chart.key, name, code, what, step.change, since)
 
 
-def _spot(chart: Chart, known: Known, now: datetime) -> Spot:
+def _spot(chart: Chart, known: PersonView, now: datetime) -> Situation:
     run = known.run
     case = run.case if run is not None else ""
     past = tuple(PastRun(each.epoch, each.is_open, each.ended_at) for each in known.runs if each.case == case)
@@ -227,17 +229,17 @@ def _spot(chart: Chart, known: Known, now: datetime) -> Spot:
     if state is not None:
         # Fields that no timer of it hangs on are told to a run with whatever comes next.
         at = now if state.last_at is None else max(now, state.last_at)
-        state = decide(chart, state, FactsRead(at, known.facts)).state
+        state = decide(chart, state, FieldsChanged(at, known.facts)).state
         state = state if state.is_open else None
-    return Spot(state, past, known.facts, now, case)
+    return Situation(state, past, known.facts, now, case)
 
 
-def _place(chart: Chart, name: str, known: Known, now: datetime) -> tuple[ObstacleKind, str, datetime | None]:
+def _place(chart: Chart, name: str, known: PersonView, now: datetime) -> tuple[ObstacleKind, str, datetime | None]:
     """Where they are, in words, and since when."""
     run = known.run
     if run is None or not run.is_open:
         return _outside(chart, known, now)
-    doings = [each for each in actions_of(chart.spec) if d.action_name(each.action) == name]
+    doings = [each for each in actions_of(chart.spec) if action_name(each.action) == name]
     if not run.state:
         return "not_yet", "their run has just begun", run.since
     here = next((each for each in doings if each.state in (None, run.state)), None)
@@ -260,7 +262,7 @@ def _place(chart: Chart, name: str, known: Known, now: datetime) -> tuple[Obstac
     return "gate", f"it was asked for when they entered {run.state}, and was not sent{told}", run.since
 
 
-def _outside(chart: Chart, known: Known, now: datetime) -> tuple[ObstacleKind, str, datetime | None]:
+def _outside(chart: Chart, known: PersonView, now: datetime) -> tuple[ObstacleKind, str, datetime | None]:
     """No run is open: why none began, or how the last one ended."""
     run = known.run
     told = [(name, known.heard[name]) for name in chart.spec.entry.on if name in known.heard]
@@ -270,17 +272,17 @@ def _outside(chart: Chart, known: Known, now: datetime) -> tuple[ObstacleKind, s
         return "not_entered", f"they never entered: no {' or '.join(chart.spec.entry.on)} was accepted", None
     name, last = max(told, key=lambda item: item[1].at)
     verdict = may_enter(chart, name, last.data, known.facts, (), now)
-    if isinstance(verdict, Refused):
+    if isinstance(verdict, EntryRefused):
         return "not_entered", f"{name} did not let them in: {verdict.reason}", last.at
     return "not_entered", f"{name} came before the journey was published or knew this of them", last.at
 
 
-def _guard(chart: Chart, doing: Doing, known: Known) -> str:
+def _guard(chart: Chart, doing: ActionSite, known: PersonView) -> str:
     """Why the message's own condition does not hold now, if it does not."""
     look = _spot(chart, known, known.run.since).look(chart, {}) if known.run and known.run.since else None
     acts = chart.places[doing.state].do if doing.state is not None else ()
     for act in acts:
-        if look is not None and act.name == d.action_name(doing.action) and act.guard is not None:
+        if look is not None and act.name == action_name(doing.action) and act.guard is not None:
             holds, why = act.guard.holds(look)
             return "" if holds else why
     return ""

@@ -14,7 +14,7 @@ from itertools import count
 
 from journeys.decision.chart import Chart
 from journeys.whynot.gate_obstacles import Opening
-from journeys.whynot.next_steps import Spot, Step, steps_from, wait_until
+from journeys.whynot.next_steps import Situation, Step, next_timer, steps_from
 
 MOST_LOOKED_AT = 400
 GATE = "the gate would not take it in time: "
@@ -25,12 +25,12 @@ Opens = Callable[[datetime], Opening]
 class _Way:
     cost: int
     number: int
-    spot: Spot = field(compare=False)
+    spot: Situation = field(compare=False)
     first: Step | None = field(compare=False, default=None)
     arrives: bool = field(compare=False, default=False)
 
 
-def next_step(chart: Chart, action: str, template: str, spot: Spot, opens: Opens) -> Step | None:
+def next_step(chart: Chart, action: str, template: str, spot: Situation, opens: Opens) -> Step | None:
     """The first step of the cheapest way; None if none is found that leads there.
 
     `opens` says of an instant when a message asked for then would leave. Where every way comes too early for that, because
@@ -56,17 +56,17 @@ def next_step(chart: Chart, action: str, template: str, spot: Spot, opens: Opens
     return _later(spot, early, opens)
 
 
-def _later(spot: Spot, early: list[_Way], opens: Opens) -> Step | None:
+def _later(spot: Situation, early: list[_Way], opens: Opens) -> Step | None:
     """The cheapest way that nothing has begun yet, begun so much later that it comes in time; else one that comes too early."""
     for way in early:
         if way.first is not None and way.first.change.kind != "wait":
             opening = opens(way.spot.at)
             begin = spot.at + (opening.at - way.spot.at)
-            return Step(wait_until(begin), f"{GATE}{opening.why}", replace(spot, at=begin))
+            return Step(next_timer(begin), f"{GATE}{opening.why}", replace(spot, at=begin))
     return early[0].first if early else None
 
 
-def _in_time(spot: Spot, opening: Opening) -> bool:
+def _in_time(spot: Situation, opening: Opening) -> bool:
     """Whether the message leaves, though it may wait: not if it is lost, or the next that happens by itself comes first."""
     if opening.at <= spot.at:
         return True
@@ -74,7 +74,7 @@ def _in_time(spot: Spot, opening: Opening) -> bool:
     return opening.waits and (due is None or due > opening.at)
 
 
-def _name_of(spot: Spot) -> str:
+def _name_of(spot: Situation) -> str:
     """What tells two spots apart: not the time, of which there is always more, unless it must pass before they may enter."""
     state = spot.state
     at = spot.at if state is None else (state.state, sorted(state.timers), state.variables, state.paused_at is not None)

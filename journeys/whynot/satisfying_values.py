@@ -17,7 +17,7 @@ _TEXT = re.compile(r"""(?<![A-Za-z])(?:"([^"\\\n]*)"|'([^'\\\n]*)')""")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
 
 
-def witness(condition: Condition, lookup: Lookup, scopes: Collection[str]) -> Mapping[str, Any] | None:
+def satisfying_values(condition: Condition, lookup: Lookup, scopes: Collection[str]) -> Mapping[str, Any] | None:
     """Fields of these scopes and their values with which the condition is true, as few as possible; None if none is found.
 
     Empty when it is true already. A value of None is a field that must not be known.

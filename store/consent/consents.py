@@ -17,15 +17,15 @@ from journeys.gate.consent import consent_refusal, has_opted_out
 from journeys.gate.policy import Policy
 from journeys.gate.verdicts import Reason
 from store.consent import double_opt_in
-from store.database import Connection, Database, as_json, row, rows, run, sql
-from store.definitions.registry import Catalogue
+from store.database import Connection, Database, as_json, execute, fetch_all, fetch_one, sql
+from store.definitions.registry import DefinitionRegistry
 from store.messages import due, ledger
-from store.messages.outcomes import lock_owed, tell_outcome
+from store.messages.outcomes import lock_outcome_lanes, tell_outcome
 from store.outbox import queue as outbox
 from store.people import subjects
 from store.people.test_clocks import now_for
-from store.reads.people import Row
-from store.retry import repeated
+from store.reads.people import RowDict
+from store.retry import retry_transaction
 
 _LIST = sql(
     """
@@ -57,14 +57,14 @@ _RECORD = sql(
 )
 _OPEN_RUNS = sql("SELECT id, definition FROM runs WHERE lane = :key AND status = 'open' ORDER BY id")
 
-Place = tuple[str, str]
+ChannelTopic = tuple[str, str]
 """(channel, topic); either may be `*`."""
-Consented = Mapping[Place, bool]
+ConsentedPlaces = Mapping[ChannelTopic, bool]
 """By place, whether it may be used."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ConsentChange:
     """What a person says to one channel (or `*`) and one topic (or `*`); `granted` None takes back what was said there.
 
     `wording` is what they were shown; `proof` says who or what vouches for it, with nothing that names the person.
@@ -80,81 +80,81 @@ class Change:
     confirmed: bool = False
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ChannelTopic:
         return self.channel, self.topic
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class ConsentChangeResult:
     """What it changed at once. `pending` are the places whose yes waits for its link; `said` is what holds now."""
 
     at: datetime
     withdrawn: int = 0
     ended: int = 0
-    pending: tuple[Place, ...] = ()
+    pending: tuple[ChannelTopic, ...] = ()
     person: str = ""
-    said: Consented = field(default_factory=dict)
+    said: ConsentedPlaces = field(default_factory=dict)
 
 
-async def list_consents(connection: Connection, key: str) -> list[Row]:
+async def list_consents(connection: Connection, key: str) -> list[RowDict]:
     """What a person has said, as it holds now."""
-    return [dict(item) for item in await rows(connection, _LIST, key=key)]
+    return [dict(item) for item in await fetch_all(connection, _LIST, key=key)]
 
 
-async def consent_log(connection: Connection, keys: list[str], before: int | None, limit: int) -> list[Row]:
+async def consent_log(connection: Connection, keys: list[str], before: int | None, limit: int) -> list[RowDict]:
     """Everything a person has ever said, the newest first."""
-    found = await rows(connection, _LOG, keys=keys, before=before, limit=limit)
+    found = await fetch_all(connection, _LOG, keys=keys, before=before, limit=limit)
     return [{**item, "proof": orjson.loads(item["proof"])} for item in found]
 
 
 async def change_consent(
-    database: Database, catalogue: Catalogue, policy: Policy, person: str, change: Change
-) -> Effect:
+    database: Database, catalogue: DefinitionRegistry, policy: Policy, person: str, change: ConsentChange
+) -> ConsentChangeResult:
     """Record what a person says, and act on a withdrawal before anyone else can send."""
     return await change_consents(database, catalogue, policy, person, [change])
 
 
 async def change_consents(
-    database: Database, catalogue: Catalogue, policy: Policy, person: str, changes: Sequence[Change]
-) -> Effect:
+    database: Database, catalogue: DefinitionRegistry, policy: Policy, person: str, changes: Sequence[ConsentChange]
+) -> ConsentChangeResult:
     """The same for several places at once: all of it, or nothing."""
 
-    async def work(connection: Connection) -> Effect:
-        now = await subjects.now_known_as(connection, person)
-        return await change_within(connection, catalogue, policy, now, changes)
+    async def work(connection: Connection) -> ConsentChangeResult:
+        now = await subjects.canonical_key(connection, person)
+        return await change_consents_within(connection, catalogue, policy, now, changes)
 
-    return await repeated(database, work)
+    return await retry_transaction(database, work)
 
 
-async def change_within(
-    connection: Connection, catalogue: Catalogue, policy: Policy, person: str, changes: Sequence[Change]
-) -> Effect:
+async def change_consents_within(
+    connection: Connection, catalogue: DefinitionRegistry, policy: Policy, person: str, changes: Sequence[ConsentChange]
+) -> ConsentChangeResult:
     """In the caller's transaction. Raises Contended: then all of it again."""
     asks = any(each.granted and catalogue.consent.rules.needs_confirming(*each.place) for each in changes)
     account = await subjects.account_of(connection, person) if asks else None
     # The gate decides under the same lock: what it sends after this commit, it sends knowing this.
-    locked = await lock_owed(connection, person, account)
+    locked = await lock_outcome_lanes(connection, person, account)
     at = await now_for(connection, locked[person].clock)
-    before = await said_by(connection, person)
+    before = await statements_by(connection, person)
     pending, last = [], 0
     for change in changes:
         waits = _waits(catalogue, before, change)
         if waits:
             pending.append(change)
         last = await _record(connection, person, change, at, waits=waits) or last
-    said = await said_by(connection, person)
+    said = await statements_by(connection, person)
     for change in pending:
-        await double_opt_in.ask(connection, catalogue, person, change, at)
+        await double_opt_in.request_confirmation(connection, catalogue, person, change, at)
     taken = (0, 0) if _only_grants(changes) else await _act(connection, catalogue, policy, person, said, at, last)
-    return Effect(at, *taken, tuple(change.place for change in pending), person, said)
+    return ConsentChangeResult(at, *taken, tuple(change.place for change in pending), person, said)
 
 
 async def _act(
     connection: Connection,
-    catalogue: Catalogue,
+    catalogue: DefinitionRegistry,
     rules: Policy,
     person: str,
-    said: Consented,
+    said: ConsentedPlaces,
     at: datetime,
     logged: int,
 ) -> tuple[int, int]:
@@ -163,7 +163,7 @@ async def _act(
     return await _withdraw(connection, catalogue, rules, person, said, at, ended), len(ended)
 
 
-def _waits(catalogue: Catalogue, before: Consented, change: Change) -> bool:
+def _waits(catalogue: DefinitionRegistry, before: ConsentedPlaces, change: ConsentChange) -> bool:
     """Whether a yes is none yet. Who has confirmed once need not do so again."""
     return bool(
         change.granted
@@ -173,48 +173,55 @@ def _waits(catalogue: Catalogue, before: Consented, change: Change) -> bool:
     )
 
 
-def _only_grants(changes: Sequence[Change]) -> bool:
+def _only_grants(changes: Sequence[ConsentChange]) -> bool:
     return all(change.granted for change in changes)
 
 
-async def said_by(connection: Connection, person: str) -> dict[Place, bool]:
+async def statements_by(connection: Connection, person: str) -> dict[ChannelTopic, bool]:
     """By place, what a person has said."""
-    return {(item["channel"], item["topic"]): item["granted"] for item in await rows(connection, _LIST, key=person)}
+    return {
+        (item["channel"], item["topic"]): item["granted"] for item in await fetch_all(connection, _LIST, key=person)
+    }
 
 
-async def _record(connection: Connection, person: str, change: Change, at: datetime, *, waits: bool) -> int:
+async def _record(connection: Connection, person: str, change: ConsentChange, at: datetime, *, waits: bool) -> int:
     """One line of the log and what holds by it; the line's number, or 0 where nothing was there to take back."""
     place = {"key": person, "channel": change.channel, "topic": change.topic}
     said = {**place, "granted": change.granted, "source": change.source, "wording": change.wording, "at": at}
     if change.granted is None:
-        if not await run(connection, _TAKE_BACK, **place):
+        if not await execute(connection, _TAKE_BACK, **place):
             return 0
     elif not waits:
-        await run(connection, _PUT, **said)
+        await execute(connection, _PUT, **said)
     if not change.granted:
-        await double_opt_in.give_up(connection, person, change.channel, change.topic)
-    logged = await row(connection, _RECORD, **said, pending=waits, proof=as_json(dict(change.proof)))
+        await double_opt_in.drop_pending(connection, person, change.channel, change.topic)
+    logged = await fetch_one(connection, _RECORD, **said, pending=waits, proof=as_json(dict(change.proof)))
     return int(logged["id"]) if logged else 0
 
 
 async def _withdraw(
     connection: Connection,
-    catalogue: Catalogue,
+    catalogue: DefinitionRegistry,
     rules: Policy,
     person: str,
-    said: Consented,
+    said: ConsentedPlaces,
     at: datetime,
     ended: set[str],
 ) -> int:
     """Take back what may no longer be said, and tell the runs that go on."""
     count = 0
-    for entry in await due.queued(connection, person):
+    for entry in await due.queued_messages(connection, person):
         refusals = refused_by(rules, entry.via, entry.topic, entry.priority, said)
         if refusals is None:
             continue
-        entry.status, entry.due_at, entry.decided_at, entry.settled_at = ledger.ended(entry, "withdrawn"), None, at, at
+        entry.status, entry.due_at, entry.decided_at, entry.settled_at = (
+            ledger.status_after(entry, "withdrawn"),
+            None,
+            at,
+            at,
+        )
         entry.reasons = refusals
-        count += await ledger.write(connection, entry)
+        count += await ledger.write_message(connection, entry)
         if entry.run not in ended:
             await tell_outcome(connection, catalogue, entry, entry.status, at)
     return count
@@ -222,20 +229,20 @@ async def _withdraw(
 
 async def _end(
     connection: Connection,
-    catalogue: Catalogue,
+    catalogue: DefinitionRegistry,
     rules: Policy,
     person: str,
-    said: Consented,
+    said: ConsentedPlaces,
     at: datetime,
     event_id: str,
 ) -> set[str]:
     """Tell the runs that have no channel left; which they are."""
     ended = set()
-    for item in await rows(connection, _OPEN_RUNS, key=person):
+    for item in await fetch_all(connection, _OPEN_RUNS, key=person):
         chart = await catalogue.chart(connection, item["definition"])
         if not has_opted_out(rules, chart, said):
             continue
-        await outbox.tell(
+        await outbox.enqueue_one(
             connection,
             recipient=person,
             kind="opted_out",
@@ -250,7 +257,7 @@ async def _end(
 
 
 def refused_by(
-    rules: Policy, channels: Iterable[str], topic: str | None, priority: str, said: Consented
+    rules: Policy, channels: Iterable[str], topic: str | None, priority: str, said: ConsentedPlaces
 ) -> tuple[Reason, ...] | None:
     """Why nothing of this topic may be said by any of these channels; None while one remains."""
     refusals = [consent_refusal(rules, topic, priority, channel, said) for channel in channels]

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.tokens.signed_links import CONFIRM_WITHIN, Link
-from store.database import Connection, Database, as_json, row, rows, run, sql
-from store.definitions.registry import Catalogue
+from store.database import Connection, Database, as_json, execute, fetch_all, fetch_one, sql
+from store.definitions.registry import DefinitionRegistry
 from store.people import subjects
-from store.retry import repeated
+from store.retry import retry_transaction
 
 if TYPE_CHECKING:
-    from store.consent.consents import Change, Effect
+    from store.consent.consents import ConsentChange, ConsentChangeResult
 
 SOURCE: Final = "consent"
 REQUESTED: Final = "consent_requested"
@@ -59,22 +59,24 @@ _REQUEST = sql(
 _CONFIRM = sql("UPDATE consent_requests SET confirmed_at = clock_timestamp() WHERE id = :id")
 
 
-class NotOpen(Exception):
+class NothingToConfirm(Exception):
     """There is nothing to confirm: it was refused since, or never asked."""
 
 
-async def pending(connection: Connection, person: str) -> list[dict[str, Any]]:
+async def pending_confirmations(connection: Connection, person: str) -> list[dict[str, Any]]:
     """The places whose yes waits for its link."""
-    return [dict(item) for item in await rows(connection, _OPEN, key=person, lifetime=CONFIRM_WITHIN)]
+    return [dict(item) for item in await fetch_all(connection, _OPEN, key=person, lifetime=CONFIRM_WITHIN)]
 
 
-async def ask(connection: Connection, catalogue: Catalogue, person: str, change: Change, at: datetime) -> None:
+async def request_confirmation(
+    connection: Connection, catalogue: DefinitionRegistry, person: str, change: ConsentChange, at: datetime
+) -> None:
     """Keep the yes, and have its link sent. The person and their account are locked."""
     now = datetime.now(UTC)
-    for item in await pending(connection, person):
+    for item in await pending_confirmations(connection, person):
         if (item["channel"], item["topic"]) == change.place and now - item["asked_at"] < PATIENCE:
             return
-    asked = await row(
+    asked = await fetch_one(
         connection,
         _ASK,
         key=person,
@@ -91,34 +93,40 @@ async def ask(connection: Connection, catalogue: Catalogue, person: str, change:
     await _tell(connection, catalogue, person, REQUESTED, change.channel, change.topic, request, data)
 
 
-async def give_up(connection: Connection, person: str, channel: str, topic: str) -> None:
+async def drop_pending(connection: Connection, person: str, channel: str, topic: str) -> None:
     """A no ends every yes that was waiting there."""
-    await run(connection, _GIVE_UP, key=person, channel=channel, topic=topic)
+    await execute(connection, _GIVE_UP, key=person, channel=channel, topic=topic)
 
 
-async def confirm(database: Database, catalogue: Catalogue, link: Link, proof: Mapping[str, str]) -> Effect:
+async def confirm_request(
+    database: Database, catalogue: DefinitionRegistry, link: Link, proof: Mapping[str, str]
+) -> ConsentChangeResult:
     """Make the yes a grant; once more does no harm. Raises NotOpen, where it was refused meanwhile or never asked."""
-    return await repeated(database, lambda connection: _confirm(connection, catalogue, link, proof))
+    return await retry_transaction(database, lambda connection: _confirm(connection, catalogue, link, proof))
 
 
-async def _confirm(connection: Connection, catalogue: Catalogue, link: Link, proof: Mapping[str, str]) -> Effect:
+async def _confirm(
+    connection: Connection, catalogue: DefinitionRegistry, link: Link, proof: Mapping[str, str]
+) -> ConsentChangeResult:
     from store.consent import consents  # a cycle: what is confirmed is said like anything else
 
-    person = await subjects.now_known_as(connection, link.person)
-    await subjects.lock(connection, {person, *await _account(connection, person)})
+    person = await subjects.canonical_key(connection, link.person)
+    await subjects.lock_subjects(connection, {person, *await _account(connection, person)})
     found = (
-        await row(connection, _REQUEST, id=int(link.ref), keys=[link.person, person]) if link.ref.isdigit() else None
+        await fetch_one(connection, _REQUEST, id=int(link.ref), keys=[link.person, person])
+        if link.ref.isdigit()
+        else None
     )
     if found is None or found["refused_at"] or (found["channel"], found["topic"]) != (link.channel, link.topic):
-        raise NotOpen
+        raise NothingToConfirm
     first = found["confirmed_at"] is None
     if first:
-        await run(connection, _CONFIRM, id=found["id"])
+        await execute(connection, _CONFIRM, id=found["id"])
     known = {**orjson.loads(found["proof"]), **{f"confirmed_{name}": value for name, value in proof.items()}}
-    change = consents.Change(
+    change = consents.ConsentChange(
         link.channel, link.topic, True, found["source"], found["wording"], {**known, "request": link.ref}, True
     )
-    effect = await consents.change_within(
+    effect = await consents.change_consents_within(
         connection, catalogue, catalogue.consent.policy, person, [change] if first else []
     )
     if first:
@@ -133,7 +141,7 @@ async def _account(connection: Connection, person: str) -> set[str]:
 
 async def _tell(
     connection: Connection,
-    catalogue: Catalogue,
+    catalogue: DefinitionRegistry,
     person: str,
     name: str,
     channel: str,
@@ -143,7 +151,7 @@ async def _tell(
 ) -> None:
     from store.events import ingest  # a cycle: events may speak of consent, and consent of events
 
-    call = Incoming(
+    call = InboundEvent(
         "track",
         f"{name}:{request}",
         name,

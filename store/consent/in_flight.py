@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from journeys.gate.policy import Policy
-from journeys.tokens.address_hash import canonical
-from store.consent.consents import Consented, Effect, refused_by, said_by
-from store.database import Database, rows, sql
+from journeys.tokens.address_hash import canonical_address
+from store.consent.consents import ConsentChangeResult, ConsentedPlaces, refused_by, statements_by
+from store.database import Database, fetch_all, sql
 from store.people import subjects
 from store.reads.people import loaded
 
@@ -45,7 +45,7 @@ _STILL = sql(
 
 
 @dataclass(frozen=True, slots=True)
-class UnderWay:
+class InFlightMessage:
     """A message that may still arrive although it is not wanted any more."""
 
     id: int
@@ -54,13 +54,13 @@ class UnderWay:
     template: str
 
 
-Found = tuple[list[UnderWay], bool]
+AttemptsInFlight = tuple[list[InFlightMessage], bool]
 """What may still arrive, and whether any of it is an attempt in hand: one that has ended has left its words."""
 
 
 async def wait_out(
-    database: Database, policy: Policy, effects: Iterable[Effect], *, seconds: float = WAIT_SECONDS
-) -> list[UnderWay]:
+    database: Database, policy: Policy, effects: Iterable[ConsentChangeResult], *, seconds: float = WAIT_SECONDS
+) -> list[InFlightMessage]:
     """Wait up to `seconds` for the attempts that what was said forbids; those that are left then.
 
     One whose end nobody saw is left without a wait: it may be hours until it is known, or until the gate ends it.
@@ -71,33 +71,35 @@ async def wait_out(
 
 async def wait_for(
     database: Database, policy: Policy, people: Iterable[str], *, seconds: float = WAIT_SECONDS
-) -> list[UnderWay]:
+) -> list[InFlightMessage]:
     """The same for people of whom nobody knows any more what was said just now, only that something was taken back."""
     effects = []
     async with database.reading() as connection:
         for person in people:
-            key = await subjects.now_known_as(connection, person)
-            effects.append(Effect(datetime.now(UTC), person=key, said=await said_by(connection, key)))
+            key = await subjects.canonical_key(connection, person)
+            effects.append(
+                ConsentChangeResult(datetime.now(UTC), person=key, said=await statements_by(connection, key))
+            )
     return await wait_out(database, policy, effects, seconds=seconds) if effects else []
 
 
 async def wait_for_address(
     database: Database, channel: str, address: str, *, seconds: float = WAIT_SECONDS
-) -> list[UnderWay]:
+) -> list[InFlightMessage]:
     """The same for an address that has been suppressed, whoever's it is."""
     async with database.reading() as connection:
-        found = await rows(connection, _BY_CHANNEL, channel=channel)
-    wanted = canonical(channel, address)
-    begun = [item["id"] for item in found if canonical(channel, item["address"]) == wanted]
+        found = await fetch_all(connection, _BY_CHANNEL, channel=channel)
+    wanted = canonical_address(channel, address)
+    begun = [item["id"] for item in found if canonical_address(channel, item["address"]) == wanted]
 
-    async def look() -> Found:
+    async def look() -> AttemptsInFlight:
         async with database.reading() as connection:
-            return _found(await rows(connection, _STILL, ids=begun))
+            return _found(await fetch_all(connection, _STILL, ids=begun))
 
     return await _outlasted(look, seconds) if begun else []
 
 
-async def _outlasted(look: Callable[[], Awaitable[Found]], seconds: float) -> list[UnderWay]:
+async def _outlasted(look: Callable[[], Awaitable[AttemptsInFlight]], seconds: float) -> list[InFlightMessage]:
     """What is left when nothing is in hand any more, or when the time is over."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
@@ -107,18 +109,18 @@ async def _outlasted(look: Callable[[], Awaitable[Found]], seconds: float) -> li
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _found(items: Sequence[Mapping[str, Any]]) -> Found:
-    left = [UnderWay(item["id"], item["channel"], item["topic"], item["template"]) for item in items]
+def _found(items: Sequence[Mapping[str, Any]]) -> AttemptsInFlight:
+    left = [InFlightMessage(item["id"], item["channel"], item["topic"], item["template"]) for item in items]
     return left, any(item["going"] for item in items)
 
 
-async def _under_way(database: Database, policy: Policy, said: Mapping[str, Consented]) -> Found:
+async def _under_way(database: Database, policy: Policy, said: Mapping[str, ConsentedPlaces]) -> AttemptsInFlight:
     async with database.reading() as connection:
-        found = await rows(connection, _UNDER_WAY, people=list(said))
+        found = await fetch_all(connection, _UNDER_WAY, people=list(said))
     return _found([item for item in found if _is_refused(policy, item, said[item["recipient"]])])
 
 
-def _is_refused(policy: Policy, item: Mapping[str, Any], said: Consented) -> bool:
+def _is_refused(policy: Policy, item: Mapping[str, Any], said: ConsentedPlaces) -> bool:
     """A digest is as wanted as the least wanted of its topics."""
     topics = loaded(item["topics"]) or [None]
     refusals = (refused_by(policy, (item["channel"],), topic, item["priority"], said) for topic in topics)

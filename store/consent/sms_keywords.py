@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from journeys.consent.opt_out_keywords import Wish, wish_of
+from journeys.consent.opt_out_keywords import OptKeyword, keyword_of
 from journeys.gate.verdicts import ANY
-from journeys.tokens.address_hash import canonical
+from journeys.tokens.address_hash import canonical_address
 from store.consent import consents, suppressions
-from store.consent.consents import Change, Effect
-from store.database import Connection, Database, rows, run, sql
-from store.definitions.registry import Catalogue
+from store.consent.consents import ConsentChange, ConsentChangeResult
+from store.database import Connection, Database, execute, fetch_all, sql
+from store.definitions.registry import DefinitionRegistry
 from store.people import subjects
-from store.retry import repeated
+from store.retry import retry_transaction
 
 CHANNEL: Final = "sms"
 _BY_PHONE = sql(
@@ -36,56 +36,58 @@ _NEW = sql("INSERT INTO inbound_texts (source, message_id) VALUES (:source, :mes
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class KeywordResult:
     """What a text message was taken for; `wish` None: for a person to read. `effects` of everybody with that number.
 
     A text that was acted on before has none.
     """
 
-    wish: Wish | None
-    effects: tuple[Effect, ...] = ()
+    wish: OptKeyword | None
+    effects: tuple[ConsentChangeResult, ...] = ()
 
 
 async def inbound_text(
     database: Database,
-    catalogue: Catalogue,
+    catalogue: DefinitionRegistry,
     phone: str,
     text: str,
     *,
     source: str = CHANNEL,
     message: str = "",
-) -> Heard:
+) -> KeywordResult:
     """Act on a message from this number (E.164), if it is one of the words. `message`: the provider's id of it.
 
     The commit is done when this returns; a text with an id may be handed in again at any time without harm.
     """
-    wish = wish_of(text)
-    number = canonical(CHANNEL, phone)
+    wish = keyword_of(text)
+    number = canonical_address(CHANNEL, phone)
     if wish is None or not number:
-        return Heard(wish if number else None)
+        return KeywordResult(wish if number else None)
     async with database.reading() as connection:
-        people = [item["key"] for item in await rows(connection, _BY_PHONE, numbers=[number, f"00{number}"])]
+        people = [item["key"] for item in await fetch_all(connection, _BY_PHONE, numbers=[number, f"00{number}"])]
     said = {
         **({"message": message} if message else {}),
         "phone_hash": catalogue.consent.addresses.digest(CHANNEL, phone),
     }
-    change = Change(CHANNEL, ANY, False if wish == "stop" else None, source, proof={**said, "word": wish})
+    change = ConsentChange(CHANNEL, ANY, False if wish == "stop" else None, source, proof={**said, "word": wish})
 
-    async def work(connection: Connection) -> tuple[Effect, ...]:
-        if message and not await run(connection, _NEW, source=source, message=message):
+    async def work(connection: Connection) -> tuple[ConsentChangeResult, ...]:
+        if message and not await execute(connection, _NEW, source=source, message=message):
             return ()
         effects = []
         # In key order: two of these about the same family lock alike.
-        for person in sorted([await subjects.now_known_as(connection, key) for key in people]):
+        for person in sorted([await subjects.canonical_key(connection, key) for key in people]):
             policy = catalogue.consent.policy
-            effects.append(await consents.change_within(connection, catalogue, policy, person, [change]))
+            effects.append(await consents.change_consents_within(connection, catalogue, policy, person, [change]))
         await _address(connection, catalogue, phone, wish, source)  # its lock comes after those of people
         return tuple(effects)
 
-    return Heard(wish, await repeated(database, work))
+    return KeywordResult(wish, await retry_transaction(database, work))
 
 
-async def _address(connection: Connection, catalogue: Catalogue, phone: str, wish: Wish, source: str) -> None:
+async def _address(
+    connection: Connection, catalogue: DefinitionRegistry, phone: str, wish: OptKeyword, source: str
+) -> None:
     now, addresses = datetime.now(UTC), catalogue.consent.addresses
     if wish == "stop":
         await suppressions.suppress(connection, addresses, CHANNEL, phone, reason="stop_word", source=source, at=now)

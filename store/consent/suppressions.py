@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from journeys.consent.rules import SoftBounces
 from journeys.tokens.address_hash import AddressHash
-from store.database import Connection, row, rows, run, sql
+from store.database import Connection, execute, fetch_all, fetch_one, sql
 
 Because = Literal["hard_bounce", "soft_bounces", "complaint", "stop_word", "operator"]
 
@@ -79,11 +79,11 @@ _COUNT = sql(
 _FORGET = sql("DELETE FROM soft_bounces WHERE digest = ANY(CAST(:digests AS text[])) AND at <= :until")
 
 
-async def lock(connection: Connection, addresses: AddressHash, known: Iterable[tuple[str, str]]) -> None:
+async def lock_addresses(connection: Connection, addresses: AddressHash, known: Iterable[tuple[str, str]]) -> None:
     """Hold these addresses (by channel) alone until the commit: together and in one order, whoever else needs some of them."""
     digests = {digest for channel, address in known for digest in addresses.digests(channel, address)}
     if digests:
-        await rows(connection, _LOCK, digests=list(digests))
+        await fetch_all(connection, _LOCK, digests=list(digests))
 
 
 async def suppress(
@@ -97,8 +97,8 @@ async def suppress(
     at: datetime,
 ) -> bool:
     """Send nothing to an address by this channel any more; False if that was so already."""
-    await lock(connection, addresses, [(channel, address)])
-    found = await row(
+    await lock_addresses(connection, addresses, [(channel, address)])
+    found = await fetch_one(
         connection,
         _SUPPRESS,
         digest=addresses.digest(channel, address),
@@ -123,30 +123,30 @@ async def lift(
 ) -> bool:
     """Let an address be sent to again, if it is suppressed (for this reason, where one is given). Keeps the history."""
     digests = addresses.digests(channel, address)
-    await run(connection, _FORGET, digests=digests, until=at)
-    return await run(connection, _LIFT_ADDRESS, digests=digests, at=at, by=by, reason=reason) > 0
+    await execute(connection, _FORGET, digests=digests, until=at)
+    return await execute(connection, _LIFT_ADDRESS, digests=digests, at=at, by=by, reason=reason) > 0
 
 
 async def lift_one(connection: Connection, identity: int, *, by: str, at: datetime) -> dict[str, Any] | None:
     """Lift a suppression by its number; lifted twice, the first time counts. None if there is none."""
-    found = await row(connection, _LIFT, id=identity, by=by, at=at)
+    found = await fetch_one(connection, _LIFT, id=identity, by=by, at=at)
     if found is None:
         return None
     lifted = dict(found)
     # Begun anew: the soft bounces of before would suppress it again at the next one.
-    await run(connection, _FORGET, digests=[lifted.pop("digest")], until=at)
+    await execute(connection, _FORGET, digests=[lifted.pop("digest")], until=at)
     return lifted
 
 
 async def is_suppressed(connection: Connection, addresses: AddressHash, channel: str, address: str) -> bool:
     """Whether nothing may be sent to this address by this channel."""
-    return bool(await among(connection, addresses, {channel: address}))
+    return bool(await suppressed_among(connection, addresses, {channel: address}))
 
 
-async def among(connection: Connection, addresses: AddressHash, known: Mapping[str, str]) -> dict[str, str]:
+async def suppressed_among(connection: Connection, addresses: AddressHash, known: Mapping[str, str]) -> dict[str, str]:
     """Of a person's addresses (by channel), those that are suppressed, with the reason: one statement for all."""
     channels = addresses.of_all(known)
-    found = await rows(connection, _AMONG, digests=list(channels)) if channels else ()
+    found = await fetch_all(connection, _AMONG, digests=list(channels)) if channels else ()
     return {channels[item["digest"]]: item["reason"] for item in found}
 
 
@@ -170,9 +170,9 @@ async def note_bounce(
         return await suppress(connection, addresses, channel, address, reason="hard_bounce", source=source, at=at)
     digests = addresses.digests(channel, address)
     since = at - rules.within.at_most()
-    await run(connection, _FORGET, digests=digests, until=since)
-    await run(connection, _NOTE, digest=digests[0], reference=reference, at=at)
-    found = await row(connection, _COUNT, digests=digests, since=since, at=at)
+    await execute(connection, _FORGET, digests=digests, until=since)
+    await execute(connection, _NOTE, digest=digests[0], reference=reference, at=at)
+    found = await fetch_one(connection, _COUNT, digests=digests, since=since, at=at)
     if found is None or found["n"] < rules.limit:
         return False
     return await suppress(connection, addresses, channel, address, reason="soft_bounces", source=source, at=at)
@@ -185,14 +185,16 @@ async def note_complaint(
     return await suppress(connection, addresses, channel, address, reason="complaint", source=source, at=at)
 
 
-async def history(connection: Connection, addresses: AddressHash, channel: str, address: str) -> list[dict[str, Any]]:
+async def suppression_history(
+    connection: Connection, addresses: AddressHash, channel: str, address: str
+) -> list[dict[str, Any]]:
     """Every suppression of one address, the newest first."""
-    return [dict(item) for item in await rows(connection, _HISTORY, digests=addresses.digests(channel, address))]
+    return [dict(item) for item in await fetch_all(connection, _HISTORY, digests=addresses.digests(channel, address))]
 
 
 async def list_suppressions(
     connection: Connection, channel: str | None, in_force: bool | None, before: int | None, limit: int
 ) -> list[dict[str, Any]]:
     """The newest first; no address is ever shown, for none is kept."""
-    found = await rows(connection, _LIST, channel=channel, in_force=in_force, before=before, limit=limit)
+    found = await fetch_all(connection, _LIST, channel=channel, in_force=in_force, before=before, limit=limit)
     return [dict(item) for item in found]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from journeys.consent.rules import ConsentBook
-from journeys.decision.compiler import Chart, load_chart
+from journeys.consent.rules import ConsentRuleSet
+from journeys.decision.chart import Chart
+from journeys.decision.compiler import load_chart
 from journeys.gate.policy import UrgentTicket
 from journeys.protocol.wire import play_signal
 from journeys.tasks.assignment import Roster
-from store.database import Connection, Database, row, rows, run, sql
+from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
 from store.inbox import checklists
-from store.locks import Lock, hold
+from store.locks import Lock, lock_until_commit
 
 _EDITION = sql("SELECT edition FROM catalogue")
 _IN_USE = sql(
@@ -42,7 +43,7 @@ _TURN = sql("UPDATE catalogue SET edition = edition + 1")
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class SignalIndex:
     """Which charts open on a signal, which hear it, and which fields they read, by kind of subject."""
 
     edition: int = 0
@@ -57,7 +58,7 @@ class Index:
         return name in self.opening or name in self.hearing
 
 
-def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> Index:
+def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> SignalIndex:
     """The index over definitions in use; a chart that is not live any more hears, but opens nothing."""
     opening: dict[str, list[Chart]] = {}
     hearing: dict[str, list[Chart]] = {}
@@ -69,7 +70,7 @@ def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> Index:
             hearing.setdefault(name, []).append(chart)
         for scope, fields in chart.fields.items():
             reading[scope] |= fields
-    return Index(
+    return SignalIndex(
         edition,
         {chart.hash: chart for chart, _ in in_use},
         {name: tuple(charts) for name, charts in opening.items()},
@@ -79,21 +80,21 @@ def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> Index:
     )
 
 
-class Catalogue:
+class DefinitionRegistry:
     """A process's copy of what is published, renewed when the edition moves."""
 
     def __init__(
         self,
         tickets: UrgentTicket | None = None,
-        consent: ConsentBook | None = None,
+        consent: ConsentRuleSet | None = None,
         roster: Roster | None = None,
         owner_of: Callable[[str], str] = lambda _: "",
     ) -> None:
         """`owner_of` is who owns a template, or nothing."""
-        self.index = Index()
+        self.index = SignalIndex()
         self.roster = roster or Roster()
         self.owner_of = owner_of
-        self.consent = consent or ConsentBook()
+        self.consent = consent or ConsentRuleSet()
         self.tickets = tickets or UrgentTicket()
         self.of_tickets = frozenset({*self.tickets.opened_by, *self.tickets.resolved_by})
         self.seen: dict[str, Chart] = {}
@@ -104,13 +105,15 @@ class Catalogue:
         """Whether an event of this name can change anything: a chart, an urgent ticket or a consent that the gate looks at."""
         return self.index.matters(name) or name in self.of_tickets or self.consent.rules.hears(name)
 
-    async def current(self, connection: Connection) -> Index:
+    async def current(self, connection: Connection) -> SignalIndex:
         """The index as of this transaction."""
-        found = await row(connection, _EDITION)
+        found = await fetch_one(connection, _EDITION)
         edition = int(found["edition"]) if found else 0
         if edition != self.index.edition:
-            in_use = [(load_chart(item["artifact"]), bool(item["live"])) for item in await rows(connection, _IN_USE)]
-            self.awaited = await checklists.awaited(connection)
+            in_use = [
+                (load_chart(item["artifact"]), bool(item["live"])) for item in await fetch_all(connection, _IN_USE)
+            ]
+            self.awaited = await checklists.awaited_signals(connection)
             self.index = build_index(edition, in_use)
         return self.index
 
@@ -118,35 +121,37 @@ class Catalogue:
         """One definition by its hash, also one that is not in use any more. Raises LookupError."""
         chart = self.seen.get(content) or self.index.charts.get(content)
         if chart is None:
-            chart = load_chart(await artifact(connection, content))
+            chart = load_chart(await read_artifact(connection, content))
         self.seen[content] = chart
         return chart
 
 
-async def artifact(connection: Connection, content: str) -> str:
+async def read_artifact(connection: Connection, content: str) -> str:
     """The published text at this hash. Raises LookupError when there is none."""
-    found = await row(connection, _ARTIFACT, hash=content)
+    found = await fetch_one(connection, _ARTIFACT, hash=content)
     if found is None:
         raise LookupError(f"no definition {content} is published in this database")
     return str(found["artifact"])
 
 
-async def publish(database: Database, chart: Chart, text: str, source: str, by: str) -> tuple[int, bool]:
+async def publish_definition(database: Database, chart: Chart, text: str, source: str, by: str) -> tuple[int, bool]:
     """Make a definition the current one of its key: its version, and whether that is new. The same content keeps its version."""
     async with database.transaction() as connection:
-        await hold(connection, Lock.CATALOGUE)
-        current = await row(connection, _CURRENT, key=chart.key)
+        await lock_until_commit(connection, Lock.CATALOGUE)
+        current = await fetch_one(connection, _CURRENT, key=chart.key)
         if current is not None and current["hash"] == chart.hash:
             return int(current["version"]), False
-        known = await row(connection, _KNOWN, key=chart.key, hash=chart.hash)
+        known = await fetch_one(connection, _KNOWN, key=chart.key, hash=chart.hash)
         version = int(known["version"]) if known else await _add(connection, chart, text, source, by)
-        await run(connection, _POINT, key=chart.key, hash=chart.hash)
-        await run(connection, _TURN)
+        await execute(connection, _POINT, key=chart.key, hash=chart.hash)
+        await execute(connection, _TURN)
         return version, known is None
 
 
 async def _add(connection: Connection, chart: Chart, text: str, source: str, by: str) -> int:
-    found = await row(connection, _NEXT_VERSION, key=chart.key)
+    found = await fetch_one(connection, _NEXT_VERSION, key=chart.key)
     version = int(found["version"]) if found else 1
-    await run(connection, _ADD, hash=chart.hash, key=chart.key, version=version, artifact=text, source=source, by=by)
+    await execute(
+        connection, _ADD, hash=chart.hash, key=chart.key, version=version, artifact=text, source=source, by=by
+    )
     return version

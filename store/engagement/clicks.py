@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from journeys.protocol.wire import SOURCE_SELF
-from store.database import Connection, Database, row, sql
-from store.definitions.registry import Catalogue
+from store.database import Connection, Database, fetch_one, sql
+from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from store.events.reactions import reaction
 from store.reads.people import loaded
-from store.retry import repeated
+from store.retry import retry_transaction
 
 AGAIN: Final = timedelta(minutes=5)
 """A link that is followed again within this time after the last is not counted again."""
@@ -34,28 +34,30 @@ _COUNT = sql(
 )
 
 
-async def follow(database: Database, catalogue: Catalogue, name: str, link: int, *, counts: bool) -> str | None:
+async def record_click(
+    database: Database, catalogue: DefinitionRegistry, name: str, link: int, *, counts: bool
+) -> str | None:
     """Where a message's link leads, and with `counts` the signal `message_clicked`. None if the ledger has no such link.
 
     `name` is the message's key, or the digest of it where that is the provider's reference.
     """
 
     async def work(connection: Connection) -> str | None:
-        found = await row(connection, _LEDGER, name=name)
+        found = await fetch_one(connection, _LEDGER, name=name)
         to = _link(found, link) if found is not None else None
         if found is None or to is None:
             return None
         at, key = datetime.now(UTC), found["key"]
         too_soon = found["sent_at"] is not None and timedelta() <= at - found["sent_at"] < EARLIEST
         if counts and not too_soon:
-            counted = await row(connection, _COUNT, message=key, link=link, at=at, again=AGAIN)
+            counted = await fetch_one(connection, _COUNT, message=key, link=link, at=at, again=AGAIN)
             if counted is not None:
                 about, once = to.get("key", key), f"{key}=clicked.{link}.{counted['times']}"
                 told = await reaction(connection, "message_clicked", about, found["recipient"], once=once, link=link)
                 await ingest.accept_within(connection, catalogue, [told], source=SOURCE_SELF)
         return str(to["url"])
 
-    return await repeated(database, work)
+    return await retry_transaction(database, work)
 
 
 def _link(found: Mapping[str, Any], link: int) -> Mapping[str, Any] | None:

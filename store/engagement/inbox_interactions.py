@@ -7,15 +7,15 @@ from typing import Any, Literal
 
 from journeys.content.surveys import ANSWERED, Survey
 from journeys.protocol.wire import SOURCE_SELF
-from store.database import Connection, Database, as_json, row, sql
-from store.definitions.registry import Catalogue
+from store.database import Connection, Database, as_json, fetch_one, sql
+from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from store.events.reactions import reaction
 from store.inbox import checklists
 from store.inbox.items import CHANGED, CHANNEL, item_of
 from store.people.test_clocks import now_for
-from store.reads.people import Row
-from store.retry import repeated
+from store.reads.people import RowDict
+from store.retry import retry_transaction
 
 Mark = Literal["seen", "acted", "dismissed"]
 
@@ -39,15 +39,15 @@ def _mark(column: str) -> Any:
 _MARK: Mapping[Mark, Any] = {"seen": _mark("seen_at"), "acted": _mark("acted_at"), "dismissed": _mark("dismissed_at")}
 
 
-async def mark(
+async def record_interaction(
     database: Database,
-    catalogue: Catalogue,
+    catalogue: DefinitionRegistry,
     identity: int,
     what: Mark,
     item: str | None = None,
     *,
     of: Collection[str] | None = None,
-) -> Row | None:
+) -> RowDict | None:
     """Mark one message and tell `message_<what>`, once: the message as it is then. None if there is none.
 
     `of` are the keys of one person, who marks only what is theirs; without it the caller may mark anybody's.
@@ -55,22 +55,22 @@ async def mark(
     `item` is the key of one message within a digest: what is done is done to that one. Raises LookupError if it is not in it.
     """
 
-    async def work(connection: Connection) -> Row | None:
+    async def work(connection: Connection) -> RowDict | None:
         # The signal first: it locks the person, whom everybody else locks before a row of their inbox.
-        before = await row(connection, _ONE, id=identity)
+        before = await fetch_one(connection, _ONE, id=identity)
         if before is None or (of is not None and before["recipient"] not in of):
             return None
         found = item_of(before)
         about = before["key"] if item is None else _member(found, item)
         told = await reaction(connection, f"message_{what}", about, before["recipient"], once=f"{about}={what}")
         await ingest.accept_within(connection, catalogue, [told], source=SOURCE_SELF)
-        clock = await row(connection, _CLOCK, key=before["recipient"])
+        clock = await fetch_one(connection, _CLOCK, key=before["recipient"])
         at = await now_for(connection, clock["clock"] if clock else None)
-        after = await row(connection, _MARK[what], id=identity, at=at)
+        after = await fetch_one(connection, _MARK[what], id=identity, at=at)
         assert after is not None
         return {name: value for name, value in item_of(after).items() if name not in {"key", "recipient", "pg_notify"}}
 
-    return await repeated(database, work)
+    return await retry_transaction(database, work)
 
 
 _ANSWER = sql(
@@ -92,24 +92,24 @@ class OtherAnswer(Exception):
     """It was answered otherwise before, and that stands. The caller's turn: show what was said."""
 
 
-async def answer(
+async def record_survey_answer(
     database: Database,
-    catalogue: Catalogue,
+    catalogue: DefinitionRegistry,
     identity: int,
     value: int | str,
     comment: str | None,
     item: str | None = None,
     *,
     of: Collection[str] | None = None,
-) -> Row | None:
+) -> RowDict | None:
     """Keep the answer to a survey and tell `survey_answered`, once: the message as it is then. None if there is none.
 
     `of` and `item` as for a mark. Raises LookupError if `item` is not in the digest, NoSurvey, OtherAnswer, and ValueError for
     no answer of this survey's.
     """
 
-    async def work(connection: Connection) -> Row | None:
-        before = await row(connection, _ONE, id=identity)
+    async def work(connection: Connection) -> RowDict | None:
+        before = await fetch_one(connection, _ONE, id=identity)
         if before is None or (of is not None and before["recipient"] not in of):
             return None
         found = item_of(before)
@@ -119,20 +119,20 @@ async def answer(
         given = Survey.model_validate(part["asks"]).answered(value, comment)
         told = await reaction(connection, ANSWERED, about, before["recipient"], once=f"{about}=answered", **given)
         await ingest.accept_within(connection, catalogue, [told], source=SOURCE_SELF)
-        clock = await row(connection, _CLOCK, key=before["recipient"])
+        clock = await fetch_one(connection, _CLOCK, key=before["recipient"])
         at = await now_for(connection, clock["clock"] if clock else None)
-        await row(connection, _ANSWER, id=identity, path=path, answer=as_json(given), at=at)
-        after = await row(connection, _ONE, id=identity)
+        await fetch_one(connection, _ANSWER, id=identity, path=path, answer=as_json(given), at=at)
+        after = await fetch_one(connection, _ONE, id=identity)
         assert after is not None
         shown = item_of(after)
         if _part(shown, item)[2]["answer"] != given:
             raise OtherAnswer
         return {name: each for name, each in shown.items() if name not in {"key", "recipient"}}
 
-    return await repeated(database, work)
+    return await retry_transaction(database, work)
 
 
-def _part(found: Row, item: str | None) -> tuple[str, list[str], Mapping[str, Any]]:
+def _part(found: RowDict, item: str | None) -> tuple[str, list[str], Mapping[str, Any]]:
     """What the answer is about, where in the content it is kept, and what was asked."""
     content = found["content"]
     if item is None:
@@ -142,7 +142,7 @@ def _part(found: Row, item: str | None) -> tuple[str, list[str], Mapping[str, An
     return item, ["items", str(place), "answer"], content["items"][place]
 
 
-def _member(found: Row, key: str) -> str:
+def _member(found: RowDict, key: str) -> str:
     if key not in {each.get("key") for each in found["content"].get("items", ())}:
         raise LookupError(key)
     return key

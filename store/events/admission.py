@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from journeys.decision.compiler import Chart
-from journeys.decision.entry import Enter, PastRun, Refused, case_of, may_enter
-from journeys.events.segment import Incoming
+from journeys.decision.chart import Chart
+from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, may_enter
+from journeys.events.segment import InboundEvent
 from journeys.protocol import wire
 from journeys.protocol.routing import MOVED, PERSONAL, SEEN
-from store.database import Connection, rows, run, sql
-from store.definitions.registry import Index
+from store.database import Connection, execute, fetch_all, sql
+from store.definitions.registry import SignalIndex
 from store.outbox import queue as outbox
-from store.outbox.undecided import standing_at
+from store.outbox.undecided import run_as_of
 from store.people.subjects import Subject
 
 _RUNS = sql(
@@ -61,7 +61,7 @@ class _Opened:
     at: datetime
 
 
-def is_accounts_own(call: Incoming) -> bool:
+def is_accounts_own(call: InboundEvent) -> bool:
     """Whether something happened to an account itself, and was not done by one of its people."""
     if call.subject_key is not None:
         return call.subject_key.startswith("a_")
@@ -72,23 +72,23 @@ class Admission:
     """Decides in memory over what one batch locked; writes runs and outbox rows at the end, two statements."""
 
     def __init__(
-        self, connection: Connection, index: Index, locked: Mapping[str, Subject], source: str = wire.SOURCE_SELF
+        self, connection: Connection, index: SignalIndex, locked: Mapping[str, Subject], source: str = wire.SOURCE_SELF
     ) -> None:
         self.connection, self.index, self.locked, self.source = connection, index, locked, source
         self.runs: dict[str, dict[tuple[str, str], list[_Run]]] = {}
         self.opened: list[_Opened] = []
-        self.waiting: list[outbox.Row] = []
+        self.waiting: list[outbox.OutboxRow] = []
 
     async def load(self) -> None:
         """The runs of the locked subjects: a merge may leave several open of one journey and case."""
         self.runs = {key: {} for key in self.locked}
         if not self.locked:
             return
-        for item in await rows(self.connection, _RUNS, lanes=sorted(self.locked)):
+        for item in await fetch_all(self.connection, _RUNS, lanes=sorted(self.locked)):
             found = _Run(*(item[name] for name in ("id", "definition", "case_key", "epoch", "open", "ended_at")))
             self.runs[item["lane"]].setdefault((item["journey"], item["case_key"]), []).append(found)
 
-    async def admit(self, call: Incoming, at: datetime, subject: Subject, account: Subject | None) -> None:
+    async def admit(self, call: InboundEvent, at: datetime, subject: Subject, account: Subject | None) -> None:
         """Give one event to its person's lane and to their account's, each only if it can change something there."""
         await self._offer(call, at, subject, account)
         if account is not None and account is not subject:
@@ -97,7 +97,7 @@ class Admission:
         if account is not None:
             account.changed.clear()
 
-    async def _offer(self, call: Incoming, at: datetime, to: Subject, account: Subject | None) -> None:
+    async def _offer(self, call: InboundEvent, at: datetime, to: Subject, account: Subject | None) -> None:
         name = call.name
         facts = self._facts(to, account)
         if to.kind == "account" and not is_accounts_own(call):
@@ -110,7 +110,7 @@ class Admission:
         known = bool(entering or heard)
         data = self._kept(name, call.data) if known else {}
         self.waiting.append(
-            outbox.Row(
+            outbox.OutboxRow(
                 to.key,
                 seq,
                 "signal" if known else "facts",
@@ -126,20 +126,20 @@ class Admission:
             self._open(chart, enter, to, seq, at)
 
     async def _entering(
-        self, call: Incoming, at: datetime, to: Subject, facts: Mapping[str, Mapping[str, Any]]
-    ) -> list[tuple[Chart, Enter]]:
+        self, call: InboundEvent, at: datetime, to: Subject, facts: Mapping[str, Mapping[str, Any]]
+    ) -> list[tuple[Chart, EntryAllowed]]:
         entering = []
         for chart in self.index.opening.get(call.name, ()):
             if chart.spec.subject != to.kind:
                 continue
             verdict = await self.may_enter(chart, call, at, to, facts)
-            if isinstance(verdict, Enter):
+            if isinstance(verdict, EntryAllowed):
                 entering.append((chart, verdict))
         return entering
 
     async def may_enter(
-        self, chart: Chart, call: Incoming, at: datetime, to: Subject, facts: Mapping[str, Mapping[str, Any]]
-    ) -> Enter | Refused:
+        self, chart: Chart, call: InboundEvent, at: datetime, to: Subject, facts: Mapping[str, Mapping[str, Any]]
+    ) -> EntryAllowed | EntryRefused:
         """Whether an event opens a run of this locked subject, by all that was accepted until then."""
         before = self.runs[to.key].get((chart.key, case_of(chart, call.data) or ""), ())
         previous = [await self._past(chart, each, at) for each in before]
@@ -150,15 +150,15 @@ class Admission:
         own = self.index.charts.get(last.chart_hash)
         if not last.open or own is None or chart.spec.entry.again == "never":
             return PastRun(last.epoch, last.open, last.ended_at)
-        return await standing_at(self.connection, own, last.id, self.waiting, at)
+        return await run_as_of(self.connection, own, last.id, self.waiting, at)
 
-    def _open(self, chart: Chart, enter: Enter, to: Subject, seq: int, at: datetime) -> None:
+    def _open(self, chart: Chart, enter: EntryAllowed, to: Subject, seq: int, at: datetime) -> None:
         identity = wire.run_id(chart.key, to.key, enter.case, enter.epoch)
         self.opened.append(_Opened(identity, chart, to, enter.case, enter.epoch, seq, at))
         found = _Run(identity, chart.hash, enter.case, enter.epoch, True, None)
         self.runs[to.key].setdefault((chart.key, enter.case), []).append(found)
 
-    def _is_heard(self, call: Incoming, to: Subject) -> bool:
+    def _is_heard(self, call: InboundEvent, to: Subject) -> bool:
         """Whether an open run of this lane reacts to the signal; members' runs hear their account's own signals."""
         for item in self.open_runs(to):
             chart = self.index.charts.get(item.chart_hash)
@@ -197,11 +197,13 @@ class Admission:
                 for item in came:
                     item.open = False
                     told = f"{event_id}:{item.id}"
-                    self.waiting.append(outbox.Row(to.key, to.next_seq(), "merged", "", told, at, {}, target=item.id))
+                    self.waiting.append(
+                        outbox.OutboxRow(to.key, to.next_seq(), "merged", "", told, at, {}, target=item.id)
+                    )
 
     async def _is_open(self, item: _Run, at: datetime) -> bool:
         own = self.index.charts.get(item.chart_hash)
-        return own is None or (await standing_at(self.connection, own, item.id, self.waiting, at)).open
+        return own is None or (await run_as_of(self.connection, own, item.id, self.waiting, at)).open
 
     def _facts(self, to: Subject, account: Subject | None) -> dict[str, dict[str, Any]]:
         """Every field that some chart reads, as of this commit; `@seen` is how far the account's own lane was then."""
@@ -230,7 +232,7 @@ class Admission:
     async def write(self) -> None:
         """Insert the runs that were opened and the rows that must reach runs, once."""
         if self.opened:
-            await run(
+            await execute(
                 self.connection,
                 _OPEN,
                 ids=[o.id for o in self.opened],
@@ -244,5 +246,5 @@ class Admission:
                 clocks=[o.subject.clock for o in self.opened],
                 ats=[o.at for o in self.opened],
             )
-        await outbox.put(self.connection, self.waiting)
+        await outbox.enqueue(self.connection, self.waiting)
         self.opened, self.waiting = [], []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from store.database import Connection, row, rows, sql
-from store.reads.people import Row
+from store.database import Connection, fetch_all, fetch_one, sql
+from store.reads.people import RowDict
 
 _COLUMNS = "id, run, step, name, reason, payload, recorded_at, status"
 _LIST = sql(
@@ -19,12 +19,12 @@ _DISCARD = sql(
 
 async def list_dead_letters(
     connection: Connection, *, status: str, run: str | None, after: int, limit: int
-) -> list[Row]:
+) -> list[RowDict]:
     """Tombstones in the order in which they were recorded."""
-    return [dict(item) for item in await rows(connection, _LIST, status=status, run=run, after=after, limit=limit)]
+    return [dict(item) for item in await fetch_all(connection, _LIST, status=status, run=run, after=after, limit=limit)]
 
 
-async def discard(connection: Connection, identity: int) -> Row | None:
+async def discard_dead_letter(connection: Connection, identity: int) -> RowDict | None:
     """Looked at and done with; None if there is no such row. Doing it twice is doing it once."""
-    found = await row(connection, _DISCARD, id=identity)
+    found = await fetch_one(connection, _DISCARD, id=identity)
     return dict(found) if found else None

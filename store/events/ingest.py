@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 
 import orjson
 
-from journeys.calendar.timezones import FIELDS
+from journeys.calendar.timezones import TIMEZONE_FIELDS
 from journeys.consent.statements import TRAITS
-from journeys.events.segment import Incoming, accepted_at
+from journeys.events.segment import InboundEvent, accepted_at
 from journeys.protocol.wire import SOURCE_SELF
 from store.consent import from_events
-from store.database import Connection, Database, as_json, rows, run, sql
-from store.definitions.registry import Catalogue
+from store.database import Connection, Database, as_json, execute, fetch_all, sql
+from store.definitions.registry import DefinitionRegistry
 from store.events import merges, tickets
 from store.events.admission import Admission
 from store.events.reactions import reaction
@@ -26,14 +26,14 @@ from store.exports import feed
 from store.inbox import checklists
 from store.messages import reevaluation
 from store.people import memberships, subjects
-from store.people.identities import Known, identify, identities_of, is_joined, link, subject_of
+from store.people.identities import KnownIdentities, identify, identities_of, is_joined, link_identities, subject_of
 from store.people.subjects import Contended, Subject
 from store.people.test_clocks import read_clock
-from store.retry import repeated
+from store.retry import retry_transaction
 from store.tasks import conversations
 
 COMPLETED = "checklist_completed"
-CLOCK = FIELDS | {"account"}
+CLOCK = TIMEZONE_FIELDS | {"account"}
 """What changes the clock on a person's wall: their own fields, or whose people they are."""
 
 _INSERT = sql(
@@ -64,7 +64,7 @@ _QUARANTINE = sql(
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class IngestResult:
     """What became of a batch: every call is in exactly one of the three."""
 
     accepted: int = 0
@@ -73,36 +73,41 @@ class Accepted:
 
 
 async def accept(
-    database: Database, catalogue: Catalogue, calls: list[Incoming], *, source: str, clock: str | None = None
-) -> Accepted:
+    database: Database,
+    catalogue: DefinitionRegistry,
+    calls: list[InboundEvent],
+    *,
+    source: str,
+    clock: str | None = None,
+) -> IngestResult:
     """Commit a batch. Raises only what the database raises; then nothing of it was accepted."""
-    return await repeated(database, lambda connection: _accept(connection, catalogue, calls, source, clock))
+    return await retry_transaction(database, lambda connection: _accept(connection, catalogue, calls, source, clock))
 
 
 async def accept_within(
-    connection: Connection, catalogue: Catalogue, calls: list[Incoming], *, source: str
-) -> Accepted:
+    connection: Connection, catalogue: DefinitionRegistry, calls: list[InboundEvent], *, source: str
+) -> IngestResult:
     """Accept in the caller's own transaction, which has locked those concerned. Raises Contended: then all of it again."""
     return await _accept(connection, catalogue, calls, source, None)
 
 
 async def _accept(
-    connection: Connection, catalogue: Catalogue, calls: list[Incoming], source: str, clock: str | None
-) -> Accepted:
+    connection: Connection, catalogue: DefinitionRegistry, calls: list[InboundEvent], source: str, clock: str | None
+) -> IngestResult:
     received = datetime.now(UTC)
     await catalogue.current(connection)
     held = [call for call in calls if call.faults]
     quarantined = await _hold(connection, held, source, received) if held else 0
     whole = [call for call in calls if not call.faults]
     if not whole:
-        return Accepted(0, len(held) - quarantined, quarantined)
+        return IngestResult(0, len(held) - quarantined, quarantined)
     known = await identify(connection, whole, clock)
     concerned = _to_lock(catalogue, whole, known)
-    everybody = await subjects.lock(
+    everybody = await subjects.lock_subjects(
         connection,
         concerned
-        | await from_events.lanes(connection, catalogue.consent, whole, known)
-        | await reevaluation.to_lock(connection, catalogue, whole, known),
+        | await from_events.lanes_to_lock(connection, catalogue.consent, whole, known)
+        | await reevaluation.members_to_lock(connection, catalogue, whole, known),
     )
     locked = {key: subject for key, subject in everybody.items() if key in concerned}
     if any(subject.account_key and subject.account_key not in locked for subject in locked.values()):
@@ -111,14 +116,14 @@ async def _accept(
     if fresh:
         await _apply(connection, catalogue, fresh, known, locked, source)
         await _tick(connection, catalogue, fresh, known)
-        await conversations.take(connection, catalogue, fresh, known)
+        await conversations.open_from_replies(connection, catalogue, fresh, known)
         # Addresses are locked last, as the gate does.
-        await from_events.take(connection, catalogue, fresh, known, source)
+        await from_events.apply_consent_events(connection, catalogue, fresh, known, source)
     duplicates = len(calls) - len(fresh) - quarantined
-    return Accepted(len(fresh), duplicates, quarantined)
+    return IngestResult(len(fresh), duplicates, quarantined)
 
 
-def _to_lock(catalogue: Catalogue, calls: list[Incoming], known: Known) -> set[str]:
+def _to_lock(catalogue: DefinitionRegistry, calls: list[InboundEvent], known: KnownIdentities) -> set[str]:
     keys: set[str] = set()
     for call in calls:
         changing = (
@@ -139,12 +144,12 @@ def _to_lock(catalogue: Catalogue, calls: list[Incoming], known: Known) -> set[s
 
 async def _insert(
     connection: Connection,
-    calls: list[Incoming],
-    known: Known,
+    calls: list[InboundEvent],
+    known: KnownIdentities,
     locked: Mapping[str, Subject],
     source: str,
     received: datetime,
-) -> list[tuple[Incoming, datetime]]:
+) -> list[tuple[InboundEvent, datetime]]:
     """Store the batch in one statement; the calls that were not there before, each with its instant."""
     clocks = {
         name: clock.virtual(received)
@@ -152,7 +157,7 @@ async def _insert(
         if (clock := await read_clock(connection, name)) is not None
     }
     lanes = _lanes(calls, known, locked)
-    once: dict[str, tuple[Incoming, datetime, str]] = {}
+    once: dict[str, tuple[InboundEvent, datetime, str]] = {}
     for call in calls:
         key = subject_of(call, known)
         subject = locked.get(key)
@@ -161,7 +166,7 @@ async def _insert(
         floor = max((until for until in decided if until is not None), default=None)
         at = accepted_at(call, virtual or received, virtual=virtual is not None, floor=floor)
         once.setdefault(call.message_id, (call, at, key))
-    stored = await rows(
+    stored = await fetch_all(
         connection,
         _INSERT,
         source=source,
@@ -181,17 +186,17 @@ async def _insert(
             call.number = number
             fresh.append((call, at))
     await _keep_traces(connection, [call for call, _ in fresh if call.trace is not None])
-    await feed.react(connection, [call.number for call, _ in fresh if feed.is_reaction(call.name, call.data)])
+    await feed.record_reaction(connection, [call.number for call, _ in fresh if feed.is_reaction(call.name, call.data)])
     return fresh
 
 
-async def _keep_traces(connection: Connection, given: list[Incoming]) -> None:
+async def _keep_traces(connection: Connection, given: list[InboundEvent]) -> None:
     """Only what was given is kept: an event's own trace is made of what is stored anyway."""
     if given:
-        await run(connection, _TRACED, ids=[call.number for call in given], traces=[call.trace for call in given])
+        await execute(connection, _TRACED, ids=[call.number for call in given], traces=[call.trace for call in given])
 
 
-def _lanes(calls: list[Incoming], known: Known, locked: Mapping[str, Subject]) -> dict[str, set[str]]:
+def _lanes(calls: list[InboundEvent], known: KnownIdentities, locked: Mapping[str, Subject]) -> dict[str, set[str]]:
     """By subject, the locked lanes that its events of this batch may enter: its own, its accounts', those it joins."""
     lanes: dict[str, set[str]] = {}
     for call in calls:
@@ -209,9 +214,9 @@ def _lanes(calls: list[Incoming], known: Known, locked: Mapping[str, Subject]) -
 
 async def _apply(
     connection: Connection,
-    catalogue: Catalogue,
-    fresh: list[tuple[Incoming, datetime]],
-    known: Known,
+    catalogue: DefinitionRegistry,
+    fresh: list[tuple[InboundEvent, datetime]],
+    known: KnownIdentities,
     locked: dict[str, Subject],
     source: str,
 ) -> None:
@@ -223,9 +228,9 @@ async def _apply(
         key = subject_of(call, known)
         if key not in locked:
             continue
-        found = await link(connection, call, known, locked)
+        found = await link_identities(connection, call, known, locked)
         if found is not None:
-            await merges.merge(connection, admission, *found, at=at, event_id=call.message_id)
+            await merges.merge_subjects(connection, admission, *found, at=at, event_id=call.message_id)
         subject = locked[subject_of(call, known)]
         account = _account_of(call, subject, known, locked)
         _profile(call, subject, account)
@@ -233,19 +238,22 @@ async def _apply(
         await admission.admit(call, at, subject, account)
         if call.name in catalogue.of_tickets:
             concerned = sorted({subject.key, *((account.key,) if account else ())})
-            await tickets.note_ticket(connection, catalogue.tickets, call.name, call.data, concerned, at)
-    await subjects.save(connection, locked.values())
-    await memberships.note(connection, [call for call, _ in fresh], known)
-    await reevaluation.look(connection, moved, reevaluation.HOURS)
+            await tickets.record_ticket(connection, catalogue.tickets, call.name, call.data, concerned, at)
+    await subjects.save_subjects(connection, locked.values())
+    await memberships.record_memberships(connection, [call for call, _ in fresh], known)
+    await reevaluation.make_due(connection, moved, reevaluation.HOURS)
     await admission.write()
 
 
 async def _tick(
-    connection: Connection, catalogue: Catalogue, fresh: list[tuple[Incoming, datetime]], known: Known
+    connection: Connection,
+    catalogue: DefinitionRegistry,
+    fresh: list[tuple[InboundEvent, datetime]],
+    known: KnownIdentities,
 ) -> None:
     """Items of checklists that waited for these signals are ticked; a list whose last one was is told of."""
     told = [(subject_of(call, known), call.name, at) for call, at in fresh if call.name in catalogue.awaited]
-    complete = [each for each in await checklists.tick(connection, told) if each["complete"]]
+    complete = [each for each in await checklists.tick_checklists(connection, told) if each["complete"]]
     calls = [
         await reaction(
             connection, COMPLETED, each["inbox_key"], each["recipient"], once=f"{each['inbox_key']}=complete"
@@ -257,9 +265,9 @@ async def _tick(
 
 
 def _account_of(
-    call: Incoming,
+    call: InboundEvent,
     subject: Subject,
-    known: Known,
+    known: KnownIdentities,
     locked: Mapping[str, Subject],
 ) -> Subject | None:
     if subject.kind == "account":
@@ -273,19 +281,19 @@ def _account_of(
     return locked.get(subject.account_key) if subject.account_key else None
 
 
-def _profile(call: Incoming, subject: Subject, account: Subject | None) -> None:
+def _profile(call: InboundEvent, subject: Subject, account: Subject | None) -> None:
     if call.kind == "identify":
         subject.merge({name: value for name, value in call.traits.items() if name not in TRAITS})
     elif call.kind == "group" and account is not None:
         account.merge(call.traits)
     elif call.name == memberships.LEFT:
-        memberships.leave(subject, account)
+        memberships.leave_account(subject, account)
 
 
-async def _hold(connection: Connection, held: list[Incoming], source: str, received: datetime) -> int:
+async def _hold(connection: Connection, held: list[InboundEvent], source: str, received: datetime) -> int:
     """Keep what fails the tracking plan, with its faults; the number that was not there before (Q1)."""
     once = {call.message_id: call for call in held}
-    kept = await rows(
+    kept = await fetch_all(
         connection,
         _QUARANTINE,
         source=source,

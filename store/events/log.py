@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from store.database import Connection, as_json, row, sql
+from store.database import Connection, as_json, fetch_one, sql
 
 _INSERT = sql(
     """
@@ -17,7 +17,7 @@ _INSERT = sql(
 )
 
 
-async def insert_one(
+async def insert_event(
     connection: Connection,
     *,
     source: str,
@@ -28,7 +28,7 @@ async def insert_one(
     data: Mapping[str, Any],
 ) -> int:
     """Store one event; its number, or 0 if this id of this source was there already."""
-    stored = await row(
+    stored = await fetch_one(
         connection, _INSERT, source=source, id=message_id, name=name, subject=subject, at=at, data=as_json(data)
     )
     return int(stored["id"]) if stored is not None else 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from journeys.consent.preferences import merged_consents
-from store.database import Connection, rows, run, sql
+from store.database import Connection, execute, fetch_all, sql
 from store.events.admission import Admission
 from store.inbox.items import CHANGED
 from store.outbox import queue as outbox
@@ -115,20 +115,20 @@ _SAY = sql(
 _OWED = sql("SELECT 1 FROM messages WHERE recipient = :into AND status IN ('deferred', 'sending') LIMIT 1")
 
 
-async def merge(
+async def merge_subjects(
     connection: Connection, admission: Admission, gone: Subject, into: Subject, *, at: datetime, event_id: str
 ) -> None:
     """Both are locked. What the batch did before belongs to who they were then, so it is written first."""
     await admission.write()
     stay = admission.open_runs(into)
     # A number without a row: a timer that rings before the new lane has any asks for what the old one holds.
-    await run(connection, _FOLLOW, gone=gone.key, into=into.key, seq=into.next_seq())
+    await execute(connection, _FOLLOW, gone=gone.key, into=into.key, seq=into.next_seq())
     for statement in _MOVES:
-        await run(connection, statement, gone=gone.key, into=into.key)
+        await execute(connection, statement, gone=gone.key, into=into.key)
     await _say(connection, gone, into, at)
     _know(gone, into)
-    if await rows(connection, _OWED, into=into.key):
-        await outbox.wake(connection, into.key)
+    if await fetch_all(connection, _OWED, into=into.key):
+        await outbox.wake_outreach(connection, into.key)
     await admission.load()
     await admission.end_doubles(into, stay, at, event_id)
 
@@ -147,8 +147,8 @@ def _know(gone: Subject, into: Subject) -> None:
 
 async def _say(connection: Connection, gone: Subject, into: Subject, at: datetime) -> None:
     said: dict[str, dict[tuple[str, str], bool]] = {gone.key: {}, into.key: {}}
-    for item in await rows(connection, _SAID, gone=gone.key, into=into.key):
+    for item in await fetch_all(connection, _SAID, gone=gone.key, into=into.key):
         said[item["subject_key"]][item["channel"], item["topic"]] = item["granted"]
     for (channel, topic), granted in merged_consents(said[gone.key], said[into.key]).items():
         if said[into.key].get((channel, topic)) is not granted:
-            await run(connection, _SAY, into=into.key, channel=channel, topic=topic, granted=granted, at=at)
+            await execute(connection, _SAY, into=into.key, channel=channel, topic=topic, granted=granted, at=at)

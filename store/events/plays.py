@@ -11,18 +11,18 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from journeys.decision.compiler import Chart
-from journeys.decision.entry import Refused, case_of
-from journeys.events.segment import Incoming
+from journeys.decision.chart import Chart
+from journeys.decision.entry import EntryRefused, case_of
+from journeys.events.segment import InboundEvent
 from journeys.protocol import wire
-from store.database import Connection, Database, row, sql
-from store.definitions.registry import Catalogue, Index
+from store.database import Connection, Database, fetch_one, sql
+from store.definitions.registry import DefinitionRegistry, SignalIndex
 from store.events import ingest
 from store.events.admission import Admission
 from store.people import subjects
 from store.people.test_clocks import now_for
-from store.reads.people import Found
-from store.retry import repeated
+from store.reads.people import SubjectKeys
+from store.retry import retry_transaction
 
 _NEWEST = sql(
     """
@@ -45,8 +45,8 @@ class MayNotEnter(Exception):
 
 async def start_play(
     database: Database,
-    catalogue: Catalogue,
-    subject: Found,
+    catalogue: DefinitionRegistry,
+    subject: SubjectKeys,
     journey: str,
     *,
     by: str,
@@ -59,7 +59,7 @@ async def start_play(
         chart = _live(await catalogue.current(connection), journey)
         if chart.spec.subject != subject.kind:
             raise NotForThem
-        call = Incoming(
+        call = InboundEvent(
             "track",
             uuid.uuid4().hex,
             wire.play_signal(journey),
@@ -69,14 +69,14 @@ async def start_play(
         await _may_enter(connection, catalogue, chart, call, subject)
         await ingest.accept_within(connection, catalogue, [call], source=wire.SOURCE_OPERATOR)
         case = case_of(chart, call.data)
-        opened = await row(connection, _NEWEST, lane=subject.key, journey=journey, case=case)
+        opened = await fetch_one(connection, _NEWEST, lane=subject.key, journey=journey, case=case)
         assert opened is not None
         return str(opened["id"])
 
-    return await repeated(database, start)
+    return await retry_transaction(database, start)
 
 
-def _live(index: Index, journey: str) -> Chart:
+def _live(index: SignalIndex, journey: str) -> Chart:
     found = index.opening.get(wire.play_signal(journey))
     if not found:
         raise NoSuchPlay
@@ -84,13 +84,13 @@ def _live(index: Index, journey: str) -> Chart:
 
 
 async def _may_enter(
-    connection: Connection, catalogue: Catalogue, chart: Chart, call: Incoming, subject: Found
+    connection: Connection, catalogue: DefinitionRegistry, chart: Chart, call: InboundEvent, subject: SubjectKeys
 ) -> None:
     keys = {key for key in (subject.key, subject.account_key) if key is not None}
-    locked = await subjects.lock(connection, keys)
+    locked = await subjects.lock_subjects(connection, keys)
     admission = Admission(connection, catalogue.index, locked)
     await admission.load()
     at = await now_for(connection, subject.clock)
     verdict = await admission.may_enter(chart, call, at, locked[subject.key], {})
-    if isinstance(verdict, Refused):
+    if isinstance(verdict, EntryRefused):
         raise MayNotEnter(verdict.reason)

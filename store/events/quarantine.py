@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from store.database import Connection, row, rows, run, sql
-from store.reads.people import Row, loaded
+from store.database import Connection, execute, fetch_all, fetch_one, sql
+from store.reads.people import RowDict, loaded
 
 _COLUMNS = (
     "q.id, q.source, q.message_id, q.name, q.faults, q.event, q.received_at, q.status, q.settled_at FROM quarantine q"
@@ -31,27 +31,29 @@ _NAMES = sql(
 )
 
 
-async def list_held(connection: Connection, *, status: str, name: str | None, after: int, limit: int) -> list[Row]:
+async def list_quarantined(
+    connection: Connection, *, status: str, name: str | None, after: int, limit: int
+) -> list[RowDict]:
     """What is held (or was), in the order of arrival."""
-    found = await rows(connection, _LIST, status=status, name=name, after=after, limit=limit)
+    found = await fetch_all(connection, _LIST, status=status, name=name, after=after, limit=limit)
     return [_item(dict(item)) for item in found]
 
 
-async def get_held(connection: Connection, identity: int) -> Row | None:
+async def get_quarantined(connection: Connection, identity: int) -> RowDict | None:
     """One of them."""
-    found = await row(connection, _ONE, id=identity)
+    found = await fetch_one(connection, _ONE, id=identity)
     return _item(dict(found)) if found else None
 
 
-def _item(found: Row) -> Row:
+def _item(found: RowDict) -> RowDict:
     return {**found, "faults": loaded(found["faults"]), "event": loaded(found["event"])}
 
 
-async def settle(connection: Connection, identity: int, status: Literal["replayed", "discarded"]) -> bool:
+async def settle_quarantined(connection: Connection, identity: int, status: Literal["replayed", "discarded"]) -> bool:
     """Mark it; False if somebody was quicker."""
-    return await run(connection, _SETTLE, id=identity, status=status) == 1
+    return await execute(connection, _SETTLE, id=identity, status=status) == 1
 
 
-async def names(connection: Connection) -> list[dict[str, str | int | datetime]]:
+async def quarantined_names(connection: Connection) -> list[dict[str, str | int | datetime]]:
     """How many are held under each name: what to mend first."""
-    return [dict(item) for item in await rows(connection, _NAMES)]
+    return [dict(item) for item in await fetch_all(connection, _NAMES)]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from journeys.gate.policy import UrgentTicket
-from store.database import Connection, run, sql
+from store.database import Connection, execute, sql
 from store.messages import reevaluation
 
 _OPEN = sql(
@@ -21,7 +21,7 @@ _RESOLVE = sql(
 )
 
 
-async def note_ticket(
+async def record_ticket(
     connection: Connection,
     rules: UrgentTicket,
     name: str,
@@ -33,9 +33,9 @@ async def note_ticket(
     opened = rules.open_after(frozenset(), name, data)
     for ticket in opened:
         for subject in subjects:
-            await run(connection, _OPEN, subject=subject, ticket=ticket, at=at)
+            await execute(connection, _OPEN, subject=subject, ticket=ticket, at=at)
     if opened or name not in rules.resolved_by:
         return
     ticket = str(data.get("ticket_id"))
-    if any([await run(connection, _RESOLVE, subject=subject, ticket=ticket, at=at) for subject in subjects]):
-        await reevaluation.look(connection, [(subject, at) for subject in subjects], reevaluation.TICKET)
+    if any([await execute(connection, _RESOLVE, subject=subject, ticket=ticket, at=at) for subject in subjects]):
+        await reevaluation.make_due(connection, [(subject, at) for subject in subjects], reevaluation.TICKET)

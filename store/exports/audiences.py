@@ -11,7 +11,7 @@ import orjson
 from journeys.gate.policy import ADS
 from journeys.gate.verdicts import Consents
 from journeys.tokens.address_hash import AddressHash
-from store.database import Connection, rows, run, sql
+from store.database import Connection, execute, fetch_all, sql
 from store.reads.people import loaded
 
 CHANNEL = "email"
@@ -64,7 +64,7 @@ _RECORD = sql(
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AudienceMembership:
     """One person and one audience: what the journey wants (`member`), and what the tool was told (`told`, as `hashed`).
 
     `said` is what they have said by channel and topic; `digests` are the hashes under which their address may be suppressed.
@@ -83,16 +83,16 @@ class Place:
     stopped: bool = False
 
 
-async def pending(
+async def pending_memberships(
     connection: Connection, addresses: AddressHash, destination: str, audience: str, limit: int
-) -> dict[str, Place]:
+) -> dict[str, AudienceMembership]:
     """Those of whom anything has changed since the tool was told, whoever has spoken and then the longest ago first."""
-    found = await rows(connection, _PENDING, destination=destination, audience=audience, limit=limit, ads=ADS)
+    found = await fetch_all(connection, _PENDING, destination=destination, audience=audience, limit=limit, ads=ADS)
     digests = {item["subject_key"]: tuple(_digests(addresses, item["email"])) for item in found}
     asked = [each for of_one in digests.values() for each in of_one]
-    silent = {item["digest"] for item in await rows(connection, _SUPPRESSED, digests=asked)} if asked else set()
+    silent = {item["digest"] for item in await fetch_all(connection, _SUPPRESSED, digests=asked)} if asked else set()
     return {
-        (key := item["subject_key"]): Place(
+        (key := item["subject_key"]): AudienceMembership(
             item["member"],
             item["email"],
             item["stage"],
@@ -112,15 +112,15 @@ def _digests(addresses: AddressHash, email: str | None) -> list[str]:
     return addresses.digests(CHANNEL, email) if isinstance(email, str) and email else []
 
 
-async def still_in(connection: Connection, destination: str, audience: str, out: Mapping[str, str]) -> set[str]:
+async def members_still_in(connection: Connection, destination: str, audience: str, out: Mapping[str, str]) -> set[str]:
     """Of these hashes, those that somebody else is in under: two people of one address."""
-    found = await rows(
+    found = await fetch_all(
         connection, _STILL, destination=destination, audience=audience, hashes=list(out.values()), subjects=list(out)
     )
     return {item["hashed"] for item in found}
 
 
-async def record(
+async def record_told(
     connection: Connection,
     destination: str,
     audience: str,
@@ -129,7 +129,7 @@ async def record(
     at: datetime,
 ) -> None:
     """What the tool knows as of `at`, by person; an empty hash is out."""
-    await run(
+    await execute(
         connection,
         _RECORD,
         destination=destination,

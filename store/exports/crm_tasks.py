@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from store.database import Connection, row, rows, run, sql
+from store.database import Connection, execute, fetch_all, fetch_one, sql
 
 LEASE: Final = timedelta(minutes=1)
 """How long one process has a copy in hand; also what passes before an attempt whose end nobody saw is repeated."""
@@ -62,7 +62,7 @@ _REOPEN = sql(
 
 
 @dataclass(frozen=True, slots=True)
-class Stale:
+class StaleTask:
     """A copy that one process has in hand: `version` is what it becomes."""
 
     task: int
@@ -72,41 +72,41 @@ class Stale:
     reopens: bool
 
 
-async def claim(connection: Connection, mirror: str) -> Stale | None:
+async def claim_stale_task(connection: Connection, mirror: str) -> StaleTask | None:
     """The next copy that is stale and that nobody else has in hand, those of new tasks included."""
-    await run(connection, _ADOPT, mirror=mirror)
-    found = await row(connection, _CLAIM, mirror=mirror, lease=LEASE)
+    await execute(connection, _ADOPT, mirror=mirror)
+    found = await fetch_one(connection, _CLAIM, mirror=mirror, lease=LEASE)
     names = ("task_id", "reference", "version", "attempts", "reopens")
-    return Stale(*(found[name] for name in names)) if found else None
+    return StaleTask(*(found[name] for name in names)) if found else None
 
 
-async def pushed(connection: Connection, mirror: str, stale: Stale, reference: str) -> None:
+async def mark_pushed(connection: Connection, mirror: str, stale: StaleTask, reference: str) -> None:
     """It shows that version now; what came meanwhile makes it stale again at once."""
-    await run(connection, _PUSHED, task=stale.task, mirror=mirror, version=stale.version, reference=reference)
+    await execute(connection, _PUSHED, task=stale.task, mirror=mirror, version=stale.version, reference=reference)
 
 
-async def failed(connection: Connection, mirror: str, stale: Stale, error: str) -> None:
+async def postpone(connection: Connection, mirror: str, stale: StaleTask, error: str) -> None:
     """Tried again later, and later each time."""
     pause = min(LONGEST, LEASE * 2 ** min(stale.attempts - 1, 10))
-    await run(connection, _FAILED, task=stale.task, mirror=mirror, error=error[:300], pause=pause)
+    await execute(connection, _FAILED, task=stale.task, mirror=mirror, error=error[:300], pause=pause)
 
 
-async def put_back(connection: Connection, mirror: str, stale: Stale) -> None:
+async def put_back(connection: Connection, mirror: str, stale: StaleTask) -> None:
     """It was not tried: whoever looks next may have it."""
-    await run(connection, _PUT_BACK, task=stale.task, mirror=mirror, attempts=stale.attempts)
+    await execute(connection, _PUT_BACK, task=stale.task, mirror=mirror, attempts=stale.attempts)
 
 
-async def stale(connection: Connection, mirror: str) -> int:
+async def count_stale(connection: Connection, mirror: str) -> int:
     """How many copies are not what their task is."""
-    found = await row(connection, _STALE, mirror=mirror)
+    found = await fetch_one(connection, _STALE, mirror=mirror)
     return int(found["stale"]) if found else 0
 
 
 async def shown_open(connection: Connection, mirror: str, after: int, limit: int) -> list[Mapping[str, Any]]:
     """Open tasks that have a copy, by number."""
-    return await rows(connection, _OPEN, mirror=mirror, after=after, limit=limit)
+    return await fetch_all(connection, _OPEN, mirror=mirror, after=after, limit=limit)
 
 
-async def reopen(connection: Connection, mirror: str, task: int) -> None:
+async def reopen_crm_task(connection: Connection, mirror: str, task: int) -> None:
     """What was done there is not taken over: the copy is to be open again."""
-    await run(connection, _REOPEN, mirror=mirror, task=task)
+    await execute(connection, _REOPEN, mirror=mirror, task=task)

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from journeys.events.feed import line, told
-from store.database import Connection, Database, row, rows, run, sql
+from journeys.events.feed import feed_line, lines_with_reasons
+from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
 from store.reads.people import loaded
 
 PAUSE: Final = 0.01
@@ -94,13 +94,13 @@ class Horizon:
 
 
 async def _number(connection: Connection, statement: Any, name: str = "number") -> int:
-    found = await row(connection, statement)
+    found = await fetch_one(connection, statement)
     return int(found[name]) if found is not None else 0
 
 
-async def read(connection: Connection, after: int, upto: int, limit: int) -> list[dict[str, Any]]:
+async def read_lines(connection: Connection, after: int, upto: int, limit: int) -> list[dict[str, Any]]:
     """Lines behind `after`, up to `upto`, which must be certain."""
-    return [_line(item) for item in await rows(connection, _LINES, after=after, upto=upto, limit=limit)]
+    return [_line(item) for item in await fetch_all(connection, _LINES, after=after, upto=upto, limit=limit)]
 
 
 def is_reaction(name: str, data: Mapping[str, Any]) -> bool:
@@ -108,24 +108,26 @@ def is_reaction(name: str, data: Mapping[str, Any]) -> bool:
     return name.startswith("message_") and "message" in data
 
 
-async def react(connection: Connection, events: Sequence[int]) -> None:
+async def record_reaction(connection: Connection, events: Sequence[int]) -> None:
     """Lines for these events, if it is messages of ours that they speak of; in the events' own transaction."""
     if events:
-        await run(connection, _REACTED, events=list(events))
+        await execute(connection, _REACTED, events=list(events))
 
 
-async def story_of(connection: Connection, message: int, limit: int) -> list[dict[str, Any]]:
+async def lines_of_message(connection: Connection, message: int, limit: int) -> list[dict[str, Any]]:
     """All that was ever decided about a message and became of it, in order and in words."""
-    return [told(_loaded(item)) for item in await rows(connection, _STORY, message=message, limit=limit)]
+    return [
+        lines_with_reasons(_loaded(item)) for item in await fetch_all(connection, _STORY, message=message, limit=limit)
+    ]
 
 
-async def of_messages(connection: Connection, messages: Sequence[int], limit: int) -> list[dict[str, Any]]:
+async def lines_of_messages(connection: Connection, messages: Sequence[int], limit: int) -> list[dict[str, Any]]:
     """What became of these messages, as far as it is visible now."""
-    return [_line(item) for item in await rows(connection, _OF_MESSAGES, messages=list(messages), limit=limit)]
+    return [_line(item) for item in await fetch_all(connection, _OF_MESSAGES, messages=list(messages), limit=limit)]
 
 
 def _line(item: Mapping[str, Any]) -> dict[str, Any]:
-    return line(_loaded(item))
+    return feed_line(_loaded(item))
 
 
 def _loaded(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from store.database import Connection, row, run, sql
+from store.database import Connection, execute, fetch_one, sql
 
 _READ = sql("SELECT position, upto, attempts, due_at, last_error, pushed_at FROM feed_push")
 _FIX = sql("UPDATE feed_push SET upto = :upto WHERE position = :position AND upto IS NULL")
@@ -38,7 +38,7 @@ _LAG = sql(
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PushPosition:
     """Everything up to `position` has arrived; what is behind it up to `upto` is being pushed, not before `due_at`."""
 
     position: int
@@ -50,7 +50,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Lag:
+class PushLag:
     """The newest line, and since when the oldest that has not been pushed waits."""
 
     newest: int
@@ -58,38 +58,38 @@ class Lag:
     seconds: float
 
 
-async def read(connection: Connection) -> Place:
+async def read_position(connection: Connection) -> PushPosition:
     """Where the push is."""
-    found = await row(connection, _READ)
+    found = await fetch_one(connection, _READ)
     assert found is not None, "the migration has made its row"
-    return Place(**{name: found[name] for name in Place.__slots__})
+    return PushPosition(**{name: found[name] for name in PushPosition.__slots__})
 
 
-async def fix(connection: Connection, place: Place, certain: int, limit: int) -> bool:
+async def fix_batch(connection: Connection, place: PushPosition, certain: int, limit: int) -> bool:
     """Say where the next batch ends, at most `limit` lines away and not behind what is certain; False if there is none."""
-    found = await row(connection, _END, position=place.position, upto=certain, limit=limit)
+    found = await fetch_one(connection, _END, position=place.position, upto=certain, limit=limit)
     if found is None or found["id"] is None:
         return False
-    return await run(connection, _FIX, position=place.position, upto=found["id"]) == 1
+    return await execute(connection, _FIX, position=place.position, upto=found["id"]) == 1
 
 
-async def pushed(connection: Connection, place: Place) -> None:
+async def advance_position(connection: Connection, place: PushPosition) -> None:
     """The batch has arrived."""
-    await run(connection, _PUSHED, position=place.position, upto=place.upto)
+    await execute(connection, _PUSHED, position=place.position, upto=place.upto)
 
 
-async def failed(connection: Connection, place: Place, due: datetime, error: str) -> None:
+async def record_push_failure(connection: Connection, place: PushPosition, due: datetime, error: str) -> None:
     """It has not, or nobody knows: the same one again at `due`."""
-    await run(connection, _FAILED, position=place.position, upto=place.upto, due=due, error=error[:300])
+    await execute(connection, _FAILED, position=place.position, upto=place.upto, due=due, error=error[:300])
 
 
-async def again(connection: Connection) -> bool:
+async def restart_push(connection: Connection) -> bool:
     """Let the next try be now; False if none waits."""
-    return await run(connection, _AGAIN) == 1
+    return await execute(connection, _AGAIN) == 1
 
 
-async def lag(connection: Connection) -> Lag:
+async def push_lag(connection: Connection) -> PushLag:
     """How far behind the push is."""
-    found = await row(connection, _LAG)
+    found = await fetch_one(connection, _LAG)
     assert found is not None, "the migration has made its row"
-    return Lag(found["newest"], found["at"], float(found["seconds"]))
+    return PushLag(found["newest"], found["at"], float(found["seconds"]))

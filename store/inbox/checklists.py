@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from store.database import Connection, rows, run, sql
+from store.database import Connection, execute, fetch_all, sql
 
 _ABOUT = "CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
 TICKS: Final = """
@@ -51,20 +51,20 @@ _TICK = sql(
 )
 
 
-async def open_list(connection: Connection, key: str, recipient: str, signals: Sequence[str]) -> None:
+async def open_checklist(connection: Connection, key: str, recipient: str, signals: Sequence[str]) -> None:
     """Wait for these signals. A name that nobody has waited for before turns the catalogue's edition."""
-    await run(connection, _OPEN, key=key, recipient=recipient, signals=list(signals))
-    await run(connection, _AWAIT, signals=list(signals))
+    await execute(connection, _OPEN, key=key, recipient=recipient, signals=list(signals))
+    await execute(connection, _AWAIT, signals=list(signals))
 
 
-async def awaited(connection: Connection) -> frozenset[str]:
+async def awaited_signals(connection: Connection) -> frozenset[str]:
     """Every signal that a checklist has ever waited for."""
-    return frozenset(item["signal"] for item in await rows(connection, _AWAITED))
+    return frozenset(item["signal"] for item in await fetch_all(connection, _AWAITED))
 
 
-async def tick(connection: Connection, told: Sequence[tuple[str, str, datetime]]) -> list[Mapping[str, Any]]:
+async def tick_checklists(connection: Connection, told: Sequence[tuple[str, str, datetime]]) -> list[Mapping[str, Any]]:
     """Tick what these signals (subject, name, instant) were waited for; the lists concerned, and which are complete now."""
     if not told:
         return []
     keys, signals, ats = zip(*told, strict=True)
-    return await rows(connection, _TICK, keys=list(keys), signals=list(signals), ats=list(ats))
+    return await fetch_all(connection, _TICK, keys=list(keys), signals=list(signals), ats=list(ats))

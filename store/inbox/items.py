@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from store.database import Connection, as_json, row, rows, run, sql
+from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.inbox import checklists
-from store.reads.people import Row, loaded
+from store.reads.people import RowDict, loaded
 
 CHANNEL: Final = "tenure_inbox"
 """What a change is told on; the payload is the recipient's key."""
@@ -48,13 +48,13 @@ _CHANGED = sql(
 )
 
 
-async def put(connection: Connection, key: str, recipient: str, content: Mapping[str, Any], at: datetime) -> None:
+async def put_item(connection: Connection, key: str, recipient: str, content: Mapping[str, Any], at: datetime) -> None:
     """Deliver, in the gate's own transaction; a second time with the same key changes nothing."""
     page = content.get("page")
     place = _like(page) if isinstance(page, str) else None
     values = {"key": key, "recipient": recipient, "content": as_json(content), "place": place, "at": at}
-    if await run(connection, _PUT, **values) and content.get("kind") == "checklist":
-        await checklists.open_list(connection, key, recipient, [item["signal"] for item in content["items"]])
+    if await execute(connection, _PUT, **values) and content.get("kind") == "checklist":
+        await checklists.open_checklist(connection, key, recipient, [item["signal"] for item in content["items"]])
 
 
 def _like(pattern: str) -> str:
@@ -65,12 +65,12 @@ def _like(pattern: str) -> str:
 
 async def list_inbox(
     connection: Connection, keys: list[str], *, waiting: bool, before: int | None, limit: int, page: str | None = None
-) -> list[Row]:
+) -> list[RowDict]:
     """A person's messages, the newest first; `waiting` leaves out what was acted on or dismissed.
 
     With `page`, those that appear there: on this page by their pattern, or everywhere.
     """
-    found = await rows(connection, _LIST, keys=keys, waiting=waiting, before=before, limit=limit, page=page)
+    found = await fetch_all(connection, _LIST, keys=keys, waiting=waiting, before=before, limit=limit, page=page)
     return [item_of(item) for item in found]
 
 
@@ -78,26 +78,26 @@ async def list_inbox(
 class Changes:
     """What changed in an inbox, the oldest change first, and from where to read on."""
 
-    items: Sequence[Row]
+    items: Sequence[RowDict]
     upto: int
     is_all: bool
 
 
-async def changes(connection: Connection, keys: list[str], since: int | None, page: str | None = None) -> Changes:
+async def inbox_changes(connection: Connection, keys: list[str], since: int | None, page: str | None = None) -> Changes:
     """What changed since; without `since` all that waits. Nothing is missed, but something may be told twice.
 
     A place beyond the database's own count comes from another one, and counts as the beginning.
     """
-    found = await row(connection, _UPTO)
+    found = await fetch_one(connection, _UPTO)
     upto = int(found["upto"]) if found else 0
     after = 0 if since is not None and since > upto else since
-    items = await rows(connection, _CHANGED, keys=keys, since=after, page=page, limit=MOST)
+    items = await fetch_all(connection, _CHANGED, keys=keys, since=after, page=page, limit=MOST)
     if len(items) < MOST:
         return Changes([item_of(item) for item in items], upto, is_all=True)
     return Changes([item_of(item) for item in items], items[-1]["changed"], is_all=False)
 
 
-def item_of(item: Mapping[str, Any]) -> Row:
+def item_of(item: Mapping[str, Any]) -> RowDict:
     """A row as the API tells it: a checklist's items each with when it was ticked, or null."""
     found = {name: value for name, value in item.items() if name not in {"ticks", "changed"}}
     content = loaded(found["content"])

@@ -15,7 +15,7 @@ from store.inbox.items import CHANNEL
 REOPEN_SECONDS = 1.0
 
 
-class InboxBell:
+class InboxListener:
     """Listens while anybody looks on. After a lost connection everybody is woken: nobody could have told them."""
 
     def __init__(self, url: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from store.database import Connection, rows, run, sql
-from store.messages.ledger import COLUMNS, Entry, entry_of
+from store.database import Connection, execute, fetch_all, sql
+from store.messages.ledger import COLUMNS, LedgerEntry, entry_from_row
 
 _PARTS = sql(
     f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
@@ -26,17 +26,17 @@ _DISSOLVE = sql(
 )
 
 
-async def parts_of(connection: Connection, key: str) -> list[Entry]:
+async def parts_of(connection: Connection, key: str) -> list[LedgerEntry]:
     """The messages that went out as this one."""
-    return [entry_of(item) for item in await rows(connection, _PARTS, key=key)]
+    return [entry_from_row(item) for item in await fetch_all(connection, _PARTS, key=key)]
 
 
-async def end_parts(connection: Connection, key: str, status: str, detail: str, now: datetime) -> None:
+async def settle_parts(connection: Connection, key: str, status: str, detail: str, now: datetime) -> None:
     """They end as the whole did: what never went out does not read as sent."""
-    await run(connection, _END_PARTS, key=key, status=status, detail=detail, now=now)
+    await execute(connection, _END_PARTS, key=key, status=status, detail=detail, now=now)
 
 
-async def dissolve(
+async def dissolve_digest(
     connection: Connection,
     key: str,
     due: datetime,
@@ -49,4 +49,4 @@ async def dissolve(
 
     They keep its `attempts` and when the first was made: whoever they go with next has been tried that often.
     """
-    return await run(connection, _DISSOLVE, key=key, due=due, attempts=attempts, first=first, also=also)
+    return await execute(connection, _DISSOLVE, key=key, due=due, attempts=attempts, first=first, also=also)

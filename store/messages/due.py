@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from journeys.language.actions import PRIORITIES
-from store.database import Connection, Database, row, rows, run, sql
+from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
 from store.messages import digests
-from store.messages.ledger import COLUMNS, Entry, entry_of
+from store.messages.ledger import COLUMNS, LedgerEntry, entry_from_row
 from store.outbox import queue as outbox
 from store.people import subjects
 from store.people.test_clocks import now_for
@@ -62,47 +62,47 @@ _RESEND = sql(
 )
 
 
-async def due(connection: Connection, person: str, now: datetime) -> list[Entry]:
+async def due_messages(connection: Connection, person: str, now: datetime) -> list[LedgerEntry]:
     """What is to be decided again for a person: deferred rows due by `now`, attempts whose lease has run out.
 
     The more pressing first (C6): of what waited for one thing it takes the last place under a cap.
     """
-    found = await rows(connection, _DUE, person=person, now=now, order=list(PRIORITIES))
-    return [entry_of(item) for item in found]
+    found = await fetch_all(connection, _DUE, person=person, now=now, order=list(PRIORITIES))
+    return [entry_from_row(item) for item in found]
 
 
-async def queued(connection: Connection, person: str) -> list[Entry]:
+async def queued_messages(connection: Connection, person: str) -> list[LedgerEntry]:
     """What waits for its time, locked; but no digest, which may have arrived: of it the gate says what becomes when it is due."""
-    return [entry_of(item) for item in await rows(connection, _QUEUED, person=person)]
+    return [entry_from_row(item) for item in await fetch_all(connection, _QUEUED, person=person)]
 
 
-async def next_due(connection: Connection, person: str) -> tuple[datetime | None, datetime | None]:
+async def next_message_due(connection: Connection, person: str) -> tuple[datetime | None, datetime | None]:
     """The earliest deferred row (the person's clock) and the earliest lease (the real clock)."""
-    found = await row(connection, _NEXT, person=person)
+    found = await fetch_one(connection, _NEXT, person=person)
     return (found["due"], found["lease"]) if found else (None, None)
 
 
-async def lanes(connection: Connection, person: str) -> set[str]:
+async def lanes_of_unsettled(connection: Connection, person: str) -> set[str]:
     """Whose runs have asked for what a person is owed."""
-    return {item["lane"] for item in await rows(connection, _LANES, person=person)}
+    return {item["lane"] for item in await fetch_all(connection, _LANES, person=person)}
 
 
-async def resend(database: Database, identity: int) -> bool:
+async def resend_message(database: Database, identity: int) -> bool:
     """Owe a message again whose end is `failed` or `unknown`, due now; False if it is at no such end.
 
     It passes the gate like any other: a consent that was withdrawn or a state that was left withholds it. Of a digest that has
     failed each part is owed again by itself.
     """
     async with database.transaction() as connection:
-        found = await row(connection, _RECIPIENT, id=identity)
+        found = await fetch_one(connection, _RECIPIENT, id=identity)
         if found is None:
             return False
-        await subjects.lock(connection, [found["recipient"]])
+        await subjects.lock_subjects(connection, [found["recipient"]])
         now = await now_for(connection, found["clock"])
         if found["status"] == "failed" and found["key"].startswith("digest/"):
-            again = await digests.dissolve(connection, found["key"], now, also="failed") > 0
+            again = await digests.dissolve_digest(connection, found["key"], now, also="failed") > 0
         else:
-            again = await run(connection, _RESEND, id=identity, now=now) == 1
+            again = await execute(connection, _RESEND, id=identity, now=now) == 1
         if again:
-            await outbox.wake(connection, found["recipient"])
+            await outbox.wake_outreach(connection, found["recipient"])
         return again

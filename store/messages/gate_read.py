@@ -11,35 +11,39 @@ from typing import Any
 
 import orjson
 
-from journeys.gate.verdicts import Held, Queued, Sent, Standing, Stop, Talk
-from store.database import Connection, row, sql
+from journeys.gate.verdicts import Hold, KillSwitch, OpenConversation, QueuedMessage, RecipientContext, SentMessage
+from store.database import Connection, fetch_one, sql
 from store.people.subjects import account_in
 
 _READ = sql("SELECT * FROM gate_reads(:person, :account, :since, :digests, :now)")
 
 
-async def read_standing(
+async def lock_and_read(
     connection: Connection,
     person: str,
     account: str | None,
     since: datetime,
     now: datetime,
     channels: Mapping[str, str],
-) -> Standing:
+) -> RecipientContext:
     """Lock a person and read all that is weighed, but for what their profile says (addresses, zone).
 
     `channels` are those of their addresses, by the address's keyed hash (`AddressHash.of_all`).
     """
-    found = await row(connection, _READ, person=person, account=account, since=since, digests=list(channels), now=now)
+    found = await fetch_one(
+        connection, _READ, person=person, account=account, since=since, digests=list(channels), now=now
+    )
     assert found is not None
-    return Standing(
+    return RecipientContext(
         consents={(channel, topic): granted for channel, topic, granted in _list(found["consents"])},
         sent=tuple(map(_sent, _list(found["sent"]))),
         queue=tuple(map(_queued, _list(found["queue"]))),
         urgent_open=bool(found["urgent"]),
-        stops=tuple(Stop(*each) for each in _list(found["stopped"])),
-        held=tuple(Held(datetime.fromisoformat(until), by, why) for until, by, why in _list(found["held"])),
-        talks=tuple(Talk(run, datetime.fromisoformat(until), owner) for run, until, owner in _list(found["talks"])),
+        stops=tuple(KillSwitch(*each) for each in _list(found["stopped"])),
+        held=tuple(Hold(datetime.fromisoformat(until), by, why) for until, by, why in _list(found["held"])),
+        talks=tuple(
+            OpenConversation(run, datetime.fromisoformat(until), owner) for run, until, owner in _list(found["talks"])
+        ),
         suppressed={channels[digest]: reason for digest, reason in orjson.loads(found["suppressed"] or "{}").items()},
         accounts=frozenset(found["accounts"]) - {None},
     )
@@ -51,17 +55,17 @@ def _list(value: Any) -> list[Any]:
     return list(orjson.loads(value)) if isinstance(value, str) else list(value)
 
 
-def _sent(item: list[Any]) -> Sent:
+def _sent(item: list[Any]) -> SentMessage:
     at, channel, topic, priority, action, journey, template, subject, key, is_part = item
-    return Sent(
+    return SentMessage(
         datetime.fromisoformat(at), channel, topic, priority, action, journey, template, account_in(subject), key,
         is_part=is_part,
     )  # fmt: skip
 
 
-def _queued(item: list[Any]) -> Queued:
+def _queued(item: list[Any]) -> QueuedMessage:
     key, due, via, topic, priority, action, journey, rules, expires = item
     until = datetime.fromisoformat(expires) if expires is not None else None
-    return Queued(
+    return QueuedMessage(
         key, datetime.fromisoformat(due), tuple(via), topic, priority, action, journey, frozenset(rules), until
     )

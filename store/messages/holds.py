@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from store.database import Connection, Database, row, rows, run, sql
+from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
 from store.outbox import queue as outbox
 from store.people import subjects
 from store.people.test_clocks import now_for
-from store.reads.people import Row
-from store.retry import repeated
+from store.reads.people import RowDict
+from store.retry import retry_transaction
 
 HELD: Final = "held"
 """The code of the gate's reason: what waits for it is weighed again as soon as it is released."""
@@ -60,7 +60,7 @@ _WAITING = sql(
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ActiveHold:
     """A hold that stands: on the person or on their account, until when, by whom and why."""
 
     subject: str
@@ -72,55 +72,57 @@ class Held:
 class HeldByOther(Exception):
     """Somebody else holds them already. The caller's turn: speak with `held.by`, or wait until it ends."""
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: ActiveHold) -> None:
         super().__init__(f"{held.by} holds it until {held.until:%Y-%m-%d %H:%M} UTC")
         self.held = held
 
 
-class Untimely(Exception):
+class HoldEndInvalid(Exception):
     """The end is not to come, or too far away. The caller's turn: give one within `LONGEST`."""
 
 
-async def standing(connection: Connection, person: str, accounts: Iterable[str], now: datetime) -> list[Held]:
+async def active_holds(connection: Connection, person: str, accounts: Iterable[str], now: datetime) -> list[ActiveHold]:
     """The holds under which a person is now, those of accounts of theirs included; the one that ends last comes first."""
-    found = await rows(connection, _STANDING, subjects=[person, *accounts], now=now)
-    return [Held(item["subject_key"], item["until"], item["by"], item["why"]) for item in found]
+    found = await fetch_all(connection, _STANDING, subjects=[person, *accounts], now=now)
+    return [ActiveHold(item["subject_key"], item["until"], item["by"], item["why"]) for item in found]
 
 
-async def hold(database: Database, subject: str, *, until: datetime, by: str, why: str, now: datetime) -> Row:
+async def place_hold(database: Database, subject: str, *, until: datetime, by: str, why: str, now: datetime) -> RowDict:
     """Hold a person or an account, or change the end of one's own hold. Raises HeldByOther and Untimely."""
 
-    async def take(connection: Connection) -> Row:
+    async def take(connection: Connection) -> RowDict:
         at, clock = await _locked(connection, subject)
         if not at < until <= at + LONGEST:
-            raise Untimely
-        last = await row(connection, _LAST, subject=subject)
+            raise HoldEndInvalid
+        last = await fetch_one(connection, _LAST, subject=subject)
         if last is not None:
             stands = last["until"] > at
             if stands and last["by"] != by:
-                raise HeldByOther(Held(subject, last["until"], last["by"], last["why"]))
-            await run(connection, _END, id=last["id"], at=at if stands else last["until"], by=by if stands else "time")
-        made = await row(connection, _HOLD, subject=subject, clock=clock, at=at, until=until, by=by, why=why)
+                raise HeldByOther(ActiveHold(subject, last["until"], last["by"], last["why"]))
+            await execute(
+                connection, _END, id=last["id"], at=at if stands else last["until"], by=by if stands else "time"
+            )
+        made = await fetch_one(connection, _HOLD, subject=subject, clock=clock, at=at, until=until, by=by, why=why)
         assert made is not None
         await _weigh_again(connection, subject, at)
         return await _read(connection, made["id"], now)
 
-    return await repeated(database, take)
+    return await retry_transaction(database, take)
 
 
-async def release(database: Database, subject: str, *, by: str, now: datetime) -> Row | None:
+async def release_hold(database: Database, subject: str, *, by: str, now: datetime) -> RowDict | None:
     """End what stands, whoever began it; what waited for it is weighed again. None when nothing stands."""
 
-    async def end(connection: Connection) -> Row | None:
+    async def end(connection: Connection) -> RowDict | None:
         at, _ = await _locked(connection, subject)
-        last = await row(connection, _LAST, subject=subject)
+        last = await fetch_one(connection, _LAST, subject=subject)
         if last is None or last["until"] <= at:
             return None
-        await run(connection, _END, id=last["id"], at=at, by=by)
+        await execute(connection, _END, id=last["id"], at=at, by=by)
         await _weigh_again(connection, subject, at)
         return await _read(connection, last["id"], now)
 
-    return await repeated(database, end)
+    return await retry_transaction(database, end)
 
 
 async def list_holds(
@@ -132,26 +134,26 @@ async def list_holds(
     standing: bool | None = None,
     before: int | None = None,
     limit: int,
-) -> list[Row]:
+) -> list[RowDict]:
     """Holds, the newest first: those that stand, those that have ended, or both."""
     values: dict[str, Any] = {"subject": subject, "by": by, "standing": standing, "before": before, "limit": limit}
-    return [dict(item) for item in await rows(connection, _LIST, now=now, **values)]
+    return [dict(item) for item in await fetch_all(connection, _LIST, now=now, **values)]
 
 
 async def _locked(connection: Connection, subject: str) -> tuple[datetime, str | None]:
     """Whoever weighs a message of theirs waits for this commit, or is done before it."""
-    locked = await subjects.lock(connection, [subject])
+    locked = await subjects.lock_subjects(connection, [subject])
     clock = locked[subject].clock
     return await now_for(connection, clock), clock
 
 
 async def _weigh_again(connection: Connection, subject: str, at: datetime) -> None:
-    found: list[Mapping[str, Any]] = await rows(connection, _WAITING, subject=subject, at=at)
+    found: list[Mapping[str, Any]] = await fetch_all(connection, _WAITING, subject=subject, at=at)
     for person in sorted({item["recipient"] for item in found}):
-        await outbox.wake(connection, person)
+        await outbox.wake_outreach(connection, person)
 
 
-async def _read(connection: Connection, identity: int, now: datetime) -> Row:
-    found = await row(connection, _ONE, id=identity, now=now)
+async def _read(connection: Connection, identity: int, now: datetime) -> RowDict:
+    found = await fetch_one(connection, _ONE, id=identity, now=now)
     assert found is not None
     return dict(found)

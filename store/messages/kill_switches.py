@@ -10,15 +10,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
-from journeys.gate.policy import Brake
-from store.database import Connection, Database, row, rows, sql
-from store.locks import Lock, hold
+from journeys.gate.policy import SurgeBrake
+from store.database import Connection, Database, fetch_all, fetch_one, sql
+from store.locks import Lock, lock_until_commit
 from store.outbox import queue as outbox
 from store.people import subjects
-from store.reads.people import Row
-from store.retry import repeated
+from store.reads.people import RowDict
+from store.retry import retry_transaction
 
-StopScope = Literal["all", "channel", "journey", "template"]
+KillSwitchScope = Literal["all", "channel", "journey", "template"]
 BRAKE = "the blast brake"
 MOST_WOKEN = 10_000
 """Of the people who waited, how many are looked at anew at a release; the others look by themselves within the hour."""
@@ -80,31 +80,31 @@ _SURGES = sql(
 )
 
 
-async def throw(connection: Connection, scope: StopScope, name: str, why: str, by: str) -> Row:
+async def engage(connection: Connection, scope: KillSwitchScope, name: str, why: str, by: str) -> RowDict:
     """Throw a switch; the one that is thrown already, if it is. Waits for the decisions in hand."""
-    await hold(connection, Lock.STOPS)
-    made = await row(connection, _THROW, scope=scope, name=name, why=why, by=by)
-    found = made or await row(connection, _THROWN, scope=scope, name=name)
+    await lock_until_commit(connection, Lock.STOPS)
+    made = await fetch_one(connection, _THROW, scope=scope, name=name, why=why, by=by)
+    found = made or await fetch_one(connection, _THROWN, scope=scope, name=name)
     assert found is not None
     return dict(found)
 
 
-async def list_stops(connection: Connection, *, all_of_them: bool, before: int | None, limit: int) -> list[Row]:
+async def list_stops(connection: Connection, *, all_of_them: bool, before: int | None, limit: int) -> list[RowDict]:
     """What is stopped, or ever was; the newest first."""
-    found = await rows(connection, _LIST, all=all_of_them, before=before, limit=limit)
+    found = await fetch_all(connection, _LIST, all=all_of_them, before=before, limit=limit)
     return [dict(item) for item in found]
 
 
-async def release(database: Database, identity: int, by: str) -> Row | None:
+async def release_switch(database: Database, identity: int, by: str) -> RowDict | None:
     """Let it go on; what waited is decided again. None if there is no such stop; released twice is released once."""
     async with database.transaction() as connection:
-        found = await row(connection, _RELEASE, id=identity, by=by)
+        found = await fetch_one(connection, _RELEASE, id=identity, by=by)
         if found is None:
-            found = await row(connection, _ONE, id=identity)
+            found = await fetch_one(connection, _ONE, id=identity)
     if found is None:
         return None
     past, woken = "", 0
-    while people := await repeated(database, partial(_look_anew, past=past)):
+    while people := await retry_transaction(database, partial(_look_anew, past=past)):
         past, woken = people[-1], woken + len(people)
         if woken >= MOST_WOKEN:
             break
@@ -113,23 +113,25 @@ async def release(database: Database, identity: int, by: str) -> Row | None:
 
 async def _look_anew(connection: Connection, past: str) -> list[str]:
     """The next people, and only then their messages: the order of every step, so that none waits for another in a circle."""
-    people = [item["recipient"] for item in await rows(connection, _WHO_WAITED, past=past, most=AT_ONCE)]
-    await subjects.lock(connection, people)
-    held = await rows(connection, _HELD, people=people)
+    people = [item["recipient"] for item in await fetch_all(connection, _WHO_WAITED, past=past, most=AT_ONCE)]
+    await subjects.lock_subjects(connection, people)
+    held = await fetch_all(connection, _HELD, people=people)
     for recipient in sorted({item["recipient"] for item in held}):
-        await outbox.wake(connection, recipient)
+        await outbox.wake_outreach(connection, recipient)
     return people
 
 
-async def brake(connection: Connection, rule: Brake) -> list[Row]:
+async def engage_surging(connection: Connection, rule: SurgeBrake) -> list[RowDict]:
     """Stop each journey that sends far more than it usually does; those stopped just now.
 
     Who has released it knows better: the brake leaves that journey alone for as long as it counts.
     """
     over, usual = (length.at_most() for length in (rule.over, rule.usual))
-    found = await rows(connection, _SURGES, over=over, usual=usual, least=rule.least, times=rule.times, brake=BRAKE)
+    found = await fetch_all(
+        connection, _SURGES, over=over, usual=usual, least=rule.least, times=rule.times, brake=BRAKE
+    )
     stopped = []
     for item in found:
         why = f"{item['lately']} messages in {over}, usually {item['usual']:.0f}"
-        stopped.append(await throw(connection, "journey", item["journey"], why, BRAKE))
+        stopped.append(await engage(connection, "journey", item["journey"], why, BRAKE))
     return stopped

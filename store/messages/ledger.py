@@ -15,7 +15,7 @@ import orjson
 
 from journeys.decision.effects import SendMessage
 from journeys.gate.verdicts import Reason
-from store.database import Connection, as_json, rows, run, sql
+from store.database import Connection, as_json, execute, fetch_all, sql
 
 _INSERT = sql(
     """
@@ -85,7 +85,7 @@ _UNSETTLED = sql(
 
 
 @dataclass(slots=True)
-class Entry:
+class LedgerEntry:
     """A ledger row. `body` are the rendered bytes that every attempt sends; by `first_attempt_at` retries end.
 
     `untried`: nothing had left before the attempt in hand. `in_doubt`: an attempt may have arrived that nobody saw end,
@@ -136,7 +136,7 @@ class Entry:
     was: str = ""
 
 
-def _values(entry: Entry) -> dict[str, Any]:
+def _values(entry: LedgerEntry) -> dict[str, Any]:
     return {
         "key": entry.key,
         "status": entry.status,
@@ -164,21 +164,21 @@ def _reason(reason: Reason) -> dict[str, str]:
     return {"code": reason.code, "text": reason.text} | ({"rule": reason.rule} if reason.rule else {})
 
 
-def ended(entry: Entry, word: str) -> str:
+def status_after(entry: LedgerEntry, word: str) -> str:
     """How a message ends that may not go out, or not again: one in doubt is `unknown`, whatever the reason is called."""
     return "unknown" if entry.in_doubt else word
 
 
-async def write(connection: Connection, entry: Entry) -> bool:
+async def write_message(connection: Connection, entry: LedgerEntry) -> bool:
     """Insert a new row, or update one that was read for its next attempt; False if the key was there already.
 
     False too if the row is not what it was when it was read: what was withdrawn or settled meanwhile stays so.
     """
     if not entry.is_new:
-        stood = await run(connection, _UPDATE, **_values(entry), was=entry.was) == 1
+        stood = await execute(connection, _UPDATE, **_values(entry), was=entry.was) == 1
         entry.was = entry.status if stood else entry.was
         return stood
-    written = await run(
+    written = await execute(
         connection,
         _INSERT,
         **_values(entry),
@@ -203,22 +203,22 @@ async def write(connection: Connection, entry: Entry) -> bool:
     return written == 1
 
 
-def entry_of(item: Mapping[str, Any]) -> Entry:
+def entry_from_row(item: Mapping[str, Any]) -> LedgerEntry:
     """A row of `COLUMNS`, with its run's `definition`, `holds` and `now_in`."""
     values = dict(item)
     for name in ("via", "data", "summary"):
         values[name] = orjson.loads(values[name]) if isinstance(values[name], str) else values[name]
-    return Entry(**values | {"via": tuple(values["via"]), "was": values["status"]})
+    return LedgerEntry(**values | {"via": tuple(values["via"]), "was": values["status"]})
 
 
-async def in_flight(connection: Connection, run_id: str, step: int) -> list[Entry]:
+async def attempts_of_step(connection: Connection, run_id: str, step: int) -> list[LedgerEntry]:
     """Attempts of a step, or a later one, that were begun and never settled: somebody died in between."""
-    return [entry_of(item) for item in await rows(connection, _OF_STEP, run=run_id, step=step)]
+    return [entry_from_row(item) for item in await fetch_all(connection, _OF_STEP, run=run_id, step=step)]
 
 
-async def settle(
+async def settle_attempt(
     connection: Connection,
-    entry: Entry,
+    entry: LedgerEntry,
     status: str,
     detail: str,
     now: datetime,
@@ -233,7 +233,7 @@ async def settle(
     One that is not `counted` was none. While it is `untried`, the time within which it is given up has not begun.
     """
     return (
-        await run(
+        await execute(
             connection,
             _SETTLE,
             key=entry.key,
@@ -250,31 +250,31 @@ async def settle(
     )
 
 
-async def withdraw(
+async def withdraw_queued(
     connection: Connection, run_id: str, reason: str, at: datetime, state: str | None = None, visit: int | None = None
 ) -> list[Mapping[str, Any]]:
     """Take back what is queued: of one visit, or of the whole run. What is in flight cannot be taken back."""
-    return await rows(connection, _WITHDRAW, run=run_id, reason=reason, at=at, state=state, visit=visit)
+    return await fetch_all(connection, _WITHDRAW, run=run_id, reason=reason, at=at, state=state, visit=visit)
 
 
-async def replace(connection: Connection, keys: Sequence[str], why: str, at: datetime) -> list[Entry]:
+async def replace_queued(connection: Connection, keys: Sequence[str], why: str, at: datetime) -> list[LedgerEntry]:
     """End messages that wait, because one that matters more has their place; those that were ended."""
-    gone = [entry_of(item) for item in await rows(connection, _REPLACE, keys=list(keys), why=why, at=at)]
+    gone = [entry_from_row(item) for item in await fetch_all(connection, _REPLACE, keys=list(keys), why=why, at=at)]
     for entry in gone:
         entry.reasons = (Reason("replaced", why),)
     return gone
 
 
-async def unsettled(connection: Connection, run_id: str) -> set[str]:
+async def unsettled_recipients(connection: Connection, run_id: str) -> set[str]:
     """Whose messages of a run may still be withdrawn, or are about to be decided again: locked before they are taken back."""
-    return {item["recipient"] for item in await rows(connection, _UNSETTLED, run=run_id)}
+    return {item["recipient"] for item in await fetch_all(connection, _UNSETTLED, run=run_id)}
 
 
 def new_entry(
     effect: SendMessage, *, key: str, run_row: Any, step: int, recipient: str, now: datetime, trace: str | None = None
-) -> Entry:
+) -> LedgerEntry:
     """A message that has not been weighed yet."""
-    return Entry(
+    return LedgerEntry(
         key=key,
         run=run_row.id,
         step=step,

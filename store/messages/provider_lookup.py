@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from store.database import Connection, row, rows, sql
-from store.people.subjects import now_known_as
+from store.database import Connection, fetch_all, fetch_one, sql
+from store.people.subjects import canonical_key
 
 _BY_REFERENCE = sql(
     """
@@ -41,27 +41,27 @@ _BY_MARK = sql(
     """
 )
 
-Told = Mapping[str, Any]
+ProviderReference = Mapping[str, Any]
 """A message: `id`, `recipient` (the person's key), `channel`, `template`, `journey`."""
 
 
-async def by_reference(connection: Connection, reference: str) -> Told | None:
+async def find_by_reference(connection: Connection, reference: str) -> ProviderReference | None:
     """The message of which a provider keeps this reference."""
-    return await row(connection, _BY_REFERENCE, reference=reference)
+    return await fetch_one(connection, _BY_REFERENCE, reference=reference)
 
 
-async def by_mark(connection: Connection, person: str, mark: str) -> Told | None:
+async def find_by_token(connection: Connection, person: str, mark: str) -> ProviderReference | None:
     """The message that a reply address names."""
-    return await row(connection, _BY_MARK, person=await now_known_as(connection, person), mark=mark)
+    return await fetch_one(connection, _BY_MARK, person=await canonical_key(connection, person), mark=mark)
 
 
-async def by_address(
+async def find_by_address(
     connection: Connection, channel: str, address: str, field: str | None = None, value: str = ""
-) -> Told | None:
+) -> ProviderReference | None:
     """The last message to an address by `sms` or `webinar`; with `field`, one whose data has that value there."""
-    return await row(connection, _BY_ADDRESS, channel=channel, address=address, field=field, value=value)
+    return await fetch_one(connection, _BY_ADDRESS, channel=channel, address=address, field=field, value=value)
 
 
-async def absent(connection: Connection, webinar: str) -> list[Told]:
+async def webinar_no_shows(connection: Connection, webinar: str) -> list[ProviderReference]:
     """Who was registered for a webinar by us and has not been seen in it; one message each."""
-    return await rows(connection, _ABSENT, webinar=webinar)
+    return await fetch_all(connection, _ABSENT, webinar=webinar)

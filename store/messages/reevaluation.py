@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from journeys.calendar.timezones import FIELDS
-from journeys.events.segment import Incoming
-from store.database import Connection, rows, sql
-from store.definitions.registry import Catalogue
+from journeys.calendar.timezones import TIMEZONE_FIELDS
+from journeys.events.segment import InboundEvent
+from store.database import Connection, fetch_all, sql
+from store.definitions.registry import DefinitionRegistry
 from store.outbox import queue as outbox
-from store.people.identities import Known, subject_of
+from store.people.identities import KnownIdentities, subject_of
 
 TICKET: Final = ("urgent_ticket",)
 HOURS: Final = ("quiet_hours", "send_window", "cap_reached")
@@ -39,33 +39,35 @@ _WAITING = sql(
 )
 
 
-async def to_lock(connection: Connection, catalogue: Catalogue, calls: Sequence[Incoming], known: Known) -> set[str]:
+async def members_to_lock(
+    connection: Connection, catalogue: DefinitionRegistry, calls: Sequence[InboundEvent], known: KnownIdentities
+) -> set[str]:
     """The members of accounts for whom a batch may end a wait: locked with all others, in key order."""
     codes, accounts = set[str](), set[str]()
     for call in calls:
         resolves = call.name in catalogue.tickets.resolved_by
-        if resolves or (call.kind == "group" and FIELDS & call.traits.keys()):
+        if resolves or (call.kind == "group" and TIMEZONE_FIELDS & call.traits.keys()):
             codes.update(TICKET if resolves else HOURS)
             accounts |= _accounts(call, known)
     if not accounts:
         return set()
-    found = await rows(connection, _WAITING, accounts=sorted(accounts), codes=sorted(codes))
+    found = await fetch_all(connection, _WAITING, accounts=sorted(accounts), codes=sorted(codes))
     return {item["recipient"] for item in found}
 
 
-async def look(connection: Connection, changed: Iterable[tuple[str, datetime]], codes: Collection[str]) -> None:
+async def make_due(connection: Connection, changed: Iterable[tuple[str, datetime]], codes: Collection[str]) -> None:
     """What waits for one of these reasons is due: of each person, or of each member of an account, as of an instant."""
     keys, ats = [], []
     for key, at in changed:
         keys.append(key)
         ats.append(at)
     if keys:
-        found = await rows(connection, _LOOK, keys=keys, ats=ats, codes=list(codes))
+        found = await fetch_all(connection, _LOOK, keys=keys, ats=ats, codes=list(codes))
         for person in sorted({item["recipient"] for item in found}):
-            await outbox.wake(connection, person)
+            await outbox.wake_outreach(connection, person)
 
 
-def _accounts(call: Incoming, known: Known) -> set[str]:
+def _accounts(call: InboundEvent, known: KnownIdentities) -> set[str]:
     subject = subject_of(call, known)
     named = {known["account_id", call.account_id][0]} if call.account_id else set()
     theirs = {account for key, account in known.values() if key == subject and account is not None}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from journeys.decision.effects import LogLine
-from store.database import Connection, row, rows, sql
+from store.database import Connection, fetch_all, fetch_one, sql
 from store.messages import ledger
 from store.people import subjects
 from store.runs import projection
@@ -54,41 +54,43 @@ _LAST_LINE = 1_000
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
-async def overdue(
+async def overdue_runs(
     connection: Connection, late: timedelta, past: tuple[datetime, str], most: int
 ) -> list[Mapping[str, Any]]:
     """Open runs whose due date is over by more than `late`, by due date and id, the next ones after `past`."""
-    return await rows(connection, _OVERDUE, late=late, due=past[0], id=past[1], most=most)
+    return await fetch_all(connection, _OVERDUE, late=late, due=past[0], id=past[1], most=most)
 
 
-async def quiet(connection: Connection, begun: timedelta, past: str, most: int) -> list[Mapping[str, Any]]:
+async def runs_without_due_date(
+    connection: Connection, begun: timedelta, past: str, most: int
+) -> list[Mapping[str, Any]]:
     """Open runs that no due date would betray, by id, the next ones after `past`.
 
     They wait for signals only, are paused, live on a test clock, or were admitted longer than `begun` ago and never
     made a step.
     """
-    return await rows(connection, _QUIET, begun=begun, id=past, most=most)
+    return await fetch_all(connection, _QUIET, begun=begun, id=past, most=most)
 
 
-async def forgotten(connection: Connection, late: timedelta, past: str, most: int) -> list[str]:
+async def people_with_forgotten_messages(connection: Connection, late: timedelta, past: str, most: int) -> list[str]:
     """People to whom something is owed that was due longer than `late` ago by their clock, by key, the next ones after `past`."""
-    return [item["recipient"] for item in await rows(connection, _FORGOTTEN, late=late, past=past, most=most)]
+    return [item["recipient"] for item in await fetch_all(connection, _FORGOTTEN, late=late, past=past, most=most)]
 
 
-async def close(connection: Connection, identity: str, outcome: str, at: datetime) -> bool:
+async def close_run(connection: Connection, identity: str, outcome: str, at: datetime) -> bool:
     """The workflow has ended and its row did not know: the row ends, and with it what only an open run may leave open.
 
     Its tasks and deferred messages are withdrawn; messages of a final state stand. False if it was closed already.
     """
-    await subjects.lock(connection, await ledger.unsettled(connection, identity))
-    closed = await row(connection, _CLOSE, id=identity, outcome=outcome, at=at)
+    await subjects.lock_subjects(connection, await ledger.unsettled_recipients(connection, identity))
+    closed = await fetch_one(connection, _CLOSE, id=identity, outcome=outcome, at=at)
     if closed is None:
         return False
     ended, reason = closed["ended_at"], f"the run ended as {outcome}"
     log = [LogLine(ended, "finished", outcome, f"its workflow has ended in Temporal: {outcome}")]
     withdrawn = [
-        *await task_requests.let_go(connection, identity, reason, ended),
-        *[item["action"] for item in await ledger.withdraw(connection, identity, reason, ended)],
+        *await task_requests.withdraw_request(connection, identity, reason, ended),
+        *[item["action"] for item in await ledger.withdraw_queued(connection, identity, reason, ended)],
     ]
     log += [LogLine(ended, "withdrawn", action, f"withdrawn: {reason}") for action in withdrawn]
     await projection.write_timeline(connection, identity, closed["step"], _LAST_LINE, log)

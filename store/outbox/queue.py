@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from store.database import Connection, as_json, row, rows, run, sql
+from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.people import subjects
 
 CHANNEL = "tenure_outbox"
@@ -128,7 +128,7 @@ _PRUNE = sql("DELETE FROM outbox WHERE delivered_at < clock_timestamp() - CAST(:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class OutboxRow:
     """One occurrence for one recipient. `facts` is by scope; `target` names the one run it is for, if only one."""
 
     recipient: str
@@ -148,8 +148,8 @@ class Row:
     """Where it came from (`journeys/events/tracing.py`): what the step that decides it goes on with; not read by the relay."""
 
 
-def _read(item: Mapping[str, Any]) -> Row:
-    return Row(
+def _read(item: Mapping[str, Any]) -> OutboxRow:
+    return OutboxRow(
         recipient=item["recipient"],
         seq=item["seq"],
         kind=item["kind"],
@@ -168,11 +168,11 @@ def _loaded(value: Any) -> Any:
     return orjson.loads(value) if isinstance(value, str) else value
 
 
-async def put(connection: Connection, waiting: Sequence[Row]) -> None:
+async def enqueue(connection: Connection, waiting: Sequence[OutboxRow]) -> None:
     """Insert rows whose seqs were taken under their recipients' locks, and wake the relay at commit."""
     if not waiting:
         return
-    await run(
+    await execute(
         connection,
         _PUT,
         recipients=[r.recipient for r in waiting],
@@ -189,7 +189,7 @@ async def put(connection: Connection, waiting: Sequence[Row]) -> None:
     )
 
 
-async def tell(
+async def enqueue_one(
     connection: Connection,
     *,
     recipient: str,
@@ -202,37 +202,37 @@ async def tell(
     trace: str | None = None,
 ) -> int:
     """Lock one recipient and put one row in its lane; its seq. For what does not come through `ingest`."""
-    locked = await subjects.lock(connection, [recipient])
+    locked = await subjects.lock_subjects(connection, [recipient])
     subject = locked[recipient]
     seq = subject.next_seq()
-    await subjects.save(connection, [subject])
-    await put(connection, [Row(recipient, seq, kind, name, event_id, at, data, target=target, trace=trace)])
+    await subjects.save_subjects(connection, [subject])
+    await enqueue(connection, [OutboxRow(recipient, seq, kind, name, event_id, at, data, target=target, trace=trace)])
     return seq
 
 
-async def wake(connection: Connection, person: str) -> None:
+async def wake_outreach(connection: Connection, person: str) -> None:
     """Ask the relay to wake a person's outreach. The person's lane need not be locked: a wake has no order and no `seq`."""
-    await run(connection, _WAKE, recipient=person)
+    await execute(connection, _WAKE, recipient=person)
 
 
-async def claim(connection: Connection, past: str, lanes: int, most: int) -> dict[str, list[Row]]:
+async def claim_lanes(connection: Connection, past: str, lanes: int, most: int) -> dict[str, list[OutboxRow]]:
     """Lock up to `lanes` recipients that wait, the next ones after `past`, and read `most` rows of each in order.
 
     Held until the commit. The last key is where the next claim goes on from.
     """
-    claimed = [item["recipient"] for item in await rows(connection, _WAITING, past=past, lanes=lanes)]
-    waiting: dict[str, list[Row]] = {recipient: [] for recipient in claimed}
+    claimed = [item["recipient"] for item in await fetch_all(connection, _WAITING, past=past, lanes=lanes)]
+    waiting: dict[str, list[OutboxRow]] = {recipient: [] for recipient in claimed}
     if claimed:
-        for item in await rows(connection, _ROWS, recipients=claimed, most=most):
+        for item in await fetch_all(connection, _ROWS, recipients=claimed, most=most):
             waiting[item["recipient"]].append(_read(item))
     return waiting
 
 
-async def after(connection: Connection, recipient: str, seq: int, entered: int, target: str) -> list[Row]:
+async def after(connection: Connection, recipient: str, seq: int, entered: int, target: str) -> list[OutboxRow]:
     """What was accepted for a run's recipient after `seq`, delivered or not; of much the first part, at least one."""
-    found: list[Row] = []
+    found: list[OutboxRow] = []
     left = MOST_BYTES
-    for item in await rows(connection, _AFTER, recipient=recipient, seq=seq, entered=entered, target=target):
+    for item in await fetch_all(connection, _AFTER, recipient=recipient, seq=seq, entered=entered, target=target):
         left -= len(item["data"]) + len(item["facts"] or "")
         if found and left < 0:
             break
@@ -242,32 +242,32 @@ async def after(connection: Connection, recipient: str, seq: int, entered: int, 
 
 async def offer(connection: Connection, recipient: str, seq: int) -> None:
     """Let the relay bring a row after all."""
-    await run(connection, _OFFER, recipient=recipient, seq=seq)
+    await execute(connection, _OFFER, recipient=recipient, seq=seq)
 
 
-async def delivered(connection: Connection, ids: Sequence[int], recipients: Sequence[str]) -> None:
+async def mark_delivered(connection: Connection, ids: Sequence[int], recipients: Sequence[str]) -> None:
     """These rows have reached Temporal; their lanes are well."""
     if ids:
-        await run(connection, _DELIVERED, ids=list(ids), recipients=list(recipients))
+        await execute(connection, _DELIVERED, ids=list(ids), recipients=list(recipients))
 
 
-async def rest(connection: Connection, recipient: str, error: str) -> None:
+async def rest_lane(connection: Connection, recipient: str, error: str) -> None:
     """A lane failed: leave it alone for a while, longer each time, a minute at most."""
-    await run(connection, _REST, recipient=recipient, error=error[:500])
+    await execute(connection, _REST, recipient=recipient, error=error[:500])
 
 
 async def next_ready(connection: Connection) -> float | None:
     """Seconds until the first resting lane may be tried again; None when none rests."""
-    found = await row(connection, _NEXT_READY)
+    found = await fetch_one(connection, _NEXT_READY)
     return None if found is None or found["seconds"] is None else max(0.0, float(found["seconds"]))
 
 
 async def backlog(connection: Connection) -> tuple[float, int]:
     """Age of the oldest waiting row in seconds, and how many wait (counted up to 10,001)."""
-    found = await row(connection, _OLDEST)
+    found = await fetch_one(connection, _OLDEST)
     return (float(found["seconds"] or 0.0), int(found["waiting"])) if found else (0.0, 0)
 
 
-async def prune(connection: Connection) -> int:
+async def prune_delivered(connection: Connection) -> int:
     """Forget rows delivered long ago."""
-    return await run(connection, _PRUNE, kept=KEPT)
+    return await execute(connection, _PRUNE, kept=KEPT)

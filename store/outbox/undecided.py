@@ -11,15 +11,15 @@ from datetime import datetime, timedelta
 
 import orjson
 
-from journeys.decision.compiler import Chart
+from journeys.decision.chart import Chart
 from journeys.decision.decide import decide
 from journeys.decision.entry import PastRun
 from journeys.decision.occurrences import TimerDue
 from journeys.decision.state import RunState, state_from_json
 from journeys.protocol.envelope import occurrence_of
-from journeys.protocol.routing import Addressed, Listener, envelope_for
+from journeys.protocol.routing import LaneRow, RunSubscription, envelope_for
 from journeys.protocol.wire import Envelope
-from store.database import Connection, row, sql
+from store.database import Connection, fetch_one, sql
 from store.outbox import queue as outbox
 from store.people.subjects import Subject
 from store.runs.projection import listener_in
@@ -28,7 +28,7 @@ _MEMORY = sql("SELECT memory, id, lane, entered_seq, joined_seq, case_key, subje
 
 
 async def undecided(
-    connection: Connection, chart: Chart, listener: Listener, lane: str, seqs: Mapping[str, int]
+    connection: Connection, chart: Chart, listener: RunSubscription, lane: str, seqs: Mapping[str, int]
 ) -> list[Envelope]:
     """The run's view of a lane's rows after `seqs`, delivered or not, in order; before its own, of the one it began in."""
     found: list[Envelope] = []
@@ -44,9 +44,9 @@ async def undecided(
     return found
 
 
-async def missed(connection: Connection, chart: Chart, run: str, seqs: Mapping[str, int]) -> list[Envelope]:
+async def undelivered(connection: Connection, chart: Chart, run: str, seqs: Mapping[str, int]) -> list[Envelope]:
     """What was accepted for a run after `seqs`, in every lane that it has heard: told to its predecessor or not yet told."""
-    found = await row(connection, _MEMORY, id=run)
+    found = await fetch_one(connection, _MEMORY, id=run)
     if found is None:
         return []
     listener = listener_in(found)
@@ -54,16 +54,16 @@ async def missed(connection: Connection, chart: Chart, run: str, seqs: Mapping[s
     return [each for lane in lanes for each in await undecided(connection, chart, listener, lane, seqs)]
 
 
-def _envelopes(chart: Chart, listener: Listener, found: Iterable[outbox.Row]) -> Iterable[Envelope]:
+def _envelopes(chart: Chart, listener: RunSubscription, found: Iterable[outbox.OutboxRow]) -> Iterable[Envelope]:
     for item in found:
-        envelope = envelope_for(chart, listener, addressed(item))
+        envelope = envelope_for(chart, listener, recipients_of_row(item))
         if envelope is not None:
             yield envelope
 
 
-def addressed(item: outbox.Row) -> Addressed:
+def recipients_of_row(item: outbox.OutboxRow) -> LaneRow:
     """An outbox row as routing reads it."""
-    return Addressed(
+    return LaneRow(
         item.recipient, item.seq, item.kind, item.name, item.event_id, item.at, item.data, item.facts, item.target
     )
 
@@ -79,11 +79,11 @@ def fields_since(chart: Chart, state: RunState, subject: Subject, due: datetime)
     return [Envelope(f"fields-{subject.seq}", subject.key, subject.seq, at, kind="facts", facts={scope: known})]
 
 
-async def standing_at(
-    connection: Connection, chart: Chart, run: str, unsaved: Iterable[outbox.Row], at: datetime
+async def run_as_of(
+    connection: Connection, chart: Chart, run: str, unsaved: Iterable[outbox.OutboxRow], at: datetime
 ) -> PastRun:
     """Whether a run is still open at an instant, by all that was accepted until then; `unsaved` is this commit's own."""
-    found = await row(connection, _MEMORY, id=run)
+    found = await fetch_one(connection, _MEMORY, id=run)
     if found is None:
         return PastRun(1, open=True)
     memory = found["memory"]

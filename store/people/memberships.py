@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from journeys.events.segment import Incoming
-from store.database import Connection, rows, run, sql
-from store.people.identities import Known, subject_of
+from journeys.events.segment import InboundEvent
+from store.database import Connection, execute, fetch_all, sql
+from store.people.identities import KnownIdentities, subject_of
 from store.people.subjects import Subject
 
 LEFT: Final = "account_left"
@@ -39,7 +39,7 @@ _WITH_ROLE = sql(
 )
 
 
-async def note(connection: Connection, calls: Iterable[Incoming], known: Known) -> None:
+async def record_memberships(connection: Connection, calls: Iterable[InboundEvent], known: KnownIdentities) -> None:
     """What a batch says of who belongs where, the last word on each; being put into another account ends nothing."""
     said = {}
     for call in calls:
@@ -49,16 +49,16 @@ async def note(connection: Connection, calls: Iterable[Incoming], known: Known) 
         pairs = [pair for pair, is_member in said.items() if is_member is joins]
         if pairs:
             accounts, people = zip(*pairs, strict=True)
-            await run(connection, statement, accounts=list(accounts), people=list(people))
+            await execute(connection, statement, accounts=list(accounts), people=list(people))
 
 
-def leave(person: Subject, account: Subject | None) -> None:
+def leave_account(person: Subject, account: Subject | None) -> None:
     """What is known of the account that they have left is not known of them any more, if it was theirs."""
     if account is not None and person.account_key == account.key:
         person.account_key, person.dirty = None, True
         person.changed.add("account")
 
 
-async def with_role(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:
+async def members_with_role(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:
     """The members of an account who have one of these roles, as of now; somebody may be a member of several accounts."""
-    return [item["key"] for item in await rows(connection, _WITH_ROLE, account=account, roles=list(roles))]
+    return [item["key"] for item in await fetch_all(connection, _WITH_ROLE, account=account, roles=list(roles))]

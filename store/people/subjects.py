@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from store.database import Connection, as_json, rows, run, sql
+from store.database import Connection, as_json, execute, fetch_all, sql
 
 Identity = tuple[str, str]
 """(kind, value): kind is `user_id`, `anonymous_id` or `account_id`."""
@@ -105,18 +105,22 @@ def account_in(key: str) -> str | None:
     return key if key.startswith("a_") else None
 
 
-async def find(connection: Connection, identities: Iterable[Identity]) -> dict[Identity, tuple[str, str | None]]:
+async def find_subjects(
+    connection: Connection, identities: Iterable[Identity]
+) -> dict[Identity, tuple[str, str | None]]:
     """The subject key and account key of each identity that is known."""
     wanted = sorted(set(identities))
-    found = await rows(connection, _FIND, kinds=[k for k, _ in wanted], values=[v for _, v in wanted])
+    found = await fetch_all(connection, _FIND, kinds=[k for k, _ in wanted], values=[v for _, v in wanted])
     known = {(item["kind"], item["value"]): (item["subject_key"], item["account_key"]) for item in found}
     keys = [value for kind, value in wanted if kind == "key"]
-    for item in await rows(connection, _BY_KEY, keys=keys) if keys else ():
+    for item in await fetch_all(connection, _BY_KEY, keys=keys) if keys else ():
         known["key", item["key"]] = (item["key"], item["account_key"])
     return known
 
 
-async def create(connection: Connection, groups: list[tuple[Identity, ...]], clock: str | None) -> dict[Identity, str]:
+async def create_subjects(
+    connection: Connection, groups: list[tuple[Identity, ...]], clock: str | None
+) -> dict[Identity, str]:
     """One new subject for each group of identities. Raises Contended if someone was quicker."""
     keys: dict[Identity, str] = {}
     kinds: dict[str, str] = {}
@@ -126,15 +130,15 @@ async def create(connection: Connection, groups: list[tuple[Identity, ...]], clo
         kinds[key] = kind
         keys |= dict.fromkeys(group, key)
     ordered = sorted(keys)
-    await run(connection, _CREATE, keys=list(kinds), kinds=list(kinds.values()), clocks=[clock] * len(kinds))
-    await name(connection, [(identity, keys[identity]) for identity in ordered])
-    await run(connection, _LANES, keys=sorted(kinds))
+    await execute(connection, _CREATE, keys=list(kinds), kinds=list(kinds.values()), clocks=[clock] * len(kinds))
+    await name_subjects(connection, [(identity, keys[identity]) for identity in ordered])
+    await execute(connection, _LANES, keys=sorted(kinds))
     return keys
 
 
-async def name(connection: Connection, named: list[tuple[Identity, str]]) -> None:
+async def name_subjects(connection: Connection, named: list[tuple[Identity, str]]) -> None:
     """Attach identities to subjects, in order. Raises Contended if one is taken meanwhile."""
-    taken = await rows(
+    taken = await fetch_all(
         connection,
         _NAME,
         kinds=[identity[0] for identity, _ in named],
@@ -145,7 +149,7 @@ async def name(connection: Connection, named: list[tuple[Identity, str]]) -> Non
         raise Contended
 
 
-async def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Subject]:
+async def lock_subjects(connection: Connection, keys: Iterable[str]) -> dict[str, Subject]:
     """Lock subjects in key order, so that no two transactions wait for each other in a circle.
 
     Raises Contended if one has turned out to be somebody else since our look (`now_known_as`).
@@ -153,7 +157,7 @@ async def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Subject
     wanted = sorted(set(keys))
     if not wanted:
         return {}
-    found = await rows(connection, _LOCK, keys=wanted)
+    found = await fetch_all(connection, _LOCK, keys=wanted)
     if any(item["merged_into"] for item in found):
         raise Contended
     return {
@@ -170,34 +174,34 @@ async def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Subject
     }
 
 
-async def now_known_as(connection: Connection, key: str) -> str:
+async def canonical_key(connection: Connection, key: str) -> str:
     """Who a subject is now: a visitor may have turned out to be a known user, who is never somebody else again."""
-    found = await rows(connection, _NOW, key=key)
+    found = await fetch_all(connection, _NOW, key=key)
     return str(found[0]["key"]) if found else key
 
 
 async def account_of(connection: Connection, key: str) -> str | None:
     """The account of a person, read without a lock."""
-    found = await rows(connection, _ACCOUNT, key=key)
+    found = await fetch_all(connection, _ACCOUNT, key=key)
     return found[0]["account_key"] if found else None
 
 
-async def clocks_of(connection: Connection, keys: list[str]) -> dict[str, str | None]:
+async def clock_names_of(connection: Connection, keys: list[str]) -> dict[str, str | None]:
     """The names of the test clocks that subjects belong to."""
-    return {item["key"]: item["clock"] for item in await rows(connection, _CLOCKS, keys=keys)}
+    return {item["key"]: item["clock"] for item in await fetch_all(connection, _CLOCKS, keys=keys)}
 
 
-async def clock_of(connection: Connection, key: str) -> str | None:
+async def clock_name_of(connection: Connection, key: str) -> str | None:
     """The name of the test clock a subject belongs to."""
-    found = await rows(connection, _ACCOUNT, key=key)
+    found = await fetch_all(connection, _ACCOUNT, key=key)
     return found[0]["clock"] if found else None
 
 
-async def save(connection: Connection, subjects: Iterable[Subject]) -> None:
+async def save_subjects(connection: Connection, subjects: Iterable[Subject]) -> None:
     """Write back what changed, in one statement."""
     dirty = [subject for subject in subjects if subject.dirty]
     if dirty:
-        await run(
+        await execute(
             connection,
             _SAVE,
             keys=[s.key for s in dirty],
@@ -209,4 +213,4 @@ async def save(connection: Connection, subjects: Iterable[Subject]) -> None:
 
 async def with_user_id(connection: Connection, keys: list[str]) -> set[str]:
     """Which of these subjects are known users; two known users are never merged (U2)."""
-    return {item["subject_key"] for item in await rows(connection, _NAMED_USERS, keys=keys)}
+    return {item["subject_key"] for item in await fetch_all(connection, _NAMED_USERS, keys=keys)}

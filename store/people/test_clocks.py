@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from journeys.calendar.test_clock import TestClock
-from store.database import Connection, row, run, sql
+from store.database import Connection, execute, fetch_one, sql
 
 _GET = sql("SELECT id, origin, started_at, speed, limit_at, clock_timestamp() AS real FROM clocks WHERE id = :id")
 _PUT = sql(
@@ -18,7 +18,7 @@ _PUT = sql(
 
 async def read_clock(connection: Connection, clock: str) -> TestClock | None:
     """The clock of this id, with its limit as of now; None if there is none."""
-    found = await row(connection, _GET, id=clock)
+    found = await fetch_one(connection, _GET, id=clock)
     if found is None:
         return None
     return TestClock(found["id"], found["origin"], found["started_at"], found["speed"], found["limit_at"])
@@ -35,4 +35,4 @@ async def now_for(connection: Connection, clock: str | None) -> datetime:
 
 async def set_clock(connection: Connection, clock: str, origin: datetime, speed: float, limit: datetime) -> None:
     """Create a clock, or move the limit of one that runs: origin and speed of a running clock never change."""
-    await run(connection, _PUT, id=clock, origin=origin, speed=speed, limit=limit)
+    await execute(connection, _PUT, id=clock, origin=origin, speed=speed, limit=limit)

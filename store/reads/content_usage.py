@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from store.database import Connection, rows, sql
-from store.reads.people import Row
+from store.database import Connection, fetch_all, sql
+from store.reads.people import RowDict
 
 _USES = sql(
     """
@@ -14,11 +14,11 @@ _USES = sql(
 _LIVE = sql("SELECT d.artifact FROM journeys j JOIN definitions d ON d.hash = j.hash WHERE j.live ORDER BY j.key")
 
 
-async def uses(connection: Connection) -> list[Row]:
+async def uses_of_template(connection: Connection) -> list[RowDict]:
     """Messages sent, by template and journey. Reads the whole ledger: ask once a minute at most."""
-    return [dict(item) for item in await rows(connection, _USES)]
+    return [dict(item) for item in await fetch_all(connection, _USES)]
 
 
 async def live_artifacts(connection: Connection) -> list[str]:
     """The definitions that are live, as published."""
-    return [item["artifact"] for item in await rows(connection, _LIVE)]
+    return [item["artifact"] for item in await fetch_all(connection, _LIVE)]

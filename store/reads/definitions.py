@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from store.database import Connection, row, rows, sql
-from store.locks import Lock, hold
-from store.reads.people import Row
+from store.database import Connection, fetch_all, fetch_one, sql
+from store.locks import Lock, lock_until_commit
+from store.reads.people import RowDict
 
 _LIST = sql(
     """
@@ -38,31 +38,31 @@ _LIVE = sql(
 
 async def one_at_a_time(connection: Connection) -> None:
     """Until this transaction ends nobody else publishes over the API: what was read stays true while it is replaced."""
-    await hold(connection, Lock.PUBLISH)
+    await lock_until_commit(connection, Lock.PUBLISH)
 
 
-async def journeys(connection: Connection, after: str, limit: int) -> list[Row]:
+async def journeys(connection: Connection, after: str, limit: int) -> list[RowDict]:
     """Published journeys by key."""
-    return [dict(item) for item in await rows(connection, _LIST, after=after, limit=limit)]
+    return [dict(item) for item in await fetch_all(connection, _LIST, after=after, limit=limit)]
 
 
-async def journey(connection: Connection, key: str) -> Row | None:
+async def journey(connection: Connection, key: str) -> RowDict | None:
     """One journey in its current version, with its source and its artifact."""
-    found = await row(connection, _ONE, key=key)
+    found = await fetch_one(connection, _ONE, key=key)
     return dict(found) if found else None
 
 
-async def versions(connection: Connection, key: str, before: int | None, limit: int) -> list[Row]:
+async def versions(connection: Connection, key: str, before: int | None, limit: int) -> list[RowDict]:
     """All versions of a journey, the newest first."""
-    return [dict(item) for item in await rows(connection, _VERSIONS, key=key, before=before, limit=limit)]
+    return [dict(item) for item in await fetch_all(connection, _VERSIONS, key=key, before=before, limit=limit)]
 
 
-async def version(connection: Connection, key: str, number: int) -> Row | None:
+async def version(connection: Connection, key: str, number: int) -> RowDict | None:
     """One version of a journey."""
-    found = await row(connection, _OF_VERSION, key=key, version=number)
+    found = await fetch_one(connection, _OF_VERSION, key=key, version=number)
     return dict(found) if found else None
 
 
 async def live_beside(connection: Connection, key: str) -> list[str]:
     """The artifacts of every other live journey: two of them may not contradict each other."""
-    return [item["artifact"] for item in await rows(connection, _LIVE, key=key)]
+    return [item["artifact"] for item in await fetch_all(connection, _LIVE, key=key)]

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import orjson
 
-from store.database import Connection, row, rows, sql
+from store.database import Connection, fetch_all, fetch_one, sql
 
 SubjectKind = Literal["user", "account"]
-Row = dict[str, Any]
+RowDict = dict[str, Any]
 
 _FIND = sql(
     """
@@ -51,7 +51,7 @@ _RUNS = sql(
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SubjectKeys:
     """A person or an account, and every key that was ever theirs: merges lose no history (U2)."""
 
     key: str
@@ -68,41 +68,41 @@ def loaded(value: Any) -> Any:
     return orjson.loads(value) if isinstance(value, str | bytes) else value
 
 
-async def find_subject(connection: Connection, kind: SubjectKind, value: str) -> Found | None:
+async def find_subject(connection: Connection, kind: SubjectKind, value: str) -> SubjectKeys | None:
     """A person by user id, anonymous id or key, in this order; an account by its id or key."""
     if "\x00" in value:
         return None
     kinds = ["user_id", "anonymous_id"] if kind == "user" else ["account_id"]
-    found = await row(connection, _FIND, kinds=kinds, kind=kind, value=value)
-    return Found(**{**found, "profile": loaded(found["profile"])}) if found else None
+    found = await fetch_one(connection, _FIND, kinds=kinds, kind=kind, value=value)
+    return SubjectKeys(**{**found, "profile": loaded(found["profile"])}) if found else None
 
 
-async def keys_of(connection: Connection, key: str) -> list[str]:
+async def subject_keys(connection: Connection, key: str) -> list[str]:
     """A subject's key and those of the visitors who turned out to be this person."""
-    return [item["key"] for item in await rows(connection, _KEYS, key=key)]
+    return [item["key"] for item in await fetch_all(connection, _KEYS, key=key)]
 
 
-async def identities(connection: Connection, key: str) -> list[Row]:
+async def identities_of_subject(connection: Connection, key: str) -> list[RowDict]:
     """Under which names a subject is known: user ids first, then accounts and visitors."""
-    return [dict(item) for item in await rows(connection, _IDENTITIES, key=key)]
+    return [dict(item) for item in await fetch_all(connection, _IDENTITIES, key=key)]
 
 
 async def account_id(connection: Connection, key: str | None) -> str | None:
     """The id by which senders know an account."""
-    found = await row(connection, _ACCOUNT_OF, key=key) if key else None
+    found = await fetch_one(connection, _ACCOUNT_OF, key=key) if key else None
     return found["id"] if found else None
 
 
-async def get_run(connection: Connection, identity: str) -> Row | None:
+async def get_run(connection: Connection, identity: str) -> RowDict | None:
     """One run as it was after its last step."""
-    found = await row(connection, _RUN, id=identity) if "\x00" not in identity else None
+    found = await fetch_one(connection, _RUN, id=identity) if "\x00" not in identity else None
     return dict(found) if found else None
 
 
 async def list_runs(
     connection: Connection, keys: list[str], status: str | None, after: tuple[datetime, str] | None, limit: int
-) -> list[Row]:
+) -> list[RowDict]:
     """Runs of a subject, the newest first; `after` is the last row of the page before."""
     before, identity = after or (None, "")
-    found = await rows(connection, _RUNS, keys=keys, status=status, before=before, id=identity, limit=limit)
+    found = await fetch_all(connection, _RUNS, keys=keys, status=status, before=before, id=identity, limit=limit)
     return [dict(item) for item in found]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from store.database import Connection, row, rows, sql
-from store.reads.people import Row, loaded
+from store.database import Connection, fetch_all, fetch_one, sql
+from store.reads.people import RowDict, loaded
 
 _OF_RUN = sql(
     """
@@ -97,18 +97,18 @@ _OF_STEP = sql(
 )
 
 
-async def of_run(connection: Connection, run: str, after: tuple[int, int] | None, limit: int) -> list[Row]:
+async def timeline_of_run(connection: Connection, run: str, after: tuple[int, int] | None, limit: int) -> list[RowDict]:
     """A run's own explanation, the oldest line first."""
     step, n = after or (-1, -1)
-    return [dict(item) for item in await rows(connection, _OF_RUN, run=run, step=step, n=n, limit=limit)]
+    return [dict(item) for item in await fetch_all(connection, _OF_RUN, run=run, step=step, n=n, limit=limit)]
 
 
-async def of_person(
+async def timeline_of_person(
     connection: Connection, keys: list[str], after: tuple[datetime, str, str] | None, limit: int
-) -> list[Row]:
+) -> list[RowDict]:
     """What happened to a subject, the newest first: accepted events, decisions of every run, messages."""
     before, source, identity = after or (None, "", "")
-    found = await rows(connection, _OF_PERSON, keys=keys, before=before, source=source, id=identity, limit=limit)
+    found = await fetch_all(connection, _OF_PERSON, keys=keys, before=before, source=source, id=identity, limit=limit)
     return [dict(item) for item in found]
 
 
@@ -120,47 +120,47 @@ async def messages(
     status: str | None = None,
     before: int | None = None,
     limit: int,
-) -> list[Row]:
+) -> list[RowDict]:
     """The ledger, the newest first: of one person, of one run, or of all."""
     values: dict[str, Any] = {"status": status, "before": before, "limit": limit}
     if keys is not None:
-        found = await rows(connection, _OF_RECIPIENT, keys=keys, **values)
+        found = await fetch_all(connection, _OF_RECIPIENT, keys=keys, **values)
     else:
-        found = await rows(connection, _MESSAGES, run=run, **values)
+        found = await fetch_all(connection, _MESSAGES, run=run, **values)
     return [_message(item) for item in found]
 
 
-async def message(connection: Connection, identity: int) -> Row | None:
+async def message(connection: Connection, identity: int) -> RowDict | None:
     """One row of the ledger."""
-    found = await row(connection, _MESSAGE, id=identity)
+    found = await fetch_one(connection, _MESSAGE, id=identity)
     return _message(found) if found else None
 
 
-async def message_with(connection: Connection, key: str) -> Row | None:
+async def message_with(connection: Connection, key: str) -> RowDict | None:
     """One row of the ledger by its key."""
-    found = await row(connection, _WITH_KEY, key=key)
+    found = await fetch_one(connection, _WITH_KEY, key=key)
     return _message(found) if found else None
 
 
-async def parts(connection: Connection, key: str) -> list[Row]:
+async def parts_of_message(connection: Connection, key: str) -> list[RowDict]:
     """What went out as this message."""
-    return [_message(item) for item in await rows(connection, _PARTS, key=key)]
+    return [_message(item) for item in await fetch_all(connection, _PARTS, key=key)]
 
 
-async def of_template(connection: Connection, keys: list[str], template: str) -> list[Row]:
+async def messages_of_template(connection: Connection, keys: list[str], template: str) -> list[RowDict]:
     """What was decided for a person about this template, the latest first, at most 20."""
-    return [_message(item) for item in await rows(connection, _OF_TEMPLATE, keys=keys, template=template)]
+    return [_message(item) for item in await fetch_all(connection, _OF_TEMPLATE, keys=keys, template=template)]
 
 
-async def of_trace(connection: Connection, trace: str, limit: int) -> list[Row]:
+async def lines_of_trace(connection: Connection, trace: str, limit: int) -> list[RowDict]:
     """The messages that one event has caused, the oldest first."""
-    return [_message(item) for item in await rows(connection, _OF_TRACE, trace=trace, limit=limit)]
+    return [_message(item) for item in await fetch_all(connection, _OF_TRACE, trace=trace, limit=limit)]
 
 
-async def of_step(connection: Connection, run: str, step: int) -> list[Row]:
+async def lines_of_step(connection: Connection, run: str, step: int) -> list[RowDict]:
     """What a run decided in one step, in order."""
-    return [dict(item) for item in await rows(connection, _OF_STEP, run=run, step=step)]
+    return [dict(item) for item in await fetch_all(connection, _OF_STEP, run=run, step=step)]
 
 
-def _message(item: Mapping[str, Any]) -> Row:
+def _message(item: Mapping[str, Any]) -> RowDict:
     return {**item, "via": loaded(item["via"]), "reasons": loaded(item["reasons"])}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from journeys.events.tracing import event_in, of_event
-from store.database import Connection, row, rows, sql
+from journeys.events.tracing import event_of_trace, trace_of_event
+from store.database import Connection, fetch_all, fetch_one, sql
 from store.exports import feed
 from store.reads import timeline
-from store.reads.people import Row
+from store.reads.people import RowDict
 
 MOST: Final = 200
 """Of each kind that are told; the first."""
@@ -47,24 +47,24 @@ _LINES = sql(
 )
 
 
-async def of_stored(connection: Connection, source: str, message_id: str) -> str | None:
+async def stored_event(connection: Connection, source: str, message_id: str) -> str | None:
     """The trace of an event that was accepted before; None if there is none of this id."""
-    found = await row(connection, _STORED, source=source, id=message_id)
+    found = await fetch_one(connection, _STORED, source=source, id=message_id)
     return _trace(found) if found is not None else None
 
 
-async def called(connection: Connection, message_id: str) -> list[Row]:
+async def events_with_message_id(connection: Connection, message_id: str) -> list[RowDict]:
     """The events that senders gave this id, whoever they were, each with its trace."""
-    return [{**item, "trace": _trace(item)} for item in await rows(connection, _CALLED, id=message_id)]
+    return [{**item, "trace": _trace(item)} for item in await fetch_all(connection, _CALLED, id=message_id)]
 
 
-async def trace(connection: Connection, identity: str) -> Row | None:
+async def trace(connection: Connection, identity: str) -> RowDict | None:
     """All that is known of a trace, in order; None if nobody knows it."""
-    number = event_in(identity)
-    found = await rows(connection, _EVENTS, id=number if number < _NUMBERS else 0, trace=identity)
+    number = event_of_trace(identity)
+    found = await fetch_all(connection, _EVENTS, id=number if number < _NUMBERS else 0, trace=identity)
     events = [{**item, "trace": identity} for item in found if _trace(item) == identity]
-    messages = await timeline.of_trace(connection, identity, MOST)
-    lines = await rows(connection, _LINES, trace=identity, subjects=[event["subject"] for event in events])
+    messages = await timeline.lines_of_trace(connection, identity, MOST)
+    lines = await fetch_all(connection, _LINES, trace=identity, subjects=[event["subject"] for event in events])
     if not (events or messages or lines):
         return None
     wholes = {message["merged_into"] for message in messages if message["merged_into"]}
@@ -74,9 +74,13 @@ async def trace(connection: Connection, identity: str) -> Row | None:
         "events": events,
         "lines": [dict(item) for item in lines],
         "messages": messages,
-        "feed": await feed.of_messages(connection, [*(message["id"] for message in messages), *told], MOST),
+        "feed": await feed.lines_of_messages(connection, [*(message["id"] for message in messages), *told], MOST),
     }
 
 
 def _trace(item: Mapping[str, Any]) -> str:
-    return str(item["trace"]) if item["trace"] is not None else of_event(item["id"], item["source"], item["message_id"])
+    return (
+        str(item["trace"])
+        if item["trace"] is not None
+        else trace_of_event(item["id"], item["source"], item["message_id"])
+    )

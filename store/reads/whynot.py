@@ -9,8 +9,8 @@ from typing import Any, Final
 from journeys.calendar.test_clock import TestClock
 from journeys.decision.state import state_from_json
 from journeys.tokens.address_hash import AddressHash
-from journeys.whynot.obstacles import Been, Decided, Heard, Status
-from store.database import Connection, rows, sql
+from journeys.whynot.obstacles import LastDecision, LastDecisionStatus, LastEvent, PastRunView
+from store.database import Connection, fetch_all, sql
 from store.reads.people import loaded
 
 _RUNS = sql(
@@ -59,16 +59,16 @@ _SINCE = sql(
       WHERE digest = ANY(CAST(:digests AS text[])) AND lifted_at IS NULL
     """
 )
-_FATES: Final[Mapping[str, Status]] = {
+_FATES: Final[Mapping[str, LastDecisionStatus]] = {
     "sent": "sent", "sending": "sent", "merged": "sent", "unknown": "sent", "deferred": "queued",
 }  # fmt: skip
 
 
-async def runs_of(connection: Connection, keys: Sequence[str], journey: str) -> list[Been]:
+async def runs_of(connection: Connection, keys: Sequence[str], journey: str) -> list[PastRunView]:
     """Those that are open first, then the newest."""
-    found = await rows(connection, _RUNS, keys=list(keys), journey=journey)
+    found = await fetch_all(connection, _RUNS, keys=list(keys), journey=journey)
     return [
-        Been(
+        PastRunView(
             item["id"], item["epoch"], item["state"], item["entered_at"], item["status"] == "open", item["outcome"],
             item["ended_at"], state_from_json(loaded(item["memory"]) or {}) if item["status"] == "open" else None,
             item["case_key"] or "", item["definition"],
@@ -79,26 +79,26 @@ async def runs_of(connection: Connection, keys: Sequence[str], journey: str) -> 
 
 async def accounts_of(connection: Connection, person: str) -> list[str]:
     """Which they are in: their own first, then those that they have joined last; at most 20."""
-    return [item["key"] for item in await rows(connection, _ACCOUNTS, person=person)]
+    return [item["key"] for item in await fetch_all(connection, _ACCOUNTS, person=person)]
 
 
 async def open_definitions(connection: Connection, lanes: Sequence[str]) -> list[tuple[str, str]]:
     """The definition and the lane of each run that is open in these, the newest last."""
-    return [(item["definition"], item["lane"]) for item in await rows(connection, _OPEN, lanes=list(lanes))]
+    return [(item["definition"], item["lane"]) for item in await fetch_all(connection, _OPEN, lanes=list(lanes))]
 
 
-async def last_heard(connection: Connection, keys: Sequence[str], names: Sequence[str]) -> dict[str, Heard]:
+async def last_heard(connection: Connection, keys: Sequence[str], names: Sequence[str]) -> dict[str, LastEvent]:
     """By name."""
-    found = await rows(connection, _HEARD, keys=list(keys), names=list(names))
-    return {item["name"]: Heard(item["at"], loaded(item["data"])) for item in found}
+    found = await fetch_all(connection, _HEARD, keys=list(keys), names=list(names))
+    return {item["name"]: LastEvent(item["at"], loaded(item["data"])) for item in found}
 
 
-async def decided_of(
+async def last_decisions(
     connection: Connection, keys: Sequence[str], template: str, clock: TestClock | None = None
-) -> list[Decided]:
+) -> list[LastDecision]:
     """What became of this template, the latest first. `clock` is their test clock."""
     return [
-        Decided(
+        LastDecision(
             item["run"],
             item["action"],
             _FATES.get(item["status"], "withheld"),
@@ -106,7 +106,7 @@ async def decided_of(
             item["due_at"],
             _began(item, clock),
         )
-        for item in await rows(connection, _DECIDED, keys=list(keys), template=template)
+        for item in await fetch_all(connection, _DECIDED, keys=list(keys), template=template)
     ]
 
 
@@ -133,7 +133,7 @@ async def since_when(
 ) -> dict[tuple[str, ...], datetime]:
     """Since when what the gate looks at is so, as `Around.since` has it. `known` are the person's addresses by channel."""
     hashed = addresses.of_all(known)
-    found = await rows(connection, _SINCE, person=person, account=account or "", digests=list(hashed))
+    found = await fetch_all(connection, _SINCE, person=person, account=account or "", digests=list(hashed))
     since: dict[tuple[str, ...], datetime] = {}
     for item in found:
         name = hashed[item["a"]] if item["what"] == "suppressed" else item["a"]

@@ -11,9 +11,9 @@ import orjson
 
 from journeys.decision.effects import ChangedAudience, LogLine
 from journeys.decision.state import RunState, state_to_json
-from journeys.events.tracing import of_step
-from journeys.protocol.routing import Listener
-from store.database import Connection, as_json, row, rows, run, sql
+from journeys.events.tracing import trace_of_step
+from journeys.protocol.routing import RunSubscription
+from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 
 _READ = sql(
     """
@@ -119,26 +119,26 @@ class Run:
     account_key: str | None
 
 
-def listener_of(found: Run) -> Listener:
+def listener_of(found: Run) -> RunSubscription:
     """The run as routing sees it."""
-    return Listener(found.id, found.lane, found.entered_seq, found.case_key, found.subject_key, found.joined_seq)
+    return RunSubscription(found.id, found.lane, found.entered_seq, found.case_key, found.subject_key, found.joined_seq)
 
 
-def listener_in(item: Mapping[str, Any]) -> Listener:
+def listener_in(item: Mapping[str, Any]) -> RunSubscription:
     """One of `listeners` as routing sees it."""
     names = ("id", "lane", "entered_seq", "case_key", "subject_key", "joined_seq")
-    return Listener(*(item[name] for name in names))
+    return RunSubscription(*(item[name] for name in names))
 
 
 async def read_run(connection: Connection, identity: str) -> Run:
     """One run. Raises LookupError when it was never admitted here."""
-    found = await row(connection, _READ, id=identity)
+    found = await fetch_one(connection, _READ, id=identity)
     if found is None:
         raise LookupError(f"run {identity} is not in this database: it was not opened by an accepted event")
     return Run(**{name: found[name] for name in Run.__slots__})
 
 
-async def advance(
+async def advance_run(
     connection: Connection,
     identity: str,
     step: int,
@@ -151,7 +151,7 @@ async def advance(
 
     Answers with the step's trace: that of what it was decided on, or its own where nothing accepted `caused` it.
     """
-    moved = await row(
+    moved = await fetch_one(
         connection,
         _ADVANCE,
         id=identity,
@@ -166,7 +166,7 @@ async def advance(
         outcome=state.outcome,
         lanes=list(state.seqs) if caused else [],
         seqs=list(state.seqs.values()) if caused else [],
-        trace=of_step(identity, step),
+        trace=trace_of_step(identity, step),
         **_columns(log),
     )
     return str(moved["trace"]) if moved is not None else None
@@ -181,9 +181,9 @@ def _columns(log: Sequence[LogLine]) -> dict[str, list[Any]]:
     }
 
 
-async def remembered(connection: Connection, identity: str) -> tuple[int, dict[str, Any]]:
+async def committed_state(connection: Connection, identity: str) -> tuple[int, dict[str, Any]]:
     """The last step that was projected, and the run's state after it."""
-    found = await row(connection, _REMEMBERED, id=identity)
+    found = await fetch_one(connection, _REMEMBERED, id=identity)
     if found is None:
         raise LookupError(f"run {identity} is not in this database")
     memory = found["memory"]
@@ -195,26 +195,28 @@ async def write_timeline(
 ) -> None:
     """The explanation of a step, line by line."""
     if log:
-        await run(connection, _TIMELINE, run=identity, step=step, first=first, trace=trace, **_columns(log))
+        await execute(connection, _TIMELINE, run=identity, step=step, first=first, trace=trace, **_columns(log))
 
 
-async def bury(connection: Connection, identity: str, step: int, tombstones: Sequence[Mapping[str, Any]]) -> None:
+async def store_dead_letters(
+    connection: Connection, identity: str, step: int, tombstones: Sequence[Mapping[str, Any]]
+) -> None:
     """Arrivals that no run could read, for a person to see."""
     for n, stone in enumerate(tombstones):
         payload = str(stone["payload"]).replace("\x00", "�")
-        await run(
+        await execute(
             connection, _BURY, run=identity, step=step, n=n, name=stone["name"], reason=stone["reason"], payload=payload
         )
 
 
 async def decided_until(connection: Connection, lanes: Sequence[str], at: datetime) -> None:
     """The subjects' timers are decided up to here: what is accepted later cannot have happened before."""
-    await run(connection, _DECIDED, keys=list(lanes), at=at)
+    await execute(connection, _DECIDED, keys=list(lanes), at=at)
 
 
 async def change_audience(connection: Connection, run_row: Run, effect: ChangedAudience) -> None:
     """Membership as of now, and by which journey."""
-    await run(
+    await execute(
         connection,
         _AUDIENCE,
         audience=effect.audience,
@@ -228,9 +230,9 @@ async def change_audience(connection: Connection, run_row: Run, effect: ChangedA
 async def listeners(connection: Connection, recipients: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
     """By recipient, the open runs its lane reaches: its own, those that began in it, an account's members'."""
     found: dict[str, list[Mapping[str, Any]]] = {recipient: [] for recipient in recipients}
-    for item in await rows(connection, _LISTENERS, lanes=list(recipients)):
+    for item in await fetch_all(connection, _LISTENERS, lanes=list(recipients)):
         found[item["hears"]].append(item)
     accounts = [recipient for recipient in recipients if recipient.startswith("a_")]
-    for item in await rows(connection, _MEMBERS, accounts=accounts) if accounts else []:
+    for item in await fetch_all(connection, _MEMBERS, accounts=accounts) if accounts else []:
         found[item["account_key"]].append(item)
     return found

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from journeys.tasks.assignment import Ask, Assigned, Roster, assign
-from store.database import Connection, row, rows, run, sql
-from store.locks import Lock, hold
+from journeys.tasks.assignment import AssignmentRequest, AssignmentResult, Roster, assign_task
+from store.database import Connection, execute, fetch_all, fetch_one, sql
+from store.locks import Lock, lock_until_commit
 from store.outbox import queue as outbox
 from store.reads.people import loaded
 from store.tasks import log as task_log
@@ -39,46 +39,48 @@ _ASKING = sql(
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class TaskHandover:
     """Who has a task from now on, since when they have it, and when it is due."""
 
-    to: Assigned
+    to: AssignmentResult
     due_at: datetime | None
     remind_at: datetime | None
 
 
-async def choose(
+async def choose_owner(
     connection: Connection, roster: Roster, *, task: str, named: str, account: str | None, at: datetime
-) -> Assigned:
+) -> AssignmentResult:
     """Who gets it. A word that is neither a person nor a team of ours stays what it is, and locks nobody."""
     if not roster.knows(named):
-        return assign(roster, Ask(task, named, at), {})
-    await hold(connection, Lock.ROUTING)
-    loads = {item["owner"]: item["n"] for item in await rows(connection, _LOADS)}
-    turn = await row(connection, _TURN, team=named)
-    ask = Ask(task, named, at, await _owner_of(connection, roster, account))
-    found = assign(roster, ask, loads, turn["person"] if turn else None)
+        return assign_task(roster, AssignmentRequest(task, named, at), {})
+    await lock_until_commit(connection, Lock.ROUTING)
+    loads = {item["owner"]: item["n"] for item in await fetch_all(connection, _LOADS)}
+    turn = await fetch_one(connection, _TURN, team=named)
+    ask = AssignmentRequest(task, named, at, await _owner_of(connection, roster, account))
+    found = assign_task(roster, ask, loads, turn["person"] if turn else None)
     if found.by_turn:
-        await run(connection, _TAKE_TURN, team=named, person=found.owner)
+        await execute(connection, _TAKE_TURN, team=named, person=found.owner)
     return found
 
 
 async def _owner_of(connection: Connection, roster: Roster, account: str | None) -> Any:
-    found = await row(connection, _PROFILE, key=account) if account is not None else None
+    found = await fetch_one(connection, _PROFILE, key=account) if account is not None else None
     return loaded(found["profile"]).get(roster.team.owner) if found else None
 
 
-def given(roster: Roster, task: Mapping[str, Any], to: Assigned, due: datetime | None, since: datetime) -> Given:
+def handover_of(
+    roster: Roster, task: Mapping[str, Any], to: AssignmentResult, due: datetime | None, since: datetime
+) -> TaskHandover:
     """With the reminder that belongs to a deadline."""
     working = task["within"] is not None
-    return Given(to, due, roster.remind_at(task["task"], to.owner, due, since, working=working))
+    return TaskHandover(to, due, roster.remind_at(task["task"], to.owner, due, since, working=working))
 
 
-async def give(
-    connection: Connection, identity: int, what: Given, *, level: int, snoozed_until: datetime | None = None
+async def assign_to(
+    connection: Connection, identity: int, what: TaskHandover, *, level: int, snoozed_until: datetime | None = None
 ) -> None:
     """Write down who has it and when it is due."""
-    await run(
+    await execute(
         connection,
         _GIVE,
         id=identity,
@@ -92,7 +94,7 @@ async def give(
     )
 
 
-async def escalate(
+async def escalate_task(
     connection: Connection,
     roster: Roster,
     task: Mapping[str, Any],
@@ -104,23 +106,23 @@ async def escalate(
     due: datetime | None = None,
 ) -> datetime | None:
     """What is late goes to the next one, and is due in so much of their working time again unless `due` is known; when."""
-    to = await choose(connection, roster, task=task["task"], named=named, account=account, at=at)
+    to = await choose_owner(connection, roster, task=task["task"], named=named, account=account, at=at)
     if due is None and task["within"]:
         due = roster.due(to.owner, at, task["within"])
-    await give(connection, task["id"], given(roster, task, to, due, at), level=level)
+    await assign_to(connection, task["id"], handover_of(roster, task, to, due, at), level=level)
     text = f"overdue with {task['owner']}, so it goes to {to.owner}: {to.why}"
-    await task_log.write(connection, task["id"], at, "escalated", task_log.SELF, text)
+    await task_log.write_task_log(connection, task["id"], at, "escalated", task_log.SELF, text)
     return due
 
 
-async def asking(connection: Connection, identity: int) -> list[Mapping[str, Any]]:
+async def runs_asking_for(connection: Connection, identity: int) -> list[Mapping[str, Any]]:
     """The open runs that still ask for a task, with their lanes."""
-    return await rows(connection, _ASKING, id=identity)
+    return await fetch_all(connection, _ASKING, id=identity)
 
 
 async def tell_deadline(connection: Connection, ask: Mapping[str, Any], due: datetime, at: datetime) -> None:
     """A run's own durable timer rings when a task is due. Whoever tells holds the run's lane."""
-    await outbox.tell(
+    await outbox.enqueue_one(
         connection,
         recipient=ask["lane"],
         kind="deadline",

@@ -10,21 +10,21 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from journeys.consent.opt_out_keywords import Wish, wish_of
-from journeys.events.segment import Incoming
-from journeys.gate.policy import PRESSING
+from journeys.consent.opt_out_keywords import OptKeyword, keyword_of
+from journeys.events.segment import InboundEvent
 from journeys.gate.verdicts import ANY, Reason
+from journeys.language.actions import PRESSING
 from journeys.protocol.wire import CLOSED, REPLIED, SOURCE_SELF
 from store.consent import consents
-from store.consent.consents import Change
-from store.database import Connection, as_json, row, rows, run, sql
-from store.definitions.registry import Catalogue
+from store.consent.consents import ConsentChange
+from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
+from store.definitions.registry import DefinitionRegistry
 from store.messages import due as owed
 from store.messages import ledger
 from store.messages.outcomes import tell_outcome
 from store.outbox import queue as outbox
-from store.people.identities import Known, subject_of
-from store.reads.people import Row, loaded
+from store.people.identities import KnownIdentities, subject_of
+from store.reads.people import RowDict, loaded
 from store.tasks import assignment
 from store.tasks import log as task_log
 
@@ -96,7 +96,7 @@ _LIST = sql(
 _ONE = sql(f"SELECT {_COLUMNS} FROM conversations c WHERE c.id = :id")  # noqa: S608 -- the columns are ours
 
 
-def answers(call: Incoming) -> str | None:
+def answered_message(call: InboundEvent) -> str | None:
     """The message that an event says was answered."""
     message = (call.data or {}).get("message")
     if call.name != REPLIED or not isinstance(message, str | int) or isinstance(message, bool):
@@ -104,16 +104,19 @@ def answers(call: Incoming) -> str | None:
     return str(message)
 
 
-async def take(
-    connection: Connection, catalogue: Catalogue, fresh: Sequence[tuple[Incoming, datetime]], known: Known
+async def open_from_replies(
+    connection: Connection,
+    catalogue: DefinitionRegistry,
+    fresh: Sequence[tuple[InboundEvent, datetime]],
+    known: KnownIdentities,
 ) -> None:
     """What events of a batch answer. The people and the lanes that hear of it are locked."""
     for call, at in fresh:
-        message, person = answers(call), subject_of(call, known)
+        message, person = answered_message(call), subject_of(call, known)
         if message is None:
             continue
-        found = await rows(connection, _RUNS, person=person, message=message)
-        if (wish := wish_of(str(call.data.get("text") or ""))) is not None:
+        found = await fetch_all(connection, _RUNS, person=person, message=message)
+        if (wish := keyword_of(str(call.data.get("text") or ""))) is not None:
             await _wished(connection, catalogue, person, wish, {each["channel"] for each in found}, message)
             continue
         for each in found:
@@ -121,17 +124,22 @@ async def take(
 
 
 async def _wished(
-    connection: Connection, catalogue: Catalogue, person: str, wish: Wish, channels: Collection[str], message: str
+    connection: Connection,
+    catalogue: DefinitionRegistry,
+    person: str,
+    wish: OptKeyword,
+    channels: Collection[str],
+    message: str,
 ) -> None:
     """A stop word is no answer: it is a no to that channel. Text messages have a way of their own, by the number."""
     if wish == "stop" and "email" in channels:
-        change = Change("email", ANY, granted=False, source="reply", proof={"message": message, "word": wish})
-        await consents.change_within(connection, catalogue, catalogue.consent.policy, person, [change])
+        change = ConsentChange("email", ANY, granted=False, source="reply", proof={"message": message, "word": wish})
+        await consents.change_consents_within(connection, catalogue, catalogue.consent.policy, person, [change])
 
 
 async def _answered(
     connection: Connection,
-    catalogue: Catalogue,
+    catalogue: DefinitionRegistry,
     person: str,
     about: Mapping[str, Any],
     said: Mapping[str, Any],
@@ -139,20 +147,20 @@ async def _answered(
 ) -> None:
     until = catalogue.consent.policy.answered.quiet.after(at)
     place = {"person": person, "run": about["run"]}
-    await run(connection, _OVER, **place, at=at)
-    again = await row(connection, _AGAIN, **place, at=at, until=until)
+    await execute(connection, _OVER, **place, at=at)
+    again = await fetch_one(connection, _AGAIN, **place, at=at, until=until)
     if again is None:
         await _begin(connection, catalogue, person, about, said, at, until)
     elif again["task_id"] is not None:
         text = str(said.get("text") or "")
         line = f"they have written again: {text}" if text else "they have written again"
-        await task_log.write(connection, again["task_id"], at, "noted", task_log.SELF, line)
+        await task_log.write_task_log(connection, again["task_id"], at, "noted", task_log.SELF, line)
     await _take_back(connection, catalogue, person, about["run"], at)
 
 
 async def _begin(
     connection: Connection,
-    catalogue: Catalogue,
+    catalogue: DefinitionRegistry,
     person: str,
     about: Mapping[str, Any],
     said: Mapping[str, Any],
@@ -162,15 +170,17 @@ async def _begin(
     """The conversation, and the task of whoever answers them."""
     rule, account = catalogue.consent.policy.answered, about["account"]
     named = await _named(connection, catalogue, about)
-    to = await assignment.choose(connection, catalogue.roster, task=rule.task, named=named, account=account, at=at)
+    to = await assignment.choose_owner(
+        connection, catalogue.roster, task=rule.task, named=named, account=account, at=at
+    )
     due = catalogue.roster.due(to.owner, at, rule.within)
-    has = assignment.given(catalogue.roster, {"task": rule.task, "within": rule.within}, to, due, at)
+    has = assignment.handover_of(catalogue.roster, {"task": rule.task, "within": rule.within}, to, due, at)
     values = {name: about[name] for name in ("run", "journey", "template", "channel")} | {"person": person, "at": at}
-    begun = await row(connection, _BEGIN, **values, message=about["id"], owner=to.owner, until=until)
+    begun = await fetch_one(connection, _BEGIN, **values, message=about["id"], owner=to.owner, until=until)
     assert begun is not None
     data = {"text": str(said.get("text") or ""), "message": str(about["id"]), "template": about["template"],
             "channel": about["channel"], "conversation": begun["id"]}  # fmt: skip
-    opened = await row(
+    opened = await fetch_one(
         connection,
         _TASK,
         key=f"reply/{begun['id']}",
@@ -193,36 +203,45 @@ async def _begin(
         conversation=begun["id"],
     )
     assert opened is not None
-    await task_log.write(connection, opened["task_id"], at, "opened", task_log.SELF, f"for {to.owner}: {to.why}")
+    await task_log.write_task_log(
+        connection, opened["task_id"], at, "opened", task_log.SELF, f"for {to.owner}: {to.why}"
+    )
 
 
-async def _named(connection: Connection, catalogue: Catalogue, about: Mapping[str, Any]) -> str:
+async def _named(connection: Connection, catalogue: DefinitionRegistry, about: Mapping[str, Any]) -> str:
     """Who answers: the account's manager, else the policy's word, else the template's owner."""
     team = catalogue.roster.team
-    found = await row(connection, _PROFILE, key=about["account"]) if about["account"] else None
+    found = await fetch_one(connection, _PROFILE, key=about["account"]) if about["account"] else None
     manager = loaded(found["profile"]).get(team.owner) if found else None
     if isinstance(manager, str) and manager:
         return team.person_called(manager) or manager
     return catalogue.consent.policy.answered.owner or catalogue.owner_of(about["template"]) or NOBODY
 
 
-async def _take_back(connection: Connection, catalogue: Catalogue, person: str, run_id: str, at: datetime) -> None:
+async def _take_back(
+    connection: Connection, catalogue: DefinitionRegistry, person: str, run_id: str, at: datetime
+) -> None:
     """What this run had planned for them, but for what is pressing."""
-    for entry in await owed.queued(connection, person):
+    for entry in await owed.queued_messages(connection, person):
         if entry.run != run_id or entry.priority in PRESSING:
             continue
-        entry.status, entry.due_at, entry.decided_at, entry.settled_at = ledger.ended(entry, "withdrawn"), None, at, at
+        entry.status, entry.due_at, entry.decided_at, entry.settled_at = (
+            ledger.status_after(entry, "withdrawn"),
+            None,
+            at,
+            at,
+        )
         entry.reasons = (Reason("in_conversation", f"they have answered {entry.journey}"),)
-        await ledger.write(connection, entry)
+        await ledger.write_message(connection, entry)
         await tell_outcome(connection, catalogue, entry, entry.status, at)
 
 
-async def closed_with(connection: Connection, task: int, by: str, at: datetime) -> None:
+async def close_with_task(connection: Connection, task: int, by: str, at: datetime) -> None:
     """The task of a conversation is closed, and so is the conversation: the run may speak again, and hears of it.
 
     The caller holds the person and the run's lane.
     """
-    found = await row(connection, _END, task=task, by=by, at=at)
+    found = await fetch_one(connection, _END, task=task, by=by, at=at)
     if found is None:
         return
     data = {name: found[name] for name in ("journey", "template", "channel")} | {
@@ -230,7 +249,7 @@ async def closed_with(connection: Connection, task: int, by: str, at: datetime) 
         "by": by,
     }
     once = f"conversation/{found['id']}"
-    await run(
+    await execute(
         connection,
         _TELL,
         source=SOURCE_SELF,
@@ -241,7 +260,7 @@ async def closed_with(connection: Connection, task: int, by: str, at: datetime) 
         data=as_json(data),
     )
     if found["goes_on"]:
-        await outbox.tell(
+        await outbox.enqueue_one(
             connection,
             recipient=found["lane"],
             kind="signal",
@@ -261,13 +280,13 @@ async def list_conversations(
     standing: bool | None = None,
     before: int | None = None,
     limit: int,
-) -> list[Row]:
+) -> list[RowDict]:
     """The newest first: those that stand, those that are over, or both."""
-    found = await rows(connection, _LIST, now=now, keys=keys, standing=standing, before=before, limit=limit)
+    found = await fetch_all(connection, _LIST, now=now, keys=keys, standing=standing, before=before, limit=limit)
     return [dict(item) for item in found]
 
 
-async def get(connection: Connection, identity: int) -> Row | None:
+async def get_conversation(connection: Connection, identity: int) -> RowDict | None:
     """One of them."""
-    found = await row(connection, _ONE, id=identity)
+    found = await fetch_one(connection, _ONE, id=identity)
     return dict(found) if found else None

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from journeys.tasks.assignment import Roster
-from store.database import Connection, Database, rows, sql
-from store.reads.people import Row
+from store.database import Connection, Database, fetch_all, sql
+from store.reads.people import RowDict
 from store.tasks import assignment
-from store.tasks.tasks import CLOCKS_NOW, changed
+from store.tasks.tasks import CLOCKS_NOW, change_under_lock
 
 MOST = 200
 _LATE = sql(
@@ -28,18 +28,18 @@ _LATE = sql(
 async def escalate_late(database: Database, chain: Sequence[str], roster: Roster, now: datetime) -> int:
     """Give on what is late, up to `MOST` tasks; how many were. `now` is the real one, each task lives by its own clock."""
     async with database.reading() as connection:
-        late = await rows(connection, _LATE, levels=len(chain), now=now, most=MOST)
+        late = await fetch_all(connection, _LATE, levels=len(chain), now=now, most=MOST)
     given = 0
 
-    async def give_on(connection: Connection, task: Row, at: datetime) -> bool:
+    async def give_on(connection: Connection, task: RowDict, at: datetime) -> bool:
         is_late = task["due_at"] is not None and task["due_at"] <= at
         if task["status"] != "open" or task["level"] >= len(chain) or not is_late:
             return False
         named, level = chain[task["level"]], task["level"] + 1
-        await assignment.escalate(connection, roster, task, named, level=level, account=task["account"], at=at)
+        await assignment.escalate_task(connection, roster, task, named, level=level, account=task["account"], at=at)
         return True
 
     for item in late:
-        found = await changed(database, item["id"], now, give_on)
+        found = await change_under_lock(database, item["id"], now, give_on)
         given += found is not None and found[0]
     return given

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final, Literal
 
-from store.database import Connection, rows, run, sql
-from store.reads.people import Row
+from store.database import Connection, execute, fetch_all, sql
+from store.reads.people import RowDict
 
 SELF: Final = "tenure"
 """Who did what no person did."""
-Kind = Literal[
+TaskLogKind = Literal[
     "opened", "joined", "left", "assigned", "escalated", "snoozed", "reminded", "noted", "closed", "withdrawn"
 ]
 
@@ -28,11 +28,13 @@ _READ = sql(
 )
 
 
-async def write(connection: Connection, task: int, at: datetime, kind: Kind, by: str, text: str) -> None:
+async def write_task_log(
+    connection: Connection, task: int, at: datetime, kind: TaskLogKind, by: str, text: str
+) -> None:
     """One more line."""
-    await run(connection, _WRITE, task=task, at=at, kind=kind, by=by, text=text)
+    await execute(connection, _WRITE, task=task, at=at, kind=kind, by=by, text=text)
 
 
-async def read(connection: Connection, task: int, *, after: int, limit: int) -> list[Row]:
+async def read_task_log(connection: Connection, task: int, *, after: int, limit: int) -> list[RowDict]:
     """The lines of a task, the oldest first."""
-    return [dict(item) for item in await rows(connection, _READ, task=task, after=after, limit=limit)]
+    return [dict(item) for item in await fetch_all(connection, _READ, task=task, after=after, limit=limit)]

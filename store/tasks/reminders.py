@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from store.database import Connection, row, rows, run, sql
+from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.people.test_clocks import read_clock
 from store.tasks import log as task_log
 
@@ -36,34 +36,38 @@ async def clocks(connection: Connection) -> list[tuple[str | None, datetime]]:
     """Every clock by which a reminder may be due, with its now: the real one first."""
     real = datetime.now(UTC)
     found: list[tuple[str | None, datetime]] = [(None, real)]
-    for item in await rows(connection, _CLOCKS):
+    for item in await fetch_all(connection, _CLOCKS):
         clock = await read_clock(connection, item["clock"])
         found += [(clock.id, clock.virtual(real))] if clock is not None else []
     return found
 
 
-async def next_due(connection: Connection, clock: str | None, now: datetime) -> Mapping[str, Any] | None:
+async def next_reminder(connection: Connection, clock: str | None, now: datetime) -> Mapping[str, Any] | None:
     """The reminder that is due longest and that nobody else has in hand; locked until the commit."""
-    return await row(connection, _NEXT, clock=clock, now=now)
+    return await fetch_one(connection, _NEXT, clock=clock, now=now)
 
 
-async def reminded(connection: Connection, task: Mapping[str, Any], at: datetime) -> None:
+async def mark_reminded(connection: Connection, task: Mapping[str, Any], at: datetime) -> None:
     """Its owner was told."""
-    await run(connection, _REMINDED, id=task["id"], at=at)
-    await task_log.write(connection, task["id"], at, "reminded", task_log.SELF, f"{task['owner']} was reminded")
+    await execute(connection, _REMINDED, id=task["id"], at=at)
+    await task_log.write_task_log(
+        connection, task["id"], at, "reminded", task_log.SELF, f"{task['owner']} was reminded"
+    )
 
 
-async def unreachable(connection: Connection, task: Mapping[str, Any], why: str, at: datetime) -> None:
+async def mark_unreachable(connection: Connection, task: Mapping[str, Any], why: str, at: datetime) -> None:
     """Its owner cannot be told, now or later: whoever looks at the task can see that they were not."""
-    await run(connection, _NOBODY, id=task["id"])
-    await task_log.write(connection, task["id"], at, "noted", task_log.SELF, f"{task['owner']} was not reminded: {why}")
+    await execute(connection, _NOBODY, id=task["id"])
+    await task_log.write_task_log(
+        connection, task["id"], at, "noted", task_log.SELF, f"{task['owner']} was not reminded: {why}"
+    )
 
 
-async def try_later(connection: Connection, task: Mapping[str, Any], pause: timedelta, now: datetime) -> None:
+async def postpone_reminder(connection: Connection, task: Mapping[str, Any], pause: timedelta, now: datetime) -> None:
     """It could not be told now, and must not keep the others waiting."""
-    await run(connection, _LATER, id=task["id"], at=now + pause, before=task["remind_at"])
+    await execute(connection, _LATER, id=task["id"], at=now + pause, before=task["remind_at"])
 
 
-async def counted(connection: Connection) -> list[Mapping[str, Any]]:
+async def count_tasks(connection: Connection) -> list[Mapping[str, Any]]:
     """By team, or by owner where there is none: how many are open, and how many of them late."""
-    return await rows(connection, _STANDING)
+    return await fetch_all(connection, _STANDING)

@@ -12,7 +12,7 @@ from typing import Any, assert_never
 
 from journeys.decision.effects import ClosedTask, Effect, EscalatedTask, OpenedTask, task_key
 from journeys.tasks.assignment import Roster
-from store.database import Connection, as_json, row, rows, run, sql
+from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.people.subjects import Contended
 from store.runs.projection import Run
 from store.tasks import assignment
@@ -64,7 +64,7 @@ _LANES = sql(
 TaskEffect = OpenedTask | ClosedTask | EscalatedTask
 
 
-async def to_lock(connection: Connection, run_row: Run, effects: Sequence[Effect]) -> set[str]:
+async def lanes_to_lock_for_tasks(connection: Connection, run_row: Run, effects: Sequence[Effect]) -> set[str]:
     """The lanes that a step's tasks tell something, and the account they are counted by."""
     touched = [effect for effect in effects if isinstance(effect, OpenedTask | ClosedTask | EscalatedTask)]
     if not touched:
@@ -72,17 +72,17 @@ async def to_lock(connection: Connection, run_row: Run, effects: Sequence[Effect
     keys = {run_row.lane, run_row.account_key or run_row.lane}
     raised = [effect.action for effect in touched if isinstance(effect, EscalatedTask)]
     if raised:
-        keys |= {item["lane"] for item in await rows(connection, _LANES, run=run_row.id, actions=raised)}
+        keys |= {item["lane"] for item in await fetch_all(connection, _LANES, run=run_row.id, actions=raised)}
     return keys
 
 
-async def change(connection: Connection, run_row: Run, effect: TaskEffect, roster: Roster) -> None:
+async def apply_task_effect(connection: Connection, run_row: Run, effect: TaskEffect, roster: Roster) -> None:
     """Apply what a decision asks of people. What `to_lock` named is locked."""
     match effect:
         case OpenedTask():
             await _open(connection, run_row, effect, roster)
         case ClosedTask():
-            await let_go(connection, run_row.id, effect.reason, effect.at, action=effect.action)
+            await withdraw_request(connection, run_row.id, effect.reason, effect.at, action=effect.action)
         case EscalatedTask():
             await _escalate(connection, run_row, effect, roster)
         case _:
@@ -95,11 +95,11 @@ def reason_of(task: str, case: str) -> str:
 
 
 async def _open(connection: Connection, run_row: Run, effect: OpenedTask, roster: Roster) -> None:
-    if await row(connection, _ASKED, key=task_key(run_row.id, effect)):
+    if await fetch_one(connection, _ASKED, key=task_key(run_row.id, effect)):
         return
     scope, reason = run_row.account_key or run_row.lane, reason_of(effect.task, run_row.case_key)
     for _ in range(TRIES):
-        standing = await row(connection, _STANDING, scope=scope, reason=reason)
+        standing = await fetch_one(connection, _STANDING, scope=scope, reason=reason)
         if standing is not None:
             await _join(connection, run_row, effect, standing)
             return
@@ -113,13 +113,13 @@ async def _new(
 ) -> bool:
     """Whether it could be opened: somebody else may have been quicker, and has it once they have committed."""
     account = run_row.account_key or (run_row.lane if run_row.subject_kind == "account" else None)
-    to = await assignment.choose(
+    to = await assignment.choose_owner(
         connection, roster, task=effect.task, named=effect.owner, account=account, at=effect.at
     )
     due = roster.due(to.owner, effect.at, effect.within) if effect.within else effect.due_at
-    has = assignment.given(roster, {"task": effect.task, "within": effect.within}, to, due, effect.at)
+    has = assignment.handover_of(roster, {"task": effect.task, "within": effect.within}, to, due, effect.at)
     key = task_key(run_row.id, effect)
-    opened = await row(
+    opened = await fetch_one(
         connection,
         _OPEN,
         key=key,
@@ -145,7 +145,9 @@ async def _new(
     if opened is None:
         return False
     await _ask(connection, run_row, effect, opened["id"])
-    await task_log.write(connection, opened["id"], effect.at, "opened", task_log.SELF, f"for {to.owner}: {to.why}")
+    await task_log.write_task_log(
+        connection, opened["id"], effect.at, "opened", task_log.SELF, f"for {to.owner}: {to.why}"
+    )
     if effect.within and due is not None:
         await assignment.tell_deadline(connection, _asker(run_row, key, effect.action), due, effect.at)
     return True
@@ -155,17 +157,17 @@ async def _join(connection: Connection, run_row: Run, effect: OpenedTask, standi
     """One more run asks: it hears of the deadline that stands, and makes one of its own that is sooner everybody's."""
     await _ask(connection, run_row, effect, standing["id"])
     text = f"{run_row.journey} asks for it too"
-    await task_log.write(connection, standing["id"], effect.at, "joined", task_log.SELF, text)
+    await task_log.write_task_log(connection, standing["id"], effect.at, "joined", task_log.SELF, text)
     if effect.within and standing["due_at"] is not None:
         asker = _asker(run_row, task_key(run_row.id, effect), effect.action)
         await assignment.tell_deadline(connection, asker, standing["due_at"], effect.at)
     elif effect.due_at is not None:
-        await run(connection, _SOONER, id=standing["id"], due=effect.due_at)
+        await execute(connection, _SOONER, id=standing["id"], due=effect.due_at)
 
 
 async def _ask(connection: Connection, run_row: Run, effect: OpenedTask, identity: int) -> None:
     key = task_key(run_row.id, effect)
-    await run(connection, _ASK, key=key, task=identity, run=run_row.id, action=effect.action, at=effect.at)
+    await execute(connection, _ASK, key=key, task=identity, run=run_row.id, action=effect.action, at=effect.at)
 
 
 def _asker(run_row: Run, key: str, action: str) -> dict[str, str]:
@@ -174,7 +176,7 @@ def _asker(run_row: Run, key: str, action: str) -> dict[str, str]:
 
 async def _escalate(connection: Connection, run_row: Run, effect: EscalatedTask, roster: Roster) -> None:
     """It goes to the next one, with their deadline. A run that joined later does not take it back down."""
-    task = await row(connection, _OF_RUN, run=run_row.id, action=effect.action)
+    task = await fetch_one(connection, _OF_RUN, run=run_row.id, action=effect.action)
     if task is None:
         return
     if effect.level <= task["level"]:
@@ -183,7 +185,7 @@ async def _escalate(connection: Connection, run_row: Run, effect: EscalatedTask,
                 connection, _asker(run_row, task["key"], effect.action), task["due_at"], effect.at
             )
         return
-    due = await assignment.escalate(
+    due = await assignment.escalate_task(
         connection,
         roster,
         task,
@@ -194,22 +196,22 @@ async def _escalate(connection: Connection, run_row: Run, effect: EscalatedTask,
         due=effect.due_at,
     )
     if task["within"] and due is not None:
-        for ask in await assignment.asking(connection, task["id"]):
+        for ask in await assignment.runs_asking_for(connection, task["id"]):
             await assignment.tell_deadline(connection, ask, due, effect.at)
 
 
-async def let_go(
+async def withdraw_request(
     connection: Connection, run_id: str, reason: str, at: datetime, *, action: str | None = None
 ) -> list[str]:
     """A run no longer asks for its task, or for any; who asked last takes it back. The actions that are let go of."""
-    found = await rows(connection, _OF_RUN, run=run_id, action=action)
+    found = await fetch_all(connection, _OF_RUN, run=run_id, action=action)
     for ask in found:
-        await run(connection, _LET_GO, key=ask["key"], at=at)
+        await execute(connection, _LET_GO, key=ask["key"], at=at)
     for identity in sorted({ask["id"] for ask in found}):
-        if await row(connection, _STILL_ASKED, id=identity):
+        if await fetch_one(connection, _STILL_ASKED, id=identity):
             text = f"one of its runs no longer asks for it: {reason}"
-            await task_log.write(connection, identity, at, "left", task_log.SELF, text)
+            await task_log.write_task_log(connection, identity, at, "left", task_log.SELF, text)
         else:
-            await run(connection, _WITHDRAW, id=identity, reason=reason, at=at)
-            await task_log.write(connection, identity, at, "withdrawn", task_log.SELF, reason)
+            await execute(connection, _WITHDRAW, id=identity, reason=reason, at=at)
+            await task_log.write_task_log(connection, identity, at, "withdrawn", task_log.SELF, reason)
     return [ask["action"] for ask in found]

@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from journeys.tasks.assignment import Roster
-from store.database import Connection, Database, row, rows, run, sql
+from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
 from store.outbox import queue as outbox
 from store.people import subjects
 from store.people.subjects import Contended
 from store.people.test_clocks import now_for
-from store.reads.people import Row, loaded
-from store.retry import repeated
+from store.reads.people import RowDict, loaded
+from store.retry import retry_transaction
 from store.tasks import assignment, conversations
 from store.tasks import log as task_log
 
@@ -65,11 +65,11 @@ _ANSWER = sql("UPDATE task_asks SET status = 'closed', ended_at = :at WHERE task
 _ACTED = sql("UPDATE tasks SET first_action_at = :at WHERE id = :id AND first_action_at IS NULL")
 
 
-class NotOpen(Exception):
+class TaskNotOpen(Exception):
     """The task is closed or withdrawn already. The caller's turn: look at how it ended."""
 
 
-class Undeclared(Exception):
+class OutcomeNotDeclared(Exception):
     """No task of this kind ends with this word. The caller's turn: give one of `outcomes`."""
 
     def __init__(self, task: str, outcomes: tuple[str, ...]) -> None:
@@ -89,9 +89,9 @@ async def list_tasks(
     overdue: bool | None = None,
     after: int = 0,
     limit: int,
-) -> list[Row]:
+) -> list[RowDict]:
     """Tasks in the order in which they were opened; `run` finds also those it joined, `now` is the real one."""
-    found = await rows(
+    found = await fetch_all(
         connection,
         _LIST,
         now=now,
@@ -107,31 +107,31 @@ async def list_tasks(
     return [_task(dict(item)) for item in found]
 
 
-async def get_task(connection: Connection, identity: int, now: datetime) -> Row | None:
+async def get_task(connection: Connection, identity: int, now: datetime) -> RowDict | None:
     """One task."""
-    found = await row(connection, _ONE, id=identity, now=now)
+    found = await fetch_one(connection, _ONE, id=identity, now=now)
     return _task(dict(found)) if found else None
 
 
-def _task(found: Row) -> Row:
+def _task(found: RowDict) -> RowDict:
     return {**found, "data": loaded(found["data"]), "asked_by": loaded(found["asked_by"]) or []}
 
 
-async def changed(
-    database: Database, identity: int, now: datetime, change: Callable[[Connection, Row, datetime], Awaitable[T]]
-) -> tuple[T, Row] | None:
+async def change_under_lock(
+    database: Database, identity: int, now: datetime, change: Callable[[Connection, RowDict, datetime], Awaitable[T]]
+) -> tuple[T, RowDict] | None:
     """Change a task under its locks, at its own clock's instant; what came of it and how it stands. None: no such task.
 
     The lanes of its runs are locked first, as in every step, so that two who change it at once wait instead of deadlocking.
     """
 
-    async def work(connection: Connection) -> tuple[T, Row] | None:
-        found = await row(connection, _CLOCK, id=identity)
+    async def work(connection: Connection) -> tuple[T, RowDict] | None:
+        found = await fetch_one(connection, _CLOCK, id=identity)
         if found is None:
             return None
         lanes = await _lanes(connection, identity)
-        await subjects.lock(connection, lanes)
-        await row(connection, _HOLD, id=identity)
+        await subjects.lock_subjects(connection, lanes)
+        await fetch_one(connection, _HOLD, id=identity)
         if not await _lanes(connection, identity) <= lanes:
             raise Contended  # somebody has joined between our look and our lock
         at = await now_for(connection, found["clock"])
@@ -142,44 +142,44 @@ async def changed(
         assert after is not None
         return done, after
 
-    return await repeated(database, work)
+    return await retry_transaction(database, work)
 
 
 async def _lanes(connection: Connection, identity: int) -> set[str]:
-    return {item["lane"] for item in await rows(connection, _LANES, id=identity)}
+    return {item["lane"] for item in await fetch_all(connection, _LANES, id=identity)}
 
 
 async def close_task(
     database: Database, identity: int, *, resolution: str, by: str, note: str, roster: Roster, now: datetime
-) -> tuple[bool, Row] | None:
+) -> tuple[bool, RowDict] | None:
     """Close it and tell every run that asked for it `<action>.closed`, once; whether it was open until now.
 
     None if there is no such task; raises NotOpen when it has ended otherwise, and Undeclared.
     """
 
-    async def close(connection: Connection, task: Row, at: datetime) -> bool:
+    async def close(connection: Connection, task: RowDict, at: datetime) -> bool:
         if (task["status"], task["resolution"]) == ("closed", resolution):
             return False
         if task["status"] != "open":
-            raise NotOpen
+            raise TaskNotOpen
         words = roster.team.outcomes(task["task"])
         if words and resolution not in words:
-            raise Undeclared(task["task"], words)
-        asking = await assignment.asking(connection, identity)
-        await run(connection, _CLOSE, id=identity, resolution=resolution, by=by, at=at)
-        await run(connection, _ANSWER, id=identity, at=at)
-        await conversations.closed_with(connection, identity, by, at)
+            raise OutcomeNotDeclared(task["task"], words)
+        asking = await assignment.runs_asking_for(connection, identity)
+        await execute(connection, _CLOSE, id=identity, resolution=resolution, by=by, at=at)
+        await execute(connection, _ANSWER, id=identity, at=at)
+        await conversations.close_with_task(connection, identity, by, at)
         text = f"{resolution}: {note}" if note else resolution
-        await task_log.write(connection, identity, at, "closed", by, text)
+        await task_log.write_task_log(connection, identity, at, "closed", by, text)
         for ask in asking:
             await _tell(connection, ask, at, {"outcome": resolution, "by": by, "note": note})
         return True
 
-    return await changed(database, identity, now, close)
+    return await change_under_lock(database, identity, now, close)
 
 
 async def _tell(connection: Connection, ask: Mapping[str, Any], at: datetime, data: dict[str, str]) -> None:
-    await outbox.tell(
+    await outbox.enqueue_one(
         connection,
         recipient=ask["lane"],
         kind="signal",
@@ -191,11 +191,13 @@ async def _tell(connection: Connection, ask: Mapping[str, Any], at: datetime, da
     )
 
 
-async def note(database: Database, identity: int, *, text: str, by: str, now: datetime) -> tuple[bool, Row] | None:
+async def add_task_note(
+    database: Database, identity: int, *, text: str, by: str, now: datetime
+) -> tuple[bool, RowDict] | None:
     """Write down what was done; whether it was the first thing. Also an ended task takes notes."""
 
-    async def write(connection: Connection, task: Row, at: datetime) -> bool:
-        await task_log.write(connection, identity, at, "noted", by, text)
-        return task["status"] == "open" and bool(await run(connection, _ACTED, id=identity, at=at))
+    async def write(connection: Connection, task: RowDict, at: datetime) -> bool:
+        await task_log.write_task_log(connection, identity, at, "noted", by, text)
+        return task["status"] == "open" and bool(await execute(connection, _ACTED, id=identity, at=at))
 
-    return await changed(database, identity, now, write)
+    return await change_under_lock(database, identity, now, write)

@@ -7,7 +7,7 @@ import httpx
 import pytest_asyncio
 from sqlalchemy import make_url
 
-from api.http.asgi import Front
+from api.http.asgi import AsgiApp
 from tests.support.api import WRITE, HandEngine, application, client
 
 
@@ -17,19 +17,19 @@ async def engine() -> HandEngine:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def app(module_database_url: str, engine: HandEngine) -> Front:
+async def app(module_database_url: str, engine: HandEngine) -> AsgiApp:
     return application(module_database_url, engine=engine)
 
 
 @pytest_asyncio.fixture(scope="module")
-async def api(app: Front) -> AsyncIterator[httpx.AsyncClient]:
+async def api(app: AsgiApp) -> AsyncIterator[httpx.AsyncClient]:
     """With the operator's key, which may do everything."""
     async with client(app) as made:
         yield made
 
 
 @pytest_asyncio.fixture(scope="module")
-async def sender(api: httpx.AsyncClient, app: Front) -> AsyncIterator[httpx.AsyncClient]:
+async def sender(api: httpx.AsyncClient, app: AsgiApp) -> AsyncIterator[httpx.AsyncClient]:
     """With the write key, as an application has it."""
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://api", auth=(WRITE, "")) as made:

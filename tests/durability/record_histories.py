@@ -14,8 +14,8 @@ from pathlib import Path
 
 from temporalio.client import WorkflowHandle
 
-from worker.event_loop import run
-from worker.pytest_plugin import fresh_database, serving
+from worker.event_loop import run_until_done
+from worker.pytest_plugin import fresh_database, session_servers
 from worker.settings import ROOT
 from worker.testing.rehearsal import Rehearsal
 from worker.testing.replay import write_history
@@ -123,10 +123,10 @@ async def main() -> None:
         await record(sys.argv[1], sys.argv[2])
         return
     with tempfile.TemporaryDirectory(prefix="tenure-record-") as folder:
-        async with serving(Path(folder)) as servers:
+        async with session_servers(Path(folder)) as servers:
             await record(servers.postgres, servers.temporal)
 
 
 if __name__ == "__main__":
-    run(main())
+    run_until_done(main())
     asyncio.set_event_loop(None)

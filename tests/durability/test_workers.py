@@ -32,48 +32,48 @@ states:
 SEEN = "SELECT min((memory->'variables'->>'seen')::int) FROM runs"
 
 
-async def _begin(house: Living, people: int) -> None:
-    await house.publish(JOURNEY)
+async def _begin(deps: Living, people: int) -> None:
+    await deps.publish(JOURNEY)
     for n in range(people):
-        await house.accept(house.track(f"u{n}", "began"))
-    await house.until("SELECT count(*) FROM runs WHERE state = 'here'", lambda count: count == people)
+        await deps.accept(deps.track(f"u{n}", "began"))
+    await deps.until("SELECT count(*) FROM runs WHERE state = 'here'", lambda count: count == people)
 
 
 @pytest.mark.parametrize("cached", [0, 1, 100])
 async def test_workers_stopped_in_the_middle_lose_and_double_nothing(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, cached: int
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house):
-        async with worker(house, max_cached_workflows=cached):
-            await _begin(house, 4)
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps):
+        async with worker(deps, max_cached_workflows=cached):
+            await _begin(deps, 4)
         for _ in range(3):
-            async with worker(house, max_cached_workflows=cached):
+            async with worker(deps, max_cached_workflows=cached):
                 for n in range(4):
-                    await house.accept(*(house.track(f"u{n}", "ping") for _ in range(5)))
-        async with worker(house, max_cached_workflows=cached):
-            await house.until(SEEN, lambda seen: seen == 15)
+                    await deps.accept(*(deps.track(f"u{n}", "ping") for _ in range(5)))
+        async with worker(deps, max_cached_workflows=cached):
+            await deps.until(SEEN, lambda seen: seen == 15)
             for n in range(4):
-                await house.accept(house.track(f"u{n}", "stop"))
-            await house.until("SELECT count(*) FROM runs WHERE outcome = 'done'", lambda count: count == 4)
-        messages = await house.rows("SELECT count(*) AS n, count(DISTINCT key) AS keys FROM messages")
+                await deps.accept(deps.track(f"u{n}", "stop"))
+            await deps.until("SELECT count(*) FROM runs WHERE outcome = 'done'", lambda count: count == 4)
+        messages = await deps.rows("SELECT count(*) AS n, count(DISTINCT key) AS keys FROM messages")
         assert dict(messages[0]) == {"n": 60, "keys": 60}
 
 
 async def test_a_worker_told_to_stop_finishes_the_step_in_hand_and_exits_with_0(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
-        async with worker_process(house) as process:
-            await _begin(house, 1)
-            await house.accept(*(house.track("u0", "ping") for _ in range(40)))
-            await house.until(SEEN, lambda seen: seen > 0)
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
+        async with worker_process(deps) as process:
+            await _begin(deps, 1)
+            await deps.accept(*(deps.track("u0", "ping") for _ in range(40)))
+            await deps.until(SEEN, lambda seen: seen > 0)
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
-        stopped_at = (await house.rows(SEEN))[0]["min"]
-        rows = await house.rows("SELECT count(*) AS n FROM messages")
+        stopped_at = (await deps.rows(SEEN))[0]["min"]
+        rows = await deps.rows("SELECT count(*) AS n FROM messages")
         assert rows[0]["n"] == stopped_at
-        async with worker(house), relaying(house):
-            await house.until(SEEN, lambda seen: seen == 40)
+        async with worker(deps), relaying(deps):
+            await deps.until(SEEN, lambda seen: seen == 40)
 
 
 async def _make_current(client: Client, deployment: str, build: str) -> None:
@@ -100,23 +100,23 @@ async def test_a_run_stays_on_its_build_and_moves_to_the_new_one_at_continue_as_
 ) -> None:
     name = f"tenure-{uuid.uuid4().hex[:8]}"
     async with (
-        workless(database_url, temporal_address, task_queue, tmp_path, worker_deployment=name) as house,
-        relaying(house),
-        worker(house, build_id="one"),
+        workless(database_url, temporal_address, task_queue, tmp_path, worker_deployment=name) as deps,
+        relaying(deps),
+        worker(deps, build_id="one"),
     ):
-        await _make_current(house.client, name, "one")
-        await _begin(house, 1)
-        run = (await house.rows("SELECT id FROM runs"))[0]["id"]
-        await until(lambda: _build_of(house.client, run), lambda build: build == "one")
-        first = (await house.client.get_workflow_handle(run).describe()).run_id
-        async with worker(house, build_id="two"):
-            await _make_current(house.client, name, "two")
+        await _make_current(deps.client, name, "one")
+        await _begin(deps, 1)
+        run = (await deps.rows("SELECT id FROM runs"))[0]["id"]
+        await until(lambda: _build_of(deps.client, run), lambda build: build == "one")
+        first = (await deps.client.get_workflow_handle(run).describe()).run_id
+        async with worker(deps, build_id="two"):
+            await _make_current(deps.client, name, "two")
 
             async def nudged() -> str:
-                await house.client.get_workflow_handle(run).signal(wire.SIGNAL_NUDGE)
-                return await _build_of(house.client, run)
+                await deps.client.get_workflow_handle(run).signal(wire.SIGNAL_NUDGE)
+                return await _build_of(deps.client, run)
 
             await until(nudged, lambda build: build == "two")
-            assert (await house.client.get_workflow_handle(run).describe()).run_id != first
-            await house.accept(house.track("u0", "ping"))
-            await house.until(SEEN, lambda seen: seen == 1)
+            assert (await deps.client.get_workflow_handle(run).describe()).run_id != first
+            await deps.accept(deps.track("u0", "ping"))
+            await deps.until(SEEN, lambda seen: seen == 1)

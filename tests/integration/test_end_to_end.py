@@ -26,20 +26,20 @@ states:
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path) as found:
         yield found
 
 
-async def test_an_accepted_event_becomes_a_message_and_a_row_that_explains_it(house: Living) -> None:
-    await house.publish(JOURNEY)
-    await house.accept(house.identify("ada", email="ada@example.com", first_name="Ada"))
-    await house.accept(house.track("ada", "signed_up"))
-    await house.until("SELECT count(*) FROM messages WHERE status = 'sent' AND channel = 'in_app'")
-    await house.accept(house.track("ada", "setup_completed"))
-    await house.until("SELECT count(*) FROM messages WHERE status = 'sent' AND channel = 'email'")
-    assert house.mail.count() == 1
-    await house.accept(house.track("ada", "activated"))
-    assert await house.until("SELECT outcome FROM runs") == "reached"
-    lines = [row["text"] for row in await house.rows("SELECT text FROM timeline ORDER BY step, n")]
+async def test_an_accepted_event_becomes_a_message_and_a_row_that_explains_it(deps: Living) -> None:
+    await deps.publish(JOURNEY)
+    await deps.accept(deps.identify("ada", email="ada@example.com", first_name="Ada"))
+    await deps.accept(deps.track("ada", "signed_up"))
+    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent' AND channel = 'in_app'")
+    await deps.accept(deps.track("ada", "setup_completed"))
+    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent' AND channel = 'email'")
+    assert deps.mail.count() == 1
+    await deps.accept(deps.track("ada", "activated"))
+    assert await deps.until("SELECT outcome FROM runs") == "reached"
+    lines = [row["text"] for row in await deps.rows("SELECT text FROM timeline ORDER BY step, n")]
     assert "goal reached: activated" in lines

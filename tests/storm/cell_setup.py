@@ -9,37 +9,43 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from activities.channels.apprise import LongTailChannel, LongTailSettings
-from activities.channels.email.relay_settings import Relay
+from activities.channels.apprise import AppriseChannel, AppriseSettings
+from activities.channels.email.relay_settings import SmtpRelay
 from activities.channels.email.smtp import EmailChannel, EmailSettings
 from activities.channels.http.channel import Reach, bearer, json_call
 from activities.channels.in_app import InAppChannel
 from activities.channels.push.channel import PushChannel
 from activities.channels.push.web_push import WebPush
 from activities.content.templates import Templates, load_templates
-from activities.dependencies import House
-from activities.exports.audiences.ad_platforms import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
+from activities.dependencies import Dependencies
+from activities.exports.audiences.ad_platforms import (
+    AdPlatform,
+    GoogleAudiences,
+    GooglePlatform,
+    MetaAudiences,
+    MetaPlatform,
+)
 from activities.exports.audiences.membership import AudiencePlan
 from activities.exports.audiences.sync import AudienceSync
 from activities.exports.crm.hubspot import HubSpot
-from activities.exports.crm.port import Reply, TaskMirror
+from activities.exports.crm.port import CrmReply, CrmTasks
 from activities.exports.crm.salesforce import Salesforce
-from activities.outgoing.client import Way
+from activities.outgoing.client import HttpClient
 from activities.ports import Ambiguity, Channel
 from activities.steps import apply as steps
 from journeys.gate.policy import Policy, load_policy
 from journeys.protocol import wire
 from journeys.tasks.assignment import Roster
-from store.database import Database, Statement, rows, sql
-from store.definitions.registry import Catalogue
+from store.database import Database, SqlStatement, fetch_all, sql
+from store.definitions.registry import DefinitionRegistry
 from tests.storm.crash_cells import ADAPTERS, Cell
 from tests.support.provider import channels_at, vapid_key
 from tests.support.steps import settle
-from worker.composition.providers import guarded
-from worker.loops.crm_sync import Mirrors
-from worker.stack.maildir import find
+from worker.composition.providers import guarded_channels
+from worker.loops.crm_sync import CrmSync
+from worker.stack.maildir import find_mails
 from worker.stack.providers.app import KEY
-from worker.stack.providers.serving import Local
+from worker.stack.providers.serving import LocalProvider
 
 _LEDGER = sql(
     """
@@ -76,22 +82,24 @@ class Stand:
 
     def __init__(self, config: Config) -> None:
         self.config, self.database = config, Database(config.database, pool=4)
-        self.way = Way(frozenset({config.provider.removeprefix("http://")}))
+        self.way = HttpClient(frozenset({config.provider.removeprefix("http://")}))
         self._templates = load_templates(Path(config.folder) / "templates")
         self.policy: Policy = load_policy(PERMISSIVE)
-        self.catalogue = Catalogue()
+        self.catalogue = DefinitionRegistry()
         made = self._channels(self._templates)
         self.houses = {
-            name: House(self.database, self.catalogue, self.policy, guarded({ADAPTERS[name].via: each}, {}))
+            name: Dependencies(
+                self.database, self.catalogue, self.policy, guarded_channels({ADAPTERS[name].via: each}, {})
+            )
             for name, each in made.items()
         }
 
     def _channels(self, known: Templates) -> dict[str, Channel]:
         url, near = self.config.provider, Reach(near=True)
-        http = channels_at(cast("Local", _Elsewhere(url)), known, self.way, google=self.config.google_key)
+        http = channels_at(cast("LocalProvider", _Elsewhere(url)), known, self.way, google=self.config.google_key)
         fcm = PushChannel(known, self.way, near, fcm=cast("PushChannel", http["push"])._fcm)
         web = PushChannel(known, self.way, near, web=WebPush(vapid_key(), "mailto:ops@tenure.example"))
-        tail = LongTailSettings(f"json://{url.removeprefix('http://')}/tail/{{address}}", "handle")
+        tail = AppriseSettings(f"json://{url.removeprefix('http://')}/tail/{{address}}", "handle")
         return {
             "smtp_searched": self._mail(known, searched=True),
             "smtp_once": self._mail(known),
@@ -106,15 +114,15 @@ class Stand:
             "ticket": http["support"],
             "comment": http["support"],
             "webinar": http["webinar"],
-            "apprise": _quick(LongTailChannel(known, tail)),
+            "apprise": _quick(AppriseChannel(known, tail)),
         }
 
     def _mail(
         self, known: Templates, ambiguity: Ambiguity = Ambiguity.AT_MOST_ONCE, *, searched: bool = False
     ) -> EmailChannel:
         maildir = Path(self.config.folder) / "mail"
-        settings = EmailSettings(relay=Relay.from_url(self.config.relay), ambiguity=ambiguity)
-        search = (lambda reference: find(maildir, reference).count > 0) if searched else None
+        settings = EmailSettings(relay=SmtpRelay.from_url(self.config.relay), ambiguity=ambiguity)
+        search = (lambda reference: find_mails(maildir, reference).count > 0) if searched else None
         return EmailChannel(known, settings, search=search)
 
     # -- the work of a cell ----------------------------------------------------------------------------------------
@@ -130,7 +138,7 @@ class Stand:
                 await AudienceSync(self.database, [self._tool(cell.adapter)], {cell.marker: plan}).round()
             case "task":
                 mirror = self._crm(cell)
-                await Mirrors(self.database, Roster(), [mirror]).sync(mirror)
+                await CrmSync(self.database, Roster(), [mirror]).sync(mirror)
 
     async def go_on(self, cell: Cell) -> None:
         """What others do for it when its process has died: the work again, then what is owed until nothing is."""
@@ -140,32 +148,32 @@ class Stand:
             assert message["ended"] or message["woken"], "nobody would ever look at this message again"
             await settle(self.houses[cell.adapter], message["recipient"])
 
-    async def rows(self, statement: Statement, **values: Any) -> list[Any]:
+    async def rows(self, statement: SqlStatement, **values: Any) -> list[Any]:
         async with self.database.reading() as connection:
-            return list(await rows(connection, statement, **values))
+            return list(await fetch_all(connection, statement, **values))
 
-    def _tool(self, name: str) -> AudienceTool:
+    def _tool(self, name: str) -> AdPlatform:
         url = self.config.provider
         if name == "meta":
-            return MetaTool(self.way, MetaAudiences(KEY, f"{url}/meta/v25.0"))
+            return MetaPlatform(self.way, MetaAudiences(KEY, f"{url}/meta/v25.0"))
         google = GoogleAudiences("1", "svc@p.example", self.config.google_key, f"{url}/google", f"{url}/google/token")
-        return GoogleTool(self.way, google)
+        return GooglePlatform(self.way, google)
 
-    def _crm(self, cell: Cell) -> TaskMirror:
+    def _crm(self, cell: Cell) -> CrmTasks:
         """A CRM of this cell alone: mirrors know themselves by their name, and each pushes every task."""
         base = f"{self.config.provider}/{cell.adapter}/{cell.marker}"
 
-        async def call(method: str, path: str, body: Mapping[str, Any] | None) -> Reply:
+        async def call(method: str, path: str, body: Mapping[str, Any] | None) -> CrmReply:
             reply = await self.way.send(json_call(method, base + path, body, bearer(KEY)))
-            return Reply(reply.status, json.loads(reply.body) if reply.body else None)
+            return CrmReply(reply.status, json.loads(reply.body) if reply.body else None)
 
-        mirror: TaskMirror = HubSpot(call) if cell.adapter == "hubspot" else Salesforce(call)
+        mirror: CrmTasks = HubSpot(call) if cell.adapter == "hubspot" else Salesforce(call)
         mirror.name = cell.marker  # type: ignore[misc]
         return mirror
 
     async def close(self) -> None:
-        for house in self.houses.values():
-            for channel in house.channels.values():
+        for deps in self.houses.values():
+            for channel in deps.channels.values():
                 await channel.close()
         await self.way.close()
         await self.database.close()
@@ -176,7 +184,7 @@ class _Elsewhere:
     url: str
 
 
-def _quick(channel: LongTailChannel) -> LongTailChannel:
+def _quick(channel: AppriseChannel) -> AppriseChannel:
     """The same with the patience of a near one: a lease of half a minute would be waited for."""
     channel.attempt = timedelta(seconds=1.5)
     return channel

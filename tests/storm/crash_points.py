@@ -21,17 +21,17 @@ from temporalio.client import Client
 
 from activities.channels.email.smtp import EmailChannel
 from activities.delivery import attempts
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.steps import apply as steps
 from api.events import intake
 from store.events import ingest
-from store.messages.ledger import Entry
+from store.messages.ledger import LedgerEntry
 from store.outbox import queue as outbox
 from tests.storm.verdict import TOKEN
 from worker import __main__ as worker
 from worker.composition import api as door
 from worker.composition import worker as composition
-from worker.relay.relay import Relay
+from worker.relay.relay import OutboxRelay
 from worker.stack.free_ports import free_ports
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ def _first(point: str) -> bool:
     return True
 
 
-def _token(entry: Entry) -> str:
+def _token(entry: LedgerEntry) -> str:
     return str(entry.data.get("token", ""))
 
 
@@ -93,19 +93,19 @@ def after(function: Callable[..., Awaitable[T]], hook: Callable[..., None]) -> C
 def wrap_worker() -> None:
     """Every point between a commit of the outbox and the settling of a message."""
     signalled: set[str] = set()
-    signal_run, attempt = Relay._signal, attempts.attempt
+    signal_run, attempt = OutboxRelay._signal, attempts.attempt
 
-    async def signalling(relay: Relay, run: Any, subject: str, envelopes: Any) -> None:
+    async def signalling(relay: OutboxRelay, run: Any, subject: str, envelopes: Any) -> None:
         ids = [envelope.id for envelope in envelopes]
         die("relay-before-signal", ids)
         await signal_run(relay, run, subject, envelopes)
         signalled.update(ids)
         die("relay-after-signal", ids)
 
-    async def attempting(house: House, entry: Entry, now: datetime) -> None:
+    async def attempting(deps: Dependencies, entry: LedgerEntry, now: datetime) -> None:
         die("step-after-commit", [_token(entry)])
         die("retry", [_token(entry)])
-        await attempt(house, entry, now)
+        await attempt(deps, entry, now)
         die("settle-after-commit", [_token(entry)])
 
     def accepted(_: Any, __: Any, prepared: Any, ___: Any) -> None:
@@ -120,11 +120,11 @@ def wrap_worker() -> None:
         (EmailChannel, "deliver", accepted),
         (attempts, "_settle", lambda _, __, ___, entry, *____: die("settle-before-commit", [_token(entry)])),
         (outbox, "delivered", lambda *_: die("relay-before-commit", signalled)),
-        (Relay, "deliver_batch", lambda *_: die("relay-after-commit", signalled)),
+        (OutboxRelay, "deliver_batch", lambda *_: die("relay-after-commit", signalled)),
     ):
         setattr(owner, name, after(getattr(owner, name), hook))
     setattr(attempts, "attempt", attempting)  # noqa: B010 -- as above
-    setattr(Relay, "_signal", signalling)  # noqa: B010 -- as above
+    setattr(OutboxRelay, "_signal", signalling)  # noqa: B010 -- as above
     impatient()
 
 

@@ -33,7 +33,7 @@ from store.exports import audiences, crm_tasks
 from tests.storm.cell_setup import Config, Stand
 from tests.storm.crash_cells import Cell
 from tests.storm.naive_worker import send_then_record
-from worker.loops.crm_sync import Mirrors
+from worker.loops.crm_sync import CrmSync
 
 T = TypeVar("T")
 AT_ONCE: Final = os.cpu_count() or 1
@@ -70,7 +70,7 @@ def _live(cell: Cell, stand: Stand) -> NoReturn:
     try:
         (Path(stand.config.folder) / f"{cell.marker}.pid").write_text(str(os.getpid()))
         if stand.config.naive:
-            setattr(evaluation.Pass, "weigh", send_then_record)  # noqa: B010 -- as the control's worker
+            setattr(evaluation.GatePass, "weigh", send_then_record)  # noqa: B010 -- as the control's worker
         _arm(cell)
         asyncio.run(stand.go_on(cell) if stand.config.again else stand.work(cell))
     except BaseException:  # noqa: BLE001 -- a forked child must never go on as its parent
@@ -94,8 +94,8 @@ def _arm(cell: Cell) -> None:
             before(HubSpot, "push")
             before(Salesforce, "push")
         case "hand-over-before":
-            before(http_client.Way, "send", handed_over)
-            before(smtp_pool.Pool, "send")
+            before(http_client.HttpClient, "send", handed_over)
+            before(smtp_pool.SmtpPool, "send")
             setattr(apprise.NotifyBase, "notify", die)  # noqa: B010 -- as above
         case "hand-over-after":
             _die_with_the_last_byte()
@@ -106,10 +106,10 @@ def _arm(cell: Cell) -> None:
         case "mark-after":
             after(attempts, "attempt")
             after(AudienceSync, "_one")
-            after(Mirrors, "_push")
+            after(CrmSync, "_push")
 
 
-def handed_over(_: Any, call: http_client.Call) -> bool:
+def handed_over(_: Any, call: http_client.HttpRequest) -> bool:
     """Whether this request is the message itself, and no question."""
     return call.method != "GET" and not call.url.endswith(ASKS)
 
@@ -142,9 +142,9 @@ def after(owner: Any, name: str) -> None:
 def _die_with_the_last_byte() -> None:
     """The system has all of it, and no answer was read: HTTP, SMTP, and the blocking HTTP of apprise."""
     handing = False
-    send, note = http_client.Way.send, http_client._Progress.note
+    send, note = http_client.HttpClient.send, http_client._Progress.note
 
-    async def sending(self: http_client.Way, call: http_client.Call) -> http_client.Reply:
+    async def sending(self: http_client.HttpClient, call: http_client.HttpRequest) -> http_client.HttpReply:
         nonlocal handing
         handing = handed_over(self, call)
         return await send(self, call)
@@ -168,7 +168,7 @@ def _die_with_the_last_byte() -> None:
         return await read(self, *arguments, **named)
 
     for owner, name, value in (
-        (http_client.Way, "send", sending),
+        (http_client.HttpClient, "send", sending),
         (http_client._Progress, "note", noting),
         (smtp, "Progress", Dying),
         (SMTPProtocol, "read_response", reading),

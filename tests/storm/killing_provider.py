@@ -22,14 +22,14 @@ from tests.storm.dying_process import ASKS
 from tests.support.crms import NAMES
 from worker.stack.mail_sink import MailSink
 from worker.stack.maildir import Maildir
-from worker.stack.providers.app import Asked, Provider, Vendor, _nowhere, _read
+from worker.stack.providers.app import LocalProviderApp, Vendor, VendorRequest, _nowhere, _read
 from worker.stack.providers.crms import tasks_of
 from worker.stack.providers.serving import VENDORS, listening, provider
 
 MARKER: Final = re.compile(rb"cell\d{3}x", re.IGNORECASE)
 
 
-async def _take(asked: Asked) -> Response:
+async def _take(asked: VendorRequest) -> Response:
     asked.kept.add("tail", to=asked.path("who"), content=asked.json)
     return Response(status_code=200)
 
@@ -43,7 +43,7 @@ class Killing:
 
     folder: Path
     cells: Sequence[Cell]
-    provider: Provider = field(default_factory=lambda: provider(vendors=(*VENDORS, TAIL)))
+    provider: LocalProviderApp = field(default_factory=lambda: provider(vendors=(*VENDORS, TAIL)))
 
     def __post_init__(self) -> None:
         self.arm(self.cells)

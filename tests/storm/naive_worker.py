@@ -6,27 +6,27 @@ The storm must find that, or it would find nothing. Only this process works so: 
 from __future__ import annotations
 
 from activities.gate import evaluation
-from activities.ports import Delivered, Outgoing
+from activities.ports import AttemptResult, Outgoing
 from store.messages import ledger
-from store.messages.ledger import Entry
+from store.messages.ledger import LedgerEntry
 from worker.__main__ import main
 
 
-async def send_then_record(weighing: evaluation.Pass, entry: Entry) -> None:
+async def send_then_record(weighing: evaluation.GatePass, entry: LedgerEntry) -> None:
     """Deliver inside the step; the row is committed afterwards. Raises RuntimeError to be tried again."""
-    channel = weighing.house.channels[entry.via[0]]
+    channel = weighing.deps.channels[entry.via[0]]
     person = weighing.person
     address = channel.address(person.profile, person.key) or ""
     outgoing = Outgoing(entry.key, entry.template, address, person.profile, {}, entry.data, entry.topic)
     prepared = channel.prepare(outgoing)
     receipt = await channel.deliver(prepared, entry.key)
-    if receipt.result is not Delivered.SENT:
+    if receipt.result is not AttemptResult.SENT:
         raise RuntimeError(f"try again: {receipt.detail}")
     entry.channel, entry.reference, entry.address = channel.name, prepared.reference, prepared.address
     entry.status, entry.sent_at, entry.settled_at = "sent", weighing.now, weighing.now
-    await ledger.write(weighing.connection, entry)
+    await ledger.write_message(weighing.connection, entry)
 
 
 if __name__ == "__main__":
-    setattr(evaluation.Pass, "weigh", send_then_record)  # noqa: B010 -- only this process works so
+    setattr(evaluation.GatePass, "weigh", send_then_record)  # noqa: B010 -- only this process works so
     raise SystemExit(main())

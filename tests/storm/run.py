@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from journeys.decision.compiler import artifact, load_chart
+from journeys.decision.compiler import artifact_of, load_chart
 from journeys.language.parsing import read_journey
-from store.database import Database, row, sql
+from store.database import Database, fetch_one, sql
 from store.definitions import registry
 from tests.storm import verdict
 from tests.storm.clients import Senders, Sent
 from tests.storm.nemesis import Nemesis
 from tests.storm.plan import JOURNEY, PINGED, TYPES, Storm, write_catalog
 from worker.settings import load_settings
-from worker.stack.components import ModulePart, http_ok
+from worker.stack.components import ModuleComponent, http_ok
 from worker.stack.free_ports import free_ports
 from worker.stack.supervisor import MODULES, Stack
 
@@ -131,7 +131,7 @@ async def quiet(database: Database, patience: float, quiet_for: float = QUIET_FO
     deadline, since = time.monotonic() + patience, None
     while True:
         async with database.reading() as connection:
-            found = await row(connection, _STANDING, name=PINGED)
+            found = await fetch_one(connection, _STANDING, name=PINGED)
         assert found is not None
         left = {"undecided": found["accepted"] - found["decided"], "in_flight": found["in_flight"]}
         left["in_outbox"] = found["waiting"]
@@ -146,8 +146,8 @@ async def publish(database: Database) -> None:
     """Make the storm's journey the current one."""
     journey, source = read_journey(JOURNEY)
     assert journey is not None, source.problems
-    text = artifact(journey, TYPES)
-    await registry.publish(database, load_chart(text), text, JOURNEY, "storm")
+    text = artifact_of(journey, TYPES)
+    await registry.publish_definition(database, load_chart(text), text, JOURNEY, "storm")
 
 
 async def second_worker(stack: Stack, module: Sequence[str]) -> None:
@@ -158,7 +158,7 @@ async def second_worker(stack: Stack, module: Sequence[str]) -> None:
     async def ready() -> bool:
         return await http_ok(f"http://127.0.0.1:{port}/readyz")
 
-    part = ModulePart("worker-b", module, home=stack.home, env=environ, ready=ready, stop_timeout=15)
+    part = ModuleComponent("worker-b", module, home=stack.home, env=environ, ready=ready, stop_timeout=15)
     await stack.start_part("worker-b", part)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from store.database import Database, rows, sql
+from store.database import Database, fetch_all, sql
 from tests.storm.plan import SUBJECT
 from worker.stack.maildir import message_id_of
 
@@ -78,7 +78,7 @@ async def read_ledger(database: Database) -> Ledger:
     by_status: dict[str, Counter[str]] = {}
     sent: Counter[str] = Counter()
     async with database.reading() as connection:
-        found = await rows(connection, sql("SELECT status, data->>'token' AS token, reference FROM messages"))
+        found = await fetch_all(connection, sql("SELECT status, data->>'token' AS token, reference FROM messages"))
     for row in found:
         by_status.setdefault(row["status"], Counter())[row["token"]] += 1
         if row["status"] == "sent":

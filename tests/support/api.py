@@ -16,22 +16,22 @@ import uvicorn
 
 from activities.content.templates import load_templates, template_infos
 from activities.content.tracked_links import ClickLinks
-from activities.gate.dry_run import would_say
-from activities.preview import ContentDesk
-from api.app import Parts, build
-from api.content.endpoints import Desk
-from api.exports.feed import Sign
-from api.http.asgi import Front
-from api.http.auth import Keys
+from activities.gate.dry_run import dry_run
+from activities.preview import ContentPreview
+from api.app import Parts, build_app
+from api.content.endpoints import TemplateDesk
+from api.exports.feed import FeedSigner
+from api.http.asgi import AsgiApp
+from api.http.auth import ApiKeys
 from api.http.limits import Limits
 from api.http.problems import ProblemError
-from api.runs.temporal import Engine
+from api.runs.temporal import RunCommands
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.tasks.assignment import Roster
 from store.database import Database
-from store.timeouts import limit_waiting
+from store.timeouts import limit_statement_time
 from worker.composition.api import plan
-from worker.composition.worker import consent_book, house, policy, roster
+from worker.composition.worker import consent_book, dependencies, policy, roster
 from worker.settings import ROOT, Settings
 
 WRITE, OPERATE = "write-key-of-tests", "operator-key-of-tests"
@@ -68,29 +68,29 @@ class HandEngine:
 def application(
     database_url: str,
     *,
-    engine: Engine | None = None,
+    engine: RunCommands | None = None,
     limits: Limits | None = None,
     tracking: TrackingPlan | None = None,
     catalog: Path = CATALOG,
-    desk: Desk | None = None,
+    desk: TemplateDesk | None = None,
     people: Roster | None = None,
-    sign: Sign | None = None,
-) -> Front:
+    sign: FeedSigner | None = None,
+) -> AsgiApp:
     """The whole application with the shipped catalogue."""
     limits = limits or Limits()
     database = Database(database_url, pool=limits.pool)
-    limit_waiting(database, limits.patience_seconds)
-    return build(
+    limit_statement_time(database, limits.patience_seconds)
+    return build_app(
         Parts(
             database=database,
             engine=engine or HandEngine(),
-            keys=Keys(write=WRITE, operator=OPERATE),
+            keys=ApiKeys(write=WRITE, operator=OPERATE),
             plan=tracking or plan(Settings(catalog=catalog)),
             policy=policy(catalog),
             consent=consent_book(Settings(catalog=catalog)),
             templates=lambda: template_infos(catalog / "templates"),
-            desk=desk or ContentDesk(templates=lambda: load_templates(catalog / "templates"), links=CLICKS),
-            asking=partial(would_say, house(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
+            desk=desk or ContentPreview(templates=lambda: load_templates(catalog / "templates"), links=CLICKS),
+            asking=partial(dry_run, dependencies(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
             limits=limits,
             roster=people or roster(catalog),
             sign=sign,
@@ -99,7 +99,7 @@ def application(
 
 
 @contextlib.asynccontextmanager
-async def client(app: Front, key: str = OPERATE) -> AsyncIterator[httpx.AsyncClient]:
+async def client(app: AsgiApp, key: str = OPERATE) -> AsyncIterator[httpx.AsyncClient]:
     """A client in the same loop, without sockets; the application lives as long as it does."""
     transport = httpx.ASGITransport(app)  # what escapes the application fails the test
     made = httpx.AsyncClient(transport=transport, base_url="http://api", auth=(key, ""))
@@ -108,7 +108,7 @@ async def client(app: Front, key: str = OPERATE) -> AsyncIterator[httpx.AsyncCli
 
 
 @contextlib.contextmanager
-def served(app: Front) -> Iterator[str]:
+def served(app: AsgiApp) -> Iterator[str]:
     """The application behind a real socket, in a thread of its own; its URL."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, http="httptools", loop="uvloop", log_config=None))
     thread = threading.Thread(target=server.run)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from activities.exports.crm.port import TaskMirror
-from activities.outgoing.client import Way
+from activities.exports.crm.port import CrmTasks
+from activities.outgoing.client import HttpClient
 from worker.composition.crm import task_mirrors
 from worker.composition.providers import ProviderSettings, load_providers
 from worker.stack.providers.app import KEY
-from worker.stack.providers.crms import change, tasks_of
-from worker.stack.providers.faults import Fault
-from worker.stack.providers.serving import Local
+from worker.stack.providers.crms import change_crm_task, tasks_of
+from worker.stack.providers.faults import ProviderFault
+from worker.stack.providers.serving import LocalProvider
 
 NAMES = ("hubspot", "salesforce")
 _WORDS = {
@@ -21,7 +21,7 @@ _WORDS = {
 }
 
 
-def provided_by(local: Local, *names: str) -> ProviderSettings:
+def provided_by(local: LocalProvider, *names: str) -> ProviderSettings:
     """These CRMs as an operator configures them."""
     hubspot = {"hubspot_token": KEY, "hubspot_base": f"{local.url}/hubspot"}
     salesforce = {"salesforce_base": f"{local.url}/salesforce", "salesforce_client": "c", "salesforce_secret": KEY}
@@ -33,9 +33,9 @@ def provided_by(local: Local, *names: str) -> ProviderSettings:
 class Crm:
     """One of them."""
 
-    local: Local
+    local: LocalProvider
     name: str
-    mirror: TaskMirror
+    mirror: CrmTasks
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
@@ -59,16 +59,16 @@ class Crm:
         """Somebody ticks off the only one there."""
         field, _, done, word = _WORDS[self.name]
         (identity,) = self.tasks
-        change(self.local.provider.kept, self.name, identity, {field: done, word: outcome})
+        change_crm_task(self.local.provider.kept, self.name, identity, {field: done, word: outcome})
 
     def delete(self) -> None:
         """Somebody deletes the only one there."""
         self.local.provider.kept.add(self.name, to=next(iter(self.tasks)), content={})
 
     def goes_wrong(self, **fault: Any) -> None:
-        self.local.provider.faults.add(Fault(provider=self.name, **fault))
+        self.local.provider.faults.add(ProviderFault(provider=self.name, **fault))
 
 
-def crm(local: Local, name: str, way: Way) -> Crm:
+def crm(local: LocalProvider, name: str, way: HttpClient) -> Crm:
     (mirror,) = task_mirrors(provided_by(local, name), way)
     return Crm(local, name, mirror)

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from activities.dependencies import House
-from journeys.decision.compiler import artifact, load_chart
+from activities.dependencies import Dependencies
+from journeys.decision.compiler import artifact_of, load_chart
 from journeys.gate.policy import Policy
 from journeys.language.parsing import read_journey
-from store.database import Database, run, sql
-from store.definitions.registry import publish
-from store.messages.ledger import Entry
-from worker.composition.worker import channels
-from worker.composition.worker import house as built
+from store.database import Database, execute, sql
+from store.definitions.registry import publish_definition
+from store.messages.ledger import LedgerEntry
+from worker.composition.worker import configured_channels
+from worker.composition.worker import dependencies as built
 from worker.settings import Settings
 
 AT_ONCE = 12
@@ -44,7 +44,7 @@ _PEOPLE = sql(
 @dataclass(frozen=True)
 class Arena:
     database: Database
-    house: House
+    deps: Dependencies
     definition: str
 
 
@@ -52,28 +52,30 @@ class Arena:
 async def opened(database_url: str, policy: Policy | None = None) -> AsyncIterator[Arena]:
     """A house with this policy, whose mails go nowhere, and one journey."""
     database = Database(database_url, pool=AT_ONCE)
-    house = built(Settings(database_url=database_url, smtp_url="smtp://127.0.0.1:9"), database)
-    house = House(database, house.catalogue, policy or Policy(), channels(Settings(smtp_url="smtp://127.0.0.1:9")))
+    deps = built(Settings(database_url=database_url, smtp_url="smtp://127.0.0.1:9"), database)
+    deps = Dependencies(
+        database, deps.catalogue, policy or Policy(), configured_channels(Settings(smtp_url="smtp://127.0.0.1:9"))
+    )
     journey, source = read_journey(JOURNEY)
     assert journey is not None, source.problems
-    text = artifact(journey, {})
+    text = artifact_of(journey, {})
     chart = load_chart(text)
-    await publish(database, chart, text, JOURNEY, "tests")
-    yield Arena(database, house, chart.hash)
+    await publish_definition(database, chart, text, JOURNEY, "tests")
+    yield Arena(database, deps, chart.hash)
     await database.close()
 
 
 async def people(arena: Arena, first: int, count: int) -> list[str]:
     """New people `u_1`, `u_2` and so on, each in a run `r_1`, `r_2` of the journey."""
     async with arena.database.transaction() as connection:
-        await run(connection, _PEOPLE, first=first, last=first + count - 1, hash=arena.definition)
+        await execute(connection, _PEOPLE, first=first, last=first + count - 1, hash=arena.definition)
     return [f"u_{n}" for n in range(first, first + count)]
 
 
-def entry(arena: Arena, person: str, number: int = 1) -> Entry:
+def entry(arena: Arena, person: str, number: int = 1) -> LedgerEntry:
     """A message that its run asks for just now."""
     now = datetime.now(UTC)
-    return Entry(
+    return LedgerEntry(
         key=f"{person}#a.1/x.{number}>{person}", run=f"r_{person[2:]}", step=1, subject_key=person, recipient=person,
         journey="race", state="a", visit=1, action="x", template="education/first-value", via=("email",),
         topic="onboarding", priority="lifecycle", data={}, stands=False, at=now, expires_at=None, status="deferred",

@@ -13,19 +13,19 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import text
 from temporalio.client import Client
 
-from activities.dependencies import House
-from journeys.decision.compiler import artifact, load_chart
-from journeys.events.segment import Incoming
+from activities.dependencies import Dependencies
+from journeys.decision.compiler import artifact_of, load_chart
+from journeys.events.segment import InboundEvent
 from journeys.language.definition import Journey
 from journeys.language.parsing import read_journey
-from store.database import Database, rows, sql
+from store.database import Database, fetch_all, sql
 from store.definitions import registry
 from store.events import ingest
 from worker.composition import worker as composition
-from worker.relay.relay import Relay
+from worker.relay.relay import OutboxRelay
 from worker.settings import ROOT, Settings
-from worker.stack.mail_sink import Faults
-from worker.stack.mail_sink import serve as mail_server
+from worker.stack.mail_sink import MailFaults
+from worker.stack.mail_sink import listen_for_mail as mail_server
 from worker.stack.maildir import Maildir
 from worker.temporal import CONVERTER
 
@@ -39,7 +39,7 @@ class Living:
 
     database: Database
     client: Client
-    house: House
+    deps: Dependencies
     settings: Settings
     mail: Maildir
     sent: int = 0
@@ -48,25 +48,25 @@ class Living:
         """Publish a definition without the checker; its hash."""
         journey = source if isinstance(source, Journey) else read_journey(source)[0]
         assert journey is not None, "the test's journey does not parse"
-        artifact_text = artifact(journey, types or {})
+        artifact_text = artifact_of(journey, types or {})
         chart = load_chart(artifact_text)
-        await registry.publish(self.database, chart, artifact_text, "test", "test")
+        await registry.publish_definition(self.database, chart, artifact_text, "test", "test")
         return chart.hash
 
-    async def accept(self, *calls: Incoming, clock: str | None = None) -> ingest.Accepted:
-        return await ingest.accept(self.database, self.house.catalogue, list(calls), source="test", clock=clock)
+    async def accept(self, *calls: InboundEvent, clock: str | None = None) -> ingest.IngestResult:
+        return await ingest.accept(self.database, self.deps.catalogue, list(calls), source="test", clock=clock)
 
-    def track(self, user: str, name: str, at: datetime | None = None, **data: Any) -> Incoming:
+    def track(self, user: str, name: str, at: datetime | None = None, **data: Any) -> InboundEvent:
         self.sent += 1
-        return Incoming("track", f"m{self.sent}", name, user_id=user, data=data, timestamp=at)
+        return InboundEvent("track", f"m{self.sent}", name, user_id=user, data=data, timestamp=at)
 
-    def identify(self, user: str, **traits: Any) -> Incoming:
+    def identify(self, user: str, **traits: Any) -> InboundEvent:
         self.sent += 1
-        return Incoming("identify", f"m{self.sent}", "identify", user_id=user, traits=traits)
+        return InboundEvent("identify", f"m{self.sent}", "identify", user_id=user, traits=traits)
 
     async def rows(self, statement: str, **values: Any) -> Sequence[Mapping[str, Any]]:
         async with self.database.reading() as connection:
-            return await rows(connection, sql(statement), **values)
+            return await fetch_all(connection, sql(statement), **values)
 
     async def until(self, statement: str, accepts: Callable[[Any], bool] = bool, **values: Any) -> Any:
         """Wait until the first value of a query is as wanted; what it is then."""
@@ -85,9 +85,9 @@ _OLDEST = sql("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text)
 async def certain(database: Database) -> None:
     """Wait until what was committed just now is certain to a reader of the feed: other tests' transactions are in this PostgreSQL too."""
     async with database.transaction() as connection:
-        written = (await rows(connection, _WRITING))[0]["number"]
+        written = (await fetch_all(connection, _WRITING))[0]["number"]
     async with asyncio.timeout(60), database.reading() as connection:
-        while (await rows(connection, _OLDEST))[0]["number"] <= written:
+        while (await fetch_all(connection, _OLDEST))[0]["number"] <= written:
             await asyncio.sleep(0.02)
 
 
@@ -116,7 +116,7 @@ async def living(
     catalog: Path | None = None,
     cached: int = 100,
     relaying: bool = True,
-    faults: Faults = Faults(),
+    faults: MailFaults = MailFaults(),
     near: bool = True,
 ) -> AsyncIterator[Living]:
     """A worker with its relay and mail sink, for as long as the body runs."""
@@ -134,18 +134,18 @@ async def living(
         )
         client = await Client.connect(temporal_address, data_converter=CONVERTER)
         database = Database(database_url)
-        house = composition.house(settings, database, clock=clock)
+        deps = composition.dependencies(settings, database, clock=clock)
         stop = asyncio.Event()
-        relay = Relay(database, client, house.catalogue, task_queue)
+        relay = OutboxRelay(database, client, deps.catalogue, task_queue)
         async with contextlib.AsyncExitStack() as running:
             for each in (
-                composition.worker(client, settings, house),
-                *composition.channel_workers(client, settings, house),
+                composition.worker(client, settings, deps),
+                *composition.channel_workers(client, settings, deps),
             ):
                 await running.enter_async_context(each)
             task = asyncio.create_task(relay.run(stop)) if relaying else None
             try:
-                yield Living(database, client, house, settings, Maildir(folder / "mail"))
+                yield Living(database, client, deps, settings, Maildir(folder / "mail"))
             finally:
                 stop.set()
                 if task is not None:

@@ -14,19 +14,19 @@ from activities.channels.email.resend import ResendChannel, ResendSettings
 from activities.channels.http.channel import HttpChannel, Reach
 from activities.channels.push.channel import FcmSettings, PushChannel
 from activities.channels.push.web_push import WebPush
-from activities.channels.slack import ChatChannel, ChatSettings
-from activities.channels.twilio import SmsChannel, SmsSettings
+from activities.channels.slack import SlackChannel, SlackSettings
+from activities.channels.twilio import TwilioChannel, TwilioSettings
 from activities.channels.webhook import WebhookChannel, WebhookSettings
-from activities.channels.zendesk import SupportChannel, SupportSettings
-from activities.channels.zoom import WebinarChannel, WebinarSettings
+from activities.channels.zendesk import ZendeskChannel, ZendeskSettings
+from activities.channels.zoom import ZoomChannel, ZoomSettings
 from activities.content.templates import Templates, load_templates
 from activities.content.tracked_links import ClickLinks
-from activities.outgoing.client import Way
+from activities.outgoing.client import HttpClient
 from activities.ports import Outgoing
 from journeys.tokens.signed_links import Links
 from worker.stack.providers.app import KEY
 from worker.stack.providers.chat_and_support import WEBHOOK_SECRET
-from worker.stack.providers.serving import Local
+from worker.stack.providers.serving import LocalProvider
 
 PHONE = "+4915112345678"
 ADA: Mapping[str, Any] = {
@@ -80,9 +80,9 @@ def vapid_key() -> str:
 
 
 def channels_at(
-    local: Local,
+    local: LocalProvider,
     known: Templates,
-    way: Way,
+    way: HttpClient,
     *,
     near: bool = True,
     google: str = "",
@@ -94,16 +94,16 @@ def channels_at(
         KEY, ("Tenure", "hello@tenure.example"), f"{url}/resend", Links("https://x.example", ("k" * 32,)), "T, Street 1"
     )
     fcm = FcmSettings("p", "svc@p.example", google or google_key(), f"{url}/fcm", f"{url}/fcm/token")
-    zoom = WebinarSettings("acc", "client", KEY, f"{url}/zoom/v2", f"{url}/zoom/oauth/token")
-    sms = SmsSettings("AC1", KEY, "+15005550006", f"{url}/twilio", callback="https://x.example/v1/hooks/twilio")
+    zoom = ZoomSettings("acc", "client", KEY, f"{url}/zoom/v2", f"{url}/zoom/oauth/token")
+    sms = TwilioSettings("AC1", KEY, "+15005550006", f"{url}/twilio", callback="https://x.example/v1/hooks/twilio")
     return {
         "email": ResendChannel(known, way, reach, resend),
-        "sms": SmsChannel(known, way, reach, sms),
+        "sms": TwilioChannel(known, way, reach, sms),
         "push": PushChannel(known, way, reach, fcm=fcm, web=WebPush(vapid_key(), "mailto:ops@tenure.example")),
-        "chat": ChatChannel(known, way, reach, ChatSettings(KEY, "C0ALL", f"{url}/slack")),
+        "chat": SlackChannel(known, way, reach, SlackSettings(KEY, "C0ALL", f"{url}/slack")),
         "webhook": WebhookChannel(known, way, reach, WebhookSettings(f"{url}/receiver/", WEBHOOK_SECRET)),
-        "support": SupportChannel(known, way, reach, SupportSettings(f"{url}/zendesk", "agent@x.example", KEY)),
-        "webinar": WebinarChannel(known, way, reach, zoom),
+        "support": ZendeskChannel(known, way, reach, ZendeskSettings(f"{url}/zendesk", "agent@x.example", KEY)),
+        "webinar": ZoomChannel(known, way, reach, zoom),
     }
 
 

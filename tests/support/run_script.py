@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from journeys.decision.compiler import Chart, compile_chart
+from journeys.decision.chart import Chart
+from journeys.decision.compiler import compile_chart
 from journeys.decision.decide import decide
 from journeys.decision.effects import Decision, LogLine
 from journeys.decision.occurrences import (
     Entered,
     Facts,
-    FactsRead,
+    FieldsChanged,
     Occurrence,
     Paused,
     Resumed,
@@ -77,10 +78,12 @@ class Play:
         return self.do(Signal(day(at), name, data, facts))
 
     def facts(self, at: float, **profile: Any) -> Play:
-        return self.do(FactsRead(day(at), {"profile": profile}))
+        return self.do(FieldsChanged(day(at), {"profile": profile}))
 
     def renewal(self, at: float, date: float | None) -> Play:
-        return self.do(FactsRead(day(at), {"account": {} if date is None else {"renewal_date": day(date).isoformat()}}))
+        return self.do(
+            FieldsChanged(day(at), {"account": {} if date is None else {"renewal_date": day(date).isoformat()}})
+        )
 
     def wait(self, until: float) -> Play:
         """Let the timers ring, each at its own instant, as the clock would."""

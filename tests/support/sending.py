@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from activities.channels.http.channel import Reach
-from activities.channels.twilio import SmsChannel, SmsSettings
-from activities.dependencies import House
-from activities.outgoing.client import Way
+from activities.channels.twilio import TwilioChannel, TwilioSettings
+from activities.dependencies import Dependencies
+from activities.outgoing.client import HttpClient
 from activities.ports import Channel
 from activities.steps import apply as steps
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.gate.policy import load_policy
 from journeys.protocol import wire
-from store.database import Database, rows, run, sql
-from store.definitions.registry import Catalogue
+from store.database import Database, execute, fetch_all, sql
+from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from tests.support.provider import PHONE, templates
 from tests.support.steps import first_steps, publish, settle
 from worker.stack.providers.app import KEY
-from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.serving import LocalProvider, local_provider
 
 JOURNEY = """
 journey: urgent
@@ -49,57 +49,57 @@ class Sending:
 
     database: Database
     folder: Path
-    local: Local
-    way: Way
+    local: LocalProvider
+    way: HttpClient
 
-    def sms(self, base: str = "") -> SmsChannel:
-        settings = SmsSettings("AC1", KEY, "+15005550006", base or f"{self.local.url}/twilio")
-        return SmsChannel(templates(self.folder), self.way, Reach(near=True), settings)
+    def sms(self, base: str = "") -> TwilioChannel:
+        settings = TwilioSettings("AC1", KEY, "+15005550006", base or f"{self.local.url}/twilio")
+        return TwilioChannel(templates(self.folder), self.way, Reach(near=True), settings)
 
     async def go(self, channel: Channel, people: int = 1, data: str = "{}", **traits: Any) -> list[Any]:
         """Let each be sent once, with this data; the ledger."""
-        house = self.house(channel)
+        deps = self.deps(channel)
         await publish(self.database, JOURNEY.replace("VIA", channel.name).replace("DATA", data))
         for number in range(people):
             known = {"first_name": "Ada", "phone": f"{PHONE[:-1]}{number}", **traits}
             calls = [
-                Incoming("identify", f"i{number}", "identify", user_id=f"u{number}", traits=known),
-                Incoming("track", f"e{number}", "signed_up", user_id=f"u{number}"),
+                InboundEvent("identify", f"i{number}", "identify", user_id=f"u{number}", traits=known),
+                InboundEvent("track", f"e{number}", "signed_up", user_id=f"u{number}"),
             ]
-            await ingest.accept(self.database, house.catalogue, calls, source="test")
-        for _, step in sorted((await first_steps(self.database, house.catalogue, "signed_up")).items()):
-            await steps.apply_step(house, wire.StepInput(**step))
+            await ingest.accept(self.database, deps.catalogue, calls, source="test")
+        for _, step in sorted((await first_steps(self.database, deps.catalogue, "signed_up")).items()):
+            await steps.apply_step(deps, wire.StepInput(**step))
         return await self.ledger()
 
     async def later(self, channel: Channel) -> list[Any]:
         """Let everybody's outreach go on until nothing is owed."""
         people = {each["recipient"] for each in await self.ledger()}
         async with asyncio.timeout(20):
-            await asyncio.gather(*(settle(self.house(channel), person) for person in people))
+            await asyncio.gather(*(settle(self.deps(channel), person) for person in people))
         return await self.ledger()
 
     async def look(self, channel: Channel) -> Any:
         """One message, after its next attempt."""
         (before,) = await self.ledger()
         async with asyncio.timeout(20):
-            await settle(self.house(channel), before["recipient"], enough=lambda due: due != before["due_at"])
+            await settle(self.deps(channel), before["recipient"], enough=lambda due: due != before["due_at"])
         return (await self.ledger())[0]
 
-    def house(self, channel: Channel) -> House:
+    def deps(self, channel: Channel) -> Dependencies:
         policy = load_policy({"consent": [{"default": "granted"}]})
-        return House(self.database, Catalogue(), policy, {channel.name: channel})
+        return Dependencies(self.database, DefinitionRegistry(), policy, {channel.name: channel})
 
     async def ledger(self) -> list[Any]:
         async with self.database.reading() as connection:
-            return await rows(connection, sql("SELECT * FROM messages ORDER BY id"))
+            return await fetch_all(connection, sql("SELECT * FROM messages ORDER BY id"))
 
 
 @asynccontextmanager
 async def sending_at(database_url: str, folder: Path) -> AsyncIterator[Sending]:
     """Nobody yet, with a provider that answers."""
     database = Database(database_url, pool=2)
-    async with serving() as local:
-        way = Way(frozenset({local.origin, f"127.0.0.1:{nobody()}"}))
+    async with local_provider() as local:
+        way = HttpClient(frozenset({local.origin, f"127.0.0.1:{nobody()}"}))
         yield Sending(database, folder, local, way)
         await way.close()
     await database.close()
@@ -115,7 +115,7 @@ def nobody() -> int:
 async def asked_after(sending: Sending, channel: Channel, ago: timedelta) -> Any:
     """The message, if its first attempt was so long ago, after one more look."""
     async with sending.database.transaction() as connection:
-        await run(connection, _LONG_AGO, ago=ago)
+        await execute(connection, _LONG_AGO, ago=ago)
     (row,) = await sending.ledger()
-    await settle(sending.house(channel), row["recipient"], enough=lambda _: True)
+    await settle(sending.deps(channel), row["recipient"], enough=lambda _: True)
     return (await sending.ledger())[0]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from worker.event_loop import run
+from worker.event_loop import run_until_done
 from worker.stack.postgres import PostgresServer
 from worker.stack.temporal_server import TemporalServer
 
@@ -37,4 +37,4 @@ async def serve(folder: Path, owner: int) -> None:
 
 
 if __name__ == "__main__":
-    run(serve(Path(sys.argv[1]), int(sys.argv[2])))
+    run_until_done(serve(Path(sys.argv[1]), int(sys.argv[2])))

@@ -9,20 +9,20 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from activities.channels.email.relay_settings import Relay
+from activities.channels.email.relay_settings import SmtpRelay
 from activities.channels.email.smtp import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
 from activities.content.templates import load_templates
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.ports import Ambiguity, Retry
 from journeys.gate.policy import load_policy
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from tests.integration.gate.test_gate import journey
 from tests.support.steps import publish
 from worker.settings import ROOT
-from worker.stack.mail_sink import Faults
-from worker.stack.mail_sink import serve as mail_server
+from worker.stack.mail_sink import MailFaults
+from worker.stack.mail_sink import listen_for_mail as mail_server
 
 LIMIT = 1
 POLICY = {
@@ -37,10 +37,10 @@ POLICY = {
 }
 JOURNEYS = ("first", "second")
 TOPICS = ("onboarding", "offers")
-RELAYS: Mapping[str, Faults] = {
-    "takes": Faults(),
-    "hangs up": Faults(close_after_accept_rate=1.0),
-    "later": Faults(fail_rate=1.0),
+RELAYS: Mapping[str, MailFaults] = {
+    "takes": MailFaults(),
+    "hangs up": MailFaults(close_after_accept_rate=1.0),
+    "later": MailFaults(fail_rate=1.0),
 }
 TIP = """---
 owner: product-team
@@ -57,7 +57,7 @@ This is tip-{{ number }}.
 """
 
 
-async def prepared(database_url: str, folder: Path, until: contextlib.AsyncExitStack) -> dict[str, House]:
+async def prepared(database_url: str, folder: Path, until: contextlib.AsyncExitStack) -> dict[str, Dependencies]:
     """The house with each of its relays, open `until` the stack is closed."""
     (folder / "templates" / "digest").mkdir(parents=True)
     shutil.copy(ROOT / "catalog" / "templates" / "digest" / "together.md", folder / "templates" / "digest")
@@ -65,7 +65,7 @@ async def prepared(database_url: str, folder: Path, until: contextlib.AsyncExitS
     known = load_templates(folder / "templates")
     database = Database(database_url)
     until.push_async_callback(database.close)
-    house = House(database, Catalogue(), load_policy(POLICY), {}, clock="workflow")
+    deps = Dependencies(database, DefinitionRegistry(), load_policy(POLICY), {}, clock="workflow")
     for name in JOURNEYS:
         await publish(database, journey(name))
     houses = {}
@@ -73,10 +73,10 @@ async def prepared(database_url: str, folder: Path, until: contextlib.AsyncExitS
         sink = await until.enter_async_context(
             await mail_server(folder / "mails" / name.replace(" ", "-"), faults=faults)
         )
-        relay = Relay(host="127.0.0.1", port=sink.sockets[0].getsockname()[1])
+        relay = SmtpRelay(host="127.0.0.1", port=sink.sockets[0].getsockname()[1])
         patience = Retry(first=timedelta(minutes=10), longest=timedelta(hours=2))
         said = EmailSettings(relay=relay, ambiguity=Ambiguity.AT_LEAST_ONCE, retry=patience)
         email = EmailChannel(known, said)
         until.push_async_callback(email.close)
-        houses[name] = replace(house, channels={"email": email, "in_app": InAppChannel(known)})
+        houses[name] = replace(deps, channels={"email": email, "in_app": InAppChannel(known)})
     return houses

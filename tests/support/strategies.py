@@ -9,12 +9,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from journeys.decision.compiler import Chart, compile_chart
+from journeys.decision.chart import Chart
+from journeys.decision.compiler import compile_chart
 from journeys.decision.occurrences import (
     Cancelled,
     Entered,
     Erased,
-    FactsRead,
+    FieldsChanged,
     Occurrence,
     OptedOut,
     Paused,
@@ -174,7 +175,7 @@ def _told(happenings: list[tuple[int, str | None, dict[str, Any], dict[str, Any]
     told: list[Occurrence] = [Entered(day(0), "begin", {}, {"profile": {}}, "user", 1)]
     for seq, (at, name, data, facts) in enumerate(sorted(happenings, key=lambda each: each[0]), 2):
         if name is None:
-            told.append(FactsRead(day(at), {"profile": facts}, "user", seq))
+            told.append(FieldsChanged(day(at), {"profile": facts}, "user", seq))
         else:
             told.append(Signal(day(at), name, data, {"profile": facts} if facts else None, "user", seq))
     return told
@@ -192,7 +193,7 @@ def anything() -> st.SearchStrategy[Occurrence]:
         st.builds(Entered, at, st.just("begin"), data, st.none() | scopes, lane, seq),
         st.builds(Signal, at, names(), data, st.none() | scopes, lane, seq),
         st.builds(Signal, at, names(), data, st.none() | scopes, lane, seq),
-        st.builds(FactsRead, at, scopes, lane, seq),
+        st.builds(FieldsChanged, at, scopes, lane, seq),
         st.builds(TimerDue, at),
         st.builds(Paused, at),
         st.builds(Resumed, at, st.sampled_from(("shift", "catch_up", "expire"))),

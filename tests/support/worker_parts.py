@@ -17,10 +17,10 @@ from temporalio.worker import Worker
 from store.database import Database
 from tests.support.live_stack import Living
 from worker.composition import worker as composition
-from worker.relay.relay import Relay
+from worker.relay.relay import OutboxRelay
 from worker.settings import ROOT, Settings
-from worker.stack.mail_sink import Faults
-from worker.stack.mail_sink import serve as mail_server
+from worker.stack.mail_sink import MailFaults
+from worker.stack.mail_sink import listen_for_mail as mail_server
 from worker.stack.maildir import Maildir
 from worker.temporal import CONVERTER
 
@@ -32,7 +32,7 @@ async def workless(
     task_queue: str,
     folder: Path,
     *,
-    faults: Faults = Faults(),
+    faults: MailFaults = MailFaults(),
     **options: Any,
 ) -> AsyncIterator[Living]:
     """Everything but a worker and a relay."""
@@ -48,15 +48,15 @@ async def workless(
         )
         client = await Client.connect(temporal_address, data_converter=CONVERTER)
         database = Database(database_url)
-        yield Living(database, client, composition.house(settings, database), settings, Maildir(folder / "mail"))
+        yield Living(database, client, composition.dependencies(settings, database), settings, Maildir(folder / "mail"))
         await database.close()
 
 
 @contextlib.asynccontextmanager
-async def relaying(house: Living) -> AsyncIterator[None]:
+async def relaying(deps: Living) -> AsyncIterator[None]:
     """A relay, for as long as the body runs."""
     stop = asyncio.Event()
-    relay = Relay(house.database, house.client, house.house.catalogue, house.settings.task_queue)
+    relay = OutboxRelay(deps.database, deps.client, deps.deps.catalogue, deps.settings.task_queue)
     task = asyncio.create_task(relay.run(stop))
     try:
         yield
@@ -65,15 +65,15 @@ async def relaying(house: Living) -> AsyncIterator[None]:
         await task
 
 
-def worker(house: Living, **settings: Any) -> Worker:
+def worker(deps: Living, **settings: Any) -> Worker:
     """A worker, to be used as a context; some settings replaced."""
-    return composition.worker(house.client, house.settings.model_copy(update=settings), house.house)
+    return composition.worker(deps.client, deps.settings.model_copy(update=settings), deps.deps)
 
 
 @contextlib.asynccontextmanager
-async def worker_process(house: Living, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def worker_process(deps: Living, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """`python -m worker` as an operator runs it; told to stop at the end, if it has not ended, and expected to end well."""
-    known = {**os.environ, **house.settings.environ(worker_port=0), **environ}
+    known = {**os.environ, **deps.settings.environ(worker_port=0), **environ}
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "worker", cwd=ROOT, env=known)
     try:
         yield process

@@ -14,18 +14,18 @@ import uvicorn
 import uvloop
 
 from activities.content.templates import template_infos
-from activities.gate.dry_run import would_say
-from api.app import Parts, build
-from api.http.asgi import Front
-from api.http.auth import Keys
+from activities.gate.dry_run import dry_run
+from api.app import Parts, build_app
+from api.http.asgi import AsgiApp
+from api.http.auth import ApiKeys
 from api.http.limits import Limits
-from api.runs.temporal import TemporalEngine
+from api.runs.temporal import TemporalRunCommands
 from journeys.events.tracking_plan import TrackingPlan, read_plan
 from store.database import Database
-from store.timeouts import limit_waiting
+from store.timeouts import limit_statement_time
 from worker import event_loop, temporal
-from worker.composition.providers import hook_secrets, load_providers
-from worker.composition.worker import consent_book, desk, house, policy, roster
+from worker.composition.providers import load_providers, webhook_secrets
+from worker.composition.worker import consent_book, content_preview, dependencies, policy, roster
 from worker.logs import configure_logging
 from worker.loops.feed_push import feed_signing
 from worker.settings import Settings, SettingsError, load_settings
@@ -33,22 +33,24 @@ from worker.settings import Settings, SettingsError, load_settings
 log = structlog.get_logger()
 
 
-def application(settings: Settings, database: Database, limits: Limits) -> Front:
+def application(settings: Settings, database: Database, limits: Limits) -> AsgiApp:
     """The API over this database. Raises SettingsError naming every fault of the tracking plan."""
-    return build(
+    return build_app(
         Parts(
             database=database,
-            engine=TemporalEngine(partial(temporal.connect, settings)),
-            keys=Keys(write=settings.write_key.get_secret_value(), operator=settings.operator_key.get_secret_value()),
+            engine=TemporalRunCommands(partial(temporal.connect_temporal, settings)),
+            keys=ApiKeys(
+                write=settings.write_key.get_secret_value(), operator=settings.operator_key.get_secret_value()
+            ),
             plan=plan(settings),
             policy=policy(settings.catalog),
             consent=consent_book(settings),
             templates=partial(template_infos, settings.catalog / "templates"),
-            desk=desk(settings),
-            asking=partial(would_say, house(_asking_only(settings), database)),
+            desk=content_preview(settings),
+            asking=partial(dry_run, dependencies(_asking_only(settings), database)),
             limits=limits,
             roster=roster(settings.catalog),
-            hooks=hook_secrets(load_providers()),
+            hooks=webhook_secrets(load_providers()),
             sign=feed_signing(load_providers()),
             replies=settings.replies,
         )
@@ -81,18 +83,18 @@ class _Server(uvicorn.Server):
 
     def _leave(self, told: int) -> None:
         """Streams end at once: their clients would keep the process until its grace is over."""
-        if isinstance(self.config.app, Front):
+        if isinstance(self.config.app, AsgiApp):
             self.config.app.leave()
         self.handle_exit(told, None)
 
 
-async def serve(settings: Settings) -> None:
+async def serve_api(settings: Settings) -> None:
     """Answer until told to stop: then no new connection, the requests in hand are answered, and the process ends."""
     if settings.database_url is None:
         raise SettingsError("TENURE_DATABASE_URL is not set: give the database, or run `make up`")
     limits = Limits()
     database = Database(settings.database_url, pool=limits.pool)
-    limit_waiting(database, limits.patience_seconds)
+    limit_statement_time(database, limits.patience_seconds)
     config = uvicorn.Config(
         application(settings, database, limits),
         host=settings.api_host,
@@ -115,7 +117,7 @@ def main() -> int:
         settings = load_settings()
         configure_logging(settings.log_format)
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-        event_loop.run(serve(settings))
+        event_loop.run_until_done(serve_api(settings))
     except SettingsError as fault:
         sys.stderr.write(f"{fault}\n")
         return 2

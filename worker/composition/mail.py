@@ -6,17 +6,17 @@ from datetime import timedelta
 from email.utils import parseaddr
 from typing import TYPE_CHECKING
 
-from activities.channels.email.relay_settings import Relay
+from activities.channels.email.relay_settings import SmtpRelay
 from activities.channels.email.resend import ResendChannel, ResendSettings
 from activities.channels.email.smtp import EmailChannel, EmailSettings
 from activities.channels.http.channel import Reach
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLinks
-from activities.outgoing.client import Way
+from activities.outgoing.client import HttpClient
 from activities.ports import Ambiguity, Channel
 from worker.composition.providers import ProviderSettings
 from worker.settings import PREFIX, Settings, SettingsError, is_loopback
-from worker.stack.maildir import find
+from worker.stack.maildir import find_mails
 
 if TYPE_CHECKING:
     from activities.channels.email.dkim import DkimKey
@@ -27,10 +27,10 @@ NEAR_ATTEMPT, FAR_ATTEMPT = timedelta(seconds=1.5), timedelta(seconds=30)
 
 def mail(settings: Settings, templates: Templates, given: ProviderSettings) -> EmailChannel | ResendChannel:
     """What mails go by: Resend where it is set, else the relay. Raises SettingsError where neither is."""
-    return by_resend(settings, templates, given) or by_relay(settings, templates, given)
+    return mail_by_resend(settings, templates, given) or mail_by_relay(settings, templates, given)
 
 
-def by_relay(settings: Settings, templates: Templates, given: ProviderSettings) -> EmailChannel:
+def mail_by_relay(settings: Settings, templates: Templates, given: ProviderSettings) -> EmailChannel:
     """Mail by the relay of the settings."""
     if settings.smtp_url is None:
         raise SettingsError(
@@ -41,7 +41,7 @@ def by_relay(settings: Settings, templates: Templates, given: ProviderSettings) 
     return EmailChannel(
         templates,
         EmailSettings(
-            relay=Relay.from_url(settings.smtp_url),
+            relay=SmtpRelay.from_url(settings.smtp_url),
             sender=(name, address),
             domain=address.rpartition("@")[2],
             links=settings.links if settings.public_url else None,
@@ -53,11 +53,11 @@ def by_relay(settings: Settings, templates: Templates, given: ProviderSettings) 
             dkim=dkim_key(settings, given),
             replies=settings.replies,
         ),
-        search=(lambda reference: find(lookup, reference).count > 0) if lookup is not None else None,
+        search=(lambda reference: find_mails(lookup, reference).count > 0) if lookup is not None else None,
     )
 
 
-def by_resend(settings: Settings, templates: Templates, given: ProviderSettings) -> ResendChannel | None:
+def mail_by_resend(settings: Settings, templates: Templates, given: ProviderSettings) -> ResendChannel | None:
     """Mail by Resend, if that is configured."""
     if not given.resend_key:
         return None
@@ -70,7 +70,7 @@ def by_resend(settings: Settings, templates: Templates, given: ProviderSettings)
         settings.replies,
     )
     reach = Reach(near=given.providers_near, clicks=click_links(settings))
-    return ResendChannel(templates, Way(given.allowed), reach, it)
+    return ResendChannel(templates, HttpClient(given.allowed), reach, it)
 
 
 def is_sink(settings: Settings, mails: Channel) -> bool:
@@ -80,7 +80,7 @@ def is_sink(settings: Settings, mails: Channel) -> bool:
     """
     if not isinstance(mails, EmailChannel) or settings.smtp_url is None or settings.smtp_lookup is None:
         return False
-    return is_loopback(Relay.from_url(settings.smtp_url).host)
+    return is_loopback(SmtpRelay.from_url(settings.smtp_url).host)
 
 
 def click_links(settings: Settings) -> ClickLinks | None:

@@ -15,18 +15,18 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activities.channels.http.channel import Reach
-from activities.channels.slack import ChatChannel, ChatSettings
-from activities.channels.twilio import SmsChannel, SmsSettings
+from activities.channels.slack import SlackChannel, SlackSettings
+from activities.channels.twilio import TwilioChannel, TwilioSettings
 from activities.channels.webhook import WebhookChannel, WebhookSettings
-from activities.channels.zendesk import SupportChannel, SupportSettings
-from activities.channels.zoom import WebinarChannel, WebinarSettings
+from activities.channels.zendesk import ZendeskChannel, ZendeskSettings
+from activities.channels.zoom import ZoomChannel, ZoomSettings
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLinks
-from activities.outgoing.client import Way
-from activities.outgoing.guarded_channel import Guarded
+from activities.outgoing.client import HttpClient
+from activities.outgoing.guarded_channel import GuardedChannel
 from activities.outgoing.rate_limit import Rate
 from activities.ports import Ambiguity, Channel
-from api.inbound.signatures import HookSecrets
+from api.inbound.signatures import WebhookSecrets
 from worker.settings import PREFIX, Settings, SettingsError
 
 SECRET = SecretStr("")
@@ -159,7 +159,7 @@ def read_rates(given: str) -> Mapping[str, Rate]:
     return found
 
 
-def provided(
+def configured_providers(
     settings: Settings, given: ProviderSettings, templates: Templates, clicks: ClickLinks | None
 ) -> dict[str, Channel]:
     """The channels beside mail that are configured, without their guards. Raises SettingsError for a key that is none."""
@@ -168,39 +168,39 @@ def provided(
         found = _http_channels(settings, given, templates, reach)
         if given.apprise_field:
             # Like all that comes with a library of its own, only where it is wanted: this one costs a second of every start.
-            from activities.channels.apprise import LongTailChannel, LongTailSettings
+            from activities.channels.apprise import AppriseChannel, AppriseSettings
 
             url, urgent = _open(given.apprise_url), given.apprise_time_sensitive
-            tail = LongTailSettings(url, given.apprise_field, time_sensitive=urgent, clicks=reach.clicks)
-            found["apprise"] = LongTailChannel(templates, tail)
+            tail = AppriseSettings(url, given.apprise_field, time_sensitive=urgent, clicks=reach.clicks)
+            found["apprise"] = AppriseChannel(templates, tail)
     except (ValueError, OSError) as fault:
         raise SettingsError(f"a provider is not configured right: {fault}") from fault
     return found
 
 
 def _http_channels(settings: Settings, it: ProviderSettings, templates: Templates, reach: Reach) -> dict[str, Channel]:
-    way = partial(Way, it.allowed)  # one each: whoever hangs keeps their own connections, and no other's
+    way = partial(HttpClient, it.allowed)  # one each: whoever hangs keeps their own connections, and no other's
     found: dict[str, Channel] = {}
     if it.twilio_account:
-        sms = SmsSettings(
+        sms = TwilioSettings(
             it.twilio_account, _open(it.twilio_token), it.twilio_from, it.twilio_base, it.phone_region, it.twilio_callback,
             Ambiguity(settings.smtp_ambiguity),
         )  # fmt: skip
-        found["sms"] = SmsChannel(templates, way(), reach, sms)
+        found["sms"] = TwilioChannel(templates, way(), reach, sms)
     if it.fcm_key_file or it.vapid_key_file:
         found["push"] = _push(it, templates, reach)
     if it.slack_channel:
-        chat = ChatSettings(_open(it.slack_token), it.slack_channel, it.slack_base)
-        found["chat"] = ChatChannel(templates, way(), reach, chat)
+        chat = SlackSettings(_open(it.slack_token), it.slack_channel, it.slack_base)
+        found["chat"] = SlackChannel(templates, way(), reach, chat)
     if it.webhook_url:
         hook = WebhookSettings(it.webhook_url, _open(it.webhook_secret))
         found["webhook"] = WebhookChannel(templates, way(), reach, hook)
     if it.zendesk_base:
-        desk = SupportSettings(it.zendesk_base.rstrip("/"), it.zendesk_agent, _open(it.zendesk_token))
-        found["support"] = SupportChannel(templates, way(), reach, desk)
+        desk = ZendeskSettings(it.zendesk_base.rstrip("/"), it.zendesk_agent, _open(it.zendesk_token))
+        found["support"] = ZendeskChannel(templates, way(), reach, desk)
     if it.zoom_account:
-        zoom = WebinarSettings(it.zoom_account, it.zoom_client, _open(it.zoom_secret), it.zoom_base, it.zoom_token_url)
-        found["webinar"] = WebinarChannel(templates, way(), reach, zoom)
+        zoom = ZoomSettings(it.zoom_account, it.zoom_client, _open(it.zoom_secret), it.zoom_base, it.zoom_token_url)
+        found["webinar"] = ZoomChannel(templates, way(), reach, zoom)
     return found
 
 
@@ -214,20 +214,21 @@ def _push(it: ProviderSettings, templates: Templates, reach: Reach) -> Channel:
         fcm = FcmSettings(it.fcm_project, it.fcm_email, key, it.fcm_base, it.fcm_token_url)
     if it.vapid_key_file is not None:
         web = WebPush(it.vapid_key_file.read_text(), it.vapid_contact)
-    browsers = Way(it.allowed, most=BROWSERS, each=ONE_HOST)
-    return PushChannel(templates, Way(it.allowed), reach, fcm=fcm, web=web, browsers=browsers)
+    browsers = HttpClient(it.allowed, most=BROWSERS, each=ONE_HOST)
+    return PushChannel(templates, HttpClient(it.allowed), reach, fcm=fcm, web=web, browsers=browsers)
 
 
-def guarded(found: Mapping[str, Channel], rates: Mapping[str, Rate]) -> dict[str, Channel]:
+def guarded_channels(found: Mapping[str, Channel], rates: Mapping[str, Rate]) -> dict[str, Channel]:
     """Each with its breaker and its pace; a row of our own store needs neither."""
     return {
-        name: channel if channel.inside else Guarded(channel, rate=rates.get(name)) for name, channel in found.items()
+        name: channel if channel.inside else GuardedChannel(channel, rate=rates.get(name))
+        for name, channel in found.items()
     }
 
 
-def hook_secrets(it: ProviderSettings) -> HookSecrets:
+def webhook_secrets(it: ProviderSettings) -> WebhookSecrets:
     """With what each provider's webhooks are verified; those without a secret are off."""
-    return HookSecrets(
+    return WebhookSecrets(
         resend=_open(it.resend_webhook_secret),
         twilio=_open(it.twilio_token) if it.twilio_callback else "",
         twilio_url=it.twilio_callback,

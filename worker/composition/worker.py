@@ -17,19 +17,25 @@ from temporalio.worker import PollerBehaviorSimpleMaximum, Worker, WorkerDeploym
 from activities.channels.allow_list import AllowList, withheld_outside_production
 from activities.channels.in_app import InAppChannel
 from activities.content.templates import Templates, load_templates
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.ports import Channel
-from activities.preview import ContentDesk
+from activities.preview import ContentPreview
 from activities.registry import Activities
-from journeys.consent.rules import ConsentBook, ConsentRules, never_waited_for, read_consent_rules
+from journeys.consent.rules import ConsentRules, ConsentRuleSet, read_consent_rules, unconfirmed_topics
 from journeys.gate.policy import Policy, load_policy
 from journeys.protocol import wire
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import read_team
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from worker.composition.mail import click_links, is_sink, mail
-from worker.composition.providers import ProviderSettings, guarded, load_providers, provided, read_rates
+from worker.composition.providers import (
+    ProviderSettings,
+    configured_providers,
+    guarded_channels,
+    load_providers,
+    read_rates,
+)
 from worker.sandbox import sandbox
 from worker.settings import Settings, SettingsError
 from workflows.journey import JourneyWorkflow
@@ -38,7 +44,7 @@ from workflows.outreach import OutreachWorkflow
 log = structlog.get_logger()
 
 
-def channels(
+def configured_channels(
     settings: Settings, given: ProviderSettings | None = None, templates: Templates | None = None
 ) -> Mapping[str, Channel]:
     """Every way to reach a person that is configured, each with its guard: what the catalogue says, or these `templates`."""
@@ -46,19 +52,20 @@ def channels(
     templates = load_templates(settings.catalog / "templates") if templates is None else templates
     mails = mail(settings, templates, given)
     usual: dict[str, Channel] = {"email": mails, "in_app": InAppChannel(templates)}
-    made = guarded(
-        usual | provided(settings, given, templates, click_links(settings)), read_rates(given.provider_rates)
+    made = guarded_channels(
+        usual | configured_providers(settings, given, templates, click_links(settings)),
+        read_rates(given.provider_rates),
     )
     sinks = ("email",) if is_sink(settings, mails) else ()
     return withheld_outside_production(made, environment=settings.environment, allowed=settings.allowed, sinks=sinks)
 
 
-def desk(settings: Settings, given: ProviderSettings | None = None) -> ContentDesk:
+def content_preview(settings: Settings, given: ProviderSettings | None = None) -> ContentPreview:
     """What those who write content ask of. A test goes out as every mail does; without any way for mails there is none."""
     given = given or load_providers()
     # What is tried out comes rendered, so whether a catalogue can be read is nothing to the mailer.
     mailer = partial(mail, settings, Templates({}), given) if settings.smtp_url or given.resend_key else None
-    return ContentDesk(
+    return ContentPreview(
         templates=partial(load_templates, settings.catalog / "templates"),
         mailer=mailer,
         allowed=AllowList(settings.allowed),
@@ -73,20 +80,20 @@ def policy(catalog: Path) -> Policy:
     return load_policy(yaml.safe_load((catalog / "policy.yaml").read_text()))
 
 
-def consent_book(settings: Settings) -> ConsentBook:
+def consent_book(settings: Settings) -> ConsentRuleSet:
     """How consent is taken, as the catalogue has it; a catalogue without the file asks for nothing special.
 
     Raises SettingsError naming every fault of the file.
     """
     path, allowed = settings.catalog / "consent.yaml", policy(settings.catalog)
     if not path.exists():
-        return ConsentBook(allowed, ConsentRules(), settings.links, settings.addresses)
+        return ConsentRuleSet(allowed, ConsentRules(), settings.links, settings.addresses)
     rules, source = read_consent_rules(path.read_bytes())
     if rules is None:
         raise SettingsError("\n".join(f"{path}:{problem}" for problem in source.problems))
-    for each in never_waited_for(allowed, rules):
+    for each in unconfirmed_topics(allowed, rules):
         log.warning("consent.nothing_waits", file=path.name, why=each)
-    return ConsentBook(allowed, rules, settings.links, settings.addresses)
+    return ConsentRuleSet(allowed, rules, settings.links, settings.addresses)
 
 
 def roster(catalog: Path) -> Roster:
@@ -100,21 +107,21 @@ def roster(catalog: Path) -> Roster:
     return Roster(team)
 
 
-def house(
+def dependencies(
     settings: Settings,
     database: Database,
     *,
     clock: Literal["wall", "workflow"] = "wall",
     providers: ProviderSettings | None = None,
-) -> House:
+) -> Dependencies:
     """What activities are given."""
     rules = policy(settings.catalog)
     people = roster(settings.catalog)
-    catalogue = Catalogue(rules.urgent_ticket, consent_book(settings), people)
-    return House(database, catalogue, rules, channels(settings, providers), clock, people)
+    catalogue = DefinitionRegistry(rules.urgent_ticket, consent_book(settings), people)
+    return Dependencies(database, catalogue, rules, configured_channels(settings, providers), clock, people)
 
 
-def channel_workers(client: Client, settings: Settings, given: House) -> list[Worker]:
+def channel_workers(client: Client, settings: Settings, given: Dependencies) -> list[Worker]:
     """One more worker for each channel with a queue of its own: what goes by a channel too slow for a step runs there.
 
     All are polled, whatever is quick now: a run keeps the queues it has begun with.
@@ -150,7 +157,7 @@ LEAST_CACHED = 2
 """A run is cached while its local step is in flight: with no cache it would be evicted, and its step begun anew, for ever."""
 
 
-def worker(client: Client, settings: Settings, given: House, **options: Any) -> Worker:
+def worker(client: Client, settings: Settings, given: Dependencies, **options: Any) -> Worker:
     """A worker for every workflow and activity."""
     cached = max(LEAST_CACHED, settings.max_cached_workflows)
     return Worker(

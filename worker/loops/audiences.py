@@ -10,14 +10,20 @@ import yaml
 from pydantic import ValidationError
 
 from activities.channels.allow_list import AllowList
-from activities.exports.audiences.ad_platforms import AudienceTool, GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
+from activities.exports.audiences.ad_platforms import (
+    AdPlatform,
+    GoogleAudiences,
+    GooglePlatform,
+    MetaAudiences,
+    MetaPlatform,
+)
 from activities.exports.audiences.membership import AudiencePlan, AudiencePlans
 from activities.exports.audiences.sync import AudienceSync
-from activities.outgoing.client import Way
-from journeys.consent.rules import ConsentBook
+from activities.outgoing.client import HttpClient
+from journeys.consent.rules import ConsentRuleSet
 from store.database import Database
 from worker.composition.providers import ProviderSettings
-from worker.loops.loop import rounds
+from worker.loops.loop import run_periodically
 from worker.settings import Settings, SettingsError
 
 PAUSE_SECONDS = 15.0
@@ -33,22 +39,24 @@ class AudienceLoop:
     async def run(self, stop: asyncio.Event) -> None:
         """Raises nothing: an outage of the database is waited for."""
         if self._sync is not None:
-            await rounds("audiences", partial(self._look, self._sync), stop, PAUSE_SECONDS)
+            await run_periodically("audiences", partial(self._look, self._sync), stop, PAUSE_SECONDS)
 
     async def _look(self, sync: AudienceSync) -> bool:
         return (await sync.round()).more
 
 
-def audience_loop(database: Database, settings: Settings, given: ProviderSettings, book: ConsentBook) -> AudienceLoop:
+def audience_loop(
+    database: Database, settings: Settings, given: ProviderSettings, book: ConsentRuleSet
+) -> AudienceLoop:
     """The loop over what is configured. Raises SettingsError."""
     tools, plans = audience_tools(given), audience_plans(settings.catalog)
     allowed = None if settings.environment == "production" else AllowList(settings.allowed)
     return AudienceLoop(AudienceSync(database, tools, plans, book, allowed) if tools and plans else None)
 
 
-def audience_tools(it: ProviderSettings) -> list[AudienceTool]:
+def audience_tools(it: ProviderSettings) -> list[AdPlatform]:
     """Those that are configured. Raises SettingsError for a key that cannot be read."""
-    way, found = Way(it.allowed), list[AudienceTool]()
+    way, found = HttpClient(it.allowed), list[AdPlatform]()
     if it.google_ads_key_file is not None:
         try:
             key = it.google_ads_key_file.read_text()
@@ -57,9 +65,9 @@ def audience_tools(it: ProviderSettings) -> list[AudienceTool]:
         google = GoogleAudiences(
             it.google_ads_account, it.google_ads_email, key, it.google_ads_base, it.google_ads_token_url
         )
-        found.append(GoogleTool(way, google))
+        found.append(GooglePlatform(way, google))
     if token := it.meta_token.get_secret_value():
-        found.append(MetaTool(way, MetaAudiences(token, it.meta_base)))
+        found.append(MetaPlatform(way, MetaAudiences(token, it.meta_base)))
     return found
 
 

@@ -17,15 +17,15 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from activities.channels.email.smtp import key_digest
-from activities.exports.crm.port import MOST, Ended, Resting, Shown, TaskMirror
+from activities.exports.crm.port import MOST, CrmPaused, CrmTask, CrmTaskClosed, CrmTasks
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
 from store.exports import crm_tasks
-from store.locks import Lock, confirm, release, take
+from store.locks import Lock, check_lock_held, release_lock, take_lock
 from store.reads import people as queries
 from store.tasks import log as task_log
 from store.tasks import tasks
-from worker.loops.loop import rest
+from worker.loops.loop import sleep_or_stop
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ LAG = Gauge(
 )
 
 
-class Mirrors:
+class CrmSync:
     """One of any number of processes, over all CRMs that are connected. Without one it has nothing to do and ends at once.
 
     `reads` is how often a CRM is asked what was closed there: one call for every hundred open tasks, and calls are counted there.
@@ -54,7 +54,7 @@ class Mirrors:
         self,
         database: Database,
         roster: Roster,
-        mirrors: Sequence[TaskMirror],
+        mirrors: Sequence[CrmTasks],
         reads: timedelta = timedelta(minutes=1),
     ) -> None:
         self.database, self.roster, self.mirrors, self.reads = database, roster, mirrors, reads
@@ -70,19 +70,19 @@ class Mirrors:
                         await self._lead(connection, stop, every)
             except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
                 log.warning("mirror.lost_its_lock", error=type(fault).__name__)
-            await rest(stop, every)
+            await sleep_or_stop(stop, every)
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[Connection | None]:
         """The connection that holds the lock, or None if another process has it."""
         async with self.database.reading() as connection:
-            taken = await take(connection, Lock.MIRRORS)
+            taken = await take_lock(connection, Lock.MIRRORS)
             try:
                 yield connection if taken else None
             finally:
                 if taken:
                     with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                        await release(connection, Lock.MIRRORS)
+                        await release_lock(connection, Lock.MIRRORS)
 
     async def _lead(self, connection: Connection, stop: asyncio.Event, every: float) -> None:
         """Work while the lock's connection lives; raises what it dies of, when every loop has ended its pass."""
@@ -90,8 +90,8 @@ class Mirrors:
         loops = [asyncio.create_task(self._keep(mirror, over, every)) for mirror in self.mirrors]
         try:
             while not stop.is_set():
-                await confirm(connection)
-                await rest(stop, every)
+                await check_lock_held(connection)
+                await sleep_or_stop(stop, every)
         finally:
             over.set()
             # Who is cut here is as one that has died: the copy in hand is tried again when its lease is over.
@@ -100,7 +100,7 @@ class Mirrors:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
 
-    async def _keep(self, mirror: TaskMirror, over: asyncio.Event, every: float) -> None:
+    async def _keep(self, mirror: CrmTasks, over: asyncio.Event, every: float) -> None:
         read_at: datetime | None = None
         began = datetime.now(UTC)
         while not over.is_set():
@@ -110,9 +110,9 @@ class Mirrors:
                 read_at = now
             await self._tried(mirror, self._push_all(mirror, over))
             LAG.labels(mirror.name).set((datetime.now(UTC) - (read_at or began)).total_seconds())
-            await rest(over, every)
+            await sleep_or_stop(over, every)
 
-    async def _tried(self, mirror: TaskMirror, part: Awaitable[bool]) -> bool:
+    async def _tried(self, mirror: CrmTasks, part: Awaitable[bool]) -> bool:
         """Reading and writing are apart: a CRM that cannot do one may do the other."""
         try:
             return await part
@@ -120,7 +120,7 @@ class Mirrors:
             log.warning("mirror.cut", mirror=mirror.name, error=type(fault).__name__)
             return False
 
-    async def sync(self, mirror: TaskMirror) -> None:
+    async def sync(self, mirror: CrmTasks) -> None:
         """One pass. What was closed there first: then it is not pushed as open again."""
         try:
             await self._pull(mirror)
@@ -129,7 +129,7 @@ class Mirrors:
 
     # -- from there ------------------------------------------------------------------------------------------------
 
-    async def _pull(self, mirror: TaskMirror) -> bool:
+    async def _pull(self, mirror: CrmTasks) -> bool:
         """Whether it answered. Raises what it did instead."""
         after = 0
         while True:
@@ -140,14 +140,14 @@ class Mirrors:
             try:
                 async with asyncio.timeout(CALL_SECONDS):
                     ended = await mirror.ended([item["reference"] for item in found])
-            except Resting:
+            except CrmPaused:
                 return False
             for item in found:
                 if item["reference"] in ended:
                     await self._close(mirror.name, item["task_id"], ended[item["reference"]])
             after = found[-1]["task_id"]
 
-    async def _close(self, mirror: str, task: int, ended: Ended) -> None:
+    async def _close(self, mirror: str, task: int, ended: CrmTaskClosed) -> None:
         """By the same way as over the API, so that its runs hear it. A word that is not declared opens it there again."""
         try:
             await tasks.close_task(
@@ -160,29 +160,29 @@ class Mirrors:
                 now=datetime.now(UTC),
             )
             MIRRORED.labels(mirror, "closed_there").inc()
-        except tasks.NotOpen:
+        except tasks.TaskNotOpen:
             return
-        except tasks.Undeclared as fault:
+        except tasks.OutcomeNotDeclared as fault:
             MIRRORED.labels(mirror, "refused").inc()
             log.warning("mirror.outcome_not_declared", mirror=mirror, task_id=task)
             async with self.database.transaction() as connection:
                 said = f"closed there as {ended.outcome or 'nothing'}, but {fault}: it is open again"
-                await task_log.write(connection, task, datetime.now(UTC), "noted", mirror, said)
-                await crm_tasks.reopen(connection, mirror, task)
+                await task_log.write_task_log(connection, task, datetime.now(UTC), "noted", mirror, said)
+                await crm_tasks.reopen_crm_task(connection, mirror, task)
 
     # -- to there --------------------------------------------------------------------------------------------------
 
-    async def _push_all(self, mirror: TaskMirror, over: asyncio.Event) -> bool:
+    async def _push_all(self, mirror: CrmTasks, over: asyncio.Event) -> bool:
         while not over.is_set() and await self._push(mirror):
             pass
         async with self.database.reading() as connection:
-            STALE.labels(mirror.name).set(await crm_tasks.stale(connection, mirror.name))
+            STALE.labels(mirror.name).set(await crm_tasks.count_stale(connection, mirror.name))
         return True
 
-    async def _push(self, mirror: TaskMirror) -> bool:
+    async def _push(self, mirror: CrmTasks) -> bool:
         """Whether there was a stale copy, and the CRM was asked."""
         async with self.database.transaction() as connection:
-            stale = await crm_tasks.claim(connection, mirror.name)
+            stale = await crm_tasks.claim_stale_task(connection, mirror.name)
             if stale is None:
                 return False
             task = await tasks.get_task(connection, stale.task, datetime.now(UTC))
@@ -191,7 +191,7 @@ class Mirrors:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 reference = await mirror.push(self._shown(mirror.name, task, account, stale), stale.reference)
-        except Resting:
+        except CrmPaused:
             async with self.database.transaction() as connection:
                 await crm_tasks.put_back(connection, mirror.name, stale)
             return False
@@ -199,17 +199,17 @@ class Mirrors:
             log.warning("mirror.not_pushed", mirror=mirror.name, task_id=stale.task, error=type(fault).__name__)
             MIRRORED.labels(mirror.name, "failed").inc()
             async with self.database.transaction() as connection:
-                await crm_tasks.failed(connection, mirror.name, stale, f"{type(fault).__name__}: {fault}")
+                await crm_tasks.postpone(connection, mirror.name, stale, f"{type(fault).__name__}: {fault}")
             return True
         async with self.database.transaction() as connection:
-            await crm_tasks.pushed(connection, mirror.name, stale, reference)
+            await crm_tasks.mark_pushed(connection, mirror.name, stale, reference)
         MIRRORED.labels(mirror.name, "pushed").inc()
         return True
 
-    def _shown(self, mirror: str, task: Mapping[str, Any], account: str | None, stale: crm_tasks.Stale) -> Shown:
+    def _shown(self, mirror: str, task: Mapping[str, Any], account: str | None, stale: crm_tasks.StaleTask) -> CrmTask:
         person = self.roster.team.people.get(task["owner"])
         there = [name.removeprefix(f"{mirror}:") for name in person.known_as if name.startswith(f"{mirror}:")] if person else []  # fmt: skip
-        return Shown(
+        return CrmTask(
             key=key_digest(task["key"]),
             number=task["id"],
             task=task["task"],

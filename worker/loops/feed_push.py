@@ -9,13 +9,13 @@ from functools import partial
 from prometheus_client import Counter, Gauge
 
 from activities.exports.feed_push import FeedPush, Receiver
-from activities.outgoing.client import Way
-from activities.outgoing.standard_webhooks import Sign, signing
-from activities.outgoing.url_policy import NotAllowed, place
+from activities.outgoing.client import HttpClient
+from activities.outgoing.standard_webhooks import WebhookSigner, signing
+from activities.outgoing.url_policy import UrlNotAllowed, check_url
 from store.database import Database
 from store.exports import feed_push
 from worker.composition.providers import ProviderSettings
-from worker.loops.loop import rounds
+from worker.loops.loop import run_periodically
 from worker.settings import SettingsError
 
 PAUSE_SECONDS = 1.0
@@ -40,7 +40,7 @@ class FeedLoop:
     async def run(self, stop: asyncio.Event, pause: float = PAUSE_SECONDS) -> None:
         """Raises nothing: an outage of the database is waited for."""
         if self._push is not None:
-            await rounds("feed", partial(self._look, self._push), stop, pause)
+            await run_periodically("feed", partial(self._look, self._push), stop, pause)
             await self._push.close()
 
     async def _look(self, push: FeedPush) -> bool:
@@ -52,7 +52,7 @@ class FeedLoop:
 
     async def _measure(self) -> None:
         async with self._database.reading() as connection:
-            at, lag = await feed_push.read(connection), await feed_push.lag(connection)
+            at, lag = await feed_push.read_position(connection), await feed_push.push_lag(connection)
         LAG.set(lag.seconds)
         POSITION.set(at.position)
         TRIES.set(at.attempts)
@@ -66,13 +66,13 @@ def feed_loop(database: Database, given: ProviderSettings) -> FeedLoop:
     if sign is None:
         raise SettingsError(f"TENURE_FEED_URL is set without TENURE_FEED_SECRET: what is pushed is signed. {_HOW}")
     try:
-        place(given.feed_url, given.allowed)
-    except NotAllowed as fault:
+        check_url(given.feed_url, given.allowed)
+    except UrlNotAllowed as fault:
         raise SettingsError(f"TENURE_FEED_URL is not pushed to: {fault}") from None
-    return FeedLoop(database, FeedPush(database, Way(given.allowed), Receiver(given.feed_url, sign)))
+    return FeedLoop(database, FeedPush(database, HttpClient(given.allowed), Receiver(given.feed_url, sign)))
 
 
-def feed_signing(given: ProviderSettings) -> Sign | None:
+def feed_signing(given: ProviderSettings) -> WebhookSigner | None:
     """What signs pages and batches; None where no secret is set. Raises SettingsError for one that cannot be read."""
     secrets = [each.strip() for each in given.feed_secret.get_secret_value().split(",") if each.strip()]
     try:

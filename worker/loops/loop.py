@@ -13,7 +13,7 @@ from store.errors import is_outage
 log = structlog.get_logger()
 
 
-async def rounds(name: str, look: Callable[[], Awaitable[bool]], stop: asyncio.Event, every: float) -> None:
+async def run_periodically(name: str, look: Callable[[], Awaitable[bool]], stop: asyncio.Event, every: float) -> None:
     """`look` every so many seconds, and at once again while it says that there is more.
 
     Raises nothing. A store that is away is waited for, in one line each time; anything else is a fault of ours, with its trace.
@@ -28,10 +28,10 @@ async def rounds(name: str, look: Callable[[], Awaitable[bool]], stop: asyncio.E
             else:
                 log.exception("rounds.failed", what=name)
         if not more:
-            await rest(stop, every)
+            await sleep_or_stop(stop, every)
 
 
-async def rest(stop: asyncio.Event, seconds: float) -> None:
+async def sleep_or_stop(stop: asyncio.Event, seconds: float) -> None:
     """Wait so long, or until told to stop."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)

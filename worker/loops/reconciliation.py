@@ -24,11 +24,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from journeys.protocol import wire
 from store.database import Database
-from store.locks import Lock, release, take
+from store.locks import Lock, release_lock, take_lock
 from store.operations import reconciliation
 from store.outbox import queue as outbox
-from worker.loops.loop import rest
-from worker.relay.relay import Relay
+from worker.loops.loop import sleep_or_stop
+from worker.relay.relay import OutboxRelay
 
 log = structlog.get_logger()
 
@@ -51,7 +51,7 @@ RECONCILED = Counter("tenure_reconciled_total", "Runs and people that the reconc
 
 
 @dataclass(slots=True)
-class Sweep:
+class SweepResult:
     """What one sweep found: `late` runs past their due date or never begun, and what became of each that was met.
 
     `nudged` are open and only slept, `revived` had no workflow and continue from their row, `closed` had ended in
@@ -75,7 +75,7 @@ class Sweep:
 class Reconciler:
     """One of any number; a lock in the store lets one sweep at a time."""
 
-    def __init__(self, database: Database, client: Client, relay: Relay, *, late: timedelta = LATE) -> None:
+    def __init__(self, database: Database, client: Client, relay: OutboxRelay, *, late: timedelta = LATE) -> None:
         self.database, self.client, self.relay, self.late = database, client, relay, late
         self.begun = min(late, BEGUN)
         self.past = ""
@@ -92,65 +92,65 @@ class Reconciler:
             except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
                 log.warning("reconcile.cut", error=type(fault).__name__)
                 pause = min(every, again)
-            await rest(stop, pause)
+            await sleep_or_stop(stop, pause)
 
-    async def sweep(self) -> Sweep | None:
+    async def sweep(self) -> SweepResult | None:
         """Meet every run that is late, and the next of the quiet ones; None when another process does."""
-        found = Sweep()
+        found = SweepResult()
         async with self._alone() as alone:
             if not alone:
                 return None
             await self._overdue(found)
             await self._owed(found)
             await self._quiet(found)
-        if found != Sweep():
-            log.warning("reconcile.swept", **{name: getattr(found, name) for name in Sweep.__slots__})
+        if found != SweepResult():
+            log.warning("reconcile.swept", **{name: getattr(found, name) for name in SweepResult.__slots__})
         return found
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[bool]:
         """A lock of the session, not of a transaction: none stays open while Temporal is asked, and a lost one harms nobody."""
         async with self.database.reading() as connection:
-            taken = await take(connection, Lock.SWEEP)
+            taken = await take_lock(connection, Lock.SWEEP)
             try:
                 yield taken
             finally:
                 if taken:
                     with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                        await release(connection, Lock.SWEEP)
+                        await release_lock(connection, Lock.SWEEP)
 
-    async def _overdue(self, found: Sweep) -> None:
+    async def _overdue(self, found: SweepResult) -> None:
         past = (reconciliation.BEGINNING, "")
         while not self.stop.is_set():
             async with self.database.reading() as connection:
-                page = await reconciliation.overdue(connection, self.late, past, PAGE)
+                page = await reconciliation.overdue_runs(connection, self.late, past, PAGE)
             found.late += len(page)
             await self._meet(page, found)
             if len(page) < PAGE:
                 return
             past = (page[-1]["next_due_at"], page[-1]["id"])
 
-    async def _owed(self, found: Sweep) -> None:
+    async def _owed(self, found: SweepResult) -> None:
         """An outreach that lives looks once more and changes nothing; one that is lost is started."""
         past = ""
         while not self.stop.is_set():
             async with self.database.transaction() as connection:
-                page = await reconciliation.forgotten(connection, self.late, past, PAGE)
+                page = await reconciliation.people_with_forgotten_messages(connection, self.late, past, PAGE)
                 for person in page:
-                    await outbox.wake(connection, person)
+                    await outbox.wake_outreach(connection, person)
             for _ in page:
                 found.count("woken")
             if len(page) < PAGE:
                 return
             past = page[-1]
 
-    async def _quiet(self, found: Sweep) -> None:
+    async def _quiet(self, found: SweepResult) -> None:
         """Go on where the last sweep ended, once around at most, as long as the time allows."""
         until = asyncio.get_running_loop().time() + QUIET_SECONDS
         began, around = self.past, False
         while not self.stop.is_set() and asyncio.get_running_loop().time() < until:
             async with self.database.reading() as connection:
-                page = await reconciliation.quiet(connection, self.begun, self.past, PAGE)
+                page = await reconciliation.runs_without_due_date(connection, self.begun, self.past, PAGE)
             if around:
                 page = [run for run in page if run["id"] <= began]
             await self._meet(page, found)
@@ -161,7 +161,7 @@ class Reconciler:
                     return
                 around = True
 
-    async def _meet(self, page: list[Mapping[str, Any]], found: Sweep) -> None:
+    async def _meet(self, page: list[Mapping[str, Any]], found: SweepResult) -> None:
         """A few at a time. Raises what the last one met when nearly nobody could be helped."""
         gate, faults = asyncio.Semaphore(AT_ONCE), list[Exception]()
 
@@ -180,7 +180,7 @@ class Reconciler:
         if len(faults) > MOST_FAILURES:
             raise faults[-1]
 
-    async def _help(self, run: Mapping[str, Any], found: Sweep) -> None:
+    async def _help(self, run: Mapping[str, Any], found: SweepResult) -> None:
         seen = await self._described(run["id"])
         if seen is None:
             await self._nudge(run)
@@ -221,4 +221,4 @@ class Reconciler:
         if seen.status is WorkflowExecutionStatus.COMPLETED:
             outcome = await self.client.get_workflow_handle(run, result_type=str).result()
         async with self.database.transaction() as connection:
-            await reconciliation.close(connection, run, outcome, seen.close_time or datetime.now(UTC))
+            await reconciliation.close_run(connection, run, outcome, seen.close_time or datetime.now(UTC))

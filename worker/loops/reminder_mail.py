@@ -9,20 +9,20 @@ from __future__ import annotations
 from datetime import datetime
 
 from activities.channels.email.message import mail_address
-from activities.content.markup import Block, Span
+from activities.content.markup import Block, TextRun
 from activities.content.rendering import Rendered
 from activities.content.templates import Templates
-from activities.ports import Channel, Delivered, Outgoing, TemplateFault
+from activities.ports import AttemptResult, Channel, Outgoing, TemplateFault
 from journeys.tasks.assignment import Roster
 from worker.composition.providers import ProviderSettings
-from worker.composition.worker import channels
+from worker.composition.worker import configured_channels
 from worker.loops.reminders import Reminder
 from worker.settings import Settings
 
 NO_ADDRESS = "the team's file has no address of theirs"
 
 
-class NotReached(Exception):
+class MailNotHandedOver(Exception):
     """The mail could not be handed over now, or nobody saw how that ended. The relay's or the provider's turn."""
 
 
@@ -45,7 +45,7 @@ class DueSoon(Templates):
             f"Task {data['number']}, {data['task']}, is due on {data['due']}.",
             f"{data['journey']} asks for it, and you have it.",
         )
-        blocks = tuple(Block("paragraph", ((Span(line),),)) for line in said)
+        blocks = tuple(Block("paragraph", ((TextRun(line),),)) for line in said)
         return Rendered(f"Due soon: {data['task']}", blocks, "Open the task" * bool(data["url"]), data["url"], "tasks")
 
 
@@ -69,12 +69,12 @@ class ReminderMail:
             return str(fault)
         receipt = await self._channel.deliver(prepared, key)
         match receipt.result:
-            case Delivered.SENT:
+            case AttemptResult.SENT:
                 return None
-            case Delivered.REFUSED:
+            case AttemptResult.REFUSED:
                 return f"their address was refused ({receipt.detail})"
-            case Delivered.TRY_AGAIN | Delivered.UNKNOWN:
-                raise NotReached(receipt.detail)
+            case AttemptResult.TRY_AGAIN | AttemptResult.UNKNOWN:
+                raise MailNotHandedOver(receipt.detail)
 
     async def close(self) -> None:
         """Let go of kept connections."""
@@ -103,4 +103,4 @@ class ReminderMail:
 def reminder_mail(settings: Settings, given: ProviderSettings, roster: Roster) -> ReminderMail:
     """By the mail channel of the settings, without what customers' mails have: clicks that are heard of, a way out, marks."""
     plain = settings.model_copy(update={"public_url": None, "link_base": None, "reply_address": None})
-    return ReminderMail(channels(plain, given, DueSoon()).get("email"), roster, settings.public_url)
+    return ReminderMail(configured_channels(plain, given, DueSoon()).get("email"), roster, settings.public_url)

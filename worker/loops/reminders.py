@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 
 from store.database import Database
 from store.tasks import reminders
-from worker.loops.loop import rounds
+from worker.loops.loop import run_periodically
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ class Reminder:
     account: str | None
 
 
-Tell = Callable[[Reminder], Awaitable[str | None]]
+ReminderSender = Callable[[Reminder], Awaitable[str | None]]
 """How owners are reached: None once one was told, or why they cannot be told at all, which the task's log says instead.
 
 Raises when one could not be told now; then it is tried again later.
@@ -56,7 +56,7 @@ Raises when one could not be told now; then it is tried again later.
 class Reminders:
     """One of any number."""
 
-    def __init__(self, database: Database, tell: Tell) -> None:
+    def __init__(self, database: Database, tell: ReminderSender) -> None:
         self.database, self.tell = database, tell
 
     async def run(self, stop: asyncio.Event, every: float = EVERY) -> None:
@@ -66,13 +66,13 @@ class Reminders:
             await self.sweep()
             return False  # it has told all that was due
 
-        await rounds("reminders", look, stop, every)
+        await run_periodically("reminders", look, stop, every)
 
     async def sweep(self) -> int:
         """Tell all that is due by its own clock; how many were told."""
         async with self.database.reading() as connection:
             clocks = await reminders.clocks(connection)
-            for item in await reminders.counted(connection):
+            for item in await reminders.count_tasks(connection):
                 OPEN.labels(item["team"]).set(item["open"])
                 OVERDUE.labels(item["team"]).set(item["overdue"])
         told = 0
@@ -84,7 +84,7 @@ class Reminders:
     async def _next(self, clock: str | None, now: datetime) -> bool | None:
         """Whether the next one could be told; None when none is due."""
         async with self.database.transaction() as connection:
-            task = await reminders.next_due(connection, clock, now)
+            task = await reminders.next_reminder(connection, clock, now)
             if task is None:
                 return None
             try:
@@ -93,12 +93,12 @@ class Reminders:
             except Exception as fault:  # noqa: BLE001 -- one owner's channel is not the others'
                 log.warning("reminders.not_told", task_id=task["id"], error=type(fault).__name__)
                 REMINDED.labels("failed").inc()
-                await reminders.try_later(connection, task, AGAIN, now)
+                await reminders.postpone_reminder(connection, task, AGAIN, now)
                 return False
             if why_not is None:
-                await reminders.reminded(connection, task, now)
+                await reminders.mark_reminded(connection, task, now)
             else:
-                await reminders.unreachable(connection, task, why_not, now)
+                await reminders.mark_unreachable(connection, task, why_not, now)
         REMINDED.labels("told" if why_not is None else "unreachable").inc()
         return why_not is None
 

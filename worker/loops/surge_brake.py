@@ -6,10 +6,10 @@ import asyncio
 
 import structlog
 
-from journeys.gate.policy import Brake
+from journeys.gate.policy import SurgeBrake
 from store.database import Database
 from store.messages import kill_switches
-from worker.loops.loop import rounds
+from worker.loops.loop import run_periodically
 
 log = structlog.get_logger()
 
@@ -17,15 +17,17 @@ EVERY = 10.0
 """Seconds between two looks: so long a surge runs before it is noticed, and one query for all journeys costs little."""
 
 
-async def watch(database: Database, rule: Brake | None, stop: asyncio.Event, every: float = EVERY) -> None:
+async def engage_surge_brake(
+    database: Database, rule: SurgeBrake | None, stop: asyncio.Event, every: float = EVERY
+) -> None:
     """Look again and again until told to stop; without a rule there is nothing to do."""
     if rule is None:
         return
 
     async def look() -> bool:
         async with database.transaction() as connection:
-            for thrown in await kill_switches.brake(connection, rule):
+            for thrown in await kill_switches.engage_surging(connection, rule):
                 log.error("brake.stopped_journey", journey=thrown["name"], why=thrown["why"], turn="operator")
         return False
 
-    await rounds("brake", look, stop, every)
+    await run_periodically("brake", look, stop, every)

@@ -12,7 +12,7 @@ from store.database import plain_url
 from store.outbox import queue as outbox
 
 
-class Doorbell:
+class OutboxListener:
     """`told` is set when something was put into the outbox; also when nobody could have told us for a while."""
 
     def __init__(self, url: str) -> None:

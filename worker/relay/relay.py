@@ -23,13 +23,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from journeys.protocol import wire
 from journeys.protocol.routing import envelope_for
 from store.database import Connection, Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from store.outbox import queue as outbox
-from store.outbox.undecided import addressed
+from store.outbox.undecided import recipients_of_row
 from store.people import subjects
 from store.people.test_clocks import read_clock
 from store.runs import projection
-from worker.relay.listener import Doorbell
+from worker.relay.listener import OutboxListener
 
 log = structlog.get_logger()
 
@@ -58,12 +58,12 @@ OLDEST = Gauge("tenure_outbox_oldest_seconds", "Age of the oldest outbox row tha
 WAITING = Gauge("tenure_outbox_waiting", "Outbox rows that wait, counted up to 10,001")
 
 
-class Relay:
+class OutboxRelay:
     """One of any number of relays over one outbox."""
 
-    def __init__(self, database: Database, client: Client, catalogue: Catalogue, task_queue: str) -> None:
+    def __init__(self, database: Database, client: Client, catalogue: DefinitionRegistry, task_queue: str) -> None:
         self.database, self.client, self.catalogue, self.task_queue = database, client, catalogue, task_queue
-        self.bell = Doorbell(database.url)
+        self.bell = OutboxListener(database.url)
         self.gate = asyncio.Semaphore(AT_ONCE)
         self.reached = f"u_{secrets.token_hex(2)}"
         """The last lane that was claimed. Relays start somewhere, so that they do not go round in step."""
@@ -82,7 +82,7 @@ class Relay:
                     if asyncio.get_running_loop().time() - pruned > PRUNE_EVERY:
                         pruned = asyncio.get_running_loop().time()
                         async with self.database.transaction() as connection:
-                            await outbox.prune(connection)
+                            await outbox.prune_delivered(connection)
                 except Exception as fault:  # noqa: BLE001 -- whatever is down comes back; the outbox keeps everything
                     log.warning("relay.store_unreachable", error=type(fault).__name__)
                     pause = 1.0
@@ -109,7 +109,7 @@ class Relay:
     async def deliver_batch(self) -> bool:
         """Claim lanes, deliver each in order, mark what arrived in the same transaction. Whether there was any."""
         async with self.database.transaction() as connection:
-            waiting = await outbox.claim(connection, self.reached, LANES, ROWS_OF_A_LANE)
+            waiting = await outbox.claim_lanes(connection, self.reached, LANES, ROWS_OF_A_LANE)
             if not waiting:
                 return False
             self.reached = next(reversed(waiting))
@@ -119,19 +119,23 @@ class Relay:
             lanes = [self._lane(found, hearing[lane], woken, until) for lane, found in waiting.items()]
             done = await asyncio.gather(*lanes)
             ids = [identity for arrived, _ in done for identity in arrived]
-            await outbox.delivered(
+            await outbox.mark_delivered(
                 connection, ids, [lane for lane, (_, fault) in zip(waiting, done, strict=True) if not fault]
             )
             for lane, (_, fault) in zip(waiting, done, strict=True):
                 if fault:
                     FAILED.inc()
-                    await outbox.rest(connection, lane, fault)
+                    await outbox.rest_lane(connection, lane, fault)
         if not ids and len(waiting) > AT_ONCE:
             await asyncio.sleep(ILL_PAUSE)
         return bool(ids)
 
     async def _lane(
-        self, waiting: list[outbox.Row], hearing: list[Mapping[str, Any]], woken: Mapping[str, str | None], until: float
+        self,
+        waiting: list[outbox.OutboxRow],
+        hearing: list[Mapping[str, Any]],
+        woken: Mapping[str, str | None],
+        until: float,
     ) -> tuple[list[int], str]:
         """Deliver one lane until its first failure, or its time is over: the ids that arrived, and the failure's name."""
         arrived: list[int] = []
@@ -149,10 +153,10 @@ class Relay:
             arrived += [item.id for item in bundle]
         return arrived, ""
 
-    async def _events(self, bundle: list[outbox.Row], hearing: list[Mapping[str, Any]]) -> None:
+    async def _events(self, bundle: list[outbox.OutboxRow], hearing: list[Mapping[str, Any]]) -> None:
         for run in hearing:
             chart, listener = self.catalogue.seen[run["definition"]], projection.listener_in(run)
-            found = [envelope_for(chart, listener, addressed(item)) for item in bundle]
+            found = [envelope_for(chart, listener, recipients_of_row(item)) for item in bundle]
             # A field alone decides nothing unless a date moves by it: it comes with the next signal, or a timer asks for it.
             heard = [each for each in found if each is not None and (each.kind != "facts" or chart.has_anchors)]
             if heard:
@@ -224,7 +228,7 @@ class Relay:
     async def _prepare(
         self,
         connection: Connection,
-        waiting: Mapping[str, list[outbox.Row]],
+        waiting: Mapping[str, list[outbox.OutboxRow]],
         hearing: Mapping[str, list[Mapping[str, Any]]],
     ) -> Mapping[str, str | None]:
         """Read what delivering needs beforehand: lanes are delivered side by side, a connection serves one at a time.
@@ -235,7 +239,7 @@ class Relay:
         for definition in {run["definition"] for run in listening}:
             await self.catalogue.chart(connection, definition)
         woken = [lane for lane, found in waiting.items() if any(item.kind == "wake" for item in found)]
-        clock_of = await subjects.clocks_of(connection, woken) if woken else {}
+        clock_of = await subjects.clock_names_of(connection, woken) if woken else {}
         await self.learn_clocks(connection, {run["clock"] for run in listening} | set(clock_of.values()))
         return clock_of
 
@@ -260,9 +264,9 @@ class Relay:
         return LOOK_ANYWAY if ready is None else min(LOOK_ANYWAY, ready + 0.01)
 
 
-def _bundles(waiting: list[outbox.Row]) -> Iterator[list[outbox.Row]]:
+def _bundles(waiting: list[outbox.OutboxRow]) -> Iterator[list[outbox.OutboxRow]]:
     """A lane's rows in order, events that follow one another together; a wake is alone."""
-    bundle: list[outbox.Row] = []
+    bundle: list[outbox.OutboxRow] = []
     size = 0
     for item in waiting:
         if bundle and (item.kind == "wake" or bundle[0].kind == "wake" or size + item.size > MOST_BYTES):

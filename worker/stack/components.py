@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from worker.stack.process import ChildProcess, Command, ProcessFailedError, wait_until
+from worker.stack.process import ChildProcess, Command, wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Part(Protocol):
+class Component(Protocol):
     """PostgresServer, TemporalServer and ModulePart."""
 
     @property
@@ -24,7 +24,7 @@ class Part(Protocol):
     async def stop(self) -> None: ...
 
 
-class ModulePart:
+class ModuleComponent:
     """One of our own processes: `python -m <module>`, ready when `ready` says so."""
 
     def __init__(
@@ -46,7 +46,7 @@ class ModulePart:
 
     async def start(self) -> None:
         self.process.start()
-        await wait_until(self._ready, self.process, timeout=120)
+        await wait_until_ready(self._ready, self.process, timeout=120)
 
     async def stop(self) -> None:
         await self.process.stop(timeout=self._stop_timeout)
@@ -70,7 +70,7 @@ async def run_once(
     async def ended() -> bool:
         return not child.alive
 
-    await wait_until(ended, child, timeout=timeout, what="did not end")
+    await wait_until_ready(ended, child, timeout=timeout, what="did not end")
     if child.returncode != 0:
         raise child.failure("failed")
 
@@ -92,6 +92,3 @@ async def http_ok(url: str) -> bool:
     except (OSError, TimeoutError):
         return False
     return status.split(b" ")[1:2] == [b"200"]
-
-
-__all__ = ["ModulePart", "Part", "ProcessFailedError", "http_ok", "python_module", "run_once"]

@@ -38,7 +38,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
-def answers(port: int, host: str = LOOPBACK) -> bool:
+def is_listening(port: int, host: str = LOOPBACK) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=3):
         return True
     return False

@@ -13,9 +13,7 @@ from typing import cast
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from worker.stack.maildir import Found, Maildir, count, find
-
-__all__ = ["Faults", "Found", "MailSink", "count", "find", "serve"]
+from worker.stack.maildir import Maildir
 
 REFUSALS = {
     "bounce.example": "550 5.1.1 no such mailbox",
@@ -25,7 +23,7 @@ MAXIMUM_BYTES = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Faults:
+class MailFaults:
     """What goes wrong, as probabilities per mail. The same seed gives the same sequence."""
 
     fail_rate: float = 0.0
@@ -37,7 +35,7 @@ class Faults:
 class MailSink:
     """aiosmtpd's handler. A mail is complete on disk before its 250 is sent."""
 
-    def __init__(self, maildir: Maildir, faults: Faults = Faults(), *, sync: bool = False) -> None:
+    def __init__(self, maildir: Maildir, faults: MailFaults = MailFaults(), *, sync: bool = False) -> None:
         self._maildir = maildir
         self._faults = faults
         self._sync = sync
@@ -76,8 +74,8 @@ def _as_delivered(envelope: Envelope) -> bytes:
     return "".join(f"{line}\r\n" for line in lines).encode() + body
 
 
-async def serve(
-    maildir: Path, *, host: str = "127.0.0.1", port: int = 0, faults: Faults = Faults(), sync: bool = False
+async def listen_for_mail(
+    maildir: Path, *, host: str = "127.0.0.1", port: int = 0, faults: MailFaults = MailFaults(), sync: bool = False
 ) -> asyncio.Server:
     """Listen; the port is `server.sockets[0].getsockname()[1]`. Close the server to stop."""
     folder = Maildir(maildir)
@@ -105,9 +103,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-async def run(options: argparse.Namespace) -> None:
-    faults = Faults(options.fail_rate, options.close_after_accept_rate, options.delay_ms / 1_000, options.seed)
-    server = await serve(options.maildir, host=options.host, port=options.port, faults=faults, sync=options.sync)
+async def run_mail_sink(options: argparse.Namespace) -> None:
+    faults = MailFaults(options.fail_rate, options.close_after_accept_rate, options.delay_ms / 1_000, options.seed)
+    server = await listen_for_mail(
+        options.maildir, host=options.host, port=options.port, faults=faults, sync=options.sync
+    )
     stopped = asyncio.Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, stopped.set)
@@ -118,4 +118,4 @@ async def run(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run(_arguments(None)))
+        asyncio.run(run_mail_sink(_arguments(None)))

@@ -16,7 +16,7 @@ _counter = itertools.count()
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredMails:
     """How many mails with one Message-ID were accepted, and their files, oldest first."""
 
     count: int
@@ -54,11 +54,11 @@ class Maildir:
         os.link(draft, shelf / f"{digest}.{name}")
         return draft.rename(self.folder / "new" / name)
 
-    def find(self, message_id: str) -> Found:
+    def find(self, message_id: str) -> StoredMails:
         digest = digest_of(message_id)
         shelf = self._index / digest[:2]
         names = sorted(each for each in _names(shelf) if each.startswith(digest))
-        return Found(len(names), tuple(shelf / each for each in names))
+        return StoredMails(len(names), tuple(shelf / each for each in names))
 
     def count(self) -> int:
         return sum(len(_names(shelf)) for shelf in self._shelves())
@@ -88,11 +88,11 @@ class Maildir:
         return [self._index / name for name in _names(self._index)]
 
 
-def find(maildir: Path, message_id: str) -> Found:
+def find_mails(maildir: Path, message_id: str) -> StoredMails:
     return Maildir(maildir).find(message_id)
 
 
-def count(maildir: Path) -> int:
+def count_mails(maildir: Path) -> int:
     return Maildir(maildir).count()
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import asyncpg
 
-from worker.stack.process import ChildProcess, Command, wait_until
+from worker.stack.process import ChildProcess, Command, wait_until_ready
 
 SUPERUSER = "postgres"
 MAX_CONNECTIONS = 250
@@ -49,7 +49,7 @@ class PostgresServer:
         """Create the data folder when needed, start the server and wait until it answers."""
         await asyncio.to_thread(self._prepare)
         self._process.start()
-        await wait_until(self._accepts, self._process, timeout=60)
+        await wait_until_ready(self._accepts, self._process, timeout=60)
 
     async def stop(self) -> None:
         """Fast shutdown: open transactions are rolled back, nothing committed is lost."""

@@ -179,7 +179,7 @@ def _still_running(pid_file: Path) -> psutil.Process | None:
         return None
 
 
-async def wait_until(
+async def wait_until_ready(
     condition: Callable[[], Awaitable[bool]],
     child: ChildProcess,
     *,

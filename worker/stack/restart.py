@@ -9,9 +9,9 @@ import time
 
 import structlog
 
-from worker.stack.components import Part
+from worker.stack.components import Component
 from worker.stack.process import POLL_SECONDS, ProcessFailedError
-from worker.stack.temporal_binary import Say, tell
+from worker.stack.temporal_binary import Progress, print_progress
 
 log = structlog.get_logger()
 
@@ -20,12 +20,12 @@ LONGEST_BACKOFF = 5.0
 STEADY_SECONDS = 30.0
 
 
-class Watch:
+class Supervision:
     """Starts parts, restarts those that die, kills them on request, and stops them in reverse order."""
 
-    def __init__(self, say: Say = tell) -> None:
+    def __init__(self, say: Progress = print_progress) -> None:
         self._say = say
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[str, Component] = {}
         self._ready: dict[str, asyncio.Event] = {}
         self._down_until: dict[str, float] = {}
         self._killed: set[str] = set()
@@ -46,7 +46,7 @@ class Watch:
     def changed(self) -> None:
         """Called when a part came back with another process id."""
 
-    async def start_part(self, name: str, part: Part) -> None:
+    async def start_part(self, name: str, part: Component) -> None:
         """Start a part and watch it from now on. Raises ProcessFailedError when it does not come up this first time."""
         self._parts[name] = part
         self._ready[name] = asyncio.Event()
@@ -95,7 +95,7 @@ class Watch:
             except TimeoutError:
                 raise self._parts[name].process.failure(f"was not up again within {timeout:.0f} s") from None
 
-    async def _keep_up(self, name: str, part: Part) -> None:
+    async def _keep_up(self, name: str, part: Component) -> None:
         backoff = FIRST_BACKOFF
         while True:
             began = time.monotonic()

@@ -13,13 +13,13 @@ import fasteners
 
 from worker.composition.providers import is_configured, load_providers, local_environ
 from worker.settings import Settings
-from worker.stack.components import ModulePart, http_ok, run_once
+from worker.stack.components import ModuleComponent, http_ok, run_once
 from worker.stack.endpoints import FILE, Endpoints, read_endpoints
-from worker.stack.free_ports import LOOPBACK, answers, free_ports, is_free
+from worker.stack.free_ports import LOOPBACK, free_ports, is_free, is_listening
 from worker.stack.postgres import PostgresServer
 from worker.stack.process import end_leftovers
-from worker.stack.restart import Watch
-from worker.stack.temporal_binary import Say, tell
+from worker.stack.restart import Supervision
+from worker.stack.temporal_binary import Progress, print_progress
 from worker.stack.temporal_server import TemporalServer
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class StackError(RuntimeError):
     """The stack cannot be started as it was asked for. The operator's turn: the message says what to change."""
 
 
-class Stack(Watch):
+class Stack(Supervision):
     """`async with Stack(settings) as stack:` runs everything that the settings do not take from elsewhere.
 
     `provider` adds the local one. `mail_options` are the sink's faults (`--fail-rate 0.1`); `environ` is added to worker and API; `modules` replaces them.
@@ -48,7 +48,7 @@ class Stack(Watch):
         mail_options: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         modules: Mapping[str, Sequence[str]] = MODULES,
-        say: Say = tell,
+        say: Progress = print_progress,
     ) -> None:
         super().__init__(say)
         self.settings = settings
@@ -167,12 +167,12 @@ class Stack(Watch):
         await self.start_part("temporal", server)
         return server.address
 
-    def _mail(self, maildir: Path, port: int) -> ModulePart:
+    def _mail(self, maildir: Path, port: int) -> ModuleComponent:
         async def ready() -> bool:
-            return answers(port)
+            return is_listening(port)
 
         module = ["worker.stack.mail_sink", "--port", str(port), "--maildir", str(maildir), *self._mail_options]
-        return ModulePart("mail", module, home=self.home, env={}, ready=ready, stop_timeout=5)
+        return ModuleComponent("mail", module, home=self.home, env={}, ready=ready, stop_timeout=5)
 
     async def _provider(self) -> tuple[str | None, dict[str, str]]:
         """The local provider, unless the operator has one of their own: nothing is mixed."""
@@ -186,16 +186,16 @@ class Stack(Watch):
 
         module = ["worker.stack.providers", "--port", str(port), "--folder", str(self.home / "provider")]
         await self.start_part(
-            "provider", ModulePart("provider", module, home=self.home, env={}, ready=ready, stop_timeout=5)
+            "provider", ModuleComponent("provider", module, home=self.home, env={}, ready=ready, stop_timeout=5)
         )
         return url, local_environ(url)
 
-    def _module(self, name: str, health: str) -> ModulePart:
+    def _module(self, name: str, health: str) -> ModuleComponent:
         async def ready() -> bool:
             return await http_ok(health)
 
         patience = self.settings.graceful_shutdown_seconds + 10
-        return ModulePart(
+        return ModuleComponent(
             name, self._modules[name], home=self.home, env=self.environ, ready=ready, stop_timeout=patience
         )
 
@@ -233,7 +233,7 @@ def _must_be_free(variable: str, port: int) -> None:
 def _must_answer(variable: str, address: str) -> None:
     """Somebody else's part is not waited for: a wrong address should be told before anything is started."""
     parsed = urlsplit(address if "://" in address else f"//{address}")
-    if not answers(parsed.port or (465 if parsed.scheme == "smtps" else 25), parsed.hostname or ""):
+    if not is_listening(parsed.port or (465 if parsed.scheme == "smtps" else 25), parsed.hostname or ""):
         raise StackError(
             f"{variable}={parsed.hostname}:{parsed.port} does not answer. Start it, or correct the address."
         )

@@ -29,7 +29,7 @@ PROBE_SECONDS = 15.0
 DOWNLOAD_SECONDS = 300.0
 BUILD_SECONDS = 1_800.0
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class NoTemporalError(RuntimeError):
     """No Temporal server could be found, downloaded or built. The operator's turn: install one or give its address."""
 
 
-def tell(line: str) -> None:
+def print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -55,7 +55,7 @@ def cache_folder() -> Path:
     return Path(base) / "tenure" / f"temporal-server-{SERVER_VERSION}"
 
 
-async def find_temporal(named: Path | None = None, *, say: Say = tell) -> TemporalBinary:
+async def find_temporal(named: Path | None = None, *, say: Progress = print_progress) -> TemporalBinary:
     """Resolve in order: named by a setting, on PATH, in the cache, downloaded by the SDK, built by Go."""
     if named is not None:
         return _named(named)
@@ -67,7 +67,7 @@ async def find_temporal(named: Path | None = None, *, say: Say = tell) -> Tempor
     async with _one_at_a_time(say):
         if found := _cached([]):  # another process was quicker
             return found
-        steps: tuple[Callable[[list[str], Say], Awaitable[TemporalBinary | None]], ...] = (_downloaded, _built)
+        steps: tuple[Callable[[list[str], Progress], Awaitable[TemporalBinary | None]], ...] = (_downloaded, _built)
         for slow_step in steps:
             if found := await slow_step(reasons, say):
                 return found
@@ -122,7 +122,7 @@ def _usable(path: Path, step: str, reasons: list[str]) -> TemporalBinary | None:
         return None
 
 
-async def _downloaded(reasons: list[str], say: Say) -> TemporalBinary | None:
+async def _downloaded(reasons: list[str], say: Progress) -> TemporalBinary | None:
     """The SDK downloads the CLI only while starting it, so it is started once, in a process that can be given up."""
     try:
         async with httpx.AsyncClient(timeout=PROBE_SECONDS) as client:
@@ -134,7 +134,7 @@ async def _downloaded(reasons: list[str], say: Say) -> TemporalBinary | None:
     return await _run_download(reasons, say)
 
 
-async def _run_download(reasons: list[str], say: Say) -> TemporalBinary | None:
+async def _run_download(reasons: list[str], say: Progress) -> TemporalBinary | None:
     folder = cache_folder() / "download"
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "worker.stack.temporal_download", str(folder)]
@@ -148,7 +148,7 @@ async def _run_download(reasons: list[str], say: Say) -> TemporalBinary | None:
     return _usable(target, "download", reasons)
 
 
-async def _built(reasons: list[str], say: Say) -> TemporalBinary | None:
+async def _built(reasons: list[str], say: Progress) -> TemporalBinary | None:
     if (go := shutil.which("go")) is None:
         reasons.append("build: no command `go` on PATH (1.21 or newer would do)")
         return None
@@ -166,7 +166,7 @@ async def _built(reasons: list[str], say: Say) -> TemporalBinary | None:
 
 
 async def _watched(
-    command: list[str], title: str, limit: float, say: Say, env: dict[str, str] | None = None
+    command: list[str], title: str, limit: float, say: Progress, env: dict[str, str] | None = None
 ) -> tuple[int | str, str]:
     """Run a long command, saying every ten seconds that it still runs. Returns its exit code and its output's end."""
     started = time.monotonic()
@@ -189,7 +189,7 @@ async def _watched(
 
 
 @contextlib.asynccontextmanager
-async def _one_at_a_time(say: Say) -> AsyncIterator[None]:
+async def _one_at_a_time(say: Progress) -> AsyncIterator[None]:
     lock = fasteners.InterProcessLock(cache_folder() / ".lock")
     if not lock.acquire(blocking=False):
         say("temporal: waiting for another process that is fetching the server")
@@ -218,7 +218,7 @@ def main() -> int:
     try:
         found = asyncio.run(find_temporal(Path(named) if named else None))
     except NoTemporalError as error:
-        tell(str(error))
+        print_progress(str(error))
         return 1
     print(found.path)
     return 0

@@ -15,8 +15,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from worker.stack.free_ports import LOOPBACK, free_ports
-from worker.stack.process import ChildProcess, Command, ProcessFailedError, wait_until
-from worker.stack.temporal_binary import Say, TemporalBinary, find_temporal, tell
+from worker.stack.process import ChildProcess, Command, ProcessFailedError, wait_until_ready
+from worker.stack.temporal_binary import Progress, TemporalBinary, find_temporal, print_progress
 
 NAMESPACE = "default"
 RETENTION = timedelta(days=3)
@@ -53,7 +53,7 @@ class TemporalServer:
         log: Path | None = None,
         time_skipping: bool = False,
         pid_file: Path | None = None,
-        say: Say = tell,
+        say: Progress = print_progress,
         choose: Callable[[int], list[int]] = free_ports,
     ) -> None:
         self.folder = folder.expanduser().resolve()
@@ -105,7 +105,7 @@ class TemporalServer:
 
     async def _start_here(self) -> None:
         self._process.start()
-        await wait_until(self._serves, self._process, timeout=90)
+        await wait_until_ready(self._serves, self._process, timeout=90)
 
     async def stop(self) -> None:
         await self._process.stop(timeout=20)

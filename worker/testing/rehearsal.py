@@ -21,20 +21,20 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import TimeSkipper
 
 from activities.content.templates import template_infos
-from journeys.checks.checker import Published, publishable, sealed
+from journeys.checks.checker import PublishableDefinition, artifact_problems, publishable
 from journeys.decision.compiler import load_chart
 from journeys.decision.state import RunState, state_from_json
 from journeys.decision.timers import jitter
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.language.parsing import read_journey
 from journeys.language.problems import Problem
 from journeys.protocol.wire import QUERY_STATE, outreach_id
-from store.database import Database, rows, sql
+from store.database import Database, fetch_all, sql
 from store.definitions import registry
 from store.events import ingest
 from store.people.test_clocks import set_clock
-from worker.relay.relay import Relay
+from worker.relay.relay import OutboxRelay
 from worker.settings import Settings
 from worker.stack.maildir import Maildir
 
@@ -94,7 +94,7 @@ class Rehearsal:
     client: Client
     skipper: TimeSkipper
     settings: Settings
-    relay: Relay
+    relay: OutboxRelay
     mail: Maildir
     plan: TrackingPlan
     clock: str
@@ -115,13 +115,13 @@ class Rehearsal:
         text = journey.read_text("utf-8") if isinstance(journey, Path) else journey
         read, source = read_journey(text)
         templates = template_infos(self.settings.catalog / "templates")
-        found: Published | list[Problem] = source.problems
+        found: PublishableDefinition | list[Problem] = source.problems
         if read is not None:
-            found = publishable(text, self.plan, templates) if checked else sealed(read, self.plan)
+            found = publishable(text, self.plan, templates) if checked else artifact_problems(read, self.plan)
         if isinstance(found, list):
             raise Unpublishable("\n".join(str(problem) for problem in found))
         chart = load_chart(found.artifact_text)
-        await registry.publish(self.database, chart, found.artifact_text, text, "rehearsal")
+        await registry.publish_definition(self.database, chart, found.artifact_text, text, "rehearsal")
         return found.hash
 
     async def signal(
@@ -129,21 +129,21 @@ class Rehearsal:
     ) -> None:
         """Something happened to a user, or to an account when `user` is None; `id` again is a duplicate."""
         self.said += 1
-        call = Incoming("track", id or f"said-{self.said}", name, user_id=user, account_id=account, data=data)
+        call = InboundEvent("track", id or f"said-{self.said}", name, user_id=user, account_id=account, data=data)
         await self.accept(call)
 
     async def identify(self, user: str, **traits: Any) -> None:
         """What is known of a person now."""
         self.said += 1
-        await self.accept(Incoming("identify", f"said-{self.said}", "identify", user_id=user, traits=traits))
+        await self.accept(InboundEvent("identify", f"said-{self.said}", "identify", user_id=user, traits=traits))
 
     async def group(self, user: str, account: str, **traits: Any) -> None:
         """A person belongs to an account, and what is known of the account now."""
         self.said += 1
-        call = Incoming("group", f"said-{self.said}", "group", user_id=user, account_id=account, traits=traits)
+        call = InboundEvent("group", f"said-{self.said}", "group", user_id=user, account_id=account, traits=traits)
         await self.accept(call)
 
-    async def accept(self, *calls: Incoming) -> None:
+    async def accept(self, *calls: InboundEvent) -> None:
         """Accept calls as the API does, at this instant, and wait until everything they cause is decided."""
         await ingest.accept(self.database, self.relay.catalogue, list(calls), source=self.clock, clock=self.clock)
         await self.settle()
@@ -181,10 +181,10 @@ class Rehearsal:
 
     async def _unsettled(self) -> str:
         async with self.database.reading() as connection:
-            if (await rows(connection, _WAITING, clock=self.clock))[0]["n"]:
+            if (await fetch_all(connection, _WAITING, clock=self.clock))[0]["n"]:
                 return "rows wait in the outbox"
-            owed = await rows(connection, _OWED, clock=self.clock)
-            opened = await rows(connection, _OPEN, clock=self.clock)
+            owed = await fetch_all(connection, _OWED, clock=self.clock)
+            opened = await fetch_all(connection, _OPEN, clock=self.clock)
         late = [item for item in owed if item["sending"] or (item["due"] and item["due"] <= self.now)]
         if late:
             return f"{len(late)} people are owed a message"
@@ -210,8 +210,8 @@ class Rehearsal:
 
     async def _next_due(self) -> datetime | None:
         async with self.database.reading() as connection:
-            rung = [self._rings(item) for item in await rows(connection, _OPEN, clock=self.clock)]
-            owed = [item["due"] for item in await rows(connection, _OWED, clock=self.clock)]
+            rung = [self._rings(item) for item in await fetch_all(connection, _OPEN, clock=self.clock)]
+            owed = [item["due"] for item in await fetch_all(connection, _OWED, clock=self.clock)]
         return min((at for at in (*rung, *owed) if at is not None), default=None)
 
     async def _reach(self, at: datetime, *, all: bool) -> None:
@@ -220,8 +220,8 @@ class Rehearsal:
         async with self.database.transaction() as connection:
             await set_clock(connection, self.clock, self.now, 1.0, self.now)
         async with self.database.reading() as connection:
-            opened = [(item["id"], self._rings(item)) for item in await rows(connection, _OPEN, clock=self.clock)]
-            owed = await rows(connection, _OWED, clock=self.clock)
+            opened = [(item["id"], self._rings(item)) for item in await fetch_all(connection, _OPEN, clock=self.clock)]
+            owed = await fetch_all(connection, _OWED, clock=self.clock)
         waiting = [*opened, *((outreach_id(item["recipient"]), item["due"]) for item in owed)]
         names = [name for name, due in waiting if all or (due is not None and due <= self.now)]
         await asyncio.gather(*(self._skip(self.client.get_workflow_handle(name)) for name in names))
@@ -258,7 +258,7 @@ class Rehearsal:
 
     async def _rows(self, statement: Any, **values: Any) -> list[Mapping[str, Any]]:
         async with self.database.reading() as connection:
-            return await rows(connection, statement, **values)
+            return await fetch_all(connection, statement, **values)
 
 
 def _state(memory: Any) -> RunState:

@@ -36,7 +36,7 @@ SUFFIXES: Final = (".json", ".json.gz")
 
 
 @dataclass(slots=True)
-class Replayed:
+class ReplayVerdict:
     """One history's verdict: `faults` is empty when today's code does just what was done then."""
 
     name: str
@@ -81,10 +81,10 @@ async def histories_of(client: Client, query: str, most: int) -> AsyncIterator[W
 # -- replay --------------------------------------------------------------------------------------------------------------
 
 
-async def replay(name: str, history: WorkflowHistory, *, strict: bool = True) -> Replayed:
+async def replay(name: str, history: WorkflowHistory, *, strict: bool = True) -> ReplayVerdict:
     """Replay one history. Never raises for what the history or the code does."""
     started = history.events[0].workflow_execution_started_event_attributes
-    result = Replayed(name, started.workflow_type.name, len(history.events))
+    result = ReplayVerdict(name, started.workflow_type.name, len(history.events))
     recording = _Recording(sandbox())
     replayer = Replayer(
         workflows=[JourneyWorkflow, OutreachWorkflow], workflow_runner=recording, data_converter=CONVERTER

@@ -14,19 +14,19 @@ from typing import Any
 from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWorkflowInput, WorkflowHandle
 from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
-from activities.outgoing.guarded_channel import Guarded
+from activities.outgoing.guarded_channel import GuardedChannel
 from journeys.events.tracking_plan import read_plan
 from journeys.protocol.wire import RunInput
 from store.database import Database
 from store.people.test_clocks import set_clock
 from worker.composition import worker as composition
 from worker.composition.providers import ProviderSettings
-from worker.relay.relay import Relay
+from worker.relay.relay import OutboxRelay
 from worker.settings import ROOT, Settings
-from worker.stack.mail_sink import Faults
-from worker.stack.mail_sink import serve as mail_server
+from worker.stack.mail_sink import MailFaults
+from worker.stack.mail_sink import listen_for_mail as mail_server
 from worker.stack.maildir import Maildir
-from worker.temporal import connect
+from worker.temporal import connect_temporal
 from worker.testing.rehearsal import AHEAD, MAIN, Rehearsal
 
 
@@ -51,7 +51,7 @@ async def rehearsal(
     *,
     catalog: Path = ROOT / "catalog",
     cached: int = 100,
-    faults: Faults = Faults(),
+    faults: MailFaults = MailFaults(),
     begins: datetime | None = None,
     providers: ProviderSettings | None = None,
 ) -> AsyncIterator[Rehearsal]:
@@ -67,28 +67,28 @@ async def rehearsal(
             max_cached_workflows=cached,
             graceful_shutdown_seconds=5,
         )
-        database, client = Database(database_url), await connect(settings)
-        house = composition.house(settings, database, clock="workflow", providers=providers)
+        database, client = Database(database_url), await connect_temporal(settings)
+        deps = composition.dependencies(settings, database, clock="workflow", providers=providers)
         now = begins or datetime.now(UTC)
         async with database.transaction() as connection:
             await set_clock(connection, MAIN, now + AHEAD, 1.0, now)
         plan, source = read_plan((catalog / "tracking-plan.yaml").read_bytes())
         assert plan is not None, source.problems
         starting = Client(**{**client.config(), "interceptors": [_OwnClocks()]})  # type: ignore[arg-type]
-        relay = Relay(database, starting, house.catalogue, settings.task_queue)
+        relay = OutboxRelay(database, starting, deps.catalogue, settings.task_queue)
         skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))
         stop = asyncio.Event()
-        async with composition.worker(client, settings, house):
+        async with composition.worker(client, settings, deps):
             relaying = asyncio.create_task(relay.run(stop))
             try:
                 stage = Rehearsal(database, client, skipper, settings, relay, Maildir(folder / "mail"), plan, MAIN, now)
-                for channel in house.channels.values():
-                    if isinstance(channel, Guarded):
+                for channel in deps.channels.values():
+                    if isinstance(channel, GuardedChannel):
                         channel.clock = stage.moment  # a provider rests for virtual minutes, not for real ones
                 yield stage
             finally:
                 stop.set()
                 await relaying
-        for channel in house.channels.values():
+        for channel in deps.channels.values():
             await channel.close()
         await database.close()

@@ -16,7 +16,7 @@ import css_inline
 import mrml
 
 from activities.content import markup
-from activities.content.digest import Together
+from activities.content.digest import RenderedDigest
 from activities.content.rendering import Rendered
 
 CLIPPED: Final = 102 * 1024
@@ -35,18 +35,18 @@ _FOOTER = "a { color: #6b7280 }"
 _PLACE = re.compile("@(lang|title|body|url|label|footer)@")
 
 
-Part = tuple[str, ...]
+LayoutPart = tuple[str, ...]
 """A piece of the layout, cut at its places: text, a place's name, text, and so on."""
 
 
-def _parts(html: str) -> tuple[Part, Part, Part, Part, Part]:
+def _parts(html: str) -> tuple[LayoutPart, LayoutPart, LayoutPart, LayoutPart, LayoutPart]:
     """Before the card, the card up to its button, the button, the card's end, and what follows."""
     before, card, after = re.split("<!--/?card-->", html)
     above, button, below = re.split("<!--/?button-->", card)
     return _cut(before), _cut(above), _cut(button), _cut(below), _cut(after)
 
 
-def _cut(html: str) -> Part:
+def _cut(html: str) -> LayoutPart:
     return tuple(_PLACE.split(html))
 
 
@@ -56,28 +56,30 @@ _BEFORE, _ABOVE, _BUTTON, _BELOW, _AFTER = _parts(mrml.to_html(_MJML).content)
 
 def html_part(message: Rendered, *, sender: str, unsubscribe_url: str = "") -> str:
     """The whole HTML document. `sender` is who writes, with the postal address where the law asks for one."""
-    card = _card(markup.html(message.blocks, _TEXT), message)
+    card = _card(markup.markup_html(message.blocks, _TEXT), message)
     return _document([card], message.subject, message.lang, sender, unsubscribe_url)
 
 
-def html_together(digest: Together, *, sender: str, unsubscribe_url: str = "") -> str:
+def html_digest(digest: RenderedDigest, *, sender: str, unsubscribe_url: str = "") -> str:
     """The same for a digest: its introduction, then a card for each message with that one's own button."""
-    cards = [_card(markup.html(digest.blocks, _TEXT))]
+    cards = [_card(markup.markup_html(digest.blocks, _TEXT))]
     for _, each in digest.items:
-        cards.append(_card(f'<h2 class="title">{escape(each.subject)}</h2>{markup.html(each.blocks, _TEXT)}', each))
+        cards.append(
+            _card(f'<h2 class="title">{escape(each.subject)}</h2>{markup.markup_html(each.blocks, _TEXT)}', each)
+        )
     return _document(cards, digest.subject, digest.lang, sender, unsubscribe_url)
 
 
 def text_part(message: Rendered, *, sender: str, unsubscribe_url: str = "") -> str:
     """The same for people who read text."""
-    return _signed([markup.text(message.blocks), *_asked(message)], sender, unsubscribe_url)
+    return _signed([markup.markup_text(message.blocks), *_asked(message)], sender, unsubscribe_url)
 
 
-def text_together(digest: Together, *, sender: str, unsubscribe_url: str = "") -> str:
+def text_digest(digest: RenderedDigest, *, sender: str, unsubscribe_url: str = "") -> str:
     """A digest for people who read text: each message under a line of its own, with its own address."""
-    parts = [markup.text(digest.blocks)]
+    parts = [markup.markup_text(digest.blocks)]
     for _, each in digest.items:
-        parts += [f"{'-' * 20}\n{each.subject}", markup.text(each.blocks), *_asked(each)]
+        parts += [f"{'-' * 20}\n{each.subject}", markup.markup_text(each.blocks), *_asked(each)]
     return _signed(parts, sender, unsubscribe_url)
 
 
@@ -97,7 +99,7 @@ def _card(prose: str, asking: Rendered | None = None) -> str:
     return body + _filled(_BELOW, {})
 
 
-def _filled(part: Part, html: Mapping[str, str]) -> str:
+def _filled(part: LayoutPart, html: Mapping[str, str]) -> str:
     """What stands in a place is HTML, and no place itself whatever it looks like."""
     return "".join(html[piece] if number % 2 else piece for number, piece in enumerate(part))
 

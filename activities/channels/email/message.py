@@ -17,7 +17,7 @@ _LINE = 76
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
+class MailMessage:
     """What one mail is made of. `sender` is a display name and an address; `message_id` has its angle brackets."""
 
     sender: tuple[str, str]
@@ -44,7 +44,7 @@ def mail_address(given: object) -> str | None:
     return address if fits and not hidden and _ADDRESS.fullmatch(address) else None
 
 
-def mail_bytes(mail: Mail) -> bytes:
+def mail_bytes(mail: MailMessage) -> bytes:
     """The mail, the same bytes for the same values. Raises ValueError for a header with a line break in it."""
     boundary = "=_" + mail.message_id.strip("<>").partition("@")[0][:32]
     head = "".join(

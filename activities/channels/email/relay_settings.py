@@ -11,7 +11,7 @@ _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
 
 @dataclass(frozen=True, slots=True)
-class Relay:
+class SmtpRelay:
     """Where mail goes out. `start_tls`: True demands it, None takes it if offered. `keep` connections stay open."""
 
     host: str = "localhost"

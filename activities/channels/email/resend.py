@@ -13,11 +13,12 @@ from typing import Any
 
 from activities.channels.email.layout import html_part, text_part
 from activities.channels.email.message import mail_address, named_address
-from activities.channels.email.smtp import answers_to, key_digest, one_click, traced, way_out
-from activities.channels.http.channel import HttpChannel, Reach, Written, as_body, bearer, json_call
-from activities.channels.http.reply_tables import KEYED_TAIL, Means, Row
-from activities.content.templates import Rendered, Templates
-from activities.outgoing.client import Call, Way
+from activities.channels.email.smtp import answers_to, key_digest, one_click, sending_reply_to, traced
+from activities.channels.http.channel import HttpChannel, PreparedContent, Reach, as_body, bearer, json_call
+from activities.channels.http.reply_tables import KEYED_TAIL, ReplyMeaning, ReplyRow
+from activities.content.rendering import Rendered
+from activities.content.templates import Templates
+from activities.outgoing.client import HttpClient, HttpRequest
 from activities.ports import Outgoing, Prepared, Promise, Retry, TemplateFault
 from journeys.tokens.reply_addresses import ReplyAddresses
 from journeys.tokens.signed_links import Links
@@ -42,14 +43,21 @@ class ResendChannel(HttpChannel):
     promise = Promise.KEYED
     retry = Retry(within=timedelta(hours=23))
     table = (
-        Row("409", Means.PERMANENT, "invalid_idempotent_request", "the same key with other bytes: a fault of ours"),
-        Row("409", Means.TRANSIENT, "concurrent_idempotent_requests", "the first attempt is still in flight"),
-        Row("429", Means.DOWN, "daily_quota_exceeded", "nobody is served until tomorrow"),
-        Row("429", Means.DOWN, "monthly_quota_exceeded", "nobody is served until next month"),
+        ReplyRow(
+            "409",
+            ReplyMeaning.PERMANENT,
+            "invalid_idempotent_request",
+            "the same key with other bytes: a fault of ours",
+        ),
+        ReplyRow(
+            "409", ReplyMeaning.TRANSIENT, "concurrent_idempotent_requests", "the first attempt is still in flight"
+        ),
+        ReplyRow("429", ReplyMeaning.DOWN, "daily_quota_exceeded", "nobody is served until tomorrow"),
+        ReplyRow("429", ReplyMeaning.DOWN, "monthly_quota_exceeded", "nobody is served until next month"),
         *KEYED_TAIL,
     )
 
-    def __init__(self, templates: Templates, way: Way, reach: Reach, settings: ResendSettings) -> None:
+    def __init__(self, templates: Templates, way: HttpClient, reach: Reach, settings: ResendSettings) -> None:
         super().__init__(templates, way, reach)
         self._settings = settings
 
@@ -57,11 +65,11 @@ class ResendChannel(HttpChannel):
         """The person's `email`, if it is one."""
         return mail_address(profile.get("email"))
 
-    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> Written:
+    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> PreparedContent:
         """The mail's parts; our digest goes along as a tag, which comes back in every webhook."""
-        unsubscribe = way_out(self._settings.links, outgoing, digest, datetime.now(UTC))
+        unsubscribe = sending_reply_to(self._settings.links, outgoing, digest, datetime.now(UTC))
         tags = [{"name": "tenure_key", "value": digest}]
-        return Written({**self._mail(message, outgoing, digest, unsubscribe), "tags": tags})
+        return PreparedContent({**self._mail(message, outgoing, digest, unsubscribe), "tags": tags})
 
     def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
         """A mail to try a message out, marked as such in its subject and a header; nothing that comes of it is heard of."""
@@ -77,9 +85,9 @@ class ResendChannel(HttpChannel):
         if mail_address(outgoing.address) != outgoing.address:
             raise TemplateFault("the address is not one that can be sent to")
         postal = self._settings.postal
-        house, address = self._settings.sender
+        deps, address = self._settings.sender
         signs = message.sender
-        name = signs.name if signs is not None and signs.name.isprintable() else house
+        name = signs.name if signs is not None and signs.name.isprintable() else deps
         manager = mail_address(signs.reply_to) if signs is not None else None
         reply_to = answers_to(self._settings.replies, outgoing, digest, manager)
         return {
@@ -92,7 +100,7 @@ class ResendChannel(HttpChannel):
             "headers": dict((*one_click(digest, unsubscribe), *traced(outgoing))),
         }
 
-    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:  # noqa: ARG002
+    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> HttpRequest:  # noqa: ARG002
         """`POST /emails`, with our key."""
         headers = {**bearer(self._settings.key), "idempotency-key": digest}
         return json_call("POST", f"{self._settings.base}/emails", content, headers)

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from activities.channels.email.layout import CLIPPED, html_part, html_together, text_part, text_together
-from activities.channels.email.message import Mail, mail_address, mail_bytes, named_address
-from activities.channels.email.relay_settings import Relay
-from activities.channels.email.smtp_pool import Envelope, NotTaken, Pool, Progress
+from activities.channels.email.layout import CLIPPED, html_digest, html_part, text_digest, text_part
+from activities.channels.email.message import MailMessage, mail_address, mail_bytes, named_address
+from activities.channels.email.relay_settings import SmtpRelay
+from activities.channels.email.smtp_pool import Progress, RefusedByRelay, SmtpEnvelope, SmtpPool
 from activities.content.rendering import Rendered
 from activities.content.templates import Templates
-from activities.content.tracked_links import ClickLink, ClickLinks, followed, told
-from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
-from journeys.consent.bounces import is_gone
+from activities.content.tracked_links import ClickLink, ClickLinks, resolve_click, summary_of_links
+from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
+from journeys.consent.bounces import is_permanent_failure
 from journeys.content.variants import Sender
 from journeys.decision.effects import recipient_of
 from journeys.events.tracing import HEADER
@@ -51,7 +51,7 @@ class EmailSettings:
     clicks are heard of; with `replies` answers come back to us, beside whoever signs.
     """
 
-    relay: Relay = field(default_factory=Relay)
+    relay: SmtpRelay = field(default_factory=SmtpRelay)
     sender: tuple[str, str] = ("Tenure", "hello@tenure.example")
     domain: str = "tenure.example"
     links: Links | None = None
@@ -72,7 +72,7 @@ class EmailSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class MailContent:
     """What a mail says, and what the ledger keeps of it. `sender` signs instead of the house."""
 
     subject: str
@@ -97,7 +97,7 @@ class EmailChannel:
         clock: Callable[[], datetime] = _clock,
     ) -> None:
         self._templates, self._settings, self._search, self._clock = templates, settings, search, clock
-        self._pool = Pool(settings.relay, settings.domain)
+        self._pool = SmtpPool(settings.relay, settings.domain)
         self.promise = Promise.BLIND if search is None else Promise.SEARCHABLE
         self.ambiguity = settings.ambiguity
         self.retry = settings.retry
@@ -113,7 +113,7 @@ class EmailChannel:
         if mail_address(outgoing.address) != outgoing.address:
             raise TemplateFault("the address is not one that can be sent to")
         digest = key_digest(outgoing.key)
-        unsubscribe = way_out(self._settings.links, outgoing, digest, self._clock())
+        unsubscribe = sending_reply_to(self._settings.links, outgoing, digest, self._clock())
         said = self._together(outgoing, unsubscribe) if outgoing.items else self._one(outgoing, unsubscribe)
         return self._prepared(outgoing, said, (*one_click(digest, unsubscribe), *traced(outgoing)))
 
@@ -121,30 +121,32 @@ class EmailChannel:
         """A mail to try a message out, marked as such in its subject and a header; no click of it is heard of."""
         postal = self._settings.postal
         text, html = text_part(message, sender=postal), html_part(message, sender=postal)
-        said = Said(f"[Test] {message.subject}", text, html, {"variant": message.variant}, message.sender)
+        said = MailContent(f"[Test] {message.subject}", text, html, {"variant": message.variant}, message.sender)
         return self._prepared(outgoing, said, (*one_click(key_digest(outgoing.key), ""), ("X-Tenure-Test", "1")))
 
-    def _one(self, outgoing: Outgoing, unsubscribe: str) -> Said:
+    def _one(self, outgoing: Outgoing, unsubscribe: str) -> MailContent:
         message = self._templates.render(outgoing, unsubscribe, self.name)
-        message, links = followed(self._settings.clicks, message, outgoing.key)
+        message, links = resolve_click(self._settings.clicks, message, outgoing.key)
         summary = {"topic": message.topic, "variant": message.variant, **links}
         foot = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
-        return Said(message.subject, text_part(message, **foot), html_part(message, **foot), summary, message.sender)
+        return MailContent(
+            message.subject, text_part(message, **foot), html_part(message, **foot), summary, message.sender
+        )
 
-    def _together(self, outgoing: Outgoing, unsubscribe: str) -> Said:
+    def _together(self, outgoing: Outgoing, unsubscribe: str) -> MailContent:
         digest = self._templates.render_together(outgoing.template, outgoing.items, unsubscribe, self.name)
         links: tuple[ClickLink, ...] = ()
         if self._settings.clicks is not None:
             digest, links = self._settings.clicks.follow_together(digest, outgoing.key)
         foot = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
-        summary = {"topics": digest.topics, "variant": digest.variant, **digest.told(), **told(links)}
-        return Said(digest.subject, text_together(digest, **foot), html_together(digest, **foot), summary)
+        summary = {"topics": digest.topics, "variant": digest.variant, **digest.told(), **summary_of_links(links)}
+        return MailContent(digest.subject, text_digest(digest, **foot), html_digest(digest, **foot), summary)
 
-    def _prepared(self, outgoing: Outgoing, said: Said, extra: tuple[tuple[str, str], ...]) -> Prepared:
+    def _prepared(self, outgoing: Outgoing, said: MailContent, extra: tuple[tuple[str, str], ...]) -> Prepared:
         sender, manager = self._signed(said.sender)
         digest = key_digest(outgoing.key)
         reply_to = answers_to(self._settings.replies, outgoing, digest, manager)
-        mail = Mail(
+        mail = MailMessage(
             sender=sender,
             to=outgoing.address,
             subject=said.subject,
@@ -162,31 +164,31 @@ class EmailChannel:
 
     def _signed(self, sender: Sender | None) -> tuple[tuple[str, str], str | None]:
         """From: our own address always, whoever signs; answers go where the content's rules allow."""
-        house, address = self._settings.sender
+        deps, address = self._settings.sender
         if sender is None:
-            return (house, address), None
-        return (sender.name if sender.name.isprintable() else house, address), mail_address(sender.reply_to)
+            return (deps, address), None
+        return (sender.name if sender.name.isprintable() else deps, address), mail_address(sender.reply_to)
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:  # noqa: ARG002 -- SMTP takes no key
         """One attempt. What happened after the final dot and before the reply is unknown; before it, nothing did."""
         if mail_address(prepared.address) != prepared.address:
-            return Receipt(Delivered.REFUSED, "not an address that can be sent to")
+            return Receipt(AttemptResult.REFUSED, "not an address that can be sent to")
         key_of_ours = self._settings.dkim
         body = key_of_ours.signed(prepared.body) if key_of_ours is not None else prepared.body
-        envelope = Envelope(self._settings.sender[1], prepared.address, body)
+        envelope = SmtpEnvelope(self._settings.sender[1], prepared.address, body)
         progress = Progress(until=prepared.until)
         try:
             async with asyncio.timeout(self.attempt.total_seconds()):
                 await self._pool.send(envelope, progress)
-        except NotTaken as refusal:
-            gone = not refusal.of_sender and refusal.code // 100 == 5 and is_gone(refusal.words)
+        except RefusedByRelay as refusal:
+            gone = not refusal.of_sender and refusal.code // 100 == 5 and is_permanent_failure(refusal.words)
             return Receipt(_refused(refusal, progress), _words(refusal, prepared.address), gone=gone)
         except TimeoutError:
             return Receipt(_lost(progress), "no answer in time", outage=True, left=progress.dot_sent)
         except Exception as fault:  # noqa: BLE001 -- what a relay says may surprise the library; the dot alone decides
             words = f"the connection failed ({type(fault).__name__})"
             return Receipt(_lost(progress), words, outage=True, left=progress.dot_sent)
-        return Receipt(Delivered.SENT)
+        return Receipt(AttemptResult.SENT)
 
     async def find(self, prepared: Prepared) -> bool | None:
         """Whether the provider has this Message-ID; None if it cannot be asked, or not now."""
@@ -207,7 +209,7 @@ def key_digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def way_out(links: Links | None, outgoing: Outgoing, digest: str, now: datetime) -> str:
+def sending_reply_to(links: Links | None, outgoing: Outgoing, digest: str, now: datetime) -> str:
     """The way out of this topic by mail, for this recipient; where it came from is part of it, as proof."""
     person = outgoing.person or recipient_of(outgoing.key)
     if links is None or not person:
@@ -234,25 +236,25 @@ def traced(outgoing: Outgoing) -> tuple[tuple[str, str], ...]:
     return ((HEADER, outgoing.trace),) if outgoing.trace else ()
 
 
-def _refused(refusal: NotTaken, progress: Progress) -> Delivered:
+def _refused(refusal: RefusedByRelay, progress: Progress) -> AttemptResult:
     """RFC 5321 §4.2.1: 5yz is for good, 4yz for now. Any other reply is none.
 
     A relay that refuses *us* (no log-in, an unknown sender) has said nothing about the person: that can be mended.
     """
     match refusal.code // 100:
         case 5:
-            return Delivered.TRY_AGAIN if refusal.of_sender else Delivered.REFUSED
+            return AttemptResult.TRY_AGAIN if refusal.of_sender else AttemptResult.REFUSED
         case 4:
-            return Delivered.TRY_AGAIN
+            return AttemptResult.TRY_AGAIN
         case _:
             return _lost(progress)
 
 
-def _lost(progress: Progress) -> Delivered:
-    return Delivered.UNKNOWN if progress.dot_sent else Delivered.TRY_AGAIN
+def _lost(progress: Progress) -> AttemptResult:
+    return AttemptResult.UNKNOWN if progress.dot_sent else AttemptResult.TRY_AGAIN
 
 
-def _words(refusal: NotTaken, address: str) -> str:
+def _words(refusal: RefusedByRelay, address: str) -> str:
     """The relay's words without the person's: relays like to repeat the address."""
     personal = "|".join(map(re.escape, (address, address.rpartition("@")[0])))
     words = re.sub(rf"(?<!\w)(?:{personal})(?!\w)", "…", " ".join(refusal.words.split()), flags=re.IGNORECASE)

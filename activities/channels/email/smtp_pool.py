@@ -15,12 +15,12 @@ from typing import Self, cast
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponse, SMTPServerDisconnected
 
-from activities.channels.email.relay_settings import Relay
+from activities.channels.email.relay_settings import SmtpRelay
 
 _DOTS = re.compile(rb"(?m)^\.")
 
 
-class NotTaken(Exception):
+class RefusedByRelay(Exception):
     """The relay's reply to this mail is a refusal; `code` is its SMTP code. `of_sender`: it is us who are refused."""
 
     def __init__(self, code: int, words: str, *, of_sender: bool = False) -> None:
@@ -42,7 +42,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class SmtpEnvelope:
     """A mail as a relay takes it."""
 
     sender: str
@@ -50,7 +50,7 @@ class Envelope:
     content: bytes
 
 
-class Connection:
+class SmtpConnection:
     """One open connection, used by one mail at a time."""
 
     def __init__(self, smtp: SMTP) -> None:
@@ -59,7 +59,7 @@ class Connection:
         self.idle_since = 0.0
 
     @classmethod
-    async def open(cls, relay: Relay, local_hostname: str) -> Self:
+    async def open(cls, relay: SmtpRelay, local_hostname: str) -> Self:
         """Connect, greet, secure and log in. Raises SMTPException or OSError."""
         smtp = SMTP(
             hostname=relay.host,
@@ -87,21 +87,21 @@ class Connection:
     def usable(self) -> bool:
         return self._smtp.is_connected
 
-    async def send(self, envelope: Envelope, progress: Progress) -> None:
+    async def send(self, envelope: SmtpEnvelope, progress: Progress) -> None:
         """Deliver one mail. Raises NotTaken for a refusal; then the connection is ready for the next mail."""
         self.mails += 1
         try:
             await self._address(envelope)
-        except NotTaken:
+        except RefusedByRelay:
             await self._reset()
             raise
         await self._content(envelope.content, progress)
 
-    async def _address(self, envelope: Envelope) -> None:
+    async def _address(self, envelope: SmtpEnvelope) -> None:
         options: tuple[bytes, ...] = ()
         if not (envelope.sender + envelope.recipient).isascii():
             if not self._smtp.supports_extension("smtputf8"):
-                raise NotTaken(553, "the relay takes no address with characters beyond ASCII (SMTPUTF8)")
+                raise RefusedByRelay(553, "the relay takes no address with characters beyond ASCII (SMTPUTF8)")
             options = (b"SMTPUTF8", b"BODY=8BITMIME")
         _expect(
             await self._smtp.execute_command(b"MAIL", f"FROM:<{envelope.sender}>".encode(), *options), 2, of_sender=True
@@ -144,17 +144,17 @@ class Connection:
         self._smtp.close()
 
 
-class Pool:
+class SmtpPool:
     """At most `keep` connections; whoever finds none free waits."""
 
-    def __init__(self, relay: Relay, local_hostname: str) -> None:
+    def __init__(self, relay: SmtpRelay, local_hostname: str) -> None:
         self._relay = relay
         self._local_hostname = local_hostname
-        self._free: list[Connection] = []
+        self._free: list[SmtpConnection] = []
         self._places = asyncio.Semaphore(relay.keep)
-        self._opening: set[asyncio.Task[Connection]] = set()
+        self._opening: set[asyncio.Task[SmtpConnection]] = set()
 
-    async def send(self, envelope: Envelope, progress: Progress) -> None:
+    async def send(self, envelope: SmtpEnvelope, progress: Progress) -> None:
         """One mail over a kept connection, or a new one. Raises NotTaken, SMTPException, OSError or TimeoutError."""
         async with self._places:
             kept = self._kept()
@@ -162,9 +162,9 @@ class Pool:
                 try:
                     await self._send(kept, envelope, progress)
                     return
-                except (SMTPException, OSError, NotTaken) as fault:
+                except (SMTPException, OSError, RefusedByRelay) as fault:
                     # The relay may have tired of an idle connection, which says nothing about the mail.
-                    tired = not isinstance(fault, NotTaken) or fault.code == _CLOSING
+                    tired = not isinstance(fault, RefusedByRelay) or fault.code == _CLOSING
                     if progress.dot_sent or not tired:
                         raise
             await self._send(await self._opened(), envelope, progress)
@@ -178,7 +178,7 @@ class Pool:
         while self._free:
             await self._free.pop().close()
 
-    def _kept(self) -> Connection | None:
+    def _kept(self) -> SmtpConnection | None:
         now = asyncio.get_running_loop().time()
         while self._free:
             connection = self._free.pop()
@@ -187,9 +187,9 @@ class Pool:
             connection.abandon()
         return None
 
-    async def _opened(self) -> Connection:
+    async def _opened(self) -> SmtpConnection:
         """A new connection. One that takes longer than the attempt is kept for the next, or a far relay is never reached."""
-        task = asyncio.create_task(Connection.open(self._relay, self._local_hostname))
+        task = asyncio.create_task(SmtpConnection.open(self._relay, self._local_hostname))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
         try:
@@ -198,15 +198,15 @@ class Pool:
             task.add_done_callback(self._keep_late)
             raise
 
-    def _keep_late(self, task: asyncio.Task[Connection]) -> None:
+    def _keep_late(self, task: asyncio.Task[SmtpConnection]) -> None:
         if not task.cancelled() and task.exception() is None:
             self._keep(task.result())
 
-    async def _send(self, connection: Connection, envelope: Envelope, progress: Progress) -> None:
+    async def _send(self, connection: SmtpConnection, envelope: SmtpEnvelope, progress: Progress) -> None:
         """Keep the connection after a mail that was taken or refused; drop it after anything else."""
         try:
             await connection.send(envelope, progress)
-        except NotTaken as refusal:
+        except RefusedByRelay as refusal:
             self._keep(connection, leaving=refusal.code == _CLOSING)
             raise
         except BaseException:
@@ -214,7 +214,7 @@ class Pool:
             raise
         self._keep(connection)
 
-    def _keep(self, connection: Connection, *, leaving: bool = False) -> None:
+    def _keep(self, connection: SmtpConnection, *, leaving: bool = False) -> None:
         full = len(self._free) >= self._relay.keep
         if full or leaving or connection.mails >= self._relay.mails_each or not connection.usable:
             connection.abandon()
@@ -228,4 +228,4 @@ _CLOSING = 421
 
 def _expect(reply: SMTPResponse, family: int, *, of_sender: bool = False) -> None:
     if reply.code // 100 != family:
-        raise NotTaken(reply.code, reply.message, of_sender=of_sender)
+        raise RefusedByRelay(reply.code, reply.message, of_sender=of_sender)

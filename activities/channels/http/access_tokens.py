@@ -8,19 +8,19 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlencode
 
-from activities.channels.http.channel import NoPass, said
-from activities.outgoing.client import Call, Unanswered, Way
-from activities.outgoing.url_policy import NotAllowed
+from activities.channels.http.channel import NoAccessToken, said
+from activities.outgoing.client import HttpClient, HttpRequest, Unanswered
+from activities.outgoing.url_policy import UrlNotAllowed
 
 _EARLY = 60.0
 _GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SECONDS = 5.0
 
 
-class Pass:
+class AccessToken:
     """One provider's token. `ask` makes the request for a new one."""
 
-    def __init__(self, way: Way, ask: Callable[[], Call]) -> None:
+    def __init__(self, way: HttpClient, ask: Callable[[], HttpRequest]) -> None:
         self._way, self._ask = way, ask
         self._token, self._until = "", 0.0
         self._asking = asyncio.Lock()
@@ -39,20 +39,20 @@ class Pass:
     async def _fetch(self) -> None:
         try:
             reply = await self._way.send(self._ask())
-        except (NotAllowed, Unanswered) as fault:
-            raise NoPass(f"no access token: {fault}") from None
+        except (UrlNotAllowed, Unanswered) as fault:
+            raise NoAccessToken(f"no access token: {fault}") from None
         found = said(reply)
         token, seconds = found.get("access_token"), found.get("expires_in", 300)
         if reply.status != 200 or not isinstance(token, str) or not isinstance(seconds, int | float):
-            raise NoPass(f"no access token: {reply.status}")
+            raise NoAccessToken(f"no access token: {reply.status}")
         self._token, self._until = token, time.monotonic() + max(1.0, seconds - _EARLY)
 
 
-def service_account(url: str, email: str, private_key: str, scope: str) -> Callable[[], Call]:
+def service_account(url: str, email: str, private_key: str, scope: str) -> Callable[[], HttpRequest]:
     """A signed assertion for a token (RFC 7523 §2.1), as Google's service accounts give it."""
     import jwt  # brings all of cryptography: who has no such account does not pay for it at each start
 
-    def ask() -> Call:
+    def ask() -> HttpRequest:
         now = int(time.time())
         claims = {"iss": email, "scope": scope, "aud": url, "iat": now, "exp": now + 3600}
         assertion = jwt.encode(claims, private_key, algorithm="RS256")
@@ -61,20 +61,20 @@ def service_account(url: str, email: str, private_key: str, scope: str) -> Calla
     return ask
 
 
-def account_credentials(url: str, account: str, client: str, secret: str) -> Callable[[], Call]:
+def account_credentials(url: str, account: str, client: str, secret: str) -> Callable[[], HttpRequest]:
     """Zoom's server-to-server grant."""
 
-    def ask() -> Call:
+    def ask() -> HttpRequest:
         call = _form(url, {"grant_type": "account_credentials", "account_id": account})
-        return Call(call.method, call.url, {**call.headers, **basic(client, secret)}, call.body, call.seconds)
+        return HttpRequest(call.method, call.url, {**call.headers, **basic(client, secret)}, call.body, call.seconds)
 
     return ask
 
 
-def client_credentials(url: str, client: str, secret: str) -> Callable[[], Call]:
+def client_credentials(url: str, client: str, secret: str) -> Callable[[], HttpRequest]:
     """RFC 6749 §4.4, with the client's name and secret in the body, as Salesforce has it; its answer names no end."""
 
-    def ask() -> Call:
+    def ask() -> HttpRequest:
         fields = {"grant_type": "client_credentials", "client_id": client, "client_secret": secret}
         return _form(url, fields)
 
@@ -86,6 +86,6 @@ def basic(name: str, secret: str) -> dict[str, str]:
     return {"authorization": "Basic " + base64.b64encode(f"{name}:{secret}".encode()).decode()}
 
 
-def _form(url: str, fields: dict[str, str]) -> Call:
+def _form(url: str, fields: dict[str, str]) -> HttpRequest:
     kind = {"content-type": "application/x-www-form-urlencoded"}
-    return Call("POST", url, kind, urlencode(fields).encode(), SECONDS)
+    return HttpRequest("POST", url, kind, urlencode(fields).encode(), SECONDS)

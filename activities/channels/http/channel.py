@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from activities.channels.email.smtp import key_digest
-from activities.channels.http.reply_tables import Table, receipt
-from activities.content.templates import Rendered, Templates
-from activities.content.tracked_links import ClickLinks, followed
-from activities.outgoing.client import LARGEST_PAGE, Call, Reply, Unanswered, Way
-from activities.outgoing.url_policy import NotAllowed
-from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
+from activities.channels.http.reply_tables import ReplyTable, receipt
+from activities.content.rendering import Rendered
+from activities.content.templates import Templates
+from activities.content.tracked_links import ClickLinks, resolve_click
+from activities.outgoing.client import LARGEST_PAGE, HttpClient, HttpReply, HttpRequest, Unanswered
+from activities.outgoing.url_policy import UrlNotAllowed
+from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
 
 NEAR, FAR = timedelta(seconds=1.5), timedelta(seconds=15)
 PAGE_SECONDS = 5.0
@@ -38,7 +39,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class PreparedContent:
     """What an adapter makes of a message: `content` is what is sent, kept as JSON."""
 
     content: Mapping[str, Any]
@@ -50,14 +51,14 @@ class HttpChannel:
 
     name: str = ""
     promise: Promise
-    table: ClassVar[Table]
+    table: ClassVar[ReplyTable]
     retry: Retry = _RETRY
     inside = False
     ambiguity = Ambiguity.AT_MOST_ONCE
     time_sensitive = False
     """Whether only templates marked so may go here (C7)."""
 
-    def __init__(self, templates: Templates, way: Way, reach: Reach) -> None:
+    def __init__(self, templates: Templates, way: HttpClient, reach: Reach) -> None:
         self.templates, self.way = templates, way
         self.local, self.attempt, self._clicks = reach.near, reach.attempt, reach.clicks
 
@@ -67,11 +68,11 @@ class HttpChannel:
         """Where this person is reached, or None."""
         raise NotImplementedError
 
-    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> Written:
+    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> PreparedContent:
         """The message in the provider's words. Raises TemplateFault."""
         raise NotImplementedError
 
-    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> Call:
+    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> HttpRequest:
         """The request for what was written."""
         raise NotImplementedError
 
@@ -83,12 +84,12 @@ class HttpChannel:
         """Whether who opens its links is the person it is for: only then a click is theirs."""
         return True
 
-    def read(self, reply: Reply) -> Receipt:
+    def read(self, reply: HttpReply) -> Receipt:
         """What the answer says; the table's word, unless the provider hides its own inside a 200."""
         code, words = self.fault(reply)
         return receipt(self.table, reply, code, words)
 
-    def fault(self, reply: Reply) -> tuple[str, str]:
+    def fault(self, reply: HttpReply) -> tuple[str, str]:
         """The provider's code and words in a refusal."""
         found = said(reply)
         return str(found.get("code", found.get("name", ""))), str(found.get("message", ""))
@@ -103,7 +104,7 @@ class HttpChannel:
             raise TemplateFault(f"{self.name} takes one message at a time")
         digest = key_digest(outgoing.key)
         message = self.templates.render(outgoing, self.unsubscribe(digest), self.name)
-        message, links = followed(self._clicks if self.opened_by_person(outgoing) else None, message, digest)
+        message, links = resolve_click(self._clicks if self.opened_by_person(outgoing) else None, message, digest)
         written = self.write(message, outgoing, digest)
         summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
         return Prepared(digest, outgoing.address, as_body(written.content), {**summary, **links, **written.summary})
@@ -113,18 +114,18 @@ class HttpChannel:
         try:
             call = await self.call(json.loads(prepared.body), prepared, key_digest(key))
             reply = await self.way_to(prepared).send(self.bounded(call, prepared))
-        except NotAllowed as fault:
+        except UrlNotAllowed as fault:
             return self.not_allowed(fault, prepared)
         except Unanswered as fault:
-            result = Delivered.UNKNOWN if fault.left else Delivered.TRY_AGAIN
+            result = AttemptResult.UNKNOWN if fault.left else AttemptResult.TRY_AGAIN
             return Receipt(result, str(fault), outage=True, left=fault.left)
-        except NoPass as fault:
+        except NoAccessToken as fault:
             return fault.receipt
         try:
             return self.read(reply)
         except (ValueError, KeyError, TypeError, AttributeError) as fault:
             return Receipt(
-                Delivered.UNKNOWN, f"{reply.status}, and an answer that makes no sense ({type(fault).__name__})"
+                AttemptResult.UNKNOWN, f"{reply.status}, and an answer that makes no sense ({type(fault).__name__})"
             )
 
     async def find(self, prepared: Prepared) -> bool | None:  # noqa: ARG002 -- the port's
@@ -135,29 +136,29 @@ class HttpChannel:
         """Let go of kept connections."""
         await self.way.close()
 
-    def way_to(self, prepared: Prepared) -> Way:  # noqa: ARG002 -- an adapter's that has several
+    def way_to(self, prepared: Prepared) -> HttpClient:  # noqa: ARG002 -- an adapter's that has several
         """The way out by which this one goes."""
         return self.way
 
-    def not_allowed(self, fault: NotAllowed, prepared: Prepared) -> Receipt:  # noqa: ARG002 -- an adapter's
+    def not_allowed(self, fault: UrlNotAllowed, prepared: Prepared) -> Receipt:  # noqa: ARG002 -- an adapter's
         """The address is the operator's: transient for the person, and as for everyone."""
-        return Receipt(Delivered.TRY_AGAIN, str(fault)[:200], outage=True, left=False)
+        return Receipt(AttemptResult.TRY_AGAIN, str(fault)[:200], outage=True, left=False)
 
-    def bounded(self, call: Call, prepared: Prepared) -> Call:
+    def bounded(self, call: HttpRequest, prepared: Prepared) -> HttpRequest:
         """The call with what is left of the attempt, and the moment after which it does not leave."""
         left = self.attempt if prepared.until is None else min(self.attempt, prepared.until - datetime.now(UTC))
         return replace(call, seconds=max(0.0, left.total_seconds()), until=prepared.until)
 
 
-class NoPass(Exception):
+class NoAccessToken(Exception):
     """There is no access token, so there was no attempt. `receipt` says why."""
 
     def __init__(self, words: str) -> None:
         super().__init__(words)
-        self.receipt = Receipt(Delivered.TRY_AGAIN, words[:200], outage=True, left=False)
+        self.receipt = Receipt(AttemptResult.TRY_AGAIN, words[:200], outage=True, left=False)
 
 
-def said(reply: Reply) -> Mapping[str, Any]:
+def said(reply: HttpReply) -> Mapping[str, Any]:
     """The JSON object of an answer; empty if it is none."""
     try:
         found = json.loads(reply.body)
@@ -171,16 +172,16 @@ def as_body(content: Any) -> bytes:
     return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def json_call(method: str, url: str, content: Any, headers: Mapping[str, str]) -> Call:
+def json_call(method: str, url: str, content: Any, headers: Mapping[str, str]) -> HttpRequest:
     """A request with a JSON body."""
     body = b"" if content is None else as_body(content)
     kind = {"content-type": "application/json"} if body else {}
-    return Call(method, url, {**kind, **headers}, body)
+    return HttpRequest(method, url, {**kind, **headers}, body)
 
 
-def page_of(url: str, headers: Mapping[str, str]) -> Call:
+def page_of(url: str, headers: Mapping[str, str]) -> HttpRequest:
     """A request for some of what a provider has."""
-    return Call("GET", url, headers, seconds=PAGE_SECONDS, largest=LARGEST_PAGE)
+    return HttpRequest("GET", url, headers, seconds=PAGE_SECONDS, largest=LARGEST_PAGE)
 
 
 def bearer(token: str) -> Mapping[str, str]:

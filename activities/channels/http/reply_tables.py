@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
-from activities.outgoing.client import Reply
-from activities.ports import Delivered, Receipt
+from activities.outgoing.client import HttpReply
+from activities.ports import AttemptResult, Receipt
 
 LONGEST_PAUSE = timedelta(hours=1)
 """A provider that asks for more is asked again after this: a wrong header must not silence a channel for a day."""
 
 
-class Means(Enum):
+class ReplyMeaning(Enum):
     """What an answer says about the one message that was handed over."""
 
     ACCEPTED = "accepted"
@@ -35,23 +35,23 @@ class Means(Enum):
 
 
 _RESULTS = {
-    Means.ACCEPTED: Delivered.SENT,
-    Means.PERMANENT: Delivered.REFUSED,
-    Means.TRANSIENT: Delivered.TRY_AGAIN,
-    Means.AMBIGUOUS: Delivered.UNKNOWN,
-    Means.DOWN: Delivered.TRY_AGAIN,
-    Means.OURS: Delivered.TRY_AGAIN,
-    Means.LOST: Delivered.UNKNOWN,
+    ReplyMeaning.ACCEPTED: AttemptResult.SENT,
+    ReplyMeaning.PERMANENT: AttemptResult.REFUSED,
+    ReplyMeaning.TRANSIENT: AttemptResult.TRY_AGAIN,
+    ReplyMeaning.AMBIGUOUS: AttemptResult.UNKNOWN,
+    ReplyMeaning.DOWN: AttemptResult.TRY_AGAIN,
+    ReplyMeaning.OURS: AttemptResult.TRY_AGAIN,
+    ReplyMeaning.LOST: AttemptResult.UNKNOWN,
 }
-_OUTAGES = frozenset({Means.DOWN, Means.OURS, Means.LOST})
+_OUTAGES = frozenset({ReplyMeaning.DOWN, ReplyMeaning.OURS, ReplyMeaning.LOST})
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReplyRow:
     """`status` is a number or a class such as `5xx`; `code` the provider's own word or number, where it decides; `*` is any."""
 
     status: str
-    means: Means
+    means: ReplyMeaning
     code: str = ""
     about: str = ""
 
@@ -62,46 +62,48 @@ class Row:
         return same and (not self.code or self.code == code or (self.code == "*" and bool(code)))
 
 
-Table = Sequence[Row]
+ReplyTable = Sequence[ReplyRow]
 
-KEYED_TAIL: Table = (
-    Row("2xx", Means.ACCEPTED),
-    Row("401", Means.OURS, about="the key is not accepted"),
-    Row("403", Means.OURS, about="the key may not do this"),
-    Row("408", Means.TRANSIENT),
-    Row("409", Means.TRANSIENT, about="the same key is in flight"),
-    Row("425", Means.TRANSIENT),
-    Row("429", Means.TRANSIENT, about="too fast; Retry-After is kept for the whole provider"),
-    Row("3xx", Means.OURS, about="the address has moved; redirects are not followed"),
-    Row("4xx", Means.PERMANENT),
-    Row("5xx", Means.DOWN, about="asked again with the same key"),
+KEYED_TAIL: ReplyTable = (
+    ReplyRow("2xx", ReplyMeaning.ACCEPTED),
+    ReplyRow("401", ReplyMeaning.OURS, about="the key is not accepted"),
+    ReplyRow("403", ReplyMeaning.OURS, about="the key may not do this"),
+    ReplyRow("408", ReplyMeaning.TRANSIENT),
+    ReplyRow("409", ReplyMeaning.TRANSIENT, about="the same key is in flight"),
+    ReplyRow("425", ReplyMeaning.TRANSIENT),
+    ReplyRow("429", ReplyMeaning.TRANSIENT, about="too fast; Retry-After is kept for the whole provider"),
+    ReplyRow("3xx", ReplyMeaning.OURS, about="the address has moved; redirects are not followed"),
+    ReplyRow("4xx", ReplyMeaning.PERMANENT),
+    ReplyRow("5xx", ReplyMeaning.DOWN, about="asked again with the same key"),
 )
 """For a provider that takes our key: whatever is unclear is asked again."""
-BLIND_TAIL: Table = (
-    Row("2xx", Means.ACCEPTED),
-    Row("401", Means.OURS, about="the key is not accepted"),
-    Row("403", Means.OURS, about="the key may not do this"),
-    Row("408", Means.AMBIGUOUS),
-    Row("409", Means.TRANSIENT),
-    Row("425", Means.TRANSIENT),
-    Row("429", Means.TRANSIENT, about="too fast; Retry-After is kept for the whole provider"),
-    Row("3xx", Means.OURS, about="the address has moved; redirects are not followed"),
-    Row("4xx", Means.PERMANENT),
-    Row("503", Means.DOWN, about="not taken"),
-    Row("5xx", Means.LOST, about="it may have been taken before the fault"),
+BLIND_TAIL: ReplyTable = (
+    ReplyRow("2xx", ReplyMeaning.ACCEPTED),
+    ReplyRow("401", ReplyMeaning.OURS, about="the key is not accepted"),
+    ReplyRow("403", ReplyMeaning.OURS, about="the key may not do this"),
+    ReplyRow("408", ReplyMeaning.AMBIGUOUS),
+    ReplyRow("409", ReplyMeaning.TRANSIENT),
+    ReplyRow("425", ReplyMeaning.TRANSIENT),
+    ReplyRow("429", ReplyMeaning.TRANSIENT, about="too fast; Retry-After is kept for the whole provider"),
+    ReplyRow("3xx", ReplyMeaning.OURS, about="the address has moved; redirects are not followed"),
+    ReplyRow("4xx", ReplyMeaning.PERMANENT),
+    ReplyRow("503", ReplyMeaning.DOWN, about="not taken"),
+    ReplyRow("5xx", ReplyMeaning.LOST, about="it may have been taken before the fault"),
 )
 """For a provider that takes no key: after 500, 502 and 504 nobody knows."""
 
 
-def receipt(table: Table, reply: Reply, code: str = "", words: str = "", *, now: datetime | None = None) -> Receipt:
+def receipt(
+    table: ReplyTable, reply: HttpReply, code: str = "", words: str = "", *, now: datetime | None = None
+) -> Receipt:
     """What became of the message. An answer that no row fits is ambiguous."""
-    row = next((each for each in table if each.fits(reply.status, code)), Row("", Means.LOST))
-    detail = " ".join(part for part in (str(reply.status), code, quiet(words)) if part)[:200]
-    pause = retry_after(reply, now) if row.means in {Means.TRANSIENT, Means.DOWN} else None
+    row = next((each for each in table if each.fits(reply.status, code)), ReplyRow("", ReplyMeaning.LOST))
+    detail = " ".join(part for part in (str(reply.status), code, without_personal_data(words)) if part)[:200]
+    pause = retry_after(reply, now) if row.means in {ReplyMeaning.TRANSIENT, ReplyMeaning.DOWN} else None
     return Receipt(_RESULTS[row.means], detail, after=pause, outage=row.means in _OUTAGES)
 
 
-def retry_after(reply: Reply, now: datetime | None = None) -> timedelta | None:
+def retry_after(reply: HttpReply, now: datetime | None = None) -> timedelta | None:
     """The header of RFC 9110 §10.2.3, seconds or a date; None if there is none that can be read."""
     given = reply.headers.get("retry-after", "").strip()
     if given.isascii() and given.isdigit() and len(given) < 10:
@@ -117,7 +119,7 @@ def retry_after(reply: Reply, now: datetime | None = None) -> timedelta | None:
 _PERSONAL = re.compile(r"\S*@\S*|\+?\d[\d ()/-]{5,}\d|\S{60,}")
 
 
-def quiet(words: str) -> str:
+def without_personal_data(words: str) -> str:
     """A provider's words without addresses, numbers of telephones and tokens, which they like to repeat."""
     plain = " ".join("".join(mark if mark.isprintable() else " " for mark in words).split())
     return _PERSONAL.sub("…", plain)

@@ -19,8 +19,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from activities.outgoing.client import Call
-from activities.outgoing.url_policy import NotAllowed
+from activities.outgoing.client import HttpRequest
+from activities.outgoing.url_policy import UrlNotAllowed
 
 TTL_SECONDS = 4 * 3600
 """How long a push service keeps it for a device that is off: a time-sensitive message is worth nothing later."""
@@ -64,7 +64,7 @@ class WebPush:
         self._key, self._contact = key, contact
         self.public = padless(key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
-    def call(self, subscription: Subscription, content: Mapping[str, Any]) -> Call:
+    def call(self, subscription: Subscription, content: Mapping[str, Any]) -> HttpRequest:
         """The request for one browser. Its topic replaces what still waits there under the same tag. Raises NotAllowed."""
         plain = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
         try:
@@ -76,7 +76,7 @@ class WebPush:
                 version="aes128gcm",
             )
         except (ValueError, http_ece.ECEException):
-            raise NotAllowed("the browser's key is none that can be encrypted for") from None
+            raise UrlNotAllowed("the browser's key is none that can be encrypted for") from None
         headers = {
             "content-encoding": "aes128gcm",
             "content-type": "application/octet-stream",
@@ -85,7 +85,7 @@ class WebPush:
             "topic": str(content["tag"])[:32],
             "authorization": f"vapid t={self._token(subscription.endpoint)}, k={self.public}",
         }
-        return Call("POST", subscription.endpoint, headers, body)
+        return HttpRequest("POST", subscription.endpoint, headers, body)
 
     def _token(self, endpoint: str) -> str:
         parts = urlsplit(endpoint)

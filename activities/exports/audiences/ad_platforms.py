@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from activities.channels.http.access_tokens import Pass, service_account
-from activities.channels.http.channel import NoPass, bearer, json_call, said
-from activities.channels.http.reply_tables import KEYED_TAIL, Means, Row, Table, receipt
-from activities.outgoing.client import Call, Unanswered, Way
-from activities.outgoing.url_policy import NotAllowed
-from activities.ports import Delivered, Receipt
+from activities.channels.http.access_tokens import AccessToken, service_account
+from activities.channels.http.channel import NoAccessToken, bearer, json_call, said
+from activities.channels.http.reply_tables import KEYED_TAIL, ReplyMeaning, ReplyRow, ReplyTable, receipt
+from activities.outgoing.client import HttpClient, HttpRequest, Unanswered
+from activities.outgoing.url_policy import UrlNotAllowed
+from activities.ports import AttemptResult, Receipt
 
 BATCH = 1_000
 SCOPE = "https://www.googleapis.com/auth/datamanager"
 
 
-class AudienceTool(Protocol):
+class AdPlatform(Protocol):
     """What the sync asks of a tool."""
 
     name: str
@@ -41,20 +41,22 @@ class GoogleAudiences:
     token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 -- an address
 
 
-class GoogleTool:
+class GooglePlatform:
     """Data Manager API, `audienceMembers:ingest` and `:remove`."""
 
     name = "google"
-    table: Table = (
-        Row("400", Means.PERMANENT, "INVALID_ARGUMENT", "an audience or an identifier that it does not know"),
-        Row("404", Means.OURS, "NOT_FOUND", "no such audience"),
-        Row("429", Means.TRANSIENT, "RESOURCE_EXHAUSTED"),
+    table: ReplyTable = (
+        ReplyRow(
+            "400", ReplyMeaning.PERMANENT, "INVALID_ARGUMENT", "an audience or an identifier that it does not know"
+        ),
+        ReplyRow("404", ReplyMeaning.OURS, "NOT_FOUND", "no such audience"),
+        ReplyRow("429", ReplyMeaning.TRANSIENT, "RESOURCE_EXHAUSTED"),
         *KEYED_TAIL,
     )
 
-    def __init__(self, way: Way, settings: GoogleAudiences) -> None:
+    def __init__(self, way: HttpClient, settings: GoogleAudiences) -> None:
         self._way, self._settings = way, settings
-        self._pass = Pass(way, service_account(settings.token_url, settings.email, settings.private_key, SCOPE))
+        self._pass = AccessToken(way, service_account(settings.token_url, settings.email, settings.private_key, SCOPE))
 
     async def change(self, audience: str, hashes: Sequence[str], *, add: bool) -> Receipt:
         """One batch."""
@@ -68,7 +70,7 @@ class GoogleTool:
         verb = "ingest" if add else "remove"
         try:
             token = await self._pass.token()
-        except NoPass as fault:
+        except NoAccessToken as fault:
             return fault.receipt
         call = json_call("POST", f"{self._settings.base}/v1/audienceMembers:{verb}", content, bearer(token))
         found = await _asked(self._way, call, self.table)
@@ -90,26 +92,28 @@ class MetaAudiences:
     base: str = "https://graph.facebook.com/v26.0"
 
 
-class MetaTool:
+class MetaPlatform:
     """Marketing API, `POST` and `DELETE /{audience}/users`."""
 
     name = "meta"
-    table: Table = (
-        Row("4xx", Means.OURS, "190", "the token is not accepted"),
-        Row("4xx", Means.OURS, "102", "the token's session is over"),
-        Row("4xx", Means.OURS, "10", "the app may not do this"),
-        Row("4xx", Means.OURS, "200", "no right to this audience, or its terms are not accepted"),
-        Row("4xx", Means.TRANSIENT, "4", "too many calls of the app"),
-        Row("4xx", Means.TRANSIENT, "17", "too many calls of the user"),
-        Row("4xx", Means.TRANSIENT, "613", "too many calls for this ad account"),
-        Row("4xx", Means.TRANSIENT, "80003", "too many calls for its audiences"),
-        Row("4xx", Means.DOWN, "1", "unknown fault of theirs"),
-        Row("4xx", Means.DOWN, "2", "temporarily unavailable"),
-        Row("400", Means.PERMANENT, "100", "a parameter that it does not take, or an audience that is not ours"),
+    table: ReplyTable = (
+        ReplyRow("4xx", ReplyMeaning.OURS, "190", "the token is not accepted"),
+        ReplyRow("4xx", ReplyMeaning.OURS, "102", "the token's session is over"),
+        ReplyRow("4xx", ReplyMeaning.OURS, "10", "the app may not do this"),
+        ReplyRow("4xx", ReplyMeaning.OURS, "200", "no right to this audience, or its terms are not accepted"),
+        ReplyRow("4xx", ReplyMeaning.TRANSIENT, "4", "too many calls of the app"),
+        ReplyRow("4xx", ReplyMeaning.TRANSIENT, "17", "too many calls of the user"),
+        ReplyRow("4xx", ReplyMeaning.TRANSIENT, "613", "too many calls for this ad account"),
+        ReplyRow("4xx", ReplyMeaning.TRANSIENT, "80003", "too many calls for its audiences"),
+        ReplyRow("4xx", ReplyMeaning.DOWN, "1", "unknown fault of theirs"),
+        ReplyRow("4xx", ReplyMeaning.DOWN, "2", "temporarily unavailable"),
+        ReplyRow(
+            "400", ReplyMeaning.PERMANENT, "100", "a parameter that it does not take, or an audience that is not ours"
+        ),
         *KEYED_TAIL,
     )
 
-    def __init__(self, way: Way, settings: MetaAudiences) -> None:
+    def __init__(self, way: HttpClient, settings: MetaAudiences) -> None:
         self._way, self._settings = way, settings
 
     async def change(self, audience: str, hashes: Sequence[str], *, add: bool) -> Receipt:
@@ -121,14 +125,14 @@ class MetaTool:
         )
 
 
-async def _asked(way: Way, call: Call, table: Table) -> Receipt:
+async def _asked(way: HttpClient, call: HttpRequest, table: ReplyTable) -> Receipt:
     try:
         reply = await way.send(call)
-    except NotAllowed as fault:
-        return Receipt(Delivered.TRY_AGAIN, str(fault)[:200], outage=True, left=False)
+    except UrlNotAllowed as fault:
+        return Receipt(AttemptResult.TRY_AGAIN, str(fault)[:200], outage=True, left=False)
     except Unanswered as fault:
         return Receipt(
-            Delivered.UNKNOWN if fault.left else Delivered.TRY_AGAIN, str(fault), outage=True, left=fault.left
+            AttemptResult.UNKNOWN if fault.left else AttemptResult.TRY_AGAIN, str(fault), outage=True, left=fault.left
         )
     error = said(reply).get("error")
     known: Mapping[str, object] = error if isinstance(error, dict) else {}

@@ -15,10 +15,10 @@ from pydantic import Field
 from activities.channels.email.message import mail_address
 from journeys.gate.consent import consent_refusal
 from journeys.gate.policy import ADS, Policy
-from journeys.language.definition import Model, Name, Text
-from store.exports.audiences import Place
+from journeys.language.actions import Model, Name, Text
+from store.exports.audiences import AudienceMembership
 
-Tool = Literal["google", "meta"]
+AdPlatformName = Literal["google", "meta"]
 _GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
 
@@ -42,17 +42,17 @@ class AudiencePlans(Model):
     audiences: dict[Name, AudiencePlan] = Field(default_factory=dict)
 
 
-def wanted(place: Place, plan: AudiencePlan, tool: str, policy: Policy) -> str:
+def wanted_members(place: AudienceMembership, plan: AudiencePlan, tool: str, policy: Policy) -> str:
     """The hash under which a person is to be in; empty if they are not.
 
     Out is who the journey took out, who may not be told it, who has no address, and who is not known to be in the stage that
     the ads fit: an ad for a stage that they have left is what a message for it would be (H7), and unknown is not yes (H8).
     """
     fits = plan.stage is None or place.stage == plan.stage
-    return hashed(place.email, tool) if place.member and fits and not left_alone(place, plan, policy) else ""
+    return hashed_addresses(place.email, tool) if place.member and fits and not is_excluded(place, plan, policy) else ""
 
 
-def left_alone(place: Place, plan: AudiencePlan, policy: Policy) -> bool:
+def is_excluded(place: AudienceMembership, plan: AudiencePlan, policy: Policy) -> bool:
     """Whether no ad may follow them (C5): their address is suppressed, or they have said no.
 
     A no to ads (`audience`), to the ads' topic or to everything counts, and so does one to mails of the topic: their address
@@ -66,7 +66,7 @@ def left_alone(place: Place, plan: AudiencePlan, policy: Policy) -> bool:
     )
 
 
-def hashed(email: str | None, tool: str) -> str:
+def hashed_addresses(email: str | None, tool: str) -> str:
     """An address as a tool knows it, or nothing for what is none."""
     address = mail_address(email)
     if address is None:
@@ -77,13 +77,13 @@ def hashed(email: str | None, tool: str) -> str:
     return hashlib.sha256(f"{local}@{domain}".encode()).hexdigest()
 
 
-def changes(
-    places: Mapping[str, Place], plan: AudiencePlan, tool: str, policy: Policy
+def membership_changes(
+    places: Mapping[str, AudienceMembership], plan: AudiencePlan, tool: str, policy: Policy
 ) -> tuple[dict[str, str], dict[str, str]]:
     """By person: the hashes to take out, and those to put in. Who has another address is both; a stop adds nobody."""
     out, into = {}, {}
     for subject, place in places.items():
-        now, then = wanted(place, plan, tool, policy), place.hashed if place.told else ""
+        now, then = wanted_members(place, plan, tool, policy), place.hashed if place.told else ""
         if then and then != now:
             out[subject] = then
         if now and then != now and not place.stopped:

@@ -14,13 +14,13 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from activities.channels.http.channel import NoPass, bearer, json_call
-from activities.channels.http.reply_tables import Table, receipt
-from activities.exports.crm.port import MirrorFault, Reply, Resting
+from activities.channels.http.channel import NoAccessToken, bearer, json_call
+from activities.channels.http.reply_tables import ReplyTable, receipt
+from activities.exports.crm.port import CrmFault, CrmPaused, CrmReply
 from activities.outgoing import client as http_client
-from activities.outgoing.circuit_breaker import Breaker, BreakerRule
-from activities.outgoing.rate_limit import Pace, Rate
-from activities.outgoing.url_policy import NotAllowed
+from activities.outgoing.circuit_breaker import BreakerRule, CircuitBreaker
+from activities.outgoing.rate_limit import Rate, RateLimit
+from activities.outgoing.url_policy import UrlNotAllowed
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ PAUSE: Final = timedelta(seconds=10)
 """After "too fast" without a `Retry-After`: HubSpot counts calls in windows of ten seconds."""
 
 
-class Token(Protocol):
+class CrmToken(Protocol):
     """What signs a call in."""
 
     async def token(self) -> str:
@@ -42,7 +42,7 @@ class Token(Protocol):
         ...
 
 
-class Fixed:
+class FixedToken:
     """A token that does not expire, as HubSpot's private apps have it."""
 
     def __init__(self, token: str) -> None:
@@ -55,25 +55,25 @@ class Fixed:
         """There is no other: the operator's turn."""
 
 
-class Caller:
+class CrmClient:
     """Calls to one CRM. Raises MirrorFault, and Resting when it was not asked; any answer that is one is returned."""
 
     def __init__(
         self,
         name: str,
-        way_out: http_client.Way,
+        way_out: http_client.HttpClient,
         base: str,
-        token: Token,
-        table: Table,
+        token: CrmToken,
+        table: ReplyTable,
         rate: Rate,
         *,
         failures: int = 3,
     ) -> None:
         self.name, self._way, self._base, self._token, self._table = name, way_out, base.rstrip("/"), token, table
-        self._breaker, self._pace = Breaker(BreakerRule(failures=failures)), Pace(rate)
+        self._breaker, self._pace = CircuitBreaker(BreakerRule(failures=failures)), RateLimit(rate)
         self._held_until: datetime | None = None
 
-    async def __call__(self, method: str, path: str, body: Mapping[str, Any] | None) -> Reply:
+    async def __call__(self, method: str, path: str, body: Mapping[str, Any] | None) -> CrmReply:
         """One call; a token that is over is fetched anew, once."""
         await self._turn()
         try:
@@ -81,35 +81,35 @@ class Caller:
             if reply.status == 401:
                 self._token.spoiled()
                 reply = await self._send(method, path, body)
-        except NoPass as fault:
+        except NoAccessToken as fault:
             self._failed()
-            raise MirrorFault(f"{self.name}: {fault}") from None
-        except (NotAllowed, http_client.Unanswered) as fault:
+            raise CrmFault(f"{self.name}: {fault}") from None
+        except (UrlNotAllowed, http_client.Unanswered) as fault:
             self._failed()
-            raise MirrorFault(f"{self.name}: {fault}") from None
+            raise CrmFault(f"{self.name}: {fault}") from None
         except BaseException:
             self._breaker.released()
             raise
         found = _json(reply)
         self._learn(reply, found)
         if not reply.whole:
-            raise MirrorFault(f"{self.name}: the answer is too long", reply.status)
-        return Reply(reply.status, found)
+            raise CrmFault(f"{self.name}: the answer is too long", reply.status)
+        return CrmReply(reply.status, found)
 
     async def _turn(self) -> None:
         now = datetime.now(UTC)
         if self._held_until is not None and now < self._held_until:
-            raise Resting(f"{self.name} wants a pause")
+            raise CrmPaused(f"{self.name} wants a pause")
         if self._breaker.wait(now) is not None:
-            raise Resting(f"{self.name} is down and left alone")
+            raise CrmPaused(f"{self.name} is down and left alone")
         while (wait := self._pace.wait(self.name, self.name, datetime.now(UTC))) is not None:
             await asyncio.sleep(wait.total_seconds())
 
-    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> http_client.Reply:
+    async def _send(self, method: str, path: str, body: Mapping[str, Any] | None) -> http_client.HttpReply:
         call = json_call(method, f"{self._base}{path}", body, bearer(await self._token.token()))
-        return await self._way.send(http_client.Call(call.method, call.url, call.headers, call.body, SECONDS))
+        return await self._way.send(http_client.HttpRequest(call.method, call.url, call.headers, call.body, SECONDS))
 
-    def _learn(self, reply: http_client.Reply, found: Any) -> None:
+    def _learn(self, reply: http_client.HttpReply, found: Any) -> None:
         said = receipt(self._table, reply, _code(found))
         if said.outage:
             self._failed()
@@ -123,7 +123,7 @@ class Caller:
             log.warning("mirror.breaker_open", mirror=self.name)
 
 
-def _json(reply: http_client.Reply) -> Any:
+def _json(reply: http_client.HttpReply) -> Any:
     try:
         return json.loads(reply.body)
     except (ValueError, RecursionError):

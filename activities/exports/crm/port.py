@@ -15,18 +15,18 @@ MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class CrmReply:
     """What a CRM answered; `body` is its JSON, or None."""
 
     status: int
     body: Any = None
 
 
-Call = Callable[[str, str, Mapping[str, Any] | None], Awaitable[Reply]]
+CrmCall = Callable[[str, str, Mapping[str, Any] | None], Awaitable[CrmReply]]
 """(method, path with query, JSON body) to one CRM: signed in, bounded in time and size, never redirected."""
 
 
-class MirrorFault(Exception):
+class CrmFault(Exception):
     """The CRM did not do it. The provider's turn, and it is tried again; `status` is what it answered, 0 for nothing."""
 
     def __init__(self, what: str, status: int = 0) -> None:
@@ -34,12 +34,12 @@ class MirrorFault(Exception):
         self.status = status
 
 
-class Resting(MirrorFault):
+class CrmPaused(CrmFault):
     """It was not asked at all: it is down, or wants a pause. Not this task's failure, and the next one would fare alike."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class CrmTask:
     """A task as a CRM shows it. `key` is ours and never changes: 64 hexadecimal digits, the same in small or big letters.
 
     `number` is the task's here, `owner_id` who has it there, if that is known. Only one that `settles` says there whether it
@@ -74,13 +74,13 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CrmTaskClosed:
     """A task that was closed there: how, in our words as far as they were given."""
 
     outcome: str | None
 
 
-class TaskMirror(Protocol):
+class CrmTasks(Protocol):
     """One CRM. Each call may be repeated, and raises MirrorFault."""
 
     @property
@@ -88,10 +88,10 @@ class TaskMirror(Protocol):
         """Stable: it is in our tables."""
         ...
 
-    async def push(self, task: Shown, reference: str | None) -> str:
+    async def push(self, task: CrmTask, reference: str | None) -> str:
         """Make the copy what the task is now; where it is there. One that is not there yet, or no more, is made."""
         ...
 
-    async def ended(self, references: Sequence[str]) -> Mapping[str, Ended]:
+    async def ended(self, references: Sequence[str]) -> Mapping[str, CrmTaskClosed]:
         """Which of these were closed there; at most `MOST` at once."""
         ...

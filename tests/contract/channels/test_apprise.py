@@ -12,17 +12,17 @@ import pytest_asyncio
 import structlog
 from starlette.responses import Response
 
-from activities.channels.apprise import LongTailChannel, LongTailSettings
+from activities.channels.apprise import AppriseChannel, AppriseSettings
 from activities.content.tracked_links import ClickLinks
-from activities.ports import Ambiguity, Delivered, Outgoing, Promise, TemplateFault
+from activities.ports import Ambiguity, AttemptResult, Outgoing, Promise, TemplateFault
 from tests.support.provider import templates
 from worker.logs import configure_logging
-from worker.stack.providers.app import Asked, Vendor
-from worker.stack.providers.faults import Fault
-from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.app import Vendor, VendorRequest
+from worker.stack.providers.faults import ProviderFault
+from worker.stack.providers.serving import LocalProvider, local_provider
 
 
-async def take(asked: Asked) -> Response:
+async def take(asked: VendorRequest) -> Response:
     asked.kept.add("tail", to=asked.path("who"), content=asked.json)
     return Response(status_code=200)
 
@@ -31,15 +31,15 @@ TAIL = Vendor("tail", (("POST", "/{who:path}", take),), lambda _, code: {"error"
 
 
 @pytest_asyncio.fixture
-async def local() -> AsyncIterator[Local]:
-    async with serving(vendors=(TAIL,)) as made:
+async def local() -> AsyncIterator[LocalProvider]:
+    async with local_provider(vendors=(TAIL,)) as made:
         yield made
 
 
 @pytest.fixture
-def channel(local: Local, tmp_path) -> LongTailChannel:
+def channel(local: LocalProvider, tmp_path) -> AppriseChannel:
     url = f"json://{local.origin}/tail/{{address}}"
-    return LongTailChannel(templates(tmp_path), LongTailSettings(url, "matrix_id"))
+    return AppriseChannel(templates(tmp_path), AppriseSettings(url, "matrix_id"))
 
 
 def message(address: str) -> Outgoing:
@@ -49,7 +49,7 @@ def message(address: str) -> Outgoing:
 async def test_a_message_goes_to_the_field_of_the_person(local, channel):
     assert channel.address({"matrix_id": "ada"}, "u") == "ada"
     assert channel.address({"matrix_id": None}, "u") is None
-    assert (await channel.deliver(channel.prepare(message("ada")), "k")).result is Delivered.SENT
+    assert (await channel.deliver(channel.prepare(message("ada")), "k")).result is AttemptResult.SENT
     (item,) = local.provider.kept.items
     assert (item["to"], item["content"]["title"]) == ("ada", "Your export is ready, Ada")
 
@@ -61,22 +61,22 @@ async def test_what_a_person_writes_cannot_change_where_it_goes(local, channel, 
 
 
 async def test_a_no_may_be_a_yes_of_which_nobody_heard(local, channel):
-    local.provider.faults.add(Fault(provider="tail", kind="status", status=500))
+    local.provider.faults.add(ProviderFault(provider="tail", kind="status", status=500))
     found = await channel.deliver(channel.prepare(message("ada")), "k")
-    assert (found.result, found.outage) == (Delivered.UNKNOWN, True)
+    assert (found.result, found.outage) == (AttemptResult.UNKNOWN, True)
     assert (channel.promise, channel.ambiguity) == (Promise.BLIND, Ambiguity.AT_MOST_ONCE)
 
 
 async def test_nothing_leaves_after_the_attempts_time(local, channel):
     late = replace(channel.prepare(message("ada")), until=datetime.now(UTC) - timedelta(seconds=1))
-    assert (await channel.deliver(late, "k")).result is Delivered.TRY_AGAIN
+    assert (await channel.deliver(late, "k")).result is AttemptResult.TRY_AGAIN
     assert not local.provider.kept.items
 
 
 @pytest.mark.parametrize("url", ["", "json://host/everyone", "nonsense://{address}"])
 def test_an_address_that_is_none_is_told_at_the_start(url):
     with pytest.raises(ValueError, match="apprise"):
-        LongTailSettings(url, "matrix_id")
+        AppriseSettings(url, "matrix_id")
 
 
 @pytest.mark.parametrize(
@@ -84,16 +84,16 @@ def test_an_address_that_is_none_is_told_at_the_start(url):
 )
 def test_a_person_cannot_say_whom_we_call(url):
     with pytest.raises(ValueError, match="for its host"):
-        LongTailSettings(url, "matrix_id")
-    assert LongTailSettings("pover://{address}@token", "matrix_id")
+        AppriseSettings(url, "matrix_id")
+    assert AppriseSettings("pover://{address}@token", "matrix_id")
 
 
 async def test_M1_a_link_that_goes_by_apprise_tells_of_its_click(local, tmp_path):
     clicks = ClickLinks(("a secret of at least sixteen",), "https://l.example")
-    settings = LongTailSettings(f"json://{local.origin}/tail/{{address}}", "matrix_id", clicks=clicks)
-    channel = LongTailChannel(templates(tmp_path), settings)
+    settings = AppriseSettings(f"json://{local.origin}/tail/{{address}}", "matrix_id", clicks=clicks)
+    channel = AppriseChannel(templates(tmp_path), settings)
     prepared = channel.prepare(message("ada"))
-    assert (await channel.deliver(prepared, "k")).result is Delivered.SENT
+    assert (await channel.deliver(prepared, "k")).result is AttemptResult.SENT
     (item,) = local.provider.kept.items
     assert clicks.read(item["content"]["message"].rpartition("/c/")[2].strip()) == (prepared.reference, 0)
     assert prepared.summary["links"] == [{"url": "https://app.example.com/exports"}]
@@ -102,8 +102,8 @@ async def test_M1_a_link_that_goes_by_apprise_tells_of_its_click(local, tmp_path
 async def test_c7_a_service_that_interrupts_people_takes_only_what_is_time_sensitive(local, tmp_path):
     url, known = f"json://{local.origin}/tail/{{address}}", templates(tmp_path)
     calm = replace(message("ada"), template="export/calm")
-    assert LongTailChannel(known, LongTailSettings(url, "matrix_id")).prepare(calm)
-    interrupting = LongTailChannel(known, LongTailSettings(url, "matrix_id", time_sensitive=True))
+    assert AppriseChannel(known, AppriseSettings(url, "matrix_id")).prepare(calm)
+    interrupting = AppriseChannel(known, AppriseSettings(url, "matrix_id", time_sensitive=True))
     assert interrupting.prepare(message("ada"))
     with pytest.raises(TemplateFault, match="time-sensitive"):
         interrupting.prepare(calm)
@@ -124,7 +124,7 @@ def logged(capfd) -> Iterator[Callable[[], str]]:
 @pytest.mark.parametrize("status", [200, 500])
 async def test_nobody_who_is_written_to_is_in_the_logs(local, channel, status, logged):
     if status == 500:
-        local.provider.faults.add(Fault(provider="tail", kind="status", status=500))
+        local.provider.faults.add(ProviderFault(provider="tail", kind="status", status=500))
     number = "+4915112345678"
     await channel.deliver(channel.prepare(message(number)), "k")
     logging.getLogger("apprise").info("Sent Twilio notification to %s.", number)

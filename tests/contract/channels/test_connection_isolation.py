@@ -13,14 +13,14 @@ import pytest
 import pytest_asyncio
 
 from activities.outgoing.client import MOST
-from activities.outgoing.guarded_channel import Guarded
-from activities.ports import Channel, Delivered
+from activities.outgoing.guarded_channel import GuardedChannel
+from activities.ports import AttemptResult, Channel
 from tests.support.provider import google_key, outgoing, templates, vapid_key
 from worker.composition.providers import BROWSERS, ONE_HOST, load_providers, local_environ
-from worker.composition.worker import channels
+from worker.composition.worker import configured_channels
 from worker.settings import PREFIX, Settings
-from worker.stack.providers.faults import Fault
-from worker.stack.providers.serving import Local
+from worker.stack.providers.faults import ProviderFault
+from worker.stack.providers.serving import LocalProvider
 
 KEY = "journey/j/u_1/-/1#s.1/send.1>u_1"
 PROMPT = 5.0
@@ -28,7 +28,7 @@ PROMPT = 5.0
 
 
 @pytest_asyncio.fixture
-async def made(local: Local, tmp_path: Path) -> AsyncIterator[Mapping[str, Channel]]:
+async def made(local: LocalProvider, tmp_path: Path) -> AsyncIterator[Mapping[str, Channel]]:
     """Every channel as an operator configures it, to providers that are far."""
     for name, key in (("fcm", google_key()), ("vapid", vapid_key())):
         (tmp_path / f"{name}.pem").write_text(key)
@@ -40,26 +40,30 @@ async def made(local: Local, tmp_path: Path) -> AsyncIterator[Mapping[str, Chann
         fcm_base=f"{local.url}/fcm", fcm_token_url=f"{local.url}/fcm/token",
         vapid_key_file=tmp_path / "vapid.pem", vapid_contact="mailto:ops@tenure.example",
     )  # fmt: skip
-    found = channels(Settings(smtp_url="smtp://127.0.0.1:9", environment="production", catalog=tmp_path), given)
+    found = configured_channels(
+        Settings(smtp_url="smtp://127.0.0.1:9", environment="production", catalog=tmp_path), given
+    )
     yield found
     for channel in found.values():
         await channel.close()
 
 
-def elsewhere(local: Local) -> str:
+def elsewhere(local: LocalProvider) -> str:
     """The same server as another host."""
     return local.origin.replace("127.0.0.1", "localhost")
 
 
-async def deliver(channel: Channel, address: str = "") -> Delivered:
-    assert isinstance(channel, Guarded)
+async def deliver(channel: Channel, address: str = "") -> AttemptResult:
+    assert isinstance(channel, GuardedChannel)
     message = outgoing(channel.channel)  # type: ignore[arg-type]
     prepared = channel.prepare(replace(message, address=address or message.address))
     return (await channel.deliver(prepared, KEY)).result
 
 
 @contextlib.asynccontextmanager
-async def hanging(local: Local, calls: int, reached: int, channel: Channel, address: str = "") -> AsyncIterator[None]:
+async def hanging(
+    local: LocalProvider, calls: int, reached: int, channel: Channel, address: str = ""
+) -> AsyncIterator[None]:
     """So many attempts in flight that get no answer; the provider has `reached` of them."""
     before = local.provider.faults.happened
     tasks = [asyncio.create_task(deliver(channel, address)) for _ in range(calls)]
@@ -75,9 +79,9 @@ async def hanging(local: Local, calls: int, reached: int, channel: Channel, addr
 
 @pytest.mark.parametrize("name", ["sms", "webhook", "support", "webinar", "push"])
 async def test_a_provider_that_hangs_holds_up_no_other(local, made, name):
-    local.provider.faults.add(Fault(provider="slack", kind="hang", times=None))
+    local.provider.faults.add(ProviderFault(provider="slack", kind="hang", times=None))
     async with hanging(local, MOST + 16, MOST, made["chat"]), asyncio.timeout(PROMPT):
-        assert await deliver(made[name]) is Delivered.SENT
+        assert await deliver(made[name]) is AttemptResult.SENT
 
 
 def browser(origin: str, device: str) -> dict[str, Any]:
@@ -95,8 +99,8 @@ async def test_one_browsers_service_that_hangs_holds_up_neither_others_nor_apps(
     good = push.address(browser(elsewhere(local), "well"), "u_1")
     assert bad
     assert good
-    local.provider.faults.add(Fault(provider="webpush", kind="hang", times=None, to="hanging"))
+    local.provider.faults.add(ProviderFault(provider="webpush", kind="hang", times=None, to="hanging"))
     async with hanging(local, BROWSERS + 16, ONE_HOST, push, bad), asyncio.timeout(PROMPT):
-        assert await deliver(push, good) is Delivered.SENT
-        assert await deliver(push) is Delivered.SENT, "an app by FCM"
+        assert await deliver(push, good) is AttemptResult.SENT
+        assert await deliver(push) is AttemptResult.SENT, "an app by FCM"
         assert local.provider.faults.happened == ONE_HOST, "the others wait for their turn"

@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from activities.channels.email.dkim import DkimKey
-from activities.channels.email.relay_settings import Relay
+from activities.channels.email.relay_settings import SmtpRelay
 from activities.channels.email.smtp import EmailChannel, EmailSettings
-from activities.ports import Delivered, Outgoing
+from activities.ports import AttemptResult, Outgoing
 from journeys.tokens.signed_links import Links
 from tests.support.provider import templates
-from worker.stack.mail_sink import serve
+from worker.stack.mail_sink import listen_for_mail
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +29,16 @@ def pair() -> tuple[str, bytes]:
 
 async def test_a_delivered_mail_verifies_and_a_changed_one_does_not(tmp_path, pair):
     private, record = pair
-    async with await serve(tmp_path / "mail") as sink:
+    async with await listen_for_mail(tmp_path / "mail") as sink:
         settings = EmailSettings(
-            relay=Relay(port=sink.sockets[0].getsockname()[1]),
+            relay=SmtpRelay(port=sink.sockets[0].getsockname()[1]),
             links=Links("https://tenure.example", ("k" * 32,)),
             dkim=DkimKey("tenure.example", "s1", private),
         )
         channel = EmailChannel(templates(tmp_path / "templates"), settings)
         message = Outgoing("k>u_1", "export/ready", "ada@example.com", {"first_name": "Adä"}, {}, {}, "notices")
         prepared = channel.prepare(message)
-        assert (await channel.deliver(prepared, "k")).result is Delivered.SENT
+        assert (await channel.deliver(prepared, "k")).result is AttemptResult.SENT
         await channel.close()
     kept = [path.read_bytes() for path in (tmp_path / "mail").rglob("*") if path.is_file()]
     content = next(each for each in kept if b"DKIM-Signature" in each)

@@ -19,40 +19,40 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from activities.channels.email.resend import ResendChannel
 from activities.channels.http.channel import Reach
-from activities.channels.http.reply_tables import Means, Row
+from activities.channels.http.reply_tables import ReplyMeaning, ReplyRow
 from activities.channels.push.channel import PushChannel
 from activities.channels.push.web_push import padless, unpadded
-from activities.channels.slack import ChatChannel
-from activities.channels.twilio import SmsChannel
+from activities.channels.slack import SlackChannel
+from activities.channels.twilio import TwilioChannel
 from activities.channels.webhook import WebhookChannel, WebhookSettings
-from activities.channels.zendesk import SupportChannel
-from activities.channels.zoom import WebinarChannel
+from activities.channels.zendesk import ZendeskChannel
+from activities.channels.zoom import ZoomChannel
 from activities.content.templates import Templates, load_templates
 from activities.content.tracked_links import ClickLinks
-from activities.outgoing.client import Way
-from activities.outgoing.guarded_channel import Guarded
+from activities.outgoing.client import HttpClient
+from activities.outgoing.guarded_channel import GuardedChannel
 from activities.outgoing.rate_limit import Rate
-from activities.ports import Ambiguity, Delivered, Prepared, Promise, TemplateFault
-from journeys.events.tracing import given
+from activities.ports import Ambiguity, AttemptResult, Prepared, Promise, TemplateFault
+from journeys.events.tracing import trace_id_of
 from tests.support.provider import ADA, URGENT, VENDORS, channels_at, outgoing, templates
 from worker.stack.providers.app import KEY as PROVIDER_KEY
 from worker.stack.providers.chat_and_support import OVER
-from worker.stack.providers.faults import Fault
+from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.mail_and_phone import GONE, NO_NUMBER, STOPPED
-from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.serving import LocalProvider, local_provider
 
 KEY = "journey/j/u_1/-/1#s.1/send.1>u_1"
 NAMES = sorted(VENDORS)
 
 
 @pytest_asyncio.fixture(scope="module")
-async def server() -> AsyncIterator[Local]:
-    async with serving() as made:
+async def server() -> AsyncIterator[LocalProvider]:
+    async with local_provider() as made:
         yield made
 
 
 @pytest.fixture
-def local(server: Local) -> Local:
+def local(server: LocalProvider) -> LocalProvider:
     """As new: the same process, with nothing kept and nothing that goes wrong."""
     server.provider.kept.clear()
     server.provider.faults.clear()
@@ -67,11 +67,11 @@ def known(tmp_path: Path) -> Templates:
 
 
 @pytest.fixture
-def channels(local: Local, known: Templates, way: Way):
+def channels(local: LocalProvider, known: Templates, way: HttpClient):
     return channels_at(local, known, way)
 
 
-def happened(local: Local, name: str, kind: str | None = None) -> list[dict[str, Any]]:
+def happened(local: LocalProvider, name: str, kind: str | None = None) -> list[dict[str, Any]]:
     """What the vendor took for good."""
     found = local.provider.kept.search(provider=VENDORS[name])
     return [item for item in found if kind is None or item.get("kind") == kind]
@@ -81,7 +81,7 @@ def happened(local: Local, name: str, kind: str | None = None) -> list[dict[str,
 async def test_a_message_arrives_and_can_be_found_by_our_reference(local, channels, name):
     channel = channels[name]
     prepared = channel.prepare(outgoing(channel))
-    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
     (item,) = happened(local, name)
     assert prepared.reference[:32] in item["key"] or name == "webinar"
 
@@ -117,7 +117,7 @@ def told_of(prepared: Prepared) -> list[tuple[tuple[str, int] | None, str]]:
 async def test_M1_whatever_carries_a_link_that_a_person_opens_tells_of_the_click(local, known, way, name):
     channel = channels_at(local, known, way, clicks=CLICKS)[name]
     prepared = channel.prepare(outgoing(channel))
-    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
     (item,) = happened(local, name)
     assert URL not in str(item["content"])
     assert "https://l.example/c/" in str(item["content"])
@@ -154,9 +154,9 @@ async def test_class_a_an_attempt_that_arrived_unseen_is_asked_again_and_is_one_
     channel = channels[name]
     assert channel.promise is Promise.KEYED
     prepared = channel.prepare(outgoing(channel))
-    local.provider.faults.add(Fault(provider=VENDORS[name], kind=kind))
-    assert (await channel.deliver(prepared, KEY)).result is Delivered.UNKNOWN
-    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    local.provider.faults.add(ProviderFault(provider=VENDORS[name], kind=kind))
+    assert (await channel.deliver(prepared, KEY)).result is AttemptResult.UNKNOWN
+    assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
     assert len(happened(local, name)) == 1
 
 
@@ -167,8 +167,8 @@ async def test_class_b_an_attempt_that_arrived_unseen_is_found(local, channels, 
     assert channel.promise is Promise.SEARCHABLE
     prepared = channel.prepare(outgoing(channel))
     assert await channel.find(prepared) is False
-    local.provider.faults.add(Fault(provider=VENDORS[name], kind=kind))
-    assert (await channel.deliver(prepared, KEY)).result is Delivered.UNKNOWN
+    local.provider.faults.add(ProviderFault(provider=VENDORS[name], kind=kind))
+    assert (await channel.deliver(prepared, KEY)).result is AttemptResult.UNKNOWN
     assert await channel.find(prepared) is True
 
 
@@ -176,7 +176,7 @@ async def test_class_b_an_attempt_that_arrived_unseen_is_found(local, channels, 
 async def test_class_b_a_provider_that_cannot_be_asked_says_neither_yes_nor_no(local, channels, name):
     channel = channels[name]
     prepared = channel.prepare(outgoing(channel))
-    local.provider.faults.add(Fault(provider=VENDORS[name], kind="status", status=503, times=None))
+    local.provider.faults.add(ProviderFault(provider=VENDORS[name], kind="status", status=503, times=None))
     assert await channel.find(prepared) is None
 
 
@@ -187,8 +187,8 @@ async def test_class_c_an_attempt_that_arrived_unseen_is_unknown(local, channels
     prepared = channel.prepare(outgoing(channel))
     if name == "push":
         await channel.deliver(prepared, KEY)  # the access token is there
-    local.provider.faults.add(Fault(provider=VENDORS[name], kind=kind))
-    assert (await channel.deliver(prepared, KEY)).result is Delivered.UNKNOWN
+    local.provider.faults.add(ProviderFault(provider=VENDORS[name], kind=kind))
+    assert (await channel.deliver(prepared, KEY)).result is AttemptResult.UNKNOWN
     assert channel.promise is Promise.BLIND
 
 
@@ -200,10 +200,10 @@ def test_class_c_says_what_it_does_with_what_is_unknown(channels):
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_connection_that_is_refused_is_tried_again_for_nothing_has_left(tmp_path, local, known, name):
     dead = replace(local, url="http://127.0.0.1:9")
-    way = Way(frozenset({dead.origin}))
+    way = HttpClient(frozenset({dead.origin}))
     channel = channels_at(dead, known, way)[name]
     found = await channel.deliver(channel.prepare(outgoing(channel)), KEY)
-    assert (found.result, found.outage, found.left) == (Delivered.TRY_AGAIN, True, False)
+    assert (found.result, found.outage, found.left) == (AttemptResult.TRY_AGAIN, True, False)
     await way.close()
 
 
@@ -212,26 +212,26 @@ async def test_nothing_leaves_after_the_attempts_time(local, channels, name):
     channel = channels[name]
     prepared = replace(channel.prepare(outgoing(channel)), until=datetime.now(UTC) - timedelta(seconds=1))
     found = await channel.deliver(prepared, KEY)
-    assert found.result is Delivered.TRY_AGAIN
+    assert found.result is AttemptResult.TRY_AGAIN
     assert not happened(local, name)
 
 
 # -- error tables ------------------------------------------------------------------------------------------------------
 
 _RESULT = {
-    Means.ACCEPTED: Delivered.SENT,
-    Means.PERMANENT: Delivered.REFUSED,
-    Means.TRANSIENT: Delivered.TRY_AGAIN,
-    Means.DOWN: Delivered.TRY_AGAIN,
-    Means.OURS: Delivered.TRY_AGAIN,
-    Means.AMBIGUOUS: Delivered.UNKNOWN,
-    Means.LOST: Delivered.UNKNOWN,
+    ReplyMeaning.ACCEPTED: AttemptResult.SENT,
+    ReplyMeaning.PERMANENT: AttemptResult.REFUSED,
+    ReplyMeaning.TRANSIENT: AttemptResult.TRY_AGAIN,
+    ReplyMeaning.DOWN: AttemptResult.TRY_AGAIN,
+    ReplyMeaning.OURS: AttemptResult.TRY_AGAIN,
+    ReplyMeaning.AMBIGUOUS: AttemptResult.UNKNOWN,
+    ReplyMeaning.LOST: AttemptResult.UNKNOWN,
 }
 _NUMBER = {"2xx": 200, "3xx": 307, "4xx": 418, "5xx": 502}
 
 
-def rows() -> list[tuple[str, Row]]:
-    kinds = (ResendChannel, SmsChannel, PushChannel, ChatChannel, WebhookChannel, SupportChannel, WebinarChannel)
+def rows() -> list[tuple[str, ReplyRow]]:
+    kinds = (ResendChannel, TwilioChannel, PushChannel, SlackChannel, WebhookChannel, ZendeskChannel, ZoomChannel)
     return [(kind.name, row) for kind in kinds for row in kind.table]
 
 
@@ -242,15 +242,17 @@ async def test_an_answer_means_what_its_row_says(local, channels, name, row):
     if name in {"push", "webinar"}:
         await channel._pass.token()
     if row.code == "unreadable":
-        local.provider.faults.add(Fault(provider=VENDORS[name], kind="garbage"))
-    elif row.means is not Means.ACCEPTED:
+        local.provider.faults.add(ProviderFault(provider=VENDORS[name], kind="garbage"))
+    elif row.means is not ReplyMeaning.ACCEPTED:
         code = "odd_word" if row.code == "*" else row.code
         status = _NUMBER.get(row.status) or int(row.status)
-        local.provider.faults.add(Fault(provider=VENDORS[name], kind="status", status=status, code=code, retry_after=7))
+        local.provider.faults.add(
+            ProviderFault(provider=VENDORS[name], kind="status", status=status, code=code, retry_after=7)
+        )
     found = await channel.deliver(prepared, KEY)
     assert found.result is _RESULT[row.means]
-    assert found.outage is (row.means in {Means.DOWN, Means.OURS, Means.LOST})
-    if row.means in {Means.TRANSIENT, Means.DOWN} and row.code != "unreadable":
+    assert found.outage is (row.means in {ReplyMeaning.DOWN, ReplyMeaning.OURS, ReplyMeaning.LOST})
+    if row.means in {ReplyMeaning.TRANSIENT, ReplyMeaning.DOWN} and row.code != "unreadable":
         assert found.after == timedelta(seconds=7)
 
 
@@ -260,7 +262,7 @@ async def test_a_wrong_key_is_the_operators_turn_and_not_the_persons(local, know
         if name in {"webhook", "push"}:  # these are signed, and their signatures are asked about below
             continue
         found = await channel.deliver(channel.prepare(outgoing(channel)), KEY)
-        assert (found.result, found.outage) == (Delivered.TRY_AGAIN, True), name
+        assert (found.result, found.outage) == (AttemptResult.TRY_AGAIN, True), name
         assert not happened(local, name)
 
 
@@ -270,13 +272,13 @@ async def test_people_who_cannot_be_reached_are_told_apart(channels):
         message = replace(outgoing(channel, **data), address=address)
         return (await channel.deliver(channel.prepare(message), KEY)).result
 
-    assert await sent("sms", STOPPED) is Delivered.REFUSED
-    assert await sent("sms", NO_NUMBER) is Delivered.REFUSED
-    assert await sent("push", GONE) is Delivered.REFUSED
-    assert await sent("email", "eve@bounce.example") is Delivered.REFUSED
-    assert await sent("chat", "CNONE") is Delivered.REFUSED
-    assert await sent("webinar", "ada@example.com", webinar_id=OVER) is Delivered.REFUSED
-    assert await sent("support", "ada@example.com", ticket_id=OVER) is Delivered.REFUSED
+    assert await sent("sms", STOPPED) is AttemptResult.REFUSED
+    assert await sent("sms", NO_NUMBER) is AttemptResult.REFUSED
+    assert await sent("push", GONE) is AttemptResult.REFUSED
+    assert await sent("email", "eve@bounce.example") is AttemptResult.REFUSED
+    assert await sent("chat", "CNONE") is AttemptResult.REFUSED
+    assert await sent("webinar", "ada@example.com", webinar_id=OVER) is AttemptResult.REFUSED
+    assert await sent("support", "ada@example.com", ticket_id=OVER) is AttemptResult.REFUSED
 
 
 async def test_a_refusal_is_kept_without_the_persons_address(channels):
@@ -306,8 +308,8 @@ async def test_a_message_comments_on_and_tags_the_ticket_that_it_names(local, ch
     channel = channels["support"]
     prepared = channel.prepare(outgoing(channel, ticket_id="77", ticket_tags="onboarding, at-risk"))
     assert await channel.find(prepared) is False
-    local.provider.faults.add(Fault(provider="zendesk", kind="reset_after_accept", to="comment"))
-    assert (await channel.deliver(prepared, KEY)).result is Delivered.UNKNOWN
+    local.provider.faults.add(ProviderFault(provider="zendesk", kind="reset_after_accept", to="comment"))
+    assert (await channel.deliver(prepared, KEY)).result is AttemptResult.UNKNOWN
     assert await channel.find(prepared) is True
     (comment,), (tags,) = happened(local, "support", "comment"), happened(local, "support", "tags")
     assert (comment["to"], tags["content"]) == ("77", ["at-risk", "onboarding"])
@@ -319,7 +321,7 @@ async def test_a_comment_is_looked_for_in_all_of_a_tickets_audits_and_only_their
     for number in range(60):
         local.provider.kept.add("zendesk", to="77", content={"metadata": {"key": f"k{number}"}}, kind="comment")
     assert await channel.find(ours) is False
-    assert (await channel.deliver(ours, f"{KEY}0")).result is Delivered.SENT
+    assert (await channel.deliver(ours, f"{KEY}0")).result is AttemptResult.SENT
     assert (await channel.find(ours), await channel.find(another)) == (True, False)
     for number in range(500):
         local.provider.kept.add("zendesk", to="77", content={"metadata": {"key": f"l{number}"}}, kind="comment")
@@ -332,7 +334,7 @@ async def test_a_comment_is_found_among_long_ones(local, channels):
     for number in range(30):
         said = {"comment": {"body": "w" * 6_000}, "metadata": {"key": f"k{number}"}}
         local.provider.kept.add("zendesk", to="77", content=said, kind="comment")
-    assert (await channel.deliver(ours, f"{KEY}0")).result is Delivered.SENT
+    assert (await channel.deliver(ours, f"{KEY}0")).result is AttemptResult.SENT
     assert (await channel.find(ours), await channel.find(another)) == (True, False)
 
 
@@ -341,18 +343,18 @@ async def test_tags_and_comment_have_the_time_of_one_attempt_together(local, cha
     channel = channels["support"]
     prepared = channel.prepare(outgoing(channel, ticket_id="77", ticket_tags="at-risk"))
     each = channel.attempt.total_seconds() * 0.6
-    local.provider.faults.add(Fault(provider="zendesk", kind="slow", seconds=each, times=None))
+    local.provider.faults.add(ProviderFault(provider="zendesk", kind="slow", seconds=each, times=None))
     found = await channel.deliver(prepared, KEY)
-    assert (found.result, found.left) == (Delivered.UNKNOWN, True), "the comment was on its way"
+    assert (found.result, found.left) == (AttemptResult.UNKNOWN, True), "the comment was on its way"
     again = replace(prepared, until=datetime.now(UTC) + timedelta(seconds=each / 2))
     early = await channel.deliver(again, KEY)
-    assert (early.result, early.left) == (Delivered.TRY_AGAIN, False), "the tags were not through in what was left"
+    assert (early.result, early.left) == (AttemptResult.TRY_AGAIN, False), "the tags were not through in what was left"
 
 
 async def test_a_message_is_found_in_a_conversation_that_went_on(local, channels):
     channel = channels["chat"]
     prepared = channel.prepare(outgoing(channel))
-    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
     for number in range(180):
         message = {"text": "w" * 7_000, "metadata": {"event_payload": {"key": f"k{number}"}}}
         local.provider.kept.add("slack", to=prepared.address, content=message)
@@ -367,7 +369,7 @@ async def test_somebody_is_found_among_hundreds_of_registrants(local, channels):
         email = f"grace-{number}@example.com"
         local.provider.kept.add("zoom", to=email, content={"email": email, **person}, webinar="987654321")
     assert await channel.find(prepared) is False
-    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
     assert await channel.find(prepared) is True
 
 
@@ -391,69 +393,69 @@ class Moment:
 
 async def test_a_provider_that_is_down_is_left_alone_and_asked_by_one_probe(local, channels):
     moment = Moment()
-    guarded = Guarded(channels["email"], clock=moment)
+    guarded = GuardedChannel(channels["email"], clock=moment)
     prepared = guarded.prepare(outgoing(channels["email"]))
-    local.provider.faults.add(Fault(provider="resend", kind="status", status=500, times=None))
+    local.provider.faults.add(ProviderFault(provider="resend", kind="status", status=500, times=None))
     for _ in range(20):
-        assert (await guarded.deliver(prepared, KEY)).result is Delivered.TRY_AGAIN
+        assert (await guarded.deliver(prepared, KEY)).result is AttemptResult.TRY_AGAIN
     assert guarded.standing == "open"
     assert await guarded.find(prepared) is None
     refused = await guarded.deliver(prepared, KEY)
     assert (refused.left, refused.after) == (False, timedelta(seconds=10))
     local.provider.faults.clear()
     moment.now += timedelta(seconds=11)
-    assert (await guarded.deliver(prepared, KEY)).result is Delivered.SENT
+    assert (await guarded.deliver(prepared, KEY)).result is AttemptResult.SENT
     assert guarded.standing == "closed"
     assert local.provider.requests["resend"] == 1
 
 
 async def test_a_pause_that_one_answer_asks_for_holds_for_all(local, channels):
     moment = Moment()
-    guarded = Guarded(channels["sms"], clock=moment)
+    guarded = GuardedChannel(channels["sms"], clock=moment)
     prepared = guarded.prepare(outgoing(channels["sms"]))
-    local.provider.faults.add(Fault(provider="twilio", kind="status", status=429, retry_after=30))
+    local.provider.faults.add(ProviderFault(provider="twilio", kind="status", status=429, retry_after=30))
     assert (await guarded.deliver(prepared, KEY)).after == timedelta(seconds=30)
     moment.now += timedelta(seconds=10)
     assert (await guarded.deliver(prepared, "another")).after == timedelta(seconds=20)
     assert guarded.standing == "closed"
     moment.now += timedelta(seconds=20)
-    assert (await guarded.deliver(prepared, KEY)).result is Delivered.SENT
+    assert (await guarded.deliver(prepared, KEY)).result is AttemptResult.SENT
 
 
 async def test_a_person_whom_nobody_can_reach_opens_no_breaker(channels):
-    guarded = Guarded(channels["sms"], clock=Moment())
+    guarded = GuardedChannel(channels["sms"], clock=Moment())
     message = replace(outgoing(channels["sms"]), address=STOPPED)
     for _ in range(20):
-        assert (await guarded.deliver(guarded.prepare(message), KEY)).result is Delivered.REFUSED
+        assert (await guarded.deliver(guarded.prepare(message), KEY)).result is AttemptResult.REFUSED
     assert guarded.standing == "closed"
 
 
 @pytest.mark.parametrize("code", ["21408", "21606", "21659"])
 async def test_what_twilio_says_of_the_country_of_one_number_closes_sms_for_nobody_else(local, channels, code):
-    guarded = Guarded(channels["sms"], clock=Moment())
+    guarded = GuardedChannel(channels["sms"], clock=Moment())
     prepared = guarded.prepare(outgoing(channels["sms"]))
-    local.provider.faults.add(Fault(provider="twilio", kind="status", status=400, code=code, times=5))
+    local.provider.faults.add(ProviderFault(provider="twilio", kind="status", status=400, code=code, times=5))
     found = [await guarded.deliver(prepared, KEY) for _ in range(5)]
-    assert {each.result for each in found} == {Delivered.REFUSED if code == "21408" else Delivered.TRY_AGAIN}
+    assert {each.result for each in found} == {AttemptResult.REFUSED if code == "21408" else AttemptResult.TRY_AGAIN}
     assert guarded.standing == "closed"
-    assert (await guarded.deliver(prepared, KEY)).result is Delivered.SENT
+    assert (await guarded.deliver(prepared, KEY)).result is AttemptResult.SENT
 
 
 async def test_what_is_too_fast_is_told_when_to_come_back_and_waits_nowhere(local, channels):
     moment = Moment()
-    guarded = Guarded(channels["chat"], rate=Rate(1, 2), clock=moment)
+    guarded = GuardedChannel(channels["chat"], rate=Rate(1, 2), clock=moment)
     prepared = guarded.prepare(outgoing(channels["chat"]))
     found = [await guarded.deliver(prepared, f"journey/a/{n}") for n in range(4)]
-    assert [each.result for each in found] == [Delivered.SENT] * 2 + [Delivered.TRY_AGAIN] * 2
+    assert [each.result for each in found] == [AttemptResult.SENT] * 2 + [AttemptResult.TRY_AGAIN] * 2
     assert [round(each.after.total_seconds()) for each in found[2:]] == [1, 2]
     moment.now += timedelta(seconds=1)
-    assert (await guarded.deliver(prepared, "journey/a/2")).result is Delivered.SENT
+    assert (await guarded.deliver(prepared, "journey/a/2")).result is AttemptResult.SENT
 
 
 async def test_what_a_person_writes_cannot_become_a_mention_or_a_link(local, channels):
     channel = channels["chat"]
     message = replace(outgoing(channel), profile={**ADA, "first_name": "<!channel> <https://evil.example|you>"})
-    assert (await channel.deliver(channel.prepare(message), KEY)).result is Delivered.SENT
+    assert (await channel.deliver(channel.prepare(message), KEY)).result is AttemptResult.SENT
     (item,) = happened(local, "chat")
     assert "<!channel>" not in item["content"]["text"]
     assert "<https://evil" not in item["content"]["text"]
@@ -462,7 +464,7 @@ async def test_what_a_person_writes_cannot_become_a_mention_or_a_link(local, cha
 async def test_a_webhook_with_another_secret_is_not_taken(local, channels, known, way):
     other = WebhookSettings(f"{local.url}/receiver/", "whsec_YW5vdGhlci1zZWNyZXQtb2YtdGhlLXNlbmRlcg==")
     channel = WebhookChannel(known, way, Reach(near=True), other)
-    assert (await channel.deliver(channel.prepare(outgoing(channel)), KEY)).result is Delivered.TRY_AGAIN
+    assert (await channel.deliver(channel.prepare(outgoing(channel)), KEY)).result is AttemptResult.TRY_AGAIN
     assert not happened(local, "webhook")
 
 
@@ -471,7 +473,7 @@ async def test_a_trace_leaves_with_the_webhook_and_with_the_mail(channels):
     hook, mail = channels["webhook"], channels["email"]
     prepared = hook.prepare(outgoing(hook))
     call = await hook.call({}, replace(prepared, trace=trace), "digest")
-    assert given(call.headers["traceparent"]) == trace
+    assert trace_id_of(call.headers["traceparent"]) == trace
     assert "traceparent" not in (await hook.call({}, prepared, "digest")).headers
     written = json.loads(mail.prepare(replace(outgoing(mail), trace=trace)).body)
     assert written["headers"]["X-Tenure-Trace"] == trace
@@ -493,7 +495,7 @@ async def test_a_browser_reads_what_was_encrypted_for_it_and_sees_who_sent_it(lo
     profile = {"first_name": "Ada", "push_subscription": subscription}
     message = replace(outgoing(channel), profile=profile, address=channel.address(profile, "u_1"))
     prepared = channel.prepare(message)
-    assert (await channel.deliver(prepared, KEY)).result is Delivered.SENT
+    assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
     (item,) = local.provider.kept.search(provider="webpush")
     body = bytes.fromhex(item["content"]["body"])
     shown = json.loads(http_ece.decrypt(body, private_key=key, auth_secret=secret, version="aes128gcm"))
@@ -509,7 +511,7 @@ async def test_a_browser_that_is_gone_is_not_tried_again(local, channels):
     subscription, _, _ = browser(f"{local.url}/webpush/{GONE}")
     channel = channels["push"]
     message = replace(outgoing(channel), address=channel.address({"push_subscription": subscription}, "u_1"))
-    assert (await channel.deliver(channel.prepare(message), KEY)).result is Delivered.REFUSED
+    assert (await channel.deliver(channel.prepare(message), KEY)).result is AttemptResult.REFUSED
 
 
 async def test_a_subscription_that_leads_inside_is_never_called(local, channels):
@@ -517,7 +519,7 @@ async def test_a_subscription_that_leads_inside_is_never_called(local, channels)
     channel = channels["push"]
     message = replace(outgoing(channel), address=channel.address({"push_subscription": subscription}, "u_1"))
     found = await channel.deliver(channel.prepare(message), KEY)
-    assert (found.result, found.left) == (Delivered.REFUSED, False)
+    assert (found.result, found.left) == (AttemptResult.REFUSED, False)
     assert "not public" in found.detail
 
 
@@ -534,7 +536,7 @@ async def test_a_key_that_is_no_point_of_its_curve_is_no_address_and_what_waits_
     assert channel.address({"push_subscription": subscription}, "u_1") is None
     waiting = replace(channel.prepare(outgoing(channel)), address=json.dumps(subscription))
     found = await channel.deliver(waiting, KEY)
-    assert (found.result, found.left, found.outage) == (Delivered.REFUSED, False, False)
+    assert (found.result, found.left, found.outage) == (AttemptResult.REFUSED, False, False)
     assert not local.provider.kept.items
 
 

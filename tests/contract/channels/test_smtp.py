@@ -15,14 +15,15 @@ import pytest
 from aiosmtpd.smtp import SMTP
 
 from activities.channels import channels
-from activities.channels.email.message import Mail, mail_address, mail_bytes
-from activities.channels.email.relay_settings import Relay
+from activities.channels.email.message import MailMessage, mail_address, mail_bytes
+from activities.channels.email.relay_settings import SmtpRelay
 from activities.channels.email.smtp import EmailChannel, EmailSettings, key_digest
 from activities.channels.in_app import InAppChannel
 from activities.content.templates import load_templates
-from activities.ports import Ambiguity, Delivered, Outgoing, Prepared, Promise, TemplateFault
+from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, TemplateFault
 from journeys.tokens.signed_links import Link, Links
-from worker.stack.mail_sink import Faults, find, serve
+from worker.stack.mail_sink import MailFaults, listen_for_mail
+from worker.stack.maildir import find_mails
 
 AT = datetime(2026, 5, 3, 9, 30, tzinfo=UTC)
 TEMPLATE = """---
@@ -50,7 +51,7 @@ def templates(tmp_path_factory):
 @pytest.fixture
 def channel(templates):
     def build(port: int = 1, *, search=None, keep=4, mails_each=100, idle_seconds=30.0, **settings) -> EmailChannel:
-        relay = Relay("127.0.0.1", port, keep=keep, mails_each=mails_each, idle_seconds=idle_seconds)
+        relay = SmtpRelay("127.0.0.1", port, keep=keep, mails_each=mails_each, idle_seconds=idle_seconds)
         settings = {"attempt": timedelta(seconds=1.5)} | settings
         return EmailChannel(templates, EmailSettings(relay=relay, **settings), search=search, clock=lambda: AT)
 
@@ -168,13 +169,13 @@ async def test_a_mail_arrives_just_as_it_was_prepared(channel):
     async with real_server() as (inbox, port):
         email_channel = channel(port)
         prepared = email_channel.prepare(outgoing("Hi", body=".dots\n..more\n.\nend"))
-        assert (await email_channel.deliver(prepared, KEY)).result is Delivered.SENT
+        assert (await email_channel.deliver(prepared, KEY)).result is AttemptResult.SENT
         await email_channel.close()
     assert inbox.mails == [("hello@tenure.example", ["ada@example.com"], prepared.body)]
 
 
 async def test_it_works_on_the_loop_that_the_worker_runs_on(channel):
-    async def once() -> tuple[Delivered, Delivered]:
+    async def once() -> tuple[AttemptResult, AttemptResult]:
         async with real_server() as (_, port):
             email_channel = channel(port)
             small = await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
@@ -185,7 +186,7 @@ async def test_it_works_on_the_loop_that_the_worker_runs_on(channel):
             return small.result, large.result
 
     uvloop = pytest.importorskip("uvloop")
-    assert await asyncio.to_thread(uvloop.run, once()) == (Delivered.SENT, Delivered.SENT)
+    assert await asyncio.to_thread(uvloop.run, once()) == (AttemptResult.SENT, AttemptResult.SENT)
 
 
 async def test_a_retry_sends_the_very_same_bytes_and_message_id(channel):
@@ -213,7 +214,7 @@ async def test_many_at_once_share_a_few_connections(channel):
         email_channel = channel(port, keep=2)
         prepared = email_channel.prepare(outgoing())
         receipts = await asyncio.gather(*(email_channel.deliver(prepared, KEY) for _ in range(20)))
-        assert {each.result for each in receipts} == {Delivered.SENT}
+        assert {each.result for each in receipts} == {AttemptResult.SENT}
         assert len(inbox.mails) == 20
         assert len(inbox.connections) == 2
         await email_channel.close()
@@ -226,7 +227,7 @@ async def test_a_refused_mail_does_not_cost_the_connection(channel):
         for name in ("ada", "gone", "spam", "ada"):
             prepared = email_channel.prepare(outgoing(address=f"{name}@example.com"))
             results.append((await email_channel.deliver(prepared, KEY)).result)
-        assert results == [Delivered.SENT, Delivered.REFUSED, Delivered.REFUSED, Delivered.SENT]
+        assert results == [AttemptResult.SENT, AttemptResult.REFUSED, AttemptResult.REFUSED, AttemptResult.SENT]
         assert len(inbox.connections) == 1
         await email_channel.close()
 
@@ -237,7 +238,7 @@ async def test_a_kept_connection_that_the_relay_closed_meanwhile_costs_nothing(c
         prepared = email_channel.prepare(outgoing())
         await email_channel.deliver(prepared, KEY)
         email_channel._pool._free[0]._smtp.transport.abort()
-        assert (await email_channel.deliver(prepared, KEY)).result is Delivered.SENT
+        assert (await email_channel.deliver(prepared, KEY)).result is AttemptResult.SENT
         assert len(inbox.mails) == 2
         await email_channel.close()
 
@@ -256,7 +257,7 @@ async def test_a_mail_lost_after_its_dot_on_a_kept_connection_is_not_sent_again(
         email_channel = channel(port)
         await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
         lost = email_channel.prepare(outgoing(address="vanish@example.com"))
-        assert (await email_channel.deliver(lost, KEY)).result is Delivered.UNKNOWN
+        assert (await email_channel.deliver(lost, KEY)).result is AttemptResult.UNKNOWN
         assert [to for _, [to], _ in inbox.mails] == ["ada@example.com", "vanish@example.com"]
         await email_channel.close()
 
@@ -281,7 +282,7 @@ async def test_a_relay_that_has_tired_of_a_connection_is_asked_again_on_a_new_on
         email_channel = channel(port)
         prepared = email_channel.prepare(outgoing())
         for _ in range(2):
-            assert (await email_channel.deliver(prepared, KEY)).result is Delivered.SENT
+            assert (await email_channel.deliver(prepared, KEY)).result is AttemptResult.SENT
         assert not first
         await email_channel.close()
 
@@ -292,10 +293,10 @@ async def test_a_relay_that_has_tired_of_a_connection_is_asked_again_on_a_new_on
 @pytest.mark.parametrize(
     ("name", "result", "words"),
     [
-        ("gone", Delivered.REFUSED, "550 5.1.1 <…> no such user …"),
-        ("busy", Delivered.TRY_AGAIN, "451 4.3.0 try later"),
-        ("spam", Delivered.REFUSED, "554 5.7.1 we do not want this"),
-        ("overfull", Delivered.TRY_AGAIN, "452 4.2.2 mailbox full"),
+        ("gone", AttemptResult.REFUSED, "550 5.1.1 <…> no such user …"),
+        ("busy", AttemptResult.TRY_AGAIN, "451 4.3.0 try later"),
+        ("spam", AttemptResult.REFUSED, "554 5.7.1 we do not want this"),
+        ("overfull", AttemptResult.TRY_AGAIN, "452 4.2.2 mailbox full"),
     ],
 )
 async def test_a_reply_says_whether_to_try_again_in_words_without_the_person(channel, name, result, words):
@@ -323,7 +324,7 @@ async def test_only_a_relay_that_says_so_of_the_address_itself_has_it_for_gone(c
         email_channel = channel(port, attempt=timedelta(seconds=0.3))
         receipt = await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
         assert receipt.gone is gone
-        assert receipt.result is not Delivered.SENT
+        assert receipt.result is not AttemptResult.SENT
         await email_channel.close()
 
 
@@ -332,7 +333,7 @@ async def test_a_mail_whose_reply_never_comes_is_unknown(channel, name):
     async with real_server() as (inbox, port):
         email_channel = channel(port, attempt=timedelta(seconds=0.3))
         receipt = await email_channel.deliver(email_channel.prepare(outgoing(address=f"{name}@example.com")), KEY)
-        assert receipt.result is Delivered.UNKNOWN
+        assert receipt.result is AttemptResult.UNKNOWN
         assert len(inbox.mails) == 1
         await email_channel.close()
 
@@ -343,7 +344,7 @@ async def test_whatever_happens_before_the_content_is_tried_again(channel, good,
     async with scripted(*UP_TO_DATA[:good], ending) as port:
         email_channel = channel(port, attempt=timedelta(seconds=0.1))
         receipt = await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
-        assert receipt.result is Delivered.TRY_AGAIN
+        assert receipt.result is AttemptResult.TRY_AGAIN
         await email_channel.close()
 
 
@@ -352,7 +353,7 @@ async def test_a_content_that_did_not_leave_whole_is_tried_again(channel):
         email_channel = channel(port)
         large = Prepared("<x@y>", "ada@example.com", b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 400_000)
         receipt = await email_channel.deliver(large, KEY)
-        assert receipt.result is Delivered.TRY_AGAIN
+        assert receipt.result is AttemptResult.TRY_AGAIN
         await email_channel.close()
 
 
@@ -362,7 +363,7 @@ async def test_a_reply_after_the_final_dot_that_is_none_leaves_it_unknown(channe
     async with scripted(*UP_TO_DATA, "wait", reply) as port:
         email_channel = channel(port)
         receipt = await email_channel.deliver(Prepared("<x@y>", "ada@example.com", body), KEY)
-        assert receipt.result is Delivered.UNKNOWN
+        assert receipt.result is AttemptResult.UNKNOWN
         await email_channel.close()
 
 
@@ -378,7 +379,7 @@ async def test_a_relay_that_refuses_us_has_not_refused_the_mail(channel, script)
     async with scripted(*script) as port:
         email_channel = channel(port, attempt=timedelta(seconds=0.2))
         receipt = await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
-        assert receipt.result is Delivered.TRY_AGAIN
+        assert receipt.result is AttemptResult.TRY_AGAIN
         await email_channel.close()
 
 
@@ -386,14 +387,14 @@ async def test_a_relay_that_is_not_there_is_tried_again(channel):
     async with scripted() as port:
         pass
     receipt = await channel(port).deliver(channel().prepare(outgoing()), KEY)
-    assert receipt.result is Delivered.TRY_AGAIN
+    assert receipt.result is AttemptResult.TRY_AGAIN
 
 
 async def test_a_relay_that_hangs_up_on_those_it_refuses_has_refused(channel):
     async with scripted("220 hi", "250 hello", "250 sender", "550 no such user", "close") as port:
         email_channel = channel(port)
         receipt = await email_channel.deliver(email_channel.prepare(outgoing()), KEY)
-        assert receipt.result is Delivered.REFUSED
+        assert receipt.result is AttemptResult.REFUSED
 
 
 async def test_a_connection_that_opens_too_slowly_for_one_attempt_serves_the_next(channel):
@@ -408,11 +409,11 @@ async def test_a_connection_that_opens_too_slowly_for_one_attempt_serves_the_nex
     async with listening(lambda: Slow(inbox, hostname="test")) as port:
         email_channel = channel(port, attempt=timedelta(seconds=0.05))
         prepared = email_channel.prepare(outgoing())
-        assert (await email_channel.deliver(prepared, KEY)).result is Delivered.TRY_AGAIN
+        assert (await email_channel.deliver(prepared, KEY)).result is AttemptResult.TRY_AGAIN
         greet.set()
         await asyncio.wait(email_channel._pool._opening)
         greet.clear()
-        assert (await email_channel.deliver(prepared, KEY)).result is Delivered.SENT
+        assert (await email_channel.deliver(prepared, KEY)).result is AttemptResult.SENT
         await email_channel.close()
 
 
@@ -426,7 +427,7 @@ async def test_an_attempt_that_is_cancelled_leaves_no_connection_half_used(chann
         attempt.cancel()
         with pytest.raises(asyncio.CancelledError):
             await attempt
-        assert (await email_channel.deliver(email_channel.prepare(outgoing()), KEY)).result is Delivered.SENT
+        assert (await email_channel.deliver(email_channel.prepare(outgoing()), KEY)).result is AttemptResult.SENT
         await email_channel.close()
 
 
@@ -471,7 +472,7 @@ async def test_an_address_in_another_script_is_delivered(channel):
     async with real_server() as (inbox, port):
         email_channel = channel(port)
         prepared = email_channel.prepare(outgoing("Grüße", address="用户@xn--bcher-kva.example"))
-        assert (await email_channel.deliver(prepared, KEY)).result is Delivered.SENT
+        assert (await email_channel.deliver(prepared, KEY)).result is AttemptResult.SENT
         await email_channel.close()
     assert inbox.mails[0][1] == ["用户@xn--bcher-kva.example"]
     assert parsed(prepared)["to"] == "用户@xn--bcher-kva.example"
@@ -483,7 +484,7 @@ async def test_a_relay_without_smtputf8_refuses_such_an_address_for_good(channel
         email_channel = channel(port)
         for address in ("用户@example.com", "ada@example.com"):
             receipt = await email_channel.deliver(email_channel.prepare(outgoing(address=address)), KEY)
-            assert receipt.result is (Delivered.SENT if address.isascii() else Delivered.REFUSED)
+            assert receipt.result is (AttemptResult.SENT if address.isascii() else AttemptResult.REFUSED)
         assert len(inbox.mails) == 1
         await email_channel.close()
 
@@ -491,7 +492,7 @@ async def test_a_relay_without_smtputf8_refuses_such_an_address_for_good(channel
 async def test_a_stored_address_that_is_none_is_refused_before_anything_is_said(channel):
     async with real_server() as (inbox, port):
         stored = Prepared("<x@y>", "ada@example.com>\r\nRCPT TO:<eve@x.com", b"x\r\n")
-        assert (await channel(port).deliver(stored, KEY)).result is Delivered.REFUSED
+        assert (await channel(port).deliver(stored, KEY)).result is AttemptResult.REFUSED
         assert not inbox.connections
 
 
@@ -609,7 +610,7 @@ def test_a_header_with_a_line_break_cannot_be_written(channel):
         "text": "",
         "html": "",
     }
-    assert mail_bytes(Mail(**fine))
+    assert mail_bytes(MailMessage(**fine))
     for bad in (
         {"subject": "a\r\nb: c"},
         {"subject": "ü\nb: c"},
@@ -618,7 +619,7 @@ def test_a_header_with_a_line_break_cannot_be_written(channel):
         {"extra": (("X", "a\nb"),)},
     ):
         with pytest.raises(ValueError, match=r"."):
-            mail_bytes(Mail(**(fine | bad)))
+            mail_bytes(MailMessage(**(fine | bad)))
 
 
 def test_the_key_and_only_the_key_decides_the_message_id(channel):
@@ -648,11 +649,11 @@ async def test_a_search_makes_it_searchable(channel):
 
 
 async def test_the_embedded_sink_settles_what_a_lost_reply_left_unknown(channel, tmp_path):
-    server = await serve(tmp_path, faults=Faults(close_after_accept_rate=1.0))
+    server = await listen_for_mail(tmp_path, faults=MailFaults(close_after_accept_rate=1.0))
     port = server.sockets[0].getsockname()[1]
-    email_channel = channel(port, search=lambda message_id: find(tmp_path, message_id).count > 0)
+    email_channel = channel(port, search=lambda message_id: find_mails(tmp_path, message_id).count > 0)
     sent, other = (email_channel.prepare(outgoing(key=key)) for key in (KEY, KEY + "x"))
-    assert (await email_channel.deliver(sent, KEY)).result is Delivered.UNKNOWN
+    assert (await email_channel.deliver(sent, KEY)).result is AttemptResult.UNKNOWN
     assert (await email_channel.find(sent), await email_channel.find(other)) == (True, False)
     await email_channel.close()
     server.close()
@@ -685,14 +686,14 @@ def test_the_registry_names_channels_as_definitions_do(channel, templates):
     ],
 )
 def test_a_relay_is_written_as_an_address(url, relay):
-    made = Relay.from_url(url)
+    made = SmtpRelay.from_url(url)
     assert (made.host, made.port, made.username, made.password, made.tls, made.start_tls) == relay
 
 
 @pytest.mark.parametrize("url", ["http://mail.example", "smtp://", "mail.example:25"])
 def test_what_is_no_relay_is_refused(url):
     with pytest.raises(ValueError, match="an SMTP address such as"):
-        Relay.from_url(url)
+        SmtpRelay.from_url(url)
 
 
 def test_an_address_is_checked_in_linear_time():

@@ -24,15 +24,15 @@ from tests.contract.channels.test_http_channels import browser
 from tests.support.provider import vapid_key
 from worker.stack.providers.app import KEY
 from worker.stack.providers.chat_and_support import WEBHOOK_SECRET
-from worker.stack.providers.faults import Fault
+from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.mail_and_phone import STOPPED
-from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.serving import LocalProvider, local_provider
 
 MAIL: dict[str, Any] = {"from": "A <a@x.example>", "to": ["b@x.example"], "subject": "Hello", "html": "<p>Hello</p>"}
 
 
 @pytest.fixture
-def resending(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+def resending(local: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resend, "api_key", KEY)
     monkeypatch.setattr(resend, "api_url", f"{local.url}/resend")
 
@@ -96,7 +96,9 @@ async def test_slacks_client_posts_reads_back_and_understands_a_refusal(local):
     with pytest.raises(SlackApiError) as missing:
         await client.chat_postMessage(channel="CNONE", text="Hello")
     assert missing.value.response["error"] == "channel_not_found"
-    local.provider.faults.add(Fault(provider="slack", kind="status", status=429, code="ratelimited", retry_after=30))
+    local.provider.faults.add(
+        ProviderFault(provider="slack", kind="status", status=429, code="ratelimited", retry_after=30)
+    )
     with pytest.raises(SlackApiError) as fast:
         await client.chat_postMessage(channel="C1", text="Hello")
     assert fast.value.response.headers["Retry-After"] == "30"
@@ -147,6 +149,6 @@ async def test_faults_are_switched_by_hand_and_what_was_taken_is_listed(local):
 async def test_what_was_taken_outlives_the_process(tmp_path):
     headers = {"authorization": f"Bearer {KEY}", "idempotency-key": "k"}
     for _ in range(2):
-        async with serving(tmp_path) as made, httpx.AsyncClient(base_url=made.url) as client:
+        async with local_provider(tmp_path) as made, httpx.AsyncClient(base_url=made.url) as client:
             assert (await client.post("/resend/emails", json=MAIL, headers=headers)).status_code == 200
             assert len((await client.get("/_accepted")).json()) == 1

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.api_client import Remote
-from cli.app import build
-from cli.commands.up import publish
+from cli.api_client import ApiClient
+from cli.app import build_cli
+from cli.commands.up import publish_catalog
 from cli.shipped_catalog import publish_shipped
 from store.database import Database
 from tests.support.api import CATALOG, OPERATE, WRITE, application, served
@@ -32,17 +32,17 @@ def url(database_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def api(url: str) -> Iterator[Remote]:
-    with Remote(url, OPERATE) as found:
+def api(url: str) -> Iterator[ApiClient]:
+    with ApiClient(url, OPERATE) as found:
         yield found
 
 
 def run(url: str, *arguments: object, key: str = OPERATE) -> Result:
     words = [*map(str, arguments), "--url", url, "--key", key]
-    return CliRunner().invoke(build(words[0]), words)
+    return CliRunner().invoke(build_cli(words[0]), words)
 
 
-def keys(api: Remote) -> list[str]:
+def keys(api: ApiClient) -> list[str]:
     return [journey["key"] for journey in api.items("/v1/journeys")]
 
 
@@ -67,7 +67,7 @@ def test_a_database_in_which_a_person_has_published_is_left_alone(api, url):
 
 
 def test_up_publishes_with_the_operators_key_and_says_so_in_one_line(api, url, capsys):
-    publish(url, load_settings(operator_key=OPERATE))
+    publish_catalog(url, load_settings(operator_key=OPERATE))
     assert capsys.readouterr().out.splitlines() == [f"published the catalogue's journeys: {', '.join(SHIPPED)}"]
     assert keys(api) == SHIPPED
 
@@ -75,7 +75,7 @@ def test_up_publishes_with_the_operators_key_and_says_so_in_one_line(api, url, c
 def test_a_catalogue_that_cannot_be_published_leaves_the_stack_up_and_is_named(api, url, tmp_path, capsys):
     (tmp_path / "journeys").mkdir()
     (tmp_path / "journeys" / "odd.yaml").write_text("journey: odd\nentry: {on: nothing}\nstart: a\nstates: {a: {}}\n")
-    publish(url, load_settings(operator_key=OPERATE, catalog=tmp_path))
+    publish_catalog(url, load_settings(operator_key=OPERATE, catalog=tmp_path))
     assert "odd.yaml" in capsys.readouterr().err
     assert keys(api) == []
 

@@ -10,11 +10,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from journeys.consent.rules import DEV_KEY, ConsentBook
+from journeys.consent.rules import DEV_KEY, ConsentRuleSet
 from journeys.tokens.address_hash import AddressHash
 from store.consent import sms_keywords, suppressions
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from tests.support.api import CATALOG
 
 KEY = "setup-and-activation"
@@ -285,8 +285,8 @@ async def test_a_sentence_is_left_for_a_person_and_an_unknown_number_is_silenced
 
 async def test_a_text_without_a_number_is_nobodys(module_database_url):
     database = Database(module_database_url)
-    heard = await sms_keywords.inbound_text(database, Catalogue(), "anonymous", "stop")
-    assert heard == sms_keywords.Heard(None)
+    heard = await sms_keywords.inbound_text(database, DefinitionRegistry(), "anonymous", "stop")
+    assert heard == sms_keywords.KeywordResult(None)
     await database.close()
 
 
@@ -327,7 +327,7 @@ async def test_soft_bounces_suppress_when_enough_came_and_one_told_twice_counts_
 
 
 async def test_soft_bounces_of_long_ago_are_forgotten(module_database_url):
-    database, rules = Database(module_database_url), ConsentBook().rules.soft_bounces
+    database, rules = Database(module_database_url), ConsentRuleSet().rules.soft_bounces
     now = datetime.now(UTC)
     async with database.transaction() as connection:
         told = [
@@ -364,15 +364,15 @@ async def test_the_gate_asks_once_for_all_addresses_of_a_person_also_under_an_ol
         for _ in range(2):
             await suppressions.note_complaint(connection, ADDRESSES, "email", "old@example.com", source="x", at=now)
         known = {"email": "old@example.com", "sms": "+4366400"}
-        assert await suppressions.among(connection, both, known) == {"email": "complaint"}
-        assert await suppressions.among(connection, both, {}) == {}
+        assert await suppressions.suppressed_among(connection, both, known) == {"email": "complaint"}
+        assert await suppressions.suppressed_among(connection, both, {}) == {}
         again = await suppressions.suppress(
             connection, both, "email", "old@example.com", reason="operator", source="x", at=now
         )
         assert not again, "suppressed under the old key is suppressed"
         lifted = await suppressions.lift(connection, both, "email", "old@example.com", by="dana", at=now)
         assert lifted
-        assert await suppressions.among(connection, both, known) == {}
+        assert await suppressions.suppressed_among(connection, both, known) == {}
     await database.close()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from journeys.decision.compiler import artifact, load_chart
+from journeys.decision.compiler import artifact_of, load_chart
 from journeys.language.parsing import read_journey
 from store.database import Database
-from store.definitions.registry import publish
+from store.definitions.registry import publish_definition
 
 OPENS = "entry: {on: signed_up, again: always}\nexit: [{on: account_closed}]\nstart: a\nstates: {a: {do: %s}}\n"
 JOURNEYS = {
@@ -25,8 +25,8 @@ async def published(module_database_url: str) -> None:
     for key, text in JOURNEYS.items():
         journey, source = read_journey(f"journey: {key}\n{text}")
         assert journey is not None, source.problems
-        sealed = artifact(journey, {})
-        await publish(database, load_chart(sealed), sealed, text, "tests")
+        sealed = artifact_of(journey, {})
+        await publish_definition(database, load_chart(sealed), sealed, text, "tests")
     await database.close()
 
 

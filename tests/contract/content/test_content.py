@@ -10,14 +10,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from cli.api_client import Remote
+from cli.api_client import ApiClient
 from journeys.content.template_info import TemplateInfo
 from tests.contract.inbox.test_clicks import HEARS
 from tests.support.api import CATALOG, OPERATE, WRITE, application, client, served
 from worker.composition.providers import ProviderSettings
-from worker.composition.worker import desk
+from worker.composition.worker import content_preview
 from worker.settings import Settings
-from worker.stack.mail_sink import serve as mail_server
+from worker.stack.mail_sink import listen_for_mail as mail_server
 from worker.stack.providers.app import KEY
 
 TEMPLATE = """---
@@ -191,7 +191,7 @@ async def test_a_test_goes_to_the_allow_list_only_is_marked_and_stands_in_no_led
         settings = Settings(
             smtp_url=f"smtp://127.0.0.1:{port}", allowed_recipients="*@team.example", link_base="https://l"
         )
-        async with client(application(module_database_url, desk=desk(settings))) as made:
+        async with client(application(module_database_url, desk=content_preview(settings))) as made:
             url = "/v1/templates/setup%2Ffirst-steps/test-send"
             sent = await made.post(url, json={"to": "me@team.example", "profile": {"first_name": "Ada"}})
             assert (sent.status_code, sent.json()["subject"]) == (200, "[Test] Ada, your first three steps")
@@ -219,7 +219,7 @@ async def test_where_mails_go_by_resend_a_test_does_too_and_to_the_allow_list_on
         given = ProviderSettings(
             resend_key=KEY, resend_base=f"{local.url}/resend", outgoing_allow=local.origin, providers_near=True
         )
-        async with client(application(module_database_url, desk=desk(settings, given))) as made:
+        async with client(application(module_database_url, desk=content_preview(settings, given))) as made:
             url = "/v1/templates/setup%2Ffirst-steps/test-send"
             sent = await made.post(url, json={"to": "me@team.example", "profile": {"first_name": "Ada"}})
             refused = await made.post(url, json={"to": "ada@example.com"})
@@ -250,7 +250,7 @@ async def test_content_is_for_operators(sender):
 
 
 def test_the_command_line_previews_for_a_real_person(module_database_url):
-    with served(application(module_database_url)) as url, Remote(url, OPERATE) as api:
+    with served(application(module_database_url)) as url, ApiClient(url, OPERATE) as api:
         found = api.preview("setup/first-steps", {"user": "ada"})
     assert found["variant"] == "de"
 

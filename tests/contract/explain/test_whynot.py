@@ -10,7 +10,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from api.http.asgi import Front
+from api.http.asgi import AsgiApp
 from journeys.decision.compiler import load_chart
 from journeys.decision.decide import decide
 from journeys.decision.occurrences import Entered
@@ -69,7 +69,7 @@ states:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def app(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Front:
+async def app(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsgiApp:
     """With a template whose topic needs a yes that is confirmed, and one that says what must be known."""
     catalog = tmp_path_factory.mktemp("house") / "catalog"
     shutil.copytree(CATALOG, catalog)

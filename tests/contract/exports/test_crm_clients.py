@@ -15,15 +15,15 @@ from requests.adapters import HTTPAdapter
 from simple_salesforce.api import Salesforce
 from simple_salesforce.exceptions import SalesforceMalformedRequest, SalesforceResourceNotFound
 
-from activities.exports.crm.port import Shown
+from activities.exports.crm.port import CrmTask
 from activities.exports.crm.salesforce import KEY as EXTERNAL
 from activities.exports.crm.salesforce import OUTCOME
 from tests.support.crms import Crm, crm
 from worker.stack.providers.app import KEY
-from worker.stack.providers.serving import Local
+from worker.stack.providers.serving import LocalProvider
 
 AT = datetime(2027, 3, 1, 9, 30, tzinfo=UTC)
-TASK = Shown(
+TASK = CrmTask(
     "a" * 64, 7, "renewal-call", "renewal", "acme", "dana", "77", "dana is named", AT, AT, True, True, None, False, {}
 )
 
@@ -31,7 +31,7 @@ TASK = Shown(
 # -- HubSpot -----------------------------------------------------------------------------------------------------------
 
 
-def its_api(local: Local, token: str = KEY) -> Any:
+def its_api(local: LocalProvider, token: str = KEY) -> Any:
     """Its tasks, at another address than the real one's."""
     return hubspot.Client.create(access_token=token, host=f"{local.url}/hubspot").crm.objects.tasks
 
@@ -77,7 +77,7 @@ async def test_hubspots_client_understands_our_refusals(local):
 class Elsewhere(HTTPAdapter):
     """The client takes no address without TLS; its session does."""
 
-    def __init__(self, local: Local) -> None:
+    def __init__(self, local: LocalProvider) -> None:
         super().__init__()
         self._url = local.url
 
@@ -88,7 +88,7 @@ class Elsewhere(HTTPAdapter):
         return super().send(request, *given, **named)
 
 
-def signed_in(local: Local) -> Any:
+def signed_in(local: LocalProvider) -> Any:
     """By the client-credentials flow, as our mirror is."""
     session = requests.Session()
     session.mount("https://", Elsewhere(local))

@@ -25,15 +25,15 @@ from zenpy.lib.api_objects import Comment, Ticket
 from zenpy.lib.exception import APIException, RecordNotFoundException
 
 from activities.channels.http.channel import HttpChannel
-from activities.exports.audiences.ad_platforms import GoogleAudiences, GoogleTool, MetaAudiences, MetaTool
-from activities.exports.audiences.membership import hashed
-from activities.outgoing.client import Way
-from activities.ports import Delivered
+from activities.exports.audiences.ad_platforms import GoogleAudiences, GooglePlatform, MetaAudiences, MetaPlatform
+from activities.exports.audiences.membership import hashed_addresses
+from activities.outgoing.client import HttpClient
+from activities.ports import AttemptResult
 from tests.support.provider import channels_at, google_key, outgoing, templates
 from worker.stack.providers.app import KEY
-from worker.stack.providers.faults import Fault
+from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.mail_and_phone import GONE
-from worker.stack.providers.serving import Local
+from worker.stack.providers.serving import LocalProvider
 
 pytestmark = pytest.mark.filterwarnings("ignore:Message.token is deprecated")
 """Firebase means to replace registration tokens by installation ids some day; its API takes both."""
@@ -41,14 +41,14 @@ ADA = hashlib.sha256(b"ada@example.com").hexdigest()
 
 
 @pytest.fixture
-def ours(local: Local, way: Way, tmp_path: Path) -> dict[str, HttpChannel]:
+def ours(local: LocalProvider, way: HttpClient, tmp_path: Path) -> dict[str, HttpChannel]:
     return channels_at(local, templates(tmp_path), way)
 
 
 async def sent(channel: HttpChannel, key: str, **data: Any) -> Any:
     asked = outgoing(channel, key, **data)
     prepared = channel.prepare(asked)
-    assert (await channel.deliver(prepared, key)).result is Delivered.SENT
+    assert (await channel.deliver(prepared, key)).result is AttemptResult.SENT
     return prepared
 
 
@@ -70,7 +70,7 @@ class Signed(credentials.Base):  # type: ignore[misc]  # it publishes no types
 
 
 @pytest.fixture
-def firebase(local: Local, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def firebase(local: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     url = f"{local.url}/fcm/v1/projects/{{0}}/messages:send"
     monkeypatch.setattr(messaging._MessagingService, "FCM_URL", url)
     app = firebase_admin.initialize_app(Signed(), {"projectId": "p"}, name=local.origin)
@@ -105,7 +105,7 @@ async def test_firebases_client_writes_the_very_message_that_our_channel_writes(
     ],
 )
 async def test_firebases_client_understands_our_refusals(local, firebase, status, code, means):
-    local.provider.faults.add(Fault(provider="fcm", kind="status", status=status, code=code, times=None))
+    local.provider.faults.add(ProviderFault(provider="fcm", kind="status", status=status, code=code, times=None))
     with pytest.raises(means):
         await asyncio.to_thread(messaging.send, messaging.Message(token="t"), app=firebase)
 
@@ -119,7 +119,7 @@ async def test_firebases_client_is_told_of_an_app_that_was_removed(firebase):
 
 
 @pytest.fixture
-def zenpy(local: Local, monkeypatch: pytest.MonkeyPatch) -> Any:
+def zenpy(local: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("ZENPY_FORCE_SCHEME", "http")
     monkeypatch.setenv("ZENPY_FORCE_NETLOC", f"{local.origin}/zendesk")
     return Zenpy(subdomain="acme", email="agent@x.example", token=KEY)
@@ -166,7 +166,7 @@ async def test_zenpy_understands_our_refusals(local, zenpy):
 # -- Google ------------------------------------------------------------------------------------------------------------
 
 
-def ingesting(local: Local) -> Any:
+def ingesting(local: LocalProvider) -> Any:
     """Its client over REST, at another address than the real one's; a session puts the token on."""
     host = f"{local.origin}/google"
     transport = IngestionServiceRestTransport(host=host, credentials=AnonymousCredentials(), url_scheme="http")
@@ -176,9 +176,9 @@ def ingesting(local: Local) -> Any:
 
 async def test_googles_own_types_read_every_field_that_our_tool_sends(local, way):
     settings = GoogleAudiences("123", "s@p", google_key(), f"{local.url}/google", f"{local.url}/google/token")
-    tool = GoogleTool(way, settings)
+    tool = GooglePlatform(way, settings)
     for add in (True, False):
-        assert (await tool.change("8765", [ADA], add=add)).result is Delivered.SENT
+        assert (await tool.change("8765", [ADA], add=add)).result is AttemptResult.SENT
     put, taken = (item["request"] for item in local.provider.kept.search(provider="google"))
     read = datamanager.IngestAudienceMembersRequest.from_json(json.dumps(put), ignore_unknown_fields=False)
     account = read.destinations[0].operating_account
@@ -210,7 +210,7 @@ async def test_googles_client_puts_in_and_is_told_what_is_wrong(local):
 
 
 @pytest.fixture
-def audience(local: Local, monkeypatch: pytest.MonkeyPatch) -> CustomAudience:
+def audience(local: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> CustomAudience:
     monkeypatch.setattr(FacebookSession, "GRAPH", f"{local.url}/meta")
     return CustomAudience("120", api=FacebookAdsApi(FacebookSession(access_token=KEY)))
 
@@ -218,8 +218,8 @@ def audience(local: Local, monkeypatch: pytest.MonkeyPatch) -> CustomAudience:
 async def test_metas_client_hashes_and_sends_what_our_tool_does(local, way, audience):
     given = " Ada@Example.com "
     await asyncio.to_thread(audience.add_users, CustomAudience.Schema.email_hash, [given])
-    tool = MetaTool(way, MetaAudiences(KEY, f"{local.url}/meta/v26.0"))
-    assert (await tool.change("120", [hashed(given.strip(), "meta")], add=True)).result is Delivered.SENT
+    tool = MetaPlatform(way, MetaAudiences(KEY, f"{local.url}/meta/v26.0"))
+    assert (await tool.change("120", [hashed_addresses(given.strip(), "meta")], add=True)).result is AttemptResult.SENT
     theirs, mine = (item["content"] for item in local.provider.kept.search(provider="meta"))
     assert theirs == mine == {"change": "add", "hashes": [ADA]}
     gone = await asyncio.to_thread(audience.remove_users, CustomAudience.Schema.email_hash, [ADA], pre_hashed=True)
@@ -227,7 +227,7 @@ async def test_metas_client_hashes_and_sends_what_our_tool_does(local, way, audi
 
 
 async def test_metas_client_understands_our_refusals(local, audience):
-    local.provider.faults.add(Fault(provider="meta", kind="status", status=400, code="80003"))
+    local.provider.faults.add(ProviderFault(provider="meta", kind="status", status=400, code="80003"))
     with pytest.raises(FacebookRequestError) as fast:
         await asyncio.to_thread(audience.add_users, CustomAudience.Schema.email_hash, ["ada@example.com"])
     assert (fast.value.http_status(), fast.value.api_error_code()) == (400, 80003)

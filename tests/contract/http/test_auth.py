@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from api.http.auth import Keys, Scope
+from api.http.auth import ApiKeys, Scope
 from api.http.routes import Routes, ScopedRoute
 from journeys.consent.rules import DEV_BASE, DEV_KEY
 from journeys.tokens.signed_links import PATHS, Link, Links, Purpose
@@ -56,7 +56,7 @@ def test_no_route_is_without_a_scope():
     assert all(isinstance(route, ScopedRoute) for route in ROUTES)
     assert len(ROUTES) > 40
     with pytest.raises(TypeError, match="scope"):
-        Routes(Keys(write="w", operator="o"), seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
+        Routes(ApiKeys(write="w", operator="o"), seconds=1).add("GET", "/x", lambda: None, summary="", tag="")
 
 
 def test_only_health_the_description_what_signed_links_and_tokens_open_and_signed_webhooks_are_public():
@@ -122,7 +122,7 @@ async def test_unknown_paths_and_methods_are_problems_too(api):
 
 def test_one_key_may_not_be_both():
     with pytest.raises(ValueError, match="differ"):
-        Keys(write="same", operator="same")
+        ApiKeys(write="same", operator="same")
 
 
 def started(tmp_path, **environ: str) -> subprocess.Popen[str]:

@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 
 from api.http.limits import Limits
 from journeys.consent.rules import DEV_KEY
-from journeys.tokens.inbox_tokens import front_token
+from journeys.tokens.inbox_tokens import inbox_token
 from tests.contract.http.test_auth import SAMPLES, path_of
 from tests.support.api import HandEngine, application, client
 
@@ -31,7 +31,7 @@ BODIES = {
     },
 }  # fmt: skip
 NO_STORE = {"/livez", "/metrics", "/openapi.json"}
-BROWSER = front_token((DEV_KEY,), "u_1", datetime.now(UTC) + timedelta(minutes=50))
+BROWSER = inbox_token((DEV_KEY,), "u_1", datetime.now(UTC) + timedelta(minutes=50))
 
 
 def body_for(route, path: str):

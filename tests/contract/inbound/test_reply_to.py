@@ -13,7 +13,7 @@ from activities.channels.email.resend import ResendChannel, ResendSettings
 from activities.channels.email.smtp import EmailChannel, EmailSettings, key_digest
 from activities.channels.http.channel import Reach
 from activities.content.templates import Templates, load_templates
-from activities.outgoing.client import Way
+from activities.outgoing.client import HttpClient
 from activities.ports import Outgoing
 from journeys.tokens.reply_addresses import ReplyAddresses
 from tests.core.content.test_variants import BASE, OWNED, TEAM
@@ -41,7 +41,9 @@ def by_smtp(templates: Templates, outgoing: Outgoing, replies: ReplyAddresses | 
 
 def by_resend(templates: Templates, outgoing: Outgoing, replies: ReplyAddresses | None) -> tuple[str, list[str]]:
     settings = ResendSettings("key", HOUSE, replies=replies)
-    content = json.loads(ResendChannel(templates, Way(frozenset()), Reach(near=True), settings).prepare(outgoing).body)
+    content = json.loads(
+        ResendChannel(templates, HttpClient(frozenset()), Reach(near=True), settings).prepare(outgoing).body
+    )
     return content["from"], content.get("reply_to", [])
 
 

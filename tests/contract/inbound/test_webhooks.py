@@ -19,25 +19,25 @@ from standardwebhooks.webhooks import Webhook
 from twilio.request_validator import RequestValidator
 
 from activities.content.templates import load_templates
-from activities.gate.dry_run import would_say
-from activities.preview import ContentDesk
-from api.app import Parts, build
-from api.http.auth import Keys
-from api.inbound.signatures import HookSecrets
-from journeys.events.segment import Incoming
+from activities.gate.dry_run import dry_run
+from activities.preview import ContentPreview
+from api.app import Parts, build_app
+from api.http.auth import ApiKeys
+from api.inbound.signatures import WebhookSecrets
+from journeys.events.segment import InboundEvent
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Database
-from store.definitions.registry import Catalogue
+from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from tests.support.api import CATALOG, HandEngine, client
 from worker.composition.api import plan
-from worker.composition.worker import consent_book, house, policy
+from worker.composition.worker import consent_book, dependencies, policy
 from worker.settings import Settings
 
 SVIX = "whsec_" + base64.b64encode(b"resend-signs-with-this-secret").decode()
 TOKEN, ZENDESK, ZOOM = "twilio-token", "zendesk-secret", "zoom-secret"
 URL = "https://tenure.example/v1/hooks/twilio"
-SECRETS = HookSecrets(resend=SVIX, twilio=TOKEN, twilio_url=URL, zendesk=ZENDESK, zoom=ZOOM)
+SECRETS = WebhookSecrets(resend=SVIX, twilio=TOKEN, twilio_url=URL, zendesk=ZENDESK, zoom=ZOOM)
 REPLIES = ReplyAddresses("replies@in.example.com", ("k" * 32,))
 PUT = """
 INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority, data, at,
@@ -47,19 +47,19 @@ FROM subjects WHERE key = (SELECT subject_key FROM identities WHERE value = $6)
 """
 
 
-def application(database_url: str, secrets: HookSecrets):
+def application(database_url: str, secrets: WebhookSecrets):
     rules, database = policy(CATALOG), Database(database_url)
-    return build(
+    return build_app(
         Parts(
             database=database,
             engine=HandEngine(),
-            keys=Keys(write="w", operator="o"),
+            keys=ApiKeys(write="w", operator="o"),
             plan=plan(Settings(catalog=CATALOG)),
             policy=rules,
             consent=consent_book(Settings(catalog=CATALOG)),
             templates=dict,
-            desk=ContentDesk(templates=lambda: load_templates(CATALOG / "templates")),
-            asking=partial(would_say, house(Settings(catalog=CATALOG, smtp_url="smtp://127.0.0.1:9"), database)),
+            desk=ContentPreview(templates=lambda: load_templates(CATALOG / "templates")),
+            asking=partial(dry_run, dependencies(Settings(catalog=CATALOG, smtp_url="smtp://127.0.0.1:9"), database)),
             hooks=secrets,
             replies=REPLIES,
         )
@@ -76,9 +76,9 @@ async def hooks(module_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
 async def _people(module_database_url: str, db) -> None:
     database = Database(module_database_url)
     calls = [
-        Incoming("identify", f"i-{who}", "identify", user_id=who, traits={"a": 1}) for who in ("ada", "ben", "cyd")
+        InboundEvent("identify", f"i-{who}", "identify", user_id=who, traits={"a": 1}) for who in ("ada", "ben", "cyd")
     ]
-    await ingest.accept(database, Catalogue(policy(CATALOG).urgent_ticket), calls, source="test")
+    await ingest.accept(database, DefinitionRegistry(policy(CATALOG).urgent_ticket), calls, source="test")
     await database.close()
     for key, data, channel, reference, address, who in (
         ("m1", {}, "email", "d1", "ada@x.example", "ada"),
@@ -304,7 +304,7 @@ async def test_zooms_challenge_is_answered(hooks):
 
 @pytest.mark.parametrize("name", ["resend", "twilio", "zendesk", "zoom"])
 async def test_what_is_not_configured_is_not_there(module_database_url, name):
-    async with client(application(module_database_url, HookSecrets()), "") as api:
+    async with client(application(module_database_url, WebhookSecrets()), "") as api:
         assert (await api.post(f"/v1/hooks/{name}", content=b"{}")).status_code == 404
 
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from api.http.limits import Limits
 from journeys.consent.rules import DEV_BASE, DEV_KEY
-from journeys.tokens.inbox_tokens import front_token
+from journeys.tokens.inbox_tokens import inbox_token
 from journeys.tokens.signed_links import Link, Links
 from store.database import Database
 from store.inbox import items as inbox_items
@@ -31,7 +31,9 @@ async def numbers(api, db, module_database_url) -> dict[str, int]:
         await api.post(f"/v1/users/{user}/signals", json={"name": "pricing_viewed"})
         person = await db.fetchval("SELECT subject_key FROM identities WHERE value = $1", user)
         async with database.transaction() as connection:
-            await inbox_items.put(connection, f"of-{user}", person, {"kind": "message", "title": f"for {user}"}, AT)
+            await inbox_items.put_item(
+                connection, f"of-{user}", person, {"kind": "message", "title": f"for {user}"}, AT
+            )
         found[user] = await db.fetchval("SELECT id FROM inbox WHERE key = $1", f"of-{user}")
     await database.close()
     return found
@@ -55,7 +57,7 @@ def bearer(given: str) -> dict[str, str]:
 
 
 def over(person: str) -> str:
-    return front_token((DEV_KEY,), person, datetime.now(UTC) - timedelta(seconds=1))
+    return inbox_token((DEV_KEY,), person, datetime.now(UTC) - timedelta(seconds=1))
 
 
 async def test_one_persons_token_reads_and_marks_what_is_theirs_and_nothing_of_anothers(api, browser, numbers, db):
@@ -96,7 +98,7 @@ async def test_no_token_and_one_that_is_changed_over_or_not_ours_open_nothing(ap
         "changed": changed,
         "cut": of_ada[:-1],
         "over": over(person),
-        "another key": front_token(("x" * 32,), person, soon),
+        "another key": inbox_token(("x" * 32,), person, soon),
         "odd": "\u00e9" * 40,
     }[way]
     for path in ("/v1/front/inbox", "/v1/front/inbox/stream"):
@@ -132,7 +134,7 @@ async def test_a_stream_by_token_tells_its_person_only_ends_with_the_token_and_i
     front = application(module_database_url, limits=Limits(streams_of_one=1))
     with served(front) as url:
         until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=4)
-        short = front_token((DEV_KEY,), person, until)
+        short = inbox_token((DEV_KEY,), person, until)
         async with httpx.AsyncClient(base_url=url, timeout=20) as made:
             query = {"token": short}
             async with made.stream("GET", "/v1/front/inbox/stream", params=query) as response:

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from activities.content.templates import load_templates
 from activities.content.tracked_links import ClickLinks
-from activities.preview import ContentDesk
+from activities.preview import ContentPreview
 from tests.support.api import CATALOG, application
 
 LINKS = ClickLinks(("a secret of at least sixteen",), "https://l.example")
@@ -40,7 +40,7 @@ states:
 
 @pytest.fixture(scope="module")
 def app(module_database_url):
-    desk = ContentDesk(templates=lambda: load_templates(CATALOG / "templates"), links=LINKS)
+    desk = ContentPreview(templates=lambda: load_templates(CATALOG / "templates"), links=LINKS)
     return application(module_database_url, desk=desk)
 
 

@@ -43,7 +43,7 @@ async def deliver(api, db, store):
             await signal(api, user, "pricing_viewed")
         person = await db.fetchval("SELECT subject_key FROM identities WHERE value = $1", user)
         async with store.transaction() as connection:
-            await inbox_items.put(connection, key, person, content, AT)
+            await inbox_items.put_item(connection, key, person, content, AT)
         return int(await db.fetchval("SELECT id FROM inbox WHERE key = $1", key))
 
     return put
@@ -366,7 +366,7 @@ async def test_nothing_is_missed_that_was_under_way_when_the_client_looked(url, 
     await deliver("racer", "r-0", {"kind": "message", "title": "zero"})
     person = await db.fetchval("SELECT subject_key FROM identities WHERE value = 'racer'")
     async with store.transaction() as slow:
-        await inbox_items.put(slow, "r-1", person, {"kind": "message", "title": "slow"}, AT)
+        await inbox_items.put_item(slow, "r-1", person, {"kind": "message", "title": "slow"}, AT)
         await deliver("racer", "r-2", {"kind": "message", "title": "quick"})
         async with streaming(url, "racer") as reader:
             assert {(await reader.next())["content"]["title"] for _ in range(2)} == {"zero", "quick"}

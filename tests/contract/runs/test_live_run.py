@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest_asyncio
 
-from api.runs.temporal import TemporalEngine
+from api.runs.temporal import TemporalRunCommands
 from tests.support.api import CATALOG, application, client
 from tests.support.live_stack import living, until
 from worker import temporal
@@ -16,12 +16,12 @@ KEY = "setup-and-activation"
 
 
 @pytest_asyncio.fixture(scope="module")
-async def house(module_database_url, temporal_address, tmp_path_factory):
+async def deps(module_database_url, temporal_address, tmp_path_factory):
     """The API beside a working worker."""
     queue = f"live-{tmp_path_factory.getbasetemp().name}"
     folder = tmp_path_factory.mktemp("live")
     settings = Settings(temporal_address=temporal_address)
-    engine = TemporalEngine(partial(temporal.connect, settings))
+    engine = TemporalRunCommands(partial(temporal.connect_temporal, settings))
     live = living(module_database_url, temporal_address, queue, folder)
     async with live as living_house, client(application(module_database_url, engine=engine)) as api:
         source = (CATALOG / "journeys" / f"{KEY}.yaml").read_bytes()
@@ -42,8 +42,8 @@ async def entered(api, user: str) -> str:
     return path
 
 
-async def test_a_consistent_read_is_the_workflows_own_state(house):
-    api, _ = house
+async def test_a_consistent_read_is_the_workflows_own_state(deps):
+    api, _ = deps
     path = await entered(api, "consistent")
     found = (await api.get(path, params={"consistent": "true"})).json()
     assert found["live"]["state"]["state"] == found["state"]
@@ -53,8 +53,8 @@ async def test_a_consistent_read_is_the_workflows_own_state(house):
     assert (await api.get(f"{path}/timeline")).json()["items"]
 
 
-async def test_a_run_is_paused_resumed_and_cancelled_once_each(house):
-    api, _ = house
+async def test_a_run_is_paused_resumed_and_cancelled_once_each(deps):
+    api, _ = deps
     path = await entered(api, "commanded")
     by = {"by": "dana"}
     assert (await api.post(f"{path}/resume", json=by)).status_code == 409
@@ -69,8 +69,8 @@ async def test_a_run_is_paused_resumed_and_cancelled_once_each(house):
     assert any("opened by mistake" in line["text"] for line in told)
 
 
-async def test_a_no_to_everything_ends_the_run_itself(house):
-    api, _ = house
+async def test_a_no_to_everything_ends_the_run_itself(deps):
+    api, _ = deps
     path = await entered(api, "opted-out")
     said = {"channel": "*", "topic": "*", "granted": False, "source": "test"}
     assert (await api.put("/v1/users/opted-out/consents", json=said)).json()["ended_runs"] == 1
@@ -81,15 +81,15 @@ async def test_a_no_to_everything_ends_the_run_itself(house):
     await until(status, lambda found: found == "closed")
 
 
-async def test_a_run_that_temporal_does_not_know_is_a_conflict_and_a_deaf_engine_says_later(house, module_database_url):
-    api, living_house = house
+async def test_a_run_that_temporal_does_not_know_is_a_conflict_and_a_deaf_engine_says_later(deps, module_database_url):
+    api, living_house = deps
     await living_house.rows(
         "INSERT INTO runs (id, journey, definition, subject_key, epoch, lane, entered_seq, started_at) "
         "VALUES ('journey/x/u_9/-/1', 'x', 'x', 'u_9', 1, 'u_9', 1, now()) RETURNING id"
     )
     unknown = await api.post("/v1/runs/journey%2Fx%2Fu_9%2F-%2F1/pause", json={"by": "dana"})
     assert unknown.status_code == 409
-    deaf = TemporalEngine(partial(temporal.connect, Settings(temporal_address="127.0.0.1:1")))
+    deaf = TemporalRunCommands(partial(temporal.connect_temporal, Settings(temporal_address="127.0.0.1:1")))
     async with client(application(module_database_url, engine=deaf)) as other:
         asked = await other.get("/v1/runs/journey%2Fx%2Fu_9%2F-%2F1", params={"consistent": "true"})
         assert (asked.status_code, asked.json()["type"]) == (503, "urn:tenure:problem:engine-unavailable")
@@ -97,8 +97,8 @@ async def test_a_run_that_temporal_does_not_know_is_a_conflict_and_a_deaf_engine
         assert checks["temporal"]["status"] == "degraded"
 
 
-async def test_a_signal_moves_a_run_and_its_state_can_be_read(house):
-    api, _ = house
+async def test_a_signal_moves_a_run_and_its_state_can_be_read(deps):
+    api, _ = deps
     path = await entered(api, "mover")
     before = (await api.get(path)).json()
     await api.post("/v1/users/mover/signals", json={"name": "setup_completed"})

@@ -181,7 +181,7 @@ def hold(by: str = "dana", days: float = 3) -> dict[str, str]:
 async def standing(url: str, person: str, accounts: list[str], at: datetime) -> list[tuple[str, str]]:
     database = Database(url)
     async with database.reading() as connection:
-        found = await holds.standing(connection, person, accounts, at)
+        found = await holds.active_holds(connection, person, accounts, at)
     await database.close()
     return [(held.by, held.why) for held in found]
 

@@ -79,7 +79,7 @@ async def test_an_inbox_message_is_there_once_and_remembers_what_was_done_with_i
     database = Database(module_database_url)
     for _ in range(2):
         async with database.transaction() as connection:
-            await inbox_items.put(connection, "inbox-1", await person_of(db, run), {"subject": "Welcome"}, AT)
+            await inbox_items.put_item(connection, "inbox-1", await person_of(db, run), {"subject": "Welcome"}, AT)
     await database.close()
     (item,) = (await api.get("/v1/users/reader/inbox")).json()["items"]
     assert (item["content"], item["seen_at"]) == ({"subject": "Welcome"}, None)

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journeys.checks.checker import Published, check, publishable, sealed
+from journeys.checks.checker import PublishableDefinition, artifact_problems, check_journey, publishable
 from journeys.decision.compiler import load_chart
 from journeys.language import definition as d
 from journeys.language.conditions import fields_in
 from journeys.language.parsing import read_journey
-from journeys.language.traversal import expressions_of, waits_of
+from journeys.language.traversal import durations_of, expressions_of
 from tests.support import shipped_catalog
 
 BASE = """journey: example
@@ -34,7 +34,7 @@ states:
 def problems(here: str = "{}", there: str = "{final: done}", more: str = "on: {pricing_viewed: there}") -> list[str]:
     text = BASE.format(here=here, there=there, more=more)
     found = publishable(text, shipped_catalog.plan(), shipped_catalog.templates())
-    return [] if isinstance(found, Published) else [problem.code for problem in found]
+    return [] if isinstance(found, PublishableDefinition) else [problem.code for problem in found]
 
 
 def test_the_base_of_these_tests_has_no_problem():
@@ -45,7 +45,7 @@ def test_the_base_of_these_tests_has_no_problem():
 def test_every_shipped_journey_can_be_published_beside_the_others(name):
     others = [shipped_catalog.journey(other) for other in shipped_catalog.TEXTS if other != name]
     found = publishable(shipped_catalog.TEXTS[name], shipped_catalog.plan(), shipped_catalog.templates(), others)
-    assert isinstance(found, Published), "\n".join(map(str, found))
+    assert isinstance(found, PublishableDefinition), "\n".join(map(str, found))
 
 
 def test_many_problems_are_found_at_once():
@@ -76,7 +76,7 @@ def test_a_journey_without_topic_needs_one_on_each_message_that_asks_for_consent
     text = BASE.format(here=f"{{do: {{send: setup/checklist{own}}}}}", there="{final: done}", more="")
     text = text.replace("topic: onboarding\n\n", "on: {pricing_viewed: there}\n", 1)
     result = publishable(text, shipped_catalog.plan(), shipped_catalog.templates())
-    codes = [] if isinstance(result, Published) else [problem.code for problem in result]
+    codes = [] if isinstance(result, PublishableDefinition) else [problem.code for problem in result]
     assert codes == found
 
 
@@ -92,7 +92,7 @@ def test_only_messages_that_guide_can_contradict_another_journey(own, found):
     beginning = BASE.format(here=f"{{do: {{send: setup/checklist{own}}}}}", there="{final: done}", more="")
     beginning = beginning.replace("on: signed_up", "on: setup_completed").replace("  there: {final: done}\n", "")
     result = publishable(beginning, shipped_catalog.plan(), shipped_catalog.templates(), [other])
-    codes = [] if isinstance(result, Published) else [problem.code for problem in result]
+    codes = [] if isinstance(result, PublishableDefinition) else [problem.code for problem in result]
     assert codes == found
 
 
@@ -105,21 +105,27 @@ def test_a_problem_says_where_it_stands_as_the_author_wrote_it():
 
 def test_without_its_text_a_journey_is_checked_all_the_same():
     journey = shipped_catalog.journey("setup-and-activation").model_copy(update={"start": "nowhere"})
-    found = check(journey, shipped_catalog.plan(), shipped_catalog.templates())
+    found = check_journey(journey, shipped_catalog.plan(), shipped_catalog.templates())
     assert [(problem.code, problem.place, problem.line) for problem in found] == [("T201", "start", None)]
 
 
 def test_the_same_text_always_has_the_same_address_and_another_text_another():
     one, two = (
-        sealed(shipped_catalog.journey(name), shipped_catalog.plan())
+        artifact_problems(shipped_catalog.journey(name), shipped_catalog.plan())
         for name in ("setup-and-activation", "urgent-support")
     )
-    assert one.hash == sealed(shipped_catalog.journey("setup-and-activation"), shipped_catalog.plan()).hash != two.hash
+    assert (
+        one.hash
+        == artifact_problems(shipped_catalog.journey("setup-and-activation"), shipped_catalog.plan()).hash
+        != two.hash
+    )
     assert load_chart(one.artifact_text).hash == one.hash
 
 
 def test_a_changed_plan_does_not_change_what_was_published():
-    text = sealed(shipped_catalog.journey("win-back-and-replenishment"), shipped_catalog.plan()).artifact_text
+    text = artifact_problems(
+        shipped_catalog.journey("win-back-and-replenishment"), shipped_catalog.plan()
+    ).artifact_text
     assert json.loads(text)["types"] == {"profile.lifetime_value": "double", "profile.rhythm_days": "double"}
 
 
@@ -221,7 +227,7 @@ def test_a_journey_of_an_account_has_no_profile():
 
 def test_a_journey_does_not_contradict_the_version_that_it_replaces():
     journey = shipped_catalog.journey("setup-and-activation")
-    assert check(journey, shipped_catalog.plan(), shipped_catalog.templates(), [journey]) == []
+    assert check_journey(journey, shipped_catalog.plan(), shipped_catalog.templates(), [journey]) == []
 
 
 @pytest.mark.parametrize(
@@ -307,7 +313,7 @@ def test_the_walk_misses_no_expression_and_no_duration():
     raw = numbered(FULL, iter(range(1000)))
     journey = d.Journey.model_validate(raw)
     assert {e.source for e in expressions_of(journey)} == {text for text in texts(raw) if text.startswith("cel")}
-    assert {w.text for w in waits_of(journey)} == {text for text in texts(raw) if text.startswith("dur")}
+    assert {w.text for w in durations_of(journey)} == {text for text in texts(raw) if text.startswith("dur")}
 
 
 def test_the_full_example_of_that_test_is_full():
@@ -400,7 +406,7 @@ JOURNEY = st.fixed_dictionaries(
 @settings(max_examples=400, deadline=None)
 def test_whatever_is_written_is_refused_with_reasons_or_compiles(raw):
     found = publishable(json.dumps(raw), shipped_catalog.plan(), shipped_catalog.templates())
-    if isinstance(found, Published):
+    if isinstance(found, PublishableDefinition):
         assert load_chart(found.artifact_text).spec == found.journey
     else:
         assert all(problem.what and problem.harm and problem.mend and problem.line for problem in found)
@@ -417,4 +423,4 @@ def test_a_definition_of_two_hundred_states_is_checked_in_no_time():
     }
     journey, source = read_journey(json.dumps(raw))
     assert journey is not None, source.problems
-    assert check(journey, shipped_catalog.plan(), {}) == []
+    assert check_journey(journey, shipped_catalog.plan(), {}) == []

@@ -10,32 +10,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journeys.checks.checker import sealed
+from journeys.checks.checker import artifact_problems
 from journeys.decision.compiler import load_chart
 from journeys.decision.decide import decide
 from journeys.decision.occurrences import Entered, Signal, TimerDue
 from journeys.decision.state import RunState
 from journeys.gate.policy import Policy
-from journeys.simulation.person import World
-from journeys.simulation.recording import Recorded, RecordedKind
+from journeys.simulation.recording import RecordedEvent, RecordedKind
 from journeys.simulation.simulator import simulate
+from journeys.simulation.timeline import Scenario
 from tests.support import shipped_catalog
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def chart(name: str):
-    return load_chart(sealed(shipped_catalog.journey(name), shipped_catalog.plan()).artifact_text)
+    return load_chart(artifact_problems(shipped_catalog.journey(name), shipped_catalog.plan()).artifact_text)
 
 
 def lived(name: str, events: list[tuple[float, str, dict[str, Any]]], days: float) -> list[tuple[float, str]]:
     """`(day, what was decided)` of one person; `identify` and `group` set fields."""
     kinds: dict[str, RecordedKind] = {"identify": "profile", "group": "account"}
     happened = [
-        Recorded(BEGIN + timedelta(days=day), "ada", kinds.get(event, "signal"), event, data)
+        RecordedEvent(BEGIN + timedelta(days=day), "ada", kinds.get(event, "signal"), event, data)
         for day, event, data in events
     ]
-    world = World((chart(name),), Policy(), frozenset({"email", "in_app"}))
+    world = Scenario((chart(name),), Policy(), frozenset({"email", "in_app"}))
     told = simulate(world, happened, BEGIN + timedelta(days=days))
     words = {"moved": "now in ", "acted": "", "finished": ""}
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from api.inbound.mail_parser import read_mail
-from journeys.consent.bounces import is_gone
+from journeys.consent.bounces import is_permanent_failure
 from tests.support.delivery_reports import TO, exchange, headless, postfix
 
 OURS = "<9f86d081884c7d65@tenure.example>"
@@ -15,7 +15,7 @@ OURS = "<9f86d081884c7d65@tenure.example>"
     "words", ["5.1.1", "5.1.0 no", "5.1.10 RESOLVER.ADR.RecipientNotFound", " 5.1.2", "5.1.6 moved"]
 )
 def test_an_address_that_is_not_there_is_gone(words):
-    assert is_gone(words)
+    assert is_permanent_failure(words)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_an_address_that_is_not_there_is_gone(words):
     ],
 )  # fmt: skip
 def test_what_is_for_now_or_about_us_or_the_mail_leaves_the_address(words):
-    assert not is_gone(words)
+    assert not is_permanent_failure(words)
 
 
 @pytest.mark.parametrize("made", [postfix, exchange, headless])

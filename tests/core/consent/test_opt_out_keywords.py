@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journeys.consent.opt_out_keywords import START, STOP, wish_of
+from journeys.consent.opt_out_keywords import START, STOP, keyword_of
 
 NOISE = " \t\n.,;:!?-_'\"()*…\u200b"
 SPOKEN = ("stop", "quit", "end", "revoke", "opt out", "cancel", "unsubscribe")
@@ -19,13 +19,13 @@ def test_C5_case_punctuation_and_space_mean_nothing(data: st.DataObject):
     written = "".join(
         data.draw(noise) + data.draw(st.sampled_from((mark.lower(), mark.upper()))) for mark in word
     ) + data.draw(noise)
-    assert wish_of(written) == ("start" if word in START else "stop")
+    assert keyword_of(written) == ("start" if word in START else "stop")
 
 
 @given(st.text(max_size=40), st.sampled_from(SPOKEN), st.text(max_size=40))
 def test_C5_a_word_within_a_sentence_is_for_a_person_to_read(before: str, word: str, after: str):
     more = any(mark.isalnum() for mark in before + after)
-    found = wish_of(f"{before} {word} {after}")
+    found = keyword_of(f"{before} {word} {after}")
     whole = "".join(mark for mark in f"{before}{word}{after}".casefold() if mark.isalnum())
     if more and whole not in STOP | START:
         assert found is None
@@ -48,9 +48,9 @@ def test_C5_a_word_within_a_sentence_is_for_a_person_to_read(before: str, word: 
     ],
 )
 def test_what_is_none_of_them(text):
-    assert wish_of(text) is None
+    assert keyword_of(text) is None
 
 
 @pytest.mark.parametrize("text", ["ＳＴＯＰ", "Opt-Out", "OPT OUT!", "optout", "“Stop.”", "StopAll", "s.t.o.p"])
 def test_what_is_one_in_any_dress(text):
-    assert wish_of(text) == "stop"
+    assert keyword_of(text) == "stop"

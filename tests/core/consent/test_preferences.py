@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from journeys.consent import statements
-from journeys.consent.preferences import Said, applied, holding, to_say
-from journeys.consent.rules import load_consent_rules, never_waited_for
-from journeys.consent.statements import Bounced, Statement
-from journeys.events.segment import Incoming, Kind
+from journeys.consent.preferences import PersonStatement, apply_statements, effective_consents, statements_to_make
+from journeys.consent.rules import load_consent_rules, unconfirmed_topics
+from journeys.consent.statements import Bounced, ConsentStatement
+from journeys.events.segment import CallKind, InboundEvent
 from journeys.gate.consent import consent_refusal
 from journeys.gate.policy import ConsentDefault, Policy, load_policy
 from tests.support import shipped_catalog
@@ -44,34 +44,36 @@ def allowed(policy: Policy, said: dict[tuple[str, str], bool], place: tuple[str,
 
 @given(policies, consents, st.fixed_dictionaries({place: st.booleans() for place in PLACES}))
 def test_C5_what_a_person_chose_on_the_page_is_what_the_gate_does(policy, said, wanted):
-    after = applied(said, to_say(policy, said, wanted))
+    after = apply_statements(said, statements_to_make(policy, said, wanted))
     assert {place: allowed(policy, after, place) for place in PLACES} == wanted
 
 
 @given(policies, consents)
 def test_saving_the_page_as_it_was_shown_says_nothing(policy, said):
     as_shown = {place: allowed(policy, said, place) for place in PLACES}
-    assert to_say(policy, said, as_shown) == []
+    assert statements_to_make(policy, said, as_shown) == []
 
 
 @given(policies, consents, st.sampled_from(PLACES))
 def test_what_the_page_shows_is_what_the_gate_does(policy, said, place):
-    told = {where: Said(granted, "tests", AT) for where, granted in said.items()}
-    found = holding(policy, told, place, frozenset({place}))
+    told = {where: PersonStatement(granted, "tests", AT) for where, granted in said.items()}
+    found = effective_consents(policy, told, place, frozenset({place}))
     assert found.allowed is allowed(policy, said, place)
     assert found.pending is not found.allowed
 
 
 def test_the_page_says_why():
-    said = {("*", "*"): Said(False, "one-click", AT)}
-    assert holding(Policy(), said, ("email", "offers")).why == "you said no to all messages on 3 May 2026"
-    assert holding(Policy(), {}, ("email", "offers")).why == "you have not chosen yet"
-    titled = holding(
-        Policy(), {("*", "offers"): Said(False, "form", AT)}, ("email", "offers"), titles={"offers": "Deals"}
+    said = {("*", "*"): PersonStatement(False, "one-click", AT)}
+    assert effective_consents(Policy(), said, ("email", "offers")).why == "you said no to all messages on 3 May 2026"
+    assert effective_consents(Policy(), {}, ("email", "offers")).why == "you have not chosen yet"
+    titled = effective_consents(
+        Policy(), {("*", "offers"): PersonStatement(False, "form", AT)}, ("email", "offers"), titles={"offers": "Deals"}
     )
     assert titled.why == "you said no to Deals on 3 May 2026"
-    own = {("email", "offers"): Said(True, "form", AT)}
-    assert holding(Policy(), own, ("email", "offers")).why == "you said yes to offers by e-mail on 3 May 2026"
+    own = {("email", "offers"): PersonStatement(True, "form", AT)}
+    assert (
+        effective_consents(Policy(), own, ("email", "offers")).why == "you said yes to offers by e-mail on 3 May 2026"
+    )
 
 
 RULES = load_consent_rules(
@@ -86,8 +88,8 @@ RULES = load_consent_rules(
 )
 
 
-def call(kind: Kind, name: str = "identify", **given) -> Incoming:
-    return Incoming(kind, "m1", name, user_id="ada", **given)
+def call(kind: CallKind, name: str = "identify", **given) -> InboundEvent:
+    return InboundEvent(kind, "m1", name, user_id="ada", **given)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +109,8 @@ def call(kind: Kind, name: str = "identify", **given) -> Incoming:
     ],
 )  # fmt: skip
 def test_C5_what_calls_say(said, heard):
-    assert statements.statements(RULES, said) == [Statement(*each) for each in heard]
-    assert statements.faults(RULES, said) == []
+    assert statements.statements_in(RULES, said) == [ConsentStatement(*each) for each in heard]
+    assert statements.statement_faults(RULES, said) == []
 
 
 @pytest.mark.parametrize(
@@ -124,13 +126,13 @@ def test_C5_what_calls_say(said, heard):
     ],
 )
 def test_what_cannot_be_understood_is_a_fault_and_never_a_guess(said):
-    assert statements.statements(RULES, said) == []
-    assert len(statements.faults(RULES, said)) == 1
+    assert statements.statements_in(RULES, said) == []
+    assert len(statements.statement_faults(RULES, said)) == 1
 
 
 def test_bounces_are_hard_or_soft_and_complaints_are_complaints():
     heard = [
-        statements.bounced(RULES, call("track", name, data=data))
+        statements.bounces_in(RULES, call("track", name, data=data))
         for name, data in (
             ("bounced", {"kind": "hard", "address": "a@b.c"}),
             ("bounced", {}),
@@ -181,9 +183,9 @@ def test_every_topic_of_the_shipped_catalogue_is_named_for_people():
 def test_the_shipped_rules_hear_signals_that_the_plan_has_and_wait_for_what_is_asked():
     assert {*SHIPPED.signals, *SHIPPED.suppress} <= shipped_catalog.plan().signals.keys()
     policy = load_policy(yaml.safe_load((shipped_catalog.CATALOG / "policy.yaml").read_text()))
-    assert list(never_waited_for(policy, SHIPPED)) == []
+    assert list(unconfirmed_topics(policy, SHIPPED)) == []
 
 
 def test_a_confirmation_that_nothing_would_wait_for_is_told():
-    (told,) = never_waited_for(Policy(), RULES)
+    (told,) = unconfirmed_topics(Policy(), RULES)
     assert told.startswith("offers by email needs confirming")

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from api.inbound.mail_parser import read_mail
 from journeys.gate.judge import judge
 from journeys.gate.policy import load_policy
-from journeys.gate.verdicts import Ask, SendNow, Standing, Talk, Withhold
-from journeys.simulation.person import Person, World
-from journeys.simulation.recording import Recorded
+from journeys.gate.verdicts import OpenConversation, RecipientContext, SendNow, SendRequest, Withhold
+from journeys.simulation.person import SimulatedPerson
+from journeys.simulation.recording import RecordedEvent
+from journeys.simulation.timeline import Scenario
 from journeys.tokens.reply_addresses import LONGEST_LOCAL, ReplyAddresses
-from journeys.whynot.changes import Change, as_recorded
+from journeys.whynot.changes import SuggestedChange, as_recorded
 from tests.support.run_script import chart, day
 
 OURS = ReplyAddresses("replies@in.example.com", ("k" * 32, "old" * 12))
@@ -87,33 +88,33 @@ def test_the_quotation_ends_what_they_say_also_in_the_line_ends_of_mail():
 
 def test_who_has_answered_a_run_hears_no_more_of_it_but_what_is_pressing_and_other_runs():
     policy, now = load_policy({}), day(1)
-    standing = Standing(addresses={"email": True}, talks=(Talk("r1", day(3), "dana"),))
-    ask = Ask(("email",), "t", "lifecycle", day(0), run="r1", journey="j")
+    standing = RecipientContext(addresses={"email": True}, talks=(OpenConversation("r1", day(3), "dana"),))
+    ask = SendRequest(("email",), "t", "lifecycle", day(0), run="r1", journey="j")
     verdict = judge(policy, ask, standing, now)
     assert isinstance(verdict, Withhold)
     assert verdict.reasons[0].code == "in_conversation"
     assert "dana" in verdict.reasons[0].text
     for run, priority, at in (("r2", "lifecycle", now), ("r1", "transactional", now), ("r1", "lifecycle", day(3))):
-        other = Ask(("email",), "t", priority, day(0), run=run, journey="j")
+        other = SendRequest(("email",), "t", priority, day(0), run=run, journey="j")
         assert isinstance(judge(policy, other, standing, at), SendNow)
 
 
 TEXT = "states: {a: {do: [{send: x, via: [in_app]}], on: {go: {do: [{send: y, via: [in_app]}]}}}}"
 
 
-def signal(at: float, name: str, **data: object) -> Recorded:
-    return Recorded(day(at), "p", "signal", name, data)
+def signal(at: float, name: str, **data: object) -> RecordedEvent:
+    return RecordedEvent(day(at), "p", "signal", name, data)
 
 
 def test_the_simulator_is_quiet_after_an_answer_until_it_is_closed_or_long_ago():
-    def told(*events: Recorded) -> list[str]:
-        someone = Person(World((chart(TEXT),), load_policy({}), frozenset({"in_app"})))
+    def told(*events: RecordedEvent) -> list[str]:
+        someone = SimulatedPerson(Scenario((chart(TEXT),), load_policy({}), frozenset({"in_app"})))
         for event in (signal(0, "begin"), *events):
             someone.happen(event)
         return [line.kind for line in someone.lines() if line.kind in {"sent", "withheld"}]
 
     replied = signal(1, "message_replied", template="x", text="Could you call me?")
-    closed = as_recorded(Change("close_conversation", "", {"run": "", "template": "x"}), "p", day(2))
+    closed = as_recorded(SuggestedChange("close_conversation", "", {"run": "", "template": "x"}), "p", day(2))
     assert closed is not None
     assert told(replied, signal(3, "go")) == ["sent", "withheld"]
     assert told(replied, closed, signal(3, "go")) == ["sent", "sent"]
@@ -126,8 +127,8 @@ def test_C5_a_stop_word_in_answer_to_a_mail_is_a_no_to_mails_in_the_simulator_to
         "send: y, via: [in_app]", "send: y, via: [email]"
     )
     policy = load_policy({"consent": [{"default": "granted"}]})
-    someone = Person(World((chart(text),), policy, frozenset({"in_app"})))
-    known = Recorded(day(0), "p", "profile", "identify", {"email": "ada@example.com"})
+    someone = SimulatedPerson(Scenario((chart(text),), policy, frozenset({"in_app"})))
+    known = RecordedEvent(day(0), "p", "profile", "identify", {"email": "ada@example.com"})
     stop = signal(1, "message_replied", template="x", text="Unsubscribe.")
     for event in (known, signal(0, "begin"), stop, signal(3, "go")):
         someone.happen(event)

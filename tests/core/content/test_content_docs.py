@@ -12,7 +12,7 @@ from activities.channels.in_app import InAppChannel
 from activities.content.template_files import read_rules
 from activities.content.templates import load_templates
 from activities.ports import Outgoing
-from journeys.checks.checker import Published, publishable
+from journeys.checks.checker import PublishableDefinition, publishable
 from tests.support import shipped_catalog
 
 TEXT = (shipped_catalog.DOCS / "content.md").read_text("utf-8")
@@ -46,7 +46,7 @@ def test_C11_every_template_of_the_page_can_be_made(templates):
 def test_a_journey_of_the_page_can_be_published(templates, text):
     infos = {name: template.info() for name, template in templates.items()}
     found = publishable(text, shipped_catalog.plan(), infos)
-    assert isinstance(found, Published), "\n".join(map(str, found))
+    assert isinstance(found, PublishableDefinition), "\n".join(map(str, found))
 
 
 @pytest.mark.parametrize(("profile", "channel", "variant"), PEOPLE)

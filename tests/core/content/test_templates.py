@@ -11,9 +11,10 @@ import pytest
 
 from activities.channels.email.layout import html_part, text_part
 from activities.content import markup
+from activities.content.rendering import Rendered
 from activities.content.template_source import TemplateProblems
-from activities.content.templates import Rendered, load_templates, template_infos
-from activities.ports import NotKnown, Outgoing, TemplateFault
+from activities.content.templates import load_templates, template_infos
+from activities.ports import FieldsUnknown, Outgoing, TemplateFault
 from journeys.content.template_info import TemplateInfo
 
 SHIPPED = Path(__file__).parents[3] / "catalog" / "templates"
@@ -73,7 +74,7 @@ def message(template: str, *, profile=None, account=None, data=None) -> Outgoing
 
 
 def html_of(what: Rendered) -> str:
-    return markup.html(what.blocks)
+    return markup.markup_html(what.blocks)
 
 
 # -- what is said ----------------------------------------------------------------------------------------------------
@@ -89,7 +90,7 @@ def test_a_body_becomes_html_and_text_from_one_source(rendered):
         "<ul><li>one</li><li>two</li></ul>\n"
         "<ol><li>first</li></ol>"
     )
-    assert markup.text(what.blocks) == (
+    assert markup.markup_text(what.blocks) == (
         "Hi\n\nTwo lines, bold and soft: docs (https://docs.example/a?b=1&c=2).\n\n- one\n- two\n\n1. first"
     )
 
@@ -97,7 +98,7 @@ def test_a_body_becomes_html_and_text_from_one_source(rendered):
 def test_a_backslash_at_the_end_of_a_line_breaks_it(rendered):
     what = rendered("Yours,\\\nAda")
     assert html_of(what) == "<p>Yours,<br>Ada</p>"
-    assert markup.text(what.blocks) == "Yours,\nAda"
+    assert markup.markup_text(what.blocks) == "Yours,\nAda"
 
 
 def test_a_loop_makes_list_items(rendered):
@@ -111,7 +112,7 @@ def test_profile_account_and_data_are_in_reach(rendered):
     what = rendered(
         "{{ profile.name }} of {{ account.name }} on {{ plan }}", profile={"name": "Ada"}, account={"name": "Acme"}
     )
-    assert markup.text(what.blocks) == "Ada of Acme on pro"
+    assert markup.markup_text(what.blocks) == "Ada of Acme on pro"
 
 
 def test_the_action_and_the_subject_are_liquid_too(rendered):
@@ -154,16 +155,20 @@ def test_a_body_may_place_the_unsubscribe_link_itself_and_shows_words_where_ther
 
 
 def test_a_declared_default_stands_in_for_data_that_is_missing(rendered):
-    assert markup.text(rendered("{{ error }}").blocks) == "none"
+    assert markup.markup_text(rendered("{{ error }}").blocks) == "none"
 
 
 def test_a_default_may_be_declared_for_a_field_of_the_profile(rendered):
     variables = "{profile.name: {type: string, default: there}, plan: {type: string}}"
-    assert markup.text(rendered("Hi {{ profile.name }}", variables=variables).blocks) == "Hi there"
+    assert markup.markup_text(rendered("Hi {{ profile.name }}", variables=variables).blocks) == "Hi there"
     assert (
-        markup.text(rendered("Hi {{ profile.name }}", variables=variables, profile={"name": None}).blocks) == "Hi there"
+        markup.markup_text(rendered("Hi {{ profile.name }}", variables=variables, profile={"name": None}).blocks)
+        == "Hi there"
     )
-    assert markup.text(rendered("Hi {{ profile.name }}", variables=variables, profile={"name": "Bo"}).blocks) == "Hi Bo"
+    assert (
+        markup.markup_text(rendered("Hi {{ profile.name }}", variables=variables, profile={"name": "Bo"}).blocks)
+        == "Hi Bo"
+    )
 
 
 @pytest.mark.parametrize("body", ["{{ plan }}", "{{ profile.name }}", "{{ account.name | upcase }}"])
@@ -180,14 +185,14 @@ def test_a_value_of_another_type_counts_as_missing(rendered):
 def test_a_field_without_value_or_of_another_type_than_declared_is_not_known(rendered):
     body = "{% if profile.name %}{{ profile.name }}{% else %}nobody{% endif %}"
     variables = "{profile.name: {type: string}, plan: {type: string}}"
-    assert markup.text(rendered(body, variables=variables, profile={"name": 7}).blocks) == "nobody"
+    assert markup.markup_text(rendered(body, variables=variables, profile={"name": 7}).blocks) == "nobody"
     with pytest.raises(TemplateFault, match=r"profile\.name"):
         rendered("{{ profile.name }}", profile={"name": None})
 
 
 def test_a_missing_field_can_be_asked_for_without_a_fault(rendered):
     body = '{% if profile.name %}Hi {{ profile.name }}{% else %}Hello{% endif %}, {{ profile.team | default: "all" }}'
-    assert markup.text(rendered(body).blocks) == "Hello, all"
+    assert markup.markup_text(rendered(body).blocks) == "Hello, all"
 
 
 @pytest.mark.parametrize(
@@ -200,7 +205,7 @@ def test_a_missing_field_can_be_asked_for_without_a_fault(rendered):
     ],
 )  # fmt: skip
 def test_H8_fields_that_are_said_without_asking_are_all_named_and_none_leaves_a_hole(rendered, body, lacking):
-    with pytest.raises(NotKnown) as fault:
+    with pytest.raises(FieldsUnknown) as fault:
         rendered(body)
     assert fault.value.fields == lacking
 
@@ -208,8 +213,8 @@ def test_H8_fields_that_are_said_without_asking_are_all_named_and_none_leaves_a_
 def test_H8_a_variable_that_the_journey_does_not_give_is_a_fault_of_the_content(rendered):
     with pytest.raises(TemplateFault) as fault:
         rendered("{{ plan }} {{ profile.name }}", data={"other": 1})
-    assert not isinstance(fault.value, NotKnown)
-    with pytest.raises(NotKnown) as unknown:
+    assert not isinstance(fault.value, FieldsUnknown)
+    with pytest.raises(FieldsUnknown) as unknown:
         rendered("{{ profile.name }} {{ plan }} {{ profile.team }}", data={"other": 1})
     assert unknown.value.fields == ("profile.name", "profile.team")
 
@@ -224,7 +229,7 @@ def test_a_value_is_never_markup(rendered):
     page = html_of(what)
     assert re.findall(r"</?(\w+)", page) == ["p", "br", "br", "br", "p"]
     assert unescape(page.removeprefix("<p>Hi ").removesuffix("</p>").replace("<br>", "\n")) == HOSTILE
-    assert markup.text(what.blocks) == f"Hi {HOSTILE}"
+    assert markup.markup_text(what.blocks) == f"Hi {HOSTILE}"
 
 
 def test_a_value_is_never_markup_in_a_link_an_echo_or_a_capture_either(rendered):
@@ -390,7 +395,7 @@ def test_a_shipped_template_says_something_to_a_person_of_whom_nothing_is_known(
     given |= {"link": "https://acme.example/"} if "link" in given else {}  # the whole address is the sender's
     what = load_templates(SHIPPED).render(message(name, data=given))
     assert what.subject
-    assert "{" not in markup.text(what.blocks)
+    assert "{" not in markup.markup_text(what.blocks)
 
 
 # -- what its author is told -----------------------------------------------------------------------------------------

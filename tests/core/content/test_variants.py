@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.content.markup import text
+from activities.content.markup import markup_text
 from activities.content.template_source import TemplateProblems
 from activities.content.templates import load_templates
 from activities.ports import Outgoing, TemplateFault
-from journeys.content.variants import ContentRules, Variant, choose, locale_tag, read_variant, traits
+from journeys.content.variants import ContentRules, Variant, choose_variant, locale_tag, read_variant, variant_traits
 
 RULES = ContentRules.model_validate(
     {
@@ -52,8 +52,8 @@ def variant(suffix: str) -> Variant:
 
 def chosen(suffixes: list[str], *, channel: str = "email", locale: str | None = None, **profile: str) -> str:
     account = {"stage": profile.pop("stage")} if "stage" in profile else {}
-    person = traits(RULES, profile, account, channel, locale)
-    return choose(RULES, [variant(each) for each in suffixes], person).name("en")
+    person = variant_traits(RULES, profile, account, channel, locale)
+    return choose_variant(RULES, [variant(each) for each in suffixes], person).name("en")
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ VALUES = st.none() | st.sampled_from(["admin", "champion", "renewal", "de", "de-
     st.sampled_from(["email", "in_app", "fax"]),
 )
 def test_C9_everybody_gets_exactly_one_variant_and_always_the_same(there, order, role, stage, locale, channel):
-    person = traits(RULES, {"role": role, "locale": locale}, {"stage": stage}, channel)
+    person = variant_traits(RULES, {"role": role, "locale": locale}, {"stage": stage}, channel)
     listed = [variant(each) for each in order if each in there]
-    found = choose(RULES, listed, person)
-    assert found == choose(RULES, list(reversed(listed)), person)
+    found = choose_variant(RULES, listed, person)
+    assert found == choose_variant(RULES, list(reversed(listed)), person)
     assert found in listed or found == Variant("en")
     assert all(person.values.get(name) == value for name, value in found.tags)
     assert found.locale in person.locales
@@ -139,7 +139,7 @@ def test_C9_a_variant_says_it_otherwise_and_takes_over_the_rest(catalogue):
     )
     found = templates.render(outgoing(locale="de-AT"))
     assert (found.subject, found.action_label, found.action_url) == ("Ein Schritt", "Weiter", "https://app.example/pro")
-    assert (found.variant, found.lang, text(found.blocks)) == ("de", "de", "Auf Deutsch: today.")
+    assert (found.variant, found.lang, markup_text(found.blocks)) == ("de", "de", "Auf Deutsch: today.")
     assert templates.render(outgoing()).variant == "base"
 
 

@@ -6,33 +6,33 @@ from typing import Any
 
 import pytest
 
-from journeys.decision.entry import Enter, PastRun, Refused, case_of, chart_hears, enters_on, may_enter
+from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, chart_hears, enters_on, may_enter
 from journeys.gate.policy import Policy
 from journeys.protocol.wire import play_signal, run_id, run_parts
-from journeys.simulation.person import World
 from journeys.simulation.recording import read_recorded
 from journeys.simulation.simulator import simulate
+from journeys.simulation.timeline import Scenario
 from tests.support.run_script import chart, day
 
 ENTRY = "journey: j\ntopic: t\nentry: {on: [begin, order], again: %s}\nstart: a\nstates: {a: {on: {go: a}}}"
 ENDED = PastRun(1, open=False, ended_at=day(10))
 
 
-def may(text: str, *previous: PastRun, at: float = 20, name: str = "begin", **data: Any) -> Enter | Refused:
+def may(text: str, *previous: PastRun, at: float = 20, name: str = "begin", **data: Any) -> EntryAllowed | EntryRefused:
     return may_enter(chart(text), name, data, None, previous, day(at))
 
 
 def test_the_first_event_opens_the_first_run() -> None:
-    assert may(ENTRY % "never") == Enter(1, "")
+    assert may(ENTRY % "never") == EntryAllowed(1, "")
 
 
 def test_another_signal_opens_nothing() -> None:
-    assert isinstance(may(ENTRY % "always", name="go"), Refused)
+    assert isinstance(may(ENTRY % "always", name="go"), EntryRefused)
 
 
 @pytest.mark.parametrize("again", ["never", "always", "{after: P1D}"])
 def test_an_open_run_refuses_another(again: str) -> None:
-    assert may(ENTRY % again, PastRun(1, open=True)) == Refused("a run is open")
+    assert may(ENTRY % again, PastRun(1, open=True)) == EntryRefused("a run is open")
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_an_open_run_refuses_another(again: str) -> None:
 )
 def test_who_has_been_here_follows_the_authors_again(again: str, at: float, epoch: int | None) -> None:
     verdict = may(ENTRY % again, ENDED, at=at)
-    assert verdict == Enter(epoch, "") if epoch else isinstance(verdict, Refused)
+    assert verdict == EntryAllowed(epoch, "") if epoch else isinstance(verdict, EntryRefused)
 
 
 def test_epochs_count_up_whatever_the_order_in_which_runs_are_told() -> None:
     runs = (PastRun(3, open=False, ended_at=day(9)), PastRun(1, open=False, ended_at=day(1)))
-    assert may(ENTRY % "always", *runs) == may(ENTRY % "always", *reversed(runs)) == Enter(4, "")
+    assert may(ENTRY % "always", *runs) == may(ENTRY % "always", *reversed(runs)) == EntryAllowed(4, "")
 
 
 CASED = "journey: j\ntopic: t\ncase: order_id\nentry: {on: order, when: %s}\nstart: a\nstates: {a: {}}"
@@ -70,7 +70,7 @@ def test_the_case_comes_from_the_event(value: object, case: str | None) -> None:
     spec = chart(CASED % "'true'")
     assert case_of(spec, {"order_id": value}) == case
     verdict = may_enter(spec, "order", {"order_id": value}, None, (), day(0))
-    assert verdict == Enter(1, case) if case else isinstance(verdict, Refused)
+    assert verdict == EntryAllowed(1, case) if case else isinstance(verdict, EntryRefused)
 
 
 def test_an_event_without_the_case_key_reaches_no_case() -> None:
@@ -83,9 +83,9 @@ def test_entry_has_a_guard_over_event_and_facts() -> None:
     for total, plan, entered in ((11.0, "pro", True), (9.0, "pro", False), (11.0, "free", False)):
         facts = {"profile": {"plan": plan}}
         verdict = may_enter(spec, "order", {"order_id": "1", "total": total}, facts, (), day(0))
-        assert isinstance(verdict, Enter) is entered
+        assert isinstance(verdict, EntryAllowed) is entered
     unknown = may_enter(spec, "order", {"order_id": "1"}, None, (), day(0))
-    assert isinstance(unknown, Refused)
+    assert isinstance(unknown, EntryRefused)
     assert "is not known" in unknown.reason
 
 
@@ -108,15 +108,15 @@ GUARDED = "journey: j\ntopic: t\nentry: {on: order, when: event.total > 100.0, a
 
 
 def test_a_play_asks_no_condition_but_the_rule_of_re_entry() -> None:
-    assert isinstance(may(GUARDED % "never", name="order", total=5.0), Refused)
-    assert may(GUARDED % "never", name=play_signal("j"), total=5.0) == Enter(1, "")
-    assert may(GUARDED % "never", PastRun(1, open=True), name=play_signal("j")) == Refused("a run is open")
-    assert isinstance(may(GUARDED % "never", ENDED, name=play_signal("j")), Refused)
-    assert isinstance(may(GUARDED % "always", name=play_signal("another")), Refused)
+    assert isinstance(may(GUARDED % "never", name="order", total=5.0), EntryRefused)
+    assert may(GUARDED % "never", name=play_signal("j"), total=5.0) == EntryAllowed(1, "")
+    assert may(GUARDED % "never", PastRun(1, open=True), name=play_signal("j")) == EntryRefused("a run is open")
+    assert isinstance(may(GUARDED % "never", ENDED, name=play_signal("j")), EntryRefused)
+    assert isinstance(may(GUARDED % "always", name=play_signal("another")), EntryRefused)
 
 
 def test_a_play_carries_what_the_entry_would_and_the_backtest_meets_it() -> None:
-    world = World((chart(GUARDED % "never"),), Policy(), frozenset({"email"}))
+    world = Scenario((chart(GUARDED % "never"),), Policy(), frozenset({"email"}))
     event = {"type": "track", "event": play_signal("j"), "userId": "ada", "timestamp": day(1).isoformat()}
     recorded = read_recorded({**event, "properties": {"total": 5.0, "by": "dana", "why": "asked"}})
     story = simulate(world, [recorded], day(2))

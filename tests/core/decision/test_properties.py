@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from journeys.decision.compiler import Chart, artifact, compile_chart, load_chart
+from journeys.decision.chart import Chart
+from journeys.decision.compiler import artifact_of, compile_chart, load_chart
 from journeys.decision.decide import decide
 from journeys.decision.effects import Decision, LogLine
 from journeys.decision.occurrences import Cancelled, Entered, Erased, Occurrence, OptedOut, Paused, Signal, TimerDue
@@ -19,11 +20,12 @@ from journeys.decision.state import RunState, state_from_json, state_size, state
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.gate.judge import judge
 from journeys.gate.policy import load_policy
-from journeys.gate.verdicts import Ask, DeferUntil, SendNow, Sent, Standing
+from journeys.gate.verdicts import DeferUntil, RecipientContext, SendNow, SendRequest, SentMessage
 from journeys.language.parsing import read_journey, read_model
 from journeys.simulation.backtest import backtest
-from journeys.simulation.person import Fate, Person, World
-from journeys.simulation.recording import Recorded
+from journeys.simulation.person import SimulatedPerson
+from journeys.simulation.recording import RecordedEvent
+from journeys.simulation.timeline import MessageOutcome, Scenario
 from tests.support.run_script import START, chart, day
 from tests.support.strategies import TYPES, WILD, anything, charts, lives
 
@@ -107,16 +109,16 @@ POLICY = load_policy(
 )
 
 
-def _recorded(life: list[Occurrence], consents: list[tuple[int, str]]) -> list[Recorded]:
+def _recorded(life: list[Occurrence], consents: list[tuple[int, str]]) -> list[RecordedEvent]:
     events = [
-        Recorded(day(at), "p", "consent", "consent", {"channel": channel, "topic": "t", "granted": False})
+        RecordedEvent(day(at), "p", "consent", "consent", {"channel": channel, "topic": "t", "granted": False})
         for at, channel in consents
     ]
     for each in life:
         if isinstance(each, Signal | Entered):
             if each.facts:
-                events.append(Recorded(each.at, "p", "profile", "identify", each.facts["profile"]))
-            events.append(Recorded(each.at, "p", "signal", each.name, each.data))
+                events.append(RecordedEvent(each.at, "p", "profile", "identify", each.facts["profile"]))
+            events.append(RecordedEvent(each.at, "p", "signal", each.name, each.data))
     return sorted(events, key=lambda event: event.at)
 
 
@@ -128,7 +130,7 @@ CONSENTS = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(("email", "in_
 def test_H7_C3_C5_no_message_after_goal_exit_or_opt_out_nor_of_a_state_that_was_left(
     spec: Chart, life: list[Occurrence], consents: list[tuple[int, str]]
 ) -> None:
-    person = Person(World((spec,), POLICY, frozenset({"email", "in_app"})))
+    person = SimulatedPerson(Scenario((spec,), POLICY, frozenset({"email", "in_app"})))
     for event in _recorded(life, consents):
         person.happen(event)
     person.until(day(90))
@@ -140,7 +142,7 @@ def test_H7_C3_C5_no_message_after_goal_exit_or_opt_out_nor_of_a_state_that_was_
             if item.kind == "moved":
                 here = item.about
                 visits[here] = visits.get(here, 0) + 1
-        elif isinstance(item, Fate) and item.kind == "sent":
+        elif isinstance(item, MessageOutcome) and item.kind == "sent":
             assert item.message.stands or (
                 not ended and (item.message.state, item.message.visit) == (here, visits[here])
             )
@@ -184,7 +186,7 @@ def test_however_often_time_is_let_pass_the_story_is_the_same(
 ) -> None:
     told = []
     for halts in ([], stops):
-        person = Person(World((spec,), POLICY, frozenset({"email"})))
+        person = SimulatedPerson(Scenario((spec,), POLICY, frozenset({"email"})))
         for event in _recorded(life, []):
             for halt in sorted(halts):
                 if day(halt) <= event.at:
@@ -205,7 +207,7 @@ def shipped(path: Path) -> tuple[Chart, TrackingPlan]:
     journey, _ = read_journey(path.read_bytes())
     assert plan is not None
     assert journey is not None
-    return load_chart(artifact(journey, plan.types(journey))), plan
+    return load_chart(artifact_of(journey, plan.types(journey))), plan
 
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -275,11 +277,11 @@ def test_judge_is_order_independent_and_every_wait_ends(
         }
     )
     now = day(10)
-    messages = [Sent(now - timedelta(hours=ago), channel, topic, "lifecycle") for ago, channel, topic in sent]
-    ask = Ask(("email", "in_app"), "t", "lifecycle", now, now + timedelta(hours=expires) if expires else None)
-    verdict = judge(rules, ask, Standing({"email": True}, sent=tuple(messages)), now)
+    messages = [SentMessage(now - timedelta(hours=ago), channel, topic, "lifecycle") for ago, channel, topic in sent]
+    ask = SendRequest(("email", "in_app"), "t", "lifecycle", now, now + timedelta(hours=expires) if expires else None)
+    verdict = judge(rules, ask, RecipientContext({"email": True}, sent=tuple(messages)), now)
     random.shuffle(messages)
-    standing = Standing({"email": True}, sent=tuple(messages))
+    standing = RecipientContext({"email": True}, sent=tuple(messages))
     assert judge(rules, ask, standing, now) == verdict
     waits = 0
     while isinstance(verdict, DeferUntil):
@@ -320,10 +322,10 @@ def test_silences_are_noticed_as_often_as_an_independent_count_says(
             expected += silent
             returned += silent and following is not None
     streams = [
-        (str(number), [Recorded(day(at), str(number), "signal", "order_completed") for at in sorted(orders)])
+        (str(number), [RecordedEvent(day(at), str(number), "signal", "order_completed") for at in sorted(orders)])
         for number, orders in enumerate(people)
     ]
-    world = World((chart(SILENCE.format(days=days), {}),), load_policy({}), frozenset({"email"}))
+    world = Scenario((chart(SILENCE.format(days=days), {}),), load_policy({}), frozenset({"email"}))
     tally = backtest(world, streams, datetime.combine(first, datetime.min.time(), START.tzinfo) + timedelta(until))
     assert tally.moves["silence", "buying", "silent"] == expected
     assert tally.moves["silence", "silent", "buying"] == returned

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from journeys.decision.decide import decide
-from journeys.decision.occurrences import Entered, FactsRead, Signal, TimerDue
+from journeys.decision.occurrences import Entered, FieldsChanged, Signal, TimerDue
 from journeys.decision.state import RunState
 from tests.support.run_script import Play, chart, day
 
@@ -216,7 +216,7 @@ def test_an_anchor_of_a_state_is_armed_by_entering_it() -> None:
 
 def test_a_broken_date_is_no_date() -> None:
     text = RENEWAL % "act"
-    run = Play(text).do(FactsRead(day(1), {"account": {"renewal_date": "soon"}}))
+    run = Play(text).do(FieldsChanged(day(1), {"account": {"renewal_date": "soon"}}))
     assert run.state.timers == {}
 
 
@@ -231,9 +231,9 @@ states:
   b: {do: {task: call, sla: P1D, escalate: [lead]}, on: {go: a, call.overdue: {do: {send: sorry}}}}
 """
 EVENTS = (
-    FactsRead(day(1.5), {"profile": {"fit": 0.9, "trial_ends": "2024-01-08T00:00:00Z"}}, "user", 2),
+    FieldsChanged(day(1.5), {"profile": {"fit": 0.9, "trial_ends": "2024-01-08T00:00:00Z"}}, "user", 2),
     Signal(day(4), "go", lane="user", seq=3),
-    FactsRead(day(6), {"profile": {"fit": 0.9, "trial_ends": "2024-01-20T00:00:00Z"}}, "user", 4),
+    FieldsChanged(day(6), {"profile": {"fit": 0.9, "trial_ends": "2024-01-20T00:00:00Z"}}, "user", 4),
     Signal(day(12), "go", lane="user", seq=5),
     Signal(day(29), "won", lane="user", seq=6),
 )

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from journeys.decision.decide import decide
-from journeys.decision.occurrences import Cancelled, Entered, Erased, FactsRead, OptedOut, Paused, Signal, TimerDue
+from journeys.decision.occurrences import Cancelled, Entered, Erased, FieldsChanged, OptedOut, Paused, Signal, TimerDue
 from journeys.decision.state import RunState
 from tests.support.run_script import START, Play, chart, day
 
@@ -188,7 +188,7 @@ def test_what_is_looked_back_at_keeps_only_what_is_read_and_only_while_it_is_of_
 def test_a_finished_run_hears_nothing() -> None:
     run = Play("goal: {on: won}\nstates: {a: {on: {ping: {do: {send: pong}}}}}").signal(1, "won")
     ended = run.state
-    for occurrence in (Signal(day(2), "ping"), TimerDue(day(9)), FactsRead(day(3), {"profile": {"plan": "x"}})):
+    for occurrence in (Signal(day(2), "ping"), TimerDue(day(9)), FieldsChanged(day(3), {"profile": {"plan": "x"}})):
         assert run.do(occurrence).last == decide(run.chart, ended, occurrence)
         assert run.last.state == ended
         assert run.did == run.last.log == ()

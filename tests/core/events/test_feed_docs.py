@@ -40,7 +40,7 @@ def _warehouse(change: str = "") -> httpx.Client:
     def answer(request: httpx.Request) -> httpx.Response:
         after = int(request.url.params["after"])
         behind = [line for line in lines if line["id"] > after]
-        page = feed.page(behind[:2], after, more=len(behind) > 2)
+        page = feed.feed_page(behind[:2], after, more=len(behind) > 2)
         body = json.dumps(page).encode()
         signed = signing(SECRET)(feed.identity(after, page["next"]), body)
         return httpx.Response(200, headers=signed, content=body.replace(b"send", change.encode() or b"send"))

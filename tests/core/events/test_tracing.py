@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given as holds_for
 from hypothesis import strategies as st
 
-from journeys.events.tracing import event_in, given, is_trace, of_event, of_step, traceparent
+from journeys.events.tracing import event_of_trace, is_trace, trace_id_of, trace_of_event, trace_of_step, traceparent
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -26,18 +26,18 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     ],
 )
 def test_a_traceparent_is_read_as_the_standard_says_and_else_ignored(header, trace):
-    assert given(header) == trace
+    assert trace_id_of(header) == trace
 
 
 @holds_for(st.integers(1, 2**63 - 1), st.text(), st.text())
 def test_an_events_own_trace_names_the_event_and_is_a_valid_one(number, source, message_id):
-    trace = of_event(number, source, message_id)
+    trace = trace_of_event(number, source, message_id)
     assert is_trace(trace)
-    assert event_in(trace) == number
-    assert given(traceparent(trace, "a call")) == trace
+    assert event_of_trace(trace) == number
+    assert trace_id_of(traceparent(trace, "a call")) == trace
 
 
 def test_a_step_has_a_trace_of_its_own_and_another_one_another():
     run = "journey/setup/u_1/-/1"
-    assert is_trace(of_step(run, 1))
-    assert len({of_step(run, 1), of_step(run, 2), of_step("journey/setup/u_2/-/1", 1)}) == 3
+    assert is_trace(trace_of_step(run, 1))
+    assert len({trace_of_step(run, 1), trace_of_step(run, 2), trace_of_step("journey/setup/u_2/-/1", 1)}) == 3

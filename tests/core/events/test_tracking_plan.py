@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journeys.events.tracking_plan import TrackingPlan, check_event, read_plan
-from journeys.events.validation import Accepted, Rejected
+from journeys.events.validation import InvalidEvent, ValidEvent
 from journeys.language.conditions import coerce
 from journeys.language.outcome_signals import is_segment_signal
 from store.people.memberships import LEFT
@@ -40,7 +40,7 @@ def plan() -> TrackingPlan:
 
 def faults(name: str, properties: dict[str, object]) -> list[tuple[str, str]]:
     checked = check_event(plan(), name, properties)
-    assert isinstance(checked, Rejected)
+    assert isinstance(checked, InvalidEvent)
     return [(fault.code, fault.property) for fault in checked.faults]
 
 
@@ -61,14 +61,14 @@ def test_outcomes_of_a_journeys_own_actions_have_types_too():
 
 def test_a_tools_name_and_our_own_mean_the_same_signal():
     for name in ("Order Completed", "order_completed"):
-        assert check_event(plan(), name, ORDER) == Accepted("order_completed", ORDER)
+        assert check_event(plan(), name, ORDER) == ValidEvent("order_completed", ORDER)
 
 
 def test_one_raw_event_means_two_signals_by_its_values():
     paid = check_event(plan(), "Purchase", {"status": "paid", "id": "o1", "total": 1, "quantity": 1})
-    assert isinstance(paid, Accepted)
+    assert isinstance(paid, ValidEvent)
     assert (paid.signal, paid.properties["order_id"]) == ("order_completed", "o1")
-    assert check_event(plan(), "Purchase", {"status": "refused"}) == Accepted("order_refused", {"status": "refused"})
+    assert check_event(plan(), "Purchase", {"status": "refused"}) == ValidEvent("order_refused", {"status": "refused"})
     assert faults("Purchase", {"status": "odd"}) == [("unknown_event", "")]
 
 
@@ -101,7 +101,7 @@ def test_a_missing_property_is_told_by_the_name_that_the_tool_gives_it():
 )
 def test_a_value_that_can_be_of_its_type_becomes_it(name, given, kept):
     checked = check_event(plan(), "order_completed", ORDER | {name: given})
-    assert isinstance(checked, Accepted)
+    assert isinstance(checked, ValidEvent)
     assert checked.properties[name] == kept
     assert type(checked.properties[name]) is type(kept)
 
@@ -133,13 +133,13 @@ def test_a_value_that_is_not_of_its_type_is_a_fault(name, given):
 def test_null_is_the_same_as_missing():
     assert faults("order_completed", ORDER | {"total": None}) == [("missing_property", "total")]
     checked = check_event(plan(), "order_completed", ORDER | {"gift": None})
-    assert isinstance(checked, Accepted)
+    assert isinstance(checked, ValidEvent)
     assert "gift" not in checked.properties
 
 
 def test_what_the_plan_does_not_declare_is_kept_as_it_came():
     checked = check_event(plan(), "order_completed", ORDER | {"colour": {"deep": [1]}})
-    assert isinstance(checked, Accepted)
+    assert isinstance(checked, ValidEvent)
     assert checked.properties["colour"] == {"deep": [1]}
 
 
@@ -173,7 +173,7 @@ JSON = st.recursive(
 )
 def test_an_event_is_accepted_or_rejected_and_what_is_accepted_can_be_read_by_conditions(properties):
     checked = check_event(plan(), "order_completed", properties)
-    if isinstance(checked, Accepted):
+    if isinstance(checked, ValidEvent):
         for name, item in plan().signals["order_completed"].properties.items():
             value = checked.properties.get(name)
             assert (coerce(value, item.type) is not None) == (value is not None)
@@ -225,5 +225,5 @@ def test_a_raw_event_that_an_earlier_signal_takes_whole_is_refused():
 
 def test_an_instant_in_the_plan_is_what_conditions_read():
     checked = check_event(plan(), "order_completed", ORDER | {"paid_at": "2026-05-01T10:00:00Z"})
-    assert isinstance(checked, Accepted)
+    assert isinstance(checked, ValidEvent)
     assert coerce(checked.properties["paid_at"], "timestamp") == datetime(2026, 5, 1, 10, tzinfo=UTC)

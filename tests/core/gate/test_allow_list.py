@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from activities.channels.allow_list import WHY, AllowList
-from activities.ports import Delivered, NotAllowed, Outgoing, Prepared
+from activities.ports import AttemptResult, Outgoing, Prepared, RecipientNotAllowed
 from worker.composition.mail import click_links
 from worker.composition.providers import ProviderSettings
-from worker.composition.worker import channels
+from worker.composition.worker import configured_channels
 from worker.settings import SettingsError, load_settings
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -37,13 +37,13 @@ def test_who_may_receive(patterns, address, allowed):
 
 
 async def test_outside_production_whoever_is_not_listed_gets_nothing_and_the_reason_says_so():
-    mail = channels(load_settings(**SMTP, allowed_recipients="me@example.com, *@test.example"))["email"]
+    mail = configured_channels(load_settings(**SMTP, allowed_recipients="me@example.com, *@test.example"))["email"]
     for to in ("me@example.com", "x@test.example"):
         assert mail.prepare(outgoing(to)).address == to
-    with pytest.raises(NotAllowed, match="TENURE_ALLOWED_RECIPIENTS"):
+    with pytest.raises(RecipientNotAllowed, match="TENURE_ALLOWED_RECIPIENTS"):
         mail.prepare(outgoing("ada@example.com"))
     receipt = await mail.deliver(Prepared("r", "ada@example.com", b"x"), "k")
-    assert (receipt.result, receipt.detail) == (Delivered.REFUSED, WHY)
+    assert (receipt.result, receipt.detail) == (AttemptResult.REFUSED, WHY)
 
 
 @pytest.mark.parametrize(
@@ -54,25 +54,25 @@ async def test_outside_production_whoever_is_not_listed_gets_nothing_and_the_rea
     ],
 )
 def test_in_production_and_into_the_sink_everybody_is_written_to(settings):
-    assert channels(load_settings(**SMTP, **settings))["email"].prepare(outgoing("ada@example.com"))
+    assert configured_channels(load_settings(**SMTP, **settings))["email"].prepare(outgoing("ada@example.com"))
 
 
 def test_a_far_relay_that_can_be_searched_is_no_sink():
     settings = load_settings(smtp_url="smtp://192.0.2.7", smtp_lookup=Path("/nowhere"))
-    with pytest.raises(NotAllowed):
-        channels(settings)["email"].prepare(outgoing("ada@example.com"))
+    with pytest.raises(RecipientNotAllowed):
+        configured_channels(settings)["email"].prepare(outgoing("ada@example.com"))
 
 
 def test_a_sink_beside_resend_opens_nothing_for_mails_do_not_go_there():
     settings = load_settings(**SMTP, smtp_lookup=Path("/nowhere"), allowed_recipients="me@example.com")
-    mail = channels(settings, ProviderSettings(resend_key="re_1"))["email"]
+    mail = configured_channels(settings, ProviderSettings(resend_key="re_1"))["email"]
     assert mail.prepare(outgoing("me@example.com"))
-    with pytest.raises(NotAllowed):
+    with pytest.raises(RecipientNotAllowed):
         mail.prepare(outgoing("ada@example.com"))
 
 
 def test_the_inbox_is_open_everywhere():
-    assert channels(load_settings(**SMTP))["in_app"].prepare(outgoing("u_1"))
+    assert configured_channels(load_settings(**SMTP))["in_app"].prepare(outgoing("u_1"))
 
 
 def test_clicks_are_told_wherever_customers_reach_us():

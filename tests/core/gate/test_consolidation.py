@@ -11,23 +11,23 @@ import pytest
 from journeys.gate.judge import SUPPRESSED, judge
 from journeys.gate.policy import Policy, load_policy
 from journeys.gate.verdicts import (
-    Ask,
     DeferUntil,
-    Held,
+    Hold,
+    KillSwitch,
     MergeInto,
-    Queued,
+    QueuedMessage,
+    RecipientContext,
     Replace,
     SendNow,
-    Sent,
-    Standing,
-    Stop,
+    SendRequest,
+    SentMessage,
     Withhold,
 )
 from store.consent.suppressions import Because
 
 NOW = datetime(2026, 5, 4, 10, 0, tzinfo=UTC)  # a Monday
-ASK = Ask(("email",), "tips", "lifecycle", NOW, key="mine", journey="education", template="tips/first")
-ALL = Standing({"email": True, "in_app": True, "sms": True})
+ASK = SendRequest(("email",), "tips", "lifecycle", NOW, key="mine", journey="education", template="tips/first")
+ALL = RecipientContext({"email": True, "in_app": True, "sms": True})
 TOGETHER = {"consolidate": [{"name": "together", "channel": "email", "window": "PT4H"}]}
 COOLING = {"cooldowns": [{"name": "breath", "channel": "email", "between": "PT20H"}]}
 
@@ -36,14 +36,14 @@ def policy(*parts: dict[str, Any]) -> Policy:
     return load_policy({name: value for part in parts for name, value in part.items()})
 
 
-def queued(key: str = "other", *, hours: float = 2, priority: str = "lifecycle", rule: str = "breath") -> Queued:
-    return Queued(
+def queued(key: str = "other", *, hours: float = 2, priority: str = "lifecycle", rule: str = "breath") -> QueuedMessage:
+    return QueuedMessage(
         key, NOW + timedelta(hours=hours), ("email",), "news", priority, "send:other", rules=frozenset({rule} - {""})
     )
 
 
-def head(priority: str = "lifecycle", channel: str = "email") -> Standing:
-    sent = Sent(NOW, channel, "news", priority, "send:head", "news", "news/one", key="head")
+def head(priority: str = "lifecycle", channel: str = "email") -> RecipientContext:
+    sent = SentMessage(NOW, channel, "news", priority, "send:head", "news", "news/one", key="head")
     return replace(ALL, sent=(sent,), heads=frozenset({"head"}))
 
 
@@ -64,7 +64,7 @@ def test_C4_what_is_merged_needs_no_room_under_a_cap_over_all_but_its_own_topic_
     cap = {"caps": [{"name": "one", "limit": 1, "window": "P1D"}]}
     assert isinstance(judge(policy(TOGETHER, cap), ASK, head(), NOW), MergeInto)
     of_topic = {"caps": [{"name": "tips", "topic": "tips", "limit": 1, "window": "P1D"}]}
-    told = replace(head(), sent=(*head().sent, Sent(NOW, "email", "tips", "lifecycle", key="x", is_part=True)))
+    told = replace(head(), sent=(*head().sent, SentMessage(NOW, "email", "tips", "lifecycle", key="x", is_part=True)))
     assert isinstance(judge(policy(TOGETHER, of_topic), ASK, told, NOW), DeferUntil)
     assert isinstance(judge(policy(TOGETHER, cap), replace(ASK, channels=("in_app",)), told, NOW), DeferUntil), "head"
 
@@ -87,7 +87,7 @@ def test_C2_the_one_that_takes_others_along_counts_for_its_own_topic_and_journey
 
 
 @pytest.mark.parametrize("standing", [head("promotional"), head(channel="in_app")])
-def test_C4_never_across_priorities_or_channels(standing: Standing) -> None:
+def test_C4_never_across_priorities_or_channels(standing: RecipientContext) -> None:
     assert judge(policy(TOGETHER), ASK, standing, NOW) == SendNow("email")
 
 
@@ -134,7 +134,7 @@ def test_C6_the_lesser_one_that_waits_in_the_same_cooldown_is_replaced() -> None
 
 
 def test_C6_the_lesser_one_that_comes_later_is_replaced_at_once() -> None:
-    sent = Sent(NOW - timedelta(hours=1), "email", "news", "lifecycle")
+    sent = SentMessage(NOW - timedelta(hours=1), "email", "news", "lifecycle")
     waiting = replace(ALL, sent=(sent,), queue=(queued("tip", hours=19),))
     offer = replace(ASK, priority="promotional")
     verdict = judge(policy(COOLING), offer, waiting, NOW)
@@ -157,16 +157,16 @@ def test_C6_equals_do_not_replace_each_other_and_the_pressing_replace_nobody() -
 @pytest.mark.parametrize(
     ("stop", "holds"),
     [
-        (Stop("all", "", "a fire"), True),
-        (Stop("channel", "email"), True),
-        (Stop("journey", "education"), True),
-        (Stop("template", "tips/first"), True),
-        (Stop("channel", "sms"), False),
-        (Stop("journey", "win-back"), False),
-        (Stop("template", "education"), False),
+        (KillSwitch("all", "", "a fire"), True),
+        (KillSwitch("channel", "email"), True),
+        (KillSwitch("journey", "education"), True),
+        (KillSwitch("template", "tips/first"), True),
+        (KillSwitch("channel", "sms"), False),
+        (KillSwitch("journey", "win-back"), False),
+        (KillSwitch("template", "education"), False),
     ],
 )
-def test_a_stop_holds_what_it_names_of_every_priority_and_nothing_else(stop: Stop, holds: bool) -> None:
+def test_a_stop_holds_what_it_names_of_every_priority_and_nothing_else(stop: KillSwitch, holds: bool) -> None:
     for priority in ("urgent_support", "transactional", "lifecycle", "promotional"):
         verdict = judge(policy(), replace(ASK, priority=priority), replace(ALL, stops=(stop,)), NOW)
         assert isinstance(verdict, DeferUntil) == holds
@@ -174,7 +174,7 @@ def test_a_stop_holds_what_it_names_of_every_priority_and_nothing_else(stop: Sto
 
 
 def test_a_held_account_hears_only_what_presses() -> None:
-    held = replace(ALL, held=(Held(NOW + timedelta(days=2), "dana", "they talk"),))
+    held = replace(ALL, held=(Hold(NOW + timedelta(days=2), "dana", "they talk"),))
     verdict = judge(policy(), ASK, held, NOW)
     assert isinstance(verdict, DeferUntil)
     assert (codes(verdict), verdict.until) == (["held"], NOW + timedelta(days=2))
@@ -211,7 +211,7 @@ def test_C8_a_message_of_an_account_is_for_whom_it_is_for_when_it_is_decided(acc
 
 def test_C8_who_belongs_to_several_accounts_is_told_once() -> None:
     ask = replace(ASK, account="a_1")
-    other = Sent(NOW - timedelta(hours=2), "email", "tips", "lifecycle", template="tips/first", account="a_2")
+    other = SentMessage(NOW - timedelta(hours=2), "email", "tips", "lifecycle", template="tips/first", account="a_2")
     assert codes(judge(policy(), ask, replace(ALL, sent=(other,)), NOW)) == ["told_already"]
     assert judge(policy(), ask, replace(ALL, sent=(replace(other, account="a_1"),)), NOW) == SendNow("email")
     assert judge(policy(), ask, replace(ALL, sent=(replace(other, template="tips/two"),)), NOW) == SendNow("email")
@@ -230,7 +230,7 @@ def test_C8_who_belongs_to_several_accounts_is_told_once() -> None:
 )
 def test_C2_a_calendar_cap_frees_at_the_persons_own_midnight(calendar: str, frees: datetime) -> None:
     rules = policy({"caps": [{"name": "one", "limit": 1, "calendar": calendar}]})
-    sent = Sent(NOW - timedelta(hours=1), "email", "news", "lifecycle")
+    sent = SentMessage(NOW - timedelta(hours=1), "email", "news", "lifecycle")
     verdict = judge(rules, ASK, replace(ALL, sent=(sent,), zone="Europe/Vienna"), NOW)
     assert isinstance(verdict, DeferUntil)
     assert verdict.until == frees
@@ -238,14 +238,14 @@ def test_C2_a_calendar_cap_frees_at_the_persons_own_midnight(calendar: str, free
 
 def test_C2_a_cap_of_one_journey_counts_only_that_one() -> None:
     rules = policy({"caps": [{"name": "one", "journey": "education", "limit": 1, "window": "P1D"}]})
-    sent = Sent(NOW - timedelta(hours=1), "email", "news", "lifecycle", journey="win-back")
+    sent = SentMessage(NOW - timedelta(hours=1), "email", "news", "lifecycle", journey="win-back")
     assert judge(rules, ASK, replace(ALL, sent=(sent,)), NOW) == SendNow("email")
     assert isinstance(judge(rules, ASK, replace(ALL, sent=(replace(sent, journey="education"),)), NOW), DeferUntil)
 
 
 def test_C7_hours_count_from_where_the_other_waits_end() -> None:
     night = {"quiet_hours": [{"name": "night", "start": "21:00", "end": "08:00"}]}
-    sent = Sent(NOW - timedelta(hours=2), "email", "news", "lifecycle")
+    sent = SentMessage(NOW - timedelta(hours=2), "email", "news", "lifecycle")
     verdict = judge(policy(COOLING, night), ASK, replace(ALL, sent=(sent,), zone="Europe/Vienna"), NOW)
     assert isinstance(verdict, DeferUntil)
     assert verdict.until == datetime(2026, 5, 5, 6, 0, tzinfo=UTC), "not at four in the morning, when the cooldown ends"

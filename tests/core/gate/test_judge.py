@@ -16,31 +16,31 @@ from journeys.gate.consent import has_opted_out
 from journeys.gate.judge import judge
 from journeys.gate.policy import Policy, horizon, load_policy
 from journeys.gate.verdicts import (
-    Ask,
     DeferUntil,
     MergeInto,
-    Queued,
+    QueuedMessage,
+    RecipientContext,
     Replace,
     SendNow,
-    Sent,
-    Standing,
+    SendRequest,
+    SentMessage,
     Verdict,
     Withhold,
 )
 from tests.support.run_script import chart
 
 NOW = datetime(2024, 5, 15, 12, tzinfo=UTC)
-ASK = Ask(("email", "in_app"), "onboarding", "lifecycle", NOW)
-ALL = Standing({"email": True, "in_app": True})
+ASK = SendRequest(("email", "in_app"), "onboarding", "lifecycle", NOW)
+ALL = RecipientContext({"email": True, "in_app": True})
 
 
 def hours(count: float) -> timedelta:
     return timedelta(hours=count)
 
 
-def sent(*ago: float, **more: Any) -> tuple[Sent, ...]:
+def sent(*ago: float, **more: Any) -> tuple[SentMessage, ...]:
     known = {"channel": "email", "topic": "onboarding", "priority": "lifecycle", **more}
-    return tuple(Sent(NOW - hours(each), **known) for each in ago)
+    return tuple(SentMessage(NOW - hours(each), **known) for each in ago)
 
 
 def policy(**rules: Any) -> Policy:
@@ -94,13 +94,13 @@ def test_H8_no_campaign_without_product_state_but_transactional_is_exempt(priori
 
 
 def test_the_first_channel_with_an_address_carries_it_and_says_what_was_passed_over() -> None:
-    verdict = judge(policy(), ASK, Standing({"in_app": True}), NOW)
+    verdict = judge(policy(), ASK, RecipientContext({"in_app": True}), NOW)
     assert isinstance(verdict, SendNow)
     assert (verdict.channel, codes(verdict)) == ("in_app", ["no_address"])
 
 
 def test_no_channel_at_all_withholds_with_each_ones_reason() -> None:
-    verdict = judge(policy(), ASK, Standing({"email": True}, {("email", "onboarding"): False}), NOW)
+    verdict = judge(policy(), ASK, RecipientContext({"email": True}, {("email", "onboarding"): False}), NOW)
     assert isinstance(verdict, Withhold)
     assert codes(verdict) == ["consent_withdrawn", "no_address"]
 
@@ -217,7 +217,7 @@ MINDFUL = [{"name": "calm", "channel": "in_app", "between": "P1D"}]
             replace(ASK, priority="promotional"),
             {
                 "sent": sent(1, channel="in_app"),
-                "queue": (Queued("k", NOW, ("in_app",), "x", "lifecycle", rules=frozenset({"calm"})),),
+                "queue": (QueuedMessage("k", NOW, ("in_app",), "x", "lifecycle", rules=frozenset({"calm"})),),
             },
             Replace,
             "cooldown",
@@ -225,7 +225,7 @@ MINDFUL = [{"name": "calm", "channel": "in_app", "between": "P1D"}]
         (
             {"consolidate": TOGETHER},
             ASK,
-            {"queue": (Queued("k", NOW + hours(1), ("in_app",), "x", "lifecycle", rules=frozenset({"night"})),)},
+            {"queue": (QueuedMessage("k", NOW + hours(1), ("in_app",), "x", "lifecycle", rules=frozenset({"night"})),)},
             DeferUntil,
             "consolidating",
         ),
@@ -239,9 +239,9 @@ MINDFUL = [{"name": "calm", "channel": "in_app", "between": "P1D"}]
     ],
 )
 def test_whatever_the_verdict_it_says_why_a_preferred_channel_was_passed_over_and_begins_with_what_it_hangs_on(
-    rules: dict[str, Any], ask: Ask, standing: dict[str, Any], expected: type, first: str
+    rules: dict[str, Any], ask: SendRequest, standing: dict[str, Any], expected: type, first: str
 ) -> None:
-    verdict = judge(policy(**rules), ask, Standing({"in_app": True}, **standing), NOW)
+    verdict = judge(policy(**rules), ask, RecipientContext({"in_app": True}, **standing), NOW)
     assert isinstance(verdict, expected), verdict
     assert codes(verdict)[0] == first
     assert codes(verdict).count("no_address") == 1

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from journeys.calendar.timezones import zone_of
 from journeys.gate.policy import Policy, load_policy
-from journeys.gate.quiet_hours import DAYS, Hours, QuietHours, SendWindow, opens_at
+from journeys.gate.quiet_hours import DAYS, HoursRule, QuietHours, SendWindow, opens_at
 
 NIGHT = QuietHours(name="night", start="21:00", end="08:00")
 OFFICE = SendWindow(name="office", days=DAYS[:5], start="09:00", end="17:00", holidays="DE")
@@ -104,7 +104,7 @@ _times = st.times().map(lambda at: at.replace(second=0, microsecond=0, fold=0, t
 
 
 @st.composite
-def hours(draw: st.DrawFn) -> Hours:
+def hours(draw: st.DrawFn) -> HoursRule:
     start, end = draw(st.lists(_times, min_size=2, max_size=2, unique=True))
     if draw(st.booleans()):
         return QuietHours(name="quiet", start=start, end=end)
@@ -119,7 +119,7 @@ def hours(draw: st.DrawFn) -> Hours:
     zone=st.sampled_from(ZONES),
     at=st.integers(0, 2 * 365 * 24 * 60).map(lambda n: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=n)),
 )
-def test_C7_the_first_instant_that_all_rules_allow(rules: list[Hours], zone: str, at: datetime) -> None:
+def test_C7_the_first_instant_that_all_rules_allow(rules: list[HoursRule], zone: str, at: datetime) -> None:
     place = ZoneInfo(zone)
     opens = opens_at(rules, place, at)
     allowed = lambda when: all(rule.allows(when.astimezone(place)) for rule in rules)  # noqa: E731 -- used thrice here

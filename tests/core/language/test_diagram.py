@@ -89,19 +89,19 @@ def test_the_schema_describes_every_key_and_the_short_forms():
 
 def test_the_shipped_catalog_fits_the_schemas():
     validator = pytest.importorskip("jsonschema_rs")
-    from journeys.language.source import read_source
+    from journeys.language.source import read_yaml
 
     journeys = validator.validator_for(json_schema("journey"))
     for name, text in shipped_catalog.TEXTS.items():
-        assert [str(error) for error in journeys.iter_errors(read_source(text).value)] == [], name
-    plan = read_source((shipped_catalog.CATALOG / "tracking-plan.yaml").read_text("utf-8")).value
+        assert [str(error) for error in journeys.iter_errors(read_yaml(text).value)] == [], name
+    plan = read_yaml((shipped_catalog.CATALOG / "tracking-plan.yaml").read_text("utf-8")).value
     assert validator.validator_for(json_schema("tracking-plan")).is_valid(plan)
 
 
 def test_the_schema_refuses_what_the_model_refuses():
     validator = pytest.importorskip("jsonschema_rs")
-    from journeys.language.source import read_source
+    from journeys.language.source import read_yaml
 
-    value = read_source(shipped_catalog.TEXTS["urgent-support"]).value
+    value = read_yaml(shipped_catalog.TEXTS["urgent-support"]).value
     value["strat"] = "x"
     assert not validator.validator_for(json_schema()).is_valid(value)

@@ -9,15 +9,15 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from journeys.checks.checker import Published, publishable
+from journeys.checks.checker import PublishableDefinition, publishable
 from journeys.decision.compiler import load_chart
 from journeys.events.tracking_plan import read_plan
 from journeys.gate.policy import Policy
 from journeys.language.parsing import read_journey
-from journeys.language.source import read_source
-from journeys.simulation.person import World
-from journeys.simulation.recording import Recorded, RecordedKind
+from journeys.language.source import read_yaml
+from journeys.simulation.recording import RecordedEvent, RecordedKind
 from journeys.simulation.simulator import simulate
+from journeys.simulation.timeline import Scenario
 from tests.support import shipped_catalog
 
 TEXT = (shipped_catalog.DOCS / "journey-language.md").read_text("utf-8")
@@ -52,14 +52,14 @@ PLAYED = [index for index, block in enumerate(BLOCKS) if block.kind == "timeline
 
 def whole(block: Block) -> str:
     """A fragment in its place in a small journey; what is whole already stays as it is."""
-    base = read_source(BASE).value
+    base = read_yaml(BASE).value
     match block.word:
         case "":
             return block.text
         case "state":
-            base["states"]["here"] = read_source(block.text).value
+            base["states"]["here"] = read_yaml(block.text).value
         case "part":
-            base |= read_source(block.text).value
+            base |= read_yaml(block.text).value
         case other:
             raise AssertionError(f"line {block.line}: what is a {other}?")
     return yaml.safe_dump(base, sort_keys=False)
@@ -68,7 +68,7 @@ def whole(block: Block) -> str:
 @pytest.mark.parametrize("block", DEFINITIONS, ids=lambda block: f"line {block.line}")
 def test_a_definition_of_the_reference_can_be_published(block):
     found = publishable(whole(block), shipped_catalog.plan(), shipped_catalog.templates())
-    assert isinstance(found, Published), "\n".join(map(str, found))
+    assert isinstance(found, PublishableDefinition), "\n".join(map(str, found))
 
 
 @pytest.mark.parametrize("index", PLAYED, ids=lambda index: f"line {BLOCKS[index].line}")
@@ -77,20 +77,20 @@ def test_events_of_the_reference_lead_to_the_timeline_below_them(index):
     definition = next(block for block in reversed(BLOCKS[:index]) if block in DEFINITIONS)
     assert events.kind == "events"
     found = publishable(whole(definition), shipped_catalog.plan(), shipped_catalog.templates())
-    assert isinstance(found, Published)
-    world = World((load_chart(found.artifact_text),), Policy())
+    assert isinstance(found, PublishableDefinition)
+    world = Scenario((load_chart(found.artifact_text),), Policy())
     told = [m for m in simulate(world, map(recorded, events.text.splitlines())) if m.what in TOLD]
     shown = [re.split(r"  +", line) for line in BLOCKS[index].text.splitlines()]
     assert [[f"{m.at:%Y-%m-%d %H:%M}", m.what, m.why] for m in told] == shown
 
 
-def recorded(line: str) -> Recorded:
+def recorded(line: str) -> RecordedEvent:
     """`2026-03-01 09:00 signed_up plan=pro`; `identify` and `group` set fields."""
     day, time, name, *values = line.split()
     at = datetime.fromisoformat(f"{day}T{time}").replace(tzinfo=UTC)
     data = {key: yaml.safe_load(value) for key, value in (item.split("=", 1) for item in values)}
     data = {key: str(value) if key == "ticket_id" else value for key, value in data.items()}
-    return Recorded(at, "ada", KINDS.get(name, "signal"), name, data)
+    return RecordedEvent(at, "ada", KINDS.get(name, "signal"), name, data)
 
 
 def test_the_tracking_plan_of_the_reference_is_one():
@@ -108,6 +108,6 @@ def test_the_python_of_the_reference_builds_the_first_journey_of_the_page():
 
 def test_every_key_of_a_definition_is_in_the_reference():
     from journeys.language.definition import Journey
-    from journeys.language.parsing import keys_of
+    from journeys.language.parsing import all_keys
 
-    assert not {key for key in keys_of(Journey) if f"`{key}`" not in TEXT and f"{key}," not in TEXT}
+    assert not {key for key in all_keys(Journey) if f"`{key}`" not in TEXT and f"{key}," not in TEXT}

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journeys.checks.checker import Published, publishable
+from journeys.checks.checker import PublishableDefinition, publishable
 from journeys.language.parsing import read_journey
-from journeys.language.source import DEEPEST, LARGEST, read_source
+from journeys.language.source import DEEPEST, LARGEST, read_yaml
 from tests.support import shipped_catalog
 
 SMALL = """journey: small
@@ -38,12 +38,12 @@ def test_a_small_definition_is_read():
 
 
 def test_on_is_a_word_and_so_are_yes_no_and_off():
-    source = read_source("on: yes\nno: off\n")
+    source = read_yaml("on: yes\nno: off\n")
     assert source.value == {"on": "yes", "no": "off"}
 
 
 def test_dates_and_clock_times_stay_text():
-    assert read_source("a: 2026-01-01\nb: 12:30:00\nc: 0777\n").value == {"a": "2026-01-01", "b": "12:30:00", "c": 777}
+    assert read_yaml("a: 2026-01-01\nb: 12:30:00\nc: 0777\n").value == {"a": "2026-01-01", "b": "12:30:00", "c": 777}
 
 
 def test_json_is_read_the_same_way():
@@ -52,7 +52,7 @@ def test_json_is_read_the_same_way():
 
 
 def test_json_escapes_mean_what_json_says():
-    assert read_source('{"a": "\\ud83d\\ude00 \\/ \\u00e9"}').value == {"a": "😀 / é"}
+    assert read_yaml('{"a": "\\ud83d\\ude00 \\/ \\u00e9"}').value == {"a": "😀 / é"}
 
 
 def test_a_problem_in_json_has_its_line_and_column():
@@ -76,18 +76,18 @@ def test_a_fault_in_an_action_is_told_once_and_of_that_action_only():
 
 
 def test_a_second_key_of_one_name_says_where_the_first_is():
-    [problem] = read_source("a: 1\nb: 2\na: 3\n").problems
+    [problem] = read_yaml("a: 1\nb: 2\na: 3\n").problems
     assert (problem.code, problem.line) == ("T106", 3)
     assert "line 1" in problem.what
 
 
 @pytest.mark.parametrize("key", ["1", "true", "null", "~", "3.5"])
 def test_a_key_that_is_not_text_is_refused(key):
-    assert [problem.code for problem in read_source(f"{key}: x\n").problems] == ["T107"]
+    assert [problem.code for problem in read_yaml(f"{key}: x\n").problems] == ["T107"]
 
 
 def test_a_quoted_key_is_text():
-    assert read_source("'1': x\n").value == {"1": "x"}
+    assert read_yaml("'1': x\n").value == {"1": "x"}
 
 
 def test_a_bomb_of_aliases_is_refused_before_it_unfolds():
@@ -110,16 +110,16 @@ def test_a_merge_key_is_only_an_unknown_key():
 
 @pytest.mark.parametrize("opened", ["[" * 2000 + "]" * 2000, "- " * 2000, "{a: " * 2000 + "1" + "}" * 2000])
 def test_deep_nesting_is_refused(opened):
-    assert [problem.code for problem in read_source(opened).problems] == ["T104"]
+    assert [problem.code for problem in read_yaml(opened).problems] == ["T104"]
 
 
 def test_a_definition_may_be_as_deep_as_it_needs():
-    assert read_source("[" * DEEPEST + "]" * DEEPEST).problems == []
+    assert read_yaml("[" * DEEPEST + "]" * DEEPEST).problems == []
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "1e400", "-1e400", "1e16", "-" + "9" * 17])
 def test_huge_numbers_are_refused(number):
-    assert [problem.code for problem in read_source(f"a: {number}").problems] == ["T105"]
+    assert [problem.code for problem in read_yaml(f"a: {number}").problems] == ["T105"]
 
 
 @pytest.mark.parametrize("text", ["a: \x00", "\x00", "a: '\x1b[31m'", b"\xff\xfe", b"a: \x80", "a: \ud800", "", " \n "])
@@ -135,7 +135,7 @@ def test_a_text_that_is_too_large_is_refused_unread():
 
 def test_the_largest_text_is_read_in_no_time():
     began = time.perf_counter()
-    read_source("[" + "a," * (LARGEST // 2 - 10) + "]")
+    read_yaml("[" + "a," * (LARGEST // 2 - 10) + "]")
     assert time.perf_counter() - began < 5
 
 
@@ -164,7 +164,7 @@ def test_a_second_document_is_refused():
 def test_a_value_of_the_wrong_kind_is_a_problem_and_not_a_crash(key, value):
     lines = [line for line in SMALL.splitlines() if not line.startswith(key)]
     found = publishable("\n".join([*lines, f"{key}: {value}"]), shipped_catalog.plan(), shipped_catalog.templates())
-    assert isinstance(found, Published) or all(problem.line for problem in found)
+    assert isinstance(found, PublishableDefinition) or all(problem.line for problem in found)
 
 
 @pytest.mark.parametrize("quote", ["'", '"', ""])
@@ -214,14 +214,14 @@ WORDS = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 def test_any_text_gives_a_journey_or_problems(text):
     found = publishable(text, shipped_catalog.plan(), shipped_catalog.templates())
-    assert isinstance(found, Published) or found
+    assert isinstance(found, PublishableDefinition) or found
 
 
 @given(st.lists(st.one_of(WORDS, st.sampled_from(list("{}[],:-?|>\"'\n \t#!%@`"))), max_size=60).map("".join))
 @settings(max_examples=300, deadline=None)
 def test_any_heap_of_yaml_marks_gives_a_journey_or_problems(text):
     found = publishable(text, shipped_catalog.plan(), shipped_catalog.templates())
-    assert isinstance(found, Published) or found
+    assert isinstance(found, PublishableDefinition) or found
 
 
 @given(
@@ -238,7 +238,7 @@ def test_any_damage_to_a_shipped_journey_gives_a_journey_or_problems(name, damag
         at = int(where * len(text))
         text = text[:at] + what + text[at + 1 :]
     found = publishable(text, shipped_catalog.plan(), shipped_catalog.templates())
-    assert isinstance(found, Published) or all(problem.line and problem.column for problem in found)
+    assert isinstance(found, PublishableDefinition) or all(problem.line and problem.column for problem in found)
 
 
 @pytest.mark.parametrize("line", ["kk{}: 1", "on: {{sig{}: here}}", "states: {{s{}: {{final: x}}}}", "x{}: {{a: [b]}}"])

@@ -9,32 +9,32 @@ import pytest
 
 from activities.channels.email.resend import ResendChannel
 from activities.channels.push.channel import PushChannel
-from activities.channels.slack import ChatChannel
-from activities.channels.twilio import SmsChannel
+from activities.channels.slack import SlackChannel
+from activities.channels.twilio import TwilioChannel
 from activities.channels.webhook import WebhookChannel
-from activities.channels.zendesk import SupportChannel
-from activities.channels.zoom import WebinarChannel
-from activities.exports.audiences.ad_platforms import GoogleTool, MetaTool
+from activities.channels.zendesk import ZendeskChannel
+from activities.channels.zoom import ZoomChannel
+from activities.exports.audiences.ad_platforms import GooglePlatform, MetaPlatform
 from activities.exports.crm.hubspot import HubSpot
 from activities.exports.crm.salesforce import Salesforce
-from journeys.language.definition import ChannelName
+from journeys.language.actions import ChannelName
 from tests.support import shipped_catalog
 from worker.composition.providers import ProviderSettings
 from worker.settings import Settings
-from worker.stack.providers.faults import Kind
+from worker.stack.providers.faults import FaultKind
 from worker.stack.providers.serving import VENDORS
 
 TEXT = (shipped_catalog.DOCS / "channels.md").read_text("utf-8")
 TABLES = {
     "`email` by Resend": ResendChannel,
-    "`sms`": SmsChannel,
+    "`sms`": TwilioChannel,
     "`push`": PushChannel,
-    "`chat`": ChatChannel,
+    "`chat`": SlackChannel,
     "`webhook`": WebhookChannel,
-    "`support`": SupportChannel,
-    "`webinar`": WebinarChannel,
-    "audiences at Google": GoogleTool,
-    "audiences at Meta": MetaTool,
+    "`support`": ZendeskChannel,
+    "`webinar`": ZoomChannel,
+    "audiences at Google": GooglePlatform,
+    "audiences at Meta": MetaPlatform,
     "tasks in HubSpot": HubSpot,
     "tasks in Salesforce": Salesforce,
 }
@@ -60,7 +60,7 @@ def test_every_setting_that_is_named_exists_and_what_turns_a_provider_on_is_name
 
 
 def test_every_channel_vendor_and_fault_has_its_place():
-    for name in (*get_args(ChannelName), *get_args(Kind)):
+    for name in (*get_args(ChannelName), *get_args(FaultKind)):
         assert f"`{name}`" in TEXT
     for vendor in VENDORS:
         assert f"`/{vendor.name}`" in TEXT

@@ -20,9 +20,9 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.outgoing.client import LARGEST_REPLY, Call, Unanswered, Way
-from activities.outgoing.public_addresses import refusal
-from activities.outgoing.url_policy import NotAllowed, place
+from activities.outgoing.client import LARGEST_REPLY, HttpClient, HttpRequest, Unanswered
+from activities.outgoing.public_addresses import why_not_public
+from activities.outgoing.url_policy import UrlNotAllowed, check_url
 
 INSIDE = """
 https://127.0.0.1/ https://127.1/ https://127.0.1/ https://2130706433/ https://017700000001/ https://0x7f000001/ https://0x7f.1/
@@ -54,8 +54,8 @@ PUBLIC = ["8.8.8.8", "2606:4700::1111", "2a00:1450:4001:830::200e", "1.1.1.1"]
 
 @pytest.mark.parametrize("url", INSIDE + WITH_CONTROLS)
 def test_a_url_that_leads_inside_or_plays_a_trick_is_refused_with_a_reason(url):
-    with pytest.raises(NotAllowed) as refused:
-        place(url)
+    with pytest.raises(UrlNotAllowed) as refused:
+        check_url(url)
     assert len(str(refused.value)) > 15
 
 
@@ -65,13 +65,13 @@ def test_there_are_more_than_forty_vectors():
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_is_taken(address):
-    assert refusal(ip_address(address)) is None
+    assert why_not_public(ip_address(address)) is None
 
 
 @given(st.ip_addresses(v=4))
 def test_an_address_that_python_does_not_call_global_is_never_taken(address: IPv4Address):
     if not address.is_global or address.is_multicast or address.is_reserved:
-        assert refusal(address)
+        assert why_not_public(address)
 
 
 @given(st.ip_addresses(v=4))
@@ -84,7 +84,7 @@ def test_no_tunnel_hides_an_address_of_version_four(address: IPv4Address):
         0x2002 << 112 | number << 80,
         0x20010000 << 96 | number,
     ]
-    assert all(refusal(IPv6Address(tunnel)) for tunnel in tunnels)
+    assert all(why_not_public(IPv6Address(tunnel)) for tunnel in tunnels)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_no_tunnel_hides_an_address_of_version_four(address: IPv4Address):
     ],
 )
 def test_a_url_is_read_into_parts(url, host, target):
-    found = place(url)
+    found = check_url(url)
     assert (found.host, found.target) == (host, target)
 
 
@@ -141,8 +141,8 @@ async def stranger() -> AsyncIterator[tuple[Stranger, int]]:
         yield made, server.sockets[0].getsockname()[1]
 
 
-def inside(port: int) -> Way:
-    return Way(frozenset({f"127.0.0.1:{port}"}))
+def inside(port: int) -> HttpClient:
+    return HttpClient(frozenset({f"127.0.0.1:{port}"}))
 
 
 async def test_the_host_is_resolved_once_and_the_checked_address_connected_to(stranger):
@@ -153,13 +153,13 @@ async def test_the_host_is_resolved_once_and_the_checked_address_connected_to(st
         return answers.pop(0)
 
     sockets = Sockets(port)
-    way = Way(resolver=rebinding, sockets=sockets, tls=ssl.create_default_context())
+    way = HttpClient(resolver=rebinding, sockets=sockets, tls=ssl.create_default_context())
     with pytest.raises(Unanswered) as failed:  # it speaks no TLS: nothing was sent, and the name was asked for once
-        await way.send(Call("POST", "https://hooks.example.com/in", body=b"{}", seconds=0.5))
+        await way.send(HttpRequest("POST", "https://hooks.example.com/in", body=b"{}", seconds=0.5))
     assert sockets.asked == [("93.184.215.14", 443)]
     assert not failed.value.left
-    with pytest.raises(NotAllowed, match="loopback"):
-        await way.send(Call("POST", "https://hooks.example.com/in", body=b"{}", seconds=0.5))
+    with pytest.raises(UrlNotAllowed, match="loopback"):
+        await way.send(HttpRequest("POST", "https://hooks.example.com/in", body=b"{}", seconds=0.5))
     assert len(sockets.asked) == 1
     await way.close()
     assert not [each for each in made.got if each.startswith(b"POST")]
@@ -170,16 +170,16 @@ async def test_one_inside_address_among_public_ones_refuses_them_all():
         return ["93.184.215.14", "169.254.169.254"]
 
     sockets = Sockets(1)
-    with pytest.raises(NotAllowed, match="link-local"):
-        await Way(resolver=mixed, sockets=sockets).send(Call("GET", "https://example.com/"))
+    with pytest.raises(UrlNotAllowed, match="link-local"):
+        await HttpClient(resolver=mixed, sockets=sockets).send(HttpRequest("GET", "https://example.com/"))
     assert not sockets.asked
 
 
 async def test_the_name_stays_in_the_host_header_and_the_request_is_whole(stranger):
     made, port = stranger
     sockets = Sockets(port)
-    way = Way(frozenset({"hooks.example.com:80"}), sockets=sockets, resolver=_public)
-    reply = await way.send(Call("POST", "http://hooks.example.com/in?a=1", {"X-One": "1"}, b"{}"))
+    way = HttpClient(frozenset({"hooks.example.com:80"}), sockets=sockets, resolver=_public)
+    reply = await way.send(HttpRequest("POST", "http://hooks.example.com/in?a=1", {"X-One": "1"}, b"{}"))
     assert (reply.status, reply.body) == (200, b"ok")
     assert made.got[0].startswith(b"POST /in?a=1 HTTP/1.1\r\n")
     assert b"host: hooks.example.com\r\n" in made.got[0].lower()
@@ -194,7 +194,7 @@ async def _public(host, _):
 async def test_a_redirect_is_an_answer_and_is_not_followed(stranger):
     made, port = stranger
     made.answer = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n"
-    reply = await inside(port).send(Call("GET", f"http://127.0.0.1:{port}/"))
+    reply = await inside(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/"))
     assert reply.status == 302
     assert len(made.got) == 1
 
@@ -202,7 +202,7 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(stranger):
 async def test_a_reply_is_read_up_to_its_limit_and_a_compressed_one_is_not_unpacked(stranger):
     made, port = stranger
     made.answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + b"x" * (LARGEST_REPLY * 4)
-    reply = await inside(port).send(Call("GET", f"http://127.0.0.1:{port}/"))
+    reply = await inside(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/"))
     assert not reply.whole
     assert len(reply.body) <= LARGEST_REPLY
     assert set(reply.body) <= {ord("x")}
@@ -222,31 +222,31 @@ async def test_a_reply_is_read_up_to_its_limit_and_a_compressed_one_is_not_unpac
 )
 async def test_a_header_with_a_line_break_in_it_never_leaves(stranger, headers):
     made, port = stranger
-    with pytest.raises(NotAllowed, match="header"):
-        await inside(port).send(Call("GET", f"http://127.0.0.1:{port}/", headers))
-    with pytest.raises(NotAllowed):
-        await inside(port).send(Call("GET /x HTTP/1.1\r\nX:", f"http://127.0.0.1:{port}/"))
+    with pytest.raises(UrlNotAllowed, match="header"):
+        await inside(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/", headers))
+    with pytest.raises(UrlNotAllowed):
+        await inside(port).send(HttpRequest("GET /x HTTP/1.1\r\nX:", f"http://127.0.0.1:{port}/"))
     assert not made.got
 
 
 async def test_what_is_asked_of_the_allow_list_is_host_and_port(stranger):
     _, port = stranger
-    with pytest.raises(NotAllowed):
-        await Way(frozenset({f"127.0.0.1:{port + 1}"})).send(Call("GET", f"http://127.0.0.1:{port}/"))
+    with pytest.raises(UrlNotAllowed):
+        await HttpClient(frozenset({f"127.0.0.1:{port + 1}"})).send(HttpRequest("GET", f"http://127.0.0.1:{port}/"))
 
 
 async def test_an_answer_that_does_not_come_in_time_may_have_arrived(stranger):
     made, port = stranger
     made.waits = 0.5
     with pytest.raises(Unanswered) as failed:
-        await inside(port).send(Call("POST", f"http://127.0.0.1:{port}/", body=b"{}", seconds=0.2))
+        await inside(port).send(HttpRequest("POST", f"http://127.0.0.1:{port}/", body=b"{}", seconds=0.2))
     assert failed.value.left
 
 
 async def test_a_connection_that_is_refused_has_sent_nothing(stranger):
     _, port = stranger
     with pytest.raises(Unanswered) as failed:
-        await inside(port + 1).send(Call("POST", f"http://127.0.0.1:{port + 1}/", body=b"{}"))
+        await inside(port + 1).send(HttpRequest("POST", f"http://127.0.0.1:{port + 1}/", body=b"{}"))
     assert not failed.value.left
 
 
@@ -254,7 +254,7 @@ async def test_nothing_leaves_after_its_time(stranger):
     made, port = stranger
     late = datetime.now(UTC) - timedelta(milliseconds=1)
     with pytest.raises(Unanswered) as failed:
-        await inside(port).send(Call("POST", f"http://127.0.0.1:{port}/", body=b"{}", until=late))
+        await inside(port).send(HttpRequest("POST", f"http://127.0.0.1:{port}/", body=b"{}", until=late))
     assert not failed.value.left
     assert not [each for each in made.got if each]
 
@@ -264,18 +264,18 @@ async def test_who_waits_for_their_turn_at_a_host_that_strangers_chose_has_sent_
 ):
     made, port = stranger
     made.waits = 30.0
-    way = Way(frozenset({"a.example:80", "b.example:80"}), each=1, sockets=Sockets(port), resolver=_public)
-    hanging = asyncio.create_task(way.send(Call("POST", "http://a.example/", body=b"{}")))
+    way = HttpClient(frozenset({"a.example:80", "b.example:80"}), each=1, sockets=Sockets(port), resolver=_public)
+    hanging = asyncio.create_task(way.send(HttpRequest("POST", "http://a.example/", body=b"{}")))
     while not made.got:
         await asyncio.sleep(0.01)
     made.waits = 0.0
     with pytest.raises(Unanswered) as failed:
-        await way.send(Call("POST", "http://a.example/", body=b"{}", seconds=0.2))
+        await way.send(HttpRequest("POST", "http://a.example/", body=b"{}", seconds=0.2))
     assert (failed.value.left, len(made.got)) == (False, 1)
-    assert (await way.send(Call("POST", "http://b.example/", body=b"{}"))).status == 200
+    assert (await way.send(HttpRequest("POST", "http://b.example/", body=b"{}"))).status == 200
     hanging.cancel()
     await asyncio.gather(hanging, return_exceptions=True)
-    assert (await way.send(Call("POST", "http://a.example/", body=b"{}"))).status == 200
+    assert (await way.send(HttpRequest("POST", "http://a.example/", body=b"{}"))).status == 200
     await way.close()
 
 
@@ -283,7 +283,7 @@ async def test_no_proxy_of_the_environment_is_asked(stranger, monkeypatch):
     _, port = stranger
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert (await inside(port).send(Call("GET", f"http://127.0.0.1:{port}/"))).status == 200
+    assert (await inside(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/"))).status == 200
 
 
 def certificate(folder, name: str):
@@ -316,10 +316,10 @@ async def test_tls_asks_for_the_name_and_checks_it_while_the_socket_goes_to_the_
     trusting = ssl.create_default_context(cafile=str(path))
     async with await asyncio.start_server(made.talk, "127.0.0.1", 0, ssl=ours) as server:
         sockets = Sockets(server.sockets[0].getsockname()[1])
-        way = Way(resolver=_public, sockets=sockets, tls=trusting)
-        assert (await way.send(Call("POST", "https://hooks.example.com/in", body=b"{}"))).status == 200
+        way = HttpClient(resolver=_public, sockets=sockets, tls=trusting)
+        assert (await way.send(HttpRequest("POST", "https://hooks.example.com/in", body=b"{}"))).status == 200
         with pytest.raises(Unanswered) as other:
-            await way.send(Call("POST", "https://other.example.com/in", body=b"{}"))
+            await way.send(HttpRequest("POST", "https://other.example.com/in", body=b"{}"))
         await way.close()
     assert not other.value.left
     assert names == ["hooks.example.com", "other.example.com"]

@@ -6,11 +6,11 @@ import pytest
 
 from activities.channels.email.resend import ResendChannel
 from activities.channels.email.smtp import EmailChannel
-from activities.outgoing.guarded_channel import Guarded
+from activities.outgoing.guarded_channel import GuardedChannel
 from activities.ports import Outgoing, TemplateFault
 from tests.support.provider import google_key, vapid_key
 from worker.composition.providers import ProviderSettings, is_configured, load_providers, local_environ, read_rates
-from worker.composition.worker import channels
+from worker.composition.worker import configured_channels
 from worker.settings import Settings, SettingsError, load_settings
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -18,9 +18,9 @@ SETTINGS = Settings(smtp_url="smtp://127.0.0.1:2525", environment="production")
 
 
 def test_without_any_provider_there_are_mail_by_smtp_and_the_inbox():
-    found = channels(SETTINGS, load_providers())
+    found = configured_channels(SETTINGS, load_providers())
     assert sorted(found) == ["email", "in_app"]
-    assert isinstance(found["email"], Guarded)
+    assert isinstance(found["email"], GuardedChannel)
     assert isinstance(found["email"].channel, EmailChannel)
 
 
@@ -29,21 +29,29 @@ def test_what_up_configures_is_whole_and_speaks_to_the_local_provider(monkeypatc
     for name, value in local_environ("http://127.0.0.1:9000").items():
         monkeypatch.setenv(name, value)
     given = load_providers()
-    assert sorted(channels(SETTINGS, given)) == ["chat", "email", "in_app", "sms", "support", "webhook", "webinar"]
+    assert sorted(configured_channels(SETTINGS, given)) == [
+        "chat",
+        "email",
+        "in_app",
+        "sms",
+        "support",
+        "webhook",
+        "webinar",
+    ]
     assert given.allowed == {"127.0.0.1:9000"}
     assert is_configured(given)
 
 
 def test_an_http_provider_takes_the_place_of_smtp():
-    found = channels(SETTINGS, ProviderSettings(resend_key="re_1"))
+    found = configured_channels(SETTINGS, ProviderSettings(resend_key="re_1"))
     assert isinstance(found["email"].channel, ResendChannel)
 
 
 def test_resend_alone_is_enough_and_without_any_way_for_mails_the_operator_is_told():
     alone = Settings(environment="production")
-    assert isinstance(channels(alone, ProviderSettings(resend_key="re_1"))["email"].channel, ResendChannel)
+    assert isinstance(configured_channels(alone, ProviderSettings(resend_key="re_1"))["email"].channel, ResendChannel)
     with pytest.raises(SettingsError, match=r"TENURE_SMTP_URL.*TENURE_RESEND_KEY"):
-        channels(alone, ProviderSettings())
+        configured_channels(alone, ProviderSettings())
 
 
 def test_push_goes_by_either_way_and_the_long_tail_by_apprise(tmp_path):
@@ -55,9 +63,9 @@ def test_push_goes_by_either_way_and_the_long_tail_by_apprise(tmp_path):
         apprise_url="json://host.example/{address}", apprise_field="matrix_id", apprise_time_sensitive=True
     )
     person = {"push_token": "t", "push_subscription": None, "matrix_id": "m"}
-    assert channels(SETTINGS, fcm)["push"].address(person, "u") == "t"
-    assert channels(SETTINGS, web)["push"].address(person, "u") is None
-    found = channels(SETTINGS, tail)["apprise"]
+    assert configured_channels(SETTINGS, fcm)["push"].address(person, "u") == "t"
+    assert configured_channels(SETTINGS, web)["push"].address(person, "u") is None
+    found = configured_channels(SETTINGS, tail)["apprise"]
     assert found.address(person, "u") == "m"
     with pytest.raises(TemplateFault, match="time-sensitive"):
         found.prepare(Outgoing("k", "setup/first-steps", "m", {}, {}, {}))
@@ -76,7 +84,7 @@ def test_M1_links_tell_of_clicks_by_whatever_provider_wherever_there_is_an_addre
     message = Outgoing("k", "setup/first-steps", "ada@example.com", profile, {"name": "Acme"}, {"plan": "pro"})
     public = SETTINGS.model_copy(update={"public_url": "https://t.example"})
     for settings, links in ((public, 1), (SETTINGS, 0)):
-        prepared = channels(settings, ProviderSettings(**given))[name].prepare(message)
+        prepared = configured_channels(settings, ProviderSettings(**given))[name].prepare(message)
         assert len(prepared.summary.get("links", [])) >= links
         assert (b"https://t.example/c/" in prepared.body) == bool(links)
 
@@ -105,7 +113,7 @@ def test_a_key_that_is_none_is_told_at_the_start_and_not_shown(tmp_path):
         ProviderSettings(dkim_key_file=tmp_path / "key.pem", dkim_selector="s"),
     ):
         with pytest.raises(SettingsError) as refused:
-            channels(SETTINGS, given)
+            configured_channels(SETTINGS, given)
         assert "nonsense" not in str(refused.value)
 
 

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activities.outgoing.circuit_breaker import PROBE, PROBE_USUAL, Breaker, BreakerRule
+from activities.outgoing.circuit_breaker import PROBE, PROBE_USUAL, BreakerRule, CircuitBreaker
 from activities.outgoing.guarded_channel import flow_of
-from activities.outgoing.rate_limit import Pace, Rate
+from activities.outgoing.rate_limit import Rate, RateLimit
 
 NOW = datetime(2026, 5, 3, 10, tzinfo=UTC)
 RULE = BreakerRule(failures=3, rest=timedelta(seconds=10), longest=timedelta(seconds=60))
 
 
-def opened() -> Breaker:
-    breaker = Breaker(RULE)
+def opened() -> CircuitBreaker:
+    breaker = CircuitBreaker(RULE)
     assert [breaker.failed(NOW) for _ in range(3)] == [False, False, True]
     return breaker
 
@@ -30,7 +30,7 @@ def test_a_breaker_opens_after_failures_in_a_row_and_says_how_long_to_stay_away(
 
 
 def test_a_success_between_failures_begins_the_count_anew():
-    breaker = Breaker(RULE)
+    breaker = CircuitBreaker(RULE)
     for _ in range(5):
         breaker.failed(NOW)
         breaker.succeeded()
@@ -67,7 +67,7 @@ def test_a_probe_that_did_not_get_there_leaves_its_place_to_the_next():
     assert breaker.wait(later) is None
 
 
-def play(pace: Pace, asks: list[tuple[float, str]]) -> dict[str, list[float]]:
+def play(pace: RateLimit, asks: list[tuple[float, str]]) -> dict[str, list[float]]:
     """Everybody asks when they want to, and again when they are told to; by flow, when each went."""
     went: dict[str, list[float]] = {}
     queue = [(at, number, flow) for number, (at, flow) in enumerate(asks)]
@@ -90,7 +90,7 @@ asks = st.lists(st.tuples(st.floats(0, 20), st.sampled_from("abcd")), min_size=1
 @settings(max_examples=60, deadline=None)
 @given(asks, st.floats(1, 50), st.integers(1, 10))
 def test_a_rate_is_never_exceeded_and_everybody_goes(wanted, per_second, burst):
-    went = play(Pace(Rate(per_second, burst)), wanted)
+    went = play(RateLimit(Rate(per_second, burst)), wanted)
     times = sorted(at for each in went.values() for at in each)
     assert len(times) == len(wanted)
     for first in range(0, len(times), 7):
@@ -101,7 +101,7 @@ def test_a_rate_is_never_exceeded_and_everybody_goes(wanted, per_second, burst):
 @settings(max_examples=60, deadline=None)
 @given(asks, st.floats(1, 50), st.integers(1, 10))
 def test_a_rate_is_used_while_somebody_waits(wanted, per_second, burst):
-    went = play(Pace(Rate(per_second, burst)), wanted)
+    went = play(RateLimit(Rate(per_second, burst)), wanted)
     last = max(at for each in went.values() for at in each)
     assert last <= max(at for at, _ in wanted) + 1.6 * len(wanted) / per_second + 2
 
@@ -109,14 +109,14 @@ def test_a_rate_is_used_while_somebody_waits(wanted, per_second, burst):
 @pytest.mark.parametrize("campaign", [200, 2_000])
 def test_a_campaign_does_not_hold_up_another_journey(campaign):
     wanted = [(0.0, "campaign")] * campaign + [(1.0, "reset")] * 5
-    went = play(Pace(Rate(10, 5)), wanted)
+    went = play(RateLimit(Rate(10, 5)), wanted)
     assert max(went["reset"]) < 1 + 2.5 * 5 / 10 + 1  # five turns each, taken in turn, and not the campaign's hundreds
     assert max(went["campaign"]) < 1.2 * (campaign + 5) / 10 + 2
 
 
 def test_journeys_that_both_have_much_to_say_share_alike():
     wanted = [(0.0, "a")] * 300 + [(0.0, "b")] * 100 + [(3.0, "c")] * 100
-    went = play(Pace(Rate(20, 5)), wanted)
+    went = play(RateLimit(Rate(20, 5)), wanted)
     window = [sum(1 for at in went[flow] if 4 <= at <= 9) for flow in "abc"]
     assert max(window) <= 1.6 * min(window), window
 

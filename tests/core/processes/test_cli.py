@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.app import COMMANDS, build
+from cli.app import COMMANDS, build_cli
 from cli.commands.schema import json_schema
 from tests.support import shipped_catalog
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("clean_environment")
 
 def run(*arguments: object) -> Result:
     words = [str(argument) for argument in arguments]
-    return CliRunner().invoke(build(words[0]), words)
+    return CliRunner().invoke(build_cli(words[0]), words)
 
 
 @pytest.fixture

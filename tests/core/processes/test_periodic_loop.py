@@ -6,7 +6,7 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from worker.loops.loop import rounds
+from worker.loops.loop import run_periodically
 
 NEVER = 3600.0
 
@@ -25,7 +25,7 @@ async def looks(*answers: bool | Exception, every: float = 0.0) -> list[tuple[st
 
     with capture_logs() as logged:
         async with asyncio.timeout(5):
-            await rounds("sweep", look, stop, every)
+            await run_periodically("sweep", look, stop, every)
     assert not left
     return [(str(each["event"]), str(each["what"])) for each in logged]
 
@@ -47,4 +47,4 @@ async def test_told_to_stop_it_does_not_wait_out_its_pause() -> None:
         return False
 
     async with asyncio.timeout(5):
-        await rounds("sweep", look, stop, NEVER)
+        await run_periodically("sweep", look, stop, NEVER)

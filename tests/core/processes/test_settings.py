@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from activities.ports import Ambiguity, Outgoing, Promise
 from journeys.consent.rules import DEV_KEY
-from worker.composition.worker import channels, consent_book
+from worker.composition.worker import configured_channels, consent_book
 from worker.settings import SettingsError, load_settings
 from workflows.limits import QUEUED_TIMEOUT, STEP_TIMEOUT
 
@@ -89,14 +89,14 @@ def test_a_wrong_setting_is_named_by_its_variable_and_no_password_is_printed(nam
 def test_every_way_to_a_relay_that_mail_can_take_is_a_setting(scheme, monkeypatch):
     monkeypatch.setenv("TENURE_SMTP_URL", f"{scheme}://me:secret@mail.example:2525")
     settings = load_settings()
-    assert channels(settings)["email"].promise is Promise.BLIND
+    assert configured_channels(settings)["email"].promise is Promise.BLIND
 
 
 def test_what_an_operator_promises_about_mail_is_what_the_channel_does(monkeypatch):
     monkeypatch.setenv("TENURE_SMTP_URL", "smtp://127.0.0.1")
-    assert channels(load_settings())["email"].ambiguity is Ambiguity.AT_MOST_ONCE
+    assert configured_channels(load_settings())["email"].ambiguity is Ambiguity.AT_MOST_ONCE
     monkeypatch.setenv("TENURE_SMTP_AMBIGUITY", "at_least_once")
-    assert channels(load_settings())["email"].ambiguity is Ambiguity.AT_LEAST_ONCE
+    assert configured_channels(load_settings())["email"].ambiguity is Ambiguity.AT_LEAST_ONCE
 
 
 def test_the_footer_and_the_one_click_link_of_a_mail_are_settings(monkeypatch):
@@ -107,14 +107,14 @@ def test_the_footer_and_the_one_click_link_of_a_mail_are_settings(monkeypatch):
     outgoing = Outgoing(
         "key>u_1", "education/first-value", "ada@example.com", {"first_name": "Ada"}, {}, {}, "onboarding"
     )
-    mail = message_from_bytes(channels(load_settings())["email"].prepare(outgoing).body)
+    mail = message_from_bytes(configured_channels(load_settings())["email"].prepare(outgoing).body)
     assert mail["List-Unsubscribe"].startswith("<https://tenure.example/u/")
     assert "1 Harbour Street" in mail.as_string()
 
 
 def test_a_relay_that_is_not_near_is_given_time_on_a_queue_of_its_own(monkeypatch):
     monkeypatch.setenv("TENURE_SMTP_URL", "smtp://127.0.0.1")
-    near, far = (channels(load_settings(smtp_near=is_near))["email"] for is_near in (True, False))
+    near, far = (configured_channels(load_settings(smtp_near=is_near))["email"] for is_near in (True, False))
     assert (near.local, far.local) == (True, False)
     assert near.attempt < STEP_TIMEOUT < far.attempt < QUEUED_TIMEOUT
 

@@ -10,13 +10,13 @@ import pytest
 
 from cli.demonstration.cdnow import CdnowUnavailable, cdnow_file, cdnow_streams, read_orders
 from cli.process_pool import Job, comparison, run_job, total
-from cli.trial import journey_text, read_plan, read_policy
-from journeys.decision.compiler import artifact, load_chart
+from cli.trial import journey_text, read_plan_file, read_policy_file
+from journeys.decision.compiler import artifact_of, load_chart
 from journeys.gate.policy import load_policy
 from journeys.language.parsing import read_journey
 from journeys.simulation.backtest import Stream, Tally, backtest, compare, differences
-from journeys.simulation.person import World
-from journeys.simulation.recording import Recorded
+from journeys.simulation.recording import RecordedEvent
+from journeys.simulation.timeline import Scenario
 from tests.support.run_script import chart, day
 
 BOTH = frozenset({"email", "in_app"})
@@ -35,15 +35,15 @@ SLOWER = TEXT.replace("P3D", "P5D")
 
 def people(count: int = 4) -> list[Stream]:
     """Everyone begins; every second one wins on the fourth day."""
-    begin = [[Recorded(day(0), str(n), "signal", "begin")] for n in range(count)]
+    begin = [[RecordedEvent(day(0), str(n), "signal", "begin")] for n in range(count)]
     for n in range(0, count, 2):
-        begin[n].append(Recorded(day(4), str(n), "signal", "won"))
+        begin[n].append(RecordedEvent(day(4), str(n), "signal", "won"))
     return [(str(n), events) for n, events in enumerate(begin)]
 
 
 def test_the_tally_counts_what_was_decided() -> None:
     rules = load_policy({"caps": [{"name": "one", "limit": 1, "window": "P2D"}]})
-    tally = backtest(World((chart(TEXT),), rules, BOTH), people(), day(9))
+    tally = backtest(Scenario((chart(TEXT),), rules, BOTH), people(), day(9))
     assert (tally.people, tally.events, tally.tasks, tally.queued) == (4, 6, 4, 0)
     assert tally.entered == {"j": 4}
     assert tally.moves == {("j", "", "a"): 4, ("j", "a", "b"): 4}
@@ -55,8 +55,8 @@ def test_the_tally_counts_what_was_decided() -> None:
 
 def test_what_is_deferred_withheld_refused_and_left_waiting_is_counted_with_its_reason() -> None:
     rules = load_policy({"caps": [{"name": "one", "limit": 1, "window": "P9D"}]})
-    again = [("0", [*people()[0][1], Recorded(day(5), "0", "signal", "begin")]), *people()[1:]]
-    tally = backtest(World((chart(TEXT),), rules, BOTH), again, day(7))
+    again = [("0", [*people()[0][1], RecordedEvent(day(5), "0", "signal", "begin")]), *people()[1:]]
+    tally = backtest(Scenario((chart(TEXT),), rules, BOTH), again, day(7))
     assert tally.deferred == {("send:two", "cap_reached"): 4}
     assert tally.withheld == {("send:two", "state_left"): 2}
     assert tally.queued == 2
@@ -64,7 +64,7 @@ def test_what_is_deferred_withheld_refused_and_left_waiting_is_counted_with_its_
 
 
 def test_the_end_is_inclusive() -> None:
-    world = World((chart(TEXT),), load_policy({}), BOTH)
+    world = Scenario((chart(TEXT),), load_policy({}), BOTH)
     assert backtest(world, people(), day(3)).moves["j", "a", "b"] == 4
     assert backtest(world, people(), day(2.99)).moves["j", "a", "b"] == 0
     assert backtest(world, people(), None).moves["j", "a", "b"] == 2
@@ -74,7 +74,7 @@ def job(text: str, streams: list[Stream], *, against: str | None = None, lines: 
     texts = []
     for each in (text, against):
         journey = read_journey(each)[0] if each else None
-        texts.append((artifact(journey, {}),) if journey else ())
+        texts.append((artifact_of(journey, {}),) if journey else ())
     return Job(texts[0], load_policy({}), BOTH, streams, day(9), texts[1], people=lines)
 
 
@@ -98,7 +98,7 @@ def test_several_processes_count_the_same_in_the_same_order() -> None:
 
 
 def test_two_definitions_are_compared_person_by_person() -> None:
-    before, after = (World((chart(text),), load_policy({}), BOTH) for text in (TEXT, SLOWER))
+    before, after = (Scenario((chart(text),), load_policy({}), BOTH) for text in (TEXT, SLOWER))
     found = compare(before, after, people(), day(9))
     assert found.people == {"less": 2, "later": 2}
     assert found.messages == {("two", "less"): 2, ("two", "later"): 2}
@@ -119,7 +119,7 @@ def test_M4_differences_are_of_the_nth_message_with_the_nth() -> None:
 
 
 def test_tallies_add_up() -> None:
-    world = World((chart(TEXT),), load_policy({}), BOTH)
+    world = Scenario((chart(TEXT),), load_policy({}), BOTH)
     whole, parts = backtest(world, people(6), day(9)), Tally()
     for start in range(0, 6, 2):
         parts.add(backtest(world, people(6)[start : start + 2], day(9)))
@@ -151,11 +151,11 @@ def test_J14_the_shipped_journey_notices_every_silence_of_the_real_customers(ord
     """36,580 silences of more than 60 days, 15,558 of them ended by a purchase: the numbers of an independent query."""
     assert sum(1 for _ in read_orders(orders)) == 69_659
     streams = cdnow_streams(orders)
-    plan = read_plan()
+    plan = read_plan_file()
     text = journey_text("win-back-and-replenishment", plan)
     until = max(events[-1].at for _, events in streams)
     assert until.date().isoformat() == "1998-06-30"
-    tally = total(Job((text,), read_policy(), frozenset({"in_app"}), streams, until))
+    tally = total(Job((text,), read_policy_file(), frozenset({"in_app"}), streams, until))
     key = load_chart(text).key
     assert tally.people == tally.entered[key] == 23_570
     assert tally.moves[key, "buying", "silent"] == tally.moves_into(key)["silent"] == 36_580

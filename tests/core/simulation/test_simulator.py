@@ -9,26 +9,27 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli.app import build
+from cli.app import build_cli
 from journeys.gate.policy import load_policy
-from journeys.simulation.person import Person, World
-from journeys.simulation.recording import Recorded, Unusable, read_recorded, signal_name
-from journeys.simulation.simulator import as_table, simulate
+from journeys.simulation.person import SimulatedPerson
+from journeys.simulation.recording import RecordedEvent, UnusableRecord, read_recorded, signal_name
+from journeys.simulation.simulator import simulate, timeline_table
+from journeys.simulation.timeline import Scenario
 from tests.support.run_script import chart, day
 
 BOTH = frozenset({"email", "in_app"})
 COOL = {"cooldowns": [{"name": "calm", "between": "P2D"}]}
 
 
-def person(*texts: str, rules: dict[str, Any] | None = None, reachable: frozenset[str] = BOTH) -> Person:
-    return Person(World(tuple(chart(text) for text in texts), load_policy(rules), reachable))
+def person(*texts: str, rules: dict[str, Any] | None = None, reachable: frozenset[str] = BOTH) -> SimulatedPerson:
+    return SimulatedPerson(Scenario(tuple(chart(text) for text in texts), load_policy(rules), reachable))
 
 
-def signal(at: float, name: str, **data: Any) -> Recorded:
-    return Recorded(day(at), "p", "signal", name, data)
+def signal(at: float, name: str, **data: Any) -> RecordedEvent:
+    return RecordedEvent(day(at), "p", "signal", name, data)
 
 
-def fates(someone: Person) -> list[tuple[str, str, float]]:
+def fates(someone: SimulatedPerson) -> list[tuple[str, str, float]]:
     return [
         (line.kind, line.about, (line.at - day(0)).total_seconds() / 86400)
         for line in someone.lines()
@@ -36,7 +37,7 @@ def fates(someone: Person) -> list[tuple[str, str, float]]:
     ]
 
 
-def happen(someone: Person, *events: Recorded, until: float = 100) -> Person:
+def happen(someone: SimulatedPerson, *events: RecordedEvent, until: float = 100) -> SimulatedPerson:
     for event in events:
         someone.happen(event)
     someone.until(day(until))
@@ -58,7 +59,7 @@ def test_C3_H7_what_waits_is_withdrawn_when_its_state_is_left_and_says_why() -> 
 
 
 def test_C5_consent_withdrawn_while_a_message_waits_is_obeyed() -> None:
-    no = Recorded(day(1.5), "p", "consent", "consent", {"channel": "email", "topic": "t", "granted": False})
+    no = RecordedEvent(day(1.5), "p", "consent", "consent", {"channel": "email", "topic": "t", "granted": False})
     text = TWO.replace("send: one", "send: one, via: [email, in_app]").replace("send: two", "send: two, via: [email]")
     someone = happen(person(text, rules=COOL), signal(0, "begin"), no)
     assert fates(someone)[-1] == ("withheld", "send:two", 2)
@@ -66,7 +67,7 @@ def test_C5_consent_withdrawn_while_a_message_waits_is_obeyed() -> None:
 
 
 def test_C5_an_opt_out_of_the_last_channel_ends_the_run_in_the_middle_of_a_wait() -> None:
-    no = Recorded(day(0.5), "p", "consent", "consent", {"channel": "email", "topic": "t", "granted": False})
+    no = RecordedEvent(day(0.5), "p", "consent", "consent", {"channel": "email", "topic": "t", "granted": False})
     someone = happen(person(TWO), signal(0, "begin"), no)
     assert someone.lines()[-1].about == "opted_out"
     assert someone.open == []
@@ -94,7 +95,7 @@ def test_an_address_counts_from_when_it_is_known() -> None:
         someone,
         signal(0, "begin"),
         signal(1, "go"),
-        Recorded(day(2), "p", "profile", "", {"email": "a@b.c"}),
+        RecordedEvent(day(2), "p", "profile", "", {"email": "a@b.c"}),
         signal(3, "go"),
     )
     assert fates(someone) == [("withheld", "send:x", 1), ("sent", "send:x", 3)]
@@ -144,18 +145,18 @@ def test_re_entry_after_the_end_is_a_new_epoch() -> None:
 
 def test_facts_are_told_before_the_next_timer_and_dates_move_at_once() -> None:
     guarded = "states: {a: {after: {P5D: {to: b, when: profile.fit > 0.5}}}, b: {}}"
-    fit = Recorded(day(1), "p", "profile", "", {"fit": 0.9})
+    fit = RecordedEvent(day(1), "p", "profile", "", {"fit": 0.9})
     assert happen(person(guarded), signal(0, "begin"), fit).open[0].state.state == "b"
     dated = "at: [{date: profile.trial_ends, to: b}]\nstates: {a: {}, b: {}}"
-    ends = Recorded(day(1), "p", "profile", "", {"trial_ends": day(9).isoformat()})
+    ends = RecordedEvent(day(1), "p", "profile", "", {"trial_ends": day(9).isoformat()})
     someone = happen(person(dated), signal(0, "begin"), ends, until=2)
     assert someone.open[0].due == day(9)
 
 
 def test_the_timeline_says_when_what_and_why() -> None:
-    world = World((chart(TWO),), load_policy(COOL), BOTH)
+    world = Scenario((chart(TWO),), load_policy(COOL), BOTH)
     events = [signal(0, "begin"), signal(1.5, "done"), signal(2, "begin")]
-    lines = as_table(simulate(world, events, day(9))).splitlines()
+    lines = timeline_table(simulate(world, events, day(9))).splitlines()
     assert lines[0].split() == ["2024-01-01", "00:00", "signal", "begin"]
     for words in (
         "entered on begin",
@@ -169,7 +170,7 @@ def test_the_timeline_says_when_what_and_why() -> None:
 
 
 def test_without_an_end_the_timeline_stops_at_the_last_event() -> None:
-    world = World((chart(TWO),), load_policy(None), BOTH)
+    world = Scenario((chart(TWO),), load_policy(None), BOTH)
     moments = simulate(world, [signal(0, "begin")])
     assert max(moment.at for moment in moments) == day(0)
     assert moments[-1].why == "in a; wakes 2024-01-02 00:00"
@@ -193,7 +194,7 @@ def test_without_a_plan_a_name_is_spelt_our_way(name: str) -> None:
     ],
 )
 def test_a_record_that_says_not_who_when_or_what_tells_so(raw: dict[str, Any]) -> None:
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableRecord):
         read_recorded(raw)
 
 
@@ -201,7 +202,7 @@ def test_a_record_that_says_not_who_when_or_what_tells_so(raw: dict[str, Any]) -
 
 
 def run(*arguments: str) -> Any:
-    return CliRunner().invoke(build(arguments[0]), list(arguments))
+    return CliRunner().invoke(build_cli(arguments[0]), list(arguments))
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journeys.checks.checker import check
+from journeys.checks.checker import check_journey
 from journeys.language.parsing import read_journey
-from journeys.tasks.assignment import Ask, Roster, assign, stand_in
+from journeys.tasks.assignment import AssignmentRequest, Roster, assign_task, deputy_of
 from journeys.tasks.team import read_team
 from tests.support import shipped_catalog
 
@@ -39,7 +39,7 @@ def roster(text: str = TEXT) -> Roster:
 
 
 def given_to(named: str, owner=None, loads=None, last=None, task: str = "call", text: str = TEXT) -> tuple[str, str]:
-    found = assign(roster(text), Ask(task, named, AT, owner), loads or {}, last)
+    found = assign_task(roster(text), AssignmentRequest(task, named, AT, owner), loads or {}, last)
     return found.owner, found.why
 
 
@@ -97,8 +97,14 @@ def test_C10_round_robin_passes_over_who_is_away_or_full_and_begins_again():
 def test_an_absence_begins_and_ends_with_the_persons_own_day():
     """Eve is away on 10 June in her zone, where that day began eleven hours before it did in Greenwich."""
     text = TEXT.replace("eve: {", "eve: {zone: Pacific/Auckland, ")
-    assert assign(roster(text), Ask("call", "eve", datetime(2026, 6, 9, 13, tzinfo=UTC)), {}).owner == "cid"
-    assert assign(roster(text), Ask("call", "eve", datetime(2026, 6, 10, 13, tzinfo=UTC)), {}).owner == "eve"
+    assert (
+        assign_task(roster(text), AssignmentRequest("call", "eve", datetime(2026, 6, 9, 13, tzinfo=UTC)), {}).owner
+        == "cid"
+    )
+    assert (
+        assign_task(roster(text), AssignmentRequest("call", "eve", datetime(2026, 6, 10, 13, tzinfo=UTC)), {}).owner
+        == "eve"
+    )
 
 
 @given(st.data())
@@ -119,12 +125,14 @@ def test_C10_whoever_gets_a_task_is_there(data):
     found = Roster(Roster().team.model_validate({"people": people, **rules}))
     named, owner = data.draw(st.sampled_from([*names, "t", "u", "x"])), data.draw(st.sampled_from([*names, None, 7]))
     loads = data.draw(st.dictionaries(st.sampled_from(names), st.integers(0, 5)))
-    answer = assign(found, Ask("call", named, AT, owner), loads, data.draw(st.sampled_from([*names, None])))
+    answer = assign_task(
+        found, AssignmentRequest("call", named, AT, owner), loads, data.draw(st.sampled_from([*names, None]))
+    )
     there = answer.owner in names and found.away_until(answer.owner, AT) is None
     team = answer.owner in {"t", "u"} and not any(
         answer.owner in people[name]["team"] and found.away_until(name, AT) is None for name in names
     )
-    alone = answer.owner == named and stand_in(found, named, AT) is None if named in names else False
+    alone = answer.owner == named and deputy_of(found, named, AT) is None if named in names else False
     assert there or team or alone or (named, answer.owner) == ("x", "x")
     assert answer.why
 
@@ -165,7 +173,7 @@ def problems(task: str) -> list[tuple[str, int | None]]:
     assert journey is not None
     return [
         (each.code, each.line)
-        for each in check(journey, shipped_catalog.plan(), shipped_catalog.templates(), (), source)
+        for each in check_journey(journey, shipped_catalog.plan(), shipped_catalog.templates(), (), source)
     ]
 
 
@@ -179,4 +187,7 @@ def test_the_team_of_the_documentation_is_one():
     text = (shipped_catalog.DOCS / "tasks.md").read_text("utf-8").partition("```yaml team\n")[2].partition("```")[0]
     found, source = read_team(text)
     assert found is not None, source.problems
-    assert assign(Roster(found), Ask("call", "customer-success", AT, "dana@example.com"), {}).owner == "dana"
+    assert (
+        assign_task(Roster(found), AssignmentRequest("call", "customer-success", AT, "dana@example.com"), {}).owner
+        == "dana"
+    )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journeys.calendar.working_time import Hours
+from journeys.calendar.working_time import WorkingHours
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import Team, read_team
 
@@ -102,7 +102,7 @@ def test_C10_what_is_worked_until_a_deadline_is_what_it_gives_and_it_is_the_firs
 ):
     """Over every zone with its clock changes, half hours of them, a day that a zone left out, and days off."""
     days_off = {date(2026, 1, 1) + timedelta(days=day) for day in off}
-    hours = Hours(ZoneInfo(zone), week, days_off.__contains__)
+    hours = WorkingHours(ZoneInfo(zone), week, days_off.__contains__)
     due = hours.after(since, length)
     assert due is not None
     assert due >= since
@@ -115,7 +115,7 @@ def test_C10_what_is_worked_until_a_deadline_is_what_it_gives_and_it_is_the_firs
 
 @given(weeks(), st.sampled_from(ZONES), instants, instants, instants)
 def test_working_time_adds_up(week, zone, one, another, last):
-    hours = Hours(ZoneInfo(zone), week)
+    hours = WorkingHours(ZoneInfo(zone), week)
     first, second, third = sorted((one, another, last))
     assert hours.between(first, second) + hours.between(second, third) == hours.between(first, third)
     assert timedelta(0) <= hours.between(first, third) <= third - first

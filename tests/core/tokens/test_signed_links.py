@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journeys.tokens.address_hash import AddressHash, canonical
+from journeys.tokens.address_hash import AddressHash, canonical_address
 from journeys.tokens.signed_links import LIFETIMES, Link, LinkError, LinkExpired, Links, Purpose
 
 AT = datetime(2026, 5, 3, 10, tzinfo=UTC)
@@ -114,7 +114,7 @@ ADDRESSES = AddressHash(("new" * 16, "old" * 16))
     ],
 )
 def test_one_address_in_two_spellings_is_one(channel, one, other):
-    assert canonical(channel, one) == canonical(channel, other)
+    assert canonical_address(channel, one) == canonical_address(channel, other)
     assert ADDRESSES.digest(channel, one) == ADDRESSES.digest(channel, other)
 
 

@@ -6,34 +6,31 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from journeys.decision.chart import Chart
-from journeys.simulation.person import Person
-from journeys.simulation.timeline import Fate, NotEntered, Run
-from journeys.whynot.changes import Change
-from journeys.whynot.gate_obstacles import Around
-from journeys.whynot.obstacles import Been, Decided, Heard, Known, Obstacle, obstacles
-
-__all__ = ["Change", "known_of", "why_not"]
+from journeys.simulation.person import SimulatedPerson
+from journeys.simulation.timeline import MessageOutcome, NotEntered, SimulatedRun
+from journeys.whynot.gate_obstacles import GateFacts
+from journeys.whynot.obstacles import LastDecision, LastEvent, Obstacle, PastRunView, PersonView, obstacles
 
 
-def why_not(person: Person, chart: Chart, template: str, now: datetime) -> tuple[Obstacle, ...]:
+def why_not(person: SimulatedPerson, chart: Chart, template: str, now: datetime) -> tuple[Obstacle, ...]:
     """What stands between this person and this message of this journey."""
     return obstacles(chart, person.world.policy, template, known_of(person, chart, now), now)
 
 
-def known_of(person: Person, chart: Chart, now: datetime) -> Known:
+def known_of(person: SimulatedPerson, chart: Chart, now: datetime) -> PersonView:
     """All that the person in memory knows where one journey is concerned."""
     runs = sorted(
         (run for run in person.runs.values() if run.chart.key == chart.key),
         key=lambda run: (run.state.is_open, run.state.last_at or now),
         reverse=True,
     )
-    around = Around(person.outside.since, sorted(person.tickets), person.outside.unsendable)
+    around = GateFacts(person.outside.since, sorted(person.tickets), person.outside.unsendable)
     heard = {
-        item.name: Heard(item.at, {})
+        item.name: LastEvent(item.at, {})
         for _, item in person.story
         if isinstance(item, NotEntered) and item.journey == chart.key
     }
-    return Known(
+    return PersonView(
         [_been(run) for run in runs],
         person.facts,
         person.standing("", now),
@@ -43,31 +40,33 @@ def known_of(person: Person, chart: Chart, now: datetime) -> Known:
     )
 
 
-def _been(run: Run) -> Been:
+def _been(run: SimulatedRun) -> PastRunView:
     state = run.state
-    return Been(
+    return PastRunView(
         run.name, run.epoch, state.state, state.entered_at, state.is_open, state.outcome, run.ended_at, state, run.case,
         run.chart.hash,
     )  # fmt: skip
 
 
-def _decided(person: Person) -> Iterator[Decided]:
+def _decided(person: SimulatedPerson) -> Iterator[LastDecision]:
     waiting = {(each.run.name, each.message.action): each.due for each in person.queue}
     for run, item in reversed(person.story):
-        if run is not None and isinstance(item, Fate):
+        if run is not None and isinstance(item, MessageOutcome):
             why = "; ".join(reason.text for reason in item.reasons)
             action = item.message.action
             if item.kind in {"sent", "merged"}:
-                yield Decided(run.name, action, "sent", why, None, item.at)
+                yield LastDecision(run.name, action, "sent", why, None, item.at)
             elif item.kind == "deferred" and (run.name, action) in waiting:
-                yield Decided(run.name, action, "queued", why, waiting[run.name, action], _began(person, run, item))
+                yield LastDecision(
+                    run.name, action, "queued", why, waiting[run.name, action], _began(person, run, item)
+                )
             else:
-                yield Decided(run.name, action, "withheld", why, None, item.at)
+                yield LastDecision(run.name, action, "withheld", why, None, item.at)
 
 
-def _began(person: Person, run: Run, last: Fate) -> datetime:
+def _began(person: SimulatedPerson, run: SimulatedRun, last: MessageOutcome) -> datetime:
     """Since when it has waited, whatever it waited for before."""
-    fates = (item for whose, item in person.story if whose is run and isinstance(item, Fate))
+    fates = (item for whose, item in person.story if whose is run and isinstance(item, MessageOutcome))
     began: datetime | None = None
     for fate in fates:
         if (fate.message, fate.to) == (last.message, last.to):

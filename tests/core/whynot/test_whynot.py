@@ -16,15 +16,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings, target
 from hypothesis import strategies as st
 
-from journeys.decision.compiler import Chart
+from journeys.decision.chart import Chart
 from journeys.gate.judge import judge
 from journeys.gate.policy import Policy, load_policy
-from journeys.gate.verdicts import Ask, SendNow, Sent, Standing
-from journeys.simulation.person import Person, World
-from journeys.simulation.recording import Recorded
+from journeys.gate.verdicts import RecipientContext, SendNow, SendRequest, SentMessage
+from journeys.simulation.person import SimulatedPerson
+from journeys.simulation.recording import RecordedEvent
 from journeys.simulation.simulator import simulate
-from journeys.whynot.changes import Change, as_recorded
-from journeys.whynot.gate_obstacles import Around, gate_obstacles
+from journeys.simulation.timeline import Scenario
+from journeys.whynot.changes import SuggestedChange, as_recorded
+from journeys.whynot.gate_obstacles import GateFacts, gate_obstacles
 from journeys.whynot.obstacles import Obstacle
 from tests.core.whynot.simulated import why_not
 from tests.support.run_script import chart, day
@@ -55,18 +56,18 @@ class Case:
     journey: dict[str, Any]
     rules: dict[str, Any]
     reachable: frozenset[str]
-    events: list[Recorded]
+    events: list[RecordedEvent]
     now: datetime
     seen: list[Obstacle] = field(default_factory=list)
 
     def chart(self) -> Chart:
         return chart(yaml.safe_dump(self.journey, sort_keys=False), TYPES)
 
-    def world(self) -> World:
-        return World((self.chart(),), load_policy(self.rules), self.reachable)
+    def world(self) -> Scenario:
+        return Scenario((self.chart(),), load_policy(self.rules), self.reachable)
 
-    def person(self) -> Person:
-        someone = Person(self.world())
+    def person(self) -> SimulatedPerson:
+        someone = SimulatedPerson(self.world())
         for event in self.events:
             someone.happen(event)
         someone.until(self.now)
@@ -75,7 +76,7 @@ class Case:
     def asked(self) -> tuple[Obstacle, ...]:
         return why_not(self.person(), self.chart(), TEMPLATE, self.now)
 
-    def make(self, change: Change) -> None:
+    def make(self, change: SuggestedChange) -> None:
         """Exactly what is named, and nothing else."""
         self.now += timedelta(seconds=1)  # nobody acts in the instant in which they ask
         recorded = as_recorded(change, "p", self.now)
@@ -88,10 +89,10 @@ class Case:
                     scope, _, rest = name.partition(".")
                     value = {"n": 5.0, "date": "2030-01-01T00:00:00Z"}.get(rest, "team")
                     kind = "profile" if scope == "profile" else "account"
-                    self.events.append(Recorded(self.now, "p", kind, "", {rest: value}))  # type: ignore[arg-type]
+                    self.events.append(RecordedEvent(self.now, "p", kind, "", {rest: value}))  # type: ignore[arg-type]
             case "address":
                 assert change.params["field"] == "profile.email"
-                self.events.append(Recorded(self.now, "p", "profile", "", {"email": "p@example.com"}))
+                self.events.append(RecordedEvent(self.now, "p", "profile", "", {"email": "p@example.com"}))
             case "allow_again":
                 self.journey["entry"]["again"] = "always"
             case "change_policy":
@@ -227,7 +228,7 @@ def cases(draw: st.DrawFn) -> Case:
     at = day(0)
     for kind, name, data in draw(st.lists(_happenings(), max_size=8)):
         at += timedelta(hours=draw(st.sampled_from((1, 7, 26, 100))))
-        events.append(Recorded(at, "p", kind, name, data))  # type: ignore[arg-type]
+        events.append(RecordedEvent(at, "p", kind, name, data))  # type: ignore[arg-type]
     reachable = draw(st.sampled_from((frozenset({"in_app", "email"}), frozenset({"in_app"}), frozenset[str]())))
     return Case(draw(journeys()), draw(policies()), reachable, events, at + timedelta(hours=draw(st.integers(1, 200))))
 
@@ -254,9 +255,9 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def happened(name: str, /, **data: Any) -> Recorded:
+def happened(name: str, /, **data: Any) -> RecordedEvent:
     kind = "signal" if name.startswith(("ticket", "message")) else "consent" if name == "consent" else "operator"
-    return Recorded(day(1), "p", kind, name, data)  # type: ignore[arg-type]
+    return RecordedEvent(day(1), "p", kind, name, data)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_an_answer_is_in_the_way_of_what_its_run_has_yet_to_say():
         **PLAIN,
         "states": {"a": {"do": [{"send": "n", "via": ["email"]}], "on": {"s1": {"do": [{"send": "m"}]}}}},
     }
-    events = [Recorded(day(0), "p", "signal", "begin"), happened("message_replied", template="n")]
+    events = [RecordedEvent(day(0), "p", "signal", "begin"), happened("message_replied", template="n")]
     case = Case(journey, {}, frozenset({"email"}), events, day(2))
     first = case.asked()[0]
     assert (first.change.kind, first.since) == ("close_conversation", day(1))
@@ -298,13 +299,13 @@ def test_an_answer_is_in_the_way_of_what_its_run_has_yet_to_say():
 
 
 def test_what_another_account_of_theirs_has_said_is_waited_for():
-    ask = Ask(("email",), None, "lifecycle", day(1), template=TEMPLATE, account="a_2")
-    before = Sent(day(1), "email", None, "lifecycle", template=TEMPLATE, account="a_1")
-    standing, policy = Standing(addresses={"email": True}, sent=(before,)), Policy()
-    (found,) = gate_obstacles(policy, ask, standing, Around(), day(1.2))
+    ask = SendRequest(("email",), None, "lifecycle", day(1), template=TEMPLATE, account="a_2")
+    before = SentMessage(day(1), "email", None, "lifecycle", template=TEMPLATE, account="a_1")
+    standing, policy = RecipientContext(addresses={"email": True}, sent=(before,)), Policy()
+    (found,) = gate_obstacles(policy, ask, standing, GateFacts(), day(1.2))
     assert (found.change.kind, found.since) == ("wait", day(1))
     until = found.change.params["until"]
-    assert gate_obstacles(policy, ask, standing, Around(), until) == ()
+    assert gate_obstacles(policy, ask, standing, GateFacts(), until) == ()
     assert isinstance(judge(policy, replace(ask, at=until), standing, until), SendNow)
 
 
@@ -321,7 +322,7 @@ def test_what_is_not_known_is_asked_for_by_name_and_an_address_by_its_field():
 
 
 def test_nothing_is_in_the_way_of_what_has_gone_out_and_what_waits_says_for_what():
-    begun = [Recorded(day(0.5), "p", "signal", "begin")]
+    begun = [RecordedEvent(day(0.5), "p", "signal", "begin")]
     assert Case(PLAIN, {}, frozenset({"email"}), begun, day(1)).asked() == ()
     night = {"quiet_hours": [{"name": "night", "start": "10:00", "end": "18:00"}]}
     (found,) = Case(PLAIN, night, frozenset({"email"}), begun, day(0.6)).asked()
@@ -331,8 +332,8 @@ def test_nothing_is_in_the_way_of_what_has_gone_out_and_what_waits_says_for_what
 
 def test_what_waits_for_one_thing_after_another_has_waited_since_the_first():
     night = {"quiet_hours": [{"name": "night", "start": "10:00", "end": "18:00"}]}
-    stop = Recorded(day(0.6), "p", "operator", "stop", {"scope": "all", "name": "", "why": "a broken link"})
-    begun = [Recorded(day(0.5), "p", "signal", "begin"), stop]
+    stop = RecordedEvent(day(0.6), "p", "operator", "stop", {"scope": "all", "name": "", "why": "a broken link"})
+    begun = [RecordedEvent(day(0.5), "p", "signal", "begin"), stop]
     (found,) = [
         each for each in Case(PLAIN, night, frozenset({"email"}), begun, day(0.8)).asked() if each.code == "queued"
     ]
@@ -345,10 +346,10 @@ def test_what_was_refused_when_it_was_asked_for_last_is_told_with_what_is_waited
     journey = {**PLAIN, "states": {"a": {"on": {"s1": {"do": [send]}}}}}
     no, yes = ({"channel": "email", "topic": "t", "granted": granted} for granted in (False, True))
     events = [
-        Recorded(day(0), "p", "signal", "begin"),
-        Recorded(day(1), "p", "consent", "consent", no),
-        Recorded(day(2), "p", "signal", "s1"),
-        Recorded(day(3), "p", "consent", "consent", yes),
+        RecordedEvent(day(0), "p", "signal", "begin"),
+        RecordedEvent(day(1), "p", "consent", "consent", no),
+        RecordedEvent(day(2), "p", "signal", "s1"),
+        RecordedEvent(day(3), "p", "consent", "consent", yes),
     ]
     journey["exit"] = [{"on": "left"}]
     journey["states"]["a"]["do"] = [{"send": "n", "via": ["in_app"]}]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from store.database import run, sql
+from store.database import execute, sql
 from store.messages import due
 from tests.support.live_stack import Living, living
 from worker.settings import ROOT
@@ -67,28 +67,30 @@ async def test_a_mail_is_given_up_a_day_after_its_first_attempt(
         await stage.identify("ada", email="ada@busy.example", first_name="Ada")
         await stage.signal("ada", "signed_up")
         async with stage.database.transaction() as connection:
-            await run(connection, sql("UPDATE messages SET first_attempt_at = first_attempt_at - interval '24 hours'"))
+            await execute(
+                connection, sql("UPDATE messages SET first_attempt_at = first_attempt_at - interval '24 hours'")
+            )
         await stage.forward(minutes=1)
         (given_up,) = await stage.messages(status="failed")
         assert given_up["template"] == "setup/first-steps"
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path) as found:
         yield found
 
 
 async def test_a_mail_that_is_asked_for_again_by_hand_goes_through_the_gate_to_where_the_person_is_now(
-    house: Living,
+    deps: Living,
 ) -> None:
-    await house.publish(TWO_MAILS)
-    await house.accept(house.identify("ada", email="ada@bounce.example", first_name="Ada"))
-    await house.accept(house.track("ada", "signed_up"))
-    await house.until("SELECT count(*) FROM messages WHERE status = 'failed'")
-    await house.accept(house.identify("ada", email="ada@example.com"))
-    (row,) = await house.rows("SELECT id FROM messages")
-    assert await due.resend(house.database, row["id"])
-    await house.until("SELECT count(*) FROM messages WHERE status = 'sent'")
-    assert house.mail.count() == 1
-    assert not await due.resend(house.database, row["id"])
+    await deps.publish(TWO_MAILS)
+    await deps.accept(deps.identify("ada", email="ada@bounce.example", first_name="Ada"))
+    await deps.accept(deps.track("ada", "signed_up"))
+    await deps.until("SELECT count(*) FROM messages WHERE status = 'failed'")
+    await deps.accept(deps.identify("ada", email="ada@example.com"))
+    (row,) = await deps.rows("SELECT id FROM messages")
+    assert await due.resend_message(deps.database, row["id"])
+    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'")
+    assert deps.mail.count() == 1
+    assert not await due.resend_message(deps.database, row["id"])

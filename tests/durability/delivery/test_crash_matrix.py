@@ -22,8 +22,8 @@ import pytest
 from activities.channels.push.web_push import padless
 from activities.gate import evaluation
 from activities.ports import Promise
-from journeys.events.segment import Incoming
-from store.database import run, sql
+from journeys.events.segment import InboundEvent
+from store.database import execute, sql
 from store.events import ingest
 from tests.conftest import ROOT
 from tests.storm.cell_setup import Config, Stand
@@ -100,7 +100,7 @@ class Matrix:
     async def _others_go_on(self, cell: Cell) -> None:
         if cell.of.kind == "task":
             async with self.stand.database.transaction() as connection:
-                await run(connection, _LEASE_OVER, marker=cell.marker)
+                await execute(connection, _LEASE_OVER, marker=cell.marker)
         await self.stand.go_on(cell)
 
     async def _look(self, cell: Cell, code: int) -> Seen:
@@ -156,9 +156,9 @@ async def _entered(stand: Stand, chosen: Sequence[Cell], provider: str) -> dict[
     calls = [call for number, cell in enumerate(chosen) for call in _calls(cell, number, provider)]
     await ingest.accept(stand.database, stand.catalogue, calls, source="test")
     async with stand.database.transaction() as connection:
-        await run(connection, _MEMBER, markers=[each.marker for each in chosen if each.of.kind == "audience"])
+        await execute(connection, _MEMBER, markers=[each.marker for each in chosen if each.of.kind == "audience"])
         if any(each.of.kind == "task" for each in chosen):
-            await run(connection, _TASK)
+            await execute(connection, _TASK)
     found = await first_steps(stand.database, stand.catalogue, "enter_{journey}")
     return {who: step for (who, _), step in found.items()}
 
@@ -168,7 +168,7 @@ POINT = padless(bytes.fromhex("046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a
 """The generator of P-256, which is a browser's key like any other."""
 
 
-def _calls(cell: Cell, number: int, provider: str) -> list[Incoming]:
+def _calls(cell: Cell, number: int, provider: str) -> list[InboundEvent]:
     traits = {
         "email": f"{cell.marker}@people.example",
         "first_name": cell.marker,
@@ -180,8 +180,8 @@ def _calls(cell: Cell, number: int, provider: str) -> list[Incoming]:
         "chat_channel": cell.marker.upper(),
         "handle": cell.marker,
     }
-    entered = Incoming("track", f"{cell.marker}-enter", f"enter_{cell.adapter}", user_id=cell.marker)
-    known = Incoming("identify", f"{cell.marker}-known", "identify", user_id=cell.marker, traits=traits)
+    entered = InboundEvent("track", f"{cell.marker}-enter", f"enter_{cell.adapter}", user_id=cell.marker)
+    known = InboundEvent("identify", f"{cell.marker}-known", "identify", user_id=cell.marker, traits=traits)
     return [known, entered] if cell.of.kind == "message" else [known]
 
 
@@ -216,7 +216,7 @@ async def test_the_matrix_bites_who_sends_before_recording_doubles_on_all_that_t
 ) -> None:
     keyed = {name for name, each in ADAPTERS.items() if each.promise is Promise.KEYED}
     chosen = [each for each in cells(("acceptance-after",), ("message",)) if each.adapter not in keyed]
-    monkeypatch.setattr(evaluation.Pass, "weigh", send_then_record)
+    monkeypatch.setattr(evaluation.GatePass, "weigh", send_then_record)
     async with matrix(database_url, tmp_path, chosen, naive=True) as found:
         doubled = {each.cell.adapter for each in await found.seen(chosen) if each.taken == 2}
     assert doubled == {each.adapter for each in chosen} - {"webinar", "ticket"}, "which know who comes again"

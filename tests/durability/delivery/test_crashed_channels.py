@@ -13,15 +13,15 @@ import pytest
 import pytest_asyncio
 
 from activities.ports import Promise
-from store.database import run, sql
+from store.database import execute, sql
 from store.outbox import queue as outbox
 from tests.support.live_stack import Living, living
 from tests.support.provider import ADA, URGENT, VENDORS, google_key
 from worker.composition.providers import local_environ
 from worker.settings import ROOT
 from worker.stack.providers.app import KEY
-from worker.stack.providers.faults import Fault
-from worker.stack.providers.serving import Local
+from worker.stack.providers.faults import ProviderFault
+from worker.stack.providers.serving import LocalProvider
 
 SEND = "      - {{send: export/ready, name: by-{0}, via: [{0}], data: {{webinar_id: \"'987654321'\"}}}}\n"
 EVERYWHERE = (
@@ -43,7 +43,7 @@ ONCE = {
 
 
 @pytest_asyncio.fixture(params=[True, False], ids=["in the step", "on its queue"])
-async def house(
+async def deps(
     request, local, database_url, temporal_address, task_queue, tmp_path: Path, monkeypatch
 ) -> AsyncIterator[Living]:
     catalog = tmp_path / "catalog"
@@ -61,49 +61,49 @@ async def house(
         monkeypatch.setenv(name, value)
     async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
         yield found
-        for channel in found.house.channels.values():
+        for channel in found.deps.channels.values():
             await channel.close()
 
 
-def taken(local: Local) -> dict[str, int]:
+def taken(local: LocalProvider) -> dict[str, int]:
     return {name: len(local.provider.kept.search(provider=vendor)) for name, vendor in VENDORS.items()}
 
 
-async def dies(house: Living) -> None:
+async def dies(deps: Living) -> None:
     """As if the worker had died with every attempt in flight, and another looks after what is owed."""
-    async with house.database.transaction() as connection:
-        await run(connection, _DIES)
-        (person,) = {row["recipient"] for row in await house.rows("SELECT DISTINCT recipient FROM messages")}
-        await outbox.wake(connection, person)
+    async with deps.database.transaction() as connection:
+        await execute(connection, _DIES)
+        (person,) = {row["recipient"] for row in await deps.rows("SELECT DISTINCT recipient FROM messages")}
+        await outbox.wake_outreach(connection, person)
 
 
 @pytest.mark.slow
-async def test_a_death_after_acceptance_keeps_each_classs_promise(house: Living, local: Local) -> None:
-    await house.publish(EVERYWHERE)
-    await house.accept(house.identify("ada", **ADA), house.track("ada", "signed_up"))
-    await house.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent"])
+async def test_a_death_after_acceptance_keeps_each_classs_promise(deps: Living, local: LocalProvider) -> None:
+    await deps.publish(EVERYWHERE)
+    await deps.accept(deps.identify("ada", **ADA), deps.track("ada", "signed_up"))
+    await deps.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent"])
     assert set(taken(local).values()) == {1}
-    await dies(house)
-    await house.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent", "unknown"])
-    await settled(house, local, "after")
+    await dies(deps)
+    await deps.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent", "unknown"])
+    await settled(deps, local, "after")
 
 
 @pytest.mark.slow
-async def test_a_death_before_anything_left_keeps_each_classs_promise(house: Living, local: Local) -> None:
-    await house.publish(EVERYWHERE)
-    local.provider.faults.add(Fault(kind="status", status=503, times=None))
-    await house.accept(house.identify("ada", **ADA), house.track("ada", "signed_up"))
-    await house.until(COUNTED, lambda n: n == len(VENDORS), statuses=["deferred"])
+async def test_a_death_before_anything_left_keeps_each_classs_promise(deps: Living, local: LocalProvider) -> None:
+    await deps.publish(EVERYWHERE)
+    local.provider.faults.add(ProviderFault(kind="status", status=503, times=None))
+    await deps.accept(deps.identify("ada", **ADA), deps.track("ada", "signed_up"))
+    await deps.until(COUNTED, lambda n: n == len(VENDORS), statuses=["deferred"])
     local.provider.faults.clear()
-    await dies(house)
-    await house.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent", "unknown"])
-    await settled(house, local, "before")
+    await dies(deps)
+    await deps.until(COUNTED, lambda n: n == len(VENDORS), statuses=["sent", "unknown"])
+    await settled(deps, local, "before")
 
 
-async def settled(house: Living, local: Local, point: str) -> None:
-    found = await house.rows("SELECT channel, status FROM messages")
+async def settled(deps: Living, local: LocalProvider, point: str) -> None:
+    found = await deps.rows("SELECT channel, status FROM messages")
     assert {row["channel"] for row in found if row["status"] == "unknown"} == {"sms"}
-    assert house.house.channels["sms"].promise is Promise.BLIND
+    assert deps.deps.channels["sms"].promise is Promise.BLIND
     assert taken(local) == ONCE[point]
     tags = {item["key"] for item in local.provider.kept.search(provider="fcm")}
     assert len(tags) == 1

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from store.database import run, sql
+from store.database import execute, sql
 from store.outbox import queue as outbox
 from tests.support.live_stack import Living, living
-from worker.stack.mail_sink import Faults
+from worker.stack.mail_sink import MailFaults
 from worker.testing.rehearsal import Rehearsal
 from worker.testing.stage import rehearsal
 
@@ -74,7 +74,7 @@ def _outreach(stage: Rehearsal) -> str:
 async def test_a_relay_that_is_busy_gets_the_same_mail_again_later(
     database_url: str, temporal_address: str, tmp_path: Path
 ) -> None:
-    async with rehearsal(database_url, temporal_address, tmp_path, faults=Faults(fail_rate=0.6, seed=3)) as stage:
+    async with rehearsal(database_url, temporal_address, tmp_path, faults=MailFaults(fail_rate=0.6, seed=3)) as stage:
         await stage.publish(HELD_BACK, checked=False)
         for n in range(5):
             await stage.identify(f"u{n}", email=f"u{n}@example.com", first_name="U")
@@ -90,7 +90,7 @@ async def test_a_relay_that_is_busy_gets_the_same_mail_again_later(
 async def test_a_mail_whose_end_nobody_saw_is_found_at_the_provider_and_not_sent_again(
     database_url: str, temporal_address: str, tmp_path: Path
 ) -> None:
-    lossy = Faults(close_after_accept_rate=1.0)
+    lossy = MailFaults(close_after_accept_rate=1.0)
     async with rehearsal(database_url, temporal_address, tmp_path, faults=lossy) as stage:
         await stage.publish(HELD_BACK, checked=False)
         await stage.identify("ada", email="ada@example.com", first_name="Ada")
@@ -101,17 +101,17 @@ async def test_a_mail_whose_end_nobody_saw_is_found_at_the_provider_and_not_sent
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path) as found:
         yield found
 
 
-async def test_what_was_delivered_long_ago_is_pruned_and_what_waits_is_not(house: Living) -> None:
-    await house.publish(HELD_BACK)
-    await house.accept(house.track("ada", "signed_up"))
-    await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NOT NULL")
-    async with house.database.transaction() as connection:
-        assert await outbox.prune(connection) == 0
-        await run(connection, sql("UPDATE outbox SET delivered_at = delivered_at - interval '8 days'"))
-        assert await outbox.prune(connection) >= 1
-        assert await outbox.prune(connection) == 0
+async def test_what_was_delivered_long_ago_is_pruned_and_what_waits_is_not(deps: Living) -> None:
+    await deps.publish(HELD_BACK)
+    await deps.accept(deps.track("ada", "signed_up"))
+    await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NOT NULL")
+    async with deps.database.transaction() as connection:
+        assert await outbox.prune_delivered(connection) == 0
+        await execute(connection, sql("UPDATE outbox SET delivered_at = delivered_at - interval '8 days'"))
+        assert await outbox.prune_delivered(connection) >= 1
+        assert await outbox.prune_delivered(connection) == 0

@@ -15,8 +15,8 @@ from tests.support.provider import PHONE, URGENT
 from worker.composition.providers import ProviderSettings
 from worker.settings import ROOT
 from worker.stack.providers.app import KEY
-from worker.stack.providers.faults import Fault
-from worker.stack.providers.serving import Local
+from worker.stack.providers.faults import ProviderFault
+from worker.stack.providers.serving import LocalProvider
 from worker.testing.rehearsal import Rehearsal
 from worker.testing.stage import rehearsal
 
@@ -55,7 +55,7 @@ def catalog(tmp_path: Path) -> Path:
     return folder
 
 
-def twilio(local: Local, rates: str = "") -> ProviderSettings:
+def twilio(local: LocalProvider, rates: str = "") -> ProviderSettings:
     return ProviderSettings(
         outgoing_allow=local.origin,
         providers_near=True,
@@ -85,12 +85,12 @@ async def waiting(stage: Rehearsal) -> Mapping[str, Any]:
 
 @pytest.mark.slow
 async def test_after_an_hour_without_a_provider_every_message_goes_out_once(
-    database_url: str, temporal_address: str, tmp_path: Path, catalog: Path, local: Local
+    database_url: str, temporal_address: str, tmp_path: Path, catalog: Path, local: LocalProvider
 ) -> None:
     async with rehearsal(database_url, temporal_address, tmp_path, catalog=catalog, providers=twilio(local)) as stage:
         await stage.publish(BOTH, checked=False)
         down = local.provider.faults
-        down.add(Fault(provider="twilio", kind="status", status=503, times=None))
+        down.add(ProviderFault(provider="twilio", kind="status", status=503, times=None))
         phones = await enter(stage, *range(PEOPLE))
         await stage.forward(minutes=30, all=False)
         phones += await enter(stage, PEOPLE)

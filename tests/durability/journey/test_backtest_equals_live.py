@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 import pytest
 
 from cli.demonstration.cdnow import CdnowUnavailable, cdnow_file, cdnow_streams
-from journeys.checks.checker import sealed
-from journeys.decision.compiler import Chart, load_chart
-from journeys.events.segment import Incoming
+from journeys.checks.checker import artifact_problems
+from journeys.decision.chart import Chart
+from journeys.decision.compiler import load_chart
+from journeys.events.segment import InboundEvent
 from journeys.language.parsing import read_journey
-from journeys.simulation.backtest import live_through
-from journeys.simulation.person import Fate, World
-from journeys.simulation.recording import Recorded
+from journeys.simulation.backtest import play_person
+from journeys.simulation.recording import RecordedEvent
+from journeys.simulation.timeline import MessageOutcome, Scenario
 from worker.composition import worker as composition
 from worker.settings import ROOT
 from worker.testing.rehearsal import Rehearsal
@@ -27,7 +28,7 @@ DECIDED = {"entered", "moved", "fired", "acted", "spent", "guard", "armed", "fin
 Line = tuple[datetime, str, str]
 
 
-def _people(begin: datetime) -> list[tuple[str, list[Recorded]]]:
+def _people(begin: datetime) -> list[tuple[str, list[RecordedEvent]]]:
     """Every 200th customer, their year and a half moved to begin now."""
     try:
         streams = cdnow_streams(cdnow_file())
@@ -37,8 +38,8 @@ def _people(begin: datetime) -> list[tuple[str, list[Recorded]]]:
     return [(who, [replace(event, at=event.at + later) for event in told]) for who, told in streams[::200][:CUSTOMERS]]
 
 
-async def _live(stage: Rehearsal, who: str, events: list[Recorded], until: datetime) -> None:
-    calls: list[Incoming] = []
+async def _live(stage: Rehearsal, who: str, events: list[RecordedEvent], until: datetime) -> None:
+    calls: list[InboundEvent] = []
     for event in events:
         if event.at > stage.now:
             await stage.accept(*calls)
@@ -49,16 +50,16 @@ async def _live(stage: Rehearsal, who: str, events: list[Recorded], until: datet
     await stage.forward(until, all=False)
 
 
-def _call(identity: str, who: str, event: Recorded) -> Incoming:
+def _call(identity: str, who: str, event: RecordedEvent) -> InboundEvent:
     if event.kind == "profile":
-        return Incoming("identify", identity, "identify", user_id=who, traits=dict(event.data))
-    return Incoming("track", identity, event.name, user_id=who, data=dict(event.data))
+        return InboundEvent("identify", identity, "identify", user_id=who, traits=dict(event.data))
+    return InboundEvent("track", identity, event.name, user_id=who, data=dict(event.data))
 
 
 def _chart(stage: Rehearsal) -> Chart:
     journey, _ = read_journey(SHOP.read_text("utf-8"))
     assert journey is not None
-    return load_chart(sealed(journey, stage.plan).artifact_text)
+    return load_chart(artifact_problems(journey, stage.plan).artifact_text)
 
 
 async def _lived(stage: Rehearsal, who: str) -> list[Line]:
@@ -78,17 +79,21 @@ async def test_a_hundred_customers_decide_live_what_the_backtest_says(stage: Reh
     until = max(event.at for _, told in people for event in told) + timedelta(days=120)
     room = asyncio.Semaphore(AT_ONCE)
 
-    async def live(who: str, events: list[Recorded]) -> None:
+    async def live(who: str, events: list[RecordedEvent]) -> None:
         async with room:
             await _live(await stage.apart(f"clock-{who}"), who, events, until)
 
     await asyncio.gather(*(live(who, events) for who, events in people))
-    world = World((_chart(stage),), composition.policy(ROOT / "catalog"), frozenset({"in_app"}))
+    world = Scenario((_chart(stage),), composition.policy(ROOT / "catalog"), frozenset({"in_app"}))
     for who, events in people:
-        person = live_through(world, events, until)
+        person = play_person(world, events, until)
         expected = [(_second(line.at), line.about, line.text) for line in person.lines() if line.kind in DECIDED]
         assert await _lived(stage, who) == expected, who
-        sent = [item.message.template for _, item in person.story if isinstance(item, Fate) and item.kind == "sent"]
+        sent = [
+            item.message.template
+            for _, item in person.story
+            if isinstance(item, MessageOutcome) and item.kind == "sent"
+        ]
         assert sorted(await stage.sent(who)) == sorted(sent), who
     mails = [message for message in await stage.messages() if message["channel"] == "email"]
     assert stage.mail.count() == len(mails)

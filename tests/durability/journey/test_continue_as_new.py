@@ -16,10 +16,10 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHandle
 from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
-from journeys.decision.state import Missed, OpenTask, RunState, state_to_json
-from journeys.events.segment import Incoming
+from journeys.decision.state import OpenTask, RunState, UnconsumedSignal, state_to_json
+from journeys.events.segment import InboundEvent
 from journeys.protocol import wire
-from store.database import run as run_sql
+from store.database import execute as run_sql
 from store.database import sql
 from tests.support.live_stack import Living, living, until
 from tests.support.worker_parts import relaying, worker, workless
@@ -43,83 +43,83 @@ states:
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path) as found:
         yield found
 
 
-async def _begun(house: Living) -> str:
-    await house.publish(COUNTING)
-    await house.accept(house.track("ada", "began"))
-    return str(await house.until("SELECT id FROM runs WHERE state = 'here'"))
+async def _begun(deps: Living) -> str:
+    await deps.publish(COUNTING)
+    await deps.accept(deps.track("ada", "began"))
+    return str(await deps.until("SELECT id FROM runs WHERE state = 'here'"))
 
 
-async def _seen(house: Living, wanted: int) -> None:
-    await house.until("SELECT (memory->'variables'->>'seen')::int FROM runs", lambda seen: seen == wanted)
+async def _seen(deps: Living, wanted: int) -> None:
+    await deps.until("SELECT (memory->'variables'->>'seen')::int FROM runs", lambda seen: seen == wanted)
 
 
-async def _runs_of(house: Living, run: str) -> list[WorkflowHandle[Any, Any]]:
+async def _runs_of(deps: Living, run: str) -> list[WorkflowHandle[Any, Any]]:
     """Every run of a chain, the latest first."""
-    found, named = [], house.client.get_workflow_handle(run)
+    found, named = [], deps.client.get_workflow_handle(run)
     run_id = (await named.describe()).run_id
     while run_id:
-        handle = house.client.get_workflow_handle(run, run_id=run_id)
+        handle = deps.client.get_workflow_handle(run, run_id=run_id)
         found.append(handle)
         first = await anext(aiter(handle.fetch_history_events(page_size=1)))
         run_id = first.workflow_execution_started_event_attributes.continued_execution_run_id
     return found
 
 
-async def test_a_run_continues_as_new_when_quiet_and_a_duplicate_that_crosses_it_changes_nothing(house: Living) -> None:
-    run = await _begun(house)
-    handle = house.client.get_workflow_handle(run)
+async def test_a_run_continues_as_new_when_quiet_and_a_duplicate_that_crosses_it_changes_nothing(deps: Living) -> None:
+    run = await _begun(deps)
+    handle = deps.client.get_workflow_handle(run)
     for n in range(1, 26):
-        await house.accept(house.track("ada", "ping"))
-        await _seen(house, n)
-    chain = await until(lambda: _runs_of(house, run), lambda found: len(found) > 1)
+        await deps.accept(deps.track("ada", "ping"))
+        await _seen(deps, n)
+    chain = await until(lambda: _runs_of(deps, run), lambda found: len(found) > 1)
     assert len(chain) >= 2
-    async with house.database.transaction() as connection:  # the relay signalled, and died before it could note it
+    async with deps.database.transaction() as connection:  # the relay signalled, and died before it could note it
         await run_sql(connection, sql("UPDATE outbox SET delivered_at = NULL"))
-    await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+    await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
     shown = await handle.query(wire.QUERY_STATE)
     assert shown["inbox"] == 0
     assert shown["state"]["variables"]["seen"] == 25
 
 
-async def test_a_plain_signal_sent_again_after_continue_as_new_is_dropped_by_its_id(house: Living) -> None:
-    run = await _begun(house)
-    handle = house.client.get_workflow_handle(run)
+async def test_a_plain_signal_sent_again_after_continue_as_new_is_dropped_by_its_id(deps: Living) -> None:
+    run = await _begun(deps)
+    handle = deps.client.get_workflow_handle(run)
     await handle.signal("ping", {"id": "order-1"})
-    await _seen(house, 1)
+    await _seen(deps, 1)
     for n in range(2, 27):
-        await house.accept(house.track("ada", "ping"))
-        await _seen(house, n)
-    await until(lambda: _runs_of(house, run), lambda found: len(found) > 1)
+        await deps.accept(deps.track("ada", "ping"))
+        await _seen(deps, n)
+    await until(lambda: _runs_of(deps, run), lambda found: len(found) > 1)
     await handle.signal("ping", {"id": "order-1"})
     await handle.signal("ping", {"id": "order-2"})
-    await _seen(house, 27)
-    stored = await house.rows("SELECT name FROM events WHERE source = 'temporal'")
+    await _seen(deps, 27)
+    stored = await deps.rows("SELECT name FROM events WHERE source = 'temporal'")
     assert len(stored) == 2
 
 
 @pytest.mark.slow
-async def test_ten_thousand_events_to_one_run_are_all_decided_in_histories_that_stay_short(house: Living) -> None:
-    run = await _begun(house)
+async def test_ten_thousand_events_to_one_run_are_all_decided_in_histories_that_stay_short(deps: Living) -> None:
+    run = await _begun(deps)
     for batch in range(100):
-        calls = [Incoming("track", f"p{batch}-{n}", "ping", user_id="ada") for n in range(100)]
-        await house.accept(*calls)
-    await until(lambda: _count(house), lambda seen: seen == 10_000, patience=150)
-    lengths = [(await handle.describe()).history_length for handle in await _runs_of(house, run)]
+        calls = [InboundEvent("track", f"p{batch}-{n}", "ping", user_id="ada") for n in range(100)]
+        await deps.accept(*calls)
+    await until(lambda: _count(deps), lambda seen: seen == 10_000, patience=150)
+    lengths = [(await handle.describe()).history_length for handle in await _runs_of(deps, run)]
     assert len(lengths) > 1
     assert max(lengths) < 3_000
-    lines = await house.rows("SELECT count(*) AS n, count(DISTINCT step) AS steps FROM timeline WHERE kind = 'fired'")
+    lines = await deps.rows("SELECT count(*) AS n, count(DISTINCT step) AS steps FROM timeline WHERE kind = 'fired'")
     assert lines[0]["n"] == 10_000
     assert lines[0]["steps"] < 1_000, "what waits together shares a step"
-    assert await house.rows("SELECT * FROM dead_letters") == []
+    assert await deps.rows("SELECT * FROM dead_letters") == []
 
 
-async def _count(house: Living) -> int:
-    return int((await house.rows("SELECT memory->'variables'->>'seen' AS n FROM runs"))[0]["n"])
+async def _count(deps: Living) -> int:
+    return int((await deps.rows("SELECT memory->'variables'->>'seen' AS n FROM runs"))[0]["n"])
 
 
 def _full_state() -> RunState:
@@ -129,36 +129,36 @@ def _full_state() -> RunState:
         timers={"goal": at + timedelta(days=900), "s:after.P300D": at + timedelta(days=300)},
         fired={"s:every.P7D": 2}, anchors={"j:at.0": "2027-01-01T00:00:00+00:00"}, firings={"send:a/b": 2},
         variables={"seen": 7, "ratio": 0.1, "name": "Zoë"}, facts={"profile.plan": "team", "account.seats": 3},
-        seqs={"u_1": 9, "a_1": 4}, missed=(Missed("ping", at, {"a": [1, {"b": None}]}),),
+        seqs={"u_1": 9, "a_1": 4}, missed=(UnconsumedSignal("ping", at, {"a": [1, {"b": None}]}),),
         tasks={"call": OpenTask("csm", 1)}, paused_at=at,
         held=({"kind": "send", "action": "send:a/b", "state": "here", "visit": 3},),
     )  # fmt: skip
 
 
 async def test_the_state_after_continue_as_new_equals_the_state_before_in_every_field(
-    house: Living, task_queue: str
+    deps: Living, task_queue: str
 ) -> None:
-    definition = await house.publish(COUNTING)
+    definition = await deps.publish(COUNTING)
     before = _full_state()
     blank = RunState()
     assert [f.name for f in dataclasses.fields(RunState) if getattr(before, f.name) == getattr(blank, f.name)] == [
         "outcome"
     ]
-    skipper = TimeSkipper(house.client, config=TimeSkippingConfig(enabled=False))
+    skipper = TimeSkipper(deps.client, config=TimeSkippingConfig(enabled=False))
     run = wire.run_id("counting", "u_1", task_queue, 1)
     carried = {"state": state_to_json(before), "step": 41, "inbox": [], "ids": ["=x"], "plain": 5}
     start = wire.RunInput(run, definition, "user", "u_1", before.last_at.isoformat(), carried=carried)
     handle = await skipper.client.start_workflow(wire.JOURNEY_WORKFLOW, start, id=run, task_queue=task_queue)
     first = handle.first_execution_run_id
-    shown = await house.client.get_workflow_handle(run).query(wire.QUERY_STATE)
-    await skipper.fast_forward(house.client.get_workflow_handle(run), timedelta(days=31))
-    await house.client.get_workflow_handle(run).signal(wire.SIGNAL_NUDGE)
-    named = house.client.get_workflow_handle(run)
+    shown = await deps.client.get_workflow_handle(run).query(wire.QUERY_STATE)
+    await skipper.fast_forward(deps.client.get_workflow_handle(run), timedelta(days=31))
+    await deps.client.get_workflow_handle(run).signal(wire.SIGNAL_NUDGE)
+    named = deps.client.get_workflow_handle(run)
     await until(named.describe, lambda now: now.run_id != first)
     assert await named.query(wire.QUERY_STATE) == shown
     assert shown["state"] == carried["state"]
     started = await anext(aiter(named.fetch_history_events(page_size=1)))
-    (given,) = await house.client.data_converter.decode(
+    (given,) = await deps.client.data_converter.decode(
         started.workflow_execution_started_event_attributes.input.payloads, [wire.RunInput]
     )
     assert given.carried == carried
@@ -168,17 +168,17 @@ async def test_the_state_after_continue_as_new_equals_the_state_before_in_every_
 async def test_what_the_run_before_was_told_and_did_not_carry_is_decided_by_the_next(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house):
-        async with worker(house):
-            run = await _begun(house)
-            await house.accept(house.track("ada", "ping"))
-            await _seen(house, 1)
-            before = await house.client.get_workflow_handle(run).query(wire.QUERY_STATE)
-        await house.accept(*(house.track("ada", "ping") for _ in range(3)))
-        await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-        await house.client.get_workflow_handle(run).terminate()  # with all that it was told
-        (row,) = await house.rows("SELECT subject_key, definition FROM runs")
-        (lane,) = await house.rows(
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps):
+        async with worker(deps):
+            run = await _begun(deps)
+            await deps.accept(deps.track("ada", "ping"))
+            await _seen(deps, 1)
+            before = await deps.client.get_workflow_handle(run).query(wire.QUERY_STATE)
+        await deps.accept(*(deps.track("ada", "ping") for _ in range(3)))
+        await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+        await deps.client.get_workflow_handle(run).terminate()  # with all that it was told
+        (row,) = await deps.rows("SELECT subject_key, definition FROM runs")
+        (lane,) = await deps.rows(
             "SELECT recipient, min(seq) AS first FROM outbox WHERE name = 'ping' GROUP BY recipient"
         )
         letter = wire.Envelope("e", lane["recipient"], lane["first"] + 1, before["state"]["last_at"], name="ping")
@@ -187,17 +187,17 @@ async def test_what_the_run_before_was_told_and_did_not_carry_is_decided_by_the_
         start = wire.RunInput(
             run, row["definition"], "user", row["subject_key"], before["state"]["started_at"], carried=carried
         )
-        await house.client.start_workflow(wire.JOURNEY_WORKFLOW, start, id=run, task_queue=task_queue)
-        async with worker(house):
-            await _seen(house, 4)
+        await deps.client.start_workflow(wire.JOURNEY_WORKFLOW, start, id=run, task_queue=task_queue)
+        async with worker(deps):
+            await _seen(deps, 4)
 
 
-async def test_the_new_run_reaches_its_wait_in_one_workflow_task(house: Living) -> None:
-    run = await _begun(house)
+async def test_the_new_run_reaches_its_wait_in_one_workflow_task(deps: Living) -> None:
+    run = await _begun(deps)
     for n in range(1, 26):
-        await house.accept(house.track("ada", "ping"))
-        await _seen(house, n)
-    latest, *_ = await until(lambda: _runs_of(house, run), lambda found: len(found) > 1)
+        await deps.accept(deps.track("ada", "ping"))
+        await _seen(deps, n)
+    latest, *_ = await until(lambda: _runs_of(deps, run), lambda found: len(found) > 1)
     await latest.query(wire.QUERY_EXPLAIN)
     kinds = [EventType.Name(event.event_type) async for event in latest.fetch_history_events()]
     named = [kind.removeprefix("EVENT_TYPE_") for kind in kinds if not kind.endswith("_SIGNALED")]
@@ -229,7 +229,7 @@ async def test_a_plain_signal_that_more_waits_before_than_one_answer_holds_is_br
         async with relaying(parts):
             run = await _begun(parts)
         for batch in range(6):
-            await parts.accept(*(Incoming("track", f"p{batch}-{n}", "ping", user_id="ada") for n in range(100)))
+            await parts.accept(*(InboundEvent("track", f"p{batch}-{n}", "ping", user_id="ada") for n in range(100)))
         await parts.client.get_workflow_handle(run).signal("ping")
         await _seen(parts, 500)
         async with relaying(parts):

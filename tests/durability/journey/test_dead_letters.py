@@ -32,32 +32,32 @@ states:
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path) as found:
         yield found
 
 
-async def _begun(house: Living) -> WorkflowHandle[Any, Any]:
-    await house.publish(JOURNEY)
-    await house.accept(house.track("ada", "signed_up"))
-    run = await house.until("SELECT id FROM runs WHERE state = 'here'")
-    return house.client.get_workflow_handle(run)
+async def _begun(deps: Living) -> WorkflowHandle[Any, Any]:
+    await deps.publish(JOURNEY)
+    await deps.accept(deps.track("ada", "signed_up"))
+    run = await deps.until("SELECT id FROM runs WHERE state = 'here'")
+    return deps.client.get_workflow_handle(run)
 
 
-async def _lives_on(house: Living, buried: int) -> list[str]:
-    found = await house.until("SELECT count(*) FROM dead_letters", lambda n: n >= buried)
+async def _lives_on(deps: Living, buried: int) -> list[str]:
+    found = await deps.until("SELECT count(*) FROM dead_letters", lambda n: n >= buried)
     assert found == buried
-    await house.accept(house.track("ada", "activated"))
-    assert await house.until("SELECT outcome FROM runs") == "reached"
-    return [row["reason"] for row in await house.rows("SELECT reason FROM dead_letters ORDER BY id")]
+    await deps.accept(deps.track("ada", "activated"))
+    assert await deps.until("SELECT outcome FROM runs") == "reached"
+    return [row["reason"] for row in await deps.rows("SELECT reason FROM dead_letters ORDER BY id")]
 
 
 def _raw(data: bytes, encoding: bytes = b"json/plain") -> RawValue:
     return RawValue(Payload(metadata={"encoding": encoding}, data=data))
 
 
-async def test_payloads_that_are_no_json_objects_are_buried_and_the_run_goes_on(house: Living) -> None:
-    handle = await _begun(house)
+async def test_payloads_that_are_no_json_objects_are_buried_and_the_run_goes_on(deps: Living) -> None:
+    handle = await _begun(deps)
     poison: list[Any] = [
         _raw(b"{not json"),
         _raw(b"\xff\xfe\x00", b"binary/plain"),
@@ -68,16 +68,16 @@ async def test_payloads_that_are_no_json_objects_are_buried_and_the_run_goes_on(
     ]
     for value in poison:
         await handle.signal("setup_completed", value)
-    await _lives_on(house, len(poison))
+    await _lives_on(deps, len(poison))
 
 
-async def test_unknown_and_reserved_names_are_buried_with_what_came(house: Living) -> None:
-    handle = await _begun(house)
+async def test_unknown_and_reserved_names_are_buried_with_what_came(deps: Living) -> None:
+    handle = await _begun(deps)
     await handle.signal("no_such_signal", {"a": 1})
     await handle.signal("tenure.secret", {"a": 1})
     await handle.signal("nul\x00name", {"a": 1})
-    assert len(await _lives_on(house, 3)) == 3
-    rows = await house.rows("SELECT name, payload FROM dead_letters ORDER BY id")
+    assert len(await _lives_on(deps, 3)) == 3
+    rows = await deps.rows("SELECT name, payload FROM dead_letters ORDER BY id")
     assert rows[0]["name"] == "no_such_signal"
     assert rows[0]["payload"] == '{"a":1}'
 
@@ -98,11 +98,11 @@ FORGED: dict[str, Any] = {
 }
 
 
-async def test_forged_envelopes_are_buried_whatever_is_wrong_with_them(house: Living) -> None:
-    handle = await _begun(house)
+async def test_forged_envelopes_are_buried_whatever_is_wrong_with_them(deps: Living) -> None:
+    handle = await _begun(deps)
     for value in FORGED.values():
         await handle.signal(wire.SIGNAL_EVENT, value)
-    await _lives_on(house, len(FORGED))
+    await _lives_on(deps, len(FORGED))
 
 
 UNSTORABLE = {
@@ -113,35 +113,35 @@ UNSTORABLE = {
 
 
 @pytest.mark.parametrize("data", UNSTORABLE.values(), ids=list(UNSTORABLE))
-async def test_plain_signals_that_no_store_can_take_are_buried(house: Living, data: dict[str, Any]) -> None:
-    handle = await _begun(house)
+async def test_plain_signals_that_no_store_can_take_are_buried(deps: Living, data: dict[str, Any]) -> None:
+    handle = await _begun(deps)
     await handle.signal("setup_completed", data)
-    await _lives_on(house, 1)
+    await _lives_on(deps, 1)
 
 
-async def test_a_plain_signal_is_stored_with_its_source_and_decided_and_its_id_counts_once(house: Living) -> None:
-    handle = await _begun(house)
+async def test_a_plain_signal_is_stored_with_its_source_and_decided_and_its_id_counts_once(deps: Living) -> None:
+    handle = await _begun(deps)
     for _ in range(3):
         await handle.signal("setup_completed", {"id": "import-7"})
     await handle.signal("setup_completed", {"id": "=" + "x" * 5_000})
     await handle.signal("setup_completed")
-    await house.until("SELECT visit FROM runs WHERE state = 'there'", lambda visit: visit == 2)
-    stored = await house.rows("SELECT source, name FROM events WHERE name = 'setup_completed'")
+    await deps.until("SELECT visit FROM runs WHERE state = 'there'", lambda visit: visit == 2)
+    stored = await deps.rows("SELECT source, name FROM events WHERE name = 'setup_completed'")
     assert [tuple(row.values()) for row in stored] == [("temporal", "setup_completed")] * 3
-    assert await _lives_on(house, 0) == []
+    assert await _lives_on(deps, 0) == []
 
 
 async def test_poison_that_waits_crosses_continue_as_new_and_is_buried_there(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house):
-        async with worker(house):
-            handle = await _begun(house)
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps):
+        async with worker(deps):
+            handle = await _begun(deps)
         before = (await handle.describe()).run_id
         for n in range(120):
             await handle.signal("no_such_signal", {"a": 1})
             await handle.signal("setup_completed", _raw(b"\xff\xfe\x00", b"binary/plain") if n % 2 else {"id": n})
-        async with worker(house):
-            await house.until("SELECT count(*) FROM events WHERE source = 'temporal'", lambda n: n == 60)
-            await _lives_on(house, 180)
+        async with worker(deps):
+            await deps.until("SELECT count(*) FROM events WHERE source = 'temporal'", lambda n: n == 60)
+            await _lives_on(deps, 180)
         assert (await handle.describe()).run_id != before

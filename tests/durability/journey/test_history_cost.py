@@ -94,14 +94,14 @@ async def test_timers_that_move_later_are_not_armed_anew(stage: Rehearsal) -> No
 async def test_a_burst_is_decided_in_few_workflow_tasks(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
-        await house.publish(JOURNEY)
-        async with relaying(house):
-            await house.accept(house.track("ada", "signed_up"), *(house.track("ada", "activated") for _ in range(40)))
-            await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-            async with worker(house):
-                await house.until("SELECT count(*) FROM messages", lambda n: n == 40)
-        run = (await house.rows("SELECT id FROM runs"))[0]["id"]
-        events = (await house.client.get_workflow_handle(run).fetch_history()).events
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
+        await deps.publish(JOURNEY)
+        async with relaying(deps):
+            await deps.accept(deps.track("ada", "signed_up"), *(deps.track("ada", "activated") for _ in range(40)))
+            await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+            async with worker(deps):
+                await deps.until("SELECT count(*) FROM messages", lambda n: n == 40)
+        run = (await deps.rows("SELECT id FROM runs"))[0]["id"]
+        events = (await deps.client.get_workflow_handle(run).fetch_history()).events
         tasks = [event for event in events if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED]
         assert len(tasks) <= 2

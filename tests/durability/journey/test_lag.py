@@ -26,25 +26,25 @@ states:
 """
 
 
-async def _begun(house: Living) -> None:
-    await house.publish(JOURNEY)
-    async with relaying(house):
-        await house.accept(house.track("ada", "signed_up"))
-        await house.until("SELECT state FROM runs WHERE state = 'waiting'")
+async def _begun(deps: Living) -> None:
+    await deps.publish(JOURNEY)
+    async with relaying(deps):
+        await deps.accept(deps.track("ada", "signed_up"))
+        await deps.until("SELECT state FROM runs WHERE state = 'waiting'")
 
 
 async def test_an_event_accepted_before_a_timer_wins_while_the_outbox_lags(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, worker(house):
-        await _begun(house)
-        await house.accept(house.track("ada", "setup_completed"))
-        assert await house.until("SELECT state FROM runs WHERE state <> 'waiting'") == "helped"
-        async with relaying(house):
-            await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-            await house.accept(house.track("ada", "over"))
-            assert await house.until("SELECT outcome FROM runs") == "done"
-        visits = await house.rows("SELECT memory->'visits' AS visits FROM runs")
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, worker(deps):
+        await _begun(deps)
+        await deps.accept(deps.track("ada", "setup_completed"))
+        assert await deps.until("SELECT state FROM runs WHERE state <> 'waiting'") == "helped"
+        async with relaying(deps):
+            await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+            await deps.accept(deps.track("ada", "over"))
+            assert await deps.until("SELECT outcome FROM runs") == "done"
+        visits = await deps.rows("SELECT memory->'visits' AS visits FROM runs")
         assert "lost" not in str(visits[0]["visits"])
 
 
@@ -52,28 +52,28 @@ async def test_an_event_accepted_before_a_timer_wins_while_the_outbox_lags(
 async def test_a_signal_and_a_timer_that_wait_for_a_worker_are_decided_by_their_instants(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, told_first: str
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
-        async with worker(house):
-            await _begun(house)
-        due = (await house.rows("SELECT next_due_at FROM runs"))[0]["next_due_at"]
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
+        async with worker(deps):
+            await _begun(deps)
+        due = (await deps.rows("SELECT next_due_at FROM runs"))[0]["next_due_at"]
         before = due - timedelta(milliseconds=500)
         at = before if told_first == "the signal" else due + timedelta(milliseconds=500)
-        await house.until("SELECT clock_timestamp()", lambda now: now > due + timedelta(seconds=1))
-        async with relaying(house):
-            await house.accept(house.track("ada", "setup_completed", at))
-            await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-        async with worker(house):
+        await deps.until("SELECT clock_timestamp()", lambda now: now > due + timedelta(seconds=1))
+        async with relaying(deps):
+            await deps.accept(deps.track("ada", "setup_completed", at))
+            await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+        async with worker(deps):
             wanted = "helped" if told_first == "the signal" else "too_late"
-            await house.until("SELECT state FROM runs", lambda state: state == wanted)
+            await deps.until("SELECT state FROM runs", lambda state: state == wanted)
 
 
 async def test_a_late_sender_cannot_rewrite_what_a_timer_has_decided(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, worker(house), relaying(house):
-        await house.publish(JOURNEY)
-        await house.accept(house.track("ada", "signed_up"))
-        await house.until("SELECT state FROM runs WHERE state = 'lost'")
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, worker(deps), relaying(deps):
+        await deps.publish(JOURNEY)
+        await deps.accept(deps.track("ada", "signed_up"))
+        await deps.until("SELECT state FROM runs WHERE state = 'lost'")
         an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
-        await house.accept(house.track("ada", "setup_completed", an_hour_ago))
-        assert await house.until("SELECT outcome FROM runs") == "too_late"
+        await deps.accept(deps.track("ada", "setup_completed", an_hour_ago))
+        assert await deps.until("SELECT outcome FROM runs") == "too_late"

@@ -31,24 +31,24 @@ states:
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path) as found:
         yield found
 
 
-async def _begun(house: Living) -> WorkflowHandle[Any, Any]:
-    await house.publish(JOURNEY)
-    await house.accept(house.track("ada", "signed_up"))
-    return house.client.get_workflow_handle(await house.until("SELECT id FROM runs WHERE state = 'here'"))
+async def _begun(deps: Living) -> WorkflowHandle[Any, Any]:
+    await deps.publish(JOURNEY)
+    await deps.accept(deps.track("ada", "signed_up"))
+    return deps.client.get_workflow_handle(await deps.until("SELECT id FROM runs WHERE state = 'here'"))
 
 
-async def test_pause_resume_and_cancel_answer_with_where_the_run_is(house: Living) -> None:
-    handle = await _begun(house)
+async def test_pause_resume_and_cancel_answer_with_where_the_run_is(deps: Living) -> None:
+    handle = await _begun(deps)
     assert await handle.execute_update(wire.UPDATE_PAUSE, {"by": "olga"}) == "paused"
     assert await handle.execute_update(wire.UPDATE_RESUME, {"by": "olga", "mode": "shift"}) == "running"
     assert await handle.execute_update(wire.UPDATE_CANCEL, {"by": "olga", "reason": "moved"}) == "cancelled"
-    assert await house.until("SELECT outcome FROM runs") == "cancelled"
-    lines = [row["text"] for row in await house.rows("SELECT text FROM timeline ORDER BY step, n")]
+    assert await deps.until("SELECT outcome FROM runs") == "cancelled"
+    lines = [row["text"] for row in await deps.rows("SELECT text FROM timeline ORDER BY step, n")]
     assert "cancelled by olga: moved" in lines
 
 
@@ -62,9 +62,9 @@ REFUSED: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("update", "request_", "why"), REFUSED)
 async def test_a_wish_that_makes_no_sense_is_refused_and_leaves_no_trace(
-    house: Living, update: str, request_: Any, why: str
+    deps: Living, update: str, request_: Any, why: str
 ) -> None:
-    handle = await _begun(house)
+    handle = await _begun(deps)
     await handle.query(wire.QUERY_STATE)
     before = (await handle.describe()).history_length
     with pytest.raises(WorkflowUpdateFailedError) as refused:
@@ -79,8 +79,8 @@ async def test_a_wish_that_makes_no_sense_is_refused_and_leaves_no_trace(
 async def test_every_operator_is_answered_when_the_run_ends_before_their_turn(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with living(database_url, temporal_address, task_queue, tmp_path) as house:
-        handle = await _begun(house)
+    async with living(database_url, temporal_address, task_queue, tmp_path) as deps:
+        handle = await _begun(deps)
         first = await handle.start_update(wire.UPDATE_CANCEL, {"by": "olga"}, wait_for_stage=_accepted())
         answers = [await first.result()]
         assert answers == ["cancelled"]
@@ -96,19 +96,19 @@ def _accepted() -> Any:
 async def test_a_cancel_does_not_overtake_what_was_accepted_before_it(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
         from tests.support.worker_parts import relaying
 
-        async with worker(house):
-            async with relaying(house):
-                handle = await _begun(house)
-            await house.accept(house.track("ada", "setup_completed"))  # accepted, and no relay to tell the run
+        async with worker(deps):
+            async with relaying(deps):
+                handle = await _begun(deps)
+            await deps.accept(deps.track("ada", "setup_completed"))  # accepted, and no relay to tell the run
             assert await handle.execute_update(wire.UPDATE_CANCEL, {"by": "olga"}) == "done"
-        assert await house.until("SELECT outcome FROM runs") == "done"
+        assert await deps.until("SELECT outcome FROM runs") == "done"
 
 
-async def test_a_query_shows_the_state_and_explains_what_it_waits_for(house: Living) -> None:
-    handle = await _begun(house)
+async def test_a_query_shows_the_state_and_explains_what_it_waits_for(deps: Living) -> None:
+    handle = await _begun(deps)
     shown = await handle.query(wire.QUERY_STATE)
     assert (shown["run"], shown["state"]["state"], shown["inbox"]) == (handle.id, "here", 0)
     sentences = await handle.query(wire.QUERY_EXPLAIN)

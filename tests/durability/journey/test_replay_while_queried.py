@@ -46,42 +46,42 @@ ROUNDS = 150
 async def test_a_run_that_is_asked_all_the_time_decides_and_replays_as_if_nobody_had(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house), worker(house):
-        await house.publish(JOURNEY)
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps), worker(deps):
+        await deps.publish(JOURNEY)
         for n in range(PEOPLE):
-            await house.accept(house.track(f"u{n}", "began"))
-        await house.until("SELECT count(*) FROM runs WHERE state = 'here'", lambda count: count == PEOPLE)
-        runs = [item["id"] for item in await house.rows("SELECT id FROM runs")]
-        asking = [asyncio.create_task(_ask(house, run)) for run in runs for _ in range(2)]
+            await deps.accept(deps.track(f"u{n}", "began"))
+        await deps.until("SELECT count(*) FROM runs WHERE state = 'here'", lambda count: count == PEOPLE)
+        runs = [item["id"] for item in await deps.rows("SELECT id FROM runs")]
+        asking = [asyncio.create_task(_ask(deps, run)) for run in runs for _ in range(2)]
         told, late = 0, 0
         while late < TOLD_LATE and told < ROUNDS:
             for n in range(PEOPLE):
-                await house.accept(*(house.track(f"u{n}", name) for name in ("ping", "pong")))
+                await deps.accept(*(deps.track(f"u{n}", name) for name in ("ping", "pong")))
             told += 1
-            await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda left: left <= PEOPLE)
+            await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda left: left <= PEOPLE)
             if told % 5 == 0:
-                late = sum([_late(history) async for history in _histories(house, runs)])
+                late = sum([_late(history) async for history in _histories(deps, runs)])
         for each in asking:
             each.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
-        await house.until("SELECT min((memory->'variables'->>'seen')::int) FROM runs", lambda seen: seen == 2 * told)
-        replayed = [await replay("", each, strict=False) async for each in _histories(house, runs)]
+        await deps.until("SELECT min((memory->'variables'->>'seen')::int) FROM runs", lambda seen: seen == 2 * told)
+        replayed = [await replay("", each, strict=False) async for each in _histories(deps, runs)]
         assert [each.faults for each in replayed if each.faults] == []
 
 
-async def _ask(house: Living, run: str) -> None:
+async def _ask(deps: Living, run: str) -> None:
     while True:
         try:
-            await house.client.get_workflow_handle(run).query(wire.QUERY_STATE)
+            await deps.client.get_workflow_handle(run).query(wire.QUERY_STATE)
         except RPCError as fault:
             if fault.status is not RPCStatusCode.RESOURCE_EXHAUSTED:  # the server keeps one waiting query
                 raise
 
 
-async def _histories(house: Living, runs: list[str]) -> AsyncIterator[WorkflowHistory]:
+async def _histories(deps: Living, runs: list[str]) -> AsyncIterator[WorkflowHistory]:
     for run in runs:
-        async for each in house.client.list_workflows(f"WorkflowId = '{run}'"):
-            yield await house.client.get_workflow_handle(run, run_id=each.run_id).fetch_history()
+        async for each in deps.client.list_workflows(f"WorkflowId = '{run}'"):
+            yield await deps.client.get_workflow_handle(run, run_id=each.run_id).fetch_history()
 
 
 def _late(history: WorkflowHistory) -> int:

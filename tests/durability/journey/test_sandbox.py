@@ -60,14 +60,14 @@ async def test_a_run_is_begun_anew_in_milliseconds_of_cpu() -> None:
 async def test_a_cached_run_holds_little_memory(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house):
-        await house.publish(JOURNEY)
-        async with worker(house, max_cached_workflows=500):
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps):
+        await deps.publish(JOURNEY)
+        async with worker(deps, max_cached_workflows=500):
             held: list[int] = []
             for group in ("warm", "counted"):
-                await house.accept(*(house.track(f"{group}{n}", "signed_up") for n in range(100)))
+                await deps.accept(*(deps.track(f"{group}{n}", "signed_up") for n in range(100)))
                 wanted = 100 * (len(held) + 1)
-                await house.until("SELECT count(*) FROM runs WHERE state = 'waiting'", wanted.__eq__)
+                await deps.until("SELECT count(*) FROM runs WHERE state = 'waiting'", wanted.__eq__)
                 gc.collect()
                 held.append(psutil.Process().memory_info().rss)
             assert (held[1] - held[0]) / 100 < 400_000

@@ -30,67 +30,67 @@ states:
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path) as found:
         await found.publish(JOURNEY)
         yield found
 
 
-async def _clock(house: Living, limit: timedelta, speed: float = A_DAY_A_SECOND) -> None:
-    async with house.database.transaction() as connection:
+async def _clock(deps: Living, limit: timedelta, speed: float = A_DAY_A_SECOND) -> None:
+    async with deps.database.transaction() as connection:
         await set_clock(connection, "demo", ORIGIN, speed, ORIGIN + limit)
 
 
-async def _ada(house: Living) -> None:
-    await house.accept(house.identify("ada", email="ada@example.com", first_name="Ada"), clock="demo")
-    await house.accept(house.track("ada", "signed_up"), clock="demo")
-    await house.until("SELECT state FROM runs WHERE state = 'waiting'")
+async def _ada(deps: Living) -> None:
+    await deps.accept(deps.identify("ada", email="ada@example.com", first_name="Ada"), clock="demo")
+    await deps.accept(deps.track("ada", "signed_up"), clock="demo")
+    await deps.until("SELECT state FROM runs WHERE state = 'waiting'")
 
 
-async def test_a_held_clock_keeps_timers_back_until_its_feeder_moves_it(house: Living) -> None:
-    await _clock(house, timedelta(0), speed=1e6)
-    await _ada(house)
-    await _clock(house, timedelta(hours=70))
-    (row,) = await house.rows("SELECT id, next_due_at FROM runs")
-    handle = house.client.get_workflow_handle(row["id"])
+async def test_a_held_clock_keeps_timers_back_until_its_feeder_moves_it(deps: Living) -> None:
+    await _clock(deps, timedelta(0), speed=1e6)
+    await _ada(deps)
+    await _clock(deps, timedelta(hours=70))
+    (row,) = await deps.rows("SELECT id, next_due_at FROM runs")
+    handle = deps.client.get_workflow_handle(row["id"])
     grown = (await handle.describe()).history_length
     # It rings at once in real time, asks the clock, and asks again.
-    await _until_asked(house, row["id"], grown + 8)
-    assert (await house.rows("SELECT state FROM runs"))[0]["state"] == "waiting"
-    await _clock(house, timedelta(hours=80))
-    await house.until("SELECT state FROM runs", lambda state: state == "later")
-    (line,) = await house.rows("SELECT at FROM timeline WHERE text LIKE '%now in later%'")
+    await _until_asked(deps, row["id"], grown + 8)
+    assert (await deps.rows("SELECT state FROM runs"))[0]["state"] == "waiting"
+    await _clock(deps, timedelta(hours=80))
+    await deps.until("SELECT state FROM runs", lambda state: state == "later")
+    (line,) = await deps.rows("SELECT at FROM timeline WHERE text LIKE '%now in later%'")
     assert line["at"] == row["next_due_at"]
 
 
-async def _until_asked(house: Living, run: str, length: int) -> None:
-    await until(lambda: house.client.get_workflow_handle(run).describe(), lambda now: now.history_length >= length)
+async def _until_asked(deps: Living, run: str, length: int) -> None:
+    await until(lambda: deps.client.get_workflow_handle(run).describe(), lambda now: now.history_length >= length)
 
 
-async def test_an_operator_does_not_wait_for_a_clock_that_is_held(house: Living) -> None:
-    await _clock(house, timedelta(0), speed=1e6)
-    await _ada(house)
-    run = (await house.rows("SELECT id FROM runs"))[0]["id"]
+async def test_an_operator_does_not_wait_for_a_clock_that_is_held(deps: Living) -> None:
+    await _clock(deps, timedelta(0), speed=1e6)
+    await _ada(deps)
+    run = (await deps.rows("SELECT id FROM runs"))[0]["id"]
     asked = {"by": "olga", "reason": "enough"}
-    assert await house.client.get_workflow_handle(run).execute_update(wire.UPDATE_CANCEL, asked) == "cancelled"
-    (row,) = await house.rows("SELECT last_at FROM runs")
+    assert await deps.client.get_workflow_handle(run).execute_update(wire.UPDATE_CANCEL, asked) == "cancelled"
+    (row,) = await deps.rows("SELECT last_at FROM runs")
     assert row["last_at"] == ORIGIN
 
 
-async def test_a_fast_clock_plays_a_month_in_seconds_with_decisions_at_their_instants(house: Living) -> None:
-    await _clock(house, timedelta(days=100), speed=20 * A_DAY_A_SECOND)
-    await _ada(house)
-    assert await house.until("SELECT outcome FROM runs") == "done"
-    (row,) = await house.rows("SELECT started_at, last_at FROM runs")
+async def test_a_fast_clock_plays_a_month_in_seconds_with_decisions_at_their_instants(deps: Living) -> None:
+    await _clock(deps, timedelta(days=100), speed=20 * A_DAY_A_SECOND)
+    await _ada(deps)
+    assert await deps.until("SELECT outcome FROM runs") == "done"
+    (row,) = await deps.rows("SELECT started_at, last_at FROM runs")
     assert row["last_at"] - row["started_at"] == timedelta(days=33)
 
 
-async def test_what_is_owed_on_a_test_clock_is_sent_when_that_clock_says_so(house: Living) -> None:
-    await _clock(house, timedelta(days=100))
-    await _ada(house)
-    await house.accept(house.track("ada", "setup_completed"), clock="demo")
-    await house.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 2)
-    first, second = await house.rows("SELECT sent_at FROM messages ORDER BY sent_at")
+async def test_what_is_owed_on_a_test_clock_is_sent_when_that_clock_says_so(deps: Living) -> None:
+    await _clock(deps, timedelta(days=100))
+    await _ada(deps)
+    await deps.accept(deps.track("ada", "setup_completed"), clock="demo")
+    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 2)
+    first, second = await deps.rows("SELECT sent_at FROM messages ORDER BY sent_at")
     assert second["sent_at"] - first["sent_at"] >= timedelta(hours=20)
     assert second["sent_at"] < ORIGIN + timedelta(days=30)
-    assert house.mail.count() == 2
+    assert deps.mail.count() == 2

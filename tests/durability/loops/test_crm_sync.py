@@ -13,7 +13,7 @@ from tests.support.worker_parts import relaying, worker_process, workless
 from worker.settings import PREFIX
 from worker.stack.providers.app import KEY
 from worker.stack.providers.crms import tasks_of
-from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.serving import LocalProvider, local_provider
 
 JOURNEY = """
 journey: helping
@@ -29,7 +29,7 @@ TYPES = {"event.renewal-call.closed.outcome": "string"}
 TASKS = "hubspot/crm/v3/objects/tasks"
 
 
-def crms(local: Local) -> dict[str, str]:
+def crms(local: LocalProvider) -> dict[str, str]:
     """Two CRMs, as a worker's environment names them."""
     given = provided_by(local, *NAMES).model_dump(exclude_defaults=True)
     plain = {name: getattr(value, "get_secret_value", lambda v=value: v)() for name, value in given.items()}
@@ -40,26 +40,26 @@ def crms(local: Local) -> dict[str, str]:
 async def test_C10_a_journeys_task_is_shown_in_every_crm_and_closing_it_in_one_moves_the_journey(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with serving() as local, workless(database_url, temporal_address, task_queue, tmp_path) as house:
+    async with local_provider() as local, workless(database_url, temporal_address, task_queue, tmp_path) as deps:
         kept = local.provider.kept
-        await house.publish(JOURNEY, TYPES)
+        await deps.publish(JOURNEY, TYPES)
         async with (
-            worker_process(house, **crms(local)),
-            relaying(house),
+            worker_process(deps, **crms(local)),
+            relaying(deps),
             httpx.AsyncClient(base_url=local.url) as person,
         ):
-            await house.accept(house.track("ada", "help_wanted"))
+            await deps.accept(deps.track("ada", "help_wanted"))
             await until(lambda: _shown(local, "hubspot"))
             await until(lambda: _shown(local, "salesforce"))
             (number,) = tasks_of(kept, "hubspot")
             ticked = {"properties": {"hs_task_status": "COMPLETED", "tenure_outcome": "agreed"}}
             said = await person.patch(f"/{TASKS}/{number}", json=ticked, headers={"authorization": f"Bearer {KEY}"})
             assert said.status_code == 200
-            await house.until("SELECT outcome FROM runs", lambda outcome: outcome == "helped")
-            assert (await house.rows("SELECT closed_by FROM tasks"))[0]["closed_by"] == "hubspot"
+            await deps.until("SELECT outcome FROM runs", lambda outcome: outcome == "helped")
+            assert (await deps.rows("SELECT closed_by FROM tasks"))[0]["closed_by"] == "hubspot"
             await until(lambda: _shown(local, "salesforce", "Completed"))
 
 
-async def _shown(local: Local, name: str, status: str = "") -> bool:
+async def _shown(local: LocalProvider, name: str, status: str = "") -> bool:
     shown = tasks_of(local.provider.kept, name).values()
     return any(not status or task.get("Status") == status for task in shown)

@@ -7,13 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from journeys.protocol import wire
-from store.database import rows, run, sql
-from store.locks import Lock, release, take
-from store.operations.reconciliation import forgotten
+from store.database import execute, fetch_all, sql
+from store.locks import Lock, release_lock, take_lock
+from store.operations.reconciliation import people_with_forgotten_messages
 from tests.support.live_stack import Living, until
 from tests.support.worker_parts import relaying, worker, workless
-from worker.loops.reconciliation import Reconciler, Sweep
-from worker.relay.relay import Relay
+from worker.loops.reconciliation import Reconciler, SweepResult
+from worker.relay.relay import OutboxRelay
 
 JOURNEY = """
 journey: late
@@ -26,53 +26,53 @@ states:
 """
 
 
-def _reconciler(house: Living) -> Reconciler:
-    relay = Relay(house.database, house.client, house.house.catalogue, house.settings.task_queue)
-    return Reconciler(house.database, house.client, relay, late=timedelta(seconds=0))
+def _reconciler(deps: Living) -> Reconciler:
+    relay = OutboxRelay(deps.database, deps.client, deps.deps.catalogue, deps.settings.task_queue)
+    return Reconciler(deps.database, deps.client, relay, late=timedelta(seconds=0))
 
 
-async def _late(house: Living, terminated: bool) -> str:
+async def _late(deps: Living, terminated: bool) -> str:
     """A run whose worker is gone before its timer rings."""
-    await house.publish(JOURNEY)
-    async with worker(house), relaying(house):
-        await house.accept(house.track("ada", "signed_up"))
-        identity = str(await house.until("SELECT id FROM runs WHERE state = 'waiting'"))
+    await deps.publish(JOURNEY)
+    async with worker(deps), relaying(deps):
+        await deps.accept(deps.track("ada", "signed_up"))
+        identity = str(await deps.until("SELECT id FROM runs WHERE state = 'waiting'"))
         if terminated:
-            await house.client.get_workflow_handle(identity).terminate()
-    await house.until("SELECT next_due_at < clock_timestamp() FROM runs")
+            await deps.client.get_workflow_handle(identity).terminate()
+    await deps.until("SELECT next_due_at < clock_timestamp() FROM runs")
     return identity
 
 
 async def test_a_run_that_sleeps_past_its_due_date_is_nudged(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
-        await _late(house, terminated=False)
-        assert await _reconciler(house).sweep() == Sweep(late=1, nudged=1)
-        async with worker(house):
-            assert await house.until("SELECT outcome FROM runs") == "done"
-            assert await _reconciler(house).sweep() == Sweep()
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
+        await _late(deps, terminated=False)
+        assert await _reconciler(deps).sweep() == SweepResult(late=1, nudged=1)
+        async with worker(deps):
+            assert await deps.until("SELECT outcome FROM runs") == "done"
+            assert await _reconciler(deps).sweep() == SweepResult()
 
 
 async def test_a_row_whose_workflow_was_terminated_by_hand_is_closed(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
-        await _late(house, terminated=True)
-        assert await _reconciler(house).sweep() == Sweep(late=1, closed=1)
-        (row,) = await house.rows("SELECT status, outcome FROM runs")
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
+        await _late(deps, terminated=True)
+        assert await _reconciler(deps).sweep() == SweepResult(late=1, closed=1)
+        (row,) = await deps.rows("SELECT status, outcome FROM runs")
         assert (row["status"], row["outcome"]) == ("closed", "terminated")
 
 
 async def test_a_run_that_temporal_has_forgotten_goes_on_from_its_row(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
-        await _forgotten(house, await _late(house, terminated=False))
-        assert await _reconciler(house).sweep() == Sweep(late=1, revived=1)
-        async with worker(house):
-            assert await house.until("SELECT outcome FROM runs") == "done"
-        assert len(await house.rows("SELECT text FROM timeline WHERE text = 'entered on signed_up'")) == 1
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
+        await _forgotten(deps, await _late(deps, terminated=False))
+        assert await _reconciler(deps).sweep() == SweepResult(late=1, revived=1)
+        async with worker(deps):
+            assert await deps.until("SELECT outcome FROM runs") == "done"
+        assert len(await deps.rows("SELECT text FROM timeline WHERE text = 'entered on signed_up'")) == 1
 
 
 OPEN_ENDED = """
@@ -90,96 +90,98 @@ states:
 PINGS = "SELECT (memory->'variables'->>'pings')::int FROM runs"
 
 
-async def _forgotten(house: Living, identity: str) -> str:
+async def _forgotten(deps: Living, identity: str) -> str:
     """As after a restore of Temporal's database from before: it knows nothing of the run. Its new id."""
-    await house.client.get_workflow_handle(identity).terminate()
-    async with house.database.transaction() as connection:
+    await deps.client.get_workflow_handle(identity).terminate()
+    async with deps.database.transaction() as connection:
         for table in ("UPDATE runs SET id = id || '0'", "UPDATE timeline SET run = run || '0'"):
-            await run(connection, sql(table))
-        await run(connection, sql("UPDATE tasks SET run = run || '0'"))
-        await run(connection, sql("UPDATE events SET message_id = replace(message_id, '!', '0!')"))
-        await run(connection, sql("UPDATE outbox SET event_id = replace(event_id, '!', '0!'), target = target || '0'"))
+            await execute(connection, sql(table))
+        await execute(connection, sql("UPDATE tasks SET run = run || '0'"))
+        await execute(connection, sql("UPDATE events SET message_id = replace(message_id, '!', '0!')"))
+        await execute(
+            connection, sql("UPDATE outbox SET event_id = replace(event_id, '!', '0!'), target = target || '0'")
+        )
     return f"{identity}0"
 
 
-async def _pinged(house: Living) -> str:
-    await house.publish(OPEN_ENDED)
-    await house.accept(house.track("ada", "signed_up"))
-    identity = str(await house.until("SELECT id FROM runs WHERE state = 'waiting'"))
-    await house.client.get_workflow_handle(identity).signal("ping")
-    await house.until(PINGS, lambda n: n == 1)
+async def _pinged(deps: Living) -> str:
+    await deps.publish(OPEN_ENDED)
+    await deps.accept(deps.track("ada", "signed_up"))
+    identity = str(await deps.until("SELECT id FROM runs WHERE state = 'waiting'"))
+    await deps.client.get_workflow_handle(identity).signal("ping")
+    await deps.until(PINGS, lambda n: n == 1)
     return identity
 
 
 async def test_a_forgotten_run_without_a_timer_is_found_and_reads_what_its_lost_workflow_had_not_decided(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house):
-        async with worker(house):
-            identity = await _pinged(house)
-        await house.accept(house.track("ada", "ping"))
-        await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-        await _forgotten(house, identity)
-        assert await _reconciler(house).sweep() == Sweep(revived=1)
-        async with worker(house):
-            await house.until(PINGS, lambda n: n == 2)
-            assert await _reconciler(house).sweep() == Sweep()
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps):
+        async with worker(deps):
+            identity = await _pinged(deps)
+        await deps.accept(deps.track("ada", "ping"))
+        await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+        await _forgotten(deps, identity)
+        assert await _reconciler(deps).sweep() == SweepResult(revived=1)
+        async with worker(deps):
+            await deps.until(PINGS, lambda n: n == 2)
+            assert await _reconciler(deps).sweep() == SweepResult()
 
 
 async def test_an_event_that_meets_no_workflow_starts_it_from_its_row_and_a_plain_signal_is_not_taken_for_an_old_one(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house), worker(house):
-        identity = await _forgotten(house, await _pinged(house))
-        await house.accept(house.track("ada", "ping"))
-        await house.until(PINGS, lambda n: n == 2)
-        await house.client.get_workflow_handle(identity).signal("ping")
-        await house.until(PINGS, lambda n: n == 3)
-        assert len(await house.rows("SELECT * FROM events WHERE source = 'temporal'")) == 2
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps), worker(deps):
+        identity = await _forgotten(deps, await _pinged(deps))
+        await deps.accept(deps.track("ada", "ping"))
+        await deps.until(PINGS, lambda n: n == 2)
+        await deps.client.get_workflow_handle(identity).signal("ping")
+        await deps.until(PINGS, lambda n: n == 3)
+        assert len(await deps.rows("SELECT * FROM events WHERE source = 'temporal'")) == 2
 
 
 async def test_a_paused_run_that_temporal_has_forgotten_is_found_and_is_paused_still(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house), worker(house):
-        await house.publish(JOURNEY.replace("PT1S", "PT20M"))
-        await house.accept(house.track("ada", "signed_up"))
-        identity = str(await house.until("SELECT id FROM runs WHERE state = 'waiting'"))
-        await house.client.get_workflow_handle(identity).execute_update(wire.UPDATE_PAUSE, {"by": "ops"})
-        identity = await _forgotten(house, identity)
-        assert await _reconciler(house).sweep() == Sweep(revived=1)
-        handle = house.client.get_workflow_handle(identity)
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps), worker(deps):
+        await deps.publish(JOURNEY.replace("PT1S", "PT20M"))
+        await deps.accept(deps.track("ada", "signed_up"))
+        identity = str(await deps.until("SELECT id FROM runs WHERE state = 'waiting'"))
+        await deps.client.get_workflow_handle(identity).execute_update(wire.UPDATE_PAUSE, {"by": "ops"})
+        identity = await _forgotten(deps, identity)
+        assert await _reconciler(deps).sweep() == SweepResult(revived=1)
+        handle = deps.client.get_workflow_handle(identity)
         assert await handle.execute_update(wire.UPDATE_RESUME, {"by": "ops"}) == "running"
 
 
 async def test_a_run_that_was_admitted_and_never_began_begins(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
-        await house.publish(OPEN_ENDED)
-        await house.accept(house.track("ada", "signed_up"))
-        async with house.database.transaction() as connection:  # its signal was lost with Temporal's database
-            await run(connection, sql("UPDATE outbox SET delivered_at = now()"))
-        assert await _reconciler(house).sweep() == Sweep(revived=1)
-        async with worker(house):
-            await house.until("SELECT state FROM runs", lambda state: state == "waiting")
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
+        await deps.publish(OPEN_ENDED)
+        await deps.accept(deps.track("ada", "signed_up"))
+        async with deps.database.transaction() as connection:  # its signal was lost with Temporal's database
+            await execute(connection, sql("UPDATE outbox SET delivered_at = now()"))
+        assert await _reconciler(deps).sweep() == SweepResult(revived=1)
+        async with worker(deps):
+            await deps.until("SELECT state FROM runs", lambda state: state == "waiting")
 
 
 async def test_a_row_that_is_closed_ends_now_and_leaves_no_task_and_no_deferred_message_open(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house), worker(house):
-        identity = await _pinged(house)
-        async with house.database.transaction() as connection:
-            await run(connection, DEFERRED, run=identity)
-        await house.client.get_workflow_handle(identity).terminate()
-        assert await _reconciler(house).sweep() == Sweep(closed=1)
-        (row,) = await house.rows("SELECT status, ended_at > now() - interval '1 minute' AS now FROM runs")
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps), worker(deps):
+        identity = await _pinged(deps)
+        async with deps.database.transaction() as connection:
+            await execute(connection, DEFERRED, run=identity)
+        await deps.client.get_workflow_handle(identity).terminate()
+        assert await _reconciler(deps).sweep() == SweepResult(closed=1)
+        (row,) = await deps.rows("SELECT status, ended_at > now() - interval '1 minute' AS now FROM runs")
         assert tuple(row.values()) == ("closed", True)
-        assert [row["status"] for row in await house.rows("SELECT status FROM tasks")] == ["withdrawn"]
-        assert [row["status"] for row in await house.rows("SELECT status FROM messages")] == ["withdrawn"]
-        await house.accept(house.track("ada", "signed_up"))
-        assert len(await house.rows("SELECT * FROM runs")) == 1, "again: {after: P1D} counts from now"
+        assert [row["status"] for row in await deps.rows("SELECT status FROM tasks")] == ["withdrawn"]
+        assert [row["status"] for row in await deps.rows("SELECT status FROM messages")] == ["withdrawn"]
+        await deps.accept(deps.track("ada", "signed_up"))
+        assert len(await deps.rows("SELECT * FROM runs")) == 1, "again: {after: P1D} counts from now"
 
 
 DEFERRED = sql(
@@ -196,40 +198,44 @@ async def test_whoever_is_owed_a_message_that_nobody_decides_any_more_is_woken(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
     """Their outreach is lost with Temporal's database, and so is what had started it."""
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house), worker(house):
-        identity = await _pinged(house)
-        async with house.database.transaction() as connection:
-            await run(connection, DEFERRED, run=identity)
-        assert await _reconciler(house).sweep() == Sweep(), "it is due tomorrow"
-        async with house.database.transaction() as connection:
-            await run(connection, sql("UPDATE messages SET due_at = now() - interval '1 second'"))
-        assert await _reconciler(house).sweep() == Sweep(woken=1)
-        await house.until("SELECT count(*) FROM messages WHERE status = 'withheld'", lambda n: n == 1)
-        assert await _reconciler(house).sweep() == Sweep()
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps), worker(deps):
+        identity = await _pinged(deps)
+        async with deps.database.transaction() as connection:
+            await execute(connection, DEFERRED, run=identity)
+        assert await _reconciler(deps).sweep() == SweepResult(), "it is due tomorrow"
+        async with deps.database.transaction() as connection:
+            await execute(connection, sql("UPDATE messages SET due_at = now() - interval '1 second'"))
+        assert await _reconciler(deps).sweep() == SweepResult(woken=1)
+        await deps.until("SELECT count(*) FROM messages WHERE status = 'withheld'", lambda n: n == 1)
+        assert await _reconciler(deps).sweep() == SweepResult()
 
 
 async def test_an_attempt_whose_lease_is_long_over_is_somebodys_again_and_a_test_clock_tells_its_own_peoples_time(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
-        await house.publish(OPEN_ENDED)
-        await house.accept(house.track("ada", "signed_up"))
-        async with house.database.transaction() as connection:
-            await run(connection, sql("UPDATE outbox SET delivered_at = now()"))
-            identity = (await rows(connection, sql("SELECT id FROM runs")))[0]["id"]
-            await run(connection, DEFERRED, run=identity)
-            await run(connection, sql("UPDATE messages SET status = 'sending', lease_until = now() + interval '1 day'"))
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
+        await deps.publish(OPEN_ENDED)
+        await deps.accept(deps.track("ada", "signed_up"))
+        async with deps.database.transaction() as connection:
+            await execute(connection, sql("UPDATE outbox SET delivered_at = now()"))
+            identity = (await fetch_all(connection, sql("SELECT id FROM runs")))[0]["id"]
+            await execute(connection, DEFERRED, run=identity)
+            await execute(
+                connection, sql("UPDATE messages SET status = 'sending', lease_until = now() + interval '1 day'")
+            )
         late = timedelta(minutes=45)
-        async with house.database.transaction() as connection:
-            assert await forgotten(connection, late, "", 10) == []
-            await run(connection, sql("UPDATE messages SET lease_until = now() - interval '1 hour'"))
-            (person,) = await forgotten(connection, late, "", 10)
-            assert await forgotten(connection, late, person, 10) == [], "the next page"
-            await run(connection, sql("UPDATE messages SET status = 'deferred', due_at = now() + interval '20 days'"))
-            assert await forgotten(connection, late, "", 10) == []
-            await run(connection, sql("UPDATE subjects SET clock = 'fast'"))
-            await run(connection, CLOCK)
-            assert await forgotten(connection, late, "", 10) == [person], "their month is over"
+        async with deps.database.transaction() as connection:
+            assert await people_with_forgotten_messages(connection, late, "", 10) == []
+            await execute(connection, sql("UPDATE messages SET lease_until = now() - interval '1 hour'"))
+            (person,) = await people_with_forgotten_messages(connection, late, "", 10)
+            assert await people_with_forgotten_messages(connection, late, person, 10) == [], "the next page"
+            await execute(
+                connection, sql("UPDATE messages SET status = 'deferred', due_at = now() + interval '20 days'")
+            )
+            assert await people_with_forgotten_messages(connection, late, "", 10) == []
+            await execute(connection, sql("UPDATE subjects SET clock = 'fast'"))
+            await execute(connection, CLOCK)
+            assert await people_with_forgotten_messages(connection, late, "", 10) == [person], "their month is over"
 
 
 CLOCK = sql(
@@ -243,12 +249,12 @@ CLOCK = sql(
 async def test_only_one_process_sweeps_at_a_time(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house:
-        async with house.database.reading() as connection:
-            assert await take(connection, Lock.SWEEP)
-            assert await _reconciler(house).sweep() is None
-            assert await release(connection, Lock.SWEEP)
-        assert await _reconciler(house).sweep() == Sweep()
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
+        async with deps.database.reading() as connection:
+            assert await take_lock(connection, Lock.SWEEP)
+            assert await _reconciler(deps).sweep() is None
+            assert await release_lock(connection, Lock.SWEEP)
+        assert await _reconciler(deps).sweep() == SweepResult()
 
 
 class Watching(Reconciler):
@@ -258,7 +264,7 @@ class Watching(Reconciler):
 
     async def _described(self, run: str) -> None:
         async with self.database.reading() as connection:
-            found = await rows(connection, IDLE)
+            found = await fetch_all(connection, IDLE)
         self.seen = (*self.seen, found[0]["idle"])
         raise ConnectionError("Temporal is away")
 
@@ -271,13 +277,13 @@ IDLE = sql(
 async def test_a_sweep_holds_no_transaction_while_it_asks_temporal_and_is_soon_begun_again_when_it_was_cut(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
-    async with workless(database_url, temporal_address, task_queue, tmp_path) as house, relaying(house), worker(house):
-        await house.publish(OPEN_ENDED)
-        await house.accept(*(house.track(f"user{n}", "signed_up") for n in range(10)))
-        await house.until("SELECT count(*) FROM runs WHERE state = 'waiting'", lambda n: n == 10)
-        await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-        ordinary = _reconciler(house)
-        watching, stop = Watching(house.database, house.client, ordinary.relay, late=timedelta(0)), asyncio.Event()
+    async with workless(database_url, temporal_address, task_queue, tmp_path) as deps, relaying(deps), worker(deps):
+        await deps.publish(OPEN_ENDED)
+        await deps.accept(*(deps.track(f"user{n}", "signed_up") for n in range(10)))
+        await deps.until("SELECT count(*) FROM runs WHERE state = 'waiting'", lambda n: n == 10)
+        await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+        ordinary = _reconciler(deps)
+        watching, stop = Watching(deps.database, deps.client, ordinary.relay, late=timedelta(0)), asyncio.Event()
         task = asyncio.create_task(watching.run(stop, again=0.05))
 
         async def asked() -> int:
@@ -287,4 +293,4 @@ async def test_a_sweep_holds_no_transaction_while_it_asks_temporal_and_is_soon_b
         stop.set()
         await task
         assert set(watching.seen) == {0}
-        assert await ordinary.sweep() == Sweep(), "a cut sweep keeps nobody else out"
+        assert await ordinary.sweep() == SweepResult(), "a cut sweep keeps nobody else out"

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from journeys.protocol import wire
 from tests.support.live_stack import Living, living, until
-from worker.relay.relay import SIDE_BY_SIDE, Relay
+from worker.relay.relay import SIDE_BY_SIDE, OutboxRelay
 
 JOURNEY = """
 journey: waiting
@@ -25,7 +25,7 @@ states:
 QUIET_SECONDS = 0.5
 
 
-class Busy(Relay):
+class Busy(OutboxRelay):
     """A relay to which one run does not answer, as one that is just being continued as new."""
 
     def __init__(self, *given: Any) -> None:
@@ -47,31 +47,31 @@ class Busy(Relay):
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path, relaying=False) as found:
         yield found
 
 
-async def test_a_run_that_does_not_answer_holds_up_nobody_else_and_afterwards_the_relay_is_quiet(house: Living) -> None:
-    await house.publish(JOURNEY)
-    relay = Busy(house.database, house.client, house.house.catalogue, house.settings.task_queue)
+async def test_a_run_that_does_not_answer_holds_up_nobody_else_and_afterwards_the_relay_is_quiet(deps: Living) -> None:
+    await deps.publish(JOURNEY)
+    relay = Busy(deps.database, deps.client, deps.deps.catalogue, deps.settings.task_queue)
     stop = asyncio.Event()
     running = asyncio.create_task(relay.run(stop))
     for name in ("ada", "bob"):
-        await house.accept(house.track(name, "signed_up"))
-    await house.until("SELECT count(*) FROM runs WHERE state = 'here'", lambda n: n == 2)
-    relay.silent = await house.until("SELECT subject_key FROM identities WHERE value = 'ada'")
+        await deps.accept(deps.track(name, "signed_up"))
+    await deps.until("SELECT count(*) FROM runs WHERE state = 'here'", lambda n: n == 2)
+    relay.silent = await deps.until("SELECT subject_key FROM identities WHERE value = 'ada'")
 
-    await house.accept(house.track("ada", "done"))
+    await deps.accept(deps.track("ada", "done"))
     await until(_value(lambda: relay.held), lambda held: held == 1)
-    await house.accept(house.track("bob", "done"))
-    await house.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 1)
+    await deps.accept(deps.track("bob", "done"))
+    await deps.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 1)
     assert relay.held == 1, "its lane is still claimed"
     assert len(relay.batches) <= SIDE_BY_SIDE
 
     relay.answers.set()
-    await house.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 2)
-    await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+    await deps.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 2)
+    await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
     await until(_value(lambda: all(batch.done() for batch in relay.batches)), bool)
     looked = relay.looked
     await asyncio.sleep(QUIET_SECONDS)  # nothing to wait for: that nothing happens is what is looked at

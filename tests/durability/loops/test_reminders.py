@@ -42,14 +42,14 @@ async def test_C10_the_worker_reminds_the_owner_by_mail_and_escalates_an_answer(
     (catalog / "team.yaml").write_text(TEAM)
     rules = yaml.safe_load((catalog / "policy.yaml").read_text()) | {"answered": {"escalate": ["leads"]}}
     (catalog / "policy.yaml").write_text(yaml.safe_dump(rules))
-    async with workless(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as house:
-        await house.publish(JOURNEY)
-        async with relaying(house), worker_process(house):
-            await house.accept(house.track("ada", "help_wanted"))
-            await house.until("SELECT count(*) FROM task_log WHERE text = 'dana was reminded'")
+    async with workless(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as deps:
+        await deps.publish(JOURNEY)
+        async with relaying(deps), worker_process(deps):
+            await deps.accept(deps.track("ada", "help_wanted"))
+            await deps.until("SELECT count(*) FROM task_log WHERE text = 'dana was reminded'")
             (path,) = list((tmp_path / "mail").glob("new/*"))
             assert message_from_bytes(path.read_bytes())["Delivered-To"] == "dana@staff.example"
-            async with house.database.transaction() as connection:
+            async with deps.database.transaction() as connection:
                 await connection.execute(ANSWERED)
                 await connection.execute("UPDATE tasks SET due_at = now()")
-            await house.until("SELECT count(*) FROM task_log WHERE text LIKE 'overdue with dana, so it goes to erin%'")
+            await deps.until("SELECT count(*) FROM task_log WHERE text LIKE 'overdue with dana, so it goes to erin%'")

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from journeys.tokens.signed_links import LinkError
 from store.consent import double_opt_in
-from store.consent.consents import Change, change_consent
+from store.consent.consents import ConsentChange, change_consent
 from tests.support import shipped_catalog
 from tests.support.live_stack import Living, living, until
 from worker.settings import ROOT
@@ -34,7 +34,7 @@ states:
 
 
 @pytest_asyncio.fixture
-async def house(
+async def deps(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Living]:
     monkeypatch.setenv("TENURE_PUBLIC_URL", BASE)
@@ -47,7 +47,7 @@ async def house(
         yield found
 
 
-async def mails(house: Living, tmp_path: Path, count: int) -> list[EmailMessage]:
+async def mails(deps: Living, tmp_path: Path, count: int) -> list[EmailMessage]:
     async def arrived() -> list[Path]:
         return sorted((tmp_path / "mail" / "new").iterdir(), key=lambda path: path.stat().st_mtime_ns)
 
@@ -63,28 +63,28 @@ def link_in(mail: EmailMessage, path: str) -> str:
     return str(found[0])
 
 
-async def test_C5_double_opt_in_from_the_form_to_the_first_message_and_out_again(house: Living, tmp_path: Path) -> None:
-    person = (await house.rows("SELECT key FROM subjects"))[0]["key"]
-    catalogue, policy, links = house.house.catalogue, house.house.policy, house.house.catalogue.consent.links
-    yes = Change("email", "offers", granted=True, source="form", wording="Send me offers")
-    effect = await change_consent(house.database, catalogue, policy, person, yes)
+async def test_C5_double_opt_in_from_the_form_to_the_first_message_and_out_again(deps: Living, tmp_path: Path) -> None:
+    person = (await deps.rows("SELECT key FROM subjects"))[0]["key"]
+    catalogue, policy, links = deps.deps.catalogue, deps.deps.policy, deps.deps.catalogue.consent.links
+    yes = ConsentChange("email", "offers", granted=True, source="form", wording="Send me offers")
+    effect = await change_consent(deps.database, catalogue, policy, person, yes)
     assert effect.pending == (("email", "offers"),)
 
-    (asked,) = await mails(house, tmp_path, 1)
+    (asked,) = await mails(deps, tmp_path, 1)
     assert asked["Subject"] == "Please confirm that you want these messages"
-    ledger = await house.rows("SELECT journey, status, priority FROM messages")
+    ledger = await deps.rows("SELECT journey, status, priority FROM messages")
     assert [(row["journey"], row["priority"]) for row in ledger] == [("confirm-consent", "transactional")]
 
-    await house.accept(house.track("ada", "offered"))
-    await house.until("SELECT count(*) FROM messages WHERE journey = 'offer' AND status = 'withheld'", lambda n: n == 1)
+    await deps.accept(deps.track("ada", "offered"))
+    await deps.until("SELECT count(*) FROM messages WHERE journey = 'offer' AND status = 'withheld'", lambda n: n == 1)
 
     link = links.read(link_in(asked, "y"), "confirm", datetime.now(UTC))
-    await double_opt_in.confirm(house.database, catalogue, link, {"by": "test"})
-    assert await house.until("SELECT outcome FROM runs WHERE journey = 'confirm-consent'") is not None
-    await house.accept(house.track("ada", "done"))
-    await house.until("SELECT count(*) FROM runs WHERE journey = 'offer' AND status = 'closed'")
-    await house.accept(house.track("ada", "offered"))
-    _, offer = await mails(house, tmp_path, 2)
+    await double_opt_in.confirm_request(deps.database, catalogue, link, {"by": "test"})
+    assert await deps.until("SELECT outcome FROM runs WHERE journey = 'confirm-consent'") is not None
+    await deps.accept(deps.track("ada", "done"))
+    await deps.until("SELECT count(*) FROM runs WHERE journey = 'offer' AND status = 'closed'")
+    await deps.accept(deps.track("ada", "offered"))
+    _, offer = await mails(deps, tmp_path, 2)
 
     out = links.read(link_in(offer, "u"), "unsubscribe", datetime.now(UTC))
     assert (out.person, out.channel, out.topic) == (person, "email", "offers")

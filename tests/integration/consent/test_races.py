@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 import pytest
 
 from activities.gate import evaluation
-from journeys.events.segment import Incoming
-from store.consent.consents import Change, change_consent
+from journeys.events.segment import InboundEvent
+from store.consent.consents import ConsentChange, change_consent
 from store.consent.suppressions import suppress
-from store.database import rows, sql
+from store.database import fetch_all, sql
 from store.events.ingest import accept
 from store.people import subjects
 from store.people.subjects import Subject
@@ -44,10 +44,10 @@ async def send(arena: Arena, person: str, pause: float, more: float, *, locked: 
     await asyncio.sleep(pause)
     async with arena.database.transaction() as connection:
         if locked:
-            found = (await subjects.lock(connection, [person]))[person]
+            found = (await subjects.lock_subjects(connection, [person]))[person]
         else:
             found = Subject(person, "user", 0, None, None, {"email": f"{person}@people.example"}, None)
-        weighing = evaluation.Pass(arena.house, connection, found, None, datetime.now(UTC))
+        weighing = evaluation.GatePass(arena.deps, connection, found, None, datetime.now(UTC))
         await weighing.weigh(entry(arena, person))
         await weighing.close()
         await asyncio.sleep(more)
@@ -59,13 +59,13 @@ async def opt_out(arena: Arena, person: str, pause: float, place: tuple[str, str
     channel, topic = place
     if event:
         traits = {"consents": {channel: {topic: False}}}
-        call = Incoming("identify", f"no-{person}", "identify", subject_key=person, traits=traits)
-        await accept(arena.database, arena.house.catalogue, [call], source="race")
+        call = InboundEvent("identify", f"no-{person}", "identify", subject_key=person, traits=traits)
+        await accept(arena.database, arena.deps.catalogue, [call], source="race")
     else:
-        change = Change(channel, topic, granted=False, source="race")
-        await change_consent(arena.database, arena.house.catalogue, arena.house.policy, person, change)
+        change = ConsentChange(channel, topic, granted=False, source="race")
+        await change_consent(arena.database, arena.deps.catalogue, arena.deps.policy, person, change)
     async with arena.database.reading() as connection:
-        return {item["status"] for item in await rows(connection, _STATUS, person=person)}
+        return {item["status"] for item in await fetch_all(connection, _STATUS, person=person)}
 
 
 async def leave_alone(arena: Arena, person: str, pause: float) -> set[str]:
@@ -74,15 +74,15 @@ async def leave_alone(arena: Arena, person: str, pause: float) -> set[str]:
     address = f"u{person[2:]}@people.example"
     if int(person[2:]) % 2:
         data = {"kind": "hard", "address": address}
-        call = Incoming("track", f"bounce-{person}", "message_bounced", subject_key=person, data=data)
-        await accept(arena.database, arena.house.catalogue, [call], source="race")
+        call = InboundEvent("track", f"bounce-{person}", "message_bounced", subject_key=person, data=data)
+        await accept(arena.database, arena.deps.catalogue, [call], source="race")
     else:
-        addresses = arena.house.catalogue.consent.addresses
+        addresses = arena.deps.catalogue.consent.addresses
         async with arena.database.transaction() as connection:
             at = datetime.now(UTC)
             await suppress(connection, addresses, "email", address, reason="operator", source="race", at=at)
     async with arena.database.reading() as connection:
-        return {item["status"] for item in await rows(connection, _STATUS, person=person)}
+        return {item["status"] for item in await fetch_all(connection, _STATUS, person=person)}
 
 
 async def races(arena: Arena, count: int, *, locked: bool, suppressing: float | None = None) -> Counter[str]:
@@ -108,7 +108,7 @@ async def races(arena: Arena, count: int, *, locked: bool, suppressing: float | 
 
     await asyncio.gather(*(runner(plan[at::AT_ONCE]) for at in range(AT_ONCE)))
     async with arena.database.reading() as connection:
-        ends = {item["recipient"]: item["status"] for item in await rows(connection, _ALL)}
+        ends = {item["recipient"]: item["status"] for item in await fetch_all(connection, _ALL)}
     assert ends.keys() == set(keys), "every message was weighed"
     told: Counter[str] = Counter()
     for person, status in ends.items():

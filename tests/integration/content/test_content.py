@@ -41,48 +41,46 @@ def linked(monkeypatch):
 async def test_M1_a_journey_hears_that_its_mail_was_clicked(
     linked, database_url, temporal_address, task_queue, run_folder
 ):
-    async with living(database_url, temporal_address, task_queue, run_folder / task_queue) as house:
+    async with living(database_url, temporal_address, task_queue, run_folder / task_queue) as deps:
         source = JOURNEY.format(key="mailed", template="setup/first-steps", channel="email", signal="message_clicked")
-        await house.publish(source, TYPES)
-        await house.accept(
-            house.identify("ada", email="ada@example.com", locale="de-AT"), house.track("ada", "signed_up")
-        )
-        await house.until("SELECT count(*) FROM messages WHERE status = 'sent'")
-        (row,) = await house.rows("SELECT key, summary FROM messages")
+        await deps.publish(source, TYPES)
+        await deps.accept(deps.identify("ada", email="ada@example.com", locale="de-AT"), deps.track("ada", "signed_up"))
+        await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'")
+        (row,) = await deps.rows("SELECT key, summary FROM messages")
         summary = json.loads(row["summary"])
         assert (summary["variant"], summary["links"]) == ("de", [{"url": "https://app.example.com/setup"}])
         (mail,) = (path.read_text() for path in (Path(run_folder) / task_queue / "mail" / "new").iterdir())
-        links = click_links(house.settings)
+        links = click_links(deps.settings)
         token = re.search(r"https://l\.example/c/([\w-]+)", mail.replace("=\n", "").replace("=\r\n", ""))
         assert links is not None
         assert token is not None
         key, link = links.read(token[1]) or ("", -1)
         assert (key, link) == (row["key"], 0)
-        async with house.database.transaction() as connection:
+        async with deps.database.transaction() as connection:
             await connection.execute("UPDATE messages SET sent_at = sent_at - interval '1 minute'")
-        to = await clicks.follow(house.database, house.house.catalogue, key, link, counts=True)
+        to = await clicks.record_click(deps.database, deps.deps.catalogue, key, link, counts=True)
         assert to == "https://app.example.com/setup"
-        assert await house.until("SELECT outcome FROM runs") == "heard"
+        assert await deps.until("SELECT outcome FROM runs") == "heard"
 
 
 async def test_C1_a_journey_hears_that_its_checklist_is_complete(
     database_url, temporal_address, task_queue, run_folder
 ):
-    async with living(database_url, temporal_address, task_queue, run_folder / task_queue) as house:
-        await house.publish(
+    async with living(database_url, temporal_address, task_queue, run_folder / task_queue) as deps:
+        await deps.publish(
             JOURNEY.format(
                 key="listed", template="setup/your-checklist", channel="in_app", signal="checklist_completed"
             ),
             TYPES,
         )
-        await house.accept(house.track("ada", "signed_up"))
-        await house.until("SELECT count(*) FROM inbox")
-        await house.accept(house.track("ada", "integration_connected"), house.track("bo", "activated"))
+        await deps.accept(deps.track("ada", "signed_up"))
+        await deps.until("SELECT count(*) FROM inbox")
+        await deps.accept(deps.track("ada", "integration_connected"), deps.track("bo", "activated"))
         ticked = "SELECT count(*) FROM checklist_items WHERE done_at IS NOT NULL"
-        assert (await house.rows(ticked))[0]["count"] == 1
-        await house.accept(house.track("ada", "activated"), house.track("ada", "setup_completed"))
-        assert (await house.rows(ticked))[0]["count"] == 3
-        assert await house.until("SELECT outcome FROM runs") == "heard"
+        assert (await deps.rows(ticked))[0]["count"] == 1
+        await deps.accept(deps.track("ada", "activated"), deps.track("ada", "setup_completed"))
+        assert (await deps.rows(ticked))[0]["count"] == 3
+        assert await deps.until("SELECT outcome FROM runs") == "heard"
 
 
 async def test_the_tables_of_content_can_be_taken_back_and_made_again(empty_database_url):

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from activities.delivery import outreach
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.ports import Ambiguity
 from journeys.protocol import wire
-from store.consent.consents import Change, change_consent
-from store.database import run, sql
+from store.consent.consents import ConsentChange, change_consent
+from store.database import execute, sql
 from store.messages import kill_switches, ledger
 from tests.integration.gate.test_digest_parts import DROPS, Three, three
-from worker.stack.mail_sink import Faults
+from worker.stack.mail_sink import MailFaults
 
 AGAIN = Ambiguity.AT_LEAST_ONCE
-LATER = Faults(fail_rate=1.0)
+LATER = MailFaults(fail_rate=1.0)
 """The relay says 451: it surely has not taken this attempt."""
 _DUE = sql(
     """
@@ -36,29 +36,29 @@ __all__ = ["three"]
 
 async def due(three: Three, *journeys: str, ago: timedelta = timedelta(0)) -> None:
     """These wait no longer; a digest is of no journey."""
-    async with three.house.database.transaction() as connection:
-        await run(connection, _BREATHED)
-        await run(connection, _DUE, at=datetime.now(UTC) - ago, journeys=list(journeys or ("a", "b", "c", "")))
+    async with three.deps.database.transaction() as connection:
+        await execute(connection, _BREATHED)
+        await execute(connection, _DUE, at=datetime.now(UTC) - ago, journeys=list(journeys or ("a", "b", "c", "")))
 
 
-async def look(three: Three, house: House) -> None:
+async def look(three: Three, deps: Dependencies) -> None:
     """One look at what is owed, with the attempts that follow from it."""
     person = (await three.rows(_PERSON))[0]["key"]
-    await outreach.settle_due(house, wire.SettleInput(person, datetime.now(UTC).isoformat()), {})
+    await outreach.settle_due(deps, wire.SettleInput(person, datetime.now(UTC).isoformat()), {})
 
 
-async def attempt(three: Three, faults: Faults = Faults()) -> Sequence[Any]:
+async def attempt(three: Three, faults: MailFaults = MailFaults()) -> Sequence[Any]:
     """The next attempt at all that waits, as the relay is now; the ledger."""
-    async with three.by(faults, ambiguity=AGAIN) as house:
+    async with three.by(faults, ambiguity=AGAIN) as deps:
         await due(three)
-        await look(three, house)
+        await look(three, deps)
     return await three.ledger()
 
 
 async def said(three: Three, statement: str) -> None:
     """Let something be so."""
-    async with three.house.database.transaction() as connection:
-        await run(connection, sql(statement))
+    async with three.deps.database.transaction() as connection:
+        await execute(connection, sql(statement))
 
 
 async def statuses(three: Three) -> list[str]:
@@ -86,11 +86,11 @@ async def test_C4_a_digest_in_doubt_whose_next_try_failed_goes_again_as_it_was(d
 
 
 async def test_C4_a_digest_in_doubt_that_must_wait_waits_as_a_whole(doubtful: Three) -> None:
-    async with doubtful.house.database.transaction() as connection:
-        thrown = await kill_switches.throw(connection, "all", "", "a fire", "dana")
+    async with doubtful.deps.database.transaction() as connection:
+        thrown = await kill_switches.engage(connection, "all", "", "a fire", "dana")
     await attempt(doubtful)
     assert await statuses(doubtful) == ["merged", "merged", "deferred"]
-    await kill_switches.release(doubtful.house.database, thrown["id"], "dana")
+    await kill_switches.release_switch(doubtful.deps.database, thrown["id"], "dana")
     *_, whole = await attempt(doubtful)
     assert await statuses(doubtful) == ["merged", "merged", "sent"]
     assert doubtful.mails.message_ids()[whole["reference"]] == len(doubtful.mails.message_ids()) == 2
@@ -116,8 +116,8 @@ async def test_C4_a_digest_in_doubt_that_may_not_go_again_is_unknown_and_so_is_e
 async def test_H7_a_digest_in_doubt_goes_again_while_one_of_its_parts_is_still_true(doubtful: Three) -> None:
     _, first, _, whole = await attempt(doubtful, LATER)
     await said(doubtful, "UPDATE runs SET state = 'told' WHERE journey = 'b'")
-    async with doubtful.house.database.transaction() as connection:
-        assert not await ledger.withdraw(connection, first["run"], "inside was left", datetime.now(UTC))
+    async with doubtful.deps.database.transaction() as connection:
+        assert not await ledger.withdraw_queued(connection, first["run"], "inside was left", datetime.now(UTC))
     await attempt(doubtful)
     assert await statuses(doubtful) == ["merged", "merged", "sent"]
     assert doubtful.mails.message_ids()[whole["reference"]] == 2
@@ -125,9 +125,9 @@ async def test_H7_a_digest_in_doubt_goes_again_while_one_of_its_parts_is_still_t
 
 async def test_C5_a_digest_in_doubt_does_not_go_again_after_a_no(doubtful: Three) -> None:
     _, _, _, whole = await attempt(doubtful, LATER)
-    change = Change("email", "*", granted=False, source="test")
-    house, person = doubtful.house, whole["recipient"]
-    effect = await change_consent(house.database, house.catalogue, house.policy, person, change)
+    change = ConsentChange("email", "*", granted=False, source="test")
+    deps, person = doubtful.deps, whole["recipient"]
+    effect = await change_consent(deps.database, deps.catalogue, deps.policy, person, change)
     assert effect.withdrawn == 0, "of what may have arrived nothing can be taken back"
     _, second, third, whole = await attempt(doubtful)
     assert {each["status"] for each in (second, third, whole)} == {"unknown"}
@@ -140,8 +140,8 @@ async def test_C6_a_digest_in_doubt_gives_way_to_nobody(three: Three) -> None:
     await attempt(three, DROPS)
     await said(three, "UPDATE messages SET sent_at = clock_timestamp() WHERE journey = 'a'")
     await said(three, "UPDATE messages SET lease_until = clock_timestamp() WHERE status = 'sending'")
-    async with three.by(ambiguity=AGAIN) as house:
-        await look(three, house)
+    async with three.by(ambiguity=AGAIN) as deps:
+        await look(three, deps)
     *_, whole = await three.ledger()
     assert (whole["status"], "breath" in whole["reasons"]) == ("deferred", True)
     await said(three, "UPDATE messages SET status = 'deferred', sent_at = NULL WHERE journey = 'a'")
@@ -168,19 +168,19 @@ async def test_C4_a_message_in_doubt_joins_nobody_and_takes_nobody_along(three: 
     await attempt_of(three, "b", DROPS)
     _, second, _ = await attempt_of(three, "b", LATER)
     assert (second["status"], second["in_doubt"]) == ("deferred", True)
-    async with three.by(ambiguity=AGAIN) as house:
+    async with three.by(ambiguity=AGAIN) as deps:
         await due(three)
         await due(three, earlier, ago=timedelta(seconds=1))
-        await look(three, house)
-        await three.settle(house)
+        await look(three, deps)
+        await three.settle(deps)
     assert await statuses(three) == ["sent", "sent"], "and no digest"
     assert three.mails.message_ids()[second["reference"]] == 2
     assert len(three.mails.message_ids()) == 3
 
 
-async def attempt_of(three: Three, journey: str, faults: Faults) -> Sequence[Any]:
+async def attempt_of(three: Three, journey: str, faults: MailFaults) -> Sequence[Any]:
     """As `attempt`, of one journey's message."""
-    async with three.by(faults, ambiguity=AGAIN) as house:
+    async with three.by(faults, ambiguity=AGAIN) as deps:
         await due(three, journey)
-        await look(three, house)
+        await look(three, deps)
     return await three.ledger()

@@ -12,26 +12,26 @@ from typing import Any
 from activities.channels.http.channel import HttpChannel, Reach
 from activities.channels.push.channel import PushChannel
 from activities.channels.push.web_push import WebPush
-from activities.channels.slack import ChatChannel, ChatSettings
+from activities.channels.slack import SlackChannel, SlackSettings
 from activities.channels.webhook import WebhookChannel, WebhookSettings
 from activities.outgoing.circuit_breaker import BreakerRule
-from activities.outgoing.guarded_channel import Guarded
+from activities.outgoing.guarded_channel import GuardedChannel
 from activities.outgoing.rate_limit import Rate
 from activities.ports import Retry
-from store.database import run, sql
+from store.database import execute, sql
 from store.messages import ledger
 from tests.support.provider import templates, vapid_key
 from tests.support.sending import Sending, asked_after, nobody
 from worker.stack.providers.app import KEY
 from worker.stack.providers.chat_and_support import WEBHOOK_SECRET
-from worker.stack.providers.faults import Fault
+from worker.stack.providers.faults import ProviderFault
 
 SOON = timedelta(milliseconds=200)
 
 
 async def test_who_meets_an_open_breaker_has_made_no_attempt_and_goes_once_it_closes(sending):
-    sending.local.provider.faults.add(Fault(provider="twilio", kind="status", status=503))
-    guard = Guarded(sending.sms(), rule=BreakerRule(failures=1, rest=SOON))
+    sending.local.provider.faults.add(ProviderFault(provider="twilio", kind="status", status=503))
+    guard = GuardedChannel(sending.sms(), rule=BreakerRule(failures=1, rest=SOON))
     first, second, third = await sending.go(guard, people=3)
     assert guard.standing == "open"
     assert [each["status"] for each in (first, second, third)] == ["deferred"] * 3
@@ -45,14 +45,14 @@ async def test_who_meets_an_open_breaker_has_made_no_attempt_and_goes_once_it_cl
 
 
 async def test_who_waits_for_the_providers_rate_has_made_no_attempt(sending):
-    guard = Guarded(sending.sms(), rate=Rate(5, burst=1))
+    guard = GuardedChannel(sending.sms(), rate=Rate(5, burst=1))
     assert [each["attempts"] for each in await sending.go(guard, people=3)] == [1, 0, 0]
     assert [(each["status"], each["attempts"]) for each in await sending.later(guard)] == [("sent", 1)] * 3
 
 
 async def test_who_waits_through_a_pause_that_the_provider_asked_for_has_made_no_attempt(sending):
-    sending.local.provider.faults.add(Fault(provider="twilio", kind="status", status=429, retry_after=1))
-    guard = Guarded(sending.sms())
+    sending.local.provider.faults.add(ProviderFault(provider="twilio", kind="status", status=429, retry_after=1))
+    guard = GuardedChannel(sending.sms())
     assert [each["attempts"] for each in await sending.go(guard, people=2)] == [1, 0]
     assert [(each["status"], each["attempts"]) for each in await sending.later(guard)] == [("sent", 2), ("sent", 1)]
 
@@ -77,14 +77,14 @@ async def test_a_provider_that_cannot_be_reached_is_waited_for_longer_than_tries
 
 
 async def test_what_did_leave_is_given_up_when_its_time_is_over(sending):
-    sending.local.provider.faults.add(Fault(provider="twilio", kind="status", status=503, times=None))
+    sending.local.provider.faults.add(ProviderFault(provider="twilio", kind="status", status=503, times=None))
     (row,) = await sending.go(impatient(sending.sms()))
     assert (row["status"], row["attempts"]) == ("failed", 1)
     assert row["detail"].startswith("given up: 503")
 
 
 async def test_a_try_that_left_is_not_forgotten_because_the_next_could_not_leave(sending):
-    sending.local.provider.faults.add(Fault(provider="twilio", kind="status", status=503, times=None))
+    sending.local.provider.faults.add(ProviderFault(provider="twilio", kind="status", status=503, times=None))
     patient = sending.sms()
     patient.retry = Retry(first=timedelta(milliseconds=20))
     (before,) = await sending.go(patient)
@@ -112,7 +112,7 @@ async def test_a_browser_that_cannot_be_reached_is_asked_less_and_less_often(sen
         templates(sending.folder), sending.way, Reach(near=True), web=WebPush(vapid_key(), "mailto:ops@tenure.example")
     )
     channel.retry = Retry(first=timedelta(milliseconds=20))
-    guard = Guarded(channel)
+    guard = GuardedChannel(channel)
     (before,) = await sending.go(guard, push_subscription=subscription)
     after = await sending.look(guard)
     assert guard.standing == "closed", "one browser's service is not the provider"
@@ -121,13 +121,13 @@ async def test_a_browser_that_cannot_be_reached_is_asked_less_and_less_often(sen
 
 async def test_what_nobody_can_be_asked_about_is_asked_less_and_less_often_and_unknown_in_the_end(sending):
     faults = sending.local.provider.faults
-    faults.add(Fault(provider="slack", kind="reset_after_accept"))
-    faults.add(Fault(provider="slack", kind="status", status=503, times=None))
-    chat = ChatChannel(
+    faults.add(ProviderFault(provider="slack", kind="reset_after_accept"))
+    faults.add(ProviderFault(provider="slack", kind="status", status=503, times=None))
+    chat = SlackChannel(
         templates(sending.folder),
         sending.way,
         Reach(near=True),
-        ChatSettings(KEY, "C0ALL", f"{sending.local.url}/slack"),
+        SlackSettings(KEY, "C0ALL", f"{sending.local.url}/slack"),
     )
     (row,) = await sending.go(chat)
     assert (row["status"], row["attempts"]) == ("sending", 1)
@@ -146,10 +146,10 @@ async def test_H7_what_may_have_arrived_is_unknown_and_not_withheld_when_its_sta
         Reach(near=True),
         WebhookSettings(f"{sending.local.url}/receiver/", WEBHOOK_SECRET),
     )
-    sending.local.provider.faults.add(Fault(provider="receiver", kind="reset_after_accept"))
+    sending.local.provider.faults.add(ProviderFault(provider="receiver", kind="reset_after_accept"))
     await sending.go(hook)
     async with sending.database.transaction() as connection:
-        await run(connection, sql("UPDATE runs SET state = 'done'"))
+        await execute(connection, sql("UPDATE runs SET state = 'done'"))
     row = await asked_after(sending, hook, timedelta(minutes=1))
     assert row["status"] == "unknown"
     assert '"state_left"' in row["reasons"], "why it was not tried again"
@@ -162,8 +162,8 @@ async def doubtful(sending: Sending) -> tuple[WebhookChannel, Any]:
     hook = WebhookChannel(
         templates(sending.folder), sending.way, Reach(near=True), WebhookSettings(url, WEBHOOK_SECRET)
     )
-    faults.add(Fault(provider="receiver", kind="reset_after_accept"))
-    faults.add(Fault(provider="receiver", kind="status", status=503))
+    faults.add(ProviderFault(provider="receiver", kind="reset_after_accept"))
+    faults.add(ProviderFault(provider="receiver", kind="status", status=503))
     await sending.go(hook)
     row = await asked_after(sending, hook, timedelta(minutes=1))
     assert (row["status"], row["in_doubt"]) == ("deferred", True)
@@ -173,7 +173,7 @@ async def doubtful(sending: Sending) -> tuple[WebhookChannel, Any]:
 async def test_doubt_outlives_a_wait_what_is_withdrawn_meanwhile_is_unknown_and_counts_as_sent(sending):
     hook, row = await doubtful(sending)
     async with sending.database.transaction() as connection:
-        await ledger.withdraw(connection, row["run"], "here was left for done", datetime.now(UTC))
+        await ledger.withdraw_queued(connection, row["run"], "here was left for done", datetime.now(UTC))
     (row,) = await sending.ledger()
     assert (row["status"], row["sent_at"] is not None) == ("unknown", True), "a cap counts it"
     assert len(await sending.later(hook)) == len(sending.local.provider.kept.search(provider="receiver")) == 1
@@ -182,7 +182,7 @@ async def test_doubt_outlives_a_wait_what_is_withdrawn_meanwhile_is_unknown_and_
 async def test_what_is_in_doubt_is_not_tried_again_when_its_provider_may_have_forgotten_our_key(sending):
     hook, _ = await doubtful(sending)
     async with sending.database.transaction() as connection:
-        await run(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
+        await execute(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
     row = await asked_after(sending, hook, hook.retry.within + timedelta(hours=1))
     assert (row["status"], len(sending.local.provider.kept.search(provider="receiver"))) == ("unknown", 1)
     assert "too late" in row["detail"]
@@ -191,16 +191,16 @@ async def test_what_is_in_doubt_is_not_tried_again_when_its_provider_may_have_fo
 async def test_what_is_in_doubt_arrives_once_when_it_is_tried_again_in_time(sending):
     hook, _ = await doubtful(sending)
     async with sending.database.transaction() as connection:
-        await run(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
+        await execute(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
     (row,) = await sending.later(hook)
     assert (row["status"], len(sending.local.provider.kept.search(provider="receiver"))) == ("sent", 1)
 
 
 async def test_what_is_in_doubt_and_then_refused_is_unknown_and_not_failed(sending):
     hook, _ = await doubtful(sending)
-    sending.local.provider.faults.add(Fault(provider="receiver", kind="status", status=410))
+    sending.local.provider.faults.add(ProviderFault(provider="receiver", kind="status", status=410))
     async with sending.database.transaction() as connection:
-        await run(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
+        await execute(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
     row = await asked_after(sending, hook, timedelta(minutes=1))
     assert (row["status"], len(sending.local.provider.kept.search(provider="receiver"))) == ("unknown", 1)
     assert row["detail"].startswith("410")

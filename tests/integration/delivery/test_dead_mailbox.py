@@ -46,7 +46,7 @@ def catalog(tmp_path: Path) -> Path:
 
 
 @pytest_asyncio.fixture
-async def house(
+async def deps(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, catalog: Path
 ) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
@@ -55,9 +55,9 @@ async def house(
         yield found
 
 
-async def said_of(house: Living, action: str) -> tuple[str, str]:
+async def said_of(deps: Living, action: str) -> tuple[str, str]:
     """How a message ended, and the reason or the relay's words."""
-    found = await house.until(
+    found = await deps.until(
         "SELECT status || '|' || coalesce(reasons->0->>'code', detail) FROM messages "
         "WHERE action = :action AND status NOT IN ('sending', 'deferred')",
         action=action,
@@ -66,26 +66,26 @@ async def said_of(house: Living, action: str) -> tuple[str, str]:
     return status, why
 
 
-async def suppressed(house: Living) -> list[tuple[Any, ...]]:
-    found = await house.rows("SELECT channel, reason, source FROM suppressions WHERE lifted_at IS NULL")
+async def suppressed(deps: Living) -> list[tuple[Any, ...]]:
+    found = await deps.rows("SELECT channel, reason, source FROM suppressions WHERE lifted_at IS NULL")
     return [tuple(each.values()) for each in found]
 
 
-async def test_a_mailbox_that_is_not_there_is_written_to_once_by_all_journeys_together(house: Living) -> None:
-    await house.accept(house.identify("ada", email="ada@bounce.example", first_name="Ada"))
-    await house.accept(house.track("ada", "signed_up"))
-    assert await said_of(house, "hello") == ("failed", "550 5.1.1 no such mailbox")
-    assert await suppressed(house) == [("email", "hard_bounce", "tenure:message_bounced")]
-    assert await house.until("SELECT outcome FROM runs WHERE journey = 'first'") == "dead", (
+async def test_a_mailbox_that_is_not_there_is_written_to_once_by_all_journeys_together(deps: Living) -> None:
+    await deps.accept(deps.identify("ada", email="ada@bounce.example", first_name="Ada"))
+    await deps.accept(deps.track("ada", "signed_up"))
+    assert await said_of(deps, "hello") == ("failed", "550 5.1.1 no such mailbox")
+    assert await suppressed(deps) == [("email", "hard_bounce", "tenure:message_bounced")]
+    assert await deps.until("SELECT outcome FROM runs WHERE journey = 'first'") == "dead", (
         "it hears of it like any other"
     )
-    await house.accept(house.track("ada", "pricing_viewed"))
-    assert await said_of(house, "again") == ("withheld", "suppressed")
+    await deps.accept(deps.track("ada", "pricing_viewed"))
+    assert await said_of(deps, "again") == ("withheld", "suppressed")
 
 
-async def test_a_mailbox_that_is_busy_or_a_mail_that_is_not_wanted_silences_nobody(house: Living) -> None:
-    await house.accept(house.identify("bo", email="bo@busy.example", first_name="Bo"))
-    await house.accept(house.track("bo", "signed_up"))
-    await house.until("SELECT count(*) FROM messages WHERE status = 'deferred' AND attempts > 0")
-    assert await suppressed(house) == []
-    assert await house.rows("SELECT 1 FROM events WHERE name = 'message_bounced'") == []
+async def test_a_mailbox_that_is_busy_or_a_mail_that_is_not_wanted_silences_nobody(deps: Living) -> None:
+    await deps.accept(deps.identify("bo", email="bo@busy.example", first_name="Bo"))
+    await deps.accept(deps.track("bo", "signed_up"))
+    await deps.until("SELECT count(*) FROM messages WHERE status = 'deferred' AND attempts > 0")
+    assert await suppressed(deps) == []
+    assert await deps.rows("SELECT 1 FROM events WHERE name = 'message_bounced'") == []

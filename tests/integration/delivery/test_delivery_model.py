@@ -22,13 +22,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from activities.delivery import attempts as delivery
 from activities.delivery import outreach
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.gate import evaluation
 from journeys.decision.effects import SendMessage, message_key
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.protocol import wire
-from store.consent.consents import Change, change_consent
-from store.database import Database, rows, run, sql
+from store.consent.consents import ConsentChange, change_consent
+from store.database import Database, execute, fetch_all, sql
 from store.events import ingest
 from store.messages import due as owed
 from store.messages import kill_switches, ledger
@@ -69,7 +69,7 @@ class Told:
 class DeliveryMachine(RuleBasedStateMachine):
     """One person, two runs, one clock; and a relay that is as each rule says."""
 
-    houses: Mapping[str, House]
+    houses: Mapping[str, Dependencies]
     mails: Path
     runner: asyncio.Runner
 
@@ -87,17 +87,19 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.person, self.runs = self.do(self._person())
 
     async def _person(self) -> tuple[str, list[projection.Run]]:
-        house = self.houses["takes"]
+        deps = self.houses["takes"]
         self.told.address = f"{self.name}@example.com"
         calls = [
-            Incoming("identify", f"{self.name}-i", "identify", user_id=self.name, traits={"email": self.told.address}),
-            Incoming("track", f"{self.name}-in", "signed_up", user_id=self.name),
+            InboundEvent(
+                "identify", f"{self.name}-i", "identify", user_id=self.name, traits={"email": self.told.address}
+            ),
+            InboundEvent("track", f"{self.name}-in", "signed_up", user_id=self.name),
         ]
-        await ingest.accept(self.database, house.catalogue, calls, source="test")
+        await ingest.accept(self.database, deps.catalogue, calls, source="test")
         async with self.database.transaction() as connection:
-            person = (await subjects.find(connection, [("user_id", self.name)]))["user_id", self.name][0]
-            await run(connection, _INSIDE, person=person)
-            found = await rows(connection, _RUNS, person=person)
+            person = (await subjects.find_subjects(connection, [("user_id", self.name)]))["user_id", self.name][0]
+            await execute(connection, _INSIDE, person=person)
+            found = await fetch_all(connection, _RUNS, person=person)
             return person, [await projection.read_run(connection, item["id"]) for item in found]
 
     # -- what happens ------------------------------------------------------------------------------------------------
@@ -124,14 +126,14 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.do(self._ask(self.houses[relay], entries))
         self.see(relay)
 
-    async def _ask(self, house: House, entries: list[ledger.Entry]) -> None:
+    async def _ask(self, deps: Dependencies, entries: list[ledger.LedgerEntry]) -> None:
         async with self.database.transaction() as connection:
-            locked = await subjects.lock(connection, [self.person])
-            weighing = evaluation.Pass(house, connection, locked[self.person], None, self.told.now)
+            locked = await subjects.lock_subjects(connection, [self.person])
+            weighing = evaluation.GatePass(deps, connection, locked[self.person], None, self.told.now)
             for entry in entries:
                 await weighing.weigh(entry)
             attempts = await weighing.close()
-        await delivery.attempt_all(house, attempts, self.told.now)
+        await delivery.attempt_all(deps, attempts, self.told.now)
 
     @rule(
         minutes=st.sampled_from([0, 10, 60, 60, 180, 1440, 1500]), relay=st.sampled_from([*RELAYS, "hangs up", "later"])
@@ -144,7 +146,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     async def _look(self, relay: str) -> None:
         async with self.database.transaction() as connection:
-            await run(connection, _LAPSED, person=self.person)
+            await execute(connection, _LAPSED, person=self.person)
         await outreach.settle_due(self.houses[relay], wire.SettleInput(self.person, self.told.now.isoformat()), {})
 
     @rule(asks=st.lists(A_MESSAGE, min_size=1, max_size=2), others=st.lists(A_MESSAGE, max_size=1))
@@ -184,13 +186,13 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     async def _known(self, email: str) -> None:
         name = f"{self.name}-{datetime.now(UTC).timestamp()}"
-        call = Incoming("identify", name, "identify", user_id=self.name, traits={"email": email})
+        call = InboundEvent("identify", name, "identify", user_id=self.name, traits={"email": email})
         await ingest.accept(self.database, self.houses["takes"].catalogue, [call], source="test")
 
     def say(self, channel: str, topic: str, granted: bool) -> None:
         """They say yes or no."""
-        house, change = self.houses["takes"], Change(channel, topic, granted=granted, source="test")
-        self.do(change_consent(self.database, house.catalogue, house.policy, self.person, change))
+        deps, change = self.houses["takes"], ConsentChange(channel, topic, granted=granted, source="test")
+        self.do(change_consent(self.database, deps.catalogue, deps.policy, self.person, change))
         (self.told.refused.discard if granted else self.told.refused.add)((channel, topic))
 
     def milestone(self, which: int) -> None:
@@ -200,9 +202,9 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     async def _leave(self, at: projection.Run) -> None:
         async with self.database.transaction() as connection:
-            await subjects.lock(connection, [self.person])
-            await run(connection, _OVER, id=at.id)
-            await ledger.withdraw(connection, at.id, "left", self.told.now, "inside", 1)
+            await subjects.lock_subjects(connection, [self.person])
+            await execute(connection, _OVER, id=at.id)
+            await ledger.withdraw_queued(connection, at.id, "left", self.told.now, "inside", 1)
 
     def stop(self) -> None:
         """Somebody throws the switch, or releases it."""
@@ -210,16 +212,16 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     async def _stop(self) -> int | None:
         if self.told.stop is not None:
-            await kill_switches.release(self.database, self.told.stop, "dana")
+            await kill_switches.release_switch(self.database, self.told.stop, "dana")
             return None
         async with self.database.transaction() as connection:
-            return int((await kill_switches.throw(connection, "template", "digest/together", "a fire", "dana"))["id"])
+            return int((await kill_switches.engage(connection, "template", "digest/together", "a fire", "dana"))["id"])
 
     def resend(self, number: int) -> None:
         """Somebody asks for one again whose end is not good; of what came as one, for the whole."""
         found = [item for item in self.ledger() if item["status"] in {"failed", "unknown"} and not item["merged_into"]]
         if found:
-            self.do(owed.resend(self.database, found[number % len(found)]["id"]))
+            self.do(owed.resend_message(self.database, found[number % len(found)]["id"]))
             self.told.now = max(self.told.now, datetime.now(UTC))
 
     # -- what has arrived ------------------------------------------------------------------------------------------------
@@ -229,7 +231,7 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     async def _read(self, statement: Any) -> Any:
         async with self.database.reading() as connection:
-            return await rows(connection, statement, person=self.person)
+            return await fetch_all(connection, statement, person=self.person)
 
     def see(self, relay: str) -> None:
         """What has come since we looked last: whom it reached, and what it says."""

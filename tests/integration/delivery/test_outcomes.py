@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from journeys.events.segment import Incoming
-from store.consent.consents import Change, change_consent
+from journeys.events.segment import InboundEvent
+from store.consent.consents import ConsentChange, change_consent
 from tests.support.live_stack import Living, living
 from worker.settings import ROOT
 
@@ -56,50 +56,50 @@ def catalog(tmp_path: Path) -> Path:
 
 
 @pytest_asyncio.fixture
-async def house(
+async def deps(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, catalog: Path
 ) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
         yield found
 
 
-async def test_a_journey_hears_that_nobody_has_the_role_it_writes_to(house: Living) -> None:
-    await house.publish(OF_ACCOUNT)
-    await house.accept(Incoming("track", "c1", "contract_started", account_id="acme"))
-    await house.until("SELECT state FROM runs", lambda state: state == "unheard")
-    (told,) = await house.rows("SELECT name, data->>'reason' AS reason FROM outbox WHERE name LIKE 'hello.%'")
+async def test_a_journey_hears_that_nobody_has_the_role_it_writes_to(deps: Living) -> None:
+    await deps.publish(OF_ACCOUNT)
+    await deps.accept(InboundEvent("track", "c1", "contract_started", account_id="acme"))
+    await deps.until("SELECT state FROM runs", lambda state: state == "unheard")
+    (told,) = await deps.rows("SELECT name, data->>'reason' AS reason FROM outbox WHERE name LIKE 'hello.%'")
     assert (told["name"], told["reason"]) == ("hello.withheld", "no_recipient")
 
 
-async def _one_mail_waits(house: Living) -> str:
+async def _one_mail_waits(deps: Living) -> str:
     """The second of two; the person's key."""
-    await house.accept(house.track("ada", "ping"))
-    await house.until("SELECT count(*) FROM messages WHERE status = 'sent'")
-    await house.accept(house.track("ada", "setup_completed"))
-    await house.until("SELECT count(*) FROM messages WHERE status = 'deferred'")
-    return str((await house.rows("SELECT recipient FROM messages"))[0]["recipient"])
+    await deps.accept(deps.track("ada", "ping"))
+    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'")
+    await deps.accept(deps.track("ada", "setup_completed"))
+    await deps.until("SELECT count(*) FROM messages WHERE status = 'deferred'")
+    return str((await deps.rows("SELECT recipient FROM messages"))[0]["recipient"])
 
 
-async def _says_no(house: Living, person: str) -> tuple[int, int]:
-    change = Change("email", "onboarding", granted=False, source="test")
-    effect = await change_consent(house.database, house.house.catalogue, house.house.policy, person, change)
+async def _says_no(deps: Living, person: str) -> tuple[int, int]:
+    change = ConsentChange("email", "onboarding", granted=False, source="test")
+    effect = await change_consent(deps.database, deps.deps.catalogue, deps.deps.policy, person, change)
     return effect.withdrawn, effect.ended
 
 
-async def test_a_journey_that_goes_on_hears_that_a_no_took_back_its_message(house: Living) -> None:
-    await house.publish(OF_USER.replace("ping: {do: [", "ping: {do: [{send: setup/first-steps, via: [in_app]}, "))
-    await house.accept(house.identify("ada", email="ada@example.com", first_name="Ada"))
-    await house.accept(house.track("ada", "signed_up"))
-    assert await _says_no(house, await _one_mail_waits(house)) == (1, 0)
-    await house.until("SELECT state FROM runs", lambda state: state == "unheard")
-    (told,) = await house.rows("SELECT data->>'reason' AS reason FROM outbox WHERE name = 'second.withheld'")
+async def test_a_journey_that_goes_on_hears_that_a_no_took_back_its_message(deps: Living) -> None:
+    await deps.publish(OF_USER.replace("ping: {do: [", "ping: {do: [{send: setup/first-steps, via: [in_app]}, "))
+    await deps.accept(deps.identify("ada", email="ada@example.com", first_name="Ada"))
+    await deps.accept(deps.track("ada", "signed_up"))
+    assert await _says_no(deps, await _one_mail_waits(deps)) == (1, 0)
+    await deps.until("SELECT state FROM runs", lambda state: state == "unheard")
+    (told,) = await deps.rows("SELECT data->>'reason' AS reason FROM outbox WHERE name = 'second.withheld'")
     assert told["reason"] == "consent_withdrawn"
 
 
-async def test_a_journey_that_a_no_ends_hears_only_of_its_end(house: Living) -> None:
-    await house.publish(OF_USER)
-    await house.accept(house.identify("ada", email="ada@example.com", first_name="Ada"))
-    await house.accept(house.track("ada", "signed_up"))
-    assert await _says_no(house, await _one_mail_waits(house)) == (1, 1)
-    assert await house.until("SELECT outcome FROM runs") == "opted_out"
-    assert await house.rows("SELECT 1 FROM outbox WHERE name = 'second.withheld'") == []
+async def test_a_journey_that_a_no_ends_hears_only_of_its_end(deps: Living) -> None:
+    await deps.publish(OF_USER)
+    await deps.accept(deps.identify("ada", email="ada@example.com", first_name="Ada"))
+    await deps.accept(deps.track("ada", "signed_up"))
+    assert await _says_no(deps, await _one_mail_waits(deps)) == (1, 1)
+    assert await deps.until("SELECT outcome FROM runs") == "opted_out"
+    assert await deps.rows("SELECT 1 FROM outbox WHERE name = 'second.withheld'") == []

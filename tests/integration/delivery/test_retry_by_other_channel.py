@@ -12,29 +12,29 @@ from typing import Any
 
 import pytest_asyncio
 
-from activities.channels.email.relay_settings import Relay
+from activities.channels.email.relay_settings import SmtpRelay
 from activities.channels.email.smtp import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
 from activities.delivery import outreach
-from activities.dependencies import House
-from activities.outgoing.client import Way
+from activities.dependencies import Dependencies
+from activities.outgoing.client import HttpClient
 from activities.ports import Ambiguity, Channel
 from activities.steps import apply as steps
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.gate.policy import load_policy
 from journeys.protocol import wire
 from store.consent import suppressions
-from store.consent.consents import Change, change_consent
-from store.database import Database, rows, run, sql
-from store.definitions.registry import Catalogue
+from store.consent.consents import ConsentChange, change_consent
+from store.database import Database, execute, fetch_all, sql
+from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from tests.integration.gate.test_digest_parts import DROPS
 from tests.support.provider import PHONE, channels_at, templates
 from tests.support.steps import first_steps, publish
-from worker.stack.mail_sink import Faults
-from worker.stack.mail_sink import serve as mail_server
+from worker.stack.mail_sink import MailFaults
+from worker.stack.mail_sink import listen_for_mail as mail_server
 from worker.stack.maildir import Maildir
-from worker.stack.providers.serving import Local
+from worker.stack.providers.serving import LocalProvider
 
 JOURNEY = """
 journey: urgent
@@ -60,36 +60,38 @@ _YESTERDAY = sql("UPDATE messages SET first_attempt_at = first_attempt_at - inte
 class Ada:
     """One person, one message to her, and the channels by which it may go."""
 
-    house: House
+    deps: Dependencies
     mails: Maildir
     others: Mapping[str, Channel]
-    local: Local
+    local: LocalProvider
     said: int = 0
 
     async def known(self, **traits: Any) -> None:
         self.said += 1
-        call = Incoming("identify", f"i{self.said}", "identify", user_id="ada", traits={"first_name": "Ada", **traits})
-        await ingest.accept(self.house.database, self.house.catalogue, [call], source="test")
+        call = InboundEvent(
+            "identify", f"i{self.said}", "identify", user_id="ada", traits={"first_name": "Ada", **traits}
+        )
+        await ingest.accept(self.deps.database, self.deps.catalogue, [call], source="test")
 
-    async def asked(self, via: str, faults: Faults = Faults(), **traits: Any) -> Any:
+    async def asked(self, via: str, faults: MailFaults = MailFaults(), **traits: Any) -> Any:
         """The message is asked for, and its first attempt made; its row."""
         await self.known(**traits)
-        await publish(self.house.database, JOURNEY.replace("VIA", via))
-        entered = Incoming("track", "e", "signed_up", user_id="ada")
-        await ingest.accept(self.house.database, self.house.catalogue, [entered], source="test")
-        ((_, step),) = (await first_steps(self.house.database, self.house.catalogue, "signed_up")).items()
-        async with self.by(faults) as house:
-            await steps.apply_step(house, wire.StepInput(**step))
+        await publish(self.deps.database, JOURNEY.replace("VIA", via))
+        entered = InboundEvent("track", "e", "signed_up", user_id="ada")
+        await ingest.accept(self.deps.database, self.deps.catalogue, [entered], source="test")
+        ((_, step),) = (await first_steps(self.deps.database, self.deps.catalogue, "signed_up")).items()
+        async with self.by(faults) as deps:
+            await steps.apply_step(deps, wire.StepInput(**step))
         return await self.row()
 
-    async def again(self, faults: Faults = Faults()) -> Any:
+    async def again(self, faults: MailFaults = MailFaults()) -> Any:
         """The next attempt; the row."""
         before = await self.row()
-        async with self.house.database.transaction() as connection:
-            await run(connection, _DUE)
-        async with self.by(faults) as house:
+        async with self.deps.database.transaction() as connection:
+            await execute(connection, _DUE)
+        async with self.by(faults) as deps:
             request = wire.SettleInput(before["recipient"], datetime.now(UTC).isoformat())
-            await outreach.settle_due(house, request, {})
+            await outreach.settle_due(deps, request, {})
         return await self.row()
 
     async def row(self) -> Any:
@@ -97,24 +99,24 @@ class Ada:
         return found
 
     async def rows(self, statement: str) -> list[Any]:
-        async with self.house.database.reading() as connection:
-            return list(await rows(connection, sql(statement)))
+        async with self.deps.database.reading() as connection:
+            return list(await fetch_all(connection, sql(statement)))
 
     async def refuse(self, channel: str) -> None:
         person = (await self.row())["recipient"]
-        change = Change(channel, "notices", granted=False, source="test")
-        effect = await change_consent(self.house.database, self.house.catalogue, self.house.policy, person, change)
+        change = ConsentChange(channel, "notices", granted=False, source="test")
+        effect = await change_consent(self.deps.database, self.deps.catalogue, self.deps.policy, person, change)
         assert effect.withdrawn == 0, "another channel remains"
 
     @contextlib.asynccontextmanager
-    async def by(self, faults: Faults) -> AsyncIterator[House]:
+    async def by(self, faults: MailFaults) -> AsyncIterator[Dependencies]:
         """The house with its relay as it is now."""
         async with await mail_server(self.mails.folder, faults=faults) as sink:
             known = templates(self.mails.folder.parent)
-            relay = Relay(host="127.0.0.1", port=sink.sockets[0].getsockname()[1])
+            relay = SmtpRelay(host="127.0.0.1", port=sink.sockets[0].getsockname()[1])
             email = EmailChannel(known, EmailSettings(relay=relay, ambiguity=Ambiguity.AT_LEAST_ONCE))
             channels: dict[str, Channel] = {"email": email, "in_app": InAppChannel(known), **self.others}
-            yield House(self.house.database, self.house.catalogue, self.house.policy, channels)
+            yield Dependencies(self.deps.database, self.deps.catalogue, self.deps.policy, channels)
             await email.close()
 
     def arrived(self) -> list[tuple[str, str]]:
@@ -124,11 +126,11 @@ class Ada:
 
 
 @pytest_asyncio.fixture
-async def ada(database_url: str, tmp_path: Path, local: Local, way: Way) -> AsyncIterator[Ada]:
+async def ada(database_url: str, tmp_path: Path, local: LocalProvider, way: HttpClient) -> AsyncIterator[Ada]:
     database = Database(database_url, pool=2)
-    house = House(database, Catalogue(), load_policy({"consent": [{"default": "granted"}]}), {})
+    deps = Dependencies(database, DefinitionRegistry(), load_policy({"consent": [{"default": "granted"}]}), {})
     others = channels_at(local, templates(tmp_path), way)
-    yield Ada(house, Maildir(tmp_path / "mail"), {name: others[name] for name in ("sms", "support")}, local)
+    yield Ada(deps, Maildir(tmp_path / "mail"), {name: others[name] for name in ("sms", "support")}, local)
     await database.close()
 
 
@@ -165,9 +167,9 @@ async def test_C5_a_retry_goes_to_the_address_that_the_gate_has_judged_and_not_t
     ada: Ada,
 ) -> None:
     before = await ada.asked("email", email=BUSY)
-    async with ada.house.database.transaction() as connection:
+    async with ada.deps.database.transaction() as connection:
         await suppressions.suppress(
-            connection, ada.house.catalogue.consent.addresses, "email", BUSY, reason="complaint", source="test",
+            connection, ada.deps.catalogue.consent.addresses, "email", BUSY, reason="complaint", source="test",
             at=datetime.now(UTC),
         )  # fmt: skip
     await ada.known(email="ada@example.com")
@@ -215,8 +217,8 @@ async def test_what_may_have_arrived_goes_again_by_its_own_channel_though_a_bett
 
 async def test_the_time_for_tries_begins_with_the_first_at_this_address(ada: Ada) -> None:
     await ada.asked("email", email=BUSY)
-    async with ada.house.database.transaction() as connection:
-        await run(connection, _YESTERDAY)
+    async with ada.deps.database.transaction() as connection:
+        await execute(connection, _YESTERDAY)
     await ada.known(email="grace@busy.example")
     after = await ada.again()
     assert after["status"] == "deferred", "not given up"

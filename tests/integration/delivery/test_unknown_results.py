@@ -12,24 +12,24 @@ from typing import Any
 
 import pytest
 
-from activities.channels.email.relay_settings import Relay
+from activities.channels.email.relay_settings import SmtpRelay
 from activities.channels.email.smtp import EmailChannel, EmailSettings
 from activities.channels.http.channel import Reach
 from activities.channels.push.channel import PushChannel
 from activities.channels.push.web_push import WebPush
-from activities.channels.slack import ChatChannel, ChatSettings
+from activities.channels.slack import SlackChannel, SlackSettings
 from activities.channels.webhook import WebhookChannel, WebhookSettings
-from activities.channels.zendesk import SupportChannel, SupportSettings
-from activities.channels.zoom import WebinarChannel, WebinarSettings
+from activities.channels.zendesk import ZendeskChannel, ZendeskSettings
+from activities.channels.zoom import ZoomChannel, ZoomSettings
 from activities.delivery.attempts import NEAR_SEARCH
 from activities.ports import Channel
-from store.database import run, sql
+from store.database import execute, sql
 from store.people import subjects
 from tests.support.provider import templates, vapid_key
 from tests.support.sending import Sending, asked_after, nobody
 from worker.stack.providers.app import KEY
 from worker.stack.providers.chat_and_support import WEBHOOK_SECRET
-from worker.stack.providers.faults import Fault
+from worker.stack.providers.faults import ProviderFault
 
 NEAR = Reach(near=True)
 MINUTE = timedelta(minutes=1)
@@ -57,7 +57,7 @@ async def test_a_browser_whose_service_always_fails_is_asked_less_and_less_often
     keys = {"p256dh": web.public, "auth": "a2tra2tra2tra2tra2traw"}
     browser = {"endpoint": f"{sending.local.url}/webpush/browser", "keys": keys}
     channel = PushChannel(templates(sending.folder), sending.way, NEAR, web=web)
-    sending.local.provider.faults.add(Fault(provider="webpush", kind="status", status=502, times=None))
+    sending.local.provider.faults.add(ProviderFault(provider="webpush", kind="status", status=502, times=None))
     (row,) = await sending.go(channel, push_subscription=browser)
     await are_left_alone(sending, channel, row, 2, 4, 8, 16)
 
@@ -65,7 +65,7 @@ async def test_a_browser_whose_service_always_fails_is_asked_less_and_less_often
 async def test_a_receiver_that_never_answers_is_tried_again_by_the_standards_schedule(sending):
     hook = WebhookSettings(f"{sending.local.url}/receiver/", WEBHOOK_SECRET)
     channel = WebhookChannel(templates(sending.folder), sending.way, NEAR, hook)
-    sending.local.provider.faults.add(Fault(provider="receiver", kind="reset_after_accept", times=None))
+    sending.local.provider.faults.add(ProviderFault(provider="receiver", kind="reset_after_accept", times=None))
     (row,) = await sending.go(channel)
     await are_left_alone(sending, channel, row, 5, 300, 1800, 7200)
 
@@ -74,9 +74,9 @@ async def test_a_receiver_that_never_answers_is_tried_again_by_the_standards_sch
 
 
 async def test_a_provider_that_fails_and_has_nothing_is_asked_soon_and_tried_less_and_less_often(sending):
-    settings = ChatSettings(KEY, "C0ALL", f"{sending.local.url}/slack")
-    channel = ChatChannel(templates(sending.folder), sending.way, NEAR, settings)
-    failing = Fault(provider="slack", kind="status", status=502, times=None, to="chat.postMessage")
+    settings = SlackSettings(KEY, "C0ALL", f"{sending.local.url}/slack")
+    channel = SlackChannel(templates(sending.folder), sending.way, NEAR, settings)
+    failing = ProviderFault(provider="slack", kind="status", status=502, times=None, to="chat.postMessage")
     sending.local.provider.faults.add(failing)
     (row,) = await sending.go(channel)
     found = []
@@ -86,7 +86,7 @@ async def test_a_provider_that_fails_and_has_nothing_is_asked_soon_and_tried_les
         assert (row["status"], row["detail"], row["in_doubt"]) == ("deferred", "the provider does not have it", False)
         found.append((row["due_at"] - row["decided_at"]).total_seconds())
         async with sending.database.transaction() as connection:
-            await run(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
+            await execute(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
         row = await asked_after(sending, channel, MINUTE)
     assert found == pytest.approx([2, 4, 8])
     given_up = await asked_after(sending, channel, timedelta(hours=25))
@@ -94,12 +94,12 @@ async def test_a_provider_that_fails_and_has_nothing_is_asked_soon_and_tried_les
 
 
 async def test_what_a_dead_process_left_is_tried_again_at_once_where_the_provider_does_not_have_it(sending):
-    settings = ChatSettings(KEY, "C0ALL", f"{sending.local.url}/slack")
-    channel = ChatChannel(templates(sending.folder), sending.way, NEAR, settings)
-    sending.local.provider.faults.add(Fault(provider="slack", kind="reset"))
+    settings = SlackSettings(KEY, "C0ALL", f"{sending.local.url}/slack")
+    channel = SlackChannel(templates(sending.folder), sending.way, NEAR, settings)
+    sending.local.provider.faults.add(ProviderFault(provider="slack", kind="reset"))
     await sending.go(channel)
     async with sending.database.transaction() as connection:
-        await run(connection, sql("UPDATE messages SET sent_at = sent_at - interval '4 seconds'"))
+        await execute(connection, sql("UPDATE messages SET sent_at = sent_at - interval '4 seconds'"))
     row = await asked_after(sending, channel, MINUTE)
     assert (row["status"], row["due_at"] < datetime.now(UTC)) == ("deferred", True)
     (row,) = await sending.later(channel)
@@ -108,28 +108,28 @@ async def test_what_a_dead_process_left_is_tried_again_at_once_where_the_provide
 
 async def test_somebody_is_found_among_hundreds_at_a_provider_that_takes_its_time_over_every_page(sending):
     url = sending.local.url
-    zoom = WebinarSettings("acc", "client", KEY, f"{url}/zoom/v2", f"{url}/zoom/oauth/token")
-    channel = WebinarChannel(templates(sending.folder), sending.way, NEAR, zoom)
+    zoom = ZoomSettings("acc", "client", KEY, f"{url}/zoom/v2", f"{url}/zoom/oauth/token")
+    channel = ZoomChannel(templates(sending.folder), sending.way, NEAR, zoom)
     for number in range(400):
         email = f"grace-{number}@example.com"
         person = {"email": email, "first_name": "Grace"}
         sending.local.provider.kept.add("zoom", to=email, content=person, webinar="987654321")
-    sending.local.provider.faults.add(Fault(provider="zoom", kind="reset_after_accept", to="registrants"))
+    sending.local.provider.faults.add(ProviderFault(provider="zoom", kind="reset_after_accept", to="registrants"))
     await sending.go(channel, data="{webinar_id: \"'987654321'\"}", email="ada@example.com")
-    sending.local.provider.faults.add(Fault(provider="zoom", kind="slow", seconds=0.7, times=None))
+    sending.local.provider.faults.add(ProviderFault(provider="zoom", kind="slow", seconds=0.7, times=None))
     row = await asked_after(sending, channel, MINUTE)
     assert (row["status"], row["detail"]) == ("sent", "found at the provider")
 
 
 async def test_a_comment_is_found_on_a_ticket_with_long_ones_at_a_slow_help_desk(sending):
-    desk = SupportSettings(f"{sending.local.url}/zendesk", "agent@x.example", KEY)
-    channel = SupportChannel(templates(sending.folder), sending.way, NEAR, desk)
+    desk = ZendeskSettings(f"{sending.local.url}/zendesk", "agent@x.example", KEY)
+    channel = ZendeskChannel(templates(sending.folder), sending.way, NEAR, desk)
     for number in range(30):
         said = {"comment": {"body": "w" * 6_000}, "metadata": {"key": f"k{number}"}}
         sending.local.provider.kept.add("zendesk", to="77", content=said, kind="comment")
-    sending.local.provider.faults.add(Fault(provider="zendesk", kind="reset_after_accept"))
+    sending.local.provider.faults.add(ProviderFault(provider="zendesk", kind="reset_after_accept"))
     await sending.go(channel, data="{ticket_id: \"'77'\"}", email="ada@example.com")
-    sending.local.provider.faults.add(Fault(provider="zendesk", kind="slow", seconds=0.7, times=None))
+    sending.local.provider.faults.add(ProviderFault(provider="zendesk", kind="slow", seconds=0.7, times=None))
     row = await asked_after(sending, channel, MINUTE)
     assert (row["status"], row["detail"]) == ("sent", "found at the provider")
 
@@ -148,11 +148,11 @@ class Searched:
     @contextlib.asynccontextmanager
     async def looking(self, sending: Sending) -> AsyncIterator[Any]:
         """While it is asked for the one message there is; it has been answered after the body."""
-        relay = Relay(host="127.0.0.1", port=nobody())
+        relay = SmtpRelay(host="127.0.0.1", port=nobody())
         channel = EmailChannel(templates(sending.folder), EmailSettings(relay=relay), search=self)
         await sending.go(channel, email="ada@example.com")
         async with sending.database.transaction() as connection:
-            await run(connection, sql("UPDATE messages SET status = 'sending', attempts = 1, due_at = NULL"))
+            await execute(connection, sql("UPDATE messages SET status = 'sending', attempts = 1, due_at = NULL"))
         look = asyncio.create_task(asked_after(sending, channel, MINUTE))
         try:
             assert await asyncio.to_thread(self.begun.wait, 10)
@@ -166,14 +166,14 @@ class Searched:
 
 async def test_while_a_provider_is_asked_nobody_is_held_up(sending):
     async with Searched().looking(sending) as row, asyncio.timeout(3), sending.database.transaction() as connection:
-        assert row["recipient"] in await subjects.lock(connection, [row["recipient"]])
+        assert row["recipient"] in await subjects.lock_subjects(connection, [row["recipient"]])
     (row,) = await sending.ledger()
     assert (row["status"], row["detail"]) == ("sent", "found at the provider")
 
 
 async def test_what_a_provider_says_of_one_attempt_ends_no_other(sending):
     async with Searched().looking(sending), sending.database.transaction() as connection:
-        await run(connection, sql("UPDATE messages SET attempts = 2, detail = 'the other one'"))
+        await execute(connection, sql("UPDATE messages SET attempts = 2, detail = 'the other one'"))
     (row,) = await sending.ledger()
     assert (row["status"], row["attempts"], row["detail"]) == ("sending", 2, "the other one")
 

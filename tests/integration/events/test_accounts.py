@@ -17,21 +17,21 @@ import pytest_asyncio
 import yaml
 
 from activities.delivery import outreach
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.steps import apply as steps
 from journeys.decision.decide import decide
 from journeys.decision.effects import effects_to_json, log_to_json
 from journeys.decision.occurrences import Entered, Signal
 from journeys.decision.state import RunState, state_from_json, state_to_json
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.protocol import wire
-from store.database import Database, row, rows, run, sql
+from store.database import Database, execute, fetch_all, fetch_one, sql
 from store.events import ingest
 from store.messages import kill_switches
 from store.people import subjects
 from tests.support.live_stack import until
 from tests.support.steps import publish
-from worker.composition.worker import house as built
+from worker.composition.worker import dependencies as built
 from worker.settings import ROOT, Settings
 
 POLICY: dict[str, Any] = {"timezone": "UTC", "consent": [{"default": "granted"}]}
@@ -95,14 +95,14 @@ _WOKEN = sql("SELECT DISTINCT recipient FROM outbox WHERE kind = 'wake'")
 class Two:
     """Mia, who is an admin of north and was then put into south; what is known of them."""
 
-    house: House
+    deps: Dependencies
     said: int = 0
     stop: int = 0
 
     async def tell(self, kind: Any, name: str = "", **call: Any) -> None:
         self.said += 1
-        it = Incoming(kind, f"m{self.said}", name or kind, **call)
-        await ingest.accept(self.house.database, self.house.catalogue, [it], source="test")
+        it = InboundEvent(kind, f"m{self.said}", name or kind, **call)
+        await ingest.accept(self.deps.database, self.deps.catalogue, [it], source="test")
 
     async def begin(self) -> None:
         await self.tell("identify", user_id="mia", traits={"role": "admin"})
@@ -112,38 +112,36 @@ class Two:
 
     async def ask(self, journey: str = JOURNEY, *, on: str = "contract_started", **who: Any) -> wire.StepInput:
         """The first step of the run that this opens; not applied yet."""
-        await publish(self.house.database, journey, {"account.renewal_date": "timestamp"})
+        await publish(self.deps.database, journey, {"account.renewal_date": "timestamp"})
         await self.tell("track", on, **(who or {"account_id": "north"}))
-        async with self.house.database.reading() as connection:
-            opened = (await rows(connection, _RUNS))[-1]
-            chart = await self.house.catalogue.chart(connection, opened["definition"])
+        async with self.deps.database.reading() as connection:
+            opened = (await fetch_all(connection, _RUNS))[-1]
+            chart = await self.deps.catalogue.chart(connection, opened["definition"])
             account = await subjects.account_of(connection, opened["lane"]) or opened["lane"]
-            known = (await rows(connection, sql("SELECT profile FROM subjects WHERE key = :key"), key=account))[0]
+            known = (await fetch_all(connection, sql("SELECT profile FROM subjects WHERE key = :key"), key=account))[0]
         facts = {"account": json.loads(known["profile"])}
         made = decide(chart, RunState(), Entered(opened["started_at"], on, facts=facts, lane=opened["lane"], seq=1))
         return _step(opened, 1, made)
 
     async def applied(self, asked: wire.StepInput) -> dict[str, Any]:
         """The one message, as it stands after this step."""
-        await steps.apply_step(self.house, asked)
+        await steps.apply_step(self.deps, asked)
         return await self.message()
 
     async def again(self) -> dict[str, Any]:
         """The same after Mia's outreach has looked at what is due."""
-        await outreach.settle_due(
-            self.house, wire.SettleInput(await self.key("mia"), datetime.now(UTC).isoformat()), {}
-        )
+        await outreach.settle_due(self.deps, wire.SettleInput(await self.key("mia"), datetime.now(UTC).isoformat()), {})
         return await self.message()
 
     async def released(self) -> dict[str, Any]:
         """The same after what was stopped goes on."""
-        await kill_switches.release(self.house.database, self.stop, "test")
+        await kill_switches.release_switch(self.deps.database, self.stop, "test")
         return await self.again()
 
     async def stopped(self, asked: wire.StepInput) -> None:
         """The message of this step waits for a stop."""
-        async with self.house.database.transaction() as connection:
-            self.stop = (await kill_switches.throw(connection, "all", "", "not now", "test"))["id"]
+        async with self.deps.database.transaction() as connection:
+            self.stop = (await kill_switches.engage(connection, "all", "", "not now", "test"))["id"]
         assert (await self.applied(asked))["status"] == "deferred"
 
     async def message(self) -> dict[str, Any]:
@@ -158,8 +156,8 @@ class Two:
         return str((await self.rows(_SUBJECT, name=name))[0]["subject_key"])
 
     async def rows(self, statement: Any, **values: Any) -> list[Any]:
-        async with self.house.database.reading() as connection:
-            return await rows(connection, statement, **values)
+        async with self.deps.database.reading() as connection:
+            return await fetch_all(connection, statement, **values)
 
     async def somebody_waits(self) -> None:
         """For a lock that somebody else holds."""
@@ -227,8 +225,8 @@ async def test_C7_what_waits_for_the_morning_is_looked_at_when_its_person_moves(
     waits = await two.applied(await two.ask())
     assert (waits["status"], waits["reasons"]) == ("deferred", ["quiet_hours"])
     assert (await two.again())["status"] == "deferred", "nothing is due"
-    async with two.house.database.transaction() as connection:
-        await run(connection, sql("DELETE FROM outbox"))
+    async with two.deps.database.transaction() as connection:
+        await execute(connection, sql("DELETE FROM outbox"))
     await two.tell("identify", user_id="mia", traits={"timezone": TOKYO})
     assert [each["recipient"] for each in await two.rows(_WOKEN)] == [await two.key("mia")]
     assert (await two.again())["status"] == "sent"
@@ -249,13 +247,13 @@ async def test_who_is_put_into_another_account_between_look_and_lock_is_looked_a
     asked = await two.ask(OF_USER, on="signed_up", user_id="mia")
     if not asks:
         await two.stopped(asked)
-        await kill_switches.release(two.house.database, two.stop, "test")
-    async with two.house.database.transaction() as moving:
-        mia = (await subjects.lock(moving, [await two.key("mia")])).popitem()[1]
+        await kill_switches.release_switch(two.deps.database, two.stop, "test")
+    async with two.deps.database.transaction() as moving:
+        mia = (await subjects.lock_subjects(moving, [await two.key("mia")])).popitem()[1]
         deciding = asyncio.create_task(two.applied(asked) if asks else two.again())
         await two.somebody_waits()
         mia.account_key, mia.dirty = await two.key("north"), True
-        await subjects.save(moving, [mia])
+        await subjects.save_subjects(moving, [mia])
     with pytest.raises(subjects.Contended):
         await deciding
     assert (await two.applied(asked) if asks else await two.again())["status"] == "sent"
@@ -306,12 +304,12 @@ async def test_of_the_account_they_have_left_nothing_is_known_of_them_and_their_
 
 async def test_who_is_put_into_an_account_and_taken_out_in_one_batch_is_what_was_said_last(two: Two) -> None:
     calls = [
-        Incoming("group", "x1", "group", user_id="mia", account_id="west"),
-        Incoming("track", "x2", "account_left", user_id="mia", account_id="west"),
-        Incoming("track", "x3", "account_left", user_id="mia", account_id="north"),
-        Incoming("group", "x4", "group", user_id="mia", account_id="north"),
+        InboundEvent("group", "x1", "group", user_id="mia", account_id="west"),
+        InboundEvent("track", "x2", "account_left", user_id="mia", account_id="west"),
+        InboundEvent("track", "x3", "account_left", user_id="mia", account_id="north"),
+        InboundEvent("group", "x4", "group", user_id="mia", account_id="north"),
     ]
-    await ingest.accept(two.house.database, two.house.catalogue, calls, source="test")
+    await ingest.accept(two.deps.database, two.deps.catalogue, calls, source="test")
     found = await two.rows(
         sql("SELECT i.value FROM members m JOIN identities i ON i.subject_key = m.account_key ORDER BY 1")
     )
@@ -337,15 +335,15 @@ async def test_C8_another_role_that_it_is_for_too_will_do(two: Two) -> None:
 async def test_C3_a_step_of_an_account_waits_for_whoever_decides_on_its_peoples_messages(two: Two) -> None:
     asked = await two.ask()
     await two.stopped(asked)
-    async with two.house.database.reading() as connection:
-        chart = await two.house.catalogue.chart(connection, asked.definition)
-        opened = await row(connection, _RUNS)
+    async with two.deps.database.reading() as connection:
+        chart = await two.deps.catalogue.chart(connection, asked.definition)
+        opened = await fetch_one(connection, _RUNS)
     inside = state_from_json(asked.state)
     assert opened is not None
     made = decide(chart, inside, Signal(datetime.now(UTC), "renewal_plan_agreed", lane=opened["lane"], seq=2))
-    async with two.house.database.transaction() as deciding:
-        await subjects.lock(deciding, [await two.key("mia")])
-        leaving = asyncio.create_task(steps.apply_step(two.house, _step(opened, 2, made)))
+    async with two.deps.database.transaction() as deciding:
+        await subjects.lock_subjects(deciding, [await two.key("mia")])
+        leaving = asyncio.create_task(steps.apply_step(two.deps, _step(opened, 2, made)))
         await two.somebody_waits()
         assert not leaving.done()
     await leaving
@@ -356,11 +354,11 @@ async def test_who_resolves_a_ticket_waits_for_whoever_decides_on_its_peoples_me
     """People first, then their messages: the other way round two would wait for each other in a circle."""
     await two.ticket("ticket_opened", user_id="noa", account_id="north")
     await two.applied(await two.ask())
-    async with two.house.database.transaction() as deciding:
-        await subjects.lock(deciding, [await two.key("mia")])
+    async with two.deps.database.transaction() as deciding:
+        await subjects.lock_subjects(deciding, [await two.key("mia")])
         resolving = asyncio.create_task(two.ticket("ticket_resolved", user_id="noa", account_id="north"))
         await two.somebody_waits()
-        await run(deciding, sql("UPDATE messages SET decided_at = now()"))  # its row is free
+        await execute(deciding, sql("UPDATE messages SET decided_at = now()"))  # its row is free
         assert not resolving.done()
     await resolving
     assert (await two.again())["status"] == "sent"

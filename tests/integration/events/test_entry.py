@@ -22,36 +22,36 @@ states:
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     """A house whose relay never delivers anything: the greatest lag there is."""
     async with living(database_url, temporal_address, task_queue, tmp_path, relaying=False) as found:
         await found.publish(JOURNEY)
         yield found
 
 
-async def epochs(house: Living) -> list[int]:
-    return [row["epoch"] for row in await house.rows("SELECT epoch FROM runs ORDER BY epoch")]
+async def epochs(deps: Living) -> list[int]:
+    return [row["epoch"] for row in await deps.rows("SELECT epoch FROM runs ORDER BY epoch")]
 
 
-async def test_a_run_that_is_open_keeps_its_person_out(house: Living) -> None:
-    await house.accept(house.track("ada", "opened"), house.track("ada", "opened"))
-    assert await epochs(house) == [1]
+async def test_a_run_that_is_open_keeps_its_person_out(deps: Living) -> None:
+    await deps.accept(deps.track("ada", "opened"), deps.track("ada", "opened"))
+    assert await epochs(deps) == [1]
 
 
-async def test_an_exit_that_no_run_has_heard_yet_lets_them_in_again(house: Living) -> None:
-    await house.accept(house.track("ada", "opened"))
-    await house.accept(house.track("ada", "closed"), house.track("ada", "opened"))
-    assert await epochs(house) == [1, 2]
+async def test_an_exit_that_no_run_has_heard_yet_lets_them_in_again(deps: Living) -> None:
+    await deps.accept(deps.track("ada", "opened"))
+    await deps.accept(deps.track("ada", "closed"), deps.track("ada", "opened"))
+    assert await epochs(deps) == [1, 2]
 
 
-async def test_a_timer_that_has_not_rung_yet_lets_them_in_again(house: Living) -> None:
+async def test_a_timer_that_has_not_rung_yet_lets_them_in_again(deps: Living) -> None:
     hour_ago = datetime.now(UTC) - timedelta(hours=1)
-    await house.accept(house.track("ada", "opened", at=hour_ago))
-    await house.accept(house.track("ada", "opened"))
-    assert await epochs(house) == [1, 2]
+    await deps.accept(deps.track("ada", "opened", at=hour_ago))
+    await deps.accept(deps.track("ada", "opened"))
+    assert await epochs(deps) == [1, 2]
 
 
-async def test_the_same_message_twice_is_one_event(house: Living) -> None:
-    call = house.track("ada", "opened")
-    first, second = await house.accept(call, call), await house.accept(call)
+async def test_the_same_message_twice_is_one_event(deps: Living) -> None:
+    call = deps.track("ada", "opened")
+    first, second = await deps.accept(call, call), await deps.accept(call)
     assert (first.accepted, first.duplicates, second.duplicates) == (1, 1, 1)

@@ -13,31 +13,31 @@ import pytest_asyncio
 from activities.channels.allow_list import AllowList
 from activities.exports.audiences.ad_platforms import (
     BATCH,
-    AudienceTool,
+    AdPlatform,
     GoogleAudiences,
-    GoogleTool,
+    GooglePlatform,
     MetaAudiences,
-    MetaTool,
+    MetaPlatform,
 )
-from activities.exports.audiences.membership import AudiencePlan, hashed, wanted
-from activities.exports.audiences.sync import AudienceSync, Told
-from activities.outgoing.client import Way
-from journeys.consent.rules import ConsentBook
-from journeys.events.segment import Incoming
+from activities.exports.audiences.membership import AudiencePlan, hashed_addresses, wanted_members
+from activities.exports.audiences.sync import AudienceSync, SyncResult
+from activities.outgoing.client import HttpClient
+from journeys.consent.rules import ConsentRuleSet
+from journeys.events.segment import InboundEvent
 from journeys.gate.policy import Policy, load_policy
-from store.consent.consents import Change, change_consent
+from store.consent.consents import ConsentChange, change_consent
 from store.consent.suppressions import lift, suppress
-from store.database import Database, rows, run, sql
-from store.definitions.registry import Catalogue
+from store.database import Database, execute, fetch_all, sql
+from store.definitions.registry import DefinitionRegistry
 from store.events.ingest import accept
-from store.exports.audiences import Place
-from store.messages.kill_switches import StopScope, release, throw
+from store.exports.audiences import AudienceMembership
+from store.messages.kill_switches import KillSwitchScope, engage, release_switch
 from tests.support.live_stack import living
 from tests.support.provider import google_key
 from worker.loops.audiences import PAUSE_SECONDS, AudienceLoop
 from worker.stack.providers.app import KEY
-from worker.stack.providers.faults import Fault
-from worker.stack.providers.serving import Local, serving
+from worker.stack.providers.faults import ProviderFault
+from worker.stack.providers.serving import LocalProvider, local_provider
 
 PLANS = {
     "stalled": AudiencePlan(stage="onboarding", google="g-1", meta="m-1"),
@@ -71,40 +71,42 @@ _CROWD = sql(
 class Advertising:
     """What a test drives."""
 
-    def __init__(self, database: Database, local: Local, way: Way) -> None:
+    def __init__(self, database: Database, local: LocalProvider, way: HttpClient) -> None:
         self.database, self.local, self.said = database, local, 0
         google = GoogleAudiences("1", "svc@p.example", google_key(), f"{local.url}/google", f"{local.url}/google/token")
-        tools: list[AudienceTool] = [
-            GoogleTool(way, google),
-            MetaTool(way, MetaAudiences(KEY, f"{local.url}/meta/v26.0")),
+        tools: list[AdPlatform] = [
+            GooglePlatform(way, google),
+            MetaPlatform(way, MetaAudiences(KEY, f"{local.url}/meta/v26.0")),
         ]
-        self.book = ConsentBook(policy=load_policy({"consent": [{"topic": "ads", "default": "required"}]}))
+        self.book = ConsentRuleSet(policy=load_policy({"consent": [{"topic": "ads", "default": "required"}]}))
         self.tools = tools
         self.sync = AudienceSync(database, tools, PLANS, self.book)
 
     async def know(self, user: str, **traits: str) -> None:
         self.said += 1
-        call = Incoming("identify", f"i{self.said}", "identify", user_id=user, traits=traits)
-        await accept(self.database, Catalogue(), [call], source="test")
+        call = InboundEvent("identify", f"i{self.said}", "identify", user_id=user, traits=traits)
+        await accept(self.database, DefinitionRegistry(), [call], source="test")
 
     async def put(self, audience: str, user: str, *, member: bool = True) -> None:
         async with self.database.transaction() as connection:
-            await run(connection, _PUT, audience=audience, user=user, member=member)
+            await execute(connection, _PUT, audience=audience, user=user, member=member)
 
     async def say(self, user: str, channel: str, topic: str, *, granted: bool | None) -> None:
         async with self.database.reading() as connection:
-            (found,) = await rows(connection, sql("SELECT subject_key FROM identities WHERE value = :user"), user=user)
-        change = Change(channel, topic, granted, "test")
-        await change_consent(self.database, Catalogue(), Policy(), found["subject_key"], change)
+            (found,) = await fetch_all(
+                connection, sql("SELECT subject_key FROM identities WHERE value = :user"), user=user
+            )
+        change = ConsentChange(channel, topic, granted, "test")
+        await change_consent(self.database, DefinitionRegistry(), Policy(), found["subject_key"], change)
 
     async def crowd(self, audience: str, people: int) -> None:
         """As many who are wanted in and have no address: each batch of them changes nothing at any tool."""
         async with self.database.transaction() as connection:
-            await run(connection, _CROWD, audience=audience, people=people)
+            await execute(connection, _CROWD, audience=audience, people=people)
 
-    async def stop(self, scope: StopScope, name: str = "") -> int:
+    async def stop(self, scope: KillSwitchScope, name: str = "") -> int:
         async with self.database.transaction() as connection:
-            return int((await throw(connection, scope, name, "a wrong offer", "dana"))["id"])
+            return int((await engage(connection, scope, name, "a wrong offer", "dana"))["id"])
 
     def inside(self, tool: str, audience: str) -> set[str]:
         """Who is in at the tool, after all that it took."""
@@ -117,15 +119,15 @@ class Advertising:
 
 @pytest_asyncio.fixture
 async def ads(database_url: str) -> AsyncIterator[Advertising]:
-    async with serving() as local:
-        database, way = Database(database_url), Way(frozenset({local.origin}))
+    async with local_provider() as local:
+        database, way = Database(database_url), HttpClient(frozenset({local.origin}))
         yield Advertising(database, local, way)
         await way.close()
         await database.close()
 
 
 def of(*emails: str, tool: str = "meta") -> set[str]:
-    return {hashed(email, tool) for email in emails}
+    return {hashed_addresses(email, tool) for email in emails}
 
 
 async def test_who_is_put_in_and_taken_out_is_told_to_every_tool_once(ads):
@@ -133,11 +135,11 @@ async def test_who_is_put_in_and_taken_out_is_told_to_every_tool_once(ads):
     await ads.know("ben", email="ben@example.com", stage="onboarding")
     for user in ("ada", "ben"):
         await ads.put("stalled", user)
-    assert await ads.sync.round() == Told(added=4)
+    assert await ads.sync.round() == SyncResult(added=4)
     assert ads.inside("google", "g-1") == ads.inside("meta", "m-1") == of("ada@example.com", "ben@example.com")
-    assert await ads.sync.round() == Told()
+    assert await ads.sync.round() == SyncResult()
     await ads.put("stalled", "ben", member=False)
-    assert await ads.sync.round() == Told(removed=2)
+    assert await ads.sync.round() == SyncResult(removed=2)
     assert ads.inside("google", "g-1") == of("ada@example.com")
     assert len(ads.local.provider.kept.search(provider="google")) == 2
 
@@ -148,9 +150,9 @@ async def test_outside_production_only_who_is_on_the_list_is_told_of(ads):
     for user in ("ada", "eve"):
         await ads.put("stalled", user)
     careful = AudienceSync(ads.database, ads.tools, PLANS, ads.book, AllowList(["*@example.com"]))
-    assert await careful.round() == Told(added=2)
+    assert await careful.round() == SyncResult(added=2)
     assert ads.inside("google", "g-1") == ads.inside("meta", "m-1") == of("ada@example.com")
-    assert await careful.round() == Told()
+    assert await careful.round() == SyncResult()
 
 
 async def test_only_people_known_to_be_in_the_stage_that_the_ads_fit_are_in(ads):
@@ -187,11 +189,11 @@ async def test_a_stop_adds_nobody_takes_out_all_the_same_and_what_waited_is_adde
     await ads.put("everyone", "cyd")
     await ads.know("ben", email="ben@new.example")
     await ads.put("everyone", "ada", member=False)
-    assert await ads.sync.round() == Told(removed=2)
+    assert await ads.sync.round() == SyncResult(removed=2)
     assert ads.inside("meta", "m-2") == set()
-    assert await ads.sync.round() == Told()
-    await release(ads.database, number, "dana")
-    assert await ads.sync.round() == Told(added=2)
+    assert await ads.sync.round() == SyncResult()
+    await release_switch(ads.database, number, "dana")
+    assert await ads.sync.round() == SyncResult(added=2)
     assert ads.inside("meta", "m-2") == of("ben@new.example", "cyd@example.com")
 
 
@@ -200,23 +202,23 @@ async def test_a_stop_of_something_else_adds_on(ads, what):
     await ads.know("ada", email="ada@example.com")
     await ads.stop(*what)
     await ads.put("everyone", "ada")
-    assert await ads.sync.round() == Told(added=1)
+    assert await ads.sync.round() == SyncResult(added=1)
 
 
 async def test_a_stop_of_its_journey_holds_for_whom_it_put_in_also_after_a_merge(
     ads, database_url, temporal_address, task_queue, tmp_path
 ):
-    async with living(database_url, temporal_address, task_queue, tmp_path) as house:
-        await house.publish(RETARGET)
-        await house.accept(house.identify("ada", email="ada@example.com"))
-        await house.accept(Incoming("track", "v1", "cart_left", anonymous_id="visitor"))
-        await house.until("SELECT count(*) FROM audiences")
-        await house.accept(Incoming("identify", "v2", "identify", "ada", anonymous_id="visitor"))
-        assert await house.rows("SELECT 1 FROM subjects WHERE merged_into IS NOT NULL")
+    async with living(database_url, temporal_address, task_queue, tmp_path) as deps:
+        await deps.publish(RETARGET)
+        await deps.accept(deps.identify("ada", email="ada@example.com"))
+        await deps.accept(InboundEvent("track", "v1", "cart_left", anonymous_id="visitor"))
+        await deps.until("SELECT count(*) FROM audiences")
+        await deps.accept(InboundEvent("identify", "v2", "identify", "ada", anonymous_id="visitor"))
+        assert await deps.rows("SELECT 1 FROM subjects WHERE merged_into IS NOT NULL")
     number = await ads.stop("journey", "retarget")
-    assert await ads.sync.round() == Told()
-    await release(ads.database, number, "dana")
-    assert await ads.sync.round() == Told(added=1)
+    assert await ads.sync.round() == SyncResult()
+    await release_switch(ads.database, number, "dana")
+    assert await ads.sync.round() == SyncResult(added=1)
     assert ads.inside("meta", "m-2") == of("ada@example.com")
 
 
@@ -226,7 +228,7 @@ async def test_an_opt_out_is_carried_out_before_a_crowd_that_came_earlier(ads):
     await ads.sync.round()
     await ads.crowd("everyone", BATCH + 1)
     await ads.say("ada", "*", "*", granted=False)
-    assert await ads.sync.round() == Told(removed=1, more=True)
+    assert await ads.sync.round() == SyncResult(removed=1, more=True)
     assert ads.inside("meta", "m-2") == set()
 
 
@@ -264,7 +266,7 @@ async def test_who_says_no_to_everything_is_taken_out(ads):
     await ads.put("everyone", "ada")
     await ads.sync.round()
     async with ads.database.transaction() as connection:
-        await run(connection, _REFUSE, user="ada", at=datetime.now(UTC))
+        await execute(connection, _REFUSE, user="ada", at=datetime.now(UTC))
     await ads.sync.round()
     assert ads.inside("meta", "m-2") == set()
 
@@ -304,12 +306,12 @@ async def test_whose_address_is_suppressed_is_taken_out_or_never_put_in_and_come
         for address in ("ada@example.com", "ben@example.com"):
             await suppress(connection, addresses, "email", address, reason="complaint", source="test", at=now)
     await ads.put("everyone", "ben")
-    assert await ads.sync.round() == Told(removed=1)
+    assert await ads.sync.round() == SyncResult(removed=1)
     assert ads.inside("meta", "m-2") == set()
-    assert await ads.sync.round() == Told()
+    assert await ads.sync.round() == SyncResult()
     async with ads.database.transaction() as connection:
         await lift(connection, addresses, "email", "ben@example.com", by="dana", at=datetime.now(UTC))
-    assert await ads.sync.round() == Told(added=1)
+    assert await ads.sync.round() == SyncResult(added=1)
     assert ads.inside("meta", "m-2") == of("ben@example.com")
 
 
@@ -318,18 +320,18 @@ async def test_who_is_erased_is_taken_out(ads):
     await ads.put("everyone", "ada")
     await ads.sync.round()
     async with ads.database.transaction() as connection:
-        await run(connection, sql("DELETE FROM subjects"))
-    assert await ads.sync.round() == Told(removed=1)
+        await execute(connection, sql("DELETE FROM subjects"))
+    assert await ads.sync.round() == SyncResult(removed=1)
     assert ads.inside("meta", "m-2") == set()
 
 
 def test_a_policy_that_asks_for_a_yes_keeps_those_out_who_have_not_said_it():
     now, plan = datetime.now(UTC), AudiencePlan(topic="ads", meta="m")
     rules = load_policy({"consent": [{"topic": "ads", "default": "required"}]})
-    silent = Place(True, "ada@example.com", None, {}, False, False, "", now)
-    assert wanted(silent, plan, "meta", rules) == ""
+    silent = AudienceMembership(True, "ada@example.com", None, {}, False, False, "", now)
+    assert wanted_members(silent, plan, "meta", rules) == ""
     said = replace(silent, said={("audience", "ads"): True})
-    assert wanted(said, plan, "meta", rules) == hashed("ada@example.com", "meta")
+    assert wanted_members(said, plan, "meta", rules) == hashed_addresses("ada@example.com", "meta")
 
 
 _REFUSE = sql(
@@ -344,15 +346,17 @@ _REFUSE = sql(
 async def test_whatever_fails_is_said_again_and_counts_once(ads, kind):
     await ads.know("ada", email="ada@example.com")
     await ads.put("everyone", "ada")
-    ads.local.provider.faults.add(Fault(provider="meta", kind=kind, status=500))
+    ads.local.provider.faults.add(ProviderFault(provider="meta", kind=kind, status=500))
     assert (await ads.sync.round()).failed == 1
-    assert await ads.sync.round() == Told(added=1)
+    assert await ads.sync.round() == SyncResult(added=1)
     assert ads.inside("meta", "m-2") == of("ada@example.com")
 
 
 async def test_a_tool_that_is_down_is_left_alone_and_the_other_is_told(ads):
     await ads.know("ada", email="ada@example.com", stage="onboarding")
-    ads.local.provider.faults.add(Fault(provider="google", kind="status", status=503, to="audienceMembers", times=None))
+    ads.local.provider.faults.add(
+        ProviderFault(provider="google", kind="status", status=503, to="audienceMembers", times=None)
+    )
     await ads.put("stalled", "ada")
     for _ in range(10):
         await ads.sync.round()
@@ -364,12 +368,12 @@ async def test_a_tool_that_is_down_is_left_alone_and_the_other_is_told(ads):
 async def test_a_tools_own_words_of_refusal_are_understood(ads, code):
     await ads.know("ada", email="ada@example.com")
     await ads.put("everyone", "ada")
-    ads.local.provider.faults.add(Fault(provider="meta", kind="status", status=400, code=code))
+    ads.local.provider.faults.add(ProviderFault(provider="meta", kind="status", status=400, code=code))
     assert (await ads.sync.round()).failed == 1
     assert (await ads.sync.round()).added == 1
 
 
 def test_an_address_is_hashed_as_each_tool_asks():
-    assert hashed(" Ada.L+x@GMail.com ", "google") == hashed("adal@gmail.com", "google")
-    assert hashed("ada.l@gmail.com", "meta") != hashed("adal@gmail.com", "meta")
-    assert hashed("not an address", "meta") == ""
+    assert hashed_addresses(" Ada.L+x@GMail.com ", "google") == hashed_addresses("adal@gmail.com", "google")
+    assert hashed_addresses("ada.l@gmail.com", "meta") != hashed_addresses("adal@gmail.com", "meta")
+    assert hashed_addresses("not an address", "meta") == ""

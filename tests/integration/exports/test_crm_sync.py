@@ -12,16 +12,16 @@ import pytest
 from pydantic import SecretStr
 
 from activities.channels.email.smtp import key_digest
-from activities.outgoing.client import Way
+from activities.outgoing.client import HttpClient
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import Team
-from store.database import Database, row, rows, sql
+from store.database import Database, fetch_all, fetch_one, sql
 from store.tasks import tasks
 from tests.support.crms import NAMES, Crm, crm, provided_by
 from tests.support.live_stack import until
-from worker.composition.crm import show_tasks, task_mirrors
-from worker.loops.crm_sync import STALE, Mirrors
-from worker.stack.providers.serving import Local
+from worker.composition.crm import crm_sync, task_mirrors
+from worker.loops.crm_sync import STALE, CrmSync
+from worker.stack.providers.serving import LocalProvider
 
 ROSTER = Roster(
     Team.model_validate(
@@ -41,20 +41,20 @@ KEY = "journey/renewal/a_1/it's%20%5C/1#securing.1/renewal-call.1"
 
 
 @pytest.fixture(params=NAMES)
-def there(request: pytest.FixtureRequest, local: Local, way: Way) -> Crm:
+def there(request: pytest.FixtureRequest, local: LocalProvider, way: HttpClient) -> Crm:
     return crm(local, request.param, way)
 
 
 async def put(database: Database, key: str = KEY, task: str = "renewal-call") -> int:
     async with database.transaction() as connection:
-        made = await row(connection, _PUT, key=key, task=task)
+        made = await fetch_one(connection, _PUT, key=key, task=task)
         assert made is not None
         return int(made["id"])
 
 
 async def asked(database: Database, statement: str) -> list[dict[str, Any]]:
     async with database.transaction() as connection:
-        return [dict(item) for item in await rows(connection, sql(statement))]
+        return [dict(item) for item in await fetch_all(connection, sql(statement))]
 
 
 async def patience_is_over(database: Database) -> None:
@@ -67,11 +67,11 @@ async def close(database: Database, number: int, word: str = "agreed") -> None:
 
 
 async def note(database: Database, number: int, text: str = "called") -> None:
-    await tasks.note(database, number, text=text, by="dana", now=datetime.now(UTC))
+    await tasks.add_task_note(database, number, text=text, by="dana", now=datetime.now(UTC))
 
 
-async def synced(database: Database, there: Crm) -> Mirrors:
-    sync = Mirrors(database, ROSTER, [there.mirror])
+async def synced(database: Database, there: Crm) -> CrmSync:
+    sync = CrmSync(database, ROSTER, [there.mirror])
     await sync.sync(there.mirror)
     return sync
 
@@ -182,7 +182,7 @@ async def test_one_task_that_is_refused_keeps_no_other_waiting(database, there):
 async def test_many_processes_make_one_copy_of_each_task(database, there):
     for number in range(25):
         await put(database, f"k{number}")
-    await asyncio.gather(*(Mirrors(database, ROSTER, [there.mirror]).sync(there.mirror) for _ in range(4)))
+    await asyncio.gather(*(CrmSync(database, ROSTER, [there.mirror]).sync(there.mirror) for _ in range(4)))
     assert len(there.tasks) == 25
     assert (await asked(database, "SELECT count(*) AS n FROM task_mirrors WHERE version > pushed")) == [{"n": 0}]
 
@@ -223,7 +223,7 @@ async def test_a_token_that_is_not_taken_is_the_operators_turn(database, local, 
     given = provided_by(local, "hubspot").model_copy(update={"hubspot_token": SecretStr("wrong")})
     (mirror,) = task_mirrors(given, way)
     await put(database)
-    await Mirrors(database, ROSTER, [mirror]).sync(mirror)
+    await CrmSync(database, ROSTER, [mirror]).sync(mirror)
     (kept,) = await asked(database, "SELECT last_error FROM task_mirrors")
     assert kept["last_error"] == "MirrorFault: hubspot upsert: 401"
 
@@ -232,7 +232,7 @@ async def test_a_token_that_is_not_taken_is_the_operators_turn(database, local, 
 
 
 @contextlib.asynccontextmanager
-async def running(*workers: Mirrors) -> AsyncIterator[None]:
+async def running(*workers: CrmSync) -> AsyncIterator[None]:
     stop = asyncio.Event()
     tasks_ = [asyncio.create_task(each.run(stop, every=0.05)) for each in workers]
     try:
@@ -246,7 +246,7 @@ async def test_one_crm_that_is_down_stops_neither_the_other_nor_the_task(databas
     down, up = crm(local, "hubspot", way), crm(local, "salesforce", way)
     down.goes_wrong(kind="status", status=503, times=None)
     number = await put(database)
-    async with running(Mirrors(database, ROSTER, [down.mirror, up.mirror])):
+    async with running(CrmSync(database, ROSTER, [down.mirror, up.mirror])):
         await until(lambda: _is(lambda: bool(up.tasks)))
         await close(database, number)
         await until(lambda: _is(lambda: not up.is_open()))
@@ -254,7 +254,7 @@ async def test_one_crm_that_is_down_stops_neither_the_other_nor_the_task(databas
 
 async def test_one_process_at_a_time_asks_and_the_next_one_takes_over(database, there, way):
     other = crm(there.local, there.name, way)
-    first, second = (Mirrors(database, ROSTER, [each.mirror]) for each in (there, other))
+    first, second = (CrmSync(database, ROSTER, [each.mirror]) for each in (there, other))
     async with running(second):
         async with running(first):
             await put(database, "a")
@@ -266,7 +266,7 @@ async def test_one_process_at_a_time_asks_and_the_next_one_takes_over(database, 
 
 
 async def test_a_lock_that_is_lost_is_taken_again(database, there):
-    async with running(Mirrors(database, ROSTER, [there.mirror])):
+    async with running(CrmSync(database, ROSTER, [there.mirror])):
         await put(database, "a")
         await until(lambda: _is(lambda: bool(there.tasks)))
         await asked(database, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = 7239014 AND granted")
@@ -277,7 +277,7 @@ async def test_a_lock_that_is_lost_is_taken_again(database, there):
 async def test_a_crm_that_hangs_keeps_no_process_from_ending_and_its_task_is_tried_again(database, there):
     await put(database)
     there.goes_wrong(kind="hang", to=key_digest(KEY))
-    async with running(Mirrors(database, ROSTER, [there.mirror])):
+    async with running(CrmSync(database, ROSTER, [there.mirror])):
         await until(lambda: _is(lambda: there.local.provider.faults.happened == 1))
         stopping = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - stopping < 8, "less than the call would have waited"
@@ -287,7 +287,7 @@ async def test_a_crm_that_hangs_keeps_no_process_from_ending_and_its_task_is_tri
 
 
 async def test_without_a_crm_there_is_nothing_to_run(database, local):
-    await asyncio.wait_for(show_tasks(database, ROSTER, provided_by(local), asyncio.Event()), 1)
+    await asyncio.wait_for(crm_sync(database, ROSTER, provided_by(local), asyncio.Event()), 1)
 
 
 async def _is(ask: Any) -> bool:

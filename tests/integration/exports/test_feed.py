@@ -18,7 +18,7 @@ import yaml
 
 from activities.gate import evaluation
 from journeys.decision.effects import SendMessage
-from store.database import run, sql
+from store.database import execute, sql
 from store.exports import feed
 from store.messages import due, ledger
 from store.people import subjects
@@ -55,7 +55,7 @@ ENDS = {
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     catalog = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", catalog)
     (catalog / "policy.yaml").write_text(yaml.safe_dump(POLICY))
@@ -64,43 +64,43 @@ async def house(database_url: str, temporal_address: str, task_queue: str, tmp_p
         yield found
 
 
-async def everything(house: Living, page: int = 7, *, wait: bool = True) -> list[dict[str, Any]]:
+async def everything(deps: Living, page: int = 7, *, wait: bool = True) -> list[dict[str, Any]]:
     """The whole feed, page by page, as a loader reads it; as soon as it is certain, unless told not to `wait`."""
     if wait:
-        await certain(house.database)
+        await certain(deps.database)
     horizon, after = feed.Horizon(), 0
     found: list[dict[str, Any]] = []
     while True:
-        upto = await horizon.look(house.database, wanted=after)
-        async with house.database.reading() as connection:
-            lines = await feed.read(connection, after, upto, page)
+        upto = await horizon.look(deps.database, wanted=after)
+        async with deps.database.reading() as connection:
+            lines = await feed.read_lines(connection, after, upto, page)
         if not lines:
             return found
         found += lines
         after = lines[-1]["id"]
 
 
-async def test_the_feed_is_the_ledger_after_a_random_run(house: Living) -> None:
+async def test_the_feed_is_the_ledger_after_a_random_run(deps: Living) -> None:
     dice = random.Random(4)
     for n in range(6):
-        await house.publish(MAILS.replace("NAME", f"j{n}").replace("CHANNEL", dice.choice(["email", "in_app"])))
+        await deps.publish(MAILS.replace("NAME", f"j{n}").replace("CHANNEL", dice.choice(["email", "in_app"])))
     people = [f"p{n}" for n in range(5)]
     for person in people:
-        await house.accept(house.identify(person, **({"email": f"{person}@example.com"} if person != "p4" else {})))
+        await deps.accept(deps.identify(person, **({"email": f"{person}@example.com"} if person != "p4" else {})))
     for _ in range(30):
-        await house.accept(
-            house.track(dice.choice(people), dice.choice(["signed_up", "signed_up", "done", "account_closed"]))
+        await deps.accept(
+            deps.track(dice.choice(people), dice.choice(["signed_up", "signed_up", "done", "account_closed"]))
         )
-    await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL AND kind <> 'wake'", lambda n: n == 0)
-    await house.until("SELECT count(*) FROM messages WHERE status = 'sending'", lambda n: n == 0)
-    await until(lambda: _agrees(house), what="the feed is not the ledger")
+    await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL AND kind <> 'wake'", lambda n: n == 0)
+    await deps.until("SELECT count(*) FROM messages WHERE status = 'sending'", lambda n: n == 0)
+    await until(lambda: _agrees(deps), what="the feed is not the ledger")
 
 
-async def _agrees(house: Living) -> bool:
+async def _agrees(deps: Living) -> bool:
     """Folded by message, the feed has every row's status, attempts and end; nothing else, and nothing twice."""
-    lines = await everything(house)
-    rows = await house.rows("SELECT id, key, status, attempts, journey, recipient, channel FROM messages ORDER BY id")
-    if len(lines) != (await house.rows("SELECT count(*) AS n FROM feed"))[0]["n"]:
+    lines = await everything(deps)
+    rows = await deps.rows("SELECT id, key, status, attempts, journey, recipient, channel FROM messages ORDER BY id")
+    if len(lines) != (await deps.rows("SELECT count(*) AS n FROM feed"))[0]["n"]:
         return False
     assert len({line["id"] for line in lines}) == len(lines)
     by_message = defaultdict(list)
@@ -130,8 +130,8 @@ class _Undone(Exception):
     """Rolls a transaction back."""
 
 
-async def _message(house: Living, connection: Any, key: str) -> None:
-    await run(connection, sql(_INSERT), key=key)
+async def _message(deps: Living, connection: Any, key: str) -> None:
+    await execute(connection, sql(_INSERT), key=key)
 
 
 _INSERT = """
@@ -141,56 +141,56 @@ _INSERT = """
 """
 
 
-async def test_what_commits_late_is_never_skipped_and_comes_in_its_place(house: Living) -> None:
+async def test_what_commits_late_is_never_skipped_and_comes_in_its_place(deps: Living) -> None:
     horizon = feed.Horizon()
-    async with house.database.transaction() as late:
-        await _message(house, late, "late")
-        async with house.database.transaction() as early:
-            await _message(house, early, "early")
-        assert len(await house.rows("SELECT 1 FROM feed")) == 1, "the later number is visible already"
-        assert await horizon.look(house.database) == 0, "and is not told, because an earlier one may still come"
-        assert await everything(house, wait=False) == []
-    assert [line["message"]["key"] for line in await everything(house)] == ["late", "early"]
-    assert await horizon.look(house.database) == (await everything(house))[-1]["id"]
+    async with deps.database.transaction() as late:
+        await _message(deps, late, "late")
+        async with deps.database.transaction() as early:
+            await _message(deps, early, "early")
+        assert len(await deps.rows("SELECT 1 FROM feed")) == 1, "the later number is visible already"
+        assert await horizon.look(deps.database) == 0, "and is not told, because an earlier one may still come"
+        assert await everything(deps, wait=False) == []
+    assert [line["message"]["key"] for line in await everything(deps)] == ["late", "early"]
+    assert await horizon.look(deps.database) == (await everything(deps))[-1]["id"]
 
 
-async def test_what_is_rolled_back_holds_nobody_up(house: Living) -> None:
+async def test_what_is_rolled_back_holds_nobody_up(deps: Living) -> None:
     with contextlib.suppress(_Undone):
-        async with house.database.transaction() as gone:
-            await _message(house, gone, "gone")
+        async with deps.database.transaction() as gone:
+            await _message(deps, gone, "gone")
             raise _Undone
-    async with house.database.transaction() as connection:
-        await _message(house, connection, "kept")
-    assert [line["message"]["key"] for line in await everything(house)] == ["kept"]
+    async with deps.database.transaction() as connection:
+        await _message(deps, connection, "kept")
+    assert [line["message"]["key"] for line in await everything(deps)] == ["kept"]
 
 
-async def test_a_transaction_that_was_begun_before_and_writes_after_keeps_its_own_order(house: Living) -> None:
+async def test_a_transaction_that_was_begun_before_and_writes_after_keeps_its_own_order(deps: Living) -> None:
     """Its transaction number is the lower one, its line the later: of one message the order is that of what happened."""
-    async with house.database.transaction() as connection:
-        await _message(house, connection, "m")
-    async with house.database.transaction() as old:
+    async with deps.database.transaction() as connection:
+        await _message(deps, connection, "m")
+    async with deps.database.transaction() as old:
         await old.fetch("SELECT pg_current_xact_id()")
-        async with house.database.transaction() as young:
-            await run(young, sql("UPDATE messages SET status = 'deferred' WHERE key = 'm'"))
-        await run(old, sql("UPDATE messages SET status = 'replaced' WHERE key = 'm'"))
-    assert [line["message"]["status"] for line in await everything(house)] == ["withheld", "deferred", "replaced"]
+        async with deps.database.transaction() as young:
+            await execute(young, sql("UPDATE messages SET status = 'deferred' WHERE key = 'm'"))
+        await execute(old, sql("UPDATE messages SET status = 'replaced' WHERE key = 'm'"))
+    assert [line["message"]["status"] for line in await everything(deps)] == ["withheld", "deferred", "replaced"]
 
 
-async def test_many_writers_and_a_reader_that_never_stops_lose_nothing(house: Living) -> None:
+async def test_many_writers_and_a_reader_that_never_stops_lose_nothing(deps: Living) -> None:
     dice, done = random.Random(7), asyncio.Event()
     horizon, read = feed.Horizon(), list[int]()
 
     async def write(n: int) -> None:
-        async with house.database.transaction() as connection:
-            await _message(house, connection, f"w{n}")
+        async with deps.database.transaction() as connection:
+            await _message(deps, connection, f"w{n}")
             await asyncio.sleep(dice.random() * 0.03)
 
     async def loader() -> None:
         while True:
             last = done.is_set()
-            upto = await horizon.look(house.database, wanted=read[-1] if read else 0)
-            async with house.database.reading() as connection:
-                lines = await feed.read(connection, read[-1] if read else 0, upto, 50)
+            upto = await horizon.look(deps.database, wanted=read[-1] if read else 0)
+            async with deps.database.reading() as connection:
+                lines = await feed.read_lines(connection, read[-1] if read else 0, upto, 50)
             read.extend(line["id"] for line in lines)
             if last and not lines:
                 return
@@ -200,18 +200,18 @@ async def test_many_writers_and_a_reader_that_never_stops_lose_nothing(house: Li
         await asyncio.gather(*(write(n) for n in dice.sample(range(10**9), 12)))
     done.set()
     await reading
-    assert read == [row["id"] for row in await house.rows("SELECT id FROM feed ORDER BY id")]
+    assert read == [row["id"] for row in await deps.rows("SELECT id FROM feed ORDER BY id")]
     assert len(read) == 240
 
 
-async def test_the_gate_costs_no_statement_more_and_its_line_is_in_its_own_transaction(house: Living) -> None:
-    await house.publish(MAILS.replace("NAME", "one").replace("CHANNEL", "email"))
-    await house.accept(house.identify("ada", email="ada@example.com"), house.track("ada", "signed_up"))
-    await house.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
-    row = (await house.rows("SELECT run, recipient FROM messages"))[0]
+async def test_the_gate_costs_no_statement_more_and_its_line_is_in_its_own_transaction(deps: Living) -> None:
+    await deps.publish(MAILS.replace("NAME", "one").replace("CHANNEL", "email"))
+    await deps.accept(deps.identify("ada", email="ada@example.com"), deps.track("ada", "signed_up"))
+    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
+    row = (await deps.rows("SELECT run, recipient FROM messages"))[0]
     with contextlib.suppress(_Undone):
-        async with house.database.transaction() as connection:
-            person = (await subjects.lock(connection, [row["recipient"]]))[row["recipient"]]
+        async with deps.database.transaction() as connection:
+            person = (await subjects.lock_subjects(connection, [row["recipient"]]))[row["recipient"]]
             now = datetime.now(UTC) + timedelta(days=2)
             effect = SendMessage("tip", "education/first-value", ("email",), "inside", 1, 9, now, "lifecycle")
             entry = ledger.new_entry(
@@ -223,7 +223,7 @@ async def test_the_gate_costs_no_statement_more_and_its_line_is_in_its_own_trans
                 now=now,
             )
             counted = _Counting(connection)
-            weighing = evaluation.Pass(house.house, counted, person, None, now)
+            weighing = evaluation.GatePass(deps.deps, counted, person, None, now)
             await weighing.weigh(entry)
             await weighing.close()
             assert counted.count == 2, "a locked read and a write"
@@ -234,7 +234,7 @@ async def test_the_gate_costs_no_statement_more_and_its_line_is_in_its_own_trans
                 == 1
             )
             raise _Undone
-    assert await house.rows("SELECT 1 FROM feed f LEFT JOIN messages m ON m.id = f.message WHERE m.id IS NULL") == []
+    assert await deps.rows("SELECT 1 FROM feed f LEFT JOIN messages m ON m.id = f.message WHERE m.id IS NULL") == []
 
 
 class _Counting:
@@ -249,26 +249,24 @@ class _Counting:
         return getattr(self._connection, name)
 
 
-async def test_what_is_sent_again_by_hand_is_told_as_such(house: Living) -> None:
-    await house.publish(
+async def test_what_is_sent_again_by_hand_is_told_as_such(deps: Living) -> None:
+    await deps.publish(
         MAILS.replace("NAME", "one").replace("CHANNEL", "email").replace("education/first-value", "no/such")
     )
-    await house.accept(house.identify("ada", email="ada@example.com"), house.track("ada", "signed_up"))
-    message = await house.until("SELECT id FROM messages WHERE status = 'failed'")
-    assert await due.resend(house.database, message)
-    told = [(line["type"], line["verdict"]) for line in await everything(house)]
+    await deps.accept(deps.identify("ada", email="ada@example.com"), deps.track("ada", "signed_up"))
+    message = await deps.until("SELECT id FROM messages WHERE status = 'failed'")
+    assert await due.resend_message(deps.database, message)
+    told = [(line["type"], line["verdict"]) for line in await everything(deps)]
     assert told[:2] == [("decision", "fail"), ("decision", "again")]
 
 
-async def test_reactions_are_lines_too_and_nothing_personal_is_in_any(house: Living) -> None:
+async def test_reactions_are_lines_too_and_nothing_personal_is_in_any(deps: Living) -> None:
     """A8: what people write and where they are reached stays here."""
-    await house.publish(MAILS.replace("NAME", "one").replace("CHANNEL", "email"))
-    await house.accept(
-        house.identify("ada", email="ada@example.com", first_name="Ada"), house.track("ada", "signed_up")
-    )
-    await house.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
-    message = (await house.rows("SELECT id, key FROM messages"))[0]
-    bounced = house.track(
+    await deps.publish(MAILS.replace("NAME", "one").replace("CHANNEL", "email"))
+    await deps.accept(deps.identify("ada", email="ada@example.com", first_name="Ada"), deps.track("ada", "signed_up"))
+    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
+    message = (await deps.rows("SELECT id, key FROM messages"))[0]
+    bounced = deps.track(
         "ada",
         "message_bounced",
         message=str(message["id"]),
@@ -276,10 +274,10 @@ async def test_reactions_are_lines_too_and_nothing_personal_is_in_any(house: Liv
         address="ada@example.com",
         reason="no ada@example.com here",
     )
-    clicked = house.track("ada", "message_clicked", message=message["key"], link=2, template="t")
-    foreign = house.track("ada", "message_clicked", message="of another house")
-    await house.accept(bounced, clicked, foreign)
-    lines = await everything(house)
+    clicked = deps.track("ada", "message_clicked", message=message["key"], link=2, template="t")
+    foreign = deps.track("ada", "message_clicked", message="of another house")
+    await deps.accept(bounced, clicked, foreign)
+    lines = await everything(deps)
     reactions = [(line["reaction"], line.get("kind"), line.get("link")) for line in lines if line["type"] == "reaction"]
     assert reactions == [("bounced", "hard", None), ("clicked", None, 2)]
     assert {line["message"]["user_id"] for line in lines} == {"ada"}

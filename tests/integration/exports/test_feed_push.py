@@ -20,9 +20,9 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from activities.channels.http.reply_tables import LONGEST_PAUSE
 from activities.exports.feed_push import FeedPush, Receiver
-from activities.outgoing.client import Way
+from activities.outgoing.client import HttpClient
 from activities.outgoing.standard_webhooks import STEPS, signing
-from store.database import Database, rows, run, sql
+from store.database import Database, execute, fetch_all, sql
 from store.exports import feed_push
 from store.exports.feed import Horizon
 from tests.support.live_stack import certain, until
@@ -85,23 +85,23 @@ async def warehouse() -> AsyncIterator[Warehouse]:
 
 def pusher(database: Database, warehouse: Warehouse) -> FeedPush:
     allowed = frozenset({warehouse.url.split("/")[2]})
-    return FeedPush(database, Way(allowed), Receiver(warehouse.url, signing(SECRET)))
+    return FeedPush(database, HttpClient(allowed), Receiver(warehouse.url, signing(SECRET)))
 
 
 async def write(database: Database, first: int, last: int) -> None:
     async with database.transaction() as connection:
-        await run(connection, _INSERT, first=first, last=last)
+        await execute(connection, _INSERT, first=first, last=last)
     await certain(database)
 
 
 async def numbers(database: Database) -> list[int]:
     async with database.reading() as connection:
-        return [item["id"] for item in await rows(connection, sql("SELECT id FROM feed ORDER BY id"))]
+        return [item["id"] for item in await fetch_all(connection, sql("SELECT id FROM feed ORDER BY id"))]
 
 
-async def place(database: Database) -> feed_push.Place:
+async def place(database: Database) -> feed_push.PushPosition:
     async with database.reading() as connection:
-        return await feed_push.read(connection)
+        return await feed_push.read_position(connection)
 
 
 async def drained(push: FeedPush) -> None:
@@ -258,17 +258,19 @@ async def test_a_receiver_that_is_down_is_tried_by_the_standards_schedule_and_fo
         at = await place(database)
         assert at.attempts == n + 1
         async with database.reading() as connection:
-            left = (await rows(connection, sql("SELECT due_at - clock_timestamp() AS left FROM feed_push")))[0]["left"]
+            left = (await fetch_all(connection, sql("SELECT due_at - clock_timestamp() AS left FROM feed_push")))[0][
+                "left"
+            ]
         step = STEPS[min(n, len(STEPS) - 1)]
         assert step.total_seconds() - 5 < left.total_seconds() <= step.total_seconds()
         assert await push.round() is False, "not before its time"
         assert len(warehouse.taken) == n + 1
         async with database.transaction() as connection:
-            assert await feed_push.again(connection)
+            assert await feed_push.restart_push(connection)
     assert len({identity for identity, _ in warehouse.taken}) == 1
     warehouse.answer = None
     assert await push.round() is True
-    assert await place(database) == feed_push.Place(
+    assert await place(database) == feed_push.PushPosition(
         (await numbers(database))[-1], None, 0, None, None, (await place(database)).pushed_at
     )
 
@@ -291,7 +293,7 @@ async def test_what_the_receiver_answers_decides_when_it_is_asked_again(database
     warehouse.answer = say
     assert await pusher(database, warehouse).round() is False
     async with database.reading() as connection:
-        left = (await rows(connection, sql("SELECT due_at - clock_timestamp() AS left FROM feed_push")))[0]["left"]
+        left = (await fetch_all(connection, sql("SELECT due_at - clock_timestamp() AS left FROM feed_push")))[0]["left"]
     assert seconds - 5 < left.total_seconds() <= seconds
 
 
@@ -312,7 +314,7 @@ async def test_the_loop_pushes_measures_its_lag_and_ends_when_told(database, war
     assert LAG._value.get() > 0
     warehouse.answer = None
     async with database.transaction() as connection:
-        await feed_push.again(connection)
+        await feed_push.restart_push(connection)
 
     async def behind() -> float:
         return float(LAG._value.get())

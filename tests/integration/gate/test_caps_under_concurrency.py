@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from activities.delivery import outreach
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.gate import evaluation
 from activities.steps.apply import apply_step
 from journeys.decision.decide import decide
@@ -25,11 +25,11 @@ from journeys.decision.occurrences import Entered, Signal
 from journeys.decision.state import RunState, state_from_json, state_to_json
 from journeys.gate.policy import Cap, Policy
 from journeys.protocol import wire
-from store.database import Connection, Statement, row, rows, run, sql
+from store.database import Connection, SqlStatement, execute, fetch_all, fetch_one, sql
 from store.locks import Lock
 from store.messages import due as owed
 from store.messages import kill_switches, ledger
-from store.messages.ledger import Entry
+from store.messages.ledger import LedgerEntry
 from store.people import subjects
 from store.people.subjects import Subject
 from store.runs import projection
@@ -61,7 +61,7 @@ def someone(person: str) -> Subject:
 
 async def status_of(arena: Arena, person: str) -> set[str]:
     async with arena.database.reading() as connection:
-        return {item["status"] for item in await rows(connection, _STATUS, person=person)}
+        return {item["status"] for item in await fetch_all(connection, _STATUS, person=person)}
 
 
 async def race(
@@ -95,7 +95,7 @@ async def race(
 
     await asyncio.gather(*(runner(plan[at::AT_ONCE]) for at in range(AT_ONCE)))
     async with arena.database.reading() as connection:
-        ends = {item["recipient"]: item["status"] for item in await rows(connection, _ENDS)}
+        ends = {item["recipient"]: item["status"] for item in await fetch_all(connection, _ENDS)}
     assert len(ends) == count
     told: Counter[str] = Counter()
     for person, status in ends.items():
@@ -113,13 +113,13 @@ async def asked_at_once(arena: Arena, count: int) -> Counter[str]:
 
     async def ask(number: int) -> None:
         async with arena.database.transaction() as connection:
-            weighing = evaluation.Pass(arena.house, connection, someone(person), None, datetime.now(UTC))
+            weighing = evaluation.GatePass(arena.deps, connection, someone(person), None, datetime.now(UTC))
             await weighing.weigh(entry(arena, person, number))
             await weighing.close()
 
     await asyncio.gather(*(ask(number) for number in range(count)))
     async with arena.database.reading() as connection:
-        return Counter({item["status"]: item["n"] for item in await rows(connection, _ALL)})
+        return Counter({item["status"]: item["n"] for item in await fetch_all(connection, _ALL)})
 
 
 async def test_C2_two_hundred_requests_at_once_against_a_cap_of_three_are_exactly_three(database_url: str) -> None:
@@ -139,13 +139,13 @@ async def test_C2_what_may_have_arrived_counts_while_it_waits_to_be_tried_again(
         await asked_at_once(arena, 1)
         async with arena.database.transaction() as connection:
             doubt = "UPDATE messages SET status = 'deferred', due_at = now() + interval '1 hour', in_doubt = :doubt"
-            await run(connection, sql(doubt), doubt=True)
-            weighing = evaluation.Pass(arena.house, connection, someone("u_1"), None, datetime.now(UTC))
+            await execute(connection, sql(doubt), doubt=True)
+            weighing = evaluation.GatePass(arena.deps, connection, someone("u_1"), None, datetime.now(UTC))
             other = entry(arena, "u_1", 2)
             await weighing.weigh(other)
             assert (other.status, [reason.code for reason in other.reasons]) == ("deferred", ["cap_reached"])
-            await run(connection, sql(doubt), doubt=False)
-            weighing = evaluation.Pass(arena.house, connection, someone("u_1"), None, datetime.now(UTC))
+            await execute(connection, sql(doubt), doubt=False)
+            weighing = evaluation.GatePass(arena.deps, connection, someone("u_1"), None, datetime.now(UTC))
             third = entry(arena, "u_1", 3)
             await weighing.weigh(third)
             assert third.reasons == (), "what surely has not arrived takes nobody's place"
@@ -164,15 +164,15 @@ async def stop_races(arena: Arena, count: int) -> Counter[str]:
 
     async def send(person: str, more: float) -> None:
         async with arena.database.transaction() as connection:
-            found = await subjects.lock(connection, [person])
-            weighing = evaluation.Pass(arena.house, connection, found[person], None, datetime.now(UTC))
+            found = await subjects.lock_subjects(connection, [person])
+            weighing = evaluation.GatePass(arena.deps, connection, found[person], None, datetime.now(UTC))
             await weighing.weigh(replace(entry(arena, person), journey=f"race-{person}"))
             await weighing.close()
             await asyncio.sleep(more)
 
     async def stop(person: str) -> set[str]:
         async with arena.database.transaction() as connection:
-            await kill_switches.throw(connection, "journey", f"race-{person}", "a race", "test")
+            await kill_switches.engage(connection, "journey", f"race-{person}", "a race", "test")
         return await status_of(arena, person)
 
     return await race(arena, count, send, stop, ahead=(-0.01, 0.01))
@@ -200,13 +200,13 @@ async def waiting(arena: Arena, count: int) -> None:
     async with arena.database.transaction() as connection:
         for number in range(1, count + 1):
             due = replace(entry(arena, f"u_{number}"), via=("in_app",), due_at=now - timedelta(seconds=1))
-            assert await ledger.write(connection, due)
+            assert await ledger.write_message(connection, due)
 
 
 async def left(arena: Arena, person: str) -> wire.StepInput:
     """The step with which their run reaches its milestone and ends."""
     async with arena.database.reading() as connection:
-        chart = await arena.house.catalogue.chart(connection, arena.definition)
+        chart = await arena.deps.catalogue.chart(connection, arena.definition)
     now = datetime.now(UTC)
     inside = decide(chart, RunState(), Entered(now, "signed_up", lane=person, seq=1)).state
     made = decide(chart, inside, Signal(now, "done", {}, lane=person, seq=2))
@@ -216,8 +216,8 @@ async def left(arena: Arena, person: str) -> wire.StepInput:
     )  # fmt: skip
 
 
-async def settled(house: House, person: str) -> None:
-    await outreach.settle_due(house, wire.SettleInput(person, datetime.now(UTC).isoformat()), {})
+async def settled(deps: Dependencies, person: str) -> None:
+    await outreach.settle_due(deps, wire.SettleInput(person, datetime.now(UTC).isoformat()), {})
 
 
 async def milestone_races(
@@ -227,7 +227,7 @@ async def milestone_races(
     steps = {f"u_{n}": await left(arena, f"u_{n}") for n in range(1, count + 1)}
 
     async def send(person: str, _: float) -> None:
-        await settled(arena.house, person)
+        await settled(arena.deps, person)
 
     async def reach(person: str) -> set[str]:
         await leave(arena, steps[person])
@@ -237,15 +237,15 @@ async def milestone_races(
 
 
 async def as_a_step_does(arena: Arena, step: wire.StepInput) -> None:
-    await apply_step(arena.house, step)
+    await apply_step(arena.deps, step)
 
 
 async def without_the_persons_lock(arena: Arena, step: wire.StepInput) -> None:
     async with arena.database.transaction() as connection:
-        await projection.advance(connection, step.run, step.step, state_from_json(step.state))
+        await projection.advance_run(connection, step.run, step.step, state_from_json(step.state))
         for effect in effects_from_json(step.effects):
             if isinstance(effect, WithdrawnMessages):
-                await ledger.withdraw(connection, step.run, effect.reason, effect.at, effect.state, effect.visit)
+                await ledger.withdraw_queued(connection, step.run, effect.reason, effect.at, effect.state, effect.visit)
 
 
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     known = ledger._UPDATE
     text = known.text.replace(f" AND status = ${len(known.names)}", "")
     assert text != known.text
-    monkeypatch.setattr(ledger, "_UPDATE", Statement(text, known.names[:-1]))
+    monkeypatch.setattr(ledger, "_UPDATE", SqlStatement(text, known.names[:-1]))
 
 
 async def test_C3_of_four_hundred_races_not_one_message_arrives_after_its_milestone(arena: Arena) -> None:
@@ -274,12 +274,12 @@ async def test_C3_a_step_that_leaves_its_state_waits_for_whoever_decides_on_its_
     """Also where nothing compares the row: this is what keeps a message, once read as true, from being sent as false."""
     await waiting(arena, 1)
     async with arena.database.transaction() as deciding:
-        await subjects.lock(deciding, ["u_1"])
-        leaving = asyncio.create_task(apply_step(arena.house, await left(arena, "u_1")))
+        await subjects.lock_subjects(deciding, ["u_1"])
+        leaving = asyncio.create_task(apply_step(arena.deps, await left(arena, "u_1")))
 
         async def waits() -> int:
             async with arena.database.reading() as connection:
-                found = await row(connection, _WAITS)
+                found = await fetch_one(connection, _WAITS)
                 return int(found["n"]) if found else 0
 
         await until(waits)
@@ -291,16 +291,18 @@ async def test_C3_a_step_that_leaves_its_state_waits_for_whoever_decides_on_its_
 async def test_C3_what_was_withdrawn_since_it_was_read_stays_so_and_its_run_hears_nothing(arena: Arena) -> None:
     await waiting(arena, 1)
     async with arena.database.transaction() as deciding:
-        (due,) = await owed.due(deciding, "u_1", datetime.now(UTC))
+        (due,) = await owed.due_messages(deciding, "u_1", datetime.now(UTC))
         await without_the_persons_lock(arena, await left(arena, "u_1"))
         weighing, attempts = await decided(arena, deciding, due)
         assert (attempts, weighing.fate(due)) == ([], "")
     assert await status_of(arena, "u_1") == {"withdrawn"}
     async with arena.database.reading() as connection:
-        assert await rows(connection, _INBOX) == []
+        assert await fetch_all(connection, _INBOX) == []
 
 
-async def decided(arena: Arena, connection: Connection, due: Entry) -> tuple[evaluation.Pass, list[Entry]]:
-    weighing = evaluation.Pass(arena.house, connection, someone("u_1"), None, datetime.now(UTC))
+async def decided(
+    arena: Arena, connection: Connection, due: LedgerEntry
+) -> tuple[evaluation.GatePass, list[LedgerEntry]]:
+    weighing = evaluation.GatePass(arena.deps, connection, someone("u_1"), None, datetime.now(UTC))
     await weighing.weigh(due)
     return weighing, await weighing.close()

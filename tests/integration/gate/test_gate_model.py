@@ -28,14 +28,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.gate import evaluation
-from journeys.decision.compiler import artifact, load_chart
+from journeys.decision.compiler import artifact_of, load_chart
 from journeys.decision.effects import SendMessage, message_key
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.language.parsing import read_journey
-from store.consent.consents import Change, change_consent
-from store.database import Database, rows, run, sql
+from store.consent.consents import ConsentChange, change_consent
+from store.database import Database, execute, fetch_all, sql
 from store.definitions import registry
 from store.events import tickets
 from store.events.ingest import accept
@@ -44,7 +44,7 @@ from store.messages import ledger
 from store.people import subjects
 from store.runs import projection
 from tests.integration.gate.test_gate import journey
-from worker.composition.worker import house as build_house
+from worker.composition.worker import dependencies as build_house
 from worker.settings import ROOT, Settings
 
 ZONE = ZoneInfo("America/St_Johns")
@@ -95,7 +95,7 @@ class GateMachine(RuleBasedStateMachine):
     """One person, three runs, one clock."""
 
     database: Database
-    house: House
+    deps: Dependencies
     runner: asyncio.Runner
 
     @initialize()
@@ -108,28 +108,28 @@ class GateMachine(RuleBasedStateMachine):
 
     async def _person(self) -> tuple[str, list[projection.Run]]:
         name = f"p{id(self)}-{datetime.now(UTC).timestamp()}"
-        calls = [Incoming("track", f"{name}-in", "signed_up", user_id=name)]
-        await accept(self.database, self.house.catalogue, calls, source="test")
+        calls = [InboundEvent("track", f"{name}-in", "signed_up", user_id=name)]
+        await accept(self.database, self.deps.catalogue, calls, source="test")
         async with self.database.transaction() as connection:
-            known = await subjects.find(connection, [("user_id", name)])
+            known = await subjects.find_subjects(connection, [("user_id", name)])
             person = known["user_id", name][0]
-            found = await rows(connection, _RUNS, person=person)
-            await run(connection, sql("UPDATE runs SET state = 'inside', visit = 1 WHERE lane = :p"), p=person)
+            found = await fetch_all(connection, _RUNS, person=person)
+            await execute(connection, sql("UPDATE runs SET state = 'inside', visit = 1 WHERE lane = :p"), p=person)
             return person, [await projection.read_run(connection, item["id"]) for item in found]
 
-    async def _decide(self, entries: list[ledger.Entry] | None, *, dies: bool = False) -> None:
+    async def _decide(self, entries: list[ledger.LedgerEntry] | None, *, dies: bool = False) -> None:
         """One transaction: what is asked, or (None) what is due."""
         async with self.database.transaction() as connection:
-            locked = await subjects.lock(connection, [self.person])
-            weighing = evaluation.Pass(self.house, connection, locked[self.person], None, self.told.now)
-            due = await owed.due(connection, self.person, self.told.now) if entries is None else entries
+            locked = await subjects.lock_subjects(connection, [self.person])
+            weighing = evaluation.GatePass(self.deps, connection, locked[self.person], None, self.told.now)
+            due = await owed.due_messages(connection, self.person, self.told.now) if entries is None else entries
             for entry in due:
                 await weighing.weigh(entry)
             await weighing.close()
             if dies:
                 raise Crash
 
-    def _entry(self, at: projection.Run, message: SendMessage) -> ledger.Entry:
+    def _entry(self, at: projection.Run, message: SendMessage) -> ledger.LedgerEntry:
         key = message_key(at.id, message, self.person)
         entry = ledger.new_entry(message, key=key, run_row=at, step=1, recipient=self.person, now=self.told.now)
         entry.holds = at.id not in self.told.over
@@ -217,8 +217,8 @@ class GateMachine(RuleBasedStateMachine):
     @rule(topic=st.sampled_from(TOPICS), granted=st.sampled_from([True, True, False]))
     def say(self, topic: str, granted: bool) -> None:
         self.told.now += INSTANT
-        change = Change("in_app", topic, granted=granted, source="test")
-        self.do(change_consent(self.database, self.house.catalogue, self.house.policy, self.person, change))
+        change = ConsentChange("in_app", topic, granted=granted, source="test")
+        self.do(change_consent(self.database, self.deps.catalogue, self.deps.policy, self.person, change))
         spans = self.told.refused.setdefault(topic, [])
         if granted and spans and spans[-1][1] is None:
             spans[-1] = (spans[-1][0], self.told.now)
@@ -239,9 +239,9 @@ class GateMachine(RuleBasedStateMachine):
 
     async def _ticket(self, name: str, data: dict[str, str]) -> None:
         async with self.database.transaction() as connection:
-            await subjects.lock(connection, [self.person])
-            rules = self.house.policy.urgent_ticket
-            await tickets.note_ticket(connection, rules, name, data, [self.person], self.told.now)
+            await subjects.lock_subjects(connection, [self.person])
+            rules = self.deps.policy.urgent_ticket
+            await tickets.record_ticket(connection, rules, name, data, [self.person], self.told.now)
 
     @precondition(lambda self: len(self.told.asked) > 8)
     @rule(which=st.integers(0, 2))
@@ -254,15 +254,15 @@ class GateMachine(RuleBasedStateMachine):
 
     async def _leave(self, at: projection.Run) -> None:
         async with self.database.transaction() as connection:
-            await subjects.lock(connection, [self.person])
-            await run(connection, _CLOSE, id=at.id)
-            await ledger.withdraw(connection, at.id, "left", self.told.now, "inside", 1)
+            await subjects.lock_subjects(connection, [self.person])
+            await execute(connection, _CLOSE, id=at.id)
+            await ledger.withdraw_queued(connection, at.id, "left", self.told.now, "inside", 1)
 
     # -- what must be true -------------------------------------------------------------------------------------------
 
     async def _read(self, statement: Any) -> list[Any]:
         async with self.database.reading() as connection:
-            return await rows(connection, statement, person=self.person)
+            return await fetch_all(connection, statement, person=self.person)
 
     @invariant()
     def holds(self) -> None:
@@ -311,15 +311,17 @@ class GateMachine(RuleBasedStateMachine):
             raise AssertionError("something waits for ever")
 
 
-async def _prepared(database_url: str, catalog: Path) -> tuple[Database, House]:
+async def _prepared(database_url: str, catalog: Path) -> tuple[Database, Dependencies]:
     database = Database(database_url)
-    house = build_house(Settings(database_url=database_url, catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)
+    deps = build_house(Settings(database_url=database_url, catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)
     for name in JOURNEYS:
         text = journey(name, "in_app")
         parsed, _ = read_journey(text)
         assert parsed is not None
-        await registry.publish(database, load_chart(artifact(parsed, {})), artifact(parsed, {}), text, "test")
-    return database, house
+        await registry.publish_definition(
+            database, load_chart(artifact_of(parsed, {})), artifact_of(parsed, {}), text, "test"
+        )
+    return database, deps
 
 
 async def test_the_gate_holds_what_it_promises_in_any_interleaving(database_url: str, tmp_path: Path) -> None:
@@ -331,7 +333,7 @@ async def test_the_gate_holds_what_it_promises_in_any_interleaving(database_url:
     def play() -> None:
         with asyncio.Runner() as runner:
             GateMachine.runner = runner
-            GateMachine.database, GateMachine.house = runner.run(_prepared(database_url, catalog))
+            GateMachine.database, GateMachine.deps = runner.run(_prepared(database_url, catalog))
             run_state_machine_as_test(
                 GateMachine,
                 settings=settings(

@@ -20,18 +20,17 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.gate import evaluation
-from journeys.decision.compiler import artifact, load_chart
+from journeys.decision.compiler import artifact_of, load_chart
 from journeys.decision.effects import SendMessage, message_key
 from journeys.decision.state import RunState
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.gate.policy import load_policy
 from journeys.language.parsing import read_journey
-from journeys.simulation.gate import Asked
-from journeys.simulation.timeline import Fate, Run, World
-from store.database import Database, rows, sql
-from store.database import run as execute
+from journeys.simulation.gate import InMemoryGate
+from journeys.simulation.timeline import MessageOutcome, Scenario, SimulatedRun
+from store.database import Database, execute, fetch_all, sql
 from store.definitions import registry
 from store.events.ingest import accept
 from store.messages import due as owed
@@ -39,7 +38,7 @@ from store.messages import ledger
 from store.people import subjects
 from store.runs import projection
 from tests.integration.gate.test_gate import journey
-from worker.composition.worker import house as build_house
+from worker.composition.worker import dependencies as build_house
 from worker.settings import ROOT, Settings
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -107,11 +106,11 @@ class Twins:
     """Both of them, at one instant."""
 
     database: Database
-    house: House
+    deps: Dependencies
     person: str
     runs: list[projection.Run]
-    memory: Asked
-    its: list[Run]
+    memory: InMemoryGate
+    its: list[SimulatedRun]
     now: datetime = START
     asked: int = 0
 
@@ -143,13 +142,13 @@ class Twins:
 
     async def _due(self) -> datetime | None:
         async with self.database.reading() as connection:
-            return (await owed.next_due(connection, self.person))[0]
+            return (await owed.next_message_due(connection, self.person))[0]
 
-    async def _pass(self, entries: list[ledger.Entry] | None) -> None:
+    async def _pass(self, entries: list[ledger.LedgerEntry] | None) -> None:
         async with self.database.transaction() as connection:
-            locked = await subjects.lock(connection, [self.person])
-            weighing = evaluation.Pass(self.house, connection, locked[self.person], None, self.now)
-            due = await owed.due(connection, self.person, self.now) if entries is None else entries
+            locked = await subjects.lock_subjects(connection, [self.person])
+            weighing = evaluation.GatePass(self.deps, connection, locked[self.person], None, self.now)
+            due = await owed.due_messages(connection, self.person, self.now) if entries is None else entries
             for entry in due:
                 await weighing.weigh(entry)
             await weighing.close()
@@ -157,9 +156,9 @@ class Twins:
     async def same(self) -> None:
         """Of every message: gone out and when, waiting until when, or ended; and how many others went along with one."""
         async with self.database.reading() as connection:
-            found = await rows(connection, _LEDGER, person=self.person)
+            found = await fetch_all(connection, _LEDGER, person=self.person)
         live = {int(_FIRING.findall(item["key"])[0]): item for item in found}
-        fates = {fate.message.firing: fate for _, fate in self.memory.story if isinstance(fate, Fate)}
+        fates = {fate.message.firing: fate for _, fate in self.memory.story if isinstance(fate, MessageOutcome)}
         memory = {number: (_GONE.get(fate.kind, fate.kind), fate.at) for number, fate in fates.items()}
         memory |= {each.message.firing: ("deferred", each.due) for each in self.memory.queue}
         ended = {"withheld", "replaced"}
@@ -188,8 +187,8 @@ _INSIDE = sql("UPDATE runs SET state = 'inside', visit = 1 WHERE lane = :person"
 class Stage:
     """A database with two journeys, and the same in memory."""
 
-    def __init__(self, runner: asyncio.Runner, database: Database, house: House, world: World) -> None:
-        self.runner, self.database, self.house, self.world = runner, database, house, world
+    def __init__(self, runner: asyncio.Runner, database: Database, deps: Dependencies, world: Scenario) -> None:
+        self.runner, self.database, self.deps, self.world = runner, database, deps, world
         self.people = 0
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
@@ -199,21 +198,21 @@ class Stage:
         """Somebody new, on both sides."""
         self.people += 1
         name = f"p{self.people}"
-        calls = [Incoming("track", f"{name}-in", "signed_up", user_id=name)]
-        await accept(self.database, self.house.catalogue, calls, source="test")
+        calls = [InboundEvent("track", f"{name}-in", "signed_up", user_id=name)]
+        await accept(self.database, self.deps.catalogue, calls, source="test")
         async with self.database.transaction() as connection:
-            person = (await subjects.find(connection, [("user_id", name)]))["user_id", name][0]
+            person = (await subjects.find_subjects(connection, [("user_id", name)]))["user_id", name][0]
             await execute(connection, _INSIDE, person=person)
             found = [
                 await projection.read_run(connection, item["id"])
-                for item in await rows(connection, _RUNS, person=person)
+                for item in await fetch_all(connection, _RUNS, person=person)
             ]
-        its = [Run(chart, "", 1) for chart in self.world.charts]
+        its = [SimulatedRun(chart, "", 1) for chart in self.world.charts]
         for each in its:
             each.state = RunState(state="inside", visit=1)
-        memory = Asked(self.world)
+        memory = InMemoryGate(self.world)
         memory.outside.unsendable = {RETIRED: "there is no such template"}
-        return Twins(self.database, self.house, person, found, memory, its)
+        return Twins(self.database, self.deps, person, found, memory, its)
 
     async def play(self, moments: tuple[Moment, ...]) -> None:
         twins = await self.twins()
@@ -225,17 +224,17 @@ class Stage:
         assert not twins.memory.queue
 
 
-async def staged(database_url: str, catalog: Path) -> tuple[Database, House, World]:
+async def staged(database_url: str, catalog: Path) -> tuple[Database, Dependencies, Scenario]:
     database = Database(database_url)
-    house = build_house(Settings(database_url=database_url, catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)
+    deps = build_house(Settings(database_url=database_url, catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)
     charts = []
     for name in NAMES:
         text = journey(name, "in_app")
         parsed, _ = read_journey(text)
         assert parsed is not None
-        charts.append(load_chart(artifact(parsed, {})))
-        await registry.publish(database, charts[-1], artifact(parsed, {}), text, "test")
-    return database, house, World(tuple(charts), load_policy(POLICY))
+        charts.append(load_chart(artifact_of(parsed, {})))
+        await registry.publish_definition(database, charts[-1], artifact_of(parsed, {}), text, "test")
+    return database, deps, Scenario(tuple(charts), load_policy(POLICY))
 
 
 def test_C4_the_gate_in_memory_says_of_every_message_what_the_gate_of_the_store_says(

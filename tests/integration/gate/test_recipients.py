@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from tests.support.live_stack import Living, living
 
 SETTING_UP = """
@@ -44,52 +44,52 @@ states:
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path) as found:
         yield found
 
 
-def grouped(number: int, user: str) -> Incoming:
-    return Incoming("group", f"g{number}", "group", user_id=user, account_id="acme", traits={"plan": "team"})
+def grouped(number: int, user: str) -> InboundEvent:
+    return InboundEvent("group", f"g{number}", "group", user_id=user, account_id="acme", traits={"plan": "team"})
 
 
-async def test_what_one_member_does_reaches_them_once_and_their_account_and_nobody_else(house: Living) -> None:
-    await house.publish(SETTING_UP)
-    await house.publish(OF_ACCOUNT)
-    await house.accept(grouped(1, "alice"), grouped(2, "bob"))
-    await house.accept(Incoming("track", "c1", "contract_started", account_id="acme"))
-    await house.accept(house.track("alice", "signed_up"), house.track("bob", "signed_up"))
-    await house.accept(house.track("alice", "setup_completed"), house.track("alice", "activated"))
-    await house.until("SELECT outcome FROM runs WHERE outcome IS NOT NULL")
-    await house.until("SELECT state FROM runs WHERE journey = 'of-account'", lambda state: state == "proud")
-    await house.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
-    outcomes = await house.rows(
+async def test_what_one_member_does_reaches_them_once_and_their_account_and_nobody_else(deps: Living) -> None:
+    await deps.publish(SETTING_UP)
+    await deps.publish(OF_ACCOUNT)
+    await deps.accept(grouped(1, "alice"), grouped(2, "bob"))
+    await deps.accept(InboundEvent("track", "c1", "contract_started", account_id="acme"))
+    await deps.accept(deps.track("alice", "signed_up"), deps.track("bob", "signed_up"))
+    await deps.accept(deps.track("alice", "setup_completed"), deps.track("alice", "activated"))
+    await deps.until("SELECT outcome FROM runs WHERE outcome IS NOT NULL")
+    await deps.until("SELECT state FROM runs WHERE journey = 'of-account'", lambda state: state == "proud")
+    await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
+    outcomes = await deps.rows(
         "SELECT i.value, r.outcome FROM runs r JOIN identities i ON i.subject_key = r.subject_key AND i.kind = 'user_id' "
         "ORDER BY 1"
     )
     assert [(row["value"], row["outcome"]) for row in outcomes] == [("alice", "reached"), ("bob", None)]
-    sent = await house.rows("SELECT status FROM messages WHERE template = 'setup/checklist'")
+    sent = await deps.rows("SELECT status FROM messages WHERE template = 'setup/checklist'")
     assert len(sent) == 1
 
 
-async def test_H7_a_message_of_a_state_left_in_the_same_decision_is_withheld(house: Living) -> None:
-    await house.publish(SETTING_UP)
+async def test_H7_a_message_of_a_state_left_in_the_same_decision_is_withheld(deps: Living) -> None:
+    await deps.publish(SETTING_UP)
     now = datetime.now(UTC)
-    await house.accept(
-        house.track("ada", "signed_up", at=now - timedelta(hours=4)),
-        house.track("ada", "activated", at=now - timedelta(hours=1)),
+    await deps.accept(
+        deps.track("ada", "signed_up", at=now - timedelta(hours=4)),
+        deps.track("ada", "activated", at=now - timedelta(hours=1)),
     )
-    assert await house.until("SELECT outcome FROM runs") == "reached"
-    found = await house.rows("SELECT status, reasons FROM messages")
+    assert await deps.until("SELECT outcome FROM runs") == "reached"
+    found = await deps.rows("SELECT status, reasons FROM messages")
     assert [row["status"] for row in found] == ["withheld"]
     assert "state_left" in str(found[0]["reasons"])
-    assert await house.rows("SELECT 1 FROM inbox") == []
+    assert await deps.rows("SELECT 1 FROM inbox") == []
 
 
-async def test_a_timer_reads_fields_whose_row_the_outbox_has_forgotten(house: Living) -> None:
-    await house.publish(OFFER, {"profile.lifetime_value": "double"})
-    await house.accept(house.track("ada", "signed_up"))
-    await house.accept(house.identify("ada", lifetime_value=250.0))
-    async with house.database.transaction() as connection:
+async def test_a_timer_reads_fields_whose_row_the_outbox_has_forgotten(deps: Living) -> None:
+    await deps.publish(OFFER, {"profile.lifetime_value": "double"})
+    await deps.accept(deps.track("ada", "signed_up"))
+    await deps.accept(deps.identify("ada", lifetime_value=250.0))
+    async with deps.database.transaction() as connection:
         await connection.execute("DELETE FROM outbox WHERE kind = 'facts'")
-    assert await house.until("SELECT status FROM messages") == "sent"
+    assert await deps.until("SELECT status FROM messages") == "sent"

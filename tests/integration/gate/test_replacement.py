@@ -14,13 +14,13 @@ import pytest_asyncio
 
 from activities.channels.in_app import InAppChannel
 from activities.delivery import outreach
-from activities.dependencies import House
+from activities.dependencies import Dependencies
 from activities.steps import apply as steps
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.gate.policy import load_policy
 from journeys.protocol import wire
-from store.database import Database, rows, run, sql
-from store.definitions.registry import Catalogue
+from store.database import Database, execute, fetch_all, sql
+from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from tests.support.provider import templates
 from tests.support.steps import first_steps, publish
@@ -47,33 +47,33 @@ _LATER = sql("UPDATE messages SET sent_at = sent_at - interval '1 day', due_at =
 class Ada:
     """Somebody whom several journeys have something to tell, each when the test says so."""
 
-    house: House
+    deps: Dependencies
     steps: dict[tuple[str, str], dict[str, Any]]
 
     async def begin(self, rules: dict[str, Any], **asking: tuple[str, str]) -> None:
         """Enter these journeys; of each the priority and the template of its message."""
         policy = load_policy({"consent": [{"default": "granted"}], **rules})
-        self.house = replace(self.house, policy=policy)
+        self.deps = replace(self.deps, policy=policy)
         for name, (priority, template) in asking.items():
-            await publish(self.house.database, JOURNEY.format(name=name, priority=priority, template=template))
-        known = Incoming("identify", "i", "identify", user_id="ada", traits={"first_name": "Ada"})
-        entered = Incoming("track", "e", "signed_up", user_id="ada")
-        await ingest.accept(self.house.database, self.house.catalogue, [known, entered], source="test")
-        self.steps = await first_steps(self.house.database, self.house.catalogue, "signed_up")
+            await publish(self.deps.database, JOURNEY.format(name=name, priority=priority, template=template))
+        known = InboundEvent("identify", "i", "identify", user_id="ada", traits={"first_name": "Ada"})
+        entered = InboundEvent("track", "e", "signed_up", user_id="ada")
+        await ingest.accept(self.deps.database, self.deps.catalogue, [known, entered], source="test")
+        self.steps = await first_steps(self.deps.database, self.deps.catalogue, "signed_up")
 
     async def ask(self, journey: str) -> None:
         step = wire.StepInput(**self.steps["ada", journey])
-        await steps.apply_step(self.house, wire.StepInput(**{**asdict(step), "now": datetime.now(UTC).isoformat()}))
+        await steps.apply_step(self.deps, wire.StepInput(**{**asdict(step), "now": datetime.now(UTC).isoformat()}))
 
     async def later(self, *, asking: str = "") -> None:
         """A day later: what waits is due, or (`asking`) is found waiting by one that is asked for before anybody looks."""
-        async with self.house.database.transaction() as connection:
-            await run(connection, _LATER)
+        async with self.deps.database.transaction() as connection:
+            await execute(connection, _LATER)
         if asking:
             await self.ask(asking)
             return
         person = (await self.rows("SELECT key FROM subjects"))[0]["key"]
-        await outreach.settle_due(self.house, wire.SettleInput(person, datetime.now(UTC).isoformat()), {})
+        await outreach.settle_due(self.deps, wire.SettleInput(person, datetime.now(UTC).isoformat()), {})
 
     async def ledger(self) -> dict[str, str]:
         return {each["journey"]: each["status"] for each in await self.rows("SELECT journey, status FROM messages")}
@@ -83,15 +83,15 @@ class Ada:
         return {(each["journey"], each["name"]) for each in found if each["name"].startswith("it.")}
 
     async def rows(self, statement: str) -> list[Any]:
-        async with self.house.database.reading() as connection:
-            return list(await rows(connection, sql(statement)))
+        async with self.deps.database.reading() as connection:
+            return list(await fetch_all(connection, sql(statement)))
 
 
 @pytest_asyncio.fixture
 async def ada(database_url: str, tmp_path: Path) -> AsyncIterator[Ada]:
     database = Database(database_url, pool=2)
     channels = {"in_app": InAppChannel(templates(tmp_path))}
-    yield Ada(House(database, Catalogue(), load_policy(None), channels), {})
+    yield Ada(Dependencies(database, DefinitionRegistry(), load_policy(None), channels), {})
     await database.close()
 
 
@@ -138,7 +138,7 @@ async def test_C4_a_part_that_cannot_be_made_does_not_keep_the_others_from_comin
 ) -> None:
     (tmp_path / "digest").mkdir()
     shutil.copy(ROOT / "catalog" / "templates" / "digest" / "together.md", tmp_path / "digest")
-    ada.house = replace(ada.house, channels={"in_app": InAppChannel(templates(tmp_path))})
+    ada.deps = replace(ada.deps, channels={"in_app": InAppChannel(templates(tmp_path))})
     rules = {**COOLING, "consolidate": [{"name": "one", "channel": "in_app", "window": "PT4H"}]}
     await ada.begin(rules, **{name: ("lifecycle", RETIRED if name == "c" else SOUND) for name in ("a", "b", "c", "d")})
     for name in ("a", "b", "c", "d"):

@@ -49,7 +49,7 @@ states:
 
 
 @pytest_asyncio.fixture
-async def house(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
+async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_path: Path) -> AsyncIterator[Living]:
     catalog = tmp_path / "catalog"
     shutil.copytree(ROOT / "catalog", catalog)
     (catalog / "policy.yaml").write_text(yaml.safe_dump(POLICY))
@@ -76,29 +76,29 @@ async def house(database_url: str, temporal_address: str, task_queue: str, tmp_p
     ],
 )
 async def test_H8_a_message_whose_words_need_what_nobody_has_told_is_withheld_with_the_fields(
-    house: Living, priority: str, traits: dict[str, str], outcome: str, codes: list[str], text: str
+    deps: Living, priority: str, traits: dict[str, str], outcome: str, codes: list[str], text: str
 ) -> None:
-    await house.publish(
+    await deps.publish(
         JOURNEY.replace("PRIORITY", priority),
         {"event.says.withheld.reason": "string", "event.says.failed.reason": "string"},
     )
-    await house.accept(house.identify("ada", **traits), house.track("ada", "signed_up"))
-    assert await house.until("SELECT outcome FROM runs") == outcome  # its run hears it, with the reason
-    (row,) = await house.rows(
+    await deps.accept(deps.identify("ada", **traits), deps.track("ada", "signed_up"))
+    assert await deps.until("SELECT outcome FROM runs") == outcome  # its run hears it, with the reason
+    (row,) = await deps.rows(
         "SELECT status, reasons->0->>'text' AS text, jsonb_path_query_array(reasons, '$[*].code') AS codes FROM messages"
     )
     assert (row["status"], row["text"]) == (outcome, text)
     assert yaml.safe_load(str(row["codes"])) == codes
 
 
-async def test_H8_what_one_part_of_a_digest_lacks_withholds_no_other(house: Living) -> None:
+async def test_H8_what_one_part_of_a_digest_lacks_withholds_no_other(deps: Living) -> None:
     both = JOURNEY.replace("PRIORITY}]", "lifecycle}, {send: education/first-value, name: plain, via: [in_app]}]")
-    await house.publish(both, {"event.says.withheld.reason": "string", "event.says.failed.reason": "string"})
-    await house.accept(house.identify("ada"), house.track("ada", "signed_up"))
-    await house.until("SELECT count(*) FROM messages", lambda n: n == 2)
+    await deps.publish(both, {"event.says.withheld.reason": "string", "event.says.failed.reason": "string"})
+    await deps.accept(deps.identify("ada"), deps.track("ada", "signed_up"))
+    await deps.until("SELECT count(*) FROM messages", lambda n: n == 2)
     found = {
         row["action"]: row
-        for row in await house.rows("SELECT action, status, reasons->0->>'code' AS code FROM messages")
+        for row in await deps.rows("SELECT action, status, reasons->0->>'code' AS code FROM messages")
     }
     assert (found["says"]["status"], found["says"]["code"]) == ("withheld", "state_unknown")
     assert (found["plain"]["status"], found["plain"]["code"]) == ("sent", None)

@@ -11,8 +11,8 @@ from email.message import EmailMessage
 import aiosmtplib
 import pytest
 
-from worker.stack.mail_sink import Faults, count, find, serve
-from worker.stack.maildir import Maildir, message_id_of
+from worker.stack.mail_sink import MailFaults, listen_for_mail
+from worker.stack.maildir import Maildir, count_mails, find_mails, message_id_of
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def maildir(tmp_path):
 
 @asynccontextmanager
 async def sink(maildir, **faults):
-    server = await serve(maildir, faults=Faults(**faults))
+    server = await listen_for_mail(maildir, faults=MailFaults(**faults))
     async with server:
         yield server.sockets[0].getsockname()[1]
 
@@ -42,8 +42,8 @@ async def send(port, message):
 async def test_an_accepted_mail_is_found_by_its_message_id_and_readable_as_a_maildir(maildir):
     async with sink(maildir) as port:
         await send(port, mail("<one@tenure>"))
-        assert find(maildir, "<one@tenure>").count == 1
-        assert find(maildir, "<other@tenure>").count == 0
+        assert find_mails(maildir, "<one@tenure>").count == 1
+        assert find_mails(maildir, "<other@tenure>").count == 0
     (stored,) = mailbox.Maildir(maildir, create=False)
     assert stored["Delivered-To"] == "ann@shop.example"
     assert stored.get_payload().splitlines() == ["A line", ".", "after a lonely dot"]
@@ -53,15 +53,15 @@ async def test_a_mail_that_comes_twice_is_counted_twice(maildir):
     async with sink(maildir) as port:
         await send(port, mail("<twice@tenure>"))
         await send(port, mail("<twice@tenure>"))
-    found = find(maildir, "<twice@tenure>")
-    assert (found.count, len(set(found.files)), count(maildir)) == (2, 2, 2)
+    found = find_mails(maildir, "<twice@tenure>")
+    assert (found.count, len(set(found.files)), count_mails(maildir)) == (2, 2, 2)
 
 
 async def test_a_connection_closed_after_acceptance_leaves_the_mail_findable(maildir):
     async with sink(maildir, close_after_accept_rate=1.0) as port:
         with pytest.raises(aiosmtplib.SMTPServerDisconnected):
             await send(port, mail("<unknown@tenure>"))
-    assert find(maildir, "<unknown@tenure>").count == 1
+    assert find_mails(maildir, "<unknown@tenure>").count == 1
 
 
 async def test_a_temporary_failure_stores_nothing(maildir):
@@ -69,7 +69,7 @@ async def test_a_temporary_failure_stores_nothing(maildir):
         with pytest.raises(aiosmtplib.SMTPDataError) as refused:
             await send(port, mail("<later@tenure>"))
     assert refused.value.code == 451
-    assert count(maildir) == 0
+    assert count_mails(maildir) == 0
 
 
 @pytest.mark.parametrize(("domain", "code"), [("bounce.example", 550), ("busy.example", 451), ("BOUNCE.Example", 550)])
@@ -78,7 +78,7 @@ async def test_some_addresses_are_refused_for_ever_and_some_for_now(maildir, dom
         with pytest.raises(aiosmtplib.SMTPRecipientsRefused) as refused:
             await send(port, mail("<x@tenure>", to=f"bob@{domain}"))
     assert refused.value.recipients[0].code == code
-    assert count(maildir) == 0
+    assert count_mails(maildir) == 0
 
 
 async def test_the_same_seed_gives_the_same_faults(tmp_path):
@@ -110,7 +110,7 @@ def test_the_process_says_its_port_keeps_mails_through_sigkill_and_ends_on_sigte
         first.kill()
     second, _ = start()
     with second:
-        assert find(maildir, "<kept@tenure>").count == 1
+        assert find_mails(maildir, "<kept@tenure>").count == 1
         second.send_signal(signal.SIGTERM)
         assert second.wait(10) == 0
 

@@ -6,14 +6,14 @@ import asyncio
 import re
 from pathlib import Path
 
-from journeys.consent.rules import ConsentBook, ConsentRules
-from journeys.events.segment import Incoming
+from journeys.consent.rules import ConsentRules, ConsentRuleSet
+from journeys.events.segment import InboundEvent
 from journeys.gate.policy import Policy
-from store.consent.suppressions import lock
-from store.database import Database, rows, sql
-from store.definitions.registry import Catalogue
+from store.consent.suppressions import lock_addresses
+from store.database import Database, fetch_all, sql
+from store.definitions.registry import DefinitionRegistry
 from store.events.ingest import accept
-from store.locks import Lock, release, take
+from store.locks import Lock, release_lock, take_lock
 from store.reads.definitions import one_at_a_time
 from tests.support.live_stack import until
 
@@ -36,14 +36,14 @@ def test_every_lock_has_its_own_number_and_no_number_stands_elsewhere() -> None:
 async def test_a_publisher_waits_for_no_sweep(database_url: str) -> None:
     database = Database(database_url)
     async with database.reading() as sweeping, database.reading() as other:
-        assert await take(sweeping, Lock.SWEEP)
-        assert not await take(other, Lock.SWEEP)
+        assert await take_lock(sweeping, Lock.SWEEP)
+        assert not await take_lock(other, Lock.SWEEP)
         async with database.transaction() as connection:
             await connection.execute("SET LOCAL lock_timeout = '1s'")
             await one_at_a_time(connection)
-        assert await release(sweeping, Lock.SWEEP)
-        assert await take(other, Lock.SWEEP)
-        assert await release(other, Lock.SWEEP)
+        assert await release_lock(sweeping, Lock.SWEEP)
+        assert await take_lock(other, Lock.SWEEP)
+        assert await release_lock(other, Lock.SWEEP)
     await database.close()
 
 
@@ -53,28 +53,28 @@ async def test_the_addresses_of_a_batch_are_locked_in_one_order_whatever_the_bat
     rules = ConsentRules.model_validate(
         {"suppress": {"message_bounced": {"channel": "email", "reason": "hard_bounce"}}}
     )
-    book = ConsentBook(Policy(), rules)
+    book = ConsentRuleSet(Policy(), rules)
     first, second = sorted(
         ("ada@example.com", "ben@example.com"), key=lambda each: book.addresses.digest("email", each)
     )
     batch = [
-        Incoming("track", f"b{n}", "message_bounced", user_id="u", data={"address": address})
+        InboundEvent("track", f"b{n}", "message_bounced", user_id="u", data={"address": address})
         for n, address in enumerate((second, first))
     ]
     async with other.transaction() as holding:
-        await lock(holding, book.addresses, [("email", first)])
-        taking = asyncio.create_task(accept(database, Catalogue(consent=book), batch, source="test"))
+        await lock_addresses(holding, book.addresses, [("email", first)])
+        taking = asyncio.create_task(accept(database, DefinitionRegistry(consent=book), batch, source="test"))
         await until(lambda: _waits(other))
         async with other.transaction() as connection:
             await connection.execute("SET LOCAL lock_timeout = '1s'")
-            await lock(connection, book.addresses, [("email", second)])
+            await lock_addresses(connection, book.addresses, [("email", second)])
     assert (await taking).accepted == 2
     async with database.reading() as connection:
-        assert len(await rows(connection, sql("SELECT 1 FROM suppressions"))) == 2
+        assert len(await fetch_all(connection, sql("SELECT 1 FROM suppressions"))) == 2
     await database.close()
     await other.close()
 
 
 async def _waits(database: Database) -> bool:
     async with database.reading() as connection:
-        return bool(await rows(connection, _WAITING))
+        return bool(await fetch_all(connection, _WAITING))

@@ -50,28 +50,28 @@ def catalog(tmp_path: Path) -> Path:
 
 
 @pytest_asyncio.fixture
-async def house(
+async def deps(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, catalog: Path
 ) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
         yield found
 
 
-async def begun(house: Living) -> str:
+async def begun(deps: Living) -> str:
     """A run that waits for its timer; its id."""
-    await house.publish(JOURNEY)
-    await house.accept(house.identify("ada", email="ada@example.com"))
-    await house.accept(house.track("ada", "signed_up"))
-    await house.until("SELECT count(*) FROM runs WHERE step = 1")
-    return str((await house.rows("SELECT id FROM runs"))[0]["id"])
+    await deps.publish(JOURNEY)
+    await deps.accept(deps.identify("ada", email="ada@example.com"))
+    await deps.accept(deps.track("ada", "signed_up"))
+    await deps.until("SELECT count(*) FROM runs WHERE step = 1")
+    return str((await deps.rows("SELECT id FROM runs"))[0]["id"])
 
 
-async def timer_step(house: Living, run: str) -> wire.StepInput:
+async def timer_step(deps: Living, run: str) -> wire.StepInput:
     """What a worker whose timer rang now would hand to its step."""
-    known: dict[str, Any] = await house.client.get_workflow_handle(run).query(wire.QUERY_STATE)
+    known: dict[str, Any] = await deps.client.get_workflow_handle(run).query(wire.QUERY_STATE)
     state = state_from_json(known["state"])
-    async with house.database.reading() as connection:
-        chart = await house.house.catalogue.chart(connection, known["definition"])
+    async with deps.database.reading() as connection:
+        chart = await deps.deps.catalogue.chart(connection, known["definition"])
     due = state.next_due()
     assert due is not None
     decision = decide(chart, state, TimerDue(due))
@@ -81,68 +81,68 @@ async def timer_step(house: Living, run: str) -> wire.StepInput:
     )  # fmt: skip
 
 
-async def test_a_signal_that_overtakes_a_committed_timer_on_the_retry_still_has_its_effects(house: Living) -> None:
-    run = await begun(house)
-    await apply_step(house.house, await timer_step(house, run))
-    await house.accept(house.track("ada", "setup_completed"))
-    await house.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda count: count == 2)
-    assert house.mail.count() == 2
-    assert (await house.rows("SELECT max(step) AS step FROM runs"))[0]["step"] == 3
-    known: dict[str, Any] = await house.client.get_workflow_handle(run).query(wire.QUERY_STATE)
+async def test_a_signal_that_overtakes_a_committed_timer_on_the_retry_still_has_its_effects(deps: Living) -> None:
+    run = await begun(deps)
+    await apply_step(deps.deps, await timer_step(deps, run))
+    await deps.accept(deps.track("ada", "setup_completed"))
+    await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda count: count == 2)
+    assert deps.mail.count() == 2
+    assert (await deps.rows("SELECT max(step) AS step FROM runs"))[0]["step"] == 3
+    known: dict[str, Any] = await deps.client.get_workflow_handle(run).query(wire.QUERY_STATE)
     assert known["step"] == 3
     lines = [
-        (row["step"], row["about"]) for row in await house.rows("SELECT step, about FROM timeline WHERE kind = 'gate'")
+        (row["step"], row["about"]) for row in await deps.rows("SELECT step, about FROM timeline WHERE kind = 'gate'")
     ]
     assert lines == [(2, "send:setup/first-steps"), (3, "send:education/first-value")]
 
 
-async def test_a_step_applied_twice_sends_and_emits_once(house: Living) -> None:
-    step = await timer_step(house, await begun(house))
-    first, second = await apply_step(house.house, step), await apply_step(house.house, step)
+async def test_a_step_applied_twice_sends_and_emits_once(deps: Living) -> None:
+    step = await timer_step(deps, await begun(deps))
+    first, second = await apply_step(deps.deps, step), await apply_step(deps.deps, step)
     assert first == second == wire.StepResult()
-    assert house.mail.count() == 1
-    assert (await house.rows("SELECT count(*) AS n FROM events WHERE name = 'reminded'"))[0]["n"] == 1
+    assert deps.mail.count() == 1
+    assert (await deps.rows("SELECT count(*) AS n FROM events WHERE name = 'reminded'"))[0]["n"] == 1
 
 
-async def test_a_step_of_the_past_learns_what_stands(house: Living) -> None:
-    run = await begun(house)
-    step = await timer_step(house, run)
-    await apply_step(house.house, step)
-    await house.accept(house.track("ada", "setup_completed"))
-    await house.until("SELECT step FROM runs", lambda found: found == 3)
-    told = await apply_step(house.house, replace(step, timer=None))
+async def test_a_step_of_the_past_learns_what_stands(deps: Living) -> None:
+    run = await begun(deps)
+    step = await timer_step(deps, run)
+    await apply_step(deps.deps, step)
+    await deps.accept(deps.track("ada", "setup_completed"))
+    await deps.until("SELECT step FROM runs", lambda found: found == 3)
+    told = await apply_step(deps.deps, replace(step, timer=None))
     assert told.step == 3
     assert told.committed is not None
-    assert await house.until("SELECT count(*) FROM messages") == 2
+    assert await deps.until("SELECT count(*) FROM messages") == 2
 
 
-async def test_a_zombie_sends_nothing_once_its_lease_is_over_and_settles_nothing(house: Living) -> None:
-    step = await timer_step(house, await begun(house))
-    async with house.database.transaction() as connection:
-        (entry,) = (await _Step(house.house, connection, step).apply()).attempts
+async def test_a_zombie_sends_nothing_once_its_lease_is_over_and_settles_nothing(deps: Living) -> None:
+    step = await timer_step(deps, await begun(deps))
+    async with deps.database.transaction() as connection:
+        (entry,) = (await _Step(deps.deps, connection, step).apply()).attempts
     assert entry.lease_until is not None
     await asyncio.sleep((entry.lease_until - datetime.now(UTC)).total_seconds() + 0.1)
-    await outreach.settle_due(house.house, wire.SettleInput(entry.recipient, datetime.now(UTC).isoformat()), {})
-    await house.until("SELECT status = 'sent' FROM messages")
-    assert house.mail.count() == 1, "another worker took over what was not at the provider"
-    await attempts.attempt(house.house, entry, datetime.now(UTC))
-    assert house.mail.count() == 1, "the first worker woke up and looked at the clock"
-    assert [dict(row) for row in await house.rows("SELECT status, attempts FROM messages")] == [
+    await outreach.settle_due(deps.deps, wire.SettleInput(entry.recipient, datetime.now(UTC).isoformat()), {})
+    await deps.until("SELECT status = 'sent' FROM messages")
+    assert deps.mail.count() == 1, "another worker took over what was not at the provider"
+    await attempts.attempt(deps.deps, entry, datetime.now(UTC))
+    assert deps.mail.count() == 1, "the first worker woke up and looked at the clock"
+    assert [dict(row) for row in await deps.rows("SELECT status, attempts FROM messages")] == [
         {"status": "sent", "attempts": 2}
     ]
 
 
-async def test_an_attempt_that_arrived_is_found_and_not_made_again(house: Living) -> None:
-    step = await timer_step(house, await begun(house))
-    async with house.database.transaction() as connection:
-        (entry,) = (await _Step(house.house, connection, step).apply()).attempts
-    await house.house.channels["email"].deliver(
+async def test_an_attempt_that_arrived_is_found_and_not_made_again(deps: Living) -> None:
+    step = await timer_step(deps, await begun(deps))
+    async with deps.database.transaction() as connection:
+        (entry,) = (await _Step(deps.deps, connection, step).apply()).attempts
+    await deps.deps.channels["email"].deliver(
         Prepared(entry.reference or "", entry.address or "", entry.body or b""), entry.key
     )
     assert entry.lease_until is not None
     await asyncio.sleep((entry.lease_until - datetime.now(UTC)).total_seconds() + 0.1)
-    await outreach.settle_due(house.house, wire.SettleInput(entry.recipient, datetime.now(UTC).isoformat()), {})
-    assert house.mail.count() == 1
-    assert [dict(row) for row in await house.rows("SELECT status, attempts, detail FROM messages")] == [
+    await outreach.settle_due(deps.deps, wire.SettleInput(entry.recipient, datetime.now(UTC).isoformat()), {})
+    assert deps.mail.count() == 1
+    assert [dict(row) for row in await deps.rows("SELECT status, attempts, detail FROM messages")] == [
         {"status": "sent", "attempts": 1, "detail": "found at the provider"}
     ]

@@ -14,15 +14,15 @@ import pytest
 
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import read_team
-from store.database import Database, row, rows, sql
+from store.database import Database, fetch_all, fetch_one, sql
 from worker.composition.providers import ProviderSettings, load_providers
 from worker.loops.reminder_mail import reminder_mail
 from worker.loops.reminders import Reminders
 from worker.settings import Settings
-from worker.stack.mail_sink import Faults
-from worker.stack.mail_sink import serve as mail_server
+from worker.stack.mail_sink import MailFaults
+from worker.stack.mail_sink import listen_for_mail as mail_server
 from worker.stack.providers.app import KEY
-from worker.stack.providers.serving import serving
+from worker.stack.providers.serving import local_provider
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 DUE = datetime(2027, 7, 5, 13, 30, tzinfo=UTC)
@@ -53,14 +53,14 @@ def roster() -> Roster:
 
 async def put(database: Database, owner: str) -> int:
     async with database.transaction() as connection:
-        made = await row(connection, _PUT, owner=owner, due=DUE)
+        made = await fetch_one(connection, _PUT, owner=owner, due=DUE)
         assert made is not None
         return int(made["id"])
 
 
 async def said(database: Database) -> list[tuple[str, str]]:
     async with database.reading() as connection:
-        found = await rows(connection, sql("SELECT kind, text FROM task_log ORDER BY id"))
+        found = await fetch_all(connection, sql("SELECT kind, text FROM task_log ORDER BY id"))
     return [(item["kind"], item["text"]) for item in found]
 
 
@@ -73,7 +73,7 @@ async def sweep(database: Database, settings: Settings, given: ProviderSettings 
 
 
 @contextlib.asynccontextmanager
-async def sink(folder: Path, faults: Faults = Faults(), **options: Any) -> AsyncIterator[Settings]:
+async def sink(folder: Path, faults: MailFaults = MailFaults(), **options: Any) -> AsyncIterator[Settings]:
     async with await mail_server(folder / "mail", faults=faults) as server:
         url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield Settings(smtp_url=url, **{"smtp_lookup": folder / "mail", **options})
@@ -129,7 +129,7 @@ async def test_who_cannot_be_reached_at_all_was_not_reminded_says_the_log(databa
     assert mails(tmp_path) == []
     assert await said(database) == [("noted", f"{owner} was not reminded: {why}")]
     async with database.reading() as connection:
-        (task,) = await rows(connection, sql("SELECT remind_at, reminded_at FROM tasks"))
+        (task,) = await fetch_all(connection, sql("SELECT remind_at, reminded_at FROM tasks"))
     assert tuple(task.values()) == (None, None)
 
 
@@ -149,11 +149,11 @@ async def test_outside_production_who_is_not_on_the_list_is_not_reminded_either(
 async def test_what_nobody_saw_end_is_told_again_as_the_same_mail(database, tmp_path):
     """A relay that takes it and says nothing: one more copy at most, which every mailbox knows by its Message-ID."""
     await put(database, "dana")
-    async with sink(tmp_path, Faults(close_after_accept_rate=1.0)) as settings:
+    async with sink(tmp_path, MailFaults(close_after_accept_rate=1.0)) as settings:
         assert await sweep(database, settings) == 0
     assert await said(database) == []
     async with database.transaction() as connection:
-        (task,) = await rows(connection, sql("SELECT remind_at FROM tasks"))
+        (task,) = await fetch_all(connection, sql("SELECT remind_at FROM tasks"))
         assert timedelta(minutes=4) < task["remind_at"] - datetime.now(UTC) <= timedelta(minutes=5)
         await connection.execute("UPDATE tasks SET remind_at = now()")
     async with sink(tmp_path) as settings:
@@ -169,13 +169,13 @@ async def test_a_relay_that_says_later_is_asked_later(database, tmp_path):
         assert await sweep(database, settings) == 0
     assert await said(database) == []
     async with database.reading() as connection:
-        (task,) = await rows(connection, sql("SELECT remind_at FROM tasks"))
+        (task,) = await fetch_all(connection, sql("SELECT remind_at FROM tasks"))
     assert task["remind_at"] > datetime.now(UTC)
 
 
 async def test_where_mails_go_by_a_provider_reminders_do_too(database):
     number = await put(database, "dana")
-    async with serving() as local:
+    async with local_provider() as local:
         given = load_providers(resend_key=KEY, resend_base=f"{local.url}/resend", outgoing_allow=local.origin)
         settings = Settings(
             smtp_url="smtp://127.0.0.1:9", environment="production", public_url="https://tenure.example"

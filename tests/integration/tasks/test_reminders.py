@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from store.database import Database, row, rows, sql
+from store.database import Database, fetch_all, fetch_one, sql
 from store.people.test_clocks import set_clock
 from worker.loops.reminders import Reminder, Reminders
 
@@ -37,14 +37,14 @@ async def put(
 ) -> int:
     async with database.transaction() as connection:
         due = NOW + timedelta(days=9)
-        made = await row(connection, _PUT, key=key, at=NOW, due=due, remind=remind, clock=clock, status=status)
+        made = await fetch_one(connection, _PUT, key=key, at=NOW, due=due, remind=remind, clock=clock, status=status)
         assert made is not None
         return int(made["id"])
 
 
 async def lines(database: Database) -> list[tuple[int, str]]:
     async with database.reading() as connection:
-        found = await rows(connection, sql("SELECT task_id, kind FROM task_log ORDER BY id"))
+        found = await fetch_all(connection, sql("SELECT task_id, kind FROM task_log ORDER BY id"))
         return [(item["task_id"], item["kind"]) for item in found]
 
 
@@ -69,7 +69,7 @@ async def test_an_owner_who_cannot_be_reached_keeps_nobody_waiting_and_is_told_l
     assert await Reminders(database, told).sweep() == 1
     assert told.ids == [second]
     async with database.transaction() as connection:
-        found = await row(connection, sql("SELECT remind_at, reminded_at FROM tasks WHERE id = :id"), id=first)
+        found = await fetch_one(connection, sql("SELECT remind_at, reminded_at FROM tasks WHERE id = :id"), id=first)
         assert found is not None
         assert found["remind_at"] > NOW
         assert found["reminded_at"] is None

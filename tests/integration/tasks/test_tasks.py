@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from journeys.decision.effects import ClosedTask, OpenedTask
-from journeys.events.segment import Incoming
+from journeys.events.segment import InboundEvent
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import read_team
 from store.operations import reconciliation
@@ -71,7 +71,7 @@ def catalog(tmp_path: Path) -> Path:
 
 
 @pytest_asyncio.fixture
-async def house(
+async def deps(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path, catalog: Path
 ) -> AsyncIterator[Living]:
     async with living(database_url, temporal_address, task_queue, tmp_path, catalog=catalog) as found:
@@ -87,35 +87,35 @@ async def still(
         yield found
 
 
-def of_account(user: str, account: str, csm: str | None = None) -> Incoming:
+def of_account(user: str, account: str, csm: str | None = None) -> InboundEvent:
     traits = {} if csm is None else {"csm": csm}
-    return Incoming("group", f"g-{user}", "group", user_id=user, account_id=account, traits=traits)
+    return InboundEvent("group", f"g-{user}", "group", user_id=user, account_id=account, traits=traits)
 
 
-async def the_task(house: Living, **where: Any) -> dict[str, Any]:
-    async with house.database.reading() as connection:
+async def the_task(deps: Living, **where: Any) -> dict[str, Any]:
+    async with deps.database.reading() as connection:
         (found,) = await tasks.list_tasks(connection, now=datetime.now(UTC), limit=10, **where)
     return found
 
 
-async def opened(house: Living, count: int = 1) -> None:
-    await house.until("SELECT count(*) FROM task_asks", lambda n: n == count)
+async def opened(deps: Living, count: int = 1) -> None:
+    await deps.until("SELECT count(*) FROM task_asks", lambda n: n == count)
 
 
-async def close(house: Living, number: int, word: str) -> Any:
+async def close(deps: Living, number: int, word: str) -> Any:
     return await tasks.close_task(
-        house.database, number, resolution=word, by="abe", note="", roster=roster(), now=datetime.now(UTC)
+        deps.database, number, resolution=word, by="abe", note="", roster=roster(), now=datetime.now(UTC)
     )
 
 
 # -- who and until when ------------------------------------------------------------------------------------------------
 
 
-async def test_C10_a_task_goes_to_the_accounts_owner_and_is_due_in_their_working_hours(house: Living) -> None:
-    await house.publish(JOURNEY % "PT4H", TYPES)
-    await house.accept(of_account("ann", "acme", "bea"), house.track("ann", "help_wanted"))
-    await opened(house)
-    task = await the_task(house)
+async def test_C10_a_task_goes_to_the_accounts_owner_and_is_due_in_their_working_hours(deps: Living) -> None:
+    await deps.publish(JOURNEY % "PT4H", TYPES)
+    await deps.accept(of_account("ann", "acme", "bea"), deps.track("ann", "help_wanted"))
+    await opened(deps)
+    task = await the_task(deps)
     assert (task["owner"], task["team"], task["named"], task["why"]) == (
         "bea",
         "success",
@@ -125,52 +125,52 @@ async def test_C10_a_task_goes_to_the_accounts_owner_and_is_due_in_their_working
     assert task["due_at"] == roster().due("bea", task["opened_at"], "PT4H")
     assert task["remind_at"] is not None
     assert task["opened_at"] <= task["remind_at"] < task["due_at"]
-    due = await house.until("SELECT next_due_at FROM runs")
+    due = await deps.until("SELECT next_due_at FROM runs")
     assert due == task["due_at"], "the run's own timer rings then"
 
 
-async def test_C10_what_is_not_done_in_time_is_escalated_and_finds_a_person_there_too(house: Living) -> None:
-    await house.publish(JOURNEY % "PT1S", TYPES)
-    await house.accept(of_account("ann", "acme", "abe"), house.track("ann", "help_wanted"))
-    await house.until("SELECT level FROM tasks")
-    task = await the_task(house)
+async def test_C10_what_is_not_done_in_time_is_escalated_and_finds_a_person_there_too(deps: Living) -> None:
+    await deps.publish(JOURNEY % "PT1S", TYPES)
+    await deps.accept(of_account("ann", "acme", "abe"), deps.track("ann", "help_wanted"))
+    await deps.until("SELECT level FROM tasks")
+    task = await the_task(deps)
     assert (task["owner"], task["level"], task["team"]) == ("eve", 1, "leads")
-    log = await house.rows("SELECT kind, by, text FROM task_log ORDER BY id")
+    log = await deps.rows("SELECT kind, by, text FROM task_log ORDER BY id")
     assert [line["kind"] for line in log] == ["opened", "escalated"]
     assert log[1]["text"].startswith("overdue with abe, so it goes to eve")
 
 
-async def test_C10_a_task_that_is_put_off_rings_later(house: Living) -> None:
-    await house.publish(JOURNEY % "PT4H", TYPES)
-    await house.accept(of_account("ann", "acme", "abe"), house.track("ann", "help_wanted"))
-    await opened(house)
-    before = await the_task(house)
+async def test_C10_a_task_that_is_put_off_rings_later(deps: Living) -> None:
+    await deps.publish(JOURNEY % "PT4H", TYPES)
+    await deps.accept(of_account("ann", "acme", "abe"), deps.track("ann", "help_wanted"))
+    await opened(deps)
+    before = await the_task(deps)
     later = datetime.now(UTC) + timedelta(days=2)
     await reassignment.snooze_task(
-        house.database, before["id"], until=later, by="abe", why="on a fair", roster=roster(), now=datetime.now(UTC)
+        deps.database, before["id"], until=later, by="abe", why="on a fair", roster=roster(), now=datetime.now(UTC)
     )
-    task = await the_task(house)
+    task = await the_task(deps)
     assert task["snoozed_until"] == later
     assert timedelta(hours=3, minutes=59) < task["due_at"] - later <= timedelta(hours=4)
     assert task["remind_at"] == task["due_at"] - timedelta(minutes=30)
-    await house.until("SELECT next_due_at FROM runs", lambda due: due == task["due_at"])
+    await deps.until("SELECT next_due_at FROM runs", lambda due: due == task["due_at"])
 
 
-async def test_C10_who_takes_over_has_the_working_time_that_was_left_in_their_own_hours(house: Living) -> None:
-    await house.publish(JOURNEY % "PT4H", TYPES)
-    await house.accept(of_account("ann", "acme", "abe"), house.track("ann", "help_wanted"))
-    await opened(house)
-    number = (await the_task(house))["id"]
-    await reassignment.assign_task(
-        house.database, number, to="bea", by="eve", why="abe is ill", roster=roster(), now=datetime.now(UTC)
+async def test_C10_who_takes_over_has_the_working_time_that_was_left_in_their_own_hours(deps: Living) -> None:
+    await deps.publish(JOURNEY % "PT4H", TYPES)
+    await deps.accept(of_account("ann", "acme", "abe"), deps.track("ann", "help_wanted"))
+    await opened(deps)
+    number = (await the_task(deps))["id"]
+    await reassignment.reassign_task(
+        deps.database, number, to="bea", by="eve", why="abe is ill", roster=roster(), now=datetime.now(UTC)
     )
-    task = await the_task(house)
+    task = await the_task(deps)
     assert (task["owner"], task["why"], task["level"]) == ("bea", "by eve: abe is ill", 0)
-    (line,) = await house.rows("SELECT at, by, text FROM task_log WHERE kind = 'assigned'")
+    (line,) = await deps.rows("SELECT at, by, text FROM task_log WHERE kind = 'assigned'")
     assert (line["by"], line["text"]) == ("eve", "from abe to bea: abe is ill")
     left = task["opened_at"] + timedelta(hours=4) - line["at"]
     assert roster().hours("bea").between(line["at"], task["due_at"]) == left
-    await house.until("SELECT next_due_at FROM runs", lambda due: due == task["due_at"])
+    await deps.until("SELECT next_due_at FROM runs", lambda due: due == task["due_at"])
 
 
 async def test_C10_tasks_that_come_at_once_are_dealt_in_turn(still: Living) -> None:
@@ -199,15 +199,15 @@ async def test_C10_a_task_of_the_accounts_owner_takes_nobodys_turn(still: Living
 # -- one open task for each account and reason -------------------------------------------------------------------------
 
 
-async def asking(house: Living, count: int, account: Any) -> list[projection.Run]:
+async def asking(deps: Living, count: int, account: Any) -> list[projection.Run]:
     """Open runs of as many people."""
     people = [f"p{n}" for n in range(count)]
-    await house.accept(*(of_account(person, account(n)) for n, person in enumerate(people)))
-    await house.accept(*(house.track(person, "help_wanted") for person in people))
-    async with house.database.reading() as connection:
+    await deps.accept(*(of_account(person, account(n)) for n, person in enumerate(people)))
+    await deps.accept(*(deps.track(person, "help_wanted") for person in people))
+    async with deps.database.reading() as connection:
         return [
             await projection.read_run(connection, item["id"])
-            for item in await house.rows("SELECT id FROM runs ORDER BY id")
+            for item in await deps.rows("SELECT id FROM runs ORDER BY id")
         ]
 
 
@@ -215,9 +215,9 @@ def effect(owner: str = "success", task: str = "call", state: str = "needed") ->
     return OpenedTask("call", task, owner, state, 1, 1, datetime.now(UTC), within="PT4H")
 
 
-async def ask(house: Living, row: projection.Run, **terms: str) -> None:
-    async with house.database.transaction() as connection:
-        await task_requests.change(connection, row, effect(**terms), roster())
+async def ask(deps: Living, row: projection.Run, **terms: str) -> None:
+    async with deps.database.transaction() as connection:
+        await task_requests.apply_task_effect(connection, row, effect(**terms), roster())
 
 
 async def test_C10_fifty_who_ask_at_once_share_one_task_and_all_hear_how_it_ended(still: Living) -> None:
@@ -261,26 +261,26 @@ async def test_another_account_another_reason_or_a_closed_task_is_another_task(s
     assert len({item["task_id"] for item in found}) == 4
 
 
-async def test_C10_a_shared_task_ends_when_the_last_run_that_asked_has_ended(house: Living) -> None:
-    await house.publish(JOURNEY % "PT4H", TYPES)
-    await house.accept(of_account("ann", "acme"), of_account("ben", "acme"))
-    await house.accept(house.track("ann", "help_wanted"), house.track("ben", "help_wanted"))
-    await opened(house, 2)
-    await house.accept(house.track("ann", "setup_completed"))
-    await house.until("SELECT count(*) FROM task_asks WHERE status = 'withdrawn'", lambda n: n == 1)
-    assert (await the_task(house))["status"] == "open"
-    await house.accept(house.track("ben", "account_closed"))
-    await house.until("SELECT status FROM tasks", lambda status: status == "withdrawn")
-    assert (await the_task(house))["resolution"] == "left on account_closed"
+async def test_C10_a_shared_task_ends_when_the_last_run_that_asked_has_ended(deps: Living) -> None:
+    await deps.publish(JOURNEY % "PT4H", TYPES)
+    await deps.accept(of_account("ann", "acme"), of_account("ben", "acme"))
+    await deps.accept(deps.track("ann", "help_wanted"), deps.track("ben", "help_wanted"))
+    await opened(deps, 2)
+    await deps.accept(deps.track("ann", "setup_completed"))
+    await deps.until("SELECT count(*) FROM task_asks WHERE status = 'withdrawn'", lambda n: n == 1)
+    assert (await the_task(deps))["status"] == "open"
+    await deps.accept(deps.track("ben", "account_closed"))
+    await deps.until("SELECT status FROM tasks", lambda status: status == "withdrawn")
+    assert (await the_task(deps))["resolution"] == "left on account_closed"
 
 
-async def test_C10_both_runs_move_when_the_shared_task_is_closed(house: Living) -> None:
-    await house.publish(JOURNEY % "PT4H", TYPES)
-    await house.accept(of_account("ann", "acme"), of_account("ben", "acme"))
-    await house.accept(house.track("ann", "help_wanted"), house.track("ben", "help_wanted"))
-    await opened(house, 2)
-    await close(house, (await the_task(house))["id"], "reached")
-    await house.until("SELECT count(*) FROM runs WHERE outcome = 'helped'", lambda n: n == 2)
+async def test_C10_both_runs_move_when_the_shared_task_is_closed(deps: Living) -> None:
+    await deps.publish(JOURNEY % "PT4H", TYPES)
+    await deps.accept(of_account("ann", "acme"), of_account("ben", "acme"))
+    await deps.accept(deps.track("ann", "help_wanted"), deps.track("ben", "help_wanted"))
+    await opened(deps, 2)
+    await close(deps, (await the_task(deps))["id"], "reached")
+    await deps.until("SELECT count(*) FROM runs WHERE outcome = 'helped'", lambda n: n == 2)
 
 
 async def test_two_who_let_go_at_once_leave_no_task_that_nobody_asks_for(still: Living) -> None:
@@ -291,7 +291,9 @@ async def test_two_who_let_go_at_once_leave_no_task_that_nobody_asks_for(still: 
 
     async def leave(row: projection.Run) -> None:
         async with still.database.transaction() as connection:
-            await task_requests.change(connection, row, ClosedTask("call", "enough", datetime.now(UTC)), roster())
+            await task_requests.apply_task_effect(
+                connection, row, ClosedTask("call", "enough", datetime.now(UTC)), roster()
+            )
 
     await asyncio.gather(*(leave(row) for row in rows))
     task = await the_task(still)
@@ -305,20 +307,20 @@ async def test_a_run_that_ended_in_temporal_only_lets_go_of_its_task(still: Livi
     await ask(still, second)
     for row, status in ((first, "open"), (second, "withdrawn")):
         async with still.database.transaction() as connection:
-            assert await reconciliation.close(connection, row.id, "terminated", datetime.now(UTC))
+            assert await reconciliation.close_run(connection, row.id, "terminated", datetime.now(UTC))
         assert (await the_task(still))["status"] == status
 
 
 async def test_U2_a_visitors_task_becomes_the_users_and_two_of_one_reason_become_one(still: Living) -> None:
     await still.publish(JOURNEY % "PT4H", TYPES)
-    visitor = Incoming("track", "v1", "help_wanted", anonymous_id="visitor")
+    visitor = InboundEvent("track", "v1", "help_wanted", anonymous_id="visitor")
     await still.accept(still.identify("ada"), visitor, still.track("ada", "help_wanted"))
     async with still.database.reading() as connection:
         rows = [await projection.read_run(connection, item["id"]) for item in await still.rows("SELECT id FROM runs")]
     for row in rows:
         await ask(still, row)
     assert len(await still.rows("SELECT 1 FROM tasks WHERE status = 'open'")) == 2
-    await still.accept(Incoming("identify", "v2", "identify", user_id="ada", anonymous_id="visitor"))
+    await still.accept(InboundEvent("identify", "v2", "identify", user_id="ada", anonymous_id="visitor"))
     task = await the_task(still, status="open")
     assert {each["run"] for each in task["asked_by"]} == {row.id for row in rows}
     assert (await the_task(still, status="withdrawn"))["resolution"] == f"it is task {task['id']}"

@@ -18,7 +18,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-async def run(options: argparse.Namespace) -> None:
+async def run_provider(options: argparse.Namespace) -> None:
     made = listening(provider(options.folder), host=options.host, port=options.port)
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, made.server.handle_exit, each, None)
@@ -27,4 +27,4 @@ async def run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(_arguments(None)))
+    asyncio.run(run_provider(_arguments(None)))

@@ -10,7 +10,7 @@ from typing import Any
 FILE = "accepted.jsonl"
 
 
-class Kept:
+class AcceptedItems:
     """Items have `provider`, `id`, `key` (the idempotency key, or ours as the vendor's shape carries it), `to`, and `content`."""
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from worker.stack.providers.app import Asked, Vendor
+from worker.stack.providers.app import Vendor, VendorRequest
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 LARGEST_BATCH = 10_000
 
 
-def members(asked: Asked, provider: str, audience: str) -> set[str]:
+def members(asked: VendorRequest, provider: str, audience: str) -> set[str]:
     """Who is in an audience after everything that was accepted."""
     found: set[str] = set()
     for item in asked.kept.search(provider=provider, to=audience):
@@ -27,7 +27,7 @@ def _google_error(status: int, code: str) -> dict[str, object]:
     return {"error": {"code": status, "message": "refused", "status": code or "INTERNAL"}}
 
 
-async def _ingest(asked: Asked) -> Response:
+async def _ingest(asked: VendorRequest) -> Response:
     """Data Manager API: `audienceMembers:ingest` and `:remove`."""
     if not asked.bearer:
         return JSONResponse(_google_error(401, "UNAUTHENTICATED"), 401)
@@ -46,7 +46,7 @@ async def _ingest(asked: Asked) -> Response:
     return JSONResponse({"requestId": f"request-{item['number']}"})
 
 
-async def _token(asked: Asked) -> Response:
+async def _token(asked: VendorRequest) -> Response:
     if not asked.form.get("assertion"):
         return JSONResponse({"error": "invalid_grant"}, 400)
     return JSONResponse({"access_token": asked.key, "expires_in": 3599, "token_type": "Bearer"})
@@ -68,7 +68,7 @@ def _meta_error(_: int, code: str) -> dict[str, object]:
     return {"error": {"message": "refused", "type": "OAuthException", "code": number, "fbtrace_id": "A"}}
 
 
-async def _users(asked: Asked) -> Response:
+async def _users(asked: VendorRequest) -> Response:
     """Marketing API: `POST` and `DELETE /{audience}/users` with a payload of schema and rows."""
     if not asked.bearer and _of_meta(asked, "access_token") != asked.key:
         return JSONResponse(_meta_error(400, "190"), 400)
@@ -85,7 +85,7 @@ async def _users(asked: Asked) -> Response:
     return JSONResponse({"audience_id": asked.path("audience"), **counted})
 
 
-def _of_meta(asked: Asked, name: str) -> Any:
+def _of_meta(asked: VendorRequest, name: str) -> Any:
     """A parameter as Meta takes it: in the query, in a form, or in a JSON object."""
     return asked.request.query_params.get(name) or asked.form.get(name) or asked.json.get(name)
 

@@ -18,20 +18,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from worker.stack.providers.accepted import Kept, newest
-from worker.stack.providers.faults import Fault, Faults
+from worker.stack.providers.accepted import AcceptedItems, newest
+from worker.stack.providers.faults import ProviderFault, ProviderFaults
 
 KEY = "dev-provider-key"
 """What every vendor here takes as key, token or secret."""
 
 
 @dataclass(slots=True)
-class Asked:
+class VendorRequest:
     """A request as a vendor's handler sees it."""
 
     request: Request
     body: bytes
-    kept: Kept
+    kept: AcceptedItems
     key: str
 
     @property
@@ -66,7 +66,7 @@ class Asked:
         return str(self.request.path_params.get(name, ""))
 
 
-Handler = Callable[[Asked], Awaitable[Response]]
+Handler = Callable[[VendorRequest], Awaitable[Response]]
 Refusal = Callable[[int, str], Any]
 """The vendor's body of an error with this status and code."""
 
@@ -83,7 +83,7 @@ class Vendor:
 class Breaking:
     """Around a vendor's routes: asks for a fault, and does it. It is the outermost layer, where the connection can be cut."""
 
-    def __init__(self, inner: ASGIApp, faults: Faults, vendors: Mapping[str, Vendor]) -> None:
+    def __init__(self, inner: ASGIApp, faults: ProviderFaults, vendors: Mapping[str, Vendor]) -> None:
         self._inner, self._faults, self._vendors = inner, faults, vendors
         self._ending = asyncio.Event()
 
@@ -107,7 +107,7 @@ class Breaking:
         else:
             await self._happen(fault, provider, scope, again, send)
 
-    async def _happen(self, fault: Fault, provider: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _happen(self, fault: ProviderFault, provider: str, scope: Scope, receive: Receive, send: Send) -> None:
         if fault.kind.endswith("_after_accept") or fault.kind == "garbage":
             await self._inner(scope, receive, _nowhere)
         if fault.kind.startswith("reset"):
@@ -141,11 +141,11 @@ async def _nowhere(_: Any) -> None:
     """An answer that nobody gets."""
 
 
-class Provider:
+class LocalProviderApp:
     """All vendors over one store of what was accepted. `app` is the ASGI application."""
 
     def __init__(self, vendors: tuple[Vendor, ...], folder: Path | None = None, key: str = KEY) -> None:
-        self.kept, self.faults, self.key = Kept(folder), Faults(), key
+        self.kept, self.faults, self.key = AcceptedItems(folder), ProviderFaults(), key
         self.requests: dict[str, int] = {}
         routes = [
             Route("/_health", self._health),
@@ -164,7 +164,7 @@ class Provider:
     def _of(self, name: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             self.requests[name] = self.requests.get(name, 0) + 1
-            return await handler(Asked(request, await request.body(), self.kept, self.key))
+            return await handler(VendorRequest(request, await request.body(), self.kept, self.key))
 
         return endpoint
 
@@ -173,7 +173,7 @@ class Provider:
 
     async def _set_fault(self, request: Request) -> Response:
         try:
-            fault = Fault.model_validate_json(await request.body())
+            fault = ProviderFault.model_validate_json(await request.body())
         except ValidationError as error:
             return JSONResponse({"detail": str(error)}, 422)
         self.faults.add(fault)

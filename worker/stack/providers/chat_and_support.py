@@ -8,7 +8,7 @@ from typing import Any
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from starlette.responses import JSONResponse, Response
 
-from worker.stack.providers.app import Asked, Vendor
+from worker.stack.providers.app import Vendor, VendorRequest
 
 WEBHOOK_SECRET = "whsec_ZGV2LXByb3ZpZGVyLWtleS1mb3Itd2ViaG9va3M="  # noqa: S105 -- this one is for everybody
 OVER = "404404404"
@@ -22,7 +22,7 @@ def _slack_error(_: int, code: str) -> dict[str, object]:
     return {"ok": False, "error": code or "internal_error"}
 
 
-async def _post(asked: Asked) -> Response:
+async def _post(asked: VendorRequest) -> Response:
     if not asked.bearer:
         return JSONResponse(_slack_error(200, "invalid_auth"))
     message: dict[str, Any] = asked.json or asked.form
@@ -51,7 +51,7 @@ def _message(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _history(asked: Asked) -> Response:
+async def _history(asked: VendorRequest) -> Response:
     if not asked.bearer:
         return JSONResponse(_slack_error(200, "invalid_auth"))
     query = asked.request.query_params
@@ -75,12 +75,12 @@ def _zendesk_error(_: int, code: str) -> dict[str, object]:
     return {"error": code or "RecordInvalid", "description": "refused"}
 
 
-def _agent(asked: Asked) -> bool:
+def _agent(asked: VendorRequest) -> bool:
     name, token = asked.basic()
     return name.endswith("/token") and token == asked.key
 
 
-async def _open(asked: Asked) -> Response:
+async def _open(asked: VendorRequest) -> Response:
     if not _agent(asked):
         return JSONResponse({"error": "Couldn't authenticate you"}, 401)
     ticket = asked.json.get("ticket") or {}
@@ -122,7 +122,7 @@ def _audit(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _update(asked: Asked) -> Response:
+async def _update(asked: VendorRequest) -> Response:
     if not _agent(asked):
         return JSONResponse({"error": "Couldn't authenticate you"}, 401)
     if asked.path("id") == OVER:
@@ -133,7 +133,7 @@ async def _update(asked: Asked) -> Response:
     return JSONResponse({"ticket": {"id": int(asked.path("id"))}, "audit": _audit(item)})
 
 
-async def _tags(asked: Asked) -> Response:
+async def _tags(asked: VendorRequest) -> Response:
     if not _agent(asked):
         return JSONResponse({"error": "Couldn't authenticate you"}, 401)
     known = asked.kept.search(provider="zendesk", to=asked.path("id"), kind="tags")
@@ -142,7 +142,7 @@ async def _tags(asked: Asked) -> Response:
     return JSONResponse({"tags": tags})
 
 
-async def _tickets(asked: Asked) -> Response:
+async def _tickets(asked: VendorRequest) -> Response:
     if not _agent(asked):
         return JSONResponse({"error": "Couldn't authenticate you"}, 401)
     wanted = asked.request.query_params.get("external_id", "")
@@ -151,7 +151,7 @@ async def _tickets(asked: Asked) -> Response:
     return JSONResponse({"tickets": tickets, "count": len(tickets), "next_page": None})
 
 
-async def _audits(asked: Asked) -> Response:
+async def _audits(asked: VendorRequest) -> Response:
     if not _agent(asked):
         return JSONResponse({"error": "Couldn't authenticate you"}, 401)
     query = asked.request.query_params
@@ -186,13 +186,13 @@ def _zoom_error(status: int, code: str) -> dict[str, object]:
     return {"code": int(code) if code.isdigit() else status, "message": "refused"}
 
 
-async def _zoom_token(asked: Asked) -> Response:
+async def _zoom_token(asked: VendorRequest) -> Response:
     if asked.basic()[1] != asked.key or asked.form.get("grant_type") != "account_credentials":
         return JSONResponse({"reason": "Invalid client_id or client_secret", "error": "invalid_client"}, 401)
     return JSONResponse({"access_token": asked.key, "token_type": "bearer", "expires_in": 3599})
 
 
-async def _register(asked: Asked) -> Response:
+async def _register(asked: VendorRequest) -> Response:
     if not asked.bearer:
         return JSONResponse(_zoom_error(401, "124"), 401)
     webinar, person = asked.path("webinar"), asked.json
@@ -214,7 +214,7 @@ def _registrant(item: dict[str, Any]) -> dict[str, Any]:
     return {**item["content"], **more}
 
 
-async def _registrants(asked: Asked) -> Response:
+async def _registrants(asked: VendorRequest) -> Response:
     if not asked.bearer:
         return JSONResponse(_zoom_error(401, "124"), 401)
     found = [_registrant(i) for i in asked.kept.search(provider="zoom", webinar=asked.path("webinar"))]
@@ -240,7 +240,7 @@ ZOOM = Vendor(
 # -- a receiver of webhooks --------------------------------------------------------------------------------------------
 
 
-async def _receive(asked: Asked) -> Response:
+async def _receive(asked: VendorRequest) -> Response:
     headers = {
         name: asked.request.headers.get(name, "") for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
     }

@@ -9,14 +9,14 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from worker.stack.providers.accepted import Kept
-from worker.stack.providers.app import Asked, Vendor
+from worker.stack.providers.accepted import AcceptedItems
+from worker.stack.providers.app import Vendor, VendorRequest
 
 _AT = "2026-01-05T09:00:00.000Z"
 _MOST = {"hubspot": 100, "salesforce": 2_000}
 
 
-def tasks_of(kept: Kept, provider: str) -> dict[str, dict[str, Any]]:
+def tasks_of(kept: AcceptedItems, provider: str) -> dict[str, dict[str, Any]]:
     """The tasks that are there now, by id: every change is kept as the whole task, one that was deleted as nothing."""
     found: dict[str, dict[str, Any]] = {}
     for item in kept.search(provider=provider):
@@ -24,14 +24,14 @@ def tasks_of(kept: Kept, provider: str) -> dict[str, dict[str, Any]]:
     return {identity: task for identity, task in found.items() if task}
 
 
-def change(kept: Kept, provider: str, identity: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def change_crm_task(kept: AcceptedItems, provider: str, identity: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """A task as it is after this; a new one if the id is not there."""
     task = {**tasks_of(kept, provider).get(identity, {}), **fields}
     kept.add(provider, to=identity, content=task)
     return task
 
 
-def _by(kept: Kept, provider: str, field: str, key: str) -> str | None:
+def _by(kept: AcceptedItems, provider: str, field: str, key: str) -> str | None:
     """Keys are the same in small or big letters there."""
     wanted = key.lower()
     tasks = tasks_of(kept, provider).items()
@@ -81,7 +81,7 @@ def _batch(results: list[dict[str, Any]]) -> dict[str, Any]:
     return {"status": "COMPLETE", "results": results, "startedAt": _AT, "completedAt": _AT}
 
 
-async def _upsert_batch(asked: Asked) -> Response:
+async def _upsert_batch(asked: VendorRequest) -> Response:
     if not asked.bearer:
         return _refused(401)
     inputs = asked.json.get("inputs") or []
@@ -98,12 +98,12 @@ async def _upsert_batch(asked: Asked) -> Response:
         known = _by(asked.kept, "hubspot", _UNIQUE, each["id"])
         identity = known or str(1001 + len(asked.kept.items))
         begun = {} if known else {_UNIQUE: each["id"], **_NEW}
-        task = change(asked.kept, "hubspot", identity, {**begun, **each["properties"]})
+        task = change_crm_task(asked.kept, "hubspot", identity, {**begun, **each["properties"]})
         results.append(_object(identity, task, new=known is None))
     return JSONResponse(_batch(results))
 
 
-async def _read_batch(asked: Asked) -> Response:
+async def _read_batch(asked: VendorRequest) -> Response:
     if not asked.bearer:
         return _refused(401)
     given = asked.json
@@ -116,17 +116,17 @@ async def _read_batch(asked: Asked) -> Response:
     return JSONResponse(_batch(results))
 
 
-async def _create(asked: Asked) -> Response:
+async def _create(asked: VendorRequest) -> Response:
     if not asked.bearer:
         return _refused(401)
     properties = asked.json.get("properties") or {}
     if words := _wrong(properties, new=True):
         return _refused(400, words)
     identity = str(1001 + len(asked.kept.items))
-    return JSONResponse(_object(identity, change(asked.kept, "hubspot", identity, _NEW | properties)), 201)
+    return JSONResponse(_object(identity, change_crm_task(asked.kept, "hubspot", identity, _NEW | properties)), 201)
 
 
-async def _one(asked: Asked) -> Response:
+async def _one(asked: VendorRequest) -> Response:
     """`GET`, `PATCH` and `DELETE` of one task."""
     if not asked.bearer:
         return _refused(401)
@@ -141,7 +141,7 @@ async def _one(asked: Asked) -> Response:
         properties = asked.json.get("properties") or {}
         if words := _wrong(properties, new=False):
             return _refused(400, words)
-        task = change(asked.kept, "hubspot", identity, properties)
+        task = change_crm_task(asked.kept, "hubspot", identity, properties)
     return JSONResponse(_object(identity, task))
 
 
@@ -174,7 +174,7 @@ def _no(status: int, code: str = "") -> Response:
     return JSONResponse(_salesforce_error(status, code), status)
 
 
-async def _salesforce_token(asked: Asked) -> Response:
+async def _salesforce_token(asked: VendorRequest) -> Response:
     """The client-credentials flow; like the real one it says nothing of an end."""
     form = asked.form
     secret = form.get("client_secret") or asked.basic()[1]
@@ -193,7 +193,7 @@ def _fault_of(fields: Mapping[str, Any]) -> str:
     return "" if fields.get("Status", "Completed") in _STATUSES else "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"
 
 
-async def _upsert(asked: Asked) -> Response:
+async def _upsert(asked: VendorRequest) -> Response:
     if not asked.bearer:
         return _no(401)
     fields, key = asked.json, asked.path("key")
@@ -204,7 +204,7 @@ async def _upsert(asked: Asked) -> Response:
     known = _by(asked.kept, "salesforce", _EXTERNAL, key)
     identity = known or f"00T{len(asked.kept.items) + 1:012d}AAA"
     begun = {} if known else {_EXTERNAL: key, "Status": "Not Started"}
-    change(asked.kept, "salesforce", identity, {**begun, **fields})
+    change_crm_task(asked.kept, "salesforce", identity, {**begun, **fields})
     answer = {"id": identity, "success": True, "errors": [], "created": known is None}
     return JSONResponse(answer, 200 if known else 201)
 
@@ -215,7 +215,7 @@ def _record(identity: str, task: Mapping[str, Any], fields: list[str]) -> dict[s
     return {"attributes": attributes, **{name: known.get(name) for name in fields}}
 
 
-async def _collection(asked: Asked) -> Response:
+async def _collection(asked: VendorRequest) -> Response:
     if not asked.bearer:
         return _no(401)
     ids, fields = asked.json.get("ids") or [], asked.json.get("fields") or []
@@ -225,7 +225,7 @@ async def _collection(asked: Asked) -> Response:
     return JSONResponse([_record(each, tasks[each], fields) if each in tasks else None for each in ids])
 
 
-async def _task(asked: Asked) -> Response:
+async def _task(asked: VendorRequest) -> Response:
     """`GET`, `PATCH` and `DELETE` of one task by its id."""
     if not asked.bearer:
         return _no(401)
@@ -238,7 +238,7 @@ async def _task(asked: Asked) -> Response:
     if method == "PATCH" and (code := _fault_of(asked.json)):
         return _no(400, code)
     if method == "PATCH":
-        change(asked.kept, "salesforce", identity, asked.json)
+        change_crm_task(asked.kept, "salesforce", identity, asked.json)
     else:
         asked.kept.add("salesforce", to=identity, content={})
     return Response(status_code=204)

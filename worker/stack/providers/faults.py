@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Kind = Literal["status", "hang", "hang_after_accept", "reset", "reset_after_accept", "slow", "garbage"]
+FaultKind = Literal["status", "hang", "hang_after_accept", "reset", "reset_after_accept", "slow", "garbage"]
 
 
-class Fault(BaseModel):
+class ProviderFault(BaseModel):
     """One fault. `provider` is the first part of the path (`*` is any); it happens `times` times, or for ever.
 
     `status` answers so and takes nothing, with `code` as the vendor's own and `retry_after` seconds; `hang` never answers; `reset`
@@ -20,7 +20,7 @@ class Fault(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     provider: str = "*"
-    kind: Kind
+    kind: FaultKind
     status: int = Field(500, ge=200, le=599)
     code: str = ""
     retry_after: int | None = Field(None, ge=0)
@@ -29,15 +29,15 @@ class Fault(BaseModel):
     to: str = ""
 
 
-class Faults:
+class ProviderFaults:
     """Those that are still to happen, the oldest first."""
 
     def __init__(self) -> None:
-        self._left: list[Fault] = []
+        self._left: list[ProviderFault] = []
         self.happened = 0
         """How often something went wrong: what reached this provider while it was down."""
 
-    def add(self, fault: Fault) -> None:
+    def add(self, fault: ProviderFault) -> None:
         self._left.append(fault.model_copy())
 
     def clear(self) -> None:
@@ -46,7 +46,7 @@ class Faults:
     def shown(self) -> list[dict[str, object]]:
         return [fault.model_dump() for fault in self._left]
 
-    def take(self, provider: str, body: bytes) -> Fault | None:
+    def take(self, provider: str, body: bytes) -> ProviderFault | None:
         """The fault of this request, counted down."""
         for fault in self._left:
             if fault.provider in {"*", provider} and fault.to.encode() in body:

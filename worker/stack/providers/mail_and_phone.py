@@ -7,7 +7,7 @@ import hashlib
 from starlette.responses import JSONResponse, Response
 
 from worker.stack.providers.accepted import numbered
-from worker.stack.providers.app import Asked, Vendor
+from worker.stack.providers.app import Vendor, VendorRequest
 
 STOPPED = "+15005550004"
 NO_NUMBER = "+15005550001"
@@ -23,7 +23,7 @@ def _resend_error(status: int, code: str, words: str = "refused") -> dict[str, o
     return {"statusCode": status, "name": code or names.get(status, "application_error"), "message": words}
 
 
-async def _emails(asked: Asked) -> Response:
+async def _emails(asked: VendorRequest) -> Response:
     if not asked.bearer:
         return JSONResponse(_resend_error(401, "missing_api_key"), 401)
     content, key = asked.json, asked.request.headers.get("idempotency-key", "")
@@ -56,7 +56,7 @@ def _twilio_error(status: int, code: str, words: str = "refused") -> dict[str, o
     return {"code": int(number), "message": words, "more_info": "https://www.twilio.com/docs/errors", "status": status}
 
 
-async def _messages(asked: Asked) -> Response:
+async def _messages(asked: VendorRequest) -> Response:
     account, token = asked.basic()
     if token != asked.key or account != asked.path("account"):
         return JSONResponse(_twilio_error(401, "20003", "Authenticate"), 401)
@@ -100,13 +100,13 @@ _GOOGLE = {
 """Google's word for a status; FCM's own stands in the details."""
 
 
-async def _google_token(asked: Asked) -> Response:
+async def _google_token(asked: VendorRequest) -> Response:
     if asked.form.get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" or not asked.form.get("assertion"):
         return JSONResponse({"error": "invalid_grant"}, 400)
     return JSONResponse({"access_token": asked.key, "expires_in": 3599, "token_type": "Bearer"})
 
 
-async def _fcm_send(asked: Asked) -> Response:
+async def _fcm_send(asked: VendorRequest) -> Response:
     if not asked.bearer:
         return JSONResponse(_fcm_error(401, ""), 401)
     message = asked.json.get("message") or {}
@@ -130,7 +130,7 @@ FCM = Vendor(
 # -- Web Push ----------------------------------------------------------------------------------------------------------
 
 
-async def _web_push(asked: Asked) -> Response:
+async def _web_push(asked: VendorRequest) -> Response:
     headers = asked.request.headers
     if not headers.get("authorization", "").startswith(("vapid ", "WebPush ")):
         return Response("VAPID is needed", 401)

@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from worker.stack.providers.advertising import GOOGLE, META
-from worker.stack.providers.app import Provider, Vendor
+from worker.stack.providers.app import LocalProviderApp, Vendor
 from worker.stack.providers.chat_and_support import RECEIVER, SLACK, ZENDESK, ZOOM
 from worker.stack.providers.crms import HUBSPOT, SALESFORCE
 from worker.stack.providers.mail_and_phone import FCM, RESEND, TWILIO, WEB_PUSH
@@ -40,10 +40,10 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class LocalProvider:
     """A provider that answers. `origin` is what the allow-list names."""
 
-    provider: Provider
+    provider: LocalProviderApp
     url: str
 
     @property
@@ -51,12 +51,12 @@ class Local:
         return self.url.removeprefix("http://")
 
 
-def provider(folder: Path | None = None, vendors: tuple[Vendor, ...] = VENDORS) -> Provider:
+def provider(folder: Path | None = None, vendors: tuple[Vendor, ...] = VENDORS) -> LocalProviderApp:
     """Every vendor there is, or these."""
-    return Provider(vendors, folder)
+    return LocalProviderApp(vendors, folder)
 
 
-def listening(made: Provider, *, host: str = "127.0.0.1", port: int = 0) -> Listening:
+def listening(made: LocalProviderApp, *, host: str = "127.0.0.1", port: int = 0) -> Listening:
     """Bind now, so that the port is known."""
     bound = socket.create_server((host, port))
     config = uvicorn.Config(
@@ -66,14 +66,16 @@ def listening(made: Provider, *, host: str = "127.0.0.1", port: int = 0) -> List
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path | None = None, vendors: tuple[Vendor, ...] = VENDORS) -> AsyncIterator[Local]:
+async def local_provider(
+    folder: Path | None = None, vendors: tuple[Vendor, ...] = VENDORS
+) -> AsyncIterator[LocalProvider]:
     """A provider on a free port of the loopback, for as long as the body runs."""
     made = provider(folder, vendors)
     found = listening(made)
     server = found.server
     task = asyncio.create_task(server.serve([found.socket]))
     try:
-        yield Local(made, found.url)
+        yield LocalProvider(made, found.url)
     finally:
         made.app.end()
         server.should_exit = server.force_exit = True
