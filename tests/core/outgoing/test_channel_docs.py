@@ -17,6 +17,7 @@ from activities.channels.zoom import ZoomChannel
 from activities.exports.audiences.ad_platforms import GooglePlatform, MetaPlatform
 from activities.exports.crm.hubspot import HubSpot
 from activities.exports.crm.salesforce import Salesforce
+from api.http.limits import Limits
 from journeys.language.actions import ChannelName
 from tests.support import shipped_catalog
 from worker.composition.providers import ProviderSettings
@@ -51,6 +52,7 @@ def test_an_error_table_is_the_one_that_decides(title):
 
 def test_every_setting_that_is_named_exists_and_what_turns_a_provider_on_is_named():
     known = {f"TENURE_{name.upper()}" for name in (*ProviderSettings.model_fields, *Settings.model_fields)}
+    known |= {f"TENURE_API_{name.upper()}" for name in Limits.model_fields}
     named = set(re.findall(r"TENURE_[A-Z_]+", TEXT))
     assert named <= known
     tasks = (shipped_catalog.DOCS / "tasks.md").read_text("utf-8")
