@@ -98,7 +98,7 @@ async def test_C11_a_preview_for_a_real_person_reads_what_is_known_of_them_and_w
 
 async def test_C11_a_preview_by_a_channel_is_what_that_channel_shows(api):
     found = (await preview(api, channel="in_app", data={})).json()
-    assert found["html"].startswith("<p>Setting up")
+    assert found["html"].startswith("<p>Most people")
     assert (await preview(api, "shop/win-back", channel="in_app")).json()["warnings"] == ["it is not made for in_app"]
 
 

@@ -47,7 +47,7 @@ def mail_of(templates, outgoing: Outgoing, **settings):
 def test_C4_each_message_of_a_digest_keeps_its_own_title_and_action_in_both_parts(templates):
     prepared, mail = mail_of(templates, digest(*TWO), postal="Acme, 1 Road")
     html, text = (mail.get_body((kind,)).get_content() for kind in ("html", "plain"))
-    assert mail["Subject"] == "2 things from us, in one message"
+    assert mail["Subject"] == "2 updates from us, in one message"
     assert re.findall(r'<a href="([^"]+)" target', html) == URLS
     assert [title in html for title in ("Ada, your first three steps", "Is ticket T-7 really solved?")] == [True, True]
     titles = [text.index(title) for title in ("Ada, your first three steps", "Is ticket T-7 really solved?")]
@@ -86,7 +86,7 @@ def test_C4_a_digest_is_bounded_and_only_a_digests_template_makes_one(templates)
 def test_a_digest_for_a_german_is_german_and_says_so(templates):
     items = tuple(Outgoing(each.key, each.template, each.address, {"locale": "de"}, {}, each.data) for each in TWO)
     found = templates.render_together(NAME, items)
-    assert (found.subject, found.lang) == ("2 Dinge von uns, in einer Nachricht", "de")
+    assert (found.subject, found.lang) == ("2 Neuigkeiten von uns, in einer Nachricht", "de")
 
 
 # -- links -------------------------------------------------------------------------------------------------------------

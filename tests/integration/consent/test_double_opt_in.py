@@ -71,7 +71,7 @@ async def test_C5_double_opt_in_from_the_form_to_the_first_message_and_out_again
     assert effect.pending == (("email", "offers"),)
 
     (asked,) = await mails(deps, tmp_path, 1)
-    assert asked["Subject"] == "Please confirm that you want these messages"
+    assert asked["Subject"] == "Please confirm your subscription"
     ledger = await deps.rows("SELECT journey, status, priority FROM messages")
     assert [(row["journey"], row["priority"]) for row in ledger] == [("confirm-consent", "transactional")]
 
