@@ -134,7 +134,7 @@ class PreferenceRoutes:
                 return [ConsentChange(ANY, ANY, False, SOURCE, "Stop all messages", proof)], "All messages are stopped."
             case ["lift"]:
                 return [
-                    ConsentChange(ANY, ANY, None, SOURCE, "Let messages come again", proof)
+                    ConsentChange(ANY, ANY, None, SOURCE, "Resume messages", proof)
                 ], "Messages may come again, as chosen below."
             case ["save"]:
                 policy = self._catalogue.consent.policy

@@ -102,10 +102,10 @@ async def test_C5_stopping_everything_and_lifting_it(browser: Browser, address: 
     page = await page_in(browser, 1024)
     await page.goto(address)
     await page.get_by_role("button", name="Stop all messages").click()
-    await page.get_by_role("heading", name="You have stopped everything").wait_for()
+    await page.get_by_role("heading", name="You have unsubscribed from everything").wait_for()
     assert await page.get_by_role("checkbox", checked=True).count() == 0
     await picture(page, "stopped-1024")
-    await page.get_by_role("button", name="Let messages come again").click()
+    await page.get_by_role("button", name="Resume messages").click()
     await page.get_by_text("Messages may come again").wait_for()
     assert await page.get_by_role("checkbox", checked=True).count() > 0
     await page.context.close()

@@ -171,7 +171,7 @@ async def test_C5_everything_can_be_stopped_and_let_come_again_as_it_was(api, se
     path = await way(api, "stopper", "preferences")
     await page.post(path, data=Boxes((await page.get(path)).text).form(without="in_app:onboarding"))
     stopped = await page.post(path, data={"action": "stop"})
-    assert "You have stopped everything" in stopped.text
+    assert "You have unsubscribed from everything" in stopped.text
     assert Boxes(stopped.text).on == []
     assert (await said(api, "stopper"))["*", "*"] is False
     lifted = await page.post(path, data={"action": "lift"})
