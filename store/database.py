@@ -1,6 +1,7 @@
-"""One pool per process, one transaction per request or step. The only place that knows how we connect.
+"""The pool of connections, transactions, and statements with named parameters.
 
-Straight over the driver: a step is a dozen short statements, and whatever stands between would cost more than they do.
+Statements are built with SQLAlchemy Core and executed by asyncpg itself: a step is a dozen short statements, and an engine
+between them would cost more than they do.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import asyncpg
 import orjson
+from sqlalchemy import Executable
+
+from store.compiler import compile_statement
 
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 POOL_SECONDS = 30.0
@@ -31,12 +35,23 @@ class Connection(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
 class SqlStatement:
-    """SQL with numbered parameters, and the names they had."""
+    """SQL with numbered parameters, and the names they had; made when it is first executed."""
 
-    text: str
-    names: tuple[str, ...]
+    def __init__(self, source: str | Executable) -> None:
+        self._source = source
+
+    @cached_property
+    def text(self) -> str:
+        return self._compiled[0]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return self._compiled[1]
+
+    @cached_property
+    def _compiled(self) -> tuple[str, tuple[str, ...]]:
+        return _numbered(self._source) if isinstance(self._source, str) else compile_statement(self._source)
 
     def arguments(self, values: Mapping[str, Any]) -> list[Any]:
         return [values[name] for name in self.names]
@@ -108,11 +123,19 @@ async def _nothing(_: Any) -> None:
     """Nobody here changes a session's settings; the driver's own reset would be one more round trip a transaction."""
 
 
-def sql(statement: str) -> SqlStatement:
-    """A statement with named parameters (`:name`), written once at module level. Their types are what PostgreSQL infers."""
-    names = tuple(dict.fromkeys(_NAMED.findall(statement)))
+def sql(statement: str | Executable) -> SqlStatement:
+    """A statement of SQLAlchemy Core, written once at module level; or text, where Core cannot say it well.
+
+    Parameters are named: `bindparam("key")` in Core, where they have their column's type; `:key` in a text, where
+    PostgreSQL infers it. A JSON parameter is a text (`as_json`).
+    """
+    return SqlStatement(statement)
+
+
+def _numbered(text: str) -> tuple[str, tuple[str, ...]]:
+    names = tuple(dict.fromkeys(_NAMED.findall(text)))
     numbers = {name: f"${number}" for number, name in enumerate(names, 1)}
-    return SqlStatement(_NAMED.sub(lambda found: numbers[found[1]], statement), names)
+    return _NAMED.sub(lambda name: numbers[name[1]], text), names
 
 
 async def fetch_all(connection: Connection, statement: SqlStatement, /, **values: Any) -> list[Mapping[str, Any]]:
@@ -132,5 +155,5 @@ async def execute(connection: Connection, statement: SqlStatement, /, **values: 
 
 
 def as_json(value: Any) -> str:
-    """A JSON text for a `CAST(:x AS jsonb)` parameter."""
+    """A JSON text, for a parameter of type jsonb."""
     return orjson.dumps(value).decode()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from alembic import context
 
+from store.schema import metadata
+
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=None, transaction_per_migration=False)
+context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)
 with context.begin_transaction():
     context.run_migrations()

@@ -7,13 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from alembic import command
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from store.database import engine_url
 from store.engagement import clicks
-from store.migrate import _config
 from tests.support.live_stack import living
 from worker.composition.mail import click_links
 
@@ -81,18 +76,3 @@ async def test_C1_a_journey_hears_that_its_checklist_is_complete(
         await deps.accept(deps.track("ada", "activated"), deps.track("ada", "setup_completed"))
         assert (await deps.rows(ticked))[0]["count"] == 3
         assert await deps.until("SELECT outcome FROM runs") == "heard"
-
-
-async def test_the_tables_of_content_can_be_taken_back_and_made_again(empty_database_url):
-    def there_and_back(connection):
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        command.downgrade(config, "0009")
-        command.upgrade(config, "head")
-
-    engine = create_async_engine(engine_url(empty_database_url))
-    async with engine.begin() as connection:
-        await connection.run_sync(there_and_back)
-        assert (await connection.execute(text("SELECT count(*) FROM clicks"))).scalar() == 0
-    await engine.dispose()

@@ -1,0 +1,36 @@
+-- All that the gate reads of a person, after locking them: the person's row, the kill switches, each address.
+--
+-- Volatile, so each statement sees what was committed while the one before it waited for its lock. Whoever throws a kill
+-- switch or suppresses an address holds that lock alone: what is decided after their commit knows it. 7239015 is
+-- `store.locks.Lock.STOPS`.
+--
+-- `sent` is what counts for caps since `since`, also what waits for a retry and may have arrived. `urgent` and `held` are
+-- of the person, of the account the message is about, and of every account they are in; `accounts` are these accounts.
+CREATE FUNCTION gate_reads(person text, account text, since timestamptz, digests text[], at timestamptz)
+RETURNS TABLE (consents json, sent json, queue json, urgent boolean, stopped json, suppressed json, held json, talks json,
+               accounts text[])
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE theirs text[];
+BEGIN
+  PERFORM 1 FROM subjects s WHERE s.key = person FOR UPDATE;
+  PERFORM pg_advisory_xact_lock_shared(7239015);
+  PERFORM pg_advisory_xact_lock_shared(address_lock(d)) FROM (SELECT unnest(digests) AS d ORDER BY 1) AS sorted;
+  theirs := account || ARRAY(SELECT b.account_key FROM members b WHERE b.person_key = person);
+  RETURN QUERY SELECT
+    (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted)) FROM consents c WHERE c.subject_key = person),
+    (SELECT json_agg(json_build_array(m.sent_at, m.channel, m.topic, m.priority, m.action, m.journey, m.template,
+                                      m.subject_key, m.key, m.merged_into IS NOT NULL))
+     FROM messages m WHERE m.recipient = person AND m.sent_at > since
+       AND (m.status IN ('sending', 'sent', 'unknown', 'merged') OR (m.status = 'deferred' AND m.in_doubt))),
+    (SELECT json_agg(json_build_array(m.key, m.due_at, m.via, m.topic, m.priority, m.action, m.journey,
+                                      jsonb_path_query_array(m.reasons, '$[*].rule'), m.expires_at))
+     FROM messages m WHERE m.recipient = person AND m.status = 'deferred'),
+    EXISTS (SELECT 1 FROM tickets t WHERE t.resolved_at IS NULL AND t.subject_key = ANY (person || theirs)),
+    (SELECT json_agg(json_build_array(s.scope, s.name, s.why)) FROM stops s WHERE s.released_at IS NULL),
+    (SELECT json_object_agg(a.digest, a.reason) FROM suppressions a WHERE a.digest = ANY(digests) AND a.lifted_at IS NULL),
+    (SELECT json_agg(json_build_array(h.until, h.by, h.why)) FROM holds h
+     WHERE h.released_at IS NULL AND h.until > at AND h.subject_key = ANY (person || theirs)),
+    (SELECT json_agg(json_build_array(v.run, v.until, v.owner)) FROM conversations v
+     WHERE v.recipient = person AND v.closed_at IS NULL AND v.until > at),
+    theirs;
+END $$;

@@ -1,0 +1,37 @@
+"""All tables as SQLAlchemy Core, one module a concept; the functions and triggers stand beside what they serve.
+
+    people       subjects, identities, members, clocks
+    definitions  definitions, journeys, catalogue
+    events       events, quarantine, dead_letters, tickets
+    outbox       outbox, lanes
+    runs         runs, timeline
+    messages     messages, stops, holds                        store/messages/gate_read.sql
+    consent      consents, consent_log, consent_requests,
+                 suppressions, soft_bounces, inbound_texts     store/consent/{consent_log,address_lock}.sql
+    tasks        tasks, task_asks, task_log, task_mirrors, turns, conversations
+    inbox        inbox, checklist_items, awaited_signals, clicks
+    exports      audiences, audience_syncs, feed, feed_push    store/exports/feed.sql
+
+A change here needs a migration (`store/migrations`); a test compares both. Tables have no rows of their own but the one of
+`catalogue` and of `feed_push`.
+"""
+
+from store.schema.base import metadata
+from store.schema.consent import consent_log, consent_requests, consents, inbound_texts, soft_bounces, suppressions
+from store.schema.definitions import catalogue, definitions, journeys
+from store.schema.events import dead_letters, events, quarantine, tickets
+from store.schema.exports import audience_syncs, audiences, feed, feed_push
+from store.schema.inbox import awaited_signals, checklist_items, clicks, inbox
+from store.schema.messages import holds, messages, stops
+from store.schema.outbox import lanes, outbox
+from store.schema.people import clocks, identities, members, subjects
+from store.schema.runs import runs, timeline
+from store.schema.tasks import conversations, task_asks, task_log, task_mirrors, tasks, turns
+
+__all__ = [
+    "audience_syncs", "audiences", "awaited_signals", "catalogue", "checklist_items", "clicks", "clocks", "consent_log",
+    "consent_requests", "consents", "conversations", "dead_letters", "definitions", "events", "feed", "feed_push", "holds",
+    "identities", "inbound_texts", "inbox", "journeys", "lanes", "members", "messages", "metadata", "outbox", "quarantine",
+    "runs", "soft_bounces", "stops", "subjects", "suppressions", "task_asks", "task_log", "task_mirrors", "tasks",
+    "tickets", "timeline", "turns",
+]  # fmt: skip

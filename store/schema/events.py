@@ -1,0 +1,79 @@
+"""Tables of accepted, quarantined and unreadable events, and of urgent tickets."""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, Column, Index, Integer, Table, Text, UniqueConstraint, func
+from sqlalchemy.dialects.postgresql import JSONB
+
+from store.schema.base import Timestamp, Trace, metadata, number
+
+events = Table(
+    "events",
+    metadata,
+    number(primary_key=True),
+    Column("source", Text, nullable=False, comment="The sender that message_id is unique for."),
+    Column("message_id", Text, nullable=False),
+    Column("kind", Text, nullable=False, comment="track, identify, group or alias."),
+    Column("name", Text, nullable=False),
+    Column("subject_key", Text, nullable=False),
+    Column(
+        "at", Timestamp, nullable=False, comment="The instant journeys reckon with; not before subjects.decided_at."
+    ),
+    Column("received_at", Timestamp, nullable=False),
+    Column("data", JSONB, nullable=False),
+    Column("context", JSONB),
+    Column("trace", Trace, comment="Only where it is another event's; else computed from id, source and message_id."),
+    UniqueConstraint("source", "message_id"),
+    comment="An accepted event, once for each source and message id.",
+)
+Index("events_of_subject", events.c.subject_key, events.c.id)
+Index("events_of_trace", events.c.trace, postgresql_where=events.c.trace.is_not(None))
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    number(primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("message_id", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("faults", JSONB, nullable=False),
+    Column("event", JSONB, nullable=False),
+    Column("received_at", Timestamp, nullable=False),
+    Column(
+        "status",
+        Text,
+        CheckConstraint("status IN ('held', 'replayed', 'discarded')", name="status"),
+        nullable=False,
+        server_default="held",
+    ),
+    Column("settled_at", Timestamp),
+    UniqueConstraint("source", "message_id"),
+    comment="An event that fails the tracking plan, until an operator replays or discards it.",
+)
+Index("quarantine_held", quarantine.c.id, postgresql_where=quarantine.c.status == "held")
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    number(primary_key=True),
+    Column("run", Text, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("n", Integer, nullable=False, comment="Its place among those of the step."),
+    Column("name", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("recorded_at", Timestamp, nullable=False, server_default=func.now()),
+    Column("status", Text, nullable=False, server_default="held", comment="held or discarded."),
+    UniqueConstraint("run", "step", "n"),
+    comment="A signal that reached a run and could not be read there.",
+)
+
+tickets = Table(
+    "tickets",
+    metadata,
+    Column("subject_key", Text, primary_key=True),
+    Column("ticket_id", Text, primary_key=True),
+    Column("opened_at", Timestamp, nullable=False),
+    Column("resolved_at", Timestamp),
+    comment="An urgent ticket of a person or an account; the gate waits while one is open.",
+)

@@ -1,0 +1,45 @@
+"""Tables of the transactional outbox: rows for recipients, and the lanes the relay claims."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from store.schema.base import Timestamp, Trace, metadata, number
+
+outbox = Table(
+    "outbox",
+    metadata,
+    number(primary_key=True),
+    Column("recipient", Text, nullable=False, comment="The subject whose runs are told."),
+    Column("seq", BigInteger, nullable=False, comment="Its order in the lane; negative where it has none (a wake)."),
+    Column("kind", Text, nullable=False, comment="The kind of occurrence, or wake."),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("event_id", Text, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    Column("data", JSONB, nullable=False, server_default="{}"),
+    Column("facts", JSONB, comment="By scope, the fields that journeys read, as of the event's commit."),
+    Column("target", Text, comment="The one run it is for; null is every run that listens."),
+    Column("created_at", Timestamp, nullable=False, server_default=func.now()),
+    Column("delivered_at", Timestamp),
+    Column("trace", Trace),
+    UniqueConstraint("recipient", "seq"),
+    comment="One occurrence for one recipient; kept a while after delivery, since a timer's step asks for it.",
+)
+_waits = outbox.c.delivered_at.is_(None)
+Index("outbox_waiting", outbox.c.id, postgresql_where=_waits)
+Index("outbox_waiting_of", outbox.c.recipient, outbox.c.seq, postgresql_where=_waits)
+Index("outbox_delivered", outbox.c.delivered_at, postgresql_where=outbox.c.delivered_at.is_not(None))
+
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("recipient", Text, primary_key=True),
+    Column(
+        "ready_at", Timestamp, nullable=False, server_default="-infinity", comment="Not claimed before this instant."
+    ),
+    Column("attempts", Integer, nullable=False, server_default=text("0"), comment="Failed in a row."),
+    Column("last_error", Text),
+    comment="The ordered queue of one recipient; the relay claims a lane, never a row, so order holds.",
+)
+Index("lanes_resting", lanes.c.ready_at, postgresql_where=lanes.c.attempts > 0)

@@ -1,0 +1,68 @@
+"""Tables of people and accounts: subjects, identities, memberships, test clocks."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, Double, Index, Table, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from store.schema.base import Timestamp, metadata
+
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("key", Text, primary_key=True, comment="u_… or a_… and random: nothing personal, and stable over merges."),
+    Column("kind", Text, CheckConstraint("kind IN ('user', 'account')", name="kind"), nullable=False),
+    Column("seq", BigInteger, nullable=False, server_default=text("0"), comment="The last seq given in its lane."),
+    Column(
+        "decided_at",
+        Timestamp,
+        comment="Up to where one of its runs has decided timers; no event is accepted before it.",
+    ),
+    Column("clock", Text, comment="The test clock it belongs to; null is the real clock."),
+    Column(
+        "profile", JSONB, nullable=False, server_default="{}", comment="Traits, as identify and group calls gave them."
+    ),
+    Column("account_key", Text, comment="Of a person, the account they were put into last."),
+    Column("merged_into", Text, comment="The known user that this visitor turned out to be."),
+    Column("created_at", Timestamp, nullable=False, server_default=func.now()),
+    Column("updated_at", Timestamp, nullable=False, server_default=func.now()),
+    comment="A person or an account.",
+)
+Index("subjects_of_account", subjects.c.account_key, postgresql_where=subjects.c.account_key.is_not(None))
+Index("subjects_merged", subjects.c.merged_into, postgresql_where=subjects.c.merged_into.is_not(None))
+Index(
+    "subjects_by_phone",  # digits only: numbers are written in many ways
+    func.regexp_replace(subjects.c.profile["phone"].astext, "[^0-9]", "", "g"),
+    postgresql_where=subjects.c.profile["phone"].astext.is_not(None),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("kind", Text, primary_key=True, comment="user_id, anonymous_id or account_id."),
+    Column("value", Text, primary_key=True),
+    Column("subject_key", Text, nullable=False),
+    comment="A name by which events mean a subject.",
+)
+Index("identities_of_subject", identities.c.subject_key)
+
+members = Table(
+    "members",
+    metadata,
+    Column("account_key", Text, primary_key=True),
+    Column("person_key", Text, primary_key=True),
+    Column("since", Timestamp, nullable=False, server_default=func.clock_timestamp()),
+    comment="A person in an account; they may be in several.",
+)
+Index("members_person", members.c.person_key)
+
+clocks = Table(
+    "clocks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("origin", Timestamp, nullable=False, comment="The virtual instant at started_at."),
+    Column("started_at", Timestamp, nullable=False, server_default=func.now()),
+    Column("speed", Double, CheckConstraint("speed > 0", name="speed"), nullable=False),
+    Column("limit_at", Timestamp, nullable=False, comment="The virtual instant at which it stands still."),
+    comment="A test clock: its now is origin + (real now - started_at) * speed, at most limit_at.",
+)
