@@ -157,7 +157,7 @@ async def test_an_answer_that_was_lost_makes_no_second_copy(database, there):
     sync = await synced(database, there)
     (row_,) = await asked(database, "SELECT attempts, reference, last_error FROM task_mirrors")
     assert (row_["attempts"], row_["reference"]) == (1, None)
-    assert "MirrorFault" in row_["last_error"]
+    assert "CrmFault" in row_["last_error"]
     before = there.asked
     await sync.sync(there.mirror)
     assert there.asked == before, "it waits before it tries again"
@@ -225,7 +225,7 @@ async def test_a_token_that_is_not_taken_is_the_operators_turn(database, local, 
     await put(database)
     await CrmSync(database, ROSTER, [mirror]).sync(mirror)
     (kept,) = await asked(database, "SELECT last_error FROM task_mirrors")
-    assert kept["last_error"] == "MirrorFault: hubspot upsert: 401"
+    assert kept["last_error"] == "CrmFault: hubspot upsert: 401"
 
 
 # -- in the worker -----------------------------------------------------------------------------------------------------
