@@ -49,6 +49,7 @@ from api.runs.endpoints import RunRoutes
 from api.runs.temporal import RunCommands
 from api.runs.test_clocks import TestClockRoutes
 from api.tasks.assignment import AssignmentRoutes
+from api.tasks.conversations import ConversationRoutes
 from api.tasks.endpoints import TaskRoutes
 from api.tasks.holds import HoldRoutes
 from journeys.consent.rules import ConsentRuleSet
@@ -116,7 +117,8 @@ def build_app(parts: Parts) -> AsgiApp:
     QuarantineRoutes(parts.database, intake, reader, check).routes(routes)
     TestClockRoutes(parts.database).routes(routes)
     WebhookRoutes(intake, parts.hooks, parts.replies).routes(routes)
-    MailRoutes(intake, parts.roster, parts.replies).routes(routes)
+    MailRoutes(intake, parts.replies).routes(routes)
+    ConversationRoutes(parts.database, parts.roster).routes(routes)
     TraceRoutes(parts.database).routes(routes)
     FeedRoutes(parts.database, parts.sign).routes(routes)
     HealthRoutes(parts.database, parts.engine, intake, metrics).routes(routes)

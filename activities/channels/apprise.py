@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import apprise
 
-from activities.channels.email.smtp import key_digest
+from activities.channels.message_hash import message_hash
 from activities.content import markup
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLinks, resolve_click
@@ -71,7 +71,7 @@ class AppriseChannel:
         """Title and text. Raises TemplateFault."""
         if self._settings.time_sensitive:
             self._templates.must_be_urgent(outgoing.template, self.name)
-        reference = key_digest(outgoing.key)
+        reference = message_hash(outgoing.key)
         message, links = resolve_click(self._settings.clicks, self._templates.render(outgoing), reference)
         text = f"{markup.markup_text(message.blocks).strip()}\n\n{message.action_label}: {message.action_url}"
         body = json.dumps({"title": message.subject, "body": text}, ensure_ascii=False).encode()

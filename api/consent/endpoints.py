@@ -6,23 +6,26 @@ The answer to a withdrawal waits up to 5 s for attempts that had begun before it
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.responses import Response
 
 from api.consent.preference_view import preference_view
+from api.consent.schemas import (
+    ConsentIn,
+    ConsentLogEntry,
+    ConsentRecorded,
+    ConsentResultView,
+    TextMessageIn,
+    TextMessageResult,
+)
 from api.http.auth import Scope
-from api.http.pagination import Cursor, Limit, Page, RecordId, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RecordId, decode, json_response, page_of
 from api.http.routes import Routes
-from api.http.schemas import ConsentLogEntry, ConsentView, InFlightView
 from api.inbound.vendors import LONGEST, VendorEvent
 from api.inbound.webhooks import as_event
 from api.people.endpoints import known_subject
-from journeys.consent.rules import ChannelOrAny
-from journeys.consent.statements import LONGEST_WORDING
 from journeys.gate.policy import Policy
 from journeys.protocol.wire import REPLIED
 from journeys.tokens.address_hash import canonical_address
@@ -35,97 +38,6 @@ from store.messages import provider_lookup
 from store.reads import people as queries
 
 TAG = "Consent"
-TopicParam = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_-]{0,63}|\*)$")]
-ProofName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Wording = Annotated[str, StringConstraints(max_length=LONGEST_WORDING, pattern=r"^[^\x00]*$")]
-
-
-class ConsentIn(BaseModel):
-    """What the person says to a channel (`*`: every one) and a topic (`*`: every one), and where they said it.
-
-    `granted` null takes back what was said there: neither a yes nor a no. `wording` is what they were shown, `proof` what
-    vouches for it, `ip` is kept as a keyed hash only. A yes with `confirmed` needs no confirmation of ours: `proof` says
-    where theirs is.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {"channel": "email", "topic": "onboarding", "granted": False, "source": "preference-centre"}
-        },
-    )
-
-    channel: ChannelOrAny
-    topic: TopicParam
-    granted: bool | None
-    source: ShortText
-    wording: Wording = ""
-    proof: Annotated[dict[ProofName, ShortText], Field(max_length=20)] = {}
-    ip: ShortText | None = None
-    confirmed: bool = False
-
-    @model_validator(mode="after")
-    def _proven(self) -> ConsentIn:
-        if self.confirmed and not (self.granted and self.proof):
-            raise ValueError("what was confirmed elsewhere is a yes, and needs a proof that says where")
-        return self
-
-
-class ConsentRecorded(BaseModel):
-    """Recorded, with what it changed at once. `pending`: a yes that is none before its link is confirmed."""
-
-    at: datetime
-    withdrawn_messages: int
-    ended_runs: int
-    pending: bool = False
-    in_flight: list[InFlightView] = []
-
-
-class EffectiveConsentView(BaseModel):
-    """Whether messages of a topic may come by a channel, and why, as the person is told."""
-
-    channel: str
-    topic: str
-    allowed: bool
-    why: str
-
-
-class PendingView(BaseModel):
-    """A yes that waits for its link."""
-
-    channel: str
-    topic: str
-    asked_at: datetime
-
-
-class ConsentResultView(BaseModel):
-    """What was said (`items`), what holds by it (`holds`), and what still waits to be confirmed (`pending`)."""
-
-    items: list[ConsentView]
-    holds: list[EffectiveConsentView]
-    pending: list[PendingView]
-
-
-class TextMessageIn(BaseModel):
-    """A text message that somebody sent: `id` is the provider's, as proof; handed in again with it, it changes nothing."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"phone": "+4366412345678", "text": "STOP", "id": "SM1"}}
-    )
-
-    phone: Annotated[str, StringConstraints(pattern=r"^\+?[0-9][0-9 ()/.-]{3,30}$")]
-    text: Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
-    id: ShortText | None = None
-
-
-class TextMessageResult(BaseModel):
-    """What it was taken for; null: for a person to read. `people` is whose consent it changed: all who have that number."""
-
-    wish: Literal["stop", "start"] | None
-    people: int
-    withdrawn_messages: int
-    ended_runs: int
-    in_flight: list[InFlightView] = []
 
 
 class ConsentRoutes:

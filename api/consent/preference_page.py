@@ -7,13 +7,13 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.consent import hosted_pages
 from api.consent.hosted_pages import LinkVisit
 from api.consent.preference_view import QUESTION, PreferenceView, preference_view, title_of
+from api.consent.schemas import PreferenceLink
 from api.http.auth import Scope
 from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
@@ -50,13 +50,6 @@ FORM: dict[str, Any] = {
         },
     }
 }
-
-
-class PreferenceLink(BaseModel):
-    """Where a person sees and changes what they get. Whoever has the link may."""
-
-    url: str
-    expires_at: datetime
 
 
 class PreferenceRoutes:

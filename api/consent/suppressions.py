@@ -5,79 +5,22 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
+from api.consent.schemas import AddressIn, AddressSuppressions, LiftIn, SuppressIn, SuppressionResult, SuppressionView
 from api.http.auth import Scope
 from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import InFlightView
-from journeys.language.actions import ChannelName
 from journeys.tokens.address_hash import AddressHash, canonical_address
 from store.consent import in_flight, suppressions
 from store.database import Database
 
 TAG = "Suppressions"
 ActiveFilter = Annotated[bool | None, Query(description="Only those that hold, or only those that were lifted.")]
-
-
-class AddressIn(BaseModel):
-    """An address, in a body: addresses in URLs end up in logs."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"channel": "email", "address": "ada@example.com"}}
-    )
-
-    channel: ChannelName | Literal["sms"]
-    address: ShortText
-
-
-class SuppressIn(AddressIn):
-    """An address that nothing shall be sent to, and who says so."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"example": {"channel": "email", "address": "ada@example.com", "by": "dana"}},
-    )
-
-    by: ShortText
-
-
-class LiftIn(BaseModel):
-    """Who lets an address be sent to again."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
-
-    by: ShortText
-
-
-class SuppressionView(BaseModel):
-    """One suppression; it holds until `lifted_at`."""
-
-    id: int
-    channel: str
-    reason: Literal["hard_bounce", "soft_bounces", "complaint", "stop_word", "operator"]
-    source: str
-    at: datetime
-    lifted_at: datetime | None
-    lifted_by: str | None
-
-
-class AddressSuppressions(BaseModel):
-    """What holds of one address, with its history, the newest first."""
-
-    suppressed: bool
-    items: list[SuppressionView]
-
-
-class SuppressionResult(AddressSuppressions):
-    """As it stands now; `in_flight` had left before, and may still arrive."""
-
-    in_flight: list[InFlightView] = []
 
 
 class SuppressionRoutes:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Protocol
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
+from api.content.schemas import (
+    PreviewIn,
+    PreviewView,
+    TemplateList,
+    TestSendIn,
+    TestSent,
+)
 from api.http.auth import Scope
-from api.http.pagination import ShortText, json_response
+from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
@@ -27,7 +33,6 @@ from store.reads import people as queries
 
 TAG = "Content"
 TemplateNameParam = Annotated[str, Path(max_length=128, description="As journeys name it: setup/first-steps.")]
-TestRecipient = Annotated[str, StringConstraints(min_length=3, max_length=254, pattern=r"^[^\x00]*$")]
 KEPT_SECONDS = 60.0
 """How long counts of what was sent are believed: they are read from the whole ledger."""
 
@@ -42,105 +47,6 @@ class TemplateDesk(Protocol):
     def may_test(self, to: str) -> str: ...
     async def test_send(self, name: str, to: str, asked: Mapping[str, Any]) -> dict[str, Any]: ...
     def read_click(self, token: str) -> tuple[str, int] | None: ...
-
-
-class PreviewIn(BaseModel):
-    """For whom: a `user` that events have named, or a sample `profile`; fields given here win over the user's."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {"profile": {"first_name": "Ada"}, "data": {}, "channel": "email", "locale": "de-AT"}
-        },
-    )
-
-    user: ShortText | None = None
-    profile: dict[str, Any] = Field(default_factory=dict)
-    account: dict[str, Any] = Field(default_factory=dict)
-    data: dict[str, Any] = Field(default_factory=dict)
-    channel: ShortText = "email"
-    locale: ShortText | None = None
-    variant: ShortText | None = Field(None, description="Show this one, whoever it is for; a draft too.")
-
-
-class TestSendIn(PreviewIn):
-    """As a preview, and where it goes."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"to": "me@example.com", "profile": {"first_name": "Ada"}}}
-    )
-
-    to: TestRecipient
-
-
-class PreviewView(BaseModel):
-    """A message as this person would get it. With `fault` it could not be made, and nothing would be sent."""
-
-    template: str
-    channel: str
-    variant: str
-    status: str
-    subject: str | None
-    html: str | None
-    text: str | None
-    sender: dict[str, Any] | None
-    missing: list[str]
-    warnings: list[str]
-    fault: str | None
-
-
-class TestSent(BaseModel):
-    """The test mail is handed over. It stands in no ledger and counts for no cap."""
-
-    sent: bool
-    detail: str
-    variant: str
-    subject: str | None
-    reference: str | None
-
-
-class TemplateGovernance(BaseModel):
-    """Who answers for it, and until when."""
-
-    name: str
-    owner: str
-    status: str
-    review_date: date
-    overdue: bool
-
-
-class TemplateUseView(BaseModel):
-    """A journey that sends it, by which actions, and how often it has."""
-
-    journey: str
-    actions: list[str]
-    sent: int
-    last_at: datetime | None
-
-
-class TemplateView(TemplateGovernance):
-    """A template. `reuse` are the live journeys that send it and the messages that came of it (C9)."""
-
-    kind: str
-    title: str | None
-    topic: str
-    stage: str
-    role: str | None
-    channels: list[str]
-    page: str | None
-    subject: str
-    action: dict[str, str] | None
-    variables: dict[str, str]
-    fields: list[str]
-    variants: list[TemplateGovernance]
-    used_by: list[TemplateUseView]
-    reuse: dict[str, int]
-
-
-class TemplateList(BaseModel):
-    """All of them, by name."""
-
-    items: list[TemplateView]
 
 
 class TemplateRoutes:

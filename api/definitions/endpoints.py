@@ -11,16 +11,15 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Path, Query
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.definitions.schemas import CheckResultView, JourneyView, PublishedView, VersionView
 from api.http.auth import Scope
 from api.http.body import read_bytes
 from api.http.pagination import Cursor, Limit, Page, ShortText, decode, json_response, page_of
-from api.http.problems import FaultView, ProblemError
+from api.http.problems import ProblemError
 from api.http.routes import BODY_LIMIT, Routes
-from api.http.schemas import JourneyView, VersionView
 from journeys.checks.checker import PublishableDefinition, publishable
 from journeys.checks.warnings import content_past_review, tasks_without_deadline
 from journeys.content.template_info import TemplateInfos
@@ -50,27 +49,6 @@ class JourneyDetailView(JourneyView):
 
     definition: dict[str, Any]
     source: str
-
-
-class PublishedView(BaseModel):
-    """The definition is live. The same content keeps its version."""
-
-    key: str
-    version: int
-    hash: str
-    created: bool
-    warnings: list[str] = []
-    """What does not stand in the way and should be looked at: content past its review date (C11), tasks without a deadline (C10)."""
-
-
-class CheckResultView(BaseModel):
-    """What publishing would say."""
-
-    publishable: bool
-    key: str | None = None
-    hash: str | None = None
-    problems: list[FaultView] = []
-    warnings: list[str] = []
 
 
 class JourneyRoutes:

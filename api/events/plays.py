@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from api.events.schemas import PlayIn
 from api.http.auth import Scope
-from api.http.pagination import RecordId, ShortText, json_response
+from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import RunView
@@ -20,22 +19,6 @@ from store.definitions.registry import DefinitionRegistry
 from store.events import plays
 from store.reads import people as queries
 from store.reads.people import SubjectKind
-
-
-class PlayIn(BaseModel):
-    """Which journey, by whom and why. `data` is what its entry's signal would carry, the field of its case above all."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {"journey": "renewal-readiness", "by": "dana", "why": "they asked for terms early", "data": {}}
-        },
-    )
-
-    journey: ShortText
-    by: ShortText
-    why: ShortText
-    data: dict[str, Any] = Field(default_factory=dict, max_length=100)
 
 
 class PlayRoutes:

@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from api.events.intake import Intake
 from api.events.reader import PlanCheck, Reader
+from api.events.schemas import DeadLetterView, QuarantinedEvent, QuarantinedNames, ReplayResult
 from api.events.signals import SOURCE, event_from_quarantine
 from api.http.auth import Scope
 from api.http.body import Json
 from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import DeadLetterView, QuarantinedEvent
 from journeys.events.segment import InboundEvent
 from store.database import Database
 from store.events import dead_letters, quarantine
 
 TAG = "Quarantine"
 AT_ONCE = 500
-
-
-class ReplayResult(BaseModel):
-    """How many went in, and how many still fail and stay where they are."""
-
-    replayed: int
-    still_held: int
-
-
-class QuarantinedName(BaseModel):
-    """How many events are held under one name."""
-
-    name: str
-    held: int
-    first_at: datetime
-    last_at: datetime
-
-
-class QuarantinedNames(BaseModel):
-    """What to mend first."""
-
-    items: list[QuarantinedName]
 
 
 class QuarantineRoutes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any, TypeGuard, cast
 
 import orjson
 
-from api.http.body import Json
+from api.http.body import Json, storage_fault, unstorable_values
 from api.http.limits import Limits
 from api.http.problems import ProblemError, pointer
 from journeys.events.segment import KINDS, CallKind, FieldFault, InboundEvent, read_call
@@ -89,7 +88,7 @@ class Reader:
             return [FieldFault("", "an event is a JSON object")]
         if _deeper(raw, self._limits.nesting):
             return [FieldFault("", f"is nested more than {self._limits.nesting} levels deep")]
-        faults = strange_values(raw) if strange else []
+        faults = unstorable_values(raw) if strange else []
         if not faults and len(orjson.dumps(raw)) > self._limits.event_bytes:
             faults = [FieldFault("", f"is larger than {self._limits.event_bytes // 1024} KB")]
         return faults
@@ -152,7 +151,7 @@ def _own_id(raw: Mapping[str, Any]) -> str:
 
 def _kept(raw: Any, kind: str | None, faults: list[FieldFault]) -> InboundEvent:
     """A malformed element in the shape in which quarantine keeps it: lossless, as text where JSON cannot hold it."""
-    storable = isinstance(raw, dict) and not strange_values(raw) and not _deeper(raw, 100)
+    storable = isinstance(raw, dict) and not unstorable_values(raw) and not _deeper(raw, 100)
     text = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS) if storable else _as_text(raw).encode()
     given = raw.get("messageId") if isinstance(raw, dict) else None
     name = raw.get("event") if isinstance(raw, dict) else None
@@ -176,7 +175,7 @@ def _as_text(raw: Any) -> str:
 
 
 def _is_plain(value: Any) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= 255 and not _flaw(value)
+    return isinstance(value, str) and 0 < len(value) <= 255 and not storage_fault(value)
 
 
 def _deeper(value: Any, limit: int) -> bool:
@@ -192,39 +191,3 @@ def _deeper(value: Any, limit: int) -> bool:
         if not level:
             return False
     return True
-
-
-def strange_values(raw: Any) -> list[FieldFault]:
-    """What PostgreSQL and JSON cannot hold, each with its place: NUL, lone surrogates, NaN, infinity."""
-    faults: list[FieldFault] = []
-    todo: list[tuple[str, Any]] = [("", raw)]
-    while todo:
-        place, value = todo.pop()
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                flaw = _flaw(key)
-                if flaw:
-                    faults.append(FieldFault(place, f"has a key with {flaw}"))
-                todo.append((f"{place}/{key}" if place else str(key), inner))
-        elif isinstance(value, list):
-            todo.extend((f"{place}/{n}", inner) for n, inner in enumerate(value))
-        else:
-            flaw = _flaw(value)
-            if flaw:
-                faults.append(FieldFault(place, f"holds {flaw}"))
-    return [FieldFault(_printable(fault.field), fault.message) for fault in faults[:20]]
-
-
-def _flaw(value: Any) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "a number that is not finite"
-    if isinstance(value, str):
-        if "\x00" in value:
-            return "the character U+0000"
-        if any("\ud800" <= mark <= "\udfff" for mark in value):
-            return "a broken character (not UTF-8, or half of a surrogate pair)"
-    return ""
-
-
-def _printable(place: str) -> str:
-    return place.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")[:200]

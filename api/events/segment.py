@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.events.intake import CLOCK_ID, Intake
+from api.events.intake import Intake
 from api.events.reader import Reader, faults_for_caller
+from api.events.request_docs import batch_request, call_request
+from api.events.schemas import BatchResult, EventResult
 from api.http.auth import Scope
 from api.http.body import parse_json, read_bytes
 from api.http.limits import Limits
-from api.http.problems import FaultView
 from api.http.routes import Routes
-from api.http.schemas import InFlightView
 from journeys.events.segment import KINDS, InboundEvent
 from journeys.events.tracing import HEADER, trace_id_of
 
@@ -25,36 +23,6 @@ SOURCE = "segment"
 CLOCK_HEADER = "x-tenure-clock"
 TAG = "Events"
 _SUCCESS = b'{"success":true}'
-
-
-class MalformedElement(BaseModel):
-    """An element of a batch that is kept in quarantine, and why."""
-
-    index: int
-    messageId: str  # noqa: N815 -- the Segment spec's name
-    errors: list[FaultView]
-
-
-class BatchResult(BaseModel):
-    """What became of a batch: each element is accepted, was there before, or is kept in quarantine."""
-
-    success: bool = True
-    accepted: int
-    duplicates: int
-    quarantined: int
-    in_flight: list[InFlightView] = []
-    errors: list[MalformedElement] = []
-
-
-class EventResult(BaseModel):
-    """A single call is committed. `quarantined` says why it is kept but moves nothing.
-
-    `in_flight` names messages that a withdrawal of consent came too late for.
-    """
-
-    success: bool = True
-    quarantined: list[str] = []
-    in_flight: list[InFlightView] = []
 
 
 class SegmentRoutes:
@@ -77,7 +45,7 @@ class SegmentRoutes:
             gives=BatchResult,
             refuses=refuses,
             fast=True,
-            extra=_documented(_BATCH_SCHEMA, {"batch": [{"type": "track", **_EXAMPLES["track"]}], "sentAt": _AT}),
+            extra=batch_request(),
         )
         for kind in KINDS:
             routes.add(
@@ -90,7 +58,7 @@ class SegmentRoutes:
                 gives=EventResult,
                 refuses=refuses,
                 fast=True,
-                extra=_documented(_call_schema(kind), _EXAMPLES[kind]),
+                extra=call_request(kind),
             )
 
     async def batch(self, request: Request) -> Response:
@@ -159,74 +127,3 @@ def _traced(trace: str | None) -> dict[str, str] | None:
 def _declared(request: Request) -> int:
     length = request.headers.get("content-length", "")
     return int(length[:12]) if length.isdigit() else 0
-
-
-# -- documentation -----------------------------------------------------------------------------------------------------
-
-_AT = "2026-05-03T10:00:00Z"
-_WHO = {"userId": "u-42", "messageId": "m-1", "timestamp": _AT}
-_EXAMPLES: Mapping[str, dict[str, Any]] = {
-    "track": {**_WHO, "event": "setup_completed", "properties": {"steps": 5}},
-    "identify": {**_WHO, "traits": {"email": "ada@example.com", "plan": "team"}},
-    "group": {**_WHO, "groupId": "acme", "traits": {"renewal_date": "2027-01-31T00:00:00Z"}},
-    "alias": {"userId": "u-42", "previousId": "anonymous-7", "messageId": "m-2"},
-    "page": {**_WHO, "name": "Pricing", "properties": {"path": "/pricing"}},
-    "screen": {**_WHO, "name": "Home", "properties": {}},
-}
-_ID = {"type": "string", "maxLength": 255, "pattern": "^[^\\u0000]*$"}
-_COMMON: dict[str, Any] = {
-    "userId": {**_ID, "description": "userId or anonymousId is needed."},
-    "anonymousId": _ID,
-    "messageId": {**_ID, "description": "The idempotency key: sent again, it is accepted once."},
-    "timestamp": {"type": "string", "format": "date-time"},
-    "sentAt": {"type": "string", "format": "date-time"},
-    "context": {"type": "object"},
-}
-_OWN: Mapping[str, dict[str, Any]] = {
-    "track": {"event": {**_ID, "minLength": 1}, "properties": {"type": "object"}},
-    "identify": {"traits": {"type": "object"}},
-    "group": {"groupId": {**_ID, "minLength": 1}, "traits": {"type": "object"}},
-    "alias": {"previousId": {**_ID, "minLength": 1}},
-    "page": {"name": {"type": "string"}, "properties": {"type": "object"}},
-    "screen": {"name": {"type": "string"}, "properties": {"type": "object"}},
-}
-_NEEDED: Mapping[str, list[str]] = {"track": ["event"], "group": ["groupId"], "alias": ["previousId", "userId"]}
-
-
-def _call_schema(kind: str) -> dict[str, Any]:
-    needed = _NEEDED.get(kind, [])
-    return {"type": "object", "properties": {**_COMMON, **_OWN[kind]}, **({"required": needed} if needed else {})}
-
-
-_BATCH_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["batch"],
-    "properties": {
-        "batch": {"type": "array", "items": {"type": "object"}, "description": "Each with `type`: track, identify, …"},
-        "sentAt": _COMMON["sentAt"],
-        "context": {"type": "object"},
-    },
-}
-
-
-def _documented(schema: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
-        "parameters": [CLOCK_PARAMETER, TRACE_PARAMETER],
-    }
-
-
-CLOCK_PARAMETER = {
-    "name": "X-Tenure-Clock",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string", "pattern": CLOCK_ID},
-    "description": "A test clock: people who are new in this request live by it.",
-}
-TRACE_PARAMETER = {
-    "name": "traceparent",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string", "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
-    "description": "W3C Trace Context: its trace id goes along to what is sent. What cannot be read is ignored.",
-}

@@ -8,17 +8,16 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Header
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from api.events.intake import CLOCK_ID, Intake
 from api.events.reader import PlanCheck
-from api.events.segment import TRACE_PARAMETER
+from api.events.request_docs import TRACE_PARAMETER
+from api.events.schemas import SignalIn, SignalResult
 from api.http.auth import Scope
-from api.http.pagination import Instant, RecordId, ShortText, json_response
+from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import InFlightView
 from journeys.events.segment import InboundEvent
 from journeys.events.tracing import HEADER, trace_id_of
 from journeys.protocol.wire import RESERVED
@@ -27,34 +26,6 @@ SOURCE = "signals"
 TAG = "Events"
 ClockHeader = Annotated[str | None, Header(alias="X-Tenure-Clock", pattern=CLOCK_ID)]
 TraceParentHeader = Annotated[str | None, Header(alias="traceparent", description=TRACE_PARAMETER["description"])]
-
-
-class SignalIn(BaseModel):
-    """One signal. `id` makes it idempotent: sent again, it is accepted once."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {"id": "s-1", "name": "setup_completed", "data": {"steps": 5}, "at": "2026-05-03T10:00:00Z"}
-        },
-    )
-
-    id: ShortText | None = None
-    name: ShortText
-    data: dict[str, Any] = Field(default_factory=dict)
-    at: Instant | None = None
-
-
-class SignalResult(BaseModel):
-    """Committed. `quarantined` says why it is kept but moves nothing.
-
-    `in_flight` names messages that a withdrawal of consent came too late for.
-    """
-
-    id: str
-    trace: str | None = None
-    quarantined: list[str] = []
-    in_flight: list[InFlightView] = []
 
 
 class SignalRoutes:

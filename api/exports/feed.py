@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from fastapi import Header, Query
-from pydantic import BaseModel
 from starlette.responses import Response
 
+from api.exports.schemas import FeedLine, PushView
 from api.http.auth import Scope
 from api.http.pagination import json_response
 from api.http.problems import ProblemError
@@ -69,39 +68,6 @@ EXAMPLE: dict[str, Any] = {
         },
     ],
 }
-
-
-class FeedLine(BaseModel, extra="allow"):
-    """A verdict of the gate, the end of an attempt, or what a person did; `docs/feed.md` has every field."""
-
-    id: int
-    at: datetime
-    type: Literal["decision", "delivery", "reaction"]
-    trace: str | None = None
-    message: dict[str, Any]
-
-
-class FeedPage(BaseModel):
-    """Lines in order. `next` goes into `after`; with `more` there is something there already."""
-
-    schema_: Annotated[int, "schema"] = 1
-    after: int
-    next: int
-    more: bool
-    items: list[FeedLine]
-
-
-class PushView(BaseModel):
-    """How far the receiver has everything, and how far behind that is."""
-
-    position: int
-    newest: int
-    oldest_waiting_at: datetime | None
-    lag_seconds: float
-    attempts: int
-    due_at: datetime | None
-    last_error: str | None
-    pushed_at: datetime | None
 
 
 class FeedRoutes:

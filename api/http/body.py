@@ -7,6 +7,7 @@ tolerant parser, so that one bad string in a batch costs its own event and no ot
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 
 from api.http.problems import ProblemError
+from journeys.events.segment import FieldFault
 
 _GZIP = 16 + zlib.MAX_WBITS
 
@@ -88,3 +90,40 @@ def parse_json(body: bytes) -> Json:
 def _whole(digits: str) -> int | float:
     """Integers beyond 64 bits become floats, as orjson reads them; Python itself would take quadratic time."""
     return int(digits) if len(digits) < 19 else float(digits)
+
+
+def unstorable_values(raw: Any) -> list[FieldFault]:
+    """Values that neither PostgreSQL nor JSON can hold (NUL, lone surrogates, NaN, infinity), with their paths; 20 at most."""
+    faults: list[FieldFault] = []
+    todo: list[tuple[str, Any]] = [("", raw)]
+    while todo:
+        place, value = todo.pop()
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                flaw = storage_fault(key)
+                if flaw:
+                    faults.append(FieldFault(place, f"has a key with {flaw}"))
+                todo.append((f"{place}/{key}" if place else str(key), inner))
+        elif isinstance(value, list):
+            todo.extend((f"{place}/{n}", inner) for n, inner in enumerate(value))
+        else:
+            flaw = storage_fault(value)
+            if flaw:
+                faults.append(FieldFault(place, f"holds {flaw}"))
+    return [FieldFault(_printable(fault.field), fault.message) for fault in faults[:20]]
+
+
+def storage_fault(value: Any) -> str:
+    """The reason why a string or number cannot be stored; empty if it can."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a number that is not finite"
+    if isinstance(value, str):
+        if "\x00" in value:
+            return "the character U+0000"
+        if any("\ud800" <= mark <= "\udfff" for mark in value):
+            return "a broken character (not UTF-8, or half of a surrogate pair)"
+    return ""
+
+
+def _printable(place: str) -> str:
+    return place.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")[:200]

@@ -16,9 +16,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from api.events.reader import strange_values
 from api.http.auth import ApiKeys, Scope
-from api.http.body import parse_json, read_bytes
+from api.http.body import parse_json, read_bytes, unstorable_values
 from api.http.problems import ProblemError, problem_responses, translate
 
 SLASH = "\ufdd0"
@@ -71,7 +70,7 @@ class _Bounded(Request):
 
     async def json(self) -> Any:
         parsed = parse_json(await self.body())
-        faults = strange_values(parsed.value) if parsed.strange else []
+        faults = unstorable_values(parsed.value) if parsed.strange else []
         if faults:
             errors = [{"detail": fault.message, "pointer": f"/{fault.field}"} for fault in faults]
             raise ProblemError("malformed-request", "The body holds what cannot be stored.", errors)

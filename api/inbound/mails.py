@@ -5,35 +5,29 @@ reports that a mail did not arrive.
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Query
-from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.events.intake import Intake
 from api.http.auth import Scope
 from api.http.body import read_bytes
-from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
+from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.inbound.delivery_report import DeliveryReport
 from api.inbound.mail_parser import ParsedMail, read_mail
+from api.inbound.schemas import WebhookResult
 from api.inbound.vendors import VendorEvent
-from api.inbound.webhooks import WebhookResult, as_event
-from api.people.endpoints import known_subject
+from api.inbound.webhooks import as_event
 from journeys.consent.bounces import came_back
 from journeys.events.segment import InboundEvent
 from journeys.protocol.wire import REPLIED
-from journeys.tasks.assignment import Roster
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Connection
 from store.messages import provider_lookup
-from store.reads import people as queries
-from store.tasks import conversations, tasks
 
 TAG = "Conversations"
 LIMIT = 2 * 1024 * 1024
@@ -50,40 +44,11 @@ _MAIL: dict[str, Any] = {
 }
 
 
-class ConversationView(BaseModel):
-    """Somebody has answered a message of a run, which is quiet for them `until` then or `closed_at`."""
-
-    id: int
-    run: str
-    recipient: str
-    message_id: int
-    journey: str
-    template: str
-    channel: str
-    owner: str
-    task_id: int | None
-    replies: int
-    opened_at: datetime
-    last_at: datetime
-    until: datetime
-    closed_at: datetime | None
-    closed_by: str | None
-
-
-class ConversationClosingIn(BaseModel):
-    """Who closes it, and how it ended: the task is closed with that word."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana", "resolution": "answered"}})
-
-    by: ShortText
-    resolution: ShortText = "answered"
-
-
 class MailRoutes:
     """The routes of answers."""
 
-    def __init__(self, intake: Intake, roster: Roster, replies: ReplyAddresses | None) -> None:
-        self._intake, self._roster, self._replies = intake, roster, replies
+    def __init__(self, intake: Intake, replies: ReplyAddresses | None) -> None:
+        self._intake, self._replies = intake, replies
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
@@ -98,10 +63,6 @@ class MailRoutes:
             fast=True,
             refuses=("too-large", "unsupported-media-type", "quota-exceeded", "overloaded"),
         )
-        lists: dict[str, Any] = {"gives": Page[ConversationView], "refuses": ("not-found",)}
-        add("GET", "/v1/conversations", self.listed, summary="Who has answered, and who answers them", **lists)
-        ends: dict[str, Any] = {"gives": ConversationView, "refuses": ("not-found", "conflict")}
-        add("POST", "/v1/conversations/{id}/close", self.close, summary="Let the journey go on", **ends)
 
     async def inbound(self, request: Request) -> Response:
         """The mail as it came, from whatever receives mail for you: an answer, or a report that one of ours did not arrive (RFC 3464).
@@ -160,51 +121,3 @@ class MailRoutes:
             if found is not None and found["channel"] == "email":
                 return found
         return None
-
-    async def listed(
-        self,
-        user: Annotated[ShortText | None, Query(description="Of one person, as senders name them.")] = None,
-        standing: Annotated[bool | None, Query(description="Those that stand now, or those that are over.")] = None,
-        limit: Limit = 50,
-        cursor: Cursor = None,
-    ) -> Response:
-        """The newest first."""
-        place = decode(cursor, int)
-        async with self._intake.database.reading() as connection:
-            keys = None
-            if user is not None:
-                keys = await queries.subject_keys(connection, (await known_subject(connection, "user", user)).key)
-            found = await conversations.list_conversations(
-                connection,
-                now=datetime.now(UTC),
-                keys=keys,
-                standing=standing,
-                before=place[0] if place else None,
-                limit=limit + 1,
-            )
-        return page_of(found, limit, lambda item: (item["id"],))
-
-    async def close(self, id: RowId, how: ConversationClosingIn) -> Response:
-        """Its task is closed with it; closing the task does the same. Closed twice, the first time counts."""
-        database = self._intake.database
-        async with database.reading() as connection:
-            found = await conversations.get_conversation(connection, id)
-        if found is None:
-            raise ProblemError("not-found", "There is no conversation of this number.")
-        if found["closed_at"] is None and found["task_id"] is not None:
-            try:
-                await tasks.close_task(
-                    database,
-                    found["task_id"],
-                    resolution=how.resolution,
-                    by=how.by,
-                    note="",
-                    roster=self._roster,
-                    now=datetime.now(UTC),
-                )
-            except tasks.OutcomeNotDeclared as error:
-                raise ProblemError("conflict", f"{error}.") from error
-            except tasks.TaskNotOpen as error:
-                raise ProblemError("conflict", "Its task has ended otherwise; it is over by itself.") from error
-        async with database.reading() as connection:
-            return json_response(await conversations.get_conversation(connection, id))

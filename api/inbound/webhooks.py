@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import structlog
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,6 +23,7 @@ from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.inbound import signatures
+from api.inbound.schemas import WebhookResult
 from api.inbound.signatures import WebhookSecrets
 from api.inbound.vendors import VendorEvent, resend_events, twilio_events, zendesk_events, zoom_events
 from journeys.events.segment import InboundEvent
@@ -35,12 +35,6 @@ from store.messages import provider_lookup
 log = structlog.get_logger()
 LIMIT = 256 * 1024
 TAG = "Providers' webhooks"
-
-
-class WebhookResult(BaseModel):
-    """Committed. `taken` is how many people were told; 0 for what is none of our messages, or changes nothing."""
-
-    taken: int
 
 
 _FORM = "application/x-www-form-urlencoded"

@@ -10,20 +10,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Final, get_args
 
 from fastapi import Header, Query
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from api.http.auth import Scope
 from api.http.pagination import Cursor, Limit, Page, RecordId, RowId, json_response
 from api.http.problems import ProblemError, translate
 from api.http.routes import Routes
-from api.http.schemas import InboxItem, SurveyAnswer
 from api.inbox.endpoints import EVENT_STREAM, DigestPart, InboxRoutes, LastEventId, OnPage
+from api.inbox.schemas import InboxItem, InboxTokenIn, InboxTokenView, PreflightResponse, SurveyAnswer
 from api.people.endpoints import known_subject
-from journeys.tokens.inbox_tokens import LONGEST_LIFE, USUAL_LIFE, InboxPass, inbox_token, read_inbox_token
+from journeys.tokens.inbox_tokens import InboxPass, inbox_token, read_inbox_token
 from journeys.tokens.signed_links import LONGEST, LinkError, LinkExpired
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
@@ -45,27 +44,6 @@ Authorization = Annotated[str | None, Header(description="`Bearer` and the token
 TokenInQuery = Annotated[
     str | None, Query(max_length=LONGEST, alias="token", description="The token, for an `EventSource`.")
 ]
-
-
-class InboxTokenIn(BaseModel):
-    """How long the browser may look before its back end is asked again."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"minutes": 15}})
-
-    minutes: Annotated[int, Field(ge=1, le=LONGEST_LIFE // timedelta(minutes=1))] = USUAL_LIFE // timedelta(minutes=1)
-
-
-class InboxTokenView(BaseModel):
-    """Hand it to this person's browser, and to nobody else."""
-
-    token: str
-    expires_at: datetime
-
-
-class PreflightResponse(BaseModel):
-    """The answer to a browser's own question before it sends a header of ours; what counts is in the headers."""
-
-    origins: Literal["*"]
 
 
 def _may() -> Response:

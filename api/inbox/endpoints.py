@@ -18,7 +18,7 @@ from api.http.limits import Limits
 from api.http.pagination import Cursor, Limit, Page, RecordId, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import InboxItem, SurveyAnswer
+from api.inbox.schemas import InboxItem, SurveyAnswer
 from api.people.endpoints import known_subject
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry

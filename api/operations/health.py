@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,6 +13,7 @@ from api.http.auth import Scope
 from api.http.metrics import Metrics
 from api.http.pagination import json_response
 from api.http.routes import Routes
+from api.operations.schemas import Liveness, Readiness
 from api.runs.temporal import RunCommands
 from store.database import Database
 from store.outbox.queue import backlog
@@ -21,26 +21,6 @@ from store.revision import head, revision
 
 TAG = "Health"
 SECONDS = 3.0
-
-
-class HealthCheck(BaseModel):
-    """One part of readiness. `degraded`: events are accepted, what needs this part waits."""
-
-    status: Literal["ok", "degraded", "failing"]
-    detail: str
-
-
-class Readiness(BaseModel):
-    """`failing` is answered with 503, `degraded` with 200: Temporal's absence stops no event."""
-
-    status: Literal["ok", "degraded", "failing"]
-    checks: dict[str, HealthCheck]
-
-
-class Liveness(BaseModel):
-    """The process answers."""
-
-    status: Literal["ok"] = "ok"
 
 
 class HealthRoutes:

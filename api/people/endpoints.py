@@ -13,7 +13,8 @@ from api.http.auth import Scope
 from api.http.pagination import Cursor, Limit, Page, RecordId, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import MessageView, RunView, SubjectView, TimelineEntry
+from api.http.schemas import MessageView, RunView, TimelineEntry
+from api.people.schemas import SubjectView
 from store.database import Connection, Database
 from store.reads import people as queries
 from store.reads import timeline as timelines

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import Cursor, Limit, Page, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import ExplanationLine, RunView
+from api.http.schemas import RunView
+from api.runs.schemas import CancelRequest, ExplanationLine, OperatorRequest, ResumeRequest, RunExplanation
 from api.runs.temporal import RunCommands
 from journeys.protocol import wire
 from store.database import Database
@@ -29,36 +29,6 @@ from store.reads import timeline as timelines
 TAG = "Runs"
 RunId = Annotated[str, Path(max_length=1024, description="A run's id, percent-encoded.")]
 _EXAMPLE_ID = "journey/win-back/u_0f3a9c1d2e4b5a69/-/1"
-
-
-class OperatorRequest(BaseModel):
-    """Who wants it."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
-
-    by: ShortText
-
-
-class ResumeRequest(OperatorRequest):
-    """What becomes of the time that stood still: timers shift by it, catch up in order, or expire."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {"by": "dana", "mode": "shift"}})
-
-    mode: Literal["shift", "catch_up", "expire"] = "shift"
-
-
-class CancelRequest(OperatorRequest):
-    """Who ends it, and why: both are in the timeline for ever."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {"by": "dana", "reason": "opened by mistake"}})
-
-    reason: ShortText
-
-
-class RunExplanation(BaseModel):
-    """What a run waits for and what would end it."""
-
-    lines: list[str]
 
 
 class RunRoutes:

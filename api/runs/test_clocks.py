@@ -7,43 +7,20 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
 from api.events.intake import CLOCK_ID
 from api.http.auth import Scope
-from api.http.pagination import Instant, json_response
+from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.http.schemas import TestClockView
+from api.runs.schemas import TestClockIn, TestClockView
 from journeys.calendar.test_clock import TestClock
 from store.database import Database
 from store.people.test_clocks import read_clock, set_clock
 
 TAG = "Test clocks"
 ClockId = Annotated[str, Path(pattern=CLOCK_ID)]
-FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-
-
-class TestClockIn(BaseModel):
-    """Where virtual time begins, how many virtual seconds a real one is, and the instant it may not pass yet."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {"origin": "2026-01-01T00:00:00Z", "speed": 172800, "limit": "2026-07-01T00:00:00Z"}
-        },
-    )
-
-    origin: Instant
-    speed: float = Field(1.0, ge=1e-3, le=1e8, allow_inf_nan=False)
-    limit: Instant
-
-    @model_validator(mode="after")
-    def _in_our_time(self) -> TestClockIn:
-        if not (FIRST <= self.origin <= LAST and FIRST <= self.limit <= LAST):
-            raise ValueError("origin and limit lie between 1970 and 2200")
-        return self
 
 
 class TestClockRoutes:

@@ -5,54 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import partial
 
-from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from api.http.auth import Scope
 from api.http.metrics import Metrics
-from api.http.pagination import Instant, RowId, ShortText, json_response
+from api.http.pagination import RowId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from api.tasks.endpoints import NO_TASK, TAG, TaskNoteText, task_view
-from api.tasks.schemas import TaskView
+from api.tasks.endpoints import NO_TASK, TAG, task_view
+from api.tasks.schemas import AssignmentIn, SnoozeIn, TaskNoteIn, TaskView
 from journeys.tasks.assignment import Roster
 from store.database import Database
 from store.reads.people import RowDict
 from store.tasks import reassignment, tasks
-
-
-class AssignmentIn(BaseModel):
-    """To whom it goes: a person, or a team whose rules find one. What was left of its working time is left."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"to": "erin", "by": "dana", "why": "she speaks Finnish"}}
-    )
-
-    to: ShortText
-    by: ShortText
-    why: ShortText
-
-
-class SnoozeIn(BaseModel):
-    """Until when it is put off: its deadline and its reminder move along."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"example": {"until": "2027-05-03T08:00:00Z", "by": "dana", "why": "they are on a fair"}},
-    )
-
-    until: Instant
-    by: ShortText
-    why: ShortText
-
-
-class TaskNoteIn(BaseModel):
-    """What was done or learnt. The first one is the first action on the task."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"text": "left a message", "by": "dana"}})
-
-    text: TaskNoteText
-    by: ShortText
 
 
 class AssignmentRoutes:

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, StringConstraints
 from starlette.responses import Response
 
 from api.http.auth import Scope
@@ -16,7 +15,7 @@ from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, j
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
-from api.tasks.schemas import TaskLine, TaskView
+from api.tasks.schemas import TaskClosingIn, TaskLine, TaskView
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
 from store.reads import people as queries
@@ -24,20 +23,7 @@ from store.tasks import log as task_log
 from store.tasks import tasks
 
 TAG = "Tasks"
-TaskNoteText = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
 NO_TASK = "There is no task of this number."
-
-
-class TaskClosingIn(BaseModel):
-    """How the work ended. Every journey that asked for it hears `<action>.closed` with `outcome`, `by` and `note`."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"resolution": "reached", "by": "dana", "note": "call on Monday"}}
-    )
-
-    resolution: ShortText
-    by: ShortText
-    note: TaskNoteText = ""
 
 
 class TaskRoutes:

@@ -7,36 +7,20 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from api.http.auth import Scope
-from api.http.pagination import Cursor, Instant, Limit, Page, RecordId, ShortText, decode, json_response, page_of
+from api.http.pagination import Cursor, Limit, Page, RecordId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
-from api.tasks.schemas import HoldView
+from api.tasks.schemas import HoldIn, HoldView
 from store.database import Database
 from store.messages import holds
 from store.reads.people import SubjectKind
 
 TAG = "Holds and plays"
 HolderParam = Annotated[ShortText, Query(description="Who releases it.")]
-
-
-class HoldIn(BaseModel):
-    """Until when, by whom and why. Lifecycle and promotional messages wait meanwhile; urgent and transactional ones go."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "example": {"until": "2027-05-14T17:00:00Z", "by": "dana", "why": "we negotiate the renewal in person"}
-        },
-    )
-
-    until: Instant
-    by: ShortText
-    why: ShortText
 
 
 class HoldRoutes:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from api.http.pagination import Instant, ShortText
+
+TaskNoteText = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
 
 
 class TaskRequestView(BaseModel):
@@ -78,3 +82,93 @@ class HoldView(BaseModel):
     standing: bool
     released_at: datetime | None
     released_by: str | None
+
+
+class ConversationView(BaseModel):
+    """Somebody has answered a message of a run, which is quiet for them `until` then or `closed_at`."""
+
+    id: int
+    run: str
+    recipient: str
+    message_id: int
+    journey: str
+    template: str
+    channel: str
+    owner: str
+    task_id: int | None
+    replies: int
+    opened_at: datetime
+    last_at: datetime
+    until: datetime
+    closed_at: datetime | None
+    closed_by: str | None
+
+
+class ConversationClosingIn(BaseModel):
+    """Who closes it, and how it ended: the task is closed with that word."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana", "resolution": "answered"}})
+
+    by: ShortText
+    resolution: ShortText = "answered"
+
+
+class TaskClosingIn(BaseModel):
+    """How the work ended. Every journey that asked for it hears `<action>.closed` with `outcome`, `by` and `note`."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"resolution": "reached", "by": "dana", "note": "call on Monday"}}
+    )
+
+    resolution: ShortText
+    by: ShortText
+    note: TaskNoteText = ""
+
+
+class AssignmentIn(BaseModel):
+    """To whom it goes: a person, or a team whose rules find one. What was left of its working time is left."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"to": "erin", "by": "dana", "why": "she speaks Finnish"}}
+    )
+
+    to: ShortText
+    by: ShortText
+    why: ShortText
+
+
+class SnoozeIn(BaseModel):
+    """Until when it is put off: its deadline and its reminder move along."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"until": "2027-05-03T08:00:00Z", "by": "dana", "why": "they are on a fair"}},
+    )
+
+    until: Instant
+    by: ShortText
+    why: ShortText
+
+
+class TaskNoteIn(BaseModel):
+    """What was done or learnt. The first one is the first action on the task."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"text": "left a message", "by": "dana"}})
+
+    text: TaskNoteText
+    by: ShortText
+
+
+class HoldIn(BaseModel):
+    """Until when, by whom and why. Lifecycle and promotional messages wait meanwhile; urgent and transactional ones go."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"until": "2027-05-14T17:00:00Z", "by": "dana", "why": "we negotiate the renewal in person"}
+        },
+    )
+
+    until: Instant
+    by: ShortText
+    why: ShortText

@@ -19,7 +19,7 @@ from store.messages import ledger
 from store.people import subjects
 from store.runs import projection
 from store.runs.projection import Run
-from worker.composition import worker as composition
+from worker.composition.dependencies import dependencies
 
 HISTORIES = (10, 10_000)
 AT_ONCE = 4
@@ -58,7 +58,7 @@ _EARLIER = sql(
 
 async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     """Decisions that end in `sending`, rendered mail and all, each in a transaction of its own."""
-    deps = composition.dependencies(rig.settings, rig.database)
+    deps = dependencies(rig.settings, rig.database)
     found: list[list[float]] = []
     for length in HISTORIES:
         people = await _people(rig, length)

@@ -19,12 +19,12 @@ from journeys.decision.compiler import artifact_of, load_chart
 from journeys.language.parsing import read_journey
 from store.database import Database
 from store.definitions import registry
+from worker.composition.clients import connect_temporal, open_database
 from worker.settings import DEV_OPERATOR_KEY, ROOT, Settings
 from worker.stack.components import ModuleComponent, http_ok, run_once
 from worker.stack.free_ports import free_ports, is_listening
 from worker.stack.postgres import PostgresServer
 from worker.stack.temporal_server import TemporalServer
-from worker.temporal import CONVERTER
 
 CATALOG = ROOT / "benchmarks" / "catalog"
 
@@ -83,9 +83,9 @@ class Rig:
         compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.home / "pycache")}
         self.environ = {**settings.environ(), **compiled}
         await run_once("migrate", ["store.migrate"], home=self.home, env=self.environ)
-        self.database = Database(settings.database_url or "")
+        self.database = open_database(settings)
         self.running.push_async_callback(self.database.close)
-        self.client = await Client.connect(self.temporal.address, data_converter=CONVERTER)
+        self.client = await connect_temporal(settings)
         self.bare_client = await Client.connect(self.temporal.address)
         self.web = HttpLoad(f"http://127.0.0.1:{self.api_port}", DEV_OPERATOR_KEY)
         self.running.push_async_callback(self.web.close)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from worker.composition.clients import connect_temporal
 from worker.event_loop import run_until_done
 from worker.settings import load_settings
-from worker.temporal import connect_temporal
 from worker.testing.replay import write_history
 
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from temporalio.client import WorkflowHistory
 
+from worker.composition.clients import connect_temporal
 from worker.event_loop import run_until_done
 from worker.settings import load_settings
-from worker.temporal import connect_temporal
 from worker.testing.replay import ReplayVerdict, histories_of, history_files, read_history, replay
 
 EVERY_RUN = "WorkflowType IN ('JourneyWorkflow', 'OutreachWorkflow')"

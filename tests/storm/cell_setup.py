@@ -44,7 +44,7 @@ from tests.support.steps import settle
 from worker.composition.providers import guarded_channels
 from worker.loops.crm_sync import CrmSync
 from worker.stack.maildir import find_mails
-from worker.stack.providers.app import KEY
+from worker.stack.providers.environment import KEY
 from worker.stack.providers.serving import LocalProvider
 
 _LEDGER = sql(

@@ -30,8 +30,8 @@ from journeys.events.tracking_plan import TrackingPlan
 from journeys.tasks.assignment import Roster
 from store.database import Database
 from store.timeouts import limit_statement_time
-from worker.composition.api import plan
-from worker.composition.worker import consent_book, dependencies, policy, roster
+from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
+from worker.composition.dependencies import dependencies
 from worker.settings import ROOT, Settings
 
 WRITE, OPERATE = "write-key-of-tests", "operator-key-of-tests"
@@ -85,9 +85,9 @@ def application(
             database=database,
             engine=engine or HandEngine(),
             keys=ApiKeys(write=WRITE, operator=OPERATE),
-            plan=tracking or plan(Settings(catalog=catalog)),
+            plan=tracking or tracking_plan(catalog),
             policy=policy(catalog),
-            consent=consent_book(Settings(catalog=catalog)),
+            consent=consent_rules(Settings(catalog=catalog)),
             templates=lambda: template_infos(catalog / "templates"),
             desk=desk or ContentPreview(templates=lambda: load_templates(catalog / "templates"), links=CLICKS),
             asking=partial(dry_run, dependencies(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),

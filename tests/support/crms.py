@@ -8,9 +8,9 @@ from typing import Any
 from activities.exports.crm.port import CrmTasks
 from activities.outgoing.client import HttpClient
 from worker.composition.crm import task_mirrors
-from worker.composition.providers import ProviderSettings, load_providers
-from worker.stack.providers.app import KEY
+from worker.provider_settings import ProviderSettings, load_providers
 from worker.stack.providers.crms import change_crm_task, tasks_of
+from worker.stack.providers.environment import KEY
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.serving import LocalProvider
 

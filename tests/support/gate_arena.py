@@ -14,8 +14,8 @@ from journeys.language.parsing import read_journey
 from store.database import Database, execute, sql
 from store.definitions.registry import publish_definition
 from store.messages.ledger import LedgerEntry
-from worker.composition.worker import configured_channels
-from worker.composition.worker import dependencies as built
+from worker.composition.channels import configured_channels
+from worker.composition.dependencies import dependencies as built
 from worker.settings import Settings
 
 AT_ONCE = 12

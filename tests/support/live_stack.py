@@ -22,6 +22,7 @@ from store.database import Database, fetch_all, sql
 from store.definitions import registry
 from store.events import ingest
 from worker.composition import worker as composition
+from worker.composition.dependencies import dependencies
 from worker.relay.relay import OutboxRelay
 from worker.settings import ROOT, Settings
 from worker.stack.mail_sink import MailFaults
@@ -134,7 +135,7 @@ async def living(
         )
         client = await Client.connect(temporal_address, data_converter=CONVERTER)
         database = Database(database_url)
-        deps = composition.dependencies(settings, database, clock=clock)
+        deps = dependencies(settings, database, clock=clock)
         stop = asyncio.Event()
         relay = OutboxRelay(database, client, deps.catalogue, task_queue)
         async with contextlib.AsyncExitStack() as running:

@@ -24,8 +24,7 @@ from activities.content.tracked_links import ClickLinks
 from activities.outgoing.client import HttpClient
 from activities.ports import Outgoing
 from journeys.tokens.signed_links import Links
-from worker.stack.providers.app import KEY
-from worker.stack.providers.chat_and_support import WEBHOOK_SECRET
+from worker.stack.providers.environment import KEY, WEBHOOK_SECRET
 from worker.stack.providers.serving import LocalProvider
 
 PHONE = "+4915112345678"

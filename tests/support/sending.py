@@ -26,7 +26,7 @@ from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from tests.support.provider import PHONE, templates
 from tests.support.steps import first_steps, publish, settle
-from worker.stack.providers.app import KEY
+from worker.stack.providers.environment import KEY
 from worker.stack.providers.serving import LocalProvider, local_provider
 
 JOURNEY = """

@@ -17,6 +17,7 @@ from temporalio.worker import Worker
 from store.database import Database
 from tests.support.live_stack import Living
 from worker.composition import worker as composition
+from worker.composition.dependencies import dependencies
 from worker.relay.relay import OutboxRelay
 from worker.settings import ROOT, Settings
 from worker.stack.mail_sink import MailFaults
@@ -48,7 +49,7 @@ async def workless(
         )
         client = await Client.connect(temporal_address, data_converter=CONVERTER)
         database = Database(database_url)
-        yield Living(database, client, composition.dependencies(settings, database), settings, Maildir(folder / "mail"))
+        yield Living(database, client, dependencies(settings, database), settings, Maildir(folder / "mail"))
         await database.close()
 
 

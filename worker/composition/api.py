@@ -1,4 +1,7 @@
-"""The API's process, put together: `python -m api`. It accepts events also while Temporal is down."""
+"""The API process (`python -m api`): the application over a database, served by uvicorn.
+
+It starts and accepts events while Temporal is down.
+"""
 
 from __future__ import annotations
 
@@ -20,80 +23,73 @@ from api.http.asgi import AsgiApp
 from api.http.auth import ApiKeys
 from api.http.limits import Limits
 from api.runs.temporal import TemporalRunCommands
-from journeys.events.tracking_plan import TrackingPlan, read_plan
 from store.database import Database
 from store.timeouts import limit_statement_time
-from worker import event_loop, temporal
-from worker.composition.providers import load_providers, webhook_secrets
-from worker.composition.worker import consent_book, content_preview, dependencies, policy, roster
+from worker import event_loop
+from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
+from worker.composition.channels import content_preview
+from worker.composition.clients import connect_temporal, open_database
+from worker.composition.dependencies import dependencies
+from worker.composition.feed import feed_signing
+from worker.composition.providers import webhook_secrets
 from worker.logs import configure_logging
-from worker.loops.feed_push import feed_signing
+from worker.provider_settings import load_providers
 from worker.settings import Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
 
 
 def application(settings: Settings, database: Database, limits: Limits) -> AsgiApp:
-    """The API over this database. Raises SettingsError naming every fault of the tracking plan."""
+    """The API over this database. Raises SettingsError naming every problem of a catalogue file."""
+    providers = load_providers()
     return build_app(
         Parts(
             database=database,
-            engine=TemporalRunCommands(partial(temporal.connect_temporal, settings)),
+            engine=TemporalRunCommands(partial(connect_temporal, settings)),
             keys=ApiKeys(
                 write=settings.write_key.get_secret_value(), operator=settings.operator_key.get_secret_value()
             ),
-            plan=plan(settings),
+            plan=tracking_plan(settings.catalog),
             policy=policy(settings.catalog),
-            consent=consent_book(settings),
+            consent=consent_rules(settings),
             templates=partial(template_infos, settings.catalog / "templates"),
             desk=content_preview(settings),
-            asking=partial(dry_run, dependencies(_asking_only(settings), database)),
+            asking=partial(dry_run, dependencies(_dry_run_settings(settings), database)),
             limits=limits,
             roster=roster(settings.catalog),
-            hooks=webhook_secrets(load_providers()),
-            sign=feed_signing(load_providers()),
+            hooks=webhook_secrets(providers),
+            sign=feed_signing(providers),
             replies=settings.replies,
         )
     )
 
 
-def _asking_only(settings: Settings) -> Settings:
-    """Nothing is sent from here: of the channels only who can be reached by them is asked, which needs no relay."""
+def _dry_run_settings(settings: Settings) -> Settings:
+    """The API sends nothing: a dry run asks channels only for a person's address, which needs no relay."""
     return settings.model_copy(update={"smtp_url": settings.smtp_url or "smtp://127.0.0.1"})
 
 
-def plan(settings: Settings) -> TrackingPlan:
-    """The catalogue's tracking plan. Raises SettingsError with every problem in it."""
-    path = settings.catalog / "tracking-plan.yaml"
-    found, source = read_plan(path.read_bytes())
-    if found is None:
-        raise SettingsError("\n".join(f"{path}:{problem}" for problem in source.problems))
-    return found
-
-
 class _Server(uvicorn.Server):
-    """Signals are handled by our loop: uvicorn would raise them again at its end, and the exit code would not be 0."""
+    """Leaves signals to our loop: uvicorn raises them again at its end, and the exit code would not be 0."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for each in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(each, self._leave, each)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._leave, number)
         yield
 
-    def _leave(self, told: int) -> None:
-        """Streams end at once: their clients would keep the process until its grace is over."""
+    def _leave(self, number: int) -> None:
+        """End streams at once: their clients would keep the process alive until its grace period is over."""
         if isinstance(self.config.app, AsgiApp):
             self.config.app.leave()
-        self.handle_exit(told, None)
+        self.handle_exit(number, None)
 
 
 async def serve_api(settings: Settings) -> None:
-    """Answer until told to stop: then no new connection, the requests in hand are answered, and the process ends."""
-    if settings.database_url is None:
-        raise SettingsError("TENURE_DATABASE_URL is not set: give the database, or run `make up`")
+    """Serve until a signal; then take no new connection and answer the requests in hand. Raises SettingsError."""
     limits = Limits()
-    database = Database(settings.database_url, pool=limits.pool)
+    database = open_database(settings, pool=limits.pool)
     limit_statement_time(database, limits.patience_seconds)
     config = uvicorn.Config(
         application(settings, database, limits),
@@ -112,13 +108,13 @@ async def serve_api(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Entry point."""
+    """Exit code of the process: 2 when a setting is wrong or missing."""
     try:
         settings = load_settings()
         configure_logging(settings.log_format)
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         event_loop.run_until_done(serve_api(settings))
-    except SettingsError as fault:
-        sys.stderr.write(f"{fault}\n")
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
         return 2
     return 0

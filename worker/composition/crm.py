@@ -15,8 +15,8 @@ from activities.outgoing.client import HttpClient
 from activities.outgoing.rate_limit import Rate
 from journeys.tasks.assignment import Roster
 from store.database import Database
-from worker.composition.providers import ProviderSettings, read_rates
 from worker.loops.crm_sync import CrmSync
+from worker.provider_settings import ProviderSettings, read_rates
 
 RATE: Final = Rate(5, 10)
 """Calls a second to a CRM that has no rate in TENURE_PROVIDER_RATES: HubSpot allows 10 an app, Salesforce counts by the day."""

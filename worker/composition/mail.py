@@ -14,7 +14,7 @@ from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLinks
 from activities.outgoing.client import HttpClient
 from activities.ports import Ambiguity, Channel
-from worker.composition.providers import ProviderSettings
+from worker.provider_settings import ProviderSettings
 from worker.settings import PREFIX, Settings, SettingsError, is_loopback
 from worker.stack.maildir import find_mails
 
@@ -25,7 +25,7 @@ NEAR_ATTEMPT, FAR_ATTEMPT = timedelta(seconds=1.5), timedelta(seconds=30)
 """How long one mail may take: inside a step, and on the channel's own queue."""
 
 
-def mail(settings: Settings, templates: Templates, given: ProviderSettings) -> EmailChannel | ResendChannel:
+def mail_channel(settings: Settings, templates: Templates, given: ProviderSettings) -> EmailChannel | ResendChannel:
     """What mails go by: Resend where it is set, else the relay. Raises SettingsError where neither is."""
     return mail_by_resend(settings, templates, given) or mail_by_relay(settings, templates, given)
 
@@ -49,7 +49,7 @@ def mail_by_relay(settings: Settings, templates: Templates, given: ProviderSetti
             ambiguity=Ambiguity(settings.smtp_ambiguity),
             local=settings.smtp_near,
             attempt=NEAR_ATTEMPT if settings.smtp_near else FAR_ATTEMPT,
-            clicks=click_links(settings),
+            clicks=tracked_links(settings),
             dkim=dkim_key(settings, given),
             replies=settings.replies,
         ),
@@ -69,7 +69,7 @@ def mail_by_resend(settings: Settings, templates: Templates, given: ProviderSett
         settings.postal_address,
         settings.replies,
     )
-    reach = Reach(near=given.providers_near, clicks=click_links(settings))
+    reach = Reach(near=given.providers_near, clicks=tracked_links(settings))
     return ResendChannel(templates, HttpClient(given.allowed), reach, it)
 
 
@@ -83,7 +83,7 @@ def is_sink(settings: Settings, mails: Channel) -> bool:
     return is_loopback(SmtpRelay.from_url(settings.smtp_url).host)
 
 
-def click_links(settings: Settings) -> ClickLinks | None:
+def tracked_links(settings: Settings) -> ClickLinks | None:
     """What makes and reads links that tell of clicks; None where no address is given for them."""
     base = settings.link_base or settings.public_url
     return ClickLinks(settings.link_secrets, base, settings.public_url) if base is not None else None

@@ -16,7 +16,7 @@ import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 
-from activities.channels.email.smtp import key_digest
+from activities.channels.message_hash import message_hash
 from activities.exports.crm.port import MOST, CrmPaused, CrmTask, CrmTaskClosed, CrmTasks
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
@@ -210,7 +210,7 @@ class CrmSync:
         person = self.roster.team.people.get(task["owner"])
         there = [name.removeprefix(f"{mirror}:") for name in person.known_as if name.startswith(f"{mirror}:")] if person else []  # fmt: skip
         return CrmTask(
-            key=key_digest(task["key"]),
+            key=message_hash(task["key"]),
             number=task["id"],
             task=task["task"],
             journey=task["journey"],

@@ -14,10 +14,7 @@ from activities.content.rendering import Rendered
 from activities.content.templates import Templates
 from activities.ports import AttemptResult, Channel, Outgoing, TemplateFault
 from journeys.tasks.assignment import Roster
-from worker.composition.providers import ProviderSettings
-from worker.composition.worker import configured_channels
 from worker.loops.reminders import Reminder
-from worker.settings import Settings
 
 NO_ADDRESS = "the team's file has no address of theirs"
 
@@ -98,9 +95,3 @@ class ReminderMail:
     def _wall(self, owner: str, at: datetime) -> str:
         zone = self._roster.hours(owner).zone
         return f"{at.astimezone(zone):%A %d %B %Y at %H:%M} ({zone.key})"
-
-
-def reminder_mail(settings: Settings, given: ProviderSettings, roster: Roster) -> ReminderMail:
-    """By the mail channel of the settings, without what customers' mails have: clicks that are heard of, a way out, marks."""
-    plain = settings.model_copy(update={"public_url": None, "link_base": None, "reply_address": None})
-    return ReminderMail(configured_channels(plain, given, DueSoon()).get("email"), roster, settings.public_url)

@@ -11,13 +11,14 @@ from urllib.parse import urlsplit
 
 import fasteners
 
-from worker.composition.providers import is_configured, load_providers, local_environ
+from worker.provider_settings import is_configured, load_providers
 from worker.settings import Settings
 from worker.stack.components import ModuleComponent, http_ok, run_once
 from worker.stack.endpoints import FILE, Endpoints, read_endpoints
 from worker.stack.free_ports import LOOPBACK, free_ports, is_free, is_listening
 from worker.stack.postgres import PostgresServer
 from worker.stack.process import end_leftovers
+from worker.stack.providers.environment import local_environ
 from worker.stack.restart import Supervision
 from worker.stack.temporal_binary import Progress, print_progress
 from worker.stack.temporal_server import TemporalServer

@@ -15,18 +15,18 @@ from temporalio.client import Client, Interceptor, OutboundInterceptor, StartWor
 from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
 from activities.outgoing.guarded_channel import GuardedChannel
-from journeys.events.tracking_plan import read_plan
 from journeys.protocol.wire import RunInput
-from store.database import Database
 from store.people.test_clocks import set_clock
 from worker.composition import worker as composition
-from worker.composition.providers import ProviderSettings
+from worker.composition.catalog import tracking_plan
+from worker.composition.clients import connect_temporal, open_database
+from worker.composition.dependencies import dependencies
+from worker.provider_settings import ProviderSettings
 from worker.relay.relay import OutboxRelay
 from worker.settings import ROOT, Settings
 from worker.stack.mail_sink import MailFaults
 from worker.stack.mail_sink import listen_for_mail as mail_server
 from worker.stack.maildir import Maildir
-from worker.temporal import connect_temporal
 from worker.testing.rehearsal import AHEAD, MAIN, Rehearsal
 
 
@@ -67,13 +67,12 @@ async def rehearsal(
             max_cached_workflows=cached,
             graceful_shutdown_seconds=5,
         )
-        database, client = Database(database_url), await connect_temporal(settings)
-        deps = composition.dependencies(settings, database, clock="workflow", providers=providers)
+        database, client = open_database(settings), await connect_temporal(settings)
+        deps = dependencies(settings, database, clock="workflow", providers=providers)
         now = begins or datetime.now(UTC)
         async with database.transaction() as connection:
             await set_clock(connection, MAIN, now + AHEAD, 1.0, now)
-        plan, source = read_plan((catalog / "tracking-plan.yaml").read_bytes())
-        assert plan is not None, source.problems
+        plan = tracking_plan(catalog)
         starting = Client(**{**client.config(), "interceptors": [_OwnClocks()]})  # type: ignore[arg-type]
         relay = OutboxRelay(database, starting, deps.catalogue, settings.task_queue)
         skipper = TimeSkipper(client, config=TimeSkippingConfig(enabled=False))

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from activities.channels.email.headers import identity_headers, reply_to_addresses, trace_headers, unsubscribe_url
 from activities.channels.email.layout import html_part, text_part
 from activities.channels.email.message import mail_address, named_address
-from activities.channels.email.smtp import answers_to, key_digest, one_click, sending_reply_to, traced
 from activities.channels.http.channel import HttpChannel, PreparedContent, Reach, as_body, bearer, json_call
 from activities.channels.http.reply_tables import KEYED_TAIL, ReplyMeaning, ReplyRow
+from activities.channels.message_hash import message_hash
 from activities.content.rendering import Rendered
 from activities.content.templates import Templates
 from activities.outgoing.client import HttpClient, HttpRequest
@@ -67,13 +68,13 @@ class ResendChannel(HttpChannel):
 
     def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> PreparedContent:
         """The mail's parts; our digest goes along as a tag, which comes back in every webhook."""
-        unsubscribe = sending_reply_to(self._settings.links, outgoing, digest, datetime.now(UTC))
+        unsubscribe = unsubscribe_url(self._settings.links, outgoing, digest, datetime.now(UTC))
         tags = [{"name": "tenure_key", "value": digest}]
         return PreparedContent({**self._mail(message, outgoing, digest, unsubscribe), "tags": tags})
 
     def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
         """A mail to try a message out, marked as such in its subject and a header; nothing that comes of it is heard of."""
-        digest = key_digest(outgoing.key)
+        digest = message_hash(outgoing.key)
         marked = replace(message, subject=f"[Test] {message.subject}")
         mail = self._mail(marked, outgoing, digest, "")
         content = {**mail, "headers": {**mail["headers"], "X-Tenure-Test": "1"}}
@@ -89,7 +90,7 @@ class ResendChannel(HttpChannel):
         signs = message.sender
         name = signs.name if signs is not None and signs.name.isprintable() else deps
         manager = mail_address(signs.reply_to) if signs is not None else None
-        reply_to = answers_to(self._settings.replies, outgoing, digest, manager)
+        reply_to = reply_to_addresses(self._settings.replies, outgoing, digest, manager)
         return {
             "from": named_address(name, address).replace("\r\n ", " "),
             **({"reply_to": list(reply_to)} if reply_to else {}),
@@ -97,7 +98,7 @@ class ResendChannel(HttpChannel):
             "subject": message.subject,
             "html": html_part(message, sender=postal, unsubscribe_url=unsubscribe),
             "text": text_part(message, sender=postal, unsubscribe_url=unsubscribe),
-            "headers": dict((*one_click(digest, unsubscribe), *traced(outgoing))),
+            "headers": dict((*identity_headers(digest, unsubscribe), *trace_headers(outgoing))),
         }
 
     async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> HttpRequest:  # noqa: ARG002

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,21 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from activities.channels.email.headers import identity_headers, reply_to_addresses, trace_headers, unsubscribe_url
 from activities.channels.email.layout import CLIPPED, html_digest, html_part, text_digest, text_part
 from activities.channels.email.message import MailMessage, mail_address, mail_bytes, named_address
 from activities.channels.email.relay_settings import SmtpRelay
 from activities.channels.email.smtp_pool import Progress, RefusedByRelay, SmtpEnvelope, SmtpPool
+from activities.channels.message_hash import message_hash
 from activities.content.rendering import Rendered
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLink, ClickLinks, resolve_click, summary_of_links
 from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
 from journeys.consent.bounces import is_permanent_failure
 from journeys.content.variants import Sender
-from journeys.decision.effects import recipient_of
-from journeys.events.tracing import HEADER
-from journeys.gate.verdicts import ANY
 from journeys.tokens.reply_addresses import ReplyAddresses
-from journeys.tokens.signed_links import REF_MARKS, Link, Links
+from journeys.tokens.signed_links import Links
 
 if TYPE_CHECKING:
     from activities.channels.email.dkim import DkimKey
@@ -112,17 +110,19 @@ class EmailChannel:
         """The whole mail as bytes, dated now. Raises TemplateFault."""
         if mail_address(outgoing.address) != outgoing.address:
             raise TemplateFault("the address is not one that can be sent to")
-        digest = key_digest(outgoing.key)
-        unsubscribe = sending_reply_to(self._settings.links, outgoing, digest, self._clock())
+        digest = message_hash(outgoing.key)
+        unsubscribe = unsubscribe_url(self._settings.links, outgoing, digest, self._clock())
         said = self._together(outgoing, unsubscribe) if outgoing.items else self._one(outgoing, unsubscribe)
-        return self._prepared(outgoing, said, (*one_click(digest, unsubscribe), *traced(outgoing)))
+        return self._prepared(outgoing, said, (*identity_headers(digest, unsubscribe), *trace_headers(outgoing)))
 
     def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
         """A mail to try a message out, marked as such in its subject and a header; no click of it is heard of."""
         postal = self._settings.postal
         text, html = text_part(message, sender=postal), html_part(message, sender=postal)
         said = MailContent(f"[Test] {message.subject}", text, html, {"variant": message.variant}, message.sender)
-        return self._prepared(outgoing, said, (*one_click(key_digest(outgoing.key), ""), ("X-Tenure-Test", "1")))
+        return self._prepared(
+            outgoing, said, (*identity_headers(message_hash(outgoing.key), ""), ("X-Tenure-Test", "1"))
+        )
 
     def _one(self, outgoing: Outgoing, unsubscribe: str) -> MailContent:
         message = self._templates.render(outgoing, unsubscribe, self.name)
@@ -144,8 +144,8 @@ class EmailChannel:
 
     def _prepared(self, outgoing: Outgoing, said: MailContent, extra: tuple[tuple[str, str], ...]) -> Prepared:
         sender, manager = self._signed(said.sender)
-        digest = key_digest(outgoing.key)
-        reply_to = answers_to(self._settings.replies, outgoing, digest, manager)
+        digest = message_hash(outgoing.key)
+        reply_to = reply_to_addresses(self._settings.replies, outgoing, digest, manager)
         mail = MailMessage(
             sender=sender,
             to=outgoing.address,
@@ -202,38 +202,6 @@ class EmailChannel:
     async def close(self) -> None:
         """Say goodbye on every kept connection."""
         await self._pool.close()
-
-
-def key_digest(key: str) -> str:
-    """What the outside sees of our key: nothing can be read from it, and the same key always gives the same."""
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
-def sending_reply_to(links: Links | None, outgoing: Outgoing, digest: str, now: datetime) -> str:
-    """The way out of this topic by mail, for this recipient; where it came from is part of it, as proof."""
-    person = outgoing.person or recipient_of(outgoing.key)
-    if links is None or not person:
-        return ""
-    return links.url(Link("unsubscribe", person, "email", outgoing.topic or ANY, digest[:REF_MARKS]), now)
-
-
-def answers_to(replies: ReplyAddresses | None, outgoing: Outgoing, digest: str, manager: str | None) -> tuple[str, ...]:
-    """Where answers go (RFC 5322 §3.6.2 allows several): to the manager who signs, and back to us, so that the journey is quiet."""
-    ours = replies.address(outgoing.person or recipient_of(outgoing.key), digest) if replies is not None else None
-    return tuple(each for each in (manager, ours) if each)
-
-
-def one_click(digest: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:
-    """The headers by which a mail is found again, and left with one click, which needs https (RFC 8058 §3.1)."""
-    headers = [("X-Tenure-Key", digest), ("Auto-Submitted", "auto-generated")]
-    if unsubscribe.startswith("https://"):
-        headers += [("List-Unsubscribe", f"<{unsubscribe}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
-    return tuple(headers)
-
-
-def traced(outgoing: Outgoing) -> tuple[tuple[str, str], ...]:
-    """The header by which a mail is found in logs and feed, and they from it; it says nothing to anybody else."""
-    return ((HEADER, outgoing.trace),) if outgoing.trace else ()
 
 
 def _refused(refusal: RefusedByRelay, progress: Progress) -> AttemptResult:

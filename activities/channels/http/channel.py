@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from activities.channels.email.smtp import key_digest
 from activities.channels.http.reply_tables import ReplyTable, receipt
+from activities.channels.message_hash import message_hash
 from activities.content.rendering import Rendered
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLinks, resolve_click
@@ -102,7 +102,7 @@ class HttpChannel:
             self.templates.must_be_urgent(outgoing.template, self.name)
         if outgoing.items:
             raise TemplateFault(f"{self.name} takes one message at a time")
-        digest = key_digest(outgoing.key)
+        digest = message_hash(outgoing.key)
         message = self.templates.render(outgoing, self.unsubscribe(digest), self.name)
         message, links = resolve_click(self._clicks if self.opened_by_person(outgoing) else None, message, digest)
         written = self.write(message, outgoing, digest)
@@ -112,7 +112,7 @@ class HttpChannel:
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
         """One attempt, ended within `attempt`."""
         try:
-            call = await self.call(json.loads(prepared.body), prepared, key_digest(key))
+            call = await self.call(json.loads(prepared.body), prepared, message_hash(key))
             reply = await self.way_to(prepared).send(self.bounded(call, prepared))
         except UrlNotAllowed as fault:
             return self.not_allowed(fault, prepared)

@@ -16,9 +16,11 @@ from activities.outgoing.client import MOST
 from activities.outgoing.guarded_channel import GuardedChannel
 from activities.ports import AttemptResult, Channel
 from tests.support.provider import google_key, outgoing, templates, vapid_key
-from worker.composition.providers import BROWSERS, ONE_HOST, load_providers, local_environ
-from worker.composition.worker import configured_channels
+from worker.composition.channels import configured_channels
+from worker.composition.providers import BROWSERS, ONE_HOST
+from worker.provider_settings import load_providers
 from worker.settings import PREFIX, Settings
+from worker.stack.providers.environment import local_environ
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.serving import LocalProvider
 

@@ -35,8 +35,8 @@ from activities.outgoing.rate_limit import Rate
 from activities.ports import Ambiguity, AttemptResult, Prepared, Promise, TemplateFault
 from journeys.events.tracing import trace_id_of
 from tests.support.provider import ADA, URGENT, VENDORS, channels_at, outgoing, templates
-from worker.stack.providers.app import KEY as PROVIDER_KEY
 from worker.stack.providers.chat_and_support import OVER
+from worker.stack.providers.environment import KEY as PROVIDER_KEY
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.mail_and_phone import GONE, NO_NUMBER, STOPPED
 from worker.stack.providers.serving import LocalProvider, local_provider

@@ -17,8 +17,9 @@ from aiosmtpd.smtp import SMTP
 from activities.channels import channels
 from activities.channels.email.message import MailMessage, mail_address, mail_bytes
 from activities.channels.email.relay_settings import SmtpRelay
-from activities.channels.email.smtp import EmailChannel, EmailSettings, key_digest
+from activities.channels.email.smtp import EmailChannel, EmailSettings
 from activities.channels.in_app import InAppChannel
+from activities.channels.message_hash import message_hash
 from activities.content.templates import load_templates
 from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, TemplateFault
 from journeys.tokens.signed_links import Link, Links
@@ -502,7 +503,7 @@ async def test_a_stored_address_that_is_none_is_refused_before_anything_is_said(
 def test_the_headers_say_who_when_and_which_and_nothing_of_the_person(channel):
     links = Links("https://acme.example/", ("k" * 32,))
     mail = parsed(channel(links=links).prepare(outgoing("Grüße, Ada")))
-    digest = key_digest(KEY)
+    digest = message_hash(KEY)
     link = Link("unsubscribe", "sk_1", "email", "onboarding", digest[:16])
     assert dict(mail.items()) | {"Content-Type": ""} == {
         "From": "Tenure <hello@tenure.example>",

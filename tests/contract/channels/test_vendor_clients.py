@@ -22,8 +22,7 @@ from twilio.rest import Client
 
 from tests.contract.channels.test_http_channels import browser
 from tests.support.provider import vapid_key
-from worker.stack.providers.app import KEY
-from worker.stack.providers.chat_and_support import WEBHOOK_SECRET
+from worker.stack.providers.environment import KEY, WEBHOOK_SECRET
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.mail_and_phone import STOPPED
 from worker.stack.providers.serving import LocalProvider, local_provider

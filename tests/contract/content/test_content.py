@@ -14,11 +14,11 @@ from cli.api_client import ApiClient
 from journeys.content.template_info import TemplateInfo
 from tests.contract.inbox.test_clicks import HEARS
 from tests.support.api import CATALOG, OPERATE, WRITE, application, client, served
-from worker.composition.providers import ProviderSettings
-from worker.composition.worker import content_preview
+from worker.composition.channels import content_preview
+from worker.provider_settings import ProviderSettings
 from worker.settings import Settings
 from worker.stack.mail_sink import listen_for_mail as mail_server
-from worker.stack.providers.app import KEY
+from worker.stack.providers.environment import KEY
 
 TEMPLATE = """---
 owner: team

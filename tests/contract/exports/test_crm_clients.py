@@ -19,7 +19,7 @@ from activities.exports.crm.port import CrmTask
 from activities.exports.crm.salesforce import KEY as EXTERNAL
 from activities.exports.crm.salesforce import OUTCOME
 from tests.support.crms import Crm, crm
-from worker.stack.providers.app import KEY
+from worker.stack.providers.environment import KEY
 from worker.stack.providers.serving import LocalProvider
 
 AT = datetime(2027, 3, 1, 9, 30, tzinfo=UTC)

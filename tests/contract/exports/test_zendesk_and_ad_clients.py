@@ -30,7 +30,7 @@ from activities.exports.audiences.membership import hashed_addresses
 from activities.outgoing.client import HttpClient
 from activities.ports import AttemptResult
 from tests.support.provider import channels_at, google_key, outgoing, templates
-from worker.stack.providers.app import KEY
+from worker.stack.providers.environment import KEY
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.mail_and_phone import GONE
 from worker.stack.providers.serving import LocalProvider

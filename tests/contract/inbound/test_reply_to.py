@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from activities.channels.email.resend import ResendChannel, ResendSettings
-from activities.channels.email.smtp import EmailChannel, EmailSettings, key_digest
+from activities.channels.email.smtp import EmailChannel, EmailSettings
 from activities.channels.http.channel import Reach
+from activities.channels.message_hash import message_hash
 from activities.content.templates import Templates, load_templates
 from activities.outgoing.client import HttpClient
 from activities.ports import Outgoing
@@ -60,6 +61,6 @@ async def test_the_manager_signs_on_our_address_and_answers_go_to_them_and_back_
     templates, way, template, account, name, manager
 ):
     outgoing = Outgoing("k", template, "ada@example.com", {}, account, {"plan": "pro"}, person=PERSON)
-    mark = OURS.address(PERSON, key_digest("k"))
+    mark = OURS.address(PERSON, message_hash("k"))
     assert way(templates, outgoing, None) == (f'"{name}" <hello@tenure.example>', manager)
     assert way(templates, outgoing, OURS) == (f'"{name}" <hello@tenure.example>', [*manager, mark])

@@ -30,8 +30,8 @@ from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from tests.support.api import CATALOG, HandEngine, client
-from worker.composition.api import plan
-from worker.composition.worker import consent_book, dependencies, policy
+from worker.composition.catalog import consent_rules, policy, tracking_plan
+from worker.composition.dependencies import dependencies
 from worker.settings import Settings
 
 SVIX = "whsec_" + base64.b64encode(b"resend-signs-with-this-secret").decode()
@@ -54,9 +54,9 @@ def application(database_url: str, secrets: WebhookSecrets):
             database=database,
             engine=HandEngine(),
             keys=ApiKeys(write="w", operator="o"),
-            plan=plan(Settings(catalog=CATALOG)),
+            plan=tracking_plan(CATALOG),
             policy=rules,
-            consent=consent_book(Settings(catalog=CATALOG)),
+            consent=consent_rules(Settings(catalog=CATALOG)),
             templates=dict,
             desk=ContentPreview(templates=lambda: load_templates(CATALOG / "templates")),
             asking=partial(dry_run, dependencies(Settings(catalog=CATALOG, smtp_url="smtp://127.0.0.1:9"), database)),

@@ -9,7 +9,7 @@ import pytest_asyncio
 from api.runs.temporal import TemporalRunCommands
 from tests.support.api import CATALOG, application, client
 from tests.support.live_stack import living, until
-from worker import temporal
+from worker.composition.clients import connect_temporal
 from worker.settings import Settings
 
 KEY = "setup-and-activation"
@@ -21,7 +21,7 @@ async def deps(module_database_url, temporal_address, tmp_path_factory):
     queue = f"live-{tmp_path_factory.getbasetemp().name}"
     folder = tmp_path_factory.mktemp("live")
     settings = Settings(temporal_address=temporal_address)
-    engine = TemporalRunCommands(partial(temporal.connect_temporal, settings))
+    engine = TemporalRunCommands(partial(connect_temporal, settings))
     live = living(module_database_url, temporal_address, queue, folder)
     async with live as living_house, client(application(module_database_url, engine=engine)) as api:
         source = (CATALOG / "journeys" / f"{KEY}.yaml").read_bytes()
@@ -89,7 +89,7 @@ async def test_a_run_that_temporal_does_not_know_is_a_conflict_and_a_deaf_engine
     )
     unknown = await api.post("/v1/runs/journey%2Fx%2Fu_9%2F-%2F1/pause", json={"by": "dana"})
     assert unknown.status_code == 409
-    deaf = TemporalRunCommands(partial(temporal.connect_temporal, Settings(temporal_address="127.0.0.1:1")))
+    deaf = TemporalRunCommands(partial(connect_temporal, Settings(temporal_address="127.0.0.1:1")))
     async with client(application(module_database_url, engine=deaf)) as other:
         asked = await other.get("/v1/runs/journey%2Fx%2Fu_9%2F-%2F1", params={"consistent": "true"})
         assert (asked.status_code, asked.json()["type"]) == (503, "urn:tenure:problem:engine-unavailable")

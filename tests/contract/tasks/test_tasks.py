@@ -11,7 +11,7 @@ from journeys.events.tracking_plan import PlannedSignal
 from store.database import Database
 from store.inbox import items as inbox_items
 from tests.support.api import CATALOG, application, client
-from worker.composition.api import plan
+from worker.composition.catalog import tracking_plan
 from worker.settings import Settings
 
 AT = datetime(2026, 5, 3, 10, tzinfo=UTC)
@@ -162,7 +162,7 @@ async def test_what_is_held_is_replayed_once_the_plan_is_mended(api, sender, db,
     assert gone.json()["status"] == "discarded"
 
     signal = PlannedSignal.model_validate({"source": "product", "from": "New Thing"})
-    old = plan(Settings())
+    old = tracking_plan(Settings().catalog)
     mended = old.model_copy(update={"signals": {**old.signals, "new_thing": signal}})
     mended = type(old).model_validate(mended.model_dump(by_alias=True))
     async with client(application(module_database_url, tracking=mended)) as with_mended_plan:

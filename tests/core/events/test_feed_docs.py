@@ -16,8 +16,8 @@ from api.exports.feed import EXAMPLE
 from journeys.events import feed
 from tests.support import shipped_catalog
 from tests.support.api import application
-from worker.composition.providers import ProviderSettings
 from worker.loops.feed_push import LAG, PUSHED, TRIES
+from worker.provider_settings import ProviderSettings
 
 TEXT = (shipped_catalog.DOCS / "feed.md").read_text("utf-8")
 SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"

@@ -8,9 +8,9 @@ import pytest
 
 from activities.channels.allow_list import WHY, AllowList
 from activities.ports import AttemptResult, Outgoing, Prepared, RecipientNotAllowed
-from worker.composition.mail import click_links
-from worker.composition.providers import ProviderSettings
-from worker.composition.worker import configured_channels
+from worker.composition.channels import configured_channels
+from worker.composition.mail import tracked_links
+from worker.provider_settings import ProviderSettings
 from worker.settings import SettingsError, load_settings
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -76,9 +76,11 @@ def test_the_inbox_is_open_everywhere():
 
 
 def test_clicks_are_told_wherever_customers_reach_us():
-    assert click_links(load_settings()) is None
-    assert click_links(load_settings(public_url="https://t.example")).address("k", 0).startswith("https://t.example/c/")
+    assert tracked_links(load_settings()) is None
+    assert (
+        tracked_links(load_settings(public_url="https://t.example")).address("k", 0).startswith("https://t.example/c/")
+    )
     apart = load_settings(public_url="https://t.example", link_base="https://l.example")
-    assert click_links(apart).address("k", 0).startswith("https://l.example/c/")
+    assert tracked_links(apart).address("k", 0).startswith("https://l.example/c/")
     with pytest.raises(SettingsError, match="is no web address"):
         load_settings(link_base="l.example")

@@ -20,7 +20,7 @@ from activities.exports.crm.salesforce import Salesforce
 from api.http.limits import Limits
 from journeys.language.actions import ChannelName
 from tests.support import shipped_catalog
-from worker.composition.providers import ProviderSettings
+from worker.provider_settings import ProviderSettings
 from worker.settings import Settings
 from worker.stack.providers.faults import FaultKind
 from worker.stack.providers.serving import VENDORS

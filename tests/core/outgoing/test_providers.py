@@ -9,9 +9,10 @@ from activities.channels.email.smtp import EmailChannel
 from activities.outgoing.guarded_channel import GuardedChannel
 from activities.ports import Outgoing, TemplateFault
 from tests.support.provider import google_key, vapid_key
-from worker.composition.providers import ProviderSettings, is_configured, load_providers, local_environ, read_rates
-from worker.composition.worker import configured_channels
+from worker.composition.channels import configured_channels
+from worker.provider_settings import ProviderSettings, is_configured, load_providers, read_rates
 from worker.settings import Settings, SettingsError, load_settings
+from worker.stack.providers.environment import local_environ
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 SETTINGS = Settings(smtp_url="smtp://127.0.0.1:2525", environment="production")

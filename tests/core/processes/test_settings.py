@@ -8,7 +8,8 @@ from structlog.testing import capture_logs
 
 from activities.ports import Ambiguity, Outgoing, Promise
 from journeys.consent.rules import DEV_KEY
-from worker.composition.worker import configured_channels, consent_book
+from worker.composition.catalog import consent_rules
+from worker.composition.channels import configured_channels
 from worker.settings import SettingsError, load_settings
 from workflows.limits import QUEUED_TIMEOUT, STEP_TIMEOUT
 
@@ -142,17 +143,17 @@ def test_rules_of_consent_that_cannot_be_read_are_told_at_start_with_their_line(
     (tmp_path / "policy.yaml").write_text("")
     (tmp_path / "consent.yaml").write_text("confrim: []")
     with pytest.raises(SettingsError, match=r"consent\.yaml:1:1"):
-        consent_book(load_settings(catalog=tmp_path))
+        consent_rules(load_settings(catalog=tmp_path))
 
 
 def test_a_confirmation_that_would_mostly_never_be_asked_for_is_told_at_start(tmp_path):
     (tmp_path / "policy.yaml").write_text("consent: [{default: granted}]")
     (tmp_path / "consent.yaml").write_text("confirm: [{channel: in_app, topic: offers}]")
     with capture_logs() as told:
-        assert consent_book(load_settings(catalog=tmp_path)).rules.needs_confirming("in_app", "offers")
+        assert consent_rules(load_settings(catalog=tmp_path)).rules.needs_confirming("in_app", "offers")
     assert [line["event"] for line in told] == ["consent.nothing_waits"]
 
 
 def test_a_catalogue_without_rules_of_consent_asks_for_nothing_special(tmp_path):
     (tmp_path / "policy.yaml").write_text("")
-    assert not consent_book(load_settings(catalog=tmp_path)).rules.needs_confirming("*", "*")
+    assert not consent_rules(load_settings(catalog=tmp_path)).rules.needs_confirming("*", "*")

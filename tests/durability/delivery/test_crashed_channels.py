@@ -17,9 +17,8 @@ from store.database import execute, sql
 from store.outbox import queue as outbox
 from tests.support.live_stack import Living, living
 from tests.support.provider import ADA, URGENT, VENDORS, google_key
-from worker.composition.providers import local_environ
 from worker.settings import ROOT
-from worker.stack.providers.app import KEY
+from worker.stack.providers.environment import KEY, local_environ
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.serving import LocalProvider
 

@@ -12,9 +12,9 @@ import pytest
 
 from store.database import sql
 from tests.support.provider import PHONE, URGENT
-from worker.composition.providers import ProviderSettings
+from worker.provider_settings import ProviderSettings
 from worker.settings import ROOT
-from worker.stack.providers.app import KEY
+from worker.stack.providers.environment import KEY
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.serving import LocalProvider
 from worker.testing.rehearsal import Rehearsal

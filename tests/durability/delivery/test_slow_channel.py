@@ -13,6 +13,7 @@ from journeys.protocol import wire
 from tests.support.live_stack import Living, living
 from tests.support.worker_parts import relaying, worker, workless
 from worker.composition import worker as composition
+from worker.composition.dependencies import dependencies
 from worker.settings import ROOT
 from worker.stack.mail_sink import MailFaults
 
@@ -82,7 +83,7 @@ async def test_a_run_that_began_when_its_channel_was_slow_goes_on_when_it_is_qui
             await _begun(deps)
             await deps.until("SELECT count(*) FROM runs WHERE step >= 1")
         deps.settings = deps.settings.model_copy(update={"smtp_near": True})
-        deps.deps = composition.dependencies(deps.settings, deps.database)
+        deps.deps = dependencies(deps.settings, deps.database)
         (mails,) = composition.channel_workers(deps.client, deps.settings, deps.deps)
         async with worker(deps), mails:
             await deps.accept(deps.track("ada", "setup_completed"))

@@ -17,7 +17,7 @@ from journeys.language.parsing import read_journey
 from journeys.simulation.backtest import play_person
 from journeys.simulation.recording import RecordedEvent
 from journeys.simulation.timeline import MessageOutcome, Scenario
-from worker.composition import worker as composition
+from worker.composition.catalog import policy
 from worker.settings import ROOT
 from worker.testing.rehearsal import Rehearsal
 
@@ -84,7 +84,7 @@ async def test_a_hundred_customers_decide_live_what_the_backtest_says(stage: Reh
             await _live(await stage.apart(f"clock-{who}"), who, events, until)
 
     await asyncio.gather(*(live(who, events) for who, events in people))
-    world = Scenario((_chart(stage),), composition.policy(ROOT / "catalog"), frozenset({"in_app"}))
+    world = Scenario((_chart(stage),), policy(ROOT / "catalog"), frozenset({"in_app"}))
     for who, events in people:
         person = play_person(world, events, until)
         expected = [(_second(line.at), line.about, line.text) for line in person.lines() if line.kind in DECIDED]

@@ -11,8 +11,8 @@ from tests.support.crms import NAMES, provided_by
 from tests.support.live_stack import until
 from tests.support.worker_parts import relaying, worker_process, workless
 from worker.settings import PREFIX
-from worker.stack.providers.app import KEY
 from worker.stack.providers.crms import tasks_of
+from worker.stack.providers.environment import KEY
 from worker.stack.providers.serving import LocalProvider, local_provider
 
 JOURNEY = """

@@ -10,7 +10,7 @@ import pytest
 
 from store.engagement import clicks
 from tests.support.live_stack import living
-from worker.composition.mail import click_links
+from worker.composition.mail import tracked_links
 
 JOURNEY = """
 journey: {key}
@@ -45,7 +45,7 @@ async def test_M1_a_journey_hears_that_its_mail_was_clicked(
         summary = json.loads(row["summary"])
         assert (summary["variant"], summary["links"]) == ("de", [{"url": "https://app.example.com/setup"}])
         (mail,) = (path.read_text() for path in (Path(run_folder) / task_queue / "mail" / "new").iterdir())
-        links = click_links(deps.settings)
+        links = tracked_links(deps.settings)
         token = re.search(r"https://l\.example/c/([\w-]+)", mail.replace("=\n", "").replace("=\r\n", ""))
         assert links is not None
         assert token is not None

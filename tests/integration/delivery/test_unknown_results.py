@@ -27,8 +27,7 @@ from store.database import execute, sql
 from store.people import subjects
 from tests.support.provider import templates, vapid_key
 from tests.support.sending import Sending, asked_after, nobody
-from worker.stack.providers.app import KEY
-from worker.stack.providers.chat_and_support import WEBHOOK_SECRET
+from worker.stack.providers.environment import KEY, WEBHOOK_SECRET
 from worker.stack.providers.faults import ProviderFault
 
 NEAR = Reach(near=True)

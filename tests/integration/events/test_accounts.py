@@ -31,7 +31,7 @@ from store.messages import kill_switches
 from store.people import subjects
 from tests.support.live_stack import until
 from tests.support.steps import publish
-from worker.composition.worker import dependencies as built
+from worker.composition.dependencies import dependencies as built
 from worker.settings import ROOT, Settings
 
 POLICY: dict[str, Any] = {"timezone": "UTC", "consent": [{"default": "granted"}]}

@@ -35,7 +35,7 @@ from store.messages.kill_switches import KillSwitchScope, engage, release_switch
 from tests.support.live_stack import living
 from tests.support.provider import google_key
 from worker.loops.audiences import PAUSE_SECONDS, AudienceLoop
-from worker.stack.providers.app import KEY
+from worker.stack.providers.environment import KEY
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.serving import LocalProvider, local_provider
 

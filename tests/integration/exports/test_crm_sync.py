@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from activities.channels.email.smtp import key_digest
+from activities.channels.message_hash import message_hash
 from activities.outgoing.client import HttpClient
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import Team
@@ -86,7 +86,7 @@ async def test_C10_an_open_task_is_shown_and_what_changes_here_changes_there(dat
     assert there.is_open()
     assert (shown.get("hs_task_body") or "").endswith("value: &lt;7&gt;") or "value: <7>" in shown["Description"]
     assert (shown.get("hubspot_owner_id") or shown.get("OwnerId")) in {"77", "005A"}
-    assert (shown.get("tenure_task_key") or shown.get("Tenure_Task_Key__c")) == key_digest(KEY)
+    assert (shown.get("tenure_task_key") or shown.get("Tenure_Task_Key__c")) == message_hash(KEY)
     before = there.asked
     await sync.sync(there.mirror)
     assert there.asked == before + 1, "nothing has changed: it is only asked whether it was closed there"
@@ -157,7 +157,7 @@ async def test_an_answer_that_was_lost_makes_no_second_copy(database, there):
     sync = await synced(database, there)
     (row_,) = await asked(database, "SELECT attempts, reference, last_error FROM task_mirrors")
     assert (row_["attempts"], row_["reference"]) == (1, None)
-    assert "MirrorFault" in row_["last_error"]
+    assert "CrmFault" in row_["last_error"]
     before = there.asked
     await sync.sync(there.mirror)
     assert there.asked == before, "it waits before it tries again"
@@ -171,7 +171,7 @@ async def test_an_answer_that_was_lost_makes_no_second_copy(database, there):
 async def test_one_task_that_is_refused_keeps_no_other_waiting(database, there):
     for key in ("a", "b", "c"):
         await put(database, key)
-    there.goes_wrong(kind="status", status=400, to=key_digest("b"))
+    there.goes_wrong(kind="status", status=400, to=message_hash("b"))
     sync = await synced(database, there)
     assert len(there.tasks) == 2
     await patience_is_over(database)
@@ -225,7 +225,7 @@ async def test_a_token_that_is_not_taken_is_the_operators_turn(database, local, 
     await put(database)
     await CrmSync(database, ROSTER, [mirror]).sync(mirror)
     (kept,) = await asked(database, "SELECT last_error FROM task_mirrors")
-    assert kept["last_error"] == "MirrorFault: hubspot upsert: 401"
+    assert kept["last_error"] == "CrmFault: hubspot upsert: 401"
 
 
 # -- in the worker -----------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ async def test_a_lock_that_is_lost_is_taken_again(database, there):
 
 async def test_a_crm_that_hangs_keeps_no_process_from_ending_and_its_task_is_tried_again(database, there):
     await put(database)
-    there.goes_wrong(kind="hang", to=key_digest(KEY))
+    there.goes_wrong(kind="hang", to=message_hash(KEY))
     async with running(CrmSync(database, ROSTER, [there.mirror])):
         await until(lambda: _is(lambda: there.local.provider.faults.happened == 1))
         stopping = asyncio.get_running_loop().time()

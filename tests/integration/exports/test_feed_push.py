@@ -26,8 +26,9 @@ from store.database import Database, execute, fetch_all, sql
 from store.exports import feed_push
 from store.exports.feed import Horizon
 from tests.support.live_stack import certain, until
-from worker.composition.providers import load_providers
-from worker.loops.feed_push import LAG, TRIES, FeedLoop, feed_loop
+from worker.composition.feed import feed_loop
+from worker.loops.feed_push import LAG, TRIES, FeedLoop
+from worker.provider_settings import load_providers
 from worker.settings import ROOT, SettingsError
 
 pytestmark = pytest.mark.alone

@@ -38,7 +38,7 @@ from store.messages import ledger
 from store.people import subjects
 from store.runs import projection
 from tests.integration.gate.test_gate import journey
-from worker.composition.worker import dependencies as build_house
+from worker.composition.dependencies import dependencies as build_house
 from worker.settings import ROOT, Settings
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)

@@ -30,8 +30,7 @@ from store.tasks import tasks
 from store.tasks.escalation import escalate_late
 from tests.support.api import OPERATE, HandEngine
 from tests.support.live_stack import Living, living
-from worker.composition.api import plan
-from worker.composition.worker import consent_book, policy, roster
+from worker.composition.catalog import consent_rules, policy, roster, tracking_plan
 from worker.loops.escalations import escalate_answers
 from worker.settings import ROOT
 
@@ -106,9 +105,9 @@ async def api(deps: Living, catalog: Path) -> AsyncIterator[httpx.AsyncClient]:
         database=deps.database,
         engine=HandEngine(),
         keys=ApiKeys(write="w", operator=OPERATE),
-        plan=plan(deps.settings),
+        plan=tracking_plan(deps.settings.catalog),
         policy=policy(catalog),
-        consent=consent_book(deps.settings),
+        consent=consent_rules(deps.settings),
         templates=lambda: template_infos(catalog / "templates"),
         desk=ContentPreview(templates=lambda: load_templates(catalog / "templates")),
         asking=asking,

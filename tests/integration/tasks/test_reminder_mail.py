@@ -15,13 +15,13 @@ import pytest
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import read_team
 from store.database import Database, fetch_all, fetch_one, sql
-from worker.composition.providers import ProviderSettings, load_providers
-from worker.loops.reminder_mail import reminder_mail
+from worker.composition.reminder_mail import reminder_mail
 from worker.loops.reminders import Reminders
+from worker.provider_settings import ProviderSettings, load_providers
 from worker.settings import Settings
 from worker.stack.mail_sink import MailFaults
 from worker.stack.mail_sink import listen_for_mail as mail_server
-from worker.stack.providers.app import KEY
+from worker.stack.providers.environment import KEY
 from worker.stack.providers.serving import local_provider
 
 pytestmark = pytest.mark.usefixtures("clean_environment")

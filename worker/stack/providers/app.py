@@ -19,10 +19,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from worker.stack.providers.accepted import AcceptedItems, newest
+from worker.stack.providers.environment import KEY
 from worker.stack.providers.faults import ProviderFault, ProviderFaults
-
-KEY = "dev-provider-key"
-"""What every vendor here takes as key, token or secret."""
 
 
 @dataclass(slots=True)

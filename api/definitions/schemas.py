@@ -1,0 +1,53 @@
+"""Schemas of journeys: published definitions, versions, and the checker's result."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel
+
+from api.http.problems import FaultView
+
+
+class JourneyView(BaseModel):
+    """A published journey in its current version."""
+
+    key: str
+    hash: str
+    version: int
+    live: bool
+    published_at: datetime
+    published_by: str
+    open_runs: int
+
+
+class VersionView(BaseModel):
+    """One version of a journey."""
+
+    version: int
+    hash: str
+    published_at: datetime
+    published_by: str
+    current: bool | None
+    open_runs: int
+
+
+class PublishedView(BaseModel):
+    """The definition is live. The same content keeps its version."""
+
+    key: str
+    version: int
+    hash: str
+    created: bool
+    warnings: list[str] = []
+    """What does not stand in the way and should be looked at: content past its review date (C11), tasks without a deadline (C10)."""
+
+
+class CheckResultView(BaseModel):
+    """What publishing would say."""
+
+    publishable: bool
+    key: str | None = None
+    hash: str | None = None
+    problems: list[FaultView] = []
+    warnings: list[str] = []

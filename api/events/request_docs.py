@@ -1,0 +1,88 @@
+"""OpenAPI of the Segment endpoints: request schemas, examples and header parameters.
+
+The handlers read bytes themselves, so FastAPI cannot derive these (Segment spec, common fields).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from api.events.intake import CLOCK_ID
+
+CLOCK_PARAMETER = {
+    "name": "X-Tenure-Clock",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": CLOCK_ID},
+    "description": "Id of a test clock. People first seen in this request live by it.",
+}
+TRACE_PARAMETER = {
+    "name": "traceparent",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
+    "description": "W3C Trace Context. Messages caused by this request carry its trace id; an unreadable value is ignored.",
+}
+_AT = "2026-05-03T10:00:00Z"
+_USER = {"userId": "u-42", "messageId": "m-1", "timestamp": _AT}
+_EXAMPLES: Mapping[str, dict[str, Any]] = {
+    "track": {**_USER, "event": "setup_completed", "properties": {"steps": 5}},
+    "identify": {**_USER, "traits": {"email": "ada@example.com", "plan": "team"}},
+    "group": {**_USER, "groupId": "acme", "traits": {"renewal_date": "2027-01-31T00:00:00Z"}},
+    "alias": {"userId": "u-42", "previousId": "anonymous-7", "messageId": "m-2"},
+    "page": {**_USER, "name": "Pricing", "properties": {"path": "/pricing"}},
+    "screen": {**_USER, "name": "Home", "properties": {}},
+}
+_ID = {"type": "string", "maxLength": 255, "pattern": "^[^\\u0000]*$"}
+_COMMON_FIELDS: dict[str, Any] = {
+    "userId": {**_ID, "description": "Required, unless `anonymousId` is given."},
+    "anonymousId": _ID,
+    "messageId": {**_ID, "description": "Idempotency key: an event sent twice is accepted once."},
+    "timestamp": {"type": "string", "format": "date-time"},
+    "sentAt": {"type": "string", "format": "date-time"},
+    "context": {"type": "object"},
+}
+_FIELDS_OF_TYPE: Mapping[str, dict[str, Any]] = {
+    "track": {"event": {**_ID, "minLength": 1}, "properties": {"type": "object"}},
+    "identify": {"traits": {"type": "object"}},
+    "group": {"groupId": {**_ID, "minLength": 1}, "traits": {"type": "object"}},
+    "alias": {"previousId": {**_ID, "minLength": 1}},
+    "page": {"name": {"type": "string"}, "properties": {"type": "object"}},
+    "screen": {"name": {"type": "string"}, "properties": {"type": "object"}},
+}
+_REQUIRED: Mapping[str, list[str]] = {"track": ["event"], "group": ["groupId"], "alias": ["previousId", "userId"]}
+_BATCH_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["batch"],
+    "properties": {
+        "batch": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "Events; `type` is track, identify, group, alias, page or screen.",
+        },
+        "sentAt": _COMMON_FIELDS["sentAt"],
+        "context": {"type": "object"},
+    },
+}
+
+
+def call_request(kind: str) -> dict[str, Any]:
+    """OpenAPI of `POST /v1/{kind}`: request body with its example, and parameters."""
+    required = _REQUIRED.get(kind, [])
+    fields = {**_COMMON_FIELDS, **_FIELDS_OF_TYPE[kind]}
+    return _request(
+        {"type": "object", "properties": fields, **({"required": required} if required else {})}, _EXAMPLES[kind]
+    )
+
+
+def batch_request() -> dict[str, Any]:
+    """OpenAPI of `POST /v1/batch`."""
+    return _request(_BATCH_SCHEMA, {"batch": [{"type": "track", **_EXAMPLES["track"]}], "sentAt": _AT})
+
+
+def _request(schema: Mapping[str, Any], example: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}},
+        "parameters": [CLOCK_PARAMETER, TRACE_PARAMETER],
+    }

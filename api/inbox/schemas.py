@@ -1,0 +1,54 @@
+"""Schemas of the in-app inbox: items, survey answers and inbox tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from journeys.content.surveys import LONGEST
+from journeys.tokens.inbox_tokens import LONGEST_LIFE, USUAL_LIFE
+
+
+class InboxItem(BaseModel):
+    """An in-app message."""
+
+    id: int
+    content: dict[str, Any]
+    created_at: datetime
+    seen_at: datetime | None
+    acted_at: datetime | None
+    dismissed_at: datetime | None
+
+
+class SurveyAnswer(BaseModel):
+    """`value` is a whole number of the survey's scale, or the `value` of one of its choices; `comment` where it asks for one."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"value": 9, "comment": "It saves me an hour"}}
+    )
+
+    value: int | Annotated[str, StringConstraints(max_length=64)]
+    comment: Annotated[str, StringConstraints(max_length=LONGEST, pattern=r"^[^\x00]*$")] | None = None
+
+
+class InboxTokenIn(BaseModel):
+    """How long the browser may look before its back end is asked again."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"minutes": 15}})
+
+    minutes: Annotated[int, Field(ge=1, le=LONGEST_LIFE // timedelta(minutes=1))] = USUAL_LIFE // timedelta(minutes=1)
+
+
+class InboxTokenView(BaseModel):
+    """Hand it to this person's browser, and to nobody else."""
+
+    token: str
+    expires_at: datetime
+
+
+class PreflightResponse(BaseModel):
+    """The answer to a browser's own question before it sends a header of ours; what counts is in the headers."""
+
+    origins: Literal["*"]

@@ -1,0 +1,96 @@
+"""Endpoints of conversations: a person answered a message, and its journey is quiet until someone closes it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated
+
+from fastapi import Query
+from starlette.responses import Response
+
+from api.http.auth import Scope
+from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
+from api.http.problems import ProblemError
+from api.http.routes import Routes
+from api.people.endpoints import known_subject
+from api.tasks.schemas import ConversationClosingIn, ConversationView
+from journeys.tasks.assignment import Roster
+from store.database import Database
+from store.reads import people as queries
+from store.tasks import conversations, tasks
+
+TAG = "Conversations"
+
+
+class ConversationRoutes:
+    """The routes of conversations."""
+
+    def __init__(self, database: Database, roster: Roster) -> None:
+        self._database, self._roster = database, roster
+
+    def routes(self, routes: Routes) -> None:
+        add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
+        add(
+            "GET",
+            "/v1/conversations",
+            self.listed,
+            summary="List conversations",
+            gives=Page[ConversationView],
+            refuses=("not-found",),
+        )
+        add(
+            "POST",
+            "/v1/conversations/{id}/close",
+            self.close,
+            summary="Close a conversation",
+            gives=ConversationView,
+            refuses=("not-found", "conflict"),
+        )
+
+    async def listed(
+        self,
+        user: Annotated[ShortText | None, Query(description="Of one person, as senders name them.")] = None,
+        standing: Annotated[bool | None, Query(description="Those that stand now, or those that are over.")] = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Response:
+        """The newest first."""
+        place = decode(cursor, int)
+        async with self._database.reading() as connection:
+            keys = None
+            if user is not None:
+                keys = await queries.subject_keys(connection, (await known_subject(connection, "user", user)).key)
+            found = await conversations.list_conversations(
+                connection,
+                now=datetime.now(UTC),
+                keys=keys,
+                standing=standing,
+                before=place[0] if place else None,
+                limit=limit + 1,
+            )
+        return page_of(found, limit, lambda item: (item["id"],))
+
+    async def close(self, id: RowId, how: ConversationClosingIn) -> Response:
+        """Its task is closed with it; closing the task does the same. Closed twice, the first time counts."""
+        async with self._database.reading() as connection:
+            found = await conversations.get_conversation(connection, id)
+        if found is None:
+            raise ProblemError("not-found", "There is no conversation of this number.")
+        if found["closed_at"] is None and found["task_id"] is not None:
+            try:
+                await tasks.close_task(
+                    self._database,
+                    found["task_id"],
+                    resolution=how.resolution,
+                    by=how.by,
+                    note="",
+                    roster=self._roster,
+                    now=datetime.now(UTC),
+                )
+            except tasks.OutcomeNotDeclared as error:
+                raise ProblemError("conflict", f"{error}.") from error
+            except tasks.TaskNotOpen as error:
+                raise ProblemError("conflict", "Its task has ended otherwise; it is over by itself.") from error
+        async with self._database.reading() as connection:
+            return json_response(await conversations.get_conversation(connection, id))

@@ -1,0 +1,59 @@
+"""Background loops of a worker process: relay, reconciliation, reminders, escalations, exports and the surge brake."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from temporalio.client import Client
+
+from activities.dependencies import Dependencies
+from store.database import Database
+from worker.composition.audiences import audience_loop
+from worker.composition.crm import crm_sync
+from worker.composition.feed import feed_loop
+from worker.composition.reminder_mail import reminder_mail
+from worker.loops.escalations import escalate_answers
+from worker.loops.reconciliation import Reconciler
+from worker.loops.reminders import Reminders
+from worker.loops.surge_brake import engage_surge_brake
+from worker.provider_settings import ProviderSettings
+from worker.relay.relay import OutboxRelay
+from worker.settings import Settings
+
+Loop = Callable[[asyncio.Event], Coroutine[Any, Any, None]]
+"""Runs until the event is set, then finishes the work in hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundLoops:
+    """The loops, not yet started; `close` is called once all have ended."""
+
+    loops: tuple[Loop, ...]
+    close: Callable[[], Awaitable[None]]
+
+    def start(self, stop: asyncio.Event) -> list[asyncio.Task[None]]:
+        """One task for each loop; all end after `stop` is set."""
+        return [asyncio.create_task(loop(stop)) for loop in self.loops]
+
+
+def background_loops(
+    settings: Settings, providers: ProviderSettings, database: Database, client: Client, deps: Dependencies
+) -> BackgroundLoops:
+    """Every loop, those without configuration included: they end at once. Raises SettingsError."""
+    relay = OutboxRelay(database, client, deps.catalogue, settings.task_queue)
+    reminders = reminder_mail(settings, providers, deps.roster)
+    loops: tuple[Loop, ...] = (
+        relay.run,
+        Reconciler(database, client, relay).run,
+        audience_loop(database, settings, providers, deps.catalogue.consent).run,
+        Reminders(database, reminders).run,
+        partial(escalate_answers, database, deps.policy.answered, deps.roster),
+        partial(engage_surge_brake, database, deps.policy.brake),
+        feed_loop(database, providers).run,
+        partial(crm_sync, database, deps.roster, providers),
+    )
+    return BackgroundLoops(loops, reminders.close)
