@@ -17,11 +17,12 @@ from journeys.calendar.test_clock import TestClock
 from journeys.protocol import wire
 from journeys.protocol.envelope import parse_instant
 from store.database import Connection
+from store.errors import Contended
 from store.messages import due as owed
 from store.messages.ledger import LedgerEntry
 from store.messages.outcomes import lock_outcome_lanes
 from store.people import subjects
-from store.people.subjects import Contended, Subject
+from store.people.subjects import Subject
 
 log = structlog.get_logger()
 

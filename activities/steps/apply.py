@@ -38,13 +38,15 @@ from journeys.gate.verdicts import Reason
 from journeys.protocol import wire
 from journeys.protocol.envelope import parse_instant
 from store.database import Connection
+from store.errors import Contended
 from store.events import ingest
+from store.exports.audiences import change_audience
 from store.messages import ledger
 from store.messages.ledger import LedgerEntry
 from store.outbox import queue as outbox
 from store.outbox.undecided import fields_since, undecided
 from store.people import memberships, subjects
-from store.people.subjects import Contended, Subject
+from store.people.subjects import Subject
 from store.runs import projection
 from store.runs.projection import Run, listener_of
 from store.tasks import requests as task_requests
@@ -187,7 +189,7 @@ class _Step:
                 behind += await undecided(self.connection, chart, listener_of(row), lane, self.state.seqs)
                 behind += [] if behind else fields_since(chart, self.state, locked[lane], due)
         if not behind:
-            await projection.decided_until(self.connection, lanes, due)
+            await subjects.decided_until(self.connection, lanes, due)
         return wire.StepResult(behind=behind)
 
     # -- effects ---------------------------------------------------------------------------------------------------
@@ -201,7 +203,7 @@ class _Step:
             case OpenedTask() | ClosedTask() | EscalatedTask():
                 await task_requests.apply_task_effect(self.connection, row, effect, self.deps.roster)
             case ChangedAudience():
-                await projection.change_audience(self.connection, row, effect)
+                await change_audience(self.connection, row.lane, row.journey, effect)
             case WithdrawnMessages():
                 await self._withdraw(effect, row, now)
             case EmittedSignal() | Finished():

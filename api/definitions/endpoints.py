@@ -29,7 +29,7 @@ from journeys.events.tracking_plan import TrackingPlan
 from journeys.language.diagram import diagram
 from journeys.language.problems import Problem, dotted
 from store.database import Connection, Database
-from store.definitions.registry import publish_definition
+from store.definitions.publishing import publish_definition
 from store.reads import definitions
 
 TAG = "Journeys"

@@ -24,8 +24,8 @@ from store.messages.outcomes import lock_outcome_lanes, tell_outcome
 from store.outbox import queue as outbox
 from store.people import subjects
 from store.people.test_clocks import now_for
-from store.reads.people import RowDict
 from store.retry import retry_transaction
+from store.rows import RowDict
 
 _LIST = sql(
     """

@@ -16,7 +16,7 @@ from journeys.tokens.address_hash import canonical_address
 from store.consent.consents import ConsentChangeResult, ConsentedPlaces, refused_by, statements_by
 from store.database import Database, fetch_all, sql
 from store.people import subjects
-from store.reads.people import loaded
+from store.rows import loaded
 
 WAIT_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.05

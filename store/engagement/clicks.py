@@ -11,8 +11,8 @@ from store.database import Connection, Database, fetch_one, sql
 from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from store.events.reactions import reaction
-from store.reads.people import loaded
 from store.retry import retry_transaction
+from store.rows import loaded
 
 AGAIN: Final = timedelta(minutes=5)
 """A link that is followed again within this time after the last is not counted again."""

@@ -14,8 +14,8 @@ from store.events.reactions import reaction
 from store.inbox import checklists
 from store.inbox.items import CHANGED, CHANNEL, item_of
 from store.people.test_clocks import now_for
-from store.reads.people import RowDict
 from store.retry import retry_transaction
+from store.rows import RowDict
 
 Mark = Literal["seen", "acted", "dismissed"]
 

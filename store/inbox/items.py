@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.inbox import checklists
-from store.reads.people import RowDict, loaded
+from store.rows import RowDict, loaded
 
 CHANNEL: Final = "tenure_inbox"
 """What a change is told on; the payload is the recipient's key."""

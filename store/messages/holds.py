@@ -15,8 +15,8 @@ from store.database import Connection, Database, execute, fetch_all, fetch_one, 
 from store.outbox import queue as outbox
 from store.people import subjects
 from store.people.test_clocks import now_for
-from store.reads.people import RowDict
 from store.retry import retry_transaction
+from store.rows import RowDict
 
 HELD: Final = "held"
 """The code of the gate's reason: what waits for it is weighed again as soon as it is released."""

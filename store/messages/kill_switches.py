@@ -15,8 +15,8 @@ from store.database import Connection, Database, fetch_all, fetch_one, sql
 from store.locks import Lock, lock_until_commit
 from store.outbox import queue as outbox
 from store.people import subjects
-from store.reads.people import RowDict
 from store.retry import retry_transaction
+from store.rows import RowDict
 
 KillSwitchScope = Literal["all", "channel", "journey", "template"]
 BRAKE = "the blast brake"

@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
+from store.errors import Contended
 from store.messages import due
 from store.messages.ledger import LedgerEntry
 from store.outbox import queue as outbox
 from store.people import subjects
-from store.people.subjects import Contended, Subject
+from store.people.subjects import Subject
 from store.runs import projection
 
 WORDS: Final = {

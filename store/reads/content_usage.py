@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from store.database import Connection, fetch_all, sql
-from store.reads.people import RowDict
+from store.rows import RowDict
 
 _USES = sql(
     """

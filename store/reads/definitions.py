@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.locks import Lock, lock_until_commit
-from store.reads.people import RowDict
+from store.rows import RowDict
 
 _LIST = sql(
     """

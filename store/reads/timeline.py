@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from store.database import Connection, fetch_all, fetch_one, sql
-from store.reads.people import RowDict, loaded
+from store.rows import RowDict, loaded
 
 _OF_RUN = sql(
     """

@@ -9,7 +9,7 @@ from journeys.events.tracing import event_of_trace, trace_of_event
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.exports import feed
 from store.reads import timeline
-from store.reads.people import RowDict
+from store.rows import RowDict
 
 MOST: Final = 200
 """Of each kind that are told; the first."""

@@ -11,7 +11,7 @@ from journeys.decision.state import state_from_json
 from journeys.tokens.address_hash import AddressHash
 from journeys.whynot.obstacles import LastDecision, LastDecisionStatus, LastEvent, PastRunView
 from store.database import Connection, fetch_all, sql
-from store.reads.people import loaded
+from store.rows import loaded
 
 _RUNS = sql(
     """

@@ -24,7 +24,7 @@ from store.messages import ledger
 from store.messages.outcomes import tell_outcome
 from store.outbox import queue as outbox
 from store.people.identities import KnownIdentities, subject_of
-from store.reads.people import RowDict, loaded
+from store.rows import RowDict, loaded
 from store.tasks import assignment
 from store.tasks import log as task_log
 

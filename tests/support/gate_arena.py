@@ -12,7 +12,7 @@ from journeys.decision.compiler import artifact_of, load_chart
 from journeys.gate.policy import Policy
 from journeys.language.parsing import read_journey
 from store.database import Database, execute, sql
-from store.definitions.registry import publish_definition
+from store.definitions.publishing import publish_definition
 from store.messages.ledger import LedgerEntry
 from worker.composition.worker import configured_channels
 from worker.composition.worker import dependencies as built

@@ -36,7 +36,7 @@ from journeys.events.segment import InboundEvent
 from journeys.language.parsing import read_journey
 from store.consent.consents import ConsentChange, change_consent
 from store.database import Database, execute, fetch_all, sql
-from store.definitions import registry
+from store.definitions import publishing
 from store.events import tickets
 from store.events.ingest import accept
 from store.messages import due as owed
@@ -318,7 +318,7 @@ async def _prepared(database_url: str, catalog: Path) -> tuple[Database, Depende
         text = journey(name, "in_app")
         parsed, _ = read_journey(text)
         assert parsed is not None
-        await registry.publish_definition(
+        await publishing.publish_definition(
             database, load_chart(artifact_of(parsed, {})), artifact_of(parsed, {}), text, "test"
         )
     return database, deps

@@ -31,7 +31,7 @@ from journeys.language.parsing import read_journey
 from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.timeline import MessageOutcome, Scenario, SimulatedRun
 from store.database import Database, execute, fetch_all, sql
-from store.definitions import registry
+from store.definitions import publishing
 from store.events.ingest import accept
 from store.messages import due as owed
 from store.messages import ledger
@@ -233,7 +233,7 @@ async def staged(database_url: str, catalog: Path) -> tuple[Database, Dependenci
         parsed, _ = read_journey(text)
         assert parsed is not None
         charts.append(load_chart(artifact_of(parsed, {})))
-        await registry.publish_definition(database, charts[-1], artifact_of(parsed, {}), text, "test")
+        await publishing.publish_definition(database, charts[-1], artifact_of(parsed, {}), text, "test")
     return database, deps, Scenario(tuple(charts), load_policy(POLICY))
 
 
