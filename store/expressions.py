@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     ColumnElement,
     TableValuedAlias,
@@ -24,6 +25,15 @@ from sqlalchemy.sql.elements import NamedColumn
 
 PAST = text("'-infinity'")
 """An instant before all others."""
+
+
+def _number(transaction: ColumnElement[Any]) -> ColumnElement[int]:
+    return cast(cast(transaction, Text), BigInteger)
+
+
+THIS_TRANSACTION = _number(func.pg_current_xact_id())
+OLDEST_TRANSACTION = _number(func.pg_snapshot_xmin(func.pg_current_snapshot()))
+"""The oldest that is still running: what older ones wrote is visible."""
 
 
 def array_of(name: str, like: ColumnElement[Any]) -> BindParameter[Any]:

@@ -17,7 +17,9 @@ from api.http.schemas import MessageView, RunView, SubjectView, TimelineEntry
 from store.database import Connection, Database
 from store.reads import people as queries
 from store.reads import timeline as timelines
+from store.reads.messages import list_messages
 from store.reads.people import SubjectKeys, SubjectKind
+from store.reads.runs import list_runs
 
 TAG = "People and accounts"
 RunStatus = Annotated[Literal["open", "closed"] | None, Query(description="Only these; all if not given.")]
@@ -93,7 +95,7 @@ class PeopleRoutes:
         after = (place[0], place[1]) if place else None
         async with self._database.reading() as connection:
             keys = await self._keys(connection, kind, value)
-            found = await queries.list_runs(connection, keys, status, after, limit + 1)
+            found = await list_runs(connection, keys, status, after, limit + 1)
         return page_of(found, limit, lambda run: (run["started_at"], run["id"]))
 
     async def timeline(self, id: RecordId, limit: Limit = 50, cursor: Cursor = None) -> Response:
@@ -113,7 +115,7 @@ class PeopleRoutes:
         async with self._database.reading() as connection:
             keys = await self._keys(connection, "user", id)
             before = place[0] if place else None
-            found = await timelines.messages(connection, keys=keys, status=status, before=before, limit=limit + 1)
+            found = await list_messages(connection, keys=keys, status=status, before=before, limit=limit + 1)
         return page_of(found, limit, lambda message: (message["id"],))
 
     async def _keys(self, connection: Connection, kind: SubjectKind, value: str) -> list[str]:

@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Text, bindparam, cast, func, or_, select, tuple_
+from sqlalchemy import bindparam, func, or_, select, tuple_
 
 from journeys.events.feed import feed_line, lines_with_reasons
 from store.database import Connection, Database, SqlStatement, execute, fetch_all, fetch_one, sql
-from store.expressions import any_of, trace_of
+from store.expressions import OLDEST_TRANSACTION, THIS_TRANSACTION, any_of, trace_of
 from store.rows import loaded
 from store.schema import events, feed, identities, messages
 
@@ -29,14 +29,10 @@ LOOKS: Final = 25
 MOST_WAITING: Final = 64
 
 
-def _number(transaction: ColumnElement[Any]) -> Select[tuple[int]]:
-    return select(cast(cast(transaction, Text), BigInteger).label("number"))
-
-
 # The number before the transaction's: whoever has taken a number that is seen here has a transaction older than ours.
 _SEEN = sql(select(func.coalesce(func.max(feed.c.id), 0).label("number")))
-_NEWEST = sql(_number(func.pg_current_xact_id()))
-_OLDEST = sql(_number(func.pg_snapshot_xmin(func.pg_current_snapshot())))
+_NEWEST = sql(select(THIS_TRANSACTION.label("number")))
+_OLDEST = sql(select(OLDEST_TRANSACTION.label("number")))
 _whole = messages.alias("whole")
 _user_id = (
     select(func.min(identities.c.value))
@@ -130,18 +126,18 @@ class Horizon:
         return self.certain
 
     async def _note(self, connection: Connection) -> None:
-        seen = await _read_number(connection, _SEEN)
+        seen = await _number(connection, _SEEN)
         if seen > max(self._seen, self.certain) and len(self._waiting) < MOST_WAITING:
-            self._waiting.append((seen, await _read_number(connection, _NEWEST)))
+            self._waiting.append((seen, await _number(connection, _NEWEST)))
             self._seen = seen
 
     async def _settle(self, connection: Connection) -> None:
-        oldest = await _read_number(connection, _OLDEST) if self._waiting else 0
+        oldest = await _number(connection, _OLDEST) if self._waiting else 0
         while self._waiting and self._waiting[0][1] < oldest:
             self.certain = max(self.certain, self._waiting.pop(0)[0])
 
 
-async def _read_number(connection: Connection, statement: SqlStatement) -> int:
+async def _number(connection: Connection, statement: SqlStatement) -> int:
     row = await fetch_one(connection, statement)
     return int(row["number"]) if row is not None else 0
 

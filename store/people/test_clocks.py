@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.calendar.test_clock import TestClock
@@ -16,6 +16,12 @@ _new = insert(clocks).values(
     id=bindparam("id"), origin=bindparam("origin"), speed=bindparam("speed"), limit_at=bindparam("limit")
 )
 _PUT = sql(_new.on_conflict_do_update(index_elements=[clocks.c.id], set_={"limit_at": _new.excluded.limit_at}))
+
+
+def now_by_clock(real: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """The now of rows that are outer-joined with their `clocks`: the test clock's, or the real one."""
+    virtual = func.least(clocks.c.limit_at, clocks.c.origin + (real - clocks.c.started_at) * clocks.c.speed)
+    return func.coalesce(virtual, real)
 
 
 async def read_clock(connection: Connection, clock: str) -> TestClock | None:

@@ -25,7 +25,7 @@ from journeys.decision.occurrences import Entered, Signal
 from journeys.decision.state import RunState, state_from_json, state_to_json
 from journeys.gate.policy import Cap, Policy
 from journeys.protocol import wire
-from store.database import Connection, SqlStatement, execute, fetch_all, fetch_one, sql
+from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.locks import Lock
 from store.messages import due as owed
 from store.messages import kill_switches, ledger
@@ -253,7 +253,8 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     known = ledger._UPDATE
     text = known.text.replace(f" AND status = ${len(known.names)}", "")
     assert text != known.text
-    monkeypatch.setattr(ledger, "_UPDATE", SqlStatement(text, known.names[:-1]))
+    monkeypatch.setitem(vars(known), "text", text)
+    monkeypatch.setitem(vars(known), "names", known.names[:-1])
 
 
 async def test_C3_of_four_hundred_races_not_one_message_arrives_after_its_milestone(arena: Arena) -> None:

@@ -27,7 +27,7 @@ from store.database import Database, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from store.messages import due as owed
-from store.reads import timeline
+from store.reads.messages import parts_of_message
 from tests.support.steps import first_steps, publish, settle
 from worker.settings import ROOT
 from worker.stack.mail_sink import MailFaults
@@ -142,7 +142,7 @@ async def test_a_part_of_what_failed_has_failed_and_its_run_hears_it(three, doma
     assert second["detail"].startswith(said)
     assert await three.heard() == [("a", "tip.sent"), ("b", "tip.failed"), ("c", "tip.failed")]
     async with three.deps.database.reading() as connection:
-        shown = await timeline.parts_of_message(connection, whole["key"])
+        shown = await parts_of_message(connection, whole["key"])
     assert [each["status"] for each in shown] == ["failed", "failed"], "as /v1/messages/{id}/why shows it"
 
 
