@@ -14,6 +14,7 @@ from api.http.pagination import Cursor, Limit, Page, RecordId, decode, json_resp
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView, RunView, SubjectView, TimelineEntry
+from journeys.gate.status import Status
 from store.database import Connection, Database
 from store.reads import people as queries
 from store.reads import timeline as timelines
@@ -23,10 +24,7 @@ from store.reads.runs import list_runs
 
 TAG = "People and accounts"
 RunStatus = Annotated[Literal["open", "closed"] | None, Query(description="Only these; all if not given.")]
-MessageStatus = Annotated[
-    Literal["deferred", "sending", "sent", "failed", "unknown", "withheld", "withdrawn", "merged", "replaced"] | None,
-    Query(description="Only these; all if not given."),
-]
+MessageStatus = Annotated[Status | None, Query(description="Only these; all if not given.")]
 
 
 async def known_subject(connection: Connection, kind: SubjectKind, value: str) -> SubjectKeys:

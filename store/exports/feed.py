@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, func, or_, select, tuple_
 
-from journeys.events.feed import feed_line, lines_with_reasons
+from journeys.gate.feed import feed_line, lines_with_reasons
 from store.database import Connection, Database, SqlStatement, execute, fetch_all, fetch_one, sql
 from store.expressions import OLDEST_TRANSACTION, THIS_TRANSACTION, any_of, trace_of
 from store.rows import loaded

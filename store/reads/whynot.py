@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import ColumnElement, Text, bindparam, func, literal, or_, select, union_all
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from journeys.calendar.test_clock import TestClock
 from journeys.decision.state import state_from_json
+from journeys.gate.status import MEANINGS, Status
 from journeys.tokens.address_hash import AddressHash
-from journeys.whynot.obstacles import LastDecision, LastDecisionStatus, LastEvent, PastRunView
+from journeys.whynot.obstacles import LastDecision, LastEvent, PastRunView
 from store.database import Connection, fetch_all, sql
 from store.expressions import any_of
 from store.rows import loaded
@@ -121,9 +122,6 @@ _SINCE = sql(
         ),
     )
 )
-_FATES: Final[Mapping[str, LastDecisionStatus]] = {
-    "sent": "sent", "sending": "sent", "merged": "sent", "unknown": "sent", "deferred": "queued",
-}  # fmt: skip
 
 
 async def runs_of(connection: Connection, keys: Sequence[str], journey: str) -> list[PastRunView]:
@@ -163,7 +161,7 @@ async def last_decisions(
         LastDecision(
             row["run"],
             row["action"],
-            _FATES.get(row["status"], "withheld"),
+            MEANINGS[Status(row["status"])].last_decision,
             _why(row),
             row["due_at"],
             _began(row, clock),
