@@ -14,7 +14,7 @@ from api.http.routes import Routes
 from api.http.schemas import MessageView
 from api.people.endpoints import MessageStatus
 from store.database import Database
-from store.messages import due
+from store.messages.resend import resend_message
 from store.reads.messages import get_message, list_messages
 
 TAG = "Messages"
@@ -66,7 +66,7 @@ class MessageRoutes:
 
         What is `unknown` may have arrived: then the person has it twice, under one Message-ID.
         """
-        again = await due.resend_message(self._database, id)
+        again = await resend_message(self._database, id)
         async with self._database.reading() as connection:
             found = await get_message(connection, id)
         if found is None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Interval, Text, and_, bindparam, case, func, not_, or_, select, tuple_, update
 
-from journeys.decision.effects import LogLine
+from journeys.decision.effects import LogLine, WithdrawnMessages
 from store.database import Connection, fetch_all, fetch_one, sql
-from store.messages import ledger
+from store.messages import withdrawals
 from store.people.subjects import lock_subjects
 from store.people.test_clocks import now_by_clock
 from store.runs import projection
@@ -117,15 +117,16 @@ async def close_run(connection: Connection, identity: str, outcome: str, at: dat
 
     Its tasks and deferred messages are withdrawn; messages of a final state stand. False if it was closed already.
     """
-    await lock_subjects(connection, await ledger.unsettled_recipients(connection, identity))
+    await lock_subjects(connection, await withdrawals.unsettled_recipients(connection, identity))
     closed = await fetch_one(connection, _CLOSE, id=identity, outcome=outcome, at=at)
     if closed is None:
         return False
     ended, reason = closed["ended_at"], f"the run ended as {outcome}"
+    effect = WithdrawnMessages(reason, ended)
     log = [LogLine(ended, "finished", outcome, f"its workflow has ended in Temporal: {outcome}")]
     withdrawn = [
         *await task_requests.withdraw_request(connection, identity, reason, ended),
-        *[row["action"] for row in await ledger.withdraw_queued(connection, identity, reason, ended)],
+        *[message.action for message in await withdrawals.withdraw_queued(connection, identity, effect, ended)],
     ]
     log += [LogLine(ended, "withdrawn", action, f"withdrawn: {reason}") for action in withdrawn]
     await projection.write_timeline(connection, identity, closed["step"], _LAST_LINE, log)

@@ -100,7 +100,7 @@ def _arm(cell: Cell) -> None:
         case "hand-over-after":
             _die_with_the_last_byte()
         case "mark-before":
-            after(attempts, "_settle")
+            after(attempts, "record_settlement")
             after(audiences, "record")
             after(crm_tasks, "pushed")
         case "mark-after":
