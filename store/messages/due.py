@@ -11,7 +11,7 @@ from journeys.language.actions import PRIORITIES
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.messages.digests import DIGEST_PREFIX
 from store.messages.entries import ENTRY, FROM_RUNS, LedgerEntry, entry_from_row, listed
-from store.reads.people import loaded
+from store.rows import loaded
 
 _DUE = sql(
     f"""

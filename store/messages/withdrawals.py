@@ -16,7 +16,7 @@ from store.messages.due import queued_messages
 from store.messages.entries import ENTRY, FROM_RUNS, LedgerEntry, entry_from_row, listed
 from store.messages.ledger import end_queued
 from store.messages.outcomes import tell_outcome
-from store.reads.people import loaded
+from store.rows import loaded
 
 _OF_RUN = sql(
     f"{ENTRY} {FROM_RUNS} WHERE m.run = :run AND m.status = '{Status.DEFERRED}' ORDER BY m.id FOR UPDATE OF m"

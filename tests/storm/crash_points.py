@@ -119,7 +119,7 @@ def wrap_worker() -> None:
         (steps._Step, "apply", lambda applied, _: die("step-before-commit", map(_token, applied.attempts))),
         (EmailChannel, "deliver", accepted),
         (attempts, "record_settlement", lambda _, __, ___, entry, *____: die("settle-before-commit", [_token(entry)])),
-        (outbox, "delivered", lambda *_: die("relay-before-commit", signalled)),
+        (outbox, "mark_delivered", lambda *_: die("relay-before-commit", signalled)),
         (OutboxRelay, "deliver_batch", lambda *_: die("relay-after-commit", signalled)),
     ):
         setattr(owner, name, after(getattr(owner, name), hook))

@@ -26,7 +26,7 @@ from journeys.protocol import wire
 from store.database import Database, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
-from store.messages import due as owed
+from store.messages.resend import resend_message
 from store.reads.messages import parts_of_message
 from tests.support.steps import first_steps, publish, settle
 from worker.settings import ROOT
@@ -162,7 +162,7 @@ async def test_what_failed_as_one_is_owed_again_part_by_part_when_somebody_asks(
     await three.settle(three.deps)
     await three.known("ada@example.com")
     whole = (await three.ledger())[-1]
-    assert await owed.resend_message(three.deps.database, whole["id"])
+    assert await resend_message(three.deps.database, whole["id"])
     assert [each["status"] for each in await three.ledger()] == ["sent", "deferred", "deferred", "failed"]
     await three.settle(three.deps)
     _, second, third, failed, again = sorted(await three.ledger(), key=lambda each: each["id"])
@@ -177,7 +177,7 @@ async def test_a_part_of_what_nobody_saw_end_is_unknown_until_somebody_sends_it_
     _, second, third, whole = await three.ledger()
     assert {each["status"] for each in (second, third, whole)} == {"unknown"}
     assert await three.heard() == [("a", "tip.sent")]
-    assert await owed.resend_message(three.deps.database, whole["id"])
+    assert await resend_message(three.deps.database, whole["id"])
     await three.settle(three.deps)
     _, second, third, whole = await three.ledger()
     assert [each["status"] for each in (second, third, whole)] == ["merged", "merged", "sent"]
