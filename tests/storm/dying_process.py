@@ -88,7 +88,7 @@ def _arm(cell: Cell) -> None:
     match cell.point:
         case "row-before":
             after(steps._Step, "apply")
-            after(crm_tasks, "claim")
+            after(crm_tasks, "claim_stale_task")
         case "row-after":
             before(attempts, "attempt_all")
             before(HubSpot, "push")
@@ -101,8 +101,8 @@ def _arm(cell: Cell) -> None:
             _die_with_the_last_byte()
         case "mark-before":
             after(attempts, "record_settlement")
-            after(audiences, "record")
-            after(crm_tasks, "pushed")
+            after(audiences, "record_told")
+            after(crm_tasks, "mark_pushed")
         case "mark-after":
             after(attempts, "attempt")
             after(AudienceSync, "_one")
