@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from sqlalchemy import BindParameter, Executable, Text
+from sqlalchemy import BindParameter, Executable, Insert, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg
 from sqlalchemy.types import String
@@ -27,6 +27,8 @@ class _Compiler(PGCompiler_asyncpg):
         return str(super().visit_bindparam(bindparam, literal_binds=literal, **options))  # type: ignore[no-untyped-call]
 
     def render_literal_value(self, value: Any, type_: Any) -> str:
+        if value is None:
+            return "NULL"  # also of jsonb, whose null would be another value
         if isinstance(type_, JSONB):
             value, type_ = orjson.dumps(value).decode(), _Text()
         return str(super().render_literal_value(value, type_))  # type: ignore[no-untyped-call]
@@ -44,5 +46,7 @@ _DIALECT = _Dialect()  # type: ignore[no-untyped-call]
 
 def compile_statement(statement: Executable) -> tuple[str, tuple[str, ...]]:
     """The SQL, and the names of its parameters: the first is `$1`."""
+    if isinstance(statement, Insert):
+        statement = statement.inline()  # returns what it says, not always the new key
     compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]  # every executable clause has it
     return compiled.string, tuple(compiled.positiontup)

@@ -1,10 +1,13 @@
-"""Which of the database's errors mean "come back later", and which "this value cannot be stored"."""
+"""Errors of the store, and which of the database's are outages or refused values."""
 
 from __future__ import annotations
 
 import asyncpg
 
-from store.people.subjects import Contended
+
+class Contended(Exception):
+    """Someone else named, merged or moved the same subject meanwhile; the whole transaction is tried again."""
+
 
 _LATER = ("08", "53", "55", "57", "58", "28", "3D", "40", "25", "XX", "42P01", "42703")
 """Connection, resources, locks, shutdown and time-outs, rights, deadlocks; and a schema that is not migrated yet."""

@@ -1,4 +1,4 @@
-"""Expressions that many statements share: arrays as parameters, filters that may be absent."""
+"""Expressions that many statements share: array parameters, optional filters, traces."""
 
 from __future__ import annotations
 
@@ -6,9 +6,34 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, TableValuedAlias, any_, bindparam, column, func, or_
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    TableValuedAlias,
+    Text,
+    any_,
+    bindparam,
+    cast,
+    column,
+    func,
+    or_,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.elements import NamedColumn
+
+PAST = text("'-infinity'")
+"""An instant before all others."""
+
+
+def _number(transaction: ColumnElement[Any]) -> ColumnElement[int]:
+    return cast(cast(transaction, Text), BigInteger)
+
+
+THIS_TRANSACTION = _number(func.pg_current_xact_id())
+OLDEST_TRANSACTION = _number(func.pg_snapshot_xmin(func.pg_current_snapshot()))
+"""The oldest that is still running: what older ones wrote is visible."""
 
 
 def array_of(name: str, like: ColumnElement[Any]) -> BindParameter[Any]:
@@ -29,8 +54,19 @@ def when_given(
     return or_(value.is_(None), compare(like, value))
 
 
-def unnest(alias: str, /, **arrays: NamedColumn[Any]) -> TableValuedAlias:
-    """Arrays of one length as rows: by parameter, the column that its elements are named and typed as."""
+def trace_of(like: ColumnElement[Any]) -> ColumnElement[str]:
+    """A trace as it is written elsewhere: 32 hexadecimal digits."""
+    return func.replace(cast(like, Text), "-", "").label("trace")
+
+
+def unnest(alias: str, /, *, number: str | None = None, **arrays: NamedColumn[Any]) -> TableValuedAlias:
+    """Arrays of one length as rows: by parameter, the column that its elements are named and typed as.
+
+    `number` is a further column that counts the rows from 1.
+    """
     parameters = [array_of(name, like) for name, like in arrays.items()]
     columns = [column(like.name, like.type) for like in arrays.values()]
-    return func.unnest(*parameters).table_valued(*columns).render_derived(name=alias)
+    rows = func.unnest(*parameters)
+    if number is None:
+        return rows.table_valued(*columns).render_derived(name=alias)
+    return rows.table_valued(*columns, with_ordinality=number).render_derived(name=alias)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from sqlalchemy import BigInteger, bindparam, func, literal, select
+
 from store.database import Connection, fetch_one, sql
 
 
@@ -20,36 +22,37 @@ class Lock(IntEnum):
     STOPS = 7_239_015  # `gate_reads` shares it, so another number needs a migration
 
 
-_HOLD = sql("SELECT pg_advisory_xact_lock(CAST(:lock AS bigint))")
-_HOLD_IF_FREE = sql("SELECT pg_try_advisory_xact_lock(CAST(:lock AS bigint)) AS taken")
-_TRY = sql("SELECT pg_try_advisory_lock(CAST(:lock AS bigint)) AS taken")
-_THERE = sql("SELECT 1 AS there")
-_RELEASE = sql("SELECT pg_advisory_unlock(CAST(:lock AS bigint)) AS held")
+_lock = bindparam("lock", type_=BigInteger)
+_UNTIL_COMMIT = sql(select(func.pg_advisory_xact_lock(_lock)))
+_IF_FREE = sql(select(func.pg_try_advisory_xact_lock(_lock).label("taken")))
+_TAKE = sql(select(func.pg_try_advisory_lock(_lock).label("taken")))
+_RELEASE = sql(select(func.pg_advisory_unlock(_lock).label("held")))
+_CHECK = sql(select(literal(1)))
 
 
 async def lock_until_commit(connection: Connection, lock: Lock) -> None:
     """Wait for a lock, and keep it until the transaction ends."""
-    await fetch_one(connection, _HOLD, lock=int(lock))
+    await fetch_one(connection, _UNTIL_COMMIT, lock=int(lock))
 
 
 async def lock_if_free(connection: Connection, lock: Lock) -> bool:
     """Keep a lock until the transaction ends; False if somebody else has it."""
-    found = await fetch_one(connection, _HOLD_IF_FREE, lock=int(lock))
-    return bool(found and found["taken"])
+    row = await fetch_one(connection, _IF_FREE, lock=int(lock))
+    return bool(row and row["taken"])
 
 
 async def take_lock(connection: Connection, lock: Lock) -> bool:
     """Take a lock for as long as the connection lives, or until `release`: no transaction stays open. False if taken."""
-    found = await fetch_one(connection, _TRY, lock=int(lock))
-    return bool(found and found["taken"])
+    row = await fetch_one(connection, _TAKE, lock=int(lock))
+    return bool(row and row["taken"])
 
 
 async def release_lock(connection: Connection, lock: Lock) -> bool:
     """Give back what was taken; False if it was lost meanwhile."""
-    found = await fetch_one(connection, _RELEASE, lock=int(lock))
-    return bool(found and found["held"])
+    row = await fetch_one(connection, _RELEASE, lock=int(lock))
+    return bool(row and row["held"])
 
 
 async def check_lock_held(connection: Connection) -> None:
     """Raises if the connection is gone, and with it the locks that it had taken."""
-    await fetch_one(connection, _THERE)
+    await fetch_one(connection, _CHECK)

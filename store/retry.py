@@ -9,7 +9,7 @@ from typing import TypeVar
 import asyncpg
 
 from store.database import Connection, Database
-from store.people.subjects import Contended
+from store.errors import Contended
 
 T = TypeVar("T")
 

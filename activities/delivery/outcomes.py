@@ -1,43 +1,100 @@
-"""What the gate and a delivery tell of a message, with what the house has; how it is told is `store/messages/outcomes.py`."""
+"""Outcomes of attempts: the settlement of a message and its parts, bounces, and what their runs hear."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
+from activities.delivery.settlement import Earlier, InFlight, Settlement
 from activities.dependencies import Dependencies
-from activities.gate.digest import is_digest
+from activities.ports import SLACK, Prepared
 from journeys.consent.bounces import came_back
+from journeys.gate.status import SETTLED, Status
 from journeys.protocol.wire import SOURCE_SELF
 from store.database import Connection
 from store.events import ingest
 from store.events.reactions import reaction
-from store.messages import digests, outcomes
-from store.messages.ledger import LedgerEntry
+from store.messages import digests
+from store.messages.digests import is_digest
+from store.messages.entries import LedgerEntry
+from store.messages.ledger import settle_attempt
+from store.messages.outcomes import reads_outcome, tell_outcome
+from store.outbox import queue as outbox
 from store.people import subjects
 from store.retry import retry_transaction
 from store.runs import projection
 
 
-async def reads_outcome(deps: Dependencies, connection: Connection, definition: str, action: str) -> bool:
-    """Whether a chart reacts to any outcome of this action; if so its lane is locked with the gate's other locks."""
-    return await outcomes.reads_outcome(connection, deps.catalogue, definition, action)
+def prepared_message(entry: LedgerEntry) -> Prepared:
+    """The stored bytes, with the moment after which they may not leave."""
+    until = entry.lease_until - SLACK if entry.lease_until is not None else None
+    return Prepared(entry.reference or "", entry.address or "", entry.body or b"", until=until, trace=entry.trace or "")
 
 
-async def lock_lane(deps: Dependencies, connection: Connection, entry: LedgerEntry) -> None:
-    """Lock the lanes an outcome goes to, if it does, before its row of the ledger: the order in which steps lock."""
+def attempt_in_flight(entry: LedgerEntry, now: datetime) -> InFlight:
+    """The attempt of a message that is `sending`. Nothing had left before it if it is itself the first one."""
+    began_at = entry.sent_at or now
+    first_at = entry.first_attempt_at or now
+    earlier = Earlier.IN_DOUBT if entry.in_doubt else Earlier.NOTHING_LEFT if first_at == began_at else Earlier.FAILED
+    return InFlight(entry.attempts, began_at, first_at, earlier, is_digest(entry.key))
+
+
+async def lock_lanes(deps: Dependencies, connection: Connection, entry: LedgerEntry) -> None:
+    """Lock the lanes that hear an outcome of this message before its row of the ledger: the order in which steps lock."""
     parts = await digests.parts_of(connection, entry.key) if is_digest(entry.key) else [entry]
     await subjects.lock_subjects(connection, [
         (await projection.read_run(connection, part.run)).lane
         for part in parts
-        if await reads_outcome(deps, connection, part.definition, part.action)
+        if await reads_outcome(connection, deps.catalogue, part.definition, part.action)
     ])  # fmt: skip
 
 
-async def tell_outcome(
-    deps: Dependencies, connection: Connection, entry: LedgerEntry, status: str, at: datetime
+async def record_settlement(
+    deps: Dependencies, connection: Connection, entry: LedgerEntry, settlement: Settlement, now: datetime
+) -> bool:
+    """Write what an attempt makes of its message; False if somebody else has settled it, or began another.
+
+    What has ended is told to the runs; what is due again is the outreach's.
+    """
+    written = await settle_attempt(
+        connection,
+        entry,
+        settlement.status,
+        detail=settlement.detail,
+        attempts=settlement.attempts,
+        first_attempt_at=settlement.first_attempt_at,
+        sent_at=settlement.sent_at,
+        now=now,
+        due_at=settlement.due_at if settlement.status is Status.DEFERRED else None,
+        lease_until=datetime.now(UTC) + settlement.lease if settlement.lease is not None else None,
+    )
+    if not written:
+        return False
+    if settlement.due_at is not None:
+        if settlement.parts is Status.DEFERRED:
+            await digests.dissolve_digest(
+                connection,
+                entry.key,
+                settlement.due_at,
+                attempts=settlement.attempts,
+                first=settlement.first_attempt_at,
+            )
+        await outbox.wake_outreach(connection, entry.recipient)
+    elif settlement.status in SETTLED:
+        await _tell_end(deps, connection, entry, settlement, now)
+    return True
+
+
+async def _tell_end(
+    deps: Dependencies, connection: Connection, entry: LedgerEntry, settlement: Settlement, now: datetime
 ) -> None:
-    """Put `<action>.<outcome>` into the run's lane, if its chart reads it."""
-    await outcomes.tell_outcome(connection, deps.catalogue, entry, status, at)
+    if settlement.parts is None:
+        await tell_outcome(connection, deps.catalogue, entry, settlement.status, now)
+        return
+    parts = await digests.parts_of(connection, entry.key)
+    await digests.settle_parts(connection, entry.key, settlement.parts, settlement.detail, now)
+    for part in parts:
+        part.detail, part.reasons = settlement.detail, ()
+        await tell_outcome(connection, deps.catalogue, part, settlement.status, now)
 
 
 async def tell_bounce(deps: Dependencies, entry: LedgerEntry, reason: str) -> None:

@@ -9,19 +9,21 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from activities.delivery import attempts as delivery
-from activities.delivery.outcomes import tell_outcome
+from activities.delivery.attempts import attempt_all
+from activities.delivery.recovery import expire_ambiguous, is_searchable, look_up_all, recover
 from activities.dependencies import Dependencies
 from activities.gate import evaluation
 from journeys.calendar.test_clock import TestClock
+from journeys.gate.status import Status
 from journeys.protocol import wire
 from journeys.protocol.envelope import parse_instant
 from store.database import Connection
+from store.errors import Contended
 from store.messages import due as owed
-from store.messages.ledger import LedgerEntry
-from store.messages.outcomes import lock_outcome_lanes
+from store.messages.entries import LedgerEntry
+from store.messages.outcomes import lock_outcome_lanes, tell_outcome
 from store.people import subjects
-from store.people.subjects import Contended, Subject
+from store.people.subjects import Subject
 
 log = structlog.get_logger()
 
@@ -52,7 +54,7 @@ async def settle_due(deps: Dependencies, request: wire.SettleInput, slow: Mappin
         if queue is not None:
             return wire.SettleResult(queue=queue)
         attempts, lost = await _weigh(deps, connection, due)
-    await asyncio.gather(delivery.attempt_all(deps, attempts, due.now), delivery.look_up_all(deps, lost, due.now))
+    await asyncio.gather(attempt_all(deps, attempts, due.now), look_up_all(deps, lost, due.now))
     async with deps.database.transaction() as connection:
         return wire.SettleResult(await _next(deps, connection, request))
 
@@ -82,21 +84,22 @@ async def _weigh(
         evaluation.GatePass(deps, connection, due.person, due.accounts, due.now),
     )
     for entry in due.entries:
-        if entry.status == "sending" and delivery.is_searchable(deps, entry):
+        if entry.status is Status.SENDING and is_searchable(deps, entry):
             lost.append(entry)
             continue
-        if entry.status == "sending" and not await delivery.recover(deps, connection, entry, due.now):
+        if entry.status is Status.SENDING and not await recover(deps, connection, entry, due.now):
             continue
-        if await delivery.expire_ambiguous(deps, connection, entry, due.now):
+        if await expire_ambiguous(deps, connection, entry, due.now):
             continue
         await weighing.weigh(entry)
         decided.append(entry)
     attempts = await weighing.close()
     for entry in decided:
-        if entry.key not in weighing.gave_way:
-            await tell_outcome(deps, connection, entry, weighing.fate(entry), due.now)
+        fate = weighing.fate(entry)
+        if entry.key not in weighing.gave_way and fate is not None:
+            await tell_outcome(connection, deps.catalogue, entry, fate, due.now)
     for entry in weighing.gave_way.values():
-        await tell_outcome(deps, connection, entry, "replaced", due.now)
+        await tell_outcome(connection, deps.catalogue, entry, Status.REPLACED, due.now)
     return attempts, lost
 
 

@@ -19,7 +19,7 @@ from activities.outgoing.client import HttpClient, HttpReply, HttpRequest, Unans
 from activities.outgoing.standard_webhooks import STEPS, WebhookSigner
 from activities.outgoing.url_policy import UrlNotAllowed
 from activities.ports import Retry
-from journeys.events.feed import feed_page, identity
+from journeys.gate.feed import feed_page, identity
 from store.database import Connection, Database
 from store.exports import feed, feed_push
 from store.exports.feed_push import PushPosition

@@ -15,21 +15,18 @@ from datetime import datetime, timedelta
 from activities.dependencies import Dependencies
 from activities.gate.preparation import mark_sending, prepare
 from journeys.gate.consolidation import consolidation
+from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
 from store.database import Connection
-from store.messages import digests, ledger
-from store.messages.ledger import LedgerEntry
+from store.messages import digests
+from store.messages.digests import DIGEST_PREFIX, is_digest
+from store.messages.entries import LedgerEntry
+from store.messages.ledger import write_message
 from store.outbox import queue as outbox
 from store.people.subjects import Subject
 
-PREFIX = "digest/"
 ACTION = "digest"
 AGAIN = timedelta(minutes=1)
-
-
-def is_digest(key: str) -> bool:
-    """Whether a message is made of others."""
-    return key.startswith(PREFIX)
 
 
 def topics_of_parts(entry: LedgerEntry) -> tuple[str | None, ...]:
@@ -52,9 +49,9 @@ async def make_digest(
         return await _alone(deps, connection, parts, person, accounts, now, whole)
     mark_sending(deps, whole, content, now)
     for part in parts:
-        part.status, part.merged_into, part.sent_at, part.settled_at = "merged", whole.key, now, now
+        part.status, part.merged_into, part.sent_at, part.settled_at = Status.MERGED, whole.key, now, now
         part.due_at, part.body, part.lease_until = None, None, None
-        await ledger.write_message(connection, part)
+        await write_message(connection, part)
     return whole
 
 
@@ -72,7 +69,7 @@ def _whole(deps: Dependencies, parts: list[LedgerEntry], now: datetime) -> Ledge
     ends = [part.expires_at for part in parts if part.expires_at is not None]
     named = "|".join(sorted(part.key for part in parts)) + f"|{now.isoformat()}"
     return LedgerEntry(
-        key=PREFIX + hashlib.sha256(named.encode()).hexdigest()[:32],
+        key=DIGEST_PREFIX + hashlib.sha256(named.encode()).hexdigest()[:32],
         run=head.run,
         step=head.step,
         subject_key=head.subject_key,
@@ -89,7 +86,7 @@ def _whole(deps: Dependencies, parts: list[LedgerEntry], now: datetime) -> Ledge
         stands=False,
         at=max(part.at for part in parts),
         expires_at=min(ends, default=None),
-        status="deferred",
+        status=Status.DEFERRED,
         decided_at=now,
         definition=head.definition,
         channel=head.channel,
@@ -97,7 +94,6 @@ def _whole(deps: Dependencies, parts: list[LedgerEntry], now: datetime) -> Ledge
         attempts=max(part.attempts for part in parts),
         first_attempt_at=min(tried, default=None),
         reasons=(Reason("merged", ", ".join(part.action for part in parts), rule.name),),
-        is_new=True,
     )
 
 
@@ -112,9 +108,9 @@ async def _alone(
 ) -> LedgerEntry:
     head, *others = parts
     for part in others:
-        part.status, part.due_at, part.ready_at = "deferred", now + AGAIN, None
+        part.status, part.due_at, part.ready_at = Status.DEFERRED, now + AGAIN, None
         part.reasons = (Reason("template", f"could not be one message with the others: {whole.detail}"),)
-        await ledger.write_message(connection, part)
+        await write_message(connection, part)
         await outbox.wake_outreach(connection, part.recipient)
     content = prepare(deps, head, person, accounts, now)
     if content is not None:

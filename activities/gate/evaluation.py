@@ -26,6 +26,7 @@ from journeys.calendar.timezones import zone_of
 from journeys.gate.consolidation import MAX_PARTS
 from journeys.gate.judge import channel_for, judge
 from journeys.gate.policy import horizon
+from journeys.gate.status import Status, final_status
 from journeys.gate.verdicts import (
     DeferUntil,
     MergeInto,
@@ -40,9 +41,11 @@ from journeys.gate.verdicts import (
     Withhold,
 )
 from store.database import Connection
-from store.messages import ledger
+from store.messages.digests import is_digest
+from store.messages.entries import LedgerEntry
 from store.messages.gate_read import lock_and_read
-from store.messages.ledger import LedgerEntry
+from store.messages.ledger import write_message
+from store.messages.withdrawals import replace_queued
 from store.outbox import queue as outbox
 from store.people.subjects import Subject, account_in
 
@@ -100,20 +103,20 @@ class GatePass:
                 if self._make(entry, channel, reasons):
                     self.going[key].append(entry)
             case DeferUntil(until, reasons, replaces):
-                entry.status, entry.due_at, entry.reasons = "deferred", until, reasons
+                entry.status, entry.due_at, entry.reasons = Status.DEFERRED, until, reasons
                 waits_for_others = any(reason.code == "consolidating" for reason in reasons)
                 entry.ready_at = (entry.ready_at or self.now) if waits_for_others else None
                 if replaces and self._could_be_made(entry, ask, await self.known()):
                     await self._give_way(replaces, entry)
             case Replace(_, reasons):
                 entry.status, entry.reasons, entry.settled_at = (
-                    ledger.status_after(entry, "replaced"),
+                    final_status(Status.REPLACED, in_doubt=entry.in_doubt),
                     reasons,
                     self.now,
                 )
             case Withhold(reasons):
                 entry.status, entry.reasons, entry.settled_at = (
-                    ledger.status_after(entry, "withheld"),
+                    final_status(Status.WITHHELD, in_doubt=entry.in_doubt),
                     reasons,
                     self.now,
                 )
@@ -133,32 +136,32 @@ class GatePass:
                 )
             else:
                 mark_sending(self.deps, entry, self.made[entry.key], self.now)
-            content, entry.body = entry.body or b"", None if entry.status == "sent" else entry.body
+            content, entry.body = entry.body or b"", None if entry.status is Status.SENT else entry.body
             if not await self._write(entry):
                 continue
-            if entry.status == "sending":
+            if entry.status is Status.SENDING:
                 attempts.append(entry)
-            elif entry.status == "sent":
+            elif entry.status is Status.SENT:
                 await deliver_in_app(self.connection, entry, content)
                 self.arrived |= {part.key for part in parts}
         self.going.clear()
         return attempts
 
-    def fate(self, entry: LedgerEntry) -> str:
+    def fate(self, entry: LedgerEntry) -> Status | None:
         """What its run hears: a part of a message that has arrived at once has arrived; of what was lost, nothing from here."""
         if entry.key in self.lost:
-            return ""
-        return "sent" if entry.key in self.arrived else entry.status
+            return None
+        return Status.SENT if entry.key in self.arrived else entry.status
 
     async def _write(self, entry: LedgerEntry) -> bool:
-        written = await ledger.write_message(self.connection, entry)
+        written = await write_message(self.connection, entry)
         if not written:
             if not entry.is_new:
                 self.lost.add(entry.key)
             return False
-        if entry.status == "deferred":
+        if entry.status is Status.DEFERRED:
             await outbox.wake_outreach(self.connection, entry.recipient)
-        if digest.is_digest(entry.key) and not entry.is_new and entry.settled_at is not None:
+        if is_digest(entry.key) and not entry.is_new and entry.settled_at is not None:
             await digest.end_digest_parts(self.connection, entry, self.now)
         log.info(
             "gate.decided", status=entry.status, channel=entry.channel, trace=entry.trace,
@@ -168,7 +171,7 @@ class GatePass:
 
     async def _give_way(self, keys: tuple[str, ...], entry: LedgerEntry) -> None:
         if keys:
-            gone = await ledger.replace_queued(self.connection, keys, f"{entry.action} matters more", self.now)
+            gone = await replace_queued(self.connection, keys, f"{entry.action} matters more", self.now)
             self.gave_way |= {each.key: each for each in gone}
             standing = await self.known()
             self.standing = replace(standing, queue=tuple(each for each in standing.queue if each.key not in keys))
@@ -209,7 +212,7 @@ class GatePass:
             # A digest waits only if it may have arrived: nobody goes with it or gives way to it, and it gives way to nobody.
             self.standing = replace(
                 found,
-                queue=tuple(each for each in found.queue if not digest.is_digest(each.key)),
+                queue=tuple(each for each in found.queue if not is_digest(each.key)),
                 addresses=dict.fromkeys(addresses, True),
                 zone=self._zone(None),
                 role=str(self.person.profile.get("role") or ""),
@@ -229,7 +232,7 @@ class GatePass:
                 key for key, parts in self.going.items() if len(parts) < MAX_PARTS and not _goes_alone(parts[0])
             )
             standing = replace(standing, sent=(*earlier, sent), heads=frozenset(open_still))
-        elif entry.due_at is not None and not digest.is_digest(entry.key):
+        elif entry.due_at is not None and not is_digest(entry.key):
             rules = frozenset(reason.rule for reason in entry.reasons if reason.rule)
             waiting = QueuedMessage(
                 entry.key, entry.due_at, entry.via, entry.topic, entry.priority, entry.action, entry.journey, rules,
@@ -244,7 +247,7 @@ class GatePass:
         chart = await self.deps.catalogue.chart(self.connection, entry.definition)
         # By the channel of the attempt that may have arrived, or not at all: another would bring it once more.
         tried_by = (entry.channel,) if entry.in_doubt and entry.channel else None
-        whole = digest.is_digest(entry.key)
+        whole = is_digest(entry.key)
         return SendRequest(
             channels=tried_by or entry.via,
             topic=entry.topic,
@@ -278,4 +281,4 @@ class GatePass:
 
 def _goes_alone(entry: LedgerEntry) -> bool:
     """What may have arrived takes nobody along and joins nobody: as another message, with a key of its own, it would come twice."""
-    return entry.in_doubt or entry.status == "sending" or digest.is_digest(entry.key)
+    return entry.in_doubt or entry.status is Status.SENDING or is_digest(entry.key)

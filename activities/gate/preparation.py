@@ -13,11 +13,11 @@ from typing import Any
 
 from activities.dependencies import Dependencies
 from activities.ports import SLACK, FieldsUnknown, Outgoing, Prepared, RecipientNotAllowed, TemplateFault
+from journeys.gate.status import Status, final_status
 from journeys.gate.verdicts import Reason
 from store.database import Connection
 from store.inbox import items as inbox_items
-from store.messages import ledger
-from store.messages.ledger import LedgerEntry
+from store.messages.entries import LedgerEntry
 from store.people.subjects import Subject, account_in
 
 MOVED = "their address has changed since an attempt that may have arrived"
@@ -43,7 +43,7 @@ def prepare(
     address = channel.address(person.profile, person.key) or ""
     if entry.body is not None and entry.address != address:
         if entry.in_doubt:
-            _end(entry, "unknown", MOVED, now)
+            _end(entry, Status.UNKNOWN, MOVED, now)
             return None
         _forget(entry)
     try:
@@ -61,23 +61,22 @@ def mark_sending(deps: Dependencies, entry: LedgerEntry, made: Prepared, now: da
     entry.reference, entry.address, entry.body = made.reference, made.address, made.body
     entry.summary = made.summary or entry.summary
     entry.attempts += 1
-    entry.untried = entry.first_attempt_at is None
     entry.due_at, entry.sent_at, entry.first_attempt_at = None, now, entry.first_attempt_at or now
     if channel.inside:
-        entry.status, entry.settled_at = "sent", now
+        entry.status, entry.settled_at = Status.SENT, now
     else:
-        entry.status, entry.lease_until = "sending", datetime.now(UTC) + channel.attempt + SLACK
+        entry.status, entry.lease_until = Status.SENDING, datetime.now(UTC) + channel.attempt + SLACK
 
 
-def _unmade(deps: Dependencies, entry: LedgerEntry, fault: TemplateFault) -> tuple[str, Reason]:
+def _unmade(deps: Dependencies, entry: LedgerEntry, fault: TemplateFault) -> tuple[Status, Reason]:
     """How a message ends that cannot be made: withheld where nothing is wrong with its content."""
     match fault:
         case RecipientNotAllowed():
-            return "withheld", Reason("not_allowed", str(fault))
+            return Status.WITHHELD, Reason("not_allowed", str(fault))
         case FieldsUnknown() if entry.priority not in deps.policy.state_exempt:
-            return "withheld", Reason("state_unknown", f"not known: {', '.join(fault.fields)}")
+            return Status.WITHHELD, Reason("state_unknown", f"not known: {', '.join(fault.fields)}")
         case _:
-            return "failed", Reason("template", str(fault))
+            return Status.FAILED, Reason("template", str(fault))
 
 
 async def deliver_in_app(connection: Connection, entry: LedgerEntry, content: bytes) -> None:
@@ -129,5 +128,6 @@ def _forget(entry: LedgerEntry) -> None:
     entry.reference, entry.address, entry.body, entry.first_attempt_at = None, None, None, None
 
 
-def _end(entry: LedgerEntry, word: str, why: str, now: datetime) -> None:
-    entry.status, entry.detail, entry.due_at, entry.settled_at = ledger.status_after(entry, word), why, None, now
+def _end(entry: LedgerEntry, status: Status, why: str, now: datetime) -> None:
+    status = final_status(status, in_doubt=entry.in_doubt)
+    entry.status, entry.detail, entry.due_at, entry.settled_at = status, why, None, now

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 import structlog
 
 from activities.delivery import attempts as delivery
-from activities.delivery.outcomes import reads_outcome, tell_outcome
 from activities.dependencies import Dependencies
 from activities.gate import evaluation
 from journeys.calendar.test_clock import TestClock
@@ -34,17 +33,22 @@ from journeys.decision.effects import (
 from journeys.decision.state import state_from_json, state_to_json
 from journeys.events.segment import InboundEvent
 from journeys.gate.requests import still_holds
+from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
 from journeys.protocol import wire
 from journeys.protocol.envelope import parse_instant
 from store.database import Connection
+from store.errors import Contended
 from store.events import ingest
-from store.messages import ledger
-from store.messages.ledger import LedgerEntry
+from store.exports.audiences import change_audience
+from store.messages import withdrawals
+from store.messages.entries import LedgerEntry, new_entry, recipients_in_flight
+from store.messages.ledger import write_message
+from store.messages.outcomes import reads_outcome, tell_outcome
 from store.outbox import queue as outbox
 from store.outbox.undecided import fields_since, undecided
 from store.people import memberships, subjects
-from store.people.subjects import Contended, Subject
+from store.people.subjects import Subject
 from store.runs import projection
 from store.runs.projection import Run, listener_of
 from store.tasks import requests as task_requests
@@ -157,13 +161,15 @@ class _Step:
         if any(isinstance(effect, WithdrawnMessages) for effect in self.effects):
             # Who decides on these at this moment has read that their state holds: they are done before it is left, or see it left.
             keys |= (
-                {row.lane} if row.subject_kind == "user" else await ledger.unsettled_recipients(self.connection, row.id)
+                {row.lane}
+                if row.subject_kind == "user"
+                else await withdrawals.unsettled_recipients(self.connection, row.id)
             )
         for effect in self.effects:
             if isinstance(effect, EmittedSignal):
                 keys |= {key for key in (row.lane, row.account_key) if key is not None}
             if isinstance(effect, SendMessage) and await reads_outcome(
-                self.deps, self.connection, row.definition, effect.action
+                self.connection, self.deps.catalogue, row.definition, effect.action
             ):
                 keys.add(row.lane)
         return keys
@@ -187,7 +193,7 @@ class _Step:
                 behind += await undecided(self.connection, chart, listener_of(row), lane, self.state.seqs)
                 behind += [] if behind else fields_since(chart, self.state, locked[lane], due)
         if not behind:
-            await projection.decided_until(self.connection, lanes, due)
+            await subjects.decided_until(self.connection, lanes, due)
         return wire.StepResult(behind=behind)
 
     # -- effects ---------------------------------------------------------------------------------------------------
@@ -201,7 +207,7 @@ class _Step:
             case OpenedTask() | ClosedTask() | EscalatedTask():
                 await task_requests.apply_task_effect(self.connection, row, effect, self.deps.roster)
             case ChangedAudience():
-                await projection.change_audience(self.connection, row, effect)
+                await change_audience(self.connection, row.lane, row.journey, effect)
             case WithdrawnMessages():
                 await self._withdraw(effect, row, now)
             case EmittedSignal() | Finished():
@@ -214,8 +220,8 @@ class _Step:
             await self._nobody(effect, row, now)
         for person in people:
             key = message_key(row.id, effect, person)
-            entry = ledger.new_entry(
-                effect, key=key, run_row=row, step=self.step.step, recipient=person, now=now, trace=self.trace
+            entry = new_entry(
+                effect, key=key, run=row, step=self.step.step, recipient=person, now=now, trace=self.trace
             )
             # One decision may ask for a message and, catching up with what came meanwhile, leave its state (H7).
             entry.holds, entry.now_in = still_holds(effect, self.state), self.state.state
@@ -234,33 +240,30 @@ class _Step:
         for entry in self.weighed:
             self._note(entry, now)
             fate = self.passes[entry.recipient].fate(entry)
-            await tell_outcome(self.deps, self.connection, entry, fate, now)
+            if fate is not None:
+                await tell_outcome(self.connection, self.deps.catalogue, entry, fate, now)
         for each in self.passes.values():
             for entry in each.gave_way.values():
-                await tell_outcome(self.deps, self.connection, entry, "replaced", now)
+                await tell_outcome(self.connection, self.deps.catalogue, entry, Status.REPLACED, now)
 
     async def _nobody(self, effect: SendMessage, row: Run, now: datetime) -> None:
         key = message_key(row.id, effect, "-")
-        entry = ledger.new_entry(
-            effect, key=key, run_row=row, step=self.step.step, recipient="-", now=now, trace=self.trace
-        )
+        entry = new_entry(effect, key=key, run=row, step=self.step.step, recipient="-", now=now, trace=self.trace)
         why = f"nobody in the account is {' or '.join(effect.roles) or 'named as its recipient'}"
-        entry.status, entry.settled_at = "withheld", now
+        entry.status, entry.settled_at = Status.WITHHELD, now
         entry.reasons = (Reason("no_recipient", why),)
-        await ledger.write_message(self.connection, entry)
+        await write_message(self.connection, entry)
         self._note(entry, now)
-        await tell_outcome(self.deps, self.connection, entry, entry.status, now)
+        await tell_outcome(self.connection, self.deps.catalogue, entry, entry.status, now)
 
     async def _withdraw(self, effect: WithdrawnMessages, row: Run, now: datetime) -> None:
-        for item in await ledger.withdraw_queued(
-            self.connection, row.id, effect.reason, now, effect.state, effect.visit
-        ):
-            self.log.append(LogLine(effect.at, "withdrawn", item["action"], f"withdrawn: {effect.reason}"))
+        for message in await withdrawals.withdraw_queued(self.connection, row.id, effect, now):
+            self.log.append(LogLine(effect.at, "withdrawn", message.action, f"withdrawn: {effect.reason}"))
 
     def _note(self, entry: LedgerEntry, now: datetime) -> None:
         """The gate's verdict, in the run's own timeline."""
         why = "; ".join(reason.text for reason in entry.reasons)
-        words = {"sending": f"sending by {entry.channel}", "sent": f"sent by {entry.channel}"}
+        words = {Status.SENDING: f"sending by {entry.channel}", Status.SENT: f"sent by {entry.channel}"}
         until = f" until {entry.due_at:%Y-%m-%d %H:%M} UTC" if entry.due_at else ""
         text = words.get(entry.status, entry.status + until) + (f": {why}" if why else "")
         self.log.append(LogLine(now, "gate", entry.action, text))
@@ -298,5 +301,5 @@ class _Step:
 
     async def _hand_over(self) -> None:
         """The step was applied before and its worker died: what is in flight becomes the outreach's."""
-        for entry in await ledger.attempts_of_step(self.connection, self.step.run, self.step.step):
-            await outbox.wake_outreach(self.connection, entry.recipient)
+        for recipient in await recipients_in_flight(self.connection, self.step.run, self.step.step):
+            await outbox.wake_outreach(self.connection, recipient)

@@ -30,6 +30,7 @@ from journeys.decision.compiler import load_chart
 from store.database import Database
 from store.reads import content_usage
 from store.reads import people as queries
+from store.reads.definitions import live_artifacts
 
 TAG = "Content"
 TemplateNameParam = Annotated[str, Path(max_length=128, description="As journeys name it: setup/first-steps.")]
@@ -68,7 +69,7 @@ class TemplateRoutes:
         """With owner, status and review date, where each is used, and how often it was sent (at most a minute old)."""
         listing = await self._read(self._desk.listing)
         async with self._database.reading() as connection:
-            live = [load_chart(text).spec for text in await content_usage.live_artifacts(connection)]
+            live = [load_chart(text).spec for text in await live_artifacts(connection)]
             if time.monotonic() - self._counted[0] > KEPT_SECONDS:
                 self._counted = (time.monotonic(), await content_usage.uses_of_template(connection))
         actions = {(name, spec.journey): found for spec in live for name, found in templates_sent_by(spec).items()}

@@ -28,7 +28,7 @@ from journeys.events.tracking_plan import TrackingPlan
 from journeys.language.diagram import diagram
 from journeys.language.problems import Problem, dotted
 from store.database import Connection, Database
-from store.definitions.registry import publish_definition
+from store.definitions.publishing import publish_definition
 from store.reads import definitions
 
 TAG = "Journeys"
@@ -97,7 +97,7 @@ class JourneyRoutes:
         """By key, each with the number of its open runs."""
         place = decode(cursor, str)
         async with self._database.reading() as connection:
-            found = await definitions.journeys(connection, place[0] if place else "", limit + 1)
+            found = await definitions.list_journeys(connection, place[0] if place else "", limit + 1)
         return page_of(found, limit, lambda journey: (journey["key"],))
 
     async def one(self, key: JourneyKeyParam) -> Response:
@@ -112,7 +112,7 @@ class JourneyRoutes:
         before = min(place[0], 2**31 - 1) if place else None
         await self._current(key)
         async with self._database.reading() as connection:
-            found = await definitions.versions(connection, key, before, limit + 1)
+            found = await definitions.list_versions(connection, key, before, limit + 1)
         return page_of(found, limit, lambda version: (version["version"],))
 
     async def diagram(
@@ -125,7 +125,7 @@ class JourneyRoutes:
 
     async def _current(self, key: str) -> dict[str, Any]:
         async with self._database.reading() as connection:
-            found = await definitions.journey(connection, key)
+            found = await definitions.get_journey(connection, key)
         if found is None:
             raise ProblemError("not-found", "No journey of this key is published.")
         return found
@@ -154,7 +154,7 @@ class JourneyRoutes:
         text = await read_bytes(request, BODY_LIMIT)
         async with self._database.transaction() as connection:
             await definitions.one_at_a_time(connection)
-            current = await definitions.journey(connection, key)
+            current = await definitions.get_journey(connection, key)
             _hold_to(request, current["hash"] if current else None)
             found = await self._checked(connection, text, key)
             if not isinstance(found, PublishableDefinition):
@@ -176,7 +176,7 @@ class JourneyRoutes:
 
     async def _checked(self, connection: Connection, text: bytes, key: str) -> PublishableDefinition | list[Problem]:
         """In a thread: a large definition takes long enough for others to notice."""
-        others = [load_chart(artifact).spec for artifact in await definitions.live_beside(connection, key)]
+        others = [load_chart(artifact).spec for artifact in await definitions.other_live_artifacts(connection, key)]
         templates = self._house.templates()
         return await asyncio.to_thread(publishable, text, self._house.plan, templates, others)
 

@@ -22,11 +22,11 @@ from journeys.events.segment import InboundEvent
 from store.consent.in_flight import WAIT_SECONDS, wait_for
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
-from store.errors import is_outage
+from store.errors import Contended, is_outage
 from store.events.ingest import IngestResult, accept
 from store.outbox.queue import backlog
 from store.people.identities import identities_of
-from store.people.subjects import Contended, find_subjects
+from store.people.subjects import find_subjects
 from store.people.test_clocks import read_clock
 from store.reads import traces
 

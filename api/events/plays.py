@@ -17,8 +17,8 @@ from api.tasks.holds import TAG
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.events import plays
-from store.reads import people as queries
 from store.reads.people import SubjectKind
+from store.reads.runs import get_run
 
 
 class PlayRoutes:
@@ -64,4 +64,4 @@ class PlayRoutes:
         except plays.MayNotEnter as error:
             raise ProblemError("conflict", f"They may not enter {play.journey} now: {error}.") from error
         async with self._database.reading() as connection:
-            return json_response(await queries.get_run(connection, run), 201)
+            return json_response(await get_run(connection, run), 201)

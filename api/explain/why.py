@@ -16,7 +16,7 @@ from api.http.routes import Routes
 from api.http.schemas import MessageView, ReasonView, TimelineEntry
 from store.database import Database
 from store.exports import feed
-from store.reads import timeline
+from store.reads import messages, timeline
 
 TAG = "Why"
 MOST = 1_000
@@ -62,15 +62,15 @@ class WhyRoutes:
     async def why(self, id: RowId) -> Response:
         """The gate's reasons, each time that it was asked, and the decisions of its run in the step that asked for it."""
         async with self._database.reading() as connection:
-            found = await timeline.message(connection, id)
+            found = await messages.get_message(connection, id)
             if found is None:
                 raise ProblemError("not-found", "There is no message of this number.")
-            whole = await timeline.message_with(connection, found["merged_into"]) if found["merged_into"] else None
+            whole = await messages.message_with_key(connection, found["merged_into"]) if found["merged_into"] else None
             view = {
                 "message": found,
                 "story": await feed.lines_of_message(connection, id, MOST),
-                "parts": await timeline.parts_of_message(connection, found["key"]),
+                "parts": await messages.parts_of_message(connection, found["key"]),
                 "whole": whole,
-                "decided": await timeline.lines_of_step(connection, found["run"], found["step"]),
+                "decided": await timeline.timeline_of_step(connection, found["run"], found["step"]),
             }
         return json_response(view)

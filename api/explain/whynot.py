@@ -47,7 +47,8 @@ from store.definitions.registry import DefinitionRegistry
 from store.people import subjects
 from store.people.test_clocks import read_clock
 from store.reads import people as queries
-from store.reads import timeline, whynot
+from store.reads import whynot
+from store.reads.messages import messages_of_template
 
 TAG = "Why"
 AboutParam = tuple[Chart, str | None]
@@ -141,7 +142,7 @@ class WhyNotRoutes:
             found = await reading.questions(refused)
             if not found:
                 raise ProblemError("not-found", f"No published journey sends {template}.")
-            messages = await timeline.messages_of_template(connection, keys, template)
+            messages = await messages_of_template(connection, keys, template)
         # The search for a way takes its time, and nobody's lock is held for it.
         policy = self._catalogue.consent.policy
         view = {

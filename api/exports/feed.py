@@ -15,7 +15,7 @@ from api.http.auth import Scope
 from api.http.pagination import json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from journeys.events.feed import MOST, feed_page, identity
+from journeys.gate.feed import MOST, feed_page, identity
 from store.database import Database
 from store.exports import feed, feed_push
 

@@ -14,8 +14,8 @@ from api.http.routes import Routes
 from api.http.schemas import MessageView
 from api.people.endpoints import MessageStatus
 from store.database import Database
-from store.messages import due
-from store.reads import timeline
+from store.messages.resend import resend_message
+from store.reads.messages import get_message, list_messages
 
 TAG = "Messages"
 
@@ -58,7 +58,7 @@ class MessageRoutes:
         place = decode(cursor, int)
         async with self._database.reading() as connection:
             before = place[0] if place else None
-            found = await timeline.messages(connection, run=run, status=status, before=before, limit=limit + 1)
+            found = await list_messages(connection, run=run, status=status, before=before, limit=limit + 1)
         return page_of(found, limit, lambda message: (message["id"],))
 
     async def resend(self, id: RowId) -> Response:
@@ -66,9 +66,9 @@ class MessageRoutes:
 
         What is `unknown` may have arrived: then the person has it twice, under one Message-ID.
         """
-        again = await due.resend_message(self._database, id)
+        again = await resend_message(self._database, id)
         async with self._database.reading() as connection:
-            found = await timeline.message(connection, id)
+            found = await get_message(connection, id)
         if found is None:
             raise ProblemError("not-found", "There is no message of this number.")
         if not again:

@@ -15,17 +15,17 @@ from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView, RunView, TimelineEntry
 from api.people.schemas import SubjectView
+from journeys.gate.status import Status
 from store.database import Connection, Database
 from store.reads import people as queries
 from store.reads import timeline as timelines
+from store.reads.messages import list_messages
 from store.reads.people import SubjectKeys, SubjectKind
+from store.reads.runs import list_runs
 
 TAG = "People and accounts"
 RunStatus = Annotated[Literal["open", "closed"] | None, Query(description="Only these; all if not given.")]
-MessageStatus = Annotated[
-    Literal["deferred", "sending", "sent", "failed", "unknown", "withheld", "withdrawn", "merged", "replaced"] | None,
-    Query(description="Only these; all if not given."),
-]
+MessageStatus = Annotated[Status | None, Query(description="Only these; all if not given.")]
 
 
 async def known_subject(connection: Connection, kind: SubjectKind, value: str) -> SubjectKeys:
@@ -94,7 +94,7 @@ class PeopleRoutes:
         after = (place[0], place[1]) if place else None
         async with self._database.reading() as connection:
             keys = await self._keys(connection, kind, value)
-            found = await queries.list_runs(connection, keys, status, after, limit + 1)
+            found = await list_runs(connection, keys, status, after, limit + 1)
         return page_of(found, limit, lambda run: (run["started_at"], run["id"]))
 
     async def timeline(self, id: RecordId, limit: Limit = 50, cursor: Cursor = None) -> Response:
@@ -114,7 +114,7 @@ class PeopleRoutes:
         async with self._database.reading() as connection:
             keys = await self._keys(connection, "user", id)
             before = place[0] if place else None
-            found = await timelines.messages(connection, keys=keys, status=status, before=before, limit=limit + 1)
+            found = await list_messages(connection, keys=keys, status=status, before=before, limit=limit + 1)
         return page_of(found, limit, lambda message: (message["id"],))
 
     async def _keys(self, connection: Connection, kind: SubjectKind, value: str) -> list[str]:

@@ -23,8 +23,8 @@ from api.runs.schemas import CancelRequest, ExplanationLine, OperatorRequest, Re
 from api.runs.temporal import RunCommands
 from journeys.protocol import wire
 from store.database import Database
-from store.reads import people as queries
 from store.reads import timeline as timelines
+from store.reads.runs import get_run
 
 TAG = "Runs"
 RunId = Annotated[str, Path(max_length=1024, description="A run's id, percent-encoded.")]
@@ -79,7 +79,7 @@ class RunRoutes:
 
     async def _row(self, run: str) -> dict[str, Any]:
         async with self._database.reading() as connection:
-            found = await queries.get_run(connection, run)
+            found = await get_run(connection, run)
         if found is None:
             raise ProblemError("not-found", "No accepted event has opened such a run.")
         return found

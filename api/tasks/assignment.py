@@ -16,7 +16,7 @@ from api.tasks.endpoints import NO_TASK, TAG, task_view
 from api.tasks.schemas import AssignmentIn, SnoozeIn, TaskNoteIn, TaskView
 from journeys.tasks.assignment import Roster
 from store.database import Database
-from store.reads.people import RowDict
+from store.rows import RowDict
 from store.tasks import reassignment, tasks
 
 

@@ -15,7 +15,7 @@ from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 from journeys.decision.effects import SendMessage
 from store.database import execute, fetch_all, fetch_one, sql
-from store.messages import ledger
+from store.messages.entries import new_entry
 from store.people import subjects
 from store.runs import projection
 from store.runs.projection import Run
@@ -147,9 +147,7 @@ async def _decide(rig: Rig, deps: Dependencies, person: str, at: Run) -> None:
         effect = SendMessage(
             "tip", "education/first-value", ("email",), "living", 1, next(_number), now, "transactional"
         )
-        entry = ledger.new_entry(
-            effect, key=f"gate/{person}/{next(_number)}", run_row=at, step=1, recipient=person, now=now
-        )
+        entry = new_entry(effect, key=f"gate/{person}/{next(_number)}", run=at, step=1, recipient=person, now=now)
         weighing = evaluation.GatePass(deps, connection, subject, None, now)
         await weighing.weigh(entry)
         await weighing.close()

@@ -18,7 +18,7 @@ from benchmarks.stack.receipts import Receipts
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.language.parsing import read_journey
 from store.database import Database
-from store.definitions import registry
+from store.definitions import publishing
 from worker.composition.clients import connect_temporal, open_database
 from worker.settings import DEV_OPERATOR_KEY, ROOT, Settings
 from worker.stack.components import ModuleComponent, http_ok, run_once
@@ -116,7 +116,7 @@ class Rig:
             journey, source = read_journey(text)
             assert journey is not None, source.problems
             chart = load_chart(artifact_of(journey, {}))
-            await registry.publish_definition(self.database, chart, artifact_of(journey, {}), text, "benchmarks")
+            await publishing.publish_definition(self.database, chart, artifact_of(journey, {}), text, "benchmarks")
 
     async def start_ours(self, cached: int = 1_000) -> None:
         """Our worker with its relay, with room for that many cached runs; ended first if it runs."""

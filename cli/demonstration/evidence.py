@@ -11,6 +11,7 @@ from typing import Any, Final
 import asyncpg
 
 from journeys.decision.effects import LogLine
+from journeys.gate.status import MEANINGS, Status
 from journeys.simulation.backtest import Stream
 from journeys.simulation.person import SimulatedPerson
 from journeys.simulation.timeline import MessageOutcome, Scenario
@@ -119,4 +120,4 @@ def backtested(
 
 
 def _settled(status: str) -> str:
-    return "withheld" if status in {"withdrawn", "replaced"} else status
+    return MEANINGS[Status(status)].outcome or status

@@ -1,19 +1,69 @@
-"""A message between the decision that asked for it and the gate: what it asks, what withdraws it, how its fate is called."""
+"""Requests for messages: what the gate is asked, when a request still holds, what withdraws it."""
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from journeys.decision.effects import SendMessage, WithdrawnMessages
 from journeys.decision.state import RunState
+from journeys.gate.status import OutcomeName
 from journeys.gate.verdicts import SendRequest
 
-OutcomeName = Literal["sent", "withheld", "failed"]
+MESSAGES_PER_PASS: Final = 20
+"""Due messages that one pass over a person decides; the rest are the next pass's."""
 
 
-def still_holds(message: SendMessage, run: RunState) -> bool:
+class RequestedMessage(Protocol):
+    """A message, as far as the visit that asked for it goes. `stands`: it was asked for on entering a final state."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def visit(self) -> int: ...
+    @property
+    def stands(self) -> bool: ...
+
+
+class RunPosition(Protocol):
+    """A run, as far as its position goes; `state` is None before its first step."""
+
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def state(self) -> str | None: ...
+    @property
+    def visit(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MessageVisit:
+    """The visit that asked for a message."""
+
+    state: str
+    visit: int
+    stands: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunVisit:
+    """The visit in which a run is."""
+
+    is_open: bool
+    state: str | None
+    visit: int | None
+
+
+def still_holds(message: RequestedMessage, run: RunPosition) -> bool:
     """Whether its run is still in the visit that asked for it (H7); one of a final state stands for ever."""
     return message.stands or (run.is_open and (run.state, run.visit) == (message.state, message.visit))
+
+
+def withdraws(effect: WithdrawnMessages, message: RequestedMessage) -> bool:
+    """Whether a queued message of the same run is withdrawn: of that visit, or of the whole run; never one that stands."""
+    if message.stands:
+        return False
+    return effect.state is None or (effect.state, effect.visit) == (message.state, message.visit)
 
 
 def request_of(
@@ -42,13 +92,6 @@ def request_of(
     )
 
 
-def withdraws(effect: WithdrawnMessages, message: SendMessage) -> bool:
-    """Whether a queued message of the same run goes: of that visit, or all but those that stand."""
-    if effect.state is None:
-        return not message.stands
-    return (effect.state, effect.visit) == (message.state, message.visit)
-
-
-def outcome_signal(message: SendMessage, fate: OutcomeName) -> str:
+def outcome_signal(message: SendMessage, outcome: OutcomeName) -> str:
     """The signal by which a run hears what became of its message: `checklist.sent`."""
-    return f"{message.action}.{fate}"
+    return f"{message.action}.{outcome}"

@@ -33,6 +33,7 @@ ReasonCode = Literal[
     "consolidating",
     "merged",
     "replaced",
+    "withdrawn",
     "never_opens",
     "no_recipient",
     "template",

@@ -19,6 +19,7 @@ from journeys.decision.entry import EntryRefused, PastRun, may_enter
 from journeys.decision.occurrences import Facts, FieldsChanged
 from journeys.decision.state import RunState
 from journeys.gate.policy import Policy
+from journeys.gate.status import LastDecisionStatus
 from journeys.gate.verdicts import RecipientContext, SendRequest
 from journeys.language.actions import Send, action_name
 from journeys.language.traversal import ActionSite, actions_of
@@ -28,7 +29,6 @@ from journeys.whynot.next_steps import Situation
 from journeys.whynot.path_search import GATE, next_step
 
 ObstacleKind = Literal["not_entered", "ended", "elsewhere", "not_yet", "guard", "gate", "queued"]
-LastDecisionStatus = Literal["sent", "queued", "withheld"]
 
 
 @dataclass(frozen=True, slots=True)

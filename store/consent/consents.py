@@ -19,13 +19,14 @@ from journeys.gate.verdicts import Reason
 from store.consent import double_opt_in
 from store.database import Connection, Database, as_json, execute, fetch_all, fetch_one, sql
 from store.definitions.registry import DefinitionRegistry
-from store.messages import due, ledger
-from store.messages.outcomes import lock_outcome_lanes, tell_outcome
+from store.messages.entries import LedgerEntry
+from store.messages.outcomes import lock_outcome_lanes
+from store.messages.withdrawals import withdraw_from_person
 from store.outbox import queue as outbox
 from store.people import subjects
 from store.people.test_clocks import now_for
-from store.reads.people import RowDict
 from store.retry import retry_transaction
+from store.rows import RowDict
 
 _LIST = sql(
     """
@@ -209,22 +210,11 @@ async def _withdraw(
     ended: set[str],
 ) -> int:
     """Take back what may no longer be said, and tell the runs that go on."""
-    count = 0
-    for entry in await due.queued_messages(connection, person):
-        refusals = refused_by(rules, entry.via, entry.topic, entry.priority, said)
-        if refusals is None:
-            continue
-        entry.status, entry.due_at, entry.decided_at, entry.settled_at = (
-            ledger.status_after(entry, "withdrawn"),
-            None,
-            at,
-            at,
-        )
-        entry.reasons = refusals
-        count += await ledger.write_message(connection, entry)
-        if entry.run not in ended:
-            await tell_outcome(connection, catalogue, entry, entry.status, at)
-    return count
+
+    def refusals(entry: LedgerEntry) -> tuple[Reason, ...] | None:
+        return refused_by(rules, entry.via, entry.topic, entry.priority, said)
+
+    return await withdraw_from_person(connection, catalogue, person, refusals, at, ended=ended)
 
 
 async def _end(

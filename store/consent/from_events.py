@@ -18,7 +18,7 @@ from store.definitions.registry import DefinitionRegistry
 from store.messages import due
 from store.people import subjects
 from store.people.identities import KnownIdentities, subject_of
-from store.reads import people as queries
+from store.rows import loaded
 from store.tasks import conversations
 
 log = structlog.get_logger()
@@ -118,7 +118,7 @@ async def _address(connection: Connection, bounced: statements.Bounced, person: 
     if bounced.address is not None:
         return bounced.address
     found = await fetch_one(connection, _PROFILE, key=await subjects.canonical_key(connection, person))
-    value = queries.loaded(found["profile"]).get(ADDRESS_FIELDS.get(bounced.channel, "")) if found else None
+    value = loaded(found["profile"]).get(ADDRESS_FIELDS.get(bounced.channel, "")) if found else None
     if isinstance(value, str) and value:
         return value
     log.warning("suppression.no_address", channel=bounced.channel, signal=call.name)

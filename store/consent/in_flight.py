@@ -15,18 +15,19 @@ from journeys.gate.policy import Policy
 from journeys.tokens.address_hash import canonical_address
 from store.consent.consents import ConsentChangeResult, ConsentedPlaces, refused_by, statements_by
 from store.database import Database, fetch_all, sql
+from store.messages.digests import DIGEST_PREFIX
 from store.people import subjects
-from store.reads.people import loaded
+from store.rows import loaded
 
 WAIT_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.05
 
 _UNDER_WAY = sql(
-    """
+    f"""
     SELECT id, recipient, channel, topic, template, priority, detail IS NULL AS going,
-      CASE WHEN key LIKE 'digest/%' THEN data->'topics' ELSE jsonb_build_array(topic) END AS topics FROM messages
+      CASE WHEN key LIKE '{DIGEST_PREFIX}%' THEN data->'topics' ELSE jsonb_build_array(topic) END AS topics FROM messages
     WHERE recipient = ANY(CAST(:people AS text[])) AND status = 'sending' AND lease_until > clock_timestamp() ORDER BY id
-    """
+    """  # noqa: S608 -- the prefix is ours
 )
 # By status alone: few attempts are under way at a time, and no index knows an address. Once the suppression has committed no
 # attempt begins, so those that are found at the first look are all.

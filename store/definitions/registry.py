@@ -1,9 +1,11 @@
-"""Published definitions, and the index that says which events can change anything at all (design §5)."""
+"""Definitions in use, and the index of the signals they open on and hear (design §5)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from sqlalchemy import and_, bindparam, exists, or_, select, true
 
 from journeys.consent.rules import ConsentRuleSet
 from journeys.decision.chart import Chart
@@ -11,35 +13,20 @@ from journeys.decision.compiler import load_chart
 from journeys.gate.policy import UrgentTicket
 from journeys.protocol.wire import play_signal
 from journeys.tasks.assignment import Roster
-from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
-from store.inbox import checklists
-from store.locks import Lock, lock_until_commit
+from store.database import Connection, fetch_all, fetch_one, sql
+from store.definitions.awaited_signals import awaited_signals
+from store.schema import catalogue, definitions, journeys, runs
 
-_EDITION = sql("SELECT edition FROM catalogue")
+_EDITION = sql(select(catalogue.c.edition))
+_current = journeys.c.hash == definitions.c.hash
+_open_run = exists().where(runs.c.definition == definitions.c.hash, runs.c.status == "open")
 _IN_USE = sql(
-    """
-    SELECT d.hash, d.artifact, j.live IS TRUE AND j.hash = d.hash AS live
-    FROM definitions d LEFT JOIN journeys j ON j.key = d.journey
-    WHERE j.hash = d.hash OR EXISTS (SELECT 1 FROM runs r WHERE r.definition = d.hash AND r.status = 'open')
-    ORDER BY d.journey, d.version
-    """
+    select(definitions.c.hash, definitions.c.artifact, and_(journeys.c.live.is_(true()), _current).label("live"))
+    .outerjoin_from(definitions, journeys, journeys.c.key == definitions.c.journey)
+    .where(or_(_current, _open_run))
+    .order_by(definitions.c.journey, definitions.c.version)
 )
-_ARTIFACT = sql("SELECT artifact FROM definitions WHERE hash = :hash")
-_CURRENT = sql(
-    "SELECT d.hash, d.version FROM journeys j JOIN definitions d ON d.hash = j.hash WHERE j.key = :key FOR UPDATE OF j"
-)
-_KNOWN = sql("SELECT hash, version FROM definitions WHERE journey = :key AND hash = :hash")
-_NEXT_VERSION = sql("SELECT coalesce(max(version), 0) + 1 AS version FROM definitions WHERE journey = :key")
-_ADD = sql(
-    """
-    INSERT INTO definitions (hash, journey, version, artifact, source, published_by)
-    VALUES (:hash, :key, :version, :artifact, :source, :by)
-    """
-)
-_POINT = sql(
-    "INSERT INTO journeys (key, hash) VALUES (:key, :hash) ON CONFLICT (key) DO UPDATE SET hash = excluded.hash, live = true"
-)
-_TURN = sql("UPDATE catalogue SET edition = edition + 1")
+_ARTIFACT = sql(select(definitions.c.artifact).where(definitions.c.hash == bindparam("hash")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +94,11 @@ class DefinitionRegistry:
 
     async def current(self, connection: Connection) -> SignalIndex:
         """The index as of this transaction."""
-        found = await fetch_one(connection, _EDITION)
-        edition = int(found["edition"]) if found else 0
+        row = await fetch_one(connection, _EDITION)
+        edition = int(row["edition"]) if row else 0
         if edition != self.index.edition:
-            in_use = [
-                (load_chart(item["artifact"]), bool(item["live"])) for item in await fetch_all(connection, _IN_USE)
-            ]
-            self.awaited = await checklists.awaited_signals(connection)
+            in_use = [(load_chart(row["artifact"]), bool(row["live"])) for row in await fetch_all(connection, _IN_USE)]
+            self.awaited = await awaited_signals(connection)
             self.index = build_index(edition, in_use)
         return self.index
 
@@ -128,30 +113,7 @@ class DefinitionRegistry:
 
 async def read_artifact(connection: Connection, content: str) -> str:
     """The published text at this hash. Raises LookupError when there is none."""
-    found = await fetch_one(connection, _ARTIFACT, hash=content)
-    if found is None:
+    row = await fetch_one(connection, _ARTIFACT, hash=content)
+    if row is None:
         raise LookupError(f"no definition {content} is published in this database")
-    return str(found["artifact"])
-
-
-async def publish_definition(database: Database, chart: Chart, text: str, source: str, by: str) -> tuple[int, bool]:
-    """Make a definition the current one of its key: its version, and whether that is new. The same content keeps its version."""
-    async with database.transaction() as connection:
-        await lock_until_commit(connection, Lock.CATALOGUE)
-        current = await fetch_one(connection, _CURRENT, key=chart.key)
-        if current is not None and current["hash"] == chart.hash:
-            return int(current["version"]), False
-        known = await fetch_one(connection, _KNOWN, key=chart.key, hash=chart.hash)
-        version = int(known["version"]) if known else await _add(connection, chart, text, source, by)
-        await execute(connection, _POINT, key=chart.key, hash=chart.hash)
-        await execute(connection, _TURN)
-        return version, known is None
-
-
-async def _add(connection: Connection, chart: Chart, text: str, source: str, by: str) -> int:
-    found = await fetch_one(connection, _NEXT_VERSION, key=chart.key)
-    version = int(found["version"]) if found else 1
-    await execute(
-        connection, _ADD, hash=chart.hash, key=chart.key, version=version, artifact=text, source=source, by=by
-    )
-    return version
+    return str(row["artifact"])

@@ -1,42 +1,56 @@
-"""An in-app message is seen, acted on, put away or answered: the mark and the signal that tells of it are one commit."""
+"""Interactions with in-app messages: seen, acted on, dismissed, answered; each is a signal too.
+
+The mark and its signal are one commit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
+from sqlalchemy import Column, ColumnElement, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB
+
 from journeys.content.surveys import ANSWERED, Survey
 from journeys.protocol.wire import SOURCE_SELF
-from store.database import Connection, Database, as_json, fetch_one, sql
+from store.database import Connection, Database, SqlStatement, as_json, fetch_one, sql
 from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
 from store.events.reactions import reaction
+from store.expressions import THIS_TRANSACTION
 from store.inbox import checklists
-from store.inbox.items import CHANGED, CHANNEL, item_of
+from store.inbox.items import CHANNEL, item_of
 from store.people.test_clocks import now_for
-from store.reads.people import RowDict
 from store.retry import retry_transaction
+from store.rows import RowDict
+from store.schema import inbox, subjects
+from store.schema.base import TextArray, Timestamp
 
 Mark = Literal["seen", "acted", "dismissed"]
 
-_CLOCK = sql("SELECT clock FROM subjects WHERE key = :key")
-_ITEM = f"i.id, i.key, i.recipient, i.content, i.created_at, i.seen_at, i.acted_at, i.dismissed_at, {checklists.TICKS} AS ticks"
-_ONE = sql(f"SELECT {_ITEM} FROM inbox i WHERE i.id = :id")  # noqa: S608 -- the columns are ours
+_CLOCK = sql(select(subjects.c.clock).where(subjects.c.key == bindparam("key")))
+_ITEM = ("id", "key", "recipient", "content", "created_at", "seen_at", "acted_at", "dismissed_at")
+_GET = sql(select(*inbox.c[_ITEM], checklists.ticks_of(inbox.c.key)).where(inbox.c.id == bindparam("id")))
+_changed = update(inbox).where(inbox.c.id == bindparam("id")).values(changed=THIS_TRANSACTION)
 
 
-def _mark(column: str) -> Any:
-    """Who acts or dismisses has seen it; the first time counts."""
-    marks = dict.fromkeys(("seen_at", column), None)
-    told = ", ".join(f"{name} = coalesce({name}, :at)" for name in marks)
-    return sql(
-        f"""
-        WITH marked AS (UPDATE inbox SET {told}, {CHANGED} WHERE id = :id RETURNING *)
-        SELECT {_ITEM}, pg_notify('{CHANNEL}', i.recipient) FROM marked i
-        """  # noqa: S608 -- the columns are ours
-    )
+def _first(column: Column[Any]) -> ColumnElement[Any]:
+    """The first time counts."""
+    return func.coalesce(column, bindparam("at", type_=Timestamp))
 
 
-_MARK: Mapping[Mark, Any] = {"seen": _mark("seen_at"), "acted": _mark("acted_at"), "dismissed": _mark("dismissed_at")}
+def _mark(*columns: Column[Any]) -> SqlStatement:
+    marked = _changed.values({column: _first(column) for column in columns}).returning(*inbox.c[_ITEM]).cte("marked")
+    notified = func.pg_notify(CHANNEL, marked.c.recipient).label("notified")
+    return sql(select(marked, checklists.ticks_of(marked.c.key), notified))
+
+
+# Who acts or dismisses has seen it.
+_MARK: Mapping[Mark, SqlStatement] = {
+    "seen": _mark(inbox.c.seen_at),
+    "acted": _mark(inbox.c.seen_at, inbox.c.acted_at),
+    "dismissed": _mark(inbox.c.seen_at, inbox.c.dismissed_at),
+}
 
 
 async def record_interaction(
@@ -57,7 +71,7 @@ async def record_interaction(
 
     async def work(connection: Connection) -> RowDict | None:
         # The signal first: it locks the person, whom everybody else locks before a row of their inbox.
-        before = await fetch_one(connection, _ONE, id=identity)
+        before = await fetch_one(connection, _GET, id=identity)
         if before is None or (of is not None and before["recipient"] not in of):
             return None
         found = item_of(before)
@@ -68,20 +82,23 @@ async def record_interaction(
         at = await now_for(connection, clock["clock"] if clock else None)
         after = await fetch_one(connection, _MARK[what], id=identity, at=at)
         assert after is not None
-        return {name: value for name, value in item_of(after).items() if name not in {"key", "recipient", "pg_notify"}}
+        return {name: value for name, value in item_of(after).items() if name not in {"key", "recipient", "notified"}}
 
     return await retry_transaction(database, work)
 
 
-_ANSWER = sql(
-    f"""
-    WITH marked AS (
-      UPDATE inbox SET content = jsonb_set(content, CAST(:path AS text[]), CAST(:answer AS jsonb)),
-        seen_at = coalesce(seen_at, :at), acted_at = coalesce(acted_at, :at), {CHANGED}
-      WHERE id = :id AND content #> CAST(:path AS text[]) IS NULL RETURNING recipient)
-    SELECT pg_notify('{CHANNEL}', recipient) FROM marked
-    """  # noqa: S608 -- the columns are ours
+_path = bindparam("path", type_=TextArray)
+_answered = (
+    _changed.where(inbox.c.content.op("#>")(_path).is_(None))
+    .values(
+        content=func.jsonb_set(inbox.c.content, _path, bindparam("answer", type_=JSONB)),
+        seen_at=_first(inbox.c.seen_at),
+        acted_at=_first(inbox.c.acted_at),
+    )
+    .returning(inbox.c.recipient)
+    .cte("answered")
 )
+_ANSWER = sql(select(func.pg_notify(CHANNEL, _answered.c.recipient)))
 
 
 class NoSurvey(Exception):
@@ -109,7 +126,7 @@ async def record_survey_answer(
     """
 
     async def work(connection: Connection) -> RowDict | None:
-        before = await fetch_one(connection, _ONE, id=identity)
+        before = await fetch_one(connection, _GET, id=identity)
         if before is None or (of is not None and before["recipient"] not in of):
             return None
         found = item_of(before)
@@ -122,7 +139,7 @@ async def record_survey_answer(
         clock = await fetch_one(connection, _CLOCK, key=before["recipient"])
         at = await now_for(connection, clock["clock"] if clock else None)
         await fetch_one(connection, _ANSWER, id=identity, path=path, answer=as_json(given), at=at)
-        after = await fetch_one(connection, _ONE, id=identity)
+        after = await fetch_one(connection, _GET, id=identity)
         assert after is not None
         shown = item_of(after)
         if _part(shown, item)[2]["answer"] != given:

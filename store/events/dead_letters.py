@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from store.database import Connection, fetch_all, fetch_one, sql
-from store.reads.people import RowDict
+from store.rows import RowDict
 
 _COLUMNS = "id, run, step, name, reason, payload, recorded_at, status"
 _LIST = sql(

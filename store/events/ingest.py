@@ -19,6 +19,7 @@ from journeys.protocol.wire import SOURCE_SELF
 from store.consent import from_events
 from store.database import Connection, Database, as_json, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
+from store.errors import Contended
 from store.events import merges, tickets
 from store.events.admission import Admission
 from store.events.reactions import reaction
@@ -27,7 +28,7 @@ from store.inbox import checklists
 from store.messages import reevaluation
 from store.people import memberships, subjects
 from store.people.identities import KnownIdentities, identify, identities_of, is_joined, link_identities, subject_of
-from store.people.subjects import Contended, Subject
+from store.people.subjects import Subject
 from store.people.test_clocks import read_clock
 from store.retry import retry_transaction
 from store.tasks import conversations

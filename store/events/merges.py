@@ -13,6 +13,7 @@ from journeys.consent.preferences import merged_consents
 from store.database import Connection, execute, fetch_all, sql
 from store.events.admission import Admission
 from store.inbox.items import CHANGED
+from store.messages.ledger import move_messages
 from store.outbox import queue as outbox
 from store.people.subjects import Subject
 
@@ -28,7 +29,6 @@ _MOVES = (
     _MARK,
     _DECIDED,
     sql("UPDATE identities SET subject_key = :into WHERE subject_key = :gone"),
-    sql("UPDATE messages SET recipient = :into WHERE recipient = :gone"),
     sql("UPDATE checklist_items SET recipient = :into WHERE recipient = :gone"),
     sql(f"UPDATE inbox SET recipient = :into, {CHANGED} WHERE recipient = :gone"),  # noqa: S608 -- the expression is ours
     sql("UPDATE tasks SET subject_key = :into WHERE subject_key = :gone"),
@@ -123,6 +123,7 @@ async def merge_subjects(
     stay = admission.open_runs(into)
     # A number without a row: a timer that rings before the new lane has any asks for what the old one holds.
     await execute(connection, _FOLLOW, gone=gone.key, into=into.key, seq=into.next_seq())
+    await move_messages(connection, gone.key, into.key)
     for statement in _MOVES:
         await execute(connection, statement, gone=gone.key, into=into.key)
     await _say(connection, gone, into, at)

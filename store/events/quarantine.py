@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from store.database import Connection, execute, fetch_all, fetch_one, sql
-from store.reads.people import RowDict, loaded
+from store.rows import RowDict, loaded
 
 _COLUMNS = (
     "q.id, q.source, q.message_id, q.name, q.faults, q.event, q.received_at, q.status, q.settled_at FROM quarantine q"

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
+from sqlalchemy import bindparam, not_, select
+from sqlalchemy.dialects.postgresql import insert
 
+from journeys.decision.effects import ChangedAudience
 from journeys.gate.policy import ADS
 from journeys.gate.verdicts import Consents
 from journeys.tokens.address_hash import AddressHash
 from store.database import Connection, execute, fetch_all, sql
-from store.reads.people import loaded
+from store.expressions import any_of
+from store.rows import loaded
+from store.schema import audience_syncs, audiences, suppressions
 
 CHANNEL = "email"
 """By whose address the tools know people: where that is suppressed, they are left alone there too."""
@@ -42,13 +47,37 @@ _PENDING = sql(
     ORDER BY coalesce(s.member AND spoken, false) DESC, s.synced_at NULLS FIRST, subject_key LIMIT :limit
     """
 )
-_STILL = sql(
-    """
-    SELECT DISTINCT hashed FROM audience_syncs WHERE destination = :destination AND audience = :audience AND member
-      AND hashed = ANY(CAST(:hashes AS text[])) AND NOT subject_key = ANY(CAST(:subjects AS text[]))
-    """
+_STILL_IN = sql(
+    select(audience_syncs.c.hashed)
+    .distinct()
+    .where(
+        audience_syncs.c.destination == bindparam("destination"),
+        audience_syncs.c.audience == bindparam("audience"),
+        audience_syncs.c.member,
+        any_of(audience_syncs.c.hashed, "hashes"),
+        not_(any_of(audience_syncs.c.subject_key, "subjects")),
+    )
 )
-_SUPPRESSED = sql("SELECT digest FROM suppressions WHERE digest = ANY(CAST(:digests AS text[])) AND lifted_at IS NULL")
+_SUPPRESSED = sql(
+    select(suppressions.c.digest).where(any_of(suppressions.c.digest, "digests"), suppressions.c.lifted_at.is_(None))
+)
+_changed = insert(audiences).values(
+    audience=bindparam("audience"),
+    subject_key=bindparam("subject"),
+    changed_at=bindparam("at"),
+    member=bindparam("member"),
+    journey=bindparam("journey"),
+)
+_CHANGE = sql(
+    _changed.on_conflict_do_update(
+        index_elements=[audiences.c.audience, audiences.c.subject_key],
+        set_={
+            "member": _changed.excluded.member,
+            "changed_at": _changed.excluded.changed_at,
+            "journey": _changed.excluded.journey,
+        },
+    )
+)
 # An array of arrays needs all of one length; as JSON each has its own.
 _RECORD = sql(
     """
@@ -83,29 +112,48 @@ class AudienceMembership:
     stopped: bool = False
 
 
+async def change_audience(connection: Connection, person: str, journey: str, effect: ChangedAudience) -> None:
+    """Membership as of now, and by which journey."""
+    await execute(
+        connection,
+        _CHANGE,
+        audience=effect.audience,
+        subject=person,
+        at=effect.at,
+        member=effect.change == "add",
+        journey=journey,
+    )
+
+
 async def pending_memberships(
     connection: Connection, addresses: AddressHash, destination: str, audience: str, limit: int
 ) -> dict[str, AudienceMembership]:
     """Those of whom anything has changed since the tool was told, whoever has spoken and then the longest ago first."""
-    found = await fetch_all(connection, _PENDING, destination=destination, audience=audience, limit=limit, ads=ADS)
-    digests = {item["subject_key"]: tuple(_digests(addresses, item["email"])) for item in found}
-    asked = [each for of_one in digests.values() for each in of_one]
-    silent = {item["digest"] for item in await fetch_all(connection, _SUPPRESSED, digests=asked)} if asked else set()
+    rows = await fetch_all(connection, _PENDING, destination=destination, audience=audience, limit=limit, ads=ADS)
+    digests = {row["subject_key"]: tuple(_digests(addresses, row["email"])) for row in rows}
+    wanted = [digest for of_person in digests.values() for digest in of_person]
+    suppressed = await _suppressed(connection, wanted)
     return {
-        (key := item["subject_key"]): AudienceMembership(
-            item["member"],
-            item["email"],
-            item["stage"],
-            {(channel, topic): granted for channel, topic, granted in loaded(item["said"]) or ()},
-            not silent.isdisjoint(digests[key]),
-            item["told"],
-            item["hashed"],
-            item["at"],
+        (key := row["subject_key"]): AudienceMembership(
+            row["member"],
+            row["email"],
+            row["stage"],
+            {(channel, topic): granted for channel, topic, granted in loaded(row["said"]) or ()},
+            not suppressed.isdisjoint(digests[key]),
+            row["told"],
+            row["hashed"],
+            row["at"],
             digests[key],
-            item["stopped"],
+            row["stopped"],
         )
-        for item in found
+        for row in rows
     }
+
+
+async def _suppressed(connection: Connection, digests: list[str]) -> set[str]:
+    if not digests:
+        return set()
+    return {row["digest"] for row in await fetch_all(connection, _SUPPRESSED, digests=digests)}
 
 
 def _digests(addresses: AddressHash, email: str | None) -> list[str]:
@@ -114,10 +162,10 @@ def _digests(addresses: AddressHash, email: str | None) -> list[str]:
 
 async def members_still_in(connection: Connection, destination: str, audience: str, out: Mapping[str, str]) -> set[str]:
     """Of these hashes, those that somebody else is in under: two people of one address."""
-    found = await fetch_all(
-        connection, _STILL, destination=destination, audience=audience, hashes=list(out.values()), subjects=list(out)
+    rows = await fetch_all(
+        connection, _STILL_IN, destination=destination, audience=audience, hashes=list(out.values()), subjects=list(out)
     )
-    return {item["hashed"] for item in found}
+    return {row["hashed"] for row in rows}
 
 
 async def record_told(

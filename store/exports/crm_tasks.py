@@ -7,58 +7,92 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from sqlalchemy import Interval, Text, bindparam, exists, func, not_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
 from store.database import Connection, execute, fetch_all, fetch_one, sql
+from store.expressions import PAST
+from store.schema import task_mirrors, tasks
 
 LEASE: Final = timedelta(minutes=1)
 """How long one process has a copy in hand; also what passes before an attempt whose end nobody saw is repeated."""
 LONGEST: Final = timedelta(hours=1)
 
+_copied = exists().where(task_mirrors.c.task_id == tasks.c.id, task_mirrors.c.mirror == bindparam("mirror"))
 _ADOPT = sql(
-    """
-    INSERT INTO task_mirrors (task_id, mirror) SELECT t.id, :mirror FROM tasks t
-    WHERE t.status = 'open' AND NOT EXISTS (SELECT 1 FROM task_mirrors m WHERE m.task_id = t.id AND m.mirror = :mirror)
-    ON CONFLICT DO NOTHING
-    """
+    insert(task_mirrors)
+    .from_select(
+        ["task_id", "mirror"],
+        select(tasks.c.id, bindparam("mirror", type_=Text)).where(tasks.c.status == "open", not_(_copied)),
+    )
+    .on_conflict_do_nothing()
+)
+_waiting = task_mirrors.alias("waiting")
+_next = (
+    select(_waiting.c.task_id, _waiting.c.mirror)
+    .where(
+        _waiting.c.mirror == bindparam("mirror"),
+        _waiting.c.version > _waiting.c.pushed,
+        _waiting.c.next_at <= func.clock_timestamp(),
+    )
+    .order_by(_waiting.c.next_at, _waiting.c.task_id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
 )
 _CLAIM = sql(
-    """
-    UPDATE task_mirrors SET next_at = clock_timestamp() + CAST(:lease AS interval), attempts = attempts + 1
-    WHERE (task_id, mirror) IN
-      (SELECT task_id, mirror FROM task_mirrors WHERE mirror = :mirror AND version > pushed AND next_at <= clock_timestamp()
-       ORDER BY next_at, task_id LIMIT 1 FOR UPDATE SKIP LOCKED)
-    RETURNING task_id, reference, version, attempts, reopens
-    """
+    update(task_mirrors)
+    .where(tuple_(task_mirrors.c.task_id, task_mirrors.c.mirror).in_(_next))
+    .values(
+        next_at=func.clock_timestamp() + bindparam("lease", type_=Interval),
+        attempts=task_mirrors.c.attempts + 1,
+    )
+    .returning(
+        task_mirrors.c.task_id.label("task"),
+        task_mirrors.c.reference,
+        task_mirrors.c.version,
+        task_mirrors.c.attempts,
+        task_mirrors.c.reopens,
+    )
+)
+_copy = update(task_mirrors).where(
+    task_mirrors.c.task_id == bindparam("task"), task_mirrors.c.mirror == bindparam("mirror")
 )
 _PUSHED = sql(
-    """
-    UPDATE task_mirrors SET pushed = :version, reference = :reference, attempts = 0, next_at = '-infinity', last_error = NULL,
-      reopens = false
-    WHERE task_id = :task AND mirror = :mirror AND pushed < :version
-    """
+    _copy.where(task_mirrors.c.pushed < bindparam("version")).values(
+        pushed=bindparam("version"),
+        reference=bindparam("reference"),
+        attempts=0,
+        next_at=PAST,
+        last_error=None,
+        reopens=False,
+    )
 )
 _FAILED = sql(
-    """
-    UPDATE task_mirrors SET last_error = :error, next_at = clock_timestamp() + CAST(:pause AS interval)
-    WHERE task_id = :task AND mirror = :mirror
-    """
+    _copy.values(last_error=bindparam("error"), next_at=func.clock_timestamp() + bindparam("pause", type_=Interval))
 )
 _PUT_BACK = sql(
-    """
-    UPDATE task_mirrors SET next_at = '-infinity', attempts = attempts - 1
-    WHERE task_id = :task AND mirror = :mirror AND attempts = :attempts
-    """
+    _copy.where(task_mirrors.c.attempts == bindparam("attempts")).values(
+        next_at=PAST, attempts=task_mirrors.c.attempts - 1
+    )
 )
-_STALE = sql("SELECT count(*) AS stale FROM task_mirrors WHERE mirror = :mirror AND version > pushed")
+_STALE = sql(
+    select(func.count().label("stale")).where(
+        task_mirrors.c.mirror == bindparam("mirror"), task_mirrors.c.version > task_mirrors.c.pushed
+    )
+)
 _OPEN = sql(
-    """
-    SELECT m.task_id, m.reference FROM task_mirrors m JOIN tasks t ON t.id = m.task_id
-    WHERE m.mirror = :mirror AND t.status = 'open' AND m.reference IS NOT NULL AND m.task_id > :after
-    ORDER BY m.task_id LIMIT :limit
-    """
+    select(task_mirrors.c.task_id, task_mirrors.c.reference)
+    .join_from(task_mirrors, tasks, tasks.c.id == task_mirrors.c.task_id)
+    .where(
+        task_mirrors.c.mirror == bindparam("mirror"),
+        tasks.c.status == "open",
+        task_mirrors.c.reference.is_not(None),
+        task_mirrors.c.task_id > bindparam("after"),
+    )
+    .order_by(task_mirrors.c.task_id)
+    .limit(bindparam("limit"))
 )
-_REOPEN = sql(
-    "UPDATE task_mirrors SET reopens = true, version = version + 1 WHERE task_id = :task AND mirror = :mirror"
-)
+_REOPEN = sql(_copy.values(reopens=True, version=task_mirrors.c.version + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +109,8 @@ class StaleTask:
 async def claim_stale_task(connection: Connection, mirror: str) -> StaleTask | None:
     """The next copy that is stale and that nobody else has in hand, those of new tasks included."""
     await execute(connection, _ADOPT, mirror=mirror)
-    found = await fetch_one(connection, _CLAIM, mirror=mirror, lease=LEASE)
-    names = ("task_id", "reference", "version", "attempts", "reopens")
-    return StaleTask(*(found[name] for name in names)) if found else None
+    row = await fetch_one(connection, _CLAIM, mirror=mirror, lease=LEASE)
+    return StaleTask(**row) if row else None
 
 
 async def mark_pushed(connection: Connection, mirror: str, stale: StaleTask, reference: str) -> None:
@@ -98,8 +131,8 @@ async def put_back(connection: Connection, mirror: str, stale: StaleTask) -> Non
 
 async def count_stale(connection: Connection, mirror: str) -> int:
     """How many copies are not what their task is."""
-    found = await fetch_one(connection, _STALE, mirror=mirror)
-    return int(found["stale"]) if found else 0
+    row = await fetch_one(connection, _STALE, mirror=mirror)
+    return int(row["stale"]) if row else 0
 
 
 async def shown_open(connection: Connection, mirror: str, after: int, limit: int) -> list[Mapping[str, Any]]:

@@ -15,28 +15,70 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from journeys.events.feed import feed_line, lines_with_reasons
-from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
-from store.reads.people import loaded
+from sqlalchemy import bindparam, func, or_, select, tuple_
+
+from journeys.gate.feed import feed_line, lines_with_reasons
+from store.database import Connection, Database, SqlStatement, execute, fetch_all, fetch_one, sql
+from store.expressions import OLDEST_TRANSACTION, THIS_TRANSACTION, any_of, trace_of
+from store.rows import loaded
+from store.schema import events, feed, identities, messages
 
 PAUSE: Final = 0.01
 LOOKS: Final = 25
 """How often a look is repeated while something new is not certain yet: a quarter of a second."""
 MOST_WAITING: Final = 64
 
+
 # The number before the transaction's: whoever has taken a number that is seen here has a transaction older than ours.
-_SEEN = sql("SELECT coalesce(max(id), 0) AS id FROM feed")
-_NEWEST = sql("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint) AS number")
-_OLDEST = sql("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS number")
-_COLUMNS = """
-    SELECT f.id, f.at, f.message, f.was, f.status, f.decided, f.attempt, f.channel, f.until, f.reasons, f.event,
-      m.key, m.run, m.step, m.journey, m.state, m.action, m.template, m.topic, m.priority, m.recipient,
-      m.subject_key AS subject, replace(CAST(m.trace AS text), '-', '') AS trace, w.id AS whole_id,
-      (SELECT min(i.value) FROM identities i WHERE i.subject_key = m.recipient AND i.kind = 'user_id') AS user_id,
-      e.name AS event_name, e.at AS event_at, e.data AS event_data
-    FROM feed f JOIN messages m ON m.id = f.message LEFT JOIN messages w ON w.key = f.whole LEFT JOIN events e ON e.id = f.event
-"""
-_LINES = sql(f"{_COLUMNS} WHERE f.id > :after AND f.id <= :upto ORDER BY f.id LIMIT :limit")
+_SEEN = sql(select(func.coalesce(func.max(feed.c.id), 0).label("number")))
+_NEWEST = sql(select(THIS_TRANSACTION.label("number")))
+_OLDEST = sql(select(OLDEST_TRANSACTION.label("number")))
+_whole = messages.alias("whole")
+_user_id = (
+    select(func.min(identities.c.value))
+    .where(identities.c.subject_key == messages.c.recipient, identities.c.kind == "user_id")
+    .scalar_subquery()
+)
+_lines = (
+    select(
+        feed.c.id,
+        feed.c.at,
+        feed.c.message,
+        feed.c.was,
+        feed.c.status,
+        feed.c.decided,
+        feed.c.attempt,
+        feed.c.channel,
+        feed.c.until,
+        feed.c.reasons,
+        feed.c.event,
+        messages.c.key,
+        messages.c.run,
+        messages.c.step,
+        messages.c.journey,
+        messages.c.state,
+        messages.c.action,
+        messages.c.template,
+        messages.c.topic,
+        messages.c.priority,
+        messages.c.recipient,
+        messages.c.subject_key.label("subject"),
+        trace_of(messages.c.trace),
+        _whole.c.id.label("whole_id"),
+        _user_id.label("user_id"),
+        events.c.name.label("event_name"),
+        events.c.at.label("event_at"),
+        events.c.data.label("event_data"),
+    )
+    .join_from(feed, messages, messages.c.id == feed.c.message)
+    .outerjoin(_whole, _whole.c.key == feed.c.whole)
+    .outerjoin(events, events.c.id == feed.c.event)
+)
+_LINES = sql(
+    _lines.where(feed.c.id > bindparam("after"), feed.c.id <= bindparam("upto"))
+    .order_by(feed.c.id)
+    .limit(bindparam("limit"))
+)
 # A reaction names its message by key, a provider's webhook by number.
 _REACTED = sql(
     """
@@ -50,16 +92,18 @@ _REACTED = sql(
     """
 )
 # A verdict that is repeated as it was, as each hour while something is stopped, is told once; `until` is then the first's.
-_STORY = sql(
-    f"""
-    SELECT * FROM (
-      SELECT told.*, (status, attempt, reasons) IS DISTINCT FROM (lag(status) OVER w, lag(attempt) OVER w, lag(reasons) OVER w)
-          OR event IS NOT NULL OR status <> 'deferred' AS new
-      FROM ({_COLUMNS} WHERE f.message = :message) AS told WINDOW w AS (ORDER BY id)) AS each
-    WHERE new ORDER BY id LIMIT :limit
-    """  # noqa: S608 -- the columns are ours
-)
-_OF_MESSAGES = sql(f"{_COLUMNS} WHERE f.message = ANY(CAST(:messages AS bigint[])) ORDER BY f.id LIMIT :limit")
+_told = _lines.where(feed.c.message == bindparam("message")).subquery("told")
+_before = [func.lag(column).over(order_by=_told.c.id) for column in (_told.c.status, _told.c.attempt, _told.c.reasons)]
+_each = select(
+    _told,
+    or_(
+        tuple_(_told.c.status, _told.c.attempt, _told.c.reasons).is_distinct_from(tuple_(*_before)),
+        _told.c.event.is_not(None),
+        _told.c.status != "deferred",
+    ).label("new"),
+).subquery("each")
+_STORY = sql(select(_each).where(_each.c.new).order_by(_each.c.id).limit(bindparam("limit")))
+_OF_MESSAGES = sql(_lines.where(any_of(feed.c.message, "messages")).order_by(feed.c.id).limit(bindparam("limit")))
 
 
 @dataclass(slots=True)
@@ -82,7 +126,7 @@ class Horizon:
         return self.certain
 
     async def _note(self, connection: Connection) -> None:
-        seen = await _number(connection, _SEEN, "id")
+        seen = await _number(connection, _SEEN)
         if seen > max(self._seen, self.certain) and len(self._waiting) < MOST_WAITING:
             self._waiting.append((seen, await _number(connection, _NEWEST)))
             self._seen = seen
@@ -93,9 +137,9 @@ class Horizon:
             self.certain = max(self.certain, self._waiting.pop(0)[0])
 
 
-async def _number(connection: Connection, statement: Any, name: str = "number") -> int:
-    found = await fetch_one(connection, statement)
-    return int(found[name]) if found is not None else 0
+async def _number(connection: Connection, statement: SqlStatement) -> int:
+    row = await fetch_one(connection, statement)
+    return int(row["number"]) if row is not None else 0
 
 
 async def read_lines(connection: Connection, after: int, upto: int, limit: int) -> list[dict[str, Any]]:

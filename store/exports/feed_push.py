@@ -8,26 +8,47 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from store.database import Connection, execute, fetch_one, sql
+from sqlalchemy import bindparam, func, select, update
 
-_READ = sql("SELECT position, upto, attempts, due_at, last_error, pushed_at FROM feed_push")
-_FIX = sql("UPDATE feed_push SET upto = :upto WHERE position = :position AND upto IS NULL")
+from store.database import Connection, execute, fetch_one, sql
+from store.schema import feed, feed_push
+
+_READ = sql(
+    select(
+        feed_push.c.position,
+        feed_push.c.upto,
+        feed_push.c.attempts,
+        feed_push.c.due_at,
+        feed_push.c.last_error,
+        feed_push.c.pushed_at,
+    )
+)
+_FIX = sql(
+    update(feed_push)
+    .where(feed_push.c.position == bindparam("position"), feed_push.c.upto.is_(None))
+    .values(upto=bindparam("upto"))
+)
+_batch = update(feed_push).where(feed_push.c.position == bindparam("position"), feed_push.c.upto == bindparam("upto"))
 _PUSHED = sql(
-    """
-    UPDATE feed_push SET position = upto, upto = NULL, attempts = 0, due_at = NULL, last_error = NULL, pushed_at = clock_timestamp()
-    WHERE position = :position AND upto = :upto
-    """
+    _batch.values(
+        position=feed_push.c.upto,
+        upto=None,
+        attempts=0,
+        due_at=None,
+        last_error=None,
+        pushed_at=func.clock_timestamp(),
+    )
 )
-_FAILED = sql(
-    """
-    UPDATE feed_push SET attempts = attempts + 1, due_at = :due, last_error = :error
-    WHERE position = :position AND upto = :upto
-    """
+_FAILED = sql(_batch.values(attempts=feed_push.c.attempts + 1, due_at=bindparam("due"), last_error=bindparam("error")))
+_AGAIN = sql(update(feed_push).where(feed_push.c.due_at > func.clock_timestamp()).values(due_at=func.clock_timestamp()))
+_next = (
+    select(feed.c.id)
+    .where(feed.c.id > bindparam("position"), feed.c.id <= bindparam("upto"))
+    .order_by(feed.c.id)
+    .limit(bindparam("limit"))
+    .subquery("next")
 )
-_AGAIN = sql("UPDATE feed_push SET due_at = clock_timestamp() WHERE due_at > clock_timestamp()")
-_END = sql(
-    "SELECT max(id) AS id FROM (SELECT id FROM feed WHERE id > :position AND id <= :upto ORDER BY id LIMIT :limit) AS batch"
-)
+_END = sql(select(func.max(_next.c.id).label("id")))
 _LAG = sql(
     """
     SELECT (SELECT coalesce(max(id), 0) FROM feed) AS newest, first.at,
@@ -60,17 +81,17 @@ class PushLag:
 
 async def read_position(connection: Connection) -> PushPosition:
     """Where the push is."""
-    found = await fetch_one(connection, _READ)
-    assert found is not None, "the migration has made its row"
-    return PushPosition(**{name: found[name] for name in PushPosition.__slots__})
+    row = await fetch_one(connection, _READ)
+    assert row is not None, "the migration has made its row"
+    return PushPosition(**row)
 
 
 async def fix_batch(connection: Connection, place: PushPosition, certain: int, limit: int) -> bool:
     """Say where the next batch ends, at most `limit` lines away and not behind what is certain; False if there is none."""
-    found = await fetch_one(connection, _END, position=place.position, upto=certain, limit=limit)
-    if found is None or found["id"] is None:
+    row = await fetch_one(connection, _END, position=place.position, upto=certain, limit=limit)
+    if row is None or row["id"] is None:
         return False
-    return await execute(connection, _FIX, position=place.position, upto=found["id"]) == 1
+    return await execute(connection, _FIX, position=place.position, upto=row["id"]) == 1
 
 
 async def advance_position(connection: Connection, place: PushPosition) -> None:
@@ -90,6 +111,6 @@ async def restart_push(connection: Connection) -> bool:
 
 async def push_lag(connection: Connection) -> PushLag:
     """How far behind the push is."""
-    found = await fetch_one(connection, _LAG)
-    assert found is not None, "the migration has made its row"
-    return PushLag(found["newest"], found["at"], float(found["seconds"]))
+    row = await fetch_one(connection, _LAG)
+    assert row is not None, "the migration has made its row"
+    return PushLag(row["newest"], row["at"], float(row["seconds"]))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from sqlalchemy import BigInteger, Boolean, Text, and_, bindparam, func, not_, or_, select
+from sqlalchemy.dialects.postgresql import insert
+
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
+from store.expressions import OLDEST_TRANSACTION, any_of, when_given
 from store.inbox import checklists
-from store.reads.people import RowDict, loaded
+from store.rows import RowDict, loaded
+from store.schema import inbox
 
 CHANNEL: Final = "tenure_inbox"
 """What a change is told on; the payload is the recipient's key."""
@@ -17,34 +23,52 @@ MOST: Final = 200
 """Messages read at once for somebody who looks on."""
 
 CHANGED: Final = "changed = CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
+"""In a text that updates the inbox: whoever reads on finds the row."""
 # Inserting and telling who looks on are one statement: they are told at commit.
-_PUT = sql(
-    f"""
-    WITH put AS (
-      INSERT INTO inbox (key, recipient, content, place, created_at)
-      VALUES (:key, :recipient, CAST(:content AS jsonb), :place, :at) ON CONFLICT (key) DO NOTHING RETURNING recipient)
-    SELECT pg_notify('{CHANNEL}', recipient) FROM put
-    """  # noqa: S608 -- the channel is ours
+_put = (
+    insert(inbox)
+    .values(
+        key=bindparam("key"),
+        recipient=bindparam("recipient"),
+        content=bindparam("content"),
+        place=bindparam("place"),
+        created_at=bindparam("at"),
+    )
+    .on_conflict_do_nothing(index_elements=[inbox.c.key])
+    .returning(inbox.c.recipient)
+    .cte("put")
 )
-_COLUMNS = f"""
-    i.id, i.content, i.created_at, i.seen_at, i.acted_at, i.dismissed_at, {checklists.TICKS} AS ticks
-    FROM inbox i WHERE i.recipient = ANY(CAST(:keys AS text[]))
-"""
+_PUT = sql(select(func.pg_notify(CHANNEL, _put.c.recipient)))
+_items = select(
+    inbox.c.id,
+    inbox.c.content,
+    inbox.c.created_at,
+    inbox.c.seen_at,
+    inbox.c.acted_at,
+    inbox.c.dismissed_at,
+    checklists.ticks_of(inbox.c.key),
+)
+_theirs = any_of(inbox.c.recipient, "keys")
+_waits = and_(inbox.c.acted_at.is_(None), inbox.c.dismissed_at.is_(None))
+_page = bindparam("page", type_=Text)
+_on_page = or_(_page.is_(None), inbox.c.place.is_(None), _page.like(inbox.c.place))
 _LIST = sql(
-    f"""
-    SELECT {_COLUMNS} AND (NOT :waiting OR (i.acted_at IS NULL AND i.dismissed_at IS NULL))
-      AND (CAST(:page AS text) IS NULL OR i.place IS NULL OR :page LIKE i.place)
-      AND (CAST(:before AS bigint) IS NULL OR i.id < :before) ORDER BY i.id DESC LIMIT :limit
-    """
+    _items.where(
+        _theirs,
+        or_(not_(bindparam("waiting", type_=Boolean)), _waits),
+        _on_page,
+        when_given("before", inbox.c.id, operator.lt),
+    )
+    .order_by(inbox.c.id.desc())
+    .limit(bindparam("limit"))
 )
-_UPTO = sql("SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS upto")
+_UPTO = sql(select(OLDEST_TRANSACTION.label("upto")))
+_since = bindparam("since", type_=BigInteger)
 _CHANGED = sql(
-    f"""
-    SELECT i.changed, {_COLUMNS}
-      AND (CAST(:since AS bigint) IS NULL AND i.acted_at IS NULL AND i.dismissed_at IS NULL OR i.changed >= :since)
-      AND (CAST(:page AS text) IS NULL OR i.place IS NULL OR :page LIKE i.place)
-    ORDER BY i.changed, i.id LIMIT :limit
-    """
+    _items.add_columns(inbox.c.changed)
+    .where(_theirs, or_(and_(_since.is_(None), _waits), inbox.c.changed >= _since), _on_page)
+    .order_by(inbox.c.changed, inbox.c.id)
+    .limit(bindparam("limit"))
 )
 
 
@@ -70,8 +94,8 @@ async def list_inbox(
 
     With `page`, those that appear there: on this page by their pattern, or everywhere.
     """
-    found = await fetch_all(connection, _LIST, keys=keys, waiting=waiting, before=before, limit=limit, page=page)
-    return [item_of(item) for item in found]
+    rows = await fetch_all(connection, _LIST, keys=keys, waiting=waiting, before=before, limit=limit, page=page)
+    return [item_of(row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +112,22 @@ async def inbox_changes(connection: Connection, keys: list[str], since: int | No
 
     A place beyond the database's own count comes from another one, and counts as the beginning.
     """
-    found = await fetch_one(connection, _UPTO)
-    upto = int(found["upto"]) if found else 0
+    oldest = await fetch_one(connection, _UPTO)
+    upto = int(oldest["upto"]) if oldest else 0
     after = 0 if since is not None and since > upto else since
-    items = await fetch_all(connection, _CHANGED, keys=keys, since=after, page=page, limit=MOST)
-    if len(items) < MOST:
-        return Changes([item_of(item) for item in items], upto, is_all=True)
-    return Changes([item_of(item) for item in items], items[-1]["changed"], is_all=False)
+    rows = await fetch_all(connection, _CHANGED, keys=keys, since=after, page=page, limit=MOST)
+    if len(rows) < MOST:
+        return Changes([item_of(row) for row in rows], upto, is_all=True)
+    return Changes([item_of(row) for row in rows], rows[-1]["changed"], is_all=False)
 
 
-def item_of(item: Mapping[str, Any]) -> RowDict:
+def item_of(row: Mapping[str, Any]) -> RowDict:
     """A row as the API tells it: a checklist's items each with when it was ticked, or null."""
-    found = {name: value for name, value in item.items() if name not in {"ticks", "changed"}}
-    content = loaded(found["content"])
-    ticks = loaded(item["ticks"]) if item.get("ticks") is not None else None
+    item = {name: value for name, value in row.items() if name not in {"ticks", "changed"}}
+    content = loaded(item["content"])
+    ticks = loaded(row["ticks"]) if row.get("ticks") is not None else None
     if ticks:
         done = dict(ticks)
-        items = [{**each, "done_at": done.get(str(n), done.get(n))} for n, each in enumerate(content["items"])]
+        items = [{**part, "done_at": done.get(str(n), done.get(n))} for n, part in enumerate(content["items"])]
         content = {**content, "items": items}
-    return {**found, "content": content}
+    return {**item, "content": content}

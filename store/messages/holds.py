@@ -12,11 +12,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
+from store.messages.ledger import made_due
 from store.outbox import queue as outbox
 from store.people import subjects
 from store.people.test_clocks import now_for
-from store.reads.people import RowDict
 from store.retry import retry_transaction
+from store.rows import RowDict
 
 HELD: Final = "held"
 """The code of the gate's reason: what waits for it is weighed again as soon as it is released."""
@@ -49,13 +50,11 @@ _LIST = sql(
     WHERE CAST(:standing AS boolean) IS NULL OR standing = :standing ORDER BY id DESC LIMIT :limit
     """  # noqa: S608 -- every part is ours
 )
-_WAITING = sql(
-    f"""
-    UPDATE messages SET due_at = :at WHERE status = 'deferred' AND due_at > :at AND reasons @> '[{{"code": "{HELD}"}}]'
-      AND recipient IN (SELECT :subject UNION SELECT key FROM subjects WHERE account_key = :subject
-                        UNION SELECT person_key FROM members WHERE account_key = :subject)
-    RETURNING recipient
-    """  # noqa: S608 -- the code is ours
+_WAITING = made_due(
+    ":at",
+    people="",
+    where="""m.recipient IN (SELECT :subject UNION SELECT key FROM subjects WHERE account_key = :subject
+                          UNION SELECT person_key FROM members WHERE account_key = :subject)""",
 )
 
 
@@ -148,7 +147,7 @@ async def _locked(connection: Connection, subject: str) -> tuple[datetime, str |
 
 
 async def _weigh_again(connection: Connection, subject: str, at: datetime) -> None:
-    found: list[Mapping[str, Any]] = await fetch_all(connection, _WAITING, subject=subject, at=at)
+    found: list[Mapping[str, Any]] = await fetch_all(connection, _WAITING, subject=subject, at=at, codes=[HELD])
     for person in sorted({item["recipient"] for item in found}):
         await outbox.wake_outreach(connection, person)
 

@@ -8,15 +8,17 @@ and why, and who released it.
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 from journeys.gate.policy import SurgeBrake
+from journeys.gate.status import Status
 from store.database import Connection, Database, fetch_all, fetch_one, sql
 from store.locks import Lock, lock_until_commit
+from store.messages.ledger import made_due
 from store.outbox import queue as outbox
 from store.people import subjects
-from store.reads.people import RowDict
 from store.retry import retry_transaction
+from store.rows import RowDict
 
 KillSwitchScope = Literal["all", "channel", "journey", "template"]
 BRAKE = "the blast brake"
@@ -48,16 +50,13 @@ _RELEASE = sql(
     """  # noqa: S608 -- the columns are ours
 )
 _ONE = sql(f"SELECT {_COLUMNS} FROM stops WHERE id = :id")  # noqa: S608 -- the columns are ours
-_WAITED = "status = 'deferred' AND due_at > decided_at AND reasons @> '[{\"code\": \"stopped\"}]'"
+STOPPED: Final = "stopped"
+"""The code of the gate's reason: what waits for it is decided again when the switch is released."""
+_WAITED = f"status = '{Status.DEFERRED}' AND due_at > decided_at AND reasons @> '[{{\"code\": \"{STOPPED}\"}}]'"
 _WHO_WAITED = sql(
     f"SELECT DISTINCT recipient FROM messages WHERE {_WAITED} AND recipient > :past ORDER BY recipient LIMIT :most"  # noqa: S608
 )
-_HELD = sql(
-    f"""
-    UPDATE messages SET due_at = decided_at WHERE recipient = ANY(CAST(:people AS text[])) AND {_WAITED}
-    RETURNING recipient
-    """  # noqa: S608 -- the condition is ours
-)
+_HELD = made_due("m.decided_at", people="", where="m.recipient = ANY(CAST(:people AS text[]))")
 # Each journey by its own part of one index; what is usual is asked only of those that send much just now.
 _SURGES = sql(
     """
@@ -115,7 +114,7 @@ async def _look_anew(connection: Connection, past: str) -> list[str]:
     """The next people, and only then their messages: the order of every step, so that none waits for another in a circle."""
     people = [item["recipient"] for item in await fetch_all(connection, _WHO_WAITED, past=past, most=AT_ONCE)]
     await subjects.lock_subjects(connection, people)
-    held = await fetch_all(connection, _HELD, people=people)
+    held = await fetch_all(connection, _HELD, people=people, codes=[STOPPED])
     for recipient in sorted({item["recipient"] for item in held}):
         await outbox.wake_outreach(connection, recipient)
     return people

@@ -1,21 +1,20 @@
-"""The ledger of messages: what the gate reads of a person and what it writes, under that person's lock.
+"""The only writer of the table `messages`: insertion and every change of a row.
 
-`deferred` waits for `due_at` (first attempts and retries alike), `sending` is an attempt in flight until `lease_until`,
-the rest is settled. Nothing leaves before its row says `sending`.
+A change of status is a statement that `transition` makes from the table of transitions (`journeys/gate/status.py`): it asks
+for the statuses that it may change, so a row that was withdrawn or settled meanwhile stays as it is. A statement for a
+transition that the table does not have cannot be made. Nothing leaves before its row says `sending`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-import orjson
-
-from journeys.decision.effects import SendMessage
+from journeys.gate.status import SETTLED, TRANSITIONS, Status, check_transition, final_status
 from journeys.gate.verdicts import Reason
-from store.database import Connection, as_json, execute, fetch_all, sql
+from store.database import Connection, SqlStatement, as_json, execute, sql
+from store.messages.entries import LedgerEntry, listed
 
 _INSERT = sql(
     """
@@ -29,6 +28,42 @@ _INSERT = sql(
     ON CONFLICT (key) DO NOTHING
     """
 )
+_MOVE = sql("UPDATE messages SET recipient = :into WHERE recipient = :gone")
+
+
+def transition(
+    target: Status, sources: Collection[Status], *, values: str, where: str, returning: str = ""
+) -> SqlStatement:
+    """A statement that gives messages with a status of `sources` the status `target`, and these values.
+
+    Raises TransitionForbidden for a source from which no message may go there.
+    """
+    for source in sources:
+        check_transition(source, target)
+    return sql(
+        f"UPDATE messages SET status = '{target}', {values} WHERE {where} AND status IN {listed(sources)}"  # noqa: S608
+        + (f" RETURNING {returning}" if returning else "")
+    )
+
+
+def made_due(at: str, *, people: str, where: str) -> SqlStatement:
+    """A statement that makes deferred messages due at `at` which would be later; it returns their recipients.
+
+    They are those that wait for one of the reasons `:codes`, of recipients that `people` (a FROM clause or nothing) and `where`
+    name. `m` is the message.
+    """
+    check_transition(Status.DEFERRED, Status.DEFERRED)
+    return sql(
+        f"""
+        UPDATE messages m SET due_at = {at} {people}
+        WHERE {where} AND m.status = '{Status.DEFERRED}' AND m.due_at > {at} AND EXISTS
+          (SELECT 1 FROM jsonb_array_elements(m.reasons) r WHERE r->>'code' = ANY(CAST(:codes AS text[])))
+        RETURNING m.recipient
+        """  # noqa: S608 -- the callers' clauses are ours
+    )
+
+
+# What the gate has decided of an entry that was read with the status `was`: any transition, which is checked before.
 _UPDATE = sql(
     """
     UPDATE messages SET status = :status, reasons = CAST(:reasons AS jsonb), channel = :channel, due_at = :due,
@@ -38,109 +73,97 @@ _UPDATE = sql(
     WHERE key = :key AND status = :was
     """
 )
-COLUMNS = """m.key, m.run, m.step, m.subject_key, m.recipient, m.journey, m.state, m.visit, m.action, m.template, m.via,
-      m.topic, m.priority, m.data, m.stands, m.at, m.expires_at, m.status, m.channel, m.due_at, m.attempts, m.lease_until,
-      m.reference, m.address, m.body, m.summary, m.decided_at, m.first_attempt_at, m.sent_at, m.ready_at, m.merged_into, m.in_doubt,
-      replace(CAST(m.trace AS text), '-', '') AS trace"""
-_OF_STEP = sql(
-    f"SELECT {COLUMNS}, r.definition, true AS holds, r.state AS now_in FROM messages m JOIN runs r ON r.id = m.run "  # noqa: S608
-    "WHERE m.run = :run AND m.step >= :step AND m.status = 'sending'"
-)
-_SETTLE = sql(
-    """
-    UPDATE messages SET status = :status, detail = :detail, due_at = :due, lease_until = :lease,
-      attempts = CASE WHEN :counted THEN attempts ELSE attempts - 1 END,
-      first_attempt_at = CASE WHEN :untried THEN NULL ELSE first_attempt_at END,
-      sent_at = CASE WHEN :status = 'deferred' AND NOT in_doubt THEN NULL ELSE sent_at END,
-      settled_at = CASE WHEN :status IN ('sent', 'failed', 'unknown') THEN CAST(:now AS timestamptz) END
-    WHERE key = :key AND status = 'sending' AND attempts = :attempts
-    """
-)
-# A digest of which these runs have a part goes again with all of them, or not at all: the gate says which when it is due.
-_WITHDRAW = sql(
-    """
-    UPDATE messages SET status = CASE WHEN in_doubt THEN 'unknown' ELSE 'withdrawn' END, settled_at = :at, due_at = NULL,
-      reasons = jsonb_build_array(jsonb_build_object('code', 'withdrawn', 'text', CAST(:reason AS text)))
-    WHERE run = :run AND status = 'deferred' AND NOT stands AND key NOT LIKE 'digest/%'
-      AND (CAST(:state AS text) IS NULL OR (state = :state AND visit = :visit))
-    RETURNING key, recipient, action
-    """
-)
-_REPLACE = sql(
-    f"""
-    WITH m AS (
-      UPDATE messages SET status = CASE WHEN in_doubt THEN 'unknown' ELSE 'replaced' END, settled_at = :at, due_at = NULL,
-        reasons = reasons || jsonb_build_array(jsonb_build_object('code', 'replaced', 'text', CAST(:why AS text)))
-      WHERE key = ANY(CAST(:keys AS text[])) AND status = 'deferred' RETURNING *)
-    SELECT {COLUMNS}, r.definition, false AS holds, r.state AS now_in FROM m JOIN runs r ON r.id = m.run ORDER BY m.id
-    """  # noqa: S608 -- the columns are ours
-)
-_UNSETTLED = sql(
-    """
-    SELECT DISTINCT recipient FROM messages m WHERE run = :run AND NOT stands AND (status IN ('deferred', 'sending')
-      OR (status = 'merged' AND EXISTS (SELECT 1 FROM messages w WHERE w.key = m.merged_into
-                                        AND w.status IN ('deferred', 'sending'))))
-    """
-)
+_SETTLE = {
+    target: transition(
+        target,
+        {Status.SENDING},
+        values=f"""detail = :detail, due_at = :due, lease_until = :lease, attempts = :attempts, first_attempt_at = :first,
+          sent_at = :sent, settled_at = {"CAST(:now AS timestamptz)" if target in SETTLED else "NULL"}""",
+        where="key = :key AND attempts = :number",
+    )
+    for target in TRANSITIONS[Status.SENDING]
+}
+_END_QUEUED = {
+    target: transition(
+        target,
+        {Status.DEFERRED},
+        values="settled_at = :at, due_at = NULL, decided_at = :decided, reasons = CAST(:reasons AS jsonb)",
+        where="key = :key",
+    )
+    for target in (Status.WITHDRAWN, Status.REPLACED, Status.UNKNOWN)
+}
 
 
-@dataclass(slots=True)
-class LedgerEntry:
-    """A ledger row. `body` are the rendered bytes that every attempt sends; by `first_attempt_at` retries end.
+async def write_message(connection: Connection, entry: LedgerEntry) -> bool:
+    """Insert a new row, or update one that was read for its next attempt; False if the key was there already.
 
-    `untried`: nothing had left before the attempt in hand. `in_doubt`: an attempt may have arrived that nobody saw end,
-    so it never reads as if it had not been sent, and counts as sent. `was` is the status of the row that it was read from.
+    False too if the row is not what it was when it was read: what was withdrawn or settled meanwhile stays so.
+    Raises TransitionForbidden.
     """
-
-    key: str
-    run: str
-    step: int
-    subject_key: str
-    recipient: str
-    journey: str
-    state: str
-    visit: int
-    action: str
-    template: str
-    via: tuple[str, ...]
-    topic: str | None
-    priority: str
-    data: Mapping[str, Any]
-    stands: bool
-    at: datetime
-    expires_at: datetime | None
-    status: str
-    decided_at: datetime
-    definition: str
-    holds: bool = True
-    now_in: str | None = None
-    channel: str | None = None
-    due_at: datetime | None = None
-    attempts: int = 0
-    lease_until: datetime | None = None
-    reference: str | None = None
-    address: str | None = None
-    body: bytes | None = None
-    first_attempt_at: datetime | None = None
-    sent_at: datetime | None = None
-    summary: Mapping[str, Any] | None = None
-    detail: str | None = None
-    settled_at: datetime | None = None
-    ready_at: datetime | None = None
-    merged_into: str | None = None
-    trace: str | None = None
-    reasons: tuple[Reason, ...] = ()
-    is_new: bool = False
-    untried: bool = False
-    in_doubt: bool = False
-    was: str = ""
+    check_transition(entry.was, entry.status)
+    if entry.is_new:
+        return await execute(connection, _INSERT, **_decided(entry), **_requested(entry)) == 1
+    written = await execute(connection, _UPDATE, **_decided(entry), doubt=entry.in_doubt, was=entry.was) == 1
+    entry.was = entry.status if written else entry.was
+    return written
 
 
-def _values(entry: LedgerEntry) -> dict[str, Any]:
+async def settle_attempt(
+    connection: Connection,
+    entry: LedgerEntry,
+    status: Status,
+    *,
+    detail: str,
+    attempts: int,
+    first_attempt_at: datetime | None,
+    sent_at: datetime | None,
+    now: datetime,
+    due_at: datetime | None = None,
+    lease_until: datetime | None = None,
+) -> bool:
+    """Write what an attempt has made of its message; False if somebody else settled it, or began another.
+
+    The attempt is named by its number, `entry.attempts`; `attempts` is how many were made.
+    """
+    written = await execute(
+        connection,
+        _SETTLE[status],
+        key=entry.key,
+        number=entry.attempts,
+        detail=detail,
+        attempts=attempts,
+        first=first_attempt_at,
+        sent=sent_at,
+        due=due_at,
+        lease=lease_until,
+        **({"now": now} if status in SETTLED else {}),
+    )
+    return written == 1
+
+
+async def end_queued(
+    connection: Connection, entry: LedgerEntry, status: Status, reasons: Sequence[Reason], at: datetime
+) -> bool:
+    """End a deferred message, as `unknown` where it is in doubt; False if it is not deferred any more."""
+    status = final_status(status, in_doubt=entry.in_doubt)
+    values = {"key": entry.key, "at": at, "decided": entry.decided_at, "reasons": _reasons(reasons)}
+    if await execute(connection, _END_QUEUED[status], **values) != 1:
+        return False
+    entry.status = entry.was = status
+    entry.due_at, entry.settled_at, entry.reasons = None, at, tuple(reasons)
+    return True
+
+
+async def move_messages(connection: Connection, gone: str, into: str) -> None:
+    """Give all messages of one person to another one, whom they turned out to be."""
+    await execute(connection, _MOVE, gone=gone, into=into)
+
+
+def _decided(entry: LedgerEntry) -> dict[str, Any]:
     return {
         "key": entry.key,
         "status": entry.status,
-        "reasons": as_json([_reason(reason) for reason in entry.reasons]),
+        "reasons": _reasons(entry.reasons),
         "channel": entry.channel,
         "due": entry.due_at,
         "attempts": entry.attempts,
@@ -156,145 +179,31 @@ def _values(entry: LedgerEntry) -> dict[str, Any]:
         "settled": entry.settled_at,
         "ready": entry.ready_at,
         "merged": entry.merged_into,
-        "doubt": entry.in_doubt,
     }
 
 
-def _reason(reason: Reason) -> dict[str, str]:
-    return {"code": reason.code, "text": reason.text} | ({"rule": reason.rule} if reason.rule else {})
+def _requested(entry: LedgerEntry) -> dict[str, Any]:
+    return {
+        "run": entry.run,
+        "step": entry.step,
+        "subject": entry.subject_key,
+        "recipient": entry.recipient,
+        "journey": entry.journey,
+        "state": entry.state,
+        "visit": entry.visit,
+        "action": entry.action,
+        "template": entry.template,
+        "via": as_json(entry.via),
+        "topic": entry.topic,
+        "priority": entry.priority,
+        "data": as_json(entry.data),
+        "stands": entry.stands,
+        "at": entry.at,
+        "expires": entry.expires_at,
+        "trace": entry.trace,
+    }
 
 
-def status_after(entry: LedgerEntry, word: str) -> str:
-    """How a message ends that may not go out, or not again: one in doubt is `unknown`, whatever the reason is called."""
-    return "unknown" if entry.in_doubt else word
-
-
-async def write_message(connection: Connection, entry: LedgerEntry) -> bool:
-    """Insert a new row, or update one that was read for its next attempt; False if the key was there already.
-
-    False too if the row is not what it was when it was read: what was withdrawn or settled meanwhile stays so.
-    """
-    if not entry.is_new:
-        stood = await execute(connection, _UPDATE, **_values(entry), was=entry.was) == 1
-        entry.was = entry.status if stood else entry.was
-        return stood
-    written = await execute(
-        connection,
-        _INSERT,
-        **_values(entry),
-        run=entry.run,
-        step=entry.step,
-        subject=entry.subject_key,
-        recipient=entry.recipient,
-        journey=entry.journey,
-        state=entry.state,
-        visit=entry.visit,
-        action=entry.action,
-        template=entry.template,
-        via=as_json(entry.via),
-        topic=entry.topic,
-        priority=entry.priority,
-        data=as_json(entry.data),
-        stands=entry.stands,
-        at=entry.at,
-        expires=entry.expires_at,
-        trace=entry.trace,
-    )
-    return written == 1
-
-
-def entry_from_row(item: Mapping[str, Any]) -> LedgerEntry:
-    """A row of `COLUMNS`, with its run's `definition`, `holds` and `now_in`."""
-    values = dict(item)
-    for name in ("via", "data", "summary"):
-        values[name] = orjson.loads(values[name]) if isinstance(values[name], str) else values[name]
-    return LedgerEntry(**values | {"via": tuple(values["via"]), "was": values["status"]})
-
-
-async def attempts_of_step(connection: Connection, run_id: str, step: int) -> list[LedgerEntry]:
-    """Attempts of a step, or a later one, that were begun and never settled: somebody died in between."""
-    return [entry_from_row(item) for item in await fetch_all(connection, _OF_STEP, run=run_id, step=step)]
-
-
-async def settle_attempt(
-    connection: Connection,
-    entry: LedgerEntry,
-    status: str,
-    detail: str,
-    now: datetime,
-    *,
-    due_at: datetime | None = None,
-    lease_until: datetime | None = None,
-    counted: bool = True,
-    untried: bool = False,
-) -> bool:
-    """The end of one attempt; False if somebody else settled it, or began another.
-
-    One that is not `counted` was none. While it is `untried`, the time within which it is given up has not begun.
-    """
-    return (
-        await execute(
-            connection,
-            _SETTLE,
-            key=entry.key,
-            attempts=entry.attempts,
-            status=status,
-            detail=detail,
-            due=due_at,
-            lease=lease_until,
-            now=now,
-            counted=counted,
-            untried=untried,
-        )
-        == 1
-    )
-
-
-async def withdraw_queued(
-    connection: Connection, run_id: str, reason: str, at: datetime, state: str | None = None, visit: int | None = None
-) -> list[Mapping[str, Any]]:
-    """Take back what is queued: of one visit, or of the whole run. What is in flight cannot be taken back."""
-    return await fetch_all(connection, _WITHDRAW, run=run_id, reason=reason, at=at, state=state, visit=visit)
-
-
-async def replace_queued(connection: Connection, keys: Sequence[str], why: str, at: datetime) -> list[LedgerEntry]:
-    """End messages that wait, because one that matters more has their place; those that were ended."""
-    gone = [entry_from_row(item) for item in await fetch_all(connection, _REPLACE, keys=list(keys), why=why, at=at)]
-    for entry in gone:
-        entry.reasons = (Reason("replaced", why),)
-    return gone
-
-
-async def unsettled_recipients(connection: Connection, run_id: str) -> set[str]:
-    """Whose messages of a run may still be withdrawn, or are about to be decided again: locked before they are taken back."""
-    return {item["recipient"] for item in await fetch_all(connection, _UNSETTLED, run=run_id)}
-
-
-def new_entry(
-    effect: SendMessage, *, key: str, run_row: Any, step: int, recipient: str, now: datetime, trace: str | None = None
-) -> LedgerEntry:
-    """A message that has not been weighed yet."""
-    return LedgerEntry(
-        key=key,
-        run=run_row.id,
-        step=step,
-        subject_key=run_row.subject_key,
-        recipient=recipient,
-        journey=run_row.journey,
-        state=effect.state,
-        visit=effect.visit,
-        action=effect.action,
-        template=effect.template,
-        via=effect.via,
-        topic=effect.topic,
-        priority=effect.priority,
-        data=effect.data,
-        stands=effect.stands,
-        at=effect.at,
-        expires_at=effect.expires_at,
-        status="deferred",
-        decided_at=now,
-        definition=run_row.definition,
-        trace=trace,
-        is_new=True,
-    )
+def _reasons(reasons: Sequence[Reason]) -> str:
+    values = [{"code": r.code, "text": r.text} | ({"rule": r.rule} if r.rule else {}) for r in reasons]
+    return as_json(values)

@@ -1,42 +1,38 @@
-"""Outcomes of messages come back by the front door: signals in the run's lane, where its chart reads them."""
+"""Outcomes of messages: signals in the lane of the run that asked for them, where its chart reads them.
+
+The words are `journeys/gate/status.py`'s. What is withdrawn because its state was left is told to nobody: who would react has
+left with it.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, Final
 
+from journeys.gate.status import MEANINGS, OutcomeName, Status
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
+from store.errors import Contended
 from store.messages import due
-from store.messages.ledger import LedgerEntry
+from store.messages.entries import LedgerEntry
 from store.outbox import queue as outbox
 from store.people import subjects
-from store.people.subjects import Contended, Subject
+from store.people.subjects import Subject
 from store.runs import projection
 
-WORDS: Final = {
-    "sent": "sent",
-    "failed": "failed",
-    "withheld": "withheld",
-    "withdrawn": "withheld",
-    "replaced": "withheld",
-}
-"""A ledger status as the outcome an author writes (`checklist.sent`); the others have no outcome yet.
-
-What is withdrawn because its state was left is told to nobody: who would react has left with it.
-"""
+_OUTCOMES: Final = frozenset(meaning.outcome for meaning in MEANINGS.values() if meaning.outcome is not None)
 
 
 async def reads_outcome(connection: Connection, catalogue: DefinitionRegistry, definition: str, action: str) -> bool:
     """Whether a chart reacts to any outcome of this action; if so its lane is locked with the gate's other locks."""
     chart = await catalogue.chart(connection, definition)
-    return any(f"{action}.{word}" in chart.signals for word in WORDS.values())
+    return any(f"{action}.{outcome}" in chart.signals for outcome in _OUTCOMES)
 
 
 async def lock_outcome_lanes(connection: Connection, person: str, account: str | None = None) -> dict[str, Subject]:
-    """Lock a person, and with them every lane that may hear what becomes of what they are owed.
+    """Lock a person, and with them every lane that may hear an outcome of their unsettled messages.
 
-    Raises Contended when more is owed since our look: then all of it again.
+    Raises Contended when there are more of them than before the locks: the transaction is then done again.
     """
     wanted = {person, *((account,) if account else ()), *await due.lanes_of_unsettled(connection, person)}
     locked = await subjects.lock_subjects(connection, wanted)
@@ -46,13 +42,15 @@ async def lock_outcome_lanes(connection: Connection, person: str, account: str |
 
 
 async def tell_outcome(
-    connection: Connection, catalogue: DefinitionRegistry, entry: LedgerEntry, status: str, at: datetime
+    connection: Connection, catalogue: DefinitionRegistry, entry: LedgerEntry, status: Status, at: datetime
 ) -> None:
     """Put `<action>.<outcome>` into the run's lane, if its chart reads it."""
-    word = WORDS.get(status)
+    outcome = MEANINGS[status].outcome
+    if outcome is None:
+        return
     chart = await catalogue.chart(connection, entry.definition)
-    name = f"{entry.action}.{word}"
-    if word is None or name not in chart.signals:
+    name = f"{entry.action}.{outcome}"
+    if name not in chart.signals:
         return
     row = await projection.read_run(connection, entry.run)
     await outbox.enqueue_one(
@@ -60,19 +58,19 @@ async def tell_outcome(
         recipient=row.lane,
         kind="signal",
         name=name,
-        event_id=f"{entry.key}={word}",
+        event_id=f"{entry.key}={outcome}",
         at=at,
-        data=_carried(entry, word),
+        data=_carried(entry, outcome),
         target=entry.run,
         trace=entry.trace,
     )
 
 
-def _carried(entry: LedgerEntry, word: str) -> dict[str, Any]:
-    """What the outcome tells (`journeys/language/outcome_signals.py`): the channel of what went out, the reason of what did not."""
+def _carried(entry: LedgerEntry, outcome: OutcomeName) -> dict[str, Any]:
+    """The signal's fields (`journeys/language/outcome_signals.py`): the channel of what went out, the reason of what did not."""
     carried: dict[str, Any] = {"template": entry.template}
-    if word != "withheld":
+    if outcome != "withheld":
         carried["channel"] = entry.channel
-    if word != "sent":
+    if outcome != "sent":
         carried["reason"] = entry.reasons[0].code if entry.reasons else entry.detail or ""
     return carried

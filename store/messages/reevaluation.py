@@ -11,8 +11,10 @@ from typing import Final
 
 from journeys.calendar.timezones import TIMEZONE_FIELDS
 from journeys.events.segment import InboundEvent
+from journeys.gate.status import Status
 from store.database import Connection, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
+from store.messages.ledger import made_due
 from store.outbox import queue as outbox
 from store.people.identities import KnownIdentities, subject_of
 
@@ -21,21 +23,17 @@ HOURS: Final = ("quiet_hours", "send_window", "cap_reached")
 """Reasons that the clock on the person's wall has a part in; calendar caps end at its midnight."""
 
 _CONCERNED = """
-    WITH changed AS (SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:ats AS timestamptz[])) AS w(key, at)),
-    concerned AS (SELECT key AS person, at FROM changed
-                  UNION SELECT b.person_key, c.at FROM changed c JOIN members b ON b.account_key = c.key)
+    WITH changed AS (SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:ats AS timestamptz[])) AS w(key, at))
+    SELECT key AS person, at FROM changed
+    UNION SELECT b.person_key, w.at FROM changed w JOIN members b ON b.account_key = w.key
 """
-_WAITS = """m.recipient = c.person AND m.status = 'deferred' AND m.due_at > c.at AND EXISTS
-      (SELECT 1 FROM jsonb_array_elements(m.reasons) r WHERE r->>'code' = ANY(CAST(:codes AS text[])))"""
-_LOOK = sql(
-    f"{_CONCERNED} UPDATE messages m SET due_at = c.at FROM concerned c WHERE {_WAITS} RETURNING m.recipient"  # noqa: S608 -- ours
-)
+_LOOK = made_due("c.at", people=f"FROM ({_CONCERNED}) AS c", where="m.recipient = c.person")
 _WAITING = sql(
-    """
+    f"""
     SELECT DISTINCT m.recipient FROM members b JOIN messages m ON m.recipient = b.person_key
-    WHERE b.account_key = ANY(CAST(:accounts AS text[])) AND m.status = 'deferred' AND EXISTS
+    WHERE b.account_key = ANY(CAST(:accounts AS text[])) AND m.status = '{Status.DEFERRED}' AND EXISTS
       (SELECT 1 FROM jsonb_array_elements(m.reasons) r WHERE r->>'code' = ANY(CAST(:codes AS text[])))
-    """
+    """  # noqa: S608 -- the status is ours
 )
 
 

@@ -1,4 +1,4 @@
-"""What a sweep over open runs reads and mends: those past their due date, those without one, rows that must end; and who is owed."""
+"""Reads and repairs of the reconciliation: overdue and quiet runs, runs to close, forgotten messages."""
 
 from __future__ import annotations
 
@@ -6,47 +6,82 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from journeys.decision.effects import LogLine
+from sqlalchemy import Interval, Text, and_, bindparam, case, func, not_, or_, select, tuple_, update
+
+from journeys.decision.effects import LogLine, WithdrawnMessages
 from store.database import Connection, fetch_all, fetch_one, sql
-from store.messages import ledger
-from store.people import subjects
+from store.messages import withdrawals
+from store.people.subjects import lock_subjects
+from store.people.test_clocks import now_by_clock
 from store.runs import projection
+from store.schema import clocks, messages, runs, subjects
+from store.schema.base import Timestamp
 from store.tasks import requests as task_requests
 
-_COLUMNS = "id, definition, lane, clock, subject_key, started_at, step, state, next_due_at"
+_open = select(
+    runs.c.id,
+    runs.c.definition,
+    runs.c.lane,
+    runs.c.clock,
+    runs.c.subject_key,
+    runs.c.started_at,
+    runs.c.step,
+    runs.c.state,
+    runs.c.next_due_at,
+).where(runs.c.status == "open")
 _OVERDUE = sql(
-    f"""
-    SELECT {_COLUMNS} FROM runs
-    WHERE status = 'open' AND clock IS NULL AND NOT paused AND next_due_at < clock_timestamp() - CAST(:late AS interval)
-      AND (next_due_at, id) > (:due, :id)
-    ORDER BY next_due_at, id LIMIT :most
-    """  # noqa: S608 -- the columns are ours
+    _open.where(
+        runs.c.clock.is_(None),
+        not_(runs.c.paused),
+        runs.c.next_due_at < func.clock_timestamp() - bindparam("late", type_=Interval),
+        tuple_(runs.c.next_due_at, runs.c.id) > tuple_(bindparam("due", type_=Timestamp), bindparam("id", type_=Text)),
+    )
+    .order_by(runs.c.next_due_at, runs.c.id)
+    .limit(bindparam("most"))
 )
 _QUIET = sql(
-    f"""
-    SELECT {_COLUMNS} FROM runs
-    WHERE status = 'open' AND (next_due_at IS NULL OR paused OR clock IS NOT NULL) AND id > :id
-      AND (state IS NOT NULL OR started_at < clock_timestamp() - CAST(:begun AS interval))
-    ORDER BY id LIMIT :most
-    """  # noqa: S608 -- the columns are ours
+    _open.where(
+        or_(runs.c.next_due_at.is_(None), runs.c.paused, runs.c.clock.is_not(None)),
+        runs.c.id > bindparam("id"),
+        or_(
+            runs.c.state.is_not(None),
+            runs.c.started_at < func.clock_timestamp() - bindparam("begun", type_=Interval),
+        ),
+    )
+    .order_by(runs.c.id)
+    .limit(bindparam("most"))
+)
+_last_instant = case(
+    (runs.c.clock.is_(None), bindparam("at", type_=Timestamp)),
+    else_=func.coalesce(runs.c.last_at, runs.c.started_at),
 )
 _CLOSE = sql(
-    """
-    UPDATE runs SET status = 'closed', outcome = coalesce(outcome, :outcome), next_due_at = NULL,
-      ended_at = coalesce(ended_at, CASE WHEN clock IS NULL THEN CAST(:at AS timestamptz)
-                                         ELSE coalesce(last_at, started_at) END)
-    WHERE id = :id AND status = 'open' RETURNING step, ended_at
-    """
+    update(runs)
+    .where(runs.c.id == bindparam("id"), runs.c.status == "open")
+    .values(
+        status="closed",
+        outcome=func.coalesce(runs.c.outcome, bindparam("outcome", type_=Text)),
+        next_due_at=None,
+        ended_at=func.coalesce(runs.c.ended_at, _last_instant),
+    )
+    .returning(runs.c.step, runs.c.ended_at)
 )
+_late = bindparam("late", type_=Interval)
 _FORGOTTEN = sql(
-    """
-    SELECT DISTINCT m.recipient FROM messages m JOIN subjects s ON s.key = m.recipient LEFT JOIN clocks c ON c.id = s.clock
-    WHERE m.status IN ('deferred', 'sending') AND m.recipient > :past
-      AND ((m.status = 'sending' AND m.lease_until < clock_timestamp() - CAST(:late AS interval))
-        OR (m.status = 'deferred' AND m.due_at < CAST(:late AS interval) * -1
-          + coalesce(least(c.limit_at, c.origin + (clock_timestamp() - c.started_at) * c.speed), clock_timestamp())))
-    ORDER BY m.recipient LIMIT :most
-    """
+    select(messages.c.recipient)
+    .distinct()
+    .join_from(messages, subjects, subjects.c.key == messages.c.recipient)
+    .outerjoin(clocks, clocks.c.id == subjects.c.clock)
+    .where(
+        messages.c.status.in_(("deferred", "sending")),
+        messages.c.recipient > bindparam("past"),
+        or_(
+            and_(messages.c.status == "sending", messages.c.lease_until < func.clock_timestamp() - _late),
+            and_(messages.c.status == "deferred", messages.c.due_at < now_by_clock(func.clock_timestamp()) - _late),
+        ),
+    )
+    .order_by(messages.c.recipient)
+    .limit(bindparam("most"))
 )
 _LAST_LINE = 1_000
 """Its place in the timeline: behind whatever the run's last step wrote."""
@@ -74,7 +109,7 @@ async def runs_without_due_date(
 
 async def people_with_forgotten_messages(connection: Connection, late: timedelta, past: str, most: int) -> list[str]:
     """People to whom something is owed that was due longer than `late` ago by their clock, by key, the next ones after `past`."""
-    return [item["recipient"] for item in await fetch_all(connection, _FORGOTTEN, late=late, past=past, most=most)]
+    return [row["recipient"] for row in await fetch_all(connection, _FORGOTTEN, late=late, past=past, most=most)]
 
 
 async def close_run(connection: Connection, identity: str, outcome: str, at: datetime) -> bool:
@@ -82,15 +117,16 @@ async def close_run(connection: Connection, identity: str, outcome: str, at: dat
 
     Its tasks and deferred messages are withdrawn; messages of a final state stand. False if it was closed already.
     """
-    await subjects.lock_subjects(connection, await ledger.unsettled_recipients(connection, identity))
+    await lock_subjects(connection, await withdrawals.unsettled_recipients(connection, identity))
     closed = await fetch_one(connection, _CLOSE, id=identity, outcome=outcome, at=at)
     if closed is None:
         return False
     ended, reason = closed["ended_at"], f"the run ended as {outcome}"
+    effect = WithdrawnMessages(reason, ended)
     log = [LogLine(ended, "finished", outcome, f"its workflow has ended in Temporal: {outcome}")]
     withdrawn = [
         *await task_requests.withdraw_request(connection, identity, reason, ended),
-        *[item["action"] for item in await ledger.withdraw_queued(connection, identity, reason, ended)],
+        *[message.action for message in await withdrawals.withdraw_queued(connection, identity, effect, ended)],
     ]
     log += [LogLine(ended, "withdrawn", action, f"withdrawn: {reason}") for action in withdrawn]
     await projection.write_timeline(connection, identity, closed["step"], _LAST_LINE, log)

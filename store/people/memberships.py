@@ -9,33 +9,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.events.segment import InboundEvent
 from store.database import Connection, execute, fetch_all, sql
+from store.expressions import any_of, unnest
 from store.people.identities import KnownIdentities, subject_of
 from store.people.subjects import Subject
+from store.schema import members, subjects
 
 LEFT: Final = "account_left"
 """The signal that a person belongs to an account no more: Segment's "Account Removed User", with `context.groupId`."""
 
+_pairs = unnest("pairs", accounts=members.c.account_key, people=members.c.person_key)
 _JOIN = sql(
-    """
-    INSERT INTO members (account_key, person_key)
-    SELECT account, person FROM unnest(CAST(:accounts AS text[]), CAST(:people AS text[])) AS w(account, person)
-    WHERE account <> person ON CONFLICT DO NOTHING
-    """
+    insert(members)
+    .from_select(["account_key", "person_key"], select(_pairs).where(_pairs.c.account_key != _pairs.c.person_key))
+    .on_conflict_do_nothing()
 )
 _LEAVE = sql(
-    """
-    DELETE FROM members m USING unnest(CAST(:accounts AS text[]), CAST(:people AS text[])) AS w(account, person)
-    WHERE m.account_key = w.account AND m.person_key = w.person
-    """
+    delete(members).where(members.c.account_key == _pairs.c.account_key, members.c.person_key == _pairs.c.person_key)
 )
 _WITH_ROLE = sql(
-    """
-    SELECT s.key FROM members m JOIN subjects s ON s.key = m.person_key
-    WHERE m.account_key = :account AND s.merged_into IS NULL
-      AND s.profile->>'role' = ANY(CAST(:roles AS text[])) ORDER BY s.key
-    """
+    select(subjects.c.key)
+    .join_from(members, subjects, subjects.c.key == members.c.person_key)
+    .where(
+        members.c.account_key == bindparam("account"),
+        subjects.c.merged_into.is_(None),
+        any_of(subjects.c.profile["role"].astext, "roles"),
+    )
+    .order_by(subjects.c.key)
 )
 
 
@@ -61,4 +65,4 @@ def leave_account(person: Subject, account: Subject | None) -> None:
 
 async def members_with_role(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:
     """The members of an account who have one of these roles, as of now; somebody may be a member of several accounts."""
-    return [item["key"] for item in await fetch_all(connection, _WITH_ROLE, account=account, roles=list(roles))]
+    return [row["key"] for row in await fetch_all(connection, _WITH_ROLE, account=account, roles=list(roles))]

@@ -1,67 +1,99 @@
-"""People and accounts: who an identity is, their row under lock, their profile. Keys are random and outlive merges."""
+"""Rows of people and accounts: found by identity, created, locked, saved.
+
+Keys are random and outlive merges.
+"""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import orjson
+from sqlalchemy import and_, bindparam, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from store.database import Connection, as_json, execute, fetch_all, sql
+from store.errors import Contended
+from store.expressions import any_of, unnest
+from store.rows import loaded
+from store.schema import identities, lanes, subjects
+from store.schema.base import Timestamp
 
 Identity = tuple[str, str]
 """(kind, value): kind is `user_id`, `anonymous_id` or `account_id`."""
 
+_wanted = unnest("wanted", kinds=identities.c.kind, values=identities.c.value)
 _FIND = sql(
-    """
-    SELECT i.kind, i.value, i.subject_key, s.account_key
-    FROM identities i JOIN unnest(CAST(:kinds AS text[]), CAST(:values AS text[])) AS w(kind, value)
-      ON i.kind = w.kind AND i.value = w.value
-    JOIN subjects s ON s.key = i.subject_key
-    """
+    select(identities.c.kind, identities.c.value, identities.c.subject_key, subjects.c.account_key)
+    .join_from(identities, _wanted, and_(identities.c.kind == _wanted.c.kind, identities.c.value == _wanted.c.value))
+    .join(subjects, subjects.c.key == identities.c.subject_key)
 )
-_BY_KEY = sql("SELECT key, account_key FROM subjects WHERE key = ANY(CAST(:keys AS text[]))")
+_BY_KEY = sql(select(subjects.c.key, subjects.c.account_key).where(any_of(subjects.c.key, "keys")))
 _CREATE = sql(
-    """
-    INSERT INTO subjects (key, kind, clock)
-    SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:kinds AS text[]), CAST(:clocks AS text[]))
-    """
+    insert(subjects).from_select(
+        ["key", "kind", "clock"],
+        select(unnest("given", keys=subjects.c.key, kinds=subjects.c.kind, clocks=subjects.c.clock)),
+    )
 )
 _NAME = sql(
-    """
-    INSERT INTO identities (kind, value, subject_key)
-    SELECT * FROM unnest(CAST(:kinds AS text[]), CAST(:values AS text[]), CAST(:keys AS text[]))
-    ON CONFLICT (kind, value) DO NOTHING RETURNING kind, value
-    """
+    insert(identities)
+    .from_select(
+        ["kind", "value", "subject_key"],
+        select(unnest("given", kinds=identities.c.kind, values=identities.c.value, keys=identities.c.subject_key)),
+    )
+    .on_conflict_do_nothing(index_elements=[identities.c.kind, identities.c.value])
+    .returning(identities.c.kind, identities.c.value)
 )
-_LANES = sql("INSERT INTO lanes (recipient) SELECT unnest(CAST(:keys AS text[])) ON CONFLICT DO NOTHING")
+_OPEN_LANES = sql(
+    insert(lanes).from_select(["recipient"], select(unnest("given", keys=lanes.c.recipient))).on_conflict_do_nothing()
+)
 _LOCK = sql(
-    """
-    SELECT key, kind, seq, decided_at, clock, profile, account_key, merged_into FROM subjects
-    WHERE key = ANY(CAST(:keys AS text[])) ORDER BY key FOR NO KEY UPDATE
-    """
+    select(
+        subjects.c.key,
+        subjects.c.kind,
+        subjects.c.seq,
+        subjects.c.decided_at,
+        subjects.c.clock,
+        subjects.c.profile,
+        subjects.c.account_key,
+        subjects.c.merged_into,
+    )
+    .where(any_of(subjects.c.key, "keys"))
+    .order_by(subjects.c.key)
+    .with_for_update(key_share=True)
+)
+_changed = unnest(
+    "changed",
+    keys=subjects.c.key,
+    seqs=subjects.c.seq,
+    profiles=subjects.c.profile,
+    accounts=subjects.c.account_key,
 )
 _SAVE = sql(
-    """
-    UPDATE subjects s SET seq = w.seq, profile = w.profile, account_key = w.account_key, updated_at = now()
-    FROM unnest(CAST(:keys AS text[]), CAST(:seqs AS bigint[]), CAST(:profiles AS jsonb[]), CAST(:accounts AS text[]))
-      AS w(key, seq, profile, account_key)
-    WHERE s.key = w.key
-    """
+    update(subjects)
+    .where(subjects.c.key == _changed.c.key)
+    .values(seq=_changed.c.seq, profile=_changed.c.profile, account_key=_changed.c.account_key, updated_at=func.now())
 )
-_NAMED_USERS = sql(
-    "SELECT DISTINCT subject_key FROM identities WHERE subject_key = ANY(CAST(:keys AS text[])) AND kind = 'user_id'"
+_WITH_USER_ID = sql(
+    select(identities.c.subject_key)
+    .distinct()
+    .where(any_of(identities.c.subject_key, "keys"), identities.c.kind == "user_id")
 )
-_CLOCKS = sql("SELECT key, clock FROM subjects WHERE key = ANY(CAST(:keys AS text[]))")
-_NOW = sql("SELECT coalesce(merged_into, key) AS key FROM subjects WHERE key = :key")
-_ACCOUNT = sql("SELECT account_key, clock FROM subjects WHERE key = :key")
-
-
-class Contended(Exception):
-    """Someone else named or merged the same identity meanwhile; the whole transaction is tried again."""
+_CLOCKS = sql(select(subjects.c.key, subjects.c.clock).where(any_of(subjects.c.key, "keys")))
+_CANONICAL = sql(
+    select(func.coalesce(subjects.c.merged_into, subjects.c.key).label("key")).where(subjects.c.key == bindparam("key"))
+)
+_ACCOUNT = sql(select(subjects.c.account_key, subjects.c.clock).where(subjects.c.key == bindparam("key")))
+_DECIDED = sql(
+    update(subjects)
+    .where(
+        any_of(subjects.c.key, "keys"),
+        or_(subjects.c.decided_at.is_(None), subjects.c.decided_at < bindparam("at")),
+    )
+    .values(decided_at=func.greatest(subjects.c.decided_at, bindparam("at", type_=Timestamp)))
+)
 
 
 @dataclass(slots=True)
@@ -110,11 +142,11 @@ async def find_subjects(
 ) -> dict[Identity, tuple[str, str | None]]:
     """The subject key and account key of each identity that is known."""
     wanted = sorted(set(identities))
-    found = await fetch_all(connection, _FIND, kinds=[k for k, _ in wanted], values=[v for _, v in wanted])
-    known = {(item["kind"], item["value"]): (item["subject_key"], item["account_key"]) for item in found}
+    rows = await fetch_all(connection, _FIND, kinds=[kind for kind, _ in wanted], values=[value for _, value in wanted])
+    known = {(row["kind"], row["value"]): (row["subject_key"], row["account_key"]) for row in rows}
     keys = [value for kind, value in wanted if kind == "key"]
-    for item in await fetch_all(connection, _BY_KEY, keys=keys) if keys else ():
-        known["key", item["key"]] = (item["key"], item["account_key"])
+    for row in await fetch_all(connection, _BY_KEY, keys=keys) if keys else ():
+        known["key", row["key"]] = (row["key"], row["account_key"])
     return known
 
 
@@ -132,7 +164,7 @@ async def create_subjects(
     ordered = sorted(keys)
     await execute(connection, _CREATE, keys=list(kinds), kinds=list(kinds.values()), clocks=[clock] * len(kinds))
     await name_subjects(connection, [(identity, keys[identity]) for identity in ordered])
-    await execute(connection, _LANES, keys=sorted(kinds))
+    await execute(connection, _OPEN_LANES, keys=sorted(kinds))
     return keys
 
 
@@ -157,60 +189,65 @@ async def lock_subjects(connection: Connection, keys: Iterable[str]) -> dict[str
     wanted = sorted(set(keys))
     if not wanted:
         return {}
-    found = await fetch_all(connection, _LOCK, keys=wanted)
-    if any(item["merged_into"] for item in found):
+    rows = await fetch_all(connection, _LOCK, keys=wanted)
+    if any(row["merged_into"] for row in rows):
         raise Contended
     return {
-        item["key"]: Subject(
-            item["key"],
-            item["kind"],
-            item["seq"],
-            item["decided_at"],
-            item["clock"],
-            orjson.loads(item["profile"]) if isinstance(item["profile"], str) else item["profile"],
-            item["account_key"],
+        row["key"]: Subject(
+            row["key"],
+            row["kind"],
+            row["seq"],
+            row["decided_at"],
+            row["clock"],
+            loaded(row["profile"]),
+            row["account_key"],
         )
-        for item in found
+        for row in rows
     }
 
 
 async def canonical_key(connection: Connection, key: str) -> str:
     """Who a subject is now: a visitor may have turned out to be a known user, who is never somebody else again."""
-    found = await fetch_all(connection, _NOW, key=key)
-    return str(found[0]["key"]) if found else key
+    rows = await fetch_all(connection, _CANONICAL, key=key)
+    return str(rows[0]["key"]) if rows else key
 
 
 async def account_of(connection: Connection, key: str) -> str | None:
     """The account of a person, read without a lock."""
-    found = await fetch_all(connection, _ACCOUNT, key=key)
-    return found[0]["account_key"] if found else None
+    rows = await fetch_all(connection, _ACCOUNT, key=key)
+    return rows[0]["account_key"] if rows else None
 
 
 async def clock_names_of(connection: Connection, keys: list[str]) -> dict[str, str | None]:
     """The names of the test clocks that subjects belong to."""
-    return {item["key"]: item["clock"] for item in await fetch_all(connection, _CLOCKS, keys=keys)}
+    return {row["key"]: row["clock"] for row in await fetch_all(connection, _CLOCKS, keys=keys)}
 
 
 async def clock_name_of(connection: Connection, key: str) -> str | None:
     """The name of the test clock a subject belongs to."""
-    found = await fetch_all(connection, _ACCOUNT, key=key)
-    return found[0]["clock"] if found else None
+    rows = await fetch_all(connection, _ACCOUNT, key=key)
+    return rows[0]["clock"] if rows else None
 
 
-async def save_subjects(connection: Connection, subjects: Iterable[Subject]) -> None:
+async def save_subjects(connection: Connection, locked: Iterable[Subject]) -> None:
     """Write back what changed, in one statement."""
-    dirty = [subject for subject in subjects if subject.dirty]
+    dirty = [subject for subject in locked if subject.dirty]
     if dirty:
         await execute(
             connection,
             _SAVE,
-            keys=[s.key for s in dirty],
-            seqs=[s.seq for s in dirty],
-            profiles=[as_json(s.profile) for s in dirty],
-            accounts=[s.account_key for s in dirty],
+            keys=[subject.key for subject in dirty],
+            seqs=[subject.seq for subject in dirty],
+            profiles=[as_json(subject.profile) for subject in dirty],
+            accounts=[subject.account_key for subject in dirty],
         )
+
+
+async def decided_until(connection: Connection, keys: Sequence[str], at: datetime) -> None:
+    """The subjects' timers are decided up to here: what is accepted later cannot have happened before."""
+    await execute(connection, _DECIDED, keys=list(keys), at=at)
 
 
 async def with_user_id(connection: Connection, keys: list[str]) -> set[str]:
     """Which of these subjects are known users; two known users are never merged (U2)."""
-    return {item["subject_key"] for item in await fetch_all(connection, _NAMED_USERS, keys=keys)}
+    return {row["subject_key"] for row in await fetch_all(connection, _WITH_USER_ID, keys=keys)}

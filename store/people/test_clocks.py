@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from sqlalchemy import ColumnElement, bindparam, func, select
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.calendar.test_clock import TestClock
 from store.database import Connection, execute, fetch_one, sql
+from store.schema import clocks
 
-_GET = sql("SELECT id, origin, started_at, speed, limit_at, clock_timestamp() AS real FROM clocks WHERE id = :id")
-_PUT = sql(
-    """
-    INSERT INTO clocks (id, origin, speed, limit_at) VALUES (:id, :origin, :speed, :limit)
-    ON CONFLICT (id) DO UPDATE SET limit_at = excluded.limit_at
-    """
+_GET = sql(select(clocks).where(clocks.c.id == bindparam("id")))
+_new = insert(clocks).values(
+    id=bindparam("id"), origin=bindparam("origin"), speed=bindparam("speed"), limit_at=bindparam("limit")
 )
+_PUT = sql(_new.on_conflict_do_update(index_elements=[clocks.c.id], set_={"limit_at": _new.excluded.limit_at}))
+
+
+def now_by_clock(real: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """The now of rows that are outer-joined with their `clocks`: the test clock's, or the real one."""
+    virtual = func.least(clocks.c.limit_at, clocks.c.origin + (real - clocks.c.started_at) * clocks.c.speed)
+    return func.coalesce(virtual, real)
 
 
 async def read_clock(connection: Connection, clock: str) -> TestClock | None:
     """The clock of this id, with its limit as of now; None if there is none."""
-    found = await fetch_one(connection, _GET, id=clock)
-    if found is None:
+    row = await fetch_one(connection, _GET, id=clock)
+    if row is None:
         return None
-    return TestClock(found["id"], found["origin"], found["started_at"], found["speed"], found["limit_at"])
+    return TestClock(row["id"], row["origin"], row["started_at"], row["speed"], row["limit_at"])
 
 
 async def now_for(connection: Connection, clock: str | None) -> datetime:
@@ -29,8 +37,8 @@ async def now_for(connection: Connection, clock: str | None) -> datetime:
     real = datetime.now(UTC)
     if clock is None:
         return real
-    found = await read_clock(connection, clock)
-    return found.virtual(real) if found else real
+    test_clock = await read_clock(connection, clock)
+    return test_clock.virtual(real) if test_clock else real
 
 
 async def set_clock(connection: Connection, clock: str, origin: datetime, speed: float, limit: datetime) -> None:

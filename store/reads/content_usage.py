@@ -1,24 +1,26 @@
-"""How often content was sent, by template and journey: what reuse is counted from (C9)."""
+"""Reads of how often content was sent, by template and journey (C9)."""
 
 from __future__ import annotations
 
+from sqlalchemy import func, select
+
 from store.database import Connection, fetch_all, sql
-from store.reads.people import RowDict
+from store.rows import RowDict
+from store.schema import messages
 
 _USES = sql(
-    """
-    SELECT template, journey, count(*) AS sent, max(sent_at) AS last_at FROM messages WHERE status = 'sent'
-    GROUP BY template, journey ORDER BY template, journey
-    """
+    select(
+        messages.c.template,
+        messages.c.journey,
+        func.count().label("sent"),
+        func.max(messages.c.sent_at).label("last_at"),
+    )
+    .where(messages.c.status == "sent")
+    .group_by(messages.c.template, messages.c.journey)
+    .order_by(messages.c.template, messages.c.journey)
 )
-_LIVE = sql("SELECT d.artifact FROM journeys j JOIN definitions d ON d.hash = j.hash WHERE j.live ORDER BY j.key")
 
 
 async def uses_of_template(connection: Connection) -> list[RowDict]:
     """Messages sent, by template and journey. Reads the whole ledger: ask once a minute at most."""
-    return [dict(item) for item in await fetch_all(connection, _USES)]
-
-
-async def live_artifacts(connection: Connection) -> list[str]:
-    """The definitions that are live, as published."""
-    return [item["artifact"] for item in await fetch_all(connection, _LIVE)]
+    return [dict(row) for row in await fetch_all(connection, _USES)]

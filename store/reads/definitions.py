@@ -1,39 +1,56 @@
-"""Which journeys there are, in which versions, and how many runs each has: what a publisher looks at."""
+"""Reads of published journeys, their versions, and the open runs of each."""
 
 from __future__ import annotations
 
-from store.database import Connection, fetch_all, fetch_one, sql
-from store.locks import Lock, lock_until_commit
-from store.reads.people import RowDict
+import operator
+from typing import Any
 
-_LIST = sql(
-    """
-    SELECT j.key, d.hash, d.version, j.live, d.published_at, d.published_by,
-      (SELECT count(*) FROM runs r WHERE r.journey = j.key AND r.status = 'open') AS open_runs
-    FROM journeys j JOIN definitions d ON d.hash = j.hash
-    WHERE j.key > :after ORDER BY j.key LIMIT :limit
-    """
-)
-_ONE = sql(
-    """
-    SELECT j.key, d.hash, d.version, j.live, d.published_at, d.published_by, d.artifact, d.source,
-      (SELECT count(*) FROM runs r WHERE r.journey = j.key AND r.status = 'open') AS open_runs
-    FROM journeys j JOIN definitions d ON d.hash = j.hash WHERE j.key = :key
-    """
-)
+from sqlalchemy import ColumnElement, bindparam, func, select
+
+from store.database import Connection, fetch_all, fetch_one, sql
+from store.expressions import when_given
+from store.locks import Lock, lock_until_commit
+from store.rows import RowDict
+from store.schema import definitions, journeys, runs
+
+
+def _open_runs(*which: ColumnElement[bool]) -> ColumnElement[Any]:
+    return select(func.count()).where(*which, runs.c.status == "open").scalar_subquery().label("open_runs")
+
+
+_current = select(
+    journeys.c.key,
+    definitions.c.hash,
+    definitions.c.version,
+    journeys.c.live,
+    definitions.c.published_at,
+    definitions.c.published_by,
+    _open_runs(runs.c.journey == journeys.c.key),
+).join_from(journeys, definitions, definitions.c.hash == journeys.c.hash)
+_LIST = sql(_current.where(journeys.c.key > bindparam("after")).order_by(journeys.c.key).limit(bindparam("limit")))
+_GET = sql(_current.add_columns(definitions.c.artifact, definitions.c.source).where(journeys.c.key == bindparam("key")))
 _VERSIONS = sql(
-    """
-    SELECT d.version, d.hash, d.published_at, d.published_by, j.hash = d.hash AS current,
-      (SELECT count(*) FROM runs r WHERE r.journey = d.journey AND r.definition = d.hash AND r.status = 'open') AS open_runs
-    FROM definitions d LEFT JOIN journeys j ON j.key = d.journey
-    WHERE d.journey = :key AND (CAST(:before AS int) IS NULL OR d.version < :before)
-    ORDER BY d.version DESC LIMIT :limit
-    """
+    select(
+        definitions.c.version,
+        definitions.c.hash,
+        definitions.c.published_at,
+        definitions.c.published_by,
+        (journeys.c.hash == definitions.c.hash).label("current"),
+        _open_runs(runs.c.journey == definitions.c.journey, runs.c.definition == definitions.c.hash),
+    )
+    .outerjoin_from(definitions, journeys, journeys.c.key == definitions.c.journey)
+    .where(definitions.c.journey == bindparam("key"), when_given("before", definitions.c.version, operator.lt))
+    .order_by(definitions.c.version.desc())
+    .limit(bindparam("limit"))
 )
-_OF_VERSION = sql("SELECT hash, version, artifact, source FROM definitions WHERE journey = :key AND version = :version")
-_LIVE = sql(
-    "SELECT d.artifact FROM journeys j JOIN definitions d ON d.hash = j.hash WHERE j.live AND j.key <> :key ORDER BY j.key"
+_live = (
+    select(definitions.c.artifact)
+    .join_from(journeys, definitions, definitions.c.hash == journeys.c.hash)
+    .where(journeys.c.live)
+    .order_by(journeys.c.key)
 )
+_LIVE = sql(_live)
+_OTHERS_LIVE = sql(_live.where(journeys.c.key != bindparam("key")))
 
 
 async def one_at_a_time(connection: Connection) -> None:
@@ -41,28 +58,27 @@ async def one_at_a_time(connection: Connection) -> None:
     await lock_until_commit(connection, Lock.PUBLISH)
 
 
-async def journeys(connection: Connection, after: str, limit: int) -> list[RowDict]:
+async def list_journeys(connection: Connection, after: str, limit: int) -> list[RowDict]:
     """Published journeys by key."""
-    return [dict(item) for item in await fetch_all(connection, _LIST, after=after, limit=limit)]
+    return [dict(row) for row in await fetch_all(connection, _LIST, after=after, limit=limit)]
 
 
-async def journey(connection: Connection, key: str) -> RowDict | None:
+async def get_journey(connection: Connection, key: str) -> RowDict | None:
     """One journey in its current version, with its source and its artifact."""
-    found = await fetch_one(connection, _ONE, key=key)
-    return dict(found) if found else None
+    row = await fetch_one(connection, _GET, key=key)
+    return dict(row) if row else None
 
 
-async def versions(connection: Connection, key: str, before: int | None, limit: int) -> list[RowDict]:
+async def list_versions(connection: Connection, key: str, before: int | None, limit: int) -> list[RowDict]:
     """All versions of a journey, the newest first."""
-    return [dict(item) for item in await fetch_all(connection, _VERSIONS, key=key, before=before, limit=limit)]
+    return [dict(row) for row in await fetch_all(connection, _VERSIONS, key=key, before=before, limit=limit)]
 
 
-async def version(connection: Connection, key: str, number: int) -> RowDict | None:
-    """One version of a journey."""
-    found = await fetch_one(connection, _OF_VERSION, key=key, version=number)
-    return dict(found) if found else None
+async def live_artifacts(connection: Connection) -> list[str]:
+    """The definitions that are live, as published."""
+    return [row["artifact"] for row in await fetch_all(connection, _LIVE)]
 
 
-async def live_beside(connection: Connection, key: str) -> list[str]:
+async def other_live_artifacts(connection: Connection, key: str) -> list[str]:
     """The artifacts of every other live journey: two of them may not contradict each other."""
-    return [item["artifact"] for item in await fetch_all(connection, _LIVE, key=key)]
+    return [row["artifact"] for row in await fetch_all(connection, _OTHERS_LIVE, key=key)]

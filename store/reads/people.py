@@ -1,4 +1,4 @@
-"""What the API reads of people, accounts and runs. Postgres is the record; nothing here locks or writes."""
+"""Reads of people and accounts: by identity, with every key they ever had. Nothing here locks or writes."""
 
 from __future__ import annotations
 
@@ -7,46 +7,49 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-import orjson
+from sqlalchemy import Text, bindparam, case, func, literal, select, union_all
 
 from store.database import Connection, fetch_all, fetch_one, sql
+from store.expressions import any_of
+from store.rows import RowDict, loaded
+from store.schema import identities, subjects
 
 SubjectKind = Literal["user", "account"]
-RowDict = dict[str, Any]
 
+_named = union_all(
+    select(identities.c.subject_key.label("key"), case((identities.c.kind == "anonymous_id", 2), else_=1).label("rank"))
+    .where(any_of(identities.c.kind, "kinds"), identities.c.value == bindparam("value")),
+    select(func.coalesce(subjects.c.merged_into, subjects.c.key), literal(3))
+    .where(subjects.c.key == bindparam("value")),
+).subquery("named")  # fmt: skip
 _FIND = sql(
-    """
-    SELECT s.key, s.kind, s.clock, s.profile, s.account_key, s.created_at, s.updated_at
-    FROM (SELECT subject_key AS key, CASE kind WHEN 'anonymous_id' THEN 2 ELSE 1 END AS rank
-          FROM identities WHERE kind = ANY(CAST(:kinds AS text[])) AND value = :value
-          UNION ALL SELECT coalesce(merged_into, key), 3 FROM subjects WHERE key = :value) AS found
-    JOIN subjects s ON s.key = found.key AND s.kind = :kind
-    ORDER BY found.rank LIMIT 1
-    """
-)
-_KEYS = sql(
-    """
-    WITH RECURSIVE same(key) AS (
-        SELECT CAST(:key AS text) UNION SELECT s.key FROM subjects s JOIN same ON s.merged_into = same.key
+    select(
+        subjects.c.key,
+        subjects.c.kind,
+        subjects.c.clock,
+        subjects.c.profile,
+        subjects.c.account_key,
+        subjects.c.created_at,
+        subjects.c.updated_at,
     )
-    SELECT key FROM same
-    """
+    .join(_named, _named.c.key == subjects.c.key)
+    .where(subjects.c.kind == bindparam("kind"))
+    .order_by(_named.c.rank)
+    .limit(1)
 )
-_IDENTITIES = sql("SELECT kind, value FROM identities WHERE subject_key = :key ORDER BY kind DESC, value LIMIT 100")
-_ACCOUNT_OF = sql("SELECT min(value) AS id FROM identities WHERE subject_key = :key AND kind = 'account_id'")
-_RUN_COLUMNS = """
-    r.id, r.journey, d.version, r.definition, r.subject_key AS subject, nullif(r.case_key, '') AS "case", r.epoch, r.status,
-    r.paused, r.state, r.visit, r.outcome, r.started_at, r.entered_at, r.last_at, r.next_due_at, r.ended_at, r.step, r.clock
-    FROM runs r LEFT JOIN definitions d ON d.hash = r.definition
-"""
-_RUN = sql(f"SELECT {_RUN_COLUMNS} WHERE r.id = :id")
-_RUNS = sql(
-    f"""
-    SELECT {_RUN_COLUMNS}
-    WHERE r.subject_key = ANY(CAST(:keys AS text[])) AND (CAST(:status AS text) IS NULL OR r.status = :status)
-      AND (CAST(:before AS timestamptz) IS NULL OR (r.started_at, r.id) < (:before, CAST(:id AS text)))
-    ORDER BY r.started_at DESC, r.id DESC LIMIT :limit
-    """
+_same = select(bindparam("key", type_=Text).label("key")).cte("same", recursive=True)
+_same = _same.union(select(subjects.c.key).join(_same, subjects.c.merged_into == _same.c.key))
+_KEYS = sql(select(_same.c.key))
+_IDENTITIES = sql(
+    select(identities.c.kind, identities.c.value)
+    .where(identities.c.subject_key == bindparam("key"))
+    .order_by(identities.c.kind.desc(), identities.c.value)
+    .limit(100)
+)
+_ACCOUNT_OF = sql(
+    select(func.min(identities.c.value).label("id")).where(
+        identities.c.subject_key == bindparam("key"), identities.c.kind == "account_id"
+    )
 )
 
 
@@ -63,46 +66,26 @@ class SubjectKeys:
     updated_at: datetime
 
 
-def loaded(value: Any) -> Any:
-    """A jsonb column, whichever way the driver gives it."""
-    return orjson.loads(value) if isinstance(value, str | bytes) else value
-
-
 async def find_subject(connection: Connection, kind: SubjectKind, value: str) -> SubjectKeys | None:
     """A person by user id, anonymous id or key, in this order; an account by its id or key."""
     if "\x00" in value:
         return None
     kinds = ["user_id", "anonymous_id"] if kind == "user" else ["account_id"]
-    found = await fetch_one(connection, _FIND, kinds=kinds, kind=kind, value=value)
-    return SubjectKeys(**{**found, "profile": loaded(found["profile"])}) if found else None
+    row = await fetch_one(connection, _FIND, kinds=kinds, kind=kind, value=value)
+    return SubjectKeys(**{**row, "profile": loaded(row["profile"])}) if row else None
 
 
 async def subject_keys(connection: Connection, key: str) -> list[str]:
     """A subject's key and those of the visitors who turned out to be this person."""
-    return [item["key"] for item in await fetch_all(connection, _KEYS, key=key)]
+    return [row["key"] for row in await fetch_all(connection, _KEYS, key=key)]
 
 
 async def identities_of_subject(connection: Connection, key: str) -> list[RowDict]:
     """Under which names a subject is known: user ids first, then accounts and visitors."""
-    return [dict(item) for item in await fetch_all(connection, _IDENTITIES, key=key)]
+    return [dict(row) for row in await fetch_all(connection, _IDENTITIES, key=key)]
 
 
 async def account_id(connection: Connection, key: str | None) -> str | None:
     """The id by which senders know an account."""
-    found = await fetch_one(connection, _ACCOUNT_OF, key=key) if key else None
-    return found["id"] if found else None
-
-
-async def get_run(connection: Connection, identity: str) -> RowDict | None:
-    """One run as it was after its last step."""
-    found = await fetch_one(connection, _RUN, id=identity) if "\x00" not in identity else None
-    return dict(found) if found else None
-
-
-async def list_runs(
-    connection: Connection, keys: list[str], status: str | None, after: tuple[datetime, str] | None, limit: int
-) -> list[RowDict]:
-    """Runs of a subject, the newest first; `after` is the last row of the page before."""
-    before, identity = after or (None, "")
-    found = await fetch_all(connection, _RUNS, keys=keys, status=status, before=before, id=identity, limit=limit)
-    return [dict(item) for item in found]
+    row = await fetch_one(connection, _ACCOUNT_OF, key=key) if key else None
+    return row["id"] if row else None

@@ -1,38 +1,55 @@
-"""From a trace to what it is made of: the events that began it, what their runs decided, the messages that came of it."""
+"""Reads of a trace: its events, what their runs decided, the messages that came of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sqlalchemy import bindparam, or_, select
+
 from journeys.events.tracing import event_of_trace, trace_of_event
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.exports import feed
-from store.reads import timeline
-from store.reads.people import RowDict
+from store.expressions import trace_of
+from store.reads import messages
+from store.rows import RowDict
+from store.schema import events
 
 MOST: Final = 200
 """Of each kind that are told; the first."""
 _NUMBERS: Final = 2**63
 
-_COLUMNS = """e.id, e.source, e.message_id, e.kind, e.name, e.subject_key AS subject, e.at, e.received_at,
-      replace(CAST(e.trace AS text), '-', '') AS trace"""
-_STORED = sql(f"SELECT {_COLUMNS} FROM events e WHERE e.source = :source AND e.message_id = :id")  # noqa: S608 -- ours
-_EVENTS = sql(f"SELECT {_COLUMNS} FROM events e WHERE e.id = :id OR e.trace = :trace ORDER BY e.id LIMIT {MOST}")  # noqa: S608
+_events = select(
+    events.c.id,
+    events.c.source,
+    events.c.message_id,
+    events.c.kind,
+    events.c.name,
+    events.c.subject_key.label("subject"),
+    events.c.at,
+    events.c.received_at,
+    trace_of(events.c.trace),
+)
+_STORED = sql(_events.where(events.c.source == bindparam("source"), events.c.message_id == bindparam("id")))
+_OF_TRACE = sql(
+    _events.where(or_(events.c.id == bindparam("id"), events.c.trace == bindparam("trace")))
+    .order_by(events.c.id)
+    .limit(MOST)
+)
 # There are few sources, and the index begins with them: from one to the next instead of over all events.
-_CALLED = sql(
-    f"""
-    WITH RECURSIVE sources AS (
-      (SELECT source FROM events ORDER BY source LIMIT 1)
-      UNION ALL
-      SELECT (SELECT n.source FROM events n WHERE n.source > s.source ORDER BY n.source LIMIT 1)
-      FROM sources s WHERE s.source IS NOT NULL)
-    SELECT {_COLUMNS} FROM sources s JOIN events e ON e.source = s.source AND e.message_id = :id
-    ORDER BY e.id LIMIT {MOST}
-    """  # noqa: S608
+_first = select(events.c.source).order_by(events.c.source).limit(1)
+_sources = select(_first.subquery("first").c.source).cte("sources", recursive=True)
+_later = events.alias("later")
+_next = select(_later.c.source).where(_later.c.source > _sources.c.source).order_by(_later.c.source).limit(1)
+_sources = _sources.union_all(select(_next.scalar_subquery()).where(_sources.c.source.is_not(None)))
+_WITH_MESSAGE_ID = sql(
+    _events.join(_sources, _sources.c.source == events.c.source)
+    .where(events.c.message_id == bindparam("id"))
+    .order_by(events.c.id)
+    .limit(MOST)
 )
 _LINES = sql(
-    f"""
+    """
     WITH lanes AS (
       SELECT unnest(CAST(:subjects AS text[])) AS key
       UNION SELECT account_key FROM subjects WHERE key = ANY(CAST(:subjects AS text[])) AND account_key IS NOT NULL
@@ -42,45 +59,44 @@ _LINES = sql(
       UNION SELECT run FROM messages WHERE trace = :trace
     )
     SELECT t.run, t.step, t.n, t.at, t.recorded_at, t.kind, t.about, t.text FROM of JOIN timeline t ON t.run = of.id
-    WHERE t.trace = :trace ORDER BY t.recorded_at, t.run, t.step, t.n LIMIT {MOST}
-    """  # noqa: S608
+    WHERE t.trace = :trace ORDER BY t.recorded_at, t.run, t.step, t.n LIMIT :limit
+    """
 )
 
 
 async def stored_event(connection: Connection, source: str, message_id: str) -> str | None:
     """The trace of an event that was accepted before; None if there is none of this id."""
-    found = await fetch_one(connection, _STORED, source=source, id=message_id)
-    return _trace(found) if found is not None else None
+    row = await fetch_one(connection, _STORED, source=source, id=message_id)
+    return _trace(row) if row is not None else None
 
 
 async def events_with_message_id(connection: Connection, message_id: str) -> list[RowDict]:
     """The events that senders gave this id, whoever they were, each with its trace."""
-    return [{**item, "trace": _trace(item)} for item in await fetch_all(connection, _CALLED, id=message_id)]
+    return [{**row, "trace": _trace(row)} for row in await fetch_all(connection, _WITH_MESSAGE_ID, id=message_id)]
 
 
 async def trace(connection: Connection, identity: str) -> RowDict | None:
     """All that is known of a trace, in order; None if nobody knows it."""
     number = event_of_trace(identity)
-    found = await fetch_all(connection, _EVENTS, id=number if number < _NUMBERS else 0, trace=identity)
-    events = [{**item, "trace": identity} for item in found if _trace(item) == identity]
-    messages = await timeline.lines_of_trace(connection, identity, MOST)
-    lines = await fetch_all(connection, _LINES, trace=identity, subjects=[event["subject"] for event in events])
-    if not (events or messages or lines):
+    rows = await fetch_all(connection, _OF_TRACE, id=number if number < _NUMBERS else 0, trace=identity)
+    stored = [{**row, "trace": identity} for row in rows if _trace(row) == identity]
+    sent = await messages.messages_of_trace(connection, identity, MOST)
+    subjects = [event["subject"] for event in stored]
+    lines = await fetch_all(connection, _LINES, trace=identity, subjects=subjects, limit=MOST)
+    if not (stored or sent or lines):
         return None
-    wholes = {message["merged_into"] for message in messages if message["merged_into"]}
-    told = [whole["id"] for key in sorted(wholes) if (whole := await timeline.message_with(connection, key))]
+    keys = sorted({message["merged_into"] for message in sent if message["merged_into"]})
+    wholes = [whole["id"] for key in keys if (whole := await messages.message_with_key(connection, key))]
     return {
         "trace": identity,
-        "events": events,
-        "lines": [dict(item) for item in lines],
-        "messages": messages,
-        "feed": await feed.lines_of_messages(connection, [*(message["id"] for message in messages), *told], MOST),
+        "events": stored,
+        "lines": [dict(row) for row in lines],
+        "messages": sent,
+        "feed": await feed.lines_of_messages(connection, [*(message["id"] for message in sent), *wholes], MOST),
     }
 
 
-def _trace(item: Mapping[str, Any]) -> str:
-    return (
-        str(item["trace"])
-        if item["trace"] is not None
-        else trace_of_event(item["id"], item["source"], item["message_id"])
-    )
+def _trace(row: Mapping[str, Any]) -> str:
+    if row["trace"] is not None:
+        return str(row["trace"])
+    return trace_of_event(row["id"], row["source"], row["message_id"])

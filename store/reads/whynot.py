@@ -4,93 +4,153 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
+
+from sqlalchemy import ColumnElement, Text, bindparam, func, literal, or_, select, union_all
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from journeys.calendar.test_clock import TestClock
 from journeys.decision.state import state_from_json
+from journeys.gate.status import MEANINGS, Status
 from journeys.tokens.address_hash import AddressHash
-from journeys.whynot.obstacles import LastDecision, LastDecisionStatus, LastEvent, PastRunView
+from journeys.whynot.obstacles import LastDecision, LastEvent, PastRunView
 from store.database import Connection, fetch_all, sql
-from store.reads.people import loaded
+from store.expressions import any_of
+from store.rows import loaded
+from store.schema import (
+    consents,
+    conversations,
+    events,
+    feed,
+    holds,
+    members,
+    messages,
+    runs,
+    stops,
+    subjects,
+    suppressions,
+    tickets,
+)
 
 _RUNS = sql(
-    """
-    SELECT id, definition, epoch, case_key, state, coalesce(entered_at, started_at) AS entered_at, status, outcome, ended_at, memory FROM runs
-    WHERE lane = ANY(CAST(:keys AS text[])) AND journey = :journey
-    ORDER BY status = 'open' DESC, started_at DESC, epoch DESC LIMIT 20
-    """
+    select(
+        runs.c.id,
+        runs.c.definition,
+        runs.c.epoch,
+        runs.c.case_key,
+        runs.c.state,
+        func.coalesce(runs.c.entered_at, runs.c.started_at).label("entered_at"),
+        runs.c.status,
+        runs.c.outcome,
+        runs.c.ended_at,
+        runs.c.memory,
+    )
+    .where(any_of(runs.c.lane, "keys"), runs.c.journey == bindparam("journey"))
+    .order_by((runs.c.status == "open").desc(), runs.c.started_at.desc(), runs.c.epoch.desc())
+    .limit(20)
 )
 _OPEN = sql(
-    "SELECT definition, lane FROM runs WHERE lane = ANY(CAST(:lanes AS text[])) AND status = 'open' ORDER BY started_at"
+    select(runs.c.definition, runs.c.lane)
+    .where(any_of(runs.c.lane, "lanes"), runs.c.status == "open")
+    .order_by(runs.c.started_at)
 )
 _ACCOUNTS = sql(
-    """
-    SELECT m.account_key AS key FROM members m JOIN subjects s ON s.key = m.person_key
-    WHERE m.person_key = :person ORDER BY m.account_key = s.account_key DESC NULLS LAST, m.since DESC LIMIT 20
-    """
+    select(members.c.account_key.label("key"))
+    .join_from(members, subjects, subjects.c.key == members.c.person_key)
+    .where(members.c.person_key == bindparam("person"))
+    .order_by((members.c.account_key == subjects.c.account_key).desc().nulls_last(), members.c.since.desc())
+    .limit(20)
 )
 _HEARD = sql(
-    """
-    SELECT DISTINCT ON (name) name, at, data FROM events
-    WHERE subject_key = ANY(CAST(:keys AS text[])) AND name = ANY(CAST(:names AS text[])) ORDER BY name, id DESC
-    """
+    select(events.c.name, events.c.at, events.c.data)
+    .ext(distinct_on(events.c.name))
+    .where(any_of(events.c.subject_key, "keys"), any_of(events.c.name, "names"))
+    .order_by(events.c.name, events.c.id.desc())
+)
+_settled = feed.alias("settled")
+_last_settled = (
+    select(func.coalesce(func.max(_settled.c.id), 0))
+    .where(_settled.c.message == messages.c.id, _settled.c.status != "deferred")
+    .correlate(messages)
+    .scalar_subquery()
+)
+_waits_from = (
+    select(func.min(feed.c.at)).where(feed.c.message == messages.c.id, feed.c.id > _last_settled).scalar_subquery()
 )
 _DECIDED = sql(
-    """
-    SELECT m.run, m.action, m.status, m.reasons, m.detail, m.due_at, m.at, m.decided_at, (
-      SELECT min(f.at) FROM feed f WHERE f.message = m.id
-        AND f.id > (SELECT coalesce(max(b.id), 0) FROM feed b WHERE b.message = m.id AND b.status <> 'deferred')) AS waits_from
-    FROM messages m
-    WHERE m.recipient = ANY(CAST(:keys AS text[])) AND m.template = :template ORDER BY m.id DESC LIMIT 20
-    """
+    select(
+        messages.c.run,
+        messages.c.action,
+        messages.c.status,
+        messages.c.reasons,
+        messages.c.detail,
+        messages.c.due_at,
+        messages.c.at,
+        messages.c.decided_at,
+        _waits_from.label("waits_from"),
+    )
+    .where(any_of(messages.c.recipient, "keys"), messages.c.template == bindparam("template"))
+    .order_by(messages.c.id.desc())
+    .limit(20)
 )
+_person, _account = bindparam("person", type_=Text), bindparam("account", type_=Text)
+_accounts = select(members.c.account_key).where(members.c.person_key == _person)
+
+
+def _concerns(subject: ColumnElement[str]) -> ColumnElement[bool]:
+    """The person, the account a message is about, and every account they are in."""
+    return or_(subject == _person, subject == _account, subject.in_(_accounts))
+
+
 _SINCE = sql(
-    """
-    SELECT 'consent' AS what, channel AS a, topic AS b, at FROM consents WHERE subject_key = :person
-    UNION ALL SELECT 'stop', scope, name, at FROM stops WHERE released_at IS NULL
-    UNION ALL SELECT 'held', '', '', min(h.since) FROM holds h
-      WHERE h.released_at IS NULL AND (h.subject_key IN (:person, :account)
-        OR h.subject_key IN (SELECT account_key FROM members WHERE person_key = :person)) HAVING count(*) > 0
-    UNION ALL SELECT 'ticket', ticket_id, '', opened_at FROM tickets
-      WHERE resolved_at IS NULL AND (subject_key IN (:person, :account)
-        OR subject_key IN (SELECT account_key FROM members WHERE person_key = :person))
-    UNION ALL SELECT 'talk', run, '', opened_at FROM conversations WHERE recipient = :person AND closed_at IS NULL
-    UNION ALL SELECT 'suppressed', digest, '', at FROM suppressions
-      WHERE digest = ANY(CAST(:digests AS text[])) AND lifted_at IS NULL
-    """
+    union_all(
+        select(
+            literal("consent").label("what"), consents.c.channel.label("a"), consents.c.topic.label("b"), consents.c.at
+        ).where(consents.c.subject_key == _person),
+        select(literal("stop"), stops.c.scope, stops.c.name, stops.c.at).where(stops.c.released_at.is_(None)),
+        select(literal("held"), literal(""), literal(""), func.min(holds.c.since))
+        .where(holds.c.released_at.is_(None), _concerns(holds.c.subject_key))
+        .having(func.count() > 0),
+        select(literal("ticket"), tickets.c.ticket_id, literal(""), tickets.c.opened_at).where(
+            tickets.c.resolved_at.is_(None), _concerns(tickets.c.subject_key)
+        ),
+        select(literal("talk"), conversations.c.run, literal(""), conversations.c.opened_at).where(
+            conversations.c.recipient == _person, conversations.c.closed_at.is_(None)
+        ),
+        select(literal("suppressed"), suppressions.c.digest, literal(""), suppressions.c.at).where(
+            any_of(suppressions.c.digest, "digests"), suppressions.c.lifted_at.is_(None)
+        ),
+    )
 )
-_FATES: Final[Mapping[str, LastDecisionStatus]] = {
-    "sent": "sent", "sending": "sent", "merged": "sent", "unknown": "sent", "deferred": "queued",
-}  # fmt: skip
 
 
 async def runs_of(connection: Connection, keys: Sequence[str], journey: str) -> list[PastRunView]:
     """Those that are open first, then the newest."""
-    found = await fetch_all(connection, _RUNS, keys=list(keys), journey=journey)
+    rows = await fetch_all(connection, _RUNS, keys=list(keys), journey=journey)
     return [
         PastRunView(
-            item["id"], item["epoch"], item["state"], item["entered_at"], item["status"] == "open", item["outcome"],
-            item["ended_at"], state_from_json(loaded(item["memory"]) or {}) if item["status"] == "open" else None,
-            item["case_key"] or "", item["definition"],
+            row["id"], row["epoch"], row["state"], row["entered_at"], row["status"] == "open", row["outcome"],
+            row["ended_at"], state_from_json(loaded(row["memory"]) or {}) if row["status"] == "open" else None,
+            row["case_key"] or "", row["definition"],
         )
-        for item in found
+        for row in rows
     ]  # fmt: skip
 
 
 async def accounts_of(connection: Connection, person: str) -> list[str]:
     """Which they are in: their own first, then those that they have joined last; at most 20."""
-    return [item["key"] for item in await fetch_all(connection, _ACCOUNTS, person=person)]
+    return [row["key"] for row in await fetch_all(connection, _ACCOUNTS, person=person)]
 
 
 async def open_definitions(connection: Connection, lanes: Sequence[str]) -> list[tuple[str, str]]:
     """The definition and the lane of each run that is open in these, the newest last."""
-    return [(item["definition"], item["lane"]) for item in await fetch_all(connection, _OPEN, lanes=list(lanes))]
+    return [(row["definition"], row["lane"]) for row in await fetch_all(connection, _OPEN, lanes=list(lanes))]
 
 
 async def last_heard(connection: Connection, keys: Sequence[str], names: Sequence[str]) -> dict[str, LastEvent]:
     """By name."""
-    found = await fetch_all(connection, _HEARD, keys=list(keys), names=list(names))
-    return {item["name"]: LastEvent(item["at"], loaded(item["data"])) for item in found}
+    rows = await fetch_all(connection, _HEARD, keys=list(keys), names=list(names))
+    return {row["name"]: LastEvent(row["at"], loaded(row["data"])) for row in rows}
 
 
 async def last_decisions(
@@ -99,30 +159,30 @@ async def last_decisions(
     """What became of this template, the latest first. `clock` is their test clock."""
     return [
         LastDecision(
-            item["run"],
-            item["action"],
-            _FATES.get(item["status"], "withheld"),
-            _why(item),
-            item["due_at"],
-            _began(item, clock),
+            row["run"],
+            row["action"],
+            MEANINGS[Status(row["status"])].last_decision,
+            _why(row),
+            row["due_at"],
+            _began(row, clock),
         )
-        for item in await fetch_all(connection, _DECIDED, keys=list(keys), template=template)
+        for row in await fetch_all(connection, _DECIDED, keys=list(keys), template=template)
     ]
 
 
-def _why(item: Mapping[str, Any]) -> str:
+def _why(row: Mapping[str, Any]) -> str:
     """The gate's reasons, and what came back from an attempt that was made since."""
-    said = [reason["text"] for reason in loaded(item["reasons"]) or ()]
-    return "; ".join(dict.fromkeys([*said, *([item["detail"]] if item["detail"] else [])]))
+    reasons = [reason["text"] for reason in loaded(row["reasons"]) or ()]
+    return "; ".join(dict.fromkeys([*reasons, *([row["detail"]] if row["detail"] else [])]))
 
 
-def _began(item: Mapping[str, Any], clock: TestClock | None) -> datetime:
+def _began(row: Mapping[str, Any], clock: TestClock | None) -> datetime:
     """Since when it waits, whatever for: it is weighed again and again meanwhile. The feed has real instants, which a test
     clock that was held shows too late: never later than the last verdict, nor before it was asked for.
     """
-    asked: datetime = item["at"]
-    decided: datetime = item["decided_at"]
-    real = item["waits_from"]
+    asked: datetime = row["at"]
+    decided: datetime = row["decided_at"]
+    real = row["waits_from"]
     if real is None:
         return decided
     return max(asked, min(decided, clock.virtual(real) if clock is not None else real))
@@ -133,11 +193,11 @@ async def since_when(
 ) -> dict[tuple[str, ...], datetime]:
     """Since when what the gate looks at is so, as `Around.since` has it. `known` are the person's addresses by channel."""
     hashed = addresses.of_all(known)
-    found = await fetch_all(connection, _SINCE, person=person, account=account or "", digests=list(hashed))
+    rows = await fetch_all(connection, _SINCE, person=person, account=account or "", digests=list(hashed))
     since: dict[tuple[str, ...], datetime] = {}
-    for item in found:
-        name = hashed[item["a"]] if item["what"] == "suppressed" else item["a"]
-        since[tuple(part for part in (item["what"], name, item["b"]) if part)] = item["at"]
-        if item["what"] == "stop":
-            since["stop", item["a"], item["b"]] = item["at"]
+    for row in rows:
+        name = hashed[row["a"]] if row["what"] == "suppressed" else row["a"]
+        since[tuple(part for part in (row["what"], name, row["b"]) if part)] = row["at"]
+        if row["what"] == "stop":
+            since["stop", row["a"], row["b"]] = row["at"]
     return since

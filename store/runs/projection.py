@@ -1,27 +1,44 @@
-"""Runs as Postgres knows them: the projection of every step and its timeline; upserts, once per run and step."""
+"""The projection of runs: their rows and timelines, written once per run and step; who hears a lane."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-import orjson
+from sqlalchemy import Integer, Text, and_, bindparam, select, union_all
+from sqlalchemy.dialects.postgresql import insert
 
-from journeys.decision.effects import ChangedAudience, LogLine
+from journeys.decision.effects import LogLine
 from journeys.decision.state import RunState, state_to_json
 from journeys.events.tracing import trace_of_step
 from journeys.protocol.routing import RunSubscription
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
+from store.expressions import any_of, unnest
+from store.rows import loaded
+from store.schema import dead_letters, runs, subjects, timeline
+from store.schema.base import Trace
 
 _READ = sql(
-    """
-    SELECT r.id, r.journey, r.definition, r.subject_key, r.case_key, r.epoch, r.lane, r.entered_seq, r.joined_seq,
-           r.clock, r.status,
-           r.step, r.state, r.visit, s.kind AS subject_kind, s.account_key
-    FROM runs r JOIN subjects s ON s.key = r.lane WHERE r.id = :id
-    """
+    select(
+        runs.c.id,
+        runs.c.journey,
+        runs.c.definition,
+        runs.c.subject_key,
+        runs.c.case_key,
+        runs.c.lane,
+        runs.c.entered_seq,
+        runs.c.joined_seq,
+        runs.c.clock,
+        runs.c.status,
+        runs.c.step,
+        runs.c.state,
+        runs.c.visit,
+        subjects.c.kind.label("subject_kind"),
+        subjects.c.account_key,
+    )
+    .join_from(runs, subjects, subjects.c.key == runs.c.lane)
+    .where(runs.c.id == bindparam("id"))
 )
 # What a step was decided on is the last row of a lane that it has and the step before had not; of two lanes' the one whose
 # instant is the run's. Read here, because it is known here without being asked for.
@@ -48,53 +65,68 @@ _ADVANCE = sql(
     SELECT replace(CAST(traced.trace AS text), '-', '') AS trace FROM moved, traced
     """
 )
-_REMEMBERED = sql("SELECT step, memory FROM runs WHERE id = :id")
+_STATE = sql(select(runs.c.step, runs.c.memory).where(runs.c.id == bindparam("id")))
+_lines = unnest(
+    "lines",
+    number="n",
+    ats=timeline.c.at,
+    kinds=timeline.c.kind,
+    abouts=timeline.c.about,
+    texts=timeline.c.text,
+)
 _TIMELINE = sql(
-    """
-    INSERT INTO timeline (run, step, n, at, kind, about, text, trace)
-    SELECT :run, :step, CAST(:first AS int) + o - 1, at, kind, about, text, CAST(:trace AS uuid)
-    FROM unnest(CAST(:ats AS timestamptz[]), CAST(:kinds AS text[]), CAST(:abouts AS text[]), CAST(:texts AS text[]))
-      WITH ORDINALITY AS w(at, kind, about, text, o)
-    ON CONFLICT DO NOTHING
-    """
+    insert(timeline)
+    .from_select(
+        ["run", "step", "n", "at", "kind", "about", "text", "trace"],
+        select(
+            bindparam("run", type_=Text),
+            bindparam("step", type_=Integer),
+            bindparam("first", type_=Integer) + _lines.c.n - 1,
+            _lines.c.at,
+            _lines.c.kind,
+            _lines.c.about,
+            _lines.c.text,
+            bindparam("trace", type_=Trace),
+        ),
+    )
+    .on_conflict_do_nothing()
 )
-_BURY = sql(
-    """
-    INSERT INTO dead_letters (run, step, n, name, reason, payload)
-    VALUES (:run, :step, :n, :name, :reason, :payload) ON CONFLICT DO NOTHING
-    """
+_DEAD_LETTER = sql(
+    insert(dead_letters)
+    .values(
+        run=bindparam("run"),
+        step=bindparam("step"),
+        n=bindparam("n"),
+        name=bindparam("name"),
+        reason=bindparam("reason"),
+        payload=bindparam("payload"),
+    )
+    .on_conflict_do_nothing()
 )
-_DECIDED = sql(
-    """
-    UPDATE subjects SET decided_at = greatest(decided_at, :at)
-    WHERE key = ANY(CAST(:keys AS text[])) AND (decided_at IS NULL OR decided_at < :at)
-    """
-)
-_AUDIENCE = sql(
-    """
-    INSERT INTO audiences (audience, subject_key, changed_at, member, journey)
-    VALUES (:audience, :subject, :at, :member, :journey) ON CONFLICT (audience, subject_key)
-    DO UPDATE SET member = excluded.member, changed_at = excluded.changed_at, journey = excluded.journey
-    """
+_listening = (
+    runs.c.id,
+    runs.c.definition,
+    runs.c.lane,
+    runs.c.entered_seq,
+    runs.c.joined_seq,
+    runs.c.case_key,
+    runs.c.clock,
+    runs.c.subject_key,
+    runs.c.started_at,
+    (runs.c.step > 0).label("resumes"),
 )
 _LISTENERS = sql(
-    """
-    SELECT id, definition, lane, entered_seq, joined_seq, case_key, clock, subject_key, started_at,
-           step > 0 AS resumes, lane AS hears FROM runs
-    WHERE status = 'open' AND lane = ANY(CAST(:lanes AS text[]))
-    UNION ALL
-    SELECT id, definition, lane, entered_seq, joined_seq, case_key, clock, subject_key, started_at,
-           step > 0, subject_key FROM runs
-    WHERE status = 'open' AND lane <> subject_key AND subject_key = ANY(CAST(:lanes AS text[]))
-    """
+    union_all(
+        select(*_listening, runs.c.lane.label("hears")).where(runs.c.status == "open", any_of(runs.c.lane, "lanes")),
+        select(*_listening, runs.c.subject_key).where(
+            runs.c.status == "open", runs.c.lane != runs.c.subject_key, any_of(runs.c.subject_key, "lanes")
+        ),
+    )
 )
 _MEMBERS = sql(
-    """
-    SELECT r.id, r.definition, r.lane, r.entered_seq, r.joined_seq, r.case_key, r.clock, r.subject_key,
-           r.started_at, r.step > 0 AS resumes, s.account_key
-    FROM subjects s JOIN runs r ON r.lane = s.key AND r.status = 'open'
-    WHERE s.account_key = ANY(CAST(:accounts AS text[]))
-    """
+    select(*_listening, subjects.c.account_key)
+    .join_from(subjects, runs, and_(runs.c.lane == subjects.c.key, runs.c.status == "open"))
+    .where(any_of(subjects.c.account_key, "accounts"))
 )
 
 
@@ -119,23 +151,23 @@ class Run:
     account_key: str | None
 
 
-def listener_of(found: Run) -> RunSubscription:
+def listener_of(run: Run) -> RunSubscription:
     """The run as routing sees it."""
-    return RunSubscription(found.id, found.lane, found.entered_seq, found.case_key, found.subject_key, found.joined_seq)
+    return RunSubscription(run.id, run.lane, run.entered_seq, run.case_key, run.subject_key, run.joined_seq)
 
 
-def listener_in(item: Mapping[str, Any]) -> RunSubscription:
+def listener_in(row: Mapping[str, Any]) -> RunSubscription:
     """One of `listeners` as routing sees it."""
     names = ("id", "lane", "entered_seq", "case_key", "subject_key", "joined_seq")
-    return RunSubscription(*(item[name] for name in names))
+    return RunSubscription(*(row[name] for name in names))
 
 
 async def read_run(connection: Connection, identity: str) -> Run:
     """One run. Raises LookupError when it was never admitted here."""
-    found = await fetch_one(connection, _READ, id=identity)
-    if found is None:
+    row = await fetch_one(connection, _READ, id=identity)
+    if row is None:
         raise LookupError(f"run {identity} is not in this database: it was not opened by an accepted event")
-    return Run(**{name: found[name] for name in Run.__slots__})
+    return Run(**row)
 
 
 async def advance_run(
@@ -183,11 +215,10 @@ def _columns(log: Sequence[LogLine]) -> dict[str, list[Any]]:
 
 async def committed_state(connection: Connection, identity: str) -> tuple[int, dict[str, Any]]:
     """The last step that was projected, and the run's state after it."""
-    found = await fetch_one(connection, _REMEMBERED, id=identity)
-    if found is None:
+    row = await fetch_one(connection, _STATE, id=identity)
+    if row is None:
         raise LookupError(f"run {identity} is not in this database")
-    memory = found["memory"]
-    return int(found["step"]), orjson.loads(memory) if isinstance(memory, str) else dict(memory)
+    return int(row["step"]), loaded(row["memory"])
 
 
 async def write_timeline(
@@ -202,37 +233,26 @@ async def store_dead_letters(
     connection: Connection, identity: str, step: int, tombstones: Sequence[Mapping[str, Any]]
 ) -> None:
     """Arrivals that no run could read, for a person to see."""
-    for n, stone in enumerate(tombstones):
-        payload = str(stone["payload"]).replace("\x00", "�")
+    for n, letter in enumerate(tombstones):
+        payload = str(letter["payload"]).replace("\x00", "�")
         await execute(
-            connection, _BURY, run=identity, step=step, n=n, name=stone["name"], reason=stone["reason"], payload=payload
+            connection,
+            _DEAD_LETTER,
+            run=identity,
+            step=step,
+            n=n,
+            name=letter["name"],
+            reason=letter["reason"],
+            payload=payload,
         )
-
-
-async def decided_until(connection: Connection, lanes: Sequence[str], at: datetime) -> None:
-    """The subjects' timers are decided up to here: what is accepted later cannot have happened before."""
-    await execute(connection, _DECIDED, keys=list(lanes), at=at)
-
-
-async def change_audience(connection: Connection, run_row: Run, effect: ChangedAudience) -> None:
-    """Membership as of now, and by which journey."""
-    await execute(
-        connection,
-        _AUDIENCE,
-        audience=effect.audience,
-        subject=run_row.lane,
-        at=effect.at,
-        member=effect.change == "add",
-        journey=run_row.journey,
-    )
 
 
 async def listeners(connection: Connection, recipients: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
     """By recipient, the open runs its lane reaches: its own, those that began in it, an account's members'."""
-    found: dict[str, list[Mapping[str, Any]]] = {recipient: [] for recipient in recipients}
-    for item in await fetch_all(connection, _LISTENERS, lanes=list(recipients)):
-        found[item["hears"]].append(item)
+    listening: dict[str, list[Mapping[str, Any]]] = {recipient: [] for recipient in recipients}
+    for row in await fetch_all(connection, _LISTENERS, lanes=list(recipients)):
+        listening[row["hears"]].append(row)
     accounts = [recipient for recipient in recipients if recipient.startswith("a_")]
-    for item in await fetch_all(connection, _MEMBERS, accounts=accounts) if accounts else []:
-        found[item["account_key"]].append(item)
-    return found
+    for row in await fetch_all(connection, _MEMBERS, accounts=accounts) if accounts else []:
+        listening[row["account_key"]].append(row)
+    return listening

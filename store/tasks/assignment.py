@@ -14,7 +14,7 @@ from journeys.tasks.assignment import AssignmentRequest, AssignmentResult, Roste
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.locks import Lock, lock_until_commit
 from store.outbox import queue as outbox
-from store.reads.people import loaded
+from store.rows import loaded
 from store.tasks import log as task_log
 
 _PROFILE = sql("SELECT profile FROM subjects WHERE key = :key")

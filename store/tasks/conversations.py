@@ -19,26 +19,26 @@ from store.consent import consents
 from store.consent.consents import ConsentChange
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.definitions.registry import DefinitionRegistry
-from store.messages import due as owed
-from store.messages import ledger
-from store.messages.outcomes import tell_outcome
+from store.messages.digests import DIGEST_PREFIX
+from store.messages.entries import LedgerEntry
+from store.messages.withdrawals import withdraw_from_person
 from store.outbox import queue as outbox
 from store.people.identities import KnownIdentities, subject_of
-from store.reads.people import RowDict, loaded
+from store.rows import RowDict, loaded
 from store.tasks import assignment
 from store.tasks import log as task_log
 
 NOBODY = "support"
 """Who answers where nobody is named: a word, as any owner may be."""
 _RUNS = sql(
-    """
+    f"""
     SELECT DISTINCT ON (r.id) m.id, m.key, m.template, m.channel, r.id AS run, r.journey, r.definition, r.clock, r.state,
       CASE WHEN left(r.lane, 2) = 'a_' THEN r.lane ELSE s.account_key END AS account
-    FROM messages w JOIN messages m ON (m.id = w.id AND w.key NOT LIKE 'digest/%') OR (m.merged_into = w.key AND m.status IN ('merged', 'unknown'))
+    FROM messages w JOIN messages m ON (m.id = w.id AND w.key NOT LIKE '{DIGEST_PREFIX}%') OR (m.merged_into = w.key AND m.status IN ('merged', 'unknown'))
     JOIN runs r ON r.id = m.run LEFT JOIN subjects s ON s.key = m.recipient
     WHERE w.recipient = :person AND (CAST(w.id AS text) = :message OR w.key = :message)
     ORDER BY r.id, m.id
-    """
+    """  # noqa: S608 -- the prefix is ours
 )
 _OVER = sql(
     """
@@ -222,18 +222,13 @@ async def _take_back(
     connection: Connection, catalogue: DefinitionRegistry, person: str, run_id: str, at: datetime
 ) -> None:
     """What this run had planned for them, but for what is pressing."""
-    for entry in await owed.queued_messages(connection, person):
+
+    def reasons(entry: LedgerEntry) -> tuple[Reason, ...] | None:
         if entry.run != run_id or entry.priority in PRESSING:
-            continue
-        entry.status, entry.due_at, entry.decided_at, entry.settled_at = (
-            ledger.status_after(entry, "withdrawn"),
-            None,
-            at,
-            at,
-        )
-        entry.reasons = (Reason("in_conversation", f"they have answered {entry.journey}"),)
-        await ledger.write_message(connection, entry)
-        await tell_outcome(connection, catalogue, entry, entry.status, at)
+            return None
+        return (Reason("in_conversation", f"they have answered {entry.journey}"),)
+
+    await withdraw_from_person(connection, catalogue, person, reasons, at)
 
 
 async def close_with_task(connection: Connection, task: int, by: str, at: datetime) -> None:

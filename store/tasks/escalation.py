@@ -12,7 +12,7 @@ from datetime import datetime
 
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database, fetch_all, sql
-from store.reads.people import RowDict
+from store.rows import RowDict
 from store.tasks import assignment
 from store.tasks.tasks import CLOCKS_NOW, change_under_lock
 

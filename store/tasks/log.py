@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from store.database import Connection, execute, fetch_all, sql
-from store.reads.people import RowDict
+from store.rows import RowDict
 
 SELF: Final = "tenure"
 """Who did what no person did."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from journeys.tasks.assignment import AssignmentResult, Roster
 from store.database import Connection, Database
-from store.reads.people import RowDict
+from store.rows import RowDict
 from store.tasks import assignment
 from store.tasks import log as task_log
 from store.tasks.tasks import TaskNotOpen, change_under_lock

@@ -13,7 +13,7 @@ from typing import Any, assert_never
 from journeys.decision.effects import ClosedTask, Effect, EscalatedTask, OpenedTask, task_key
 from journeys.tasks.assignment import Roster
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
-from store.people.subjects import Contended
+from store.errors import Contended
 from store.runs.projection import Run
 from store.tasks import assignment
 from store.tasks import log as task_log

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
+from store.errors import Contended
 from store.outbox import queue as outbox
 from store.people import subjects
-from store.people.subjects import Contended
 from store.people.test_clocks import now_for
-from store.reads.people import RowDict, loaded
 from store.retry import retry_transaction
+from store.rows import RowDict, loaded
 from store.tasks import assignment, conversations
 from store.tasks import log as task_log
 

@@ -25,7 +25,7 @@ from activities.dependencies import Dependencies
 from activities.steps import apply as steps
 from api.events import intake
 from store.events import ingest
-from store.messages.ledger import LedgerEntry
+from store.messages.entries import LedgerEntry
 from store.outbox import queue as outbox
 from tests.storm.verdict import TOKEN
 from worker import __main__ as worker
@@ -118,8 +118,8 @@ def wrap_worker() -> None:
     for owner, name, hook in (
         (steps._Step, "apply", lambda applied, _: die("step-before-commit", map(_token, applied.attempts))),
         (EmailChannel, "deliver", accepted),
-        (attempts, "_settle", lambda _, __, ___, entry, *____: die("settle-before-commit", [_token(entry)])),
-        (outbox, "delivered", lambda *_: die("relay-before-commit", signalled)),
+        (attempts, "record_settlement", lambda _, __, ___, entry, *____: die("settle-before-commit", [_token(entry)])),
+        (outbox, "mark_delivered", lambda *_: die("relay-before-commit", signalled)),
         (OutboxRelay, "deliver_batch", lambda *_: die("relay-after-commit", signalled)),
     ):
         setattr(owner, name, after(getattr(owner, name), hook))

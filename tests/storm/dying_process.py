@@ -88,7 +88,7 @@ def _arm(cell: Cell) -> None:
     match cell.point:
         case "row-before":
             after(steps._Step, "apply")
-            after(crm_tasks, "claim")
+            after(crm_tasks, "claim_stale_task")
         case "row-after":
             before(attempts, "attempt_all")
             before(HubSpot, "push")
@@ -100,9 +100,9 @@ def _arm(cell: Cell) -> None:
         case "hand-over-after":
             _die_with_the_last_byte()
         case "mark-before":
-            after(attempts, "_settle")
-            after(audiences, "record")
-            after(crm_tasks, "pushed")
+            after(attempts, "record_settlement")
+            after(audiences, "record_told")
+            after(crm_tasks, "mark_pushed")
         case "mark-after":
             after(attempts, "attempt")
             after(AudienceSync, "_one")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from activities.gate import evaluation
 from activities.ports import AttemptResult, Outgoing
+from journeys.gate.status import Status
 from store.messages import ledger
-from store.messages.ledger import LedgerEntry
+from store.messages.entries import LedgerEntry
 from worker.__main__ import main
 
 
@@ -23,7 +24,7 @@ async def send_then_record(weighing: evaluation.GatePass, entry: LedgerEntry) ->
     if receipt.result is not AttemptResult.SENT:
         raise RuntimeError(f"try again: {receipt.detail}")
     entry.channel, entry.reference, entry.address = channel.name, prepared.reference, prepared.address
-    entry.status, entry.sent_at, entry.settled_at = "sent", weighing.now, weighing.now
+    entry.status, entry.sent_at, entry.settled_at = Status.SENT, weighing.now, weighing.now
     await ledger.write_message(weighing.connection, entry)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.language.parsing import read_journey
 from store.database import Database, fetch_one, sql
-from store.definitions import registry
+from store.definitions import publishing
 from tests.storm import verdict
 from tests.storm.clients import Senders, Sent
 from tests.storm.nemesis import Nemesis
@@ -147,7 +147,7 @@ async def publish(database: Database) -> None:
     journey, source = read_journey(JOURNEY)
     assert journey is not None, source.problems
     text = artifact_of(journey, TYPES)
-    await registry.publish_definition(database, load_chart(text), text, JOURNEY, "storm")
+    await publishing.publish_definition(database, load_chart(text), text, JOURNEY, "storm")
 
 
 async def second_worker(stack: Stack, module: Sequence[str]) -> None:

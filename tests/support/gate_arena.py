@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from activities.dependencies import Dependencies
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.gate.policy import Policy
+from journeys.gate.status import Status
 from journeys.language.parsing import read_journey
 from store.database import Database, execute, sql
-from store.definitions.registry import publish_definition
-from store.messages.ledger import LedgerEntry
+from store.definitions.publishing import publish_definition
+from store.messages.entries import LedgerEntry
 from worker.composition.channels import configured_channels
 from worker.composition.dependencies import dependencies as built
 from worker.settings import Settings
@@ -78,8 +79,8 @@ def entry(arena: Arena, person: str, number: int = 1) -> LedgerEntry:
     return LedgerEntry(
         key=f"{person}#a.1/x.{number}>{person}", run=f"r_{person[2:]}", step=1, subject_key=person, recipient=person,
         journey="race", state="a", visit=1, action="x", template="education/first-value", via=("email",),
-        topic="onboarding", priority="lifecycle", data={}, stands=False, at=now, expires_at=None, status="deferred",
-        decided_at=now, definition=arena.definition, is_new=True,
+        topic="onboarding", priority="lifecycle", data={}, stands=False, at=now, expires_at=None, status=Status.DEFERRED,
+        decided_at=now, definition=arena.definition,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from journeys.events.segment import InboundEvent
 from journeys.language.definition import Journey
 from journeys.language.parsing import read_journey
 from store.database import Database, fetch_all, sql
-from store.definitions import registry
+from store.definitions import publishing
 from store.events import ingest
 from worker.composition import worker as composition
 from worker.composition.dependencies import dependencies
@@ -51,7 +51,7 @@ class Living:
         assert journey is not None, "the test's journey does not parse"
         artifact_text = artifact_of(journey, types or {})
         chart = load_chart(artifact_text)
-        await registry.publish_definition(self.database, chart, artifact_text, "test", "test")
+        await publishing.publish_definition(self.database, chart, artifact_text, "test", "test")
         return chart.hash
 
     async def accept(self, *calls: InboundEvent, clock: str | None = None) -> ingest.IngestResult:

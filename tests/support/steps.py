@@ -19,7 +19,7 @@ from journeys.language.parsing import read_journey
 from journeys.protocol import wire
 from journeys.protocol.envelope import parse_instant
 from store.database import Database, fetch_all, sql
-from store.definitions import registry
+from store.definitions import publishing
 from store.definitions.registry import DefinitionRegistry
 
 _RUNS = sql(
@@ -35,7 +35,7 @@ async def publish(database: Database, text: str, types: Mapping[str, str] | None
     journey, source = read_journey(text)
     assert journey is not None, source.problems
     sealed = artifact_of(journey, types or {})
-    await registry.publish_definition(database, load_chart(sealed), sealed, text, "test")
+    await publishing.publish_definition(database, load_chart(sealed), sealed, text, "test")
 
 
 async def first_steps(

@@ -31,7 +31,7 @@ from journeys.language.parsing import read_journey
 from journeys.language.problems import Problem
 from journeys.protocol.wire import QUERY_STATE, outreach_id
 from store.database import Database, fetch_all, sql
-from store.definitions import registry
+from store.definitions import publishing
 from store.events import ingest
 from store.people.test_clocks import set_clock
 from worker.relay.relay import OutboxRelay
@@ -121,7 +121,7 @@ class Rehearsal:
         if isinstance(found, list):
             raise Unpublishable("\n".join(str(problem) for problem in found))
         chart = load_chart(found.artifact_text)
-        await registry.publish_definition(self.database, chart, found.artifact_text, text, "rehearsal")
+        await publishing.publish_definition(self.database, chart, found.artifact_text, text, "rehearsal")
         return found.hash
 
     async def signal(

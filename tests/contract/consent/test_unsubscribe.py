@@ -8,7 +8,7 @@ import pytest
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.language.parsing import read_journey
 from store.database import Database
-from store.definitions.registry import publish_definition
+from store.definitions.publishing import publish_definition
 
 OPENS = "entry: {on: signed_up, again: always}\nexit: [{on: account_closed}]\nstart: a\nstates: {a: {do: %s}}\n"
 JOURNEYS = {

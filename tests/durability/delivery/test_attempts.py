@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from store.database import execute, sql
-from store.messages import due
+from store.messages.resend import resend_message
 from tests.support.live_stack import Living, living
 from worker.settings import ROOT
 from worker.testing.stage import rehearsal
@@ -90,7 +90,7 @@ async def test_a_mail_that_is_asked_for_again_by_hand_goes_through_the_gate_to_w
     await deps.until("SELECT count(*) FROM messages WHERE status = 'failed'")
     await deps.accept(deps.identify("ada", email="ada@example.com"))
     (row,) = await deps.rows("SELECT id FROM messages")
-    assert await due.resend_message(deps.database, row["id"])
+    assert await resend_message(deps.database, row["id"])
     await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'")
     assert deps.mail.count() == 1
-    assert not await due.resend_message(deps.database, row["id"])
+    assert not await resend_message(deps.database, row["id"])

@@ -11,10 +11,12 @@ import pytest
 from activities.delivery import outreach
 from activities.dependencies import Dependencies
 from activities.ports import Ambiguity
+from journeys.decision.effects import WithdrawnMessages
 from journeys.protocol import wire
 from store.consent.consents import ConsentChange, change_consent
 from store.database import execute, sql
-from store.messages import kill_switches, ledger
+from store.messages import kill_switches
+from store.messages.withdrawals import withdraw_queued
 from tests.integration.gate.test_digest_parts import DROPS, Three, three
 from worker.stack.mail_sink import MailFaults
 
@@ -117,7 +119,8 @@ async def test_H7_a_digest_in_doubt_goes_again_while_one_of_its_parts_is_still_t
     _, first, _, whole = await attempt(doubtful, LATER)
     await said(doubtful, "UPDATE runs SET state = 'told' WHERE journey = 'b'")
     async with doubtful.deps.database.transaction() as connection:
-        assert not await ledger.withdraw_queued(connection, first["run"], "inside was left", datetime.now(UTC))
+        left = WithdrawnMessages("inside was left", datetime.now(UTC))
+        assert not await withdraw_queued(connection, first["run"], left, left.at)
     await attempt(doubtful)
     assert await statuses(doubtful) == ["merged", "merged", "sent"]
     assert doubtful.mails.message_ids()[whole["reference"]] == 2

@@ -18,8 +18,9 @@ from activities.outgoing.circuit_breaker import BreakerRule
 from activities.outgoing.guarded_channel import GuardedChannel
 from activities.outgoing.rate_limit import Rate
 from activities.ports import Retry
+from journeys.decision.effects import WithdrawnMessages
 from store.database import execute, sql
-from store.messages import ledger
+from store.messages.withdrawals import withdraw_queued
 from tests.support.provider import templates, vapid_key
 from tests.support.sending import Sending, asked_after, nobody
 from worker.stack.providers.environment import KEY, WEBHOOK_SECRET
@@ -172,7 +173,8 @@ async def doubtful(sending: Sending) -> tuple[WebhookChannel, Any]:
 async def test_doubt_outlives_a_wait_what_is_withdrawn_meanwhile_is_unknown_and_counts_as_sent(sending):
     hook, row = await doubtful(sending)
     async with sending.database.transaction() as connection:
-        await ledger.withdraw_queued(connection, row["run"], "here was left for done", datetime.now(UTC))
+        left = WithdrawnMessages("here was left for done", datetime.now(UTC))
+        await withdraw_queued(connection, row["run"], left, left.at)
     (row,) = await sending.ledger()
     assert (row["status"], row["sent_at"] is not None) == ("unknown", True), "a cap counts it"
     assert len(await sending.later(hook)) == len(sending.local.provider.kept.search(provider="receiver")) == 1

@@ -24,14 +24,16 @@ from activities.delivery import attempts as delivery
 from activities.delivery import outreach
 from activities.dependencies import Dependencies
 from activities.gate import evaluation
-from journeys.decision.effects import SendMessage, message_key
+from journeys.decision.effects import SendMessage, WithdrawnMessages, message_key
 from journeys.events.segment import InboundEvent
 from journeys.protocol import wire
 from store.consent.consents import ConsentChange, change_consent
 from store.database import Database, execute, fetch_all, sql
 from store.events import ingest
-from store.messages import due as owed
-from store.messages import kill_switches, ledger
+from store.messages import kill_switches
+from store.messages.entries import LedgerEntry, new_entry
+from store.messages.resend import resend_message
+from store.messages.withdrawals import withdraw_queued
 from store.people import subjects
 from store.runs import projection
 from tests.support.smtp_relays import LIMIT, RELAYS, TOPICS, prepared
@@ -120,13 +122,13 @@ class DeliveryMachine(RuleBasedStateMachine):
             at = self.runs[which]
             self.told.asked.append((at.id, message))
             key = message_key(at.id, message, self.person)
-            entry = ledger.new_entry(message, key=key, run_row=at, step=1, recipient=self.person, now=self.told.now)
+            entry = new_entry(message, key=key, run=at, step=1, recipient=self.person, now=self.told.now)
             entry.holds = at.id not in self.told.over
             entries.append(entry)
         self.do(self._ask(self.houses[relay], entries))
         self.see(relay)
 
-    async def _ask(self, deps: Dependencies, entries: list[ledger.LedgerEntry]) -> None:
+    async def _ask(self, deps: Dependencies, entries: list[LedgerEntry]) -> None:
         async with self.database.transaction() as connection:
             locked = await subjects.lock_subjects(connection, [self.person])
             weighing = evaluation.GatePass(deps, connection, locked[self.person], None, self.told.now)
@@ -204,7 +206,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         async with self.database.transaction() as connection:
             await subjects.lock_subjects(connection, [self.person])
             await execute(connection, _OVER, id=at.id)
-            await ledger.withdraw_queued(connection, at.id, "left", self.told.now, "inside", 1)
+            left = WithdrawnMessages("left", self.told.now, "inside", 1)
+            await withdraw_queued(connection, at.id, left, self.told.now)
 
     def stop(self) -> None:
         """Somebody throws the switch, or releases it."""
@@ -221,7 +224,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         """Somebody asks for one again whose end is not good; of what came as one, for the whole."""
         found = [item for item in self.ledger() if item["status"] in {"failed", "unknown"} and not item["merged_into"]]
         if found:
-            self.do(owed.resend_message(self.database, found[number % len(found)]["id"]))
+            self.do(resend_message(self.database, found[number % len(found)]["id"]))
             self.told.now = max(self.told.now, datetime.now(UTC))
 
     # -- what has arrived ------------------------------------------------------------------------------------------------

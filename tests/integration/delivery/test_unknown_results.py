@@ -21,7 +21,7 @@ from activities.channels.slack import SlackChannel, SlackSettings
 from activities.channels.webhook import WebhookChannel, WebhookSettings
 from activities.channels.zendesk import ZendeskChannel, ZendeskSettings
 from activities.channels.zoom import ZoomChannel, ZoomSettings
-from activities.delivery.attempts import NEAR_SEARCH
+from activities.delivery.recovery import NEAR_SEARCH
 from activities.ports import Channel
 from store.database import execute, sql
 from store.people import subjects

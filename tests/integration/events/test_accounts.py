@@ -26,6 +26,7 @@ from journeys.decision.state import RunState, state_from_json, state_to_json
 from journeys.events.segment import InboundEvent
 from journeys.protocol import wire
 from store.database import Database, execute, fetch_all, fetch_one, sql
+from store.errors import Contended
 from store.events import ingest
 from store.messages import kill_switches
 from store.people import subjects
@@ -254,7 +255,7 @@ async def test_who_is_put_into_another_account_between_look_and_lock_is_looked_a
         await two.somebody_waits()
         mia.account_key, mia.dirty = await two.key("north"), True
         await subjects.save_subjects(moving, [mia])
-    with pytest.raises(subjects.Contended):
+    with pytest.raises(Contended):
         await deciding
     assert (await two.applied(asked) if asks else await two.again())["status"] == "sent"
     assert (await two.inbox())["title"] == "Planning the next year of North"

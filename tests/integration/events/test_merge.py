@@ -13,7 +13,6 @@ import pytest_asyncio
 from journeys.events.segment import InboundEvent
 from store.consent.consents import ConsentChange, change_consent
 from store.people import subjects
-from store.runs import projection
 from tests.support.live_stack import Living
 from tests.support.worker_parts import relaying, worker, workless
 
@@ -200,7 +199,7 @@ async def test_nothing_happens_before_what_any_lane_it_enters_has_decided(deps: 
     await deps.accept(InboundEvent("group", "g", "group", user_id="ada", account_id="acme"))
     decided, acme = datetime.now(UTC) - timedelta(minutes=10), await key_of(deps, "acme")
     async with deps.database.transaction() as connection:
-        await projection.decided_until(connection, [acme], decided)
+        await subjects.decided_until(connection, [acme], decided)
     await deps.accept(calls.track("looked", at=decided - timedelta(minutes=50), user_id="ada"))
     assert (await deps.rows("SELECT at FROM events WHERE name = 'looked'"))[0]["at"] == decided
 

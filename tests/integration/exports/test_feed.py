@@ -20,7 +20,8 @@ from activities.gate import evaluation
 from journeys.decision.effects import SendMessage
 from store.database import execute, sql
 from store.exports import feed
-from store.messages import due, ledger
+from store.messages.entries import new_entry
+from store.messages.resend import resend_message
 from store.people import subjects
 from store.runs import projection
 from tests.support.live_stack import Living, certain, living, until
@@ -214,10 +215,10 @@ async def test_the_gate_costs_no_statement_more_and_its_line_is_in_its_own_trans
             person = (await subjects.lock_subjects(connection, [row["recipient"]]))[row["recipient"]]
             now = datetime.now(UTC) + timedelta(days=2)
             effect = SendMessage("tip", "education/first-value", ("email",), "inside", 1, 9, now, "lifecycle")
-            entry = ledger.new_entry(
+            entry = new_entry(
                 effect,
                 key="k",
-                run_row=await projection.read_run(connection, row["run"]),
+                run=await projection.read_run(connection, row["run"]),
                 step=2,
                 recipient=person.key,
                 now=now,
@@ -255,7 +256,7 @@ async def test_what_is_sent_again_by_hand_is_told_as_such(deps: Living) -> None:
     )
     await deps.accept(deps.identify("ada", email="ada@example.com"), deps.track("ada", "signed_up"))
     message = await deps.until("SELECT id FROM messages WHERE status = 'failed'")
-    assert await due.resend_message(deps.database, message)
+    assert await resend_message(deps.database, message)
     told = [(line["type"], line["verdict"]) for line in await everything(deps)]
     assert told[:2] == [("decision", "fail"), ("decision", "again")]
 

@@ -26,8 +26,8 @@ from journeys.protocol import wire
 from store.database import Database, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
-from store.messages import due as owed
-from store.reads import timeline
+from store.messages.resend import resend_message
+from store.reads.messages import parts_of_message
 from tests.support.steps import first_steps, publish, settle
 from worker.settings import ROOT
 from worker.stack.mail_sink import MailFaults
@@ -142,7 +142,7 @@ async def test_a_part_of_what_failed_has_failed_and_its_run_hears_it(three, doma
     assert second["detail"].startswith(said)
     assert await three.heard() == [("a", "tip.sent"), ("b", "tip.failed"), ("c", "tip.failed")]
     async with three.deps.database.reading() as connection:
-        shown = await timeline.parts_of_message(connection, whole["key"])
+        shown = await parts_of_message(connection, whole["key"])
     assert [each["status"] for each in shown] == ["failed", "failed"], "as /v1/messages/{id}/why shows it"
 
 
@@ -162,7 +162,7 @@ async def test_what_failed_as_one_is_owed_again_part_by_part_when_somebody_asks(
     await three.settle(three.deps)
     await three.known("ada@example.com")
     whole = (await three.ledger())[-1]
-    assert await owed.resend_message(three.deps.database, whole["id"])
+    assert await resend_message(three.deps.database, whole["id"])
     assert [each["status"] for each in await three.ledger()] == ["sent", "deferred", "deferred", "failed"]
     await three.settle(three.deps)
     _, second, third, failed, again = sorted(await three.ledger(), key=lambda each: each["id"])
@@ -177,7 +177,7 @@ async def test_a_part_of_what_nobody_saw_end_is_unknown_until_somebody_sends_it_
     _, second, third, whole = await three.ledger()
     assert {each["status"] for each in (second, third, whole)} == {"unknown"}
     assert await three.heard() == [("a", "tip.sent")]
-    assert await owed.resend_message(three.deps.database, whole["id"])
+    assert await resend_message(three.deps.database, whole["id"])
     await three.settle(three.deps)
     _, second, third, whole = await three.ledger()
     assert [each["status"] for each in (second, third, whole)] == ["merged", "merged", "sent"]

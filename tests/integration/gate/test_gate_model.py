@@ -31,16 +31,17 @@ from hypothesis.stateful import (
 from activities.dependencies import Dependencies
 from activities.gate import evaluation
 from journeys.decision.compiler import artifact_of, load_chart
-from journeys.decision.effects import SendMessage, message_key
+from journeys.decision.effects import SendMessage, WithdrawnMessages, message_key
 from journeys.events.segment import InboundEvent
 from journeys.language.parsing import read_journey
 from store.consent.consents import ConsentChange, change_consent
 from store.database import Database, execute, fetch_all, sql
-from store.definitions import registry
+from store.definitions import publishing
 from store.events import tickets
 from store.events.ingest import accept
 from store.messages import due as owed
-from store.messages import ledger
+from store.messages.entries import LedgerEntry, new_entry
+from store.messages.withdrawals import withdraw_queued
 from store.people import subjects
 from store.runs import projection
 from tests.integration.gate.test_gate import journey
@@ -117,7 +118,7 @@ class GateMachine(RuleBasedStateMachine):
             await execute(connection, sql("UPDATE runs SET state = 'inside', visit = 1 WHERE lane = :p"), p=person)
             return person, [await projection.read_run(connection, item["id"]) for item in found]
 
-    async def _decide(self, entries: list[ledger.LedgerEntry] | None, *, dies: bool = False) -> None:
+    async def _decide(self, entries: list[LedgerEntry] | None, *, dies: bool = False) -> None:
         """One transaction: what is asked, or (None) what is due."""
         async with self.database.transaction() as connection:
             locked = await subjects.lock_subjects(connection, [self.person])
@@ -129,9 +130,9 @@ class GateMachine(RuleBasedStateMachine):
             if dies:
                 raise Crash
 
-    def _entry(self, at: projection.Run, message: SendMessage) -> ledger.LedgerEntry:
+    def _entry(self, at: projection.Run, message: SendMessage) -> LedgerEntry:
         key = message_key(at.id, message, self.person)
-        entry = ledger.new_entry(message, key=key, run_row=at, step=1, recipient=self.person, now=self.told.now)
+        entry = new_entry(message, key=key, run=at, step=1, recipient=self.person, now=self.told.now)
         entry.holds = at.id not in self.told.over
         return entry
 
@@ -256,7 +257,8 @@ class GateMachine(RuleBasedStateMachine):
         async with self.database.transaction() as connection:
             await subjects.lock_subjects(connection, [self.person])
             await execute(connection, _CLOSE, id=at.id)
-            await ledger.withdraw_queued(connection, at.id, "left", self.told.now, "inside", 1)
+            left = WithdrawnMessages("left", self.told.now, "inside", 1)
+            await withdraw_queued(connection, at.id, left, self.told.now)
 
     # -- what must be true -------------------------------------------------------------------------------------------
 
@@ -318,7 +320,7 @@ async def _prepared(database_url: str, catalog: Path) -> tuple[Database, Depende
         text = journey(name, "in_app")
         parsed, _ = read_journey(text)
         assert parsed is not None
-        await registry.publish_definition(
+        await publishing.publish_definition(
             database, load_chart(artifact_of(parsed, {})), artifact_of(parsed, {}), text, "test"
         )
     return database, deps

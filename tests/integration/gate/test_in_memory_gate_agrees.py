@@ -31,10 +31,10 @@ from journeys.language.parsing import read_journey
 from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.timeline import MessageOutcome, Scenario, SimulatedRun
 from store.database import Database, execute, fetch_all, sql
-from store.definitions import registry
+from store.definitions import publishing
 from store.events.ingest import accept
 from store.messages import due as owed
-from store.messages import ledger
+from store.messages.entries import LedgerEntry, new_entry
 from store.people import subjects
 from store.runs import projection
 from tests.integration.gate.test_gate import journey
@@ -130,7 +130,7 @@ class Twins:
         self.asked += len(made)
         at = self.runs[which]
         entries = [
-            ledger.new_entry(each, key=message_key(at.id, each, self.person), run_row=at, step=1,
+            new_entry(each, key=message_key(at.id, each, self.person), run=at, step=1,
                              recipient=self.person, now=self.now)
             for each in made
         ]  # fmt: skip
@@ -144,7 +144,7 @@ class Twins:
         async with self.database.reading() as connection:
             return (await owed.next_message_due(connection, self.person))[0]
 
-    async def _pass(self, entries: list[ledger.LedgerEntry] | None) -> None:
+    async def _pass(self, entries: list[LedgerEntry] | None) -> None:
         async with self.database.transaction() as connection:
             locked = await subjects.lock_subjects(connection, [self.person])
             weighing = evaluation.GatePass(self.deps, connection, locked[self.person], None, self.now)
@@ -233,7 +233,7 @@ async def staged(database_url: str, catalog: Path) -> tuple[Database, Dependenci
         parsed, _ = read_journey(text)
         assert parsed is not None
         charts.append(load_chart(artifact_of(parsed, {})))
-        await registry.publish_definition(database, charts[-1], artifact_of(parsed, {}), text, "test")
+        await publishing.publish_definition(database, charts[-1], artifact_of(parsed, {}), text, "test")
     return database, deps, Scenario(tuple(charts), load_policy(POLICY))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -28,6 +29,16 @@ def statements() -> Iterator[tuple[str, SqlStatement]]:
             for number, item in enumerate(values):
                 if isinstance(item, SqlStatement):
                     yield f"{module.name}.{name}[{number}]", item
+
+
+def test_statements_of_core_join_explicitly() -> None:
+    """`FROM a, b` is what Core makes of a subquery that it does not correlate, or of a forgotten join."""
+    joined = [name for name, statement in statements() if re.search(r" FROM \w+( AS \w+)?, ", _of_core(statement))]
+    assert joined == []
+
+
+def _of_core(statement: SqlStatement) -> str:
+    return "" if isinstance(statement._source, str) else " ".join(statement.text.split())
 
 
 async def test_every_statement_is_valid(database_url: str) -> None:

@@ -13,7 +13,8 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from activities.exports.feed_push import BATCH, KIND
 from activities.outgoing.standard_webhooks import STEPS, signing
 from api.exports.feed import EXAMPLE
-from journeys.events import feed
+from journeys.gate import feed
+from journeys.gate.status import MEANINGS, SETTLED, TRANSITIONS, Status
 from tests.support import shipped_catalog
 from tests.support.api import application
 from worker.loops.feed_push import LAG, PUSHED, TRIES
@@ -60,7 +61,8 @@ def test_the_loader_that_is_shown_loads_everything_and_refuses_what_was_changed_
 
 
 def test_every_verdict_result_and_name_is_there():
-    for word in (*feed.VERDICTS.values(), *feed.RESULTS.values(), "again"):
+    results = {feed.result_word(status) for status in (*SETTLED & TRANSITIONS[Status.SENDING], Status.DEFERRED)}
+    for word in (*(meaning.verdict for meaning in MEANINGS.values()), *results, "again"):
         assert f"`{word}`" in TEXT, word
     settings = {f"TENURE_{name.upper()}" for name in ProviderSettings.model_fields}
     assert set(re.findall(r"TENURE_[A-Z_]+", TEXT)) <= settings

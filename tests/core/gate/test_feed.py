@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from journeys.events import feed
+from journeys.gate import feed
 
 NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""What the company's own warehouse reads of us: every verdict, every end of an attempt, every reaction, as stable lines.
+"""Lines of the feed: verdicts, ends of attempts, and reactions to messages.
 
 A line names people by our random keys and the company's own ids, and nothing else about them: no address, no text, no
 provider's words (those are at `/v1/messages/{id}/why`, for operators).
@@ -9,23 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from journeys.gate.status import MEANINGS, Status
+
 SCHEMA: Final = 1
 """Fields may be added under one number; what changes its meaning or goes away gives the next."""
 MOST: Final = 1_000
 """Lines of a page."""
 
-VERDICTS: Final[Mapping[str, str]] = {
-    "sending": "send",
-    "sent": "send",
-    "deferred": "defer",
-    "merged": "merge",
-    "replaced": "replace",
-    "withheld": "withhold",
-    "withdrawn": "withdraw",
-    "failed": "fail",
-    "unknown": "fail",
-}
-RESULTS: Final[Mapping[str, str]] = {"sent": "sent", "failed": "failed", "unknown": "unknown", "deferred": "retry"}
 _REACTED: Final = ("link", "item", "kind", "permanent")
 """What is told of a reaction beside its name: which link, which item of a list, what kind of bounce."""
 
@@ -61,26 +51,34 @@ def _what(row: Mapping[str, Any]) -> dict[str, Any]:
         name = str(row["event_name"]).removeprefix("message_")
         more = {key: data[key] for key in _REACTED if key in data}
         return {"type": "reaction", "reaction": name, "happened_at": row["event_at"], **more}
-    # What was part of a digest ends as the digest did; what was deferred out of it had no attempt of its own.
-    attempted = row["was"] == "sending" or (row["was"] == "merged" and row["status"] != "deferred")
-    if attempted and not row["decided"]:
-        result = RESULTS.get(row["status"], row["status"])
-        return {"type": "delivery", "result": result, "attempt": row["attempt"], "until": row["until"]}
+    status = Status(row["status"])
+    if _ends_attempt(row["was"], status) and not row["decided"]:
+        return {"type": "delivery", "result": result_word(status), "attempt": row["attempt"], "until": row["until"]}
     return {
         "type": "decision",
-        "verdict": _verdict(row),
-        "attempt": row["attempt"] if row["status"] in {"sending", "sent"} else None,
+        "verdict": _verdict(row["was"], status, decided=row["decided"]),
+        "attempt": row["attempt"] if status in {Status.SENDING, Status.SENT} else None,
         "until": row["until"],
-        "into": row["whole_id"] if row["status"] == "merged" else None,
+        "into": row["whole_id"] if status is Status.MERGED else None,
         "reasons": [{name: each[name] for name in ("code", "rule") if each.get(name)} for each in row["reasons"] or ()],
     }
 
 
-def _verdict(row: Mapping[str, Any]) -> str:
+def result_word(status: Status) -> str:
+    """The end of an attempt in the feed: a message that waits again is tried again."""
+    return "retry" if status is Status.DEFERRED else status.value
+
+
+def _ends_attempt(was: str | None, status: Status) -> bool:
+    """A part of a digest ends as the digest does; what was deferred out of it had no attempt of its own."""
+    return was == Status.SENDING or (was == Status.MERGED and status is not Status.DEFERRED)
+
+
+def _verdict(was: str | None, status: Status, *, decided: bool) -> str:
     """What had ended and waits again, by an operator's hand or because its digest did not arrive, is to be decided again."""
-    if row["status"] == "deferred" and row["was"] is not None and not row["decided"] and row["was"] != "deferred":
+    if status is Status.DEFERRED and not decided and was not in {None, Status.DEFERRED}:
         return "again"
-    return VERDICTS[row["status"]]
+    return MEANINGS[status].verdict
 
 
 def _message(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,146 @@
+"""Ledger entries: messages as the gate and deliveries read and decide them.
+
+The gate fills in what it decides and `ledger.py` writes it; `was` is the status that the row had when it was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from journeys.decision.effects import SendMessage
+from journeys.gate.requests import MessageVisit, RunVisit, still_holds
+from journeys.gate.status import Status
+from journeys.gate.verdicts import Reason
+from store.database import Connection, fetch_all, sql
+from store.runs.projection import Run
+
+ENTRY = """
+    SELECT m.key, m.run, m.step, m.subject_key, m.recipient, m.journey, m.state, m.visit, m.action, m.template, m.via,
+      m.topic, m.priority, m.data, m.stands, m.at, m.expires_at, m.status, m.channel, m.due_at, m.attempts, m.lease_until,
+      m.reference, m.address, m.body, m.summary, m.decided_at, m.first_attempt_at, m.sent_at, m.ready_at, m.merged_into,
+      m.in_doubt, replace(CAST(m.trace AS text), '-', '') AS trace,
+      r.definition, r.status = 'open' AS run_open, r.state AS run_state, r.visit AS run_visit"""
+"""Columns of an entry, of messages `m` and their runs `r`."""
+FROM_RUNS = "FROM messages m JOIN runs r ON r.id = m.run"
+
+
+def listed(statuses: Collection[Status]) -> str:
+    """Statuses as a list in SQL."""
+    return "(" + ", ".join(f"'{status}'" for status in Status if status in statuses) + ")"
+
+
+_OF_STEP = sql(
+    f"SELECT DISTINCT recipient FROM messages WHERE run = :run AND step >= :step AND status = '{Status.SENDING}' ORDER BY 1"  # noqa: S608
+)
+
+
+@dataclass(slots=True)
+class LedgerEntry:
+    """A ledger row. `body` are the rendered bytes that every attempt sends; by `first_attempt_at` retries end.
+
+    `in_doubt`: an attempt may have arrived that nobody saw end, so it never reads as if it had not been sent, and counts as
+    sent. `holds`: its run is still in the visit that asked for it; `now_in` is the state that the run is in.
+    """
+
+    key: str
+    run: str
+    step: int
+    subject_key: str
+    recipient: str
+    journey: str
+    state: str
+    visit: int
+    action: str
+    template: str
+    via: tuple[str, ...]
+    topic: str | None
+    priority: str
+    data: Mapping[str, Any]
+    stands: bool
+    at: datetime
+    expires_at: datetime | None
+    status: Status
+    decided_at: datetime
+    definition: str
+    holds: bool = True
+    now_in: str | None = None
+    channel: str | None = None
+    due_at: datetime | None = None
+    attempts: int = 0
+    lease_until: datetime | None = None
+    reference: str | None = None
+    address: str | None = None
+    body: bytes | None = None
+    first_attempt_at: datetime | None = None
+    sent_at: datetime | None = None
+    summary: Mapping[str, Any] | None = None
+    detail: str | None = None
+    settled_at: datetime | None = None
+    ready_at: datetime | None = None
+    merged_into: str | None = None
+    trace: str | None = None
+    reasons: tuple[Reason, ...] = ()
+    in_doubt: bool = False
+    was: Status | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the ledger has no row of it yet."""
+        return self.was is None
+
+
+def new_entry(
+    effect: SendMessage, *, key: str, run: Run, step: int, recipient: str, now: datetime, trace: str | None = None
+) -> LedgerEntry:
+    """A message on which the gate has not decided yet."""
+    return LedgerEntry(
+        key=key,
+        run=run.id,
+        step=step,
+        subject_key=run.subject_key,
+        recipient=recipient,
+        journey=run.journey,
+        state=effect.state,
+        visit=effect.visit,
+        action=effect.action,
+        template=effect.template,
+        via=effect.via,
+        topic=effect.topic,
+        priority=effect.priority,
+        data=effect.data,
+        stands=effect.stands,
+        at=effect.at,
+        expires_at=effect.expires_at,
+        status=Status.DEFERRED,
+        decided_at=now,
+        definition=run.definition,
+        trace=trace,
+    )
+
+
+def entry_from_row(row: Mapping[str, Any], parts: Sequence[Sequence[Any]] | None = None) -> LedgerEntry:
+    """An entry of a row of `ENTRY`. Of a digest `parts` are state, visit and `stands` of each part, and where its run is.
+
+    A digest holds while one of its parts does.
+    """
+    values = dict(row)
+    run = RunVisit(values.pop("run_open"), values.pop("run_state"), values.pop("run_visit"))
+    for name in ("via", "data", "summary"):
+        values[name] = orjson.loads(values[name]) if isinstance(values[name], str) else values[name]
+    status = Status(values.pop("status"))
+    entry = LedgerEntry(**values | {"via": tuple(values["via"])}, status=status, was=status, now_in=run.state)
+    if parts is None:
+        entry.holds = still_holds(entry, run)
+    else:
+        entry.holds = any(still_holds(MessageVisit(*part[:3]), RunVisit(*part[3:])) for part in parts)
+    return entry
+
+
+async def recipients_in_flight(connection: Connection, run_id: str, step: int) -> list[str]:
+    """The recipients of attempts of a step, or a later one, that were begun and not settled."""
+    return [row["recipient"] for row in await fetch_all(connection, _OF_STEP, run=run_id, step=step)]

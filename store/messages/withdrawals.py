@@ -1,0 +1,97 @@
+"""Deferred messages that are taken back: with their visit, for a person, or for a message that matters more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+
+from journeys.decision.effects import WithdrawnMessages
+from journeys.gate.requests import withdraws
+from journeys.gate.status import UNSETTLED, Status
+from journeys.gate.verdicts import Reason
+from store.database import Connection, fetch_all, sql
+from store.definitions.registry import DefinitionRegistry
+from store.messages.digests import is_digest
+from store.messages.due import queued_messages
+from store.messages.entries import ENTRY, FROM_RUNS, LedgerEntry, entry_from_row, listed
+from store.messages.ledger import end_queued
+from store.messages.outcomes import tell_outcome
+from store.rows import loaded
+
+_OF_RUN = sql(
+    f"{ENTRY} {FROM_RUNS} WHERE m.run = :run AND m.status = '{Status.DEFERRED}' ORDER BY m.id FOR UPDATE OF m"
+)
+_WITH_KEYS = sql(
+    f"""
+    {ENTRY}, m.reasons {FROM_RUNS}
+    WHERE m.key = ANY(CAST(:keys AS text[])) AND m.status = '{Status.DEFERRED}' ORDER BY m.id FOR UPDATE OF m
+    """
+)
+_UNSETTLED = sql(
+    f"""
+    SELECT DISTINCT recipient, stands FROM messages m WHERE run = :run AND (status IN {listed(UNSETTLED)}
+      OR (status = '{Status.MERGED}' AND EXISTS (SELECT 1 FROM messages w WHERE w.key = m.merged_into
+                                                 AND w.status IN {listed(UNSETTLED)})))
+    """  # noqa: S608 -- the statuses are ours
+)
+
+
+async def unsettled_recipients(connection: Connection, run_id: str) -> set[str]:
+    """The recipients of a run's messages that may still be withdrawn, or are about to be decided again: to lock first."""
+    rows = await fetch_all(connection, _UNSETTLED, run=run_id)
+    return {row["recipient"] for row in rows if not row["stands"]}
+
+
+async def withdraw_queued(
+    connection: Connection, run_id: str, effect: WithdrawnMessages, at: datetime
+) -> list[LedgerEntry]:
+    """Take back what is queued of one visit, or of the whole run; those that were ended.
+
+    What is in flight cannot be taken back. A digest of which the run has a part goes again with all of them, or not at all: the
+    gate decides on it when it is due.
+    """
+    reason = Reason("withdrawn", effect.reason)
+    entries = [entry_from_row(row) for row in await fetch_all(connection, _OF_RUN, run=run_id)]
+    taken_back = [entry for entry in entries if withdraws(effect, entry) and not is_digest(entry.key)]
+    return [entry for entry in taken_back if await end_queued(connection, entry, Status.WITHDRAWN, (reason,), at)]
+
+
+async def withdraw_from_person(
+    connection: Connection,
+    catalogue: DefinitionRegistry,
+    person: str,
+    reasons_for: Callable[[LedgerEntry], Sequence[Reason] | None],
+    at: datetime,
+    *,
+    ended: Collection[str] = (),
+) -> int:
+    """Take back the queued messages of a person for which there are reasons, and tell their runs; how many there were.
+
+    Runs that have `ended` are told nothing.
+    """
+    count = 0
+    for entry in await queued_messages(connection, person):
+        reasons = reasons_for(entry)
+        if reasons is None:
+            continue
+        entry.decided_at = at
+        count += await end_queued(connection, entry, Status.WITHDRAWN, reasons, at)
+        if entry.run not in ended:
+            await tell_outcome(connection, catalogue, entry, entry.status, at)
+    return count
+
+
+async def replace_queued(connection: Connection, keys: Sequence[str], why: str, at: datetime) -> list[LedgerEntry]:
+    """End messages that wait, because one that matters more has their place; those that were ended.
+
+    The ledger keeps what each waited for beside it.
+    """
+    replaced, reason = [], Reason("replaced", why)
+    for row in await fetch_all(connection, _WITH_KEYS, keys=list(keys)):
+        values = dict(row)
+        waited_for = [Reason(**each) for each in loaded(values.pop("reasons"))]
+        entry = entry_from_row(values)
+        if await end_queued(connection, entry, Status.REPLACED, (*waited_for, reason), at):
+            entry.reasons = (reason,)
+            replaced.append(entry)
+    return replaced

@@ -1,0 +1,109 @@
+"""Reads of the ledger: messages with the reasons of their verdicts."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import bindparam, select
+
+from store.database import Connection, fetch_all, fetch_one, sql
+from store.expressions import any_of, trace_of, when_given
+from store.rows import RowDict, loaded
+from store.schema import messages
+
+_messages = select(
+    messages.c.id,
+    messages.c.key,
+    messages.c.run,
+    messages.c.journey,
+    messages.c.state,
+    messages.c.action,
+    messages.c.template,
+    messages.c.topic,
+    messages.c.priority,
+    messages.c.via,
+    messages.c.channel,
+    messages.c.status,
+    messages.c.reasons,
+    messages.c.at,
+    messages.c.due_at,
+    messages.c.expires_at,
+    messages.c.decided_at,
+    messages.c.sent_at,
+    messages.c.settled_at,
+    messages.c.attempts,
+    messages.c.detail,
+    messages.c.recipient,
+    messages.c.step,
+    messages.c.merged_into,
+    trace_of(messages.c.trace),
+)
+_page = (
+    _messages.where(when_given("status", messages.c.status), when_given("before", messages.c.id, operator.lt))
+    .order_by(messages.c.id.desc())
+    .limit(bindparam("limit"))
+)
+_OF_RECIPIENT = sql(_page.where(any_of(messages.c.recipient, "keys")))
+_LIST = sql(_page.where(when_given("run", messages.c.run)))
+_GET = sql(_messages.where(messages.c.id == bindparam("id")))
+_BY_KEY = sql(_messages.where(messages.c.key == bindparam("key")))
+_PARTS = sql(_messages.where(messages.c.merged_into == bindparam("key")).order_by(messages.c.id))
+_OF_TEMPLATE = sql(
+    _messages.where(any_of(messages.c.recipient, "keys"), messages.c.template == bindparam("template"))
+    .order_by(messages.c.id.desc())
+    .limit(20)
+)
+_OF_TRACE = sql(
+    _messages.where(messages.c.trace == bindparam("trace")).order_by(messages.c.id).limit(bindparam("limit"))
+)
+
+
+async def list_messages(
+    connection: Connection,
+    *,
+    keys: list[str] | None = None,
+    run: str | None = None,
+    status: str | None = None,
+    before: int | None = None,
+    limit: int,
+) -> list[RowDict]:
+    """The ledger, the newest first: of one person, of one run, or of all."""
+    values: dict[str, Any] = {"status": status, "before": before, "limit": limit}
+    if keys is not None:
+        rows = await fetch_all(connection, _OF_RECIPIENT, keys=keys, **values)
+    else:
+        rows = await fetch_all(connection, _LIST, run=run, **values)
+    return [_message(row) for row in rows]
+
+
+async def get_message(connection: Connection, identity: int) -> RowDict | None:
+    """One row of the ledger."""
+    row = await fetch_one(connection, _GET, id=identity)
+    return _message(row) if row else None
+
+
+async def message_with_key(connection: Connection, key: str) -> RowDict | None:
+    """One row of the ledger by its key."""
+    row = await fetch_one(connection, _BY_KEY, key=key)
+    return _message(row) if row else None
+
+
+async def parts_of_message(connection: Connection, key: str) -> list[RowDict]:
+    """The messages that went out in this digest."""
+    return [_message(row) for row in await fetch_all(connection, _PARTS, key=key)]
+
+
+async def messages_of_template(connection: Connection, keys: list[str], template: str) -> list[RowDict]:
+    """What was decided for a person about this template, the latest first, at most 20."""
+    return [_message(row) for row in await fetch_all(connection, _OF_TEMPLATE, keys=keys, template=template)]
+
+
+async def messages_of_trace(connection: Connection, trace: str, limit: int) -> list[RowDict]:
+    """The messages that one event has caused, the oldest first."""
+    return [_message(row) for row in await fetch_all(connection, _OF_TRACE, trace=trace, limit=limit)]
+
+
+def _message(row: Mapping[str, Any]) -> RowDict:
+    return {**row, "via": loaded(row["via"]), "reasons": loaded(row["reasons"])}
