@@ -23,64 +23,88 @@ class ProviderSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
-    outgoing_allow: str = Field("", description="host:port, comma-separated, that may be inside, plain, on any port.")
-    providers_near: bool = Field(False, description="Whether providers answer within 1.5 s; if not, each has a queue.")
-    provider_rates: str = Field("", description="Attempts a second by channel: sms=10,email=50/100 (burst of 100).")
-
-    resend_key: SecretStr = SECRET
-    resend_webhook_secret: SecretStr = SECRET
-    resend_base: str = "https://api.resend.com"
-    dkim_selector: str = ""
-    dkim_key_file: Path | None = None
-    twilio_account: str = ""
-    twilio_token: SecretStr = SECRET
-    twilio_from: str = ""
-    twilio_base: str = "https://api.twilio.com"
-    twilio_callback: str = Field("", description="Our public https://…/v1/hooks/twilio, as Twilio is to call it.")
-    phone_region: str | None = None
-    fcm_project: str = ""
-    fcm_email: str = ""
-    fcm_key_file: Path | None = None
-    fcm_base: str = "https://fcm.googleapis.com"
-    fcm_token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 -- an address
-    vapid_key_file: Path | None = None
-    vapid_contact: str = ""
-    slack_token: SecretStr = SECRET
-    slack_channel: str = ""
-    slack_base: str = "https://slack.com/api"
-    webhook_url: str = ""
-    webhook_secret: SecretStr = SECRET
-    feed_url: str = Field("", description="Our receiver of the feed of decisions and deliveries; empty pushes nothing.")
-    feed_secret: SecretStr = Field(
-        SECRET,
-        description="whsec_…: signs what is pushed there, and pages of /v1/feed; of several, by commas, each does.",
+    outgoing_allow: str = Field(
+        "",
+        description="host:port list, separated by commas, of receivers that may be internal, without TLS, on any port.",
     )
-    zendesk_base: str = ""
-    zendesk_agent: str = ""
-    zendesk_token: SecretStr = SECRET
-    zendesk_webhook_secret: SecretStr = SECRET
-    zoom_account: str = ""
-    zoom_client: str = ""
-    zoom_secret: SecretStr = SECRET
-    zoom_webhook_secret: SecretStr = SECRET
-    zoom_base: str = "https://api.zoom.us/v2"
-    zoom_token_url: str = "https://zoom.us/oauth/token"  # noqa: S105 -- an address
-    google_ads_account: str = ""
-    google_ads_email: str = ""
-    google_ads_key_file: Path | None = None
-    google_ads_base: str = "https://datamanager.googleapis.com"
-    google_ads_token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 -- an address
-    meta_token: SecretStr = SECRET
-    meta_base: str = "https://graph.facebook.com/v26.0"
-    hubspot_token: SecretStr = SECRET
-    hubspot_base: str = "https://api.hubapi.com"
-    salesforce_base: str = Field("", description="https://<My Domain>.my.salesforce.com: where tasks are shown too.")
-    salesforce_client: str = ""
-    salesforce_secret: SecretStr = SECRET
-    crm_read_seconds: float = Field(60.0, ge=1, description="How often a CRM is asked what was closed there.")
-    apprise_url: SecretStr = SECRET
-    apprise_field: str = ""
-    apprise_time_sensitive: bool = Field(False, description="Whether the service interrupts people, as sms does (C7).")
+    providers_near: bool = Field(
+        False, description="Providers answer within 1.5 s. If not, each channel has a queue of its own."
+    )
+    provider_rates: str = Field(
+        "", description="Attempts per second by channel: sms=10,email=50/100 (with a burst of 100)."
+    )
+
+    resend_key: SecretStr = Field(SECRET, description="API key of Resend. Mail goes by Resend instead of SMTP.")
+    resend_webhook_secret: SecretStr = Field(SECRET, description="Signing secret of Resend's webhook.")
+    resend_base: str = Field("https://api.resend.com", description="Address of Resend's API.")
+    dkim_selector: str = Field("", description="DKIM selector for mails over SMTP.")
+    dkim_key_file: Path | None = Field(None, description="File with the DKIM private key (RSA, PEM).")
+    twilio_account: str = Field("", description="Account SID of Twilio.")
+    twilio_token: SecretStr = Field(SECRET, description="Auth token of Twilio; it also verifies its webhook.")
+    twilio_from: str = Field("", description="Number or messaging service (MG…) that sends SMS.")
+    twilio_base: str = Field("https://api.twilio.com", description="Address of Twilio's API.")
+    twilio_callback: str = Field("", description="Public https address of /v1/hooks/twilio, as Twilio calls it.")
+    phone_region: str | None = Field(None, description="Country (ISO 3166) of phone numbers in national format.")
+    fcm_project: str = Field("", description="Firebase project of push notifications.")
+    fcm_email: str = Field("", description="E-mail address of the Firebase service account.")
+    fcm_key_file: Path | None = Field(
+        None, description="File with the private key of the Firebase service account (PEM)."
+    )
+    fcm_base: str = Field("https://fcm.googleapis.com", description="Address of FCM's API.")
+    fcm_token_url: str = Field("https://oauth2.googleapis.com/token", description="Address of FCM's token endpoint.")
+    vapid_key_file: Path | None = Field(None, description="File with the VAPID private key of Web Push (P-256, PEM).")
+    vapid_contact: str = Field("", description="Contact of Web Push: mailto: or https: address.")
+    slack_token: SecretStr = Field(SECRET, description="Bot token of Slack.")
+    slack_channel: str = Field("", description="Slack conversation for people without one of their own.")
+    slack_base: str = Field("https://slack.com/api", description="Address of Slack's API.")
+    webhook_url: str = Field("", description="Receiver of the webhook channel.")
+    webhook_secret: SecretStr = Field(SECRET, description="Signing secret (whsec_…) of the webhook channel.")
+    feed_url: str = Field("", description="Receiver of the pushed feed. Empty switches the push off.")
+    feed_secret: SecretStr = Field(
+        SECRET, description="Signing secrets (whsec_…) of the feed, separated by commas: each signs."
+    )
+    zendesk_base: str = Field("", description="Address of Zendesk: https://company.zendesk.com.")
+    zendesk_agent: str = Field("", description="E-mail address of the Zendesk agent that owns the token.")
+    zendesk_token: SecretStr = Field(SECRET, description="API token of Zendesk.")
+    zendesk_webhook_secret: SecretStr = Field(SECRET, description="Signing secret of Zendesk's webhook.")
+    zoom_account: str = Field("", description="Account id of the Zoom server-to-server app.")
+    zoom_client: str = Field("", description="Client id of the Zoom app.")
+    zoom_secret: SecretStr = Field(SECRET, description="Client secret of the Zoom app.")
+    zoom_webhook_secret: SecretStr = Field(SECRET, description="Secret token of Zoom's webhook.")
+    zoom_base: str = Field("https://api.zoom.us/v2", description="Address of Zoom's API.")
+    zoom_token_url: str = Field("https://zoom.us/oauth/token", description="Address of Zoom's token endpoint.")
+    google_ads_account: str = Field("", description="Google Ads account id of audiences.")
+    google_ads_email: str = Field("", description="E-mail address of the Google service account.")
+    google_ads_key_file: Path | None = Field(
+        None, description="File with the private key of the Google service account (PEM)."
+    )
+    google_ads_base: str = Field(
+        "https://datamanager.googleapis.com", description="Address of Google's Data Manager API."
+    )
+    google_ads_token_url: str = Field(
+        "https://oauth2.googleapis.com/token", description="Address of Google's token endpoint."
+    )
+    meta_token: SecretStr = Field(SECRET, description="System user's token of Meta's Marketing API.")
+    meta_base: str = Field(
+        "https://graph.facebook.com/v26.0", description="Address of Meta's Marketing API, with its version."
+    )
+    hubspot_token: SecretStr = Field(
+        SECRET, description="Token of the HubSpot private app. Tasks are copied to HubSpot."
+    )
+    hubspot_base: str = Field("https://api.hubapi.com", description="Address of HubSpot's API.")
+    salesforce_base: str = Field(
+        "", description="Address of Salesforce: https://company.my.salesforce.com. Tasks are copied to Salesforce."
+    )
+    salesforce_client: str = Field("", description="Client id of the Salesforce app.")
+    salesforce_secret: SecretStr = Field(SECRET, description="Client secret of the Salesforce app.")
+    crm_read_seconds: float = Field(
+        60.0, ge=1, description="Seconds between two reads of tasks that were closed in a CRM."
+    )
+    apprise_url: SecretStr = Field(SECRET, description="URL of the apprise service, with {address} in it.")
+    apprise_field: str = Field("", description="Profile field with the person's address at the apprise service.")
+    apprise_time_sensitive: bool = Field(
+        False, description="The apprise service interrupts people, so it sends time-sensitive templates only (C7)."
+    )
 
     @field_validator("provider_rates")
     @classmethod

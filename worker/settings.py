@@ -34,72 +34,95 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
-    home: Path = Field(Path(".tenure"), description="Folder of the embedded stack's data, logs and endpoints.")
-    database_url: str | None = Field(None, description="PostgreSQL 15 or newer; embedded when not given.")
+    home: Path = Field(Path(".tenure"), description="Folder of the embedded stack: data, logs, addresses.")
+    database_url: str | None = Field(
+        None, description="URL of PostgreSQL 15 or newer. Without it an embedded PostgreSQL is started."
+    )
 
-    temporal_address: str | None = Field(None, description="host:port of a Temporal frontend; embedded when not given.")
-    temporal_namespace: str = "default"
-    temporal_tls: bool = False
-    temporal_api_key: SecretStr | None = None
+    temporal_address: str | None = Field(
+        None, description="host:port of a Temporal frontend. Without it an embedded server is started."
+    )
+    temporal_namespace: str = Field("default", description="Temporal namespace.")
+    temporal_tls: bool = Field(False, description="Connect to Temporal with TLS.")
+    temporal_api_key: SecretStr | None = Field(None, description="API key of Temporal Cloud.")
     temporal_bin: Path | None = Field(None, description="A `temporal` CLI or server binary for the embedded server.")
     temporal_port: int = Field(
-        0, ge=0, le=65_535, description="Port of the embedded Temporal server; 0 is any free one."
+        0, ge=0, le=65_535, description="Port of the embedded Temporal server; 0 picks a free one."
     )
-    task_queue: str = "tenure"
-    worker_deployment: str | None = Field(None, description="Deployment name; with a build id, runs are pinned to it.")
-    build_id: str | None = None
-    max_cached_workflows: int = Field(1_000, ge=0)
-    graceful_shutdown_seconds: float = Field(30.0, ge=0)
-    worker_port: int = Field(0, ge=0, le=65_535, description="Health port of the worker on `worker_host`; 0 is none.")
-    worker_host: str = "127.0.0.1"
+    task_queue: str = Field("tenure", description="Name of the worker's task queue.")
+    worker_deployment: str | None = Field(
+        None, description="Name of the worker deployment. With a build id, runs are pinned to their build."
+    )
+    build_id: str | None = Field(None, description="Build id of this worker's code.")
+    max_cached_workflows: int = Field(1_000, ge=0, description="Workflows that a worker keeps in memory.")
+    graceful_shutdown_seconds: float = Field(
+        30.0, ge=0, description="Time that a stopping worker gives its activities."
+    )
+    worker_port: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        description="Port of the worker's health checks and metrics on `worker_host`; 0 switches them off.",
+    )
+    worker_host: str = Field("127.0.0.1", description="Address that the worker's health port listens on.")
 
-    smtp_url: str | None = Field(None, description="smtp://[user:password@]host:port; embedded sink when not given.")
-    smtp_lookup: Path | None = Field(None, description="Maildir searchable by Message-ID: makes e-mail class B.")
+    smtp_url: str | None = Field(
+        None,
+        description="SMTP relay: smtp://[user:password@]host:port, smtp+starttls:// or smtps://. Without it an embedded mail sink is started.",
+    )
+    smtp_lookup: Path | None = Field(
+        None,
+        description="Maildir on this machine, searchable by Message-ID, that has every mail of the relay: e-mail becomes class B.",
+    )
     smtp_near: bool = Field(
-        True, description="Whether a mail is handed over within 1.5 s; if not, mails have a queue of their own."
+        True, description="The relay accepts a mail within 1.5 s. If not, mails have a queue of their own."
     )
     smtp_ambiguity: Literal["at_most_once", "at_least_once"] = Field(
-        "at_most_once", description="What a mail becomes whose end nobody saw, if the relay cannot be searched."
+        "at_most_once", description="Class C: what happens to a mail whose attempt may have arrived."
     )
-    smtp_from: str = "Tenure <hello@tenure.example>"
+    smtp_from: str = Field("Tenure <hello@tenure.example>", description="Sender of mails: name and address.")
     reply_address: str | None = Field(
-        None, description="replies@in.example.com: answers come back to it with a signed +mark, and stop their journey."
+        None,
+        description="Address for replies (replies@in.example.com). Mails carry it with a signed mark, and replies quiet their journey.",
     )
-    postal_address: str = Field("", description="The footer of every mail: who writes, and from where (CAN-SPAM).")
-    environment: str = Field("development", description="Outside `production` only `allowed_recipients` receive.")
+    postal_address: str = Field(
+        "", description="Company name and postal address in the footer of every mail (CAN-SPAM)."
+    )
+    environment: str = Field(
+        "development", description="Outside `production` only `allowed_recipients` receive messages."
+    )
     allowed_recipients: str = Field(
-        "", description="ada@example.com, *@example.com: who receives test sends, and all else outside production."
+        "",
+        description="Addresses (ada@example.com, *@example.com) that receive test sends, and all messages outside production.",
     )
-    link_base: str | None = Field(
-        None, description="Address of /c/{token}, if not public_url: a domain for links alone."
-    )
+    link_base: str | None = Field(None, description="Address of tracked links, if they have a domain of their own.")
     public_url: str | None = Field(
-        None, description="https address at which customers reach the API's pages; the links in messages begin with it."
+        None, description="https address at which customers reach the API. Links in messages begin with it."
     )
     link_keys: SecretStr = Field(
-        SecretStr(DEV_LINK_KEY), description="Keys of signed links, by commas: the first signs, all verify."
+        SecretStr(DEV_LINK_KEY), description="Keys of signed links, separated by commas: the first signs, all verify."
     )
     address_keys: SecretStr = Field(
-        SecretStr(DEV_LINK_KEY), description="Keys of hashed addresses, by commas: add in front, never drop one."
+        SecretStr(DEV_LINK_KEY),
+        description="Keys of address hashes, separated by commas: add new ones in front, never remove one.",
     )
     local_provider: bool = Field(
-        True, description="Whether `up` starts a local provider for SMS, chat, tickets and webinars where none is set."
+        True,
+        description="`up` starts a local provider for SMS, chat, tickets and webinars if no provider is configured.",
     )
-    provider_port: int = Field(0, ge=0, le=65_535, description="Port of the local provider; 0 is any free one.")
-    mail_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded mail sink; 0 is any free one.")
+    provider_port: int = Field(0, ge=0, le=65_535, description="Port of the local provider; 0 picks a free one.")
+    mail_port: int = Field(0, ge=0, le=65_535, description="Port of the embedded mail sink; 0 picks a free one.")
 
-    api_host: str = "127.0.0.1"
-    api_port: int = Field(8_400, ge=0, le=65_535, description="Port of the API; 0 is any free one.")
-    write_key: SecretStr = SecretStr(DEV_WRITE_KEY)
-    operator_key: SecretStr = SecretStr(DEV_OPERATOR_KEY)
+    api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    api_port: int = Field(8_400, ge=0, le=65_535, description="Port of the API; 0 picks a free one.")
+    write_key: SecretStr = Field(SecretStr(DEV_WRITE_KEY), description="Key of senders of events.")
+    operator_key: SecretStr = Field(
+        SecretStr(DEV_OPERATOR_KEY), description="Key of operators: reads, publishes and operates."
+    )
 
-    catalog: Path = Field(
-        ROOT / "catalog", description="Folder of journeys, templates, policies and the tracking plan."
-    )
-    publish_catalog: bool = Field(
-        True, description="Whether `up` publishes the catalogue's journeys where nobody has published any."
-    )
-    log_format: Literal["console", "json"] = "console"
+    catalog: Path = Field(ROOT / "catalog", description="Folder of journeys, templates, policy and tracking plan.")
+    publish_catalog: bool = Field(True, description="`up` publishes the catalogue's journeys if none is published.")
+    log_format: Literal["console", "json"] = Field("console", description="Format of log lines.")
 
     @field_validator("home", "catalog", "smtp_lookup", "temporal_bin")
     @classmethod

@@ -13,17 +13,21 @@ class Limits(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TENURE_API_", frozen=True, extra="ignore", env_ignore_empty=True)
 
-    event_bytes: int = Field(32 * KB, gt=0)
-    batch_bytes: int = Field(500 * KB, gt=0)
-    batch_events: int = Field(2_500, gt=0)
-    nesting: int = Field(32, gt=0, le=100)
+    event_bytes: int = Field(32 * KB, gt=0, description="Largest event, in bytes after decompression.")
+    batch_bytes: int = Field(500 * KB, gt=0, description="Largest batch, in bytes after decompression.")
+    batch_events: int = Field(2_500, gt=0, description="Most events in a batch.")
+    nesting: int = Field(32, gt=0, le=100, description="Deepest nesting of JSON.")
 
-    in_flight: int = Field(256, gt=0, description="Ingesting requests at once; more get 429.")
-    in_flight_bytes: int = Field(64 * KB * KB, gt=0)
-    commits: int = Field(4, gt=0, description="Transactions of ingestion at once.")
-    merged: int = Field(100, gt=0, description="Single calls that may share one transaction.")
-    backlog_seconds: float = Field(6 * 3600, gt=0, description="When accepted events wait longer, 503.")
-    patience_seconds: float = Field(10, gt=0, description="After that a request is answered 503.")
-    streams: int = Field(500, gt=0, description="Inboxes that are looked on at once; more get 429.")
-    streams_of_one: int = Field(10, gt=0, description="Of these, by one person's own tokens: their tabs and devices.")
+    in_flight: int = Field(256, gt=0, description="Ingestion requests at the same time; more get 429.")
+    in_flight_bytes: int = Field(
+        64 * KB * KB, gt=0, description="Bytes of ingestion requests at the same time; more get 429."
+    )
+    commits: int = Field(4, gt=0, description="Ingestion transactions at the same time.")
+    merged: int = Field(100, gt=0, description="Most single calls that share one transaction.")
+    backlog_seconds: float = Field(
+        6 * 3600, gt=0, description="Age of the oldest undelivered event above which ingestion answers 503."
+    )
+    patience_seconds: float = Field(10, gt=0, description="Time after which a request is answered with 503.")
+    streams: int = Field(500, gt=0, description="Open inbox streams; more get 429.")
+    streams_of_one: int = Field(10, gt=0, description="Open inbox streams of one person; more get 429.")
     pool: int = Field(10, gt=0, description="Connections to the database, doubled under load.")
