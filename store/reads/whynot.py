@@ -9,7 +9,7 @@ from typing import Any, Final
 from journeys.calendar.test_clock import TestClock
 from journeys.decision.state import state_from_json
 from journeys.tokens.address_hash import AddressHash
-from journeys.whynot.obstacles import LastDecision, LastDecisionStatus, LastEvent, PastRunView
+from journeys.whynot.person_view import LastDecision, LastDecisionStatus, LastEvent, PastRunView
 from store.database import Connection, fetch_all, sql
 from store.reads.people import loaded
 
