@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from journeys.decision.occurrences import Facts
 from journeys.decision.state import RunState
+from journeys.gate.status import LastDecisionStatus
 from journeys.gate.verdicts import RecipientContext
 from journeys.whynot.gate_obstacles import GateFacts
-
-LastDecisionStatus = Literal["sent", "queued", "withheld"]
 
 
 @dataclass(frozen=True, slots=True)
