@@ -24,9 +24,10 @@ from api.events.reader import Reader
 from api.events.segment import SegmentRoutes
 from api.events.signals import SignalRoutes
 from api.events.tracking_plan import check_against_plan, check_consent_fields
+from api.explain.question import DryRun
 from api.explain.traces import TraceRoutes
 from api.explain.why import WhyRoutes
-from api.explain.whynot import DryRun, WhyNotRoutes
+from api.explain.whynot import WhyNotRoutes
 from api.exports.feed import FeedRoutes, FeedSigner
 from api.http.asgi import AsgiApp
 from api.http.auth import ApiKeys

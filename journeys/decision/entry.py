@@ -39,9 +39,10 @@ class EntryAllowed:
 
 @dataclass(frozen=True, slots=True)
 class EntryRefused:
-    """No run begins, for this reason."""
+    """No run begins, for this reason; `guards` are the sources of the entry's conditions that were false, if it was those."""
 
     reason: str
+    guards: tuple[str, ...] = ()
 
 
 def enters_on(chart: Chart, name: str) -> bool:
@@ -74,10 +75,11 @@ def may_enter(
     case = case_of(chart, data)
     if case is None:
         return EntryRefused(f"the event has no {chart.spec.case}")
-    refusal = _again(chart, previous, at) or _guards(chart, name, data, facts, at)
-    if refusal:
-        return EntryRefused(refusal)
-    return EntryAllowed(max((run.epoch for run in previous), default=0) + 1, case)
+    again = _again(chart, previous, at)
+    if again:
+        return EntryRefused(again)
+    refused = _refused_by_guards(chart, name, data, facts, at)
+    return refused or EntryAllowed(max((run.epoch for run in previous), default=0) + 1, case)
 
 
 def _again(chart: Chart, previous: Sequence[PastRun], at: datetime) -> str:
@@ -97,16 +99,22 @@ def _written(chart: Chart) -> str:
     return again if isinstance(again, str) else again.after
 
 
-def _guards(chart: Chart, name: str, data: Mapping[str, Any], facts: Facts | None, at: datetime) -> str:
-    """Why no guard of this signal is true; a play has none, since a person has looked in the condition's place."""
-    refusals = []
-    for stop in chart.entry:
-        if stop.on == name:
-            true, refusal = (True, "") if stop.guard is None else stop.guard.holds(_lookup(data, facts, at))
-            if true:
-                return ""
-            refusals.append(refusal)
-    return "; ".join(refusals)
+def _refused_by_guards(
+    chart: Chart, name: str, data: Mapping[str, Any], facts: Facts | None, at: datetime
+) -> EntryRefused | None:
+    """The refusal if no guard of this signal is true. A play has no guards: a person has looked in their place."""
+    refusals: list[tuple[str, str]] = []
+    for rule in chart.entry:
+        if rule.on == name:
+            if rule.guard is None:
+                return None
+            holds, reason = rule.guard.holds(_lookup(data, facts, at))
+            if holds:
+                return None
+            refusals.append((rule.guard.source, reason))
+    if not refusals:
+        return None
+    return EntryRefused("; ".join(reason for _, reason in refusals), tuple(source for source, _ in refusals))
 
 
 def _lookup(data: Mapping[str, Any], facts: Facts | None, at: datetime) -> Lookup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from journeys.decision.chart import Chart
 from journeys.gate.policy import ConsentDefault, Policy
-from journeys.gate.verdicts import ANY, Consents, Reason
+from journeys.gate.verdicts import ANY, Consents, ConsentScope, Reason
 from journeys.language.actions import PRESSING
 
 
@@ -13,13 +13,17 @@ def consent_refusal(
 ) -> Reason | None:
     """Why this person may not be told this by this channel, if so."""
     about = topic or ANY
-    said = [consents.get(place) for place in _places(channel, about, general=priority not in PRESSING)]
-    if False in said:
-        return Reason("consent_withdrawn", f"they said no to {_what(about)} by {channel}")
+    scopes = _scopes(channel, about, general=priority not in PRESSING)
+    withdrawn = next((scope for scope in scopes if consents.get(scope) is False), None)
+    if withdrawn is not None:
+        text = f"they said no to {_what(about)} by {channel}"
+        return Reason("consent_withdrawn", text, about=ConsentScope(*withdrawn))
     rule = _default(policy.consent, channel, about)
-    if True in said or rule is None or rule.default == "granted" or priority in rule.exempt:
+    granted = any(consents.get(scope) for scope in scopes)
+    if granted or rule is None or rule.default == "granted" or priority in rule.exempt:
         return None
-    return Reason("consent_required", f"they have not said yes to {_what(about)} by {channel}")
+    text = f"they have not said yes to {_what(about)} by {channel}"
+    return Reason("consent_required", text, about=ConsentScope(channel, about))
 
 
 def has_opted_out(policy: Policy, chart: Chart, consents: Consents) -> bool:
@@ -34,8 +38,8 @@ def has_opted_out(policy: Policy, chart: Chart, consents: Consents) -> bool:
     return any(reason and reason.code == "consent_withdrawn" for reason in refusals) and all(refusals)
 
 
-def _places(channel: str, topic: str, *, general: bool) -> tuple[tuple[str, str], ...]:
-    """Where this person may have said yes or no to it: the topic's own places, then the general ones."""
+def _scopes(channel: str, topic: str, *, general: bool) -> tuple[tuple[str, str], ...]:
+    """The consents that cover a channel and topic, the nearest first: the topic's own, then the `general` ones."""
     own = ((channel, topic), (ANY, topic)) if topic != ANY else ()
     return (*own, (channel, ANY), (ANY, ANY)) if general else own
 

@@ -68,10 +68,10 @@ def _stopped(
     for stop in engaged_switch(standing.stops, ask, channel):
         what = "everything" if stop.scope == "all" else f"{stop.scope} {stop.name}"
         text = f"{what} is stopped" + (f": {stop.why}" if stop.why else "")
-        yield Deferral(again, Reason("stopped", text), known=False)
+        yield Deferral(again, Reason("stopped", text, about=stop), known=False)
     for held in standing.held if ask.priority not in PRESSING else ():
         why = f"{held.by} looks after them until {readable_instant(held.until)}" + (f": {held.why}" if held.why else "")
-        yield Deferral(held.until, Reason("held", why), known=False)
+        yield Deferral(held.until, Reason("held", why, about=held), known=False)
     if standing.urgent_open and ask.priority in policy.urgent_ticket.defers:
         yield Deferral(again, Reason("urgent_ticket", "an urgent ticket is open"), known=False)
 

@@ -29,6 +29,7 @@ from journeys.gate.consolidation import consolidation_wait, head_to_join, outran
 from journeys.gate.deferral import Deferral, deferrals_for, readable_instant
 from journeys.gate.policy import Policy
 from journeys.gate.verdicts import (
+    ChannelAddress,
     DeferUntil,
     MergeInto,
     Reason,
@@ -100,7 +101,8 @@ def _untrue(
     for talk in standing.talks if ask.run and ask.priority not in PRESSING else ():
         if talk.run == ask.run and talk.until > now:
             who = talk.owner or "a person"
-            yield Reason("in_conversation", f"they have answered {ask.journey}: {who} speaks with them now")
+            text = f"they have answered {ask.journey}: {who} speaks with them now"
+            yield Reason("in_conversation", text, about=talk)
 
 
 def _told_already(policy: Policy, ask: SendRequest, standing: RecipientContext, now: datetime) -> bool:
@@ -131,10 +133,11 @@ def channel_for(policy: Policy, ask: SendRequest, standing: RecipientContext) ->
 
 def _refusal(policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str) -> Reason | None:
     if not standing.addresses.get(channel, False):
-        return Reason("no_address", f"no address for {channel}")
+        return Reason("no_address", f"no address for {channel}", about=ChannelAddress(channel))
     if channel in standing.suppressed:
         because = standing.suppressed[channel]
-        return Reason("suppressed", f"their address for {channel} is suppressed: {SUPPRESSED.get(because, because)}")
+        text = f"their address for {channel} is suppressed: {SUPPRESSED.get(because, because)}"
+        return Reason("suppressed", text, about=ChannelAddress(channel))
     for topic in ask.topics or (ask.topic,):
         refusal = consent_refusal(policy, topic, ask.priority, channel, standing.consents)
         if refusal is not None:

@@ -42,15 +42,6 @@ ReasonCode = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """Why, for a machine (`code`, stable) and for a person (`text`). `rule` is the policy's name for it, if it has one."""
-
-    code: ReasonCode
-    text: str
-    rule: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class SendRequest:
     """One message that wants to go out. `channels` in order of preference; `stands` outlives the end of its run.
 
@@ -124,6 +115,11 @@ class KillSwitch:
     name: str = ""
     why: str = ""
 
+    @property
+    def target(self) -> str:
+        """The messages that it stops, for people: `all messages`, `journey win-back`."""
+        return "all messages" if self.scope == "all" else f"{self.scope} {self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Hold:
@@ -141,6 +137,39 @@ class OpenConversation:
     run: str
     until: datetime
     owner: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelAddress:
+    """The person's address for a channel: missing, or suppressed."""
+
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentScope:
+    """A channel and a topic that consent is given or withdrawn for; `*` (`ANY`) stands for all of them."""
+
+    channel: str
+    topic: str
+
+
+ReasonFact = KillSwitch | Hold | OpenConversation | ChannelAddress | ConsentScope
+"""What a reason can be about: the very fact that the gate weighed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason of a verdict: `code` for programs, stable; `text` for people, free to change.
+
+    `rule` is the policy's name for the rule it rests on, if it has one. `about` is the fact it rests on, if the code alone
+    does not say which: whoever explains or undoes a verdict reads that and never `text`. The ledger keeps code, text and rule.
+    """
+
+    code: ReasonCode
+    text: str
+    rule: str = ""
+    about: ReasonFact | None = None
 
 
 @dataclass(frozen=True, slots=True)

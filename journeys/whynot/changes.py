@@ -1,4 +1,4 @@
-"""What would take an obstacle away: a change with a name and its values, and as the event by which the simulator hears of it."""
+"""Suggested changes: each removes one obstacle; most are events the simulator understands."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from journeys.gate.deferral import readable_instant
 from journeys.protocol.wire import CLOSED
 from journeys.simulation.recording import OPERATOR, RecordedEvent
 
@@ -14,10 +15,10 @@ ChangeKind = Literal[
     "track",  # signal, data: send this event
     "identify",  # traits: of the person
     "group",  # traits: of their account
-    "tell",  # fields: whatever they are; `profile.x`, `account.y`
-    "address",  # channel, field: where they are reached
+    "tell",  # fields to set, to any value: `profile.x`, `account.y`
+    "address",  # channel, field: an address for the channel
     "consent",  # channel, topic, granted (true, or null to take back what was said)
-    "confirm",  # channel, topic: they have said yes there, and a grant it is once they follow its link
+    "confirm",  # channel, topic: the opt-in becomes consent when the person follows the confirmation link
     "wait",  # until: nothing else is needed
     "release_stop",  # scope, name
     "release_hold",  # by
@@ -29,21 +30,26 @@ ChangeKind = Literal[
     "resume_run",  # journey
     "allow_again",  # journey: `entry.again`
     "change_policy",  # rule
-    "change_journey",  # journey: nothing that could happen to them leads there
+    "change_journey",  # journey: no event that could happen leads to the message
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class SuggestedChange:
-    """`kind` and `params` for a machine, `text` for a person."""
+    """A change that removes an obstacle: `kind` and `params` for programs, `text` for people."""
 
     kind: ChangeKind
     text: str
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
+def wait_until(until: datetime) -> SuggestedChange:
+    """The change that is only to wait, until an aware instant."""
+    return SuggestedChange("wait", f"wait until {readable_instant(until)}", {"until": until})
+
+
 def as_recorded(change: SuggestedChange, who: str, at: datetime) -> RecordedEvent | None:
-    """The event that makes this change; None for what no event makes: time that passes, a policy, a journey, a field's value."""
+    """The event that makes this change for the person `who`; None for `wait`, `tell` and changes of a policy or journey."""
     params = dict(change.params)
     match change.kind:
         case "track":

@@ -1,7 +1,8 @@
-"""What of the gate's rules stands between a person and a message that nobody has asked for yet, and what would take it away.
+"""Gate rules that would keep a message from a person, each with the change that removes it.
 
-A wait whose end is known is in nobody's way: the gate keeps the message and sends it then. Where the message would be too late
-by that time, `opens` says when it may be asked for. What somebody must end (a stop, a hold, an urgent ticket) is told at once.
+A wait with a known end is no obstacle: the gate keeps the message and sends it then. Where the message would expire before
+that, `next_opening` says when it may be requested. What only people can end (a kill switch, a hold, an urgent ticket) is an
+obstacle at once. Facts come from the reasons' `about`, `code` and `rule`; their `text` is only shown.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from journeys.gate.deferral import Deferral, deferrals_for, engaged_switch
+from journeys.gate.deferral import Deferral, deferrals_for
 from journeys.gate.judge import channel_for, judge
 from journeys.gate.policy import Policy
 from journeys.gate.verdicts import (
     ANY,
+    ConsentScope,
     DeferUntil,
+    Hold,
+    KillSwitch,
     MergeInto,
     Reason,
     RecipientContext,
@@ -25,18 +29,23 @@ from journeys.gate.verdicts import (
     SendRequest,
     Withhold,
 )
-from journeys.whynot.changes import SuggestedChange
+from journeys.whynot.changes import SuggestedChange, wait_until
 
 ADDRESS_FIELDS: Final[Mapping[str, str]] = {"email": "profile.email", "sms": "profile.phone"}
-SOMEBODYS: Final = frozenset({"stopped", "held", "urgent_ticket"})
-"""Waits that somebody ends, by code."""
+"""By channel, the field that holds its address; other channels have addresses that no field gives."""
+ENDED_BY_PEOPLE: Final = frozenset({"stopped", "held", "urgent_ticket"})
+"""Codes of deferrals that last until an operator or the support team ends them."""
+_NO_LONGER_VALID: Final = frozenset(
+    {"state_left", "expired", "state_unknown", "no_recipient", "told_already", "in_conversation"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class GateFacts:
-    """What is known beside `RecipientContext`: since when things are so, by what they are; the open urgent tickets; content that is refused.
+    """Facts beside `RecipientContext`: open urgent tickets, templates that may not be sent, and since when facts hold.
 
-    `pending` are the places (channel, topic) of which they have said yes, since when, and not confirmed it: no grant yet.
+    `since` is keyed by the fact, as `("stop", scope, name)` or `("consent", channel, topic)`. `unsendable` has the reason by
+    template. `pending` are opt-ins by (channel, topic) that the person has not confirmed, with their instants: not consent yet.
     """
 
     since: Mapping[tuple[str, ...], datetime] = field(default_factory=dict)
@@ -47,7 +56,7 @@ class GateFacts:
 
 @dataclass(frozen=True, slots=True)
 class GateObstacle:
-    """One reason of the gate's, with its change."""
+    """One reason of the gate, with the change that removes it."""
 
     what: str
     change: SuggestedChange
@@ -55,214 +64,184 @@ class GateObstacle:
 
 
 def gate_obstacles(
-    policy: Policy, ask: SendRequest, standing: RecipientContext, around: GateFacts, now: datetime
+    policy: Policy, request: SendRequest, context: RecipientContext, facts: GateFacts, now: datetime
 ) -> tuple[GateObstacle, ...]:
-    """All that must change before a message that is asked for now would go out, at once or when its wait is over."""
-    fault = around.unsendable.get(ask.template)
+    """All that must change before a message that is requested now goes out, at once or when its wait is over."""
+    fault = facts.unsendable.get(request.template)
     if fault is not None:
-        change = SuggestedChange("mend_content", f"review {ask.template} and make it live", {"template": ask.template})
-        return (GateObstacle(fault, change, around.since.get(("content", ask.template))),)
-    match judge(policy, ask, standing, now):
+        text = f"review {request.template} and make it live"
+        change = SuggestedChange("mend_content", text, {"template": request.template})
+        return (GateObstacle(fault, change, facts.since.get(("content", request.template))),)
+    match judge(policy, request, context, now):
         case SendNow() | MergeInto():
             return ()
-        case DeferUntil():
-            return tuple(_somebodys(policy, ask, standing, around, now))
-        case Replace():
-            return tuple(_somebodys(policy, ask, standing, around, now))
+        case DeferUntil() | Replace():
+            return tuple(_without_known_end(policy, request, context, facts, now))
         case Withhold(reasons):
-            return tuple(_withheld(reasons, policy, ask, standing, around, now))
+            return tuple(_withheld(reasons, policy, request, context, facts, now))
 
 
-# -- refused for good --------------------------------------------------------------------------------------------------
+# -- withheld ----------------------------------------------------------------------------------------------------------
 
 
 def _withheld(
     reasons: tuple[Reason, ...],
     policy: Policy,
-    ask: SendRequest,
-    standing: RecipientContext,
-    around: GateFacts,
+    request: SendRequest,
+    context: RecipientContext,
+    facts: GateFacts,
     now: datetime,
 ) -> Iterator[GateObstacle]:
     if any(reason.code == "expires_first" for reason in reasons):
-        yield from _somebodys(policy, ask, standing, around, now)
+        yield from _without_known_end(policy, request, context, facts, now)
         return
     for reason in reasons:
-        found = _untrue(reason, policy, ask, standing, around)
-        if found is not None:
-            yield found
-    if channel_for(policy, ask, standing)[0] is None and not any(each.code in _UNTRUE for each in reasons):
-        # One channel is enough: the first is the one that the author would rather have, if they can be reached there.
-        ways = list(zip(ask.channels, reasons, strict=False))
-        open_ways = (way for way in ways if way[1].code != "no_address" or way[0] in ADDRESS_FIELDS)
-        channel, _ = next(open_ways, ways[0])
-        yield _closed(channel, policy, ask, standing, around)
+        obstacle = _no_longer_valid(reason, policy, request, context, facts)
+        if obstacle is not None:
+            yield obstacle
+    if not any(reason.code in _NO_LONGER_VALID for reason in reasons):
+        # One channel is enough: the first of the author's order whose address somebody can provide. One reason a channel.
+        refused = list(zip(request.channels, reasons, strict=False))
+        possible = (pair for pair in refused if pair[1].code != "no_address" or pair[0] in ADDRESS_FIELDS)
+        channel, _ = next(possible, refused[0])
+        yield _channel_obstacle(channel, policy, request, context, facts)
 
 
-_UNTRUE: Final = frozenset({"state_left", "expired", "state_unknown", "told_already", "in_conversation"})
-
-
-def _untrue(
-    reason: Reason, policy: Policy, ask: SendRequest, standing: RecipientContext, around: GateFacts
+def _no_longer_valid(
+    reason: Reason, policy: Policy, request: SendRequest, context: RecipientContext, facts: GateFacts
 ) -> GateObstacle | None:
     match reason.code:
         case "state_unknown":
-            fields = sorted(ask.missing)
-            return GateObstacle(reason.text, SuggestedChange("tell", f"tell {', '.join(fields)}", {"fields": fields}))
+            fields = sorted(request.missing)
+            return GateObstacle(reason.text, SuggestedChange("tell", f"set {', '.join(fields)}", {"fields": fields}))
         case "told_already":
-            told = [
-                sent.at
-                for sent in standing.sent
-                if sent.template == ask.template and sent.account not in (None, ask.account)
-            ]
-            return GateObstacle(
-                reason.text, _wait(max(policy.once_across_accounts.after(at) for at in told)), min(told)
-            )
+            same = (sent for sent in context.sent if sent.template == request.template)
+            sent_at = [sent.at for sent in same if sent.account not in (None, request.account)]
+            until = max(policy.once_across_accounts.after(at) for at in sent_at)
+            return GateObstacle(reason.text, wait_until(until), min(sent_at))
         case "in_conversation":
-            change = SuggestedChange(
-                "close_conversation", "close the conversation", {"run": ask.run, "template": ask.template}
-            )
-            return GateObstacle(reason.text, change, around.since.get(("talk", ask.run)))
+            params = {"run": request.run, "template": request.template}
+            change = SuggestedChange("close_conversation", "close the conversation", params)
+            return GateObstacle(reason.text, change, facts.since.get(("talk", request.run)))
         case _:
             return None
 
 
-def _refused(
-    channel: str, reason: Reason, ask: SendRequest, standing: RecipientContext, around: GateFacts
+# -- a channel that may not be used ------------------------------------------------------------------------------------
+
+
+def _channel_obstacle(
+    channel: str, policy: Policy, request: SendRequest, context: RecipientContext, facts: GateFacts
 ) -> GateObstacle:
-    """Why this channel does not carry it."""
+    """Why this channel may not be used. An opt-in that waits for confirmation needs that, not another opt-in."""
+    alone = replace(request, channels=(channel,))
+    carrier, refusals = channel_for(policy, alone, _confirmed(context, facts.pending))
+    if carrier is None:
+        return _refused(channel, refusals[0], facts)
+    sufficient = (scope for scope in facts.pending if channel_for(policy, alone, _confirmed(context, (scope,)))[0])
+    _, (refusal, *_) = channel_for(policy, alone, context)
+    scope = next(sufficient, _scope_of(refusal, channel))
+    what = f"the person opted in to {_in_words(scope)} and has not confirmed it"
+    params = {"channel": scope[0], "topic": scope[1]}
+    change = SuggestedChange("confirm", "the person follows the confirmation link", params)
+    return GateObstacle(what, change, facts.pending[scope])
+
+
+def _refused(channel: str, reason: Reason, facts: GateFacts) -> GateObstacle:
     match reason.code:
         case "suppressed":
-            change = SuggestedChange(
-                "lift_suppression", f"lift the suppression of their address for {channel}", {"channel": channel}
-            )
-            return GateObstacle(reason.text, change, around.since.get(("suppressed", channel)))
-        case "consent_withdrawn":
-            place = _said_no(ask, channel, standing)
-            exact = place[0] == channel and place[1] != ANY
-            word = "they say yes to" if exact else "they take back their no to"
-            change = SuggestedChange(
-                "consent", f"{word} {place[1]} by {place[0]}", _said(place, granted=True if exact else None)
-            )
-            return GateObstacle(reason.text, change, around.since.get(("consent", *place)))
-        case "consent_required":
-            place = channel, ask.topic or ANY
-            change = SuggestedChange("consent", f"they say yes to {place[1]} by {channel}", _said(place, granted=True))
-            return GateObstacle(reason.text, change)
+            text = f"lift the suppression of the person's address for {channel}"
+            change = SuggestedChange("lift_suppression", text, {"channel": channel})
+            return GateObstacle(reason.text, change, facts.since.get(("suppressed", channel)))
+        case "consent_withdrawn" | "consent_required":
+            scope = _scope_of(reason, channel)
+            opted_out = reason.code == "consent_withdrawn"
+            # A general opt-out is taken back: an opt-in to everything is more than the message needs.
+            take_back = opted_out and (scope[0] != channel or scope[1] == ANY)
+            action = "takes back the opt-out from" if take_back else "opts in to"
+            text = f"the person {action} {_in_words(scope)}"
+            params = {"channel": scope[0], "topic": scope[1], "granted": None if take_back else True}
+            since = facts.since.get(("consent", *scope)) if opted_out else None
+            return GateObstacle(reason.text, SuggestedChange("consent", text, params), since)
         case _:
             params = {"channel": channel, "field": ADDRESS_FIELDS.get(channel)}
-            return GateObstacle(reason.text, SuggestedChange("address", f"tell their address for {channel}", params))
+            return GateObstacle(reason.text, SuggestedChange("address", f"provide an address for {channel}", params))
 
 
-def _closed(
-    channel: str, policy: Policy, ask: SendRequest, standing: RecipientContext, around: GateFacts
-) -> GateObstacle:
-    """Why this channel does not carry it. Where a yes waits for its link, another yes would wait too: it is to be confirmed."""
-    alone = replace(ask, channels=(channel,))
-    carries, left = channel_for(policy, alone, _confirmed(standing, around.pending))
-    if carries is None:
-        return _refused(channel, left[0], ask, _confirmed(standing, around.pending), around)
-    enough = (each for each in around.pending if channel_for(policy, alone, _confirmed(standing, (each,)))[0])
-    place = next(enough, _said_no(ask, channel, standing))
-    what = f"they have said yes to {place[1]} by {place[0]}, and have not confirmed it"
-    params = {"channel": place[0], "topic": place[1]}
-    return GateObstacle(
-        what, SuggestedChange("confirm", "they follow the link that they were sent", params), around.pending[place]
-    )
+def _confirmed(context: RecipientContext, scopes: Iterable[tuple[str, str]]) -> RecipientContext:
+    return replace(context, consents={**context.consents, **dict.fromkeys(scopes, True)})
 
 
-def _confirmed(standing: RecipientContext, places: Iterable[tuple[str, str]]) -> RecipientContext:
-    return replace(standing, consents={**standing.consents, **dict.fromkeys(places, True)})
+def _scope_of(reason: Reason, channel: str) -> tuple[str, str]:
+    """The channel and topic that a reason about consent names."""
+    scope = reason.about
+    return (scope.channel, scope.topic) if isinstance(scope, ConsentScope) else (channel, ANY)
 
 
-def _said(place: tuple[str, str], *, granted: bool | None) -> dict[str, object]:
-    return {"channel": place[0], "topic": place[1], "granted": granted}
+def _in_words(scope: tuple[str, str]) -> str:
+    channel, topic = scope
+    return f"{'all topics' if topic == ANY else topic} by {'any channel' if channel == ANY else channel}"
 
 
-def _said_no(ask: SendRequest, channel: str, standing: RecipientContext) -> tuple[str, str]:
-    """Where they have said it, the nearest first."""
-    topic = ask.topic or ANY
-    places = ((channel, topic), (ANY, topic), (channel, ANY), (ANY, ANY))
-    return next((place for place in places if standing.consents.get(place) is False), (channel, topic))
+# -- deferred ----------------------------------------------------------------------------------------------------------
 
 
-# -- not now -----------------------------------------------------------------------------------------------------------
+def _deferrals(policy: Policy, request: SendRequest, context: RecipientContext, now: datetime) -> tuple[Deferral, ...]:
+    channel, _ = channel_for(policy, request, context)
+    return deferrals_for(policy, request, context, channel, now) if channel is not None else ()
 
 
-def _waiting(policy: Policy, ask: SendRequest, standing: RecipientContext, now: datetime) -> tuple[Deferral, ...]:
-    channel, _ = channel_for(policy, ask, standing)
-    return deferrals_for(policy, ask, standing, channel, now) if channel is not None else ()
-
-
-def _somebodys(
-    policy: Policy, ask: SendRequest, standing: RecipientContext, around: GateFacts, now: datetime
+def _without_known_end(
+    policy: Policy, request: SendRequest, context: RecipientContext, facts: GateFacts, now: datetime
 ) -> Iterator[GateObstacle]:
-    """What does not end by itself, or not at a time that is known."""
-    for wait in _waiting(policy, ask, standing, now):
-        if wait.until is None or wait.reason.code in SOMEBODYS:
-            yield _of_wait(wait, policy, ask, standing, around)
+    """Deferrals that do not end by themselves, or not at a known instant."""
+    for deferral in _deferrals(policy, request, context, now):
+        if deferral.until is None or deferral.reason.code in ENDED_BY_PEOPLE:
+            yield _deferral_obstacle(deferral, policy, facts)
+
+
+def _deferral_obstacle(deferral: Deferral, policy: Policy, facts: GateFacts) -> GateObstacle:
+    reason, since = deferral.reason, facts.since
+    match reason:
+        case Reason(about=KillSwitch() as switch):
+            params: dict[str, str] = {"scope": switch.scope, "name": switch.name}
+            change = SuggestedChange("release_stop", f"release the kill switch for {switch.target}", params)
+            return GateObstacle(reason.text, change, since.get(("stop", switch.scope, switch.name)))
+        case Reason(about=Hold() as hold):
+            change = SuggestedChange("release_hold", f"{hold.by} releases the hold", {"by": hold.by})
+            return GateObstacle(reason.text, change, since.get(("held",)))
+        case Reason(code="urgent_ticket"):
+            ticket = next(iter(sorted(facts.tickets)), "")
+            params = {"ticket_id": ticket, "signal": next(iter(policy.urgent_ticket.resolved_by), "")}
+            change = SuggestedChange("resolve_ticket", f"resolve ticket {ticket}", params)
+            return GateObstacle(reason.text, change, since.get(("ticket", ticket)))
+        case _ if deferral.until is None:
+            change = SuggestedChange("change_policy", f"change the policy rule {reason.rule}", {"rule": reason.rule})
+            return GateObstacle(reason.text, change)
+        case _:
+            return GateObstacle(reason.text, wait_until(deferral.until))
 
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """From when on the gate lets a message out that is asked for at some instant, why not before, and if it waits for that."""
+    """When the gate would send a message that is requested at some instant.
+
+    `reason` is why not before; `waits` whether the gate keeps the message until then, or the message would be lost.
+    """
 
     at: datetime
-    why: str = ""
+    reason: Reason | None = None
     waits: bool = True
 
 
-def next_opening(policy: Policy, ask: SendRequest, standing: RecipientContext, at: datetime) -> Opening:
-    """When a message asked for `at` would leave, as far as that is known; one that would be too late by then is lost."""
-    verdict = judge(policy, ask, standing, at)
-    late = isinstance(verdict, Withhold) and any(reason.code == "expires_first" for reason in verdict.reasons)
-    if not (late or isinstance(verdict, Replace | DeferUntil)):
+def next_opening(policy: Policy, request: SendRequest, context: RecipientContext, at: datetime) -> Opening:
+    """When a message that is requested `at` would leave, as far as that is known."""
+    verdict = judge(policy, request, context, at)
+    expires = isinstance(verdict, Withhold) and any(reason.code == "expires_first" for reason in verdict.reasons)
+    if not (expires or isinstance(verdict, Replace | DeferUntil)):
         return Opening(at)
-    found = [each for each in _waiting(policy, ask, standing, at) if each.until is not None]
-    last = max(found, key=lambda each: each.until or at, default=None)
-    waits = isinstance(verdict, DeferUntil)
-    return Opening(last.until or at, last.reason.text, waits) if last is not None else Opening(at)
-
-
-def _of_wait(
-    wait: Deferral, policy: Policy, ask: SendRequest, standing: RecipientContext, around: GateFacts
-) -> GateObstacle:
-    reason, since = wait.reason, around.since
-    match reason.code:
-        case "stopped":
-            stop = _stop_of(reason, ask, standing)
-            params = {"scope": stop[0], "name": stop[1]}
-            what = "everything" if stop[0] == "all" else f"{stop[0]} {stop[1]}"
-            return GateObstacle(
-                reason.text, SuggestedChange("release_stop", f"release {what}", params), since.get(("stop", *stop))
-            )
-        case "held":
-            by = standing.held[0].by if standing.held else ""
-            return GateObstacle(
-                reason.text, SuggestedChange("release_hold", f"{by} releases them", {"by": by}), since.get(("held",))
-            )
-        case "urgent_ticket":
-            ticket = next(iter(sorted(around.tickets)), "")
-            params = {"ticket_id": ticket, "signal": next(iter(policy.urgent_ticket.resolved_by), "")}
-            change = SuggestedChange("resolve_ticket", f"resolve ticket {ticket}", params)
-            return GateObstacle(reason.text, change, since.get(("ticket", ticket)))
-        case _ if wait.until is None:
-            return GateObstacle(
-                reason.text, SuggestedChange("change_policy", f"change {reason.rule}", {"rule": reason.rule})
-            )
-        case _:
-            return GateObstacle(reason.text, _wait(wait.until))
-
-
-def _stop_of(reason: Reason, ask: SendRequest, standing: RecipientContext) -> tuple[str, str]:
-    """Which switch a reason speaks of."""
-    for channel in ask.channels:
-        for stop in engaged_switch(standing.stops, ask, channel):
-            what = "everything" if stop.scope == "all" else f"{stop.scope} {stop.name}"
-            if reason.text.startswith(f"{what} is stopped"):
-                return stop.scope, stop.name
-    return "all", ""
-
-
-def _wait(until: datetime) -> SuggestedChange:
-    return SuggestedChange("wait", f"wait until {until:%Y-%m-%d %H:%M} UTC", {"until": until})
+    ending = [deferral for deferral in _deferrals(policy, request, context, at) if deferral.until is not None]
+    last = max(ending, key=lambda deferral: deferral.until or at, default=None)
+    if last is None:
+        return Opening(at)
+    return Opening(last.until or at, last.reason, waits=isinstance(verdict, DeferUntil))

@@ -1,10 +1,10 @@
-"""What could happen next to a person in a journey, each with what it would take: tried by `decide`, so that it is so."""
+"""Possible next events for a person in a journey, each verified with `decide`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from journeys.decision.chart import Chart, ChartTransition, CompiledAction, EndRule
@@ -23,226 +23,190 @@ from journeys.decision.occurrences import (
 )
 from journeys.decision.state import RunState
 from journeys.gate.requests import still_holds
-from journeys.language.conditions import Condition, Lookup
-from journeys.whynot.changes import SuggestedChange
+from journeys.language.conditions import Condition
+from journeys.whynot.changes import SuggestedChange, wait_until
 from journeys.whynot.satisfying_values import satisfying_values
+from journeys.whynot.situation import DRASTIC, ENDS_RUN, ORDINARY, FalseCondition, Situation, Step
 
-STEP, ENDING, DRASTIC = 1, 8, 12
-"""What a step costs: one that ends a run is taken only where nothing gentler leads there."""
-FACTS = ("profile", "account")
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """Where a person is in one journey: the open run's state or None, their runs of one case, what is known of them."""
-
-    state: RunState | None
-    past: tuple[PastRun, ...]
-    facts: Facts
-    at: datetime
-    case: str = ""
-    may_again: bool = False
-
-    def look(self, chart: Chart, event: Mapping[str, Any]) -> Lookup:
-        """Fields as a condition of the run reads them now."""
-
-        def found(name: str) -> Any:
-            scope, _, rest = name.partition(".")
-            match scope:
-                case "now":
-                    return self.at
-                case "event":
-                    return event.get(rest)
-                case "journey":
-                    return self._of_run(rest, chart)
-                case _:
-                    return self.facts.get(scope, {}).get(rest)
-
-        return found
-
-    def _of_run(self, name: str, chart: Chart) -> Any:
-        if self.state is None:
-            return None
-        known = {"state": self.state.state, "visits": self.state.visit, "key": chart.key}
-        return known.get(name, self.state.variables.get(name))
+SCOPES = ("profile", "account")
+_OUTCOMES = frozenset({"sent", "withheld", "failed", "overdue"})
+"""Last parts of signals that only Tenure sends: no step can make one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One change, why it is needed, where it leads, and whether the message is asked for then."""
-
-    change: SuggestedChange
-    why: str
-    to: Situation
-    arrives: bool = False
-    cost: int = STEP
-
-
-def steps_from(chart: Chart, action: str, template: str, spot: Situation) -> Iterator[Step]:
-    walker = _Walker(chart, action, template, spot)
-    if spot.state is None:
-        yield from walker.entering()
-    elif not spot.state.state:
-        yield walker.beginning()
-    elif spot.state.paused_at is not None:
-        yield from walker.resuming()
+def steps_from(chart: Chart, action: str, template: str, situation: Situation) -> Iterator[Step]:
+    """Every step that `decide` lets happen next; those that request this action's message say so."""
+    steps = _Steps(chart, action, template, situation)
+    state = situation.state
+    if state is None:
+        yield from steps.enter()
+    elif not state.state:
+        yield steps.begin()
+    elif state.paused_at is not None:
+        yield steps.resume(state)
     else:
-        yield from walker.hearing()
-        yield from walker.waiting()
-        yield from walker.dating()
-        yield from walker.cancelling()
+        yield from steps.send_signals(state)
+        yield from steps.wait(state)
+        yield from steps.set_anchor_dates(state)
+        yield steps.cancel(state)
 
 
-class _Walker:
-    """All that could happen next at one spot."""
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """Data of an event that makes conditions true; or the fields that must change first, and the condition that asks for them."""
 
-    def __init__(self, chart: Chart, action: str, template: str, spot: Situation) -> None:
-        self.chart, self.action, self.template, self.spot = chart, action, template, spot
+    data: dict[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+    cause: FalseCondition | None = None
+
+
+class _Steps:
+    """The steps from one situation."""
+
+    def __init__(self, chart: Chart, action: str, template: str, situation: Situation) -> None:
+        self.chart, self.action, self.template, self.situation = chart, action, template, situation
 
     # -- entry -------------------------------------------------------------------------------------------------------
 
-    def entering(self) -> Iterator[Step]:
-        for stop in self.chart.entry:
-            guards = [stop.guard, *self._guards_at(self.chart.spec.start)]
-            for data, facts, why in self._values(guards):
-                if facts:
-                    yield self._fact(facts, why)
+    def enter(self) -> Iterator[Step]:
+        for rule in self.chart.entry:
+            for attempt in self._satisfy([rule.guard, *self._guards_at(self.chart.spec.start)]):
+                if attempt.fields:
+                    yield self._set_fields(attempt)
                 else:
-                    yield from self._enter(stop, data)
+                    yield from self._enter_by(rule, attempt.data)
 
-    def _enter(self, stop: EndRule, data: dict[str, Any]) -> Iterator[Step]:
-        spot, chart = self.spot, self.chart
+    def _enter_by(self, rule: EndRule, data: dict[str, Any]) -> Iterator[Step]:
+        situation, chart = self.situation, self.chart
         if chart.spec.case is not None:
-            data = {**data, chart.spec.case: spot.case or "1"}
-        past = () if spot.may_again else spot.past
-        refused = may_enter(chart, stop.on, data, spot.facts, past, spot.at)
-        if isinstance(refused, EntryRefused):
-            yield from self._again(refused)
+            data = {**data, chart.spec.case: situation.case or "1"}
+        past = () if situation.may_again else situation.past
+        verdict = may_enter(chart, rule.on, data, situation.facts, past, situation.at)
+        if isinstance(verdict, EntryRefused):
+            yield from self._enter_again(verdict)
             return
-        came = Entered(spot.at, stop.on, chart.kept(stop.on, data), spot.facts)
-        change = SuggestedChange("track", f"track {stop.on}", {"signal": stop.on, "data": data})
-        yield self._decided(RunState(), came, change, f"no {stop.on} has let them in")
+        entered = Entered(situation.at, rule.on, chart.kept(rule.on, data), situation.facts)
+        change = SuggestedChange("track", f"track {rule.on}", {"signal": rule.on, "data": data})
+        yield self._decided(RunState(), entered, change, f"no {rule.on} has started a run")
 
-    def _again(self, refused: EntryRefused) -> Iterator[Step]:
-        spot, chart = self.spot, self.chart
-        ended = max((run.ended_at for run in spot.past if run.ended_at is not None), default=None)
-        if chart.entry_again is not None and ended is not None and chart.entry_again.after(ended) > spot.at:
+    def _enter_again(self, refused: EntryRefused) -> Iterator[Step]:
+        situation, chart = self.situation, self.chart
+        ended = max((run.ended_at for run in situation.past if run.ended_at is not None), default=None)
+        if chart.entry_again is not None and ended is not None and chart.entry_again.after(ended) > situation.at:
             until = chart.entry_again.after(ended)
-            yield Step(next_timer(until), refused.reason, replace(spot, at=until))
+            yield Step(wait_until(until), refused.reason, replace(situation, at=until))
         elif chart.spec.entry.again == "never":
-            change = SuggestedChange("allow_again", "publish it with `entry.again: always`", {"journey": chart.key})
-            yield Step(change, refused.reason, replace(spot, may_again=True), cost=DRASTIC)
+            text = "publish the journey with `entry.again: always`"
+            change = SuggestedChange("allow_again", text, {"journey": chart.key})
+            yield Step(change, refused.reason, replace(situation, may_again=True), cost=DRASTIC)
 
-    def beginning(self) -> Step:
-        """Their run has been opened and its first decision is not told yet."""
-        came = Entered(self.spot.at, self.chart.entry[0].on, {}, self.spot.facts)
-        return self._decided(RunState(), came, next_timer(self.spot.at), "their run has just begun")
+    def begin(self) -> Step:
+        """The run has been opened and its first decision is not stored yet."""
+        entered = Entered(self.situation.at, self.chart.entry[0].on, {}, self.situation.facts)
+        return self._decided(RunState(), entered, wait_until(self.situation.at), "the run has just begun")
 
     # -- an open run -------------------------------------------------------------------------------------------------
 
-    def hearing(self) -> Iterator[Step]:
-        assert self.spot.state is not None
-        here = self.chart.places[self.spot.state.state]
-        for place in (here, self.chart.everywhere):
-            for name, moves in place.on.items():
-                if name.rpartition(".")[2] not in {"sent", "withheld", "failed", "overdue"}:
-                    for move in moves:
-                        yield from self._heard(name, self._guards_of(move), STEP)
-        for stop in (*self.chart.exits, *self.chart.goal):
-            yield from self._heard(stop.on, [stop.guard], ENDING)
+    def send_signals(self, state: RunState) -> Iterator[Step]:
+        for node in (self.chart.places[state.state], self.chart.everywhere):
+            for name, transitions in node.on.items():
+                if name.rpartition(".")[2] not in _OUTCOMES:
+                    for transition in transitions:
+                        yield from self._send_signal(state, name, self._guards_of(transition), ORDINARY)
+        for rule in (*self.chart.exits, *self.chart.goal):
+            yield from self._send_signal(state, rule.on, [rule.guard], ENDS_RUN)
 
-    def _heard(self, name: str, guards: list[Condition | None], cost: int) -> Iterator[Step]:
-        assert self.spot.state is not None
-        for data, facts, why in self._values(guards):
-            if facts:
-                yield self._fact(facts, why)
+    def _send_signal(self, state: RunState, name: str, guards: list[Condition | None], cost: int) -> Iterator[Step]:
+        for attempt in self._satisfy(guards):
+            if attempt.fields:
+                yield self._set_fields(attempt)
                 continue
+            data = attempt.data
             if self.chart.spec.case is not None:
-                data[self.chart.spec.case] = self.spot.case
-            came = Signal(self.spot.at, name, self.chart.kept(name, data), self.spot.facts)
+                data[self.chart.spec.case] = self.situation.case
+            signal = Signal(self.situation.at, name, self.chart.kept(name, data), self.situation.facts)
             change = SuggestedChange("track", f"track {name}", {"signal": name, "data": data})
-            yield self._decided(self.spot.state, came, change, f"{name} has not come", cost)
+            yield self._decided(state, signal, change, f"{name} has not been received", cost)
 
-    def waiting(self) -> Iterator[Step]:
-        state = self.spot.state
-        assert state is not None
+    def wait(self, state: RunState) -> Iterator[Step]:
         due = state.next_due()
         if due is not None:
-            until = max(due, self.spot.at)
-            yield self._decided(state, TimerDue(until), next_timer(until), "its time has not come")
-        for place in (self.chart.places[state.state], self.chart.everywhere):
-            for timer in place.timers:
-                for move in timer.moves:
-                    for data, facts, why in self._values(self._guards_of(move)):
-                        if facts and not data:
-                            yield self._fact(facts, why)
+            until = max(due, self.situation.at)
+            yield self._decided(state, TimerDue(until), wait_until(until), "its timer is not due yet")
+        for node in (self.chart.places[state.state], self.chart.everywhere):
+            for timer in node.timers:
+                for transition in timer.moves:
+                    for attempt in self._satisfy(self._guards_of(transition)):
+                        if attempt.fields:
+                            yield self._set_fields(attempt)
 
-    def dating(self) -> Iterator[Step]:
-        """An anchor whose date is a field that is not known, or whose window is past."""
-        state = self.spot.state
-        assert state is not None
-        for place in (self.chart.places[state.state], self.chart.everywhere):
-            for timer in place.timers:
+    def set_anchor_dates(self, state: RunState) -> Iterator[Step]:
+        """For each anchor that is not armed, because its date is unknown or past: a date that arms it tomorrow."""
+        for node in (self.chart.places[state.state], self.chart.everywhere):
+            for timer in node.timers:
                 source = timer.date.source if timer.date is not None else ""
-                if timer.id in state.timers or source.partition(".")[0] not in FACTS or not source.isascii():
+                if timer.id in state.timers or source.partition(".")[0] not in SCOPES or not source.isascii():
                     continue
                 if timer.date is None or [name for name, _ in timer.date.reads] != [source]:
                     continue
-                date = self.spot.at + timedelta(days=1)
+                date = self.situation.at + timedelta(days=1)
                 date = timer.before.after(date) if timer.before is not None else date
-                yield self._fact({source: date.isoformat()}, f"{timer.label} waits for {source}")
+                why = f"{timer.label} waits for {source}"
+                yield self._set_fields(_Attempt(fields={source: date.isoformat()}, why=why))
 
-    def resuming(self) -> Iterator[Step]:
-        assert self.spot.state is not None
+    def resume(self, state: RunState) -> Step:
         change = SuggestedChange("resume_run", "resume the run", {"journey": self.chart.key})
-        yield self._decided(self.spot.state, Resumed(self.spot.at), change, "the run is paused")
+        return self._decided(state, Resumed(self.situation.at), change, "the run is paused")
 
-    def cancelling(self) -> Iterator[Step]:
-        assert self.spot.state is not None
+    def cancel(self, state: RunState) -> Step:
         change = SuggestedChange("cancel_run", "end the run", {"journey": self.chart.key})
-        yield self._decided(self.spot.state, Cancelled(self.spot.at), change, "nothing leads there from here", DRASTIC)
+        why = "no event leads to the message from this state"
+        return self._decided(state, Cancelled(self.situation.at), change, why, DRASTIC)
 
     # -- values ------------------------------------------------------------------------------------------------------
 
-    def _guards_of(self, move: ChartTransition) -> list[Condition | None]:
-        return [move.guard, *self._guards_in(move.do), *(self._guards_at(move.to) if move.to is not None else ())]
+    def _guards_of(self, transition: ChartTransition) -> list[Condition | None]:
+        entered = self._guards_at(transition.to) if transition.to is not None else ()
+        return [transition.guard, *self._guards_in(transition.do), *entered]
 
     def _guards_at(self, state: str) -> list[Condition | None]:
         return self._guards_in(self.chart.places[state].do)
 
-    def _guards_in(self, acts: tuple[CompiledAction, ...]) -> list[Condition | None]:
-        return [act.guard for act in acts if act.name == self.action and act.guard is not None]
+    def _guards_in(self, actions: tuple[CompiledAction, ...]) -> list[Condition | None]:
+        return [action.guard for action in actions if action.name == self.action and action.guard is not None]
 
-    def _values(self, guards: list[Condition | None]) -> Iterator[tuple[dict[str, Any], dict[str, Any], str]]:
-        """The event's data that makes them true, or the fields that must change first, and why."""
+    def _satisfy(self, guards: list[Condition | None]) -> Iterator[_Attempt]:
+        """What makes these conditions true; nothing where no values were found that do."""
         data: dict[str, Any] = {}
         for guard in guards:
             if guard is None:
                 continue
-            look = self.spot.look(self.chart, data)
-            found = satisfying_values(guard, look, ("event",))
-            if found is None:
-                found = satisfying_values(guard, look, ("event", *FACTS))
-                facts = {name: value for name, value in (found or {}).items() if not name.startswith("event.")}
-                if facts:
-                    yield {}, facts, guard.holds(look)[1]
+            lookup = self.situation.lookup(self.chart, data)
+            values = satisfying_values(guard, lookup, ("event",))
+            if values is None:
+                values = satisfying_values(guard, lookup, ("event", *SCOPES)) or {}
+                fields = {name: value for name, value in values.items() if not name.startswith("event.")}
+                if fields:
+                    yield _Attempt({}, fields, guard.holds(lookup)[1], FalseCondition(guard.source))
                 return
-            data |= {name.removeprefix("event."): value for name, value in found.items()}
-        yield data, {}, ""
+            data |= {name.removeprefix("event."): value for name, value in values.items()}
+        yield _Attempt(data)
 
-    def _fact(self, facts: Mapping[str, Any], why: str) -> Step:
-        """Of one scope at a time, since a person and an account are told of by different calls."""
-        scope = next(iter(facts)).partition(".")[0]
-        traits = {name.partition(".")[2]: value for name, value in facts.items() if name.startswith(f"{scope}.")}
-        known = {**self.spot.facts, scope: {**self.spot.facts.get(scope, {}), **traits}}
-        values = ", ".join(f"{scope}.{name} is {value!r}" for name, value in traits.items())
-        change = SuggestedChange(
-            "identify" if scope == "profile" else "group", f"tell that {values}", {"traits": traits}
-        )
-        to = replace(self.spot, facts=known)
-        if self.spot.state is None:
-            return Step(change, why, to)
-        return self._decided(self.spot.state, FieldsChanged(self.spot.at, known), change, why, facts=known)
+    def _set_fields(self, attempt: _Attempt) -> Step:
+        """Of one scope at a time: a person and an account are described by different calls."""
+        situation = self.situation
+        scope = next(iter(attempt.fields)).partition(".")[0]
+        traits = {
+            name.partition(".")[2]: value for name, value in attempt.fields.items() if name.startswith(f"{scope}.")
+        }
+        facts = {**situation.facts, scope: {**situation.facts.get(scope, {}), **traits}}
+        text = ", ".join(_setting(f"{scope}.{name}", value) for name, value in traits.items())
+        change = SuggestedChange("identify" if scope == "profile" else "group", text, {"traits": traits})
+        if situation.state is None:
+            return Step(change, attempt.why, replace(situation, facts=facts), cause=attempt.cause)
+        changed = FieldsChanged(situation.at, facts)
+        step = self._decided(situation.state, changed, change, attempt.why, facts=facts)
+        return replace(step, cause=attempt.cause)
 
     def _decided(
         self,
@@ -250,20 +214,20 @@ class _Walker:
         occurrence: Occurrence,
         change: SuggestedChange,
         why: str,
-        cost: int = STEP,
+        cost: int = ORDINARY,
         facts: Facts | None = None,
     ) -> Step:
-        spot, decision = self.spot, decide(self.chart, state, occurrence)
+        situation, decision = self.situation, decide(self.chart, state, occurrence)
         begun = not state.state
-        epoch = max((run.epoch for run in spot.past), default=0) + (1 if begun else 0)
+        epoch = max((run.epoch for run in situation.past), default=0) + (1 if begun else 0)
         ended = None if decision.state.is_open else occurrence.at
-        past = (*(run for run in spot.past if run.epoch != epoch), PastRun(epoch, ended is None, ended))
+        past = (*(run for run in situation.past if run.epoch != epoch), PastRun(epoch, ended is None, ended))
         after = decision.state if ended is None else None
-        to = replace(spot, state=after, past=past, at=occurrence.at, facts=facts or spot.facts)
-        return Step(change, why, to, any(self._is_it(effect, decision.state) for effect in decision.effects), cost)
+        to = replace(situation, state=after, past=past, at=occurrence.at, facts=facts or situation.facts)
+        return Step(change, why, to, any(self._is_request(e, decision.state) for e in decision.effects), cost)
 
-    def _is_it(self, effect: Effect, state: RunState) -> bool:
-        """Asked for, and not left again in the same decision."""
+    def _is_request(self, effect: Effect, state: RunState) -> bool:
+        """Whether the effect requests the message, and its state is not left again in the same decision."""
         return (
             isinstance(effect, SendMessage)
             and (effect.action, effect.template) == (self.action, self.template)
@@ -271,5 +235,5 @@ class _Walker:
         )
 
 
-def next_timer(until: datetime) -> SuggestedChange:
-    return SuggestedChange("wait", f"wait until {until:%Y-%m-%d %H:%M} UTC", {"until": until})
+def _setting(field: str, value: Any) -> str:
+    return f"clear {field}" if value is None else f"set {field} to {value!r}"

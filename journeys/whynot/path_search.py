@@ -1,7 +1,7 @@
-"""The shortest way from where a person is in a journey to a message of it: a search through `decide` itself.
+"""Search for the cheapest sequence of steps that leads to a message, by `decide` itself.
 
-What is named as the next step was tried: taken one after another, the steps lead to the message being asked for. Steps that
-undo what the person has (a run that must end first) are the last that are thought of.
+Steps taken one after another lead to the message being requested, because each was tried. Steps that undo what the person has
+(a run that must end first) are tried last.
 """
 
 from __future__ import annotations
@@ -13,69 +13,80 @@ from datetime import datetime
 from itertools import count
 
 from journeys.decision.chart import Chart
+from journeys.whynot.changes import wait_until
 from journeys.whynot.gate_obstacles import Opening
-from journeys.whynot.next_steps import Situation, Step, next_timer, steps_from
+from journeys.whynot.next_steps import steps_from
+from journeys.whynot.situation import GateClosed, Situation, Step
 
-MOST_LOOKED_AT = 400
-GATE = "the gate would not take it in time: "
-Opens = Callable[[datetime], Opening]
+MAX_EXPANDED = 400
+"""Situations that one search looks at."""
+OpeningAt = Callable[[datetime], Opening]
+"""When the gate would send a message that is requested at an instant."""
 
 
 @dataclass(order=True, slots=True)
-class _Way:
+class _Path:
     cost: int
     number: int
-    spot: Situation = field(compare=False)
+    situation: Situation = field(compare=False)
     first: Step | None = field(compare=False, default=None)
-    arrives: bool = field(compare=False, default=False)
+    requests: bool = field(compare=False, default=False)
 
 
-def next_step(chart: Chart, action: str, template: str, spot: Situation, opens: Opens) -> Step | None:
-    """The first step of the cheapest way; None if none is found that leads there.
+def next_step(chart: Chart, action: str, template: str, situation: Situation, opening_at: OpeningAt) -> Step | None:
+    """The first step of the cheapest path to the message; None if no path is found.
 
-    `opens` says of an instant when a message asked for then would leave. Where every way comes too early for that, because
-    the message is lost or its state left meanwhile, the step is to begin later.
+    Where every path requests the message too early, because it would expire or its state be left before the gate
+    sends it, the first step is to wait.
     """
-    numbers, seen, early = count(), set[str](), list[_Way]()
-    ways = [_Way(0, next(numbers), spot)]
-    for _ in range(MOST_LOOKED_AT):
-        if not ways:
+    numbers, seen, early = count(), set[str](), list[_Path]()
+    paths = [_Path(0, next(numbers), situation)]
+    for _ in range(MAX_EXPANDED):
+        if not paths:
             break
-        way = heapq.heappop(ways)
-        if way.arrives and _in_time(way.spot, opens(way.spot.at)):
-            return way.first
-        if way.arrives:
-            early.append(way)
+        path = heapq.heappop(paths)
+        if path.requests and _sent_in_time(path.situation, opening_at(path.situation.at)):
+            return path.first
+        if path.requests:
+            early.append(path)
             continue
-        name = _name_of(way.spot)
-        if name in seen:
+        key = _key(path.situation)
+        if key in seen:
             continue
-        seen.add(name)
-        for step in steps_from(chart, action, template, way.spot):
-            heapq.heappush(ways, _Way(way.cost + step.cost, next(numbers), step.to, way.first or step, step.arrives))
-    return _later(spot, early, opens)
+        seen.add(key)
+        for step in steps_from(chart, action, template, path.situation):
+            following = _Path(path.cost + step.cost, next(numbers), step.to, path.first or step, step.requests)
+            heapq.heappush(paths, following)
+    return _later(situation, early, opening_at)
 
 
-def _later(spot: Situation, early: list[_Way], opens: Opens) -> Step | None:
-    """The cheapest way that nothing has begun yet, begun so much later that it comes in time; else one that comes too early."""
-    for way in early:
-        if way.first is not None and way.first.change.kind != "wait":
-            opening = opens(way.spot.at)
-            begin = spot.at + (opening.at - way.spot.at)
-            return Step(next_timer(begin), f"{GATE}{opening.why}", replace(spot, at=begin))
+def _later(situation: Situation, early: list[_Path], opening_at: OpeningAt) -> Step | None:
+    """To wait, so that the cheapest path that begins with an event ends in time; else the first step of one that does not."""
+    for path in early:
+        if path.first is not None and path.first.change.kind != "wait":
+            opening = opening_at(path.situation.at)
+            begin = situation.at + (opening.at - path.situation.at)
+            because = f": {opening.reason.text}" if opening.reason is not None else ""
+            why = f"the gate could not send the message in time{because}"
+            return Step(wait_until(begin), why, replace(situation, at=begin), cause=GateClosed())
     return early[0].first if early else None
 
 
-def _in_time(spot: Situation, opening: Opening) -> bool:
-    """Whether the message leaves, though it may wait: not if it is lost, or the next that happens by itself comes first."""
-    if opening.at <= spot.at:
+def _sent_in_time(situation: Situation, opening: Opening) -> bool:
+    """Whether the gate sends the message, perhaps later, before it is lost or the run's next timer is due."""
+    if opening.at <= situation.at:
         return True
-    due = spot.state.next_due() if spot.state is not None else None
+    due = situation.state.next_due() if situation.state is not None else None
     return opening.waits and (due is None or due > opening.at)
 
 
-def _name_of(spot: Situation) -> str:
-    """What tells two spots apart: not the time, of which there is always more, unless it must pass before they may enter."""
-    state = spot.state
-    at = spot.at if state is None else (state.state, sorted(state.timers), state.variables, state.paused_at is not None)
-    return repr((at, len(spot.past), spot.may_again, {scope: dict(known) for scope, known in spot.facts.items()}))
+def _key(situation: Situation) -> str:
+    """What tells two situations apart: not the instant, unless it must pass before the person may enter."""
+    state = situation.state
+    where = (
+        situation.at
+        if state is None
+        else (state.state, sorted(state.timers), state.variables, state.paused_at is not None)
+    )
+    facts = {scope: dict(known) for scope, known in situation.facts.items()}
+    return repr((where, len(situation.past), situation.may_again, facts))

@@ -13,7 +13,7 @@ from journeys.calendar.test_clock import TestClock
 from journeys.decision.state import state_from_json
 from journeys.gate.status import MEANINGS, Status
 from journeys.tokens.address_hash import AddressHash
-from journeys.whynot.obstacles import LastDecision, LastEvent, PastRunView
+from journeys.whynot.person_view import LastDecision, LastEvent, PastRunView
 from store.database import Connection, fetch_all, sql
 from store.expressions import any_of
 from store.rows import loaded

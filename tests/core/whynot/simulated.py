@@ -9,7 +9,8 @@ from journeys.decision.chart import Chart
 from journeys.simulation.person import SimulatedPerson
 from journeys.simulation.timeline import MessageOutcome, NotEntered, SimulatedRun
 from journeys.whynot.gate_obstacles import GateFacts
-from journeys.whynot.obstacles import LastDecision, LastEvent, Obstacle, PastRunView, PersonView, obstacles
+from journeys.whynot.obstacles import Obstacle, obstacles
+from journeys.whynot.person_view import LastDecision, LastEvent, PastRunView, PersonView
 
 
 def why_not(person: SimulatedPerson, chart: Chart, template: str, now: datetime) -> tuple[Obstacle, ...]:
