@@ -1,43 +1,41 @@
-"""What has arrived and is not decided yet: raw, in order, bounded in what it remembers, carried over continue-as-new."""
+"""Inbox of a run: arrivals, operators' commands and the timer's firing, undecided, in order.
+
+Everything that one workflow task brings is one batch (record 0013). What waits is carried over continue-as-new.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
-    from journeys.decision.occurrences import Occurrence
+    from journeys.decision.occurrences import Cancelled, Paused, Resumed
     from journeys.protocol import wire
     from journeys.protocol.envelope import Unreadable, read_envelope
-    from workflows import limits
+    from workflows.invocations import first_plain_number
+    from workflows.limits import MOST_CARRIED, REMEMBERED_IDS, HistoryMeter
 
-MOST_SHOWN = 2_000
-LARGEST_PLAIN = 32 * 1024
-"""Bytes of a plain signal, as of an event at the front door; a larger one could not be carried over continue-as-new."""
-LONGEST_ID = 64
-TIMER_FIRED = object()
-"""A letter that is no letter: the alarm's."""
-_SHAPES: dict[str, type | tuple[type, ...]] = {
-    "id": str, "lane": str, "seq": int, "at": str, "kind": str, "name": str,
-    "data": dict, "facts": (dict, type(None)), "seen": dict, "v": int,
-}  # fmt: skip
+MOST_SHOWN: Final = 2_000
+"""Characters of an arrival that a dead letter keeps."""
+LARGEST_PLAIN: Final = 32 * 1024
+"""Bytes of a plain signal, as of an event that the API accepts; a larger one could not be carried over continue-as-new."""
 
 
 @dataclass(slots=True)
 class Arrival:
-    """One arrival. `raw` is as Temporal gave it, `value` decoded (carried, put back) or an operator's occurrence."""
+    """A signal. `raw` is as Temporal gave it; `value` is its first argument as JSON, if it was carried or put back."""
 
     name: str
     raw: Sequence[RawValue] = ()
     value: Any = None
-    ticket: int = 0
 
     @property
     def weight(self) -> int:
@@ -58,16 +56,8 @@ class Arrival:
             raise Unreadable(f"not JSON: {type(fault).__name__}") from None
 
     def envelope(self) -> wire.Envelope:
-        """What the relay sent. Raises Unreadable for anything that only looks like it: the reducer trusts its types."""
-        value = self.decoded()
-        if isinstance(value, wire.Envelope):
-            return value
-        if isinstance(value, dict):
-            wrong = [name for name, shape in _SHAPES.items() if name in value and not isinstance(value[name], shape)]
-            scopes = value.get("facts") or {}
-            if wrong or not all(isinstance(scope, dict) for scope in scopes.values()):
-                raise Unreadable(f"not an envelope: {', '.join(wrong) or 'facts'} of another type")
-        return read_envelope(value)
+        """The relay's envelope. Raises Unreadable."""
+        return read_envelope(self.decoded())
 
     def data(self) -> dict[str, Any]:
         """Its first argument as a signal's data. Raises Unreadable."""
@@ -78,110 +68,137 @@ class Arrival:
             raise Unreadable("the first argument of a signal is a JSON object, its data")
         return value
 
-    def shown(self) -> str:
-        """Enough of it for a person to see what came."""
+    def tombstone(self, reason: str) -> dict[str, Any]:
+        """The dead letter that a step stores instead, as far as Postgres takes it: no NUL, no more than `MOST_SHOWN`."""
+        letter = {"name": self.name, "reason": reason, "payload": self._excerpt()}
+        return {key: text.replace("\x00", "�")[:MOST_SHOWN] for key, text in letter.items()}
+
+    def carried(self) -> tuple[str, Any]:
+        """Its name and value as they cross continue-as-new; an excerpt of what cannot be read."""
+        try:
+            value = self.decoded()
+        except Unreadable:
+            return self.name, self._excerpt()
+        if isinstance(value, wire.Envelope):
+            return self.name, asdict(value)
+        is_json = value is None or isinstance(value, dict | list | str | int | float)
+        return self.name, value if is_json else self._excerpt()
+
+    def _excerpt(self) -> str:
         if self.value is not None:
             return json.dumps(self.value, default=str)[:MOST_SHOWN]
         return " ".join(raw.payload.data[:MOST_SHOWN].decode(errors="replace") for raw in self.raw)[:MOST_SHOWN]
 
 
+OperatorOccurrence = Paused | Resumed | Cancelled
+
+
+@dataclass(slots=True)
+class Command:
+    """An operator's command. Its `ticket` is done when the inbox is asked for a later item."""
+
+    occurrence: OperatorOccurrence
+    ticket: int
+
+
+class Marker(Enum):
+    """Items without contents: the run's timer has fired, which takes its turn like anything that arrives."""
+
+    TIMER_FIRED = "timer fired"
+
+
+Item = Arrival | Command | Marker
+
+
 @dataclass(slots=True)
 class Batch:
-    """What one workflow task has brought; `task` is only ever compared with another."""
+    """What one workflow task has brought; `task` is only ever compared with another batch's. `events` is its cost."""
 
     task: int
-    letters: list[Arrival] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
     signals: int = 0
     events: int = 0
 
 
 class Inbox:
-    """First in, first out, a batch at a time; plain signals are deduplicated by id within a bounded window."""
+    """First in, first out, a batch at a time. Plain signals are deduplicated by id within a bounded window."""
 
-    def __init__(self, carried: Iterable[Any], ids: Iterable[str], plain: int) -> None:
-        self.letters = deque(Arrival(name, value=value) for name, value in carried)
-        self.arrived: deque[Batch] = deque()
-        """What has come since the batch in hand was opened."""
-        self.ids = deque(ids, maxlen=limits.REMEMBERED_IDS)
-        self.plain = plain
+    def __init__(self, start: wire.RunInput) -> None:
+        carried = start.carried or {}
+        self.items: deque[Item] = deque(Arrival(name, value=value) for name, value in carried.get("inbox", ()))
+        """Of the batches that are open."""
+        self.batches: deque[Batch] = deque()
+        """What has come since the last one was opened."""
+        self.ids: deque[str] = deque(carried.get("ids", ()), maxlen=REMEMBERED_IDS)
+        self.plain = int(carried.get("plain", first_plain_number(start)))
+        """The number of the last plain signal that came without an id."""
         self.received = 0
-        self.events = 0
-        """What arriving has cost the history."""
-        self.tickets = 0
-        self.done = 0
-        self.taken = 0
-        self.weight = 0
-        """Bytes that wait as they arrived: a quick look, before `fits` measures."""
+        """Signals in batches that were opened."""
+        self.tickets, self._taken, self.done = 0, 0, 0
+        """Of commands: given, taken, decided."""
+        self._weight = 0
+        """Bytes that wait, as they arrived: a quick look before `fits_in_payload` measures."""
 
     def add(self, name: str, raw: Sequence[RawValue]) -> None:
-        """One signal: of the relay each argument is an event, of anybody else the first is the data."""
+        """A signal: of the relay each argument is an event, of anybody else the first is the data."""
         several = name == wire.SIGNAL_EVENT and len(raw) > 1
-        letters = [Arrival(name, [one]) for one in raw] if several else [Arrival(name, raw)]
-        self.weight += sum(letter.weight for letter in letters)
-        delivery = self._deliver(1, *letters)
-        delivery.signals += 1
+        arrivals = [Arrival(name, [one]) for one in raw] if several else [Arrival(name, raw)]
+        self._weight += sum(arrival.weight for arrival in arrivals)
+        self._batch(HistoryMeter.SIGNAL, *arrivals).signals += 1
 
-    def ring(self) -> None:
-        """The alarm has rung: that, too, is known in its turn."""
-        self._deliver(1, Arrival("", value=TIMER_FIRED))
+    def add_timer(self) -> None:
+        """The run's timer has fired."""
+        self._batch(HistoryMeter.TIMER, Marker.TIMER_FIRED)
 
-    def _deliver(self, events: int, *letters: Arrival) -> Batch:
-        task = workflow.info().get_current_history_length()
-        if not self.arrived or self.arrived[-1].task != task:
-            self.arrived.append(Batch(task))
-        delivery = self.arrived[-1]
-        delivery.letters += letters
-        delivery.events += events
-        return delivery
-
-    def open(self) -> None:
-        """What the next workflow task has brought is the next batch: the same at every replay."""
-        delivery = self.arrived.popleft()
-        self.letters.extend(delivery.letters)
-        self.received += delivery.signals
-        self.events += delivery.events
-
-    def command(self, occurrence: Occurrence) -> int:
-        """Queue an operator's occurrence; its ticket is done when a later letter is asked for."""
+    def add_command(self, occurrence: OperatorOccurrence) -> int:
+        """An operator's command; the ticket that `done` reaches once it is decided."""
         self.tickets += 1
-        self._deliver(2, Arrival("", value=occurrence, ticket=self.tickets))
+        self._batch(HistoryMeter.UPDATE, Command(occurrence, self.tickets))
         return self.tickets
 
-    def take(self) -> Arrival | None:
-        """The next letter, if any. Asking for it means that the one before has been dealt with."""
-        self.done = self.taken
-        if not self.letters:
-            return None
-        letter = self.letters.popleft()
-        self.weight -= letter.weight
-        self.taken = max(self.taken, letter.ticket)
-        return letter
+    def _batch(self, events: int, *items: Item) -> Batch:
+        task = workflow.info().get_current_history_length()
+        if not self.batches or self.batches[-1].task != task:
+            self.batches.append(Batch(task))
+        batch = self.batches[-1]
+        batch.items += items
+        batch.events += events
+        return batch
 
-    def put_back(self, name: str, values: Sequence[Any]) -> None:
-        """What must be decided next, in this order, before anything that waits."""
-        self.letters.extendleft(Arrival(name, value=value) for value in reversed(values))
+    def open_batch(self) -> int:
+        """Open the next workflow task's batch, which is the same at every replay; its cost in history events."""
+        batch = self.batches.popleft()
+        self.items.extend(batch.items)
+        self.received += batch.signals
+        return batch.events
+
+    def take(self) -> Item | None:
+        """The next item, if any. Asking for it says that the one before has been decided."""
+        self.done = self._taken
+        if not self.items:
+            return None
+        item = self.items.popleft()
+        if isinstance(item, Arrival):
+            self._weight -= item.weight
+        elif isinstance(item, Command):
+            self._taken = max(self._taken, item.ticket)
+        return item
+
+    def put_first(self, name: str, values: Sequence[Any]) -> None:
+        """Values that are decided next, in this order, before anything that waits."""
+        self.items.extendleft(Arrival(name, value=value) for value in reversed(values))
 
     def put_last(self, name: str, values: Sequence[Any]) -> None:
-        """What is decided when all that was carried is."""
-        self.letters.extend(Arrival(name, value=value) for value in values)
+        """Values that are decided after everything that was carried."""
+        self.items.extend(Arrival(name, value=value) for value in values)
 
-    def heard(self, decided: Mapping[str, int]) -> dict[str, int]:
-        """By lane the last `seq` that was decided or carried."""
-        latest = dict(decided)
-        for letter in self.letters:
-            if letter.name == wire.SIGNAL_EVENT and isinstance(letter.value, dict):
-                lane, seq = letter.value.get("lane"), letter.value.get("seq")
-                if isinstance(lane, str) and isinstance(seq, int):
-                    latest[lane] = max(latest.get(lane, 0), seq)
-        return latest
-
-    def put_back_command(self, occurrence: Occurrence) -> None:
-        """The command in hand is not dealt with yet."""
-        self.letters.appendleft(Arrival("", value=occurrence, ticket=self.taken))
-        self.taken -= 1
+    def put_back_command(self, occurrence: OperatorOccurrence) -> None:
+        """The command in hand is not decided yet: it is the next item again."""
+        self.items.appendleft(Command(occurrence, self._taken))
+        self._taken -= 1
 
     def close(self) -> None:
-        """The run has ended: whoever waits for a command is answered."""
+        """The run has ended: everybody who waits for a command is answered."""
         self.done = self.tickets
 
     def identity(self, data: dict[str, Any]) -> str | None:
@@ -198,37 +215,36 @@ class Inbox:
 
     @property
     def length(self) -> int:
-        """Letters that wait for a decision."""
-        return len(self._all())
+        """Items that wait for a decision."""
+        return sum(item is not Marker.TIMER_FIRED for item in self._waiting())
+
+    def last_seqs(self, decided: Mapping[str, int]) -> dict[str, int]:
+        """By lane, the last `seq` that was decided or is carried."""
+        latest = dict(decided)
+        for item in self.items:
+            if isinstance(item, Arrival) and item.name == wire.SIGNAL_EVENT and isinstance(item.value, dict):
+                lane, seq = item.value.get("lane"), item.value.get("seq")
+                if isinstance(lane, str) and isinstance(seq, int):
+                    latest[lane] = max(latest.get(lane, 0), seq)
+        return latest
 
     def carried(self) -> dict[str, Any]:
-        """What crosses continue-as-new: every letter, decoded or marked as one that cannot be."""
-        waiting = [self._carry(letter) for letter in self._all()]
-        return {"inbox": waiting, "ids": list(self.ids), "plain": self.plain}
+        """Everything that crosses continue-as-new. No command does: a run continues as new when all are answered."""
+        arrivals = [item.carried() for item in self._waiting() if isinstance(item, Arrival)]
+        return {"inbox": arrivals, "ids": list(self.ids), "plain": self.plain}
 
-    def _all(self) -> list[Arrival]:
-        known = [*self.letters, *(letter for delivery in self.arrived for letter in delivery.letters)]
-        return [letter for letter in known if letter.value is not TIMER_FIRED]
-
-    def fits(self) -> bool:
-        """Whether all that waits can be carried in one payload."""
-        if self.weight > limits.MOST_CARRIED:
+    def fits_in_payload(self) -> bool:
+        """Whether everything that waits can be carried in one payload."""
+        if self._weight > MOST_CARRIED:
             return False
-        return len(workflow.payload_converter().to_payload(self.carried()).data) <= limits.MOST_CARRIED
+        return len(workflow.payload_converter().to_payload(self.carried()).data) <= MOST_CARRIED
 
-    def _carry(self, letter: Arrival) -> tuple[str, Any]:
-        try:
-            value = letter.decoded()
-        except Unreadable:
-            return letter.name, letter.shown()
-        if isinstance(value, wire.Envelope):
-            return letter.name, asdict(value)
-        is_json = value is None or isinstance(value, dict | list | str | int | float)
-        return letter.name, value if is_json else letter.shown()
+    def _waiting(self) -> list[Item]:
+        return [*self.items, *(item for batch in self.batches for item in batch.items)]
 
 
 def _short(given: str) -> str:
     """A sender's id as it is kept: short, printable, and never one of our own numbers."""
-    if len(given) <= LONGEST_ID and given.isascii() and given.isprintable():
+    if len(given) <= 64 and given.isascii() and given.isprintable():
         return f"={given}"
     return "=" + hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,35 +1,31 @@
-"""Calling the world from a workflow: local activities by name, and a run's test clock."""
+"""Calls from a workflow: activities by name, and continue-as-new."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, NoReturn, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from journeys.calendar.test_clock import TestClock
+    from journeys.protocol import wire
     from journeys.protocol.envelope import parse_instant
-    from journeys.protocol.wire import APPLY_STEP, ClockSpec, StepInput, StepResult
     from workflows import limits
 
 T = TypeVar("T")
 
-EVENTS_QUEUED = 5
-"""History events of an ordinary activity and its workflow task, over those of a local one."""
-EVENTS_A_MINUTE = 24
-"""Of a workflow task that a local activity keeps waiting: three every eight seconds (80 % of a task's ten)."""
-
 
 class RefusedByActivity(Exception):
-    """An activity said no for good. Not a failure in Temporal's sense: unless somebody expects it, it blocks the task.
+    """An activity refused for good. It is no failure in Temporal's sense: unless it is expected, it blocks the task.
 
     An ActivityError that nobody catches would end the run, and only a decision may do that.
     """
 
 
 async def run_local(name: str, argument: Any, returns: type[T]) -> T:
-    """One local activity, retried until it succeeds: five history events a step instead of ten."""
+    """One local activity, retried until it succeeds: five history events a step instead of ten. Raises RefusedByActivity."""
     try:
         result: T = await workflow.execute_local_activity(
             name,
@@ -45,7 +41,7 @@ async def run_local(name: str, argument: Any, returns: type[T]) -> T:
 
 
 async def run_queued(name: str, argument: Any, returns: type[T], queue: str) -> T:
-    """One ordinary activity on the queue of a slow channel, retried until it succeeds."""
+    """One ordinary activity on the queue of a slow channel, retried until it succeeds. Raises RefusedByActivity."""
     try:
         result: T = await workflow.execute_activity(
             name,
@@ -60,23 +56,52 @@ async def run_queued(name: str, argument: Any, returns: type[T], queue: str) -> 
     return result
 
 
-def queue_of(step: StepInput, queues: dict[str, str]) -> str | None:
-    """The queue of the slow channel that a step sends by; None for a local one. Never both."""
+def queue_of(step: wire.StepInput, queues: Mapping[str, str]) -> str | None:
+    """The queue of the slow channel that a step sends by; None for a local activity. Never both."""
     channels = [channel for effect in step.effects for channel in effect.get("via", ())]
     return next((queues[channel] for channel in channels if channel in queues), None)
 
 
-async def run_step(step: StepInput, queue: str | None) -> StepResult:
+async def run_step(step: wire.StepInput, queue: str | None) -> wire.StepResult:
     """Apply a step: local, or as an ordinary activity on a queue."""
     if queue is None:
-        return await run_local(APPLY_STEP, step, StepResult)
-    return await run_queued(APPLY_STEP, step, StepResult, queue)
+        return await run_local(wire.APPLY_STEP, step, wire.StepResult)
+    return await run_queued(wire.APPLY_STEP, step, wire.StepResult, queue)
 
 
-def clock_without_limit(spec: ClockSpec | None) -> TestClock | None:
-    """A run's test clock without its limit: the limit moves, so only the store knows it."""
-    return (
-        None
-        if spec is None
-        else TestClock(spec.id, parse_instant(spec.origin), parse_instant(spec.started), spec.speed)
+async def load_definition(start: wire.RunInput, seqs: dict[str, int]) -> wire.LoadResult:
+    """The run's definition and queues; what was accepted for it after `seqs`, if it goes on from another workflow."""
+    return await run_local(wire.LOAD_DEFINITION, wire.LoadInput(start.definition, start.run, seqs), wire.LoadResult)
+
+
+async def accept_plain(
+    start: wire.RunInput, identity: str, name: str, data: dict[str, Any], seqs: Mapping[str, int]
+) -> list[wire.Envelope]:
+    """Store a plain signal; what was accepted after `seqs`, the signal included, in order. Raises RefusedByActivity."""
+    plain = wire.PlainSignal(
+        start.run, start.definition, f"{start.run}!{identity}", name, data, dict(seqs), workflow.now().isoformat()
     )
+    return await run_local(wire.ACCEPT_PLAIN, plain, list[wire.Envelope])
+
+
+def first_plain_number(start: wire.RunInput) -> int:
+    """Where plain signals without an id are numbered from. A run that resumes may not repeat its predecessor's numbers."""
+    return int(workflow.info().start_time.timestamp() * 1000) if start.carried == wire.RESUMES else 0
+
+
+def is_newer_version_current() -> bool:
+    """Whether a deployment of newer workers has become current since this run began on its version."""
+    return workflow.info().is_target_worker_deployment_version_changed()
+
+
+def continue_as_new(argument: Any, *, on_newer_version: bool) -> NoReturn:
+    """Continue the run as new, on the newer workers if there are any."""
+    behavior = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if on_newer_version else None
+    workflow.continue_as_new(argument, initial_versioning_behavior=behavior)
+
+
+def clock_without_limit(spec: wire.ClockSpec | None) -> TestClock | None:
+    """A run's test clock without its limit: the limit moves, so only the store knows it."""
+    if spec is None:
+        return None
+    return TestClock(spec.id, parse_instant(spec.origin), parse_instant(spec.started), spec.speed)

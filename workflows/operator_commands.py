@@ -1,4 +1,4 @@
-"""What operators may ask of a run while it runs: updates that are decided in their turn, and queries of where it is."""
+"""Operator commands of a run: updates to pause, resume and cancel, and queries of its state."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from journeys.calendar.test_clock import TestClock
     from journeys.decision.chart import Chart
-    from journeys.decision.occurrences import Cancelled, Occurrence, Paused, Resumed
+    from journeys.decision.occurrences import Cancelled, Paused, Resumed
     from journeys.decision.state import RunState, state_to_json
     from journeys.decision.summary import describe_run
     from journeys.protocol import wire
     from journeys.protocol.envelope import parse_instant
-    from workflows.inbox import Inbox
+    from workflows.inbox import Inbox, OperatorOccurrence
 
 
 class OperatorCommands:
-    """The operators' half of a journey's workflow. A wish goes through the inbox like any signal, behind what has arrived."""
+    """The operators' half of a journey's workflow. A command goes through the inbox like a signal, behind what has arrived."""
 
     start: wire.RunInput
     clock: TestClock | None
@@ -31,48 +31,47 @@ class OperatorCommands:
 
     @workflow.update(name=wire.UPDATE_PAUSE)
     async def pause(self, request: dict[str, Any]) -> str:
-        """Hold effects and timers; keep listening."""
-        return await self._command(Paused(self._asked_at(request), str(request.get("by", ""))))
+        """Hold effects and timers; signals are still decided."""
+        return await self._command(Paused(self._requested_at(request), str(request.get("by", ""))))
 
     @pause.validator
     def _may_pause(self, request: dict[str, Any]) -> None:
-        self._refuse_unless(self.state.is_open and self.state.paused_at is None, "it is paused already, or has ended")
-        self._asked_at(request)
+        self._refuse_unless(self.state.is_open and self.state.paused_at is None, "it is already paused, or has ended")
+        self._requested_at(request)
 
     @workflow.update(name=wire.UPDATE_RESUME)
     async def resume(self, request: dict[str, Any]) -> str:
-        """Go on, and say what becomes of the time that stood still."""
+        """End the pause. `mode` decides about the timers that were held."""
         mode = request.get("mode", "shift")
-        return await self._command(Resumed(self._asked_at(request), mode, str(request.get("by", ""))))
+        return await self._command(Resumed(self._requested_at(request), mode, str(request.get("by", ""))))
 
     @resume.validator
     def _may_resume(self, request: dict[str, Any]) -> None:
-        # A run that is being revived has not got its state back yet: what it is asked waits behind that.
+        # A run that resumes from the store has no state yet: the command waits behind that.
         self._refuse_unless(self.state.paused_at is not None or not self.state.state, "it is not paused")
         known = request.get("mode", "shift") in {"shift", "catch_up", "expire"}
         self._refuse_unless(known, "mode must be shift, catch_up or expire")
-        self._asked_at(request)
+        self._requested_at(request)
 
     @workflow.update(name=wire.UPDATE_CANCEL)
     async def cancel(self, request: dict[str, Any]) -> str:
-        """End the run, with who and why."""
-        return await self._command(
-            Cancelled(self._asked_at(request), str(request.get("by", "")), str(request.get("reason", "")))
-        )
+        """End the run; `by` and `reason` are kept in its timeline."""
+        at = self._requested_at(request)
+        return await self._command(Cancelled(at, str(request.get("by", "")), str(request.get("reason", ""))))
 
     @cancel.validator
     def _may_cancel(self, request: dict[str, Any]) -> None:
         self._refuse_unless(self.state.is_open, "it has ended")
-        self._asked_at(request)
+        self._requested_at(request)
 
-    async def _command(self, occurrence: Occurrence) -> str:
-        """Queue an operator's wish behind what has arrived, and answer once it is decided."""
-        ticket = self.inbox.command(occurrence)
+    async def _command(self, occurrence: OperatorOccurrence) -> str:
+        """Queue a command behind what has arrived, and answer once it is decided."""
+        ticket = self.inbox.add_command(occurrence)
         await workflow.wait_condition(lambda: self.inbox.done >= ticket)
         return self.state.outcome or ("paused" if self.state.paused_at else "running")
 
-    def _asked_at(self, request: dict[str, Any]) -> datetime:
-        """When it was asked, never later than now: nobody decides timers ahead of their time."""
+    def _requested_at(self, request: dict[str, Any]) -> datetime:
+        """The request's `at`, never later than now: no timer is decided ahead of its time."""
         at = request.get("at")
         now = workflow.now() if self.clock is None else self.clock.virtual(workflow.now())
         return now if at is None else min(parse_instant(at), now)
@@ -83,7 +82,7 @@ class OperatorCommands:
 
     @workflow.query(name=wire.QUERY_STATE)
     def query_state(self) -> dict[str, Any]:
-        """The run's state as it is here, before any projection."""
+        """The run's state inside the workflow, ahead of its row in Postgres by what is on its way."""
         return {
             "run": self.start.run,
             "definition": self.start.definition,
@@ -94,5 +93,5 @@ class OperatorCommands:
 
     @workflow.query(name=wire.QUERY_EXPLAIN)
     def query_explain(self) -> list[str]:
-        """What it waits for, in sentences."""
-        return describe_run(self.chart, self.state) if self.chart else ["it is being loaded"]
+        """The run's position and what it waits for, in sentences."""
+        return describe_run(self.chart, self.state) if self.chart else ["the run is being loaded"]

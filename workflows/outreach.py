@@ -1,4 +1,4 @@
-"""What one person is owed and not yet due: one durable timer for the earliest, ended when nothing is left."""
+"""Workflow of one person's deferred messages: settle what is due, wait for what is due next."""
 
 from __future__ import annotations
 
@@ -11,26 +11,23 @@ from temporalio.common import RawValue
 with workflow.unsafe.imports_passed_through():
     from journeys.protocol import wire
     from journeys.protocol.envelope import parse_instant
-    from workflows.invocations import run_local, run_queued
-    from workflows.limits import QUIET_EVENTS
-
-EVENTS_A_LOOK = 7
-"""A wake or a ring, its workflow task, what was settled, and the timer for what is due next."""
+    from workflows.invocations import continue_as_new, is_newer_version_current, run_local, run_queued
+    from workflows.limits import QUIET_EVENTS, HistoryMeter
 
 
 @workflow.defn(name=wire.OUTREACH_WORKFLOW)
 class OutreachWorkflow:
-    """Started on demand through the outbox; every wake is a reason to look again, whatever it says."""
+    """Started on demand through the outbox, ended when nothing is left. Any signal is a reason to settle again."""
 
     @workflow.init
     def __init__(self, start: wire.OutreachInput) -> None:
         self.start = start
         self.woken = True
-        self.looks = 0
+        self.meter = HistoryMeter()
 
     @workflow.signal(dynamic=True)
     def wake(self, name: str, args: Sequence[RawValue]) -> None:  # noqa: ARG002 -- any signal wakes
-        """Something was deferred, or what held it has ended."""
+        """A message was deferred, or the reason that it waits for has ended."""
         self.woken = True
 
     @workflow.run
@@ -38,7 +35,7 @@ class OutreachWorkflow:
         """Settle what is due, wait for what is due next."""
         while True:
             self.woken = False
-            self.looks += 1
+            self.meter.count_settling()
             request = wire.SettleInput(start.subject_key, workflow.now().isoformat())
             settled = await run_local(wire.SETTLE_DUE, request, wire.SettleResult)
             if settled.queue is not None:
@@ -51,12 +48,9 @@ class OutreachWorkflow:
             await self._wait(max(timedelta(milliseconds=1), parse_instant(settled.next_due) - workflow.now()))
 
     def _renew(self, start: wire.OutreachInput) -> None:
-        info = workflow.info()
-        moved = info.is_target_worker_deployment_version_changed()
-        # Counted, never read from the history: how long that is a replay may tell at another time (record 0013).
-        if moved or EVENTS_A_LOOK * self.looks >= QUIET_EVENTS:
-            newest = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if moved else None
-            workflow.continue_as_new(start, initial_versioning_behavior=newest)
+        newer = is_newer_version_current()
+        if newer or self.meter.length >= QUIET_EVENTS:
+            continue_as_new(start, on_newer_version=newer)
 
     async def _wait(self, delay: timedelta) -> None:
         try:

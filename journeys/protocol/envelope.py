@@ -1,9 +1,13 @@
-"""From the wire to an occurrence and back: the one place that knows how an accepted event is written for a run."""
+"""Read envelopes, and turn them into occurrences.
+
+It is the only module that knows how an accepted event is written for a run.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from journeys.decision.occurrences import (
     DeadlineSet,
@@ -17,9 +21,15 @@ from journeys.decision.occurrences import (
 )
 from journeys.protocol.wire import VERSION, Envelope
 
+_TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
+    "id": str, "lane": str, "seq": int, "at": str, "kind": str, "name": str,
+    "data": dict, "facts": (dict, type(None)), "seen": dict, "v": int,
+}  # fmt: skip
+"""Types of an envelope's fields."""
+
 
 class Unreadable(ValueError):
-    """What came is not an envelope of a version we know; it becomes a tombstone, never a crash."""
+    """An arrival is no envelope of a version that is known; it becomes a dead letter, never a crash."""
 
 
 def parse_instant(text: str) -> datetime:
@@ -29,9 +39,14 @@ def parse_instant(text: str) -> datetime:
 
 
 def read_envelope(value: Any) -> Envelope:
-    """An envelope from decoded JSON. Raises Unreadable."""
+    """An envelope from decoded JSON. Raises Unreadable, also for a field of another type: `decide` trusts them."""
     if isinstance(value, Envelope):
         return value
+    if isinstance(value, dict):
+        wrong = [name for name, kind in _TYPES.items() if name in value and not isinstance(value[name], kind)]
+        scopes = value.get("facts") or {}
+        if wrong or not all(isinstance(scope, dict) for scope in scopes.values()):
+            raise Unreadable(f"not an envelope: {', '.join(wrong) or 'facts'} of another type")
     try:
         envelope = Envelope(**value)
         if envelope.v > VERSION or not isinstance(envelope.seq, int):
@@ -39,13 +54,13 @@ def read_envelope(value: Any) -> Envelope:
         occurrence_of(envelope)
     except Unreadable:
         raise
-    except Exception as fault:  # noqa: BLE001 -- whatever a stranger sent, it is one answer
+    except Exception as fault:  # noqa: BLE001 -- any fault of a stranger's value means the same
         raise Unreadable(f"not an envelope: {type(fault).__name__}") from None
     return envelope
 
 
 def occurrence_of(envelope: Envelope) -> Occurrence:
-    """What an envelope tells a run. Raises Unreadable for a kind that is not known."""
+    """The occurrence in an envelope. Raises Unreadable for a kind that is not known."""
     at, lane, seq = parse_instant(envelope.at), envelope.lane, envelope.seq
     match envelope.kind:
         case "entered":
