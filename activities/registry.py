@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +13,7 @@ from activities.dependencies import Dependencies
 from activities.steps import apply as steps
 from activities.steps import plain_signals
 from journeys.protocol import wire
+from journeys.protocol.step_outcome import result_of
 from store.definitions import registry
 from store.outbox.undecided import undelivered
 
@@ -44,10 +44,10 @@ class Activities:
     @activity.defn(name=wire.APPLY_STEP)
     async def apply_step(self, request: wire.StepInput) -> wire.StepResult:
         """One step, once."""
-        result = await steps.apply_step(self.deps, request)
+        outcome = await steps.apply_step(self.deps, request)
         info = activity.info()
         waited = int((datetime.now(UTC) - info.scheduled_time).total_seconds())
-        return replace(result, waited=waited) if info.is_local and waited >= LONG else result
+        return result_of(outcome, waited if info.is_local and waited >= LONG else 0)
 
     @activity.defn(name=wire.ACCEPT_PLAIN)
     async def accept_plain(self, request: wire.PlainSignal) -> list[wire.Envelope]:

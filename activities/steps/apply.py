@@ -1,20 +1,21 @@
-"""One step of a run, applied once: projection, timeline and effects in one transaction, then the first attempts.
+"""Apply one step of a run: projection, timeline and effects in one transaction, then first attempts.
 
-A step is keyed by run and number. Applied again, it does what was left undone and nothing twice: rows are there already,
-attempts in flight are found in the ledger, emitted signals carry the step's key.
+A step is keyed by run and number. Applied again, it does what was left undone and nothing twice: its rows exist, attempts in
+flight are found in the ledger, emitted signals carry the step's key.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 
 from activities.delivery import attempts as delivery
 from activities.dependencies import Dependencies
 from activities.gate import evaluation
-from journeys.calendar.test_clock import TestClock
+from activities.steps.locking import Recipients, recipients_of, subjects_to_lock
+from activities.steps.timers import refuse_if_early_or_behind
 from journeys.decision.effects import (
     ChangedAudience,
     ClosedTask,
@@ -36,7 +37,7 @@ from journeys.gate.requests import still_holds
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
 from journeys.protocol import wire
-from journeys.protocol.envelope import parse_instant
+from journeys.protocol.step_outcome import AlreadyCommitted, Applied, StepOutcome
 from store.database import Connection
 from store.errors import Contended
 from store.events import ingest
@@ -44,13 +45,12 @@ from store.exports.audiences import change_audience
 from store.messages import withdrawals
 from store.messages.entries import LedgerEntry, new_entry, recipients_in_flight
 from store.messages.ledger import write_message
-from store.messages.outcomes import reads_outcome, tell_outcome
+from store.messages.outcomes import tell_outcome
 from store.outbox import queue as outbox
-from store.outbox.undecided import fields_since, undecided
-from store.people import memberships, subjects
+from store.people import subjects
 from store.people.subjects import Subject
 from store.runs import projection
-from store.runs.projection import Run, listener_of
+from store.runs.projection import Run
 from store.tasks import requests as task_requests
 
 log = structlog.get_logger()
@@ -58,37 +58,34 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class AppliedStep:
-    """What is left to do once the transaction is committed."""
+    """The outcome, and the attempts to make once the transaction is committed, by the clock of the run's person."""
 
-    result: wire.StepResult = field(default_factory=wire.StepResult)
+    outcome: StepOutcome = field(default_factory=Applied)
     attempts: list[LedgerEntry] = field(default_factory=list)
     run: Run | None = None
     now: datetime | None = None
 
 
-async def apply_step(deps: Dependencies, step: wire.StepInput) -> wire.StepResult:
+async def apply_step(deps: Dependencies, step: wire.StepInput) -> StepOutcome:
     """Apply a step. Raises only what the store raises; Temporal tries again until it is applied."""
     if not (step.effects or step.tombstones or step.timer) and await _projected(deps, step):
-        return wire.StepResult()
+        return Applied()
     async with deps.database.transaction() as connection:
-        applied = await _Step(deps, connection, step).apply()
+        applied = await StepTransaction(deps, connection, step).apply()
     if applied.run is not None and applied.now is not None:
         await delivery.attempt_all(deps, applied.attempts, applied.now)
-    return applied.result
+    return applied.outcome
 
 
 async def _projected(deps: Dependencies, step: wire.StepInput) -> bool:
-    """A step that only changes its run is one statement. False when it, or another in its place, was applied before."""
+    """Apply a step that only changes its run: one statement. False if it, or another of its number, was applied before."""
     async with deps.database.reading() as connection:
         state, lines = state_from_json(step.state), log_from_json(step.log)
         return await projection.advance_run(connection, step.run, step.step, state, lines) is not None
 
 
-Recipients = dict[str, list[str]]
-
-
-class _Step:
-    """The transaction of one step."""
+class StepTransaction:
+    """The transaction of one step. A step that asks what was accepted before it (`timer`) may be refused."""
 
     def __init__(self, deps: Dependencies, connection: Connection, step: wire.StepInput) -> None:
         self.deps, self.connection, self.step = deps, connection, step
@@ -108,21 +105,20 @@ class _Step:
         if self.deps.clock == "workflow" and self.state.last_at is not None:
             now = max(now, self.state.last_at)  # a run that has just begun has not had its clock moved there yet
         self.applied.run, self.applied.now = row, now
-        recipients = await self._recipients(row)
-        locked = await subjects.lock_subjects(connection, await self._to_lock(row, recipients))
+        recipients = await recipients_of(connection, row, self.effects)
+        has_timer = step.timer is not None
+        keys = await subjects_to_lock(self.deps, connection, row, self.effects, recipients, timer=has_timer)
+        locked = await subjects.lock_subjects(connection, keys)
         if recipients and row.subject_kind == "user" and locked[row.lane].account_key not in (None, *locked):
-            raise Contended  # they have been put into another account since our look
-        if step.timer is not None:
-            self.applied.result = await self._may_ring(row, clock, locked, parse_instant(step.timer))
-            if self.applied.result.behind or self.applied.result.early_until:
-                self.applied.run = None
-                return self.applied
-        self.trace = await projection.advance_run(
-            connection, step.run, step.step, self.state, caused=step.timer is None
-        )
+            raise Contended  # the person was put into another account after the account was read
+        if has_timer:
+            refused = await refuse_if_early_or_behind(self.deps, connection, step, self.state, row, clock, locked)
+            if refused is not None:
+                return AppliedStep(refused)
+        self.trace = await projection.advance_run(connection, step.run, step.step, self.state, caused=not has_timer)
         if self.trace is None:
             await self._hand_over()
-            self.applied.result = await self._what_stands()
+            self.applied.outcome = await self._committed_before()
             return self.applied
         structlog.contextvars.bind_contextvars(trace=self.trace)
         for effect in self.effects:
@@ -132,69 +128,6 @@ class _Step:
         await projection.store_dead_letters(connection, step.run, step.step, step.tombstones)
         await self._emit(row)
         return self.applied
-
-    # -- locks -----------------------------------------------------------------------------------------------------
-
-    async def _recipients(self, row: Run) -> Recipients:
-        """By message, who gets it: the person of the run, or the account's people with a role, as of this moment."""
-        found: Recipients = {}
-        for effect in self.effects:
-            if isinstance(effect, SendMessage):
-                if row.subject_kind == "user":
-                    found[message_key(row.id, effect, "")] = [row.lane]
-                else:
-                    found[message_key(row.id, effect, "")] = await memberships.members_with_role(
-                        self.connection, row.lane, effect.roles
-                    )
-        return found
-
-    async def _to_lock(self, row: Run, recipients: Recipients) -> set[str]:
-        """Everybody whose gate or lane this step touches, at once, so that they are locked in key order."""
-        keys = {person for people in recipients.values() for person in people}
-        if self.step.timer is not None or (keys and row.subject_kind == "account"):
-            keys.add(row.lane)
-        if self.step.timer is not None and row.account_key is not None:
-            keys.add(row.account_key)
-        if keys and row.account_key is not None:
-            keys.add(row.account_key)
-        keys |= await task_requests.lanes_to_lock_for_tasks(self.connection, row, self.effects)
-        if any(isinstance(effect, WithdrawnMessages) for effect in self.effects):
-            # Who decides on these at this moment has read that their state holds: they are done before it is left, or see it left.
-            keys |= (
-                {row.lane}
-                if row.subject_kind == "user"
-                else await withdrawals.unsettled_recipients(self.connection, row.id)
-            )
-        for effect in self.effects:
-            if isinstance(effect, EmittedSignal):
-                keys |= {key for key in (row.lane, row.account_key) if key is not None}
-            if isinstance(effect, SendMessage) and await reads_outcome(
-                self.connection, self.deps.catalogue, row.definition, effect.action
-            ):
-                keys.add(row.lane)
-        return keys
-
-    # -- time ------------------------------------------------------------------------------------------------------
-
-    async def _may_ring(
-        self, row: Run, clock: TestClock | None, locked: dict[str, Subject], due: datetime
-    ) -> wire.StepResult:
-        """A timer's step waits for a held test clock, and for everything that was accepted before it (design §4)."""
-        real = parse_instant(self.step.now) if self.deps.clock == "workflow" else datetime.now(UTC)
-        if clock is not None and clock.virtual(real) < due:
-            again = max(real + wire.LOOK_AGAIN, clock.real(due))
-            return wire.StepResult(early_until=again.isoformat(), held_at=clock.virtual(real).isoformat())
-        lanes = [key for key in (row.lane, row.account_key) if key is not None and key in locked]
-        behind: list[wire.Envelope] = []
-        for lane in lanes:
-            reached = self.state.seqs.get(lane, 0)
-            if locked[lane].seq > reached:
-                chart = await self.deps.catalogue.chart(self.connection, row.definition)
-                behind += await undecided(self.connection, chart, listener_of(row), lane, self.state.seqs)
-                behind += [] if behind else fields_since(chart, self.state, locked[lane], due)
-        if not behind:
-            await subjects.decided_until(self.connection, lanes, due)
-        return wire.StepResult(behind=behind)
 
     # -- effects ---------------------------------------------------------------------------------------------------
 
@@ -287,19 +220,19 @@ class _Step:
             await ingest.accept_within(self.connection, self.deps.catalogue, calls, source=wire.SOURCE_SELF)
             log.info("step.emitted", signals=len(calls))
 
-    async def _what_stands(self) -> wire.StepResult:
-        """A worker died after it had committed this step, and Temporal never knew.
+    async def _committed_before(self) -> Applied | AlreadyCommitted:
+        """The outcome of a step whose number a worker had committed, and died before Temporal knew.
 
-        The second decision may be another one: signals that came in between are read before a timer that had rung
-        already. What was committed stands; the run takes that state and decides on it what it does not contain.
+        The second decision may differ: signals that came in between are read before a timer that had fired already. What
+        was committed stands; the run takes that state and decides on it what it does not contain.
         """
         step, memory = await projection.committed_state(self.connection, self.step.run)
         if step == self.step.step and memory == state_to_json(self.state):
-            return wire.StepResult()
+            return Applied()
         log.info("step.committed_before", step=self.step.step, stands=step)
-        return wire.StepResult(committed=memory, step=step)
+        return AlreadyCommitted(step, memory)
 
     async def _hand_over(self) -> None:
-        """The step was applied before and its worker died: what is in flight becomes the outreach's."""
+        """The step was applied before and its worker died: the person's outreach takes over the attempts in flight."""
         for recipient in await recipients_in_flight(self.connection, self.step.run, self.step.step):
             await outbox.wake_outreach(self.connection, recipient)

@@ -116,7 +116,7 @@ def wrap_worker() -> None:
             die("retry-again", ["retry-again"])
 
     for owner, name, hook in (
-        (steps._Step, "apply", lambda applied, _: die("step-before-commit", map(_token, applied.attempts))),
+        (steps.StepTransaction, "apply", lambda applied, _: die("step-before-commit", map(_token, applied.attempts))),
         (EmailChannel, "deliver", accepted),
         (attempts, "record_settlement", lambda _, __, ___, entry, *____: die("settle-before-commit", [_token(entry)])),
         (outbox, "mark_delivered", lambda *_: die("relay-before-commit", signalled)),

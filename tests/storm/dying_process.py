@@ -87,7 +87,7 @@ def die(*_: Any, **__: Any) -> NoReturn:
 def _arm(cell: Cell) -> None:
     match cell.point:
         case "row-before":
-            after(steps._Step, "apply")
+            after(steps.StepTransaction, "apply")
             after(crm_tasks, "claim_stale_task")
         case "row-after":
             before(attempts, "attempt_all")

@@ -14,12 +14,13 @@ import pytest_asyncio
 
 from activities.delivery import attempts, outreach
 from activities.ports import Prepared
-from activities.steps.apply import _Step, apply_step
+from activities.steps.apply import StepTransaction, apply_step
 from journeys.decision.decide import decide
 from journeys.decision.effects import effects_to_json, log_to_json
 from journeys.decision.occurrences import TimerDue
 from journeys.decision.state import state_from_json, state_to_json
 from journeys.protocol import wire
+from journeys.protocol.step_outcome import AlreadyCommitted, Applied
 from tests.support.live_stack import Living, living, utc
 from worker.settings import ROOT
 
@@ -99,7 +100,7 @@ async def test_a_signal_that_overtakes_a_committed_timer_on_the_retry_still_has_
 async def test_a_step_applied_twice_sends_and_emits_once(deps: Living) -> None:
     step = await timer_step(deps, await begun(deps))
     first, second = await apply_step(deps.deps, step), await apply_step(deps.deps, step)
-    assert first == second == wire.StepResult()
+    assert first == second == Applied()
     assert deps.mail.count() == 1
     assert (await deps.rows("SELECT count(*) AS n FROM events WHERE name = 'reminded'"))[0]["n"] == 1
 
@@ -110,16 +111,16 @@ async def test_a_step_of_the_past_learns_what_stands(deps: Living) -> None:
     await apply_step(deps.deps, step)
     await deps.accept(deps.track("ada", "setup_completed"))
     await deps.until("SELECT step FROM runs", lambda found: found == 3)
-    told = await apply_step(deps.deps, replace(step, timer=None))
-    assert told.step == 3
-    assert told.committed is not None
+    outcome = await apply_step(deps.deps, replace(step, timer=None))
+    assert isinstance(outcome, AlreadyCommitted)
+    assert outcome.step == 3
     assert await deps.until("SELECT count(*) FROM messages") == 2
 
 
 async def test_a_zombie_sends_nothing_once_its_lease_is_over_and_settles_nothing(deps: Living) -> None:
     step = await timer_step(deps, await begun(deps))
     async with deps.database.transaction() as connection:
-        (entry,) = (await _Step(deps.deps, connection, step).apply()).attempts
+        (entry,) = (await StepTransaction(deps.deps, connection, step).apply()).attempts
     assert entry.lease_until is not None
     await asyncio.sleep((entry.lease_until - datetime.now(UTC)).total_seconds() + 0.1)
     await outreach.settle_due(deps.deps, wire.SettleInput(entry.recipient, datetime.now(UTC).isoformat()), {})
@@ -135,7 +136,7 @@ async def test_a_zombie_sends_nothing_once_its_lease_is_over_and_settles_nothing
 async def test_an_attempt_that_arrived_is_found_and_not_made_again(deps: Living) -> None:
     step = await timer_step(deps, await begun(deps))
     async with deps.database.transaction() as connection:
-        (entry,) = (await _Step(deps.deps, connection, step).apply()).attempts
+        (entry,) = (await StepTransaction(deps.deps, connection, step).apply()).attempts
     await deps.deps.channels["email"].deliver(
         Prepared(entry.reference or "", entry.address or "", entry.body or b""), entry.key
     )

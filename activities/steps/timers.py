@@ -1,0 +1,51 @@
+"""The comparison of a timer's or a command's step: nothing accepted before it may be undecided.
+
+The run decides optimistically; the step compares in its own transaction (record 0002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from activities.dependencies import Dependencies
+from journeys.calendar.test_clock import TestClock
+from journeys.decision.state import RunState
+from journeys.protocol import wire
+from journeys.protocol.envelope import parse_instant
+from journeys.protocol.step_outcome import Behind, TooEarly
+from store.database import Connection
+from store.outbox.undecided import fields_since, undecided
+from store.people import subjects
+from store.people.subjects import Subject
+from store.runs.projection import Run, listener_of
+
+
+async def refuse_if_early_or_behind(
+    deps: Dependencies,
+    connection: Connection,
+    step: wire.StepInput,
+    state: RunState,
+    run: Run,
+    clock: TestClock | None,
+    locked: Mapping[str, Subject],
+) -> TooEarly | Behind | None:
+    """Why a step with a `timer` may not be applied yet; None if it may, and then nothing earlier is accepted any more.
+
+    It waits for a held test clock, and for everything that was accepted before it in the lanes that are locked.
+    """
+    due = parse_instant(step.timer or "")
+    real = parse_instant(step.now) if deps.clock == "workflow" else datetime.now(UTC)
+    if clock is not None and clock.virtual(real) < due:
+        return TooEarly(max(real + wire.LOOK_AGAIN, clock.real(due)), clock.virtual(real))
+    lanes = [key for key in (run.lane, run.account_key) if key is not None and key in locked]
+    behind: list[wire.Envelope] = []
+    for lane in lanes:
+        if locked[lane].seq > state.seqs.get(lane, 0):
+            chart = await deps.catalogue.chart(connection, run.definition)
+            behind += await undecided(connection, chart, listener_of(run), lane, state.seqs)
+            behind += [] if behind else fields_since(chart, state, locked[lane], due)
+    if behind:
+        return Behind(behind)
+    await subjects.decided_until(connection, lanes, due)
+    return None
