@@ -1,4 +1,4 @@
-"""Signals sent with plain Temporal tools (`temporal workflow signal`): stored as events of source `temporal`, for one run."""
+"""Store signals that bypass the API (`temporal workflow signal`), each for one run."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ UNSTORABLE = "tenure.Unstorable"
 
 
 async def accept_plain_signal(deps: Dependencies, request: wire.PlainSignal) -> list[wire.Envelope]:
-    """Give the signal its place in the run's lane; everything accepted since the run last decided, it included.
+    """Give the signal its place in the run's lane; everything accepted since the run last decided, the signal included.
 
-    Raises ApplicationError, not retryable, for data that no database column takes: its run keeps a tombstone.
+    Its event has the source `temporal`. Raises ApplicationError, not retryable, for data that Postgres cannot store: its run
+    keeps a dead letter.
     """
     _refuse_unstorable(request.data)
     async with deps.database.transaction() as connection:
@@ -54,7 +55,7 @@ async def accept_plain_signal(deps: Dependencies, request: wire.PlainSignal) -> 
             await outbox.enqueue(connection, [arrived])
         chart = await deps.catalogue.chart(connection, row.definition)
         accepted = await undecided(connection, chart, projection.listener_of(row), row.lane, request.seqs)
-        if new and all(each.id != request.id for each in accepted):  # too much waits before it to be told at once
+        if new and all(envelope.id != request.id for envelope in accepted):  # a page before it was full
             await outbox.offer(connection, row.lane, subject.seq)
         return accepted
 

@@ -1,4 +1,4 @@
-"""From a trace id to everything that came of it, and from the id that a sender gave its event to the trace."""
+"""Trace endpoints: everything that one trace id led to, and the traces of a message id."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class TracedEvent(BaseModel):
 
 
 class TracedEvents(BaseModel):
-    """Those to which senders gave one id: a sender's ids are its own, and another may use the same."""
+    """The events with one message id: ids are unique per sender, so there may be several."""
 
     items: list[TracedEvent]
 
 
 class TracedLine(BaseModel):
-    """What a run decided, in words."""
+    """A decision of a run, in words."""
 
     run: str
     step: int
@@ -60,9 +60,9 @@ class TracedLine(BaseModel):
 
 
 class TraceView(BaseModel):
-    """From event to send. `feed` has every verdict, attempt and reaction as the warehouse gets them; at most 200 of each.
+    """Events, decisions, messages and feed lines of a trace, at most 200 of each. `feed` is as the warehouse gets it.
 
-    A trace without events is that of a step that none caused: a timer's, or an operator's.
+    A trace without events belongs to a step that a timer or an operator caused.
     """
 
     trace: str
@@ -91,16 +91,16 @@ class TraceRoutes:
 
     async def traces(
         self,
-        message_id: Annotated[ShortText, Query(description="As its sender gave it: `messageId`, or a signal's `id`.")],
+        message_id: Annotated[ShortText, Query(description="The sender's id: `messageId`, or a signal's `id`.")],
     ) -> Response:
-        """For who has no trace id yet, but knows which event is meant."""
+        """Finds the trace of an event by the id that its sender gave it."""
         async with self._database.reading() as connection:
             return json_response({"items": await traces.events_with_message_id(connection, message_id)})
 
     async def trace(self, trace: TraceId) -> Response:
-        """The way from what was accepted to what was sent, or back."""
+        """Everything from the accepted event to the messages that were sent."""
         async with self._database.reading() as connection:
-            found = await traces.trace(connection, trace) if is_trace(trace) else None
-        if found is None:
-            raise ProblemError("not-found", "Nothing here has this trace.")
-        return json_response(found)
+            view = await traces.trace(connection, trace) if is_trace(trace) else None
+        if view is None:
+            raise ProblemError("not-found", "Nothing has this trace.")
+        return json_response(view)

@@ -1,4 +1,4 @@
-"""Why a message was sent, merged, deferred or withheld."""
+"""The why endpoint: a message's decisions and outcomes, with the reasons of each."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from store.reads import messages, timeline
 
 TAG = "Why"
 MOST = 1_000
-"""Lines of a message's story."""
+"""Lines of a message's story, at most."""
 
 
 class OutcomeView(BaseModel, extra="allow"):
-    """A verdict of the gate, the end of an attempt, or what the person did, as in `docs/feed.md`, with reasons in words.
+    """A verdict of the gate, the result of an attempt, or a reaction, as in `docs/feed.md`, with reasons in words.
 
-    A verdict that was repeated while nothing changed stands once, as it was said first. `at` is a real instant.
+    A verdict that was repeated while nothing changed is listed once, as of its first time. `at` is a real instant.
     """
 
     at: datetime
@@ -40,7 +40,7 @@ class OutcomeView(BaseModel, extra="allow"):
 
 
 class WhyView(BaseModel):
-    """A message, all that was decided about it and became of it, its parts or whole, and the decisions of the step that asked."""
+    """A message and its story, its parts or its digest, and the decisions of the step that requested it."""
 
     message: MessageView
     story: list[OutcomeView]
@@ -50,27 +50,29 @@ class WhyView(BaseModel):
 
 
 class WhyRoutes:
-    """The routes that explain."""
+    """The route that explains a message."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, refuses=("not-found",))
-        add("GET", "/v1/messages/{id}/why", self.why, summary="Why this became of a message", gives=WhyView)
+        add("GET", "/v1/messages/{id}/why", self.why, summary="Why a message was sent or not", gives=WhyView)
 
     async def why(self, id: RowId) -> Response:
-        """The gate's reasons, each time that it was asked, and the decisions of its run in the step that asked for it."""
+        """The gate's reasons each time that it decided, and the decisions of the run in the step that requested the message."""
         async with self._database.reading() as connection:
-            found = await messages.get_message(connection, id)
-            if found is None:
+            message = await messages.get_message(connection, id)
+            if message is None:
                 raise ProblemError("not-found", "There is no message of this number.")
-            whole = await messages.message_with_key(connection, found["merged_into"]) if found["merged_into"] else None
+            digest = (
+                await messages.message_with_key(connection, message["merged_into"]) if message["merged_into"] else None
+            )
             view = {
-                "message": found,
+                "message": message,
                 "story": await feed.lines_of_message(connection, id, MOST),
-                "parts": await messages.parts_of_message(connection, found["key"]),
-                "whole": whole,
-                "decided": await timeline.timeline_of_step(connection, found["run"], found["step"]),
+                "parts": await messages.parts_of_message(connection, message["key"]),
+                "whole": digest,
+                "decided": await timeline.timeline_of_step(connection, message["run"], message["step"]),
             }
         return json_response(view)

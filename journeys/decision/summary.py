@@ -1,30 +1,34 @@
-"""What a run waits for and what would end it, in sentences; the same text for queries, the console and the simulator."""
+"""Summary of a run in sentences, for queries, the console and the simulator."""
 
 from __future__ import annotations
 
 from journeys.decision.chart import Chart
 from journeys.decision.state import RunState
 
+READABLE = "%Y-%m-%d %H:%M UTC"
+
 
 def describe_run(chart: Chart, state: RunState) -> list[str]:
-    """Where the run is, what it waits for and until when. Empty before it has entered."""
+    """Where the run is, what it waits for and until when; empty before its first decision."""
     if not state.state:
         return []
     if state.outcome is not None:
-        return [f"ended: {state.outcome}"]
-    place = chart.places[state.state]
-    lines = [f"in {state.state} since {state.entered_at:%Y-%m-%d %H:%M} UTC, visit {state.visit}"]
+        return [f"the run ended as {state.outcome}"]
+    node = chart.places[state.state]
+    lines = [f"the run is in {state.state} since {state.entered_at:{READABLE}}, visit {state.visit}"]
     if state.paused_at is not None:
-        lines.append(f"paused since {state.paused_at:%Y-%m-%d %H:%M} UTC: it listens, timers stand, effects are held")
-    lines.extend(f"waits for {name}" for name in sorted({*place.on, *chart.everywhere.on}))
-    for name, due in sorted(state.timers.items(), key=lambda item: item[1]):
-        label = name if name == "goal" or name.startswith("t:") else chart.timers[_where(state, name)].label
-        lines.append(f"{label}: due {due:%Y-%m-%d %H:%M} UTC")
+        lines.append(f"it is paused since {state.paused_at:{READABLE}}: signals count, timers and effects are held")
+    lines.extend(f"it waits for {name}" for name in sorted({*node.on, *chart.everywhere.on}))
+    for timer, due in sorted(state.timers.items(), key=lambda item: item[1]):
+        lines.append(f"timer {_label(chart, state, timer)} is due {due:{READABLE}}")
     lines.extend(f"task {name} is open with {task.owner}" for name, task in state.tasks.items())
-    lines.extend(f"ends as reached on {stop.on}" for stop in chart.goal)
-    lines.extend(f"ends as exited on {stop.on}" for stop in chart.exits)
+    lines.extend(f"{rule.on} ends it as reached" for rule in chart.goal)
+    lines.extend(f"{rule.on} ends it as exited" for rule in chart.exits)
     return lines
 
 
-def _where(state: RunState, timer: str) -> tuple[str, str]:
-    return (state.state if timer.startswith("s:") else "", timer)
+def _label(chart: Chart, state: RunState, timer: str) -> str:
+    """The author's words for a timer; the goal's window and tasks have their ids."""
+    if timer == "goal" or timer.startswith("t:"):
+        return timer
+    return chart.timers[state.state if timer.startswith("s:") else "", timer].label

@@ -1,4 +1,4 @@
-"""Whether a person may be told something by a channel, by what they said and what the policy takes for granted (C5)."""
+"""Consent at the gate: a topic by a channel is refused, or nothing of a topic remains (C5)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def consent_refusal(
     scopes = _scopes(channel, about, general=priority not in PRESSING)
     withdrawn = next((scope for scope in scopes if consents.get(scope) is False), None)
     if withdrawn is not None:
-        text = f"they said no to {_what(about)} by {channel}"
+        text = f"the person opted out of {_what(about)} by {channel}"
         return Reason("consent_withdrawn", text, about=ConsentScope(*withdrawn))
     rule = _default(policy.consent, channel, about)
     granted = any(consents.get(scope) for scope in scopes)
     if granted or rule is None or rule.default == "granted" or priority in rule.exempt:
         return None
-    text = f"they have not said yes to {_what(about)} by {channel}"
+    text = f"the person has not opted in to {_what(about)} by {channel}"
     return Reason("consent_required", text, about=ConsentScope(channel, about))
 
 

@@ -1,4 +1,4 @@
-"""Several messages for one person at about one time: those alike become one, the lesser of two gives way (C4, C6)."""
+"""Consolidate messages due together into a digest; replace lower-priority ones (C4, C6)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def head_to_join(
         parts = (replace(sent, is_part=True) if sent is head else sent for sent in standing.sent)
         if deferrals_for(policy, ask, replace(standing, sent=tuple(parts)), channel, now):
             return None
-        return MergeInto(head.key, channel, (Reason("merged", f"goes out together with {head.action}", rule.name),))
+        return MergeInto(head.key, channel, (Reason("merged", f"sent together with {head.action}", rule.name),))
     return None
 
 
@@ -55,7 +55,7 @@ def consolidation_wait(
     )
     if last is None or (deadline is not None and last.due >= deadline):
         return None
-    text = f"waits for {last.action or 'another'} until {readable_instant(last.due)}, to come as one"
+    text = f"it waits for {last.action or 'another message'} until {readable_instant(last.due)}, to be sent together"
     return Deferral(last.due, Reason("consolidating", text, rule.name))
 
 

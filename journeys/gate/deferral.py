@@ -1,4 +1,4 @@
-"""What may keep a message waiting, and until when: stops, tickets, cooldowns, caps, and the clock on the person's wall."""
+"""Deferral rules: kill switches, holds, urgent tickets, cooldowns, caps, quiet hours, send windows."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def _stopped(
 ) -> Iterator[Deferral]:
     again = policy.urgent_ticket.recheck.after(now)
     for stop in engaged_switch(standing.stops, ask, channel):
-        what = "everything" if stop.scope == "all" else f"{stop.scope} {stop.name}"
-        text = f"{what} is stopped" + (f": {stop.why}" if stop.why else "")
+        text = f"a kill switch stops {stop.target}" + (f": {stop.why}" if stop.why else "")
         yield Deferral(again, Reason("stopped", text, about=stop), known=False)
     for held in standing.held if ask.priority not in PRESSING else ():
-        why = f"{held.by} looks after them until {readable_instant(held.until)}" + (f": {held.why}" if held.why else "")
-        yield Deferral(held.until, Reason("held", why, about=held), known=False)
+        text = f"{held.by} has put automation on hold until {readable_instant(held.until)}"
+        text += f": {held.why}" if held.why else ""
+        yield Deferral(held.until, Reason("held", text, about=held), known=False)
     if standing.urgent_open and ask.priority in policy.urgent_ticket.defers:
         yield Deferral(again, Reason("urgent_ticket", "an urgent ticket is open"), known=False)
 
@@ -117,10 +117,10 @@ def _capped(rule: Cap, standing: RecipientContext, zone: ZoneInfo, now: datetime
     if len(ends) < rule.limit:
         return
     if rule.limit == 0:
-        yield Deferral(None, Reason("cap_reached", f"cap {rule.name} allows none", rule.name))
+        yield Deferral(None, Reason("cap_reached", f"cap {rule.name} allows no messages", rule.name))
         return
     until = ends[len(ends) - rule.limit]
-    text = f"cap {rule.name} is reached: {len(ends)} of {rule.limit}, free on {readable_instant(until)}"
+    text = f"cap {rule.name} is reached: {len(ends)} of {rule.limit}, free again on {readable_instant(until)}"
     yield Deferral(until, Reason("cap_reached", text, rule.name))
 
 
@@ -160,16 +160,18 @@ def _hours(
         return
     until = opens_at(rules, zone, begin)
     if until is None:
-        yield Deferral(None, Reason("never_opens", f"{', '.join(rule.name for rule in rules)} leave no time for it"))
+        yield Deferral(None, Reason("never_opens", f"{', '.join(rule.name for rule in rules)} leave no time to send"))
     elif until > now:
         for rule in rules:
             if not rule.allows(begin.astimezone(zone)):
-                code: Literal["quiet_hours", "send_window"] = (
-                    "quiet_hours" if isinstance(rule, QuietHours) else "send_window"
-                )
-                yield Deferral(
-                    until, Reason(code, f"{rule.name}, {zone.key}: from {readable_instant(until)}", rule.name)
-                )
+                yield Deferral(until, _closed(rule, zone, until))
+
+
+def _closed(rule: HoursRule, zone: ZoneInfo, until: datetime) -> Reason:
+    opening = f"next opening {readable_instant(until)}"
+    if isinstance(rule, QuietHours):
+        return Reason("quiet_hours", f"quiet hours {rule.name} apply in {zone.key}: {opening}", rule.name)
+    return Reason("send_window", f"send window {rule.name} is closed in {zone.key}: {opening}", rule.name)
 
 
 def readable_instant(at: datetime) -> str:

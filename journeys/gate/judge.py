@@ -44,10 +44,10 @@ from journeys.language.actions import PRESSING
 
 SUPPRESSED: Final[Mapping[str, str]] = {
     "hard_bounce": "a message to it bounced",
-    "soft_bounces": "messages to it bounced again and again",
-    "complaint": "they complained of a message",
-    "stop_word": "they answered with a stop word",
-    "operator": "one of our people said so",
+    "soft_bounces": "several messages to it bounced",
+    "complaint": "the recipient complained about a message",
+    "stop_word": "the recipient replied with an opt-out keyword",
+    "operator": "an operator suppressed it",
 }
 """Why nothing is sent to an address, by the reason that is kept with it."""
 
@@ -87,21 +87,22 @@ def _untrue(
     policy: Policy, ask: SendRequest, standing: RecipientContext, deadline: datetime | None, now: datetime
 ) -> Iterator[Reason]:
     if not ask.holds and not ask.stands:
-        yield Reason("state_left", ask.holds_why or "its state was left")
+        yield Reason("state_left", ask.holds_why or "the run has left the state that requested it")
     if deadline is not None and deadline <= now:
-        yield Reason("expired", f"it was of use until {readable_instant(deadline)} only")
+        yield Reason("expired", f"it expired on {readable_instant(deadline)}")
     if ask.missing and ask.priority not in policy.state_exempt:
         yield Reason("state_unknown", f"not known: {', '.join(sorted(ask.missing))}")
     if ask.roles and ask.account not in standing.accounts:
-        yield Reason("no_recipient", "they do not belong to this account any more")
+        yield Reason("no_recipient", "the person no longer belongs to this account")
     elif ask.roles and standing.role not in ask.roles:
-        yield Reason("no_recipient", f"it is for the account's {' or '.join(ask.roles)}, which they are not any more")
+        yield Reason(
+            "no_recipient", f"it is for the account's {' or '.join(ask.roles)}, and the person no longer has that role"
+        )
     if _told_already(policy, ask, standing, now):
-        yield Reason("told_already", f"another account of theirs sent them {ask.template}")
+        yield Reason("told_already", f"another account of this person has already sent {ask.template}")
     for talk in standing.talks if ask.run and ask.priority not in PRESSING else ():
         if talk.run == ask.run and talk.until > now:
-            who = talk.owner or "a person"
-            text = f"they have answered {ask.journey}: {who} speaks with them now"
+            text = f"the person replied to {ask.journey}: {talk.owner or 'a colleague'} is answering"
             yield Reason("in_conversation", text, about=talk)
 
 
@@ -128,15 +129,15 @@ def channel_for(policy: Policy, ask: SendRequest, standing: RecipientContext) ->
         if refusal is None:
             return channel, tuple(passed_over)
         passed_over.append(refusal)
-    return None, tuple(passed_over) or (Reason("no_address", "no channel is named"),)
+    return None, tuple(passed_over) or (Reason("no_address", "the message names no channel"),)
 
 
 def _refusal(policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str) -> Reason | None:
     if not standing.addresses.get(channel, False):
-        return Reason("no_address", f"no address for {channel}", about=ChannelAddress(channel))
+        return Reason("no_address", f"the person has no address for {channel}", about=ChannelAddress(channel))
     if channel in standing.suppressed:
         because = standing.suppressed[channel]
-        text = f"their address for {channel} is suppressed: {SUPPRESSED.get(because, because)}"
+        text = f"the address for {channel} is suppressed: {SUPPRESSED.get(because, because)}"
         return Reason("suppressed", text, about=ChannelAddress(channel))
     for topic in ask.topics or (ask.topic,):
         refusal = consent_refusal(policy, topic, ask.priority, channel, standing.consents)
@@ -162,7 +163,7 @@ def _later(
         return Withhold((*reasons, Reason("expires_first", _too_late(deadline)), *passed_over))
     ahead = outranking(policy, ask, standing, channel, found)
     if ahead is not None:
-        text = f"{ahead.action or 'another message'} matters more and waits for the same"
+        text = f"{ahead.action or 'another message'} has a higher priority and waits for the same cooldown"
         return Replace(ahead.key, (*reasons, Reason("replaced", text), *passed_over))
     until = max(wait.until for wait in found if wait.until is not None)
     until = until if deadline is None else min(until, deadline)
@@ -170,4 +171,4 @@ def _later(
 
 
 def _too_late(deadline: datetime | None) -> str:
-    return "there is no end to that" if deadline is None else f"it is of use until {readable_instant(deadline)} only"
+    return "that never ends" if deadline is None else f"it expires before that, on {readable_instant(deadline)}"

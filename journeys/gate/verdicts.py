@@ -1,4 +1,4 @@
-"""What the gate is asked, what it knows of the person, and what it answers. Frozen values; `judge` walks between them."""
+"""Frozen values of the gate: a request, the recipient's context, and the verdict with its reasons."""
 
 from __future__ import annotations
 

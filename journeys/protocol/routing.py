@@ -1,4 +1,4 @@
-"""Which runs an outbox row reaches, and what each of them may see of it."""
+"""Routing of an outbox row: the runs that it reaches, and the envelope that each of them gets."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from journeys.protocol.wire import Envelope
 SEEN = "@seen"
 MOVED = "@moved"
 PERSONAL = "@personal"
-"""Beside the scopes of a row's facts: how far other lanes were; that the person has another account now; that what an
-account's lane carries was one member's doing, so the other members' runs do not hear it."""
+"""Keys beside the scopes of a row's facts: the `seq` of other lanes; that the person's account has changed; that a row of an
+account's lane comes from one member, so that the other members' runs do not hear it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaneRow:
-    """What a recipient's lane carries: one accepted occurrence."""
+    """One accepted occurrence in a recipient's lane."""
 
     recipient: str
     seq: int
@@ -37,8 +37,8 @@ class LaneRow:
 class RunSubscription:
     """An open run: the lane it began in (`home`), from which `seq` on, and its case.
 
-    When its visitor turns out to be a known user, it goes on in that one's lane after `joined_seq`; what its home still
-    holds stays its own, so that a row reaches it under one number however often it is delivered.
+    When its visitor is merged into a known user, it goes on in that user's lane after `joined_seq`. The rows left in its home
+    stay its own, so that a row reaches it under one number however often it is delivered (record 0009).
     """
 
     run: str
@@ -54,7 +54,7 @@ class RunSubscription:
         return (self.lane,) if self.home in {"", self.lane} else (self.home, self.lane)
 
     def first(self, lane: str) -> int:
-        """The first `seq` of a lane that is for this run; one that is not its own it hears whole."""
+        """The first `seq` of a lane that is for this run. It hears the whole of a lane that is not its own."""
         if lane == self.lanes[0]:
             return self.entered_seq
         return self.joined_seq + 1 if lane == self.lane else 0
@@ -85,7 +85,7 @@ def envelope_for(chart: Chart, listener: RunSubscription, row: LaneRow) -> Envel
 
 
 def _is_for(own: bool, row: LaneRow) -> bool:
-    """Members hear what happens to their account; what one of them does came to that one by their own lane."""
+    """Members' runs hear what happens to their account; one member's own events reach that member by their own lane."""
     return own or PERSONAL not in (row.facts or {})
 
 
@@ -94,7 +94,7 @@ def _hears(chart: Chart, listener: RunSubscription, row: LaneRow) -> bool:
 
 
 def _facts(chart: Chart, row: LaneRow, *, everything: bool) -> dict[str, dict[str, Any]]:
-    """Each scope's fields travel in their own lane, in order; the entry brings both, as does a change of account."""
+    """Each scope's fields travel in their own lane, in order (record 0003); an entry brings both, and so does a change of account."""
     if row.facts is None:
         return {}
     scopes = [scope for scope in ("profile", "account") if chart.fields[scope] and scope in row.facts]

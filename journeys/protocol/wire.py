@@ -1,4 +1,8 @@
-"""Names and shapes that cross processes. Moving a file never breaks a run in flight, because names live here."""
+"""Names and shapes that cross processes.
+
+They are written here once, so that moving a file never breaks a run in flight. Recorded histories hold them: a field may be
+added with a default, none may change its name or meaning.
+"""
 
 from __future__ import annotations
 
@@ -30,24 +34,24 @@ ACCEPT_PLAIN: Final = "tenure.accept_plain"
 SETTLE_DUE: Final = "tenure.settle_due"
 
 LOOK_AGAIN: Final = timedelta(milliseconds=250)
-"""How soon a timer asks a held test clock again, at the least."""
+"""The least time after which a timer asks a held test clock again."""
 
 SOURCE_TEMPORAL: Final = "temporal"
 SOURCE_SELF: Final = "tenure"
 SOURCE_OPERATOR: Final = "operator"
 
 REPLIED: Final = "message_replied"
-"""The event that somebody has answered a message: its run is quiet until `CLOSED`."""
+"""The event that a recipient has replied to a message: its run is quiet until `CLOSED`."""
 CLOSED: Final = "conversation_closed"
 
 
 def play_signal(journey: str) -> str:
-    """The event by which a person starts a journey by hand: accepted like any other, so a backtest meets it too."""
+    """The event by which an operator starts a journey for a person: accepted like any other, so a backtest has it too."""
     return f"play:{journey}"
 
 
 def channel_queue(task_queue: str, channel: str) -> str:
-    """The queue of a channel that is not quick enough to be tried inside a step."""
+    """The task queue of a channel that is too slow to be tried inside a step."""
     return f"{task_queue}-{channel}"
 
 
@@ -58,7 +62,7 @@ def run_id(journey: str, subject_key: str, case: str, epoch: int) -> str:
 
 
 def outreach_id(subject_key: str) -> str:
-    """The workflow that owns what is deferred or must be retried for one person."""
+    """The id of the workflow that owns one person's deferred messages and retries."""
     return f"outreach/{quote(subject_key, safe='')}"
 
 
@@ -72,7 +76,7 @@ def run_parts(identity: str) -> tuple[str, str, str, int]:
 
 @dataclass(slots=True)
 class ClockSpec:
-    """A test clock: virtual instant = origin + (real - started) * speed, never past the store's limit."""
+    """A test clock: virtual instant = origin + (real - started) * speed, never past the store's limit. Instants are ISO texts."""
 
     id: str
     origin: str
@@ -82,7 +86,7 @@ class ClockSpec:
 
 @dataclass(frozen=True, slots=True)
 class LoadInput:
-    """What a run asks for at its first moment; with the `seqs` that it has decided if it goes on from another."""
+    """A run's first request; with the `seqs` that it has decided, by lane, if it goes on from another workflow."""
 
     definition: str
     run: str = ""
@@ -91,9 +95,9 @@ class LoadInput:
 
 @dataclass(slots=True)
 class LoadResult:
-    """What a run knows from its first moment: its definition, and by channel the queue of those too slow to try in a step.
+    """The run's definition, and by channel the queues of channels that are too slow to be tried in a step.
 
-    `behind` was accepted for it, and told to the one before it or not yet.
+    `behind` was accepted for the run after its `seqs`, whether or not the workflow before it has heard of it.
     """
 
     artifact: str
@@ -106,10 +110,10 @@ RESUMES: Final = {"resumes": True}
 
 @dataclass(slots=True)
 class RunInput:
-    """What starts a run; `carried` is the state that crosses continue-as-new.
+    """The input of a run's workflow; `carried` is what crosses continue-as-new.
 
     `RESUMES` says that its row is older than this workflow, because Temporal has lost the one before: it begins by asking
-    the store what stands and what was accepted since.
+    the store for its last step and for what was accepted since.
     """
 
     run: str
@@ -144,10 +148,10 @@ class Envelope:
 
 @dataclass(slots=True)
 class StepInput:
-    """One decision on its way to the world; keyed by `run` and `step`, so applying it twice is applying it once.
+    """One decision, to be applied; keyed by `run` and `step`, so that applying it twice is applying it once.
 
-    `timer` is the due instant of a timer's step: it asks for the comparison of `state.seqs` with the recipients' in the
-    store and for the test clock's consent. `now` is the workflow's own clock, used only where a deployment says so.
+    `timer` is the instant of a timer or a command: it asks for the comparison of `state.seqs` with the recipients' in the
+    store, and of the instant with a held test clock. `now` is the workflow's own clock, used only where a deployment says so.
     """
 
     run: str
@@ -163,12 +167,10 @@ class StepInput:
 
 @dataclass(slots=True)
 class StepResult:
-    """`behind` holds accepted occurrences that must be decided before this timer; then nothing was applied.
+    """The outcome of a step, flat, as recorded histories hold it; `step_outcome.outcome_of` says which of the four it is.
 
-    `early_until` is the real instant to try again at, when a held test clock has not reached the due date yet; `held_at` is
-    where that clock stands.
-    `committed` is the run's state as of `step`, when a worker committed that, and perhaps something else, and died.
-    `waited` are the seconds since it was first asked for, if it was tried again for longer than a task waits.
+    `behind` belongs to `Behind`, `early_until` and `held_at` to `TooEarly`, `committed` and `step` to `AlreadyCommitted`; without
+    any the step was applied. `waited` are the seconds since it was first asked for, if the workflow task waited for it.
     """
 
     behind: list[Envelope] = field(default_factory=list)
@@ -181,9 +183,9 @@ class StepResult:
 
 @dataclass(slots=True)
 class PlainSignal:
-    """A signal that did not come through the front door (`temporal workflow signal`); its step stores it.
+    """A signal that did not come through the API (`temporal workflow signal`), to be stored.
 
-    `seqs` is how far the run has decided: what was accepted since comes back first, in order, then this signal.
+    `seqs` is how far the run has decided, by lane: what was accepted since comes back first, in order, then this signal.
     """
 
     run: str
@@ -197,7 +199,7 @@ class PlainSignal:
 
 @dataclass(slots=True)
 class OutreachInput:
-    """What starts a person's outreach."""
+    """The input of a person's outreach workflow."""
 
     subject_key: str
     clock: ClockSpec | None = None
@@ -205,7 +207,7 @@ class OutreachInput:
 
 @dataclass(slots=True)
 class SettleInput:
-    """Settle what is due for a person now; `now` is only used where the deployment's clock is the workflow's."""
+    """A request to settle a person's due messages; `now` is used only where the deployment's clock is the workflow's."""
 
     subject_key: str
     now: str
@@ -215,7 +217,7 @@ class SettleInput:
 class SettleResult:
     """The real instant of the next due message, or None when nothing is left.
 
-    With a `queue` nothing was done: a channel that is too slow for a local activity is needed, and that is its queue.
+    With a `queue` nothing was done: a channel that is too slow for a local activity is needed, and this is its queue.
     """
 
     next_due: str | None = None

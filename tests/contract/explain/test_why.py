@@ -129,7 +129,7 @@ async def test_why_not_tells_what_the_gate_would_say_and_a_stop_is_in_it(api):
     asked = (await api.get("/v1/users/walt/why-not", params={"template": TEMPLATE})).json()
     (gate,) = [each for each in asked["gate"] if each["journey"] == key]
     assert gate["verdict"] == "defer"
-    assert gate["reasons"][0] == {"code": "stopped", "text": f"journey {key} is stopped: a broken link"}
+    assert gate["reasons"][0] == {"code": "stopped", "text": f"a kill switch stops journey {key}: a broken link"}
     listed = (await api.get("/v1/stops")).json()["items"]
     assert stop["id"] in [each["id"] for each in listed]
     released = await api.post(f"/v1/stops/{stop['id']}/release", json={"by": "eve"})

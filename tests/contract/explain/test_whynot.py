@@ -149,7 +149,7 @@ async def test_a_run_is_explained_by_its_own_version_though_a_newer_one_calls_it
     await begins(db, key)
     await publish(api, NAMED, key, begun="started")
     (found,) = await why_not(api, "nora", key)
-    assert (found["code"], found["what"]) == ("elsewhere", "they are in begun, and it is sent in ready")
+    assert (found["code"], found["what"]) == ("elsewhere", "the run is in begun, and the message is sent in ready")
     assert found["change"]["params"]["signal"] in {"setup_completed", "integration_connected"}
 
 
@@ -160,7 +160,7 @@ async def test_a_run_whose_own_version_sends_it_is_explained_though_nothing_publ
     await begins(db, key)
     await publish(api, NAMED, key, begun="begun", template="setup/checklist")
     (found,) = await why_not(api, "nils", key)
-    assert found["what"] == "they are in begun, and it is sent in ready"
+    assert found["what"] == "the run is in begun, and the message is sent in ready"
     await tells(api, "nina")
     assert await why_not(api, "nina", key) == []  # she would enter the version that does not send it
 
@@ -173,7 +173,7 @@ async def test_who_is_in_a_version_that_does_not_send_it_would_have_to_leave_tha
     await publish(api, NAMED, key, begun="begun")
     (found,) = await why_not(api, "noel", key)
     assert found["code"] == "elsewhere"
-    assert found["what"] == "their run is of another version of the journey, which does not send it"
+    assert found["what"] == "the person's run uses another version of the journey, which does not send this message"
     assert (found["change"]["kind"], found["change"]["params"]) == ("cancel_run", {"journey": key})
     await db.execute("UPDATE runs SET status = 'closed', outcome = 'cancelled', ended_at = now() WHERE id = $1", run)
     (found,) = await why_not(api, "noel", key)
@@ -189,7 +189,7 @@ async def test_of_runs_side_by_side_the_one_whose_version_sends_it_is_explained(
     await happens(api, "nell", "ticket_opened", ticket_id="2", priority="low")
     assert await db.fetchval("SELECT count(*) FROM runs WHERE journey = $1 AND status = 'open'", key) == 2
     (found,) = await why_not(api, "nell", key)
-    assert found["what"] == "they are in open, and it is sent in solved"
+    assert found["what"] == "the run is in open, and the message is sent in solved"
     assert found["change"]["params"]["data"]["ticket_id"] == "1"
 
 
@@ -214,7 +214,7 @@ async def test_a_person_of_several_accounts_is_told_of_each_with_what_is_known_o
     await begins(db, key)
     found = {each["account"]: each for each in await why_not(api, "mia", key)}
     assert found.keys() == {"north", "south"}
-    assert found["north"]["what"].startswith("it was asked for when they entered inside")
+    assert found["north"]["what"].startswith("the message was requested on entering inside")
     assert "account.health" in found["south"]["what"]  # of which nobody has a run
     gate = (await api.get("/v1/users/mia/why-not", params={"template": TEMPLATE})).json()["gate"]
     assert {each["account"] for each in gate if each["journey"] == key} == {"north", "south"}
@@ -229,7 +229,7 @@ async def test_what_another_account_of_theirs_has_told_them_is_in_the_way(api, d
     sent = datetime.now(UTC) - timedelta(hours=3)
     await asks(db, f"journey/{key}/x/-/1", await key_of(api, "max"), east, status="sent", at=sent, sent_at=sent)
     of_west = [each for each in await why_not(api, "max", key) if each["account"] == "west"]
-    assert of_west[0]["what"] == f"another account of theirs sent them {TEMPLATE}"
+    assert of_west[0]["what"] == f"another account of this person has already sent {TEMPLATE}"
     assert of_west[0]["change"]["kind"] == "wait"
     assert datetime.fromisoformat(of_west[0]["change"]["params"]["until"]) == sent + timedelta(days=1)
     assert datetime.fromisoformat(of_west[0]["since"]) == sent
@@ -253,7 +253,7 @@ async def test_C5_a_yes_that_is_not_confirmed_is_named_with_the_one_change_that_
     said = await api.put(f"/v1/users/{user}/consents", json={**place, "granted": found["change"]["params"]["granted"]})
     assert said.json()["pending"] is True
     (found,) = await why_not_at_gate(api, user, key)
-    assert found["what"] == "they have said yes to offers by email, and have not confirmed it"
+    assert found["what"] == "the person opted in to offers by email and has not confirmed it"
     assert (found["change"]["kind"], found["change"]["params"]) == ("confirm", {"channel": "email", "topic": "offers"})
     asked_at = await db.fetchval("SELECT at FROM consent_requests WHERE subject_key = $1", await key_of(api, user))
     assert datetime.fromisoformat(found["since"]) == asked_at
@@ -315,7 +315,7 @@ async def test_a_delivery_that_failed_says_what_the_provider_said(api, db):
     person = await key_of(api, "petra")
     await asks(db, run, person, template=OFFERED, status="failed", detail="550 no such mailbox")
     (found,) = await why_not(api, "petra", key, OFFERED)
-    assert found["what"] == "it was asked for when they entered inside, and was not sent: 550 no such mailbox"
+    assert found["what"] == "the message was requested on entering inside and was not sent: 550 no such mailbox"
 
 
 async def test_what_waits_says_since_when_however_often_it_was_weighed_meanwhile(api, db):
@@ -325,7 +325,7 @@ async def test_what_waits_says_since_when_however_often_it_was_weighed_meanwhile
     await happens(api, "pia", "signed_up")
     run = await begins(db, key)
     begun = datetime.now(UTC) - timedelta(hours=5)
-    stopped = '[{"code": "stopped", "text": "everything is stopped"}]'
+    stopped = '[{"code": "stopped", "text": "a kill switch stops all messages"}]'
     message = await asks(
         db, run, await key_of(api, "pia"), at=begun, reasons=stopped, due_at=begun + timedelta(hours=1)
     )
@@ -336,7 +336,7 @@ async def test_what_waits_says_since_when_however_often_it_was_weighed_meanwhile
             "UPDATE messages SET decided_at = $2, due_at = $3 WHERE id = $1", message, at, at + timedelta(hours=1)
         )
     (found,) = [each for each in await why_not(api, "pia", key) if each["code"] == "queued"]
-    assert found["what"] == "it waits: everything is stopped"
+    assert found["what"] == "the message is queued: a kill switch stops all messages"
     assert datetime.fromisoformat(found["since"]) == begun
 
     # An attempt was made and did not leave: it waits anew since then, for what the provider said.
@@ -347,7 +347,7 @@ async def test_what_waits_says_since_when_however_often_it_was_weighed_meanwhile
         message,
     )
     (found,) = [each for each in await why_not(api, "pia", key) if each["code"] == "queued"]
-    assert (found["what"], datetime.fromisoformat(found["since"])) == ("it waits: 451 later", tried)
+    assert (found["what"], datetime.fromisoformat(found["since"])) == ("the message is queued: 451 later", tried)
 
 
 async def test_who_lives_by_a_test_clock_has_waited_since_an_instant_of_that_clock(api, db):

@@ -190,7 +190,7 @@ def test_a_suppressed_address_is_none_and_another_channel_may_go() -> None:
 @pytest.mark.parametrize("because", get_args(Because))
 def test_each_reason_for_which_an_address_is_suppressed_is_said_in_its_own_words(because: str) -> None:
     (reason,) = judge(policy(), ASK, replace(ALL, suppressed={"email": because}), NOW).reasons
-    assert reason.text == f"their address for email is suppressed: {SUPPRESSED[because]}"
+    assert reason.text == f"the address for email is suppressed: {SUPPRESSED[because]}"
     assert len(set(SUPPRESSED.values())) == len(get_args(Because))
 
 
@@ -198,8 +198,8 @@ def test_each_reason_for_which_an_address_is_suppressed_is_said_in_its_own_words
     ("accounts", "role", "said"),
     [
         ({"a_1", "a_2"}, "admin", None),
-        ({"a_2"}, "admin", "they do not belong to this account any more"),
-        ({"a_1"}, "finance", "it is for the account's champion or admin, which they are not any more"),
+        ({"a_2"}, "admin", "the person no longer belongs to this account"),
+        ({"a_1"}, "finance", "it is for the account's champion or admin, and the person no longer has that role"),
     ],
 )
 def test_C8_a_message_of_an_account_is_for_whom_it_is_for_when_it_is_decided(accounts, role, said) -> None:

@@ -245,7 +245,7 @@ def test_whatever_the_verdict_it_says_why_a_preferred_channel_was_passed_over_an
     assert isinstance(verdict, expected), verdict
     assert codes(verdict)[0] == first
     assert codes(verdict).count("no_address") == 1
-    assert "no address for email" in [reason.text for reason in verdict.reasons]
+    assert "the person has no address for email" in [reason.text for reason in verdict.reasons]
 
 
 @pytest.mark.parametrize(("ago", "expected"), [(168, SendNow), (167.9, DeferUntil)])

@@ -63,7 +63,7 @@ def test_C5_consent_withdrawn_while_a_message_waits_is_obeyed() -> None:
     text = TWO.replace("send: one", "send: one, via: [email, in_app]").replace("send: two", "send: two, via: [email]")
     someone = happen(person(text, rules=COOL), signal(0, "begin"), no)
     assert fates(someone)[-1] == ("withheld", "send:two", 2)
-    assert "they said no to t by email" in someone.lines()[-1].text
+    assert "the person opted out of t by email" in someone.lines()[-1].text
 
 
 def test_C5_an_opt_out_of_the_last_channel_ends_the_run_in_the_middle_of_a_wait() -> None:

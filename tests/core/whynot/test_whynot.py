@@ -337,7 +337,7 @@ def test_what_waits_for_one_thing_after_another_has_waited_since_the_first():
     (found,) = [
         each for each in Case(PLAIN, night, frozenset({"email"}), begun, day(0.8)).asked() if each.code == "queued"
     ]
-    assert found.what.startswith("the message is queued: everything is stopped")
+    assert found.what.startswith("the message is queued: a kill switch stops all messages")
     assert found.since == day(0.5)
 
 
@@ -355,7 +355,7 @@ def test_what_was_refused_when_it_was_asked_for_last_is_told_with_what_is_waited
     journey["states"]["a"]["do"] = [{"send": "n", "via": ["in_app"]}]
     (found,) = Case(journey, {}, frozenset({"email", "in_app"}), events, day(4)).asked()
     assert found.what == (
-        "the run is in a, and the message is sent on s1; it was not sent when it was last requested: they said no to t by email"
+        "the run is in a, and the message is sent on s1; it was not sent when it was last requested: the person opted out of t by email"
     )
 
 

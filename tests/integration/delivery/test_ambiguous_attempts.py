@@ -111,7 +111,7 @@ async def test_C4_a_digest_in_doubt_that_may_not_go_again_is_unknown_and_so_is_e
     await doubtful.known("")
     _, second, third, whole = await attempt(doubtful)
     assert {each["status"] for each in (second, third, whole)} == {"unknown"}
-    assert second["detail"] == "no address for email"
+    assert second["detail"] == "the person has no address for email"
     assert await doubtful.heard() == [("a", "tip.sent")], "nobody can tell what became of the others"
 
 

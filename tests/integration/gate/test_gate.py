@@ -204,7 +204,7 @@ async def test_P4_a_held_account_hears_nothing_until_it_is_released(deps: Living
     await holds.place_hold(deps.database, person, until=now + timedelta(days=1), by="dana", why="we talk", now=now)
     await deps.accept(deps.track("ada", "signed_up"))
     reasons = await deps.until("SELECT reasons FROM messages WHERE status = 'deferred'")
-    assert "dana looks after them" in str(reasons)
+    assert "dana has put automation on hold" in str(reasons)
     await holds.release_hold(deps.database, person, by="dana", now=datetime.now(UTC))
     await deps.until("SELECT count(*) FROM messages WHERE status = 'sent'", lambda n: n == 1)
 

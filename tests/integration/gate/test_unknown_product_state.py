@@ -65,7 +65,13 @@ async def deps(database_url: str, temporal_address: str, task_queue: str, tmp_pa
     [
         ("lifecycle", {}, "withheld", ["state_unknown", "no_address"], "not known: profile.plan, profile.stage"),
         ("lifecycle", {"plan": "team"}, "withheld", ["state_unknown", "no_address"], "not known: profile.stage"),
-        ("lifecycle", {"plan": "team", "stage": "adoption"}, "sent", ["no_address"], "no address for sms"),
+        (
+            "lifecycle",
+            {"plan": "team", "stage": "adoption"},
+            "sent",
+            ["no_address"],
+            "the person has no address for sms",
+        ),
         (
             "transactional",
             {"plan": "team"},
