@@ -47,7 +47,7 @@ async def test_why_not_names_the_nearest_obstacle_and_the_named_change_takes_it_
     await tells(api, "wendy", {"email": "wendy@example.com"})
     found = await why_not(api, "wendy", key)
     assert (found["code"], found["since"]) == ("guard", None)
-    assert found["what"].startswith("they never entered: no signed_up was accepted; ")
+    assert found["what"].startswith("the person never entered: no signed_up was accepted; ")
     assert found["change"] == {
         "kind": "identify",
         "text": "tell that profile.plan is 'team'",
