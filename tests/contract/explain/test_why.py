@@ -50,7 +50,7 @@ async def test_why_not_names_the_nearest_obstacle_and_the_named_change_takes_it_
     assert found["what"].startswith("the person never entered: no signed_up was accepted; ")
     assert found["change"] == {
         "kind": "identify",
-        "text": "tell that profile.plan is 'team'",
+        "text": "set profile.plan to 'team'",
         "params": {"traits": {"plan": "team"}},
     }
 
