@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import bindparam, select
 
@@ -22,7 +23,7 @@ _ENDED = sql(
     .join_from(messages, subjects, subjects.c.key == messages.c.recipient)
     .where(messages.c.id == bindparam("id"), status_in(RESENDABLE))
 )
-_AGAIN: Final = {"due_at": bindparam("now"), "settled_at": None, "first_attempt_at": None, "merged_into": None}
+_AGAIN: Final[Mapping[str, Any]] = {"due_at": bindparam("now"), "settled_at": None, "first_attempt_at": None, "merged_into": None}
 _of_id = messages.c.id == bindparam("id")
 # What is known to have failed is rendered again, for an address or a template that was mended since. What may have
 # arrived goes out as the same bytes, which a mailbox that has them can tell by their Message-ID, and counts meanwhile.
