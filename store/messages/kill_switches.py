@@ -11,7 +11,7 @@ import operator
 from functools import partial
 from typing import Final, Literal
 
-from sqlalchemy import Boolean, bindparam, func, or_, select, update
+from sqlalchemy import Boolean, Interval, and_, bindparam, exists, func, not_, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.gate.policy import SurgeBrake
@@ -24,7 +24,7 @@ from store.outbox import queue as outbox
 from store.people import subjects
 from store.retry import retry_transaction
 from store.rows import RowDict
-from store.schema import messages, stops
+from store.schema import journeys, messages, stops
 
 KillSwitchScope = Literal["all", "channel", "journey", "template"]
 BRAKE = "the blast brake"
@@ -79,25 +79,32 @@ _WHO_WAITED = sql(
     .limit(bindparam("most"))
 )
 _MAKE_DUE = made_due(messages.c.decided_at, any_of(messages.c.recipient, "people"))
-# Each journey by its own part of one index; what is usual is asked only of those that send much just now.
-_SURGES = sql(
-    """
-    SELECT j.key AS journey, lately.n AS lately, before.n * share.of_usual AS usual
-    FROM journeys j
-    CROSS JOIN LATERAL (
-      SELECT extract(epoch FROM CAST(:over AS interval)) / extract(epoch FROM CAST(:usual AS interval)) AS of_usual) AS share
-    CROSS JOIN LATERAL (
-      SELECT count(*) AS n FROM messages m
-      WHERE m.journey = j.key AND m.sent_at > clock_timestamp() - CAST(:over AS interval)) AS lately
-    CROSS JOIN LATERAL (
-      SELECT count(*) AS n FROM messages m WHERE lately.n > :least AND m.journey = j.key
-        AND m.sent_at <= clock_timestamp() - CAST(:over AS interval)
-        AND m.sent_at > clock_timestamp() - CAST(:over AS interval) - CAST(:usual AS interval)) AS before
-    WHERE lately.n > :least AND lately.n > :times * before.n * share.of_usual
-      AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.scope = 'journey' AND s.name = j.key
-                      AND (s.released_at IS NULL OR (s.by = :brake
-                           AND s.released_at > clock_timestamp() - CAST(:over AS interval))))
-    """
+_over, _usual = bindparam("over", type_=Interval), bindparam("usual", type_=Interval)
+_lately_from = func.clock_timestamp() - _over
+_of_journey = select(func.count().label("number")).where(messages.c.journey == journeys.c.key)
+_lately = _of_journey.where(messages.c.sent_at > _lately_from).lateral("lately")
+_is_much = _lately.c.number > bindparam("least")
+_before = _of_journey.where(
+    _is_much, messages.c.sent_at <= _lately_from, messages.c.sent_at > _lately_from - _usual
+).lateral("before")
+# Each journey by its own part of one index; what it sent before is counted only of those that send much just now.
+_SENT_LATELY = sql(
+    select(journeys.c.key.label("journey"), _lately.c.number.label("lately"), _before.c.number.label("before"))
+    .join_from(journeys, _lately, true())
+    .join(_before, true())
+    .where(
+        _is_much,
+        not_(
+            exists().where(
+                stops.c.scope == "journey",
+                stops.c.name == journeys.c.key,
+                or_(
+                    stops.c.released_at.is_(None),
+                    and_(stops.c.by == bindparam("brake"), stops.c.released_at > _lately_from),
+                ),
+            )
+        ),
+    )
 )
 
 
@@ -147,10 +154,11 @@ async def engage_surging(connection: Connection, rule: SurgeBrake) -> list[RowDi
 
     Who has released it knows better: the brake leaves that journey alone for as long as it counts.
     """
-    over, usual = (length.at_most() for length in (rule.over, rule.usual))
-    rows = await fetch_all(connection, _SURGES, over=over, usual=usual, least=rule.least, times=rule.times, brake=BRAKE)
+    over, usual = rule.over.at_most(), rule.usual.at_most()
+    rows = await fetch_all(connection, _SENT_LATELY, over=over, usual=usual, least=rule.least, brake=BRAKE)
     stopped = []
     for row in rows:
-        why = f"{row['lately']} messages in {over}, usually {row['usual']:.0f}"
-        stopped.append(await engage(connection, "journey", row["journey"], why, BRAKE))
+        if rule.is_surge(row["lately"], row["before"]):
+            why = f"{row['lately']} messages in {over}, usually {rule.usual_number(row['before']):.0f}"
+            stopped.append(await engage(connection, "journey", row["journey"], why, BRAKE))
     return stopped

@@ -23,7 +23,12 @@ _ENDED = sql(
     .join_from(messages, subjects, subjects.c.key == messages.c.recipient)
     .where(messages.c.id == bindparam("id"), status_in(RESENDABLE))
 )
-_AGAIN: Final[Mapping[str, Any]] = {"due_at": bindparam("now"), "settled_at": None, "first_attempt_at": None, "merged_into": None}
+_AGAIN: Final[Mapping[str, Any]] = {
+    "due_at": bindparam("now"),
+    "settled_at": None,
+    "first_attempt_at": None,
+    "merged_into": None,
+}
 _of_id = messages.c.id == bindparam("id")
 # What is known to have failed is rendered again, for an address or a template that was mended since. What may have
 # arrived goes out as the same bytes, which a mailbox that has them can tell by their Message-ID, and counts meanwhile.

@@ -19,7 +19,6 @@ from journeys.gate.status import (
     check_transition,
     counts,
     final_status,
-    in_order,
     sources_of,
     state_diagram,
 )
@@ -79,11 +78,6 @@ def test_no_statement_can_be_made_for_a_transition_that_the_table_does_not_have(
         for source in set(Status) - sources_of(target):
             with pytest.raises(TransitionForbidden):
                 transition(target, {source})
-
-
-def test_statuses_have_one_order():
-    assert in_order(frozenset(Status)) == tuple(Status)
-    assert in_order({S.SENT, S.DEFERRED}) == (S.DEFERRED, S.SENT)
 
 
 # -- the page --------------------------------------------------------------------------------------------------------

@@ -45,13 +45,8 @@ from store.messages.withdrawals import withdraw_queued
 from store.people import subjects
 from store.runs import projection
 from tests.integration.gate.test_gate import journey
-<<<<<<< HEAD
 from tests.support.transitions import transitions_outside_table
 from worker.composition.dependencies import dependencies as build_house
-=======
-from tests.support.transitions import transitions_outside_table
-from worker.composition.worker import dependencies as build_house
->>>>>>> f93e489 (Hold the changes that the model tests see against the table)
 from worker.settings import ROOT, Settings
 
 ZONE = ZoneInfo("America/St_Johns")
