@@ -15,6 +15,7 @@ from cli.demonstration.api_client import DemoApi
 from cli.demonstration.evidence import Evidence
 from cli.demonstration.feeder import days
 from journeys.simulation.backtest import Stream
+from store.reads.demonstration import open_runs
 from worker.settings import Settings
 from worker.stack.supervisor import Stack, StackError
 
@@ -67,8 +68,8 @@ async def play_live(
                 await door.send(script.later[day])
                 await _settled(evidence, shop.ORIGIN + timedelta(days=day))
         # A signal that was delivered may still be on its way to its step: every run that is open is asked for its own word.
-        for run in await evidence.table("SELECT id FROM runs WHERE status = 'open' ORDER BY id"):
-            await door.ask_run(run["id"])
+        for run in await open_runs(connection):
+            await door.ask_run(run)
         await _settled(evidence, shop.ORIGIN + timedelta(days=last))
         played.accepted, played.seconds = door.accepted, time.monotonic() - began
     finally:

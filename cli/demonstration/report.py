@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,9 @@ from cli.demonstration.evidence import DecisionLine, Evidence, SinkComparison, b
 from cli.demonstration.live import Played
 from journeys.simulation.backtest import Stream
 from journeys.simulation.timeline import Scenario
+from store.database import Connection
+from store.reads import demonstration as reads
+from store.reads.demonstration import count_lines, count_messages, count_sent_after
 
 
 @dataclass
@@ -57,23 +61,19 @@ async def show_shop(
 
 async def _totals(evidence: Evidence, live: Mapping[str, list[DecisionLine]]) -> list[tuple[str, int]]:
     moved = [line for lines in live.values() for line in lines if line[2] == "moved"]
+    connection = evidence.connection
     rows: list[tuple[str, int]] = [
-        ("events in", await evidence.counted("SELECT count(*) FROM events")),
-        ("journeys started", await evidence.counted("SELECT count(*) FROM runs")),
-        ("of them the shop's", await evidence.counted("SELECT count(*) FROM runs WHERE journey = $1", shop.JOURNEY)),
+        ("events in", await reads.count_events(connection)),
+        ("journeys started", await reads.count_runs(connection)),
+        ("of them the shop's", await reads.count_runs(connection, shop.JOURNEY)),
         ("silences noticed", sum(1 for line in moved if line[3] == "silent")),
         ("win-backs: silences ended by an order", sum(1 for line in moved if line[4].endswith("from silent"))),
     ]
-    rows += [(f"messages {row['status']}", row["n"]) for row in await evidence.table(_BY_STATUS, shop.JOURNEY)]
-    rows += [(f"  not sent because {row['code']}", row["n"]) for row in await evidence.table(_BY_REASON, shop.JOURNEY)]
+    by_status = await reads.count_by_status(connection, shop.JOURNEY)
+    rows += [(f"messages {row['status']}", row["n"]) for row in by_status]
+    by_reason = await reads.count_unsent_by_reason(connection, shop.JOURNEY)
+    rows += [(f"  not sent because {row['code']}", row["n"]) for row in by_reason]
     return rows
-
-
-_BY_STATUS = "SELECT status, count(*) AS n FROM messages WHERE journey = $1 GROUP BY 1 ORDER BY 1"
-_BY_REASON = """
-    SELECT r->>'code' AS code, count(*) AS n FROM messages, jsonb_array_elements(reasons) AS r
-    WHERE journey = $1 AND status IN ('withheld', 'withdrawn') GROUP BY 1 ORDER BY 1
-"""
 
 
 def _count(lines: Mapping[str, list[DecisionLine]]) -> int:
@@ -126,8 +126,8 @@ async def show_saas(console: Console, evidence: Evidence, played: Played) -> Dem
     verdict = DemoVerdict()
     table = Table("what was seen", "times", title="20 users and accounts of a software company")
     table.columns[1].justify = "right"
-    for what, query in _SHAPE:
-        number = await evidence.counted(query)
+    for what, count in _SHAPE:
+        number = await count(evidence.connection)
         table.add_row(what, str(number))
         verdict.expect(number > 0, f"never seen: {what}")
     table.add_row("tasks closed over the API", str(played.tasks_closed))
@@ -136,27 +136,20 @@ async def show_saas(console: Console, evidence: Evidence, played: Played) -> Dem
     return verdict
 
 
-_LINE = "SELECT count(*) FROM timeline WHERE "
-
-
-def _sent_after(why: str) -> str:
-    return (
-        "SELECT count(*) FROM messages m WHERE status = 'sent' AND EXISTS (SELECT 1 FROM timeline t WHERE t.run = m.run "  # noqa: S608
-        f"AND t.about = m.action AND t.kind = 'gate' AND t.text LIKE 'deferred%{why}%')"
-    )
-
-
-_SHAPE = (
-    ("users whose set-up help stopped at set-up done", _LINE + "text LIKE '%now in activating, from setting_up'"),
-    ("users educated until activation", _LINE + "kind = 'finished' AND about = 'reached'"),
-    ("messages held back by a cooldown", _LINE + "kind = 'gate' AND text LIKE 'deferred%cooldown%'"),
-    ("of them sent when it ended", _sent_after("cooldown")),
-    ("messages silenced by an urgent ticket", _LINE + "kind = 'gate' AND text LIKE 'deferred%urgent ticket%'"),
-    ("of them sent after it was resolved", _sent_after("urgent ticket")),
-    ("follow-ups after a resolved ticket", "SELECT count(*) FROM messages WHERE template = 'support/follow-up'"),
-    ("renewal windows at 180 days", _LINE + "kind = 'moved' AND about = 'proving_value'"),
-    ("renewal windows at 120 days", _LINE + "kind = 'moved' AND about = 'planning'"),
-    ("renewal windows at 90 days", _LINE + "kind = 'moved' AND about = 'securing'"),
-    ("windows that moved with their date", _LINE + "kind = 'armed' AND text LIKE '%moved to%'"),
-    ("runs that went on when a task was closed", _LINE + "kind = 'moved' AND text LIKE 'on %.closed:%'"),
+_SHAPE: Sequence[tuple[str, Callable[[Connection], Awaitable[int]]]] = (
+    (
+        "users whose set-up help stopped at set-up done",
+        partial(count_lines, text="%now in activating, from setting_up"),
+    ),
+    ("users educated until activation", partial(count_lines, kind="finished", about="reached")),
+    ("messages held back by a cooldown", partial(count_lines, kind="gate", text="deferred%cooldown%")),
+    ("of them sent when it ended", partial(count_sent_after, text="deferred%cooldown%")),
+    ("messages silenced by an urgent ticket", partial(count_lines, kind="gate", text="deferred%urgent ticket%")),
+    ("of them sent after it was resolved", partial(count_sent_after, text="deferred%urgent ticket%")),
+    ("follow-ups after a resolved ticket", partial(count_messages, template="support/follow-up")),
+    ("renewal windows at 180 days", partial(count_lines, kind="moved", about="proving_value")),
+    ("renewal windows at 120 days", partial(count_lines, kind="moved", about="planning")),
+    ("renewal windows at 90 days", partial(count_lines, kind="moved", about="securing")),
+    ("windows that moved with their date", partial(count_lines, kind="armed", text="%moved to%")),
+    ("runs that went on when a task was closed", partial(count_lines, kind="moved", text="on %.closed:%")),
 )

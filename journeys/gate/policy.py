@@ -143,6 +143,14 @@ class SurgeBrake(Model):
     usual: Length = Duration(0, timedelta(days=7))
     least: Annotated[int, Field(ge=1)] = 500
 
+    def usual_number(self, before: int) -> float:
+        """Messages that are usual in `over`, of a journey that sent so many in `usual` before it."""
+        return before * (self.over.at_most() / self.usual.at_most())
+
+    def is_surge(self, lately: int, before: int) -> bool:
+        """Whether a journey is held that sent so many in `over`, and so many in `usual` before it."""
+        return lately > self.least and lately > self.times * self.usual_number(before)
+
 
 class UrgentTicket(Model):
     """While an urgent ticket of the person or their account is open, these wait and ask again every `recheck` (C6).

@@ -5,33 +5,46 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
+from sqlalchemy import bindparam
+
 from journeys.gate.status import Status, sources_of
 from store.database import Connection, execute, fetch_all, sql
-from store.messages.entries import ENTRY, FROM_RUNS, LedgerEntry, entry_from_row, listed
+from store.messages.entries import ENTRY, LedgerEntry, entry_from_row, status_in
 from store.messages.ledger import transition
+from store.schema import messages
 
 DIGEST_PREFIX: Final = "digest/"
 """What the key of a digest begins with, and of nothing else."""
 _PARTS: Final = frozenset({Status.MERGED, Status.UNKNOWN})
 """The statuses of parts whose digest has not failed."""
 
-_READ_PARTS = sql(f"{ENTRY} {FROM_RUNS} WHERE m.merged_into = :key AND m.status IN {listed(_PARTS)} ORDER BY m.id")
+_part = messages.c.merged_into == bindparam("key")
+_READ_PARTS = sql(ENTRY.where(_part, status_in(_PARTS)).order_by(messages.c.id))
 _END_PARTS = {
     target: transition(
         target,
         sources_of(target, _PARTS),
-        values="detail = :detail, settled_at = :now" + (", sent_at = NULL" if target is Status.FAILED else ""),
-        where="merged_into = :key",
+        _part,
+        detail=bindparam("detail"),
+        settled_at=bindparam("now"),
+        **({"sent_at": None} if target is Status.FAILED else {}),
     )
     for target in (Status.MERGED, Status.FAILED, Status.UNKNOWN)
 }
 _DISSOLVE = transition(
     Status.DEFERRED,
     {Status.MERGED, Status.FAILED},
-    values="""due_at = :due, sent_at = NULL, settled_at = NULL, ready_at = NULL, attempts = :attempts,
-      first_attempt_at = :first, merged_into = NULL""",
-    where="merged_into = :key",
+    _part,
+    due_at=bindparam("due"),
+    sent_at=None,
+    settled_at=None,
+    ready_at=None,
+    attempts=bindparam("attempts"),
+    first_attempt_at=bindparam("first"),
+    merged_into=None,
 )
+IS_DIGEST: Final = messages.c.key.like(f"{DIGEST_PREFIX}%")
+"""Whether a message is made of others."""
 
 
 def is_digest(key: str) -> bool:

@@ -5,46 +5,73 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import and_, bindparam, case, func, not_, or_, select, union
+
 from journeys.gate.requests import MESSAGES_PER_PASS
 from journeys.gate.status import UNSETTLED, Status
 from journeys.language.actions import PRIORITIES
 from store.database import Connection, fetch_all, fetch_one, sql
-from store.messages.digests import DIGEST_PREFIX
-from store.messages.entries import ENTRY, FROM_RUNS, LedgerEntry, entry_from_row, listed
+from store.messages.digests import IS_DIGEST
+from store.messages.entries import ENTRY, LedgerEntry, entry_from_row, status_in
 from store.rows import loaded
+from store.schema import messages, runs
+from store.schema.base import TextArray
 
+_theirs = messages.c.recipient == bindparam("person")
+_part, _run_of_part = messages.alias("part"), runs.alias("run_of_part")
+_parts = (
+    select(
+        func.jsonb_agg(
+            func.jsonb_build_array(
+                _part.c.state,
+                _part.c.visit,
+                _part.c.stands,
+                _run_of_part.c.status == "open",
+                _run_of_part.c.state,
+                _run_of_part.c.visit,
+            )
+        )
+    )
+    .join_from(_part, _run_of_part, _run_of_part.c.id == _part.c.run)
+    .where(_part.c.merged_into == messages.c.key)
+    .scalar_subquery()
+)
 _DUE = sql(
-    f"""
-    {ENTRY}, CASE WHEN m.key LIKE '{DIGEST_PREFIX}%' THEN (
-        SELECT jsonb_agg(jsonb_build_array(p.state, p.visit, p.stands, o.status = 'open', o.state, o.visit))
-        FROM messages p JOIN runs o ON o.id = p.run WHERE p.merged_into = m.key) END AS parts
-    {FROM_RUNS}
-    WHERE m.recipient = :person
-      AND ((m.status = '{Status.DEFERRED}' AND m.due_at <= :now)
-        OR (m.status = '{Status.SENDING}' AND m.lease_until <= clock_timestamp()))
-    ORDER BY array_position(CAST(:order AS text[]), m.priority), m.due_at, m.id LIMIT {MESSAGES_PER_PASS}
-    """  # noqa: S608 -- the statuses are ours
+    ENTRY.add_columns(case((IS_DIGEST, _parts)).label("parts"))
+    .where(
+        _theirs,
+        or_(
+            and_(messages.c.status == Status.DEFERRED, messages.c.due_at <= bindparam("now")),
+            and_(messages.c.status == Status.SENDING, messages.c.lease_until <= func.clock_timestamp()),
+        ),
+    )
+    .order_by(
+        func.array_position(bindparam("order", type_=TextArray), messages.c.priority),
+        messages.c.due_at,
+        messages.c.id,
+    )
+    .limit(MESSAGES_PER_PASS)
 )
 _QUEUED = sql(
-    f"""
-    {ENTRY} {FROM_RUNS}
-    WHERE m.recipient = :person AND m.status = '{Status.DEFERRED}' AND m.key NOT LIKE '{DIGEST_PREFIX}%'
-    ORDER BY m.id FOR UPDATE OF m
-    """
+    ENTRY.where(_theirs, messages.c.status == Status.DEFERRED, not_(IS_DIGEST))
+    .order_by(messages.c.id)
+    .with_for_update(of=messages)
 )
 _NEXT = sql(
-    f"""
-    SELECT min(due_at) FILTER (WHERE status = '{Status.DEFERRED}') AS due,
-      min(lease_until) FILTER (WHERE status = '{Status.SENDING}') AS lease
-    FROM messages WHERE recipient = :person AND status IN {listed(UNSETTLED)}
-    """  # noqa: S608 -- the statuses are ours
+    select(
+        func.min(messages.c.due_at).filter(messages.c.status == Status.DEFERRED).label("due"),
+        func.min(messages.c.lease_until).filter(messages.c.status == Status.SENDING).label("lease"),
+    ).where(_theirs, status_in(UNSETTLED))
 )
+_unsettled = and_(_theirs, status_in(UNSETTLED))
 _LANES = sql(
-    f"""
-    SELECT r.lane {FROM_RUNS} WHERE m.recipient = :person AND m.status IN {listed(UNSETTLED)}
-    UNION SELECT r.lane FROM messages m JOIN messages p ON p.merged_into = m.key JOIN runs r ON r.id = p.run
-    WHERE m.recipient = :person AND m.status IN {listed(UNSETTLED)} AND m.key LIKE '{DIGEST_PREFIX}%'
-    """  # noqa: S608 -- the statuses are ours
+    union(
+        select(runs.c.lane).join_from(messages, runs, runs.c.id == messages.c.run).where(_unsettled),
+        select(_run_of_part.c.lane)
+        .join_from(messages, _part, _part.c.merged_into == messages.c.key)
+        .join(_run_of_part, _run_of_part.c.id == _part.c.run)
+        .where(_unsettled, IS_DIGEST),
+    )
 )
 
 

@@ -11,31 +11,73 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from sqlalchemy import ColumnElement, bindparam, select
 
 from journeys.decision.effects import SendMessage
 from journeys.gate.requests import MessageVisit, RunVisit, still_holds
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
 from store.database import Connection, fetch_all, sql
+from store.expressions import trace_of
 from store.runs.projection import Run
+from store.schema import messages, runs
 
-ENTRY = """
-    SELECT m.key, m.run, m.step, m.subject_key, m.recipient, m.journey, m.state, m.visit, m.action, m.template, m.via,
-      m.topic, m.priority, m.data, m.stands, m.at, m.expires_at, m.status, m.channel, m.due_at, m.attempts, m.lease_until,
-      m.reference, m.address, m.body, m.summary, m.decided_at, m.first_attempt_at, m.sent_at, m.ready_at, m.merged_into,
-      m.in_doubt, replace(CAST(m.trace AS text), '-', '') AS trace,
-      r.definition, r.status = 'open' AS run_open, r.state AS run_state, r.visit AS run_visit"""
-"""Columns of an entry, of messages `m` and their runs `r`."""
-FROM_RUNS = "FROM messages m JOIN runs r ON r.id = m.run"
+ENTRY = select(
+    messages.c.key,
+    messages.c.run,
+    messages.c.step,
+    messages.c.subject_key,
+    messages.c.recipient,
+    messages.c.journey,
+    messages.c.state,
+    messages.c.visit,
+    messages.c.action,
+    messages.c.template,
+    messages.c.via,
+    messages.c.topic,
+    messages.c.priority,
+    messages.c.data,
+    messages.c.stands,
+    messages.c.at,
+    messages.c.expires_at,
+    messages.c.status,
+    messages.c.channel,
+    messages.c.due_at,
+    messages.c.attempts,
+    messages.c.lease_until,
+    messages.c.reference,
+    messages.c.address,
+    messages.c.body,
+    messages.c.summary,
+    messages.c.decided_at,
+    messages.c.first_attempt_at,
+    messages.c.sent_at,
+    messages.c.ready_at,
+    messages.c.merged_into,
+    messages.c.in_doubt,
+    trace_of(messages.c.trace),
+    runs.c.definition,
+    (runs.c.status == "open").label("run_open"),
+    runs.c.state.label("run_state"),
+    runs.c.visit.label("run_visit"),
+).join_from(messages, runs, runs.c.id == messages.c.run)
+"""Entries, with where their runs are."""
 
 
-def listed(statuses: Collection[Status]) -> str:
-    """Statuses as a list in SQL."""
-    return "(" + ", ".join(f"'{status}'" for status in Status if status in statuses) + ")"
+def status_in(statuses: Collection[Status], status: ColumnElement[str] = messages.c.status) -> ColumnElement[bool]:
+    """Whether a message has one of these statuses."""
+    return status.in_([each for each in Status if each in statuses])
 
 
 _OF_STEP = sql(
-    f"SELECT DISTINCT recipient FROM messages WHERE run = :run AND step >= :step AND status = '{Status.SENDING}' ORDER BY 1"  # noqa: S608
+    select(messages.c.recipient)
+    .distinct()
+    .where(
+        messages.c.run == bindparam("run"),
+        messages.c.step >= bindparam("step"),
+        messages.c.status == Status.SENDING,
+    )
+    .order_by(messages.c.recipient)
 )
 
 

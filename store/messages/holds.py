@@ -6,56 +6,84 @@ decided after a hold's commit knows it. A hold ends by itself: nothing has to ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from sqlalchemy import Boolean, Text, and_, bindparam, or_, select, union, update
+from sqlalchemy.dialects.postgresql import insert
+
 from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
+from store.expressions import any_of, when_given
 from store.messages.ledger import made_due
 from store.outbox import queue as outbox
-from store.people import subjects
-from store.people.test_clocks import now_for
+from store.people.subjects import lock_subjects
+from store.people.test_clocks import now_by_clock, now_for
 from store.retry import retry_transaction
 from store.rows import RowDict
+from store.schema import clocks, holds, members, messages, subjects
+from store.schema.base import Timestamp
 
 HELD: Final = "held"
 """The code of the gate's reason: what waits for it is weighed again as soon as it is released."""
 LONGEST: Final = timedelta(days=180)
 
-_COLUMNS = "h.id, h.subject_key AS subject, h.since, h.until, h.by, h.why, h.released_at, h.released_by"
-_NOW = """coalesce((SELECT least(c.limit_at, c.origin + (CAST(:now AS timestamptz) - c.started_at) * c.speed)
-    FROM clocks c WHERE c.id = h.clock), CAST(:now AS timestamptz))"""
+_hold = (
+    holds.c.id,
+    holds.c.subject_key.label("subject"),
+    holds.c.since,
+    holds.c.until,
+    holds.c.by,
+    holds.c.why,
+    holds.c.released_at,
+    holds.c.released_by,
+)
+_not_released = holds.c.released_at.is_(None)
+_of_subject = holds.c.subject_key == bindparam("subject")
 _STANDING = sql(
-    """
-    SELECT subject_key, until, by, why FROM holds
-    WHERE subject_key = ANY(CAST(:subjects AS text[])) AND released_at IS NULL AND until > :now
-    ORDER BY until DESC, id
-    """
+    select(holds.c.subject_key, holds.c.until, holds.c.by, holds.c.why)
+    .where(any_of(holds.c.subject_key, "subjects"), _not_released, holds.c.until > bindparam("now"))
+    .order_by(holds.c.until.desc(), holds.c.id)
 )
-_LAST = sql(f"SELECT {_COLUMNS} FROM holds h WHERE subject_key = :subject AND released_at IS NULL FOR UPDATE")  # noqa: S608
+_LAST = sql(select(*_hold).where(_of_subject, _not_released).with_for_update())
 _HOLD = sql(
-    """
-    INSERT INTO holds (subject_key, clock, since, until, by, why) VALUES (:subject, :clock, :at, :until, :by, :why)
-    RETURNING id
-    """
+    insert(holds)
+    .values(
+        subject_key=bindparam("subject"),
+        clock=bindparam("clock"),
+        since=bindparam("at"),
+        until=bindparam("until"),
+        by=bindparam("by"),
+        why=bindparam("why"),
+    )
+    .returning(holds.c.id)
 )
-_END = sql("UPDATE holds SET released_at = :at, released_by = :by WHERE id = :id")
-_ONE = sql(f"SELECT {_COLUMNS}, released_at IS NULL AND until > {_NOW} AS standing FROM holds h WHERE h.id = :id")  # noqa: S608
+_END = sql(
+    update(holds).where(holds.c.id == bindparam("id")).values(released_at=bindparam("at"), released_by=bindparam("by"))
+)
+_stands = and_(_not_released, holds.c.until > now_by_clock(bindparam("now", type_=Timestamp)))
+_holds = select(*_hold, _stands.label("standing")).outerjoin_from(holds, clocks, clocks.c.id == holds.c.clock)
+_GET = sql(_holds.where(holds.c.id == bindparam("id")))
+_wanted = bindparam("standing", type_=Boolean)
 _LIST = sql(
-    f"""
-    SELECT * FROM (SELECT {_COLUMNS}, released_at IS NULL AND until > {_NOW} AS standing FROM holds h
-      WHERE (CAST(:subject AS text) IS NULL OR subject_key = :subject) AND (CAST(:by AS text) IS NULL OR by = :by)
-        AND (CAST(:before AS bigint) IS NULL OR id < :before)) AS found
-    WHERE CAST(:standing AS boolean) IS NULL OR standing = :standing ORDER BY id DESC LIMIT :limit
-    """  # noqa: S608 -- every part is ours
+    _holds.where(
+        when_given("subject", holds.c.subject_key),
+        when_given("by", holds.c.by),
+        when_given("before", holds.c.id, operator.lt),
+        or_(_wanted.is_(None), _stands == _wanted),
+    )
+    .order_by(holds.c.id.desc())
+    .limit(bindparam("limit"))
 )
-_WAITING = made_due(
-    ":at",
-    people="",
-    where="""m.recipient IN (SELECT :subject UNION SELECT key FROM subjects WHERE account_key = :subject
-                          UNION SELECT person_key FROM members WHERE account_key = :subject)""",
+_subject = bindparam("subject", type_=Text)
+_people = union(
+    select(_subject),
+    select(subjects.c.key).where(subjects.c.account_key == _subject),
+    select(members.c.person_key).where(members.c.account_key == _subject),
 )
+_MAKE_DUE = made_due(bindparam("at", type_=Timestamp), messages.c.recipient.in_(_people))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +110,8 @@ class HoldEndInvalid(Exception):
 
 async def active_holds(connection: Connection, person: str, accounts: Iterable[str], now: datetime) -> list[ActiveHold]:
     """The holds under which a person is now, those of accounts of theirs included; the one that ends last comes first."""
-    found = await fetch_all(connection, _STANDING, subjects=[person, *accounts], now=now)
-    return [ActiveHold(item["subject_key"], item["until"], item["by"], item["why"]) for item in found]
+    rows = await fetch_all(connection, _STANDING, subjects=[person, *accounts], now=now)
+    return [ActiveHold(row["subject_key"], row["until"], row["by"], row["why"]) for row in rows]
 
 
 async def place_hold(database: Database, subject: str, *, until: datetime, by: str, why: str, now: datetime) -> RowDict:
@@ -136,23 +164,23 @@ async def list_holds(
 ) -> list[RowDict]:
     """Holds, the newest first: those that stand, those that have ended, or both."""
     values: dict[str, Any] = {"subject": subject, "by": by, "standing": standing, "before": before, "limit": limit}
-    return [dict(item) for item in await fetch_all(connection, _LIST, now=now, **values)]
+    return [dict(row) for row in await fetch_all(connection, _LIST, now=now, **values)]
 
 
 async def _locked(connection: Connection, subject: str) -> tuple[datetime, str | None]:
     """Whoever weighs a message of theirs waits for this commit, or is done before it."""
-    locked = await subjects.lock_subjects(connection, [subject])
+    locked = await lock_subjects(connection, [subject])
     clock = locked[subject].clock
     return await now_for(connection, clock), clock
 
 
 async def _weigh_again(connection: Connection, subject: str, at: datetime) -> None:
-    found: list[Mapping[str, Any]] = await fetch_all(connection, _WAITING, subject=subject, at=at, codes=[HELD])
-    for person in sorted({item["recipient"] for item in found}):
+    rows = await fetch_all(connection, _MAKE_DUE, subject=subject, at=at, codes=[HELD])
+    for person in sorted({row["recipient"] for row in rows}):
         await outbox.wake_outreach(connection, person)
 
 
 async def _read(connection: Connection, identity: int, now: datetime) -> RowDict:
-    found = await fetch_one(connection, _ONE, id=identity, now=now)
-    assert found is not None
-    return dict(found)
+    row = await fetch_one(connection, _GET, id=identity, now=now)
+    assert row is not None
+    return dict(row)

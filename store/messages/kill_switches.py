@@ -7,18 +7,24 @@ and why, and who released it.
 
 from __future__ import annotations
 
+import operator
 from functools import partial
 from typing import Final, Literal
+
+from sqlalchemy import Boolean, Interval, and_, bindparam, exists, func, not_, or_, select, true, update
+from sqlalchemy.dialects.postgresql import insert
 
 from journeys.gate.policy import SurgeBrake
 from journeys.gate.status import Status
 from store.database import Connection, Database, fetch_all, fetch_one, sql
+from store.expressions import any_of, when_given
 from store.locks import Lock, lock_until_commit
 from store.messages.ledger import made_due
 from store.outbox import queue as outbox
 from store.people import subjects
 from store.retry import retry_transaction
 from store.rows import RowDict
+from store.schema import journeys, messages, stops
 
 KillSwitchScope = Literal["all", "channel", "journey", "template"]
 BRAKE = "the blast brake"
@@ -27,95 +33,118 @@ MOST_WOKEN = 10_000
 AT_ONCE = 200
 """People whose rows are locked in one transaction."""
 
-_COLUMNS = "id, scope, name, why, by, at, released_at, released_by"
+_stop = (
+    stops.c.id,
+    stops.c.scope,
+    stops.c.name,
+    stops.c.why,
+    stops.c.by,
+    stops.c.at,
+    stops.c.released_at,
+    stops.c.released_by,
+)
+_in_force = stops.c.released_at.is_(None)
 _THROW = sql(
-    f"""
-    INSERT INTO stops (scope, name, why, by) VALUES (:scope, :name, :why, :by)
-    ON CONFLICT (scope, name) WHERE released_at IS NULL DO NOTHING RETURNING {_COLUMNS}
-    """  # noqa: S608 -- the columns are ours
+    insert(stops)
+    .values(scope=bindparam("scope"), name=bindparam("name"), why=bindparam("why"), by=bindparam("by"))
+    .on_conflict_do_nothing(index_elements=[stops.c.scope, stops.c.name], index_where=_in_force)
+    .returning(*_stop)
 )
-_THROWN = sql(
-    f"SELECT {_COLUMNS} FROM stops WHERE scope = :scope AND name = :name AND released_at IS NULL"  # noqa: S608
-)
+_THROWN = sql(select(*_stop).where(stops.c.scope == bindparam("scope"), stops.c.name == bindparam("name"), _in_force))
 _LIST = sql(
-    f"""
-    SELECT {_COLUMNS} FROM stops WHERE (:all OR released_at IS NULL)
-      AND (CAST(:before AS bigint) IS NULL OR id < :before) ORDER BY id DESC LIMIT :limit
-    """  # noqa: S608 -- the columns are ours
+    select(*_stop)
+    .where(or_(bindparam("all", type_=Boolean), _in_force), when_given("before", stops.c.id, operator.lt))
+    .order_by(stops.c.id.desc())
+    .limit(bindparam("limit"))
 )
 _RELEASE = sql(
-    f"""
-    UPDATE stops SET released_at = clock_timestamp(), released_by = :by WHERE id = :id AND released_at IS NULL
-    RETURNING {_COLUMNS}
-    """  # noqa: S608 -- the columns are ours
+    update(stops)
+    .where(stops.c.id == bindparam("id"), _in_force)
+    .values(released_at=func.clock_timestamp(), released_by=bindparam("by"))
+    .returning(*_stop)
 )
-_ONE = sql(f"SELECT {_COLUMNS} FROM stops WHERE id = :id")  # noqa: S608 -- the columns are ours
+_GET = sql(select(*_stop).where(stops.c.id == bindparam("id")))
 STOPPED: Final = "stopped"
 """The code of the gate's reason: what waits for it is decided again when the switch is released."""
-_WAITED = f"status = '{Status.DEFERRED}' AND due_at > decided_at AND reasons @> '[{{\"code\": \"{STOPPED}\"}}]'"
 _WHO_WAITED = sql(
-    f"SELECT DISTINCT recipient FROM messages WHERE {_WAITED} AND recipient > :past ORDER BY recipient LIMIT :most"  # noqa: S608
+    select(messages.c.recipient)
+    .distinct()
+    .where(
+        messages.c.status == Status.DEFERRED,
+        messages.c.due_at > messages.c.decided_at,
+        messages.c.reasons.contains([{"code": STOPPED}]),
+        messages.c.recipient > bindparam("past"),
+    )
+    .order_by(messages.c.recipient)
+    .limit(bindparam("most"))
 )
-_HELD = made_due("m.decided_at", people="", where="m.recipient = ANY(CAST(:people AS text[]))")
-# Each journey by its own part of one index; what is usual is asked only of those that send much just now.
-_SURGES = sql(
-    """
-    SELECT j.key AS journey, lately.n AS lately, before.n * share.of_usual AS usual
-    FROM journeys j
-    CROSS JOIN LATERAL (
-      SELECT extract(epoch FROM CAST(:over AS interval)) / extract(epoch FROM CAST(:usual AS interval)) AS of_usual) AS share
-    CROSS JOIN LATERAL (
-      SELECT count(*) AS n FROM messages m
-      WHERE m.journey = j.key AND m.sent_at > clock_timestamp() - CAST(:over AS interval)) AS lately
-    CROSS JOIN LATERAL (
-      SELECT count(*) AS n FROM messages m WHERE lately.n > :least AND m.journey = j.key
-        AND m.sent_at <= clock_timestamp() - CAST(:over AS interval)
-        AND m.sent_at > clock_timestamp() - CAST(:over AS interval) - CAST(:usual AS interval)) AS before
-    WHERE lately.n > :least AND lately.n > :times * before.n * share.of_usual
-      AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.scope = 'journey' AND s.name = j.key
-                      AND (s.released_at IS NULL OR (s.by = :brake
-                           AND s.released_at > clock_timestamp() - CAST(:over AS interval))))
-    """
+_MAKE_DUE = made_due(messages.c.decided_at, any_of(messages.c.recipient, "people"))
+_over, _usual = bindparam("over", type_=Interval), bindparam("usual", type_=Interval)
+_lately_from = func.clock_timestamp() - _over
+_of_journey = select(func.count().label("number")).where(messages.c.journey == journeys.c.key)
+_lately = _of_journey.where(messages.c.sent_at > _lately_from).lateral("lately")
+_is_much = _lately.c.number > bindparam("least")
+_before = _of_journey.where(
+    _is_much, messages.c.sent_at <= _lately_from, messages.c.sent_at > _lately_from - _usual
+).lateral("before")
+# Each journey by its own part of one index; what it sent before is counted only of those that send much just now.
+_SENT_LATELY = sql(
+    select(journeys.c.key.label("journey"), _lately.c.number.label("lately"), _before.c.number.label("before"))
+    .join_from(journeys, _lately, true())
+    .join(_before, true())
+    .where(
+        _is_much,
+        not_(
+            exists().where(
+                stops.c.scope == "journey",
+                stops.c.name == journeys.c.key,
+                or_(
+                    stops.c.released_at.is_(None),
+                    and_(stops.c.by == bindparam("brake"), stops.c.released_at > _lately_from),
+                ),
+            )
+        ),
+    )
 )
 
 
 async def engage(connection: Connection, scope: KillSwitchScope, name: str, why: str, by: str) -> RowDict:
     """Throw a switch; the one that is thrown already, if it is. Waits for the decisions in hand."""
     await lock_until_commit(connection, Lock.STOPS)
-    made = await fetch_one(connection, _THROW, scope=scope, name=name, why=why, by=by)
-    found = made or await fetch_one(connection, _THROWN, scope=scope, name=name)
-    assert found is not None
-    return dict(found)
+    thrown = await fetch_one(connection, _THROW, scope=scope, name=name, why=why, by=by)
+    row = thrown or await fetch_one(connection, _THROWN, scope=scope, name=name)
+    assert row is not None
+    return dict(row)
 
 
 async def list_stops(connection: Connection, *, all_of_them: bool, before: int | None, limit: int) -> list[RowDict]:
     """What is stopped, or ever was; the newest first."""
-    found = await fetch_all(connection, _LIST, all=all_of_them, before=before, limit=limit)
-    return [dict(item) for item in found]
+    rows = await fetch_all(connection, _LIST, all=all_of_them, before=before, limit=limit)
+    return [dict(row) for row in rows]
 
 
 async def release_switch(database: Database, identity: int, by: str) -> RowDict | None:
     """Let it go on; what waited is decided again. None if there is no such stop; released twice is released once."""
     async with database.transaction() as connection:
-        found = await fetch_one(connection, _RELEASE, id=identity, by=by)
-        if found is None:
-            found = await fetch_one(connection, _ONE, id=identity)
-    if found is None:
+        row = await fetch_one(connection, _RELEASE, id=identity, by=by)
+        if row is None:
+            row = await fetch_one(connection, _GET, id=identity)
+    if row is None:
         return None
     past, woken = "", 0
     while people := await retry_transaction(database, partial(_look_anew, past=past)):
         past, woken = people[-1], woken + len(people)
         if woken >= MOST_WOKEN:
             break
-    return dict(found)
+    return dict(row)
 
 
 async def _look_anew(connection: Connection, past: str) -> list[str]:
     """The next people, and only then their messages: the order of every step, so that none waits for another in a circle."""
-    people = [item["recipient"] for item in await fetch_all(connection, _WHO_WAITED, past=past, most=AT_ONCE)]
+    people = [row["recipient"] for row in await fetch_all(connection, _WHO_WAITED, past=past, most=AT_ONCE)]
     await subjects.lock_subjects(connection, people)
-    held = await fetch_all(connection, _HELD, people=people, codes=[STOPPED])
-    for recipient in sorted({item["recipient"] for item in held}):
+    held = await fetch_all(connection, _MAKE_DUE, people=people, codes=[STOPPED])
+    for recipient in sorted({row["recipient"] for row in held}):
         await outbox.wake_outreach(connection, recipient)
     return people
 
@@ -125,12 +154,11 @@ async def engage_surging(connection: Connection, rule: SurgeBrake) -> list[RowDi
 
     Who has released it knows better: the brake leaves that journey alone for as long as it counts.
     """
-    over, usual = (length.at_most() for length in (rule.over, rule.usual))
-    found = await fetch_all(
-        connection, _SURGES, over=over, usual=usual, least=rule.least, times=rule.times, brake=BRAKE
-    )
+    over, usual = rule.over.at_most(), rule.usual.at_most()
+    rows = await fetch_all(connection, _SENT_LATELY, over=over, usual=usual, least=rule.least, brake=BRAKE)
     stopped = []
-    for item in found:
-        why = f"{item['lately']} messages in {over}, usually {item['usual']:.0f}"
-        stopped.append(await engage(connection, "journey", item["journey"], why, BRAKE))
+    for row in rows:
+        if rule.is_surge(row["lately"], row["before"]):
+            why = f"{row['lately']} messages in {over}, usually {rule.usual_number(row['before']):.0f}"
+            stopped.append(await engage(connection, "journey", row["journey"], why, BRAKE))
     return stopped

@@ -9,77 +9,86 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, bindparam, column, exists, func, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from journeys.gate.status import SETTLED, TRANSITIONS, Status, check_transition, final_status
 from journeys.gate.verdicts import Reason
 from store.database import Connection, SqlStatement, as_json, execute, sql
-from store.messages.entries import LedgerEntry, listed
+from store.expressions import any_of
+from store.messages.entries import LedgerEntry, status_in
+from store.schema import messages
+
+_REQUESTED: Final = (
+    "run", "step", "subject_key", "recipient", "journey", "state", "visit", "action", "template", "via", "topic", "priority",
+    "data", "stands", "at", "expires_at", "trace",
+)  # fmt: skip
+"""The columns that a request sets once."""
+_DECIDED: Final = (
+    "status", "reasons", "channel", "due_at", "attempts", "lease_until", "reference", "address", "body", "summary", "detail",
+    "decided_at", "first_attempt_at", "sent_at", "settled_at", "ready_at", "merged_into",
+)  # fmt: skip
+"""The columns that the gate sets whenever it decides."""
 
 _INSERT = sql(
-    """
-    INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, topic,
-      priority, data, stands, at, expires_at, status, reasons, channel, due_at, attempts, lease_until, reference, address,
-      body, summary, detail, decided_at, first_attempt_at, sent_at, settled_at, ready_at, merged_into, trace)
-    VALUES (:key, :run, :step, :subject, :recipient, :journey, :state, :visit, :action, :template, CAST(:via AS jsonb),
-      :topic, :priority, CAST(:data AS jsonb), :stands, :at, :expires, :status, CAST(:reasons AS jsonb), :channel, :due,
-      :attempts, :lease, :reference, :address, :body, CAST(:summary AS jsonb), :detail, :decided, :first,
-      :sent, :settled, :ready, :merged, :trace)
-    ON CONFLICT (key) DO NOTHING
-    """
+    insert(messages)
+    .values({name: bindparam(name) for name in ("key", *_REQUESTED, *_DECIDED)})
+    .on_conflict_do_nothing(index_elements=[messages.c.key])
 )
-_MOVE = sql("UPDATE messages SET recipient = :into WHERE recipient = :gone")
+# What the gate has decided of an entry that was read with the status `was`: any transition, which is checked before.
+_UPDATE = sql(
+    update(messages)
+    .values({name: bindparam(name) for name in (*_DECIDED, "in_doubt")})
+    .where(messages.c.key == bindparam("key"), messages.c.status == bindparam("was"))
+)
+_MOVE = sql(update(messages).where(messages.c.recipient == bindparam("gone")).values(recipient=bindparam("into")))
 
 
-def transition(
-    target: Status, sources: Collection[Status], *, values: str, where: str, returning: str = ""
-) -> SqlStatement:
+def transition(target: Status, sources: Collection[Status], *which: ColumnElement[bool], **values: Any) -> SqlStatement:
     """A statement that gives messages with a status of `sources` the status `target`, and these values.
 
     Raises TransitionForbidden for a source from which no message may go there.
     """
     for source in sources:
         check_transition(source, target)
-    return sql(
-        f"UPDATE messages SET status = '{target}', {values} WHERE {where} AND status IN {listed(sources)}"  # noqa: S608
-        + (f" RETURNING {returning}" if returning else "")
-    )
+    return sql(update(messages).where(*which, status_in(sources)).values(status=target, **values))
 
 
-def made_due(at: str, *, people: str, where: str) -> SqlStatement:
+def made_due(at: ColumnElement[datetime], *which: ColumnElement[bool]) -> SqlStatement:
     """A statement that makes deferred messages due at `at` which would be later; it returns their recipients.
 
-    They are those that wait for one of the reasons `:codes`, of recipients that `people` (a FROM clause or nothing) and `where`
-    name. `m` is the message.
+    They are those that wait for one of the reasons `:codes`, of `which`.
     """
     check_transition(Status.DEFERRED, Status.DEFERRED)
     return sql(
-        f"""
-        UPDATE messages m SET due_at = {at} {people}
-        WHERE {where} AND m.status = '{Status.DEFERRED}' AND m.due_at > {at} AND EXISTS
-          (SELECT 1 FROM jsonb_array_elements(m.reasons) r WHERE r->>'code' = ANY(CAST(:codes AS text[])))
-        RETURNING m.recipient
-        """  # noqa: S608 -- the callers' clauses are ours
+        update(messages)
+        .where(*which, messages.c.status == Status.DEFERRED, messages.c.due_at > at, waits_for_codes())
+        .values(due_at=at)
+        .returning(messages.c.recipient)
     )
 
 
-# What the gate has decided of an entry that was read with the status `was`: any transition, which is checked before.
-_UPDATE = sql(
-    """
-    UPDATE messages SET status = :status, reasons = CAST(:reasons AS jsonb), channel = :channel, due_at = :due,
-      attempts = :attempts, lease_until = :lease, reference = :reference, address = :address, body = :body,
-      summary = CAST(:summary AS jsonb), detail = :detail, decided_at = :decided, first_attempt_at = :first, sent_at = :sent,
-      settled_at = :settled, ready_at = :ready, merged_into = :merged, in_doubt = :doubt
-    WHERE key = :key AND status = :was
-    """
-)
+def waits_for_codes() -> ColumnElement[bool]:
+    """Whether one of the reasons of a message has one of the codes `:codes`."""
+    reason = func.jsonb_array_elements(messages.c.reasons).table_valued(column("value", JSONB), name="reason")
+    return exists().select_from(reason).where(any_of(reason.c.value["code"].astext, "codes"))
+
+
 _SETTLE = {
     target: transition(
         target,
         {Status.SENDING},
-        values=f"""detail = :detail, due_at = :due, lease_until = :lease, attempts = :attempts, first_attempt_at = :first,
-          sent_at = :sent, settled_at = {"CAST(:now AS timestamptz)" if target in SETTLED else "NULL"}""",
-        where="key = :key AND attempts = :number",
+        messages.c.key == bindparam("key"),
+        messages.c.attempts == bindparam("number"),
+        detail=bindparam("detail"),
+        due_at=bindparam("due"),
+        lease_until=bindparam("lease"),
+        attempts=bindparam("attempts"),
+        first_attempt_at=bindparam("first"),
+        sent_at=bindparam("sent"),
+        settled_at=bindparam("now") if target in SETTLED else None,
     )
     for target in TRANSITIONS[Status.SENDING]
 }
@@ -87,8 +96,11 @@ _END_QUEUED = {
     target: transition(
         target,
         {Status.DEFERRED},
-        values="settled_at = :at, due_at = NULL, decided_at = :decided, reasons = CAST(:reasons AS jsonb)",
-        where="key = :key",
+        messages.c.key == bindparam("key"),
+        settled_at=bindparam("at"),
+        due_at=None,
+        decided_at=bindparam("decided"),
+        reasons=bindparam("reasons"),
     )
     for target in (Status.WITHDRAWN, Status.REPLACED, Status.UNKNOWN)
 }
@@ -102,8 +114,9 @@ async def write_message(connection: Connection, entry: LedgerEntry) -> bool:
     """
     check_transition(entry.was, entry.status)
     if entry.is_new:
-        return await execute(connection, _INSERT, **_decided(entry), **_requested(entry)) == 1
-    written = await execute(connection, _UPDATE, **_decided(entry), doubt=entry.in_doubt, was=entry.was) == 1
+        return await execute(connection, _INSERT, key=entry.key, **_decided(entry), **_requested(entry)) == 1
+    values = {"key": entry.key, "was": entry.was, "in_doubt": entry.in_doubt, **_decided(entry)}
+    written = await execute(connection, _UPDATE, **values) == 1
     entry.was = entry.status if written else entry.was
     return written
 
@@ -160,48 +173,14 @@ async def move_messages(connection: Connection, gone: str, into: str) -> None:
 
 
 def _decided(entry: LedgerEntry) -> dict[str, Any]:
-    return {
-        "key": entry.key,
-        "status": entry.status,
-        "reasons": _reasons(entry.reasons),
-        "channel": entry.channel,
-        "due": entry.due_at,
-        "attempts": entry.attempts,
-        "lease": entry.lease_until,
-        "reference": entry.reference,
-        "address": entry.address,
-        "body": entry.body,
-        "summary": as_json(entry.summary) if entry.summary is not None else None,
-        "detail": entry.detail,
-        "decided": entry.decided_at,
-        "first": entry.first_attempt_at,
-        "sent": entry.sent_at,
-        "settled": entry.settled_at,
-        "ready": entry.ready_at,
-        "merged": entry.merged_into,
-    }
+    values = {name: getattr(entry, name) for name in _DECIDED}
+    summary = as_json(entry.summary) if entry.summary is not None else None
+    return values | {"reasons": _reasons(entry.reasons), "summary": summary}
 
 
 def _requested(entry: LedgerEntry) -> dict[str, Any]:
-    return {
-        "run": entry.run,
-        "step": entry.step,
-        "subject": entry.subject_key,
-        "recipient": entry.recipient,
-        "journey": entry.journey,
-        "state": entry.state,
-        "visit": entry.visit,
-        "action": entry.action,
-        "template": entry.template,
-        "via": as_json(entry.via),
-        "topic": entry.topic,
-        "priority": entry.priority,
-        "data": as_json(entry.data),
-        "stands": entry.stands,
-        "at": entry.at,
-        "expires": entry.expires_at,
-        "trace": entry.trace,
-    }
+    values = {name: getattr(entry, name) for name in _REQUESTED}
+    return values | {"via": as_json(entry.via), "data": as_json(entry.data)}
 
 
 def _reasons(reasons: Sequence[Reason]) -> str:

@@ -5,40 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import Text, bindparam, exists, func, not_, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
+
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.people.subjects import canonical_key
+from store.schema import events, messages
 
-_BY_REFERENCE = sql(
-    """
-    SELECT id, recipient, channel, template, journey, address FROM messages
-    WHERE reference = :reference AND channel <> 'in_app' ORDER BY id DESC LIMIT 1
-    """
-)
+_message = select(messages.c.id, messages.c.recipient, messages.c.channel, messages.c.template, messages.c.journey)
+_last = _message.add_columns(messages.c.address).order_by(messages.c.id.desc()).limit(1)
+_BY_REFERENCE = sql(_last.where(messages.c.reference == bindparam("reference"), messages.c.channel != "in_app"))
+_field = bindparam("field", type_=Text)
 _BY_ADDRESS = sql(
-    """
-    SELECT id, recipient, channel, template, journey FROM messages
-    WHERE channel = :channel AND address = :address AND channel IN ('sms', 'webinar')
-      AND (CAST(:field AS text) IS NULL OR data->>:field = :value)
-    ORDER BY id DESC LIMIT 1
-    """
+    _last.where(
+        messages.c.channel == bindparam("channel"),
+        messages.c.address == bindparam("address"),
+        messages.c.channel.in_(("sms", "webinar")),
+        or_(_field.is_(None), messages.c.data.op("->>")(_field) == bindparam("value", type_=Text)),
+    )
+)
+_attended = exists().where(
+    events.c.subject_key == messages.c.recipient,
+    events.c.name == "webinar_attended",
+    events.c.data["webinar_id"].astext == bindparam("webinar"),
 )
 _ABSENT = sql(
-    """
-    SELECT DISTINCT ON (m.recipient) m.id, m.recipient, m.channel, m.template, m.journey FROM messages m
-    WHERE m.channel = 'webinar' AND m.data->>'webinar_id' = :webinar AND m.status = 'sent'
-      AND NOT EXISTS (SELECT 1 FROM events e WHERE e.subject_key = m.recipient AND e.name = 'webinar_attended'
-                      AND e.data->>'webinar_id' = :webinar)
-    ORDER BY m.recipient, m.id DESC
-    """
+    _message.ext(distinct_on(messages.c.recipient))
+    .where(
+        messages.c.channel == "webinar",
+        messages.c.data["webinar_id"].astext == bindparam("webinar"),
+        messages.c.status == "sent",
+        not_(_attended),
+    )
+    .order_by(messages.c.recipient, messages.c.id.desc())
 )
-
 # The mark is a part of the digest that the outside sees of our key (SHA-256): enough among one person's messages.
+_hash = func.encode(func.sha256(func.convert_to(messages.c.key, "UTF8")), "hex")
 _BY_MARK = sql(
-    """
-    SELECT id, recipient, channel, template, journey, address FROM messages
-    WHERE recipient = :person AND encode(sha256(convert_to(key, 'UTF8')), 'hex') LIKE :mark || '%'
-    ORDER BY id DESC LIMIT 1
-    """
+    _last.where(messages.c.recipient == bindparam("person"), _hash.like(bindparam("mark", type_=Text) + "%"))
 )
 
 ProviderReference = Mapping[str, Any]

@@ -9,31 +9,35 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
+from sqlalchemy import Text, column, select, union
+
 from journeys.calendar.timezones import TIMEZONE_FIELDS
 from journeys.events.segment import InboundEvent
 from journeys.gate.status import Status
 from store.database import Connection, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
-from store.messages.ledger import made_due
+from store.expressions import any_of, unnest
+from store.messages.ledger import made_due, waits_for_codes
 from store.outbox import queue as outbox
 from store.people.identities import KnownIdentities, subject_of
+from store.schema import members, messages
+from store.schema.base import Timestamp
 
 TICKET: Final = ("urgent_ticket",)
 HOURS: Final = ("quiet_hours", "send_window", "cap_reached")
 """Reasons that the clock on the person's wall has a part in; calendar caps end at its midnight."""
 
-_CONCERNED = """
-    WITH changed AS (SELECT * FROM unnest(CAST(:keys AS text[]), CAST(:ats AS timestamptz[])) AS w(key, at))
-    SELECT key AS person, at FROM changed
-    UNION SELECT b.person_key, w.at FROM changed w JOIN members b ON b.account_key = w.key
-"""
-_LOOK = made_due("c.at", people=f"FROM ({_CONCERNED}) AS c", where="m.recipient = c.person")
+_changed = select(unnest("given", keys=column("key", Text), ats=column("at", Timestamp))).cte("changed")
+_concerned = union(
+    select(_changed.c.key.label("person"), _changed.c.at),
+    select(members.c.person_key, _changed.c.at).join_from(_changed, members, members.c.account_key == _changed.c.key),
+).subquery("concerned")
+_MAKE_DUE = made_due(_concerned.c.at, messages.c.recipient == _concerned.c.person)
 _WAITING = sql(
-    f"""
-    SELECT DISTINCT m.recipient FROM members b JOIN messages m ON m.recipient = b.person_key
-    WHERE b.account_key = ANY(CAST(:accounts AS text[])) AND m.status = '{Status.DEFERRED}' AND EXISTS
-      (SELECT 1 FROM jsonb_array_elements(m.reasons) r WHERE r->>'code' = ANY(CAST(:codes AS text[])))
-    """  # noqa: S608 -- the status is ours
+    select(messages.c.recipient)
+    .distinct()
+    .join_from(members, messages, messages.c.recipient == members.c.person_key)
+    .where(any_of(members.c.account_key, "accounts"), messages.c.status == Status.DEFERRED, waits_for_codes())
 )
 
 
@@ -49,8 +53,8 @@ async def members_to_lock(
             accounts |= _accounts(call, known)
     if not accounts:
         return set()
-    found = await fetch_all(connection, _WAITING, accounts=sorted(accounts), codes=sorted(codes))
-    return {item["recipient"] for item in found}
+    rows = await fetch_all(connection, _WAITING, accounts=sorted(accounts), codes=sorted(codes))
+    return {row["recipient"] for row in rows}
 
 
 async def make_due(connection: Connection, changed: Iterable[tuple[str, datetime]], codes: Collection[str]) -> None:
@@ -60,8 +64,8 @@ async def make_due(connection: Connection, changed: Iterable[tuple[str, datetime
         keys.append(key)
         ats.append(at)
     if keys:
-        found = await fetch_all(connection, _LOOK, keys=keys, ats=ats, codes=list(codes))
-        for person in sorted({item["recipient"] for item in found}):
+        rows = await fetch_all(connection, _MAKE_DUE, keys=keys, ats=ats, codes=list(codes))
+        for person in sorted({row["recipient"] for row in rows}):
             await outbox.wake_outreach(connection, person)
 
 

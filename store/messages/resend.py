@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import bindparam, select
 
 from journeys.gate.status import RESENDABLE, Status
 from store.database import Connection, Database, execute, fetch_one, sql
 from store.messages.digests import dissolve_digest, is_digest
-from store.messages.entries import listed
+from store.messages.entries import status_in
 from store.messages.ledger import transition
 from store.outbox import queue as outbox
-from store.people import subjects
+from store.people.subjects import lock_subjects
 from store.people.test_clocks import now_for
+from store.schema import messages, subjects
 
 _ENDED = sql(
-    f"""
-    SELECT m.recipient, m.key, m.status, s.clock FROM messages m JOIN subjects s ON s.key = m.recipient
-    WHERE m.id = :id AND m.status IN {listed(RESENDABLE)}
-    """  # noqa: S608 -- the statuses are ours
+    select(messages.c.recipient, messages.c.key, messages.c.status, subjects.c.clock)
+    .join_from(messages, subjects, subjects.c.key == messages.c.recipient)
+    .where(messages.c.id == bindparam("id"), status_in(RESENDABLE))
 )
-_AGAIN = "due_at = :now, settled_at = NULL, first_attempt_at = NULL, merged_into = NULL"
+_AGAIN: Final[Mapping[str, Any]] = {
+    "due_at": bindparam("now"),
+    "settled_at": None,
+    "first_attempt_at": None,
+    "merged_into": None,
+}
+_of_id = messages.c.id == bindparam("id")
 # What is known to have failed is rendered again, for an address or a template that was mended since. What may have
 # arrived goes out as the same bytes, which a mailbox that has them can tell by their Message-ID, and counts meanwhile.
 _RESEND = {
     Status.FAILED: transition(
-        Status.DEFERRED,
-        {Status.FAILED},
-        values=f"{_AGAIN}, in_doubt = false, body = NULL, sent_at = NULL",
-        where="id = :id",
+        Status.DEFERRED, {Status.FAILED}, _of_id, **_AGAIN, in_doubt=False, body=None, sent_at=None
     ),
-    Status.UNKNOWN: transition(
-        Status.DEFERRED, {Status.UNKNOWN}, values=f"{_AGAIN}, in_doubt = true", where="id = :id"
-    ),
+    Status.UNKNOWN: transition(Status.DEFERRED, {Status.UNKNOWN}, _of_id, **_AGAIN, in_doubt=True),
 }
 
 
@@ -45,7 +50,7 @@ async def resend_message(database: Database, identity: int) -> bool:
         row = await fetch_one(connection, _ENDED, id=identity)
         if row is None:
             return False
-        await subjects.lock_subjects(connection, [row["recipient"]])
+        await lock_subjects(connection, [row["recipient"]])
         now = await now_for(connection, row["clock"])
         again = await _make_due(connection, identity, row["key"], Status(row["status"]), now)
         if again:

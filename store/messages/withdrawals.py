@@ -5,34 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
+from sqlalchemy import and_, bindparam, exists, or_, select
+
 from journeys.decision.effects import WithdrawnMessages
 from journeys.gate.requests import withdraws
 from journeys.gate.status import UNSETTLED, Status
 from journeys.gate.verdicts import Reason
 from store.database import Connection, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
+from store.expressions import any_of
 from store.messages.digests import is_digest
 from store.messages.due import queued_messages
-from store.messages.entries import ENTRY, FROM_RUNS, LedgerEntry, entry_from_row, listed
+from store.messages.entries import ENTRY, LedgerEntry, entry_from_row, status_in
 from store.messages.ledger import end_queued
 from store.messages.outcomes import tell_outcome
 from store.rows import loaded
+from store.schema import messages
 
-_OF_RUN = sql(
-    f"{ENTRY} {FROM_RUNS} WHERE m.run = :run AND m.status = '{Status.DEFERRED}' ORDER BY m.id FOR UPDATE OF m"
-)
-_WITH_KEYS = sql(
-    f"""
-    {ENTRY}, m.reasons {FROM_RUNS}
-    WHERE m.key = ANY(CAST(:keys AS text[])) AND m.status = '{Status.DEFERRED}' ORDER BY m.id FOR UPDATE OF m
-    """
-)
+_deferred = ENTRY.where(messages.c.status == Status.DEFERRED).order_by(messages.c.id).with_for_update(of=messages)
+_OF_RUN = sql(_deferred.where(messages.c.run == bindparam("run")))
+_WITH_KEYS = sql(_deferred.add_columns(messages.c.reasons).where(any_of(messages.c.key, "keys")))
+_digest = messages.alias("digest")
+_in_unsettled_digest = exists().where(_digest.c.key == messages.c.merged_into, status_in(UNSETTLED, _digest.c.status))
 _UNSETTLED = sql(
-    f"""
-    SELECT DISTINCT recipient, stands FROM messages m WHERE run = :run AND (status IN {listed(UNSETTLED)}
-      OR (status = '{Status.MERGED}' AND EXISTS (SELECT 1 FROM messages w WHERE w.key = m.merged_into
-                                                 AND w.status IN {listed(UNSETTLED)})))
-    """  # noqa: S608 -- the statuses are ours
+    select(messages.c.recipient, messages.c.stands)
+    .distinct()
+    .where(
+        messages.c.run == bindparam("run"),
+        or_(status_in(UNSETTLED), and_(messages.c.status == Status.MERGED, _in_unsettled_digest)),
+    )
 )
 
 

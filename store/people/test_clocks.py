@@ -20,8 +20,8 @@ _PUT = sql(_new.on_conflict_do_update(index_elements=[clocks.c.id], set_={"limit
 
 def now_by_clock(real: ColumnElement[datetime]) -> ColumnElement[datetime]:
     """The now of rows that are outer-joined with their `clocks`: the test clock's, or the real one."""
-    virtual = func.least(clocks.c.limit_at, clocks.c.origin + (real - clocks.c.started_at) * clocks.c.speed)
-    return func.coalesce(virtual, real)
+    passed = (real - clocks.c.started_at).op("*", precedence=8)(clocks.c.speed)
+    return func.coalesce(func.least(clocks.c.limit_at, clocks.c.origin + passed), real)
 
 
 async def read_clock(connection: Connection, clock: str) -> TestClock | None:

@@ -30,10 +30,11 @@ from journeys.events.tracking_plan import TrackingPlan
 from journeys.language.parsing import read_journey
 from journeys.language.problems import Problem
 from journeys.protocol.wire import QUERY_STATE, outreach_id
-from store.database import Database, fetch_all, sql
+from store.database import Database
 from store.definitions import publishing
 from store.events import ingest
 from store.people.test_clocks import set_clock
+from store.reads import rehearsal as reads
 from worker.relay.relay import OutboxRelay
 from worker.settings import Settings
 from worker.stack.maildir import Maildir
@@ -44,42 +45,6 @@ PATIENCE: Final = 30.0
 SLACK: Final = timedelta(milliseconds=10)
 AHEAD: Final = timedelta(days=365_000)
 """The store's clock begins this far ahead, so that it always stands at its limit."""
-
-_OPEN = sql("SELECT id, memory FROM runs WHERE status = 'open' AND clock = :clock ORDER BY id")
-_WAITING = sql(
-    """
-    SELECT count(*) AS n FROM outbox o JOIN subjects s ON s.key = o.recipient AND s.clock = :clock
-    WHERE o.delivered_at IS NULL
-    """
-)
-_OWED = sql(
-    """
-    SELECT m.recipient, min(m.due_at) FILTER (WHERE m.status = 'deferred') AS due, bool_or(m.status = 'sending') AS sending
-    FROM messages m JOIN subjects s ON s.key = m.recipient AND s.clock = :clock
-    WHERE m.status IN ('deferred', 'sending') GROUP BY recipient
-    """
-)
-_MESSAGES = sql(
-    """
-    SELECT m.template, m.channel, m.status, m.journey, m.state, m.action, m.at, m.decided_at, m.sent_at, m.due_at, m.reasons,
-      (SELECT min(value) FROM identities i WHERE i.subject_key = m.recipient) AS recipient
-    FROM messages m ORDER BY coalesce(m.sent_at, m.decided_at), m.id
-    """
-)
-_TIMELINE = sql(
-    """
-    SELECT r.journey, t.at, t.kind, t.about, t.text FROM timeline t JOIN runs r ON r.id = t.run
-    WHERE CAST(:user AS text) IS NULL OR r.lane IN (SELECT subject_key FROM identities WHERE value = :user)
-    ORDER BY r.started_at, t.run, t.step, t.n
-    """
-)
-_RUNS = sql(
-    """
-    SELECT r.id, r.journey, r.case_key, r.epoch, r.status, r.state, r.outcome, r.step, r.next_due_at FROM runs r
-    WHERE CAST(:user AS text) IS NULL OR r.lane IN (SELECT subject_key FROM identities WHERE value = :user)
-    ORDER BY r.started_at, r.id
-    """
-)
 
 
 class Unpublishable(AssertionError):
@@ -181,10 +146,10 @@ class Rehearsal:
 
     async def _unsettled(self) -> str:
         async with self.database.reading() as connection:
-            if (await fetch_all(connection, _WAITING, clock=self.clock))[0]["n"]:
+            if await reads.count_undelivered(connection, self.clock):
                 return "rows wait in the outbox"
-            owed = await fetch_all(connection, _OWED, clock=self.clock)
-            opened = await fetch_all(connection, _OPEN, clock=self.clock)
+            owed = await reads.people_with_unsettled_messages(connection, self.clock)
+            opened = await reads.open_runs(connection, self.clock)
         late = [item for item in owed if item["sending"] or (item["due"] and item["due"] <= self.now)]
         if late:
             return f"{len(late)} people are owed a message"
@@ -210,8 +175,8 @@ class Rehearsal:
 
     async def _next_due(self) -> datetime | None:
         async with self.database.reading() as connection:
-            rung = [self._rings(item) for item in await fetch_all(connection, _OPEN, clock=self.clock)]
-            owed = [item["due"] for item in await fetch_all(connection, _OWED, clock=self.clock)]
+            rung = [self._rings(item) for item in await reads.open_runs(connection, self.clock)]
+            owed = [item["due"] for item in await reads.people_with_unsettled_messages(connection, self.clock)]
         return min((at for at in (*rung, *owed) if at is not None), default=None)
 
     async def _reach(self, at: datetime, *, all: bool) -> None:
@@ -220,8 +185,8 @@ class Rehearsal:
         async with self.database.transaction() as connection:
             await set_clock(connection, self.clock, self.now, 1.0, self.now)
         async with self.database.reading() as connection:
-            opened = [(item["id"], self._rings(item)) for item in await fetch_all(connection, _OPEN, clock=self.clock)]
-            owed = await fetch_all(connection, _OWED, clock=self.clock)
+            opened = [(item["id"], self._rings(item)) for item in await reads.open_runs(connection, self.clock)]
+            owed = await reads.people_with_unsettled_messages(connection, self.clock)
         waiting = [*opened, *((outreach_id(item["recipient"]), item["due"]) for item in owed)]
         names = [name for name, due in waiting if all or (due is not None and due <= self.now)]
         await asyncio.gather(*(self._skip(self.client.get_workflow_handle(name)) for name in names))
@@ -237,8 +202,9 @@ class Rehearsal:
 
     async def messages(self, user: str | None = None, status: str | None = "sent") -> list[Mapping[str, Any]]:
         """Messages in the order in which they were sent; of one status, or with None of any, with their reasons."""
-        found = await self._rows(_MESSAGES)
-        return [m for m in found if user in {None, m["recipient"]} and status in {None, m["status"]}]
+        async with self.database.reading() as connection:
+            every = await reads.all_messages(connection)
+        return [m for m in every if user in {None, m["recipient"]} and status in {None, m["status"]}]
 
     async def sent(self, user: str | None = None) -> list[str]:
         """The templates that went out, in order."""
@@ -246,7 +212,8 @@ class Rehearsal:
 
     async def lines(self, user: str | None = None) -> Sequence[Mapping[str, Any]]:
         """The timeline, line by line: journey, at, kind, about, text."""
-        return await self._rows(_TIMELINE, user=user)
+        async with self.database.reading() as connection:
+            return await reads.all_timelines(connection, user)
 
     async def timeline(self, user: str | None = None) -> list[str]:
         """What was decided and why, as a person reads it."""
@@ -254,11 +221,8 @@ class Rehearsal:
 
     async def runs(self, user: str | None = None) -> Sequence[Mapping[str, Any]]:
         """Every run with its state, outcome and next deadline."""
-        return await self._rows(_RUNS, user=user)
-
-    async def _rows(self, statement: Any, **values: Any) -> list[Mapping[str, Any]]:
         async with self.database.reading() as connection:
-            return await fetch_all(connection, statement, **values)
+            return await reads.all_runs(connection, user)
 
 
 def _state(memory: Any) -> RunState:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from store.database import execute, sql
+from store.database import execute, fetch_all, sql
 from store.messages.resend import resend_message
 from tests.support.live_stack import Living, living
 from worker.settings import ROOT
@@ -52,9 +52,10 @@ async def test_a_mail_that_was_held_for_two_days_is_tried_again_when_its_relay_i
         await stage.identify("ada", email="ada@busy.example")
         await stage.forward(days=2, minutes=10)
         (retried,) = await stage.messages(status="deferred")
-        (row,) = await stage._rows(
-            sql("SELECT attempts, first_attempt_at, due_at FROM messages WHERE status = 'deferred'")
-        )
+        async with stage.database.reading() as connection:
+            (row,) = await fetch_all(
+                connection, sql("SELECT attempts, first_attempt_at, due_at FROM messages WHERE status = 'deferred'")
+            )
         assert row["attempts"] > 1
         assert retried["due_at"] > row["first_attempt_at"] > retried["at"]
 

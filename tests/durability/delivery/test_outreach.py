@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from store.database import execute, sql
+from store.database import execute, fetch_all, sql
 from store.outbox import queue as outbox
 from tests.support.live_stack import Living, living
 from worker.stack.mail_sink import MailFaults
@@ -83,8 +83,9 @@ async def test_a_relay_that_is_busy_gets_the_same_mail_again_later(
         assert len(await stage.sent()) == 5
         assert stage.mail.count() == 5
         assert set(stage.mail.message_ids().values()) == {1}
-        attempts = await stage._rows(sql("SELECT max(attempts) AS n FROM messages"))
-        assert attempts[0]["n"] > 1
+        async with stage.database.reading() as connection:
+            (attempts,) = await fetch_all(connection, sql("SELECT max(attempts) AS n FROM messages"))
+        assert attempts["n"] > 1
 
 
 async def test_a_mail_whose_end_nobody_saw_is_found_at_the_provider_and_not_sent_again(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from store.database import sql
+from store.database import fetch_all, sql
 from tests.support.provider import PHONE, URGENT
 from worker.provider_settings import ProviderSettings
 from worker.settings import ROOT
@@ -79,8 +79,9 @@ async def enter(stage: Rehearsal, *numbers: int) -> list[str]:
 
 async def waiting(stage: Rehearsal) -> Mapping[str, Any]:
     """How many short messages wait, how often the provider was asked for them, and of how many it says that it is left alone."""
-    (found,) = await stage._rows(_WAITING)
-    return found
+    async with stage.database.reading() as connection:
+        (counts,) = await fetch_all(connection, _WAITING)
+    return counts
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ from store.messages.withdrawals import withdraw_queued
 from store.people import subjects
 from store.runs import projection
 from tests.support.smtp_relays import LIMIT, RELAYS, TOPICS, prepared
+from tests.support.transitions import transitions_outside_table
 
 _NUMBER = re.compile(r"tip-(\d+)")
 _LEDGER = sql("SELECT * FROM messages WHERE recipient = :person ORDER BY id")
@@ -360,3 +361,4 @@ async def test_nothing_comes_twice_nothing_is_lost_and_the_ledger_says_what_has_
             runner.run(until.aclose())
 
     await asyncio.to_thread(play)
+    assert await transitions_outside_table(database_url) == []

@@ -252,7 +252,7 @@ async def without_the_persons_lock(arena: Arena, step: wire.StepInput) -> None:
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger's update, blind to what has become of the row since it was read."""
     known = ledger._UPDATE
-    text = known.text.replace(f" AND status = ${len(known.names)}", "")
+    text = known.text.replace(f" AND messages.status = ${len(known.names)}::TEXT", "")
     assert text != known.text
     monkeypatch.setitem(vars(known), "text", text)
     monkeypatch.setitem(vars(known), "names", known.names[:-1])

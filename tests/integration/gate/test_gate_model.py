@@ -45,6 +45,7 @@ from store.messages.withdrawals import withdraw_queued
 from store.people import subjects
 from store.runs import projection
 from tests.integration.gate.test_gate import journey
+from tests.support.transitions import transitions_outside_table
 from worker.composition.dependencies import dependencies as build_house
 from worker.settings import ROOT, Settings
 
@@ -349,3 +350,4 @@ async def test_the_gate_holds_what_it_promises_in_any_interleaving(database_url:
             runner.run(GateMachine.database.close())
 
     await asyncio.to_thread(play)
+    assert await transitions_outside_table(database_url) == []

@@ -1,0 +1,166 @@
+"""Reads of the demonstration: counts, and what was decided for people of one journey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, Text, bindparam, column, exists, func, not_, or_, select, true
+from sqlalchemy.dialects.postgresql import JSONB
+
+from store.database import Connection, SqlStatement, fetch_all, fetch_one, sql
+from store.expressions import any_of, when_given
+from store.schema import events, identities, messages, outbox, runs, timeline
+from store.schema.base import Timestamp
+
+
+def _count(of: Any) -> Select[Any]:
+    return select(func.count().label("n")).select_from(of)
+
+
+_until = bindparam("until", type_=Timestamp)
+_undelivered = _count(outbox).where(outbox.c.delivered_at.is_(None))
+_overdue = _count(runs).where(runs.c.status == "open", runs.c.next_due_at <= _until)
+_unsent = _count(messages).where(
+    or_(messages.c.status == "sending", (messages.c.status == "deferred") & (messages.c.due_at <= _until))
+)
+_UNSETTLED = sql(
+    select((_undelivered.scalar_subquery() + _overdue.scalar_subquery() + _unsent.scalar_subquery()).label("n"))
+)
+_OPEN_RUNS = sql(select(runs.c.id).where(runs.c.status == "open").order_by(runs.c.id))
+_user_of_run = (identities.c.subject_key == runs.c.subject_key) & (identities.c.kind == "user_id")
+_case = func.coalesce(func.nullif(runs.c.case_key, ""), "-")
+_LINES = sql(
+    select(
+        identities.c.value.label("person"),
+        func.concat_ws("/", runs.c.journey, _case, runs.c.epoch).label("run"),
+        timeline.c.at,
+        timeline.c.kind,
+        timeline.c.about,
+        timeline.c.text,
+    )
+    .join_from(timeline, runs, runs.c.id == timeline.c.run)
+    .join(identities, _user_of_run)
+    .where(
+        runs.c.journey == bindparam("journey"),
+        not_(any_of(timeline.c.kind, "without")),
+        any_of(identities.c.value, "people"),
+    )
+    .order_by(identities.c.value, timeline.c.run, timeline.c.step, timeline.c.n)
+)
+_VERDICTS = sql(
+    select(identities.c.value.label("person"), messages.c.action, messages.c.at, messages.c.status)
+    .join_from(
+        messages,
+        identities,
+        (identities.c.subject_key == messages.c.recipient) & (identities.c.kind == "user_id"),
+    )
+    .where(messages.c.journey == bindparam("journey"), any_of(identities.c.value, "people"))
+)
+_SENT_BY_MAIL = sql(select(messages.c.reference).where(messages.c.channel == "email", messages.c.status == "sent"))
+_EVENTS = sql(_count(events))
+_RUNS = sql(_count(runs).where(when_given("journey", runs.c.journey)))
+_BY_STATUS = sql(
+    select(messages.c.status, func.count().label("n"))
+    .where(messages.c.journey == bindparam("journey"))
+    .group_by(messages.c.status)
+    .order_by(messages.c.status)
+)
+_reason = func.jsonb_array_elements(messages.c.reasons).table_valued(column("value", JSONB), name="reason")
+_code = _reason.c.value["code"].astext
+_BY_REASON = sql(
+    select(_code.label("code"), func.count().label("n"))
+    .join_from(messages, _reason, true())
+    .where(messages.c.journey == bindparam("journey"), messages.c.status.in_(("withheld", "withdrawn")))
+    .group_by(_code)
+    .order_by(_code)
+)
+_TIMELINE = sql(
+    _count(timeline).where(
+        when_given("kind", timeline.c.kind),
+        when_given("about", timeline.c.about),
+        when_given("text", timeline.c.text, lambda text, pattern: text.like(pattern)),
+    )
+)
+_TEMPLATE = sql(_count(messages).where(messages.c.template == bindparam("template")))
+_SENT_AFTER = sql(
+    _count(messages).where(
+        messages.c.status == "sent",
+        exists().where(
+            timeline.c.run == messages.c.run,
+            timeline.c.about == messages.c.action,
+            timeline.c.kind == "gate",
+            timeline.c.text.like(bindparam("text", type_=Text)),
+        ),
+    )
+)
+
+
+async def _counted(connection: Connection, statement: SqlStatement, **values: Any) -> int:
+    row = await fetch_one(connection, statement, **values)
+    return int(row["n"]) if row else 0
+
+
+async def count_unsettled(connection: Connection, until: datetime) -> int:
+    """What is accepted or due by `until` and not decided, or on its way and not settled."""
+    return await _counted(connection, _UNSETTLED, until=until)
+
+
+async def open_runs(connection: Connection) -> list[str]:
+    """The ids of open runs."""
+    return [row["id"] for row in await fetch_all(connection, _OPEN_RUNS)]
+
+
+async def decided_lines(
+    connection: Connection, journey: str, people: Sequence[str], *, without: Sequence[str]
+) -> Sequence[Mapping[str, Any]]:
+    """Timeline lines of user ids in the order of their steps, but for some kinds."""
+    return await fetch_all(connection, _LINES, journey=journey, people=list(people), without=list(without))
+
+
+async def message_statuses(connection: Connection, journey: str, people: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+    """By user id, action and instant of the request, the status of each message."""
+    return await fetch_all(connection, _VERDICTS, journey=journey, people=list(people))
+
+
+async def references_sent_by_mail(connection: Connection) -> list[str]:
+    """The reference of every mail that the ledger has as sent."""
+    return [row["reference"] for row in await fetch_all(connection, _SENT_BY_MAIL)]
+
+
+async def count_events(connection: Connection) -> int:
+    """Accepted events."""
+    return await _counted(connection, _EVENTS)
+
+
+async def count_runs(connection: Connection, journey: str | None = None) -> int:
+    """Runs of one journey, or of all."""
+    return await _counted(connection, _RUNS, journey=journey)
+
+
+async def count_by_status(connection: Connection, journey: str) -> Sequence[Mapping[str, Any]]:
+    """Messages of a journey by `status`."""
+    return await fetch_all(connection, _BY_STATUS, journey=journey)
+
+
+async def count_unsent_by_reason(connection: Connection, journey: str) -> Sequence[Mapping[str, Any]]:
+    """Messages of a journey that were withheld or withdrawn, by the `code` of each of their reasons."""
+    return await fetch_all(connection, _BY_REASON, journey=journey)
+
+
+async def count_lines(
+    connection: Connection, kind: str | None = None, about: str | None = None, text: str | None = None
+) -> int:
+    """Timeline lines of a kind, about a name, with a text that matches a LIKE pattern."""
+    return await _counted(connection, _TIMELINE, kind=kind, about=about, text=text)
+
+
+async def count_messages(connection: Connection, template: str) -> int:
+    """Messages of a template."""
+    return await _counted(connection, _TEMPLATE, template=template)
+
+
+async def count_sent_after(connection: Connection, text: str) -> int:
+    """Sent messages about which the gate has said what matches a LIKE pattern."""
+    return await _counted(connection, _SENT_AFTER, text=text)
