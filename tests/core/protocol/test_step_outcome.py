@@ -21,7 +21,7 @@ from journeys.protocol.wire import Envelope, StepResult
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 EARLIER = Envelope("e", "u_1", 3, NOON.isoformat(), name="paid")
-EMPTY = {"behind": [], "early_until": None, "held_at": None, "committed": None, "step": 0, "waited": 0}
+EMPTY: dict[str, Any] = {"behind": [], "early_until": None, "held_at": None, "committed": None, "step": 0, "waited": 0}
 
 
 @pytest.mark.parametrize(
