@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal
 
 from cel_expr_python import cel
+
+from journeys.language.values import coerce
 
 FieldType = Literal["string", "int", "double", "bool", "timestamp", "strings", "any"]
 ConditionType = Literal["bool", "duration", "timestamp", "list", "value"]
@@ -162,55 +164,6 @@ def compile_condition(source: str, types: Mapping[str, str], kind: ConditionType
         raise ConditionError(source, (ExpressionFault(f"yields {yields.lower()}, where {kind} is needed", 1),))
     small = all(field_kind in _SMALL for _, field_kind in reads) and kind in {"bool", "duration"}
     return Condition(source, kind, names, reads, program, {} if small else None)
-
-
-def coerce(value: Any, kind: str) -> Any:
-    """A JSON value as the type its field declares, or None if it cannot be that (unknown is not false, H8)."""
-    match kind:
-        case "timestamp":
-            return _timestamp(value)
-        case "double":
-            return _number(value)
-        case "int":
-            return _whole(value)
-        case "bool":
-            return value if isinstance(value, bool) else None
-        case "string":
-            return value if isinstance(value, str) else None
-        case "strings":
-            return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
-        case _:
-            return value
-
-
-def _number(value: Any) -> float | None:
-    """Never -0.0, which equals 0.0 and divides differently; a whole number past any double is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) + 0.0
-    except OverflowError:
-        return None
-
-
-def _whole(value: Any) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value if isinstance(value, int) and -(2**63) <= value < 2**63 else None
-
-
-def _timestamp(value: Any) -> datetime | None:
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    if not isinstance(value, str):
-        return None
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 @lru_cache(maxsize=4096)
