@@ -24,7 +24,7 @@ from api.inbound.vendors import VendorEvent
 from api.inbound.webhooks import as_event
 from journeys.consent.bounces import came_back
 from journeys.events.segment import InboundEvent
-from journeys.protocol.wire import REPLIED
+from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Connection
 from store.messages import provider_lookup
@@ -107,7 +107,7 @@ class MailRoutes:
         if about is None:
             return None
         identity = mail.identity or hashlib.sha256(raw).hexdigest()
-        return as_event(identity, VendorEvent(REPLIED, data={"text": mail.text}), about)
+        return as_event(identity, VendorEvent(MESSAGE_REPLIED, data={"text": mail.text}), about)
 
     async def _about(self, connection: Connection, mail: ParsedMail) -> provider_lookup.ProviderReference | None:
         """By our own address, which cannot be made up; else by the Message-ID that the person's program names."""

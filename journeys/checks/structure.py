@@ -11,8 +11,8 @@ from journeys.language import definition as d
 from journeys.language.actions import Emit
 from journeys.language.outcome_signals import is_segment_signal
 from journeys.language.problems import Path, Problem
+from journeys.language.signal_names import RESERVED_PREFIX
 from journeys.language.traversal import Reaction
-from journeys.protocol.wire import RESERVED
 
 OUTCOMES_OF_THE_PLATFORM = frozenset({"reached", "missed", "exited", "cancelled", "opted_out", "merged", "erased"})
 
@@ -159,14 +159,14 @@ def _signals(look: CheckContext) -> Iterator[Problem]:
     journey = look.journey
     for path, name in signals_listened_to(journey):
         at_the_door = path[0] == "entry"
-        if name.startswith(RESERVED):
+        if name.startswith(RESERVED_PREFIX):
             yield look.say("T209", path, f"{name} is one of the platform's own signals")
         elif not look.is_signal(name) or (at_the_door and name in look.outcomes):
             yield look.say("T402", path, _unknown(look, name))
     for doing in look.actions:
         if isinstance(doing.action, Emit):
             name = doing.action.emit
-            if name.startswith(RESERVED):
+            if name.startswith(RESERVED_PREFIX):
                 yield look.say("T209", (*doing.path, "emit"), f"{name} is one of the platform's own signals")
             elif name not in look.plan.signals:
                 yield look.say("T402", (*doing.path, "emit"), _unknown(look, name))

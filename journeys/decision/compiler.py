@@ -18,8 +18,8 @@ from journeys.decision.chart import Chart, ChartTransition, CompiledAction, Dela
 from journeys.language import definition as d
 from journeys.language.actions import Action, Emit, Send, Set, Task, action_name
 from journeys.language.conditions import Condition, ConditionType, compile_condition, fields_in, names_in
+from journeys.language.signal_names import play_signal
 from journeys.language.traversal import actions_of, expressions_of, incoming_transitions
-from journeys.protocol.wire import play_signal
 
 BUILT_IN: Mapping[str, str] = {
     "journey.state": "string",

@@ -15,7 +15,7 @@ from typing import Any
 from journeys.decision.chart import Chart
 from journeys.decision.occurrences import Facts
 from journeys.language.conditions import Lookup
-from journeys.protocol.wire import play_signal
+from journeys.language.signal_names import play_signal
 
 LONGEST_CASE = 200
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from journeys.language.signal_names import RESERVED_PREFIX
+
 FaultCode = Literal["unknown_event", "reserved_name", "missing_property", "wrong_type"]
-RESERVED = "tenure."
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +128,8 @@ class EventTable:
         return InvalidEvent((self._unknown(name),))
 
     def _unknown(self, name: str) -> PlanFault:
-        if name.startswith(RESERVED):
-            return PlanFault("reserved_name", "", f"names that begin with {RESERVED} are the platform's own")
+        if name.startswith(RESERVED_PREFIX):
+            return PlanFault("reserved_name", "", f"names that begin with {RESERVED_PREFIX} are the platform's own")
         if name in self.rules:
             return PlanFault("unknown_event", "", f"{name[:80]!r} is in the tracking plan, but not with these values")
         return PlanFault("unknown_event", "", f"{name[:80]!r} is not in the tracking plan")

@@ -8,8 +8,8 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from journeys.calendar.holidays import holidays_in
 from journeys.calendar.working_time import NOTHING, WorkingHours
-from journeys.gate.quiet_hours import _holidays as holidays_in
 from journeys.tasks.team import Team, TeamMember, working_time
 
 

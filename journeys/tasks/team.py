@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema, model_validator
 
 from journeys.calendar.durations import parse_duration
+from journeys.calendar.holidays import holidays_in
 from journeys.calendar.timezones import zone_named
 from journeys.calendar.working_time import WHOLE_DAY, MinuteSpan
 from journeys.content.variants import Sender
-from journeys.gate.quiet_hours import _holidays as holidays_in
 from journeys.language.actions import Model, Name, Text, listed
 from journeys.language.parsing import read_model
 from journeys.language.problems import Path, problem, sorted_problems
