@@ -94,7 +94,7 @@ def title_of(book: ConsentRuleSet, topic: str) -> str:
 async def _spoken_of(connection: Connection, catalogue: DefinitionRegistry) -> set[ChannelTopic]:
     """By which channels journeys in use speak of which topics."""
     index = await catalogue.current(connection)
-    ways = {way for chart in index.charts.values() for way in chart.ways}
+    ways = {way for chart in index.charts.values() for way in chart.routes}
     return {(channel, topic) for topic, _, channel in ways if topic is not None}
 
 

@@ -22,7 +22,7 @@ def apply_facts(draft: RunDraft, facts: Facts | None) -> None:
 
 def follow_dates(draft: RunDraft, scopes: tuple[str, ...]) -> None:
     """Arm again every anchor whose date reads a field of one of these scopes."""
-    for timer in (*draft.node.timers, *draft.chart.everywhere.timers):
+    for timer in (*draft.node.timers, *draft.chart.root.timers):
         if timer.date is not None and any(field.startswith(scopes) for field, _ in timer.date.reads):
             arm_anchor(draft, timer)
 

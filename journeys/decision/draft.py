@@ -74,7 +74,7 @@ class RunDraft:
     @property
     def node(self) -> StateNode:
         """The state that the run is in."""
-        return self.chart.places[self.state]
+        return self.chart.states[self.state]
 
     # -- what conditions read ------------------------------------------------------------------------------------
 

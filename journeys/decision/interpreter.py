@@ -58,7 +58,7 @@ def _fire(draft: RunDraft, timer_id: str, due: datetime) -> None:
     else:
         timer = timer_of(draft, timer_id)
         spend_timer(draft, timer, due)
-        taken, refusal = _take_first(draft, timer.moves, timer.label)
+        taken, refusal = _take_first(draft, timer.transitions, timer.label)
         if not taken:
             draft.note("spent", timer.label, f"{timer.label}: nothing, as {refusal}")
 
@@ -78,7 +78,7 @@ def begin(draft: RunDraft, name: str, data: Mapping[str, Any]) -> None:
         draft.timers["goal"] = draft.chart.within.after(draft.at)
     _enter(draft, draft.chart.spec.start, f"on {name}", ())
     if draft.is_open:
-        arm_timers(draft, draft.chart.everywhere)
+        arm_timers(draft, draft.chart.root)
     draft.event = {}
 
 
@@ -93,7 +93,7 @@ def react(draft: RunDraft, name: str, data: Mapping[str, Any]) -> None:
         finish(draft, "reached", f"goal reached: {name}")
     elif _ends(draft, draft.chart.exits, name):
         finish(draft, "exited", f"left on {name}")
-    elif not _take_any(draft, name) and name in draft.chart.looked_back:
+    elif not _take_any(draft, name) and name in draft.chart.lookbacks:
         _remember(draft, name, data)
     draft.event = {}
 
@@ -111,7 +111,7 @@ def _ends(draft: RunDraft, rules: tuple[EndRule, ...], name: str) -> bool:
 def _take_any(draft: RunDraft, name: str) -> bool:
     """Take the first transition on this signal that its guard allows; whether there was one."""
     refusals = []
-    for node in (draft.node, draft.chart.everywhere):
+    for node in (draft.node, draft.chart.root):
         transitions = node.on.get(name)
         if transitions is None:
             continue
@@ -149,7 +149,7 @@ def _take(draft: RunDraft, transition: ChartTransition, cause: str) -> None:
 
 def _remember(draft: RunDraft, name: str, data: Mapping[str, Any]) -> None:
     """Keep a signal that no transition consumed, for as long as some state may look back at it."""
-    longest = draft.chart.looked_back
+    longest = draft.chart.lookbacks
     useful = [signal for signal in draft.missed if signal.at + longest.get(signal.name, timedelta(0)) >= draft.at]
     draft.missed = (*useful, UnconsumedSignal(name, draft.at, draft.chart.kept(name, data)))[-MAX_UNCONSUMED:]
 
@@ -158,7 +158,7 @@ def _look_back(draft: RunDraft, node: StateNode) -> None:
     """Let a state just entered consume earlier signals, oldest first, until one of them leads out of the visit."""
     visit = (draft.state, draft.visit)
     for signal in draft.missed:
-        for transitions in (node.on.get(signal.name, ()), draft.chart.everywhere.on.get(signal.name, ())):
+        for transitions in (node.on.get(signal.name, ()), draft.chart.root.on.get(signal.name, ())):
             recent = [each for each in transitions if each.lookback and each.lookback.after(signal.at) >= draft.at]
             if recent and _consume(draft, signal, tuple(recent)):
                 break
