@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import TimeSkipper
 
 from activities.content.templates import template_infos
-from journeys.checks.checker import PublishableDefinition, publishable_definition, publishable
+from journeys.checks.checker import PublishableDefinition, publishable, publishable_definition
 from journeys.decision.compiler import load_chart
 from journeys.decision.state import RunState, state_from_json
 from journeys.decision.timers import jitter
