@@ -34,7 +34,7 @@ def _send(context: CheckContext, site: ActionSite, send: Send) -> Iterator[Probl
     template = context.templates.get(send.send)
     yield from _topic(context, site, send, template)
     if template is None:
-        what = f"{send.send} is not in the catalog" + similar_names(send.send, context.templates)
+        what = f"{send.send} is not in the catalogue" + similar_names(send.send, context.templates)
         yield context.problem("T505", (*site.path, "send"), what)
         return
     if template.status != "live":

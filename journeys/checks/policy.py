@@ -55,7 +55,7 @@ def _digest_templates(written: dict[str, object], templates: TemplateInfos, sour
         name = rule.get("template", TOGETHER)
         info = templates.get(name)
         if info is None:
-            fault = "is not in the catalog"
+            fault = "is not in the catalogue"
         elif info.status != "live":
             fault = f"is {info.status}"
         elif rule["channel"] not in info.channels:

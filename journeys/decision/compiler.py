@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 from journeys.calendar.durations import is_iso, parse_duration
@@ -95,7 +96,7 @@ class _Compiler:
     def __init__(self, spec: d.Journey, types: Mapping[str, str]) -> None:
         self.spec = spec
         self.types = {**types, **BUILT_IN, **{f"journey.{name}": kind for name, kind in spec.variables.items()}}
-        self.order = 0
+        self.order = count(1)
         self.state = ""
         self.actions: list[tuple[str, CompiledAction]] = []
         self.event_reads: dict[str, set[str]] = {}
@@ -157,7 +158,7 @@ class _Compiler:
     def delays(self, spec: d.Reacting, scope: str) -> Iterator[Timer]:
         for text, specs in spec.after.items():
             transitions = self.transitions(specs)
-            yield Timer(f"{scope}:after.{text}", self.next(), f"after {text}", transitions, delay=self.delay(text))
+            yield Timer(f"{scope}:after.{text}", next(self.order), f"after {text}", transitions, delay=self.delay(text))
 
     def repeats(self, spec: d.Reacting, scope: str) -> Iterator[Timer]:
         for text, specs in spec.every.items():
@@ -165,7 +166,7 @@ class _Compiler:
             times = [item.times for item in specs if item.times is not None]
             yield Timer(
                 f"{scope}:every.{text}",
-                self.next(),
+                next(self.order),
                 f"every {text}",
                 transitions,
                 delay=self.delay(text),
@@ -178,7 +179,7 @@ class _Compiler:
             shift = f"{item.before} before " if item.before else f"{item.after} after " if item.after else "at "
             yield Timer(
                 f"{scope}:at.{item.name or index}",
-                self.next(),
+                next(self.order),
                 f"{shift}{item.date}",
                 self.transitions((item,)),
                 date=self.condition(item.date, (), "timestamp"),
@@ -247,7 +248,3 @@ class _Compiler:
             else:
                 self.field_reads.add(field)
         return compiled
-
-    def next(self) -> int:
-        self.order += 1
-        return self.order

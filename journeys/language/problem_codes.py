@@ -135,7 +135,7 @@ CODES: Final[Mapping[str, Code]] = {
         "Nobody could consent to the message or opt out of it.",
         "Add `topic` to the journey or the message; transactional and urgent support need none.",
     ),
-    "T505": Code("Unknown template", "There would be nothing to send.", "Name a template of the catalog."),
+    "T505": Code("Unknown template", "There would be nothing to send.", "Name a template of the catalogue."),
     "T506": Code(
         "Data that the template does not take", "The value would not appear.", "Declare the variable, or remove it."
     ),
