@@ -68,7 +68,10 @@ class SignalRoutes:
         if "\x00" in (call.user_id or call.account_id or ""):
             raise ProblemError("invalid-request", "An id has no U+0000.")
         if signal.name.startswith(RESERVED_PREFIX):
-            fault = {"detail": f"names that begin with {RESERVED_PREFIX} are the platform's own", "pointer": "/name"}
+            fault = {
+                "detail": f"names that begin with {RESERVED_PREFIX} are reserved for the platform",
+                "pointer": "/name",
+            }
             raise ProblemError("invalid-request", "This signal cannot be sent.", [fault])
         call.data, call.timestamp = signal.data, _believable(signal.at)
         call.raw = {"user": call.user_id, "account": call.account_id, **signal.model_dump(mode="json")}

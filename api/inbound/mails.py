@@ -22,7 +22,7 @@ from api.inbound.mail_parser import ParsedMail, read_mail
 from api.inbound.schemas import WebhookResult
 from api.inbound.vendors import VendorEvent
 from api.inbound.webhooks import as_event
-from journeys.consent.bounces import came_back
+from journeys.consent.bounces import bounce_properties
 from journeys.events.segment import InboundEvent
 from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.reply_addresses import ReplyAddresses
@@ -97,7 +97,7 @@ class MailRoutes:
                 continue
             for failed in report.failed:
                 if failed.is_about(about["address"] or ""):
-                    data = came_back(failed.status, hard=failed.hard)
+                    data = bounce_properties(failed.status, hard=failed.hard)
                     identity = f"bounced-{about['id']}-{data['kind']}"
                     return as_event(identity, VendorEvent("message_bounced", data=data), about)
         return None
