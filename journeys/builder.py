@@ -1,4 +1,6 @@
-"""The same journeys in typed Python: what is built here equals what the YAML says, and is checked the same way.
+"""JourneyBuilder: journeys in typed Python.
+
+What is built equals what the YAML says, and is checked the same way:
 
 b = JourneyBuilder("setup", topic="onboarding").enters("signed_up").goal("activated", within=timedelta(days=30))
 setting_up, done = b.state("setting_up"), b.state("done", final="set_up")
@@ -32,7 +34,7 @@ __all__ = [
 
 
 class ReactingBuilder:
-    """What a state and the whole journey share. Repeating a trigger adds another transition to its list."""
+    """Reactions of a state or of the journey. Repeating a trigger adds another transition to its list."""
 
     def __init__(self) -> None:
         self._on: dict[str, list[d.OnSignal]] = {}
@@ -49,10 +51,10 @@ class ReactingBuilder:
         lookback: DurationLike | None = None,
     ) -> Self:
         """React to each of these signals."""
-        back = iso(lookback) if lookback is not None else None
+        within = iso(lookback) if lookback is not None else None
         for signal in signals:
-            move = d.OnSignal(to=_name(to), when=when, do=tuple(do), lookback=back)
-            self._on.setdefault(signal, []).append(move)
+            transition = d.OnSignal(to=_name(to), when=when, do=tuple(do), lookback=within)
+            self._on.setdefault(signal, []).append(transition)
         return self
 
     def after(
@@ -63,7 +65,7 @@ class ReactingBuilder:
         when: str | None = None,
         do: Sequence[Action] = (),
     ) -> Self:
-        """React once, this long after the visit began."""
+        """React once, so long after the visit began."""
         self._after.setdefault(iso(delay), []).append(d.Transition(to=_name(to), when=when, do=tuple(do)))
         return self
 
@@ -76,9 +78,9 @@ class ReactingBuilder:
         when: str | None = None,
         do: Sequence[Action] = (),
     ) -> Self:
-        """React again and again, at most `times` times."""
-        move = d.Repeat(to=_name(to), when=when, do=tuple(do), times=times)
-        self._every.setdefault(iso(delay), []).append(move)
+        """React repeatedly, at most `times` times."""
+        repeat = d.Repeat(to=_name(to), when=when, do=tuple(do), times=times)
+        self._every.setdefault(iso(delay), []).append(repeat)
         return self
 
     def at(
@@ -119,22 +121,22 @@ def _name(target: StateBuilder | str | None) -> str | None:
 
 
 class StateBuilder(ReactingBuilder):
-    """A state, and the handle by which transitions name it."""
+    """A state; transitions take it as their target."""
 
     def __init__(
         self, name: str, milestone: str | None, owner: str | None, do: Sequence[Action], final: str | None
     ) -> None:
         super().__init__()
         self.name = name
-        self._own = {"milestone": milestone, "owner": owner, "do": tuple(do), "final": final}
+        self._parts = {"milestone": milestone, "owner": owner, "do": tuple(do), "final": final}
 
     def build(self) -> d.State:
-        """The state's model."""
-        return d.State.model_validate({**self._own, **self._reactions()})
+        """The state's model. Raises pydantic's ValidationError."""
+        return d.State.model_validate({**self._parts, **self._reactions()})
 
 
 class JourneyBuilder(ReactingBuilder):
-    """A journey in the making; its own `on`, `after`, `every` and `at` apply in every state."""
+    """Builds a journey; its own `on`, `after`, `every` and `at` apply in every state."""
 
     def __init__(
         self,
@@ -165,9 +167,9 @@ class JourneyBuilder(ReactingBuilder):
     def enters(
         self, *signals: str, when: str | None = None, again: Literal["never", "always"] | timedelta = "never"
     ) -> Self:
-        """Which signals open a run; with a timedelta, again once so much time has passed since the last."""
-        back = d.Again(after=iso(again)) if isinstance(again, timedelta) else again
-        self._parts["entry"] = d.Entry(on=signals, when=when, again=back)
+        """Signals that open a run; a timedelta allows re-entry so long after the last run ended."""
+        reentry = d.Again(after=iso(again)) if isinstance(again, timedelta) else again
+        self._parts["entry"] = d.Entry(on=signals, when=when, again=reentry)
         return self
 
     def hands_off(
@@ -179,18 +181,18 @@ class JourneyBuilder(ReactingBuilder):
         promise: str | None = None,
         owner: str | None = None,
     ) -> Self:
-        """The handoff (H1): from whom, to whom, with which intent and promise."""
+        """The handoff (H1) from `giver` to `receiver`, with its intent, promise and owner."""
         handoff = d.Handoff(from_=giver, to=receiver, intent=intent, promise=promise, owner=owner)
         self._parts["handoff"] = handoff
         return self
 
     def goal(self, *signals: str, when: str | None = None, within: DurationLike | None = None) -> Self:
-        """What ends the run as reached."""
+        """Signals that end the run as reached."""
         self._parts["goal"] = d.Goal(on=signals, when=when, within=iso(within) if within is not None else None)
         return self
 
     def exit(self, *signals: str, when: str | None = None) -> Self:
-        """What ends the run as exited."""
+        """Signals that end the run as exited."""
         self._exits.extend(d.Exit(on=signal, when=when) for signal in signals)
         return self
 
@@ -203,14 +205,14 @@ class JourneyBuilder(ReactingBuilder):
         do: Sequence[Action] = (),
         final: str | None = None,
     ) -> StateBuilder:
-        """A new state; the order of these calls is the order of the document."""
+        """A new state; states keep the order of these calls. Raises ValueError for a name that is taken."""
         if name in self._states:
-            raise ValueError(f"the state {name} is already there")
+            raise ValueError(f"the state {name} exists already")
         self._states[name] = StateBuilder(name, milestone, owner, do, final)
         return self._states[name]
 
     def build(self, *, start: StateBuilder | str) -> d.Journey:
-        """The journey's model. Raises pydantic's ValidationError; everything else is for the checker to say."""
+        """The journey's model. Raises pydantic's ValidationError; everything else is the checker's."""
         states = {name: state.build() for name, state in self._states.items()}
         return d.Journey.model_validate(
             {**self._parts, **self._reactions(), "exit": tuple(self._exits), "start": _name(start), "states": states}

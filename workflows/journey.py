@@ -36,6 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from journeys.decision.effects import Effect, LogLine, effects_to_json, log_to_json
     from journeys.decision.occurrences import Occurrence, TimerDue
     from journeys.decision.state import RunState, state_from_json, state_to_json
+    from journeys.language.signal_names import RESERVED_PREFIX
     from journeys.protocol import wire
     from journeys.protocol.envelope import Unreadable, occurrence_of, parse_instant
     from journeys.protocol.step_outcome import AlreadyCommitted, Applied, Behind, StepOutcome, TooEarly, outcome_of
@@ -130,7 +131,7 @@ class JourneyWorkflow(OperatorCommands):
         try:
             if arrival.name == wire.SIGNAL_EVENT:
                 return occurrence_of(arrival.envelope())
-            if arrival.name.startswith(wire.RESERVED) or arrival.name not in chart.signals:
+            if arrival.name.startswith(RESERVED_PREFIX) or arrival.name not in chart.signals:
                 raise Unreadable(f"{arrival.name} is not known to {chart.key}")
             await self._accept_plain(arrival.name, arrival.data())
         except (Unreadable, invocations.RefusedByActivity) as fault:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from journeys.content.surveys import Survey
 from journeys.language.actions import ChannelName, Model, Name, Scalar, SignalName, Text
-from journeys.language.conditions import coerce
+from journeys.language.values import coerce
 
 TemplateStatus = Literal["draft", "live", "retired"]
 TemplateKind = Literal["message", "checklist", "tooltip", "guide", "survey", "digest"]

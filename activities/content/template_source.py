@@ -116,7 +116,7 @@ def _differences(
         yield TemplateProblem(file, _line_of(lines, ("action", "url")), f"action.url: the template asks for {asked}")
     if own.items is not None and [item.signal for item in own.items] != [item.signal for item in base.matter.items]:
         yield TemplateProblem(file, _line_of(lines, ("items",)), "items: the template waits for other signals")
-    if own.asks is not None and base.matter.asks is not None and not own.asks.alike(base.matter.asks):
+    if own.asks is not None and base.matter.asks is not None and not own.asks.same_answers(base.matter.asks):
         yield TemplateProblem(
             file, _line_of(lines, ("asks",)), "asks: the template has other answers; only its words may differ"
         )

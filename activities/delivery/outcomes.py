@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from activities.delivery.settlement import Earlier, InFlight, Settlement
 from activities.dependencies import Dependencies
 from activities.ports import SLACK, Prepared
-from journeys.consent.bounces import came_back
+from journeys.consent.bounces import bounce_properties
 from journeys.gate.status import SETTLED, Status
 from journeys.protocol.wire import SOURCE_SELF
 from store.database import Connection
@@ -99,7 +99,7 @@ async def _tell_end(
 
 async def tell_bounce(deps: Dependencies, entry: LedgerEntry, reason: str) -> None:
     """A relay has said at once that there is no such address: the same signal as when a report had come back, and what follows from it."""
-    data = {**came_back(reason, hard=True), "address": entry.address}
+    data = {**bounce_properties(reason, hard=True), "address": entry.address}
     once = f"{entry.key}=bounced.{entry.attempts}"
 
     async def work(connection: Connection) -> None:

@@ -15,7 +15,7 @@ from api.consent.preference_view import title_of
 from api.http.auth import Scope
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from journeys.consent.preferences import stated_consents
+from journeys.consent.preferences import channel_label
 from journeys.gate.verdicts import ANY
 from store.consent import double_opt_in
 from store.consent.double_opt_in import NothingToConfirm
@@ -95,4 +95,4 @@ class DoubleOptInRoutes:
 
     def _what(self, came: LinkVisit) -> str:
         topic, channel = title_of(self._catalogue.consent, came.link.topic), came.link.channel
-        return topic if channel == ANY else f"{topic} by {stated_consents(channel)}"
+        return topic if channel == ANY else f"{topic} by {channel_label(channel)}"

@@ -27,7 +27,7 @@ from api.inbound.vendors import LONGEST, VendorEvent
 from api.inbound.webhooks import as_event
 from api.people.endpoints import known_subject
 from journeys.gate.policy import Policy
-from journeys.protocol.wire import REPLIED
+from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.address_hash import canonical_address
 from store.consent import consents, double_opt_in, in_flight, sms_keywords
 from store.consent.consents import ConsentChange, ConsentChangeResult
@@ -119,7 +119,7 @@ class ConsentRoutes:
         async with self._database.reading() as connection:
             about = await provider_lookup.find_by_address(connection, "sms", number)
         if about is not None:
-            call = as_event(text.id or "", VendorEvent(REPLIED, data={"text": text.text[:LONGEST]}), about)
+            call = as_event(text.id or "", VendorEvent(MESSAGE_REPLIED, data={"text": text.text[:LONGEST]}), about)
             await accept(self._database, self._catalogue, [call], source="inbound-text")
 
     async def _told(self, effects: list[ConsentChangeResult]) -> dict[str, Any]:

@@ -19,16 +19,16 @@ from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
-from journeys.consent.preferences import is_stopped, stated_consents, statements_to_make
+from journeys.consent.preferences import channel_label, is_stopped, statements_to_make
 from journeys.gate.verdicts import ANY
-from journeys.tokens.signed_links import LIFETIMES, LONGEST, Link
+from journeys.tokens.signed_links import LIFETIMES, MAX_TOKEN, Link
 from store.consent import in_flight
 from store.consent.consents import ConsentChange, ConsentChangeResult, change_consents
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 
 TAG = "Preferences"
-LinkToken = Annotated[str, Path(min_length=1, max_length=LONGEST, description="Signed; from a message or the API.")]
+LinkToken = Annotated[str, Path(min_length=1, max_length=MAX_TOKEN, description="Signed; from a message or the API.")]
 SOURCE = "preference-page"
 SECONDS = in_flight.WAIT_SECONDS
 FORM: dict[str, Any] = {
@@ -154,7 +154,7 @@ class PreferenceRoutes:
         return {places[value]: value in on for value in fields.get("shown", ()) if value in places}
 
     def _named(self, each: in_flight.InFlightMessage) -> str:
-        return f"{title_of(self._catalogue.consent, each.topic or ANY)} by {stated_consents(each.channel)}"
+        return f"{title_of(self._catalogue.consent, each.topic or ANY)} by {channel_label(each.channel)}"
 
 
 def _page(choices: PreferenceView, *, done: str = "", left: list[str] | None = None) -> Response:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from journeys.consent.preferences import (
     ChannelTopic,
     PersonStatement,
+    channel_label,
     effective_consents,
-    stated_consents,
     topics_in_order,
 )
 from journeys.consent.rules import ConsentRuleSet, TopicShown
@@ -94,7 +94,7 @@ def title_of(book: ConsentRuleSet, topic: str) -> str:
 async def _spoken_of(connection: Connection, catalogue: DefinitionRegistry) -> set[ChannelTopic]:
     """By which channels journeys in use speak of which topics."""
     index = await catalogue.current(connection)
-    ways = {way for chart in index.charts.values() for way in chart.ways}
+    ways = {way for chart in index.charts.values() for way in chart.routes}
     return {(channel, topic) for topic, _, channel in ways if topic is not None}
 
 
@@ -122,7 +122,7 @@ def _choice(
     found = effective_consents(book.policy, said, place, waiting, titles)
     state = "Waiting" if found.pending else "On" if found.allowed else "Off"
     return PreferenceBox(
-        f"{topic}-{channel}", f"{channel}:{topic}", place, stated_consents(channel), found.allowed, state, found.why
+        f"{topic}-{channel}", f"{channel}:{topic}", place, channel_label(channel), found.allowed, state, found.why
     )
 
 

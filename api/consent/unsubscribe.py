@@ -19,7 +19,7 @@ from api.consent.preference_view import title_of
 from api.http.auth import Scope
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from journeys.consent.preferences import is_stopped, stated_consents
+from journeys.consent.preferences import channel_label, is_stopped
 from journeys.gate.verdicts import ANY
 from store.consent import consents, in_flight
 from store.consent.consents import ConsentChange, change_consents
@@ -90,8 +90,7 @@ class UnsubscribeRoutes:
         effect = await change_consents(self._database, self._catalogue, policy, came.person, [change])
         left = await in_flight.wait_out(self._database, policy, [effect])
         named = [
-            f"{title_of(self._catalogue.consent, each.topic or ANY)} by {stated_consents(each.channel)}"
-            for each in left
+            f"{title_of(self._catalogue.consent, each.topic or ANY)} by {channel_label(each.channel)}" for each in left
         ]
         stopped = stopped or (change.channel, change.topic) == (ANY, ANY)
         return self._page(came, stopped=stopped, done=done, left=named)
@@ -132,7 +131,7 @@ class UnsubscribeRoutes:
 
     def _what(self, came: LinkVisit) -> str:
         topic, channel = title_of(self._catalogue.consent, came.link.topic), came.link.channel
-        return topic if channel == ANY else f"{topic} by {stated_consents(channel)}"
+        return topic if channel == ANY else f"{topic} by {channel_label(channel)}"
 
     def _wording(self, came: LinkVisit) -> str:
         return f"Do you want to stop getting {self._what(came)}?"

@@ -20,7 +20,7 @@ from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.events.segment import InboundEvent
 from journeys.events.tracing import HEADER, trace_id_of
-from journeys.protocol.wire import RESERVED
+from journeys.language.signal_names import RESERVED_PREFIX
 
 SOURCE = "signals"
 TAG = "Events"
@@ -67,8 +67,11 @@ class SignalRoutes:
     async def _take(self, signal: SignalIn, call: InboundEvent, clock: str | None, parent: str | None) -> Response:
         if "\x00" in (call.user_id or call.account_id or ""):
             raise ProblemError("invalid-request", "An id has no U+0000.")
-        if signal.name.startswith(RESERVED):
-            fault = {"detail": f"names that begin with {RESERVED} are the platform's own", "pointer": "/name"}
+        if signal.name.startswith(RESERVED_PREFIX):
+            fault = {
+                "detail": f"names that begin with {RESERVED_PREFIX} are reserved for the platform",
+                "pointer": "/name",
+            }
             raise ProblemError("invalid-request", "This signal cannot be sent.", [fault])
         call.data, call.timestamp = signal.data, _believable(signal.at)
         call.raw = {"user": call.user_id, "account": call.account_id, **signal.model_dump(mode="json")}

@@ -22,9 +22,9 @@ from api.inbound.mail_parser import ParsedMail, read_mail
 from api.inbound.schemas import WebhookResult
 from api.inbound.vendors import VendorEvent
 from api.inbound.webhooks import as_event
-from journeys.consent.bounces import came_back
+from journeys.consent.bounces import bounce_properties
 from journeys.events.segment import InboundEvent
-from journeys.protocol.wire import REPLIED
+from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Connection
 from store.messages import provider_lookup
@@ -97,7 +97,7 @@ class MailRoutes:
                 continue
             for failed in report.failed:
                 if failed.is_about(about["address"] or ""):
-                    data = came_back(failed.status, hard=failed.hard)
+                    data = bounce_properties(failed.status, hard=failed.hard)
                     identity = f"bounced-{about['id']}-{data['kind']}"
                     return as_event(identity, VendorEvent("message_bounced", data=data), about)
         return None
@@ -107,7 +107,7 @@ class MailRoutes:
         if about is None:
             return None
         identity = mail.identity or hashlib.sha256(raw).hexdigest()
-        return as_event(identity, VendorEvent(REPLIED, data={"text": mail.text}), about)
+        return as_event(identity, VendorEvent(MESSAGE_REPLIED, data={"text": mail.text}), about)
 
     async def _about(self, connection: Connection, mail: ParsedMail) -> provider_lookup.ProviderReference | None:
         """By our own address, which cannot be made up; else by the Message-ID that the person's program names."""

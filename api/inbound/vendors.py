@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from journeys.consent.bounces import came_back
+from journeys.consent.bounces import bounce_properties
 
 LONGEST = 1_000
 """Characters of what a person wrote back that are kept in an event."""
@@ -50,7 +50,7 @@ def resend_events(event: Mapping[str, Any]) -> VendorEvent | None:
     if signal is None or not reference:
         return None
     bounce = _map(data.get("bounce"))
-    why = came_back(_text(bounce.get("message"), 200), hard=bounce.get("type") == "Permanent") if bounce else {}
+    why = bounce_properties(_text(bounce.get("message"), 200), hard=bounce.get("type") == "Permanent") if bounce else {}
     return VendorEvent(signal, reference=reference, data=why, at=_instant(event.get("created_at")))
 
 
@@ -67,7 +67,7 @@ def twilio_events(form: Mapping[str, str], reference: str) -> VendorEvent | None
         return None
     code = form.get("ErrorCode", "")
     # 30003, 30005, 30006: switched off for long, unknown, a landline. Of these only the first may change by itself.
-    why = came_back(code[:20], hard=code in {"30005", "30006"}) if signal == "message_bounced" else {}
+    why = bounce_properties(code[:20], hard=code in {"30005", "30006"}) if signal == "message_bounced" else {}
     return VendorEvent(signal, reference=reference, data=why)
 
 

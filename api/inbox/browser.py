@@ -23,7 +23,7 @@ from api.inbox.endpoints import EVENT_STREAM, DigestPart, InboxRoutes, LastEvent
 from api.inbox.schemas import InboxItem, InboxTokenIn, InboxTokenView, PreflightResponse, SurveyAnswer
 from api.people.endpoints import known_subject
 from journeys.tokens.inbox_tokens import InboxPass, inbox_token, read_inbox_token
-from journeys.tokens.signed_links import LONGEST, LinkError, LinkExpired
+from journeys.tokens.signed_links import MAX_TOKEN, LinkError, LinkExpired
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.engagement.inbox_interactions import Mark
@@ -42,7 +42,7 @@ _ASKED: Final = {
 _ANSWERED: Final = ("unauthenticated", "not-found", "conflict")
 Authorization = Annotated[str | None, Header(description="`Bearer` and the token.")]
 TokenInQuery = Annotated[
-    str | None, Query(max_length=LONGEST, alias="token", description="The token, for an `EventSource`.")
+    str | None, Query(max_length=MAX_TOKEN, alias="token", description="The token, for an `EventSource`.")
 ]
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from journeys.content.surveys import LONGEST
-from journeys.tokens.inbox_tokens import LONGEST_LIFE, USUAL_LIFE
+from journeys.content.surveys import MAX_COMMENT
+from journeys.tokens.inbox_tokens import DEFAULT_LIFETIME, MAX_LIFETIME
 
 
 class InboxItem(BaseModel):
@@ -30,7 +30,7 @@ class SurveyAnswer(BaseModel):
     )
 
     value: int | Annotated[str, StringConstraints(max_length=64)]
-    comment: Annotated[str, StringConstraints(max_length=LONGEST, pattern=r"^[^\x00]*$")] | None = None
+    comment: Annotated[str, StringConstraints(max_length=MAX_COMMENT, pattern=r"^[^\x00]*$")] | None = None
 
 
 class InboxTokenIn(BaseModel):
@@ -38,7 +38,9 @@ class InboxTokenIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"minutes": 15}})
 
-    minutes: Annotated[int, Field(ge=1, le=LONGEST_LIFE // timedelta(minutes=1))] = USUAL_LIFE // timedelta(minutes=1)
+    minutes: Annotated[int, Field(ge=1, le=MAX_LIFETIME // timedelta(minutes=1))] = DEFAULT_LIFETIME // timedelta(
+        minutes=1
+    )
 
 
 class InboxTokenView(BaseModel):

@@ -1,4 +1,7 @@
-"""A duration is ISO 8601 and calendar-true: `P1M` is a month of the calendar, `P30D` is thirty times 24 hours."""
+"""Duration: ISO 8601 durations of calendar months and an exact length.
+
+`P1M` is a month of the calendar, `P30D` is thirty times 24 hours.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ _ISO = re.compile(
     r"P(?=.)(?:(?P<years>\d{1,4})Y)?(?:(?P<months>\d{1,4})M)?(?:(?P<weeks>\d{1,4})W)?(?:(?P<days>\d{1,5})D)?"
     r"(?:T(?=.)(?:(?P<hours>\d{1,6})H)?(?:(?P<minutes>\d{1,7})M)?(?:(?P<seconds>\d{1,8}(?:\.\d{1,6})?)S)?)?"
 )
-LONGEST = timedelta(days=366 * 100)
+MAX_DURATION = timedelta(days=366 * 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,34 +25,34 @@ class Duration:
     exact: timedelta
 
     def after(self, at: datetime) -> datetime:
-        """The instant this much later; the 31st plus a month is the last day of that month, the calendar's end its end."""
+        """The instant so much later. The 31st plus a month is the last day of the next; never past the calendar's end."""
         try:
             return (_add_months(at, self.months) if self.months else at) + self.exact
         except (OverflowError, ValueError):
             return datetime.max.replace(tzinfo=at.tzinfo)
 
     def before(self, at: datetime) -> datetime:
-        """The instant this much earlier; before the calendar's beginning is its beginning."""
+        """The instant so much earlier; never before the calendar's beginning."""
         try:
             return (_add_months(at, -self.months) if self.months else at) - self.exact
         except (OverflowError, ValueError):
             return datetime.min.replace(tzinfo=at.tzinfo)
 
     def roughly(self) -> timedelta:
-        """Its length with months of 30 days, for comparisons that need no calendar."""
+        """The length with months of 30 days, for comparisons without a calendar."""
         return timedelta(days=30 * self.months) + self.exact
 
     def times(self, count: int) -> Duration:
-        """Itself, this many times over: a month thrice is three months, never three times 28 days."""
+        """The duration `count` times: three times a month is three months, never three times 28 days."""
         return Duration(self.months * count, self.exact * count)
 
     def at_most(self) -> timedelta:
-        """The longest it can be, with months of 31 days."""
+        """The greatest length, with months of 31 days."""
         return timedelta(days=31 * self.months) + self.exact
 
 
 def parse_duration(text: str) -> Duration:
-    """Read `P3D`, `PT24H`, `P1M`, `P2W`, `P1Y6M`. Raises ValueError with the expected form."""
+    """Parse `P3D`, `PT24H`, `P1M`, `P2W`, `P1Y6M`. Raises ValueError with the expected form."""
     match = _ISO.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not an ISO 8601 duration such as P3D, PT24H, P2W or P1M")
@@ -62,13 +65,13 @@ def parse_duration(text: str) -> Duration:
         seconds=part["seconds"],
     )
     duration = Duration(int(part["years"]) * 12 + int(part["months"]), exact)
-    if duration.roughly() > LONGEST:
+    if duration.roughly() > MAX_DURATION:
         raise ValueError(f"{text!r} is longer than a hundred years")
     return duration
 
 
 def is_iso(text: str) -> bool:
-    """Whether this is written as an ISO duration, as against a CEL expression that yields one."""
+    """Whether a text is an ISO 8601 duration and not a CEL expression that yields one."""
     return _ISO.fullmatch(text) is not None
 
 

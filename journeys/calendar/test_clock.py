@@ -1,4 +1,7 @@
-"""A test clock's arithmetic: an origin, a speed, and a limit that its feeder moves. Real clocks are not here."""
+"""TestClock: virtual instants from an origin, a speed and a limit.
+
+Pure arithmetic; the caller reads the real clock.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class TestClock:
-    """Virtual instant = origin + (real - started) * speed, never past `limit` (design §4, Test clock)."""
+    """Virtual instant = origin + (real - started) × speed, never past `limit` (design §4, Test clock)."""
 
     __test__ = False
 
@@ -19,14 +22,14 @@ class TestClock:
     limit: datetime | None = None
 
     def virtual(self, real: datetime) -> datetime:
-        """The virtual instant at a real one."""
+        """The virtual instant at a real instant."""
         now = self.origin + (real - self.started) * self.speed
         return now if self.limit is None else min(now, self.limit)
 
     def real(self, virtual: datetime) -> datetime:
-        """The earliest real instant at which the clock can show a virtual one, if nobody holds it."""
+        """The real instant at which the clock shows a virtual one, if its limit allows."""
         return self.started + (virtual - self.origin) / self.speed
 
     def wait(self, virtual: datetime, now: datetime) -> timedelta:
-        """Real time until the clock can show `virtual`; at least 0."""
+        """Real time until the clock shows `virtual`; never negative."""
         return max(timedelta(0), self.real(virtual) - now)

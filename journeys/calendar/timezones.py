@@ -1,4 +1,7 @@
-"""Which clock hangs on a person's wall: from their profile, else their phone number, their account, the policy (C7)."""
+"""Resolve a person's time zone: profile, phone number, account, policy default (C7).
+
+Only names that exist are used; a number used in several zones resolves none.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,13 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 TIMEZONE_FIELDS = frozenset({"timezone", "phone"})
-"""What of a person or an account their clock is told by."""
-UNKNOWN = "Etc/Unknown"
-LONGEST = 64
+"""Fields of a profile or an account that decide the time zone."""
+_UNKNOWN = "Etc/Unknown"
+_MAX_LENGTH = 64
 
 
 def zone_of(profile: Mapping[str, Any], account: Mapping[str, Any], default: str) -> str:
-    """An IANA name that exists. A number that is used in several zones, as of a whole country, says nothing."""
+    """The IANA name of a person's time zone; `default` if none of their fields resolves."""
     for name in (profile.get("timezone"), _by_phone(profile.get("phone")), account.get("timezone")):
         if isinstance(name, str) and zone_named(name) is not None:
             return name
@@ -23,8 +26,8 @@ def zone_of(profile: Mapping[str, Any], account: Mapping[str, Any], default: str
 
 @lru_cache(maxsize=1024)
 def zone_named(name: str) -> ZoneInfo | None:
-    """The zone of that name, or None: what people type is not a path to be opened."""
-    if not name or len(name) > LONGEST or not name.isascii() or name == UNKNOWN:
+    """The zone of an IANA name, or None. Names come from profiles, so they are checked before a file is opened."""
+    if not name or len(name) > _MAX_LENGTH or not name.isascii() or name == _UNKNOWN:
         return None
     try:
         return ZoneInfo(name)
@@ -38,13 +41,13 @@ def _by_phone(number: Any) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _zone_of_number(number: str) -> str | None:
-    """Only of numbers in international form (E.164): the others depend on where they are dialled."""
+    """The zone of a number in international form (E.164); other forms depend on where they are dialled."""
     import phonenumbers
     from phonenumbers.timezone import time_zones_for_number
 
     try:
-        parsed = phonenumbers.parse(number[:LONGEST])
+        parsed = phonenumbers.parse(number[:_MAX_LENGTH])
     except phonenumbers.NumberParseException:
         return None
     zones = time_zones_for_number(parsed)
-    return zones[0] if len(zones) == 1 and zones[0] != UNKNOWN else None
+    return zones[0] if len(zones) == 1 and zones[0] != _UNKNOWN else None

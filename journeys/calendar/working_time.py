@@ -1,7 +1,7 @@
-"""Working time: when somebody works, how long until so much of it has passed, and how much lies between two instants.
+"""WorkingHours: working windows, deadlines in working time, time worked between instants.
 
-Hours are wall-clock times of the person's zone; what is counted is the time that really passes between them. So a night
-shift of an autumn night that has an hour twice is an hour longer, and nobody works in an hour that a spring night skips.
+Hours are wall-clock times of a zone; elapsed time is counted. A night shift over the autumn clock change is an hour
+longer, and the hour that the spring clock change skips is not worked.
 """
 
 from __future__ import annotations
@@ -12,50 +12,50 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 MinuteSpan = tuple[int, int]
-"""Minutes since midnight on the wall clock, begin and end; 1440 is the midnight that ends the day."""
-NOTHING = timedelta(0)
+"""Begin and end in minutes since midnight on the wall clock; 1440 is the midnight that ends the day."""
+NO_TIME = timedelta(0)
 ONE_DAY = timedelta(days=1)
-FARTHEST = 3_700
-"""Days that are looked at: who does not work within ten years has no deadline."""
+_MAX_DAYS = 3_700
+"""Days searched: without working time in ten years there is no deadline."""
 WHOLE_DAY = 24 * 60
 
 
-def never_off(_: date) -> bool:
-    """Somebody without holidays and absences."""
+def no_day_off(_: date) -> bool:
+    """No day is off: no holidays, no absences."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class WorkingHours:
-    """A zone, the spans of each weekday (Monday first), and on which dates nobody works all the same."""
+    """A zone, the spans of each weekday (Monday first), and the dates that are off."""
 
     zone: ZoneInfo
     week: tuple[tuple[MinuteSpan, ...], ...]
-    is_off: Callable[[date], bool] = never_off
+    is_off: Callable[[date], bool] = no_day_off
 
     def windows(self, since: datetime) -> Iterator[tuple[datetime, datetime]]:
         """Begin and end of each working window that ends after `since`, in UTC and in order."""
         try:
             day = since.astimezone(self.zone).date() - ONE_DAY
-            done = datetime.min.replace(tzinfo=UTC)
-            for _ in range(FARTHEST):
+            previous_end = datetime.min.replace(tzinfo=UTC)
+            for _ in range(_MAX_DAYS):
                 for begin, end in () if self.is_off(day) else self.week[day.weekday()]:
                     # Where the clock shows a time twice, work begins at the first and ends at the second.
-                    opens, closes = max(self._at(day, begin, 0), done), self._at(day, end, 1)
-                    done = max(done, closes)
+                    opens, closes = max(self._instant(day, begin, 0), previous_end), self._instant(day, end, 1)
+                    previous_end = max(previous_end, closes)
                     if closes > max(opens, since):
                         yield opens, closes
                 day += ONE_DAY
         except (OverflowError, ValueError):
             return  # the end of the calendar
 
-    def _at(self, day: date, minute: int, fold: int) -> datetime:
-        days, rest = divmod(minute, WHOLE_DAY)
-        local = datetime.combine(day + ONE_DAY * days, time(rest // 60, rest % 60), self.zone)
+    def _instant(self, day: date, minute: int, fold: int) -> datetime:
+        days, minute_of_day = divmod(minute, WHOLE_DAY)
+        local = datetime.combine(day + ONE_DAY * days, time(minute_of_day // 60, minute_of_day % 60), self.zone)
         return local.replace(fold=fold).astimezone(UTC)
 
     def after(self, since: datetime, length: timedelta) -> datetime | None:
-        """The first instant by which so much has been worked since then; of no time, when work begins. None: never."""
+        """The first instant by which `length` has been worked since then; for no length, when work begins. None: never."""
         for begin, end in self.windows(since):
             start = max(begin, since)
             if length <= end - start:
@@ -64,8 +64,8 @@ class WorkingHours:
         return None
 
     def between(self, since: datetime, until: datetime) -> timedelta:
-        """How much is worked between two instants; nothing when the second is not later."""
-        total = NOTHING
+        """The time worked between two instants; nothing if the second is not later."""
+        total = NO_TIME
         for begin, end in self.windows(since):
             if begin >= until:
                 break

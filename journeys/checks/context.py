@@ -1,4 +1,7 @@
-"""What every check looks at: the definition, what it may refer to, and where each part of it was written."""
+"""CheckContext: the definition under check, what it may refer to, and positions in its text.
+
+Everything that several checks read is computed once.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from journeys.language.traversal import (
 
 @dataclass(frozen=True)
 class CheckContext:
-    """One definition under the checker's eyes."""
+    """One definition with the tracking plan, the templates by name, and the other live journeys."""
 
     journey: d.Journey
     plan: TrackingPlan
@@ -44,7 +47,7 @@ class CheckContext:
 
     @cached_property
     def expressions(self) -> dict[Path, Expression]:
-        return {item.path: item for item in expressions_of(self.journey)}
+        return {expression.path: expression for expression in expressions_of(self.journey)}
 
     @cached_property
     def incoming(self) -> dict[str, tuple[str, ...]]:
@@ -56,22 +59,22 @@ class CheckContext:
 
     @cached_property
     def types(self) -> dict[str, str]:
-        """All that may be read somewhere in this definition, with its type."""
-        own = {f"journey.{name}": kind for name, kind in self.journey.variables.items()}
-        found = {**self.plan.types(self.journey), **BUILT_IN, **own}
+        """The types of all fields that some expression of this definition may read, by dotted name."""
+        variables = {f"journey.{name}": kind for name, kind in self.journey.variables.items()}
+        types = {**self.plan.types(self.journey), **BUILT_IN, **variables}
         if self.journey.subject == "account":
-            found = {name: kind for name, kind in found.items() if not name.startswith("profile.")}
-        return found
+            types = {name: kind for name, kind in types.items() if not name.startswith("profile.")}
+        return types
 
     def carried(self, signal: str) -> dict[str, str]:
-        """The properties that this signal carries, with their types."""
+        """The properties that a signal carries, with their types."""
         return carried_by(self.types, signal)
 
     def is_signal(self, name: str) -> bool:
-        """Whether anything ever sends it to a run of this journey."""
+        """Whether a run of this journey can receive a signal of this name."""
         return name in self.plan.signals or name in self.outcomes or is_segment_signal(name)
 
-    def say(
+    def problem(
         self,
         code: str,
         path: Path,
@@ -82,7 +85,7 @@ class CheckContext:
         line: int = 1,
         key: bool = False,
     ) -> Problem:
-        """A problem at this path; `line` and `column` count from 1 within the expression that stands there."""
+        """A problem at this path; `line` and `column` count from 1 within the expression there."""
         if self.source is None:
             return problem(code, path, what, mend=mend)
         written = self.source.written(path)
@@ -93,11 +96,11 @@ class CheckContext:
         return problem(code, written, what, mend=mend, at=at)
 
 
-def runs_in(doing: ActionSite) -> str | None:
-    """The state whose visit an action belongs to: a transition's actions belong to its target. None is any state."""
-    if doing.reaction is None:
-        return doing.state
-    for path, move in doing.reaction.each():
-        if doing.path[: len(path)] == path and move.to is not None:
-            return move.to
-    return doing.state
+def state_of(site: ActionSite) -> str | None:
+    """The state in whose visit an action runs: a transition's actions run in its target. None is any state."""
+    if site.reaction is None:
+        return site.state
+    for path, transition in site.reaction.each_transition():
+        if site.path[: len(path)] == path and transition.to is not None:
+            return transition.to
+    return site.state

@@ -1,4 +1,7 @@
-"""Every expression compiles in the reach of the place where it stands, and gives what that place needs."""
+"""Checks of CEL expressions, variables, case keys, emitted data and template data.
+
+Every expression compiles over the fields known where it stands, and yields the type needed there.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ from collections.abc import Iterator
 
 from journeys.checks.context import CheckContext
 from journeys.checks.structure import signals_listened_to, similar_names
-from journeys.checks.timers import is_rhythm
+from journeys.checks.timers import is_cel_duration
 from journeys.language.actions import Emit, Send, Set
 from journeys.language.conditions import ConditionError, compile_condition, fields_in
 from journeys.language.outcome_signals import is_segment_signal
 from journeys.language.problems import Path, Problem
 from journeys.language.traversal import Expression, durations_of, expressions_of
 
+MAX_SHOWN = 80
+"""Characters of an expression in a message before it is shortened."""
 _MACRO_ITEM = re.compile(r"\(\s*item\s*,")
-_FITS = {
+_CEL_TYPES = {
     "string": {"STRING"},
     "int": {"INT"},
     "double": {"DOUBLE", "INT"},
@@ -23,149 +28,158 @@ _FITS = {
     "timestamp": {"TIMESTAMP"},
     "strings": {"LIST"},
 }
+"""By declared type, the types of CEL that fit it."""
 
 
-def check_conditions(look: CheckContext) -> Iterator[Problem]:
-    """All problems of CEL expressions, variables, case keys and emitted data."""
-    for item in _expressions(look):
-        yield from _expression(look, item)
-    yield from _variables(look)
-    yield from _case(look)
-    yield from _emitted(look)
-    yield from _said(look)
+def check_expressions(context: CheckContext) -> Iterator[Problem]:
+    """All problems of CEL expressions, variables, case keys and data."""
+    yield from _expressions(context)
+    yield from _variables(context)
+    yield from _case_key(context)
+    yield from _emitted_data(context)
+    yield from _template_data(context)
 
 
-def _expressions(look: CheckContext) -> Iterator[Expression]:
-    yield from expressions_of(look.journey)
-    for wait in durations_of(look.journey):
-        if is_rhythm(wait):
-            yield Expression(wait.path, wait.text, "duration", is_key=wait.is_key)
+def _expressions(context: CheckContext) -> Iterator[Problem]:
+    for expression in expressions_of(context.journey):
+        yield from _expression(context, expression)
+    for site in durations_of(context.journey):
+        if is_cel_duration(site):
+            yield from _expression(context, Expression(site.path, site.text, "duration", is_key=site.is_key))
 
 
-def reach(look: CheckContext, item: Expression) -> dict[str, str]:
-    """What an expression may read where it stands: all fields, and of `event` what its signals carry."""
-    found = dict(look.types)
-    for signal in item.signals:
-        found |= {f"event.{name}": kind for name, kind in look.carried(signal).items()}
-    if item.path[0] == "entry":
-        found = {name: kind for name, kind in found.items() if not name.startswith("journey.")}
-    return found
+def _known_types(context: CheckContext, expression: Expression) -> dict[str, str]:
+    """The types of what an expression may read: all fields, and of `event` what its signals carry."""
+    types = dict(context.types)
+    for signal in expression.signals:
+        types |= {f"event.{name}": kind for name, kind in context.carried(signal).items()}
+    if expression.path[0] == "entry":
+        types = {name: kind for name, kind in types.items() if not name.startswith("journey.")}
+    return types
 
 
-def _expression(look: CheckContext, item: Expression) -> Iterator[Problem]:
-    types = reach(look, item)
-    missing = [name for name in fields_in(item.source) if name not in types and name != "now"]
-    for name in missing:
-        fault = _out_of_reach(look, item, name)
-        if fault is not None:
-            code, what, mend = fault
-            column = item.source.find(name) + 1
-            yield look.say(code, item.path, what, mend=mend, column=column, key=item.is_key)
+def _expression(context: CheckContext, expression: Expression) -> Iterator[Problem]:
+    source, path = expression.source, expression.path
+    types = _known_types(context, expression)
+    unknown = [name for name in fields_in(source) if name not in types and name != "now"]
+    for name in unknown:
+        explanation = _unknown_field(context, expression, name)
+        if explanation is not None:
+            code, what, mend = explanation
+            column = source.find(name) + 1
+            yield context.problem(code, path, what, mend=mend, column=column, key=expression.is_key)
     try:
-        compile_condition(item.source, types | {name: "any" for name in missing if name != "item"}, item.kind)
+        compile_condition(source, types | {name: "any" for name in unknown if name != "item"}, expression.kind)
     except ConditionError as error:
-        for complaint in error.complaints:
-            what = f"{complaint.message}, in {_shortened(item.source)}"
-            at = {"column": complaint.column, "line": complaint.line, "key": item.is_key}
-            yield look.say("T401", item.path, what, **at)  # type: ignore[arg-type]
+        for fault in error.faults:
+            what = f"{fault.message}, in {_shortened(source)}"
+            yield context.problem("T401", path, what, column=fault.column, line=fault.line, key=expression.is_key)
 
 
 def _shortened(source: str) -> str:
     line = " ".join(source.split())
-    return line if len(line) <= 80 else line[:79] + "…"
+    return line if len(line) <= MAX_SHOWN else line[: MAX_SHOWN - 1] + "…"
 
 
-def _out_of_reach(look: CheckContext, item: Expression, name: str) -> tuple[str, str, str | None] | None:
+def _unknown_field(context: CheckContext, expression: Expression, name: str) -> tuple[str, str, str | None] | None:
+    """Code, message and mend for a field that is not known here; None for `item` where a macro or emit declares it."""
     scope, _, field = name.partition(".")
+    journey = context.journey
     if scope == "item":
-        if item.in_emit or _MACRO_ITEM.search(item.source):
+        if expression.in_emit or _MACRO_ITEM.search(expression.source):
             return None
         return "T404", "item is known only in the `data` of an emit with `for_each`", "Use `for_each`."
-    if scope == "event" and item.signals:
-        known = {each for signal in item.signals for each in look.carried(signal)}
-        return "T403", f"{' and '.join(item.signals)} carries no {field}" + similar_names(field, known), None
+    if scope == "event" and expression.signals:
+        properties = {name for signal in expression.signals for name in context.carried(signal)}
+        signals = " and ".join(expression.signals)
+        return "T403", f"{signals} carries no {field}" + similar_names(field, properties), None
     if scope == "event":
-        return "T404", f"{name} is known only in what a signal leads to", None
-    if scope == "profile" and look.journey.subject == "account":
+        return "T404", f"{name} is known only in the reaction to a signal", None
+    if scope == "profile" and journey.subject == "account":
         mend = "Read a field of the account, or make the subject a user."
-        return "T404", f"{name}: an account has people, not one profile", mend
+        return "T404", f"{name} is not known: the subject is an account and has no profile", mend
     if scope == "journey":
-        if item.path[0] == "entry":
-            return "T404", f"{name}: before the run begins it has no variables", "Read the event or the profile."
-        return "T405", f"{field} is not declared under `variables`" + similar_names(field, look.journey.variables), None
-    scoped = [each.partition(".")[2] for each in look.types if each.startswith(f"{scope}.")]
-    return "T403", f"{name} is not in the tracking plan" + similar_names(field, scoped), None
+        if expression.path[0] == "entry":
+            mend = "Read the event or the profile."
+            return "T404", f"{name} is not known before the run begins", mend
+        return "T405", f"{field} is not declared under `variables`" + similar_names(field, journey.variables), None
+    fields = [known.partition(".")[2] for known in context.types if known.startswith(f"{scope}.")]
+    return "T403", f"{name} is not in the tracking plan" + similar_names(field, fields), None
 
 
-def _variables(look: CheckContext) -> Iterator[Problem]:
-    for doing in look.actions:
-        if not isinstance(doing.action, Set):
+def _variables(context: CheckContext) -> Iterator[Problem]:
+    variables = context.journey.variables
+    for site in context.actions:
+        if not isinstance(site.action, Set):
             continue
-        for name, source in doing.action.set.items():
-            path = (*doing.path, "set", name)
-            declared = look.journey.variables.get(name)
+        for name, source in site.action.set.items():
+            path = (*site.path, "set", name)
+            declared = variables.get(name)
             if declared is None:
-                what = f"{name} is not declared under `variables`" + similar_names(name, look.journey.variables)
-                yield look.say("T405", path, what)
+                what = f"{name} is not declared under `variables`" + similar_names(name, variables)
+                yield context.problem("T405", path, what)
             else:
-                yield from _fits(look, path, source, declared, "T406", f"the variable {name}")
+                yield from _type_problems(context, path, source, declared, "T406", f"the variable {name}")
 
 
-def _fits(look: CheckContext, path: Path, source: str, kind: str, code: str, what: str) -> Iterator[Problem]:
-    item = look.expressions.get(path)
-    yields = _yields(look, item) if item is not None else None
-    if yields is not None and yields not in _FITS[kind]:
-        yield look.say(code, path, f"{what} is a {kind}, and {_shortened(source)} yields a {yields.lower()}")
+def _type_problems(
+    context: CheckContext, path: Path, source: str, kind: str, code: str, subject: str
+) -> Iterator[Problem]:
+    expression = context.expressions.get(path)
+    yielded = _yielded_type(context, expression) if expression is not None else None
+    if yielded is not None and yielded not in _CEL_TYPES[kind]:
+        what = f"{subject} is a {kind}, and {_shortened(source)} yields a {yielded.lower()}"
+        yield context.problem(code, path, what)
 
 
-def _yields(look: CheckContext, item: Expression) -> str | None:
-    """The type of an expression's value by name, or None where it cannot be told before it runs."""
+def _yielded_type(context: CheckContext, expression: Expression) -> str | None:
+    """The CEL type of an expression's value; None where it is known only at run time."""
     try:
-        condition = compile_condition(item.source, reach(look, item), item.kind)
+        condition = compile_condition(expression.source, _known_types(context, expression), expression.kind)
     except ConditionError:
         return None
     name = str(condition.program.return_type().name()).partition("(")[0].partition("<")[0]
     return None if name == "DYN" else name
 
 
-def _case(look: CheckContext) -> Iterator[Problem]:
-    key = look.journey.case
+def _case_key(context: CheckContext) -> Iterator[Problem]:
+    key = context.journey.case
     if key is None:
         return
-    for path, name in signals_listened_to(look.journey):
-        planned = look.plan.signals.get(name)
+    for path, name in signals_listened_to(context.journey):
+        planned = context.plan.signals.get(name)
         if path[-1] == "milestone" or (planned is None and not is_segment_signal(name)):
             continue
         carried = planned.properties.get(key) if planned is not None else None
         if carried is None or not carried.required or carried.type not in {"string", "int"}:
-            yield look.say("T407", path, f"{name} does not always carry {key}, the case's key, as text or number")
+            what = f"{name} does not always carry {key}, the case key, as a string or an int"
+            yield context.problem("T407", path, what)
 
 
-def _said(look: CheckContext) -> Iterator[Problem]:
-    """What a send gives its template is of the variable's type (C11)."""
-    for doing in look.actions:
-        template = look.templates.get(doing.action.send) if isinstance(doing.action, Send) else None
-        if not isinstance(doing.action, Send) or template is None:
+def _template_data(context: CheckContext) -> Iterator[Problem]:
+    for site in context.actions:
+        template = context.templates.get(site.action.send) if isinstance(site.action, Send) else None
+        if not isinstance(site.action, Send) or template is None:
             continue
-        for name, source in doing.action.data.items():
+        for name, source in site.action.data.items():
             if name in template.types:
-                what = f"{name} of {template.name}"
-                yield from _fits(look, (*doing.path, "data", name), source, template.types[name], "T532", what)
+                path, subject = (*site.path, "data", name), f"{name} of {template.name}"
+                yield from _type_problems(context, path, source, template.types[name], "T532", subject)
 
 
-def _emitted(look: CheckContext) -> Iterator[Problem]:
-    for doing in look.actions:
-        action = doing.action
-        if not isinstance(action, Emit) or action.emit not in look.plan.signals:
+def _emitted_data(context: CheckContext) -> Iterator[Problem]:
+    for site in context.actions:
+        action = site.action
+        if not isinstance(action, Emit) or action.emit not in context.plan.signals:
             continue
-        properties = look.plan.signals[action.emit].properties
+        properties = context.plan.signals[action.emit].properties
         for name in action.data:
             if name not in properties:
                 what = f"{action.emit} carries no {name}" + similar_names(name, properties)
-                yield look.say("T408", (*doing.path, "data", name), what)
-        for name, carried in properties.items():
-            path = (*doing.path, "data", name)
+                yield context.problem("T408", (*site.path, "data", name), what)
+        for name, declared in properties.items():
+            path, subject = (*site.path, "data", name), f"{name} of {action.emit}"
             if name in action.data:
-                yield from _fits(look, path, action.data[name], carried.type, "T408", f"{name} of {action.emit}")
-            elif carried.required:
-                yield look.say("T408", doing.path, f"{action.emit} needs {name}")
+                yield from _type_problems(context, path, action.data[name], declared.type, "T408", subject)
+            elif declared.required:
+                yield context.problem("T408", site.path, f"{action.emit} needs {name}")

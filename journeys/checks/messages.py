@@ -1,150 +1,159 @@
-"""What reaches people: each message can be made, has a topic, an addressee, and something that stops it."""
+"""Checks of messages: template, data, channel, topic, recipient roles and stop signals.
+
+Every message can be rendered, has a topic and a recipient, and something stops it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from journeys.checks.context import CheckContext, runs_in
+from journeys.checks.context import CheckContext, state_of
 from journeys.checks.structure import similar_names
 from journeys.content.template_info import TemplateInfo
 from journeys.language import definition as d
-from journeys.language.actions import Send
+from journeys.language.actions import PRESSING, Send
 from journeys.language.conditions import fields_in
 from journeys.language.problems import Problem
 from journeys.language.traversal import ActionSite, expressions_of
 
 INTERRUPTING = frozenset({"sms", "push"})
-"""Channels that interrupt people where they are: only for what cannot wait (C7)."""
-WITHOUT_CONSENT = frozenset({"transactional", "urgent_support"})
+"""Channels that interrupt people: only for templates marked time_sensitive (C7)."""
 
 
-def check_messages(look: CheckContext) -> Iterator[Problem]:
+def check_messages(context: CheckContext) -> Iterator[Problem]:
     """All problems of messages."""
-    for doing in look.actions:
-        if isinstance(doing.action, Send):
-            yield from _send(look, doing, doing.action)
-    yield from _stops(look)
-    yield from _product_state(look)
+    for site in context.actions:
+        if isinstance(site.action, Send):
+            yield from _send(context, site, site.action)
+    yield from _stop_signals(context)
+    yield from _product_state(context)
 
 
-def _send(look: CheckContext, doing: ActionSite, send: Send) -> Iterator[Problem]:
-    yield from _addressee(look, doing, send)
-    template = look.templates.get(send.send)
-    yield from _topic(look, doing, send, template)
+def _send(context: CheckContext, site: ActionSite, send: Send) -> Iterator[Problem]:
+    yield from _roles(context, site, send)
+    template = context.templates.get(send.send)
+    yield from _topic(context, site, send, template)
     if template is None:
-        what = f"{send.send} is not in the catalog" + similar_names(send.send, look.templates)
-        yield look.say("T505", (*doing.path, "send"), what)
+        what = f"{send.send} is not in the catalogue" + similar_names(send.send, context.templates)
+        yield context.problem("T505", (*site.path, "send"), what)
         return
     if template.status != "live":
-        yield look.say("T508", (*doing.path, "send"), f"{send.send} is {template.status}")
+        yield context.problem("T508", (*site.path, "send"), f"{send.send} is {template.status}")
+    yield from _data(context, site, send, template)
+    yield from _channels(context, site, send, template)
+    yield from _planned(context, site, template)
+
+
+def _data(context: CheckContext, site: ActionSite, send: Send, template: TemplateInfo) -> Iterator[Problem]:
     for name in send.data:
         if name not in template.variables:
             what = f"{send.send} has no variable {name}" + similar_names(name, template.variables)
-            yield look.say("T506", (*doing.path, "data", name), what)
+            yield context.problem("T506", (*site.path, "data", name), what)
     for name in sorted(template.required - set(send.data)):
-        yield look.say("T507", doing.path, f"{send.send} needs {name}")
+        yield context.problem("T507", site.path, f"{send.send} needs {name}")
+
+
+def _channels(context: CheckContext, site: ActionSite, send: Send, template: TemplateInfo) -> Iterator[Problem]:
     for index, channel in enumerate(send.via):
+        path = (*site.path, "via", index)
         if channel not in template.channels:
-            has = " and ".join(template.channels)
-            yield look.say("T510", (*doing.path, "via", index), f"{send.send} is made for {has}, not for {channel}")
+            what = f"{send.send} is made for {' and '.join(template.channels)}, not for {channel}"
+            yield context.problem("T510", path, what)
         elif channel in INTERRUPTING and not template.time_sensitive:
-            what = f"{send.send} is not marked time_sensitive, and {channel} takes no other"
-            yield look.say("T530", (*doing.path, "via", index), what)
-    yield from _unplanned(look, doing, template)
+            what = f"{send.send} is not marked time_sensitive, as messages by {channel} must be"
+            yield context.problem("T530", path, what)
 
 
-def _unplanned(look: CheckContext, doing: ActionSite, template: TemplateInfo) -> Iterator[Problem]:
-    """What a template reads of people, and what its checklist waits for, is in the tracking plan."""
-    for field in sorted(template.fields - set(look.plan.vocabulary)):
-        what = f"{template.name} reads {field}, which is not in the tracking plan"
-        yield look.say("T520", (*doing.path, "send"), what)
+def _planned(context: CheckContext, site: ActionSite, template: TemplateInfo) -> Iterator[Problem]:
+    """The fields that a template reads and the signals that its checklist waits for are in the tracking plan."""
+    path = (*site.path, "send")
+    for field in sorted(template.fields - set(context.plan.vocabulary)):
+        yield context.problem("T520", path, f"{template.name} reads {field}, which is not in the tracking plan")
     for signal in template.awaits:
-        if signal not in look.plan.signals:
+        if signal not in context.plan.signals:
             what = f"{template.name} waits for {signal}, which is not in the tracking plan"
-            yield look.say("T531", (*doing.path, "send"), what + similar_names(signal, look.plan.signals))
+            yield context.problem("T531", path, what + similar_names(signal, context.plan.signals))
 
 
-def _topic(look: CheckContext, doing: ActionSite, send: Send, template: TemplateInfo | None) -> Iterator[Problem]:
-    topic, priority = look.journey.topic_of(send), look.journey.priority_of(send)
-    if topic is None and priority not in WITHOUT_CONSENT:
+def _topic(context: CheckContext, site: ActionSite, send: Send, template: TemplateInfo | None) -> Iterator[Problem]:
+    topic, priority = context.journey.topic_of(send), context.journey.priority_of(send)
+    if topic is None and priority not in PRESSING:
         what = f"{send.send} is {priority}, and neither it nor the journey has a topic"
-        yield look.say("T504", (*doing.path, "send"), what)
+        yield context.problem("T504", (*site.path, "send"), what)
     if template is not None and template.topic is not None and topic not in {None, template.topic}:
-        what = f"{send.send} belongs to the topic {template.topic}, and would go out under {topic}"
-        yield look.say("T509", (*doing.path, "send"), what)
+        what = f"{send.send} belongs to the topic {template.topic}, and would be sent under {topic}"
+        yield context.problem("T509", (*site.path, "send"), what)
 
 
-def _addressee(look: CheckContext, doing: ActionSite, send: Send) -> Iterator[Problem]:
-    if look.journey.subject == "user":
+def _roles(context: CheckContext, site: ActionSite, send: Send) -> Iterator[Problem]:
+    if context.journey.subject == "user":
         if send.for_:
-            yield look.say("T511", (*doing.path, "for"), "the subject is a user, and `for` names roles of an account")
+            what = "the subject is a user, and `for` names roles of an account"
+            yield context.problem("T511", (*site.path, "for"), what)
         return
     if not send.for_:
-        yield look.say("T513", doing.path, f"{send.send} names nobody in the account")
+        yield context.problem("T513", site.path, f"{send.send} names no role of the account")
     for index, role in enumerate(send.for_):
-        if role not in look.plan.roles:
-            yield look.say(
-                "T512", (*doing.path, "for", index), f"{role} is not a role" + similar_names(role, look.plan.roles)
-            )
+        if role not in context.plan.roles:
+            what = f"{role} is not a role" + similar_names(role, context.plan.roles)
+            yield context.problem("T512", (*site.path, "for", index), what)
 
 
-def _stops(look: CheckContext) -> Iterator[Problem]:
-    """H7: a state's messages stop at its milestone; where there is none, something else must stop them."""
-    journey = look.journey
-    ends = bool(journey.goal or journey.exit)
-    for doing in look.actions:
-        if not isinstance(doing.action, Send):
+def _stop_signals(context: CheckContext) -> Iterator[Problem]:
+    """A state's messages stop at its milestone; without one, an end rule or a transition must stop them (H7)."""
+    journey = context.journey
+    can_end = bool(journey.goal or journey.exit)
+    for site in context.actions:
+        if not isinstance(site.action, Send):
             continue
-        name = runs_in(doing)
+        name = state_of(site)
         state = journey.states.get(name) if name is not None else None
         if state is not None and state.final is not None:
             continue
+        path, message = (*site.path, "send"), site.action.send
         milestone = state.milestone if state is not None else None
-        if milestone is not None and name is not None and not stopped_by(journey, name, milestone):
-            what = f"{milestone}, the milestone of {name}, does not lead out of it, so {doing.action.send} goes on"
-            yield look.say("T502", (*doing.path, "send"), what)
-        elif milestone is None and not ends and not _leaves(journey, name):
-            what = f"no signal, goal or exit stops {doing.action.send}"
-            yield look.say("T503", (*doing.path, "send"), what)
+        if milestone is not None and name is not None and not _stops(journey, name, milestone):
+            what = f"{milestone}, the milestone of {name}, does not lead out of it and does not stop {message}"
+            yield context.problem("T502", path, what)
+        elif milestone is None and not can_end and not _can_be_left(journey, name):
+            yield context.problem("T503", path, f"no signal, goal or exit stops {message}")
 
 
-def stopped_by(journey: d.Journey, name: str, signal: str) -> bool:
-    """Whether this signal ends the run, or the visit of this state without beginning it anew with a message."""
-    stops = {stop.on for stop in journey.exit} | set(journey.goal.on if journey.goal else ())
-    if signal in stops:
+def _stops(journey: d.Journey, name: str, signal: str) -> bool:
+    """Whether a signal ends the run, or the visit of this state without entering it again with a message."""
+    ends = {rule.on for rule in journey.exit} | set(journey.goal.on if journey.goal else ())
+    if signal in ends:
         return True
     state = journey.states[name]
-    again = any(isinstance(action, Send) for action in state.do)
-    targets = _targets(journey, state, signal)
-    return any(to != name or not again for to in targets)
+    sends_on_entry = any(isinstance(action, Send) for action in state.do)
+    return any(target != name or not sends_on_entry for target in _targets(journey, state, signal))
 
 
 def _targets(journey: d.Journey, state: d.State, signal: str) -> list[str]:
-    """Where a signal can lead from a state: its own transitions up to the first without guard, then the journey's."""
-    found = []
-    for moves in (state.on.get(signal, ()), journey.on.get(signal, ())):
-        for move in moves:
-            if move.to is not None:
-                found.append(move.to)
-            if move.when is None:
-                return found
-    return found
+    """The targets of a signal from a state: of its own transitions up to the first without a guard, then the journey's."""
+    targets = []
+    for transitions in (state.on.get(signal, ()), journey.on.get(signal, ())):
+        for transition in transitions:
+            if transition.to is not None:
+                targets.append(transition.to)
+            if transition.when is None:
+                return targets
+    return targets
 
 
-def _leaves(journey: d.Journey, name: str | None) -> bool:
+def _can_be_left(journey: d.Journey, name: str | None) -> bool:
     if name is None or name not in journey.states:
         return False
     state = journey.states[name]
     return any(to != name for signal in (*state.on, *journey.on) for to in _targets(journey, state, signal))
 
 
-def _product_state(look: CheckContext) -> Iterator[Problem]:
-    """H8: who is promoted to is known: some guard reads a field of the profile or the account."""
-    guards = (item for item in expressions_of(look.journey) if item.kind == "bool")
-    if any(field.startswith(("profile.", "account.")) for item in guards for field in fields_in(item.source)):
+def _product_state(context: CheckContext) -> Iterator[Problem]:
+    """A promotional message needs a guard that reads a field of the profile or the account (H8)."""
+    guards = (expression for expression in expressions_of(context.journey) if expression.kind == "bool")
+    if any(field.startswith(("profile.", "account.")) for guard in guards for field in fields_in(guard.source)):
         return
-    for doing in look.actions:
-        if isinstance(doing.action, Send) and look.journey.priority_of(doing.action) == "promotional":
-            yield look.say(
-                "T519", (*doing.path, "send"), f"{doing.action.send} is promotional, and no guard reads a field"
-            )
+    for site in context.actions:
+        if isinstance(site.action, Send) and context.journey.priority_of(site.action) == "promotional":
+            what = f"{site.action.send} is promotional, and no guard reads a field of the profile or the account"
+            yield context.problem("T519", (*site.path, "send"), what)

@@ -1,10 +1,13 @@
-"""Who answers for what: milestones and tasks have owners, and names of actions can be told apart."""
+"""Checks of owners, deadlines and names: milestones, tasks and actions.
+
+Every milestone and task has an owner (H4, C10), and names of actions are distinct.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from journeys.checks.context import CheckContext, runs_in
+from journeys.checks.context import CheckContext, state_of
 from journeys.checks.structure import similar_names
 from journeys.language.actions import CloseTask, Send, Task, action_name
 from journeys.language.problems import Path, Problem
@@ -12,60 +15,61 @@ from journeys.language.traversal import ActionSite
 from journeys.tasks.team import working_time
 
 
-def check_people(look: CheckContext) -> Iterator[Problem]:
+def check_ownership(context: CheckContext) -> Iterator[Problem]:
     """All problems of milestones, tasks and the names of actions."""
-    for name, state in look.journey.states.items():
+    for name, state in context.journey.states.items():
         if state.milestone is not None and state.owner is None:
-            what = f"nobody owns {state.milestone} in {name}"
-            yield look.say("T501", ("states", name, "milestone"), what)
-    yield from _tasks(look)
-    yield from _names(look)
+            what = f"{state.milestone}, the milestone of {name}, has no owner"
+            yield context.problem("T501", ("states", name, "milestone"), what)
+    yield from _tasks(context)
+    yield from _action_names(context)
 
 
-def _tasks(look: CheckContext) -> Iterator[Problem]:
-    tasks = {action_name(doing.action) for doing in look.actions if isinstance(doing.action, Task)}
-    for doing in look.actions:
-        action = doing.action
+def _tasks(context: CheckContext) -> Iterator[Problem]:
+    tasks = {action_name(site.action) for site in context.actions if isinstance(site.action, Task)}
+    for site in context.actions:
+        action = site.action
         if isinstance(action, CloseTask) and action.close not in tasks:
             what = f"no task is named {action.close}" + similar_names(action.close, tasks)
-            yield look.say("T517", (*doing.path, "close"), what)
+            yield context.problem("T517", (*site.path, "close"), what)
         if not isinstance(action, Task):
             continue
-        state = look.journey.states.get(runs_in(doing) or "")
+        state = context.journey.states.get(state_of(site) or "")
         if action.owner is None and (state is None or state.owner is None):
-            yield look.say("T515", (*doing.path, "task"), f"nobody owns the task {action.task}")
+            yield context.problem("T515", (*site.path, "task"), f"the task {action.task} has no owner")
         if action.escalate and action.sla is None and action.within is None:
-            yield look.say("T516", (*doing.path, "escalate"), f"{action.task} has no deadline to pass")
-        yield from _within(look, doing.path, action)
+            yield context.problem("T516", (*site.path, "escalate"), f"the task {action.task} has no deadline")
+        yield from _working_time(context, site.path, action)
 
 
-def _within(look: CheckContext, path: Path, task: Task) -> Iterator[Problem]:
+def _working_time(context: CheckContext, path: Path, task: Task) -> Iterator[Problem]:
     if task.within is None:
         return
     if task.sla is not None:
-        yield look.say("T906", (*path, "within"), f"{task.task} has {task.sla} and {task.within}")
+        what = f"the task {task.task} has `sla: {task.sla}` and `within: {task.within}`"
+        yield context.problem("T906", (*path, "within"), what)
     try:
         working_time(task.within)
     except ValueError as fault:
-        yield look.say("T905", (*path, "within"), str(fault))
+        yield context.problem("T905", (*path, "within"), str(fault))
 
 
-def _names(look: CheckContext) -> Iterator[Problem]:
-    """Two alike are refused where they are written together, and two tasks alike where they could be open together."""
+def _action_names(context: CheckContext) -> Iterator[Problem]:
+    """Equal names are refused where they are written together, and for tasks where both could be open together."""
     written: dict[tuple[str | None, str], ActionSite] = {}
     running: dict[tuple[str | None, str], ActionSite] = {}
-    for doing in look.actions:
-        if not isinstance(doing.action, Send | Task):
+    for site in context.actions:
+        if not isinstance(site.action, Send | Task):
             continue
-        name = action_name(doing.action)
-        alike = written.get((doing.state, name)) or written.get((None, name))
-        if alike is not None:
-            key = "send" if isinstance(doing.action, Send) else "task"
-            yield look.say("T514", (*doing.path, key), f"{name} is also the name of another action here")
+        name = action_name(site.action)
+        same_name = written.get((site.state, name)) or written.get((None, name))
+        if same_name is not None:
+            key = "send" if isinstance(site.action, Send) else "task"
+            yield context.problem("T514", (*site.path, key), f"{name} is also the name of another action here")
             continue
-        written[doing.state, name] = doing
-        if isinstance(doing.action, Task):
-            other = running.setdefault((runs_in(doing), name), doing)
-            if other.action != doing.action:
-                what = f"another task {name} of {runs_in(doing) or 'the journey'} has other terms"
-                yield look.say("T518", (*doing.path, "task"), what)
+        written[site.state, name] = site
+        if isinstance(site.action, Task):
+            other = running.setdefault((state_of(site), name), site)
+            if other.action != site.action:
+                what = f"another task {name} of {state_of(site) or 'the journey'} has other terms"
+                yield context.problem("T518", (*site.path, "task"), what)

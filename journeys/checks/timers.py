@@ -1,4 +1,7 @@
-"""Durations can be read, timers can ring, and time passes between them."""
+"""Checks of durations, repeats, anchors, the goal's window and timer loops.
+
+Every duration can be read, every timer can fire, and time passes between them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from datetime import timedelta
 
 from journeys.calendar.durations import Duration, parse_duration
 from journeys.checks.context import CheckContext
-from journeys.checks.structure import reachable_states
+from journeys.checks.structure import reachable_nodes
 from journeys.language import definition as d
 from journeys.language.problems import Path, Problem
 from journeys.language.traversal import DurationSite, durations_of
@@ -16,131 +19,133 @@ from journeys.language.traversal import DurationSite, durations_of
 MINUTE = timedelta(minutes=1)
 
 
-def check_time(look: CheckContext) -> Iterator[Problem]:
+def check_timers(context: CheckContext) -> Iterator[Problem]:
     """All problems of durations, timers and anchors."""
-    yield from _durations(look)
-    yield from _window(look)
-    yield from _anchors(look)
-    yield from _circling(look)
+    yield from _durations(context)
+    yield from _goal_window(context)
+    yield from _anchors(context)
+    yield from _timer_loops(context)
 
 
-def is_rhythm(wait: DurationSite) -> bool:
-    """Whether a delay is a CEL expression; those call a function, such as `days(profile.rhythm_days)`."""
-    return wait.cel and "(" in wait.text
+def is_cel_duration(site: DurationSite) -> bool:
+    """Whether a delay is a CEL expression: those call a function, such as `days(profile.rhythm_days)`."""
+    return site.cel and "(" in site.text
 
 
-def duration_or_none(text: str) -> Duration | None:
-    """An ISO duration, or None: a rhythm of a person, or a fault that is reported elsewhere."""
+def _iso_duration(text: str) -> Duration | None:
+    """None for a CEL expression, or for a fault that `_durations` reports."""
     try:
         return parse_duration(text)
     except ValueError:
         return None
 
 
-def _least(duration: Duration) -> timedelta:
+def _at_least(duration: Duration) -> timedelta:
     return timedelta(days=28 * duration.months) + duration.exact
 
 
-def _most(duration: Duration) -> timedelta:
+def _at_most(duration: Duration) -> timedelta:
     return timedelta(days=31 * duration.months) + duration.exact
 
 
-def _durations(look: CheckContext) -> Iterator[Problem]:
-    for wait in durations_of(look.journey):
-        if is_rhythm(wait):
+def _durations(context: CheckContext) -> Iterator[Problem]:
+    for site in durations_of(context.journey):
+        if is_cel_duration(site):
             continue
         try:
-            length = parse_duration(wait.text).roughly()
+            length = parse_duration(site.text).roughly()
         except ValueError as fault:
-            yield look.say("T301", wait.path, str(fault))
+            yield context.problem("T301", site.path, str(fault))
             continue
-        repeats = "every" in wait.path[-2:]
+        repeats = "every" in site.path[-2:]
         if repeats and length < MINUTE:
-            yield look.say("T305", wait.path, f"every {wait.text} is more often than once a minute")
-        elif not length and wait.path == ("goal", "within"):
-            yield look.say("T301", wait.path, f"{wait.text} is no time at all: everybody would miss the goal at once")
+            yield context.problem("T305", site.path, f"{site.text} is less than a minute")
+        elif not length and site.path == ("goal", "within"):
+            what = f"{site.text} has no length: every run would miss the goal at once"
+            yield context.problem("T301", site.path, what)
 
 
-def _window(look: CheckContext) -> Iterator[Problem]:
-    """A timer that rings at the earliest when the goal's time has passed never rings at all."""
-    goal = look.journey.goal
-    within = duration_or_none(goal.within) if goal is not None and goal.within is not None else None
+def _goal_window(context: CheckContext) -> Iterator[Problem]:
+    """A timer that is due at the earliest when the goal's window has passed never fires."""
+    goal = context.journey.goal
+    within = _iso_duration(goal.within) if goal is not None and goal.within is not None else None
     if within is None:
         return
-    earliest = _arrivals(look)
-    for reaction in look.reactions:
-        delay = duration_or_none(reaction.by) if reaction.trigger in {"after", "every"} else None
+    earliest = _earliest_arrivals(context)
+    for reaction in context.reactions:
+        delay = _iso_duration(reaction.key) if reaction.trigger in {"after", "every"} else None
         begin = timedelta() if reaction.state is None else earliest.get(reaction.state)
-        if delay is None or begin is None or begin + _least(delay) < _most(within):
+        if delay is None or begin is None or begin + _at_least(delay) < _at_most(within):
             continue
-        since = "" if not begin else f" in a state that is reached after {begin.days} days at the earliest"
-        what = f"{reaction.by}{since} is not before the goal's {goal.within if goal else ''}"
-        yield look.say("T302", reaction.path, what)
+        since = "" if not begin else f", in a state that is entered after {begin.days} days at the earliest,"
+        what = f"{reaction.key}{since} is not before the goal's {goal.within if goal else ''}"
+        yield context.problem("T302", reaction.path, what)
 
 
-def _arrivals(look: CheckContext) -> dict[str, timedelta]:
-    """For each state, the least time after the run's beginning at which somebody can be in it."""
-    found: dict[str, timedelta] = {}
-    todo: list[tuple[timedelta, str]] = [(timedelta(), look.journey.start)]
-    for reaction in look.reactions:
+def _earliest_arrivals(context: CheckContext) -> dict[str, timedelta]:
+    """By state, the least time after the run's beginning at which it can be entered."""
+    earliest: dict[str, timedelta] = {}
+    pending: list[tuple[timedelta, str]] = [(timedelta(), context.journey.start)]
+    for reaction in context.reactions:
         if reaction.state is None:
-            todo.extend((_passes(reaction.trigger, reaction.by), move.to) for move in reaction.moves if move.to)
-    heapq.heapify(todo)
-    while todo:
-        at, name = heapq.heappop(todo)
-        if name in found or name not in look.journey.states:
+            delay = _least_delay(reaction.trigger, reaction.key)
+            pending.extend((delay, transition.to) for transition in reaction.transitions if transition.to)
+    heapq.heapify(pending)
+    while pending:
+        at, name = heapq.heappop(pending)
+        if name in earliest or name not in context.journey.states:
             continue
-        found[name] = at
-        for reaction in look.reactions:
+        earliest[name] = at
+        for reaction in context.reactions:
             if reaction.state == name:
-                later = at + _passes(reaction.trigger, reaction.by)
-                for move in reaction.moves:
-                    if move.to is not None:
-                        heapq.heappush(todo, (later, move.to))
-    return found
+                later = at + _least_delay(reaction.trigger, reaction.key)
+                for transition in reaction.transitions:
+                    if transition.to is not None:
+                        heapq.heappush(pending, (later, transition.to))
+    return earliest
 
 
-def _passes(trigger: str, by: str) -> timedelta:
-    """The least time that passes until this reaction: none for a signal, a date or a rhythm."""
-    delay = duration_or_none(by) if trigger in {"after", "every"} else None
-    return _least(delay) if delay is not None else timedelta()
+def _least_delay(trigger: str, key: str) -> timedelta:
+    """None for a signal, a date or a CEL expression: each may come at once."""
+    delay = _iso_duration(key) if trigger in {"after", "every"} else None
+    return _at_least(delay) if delay is not None else timedelta()
 
 
-def _anchors(look: CheckContext) -> Iterator[Problem]:
-    for reaction in look.reactions:
-        anchor = reaction.moves[0]
+def _anchors(context: CheckContext) -> Iterator[Problem]:
+    for reaction in context.reactions:
+        anchor = reaction.transitions[0]
         if not isinstance(anchor, d.Anchor):
             continue
         if anchor.before is not None and anchor.after is not None:
-            yield look.say("T303", reaction.path, f"it stands {anchor.before} before and {anchor.after} after its date")
+            what = f"the timer is set {anchor.before} before and {anchor.after} after its date"
+            yield context.problem("T303", reaction.path, what)
         if anchor.past == "next" and anchor.every is None:
-            yield look.say("T304", (*reaction.path, "past"), "`past: next` needs `every`")
-    places: list[tuple[Path, d.Reacting]] = [((), look.journey)]
-    places += [(("states", name), state) for name, state in look.journey.states.items()]
-    for path, place in places:
+            yield context.problem("T304", (*reaction.path, "past"), "`past: next` needs `every`")
+    nodes: list[tuple[Path, d.Reacting]] = [((), context.journey)]
+    nodes += [(("states", name), state) for name, state in context.journey.states.items()]
+    for path, node in nodes:
         seen: set[str] = set()
-        for index, anchor in enumerate(place.at):
+        for index, anchor in enumerate(node.at):
             if anchor.name in seen:
-                yield look.say(
-                    "T306", (*path, "at", index, "name"), f"{anchor.name} is the name of another anchor here"
-                )
+                what = f"another anchor here is named {anchor.name}"
+                yield context.problem("T306", (*path, "at", index, "name"), what)
             seen |= {anchor.name} if anchor.name else set()
 
 
-def _circling(look: CheckContext) -> Iterator[Problem]:
+def _timer_loops(context: CheckContext) -> Iterator[Problem]:
     """States that timers of less than a minute lead round in a circle, without any signal."""
     graph: dict[str, set[str]] = {}
     quick = []
-    for reaction in look.reactions:
-        delay = duration_or_none(reaction.by) if reaction.trigger == "after" else None
-        if delay is None or _most(delay) >= MINUTE or reaction.state is None:
+    for reaction in context.reactions:
+        delay = _iso_duration(reaction.key) if reaction.trigger == "after" else None
+        if delay is None or _at_most(delay) >= MINUTE or reaction.state is None:
             continue
         quick.append(reaction)
-        graph.setdefault(reaction.state, set()).update(move.to for move in reaction.moves if move.to is not None)
-    closed = {state: reachable_states(graph, [state]) for state in graph}
+        targets = {transition.to for transition in reaction.transitions if transition.to is not None}
+        graph.setdefault(reaction.state, set()).update(targets)
+    reachable = {state: reachable_nodes(graph, [state]) for state in graph}
     for reaction in quick:
         state = reaction.state or ""
-        if any(state in closed.get(move.to or "", {move.to}) for move in reaction.moves):
-            yield look.say(
-                "T207", reaction.path, f"after {reaction.by} it comes back to {state} with nothing in between"
-            )
+        if any(state in reachable.get(transition.to or "", {transition.to}) for transition in reaction.transitions):
+            what = f"after {reaction.key} the run is in {state} again, with no time in between"
+            yield context.problem("T207", reaction.path, what)

@@ -1,7 +1,8 @@
-"""What a text message means for consent: one of the words that stop, or one that starts again, alone in the message.
+"""Keywords in text messages that opt out or opt in again.
 
-Source: FCC 47 CFR 64.1200(a)(10), the words that are a reasonable means of revoking consent by text; START and UNSTOP as
-carriers and Twilio know them. "Stop" within a sentence is for a person to read, not for a rule to act on.
+A keyword counts only if it is the whole message: "stop" within a sentence is for a person to read. Source: FCC 47 CFR
+64.1200(a)(10), the words that are a reasonable means of revoking consent by text; START and UNSTOP as carriers and Twilio
+use them.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ OptKeyword = Literal["stop", "start"]
 
 STOP: Final = frozenset({"stop", "quit", "end", "revoke", "optout", "cancel", "unsubscribe", "stopall"})
 START: Final = frozenset({"start", "unstop"})
-LONGEST: Final = 200
-"""Characters of a message that can be one of the words, however it is decorated."""
+MAX_LENGTH: Final = 200
+"""Characters of a message that can be a keyword; a longer one is none."""
 
 
 def keyword_of(text: str) -> OptKeyword | None:
-    """What the whole message asks for; None if it is anything else. Case, punctuation, space and width mean nothing."""
-    if len(text) > LONGEST:
+    """What the message asks for, or None if it is no keyword. Case, punctuation, space and width are ignored."""
+    if len(text) > MAX_LENGTH:
         return None
     word = "".join(mark for mark in unicodedata.normalize("NFKC", text).casefold() if mark.isalnum())
     if word in STOP:

@@ -1,4 +1,7 @@
-"""What holds for a person, by channel and topic, and why; and what must be said so that what they wish for holds."""
+"""Effective consents with their reasons, and statements that bring them about.
+
+Effective consent of a channel and topic is the gate's own rule; the narrowest statement that decides is its reason.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,13 @@ from journeys.gate.verdicts import ANY, Consents
 ChannelTopic = tuple[str, str]
 """(channel, topic); either may be `*`."""
 ORDINARY: Final = "lifecycle"
-"""The priority that the page speaks of: what is urgent or transactional may pass a general no (C6)."""
+"""The priority that the preference page is about: urgent and transactional messages may pass a general opt-out (C6)."""
+_CHANNEL_LABELS: Final = {"email": "e-mail", "in_app": "messages in the app", "sms": "text message"}
 
 
 @dataclass(frozen=True, slots=True)
 class PersonStatement:
-    """What a person said of a place, where and when."""
+    """A grant or refusal by a person, with its source and instant."""
 
     granted: bool
     source: str
@@ -45,60 +49,74 @@ def effective_consents(
     pending: frozenset[ChannelTopic] = frozenset(),
     titles: Mapping[str, str] | None = None,
 ) -> EffectiveConsent:
-    """What holds of one place: the gate's own rule, in words. `titles` has the topics in people's."""
+    """The effective consent of one channel and topic. `titles` are the topics' titles by name."""
     channel, topic = place
     allowed = _allowed(policy, _consents(said), place)
-    by = next((each for each in _around(place) if each in said and said[each].granted is allowed), None)
+    decisive = (wider for wider in _containing(place) if wider in said and said[wider].granted is allowed)
+    decided_by = next(decisive, None)
     if place in pending and not allowed:
         why = "waits for your confirmation: follow the link that was sent to you"
-    elif by is None:
+    elif decided_by is None:
         why = "you have not chosen yet"
     else:
         verb = "said yes" if allowed else "said no"
-        why = f"you {verb} to {_words(by, titles or {})} on {said[by].at:%-d %B %Y}"
+        why = f"you {verb} to {_label(decided_by, titles or {})} on {said[decided_by].at:%-d %B %Y}"
     return EffectiveConsent(channel, topic, allowed, why, place in pending and not allowed)
 
 
 def statements_to_make(
     policy: Policy, consents: Consents, wanted: Mapping[ChannelTopic, bool]
 ) -> list[ConsentStatement]:
-    """What must be said so that each place holds as wanted.
+    """The statements that make each channel and topic as wanted; none for what is so already.
 
-    A general no stands above every narrow yes, so where one place below it is wanted it is taken back; whatever else it
-    held back is then refused place by place. Nothing is said of what holds already.
+    A general opt-out overrides every narrow grant. If something below it is wanted, it is taken back, and whatever else
+    it covered is refused one by one.
     """
     now = dict(consents)
-    told: list[ConsentStatement] = []
+    statements: list[ConsentStatement] = []
     blocked = [place for place, wish in wanted.items() if wish and not _allowed(policy, now, place)]
-    for general in sorted({each for place in blocked for each in _around(place)[1:] if now.get(each) is False}):
+    for general in sorted({wider for place in blocked for wider in _containing(place)[1:] if now.get(wider) is False}):
         del now[general]
-        told.append(ConsentStatement(*general, None))
+        statements.append(ConsentStatement(*general, None))
     for place, wish in wanted.items():
         if _allowed(policy, now, place) is not wish:
             now[place] = wish
-            told.append(ConsentStatement(*place, wish))
-    return told
+            statements.append(ConsentStatement(*place, wish))
+    return statements
 
 
-def apply_statements(consents: Consents, said: Iterable[ConsentStatement]) -> dict[ChannelTopic, bool]:
-    """The consents after these were said, in order."""
+def apply_statements(consents: Consents, statements: Iterable[ConsentStatement]) -> dict[ChannelTopic, bool]:
+    """The consents after these statements, in order."""
     after = dict(consents)
-    for each in said:
-        if each.granted is None:
-            after.pop((each.channel, each.topic), None)
+    for statement in statements:
+        if statement.granted is None:
+            after.pop((statement.channel, statement.topic), None)
         else:
-            after[each.channel, each.topic] = each.granted
+            after[statement.channel, statement.topic] = statement.granted
     return after
 
 
 def is_stopped(consents: Consents) -> bool:
-    """Whether the person has said no to everything."""
+    """Whether the person has opted out of everything."""
     return consents.get((ANY, ANY)) is False
 
 
-def topics_in_order(declared: Sequence[str], found: Iterable[str]) -> list[str]:
-    """Topics as they are shown: the declared ones first and in their order, then the others by name."""
-    return [*declared, *sorted({each for each in found if each != ANY} - set(declared))]
+def topics_in_order(declared: Sequence[str], others: Iterable[str]) -> list[str]:
+    """The declared topics in their order, then the others by name."""
+    return [*declared, *sorted({topic for topic in others if topic != ANY} - set(declared))]
+
+
+def merged_consents(one: Consents, other: Consents) -> Mapping[ChannelTopic, bool]:
+    """The consents of two subjects that become one (U2): a withdrawal wins, also a wide one over a narrow grant."""
+    return {
+        place: _nearest(one, place) is not False and _nearest(other, place) is not False
+        for place in sorted({*one, *other})
+    }
+
+
+def channel_label(channel: str) -> str:
+    """A channel's name for people."""
+    return _CHANNEL_LABELS.get(channel, channel.replace("_", " "))
 
 
 def _allowed(policy: Policy, consents: Consents, place: ChannelTopic) -> bool:
@@ -107,37 +125,20 @@ def _allowed(policy: Policy, consents: Consents, place: ChannelTopic) -> bool:
 
 
 def _consents(said: Mapping[ChannelTopic, PersonStatement]) -> dict[ChannelTopic, bool]:
-    return {place: each.granted for place, each in said.items()}
+    return {place: statement.granted for place, statement in said.items()}
 
 
-def _around(place: ChannelTopic) -> tuple[ChannelTopic, ...]:
-    """A place and those that contain it, the nearest first."""
+def _nearest(consents: Consents, place: ChannelTopic) -> bool | None:
+    return next((consents[wider] for wider in _containing(place) if wider in consents), None)
+
+
+def _containing(place: ChannelTopic) -> tuple[ChannelTopic, ...]:
+    """A channel and topic, and the wider ones that contain it, the nearest first."""
     channel, topic = place
     return tuple(dict.fromkeys((place, (ANY, topic), (channel, ANY), (ANY, ANY))))
 
 
-def _words(place: ChannelTopic, titles: Mapping[str, str]) -> str:
+def _label(place: ChannelTopic, titles: Mapping[str, str]) -> str:
     channel, topic = place
-    what = "all messages" if topic == ANY else titles.get(topic, topic.replace("-", " ").replace("_", " "))
-    return what if channel == ANY else f"{what} by {stated_consents(channel)}"
-
-
-def stated_consents(channel: str) -> str:
-    """A channel as people say it."""
-    return {"email": "e-mail", "in_app": "messages in the app", "sms": "text message"}.get(
-        channel, channel.replace("_", " ")
-    )
-
-
-def merged_consents(one: Consents, other: Consents) -> Mapping[tuple[str, str], bool]:
-    """By (channel, topic), what holds for both together: a withdrawal wins, also a wide one over a narrow grant."""
-    return {
-        place: _said(one, place) is not False and _said(other, place) is not False for place in sorted({*one, *other})
-    }
-
-
-def _said(consents: Consents, place: tuple[str, str]) -> bool | None:
-    """What one of them said of this place: of itself, or of the nearest that contains it."""
-    channel, topic = place
-    around = (place, (ANY, topic), (channel, ANY), (ANY, ANY))
-    return next((consents[each] for each in around if each in consents), None)
+    topics = "all messages" if topic == ANY else titles.get(topic, topic.replace("-", " ").replace("_", " "))
+    return topics if channel == ANY else f"{topics} by {channel_label(channel)}"

@@ -1,5 +1,6 @@
-"""How consent is asked and taken, as data (`catalog/consent.yaml`): topics in people's words, what needs confirming, and
-which signals speak of consent, bounces and complaints. What a yes or a no means for a message is `judge`'s.
+"""ConsentRules: topics, confirmations, consent signals and suppression signals.
+
+The model of `catalog/consent.yaml`; what consent means for a message is decided by `gate/consent`.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ MESSAGED: Final[tuple[str, ...]] = get_args(ChannelName)
 CHANNELS: Final = (*MESSAGED, ADS)
 DEV_BASE: Final = "http://127.0.0.1:8400"
 DEV_KEY: Final = "dev-link-key"
-"""Public: links signed with it are good on this machine only (`worker/settings.py`)."""
+"""A public key: links signed with it are for loopback only (`worker/settings.py`)."""
 SuppressedFor = Literal["hard_bounce", "bounce", "complaint"]
 
 
 class TopicShown(Model):
-    """A topic as people read it on the preference page; one that is not `shown` cannot be chosen there."""
+    """The title and description of a topic on the preference page; one that is not `shown` is not on it."""
 
     title: Text
     description: Text | None = None
@@ -39,20 +40,20 @@ class TopicShown(Model):
 
 
 class NeedsConfirming(Model):
-    """A yes to this is a grant only once its link was followed; what is left out is every one."""
+    """A grant of this channel and topic needs a confirmation by link; one left out means every one."""
 
     channel: ConsentChannel | None = None
     topic: Name | None = None
 
-    def touches(self, channel: str, topic: str) -> bool:
-        """Whether a yes said of this place would be a yes to some of it."""
+    def overlaps(self, channel: str, topic: str) -> bool:
+        """Whether a grant of a channel and topic (either may be `*`) includes some of this rule."""
         return (self.channel is None or channel in (ANY, self.channel)) and (
             self.topic is None or topic in (ANY, self.topic)
         )
 
 
 class ConsentSignal(Model):
-    """A signal that says yes or no. What is not fixed here it carries as a property of the same name."""
+    """A signal that grants or withdraws. What is not fixed here is a property of the same name."""
 
     channel: ChannelOrAny | None = None
     topic: TopicOrAny | None = None
@@ -60,9 +61,9 @@ class ConsentSignal(Model):
 
 
 class SuppressSignal(Model):
-    """A signal after which an address is left alone. A `bounce` is hard or soft by the property `kind`.
+    """A signal that suppresses an address. A `bounce` is hard or soft by the property `kind`.
 
-    `address` is the property that holds the address; without it, the person's own is meant.
+    `address` is the property with the address; without it, the person's own is meant.
     """
 
     channel: ChannelName
@@ -73,14 +74,14 @@ class SuppressSignal(Model):
 
 
 class SoftBounces(Model):
-    """So many soft bounces `within` a time are as good as a hard one."""
+    """`limit` soft bounces `within` a time suppress like a hard one."""
 
     limit: Annotated[int, Field(ge=1, le=1_000)] = 3
     within: Length = parse_duration("P14D")
 
 
 class ConsentRules(Model):
-    """`catalog/consent.yaml`. An empty one asks for no confirmation and hears no signal."""
+    """The content of `catalog/consent.yaml`; empty, it needs no confirmation and reads no signal."""
 
     topics: dict[Name, TopicShown] = {}
     confirm: tuple[NeedsConfirming, ...] = ()
@@ -92,21 +93,21 @@ class ConsentRules(Model):
     def _one_meaning(self) -> ConsentRules:
         both = sorted(self.signals.keys() & self.suppress.keys())
         if both:
-            raise ValueError(f"{', '.join(both)} cannot both say something of consent and suppress an address")
+            raise ValueError(f"{', '.join(both)} cannot be under both `signals` and `suppress`")
         return self
 
     def needs_confirming(self, channel: str, topic: str) -> bool:
-        """Whether a yes said of this place (either may be `*`) waits for its link."""
-        return any(rule.touches(channel, topic) for rule in self.confirm)
+        """Whether a grant of a channel and topic (either may be `*`) waits for a confirmation."""
+        return any(rule.overlaps(channel, topic) for rule in self.confirm)
 
     def hears(self, name: str) -> bool:
-        """Whether a signal of this name changes consent or suppresses."""
+        """Whether a signal of this name changes consent or suppresses an address."""
         return name in self.signals or name in self.suppress
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentRuleSet:
-    """What the store needs to take what people say: the defaults, the rules, and how links and addresses are keyed."""
+    """The policy's defaults, the consent rules, and the keys of links and addresses, as the store needs them."""
 
     policy: Policy = field(default_factory=Policy)
     rules: ConsentRules = field(default_factory=ConsentRules)
@@ -115,22 +116,22 @@ class ConsentRuleSet:
 
 
 def load_consent_rules(mapping: Mapping[str, Any] | None) -> ConsentRules:
-    """The rules from a parsed file. Raises pydantic's ValidationError with every fault."""
+    """The rules of a parsed file. Raises pydantic's ValidationError with every fault."""
     return ConsentRules.model_validate(mapping or {})
 
 
 def read_consent_rules(text: str | bytes) -> tuple[ConsentRules | None, YamlSource]:
-    """The rules from YAML or JSON; or None, with every problem at its line in `source.problems`."""
+    """The rules from YAML or JSON, or None with every problem at its line in `source.problems`."""
     return read_model(text, ConsentRules)
 
 
 def unconfirmed_topics(policy: Policy, rules: ConsentRules) -> Iterator[str]:
-    """Places that need a confirmation by these rules, and are granted without a word by the policy: nothing would wait."""
+    """A sentence for each channel and topic that needs a confirmation, but is allowed by the policy without consent."""
     for rule in rules.confirm:
         channels = (rule.channel,) if rule.channel else MESSAGED
         topics = (rule.topic,) if rule.topic else (*rules.topics, ANY)
         for channel in channels:
             for topic in topics:
-                about = None if topic == ANY else topic
-                if consent_refusal(policy, about, "promotional", channel, {}) is None:
-                    yield f"{topic} by {channel} needs confirming, but policy.yaml grants it to who has said nothing"
+                named = None if topic == ANY else topic
+                if consent_refusal(policy, named, "promotional", channel, {}) is None:
+                    yield f"{topic} by {channel} needs a confirmation, but policy.yaml allows it without consent"

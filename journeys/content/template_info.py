@@ -1,4 +1,7 @@
-"""What the checker knows of a template: its header, not its words. The words are Liquid and are rendered elsewhere."""
+"""TemplateInfo: the facts of a template that journeys and the checker read.
+
+A template's text is Liquid and is rendered in `activities/content`.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ TemplateStatus = Literal["draft", "live", "retired"]
 
 @dataclass(frozen=True, slots=True)
 class TemplateInfo:
-    """A template as journeys see it.
+    """A template's front matter, and what static analysis finds in its Liquid.
 
-    `variables` are the names that a send may give under `data`; those in `required` have no default, so it must.
-    `fields` are what its words read of people and accounts (`profile.first_name`), found by analysis of the Liquid.
-    `types` are those of the variables; `awaits` the signals that tick a checklist's items, or tell a survey's answer.
+    `variables` are the names that a send may give under `data`, with their `types`; those in `required` have no default.
+    `fields` are the fields of people and accounts that its text reads (`profile.first_name`). `awaits` are the signals
+    that check off a checklist's items, or the answer of a survey. `stage` and `role` say whom it guides.
     """
 
     name: str
@@ -39,4 +42,4 @@ class TemplateInfo:
 TemplateInfos = Mapping[str, TemplateInfo]
 
 MissingFields = Callable[[Mapping[str, Any], Mapping[str, Any], str], tuple[str, ...]]
-"""Which fields a template cannot do without (H8), and nobody has told: by profile, account and channel."""
+"""The unknown fields that a template cannot be rendered without (H8), by profile, account and channel."""

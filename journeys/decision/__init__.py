@@ -1,1 +1,1 @@
-"""The decision of a run: compiled chart, state, occurrences, effects and `decide`."""
+"""The decision: charts, run state, occurrences, effects and `decide`."""

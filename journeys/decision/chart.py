@@ -1,4 +1,7 @@
-"""The parts of a runnable chart: what a decision walks through, with every condition compiled and every duration read."""
+"""Chart: a compiled definition, its states, transitions, timers, actions and end rules.
+
+Every condition is compiled and every duration parsed; nothing in it changes.
+"""
 
 from __future__ import annotations
 
@@ -15,30 +18,30 @@ from journeys.language.conditions import Condition, Lookup
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delay:
-    """How long to wait: fixed, or a person's own rhythm asked when the wait begins."""
+    """A delay: fixed, or a CEL expression evaluated when its timer is armed."""
 
     fixed: Duration | None
-    rhythm: Condition | None
+    expression: Condition | None
 
     def after(self, at: datetime, lookup: Lookup) -> tuple[datetime | None, str]:
         """The due instant; or None with the reason why there is none."""
         if self.fixed is not None:
             return self.fixed.after(at), ""
-        assert self.rhythm is not None
-        value = self.rhythm.evaluate(lookup)
-        if not value.ok:
-            return None, f"{self.rhythm.source}: {value.reason}"
-        if value.value.total_seconds() < 0:
-            return None, f"{self.rhythm.source} is negative"
+        assert self.expression is not None
+        evaluation = self.expression.evaluate(lookup)
+        if not evaluation.ok:
+            return None, f"{self.expression.source}: {evaluation.reason}"
+        if evaluation.value.total_seconds() < 0:
+            return None, f"{self.expression.source} is negative"
         try:
-            return at + value.value, ""
+            return at + evaluation.value, ""
         except OverflowError:
-            return None, f"{self.rhythm.source} reaches past the calendar"
+            return None, f"{self.expression.source} reaches past the calendar"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledAction:
-    """One action, with what must be evaluated when it runs."""
+    """An action with its compiled expressions: guard, data, `for_each`, delays."""
 
     spec: Action
     name: str
@@ -51,7 +54,7 @@ class CompiledAction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChartTransition:
-    """A transition: guard, target (None is internal), actions."""
+    """A transition: target (None is internal), guard, actions."""
 
     to: str | None
     guard: Condition | None
@@ -61,12 +64,15 @@ class ChartTransition:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Timer:
-    """A wait of a state's visit (`s:`) or of the journey (`j:`); `order` is its place in the document."""
+    """A timer of a state's visit (`s:…`) or of the journey (`j:…`); `order` is its position in the document.
+
+    It has a `delay` or, as an anchor, a `date` with a shift: so long `before` it, or so much `later`.
+    """
 
     id: str
     order: int
     label: str
-    moves: tuple[ChartTransition, ...]
+    transitions: tuple[ChartTransition, ...]
     delay: Delay | None = None
     repeats: bool = False
     times: int | None = None
@@ -79,7 +85,7 @@ class Timer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StateNode:
-    """A state: what it does on entry and what it reacts to. The journey's own reactions are one more."""
+    """A state: its actions on entry, its transitions by signal, its timers; `final` is the outcome it ends the run with."""
 
     name: str
     do: tuple[CompiledAction, ...]
@@ -90,7 +96,7 @@ class StateNode:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EndRule:
-    """What ends a run from anywhere: a signal and its guard."""
+    """A signal and its guard that end a run in any state, or begin one."""
 
     on: str
     guard: Condition | None
@@ -98,11 +104,13 @@ class EndRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chart:
-    """A runnable definition. `signals` are all names it can react to, `fields` all it reads by scope.
+    """A definition that `decide` can run.
 
-    `tasks` are found by the state they are opened in (empty for the journey's own) and their name, as are the `roles` that a
-    message of an account is for; `ways` are the topic, priority and channel of all that its messages may take; `looked_back`
-    says how long each such signal is of use.
+    - `root` has the journey's own transitions and timers, which apply in every state.
+    - `timers`, `tasks` and `roles` are keyed by (state, id or action name); the journey's own have the state `""`.
+    - `sends` are the names of its send actions, `routes` the (topic, priority, channel) that its messages may take.
+    - `lookbacks` is the longest `lookback` by signal; `signals` are all names that it can react to.
+    - `fields` are what it reads, by scope; `event_fields`, by signal; `needs`, by message (`required_fields`).
     """
 
     key: str
@@ -114,13 +122,13 @@ class Chart:
     goal: tuple[EndRule, ...]
     within: Duration | None
     exits: tuple[EndRule, ...]
-    places: Mapping[str, StateNode]
-    everywhere: StateNode
+    states: Mapping[str, StateNode]
+    root: StateNode
     timers: Mapping[tuple[str, str], Timer]
     tasks: Mapping[tuple[str, str], CompiledAction]
     sends: frozenset[str]
-    ways: frozenset[tuple[str | None, str, str]]
-    looked_back: Mapping[str, timedelta]
+    routes: frozenset[tuple[str | None, str, str]]
+    lookbacks: Mapping[str, timedelta]
     signals: frozenset[str]
     fields: Mapping[str, frozenset[str]]
     event_fields: Mapping[str, frozenset[str]]
@@ -129,25 +137,25 @@ class Chart:
 
     @property
     def has_anchors(self) -> bool:
-        """Whether a field alone, a date, can move a timer."""
+        """Whether it has timers at dates, which a changed field can move."""
         return any(timer.date is not None for timer in self.timers.values())
 
     def missing(self, action: str, profile: Mapping[str, Any], account: Mapping[str, Any]) -> tuple[str, ...]:
-        """The product state that a message is sent on and nobody has told (H8); unknown is not false."""
+        """The fields that a message needs and that are unknown (H8), as dotted names in order."""
         scopes = {"profile": profile, "account": account}
-        found = (name.split(".", 1) for name in sorted(self.needs.get(action, ())))
-        return tuple(f"{scope}.{field}" for scope, field in found if scopes[scope].get(field) is None)
+        needed = (name.split(".", 1) for name in sorted(self.needs.get(action, ())))
+        return tuple(f"{scope}.{field}" for scope, field in needed if scopes[scope].get(field) is None)
 
     def roles_for(self, state: str, action: str) -> tuple[str, ...]:
-        """Who in its account a message is for that a state asked for, or the journey in that state."""
+        """The account roles that a message of this state is for: the state's action, else the journey's."""
         return self.roles.get((state, action)) or self.roles.get(("", action), ())
 
     def kept(self, signal: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a signal's data, only what the definition reads (design §3): the rest never reaches a history."""
-        wanted = self.event_fields.get(signal, frozenset())
-        return {name: data[name] for name in data if name in wanted}
+        """The properties of a signal that the definition reads (design §3); no other reaches a history."""
+        read = self.event_fields.get(signal, frozenset())
+        return {name: data[name] for name in data if name in read}
 
     def known(self, scope: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Of a profile, only the fields that the definition reads."""
-        wanted = self.fields.get(scope, frozenset())
-        return {name: value for name, value in values.items() if value is not None and name in wanted}
+        """The known fields of a scope (`profile`, `account`) that the definition reads."""
+        read = self.fields.get(scope, frozenset())
+        return {name: value for name, value in values.items() if value is not None and name in read}

@@ -1,25 +1,26 @@
-"""A published definition made runnable: conditions compiled, durations parsed, and what it reads known beforehand.
+"""Compile a definition into a Chart; write and load its artifact.
 
-An artifact is the canonical text of `{"journey": …, "types": …}`: the definition and the types of the fields it reads
-as they were when it was published. It carries all it needs, so a run decides the same next year, whatever the
-tracking plan says by then; its hash is the definition's address.
+An artifact is the canonical JSON of `{"journey": …, "types": …}`: the definition and the types of the fields it reads, as
+they were at publication. It carries all that a run needs, so a run decides the same next year, whatever the tracking
+plan says by then. Its hash is the definition's address.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 from journeys.calendar.durations import is_iso, parse_duration
 from journeys.decision.chart import Chart, ChartTransition, CompiledAction, Delay, EndRule, StateNode, Timer
 from journeys.language import definition as d
 from journeys.language.actions import Action, Emit, Send, Set, Task, action_name
-from journeys.language.conditions import Condition, ConditionType, compile_condition, fields_in, names_in
-from journeys.language.traversal import actions_of, expressions_of, incoming_transitions
-from journeys.protocol.wire import play_signal
+from journeys.language.conditions import Condition, ConditionType, compile_condition, fields_in
+from journeys.language.signal_names import play_signal
+from journeys.language.traversal import incoming_transitions, required_fields
 
 BUILT_IN: Mapping[str, str] = {
     "journey.state": "string",
@@ -30,113 +31,90 @@ BUILT_IN: Mapping[str, str] = {
 
 
 def artifact_of(journey: d.Journey, types: Mapping[str, str]) -> str:
-    """The canonical text that is published: the definition and the types of just what it reads."""
-    wanted = set(_sources_read(journey))
-    kept = {name: types[name] for name in sorted(types) if _is_read(name, wanted)}
+    """The text that is published: the definition, and of `types` (by dotted field) those that it reads."""
+    texts = _texts_in(journey.model_dump(by_alias=True))
+    fields_read = {field for text in texts for field in fields_in(text)}
+    kept = {name: types[name] for name in sorted(types) if _is_read(name, fields_read)}
     return json.dumps(
         {"journey": json.loads(d.canonical_json(journey)), "types": kept}, separators=(",", ":"), ensure_ascii=False
     )
 
 
-def _is_read(name: str, wanted: set[str]) -> bool:
+def _is_read(name: str, fields_read: set[str]) -> bool:
     scope, _, field = name.partition(".")
-    return f"event.{field.rpartition('.')[2]}" in wanted if scope == "event" else name in wanted
+    return f"event.{field.rpartition('.')[2]}" in fields_read if scope == "event" else name in fields_read
 
 
-def _sources_read(journey: d.Journey) -> Iterator[str]:
-    """Every field named in any expression of the definition."""
-    for source in _expressions(journey.model_dump(by_alias=True)):
-        yield from fields_in(source)
-
-
-def _needs(journey: d.Journey) -> dict[str, frozenset[str]]:
-    """By message, the product state it is sent on without asking whether it is known (H8).
-
-    That is what its own condition and data read, and what says that the journey is for this person and not over yet.
-    """
-    stops = [each.source for each in expressions_of(journey) if each.path[0] in {"entry", "goal", "exit"}]
-    found: dict[str, frozenset[str]] = {}
-    for doing in actions_of(journey):
-        if isinstance(doing.action, Send):
-            own = [source for source in (doing.action.when, *doing.action.data.values()) if source is not None]
-            name = action_name(doing.action)
-            found[name] = found.get(name, frozenset()) | {field for source in (*stops, *own) for field in _bare(source)}
-    return found
-
-
-def _bare(source: str) -> Iterator[str]:
-    names = names_in(source)
-    for name in names:
-        if name.startswith(("profile.", "account.")) and f"known.{name}" not in names:
-            yield name
-
-
-def _expressions(value: Any) -> Iterator[str]:
+def _texts_in(value: Any) -> Iterator[str]:
+    """Every key and text of a dumped model, expressions among them."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield str(key)
-            yield from _expressions(item)
+            yield from _texts_in(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _expressions(item)
+            yield from _texts_in(item)
 
 
 @lru_cache(maxsize=512)
 def load_chart(text: str) -> Chart:
-    """A chart from an artifact's text; cached by content, so a worker compiles each version once."""
-    value = json.loads(text)
-    return compile_chart(d.Journey.model_validate(value["journey"]), value["types"], d.content_hash(text))
+    """The chart of an artifact's text; cached by the text, so a worker compiles each version once."""
+    artifact = json.loads(text)
+    return compile_chart(d.Journey.model_validate(artifact["journey"]), artifact["types"], d.content_hash(text))
 
 
 def compile_chart(spec: d.Journey, types: Mapping[str, str], content: str = "") -> Chart:
-    """Compile a definition that the checker has passed. Raises ConditionError or ValueError on one it has not."""
+    """Compile a definition that the checker has passed; `content` is its artifact's hash.
+
+    Raises ConditionError or ValueError for one that the checker has not passed.
+    """
     return _Compiler(spec, types).chart(content)
 
 
-def _looked_back(*places: StateNode) -> dict[str, timedelta]:
+def _longest_lookbacks(nodes: Iterable[StateNode]) -> dict[str, timedelta]:
     longest: dict[str, timedelta] = {}
-    for place in places:
-        for name, moves in place.on.items():
-            for move in moves:
-                if move.lookback is not None:
-                    longest[name] = max(longest.get(name, timedelta(0)), move.lookback.at_most())
+    for node in nodes:
+        for name, transitions in node.on.items():
+            for transition in transitions:
+                if transition.lookback is not None:
+                    longest[name] = max(longest.get(name, timedelta(0)), transition.lookback.at_most())
     return longest
 
 
 def carried_by(types: Mapping[str, str], signal: str) -> dict[str, str]:
-    """The properties of a signal, with their types."""
+    """The properties of a signal with their types, out of the types of all fields (`event.<signal>.<property>`)."""
     prefix = f"event.{signal}."
     start = len(prefix)
     return {name[start:]: kind for name, kind in types.items() if name.startswith(prefix) and "." not in name[start:]}
 
 
 class _Compiler:
-    """Compiles one definition, place by place, in document order."""
+    """Compiles one definition in document order, and collects what its conditions read."""
 
     def __init__(self, spec: d.Journey, types: Mapping[str, str]) -> None:
         self.spec = spec
         self.types = {**types, **BUILT_IN, **{f"journey.{name}": kind for name, kind in spec.variables.items()}}
-        self.order = 0
-        self.name = ""
-        self.acts_seen: list[tuple[str, CompiledAction]] = []
+        self.order = count(1)
+        self.state = ""
+        self.actions: list[tuple[str, CompiledAction]] = []
         self.event_reads: dict[str, set[str]] = {}
         self.field_reads: set[str] = set()
         self.incoming = incoming_transitions(spec)
 
     def chart(self, content: str) -> Chart:
         spec = self.spec
-        everywhere = self.place("", spec, "j")
-        places = {name: self.place(name, state, "s") for name, state in spec.states.items()}
-        goal = tuple(self.stop(name, spec.goal.when) for name in spec.goal.on) if spec.goal else ()
-        exits = tuple(self.stop(item.on, item.when) for item in spec.exit)
-        entry = tuple(self.stop(name, spec.entry.when) for name in spec.entry.on)
+        root = self.node("", spec, "j")
+        states = {name: self.node(name, state, "s") for name, state in spec.states.items()}
+        nodes = (root, *states.values())
+        goal = tuple(self.end_rule(name, spec.goal.when) for name in spec.goal.on) if spec.goal else ()
+        exits = tuple(self.end_rule(item.on, item.when) for item in spec.exit)
+        entry = tuple(self.end_rule(name, spec.entry.when) for name in spec.entry.on)
         again = spec.entry.again
-        timers = {(place.name, timer.id): timer for place in (everywhere, *places.values()) for timer in place.timers}
-        heard = set().union(everywhere.on, *(place.on for place in places.values()))
-        tasks = {(place, act.name): act for place, act in self.acts_seen if isinstance(act.spec, Task)}
-        sends = [(act.name, act.spec) for _, act in self.acts_seen if isinstance(act.spec, Send)]
+        tasks = {(state, action.name): action for state, action in self.actions if isinstance(action.spec, Task)}
+        sends = [(state, action.name, action.spec) for state, action in self.actions if isinstance(action.spec, Send)]
+        heard = {signal for node in nodes for signal in node.on}
         closed = {f"{name}.closed" for _, name in tasks}
         return Chart(
             key=spec.journey,
@@ -148,49 +126,49 @@ class _Compiler:
             goal=goal,
             within=parse_duration(spec.goal.within) if spec.goal and spec.goal.within else None,
             exits=exits,
-            places=places,
-            everywhere=everywhere,
-            timers=timers,
+            states=states,
+            root=root,
+            timers={(node.name, timer.id): timer for node in nodes for timer in node.timers},
             tasks=tasks,
-            sends=frozenset(name for name, _ in sends),
-            ways=frozenset(
-                (spec.topic_of(send), spec.priority_of(send), channel) for _, send in sends for channel in send.via
+            sends=frozenset(name for _, name, _ in sends),
+            routes=frozenset(
+                (spec.topic_of(send), spec.priority_of(send), channel) for _, _, send in sends for channel in send.via
             ),
-            looked_back=_looked_back(everywhere, *places.values()),
-            signals=frozenset(heard | closed | {stop.on for stop in (*goal, *exits)}),
-            fields={
-                scope: frozenset(f.split(".", 1)[1] for f in self.field_reads if f.startswith(scope + "."))
-                for scope in ("profile", "account")
-            },
+            lookbacks=_longest_lookbacks(nodes),
+            signals=frozenset(heard | closed | {rule.on for rule in (*goal, *exits)}),
+            fields={scope: self.fields_read(scope) for scope in ("profile", "account")},
             event_fields={
                 **{name: frozenset(fields) for name, fields in self.event_reads.items()},
                 play_signal(spec.journey): frozenset().union(*(self.event_reads.get(n, ()) for n in spec.entry.on)),
             },
-            needs=_needs(spec),
-            roles={(place, act.name): act.spec.for_ for place, act in self.acts_seen if isinstance(act.spec, Send)},
+            needs=required_fields(spec),
+            roles={(state, name): send.for_ for state, name, send in sends},
         )
 
-    def place(self, name: str, spec: d.Reacting, scope: str) -> StateNode:
-        self.name = name
-        do = self.acts(spec.do, self.incoming[name], name) if isinstance(spec, d.State) else ()
-        on = {signal: tuple(self.move(item, (signal,)) for item in moves) for signal, moves in spec.on.items()}
-        timers = [*self.waits(spec, scope), *self.repeats(spec, scope), *self.anchors(spec, scope)]
+    def fields_read(self, scope: str) -> frozenset[str]:
+        return frozenset(field.split(".", 1)[1] for field in self.field_reads if field.startswith(f"{scope}."))
+
+    def node(self, name: str, spec: d.Reacting, scope: str) -> StateNode:
+        self.state = name
+        do = self.compiled_actions(spec.do, self.incoming[name], name) if isinstance(spec, d.State) else ()
+        on = {signal: self.transitions(specs, (signal,)) for signal, specs in spec.on.items()}
+        timers = [*self.delays(spec, scope), *self.repeats(spec, scope), *self.anchors(spec, scope)]
         return StateNode(name, do, on, tuple(timers), spec.final if isinstance(spec, d.State) else None)
 
-    def waits(self, spec: d.Reacting, scope: str) -> Iterator[Timer]:
-        for text, moves in spec.after.items():
-            compiled = tuple(self.move(item, ()) for item in moves)
-            yield Timer(f"{scope}:after.{text}", self.next(), f"after {text}", compiled, delay=self.delay(text))
+    def delays(self, spec: d.Reacting, scope: str) -> Iterator[Timer]:
+        for text, specs in spec.after.items():
+            transitions = self.transitions(specs)
+            yield Timer(f"{scope}:after.{text}", next(self.order), f"after {text}", transitions, delay=self.delay(text))
 
     def repeats(self, spec: d.Reacting, scope: str) -> Iterator[Timer]:
-        for text, moves in spec.every.items():
-            compiled = tuple(self.move(item, ()) for item in moves)
-            times = [item.times for item in moves if item.times is not None]
+        for text, specs in spec.every.items():
+            transitions = self.transitions(specs)
+            times = [item.times for item in specs if item.times is not None]
             yield Timer(
                 f"{scope}:every.{text}",
-                self.next(),
+                next(self.order),
                 f"every {text}",
-                compiled,
+                transitions,
                 delay=self.delay(text),
                 repeats=True,
                 times=max(times, default=None),
@@ -201,9 +179,9 @@ class _Compiler:
             shift = f"{item.before} before " if item.before else f"{item.after} after " if item.after else "at "
             yield Timer(
                 f"{scope}:at.{item.name or index}",
-                self.next(),
+                next(self.order),
                 f"{shift}{item.date}",
-                (self.move(item, ()),),
+                self.transitions((item,)),
                 date=self.condition(item.date, (), "timestamp"),
                 before=parse_duration(item.before) if item.before else None,
                 later=parse_duration(item.after) if item.after else None,
@@ -211,22 +189,27 @@ class _Compiler:
                 every=parse_duration(item.every) if item.every else None,
             )
 
-    def move(self, spec: d.Transition, signals: tuple[str, ...]) -> ChartTransition:
+    def transitions(self, specs: Iterable[d.Transition], signals: tuple[str, ...] = ()) -> tuple[ChartTransition, ...]:
+        return tuple(self.transition(spec, signals) for spec in specs)
+
+    def transition(self, spec: d.Transition, signals: tuple[str, ...]) -> ChartTransition:
         lookback = spec.lookback if isinstance(spec, d.OnSignal) else None
         return ChartTransition(
             spec.to,
             self.guard(spec.when, signals),
-            self.acts(spec.do, signals, spec.to or self.name),
+            self.compiled_actions(spec.do, signals, spec.to or self.state),
             parse_duration(lookback) if lookback else None,
         )
 
-    def acts(self, specs: tuple[Action, ...], signals: tuple[str, ...], place: str) -> tuple[CompiledAction, ...]:
-        """Actions belong to the place that they run in, which for a transition's is its target."""
-        compiled = tuple(self.act(spec, signals) for spec in specs)
-        self.acts_seen.extend((place, act) for act in compiled)
+    def compiled_actions(
+        self, specs: tuple[Action, ...], signals: tuple[str, ...], state: str
+    ) -> tuple[CompiledAction, ...]:
+        """`state` is where they run: for a transition's actions, its target."""
+        compiled = tuple(self.action(spec, signals) for spec in specs)
+        self.actions.extend((state, action) for action in compiled)
         return compiled
 
-    def act(self, spec: Action, signals: tuple[str, ...]) -> CompiledAction:
+    def action(self, spec: Action, signals: tuple[str, ...]) -> CompiledAction:
         expressions = spec.set if isinstance(spec, Set) else getattr(spec, "data", {})
         for_each = spec.for_each if isinstance(spec, Emit) else None
         expires = spec.expires if isinstance(spec, Send) else None
@@ -241,7 +224,7 @@ class _Compiler:
             self.delay(sla) if sla else None,
         )
 
-    def stop(self, signal: str, when: str | None) -> EndRule:
+    def end_rule(self, signal: str, when: str | None) -> EndRule:
         return EndRule(signal, self.guard(when, (signal,)))
 
     def guard(self, source: str | None, signals: tuple[str, ...]) -> Condition | None:
@@ -253,19 +236,15 @@ class _Compiler:
         return Delay(None, self.condition(text, (), "duration"))
 
     def condition(self, source: str, signals: tuple[str, ...], kind: ConditionType) -> Condition:
-        """Compile in the reach of the signals that lead here; what one of them does not carry is not known then."""
+        """A property that one of the signals does not carry is unknown after that signal."""
         carried = {signal: carried_by(self.types, signal) for signal in signals}
-        events = {f"event.{name}": held for fields in carried.values() for name, held in fields.items()}
+        events = {f"event.{name}": type_ for properties in carried.values() for name, type_ in properties.items()}
         compiled = compile_condition(source, {**self.types, **events}, kind)
         for field, _ in compiled.reads:
             if field.startswith("event.") and signals:
-                for signal, fields in carried.items():
-                    if field[6:] in fields:
+                for signal, properties in carried.items():
+                    if field[6:] in properties:
                         self.event_reads.setdefault(signal, set()).add(field[6:])
             else:
                 self.field_reads.add(field)
         return compiled
-
-    def next(self) -> int:
-        self.order += 1
-        return self.order

@@ -1,62 +1,82 @@
-"""The working copy of a run's state during one turn: read fields, take notes, hand back a new frozen state."""
+"""RunDraft: the mutable copy of a run's state during one decision.
+
+Its containers may be shared with the frozen state: they are replaced, never changed. Only `timers` is a copy of its own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from journeys.decision.chart import Chart, CompiledAction, StateNode
-from journeys.decision.effects import Decision, Effect, LogKind, LogLine
-from journeys.decision.occurrences import Facts, Occurrence
-from journeys.decision.state import RunState, UnconsumedSignal
+from journeys.decision.effects import (
+    ClosedTask,
+    Decision,
+    Effect,
+    Finished,
+    LogKind,
+    LogLine,
+    WithdrawnMessages,
+    effects_to_json,
+)
+from journeys.decision.occurrences import Facts, LaneOccurrence
+from journeys.decision.state import RunState
+from journeys.language.conditions import Condition
+
+_state_values = attrgetter(*[field.name for field in fields(RunState)])
+"""The values of a `RunState` in the order of its constructor, read by name from whatever has its fields."""
 
 
 class RunDraft:
-    """Mutable only here and only for one turn; containers that may be shared with the old state are replaced, not changed."""
+    """The fields of `RunState` by their names, the effects and log of this decision, and what conditions read.
 
-    def __init__(self, chart: Chart, state: RunState) -> None:
-        self.chart, self.before = chart, state
-        self.state, self.visit, self.visits = state.state, state.visit, state.visits
-        self.started_at, self.entered_at = state.started_at, state.entered_at
-        self.last_at = self._at = state.last_at
-        self.timers: dict[str, datetime] = dict(state.timers)
-        self.fired, self.anchors, self.firings = state.fired, state.anchors, state.firings
-        self.variables, self.facts, self.seqs = state.variables, state.facts, state.seqs
-        self.missed: tuple[UnconsumedSignal, ...] = state.missed
-        self.tasks, self.held = state.tasks, state.held
-        self.paused_at, self.outcome = state.paused_at, state.outcome
+    `event` is the data of the signal being decided, `item` the value of `for_each` being emitted.
+    """
+
+    def __init__(self, chart: Chart, before: RunState) -> None:
+        self.chart = chart
+        self.state = before.state
+        self.visit = before.visit
+        self.started_at = before.started_at
+        self.entered_at = before.entered_at
+        self.last_at = before.last_at
+        self.visits = before.visits
+        self.timers = dict(before.timers)
+        self.fired = before.fired
+        self.anchors = before.anchors
+        self.firings = before.firings
+        self.variables = before.variables
+        self.facts = before.facts
+        self.seqs = before.seqs
+        self.missed = before.missed
+        self.tasks = before.tasks
+        self.paused_at = before.paused_at
+        self.held = before.held
+        self.outcome = before.outcome
         self.event: Mapping[str, Any] = {}
-        self.refusal = ""
         self.item: Any = None
         self.effects: list[Effect] = []
         self.log: list[LogLine] = []
 
     @property
     def at(self) -> datetime:
-        """The instant being decided: the only now."""
-        assert self._at is not None
-        return self._at
-
-    @at.setter
-    def at(self, value: datetime) -> None:
-        self._at = self.last_at = value
+        """The instant being decided: the only now of a decision."""
+        assert self.last_at is not None
+        return self.last_at
 
     @property
     def is_open(self) -> bool:
         return self.outcome is None
 
     @property
-    def here(self) -> StateNode:
-        return self.chart.places[self.state]
+    def node(self) -> StateNode:
+        """The state that the run is in."""
+        return self.chart.states[self.state]
 
-    def see(self, occurrence: Occurrence) -> None:
-        """Remember the lane's sequence number, so that a redelivery is recognised in O(1)."""
-        seq = getattr(occurrence, "seq", 0)
-        if seq > 0:
-            self.seqs = {**self.seqs, getattr(occurrence, "lane", ""): seq}
-        for lane, reached in getattr(occurrence, "seen", {}).items():
-            self.seqs = {**self.seqs, lane: max(reached, self.seqs.get(lane, 0))}
+    # -- what conditions read ------------------------------------------------------------------------------------
 
     def lookup(self, field: str) -> Any:
         """The JSON value of a field of a condition, or None where it is not known."""
@@ -65,7 +85,7 @@ class RunDraft:
             case "event":
                 return self.event.get(name)
             case "journey":
-                return self.built_in(name)
+                return self._journey_field(name)
             case "now":
                 return self.at
             case "item":
@@ -73,7 +93,7 @@ class RunDraft:
             case _:
                 return self.facts.get(field)
 
-    def built_in(self, name: str) -> Any:
+    def _journey_field(self, name: str) -> Any:
         match name:
             case "state":
                 return self.state
@@ -86,8 +106,21 @@ class RunDraft:
             case _:
                 return self.variables.get(name)
 
+    def allows(self, guard: Condition | None) -> tuple[bool, str]:
+        """Whether a guard is true now; if not, the reason."""
+        return (True, "") if guard is None else guard.holds(self.lookup)
+
+    # -- what an occurrence brings -------------------------------------------------------------------------------
+
+    def mark_seen(self, occurrence: LaneOccurrence) -> None:
+        """Remember the lane's sequence number, so that a redelivery is recognised in O(1)."""
+        if occurrence.seq > 0:
+            self.seqs = {**self.seqs, occurrence.lane: occurrence.seq}
+        for lane, seq in occurrence.seen.items():
+            self.seqs = {**self.seqs, lane: max(seq, self.seqs.get(lane, 0))}
+
     def merge_facts(self, facts: Facts | None) -> bool:
-        """Replace each scope that came with the fields this definition reads; whether any of them changed."""
+        """Replace the known fields of each scope given by those that the definition reads; whether any changed."""
         if facts is None:
             return False
         merged = {name: value for name, value in self.facts.items() if name.partition(".")[0] not in facts}
@@ -98,34 +131,25 @@ class RunDraft:
             self.facts = merged
         return changed
 
-    def count(self, act: CompiledAction) -> int:
-        """The n of this action's n-th firing in the visit."""
-        self.firings = {**self.firings, act.name: self.firings.get(act.name, 0) + 1}
-        return self.firings[act.name]
+    # -- what the decision produces ------------------------------------------------------------------------------
+
+    def count(self, action: CompiledAction) -> int:
+        """Count a firing of an action; its number in this visit, from 1."""
+        self.firings = {**self.firings, action.name: self.firings.get(action.name, 0) + 1}
+        return self.firings[action.name]
 
     def note(self, kind: LogKind, about: str, text: str) -> None:
+        """Add a line to the log at the instant being decided."""
         self.log.append(LogLine(self.at, kind, about, text))
 
+    def emit(self, effect: Effect) -> None:
+        """Add an effect; a paused run holds it back, unless it only withdraws, closes or finishes."""
+        if self.paused_at is not None and not isinstance(effect, Finished | WithdrawnMessages | ClosedTask):
+            self.held = (*self.held, *effects_to_json((effect,)))
+            self.note("held", effect.kind, f"{effect.kind} held while paused")
+        else:
+            self.effects.append(effect)
+
     def decision(self) -> Decision:
-        """Freeze what was decided."""
-        state = RunState(
-            self.state,
-            self.visit,
-            self.started_at,
-            self.entered_at,
-            self.last_at,
-            self.visits,
-            self.timers,
-            self.fired,
-            self.anchors,
-            self.firings,
-            self.variables,
-            self.facts,
-            self.seqs,
-            self.missed,
-            self.tasks,
-            self.paused_at,
-            self.held,
-            self.outcome,
-        )
-        return Decision(state, tuple(self.effects), tuple(self.log))
+        """The draft as a frozen state, with its effects and log."""
+        return Decision(RunState(*_state_values(self)), tuple(self.effects), tuple(self.log))

@@ -1,4 +1,7 @@
-"""What a decision asks of the world: frozen values, applied once by the step's activity."""
+"""Effects, log lines and decisions: the frozen results of `decide`.
+
+The step's activity applies each effect exactly once; every instant is aware UTC.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from journeys.decision.state import RunState
 
 @dataclass(frozen=True, slots=True)
 class SendMessage:
-    """A message for the gate. `stands` marks one of entering a final state: the run's end does not withdraw it."""
+    """A message for the gate. `stands`: sent on entering a final state, so the run's end does not withdraw it."""
 
     action: str
     template: str
@@ -33,7 +36,7 @@ class SendMessage:
 
 @dataclass(frozen=True, slots=True)
 class OpenedTask:
-    """Work for a person, due at `due_at`, or when `within` of working time has passed for whoever gets it."""
+    """A task for a person, due at `due_at`, or once its assignee has worked for `within` (ISO 8601)."""
 
     action: str
     task: str
@@ -51,7 +54,7 @@ class OpenedTask:
 
 @dataclass(frozen=True, slots=True)
 class ClosedTask:
-    """The run no longer needs a task: its state was left, the run ended, or the author says so."""
+    """Close an open task: its state was left, the run ended, or a `close` action ran."""
 
     action: str
     reason: str
@@ -61,7 +64,7 @@ class ClosedTask:
 
 @dataclass(frozen=True, slots=True)
 class EscalatedTask:
-    """A task's deadline passed: it goes to `owner`, with a new deadline if there is one (C10)."""
+    """Give an overdue task to `owner`, with a new deadline if there is one (C10); `level` counts from 1."""
 
     action: str
     owner: str
@@ -73,7 +76,7 @@ class EscalatedTask:
 
 @dataclass(frozen=True, slots=True)
 class ChangedAudience:
-    """Membership of the subject in an audience."""
+    """Add the subject to an audience, or remove them."""
 
     audience: str
     change: Literal["add", "remove"]
@@ -83,7 +86,7 @@ class ChangedAudience:
 
 @dataclass(frozen=True, slots=True)
 class EmittedSignal:
-    """A signal for the subject; `key` makes it the same event however often the step is applied."""
+    """A signal for the subject; `key` is its idempotency key within the run."""
 
     name: str
     key: str
@@ -94,7 +97,7 @@ class EmittedSignal:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawnMessages:
-    """What is still queued goes: of one visit when its state is left, of the whole run when `visit` is None."""
+    """Withdraw queued messages: of one visit, or of the whole run when `visit` is None."""
 
     reason: str
     at: datetime
@@ -145,7 +148,7 @@ LogKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One sentence a person will read: what was decided at `at`, and why. `about` is the state, signal or action."""
+    """One sentence of the explanation: what was decided at `at`, and why. `about` is the state, signal or action."""
 
     at: datetime
     kind: LogKind
@@ -155,7 +158,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The next state, what the world is asked to do, and the explanation."""
+    """The next state, the effects to apply, and the explanation."""
 
     state: RunState
     effects: tuple[Effect, ...] = ()
@@ -167,13 +170,13 @@ _LOG: TypeAdapter[tuple[LogLine, ...]] = TypeAdapter(tuple[LogLine, ...])
 
 
 def effects_to_json(effects: tuple[Effect, ...]) -> list[dict[str, Any]]:
-    """Effects as JSON values, defaults left out but for `kind`."""
-    plain: list[dict[str, Any]] = list(_EFFECTS.dump_python(effects, mode="json", exclude_defaults=True))
-    return [{"kind": effect.kind} | value for effect, value in zip(effects, plain, strict=True)]
+    """Effects as JSON values; `kind` is always there, other defaults are left out."""
+    dumped: list[dict[str, Any]] = list(_EFFECTS.dump_python(effects, mode="json", exclude_defaults=True))
+    return [{"kind": effect.kind} | value for effect, value in zip(effects, dumped, strict=True)]
 
 
 def effects_from_json(values: list[dict[str, Any]]) -> tuple[Effect, ...]:
-    """The inverse of `effects_to_json`."""
+    """The inverse of `effects_to_json`. Raises pydantic's ValidationError."""
     return _EFFECTS.validate_python(values)
 
 
@@ -183,12 +186,12 @@ def log_to_json(log: tuple[LogLine, ...]) -> list[dict[str, Any]]:
 
 
 def log_from_json(values: list[dict[str, Any]]) -> tuple[LogLine, ...]:
-    """The inverse of `log_to_json`."""
+    """The inverse of `log_to_json`. Raises pydantic's ValidationError."""
     return _LOG.validate_python(values)
 
 
 def message_key(run: str, effect: SendMessage, recipient: str) -> str:
-    """The idempotency key of one message to one person (design §6): never Temporal's run id."""
+    """The idempotency key of one message to one person (design §6); no run id of Temporal is in it."""
     return f"{run}#{effect.state}.{effect.visit}/{effect.action}.{effect.firing}>{recipient}"
 
 
@@ -197,11 +200,11 @@ def recipient_of(key: str) -> str:
     return key.rpartition(">")[2] if ">" in key else ""
 
 
-def variables_asked_in(state: str, visit: int, action: str, firing: int) -> str:
-    """Which of a run's asks for work this is."""
+def task_request(state: str, visit: int, action: str, firing: int) -> str:
+    """The id of one request for a task, unique within its run."""
     return f"{state}.{visit}/{action}.{firing}"
 
 
 def task_key(run: str, effect: OpenedTask) -> str:
     """The idempotency key of one task."""
-    return f"{run}#{variables_asked_in(effect.state, effect.visit, effect.action, effect.firing)}"
+    return f"{run}#{task_request(effect.state, effect.visit, effect.action, effect.firing)}"

@@ -1,8 +1,8 @@
-"""Who may enter a journey: one pure rule for ingestion, the simulator and the backtest, so that none can drift.
+"""Entry into a journey: cases, epochs, re-entry and guards, as one pure rule.
 
-A run is one epoch of one case: the case comes from a field of the event (`case: order_id`), the epoch counts the runs
-that this subject has had of it. A run that is open refuses another; what follows a run that ended is the author's
-`again`. Entry is decided on the runs as they are when the event is accepted, timers due by then included.
+A run is one epoch of one case: the case is a property of the event (`case: order_id`), the epoch counts the runs that this
+subject has had of it. An open run refuses another; after one that ended, the author's `again` decides. Entry is decided
+on the runs as they are when the event is accepted, timers due by then included.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from typing import Any
 from journeys.decision.chart import Chart
 from journeys.decision.occurrences import Facts
 from journeys.language.conditions import Lookup
-from journeys.protocol.wire import play_signal
+from journeys.language.signal_names import play_signal
 
-LONGEST_CASE = 200
+MAX_CASE = 200
+"""Characters of a case; a longer value reaches no case."""
 
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """A run of this subject and case, open or ended."""
+    """An earlier run of this subject and case, open or ended."""
 
     epoch: int
     open: bool
@@ -47,54 +48,54 @@ class EntryRefused:
 
 def enters_on(chart: Chart, name: str) -> bool:
     """Whether this signal may open a run."""
-    return name == play_signal(chart.key) or any(stop.on == name for stop in chart.entry)
+    return name == play_signal(chart.key) or any(rule.on == name for rule in chart.entry)
 
 
 def chart_hears(chart: Chart, name: str) -> bool:
-    """Whether this signal can change anything: open a run, move one or end one."""
+    """Whether this signal can open, move or end a run."""
     return name in chart.signals or enters_on(chart, name)
 
 
 def case_of(chart: Chart, data: Mapping[str, Any]) -> str | None:
-    """The case an event belongs to: empty for a journey without cases, None when it reaches no case at all."""
+    """The case of an event: empty for a journey without cases, None for an event that reaches no case."""
     if chart.spec.case is None:
         return ""
     value = data.get(chart.spec.case)
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     case = str(value).strip()
-    return case if 0 < len(case) <= LONGEST_CASE else None
+    return case if 0 < len(case) <= MAX_CASE else None
 
 
 def may_enter(
     chart: Chart, name: str, data: Mapping[str, Any], facts: Facts | None, previous: Sequence[PastRun], at: datetime
 ) -> EntryAllowed | EntryRefused:
-    """Whether this event opens a run; `previous` are the subject's runs of the event's case, in any order."""
+    """Whether an event opens a run at `at`; `previous` are the subject's runs of its case, in any order."""
     if not enters_on(chart, name):
         return EntryRefused(f"{name} does not open {chart.key}")
     case = case_of(chart, data)
     if case is None:
         return EntryRefused(f"the event has no {chart.spec.case}")
-    again = _again(chart, previous, at)
-    if again:
-        return EntryRefused(again)
+    refusal = _reentry_refusal(chart, previous, at)
+    if refusal:
+        return EntryRefused(refusal)
     refused = _refused_by_guards(chart, name, data, facts, at)
     return refused or EntryAllowed(max((run.epoch for run in previous), default=0) + 1, case)
 
 
-def _again(chart: Chart, previous: Sequence[PastRun], at: datetime) -> str:
+def _reentry_refusal(chart: Chart, previous: Sequence[PastRun], at: datetime) -> str:
     if not previous:
         return ""
     if any(run.open for run in previous):
         return "a run is open"
     if chart.entry_again is not None:
         ended = max((run.ended_at for run in previous if run.ended_at is not None), default=None)
-        free = chart.entry_again.after(ended) if ended is not None else at
-        return "" if free <= at else f"the last run ended less than {_written(chart)} ago"
+        allowed_at = chart.entry_again.after(ended) if ended is not None else at
+        return "" if allowed_at <= at else f"the last run ended less than {_again_text(chart)} ago"
     return "" if chart.spec.entry.again == "always" else "they have been here before, and may enter once only"
 
 
-def _written(chart: Chart) -> str:
+def _again_text(chart: Chart) -> str:
     again = chart.spec.entry.again
     return again if isinstance(again, str) else again.after
 
@@ -102,7 +103,7 @@ def _written(chart: Chart) -> str:
 def _refused_by_guards(
     chart: Chart, name: str, data: Mapping[str, Any], facts: Facts | None, at: datetime
 ) -> EntryRefused | None:
-    """The refusal if no guard of this signal is true. A play has no guards: a person has looked in their place."""
+    """A play needs no guard: an operator has looked at the person instead."""
     refusals: list[tuple[str, str]] = []
     for rule in chart.entry:
         if rule.on == name:
@@ -118,12 +119,12 @@ def _refused_by_guards(
 
 
 def _lookup(data: Mapping[str, Any], facts: Facts | None, at: datetime) -> Lookup:
-    """Fields as they are before there is a run: what the run itself knows is not known yet."""
+    """Fields of the event, the profile and the account; there is no run yet, so `journey.*` is unknown."""
 
-    def look(field: str) -> Any:
+    def lookup(field: str) -> Any:
         scope, _, name = field.partition(".")
         if scope == "now":
             return at
         return data.get(name) if scope == "event" else (facts or {}).get(scope, {}).get(name)
 
-    return look
+    return lookup

@@ -1,4 +1,7 @@
-"""What can happen to a run. `at` is the only now a decision knows (design §3, Time)."""
+"""Occurrences: everything that can happen to a run, as frozen values.
+
+`at` is the only now that a decision knows: aware UTC, fixed when the occurrence was accepted (design §3, Time).
+"""
 
 from __future__ import annotations
 
@@ -14,67 +17,80 @@ ResumeMode = Literal["shift", "catch_up", "expire"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entered:
+class LaneOccurrence:
+    """Carried by a recipient's lane: `seq` counts within `lane` from 1; 0 is an occurrence of no lane.
+
+    `seen` is how far other lanes were when the occurrence was accepted, for facts that came from them.
+    """
+
+    at: datetime
+    lane: str = field(default="", kw_only=True)
+    seq: int = field(default=0, kw_only=True)
+    seen: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Entered(LaneOccurrence):
     """The run begins, by the signal that opened it."""
 
-    at: datetime
     name: str
     data: Mapping[str, Any] = field(default_factory=dict)
     facts: Facts | None = None
-    lane: str = ""
-    seq: int = 0
-    seen: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Signal:
-    """Something happened to the subject. `at` was fixed when it was accepted."""
+class Signal(LaneOccurrence):
+    """An accepted event of the subject; `data` has the properties that the definition reads."""
 
-    at: datetime
     name: str
     data: Mapping[str, Any] = field(default_factory=dict)
     facts: Facts | None = None
-    lane: str = ""
-    seq: int = 0
-    seen: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class FieldsChanged:
+class FieldsChanged(LaneOccurrence):
     """Fields that the definition reads have changed, dates of its anchors among them."""
 
-    at: datetime
     facts: Facts
-    lane: str = ""
-    seq: int = 0
-    seen: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineSet(LaneOccurrence):
+    """A task's deadline, known once its assignee's working hours are, or moved by an operator (C10).
+
+    `request` is the `effects.task_request` it answers: a request that is over has no deadline.
+    """
+
+    task: str
+    request: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OptedOut(LaneOccurrence):
+    """The person has opted out of the last channel of the journey's topic (C5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merged(LaneOccurrence):
+    """The visitor was merged into a known user who is in this journey already (U2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erased(LaneOccurrence):
+    """The person is to be forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimerDue:
-    """Time has come: `at` is the due instant, however late the clock rang."""
+    """The clock fired: `at` is the due instant, however late it did."""
 
     at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class DeadlineSet:
-    """When a task is due now: its owner's working hours are known, or somebody put it off (C10).
-
-    `ask` says which of the run's asks is meant (`effects.asked_in`): one that is over has no deadline any more.
-    """
-
-    at: datetime
-    task: str
-    ask: str
-    due_at: datetime
-    lane: str = ""
-    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """An operator holds the run: it listens, but acts on nothing."""
+    """An operator pauses the run; an empty `by` is one without a name."""
 
     at: datetime
     by: str = ""
@@ -82,7 +98,7 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The hold ends; `mode` says what becomes of the time that stood still."""
+    """An operator ends the pause; `mode` decides about timers that stood still (`operator.resume`)."""
 
     at: datetime
     mode: ResumeMode = "shift"
@@ -96,33 +112,6 @@ class Cancelled:
     at: datetime
     by: str = ""
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class OptedOut:
-    """No channel of the journey's topic remains to this person (C5)."""
-
-    at: datetime
-    lane: str = ""
-    seq: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """The visitor turned out to be a known user who is in this journey already (U2)."""
-
-    at: datetime
-    lane: str = ""
-    seq: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Erased:
-    """The person is to be forgotten."""
-
-    at: datetime
-    lane: str = ""
-    seq: int = 0
 
 
 Occurrence = (

@@ -1,4 +1,7 @@
-"""Where a run is: one small frozen value that round-trips through JSON and is all that a decision remembers."""
+"""RunState: the frozen state of a run, and its JSON form.
+
+It is all that a decision remembers, and it round-trips through JSON.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pydantic import TypeAdapter
 
 @dataclass(frozen=True, slots=True)
 class OpenTask:
-    """A task this run opened in the visit it is in; `level` counts its escalations."""
+    """A task opened in the current visit; `level` counts its escalations."""
 
     owner: str
     level: int = 0
@@ -20,7 +23,7 @@ class OpenTask:
 
 @dataclass(frozen=True, slots=True)
 class UnconsumedSignal:
-    """A signal that moved nothing, kept because some state looks back for it."""
+    """A signal that no transition consumed, kept because some state has a `lookback` for it."""
 
     name: str
     at: datetime
@@ -29,11 +32,13 @@ class UnconsumedSignal:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """Position, clocks and memory of a run; under 2 KB as JSON for a shipped journey (design §3).
+    """Position, timers and memory of a run; under 2 KB as JSON for a shipped journey (design §3).
 
     Instants are aware UTC. `timers` holds absolute deadlines by timer id (`s:` of the state's visit, `j:` of the
-    journey, `t:` of an open task, `goal`); a spent timer is absent. `anchors` says for which date an anchor has
-    already acted (`state/s:…` for a state's). `facts` are JSON values by field (`profile.plan`). `seqs` is the last sequence number by lane.
+    journey, `t:` of an open task, `goal`); a spent timer is absent. `fired` counts a repeat's firings, `firings` an
+    action's, both in this visit. `anchors` says for which date an anchor has fired (`state/s:…` for a state's).
+    `facts` are JSON values by field (`profile.plan`), `seqs` the last sequence number by lane. `missed` are signals
+    that no transition consumed, `held` effects (as JSON) that wait for the end of a pause.
     """
 
     state: str = ""
@@ -57,11 +62,11 @@ class RunState:
 
     @property
     def is_open(self) -> bool:
-        """Whether signals and time can still change anything."""
+        """Whether the run has not ended: signals and timers can still change it."""
         return self.outcome is None
 
     def next_due(self) -> datetime | None:
-        """The earliest deadline, or None; a paused run's timers stand."""
+        """The earliest deadline, or None; a paused run's timers do not fire."""
         return (
             None if self.paused_at is not None or self.outcome is not None else min(self.timers.values(), default=None)
         )

@@ -1,4 +1,7 @@
-"""Summary of a run in sentences, for queries, the console and the simulator."""
+"""Describe a run in sentences: its state, timers, tasks and end rules.
+
+The same text for the workflow's query, the API and the simulator.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,16 @@ READABLE = "%Y-%m-%d %H:%M UTC"
 
 
 def describe_run(chart: Chart, state: RunState) -> list[str]:
-    """Where the run is, what it waits for and until when; empty before its first decision."""
+    """Where the run is, what it waits for and until when, in UTC; empty before its first decision."""
     if not state.state:
         return []
     if state.outcome is not None:
         return [f"the run ended as {state.outcome}"]
-    node = chart.places[state.state]
+    node = chart.states[state.state]
     lines = [f"the run is in {state.state} since {state.entered_at:{READABLE}}, visit {state.visit}"]
     if state.paused_at is not None:
         lines.append(f"it is paused since {state.paused_at:{READABLE}}: signals count, timers and effects are held")
-    lines.extend(f"it waits for {name}" for name in sorted({*node.on, *chart.everywhere.on}))
+    lines.extend(f"it waits for {name}" for name in sorted({*node.on, *chart.root.on}))
     for timer, due in sorted(state.timers.items(), key=lambda item: item[1]):
         lines.append(f"timer {_label(chart, state, timer)} is due {due:{READABLE}}")
     lines.extend(f"task {name} is open with {task.owner}" for name, task in state.tasks.items())

@@ -1,6 +1,6 @@
-"""The tracking plan: which signals there are, what each carries, where it comes from, and what is known of people (S8).
+"""TrackingPlan: signals with their properties and sources, and fields of profiles and accounts (S8).
 
-It gives conditions their types at publication, and ingestion a table to test every event against (Q1).
+It types conditions at publication, and gives ingestion the table that every event is validated against (Q1).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 PlanSignal = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 PropertyType = Literal["string", "int", "double", "bool", "timestamp", "strings"]
 SignalKind = Literal["behaviour", "intent", "support", "decline", "commercial", "people", "feedback", "journey"]
-LARGEST_PLAN = 1024 * 1024
+MAX_PLAN_BYTES = 1024 * 1024
 RawName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 def _property(value: Any) -> Any:
-    """`total: double` is required, `coupon: string?` is optional."""
+    """`total: double` is a required property, `coupon: string?` an optional one."""
     if not isinstance(value, str):
         return value
     return {"type": value.removesuffix("?"), "required": not value.endswith("?")}
@@ -44,7 +44,7 @@ def _typed(value: Any) -> Any:
 
 
 class Property(Model):
-    """What an event of this signal carries under one name."""
+    """A property of a signal's events."""
 
     type: PropertyType
     required: bool = True
@@ -52,7 +52,7 @@ class Property(Model):
 
 
 class Raw(Model):
-    """An event of a real tool that means this signal: when `where` holds, with `rename` from our name to the tool's."""
+    """A tool's event that is this signal if its properties equal `where`; `rename` maps our names to the tool's."""
 
     event: RawName
     where: dict[RawName, Scalar] = {}
@@ -63,7 +63,7 @@ Properties = dict[FieldName, Annotated[Property, BeforeValidator(_property, json
 
 
 class PlannedSignal(Model):
-    """One signal of S1 to S7: what it tells, who sends it, and under which names."""
+    """A signal (S1–S7): its kind, source, raw events and properties."""
 
     description: Text | None = None
     kind: SignalKind = "behaviour"
@@ -77,7 +77,7 @@ class PlannedSignal(Model):
 
 
 class PlannedField(Model):
-    """A field of the profile or the account; `personal` fields never leave the store unasked."""
+    """A field of profiles or accounts; `personal` marks data about a person."""
 
     type: PropertyType
     personal: bool = False
@@ -89,7 +89,7 @@ Fields = dict[FieldName, Annotated[PlannedField, BeforeValidator(_typed, json_sc
 
 
 class TrackingPlan(Model):
-    """`catalog/tracking-plan.yaml`. Signals may be named by their own name as well as by a tool's."""
+    """The content of `catalog/tracking-plan.yaml`. An event may have a signal's own name or a tool's."""
 
     version: Annotated[int, Field(ge=1)] = 1
     sources: dict[Name, Text] = {}
@@ -100,20 +100,20 @@ class TrackingPlan(Model):
 
     @cached_property
     def vocabulary(self) -> Mapping[str, str]:
-        """The flat mapping that conditions are typed by: `profile.x`, `account.x`, `event.<signal>.<property>`."""
-        found = {f"profile.{name}": item.type for name, item in self.profile.items()}
-        found |= {f"account.{name}": item.type for name, item in self.account.items()}
+        """The types of all fields by dotted name: `profile.x`, `account.x`, `event.<signal>.<property>`."""
+        types = {f"profile.{name}": item.type for name, item in self.profile.items()}
+        types |= {f"account.{name}": item.type for name, item in self.account.items()}
         for signal, planned in self.signals.items():
-            found |= {f"event.{signal}.{name}": item.type for name, item in planned.properties.items()}
-        return found
+            types |= {f"event.{signal}.{name}": item.type for name, item in planned.properties.items()}
+        return types
 
     def types(self, journey: Journey | None = None) -> dict[str, str]:
-        """The vocabulary, and with a journey also the fields of its own actions' outcomes (`call.closed`, …)."""
+        """The vocabulary, with the properties of a journey's outcome signals (`event.call.closed.outcome`, …)."""
         return {**self.vocabulary, **(outcome_fields(journey) if journey is not None else {})}
 
     @cached_property
     def events(self) -> EventTable:
-        """The precompiled table that events are tested against."""
+        """The precompiled table that events are validated against."""
         return EventTable.of(
             {
                 name: (
@@ -126,32 +126,32 @@ class TrackingPlan(Model):
 
 
 def check_event(plan: TrackingPlan, name: str, properties: Mapping[str, Any]) -> ValidatedEvent:
-    """Which signal an event means, with its properties coerced; or every fault, for the quarantine. Never raises."""
+    """The signal of an event with its properties coerced, or every fault for the quarantine. Never raises."""
     return plan.events.check(name, properties)
 
 
 def read_plan(text: str | bytes) -> tuple[TrackingPlan | None, YamlSource]:
-    """A tracking plan from YAML or JSON; or None, with every problem at its line in `source.problems`."""
-    plan, source = read_model(text, TrackingPlan, LARGEST_PLAN)
+    """A tracking plan from YAML or JSON, or None with every problem at its line in `source.problems`."""
+    plan, source = read_model(text, TrackingPlan, MAX_PLAN_BYTES)
     if plan is not None:
-        source.problems = sorted_problems([*_ambiguous(plan, source), *_sourceless(plan, source)])
+        source.problems = sorted_problems([*_ambiguous_events(plan, source), *_undeclared_sources(plan, source)])
     return (plan if not source.problems else None), source
 
 
-def _ambiguous(plan: TrackingPlan, source: YamlSource) -> Iterator[Problem]:
-    """An event is given to the first signal that takes it, so an earlier one must not take all of a later one's."""
+def _ambiguous_events(plan: TrackingPlan, source: YamlSource) -> Iterator[Problem]:
+    """The first signal that matches an event gets it, so an earlier one must not match all events of a later one."""
     seen: dict[str, list[tuple[str, Mapping[str, Scalar]]]] = {name: [(name, {})] for name in plan.signals}
     for name, signal in plan.signals.items():
         for index, raw in enumerate(signal.from_):
             path = source.written(("signals", name, "from", index))
             for other, where in seen.setdefault(raw.event, []):
                 if other != name and where.items() <= raw.where.items():
-                    what = f"{raw.event!r} already means {other}"
+                    what = f"{raw.event!r} is already an event of {other}"
                     yield problem("T701", path, what, at=source.position(path))
             seen[raw.event].append((name, raw.where))
 
 
-def _sourceless(plan: TrackingPlan, source: YamlSource) -> Iterator[Problem]:
+def _undeclared_sources(plan: TrackingPlan, source: YamlSource) -> Iterator[Problem]:
     named: list[tuple[Path, str | None]] = [(("signals", name, "source"), s.source) for name, s in plan.signals.items()]
     for scope, fields in (("profile", plan.profile), ("account", plan.account)):
         named += [((scope, name, "source"), field.source) for name, field in fields.items()]

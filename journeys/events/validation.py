@@ -1,4 +1,7 @@
-"""An event is tested against tables made once: thousands a second pass here, so nothing is validated by models."""
+"""Validate events against a precompiled table of signals and properties.
+
+Thousands of events a second pass here, so tables are compiled once and no pydantic model is involved.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from journeys.language.signal_names import RESERVED_PREFIX
+
 FaultCode = Literal["unknown_event", "reserved_name", "missing_property", "wrong_type"]
-RESERVED = "tenure."
 
 
 @dataclass(frozen=True, slots=True)
 class PlanFault:
-    """One reason for the quarantine. `property` is empty when it concerns the event as a whole."""
+    """One reason for the quarantine; `property` is empty if it concerns the whole event."""
 
     code: FaultCode
     property: str
@@ -23,7 +27,7 @@ class PlanFault:
 
 @dataclass(frozen=True, slots=True)
 class ValidEvent:
-    """The event is this signal. Declared properties are of their types; the others are kept as they came."""
+    """An event that fits the plan: declared properties coerced to their types, others as they came."""
 
     signal: str
     properties: dict[str, Any]
@@ -31,7 +35,7 @@ class ValidEvent:
 
 @dataclass(frozen=True, slots=True)
 class InvalidEvent:
-    """The event does not fit the plan; `signal` is what it would have been, if that much is known."""
+    """An event that does not fit the plan; `signal` is the one it would be, if that is known."""
 
     faults: tuple[PlanFault, ...]
     signal: str | None = None
@@ -91,12 +95,12 @@ _COERCE: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """One way in which an event becomes a signal."""
+    """A match of events to a signal: required values, and the properties."""
 
     signal: str
     where: tuple[tuple[str, Any], ...]
     fields: tuple[tuple[str, str, str, bool, Callable[[Any], Any]], ...]
-    """For each property: our name, the name it comes under, type, required, coercion."""
+    """For each property: our name, the tool's name, type, required, coercion."""
 
 
 Declared = tuple[Iterable[tuple[str, Mapping[str, Any], Mapping[str, str]]], Mapping[str, tuple[str, bool]]]
@@ -104,13 +108,13 @@ Declared = tuple[Iterable[tuple[str, Mapping[str, Any], Mapping[str, str]]], Map
 
 @dataclass(frozen=True, slots=True)
 class EventTable:
-    """Rules by the name that an event comes under, in the plan's order."""
+    """Rules by the event's name, in the plan's order."""
 
     rules: Mapping[str, tuple[_Rule, ...]]
 
     @classmethod
     def of(cls, signals: Mapping[str, Declared]) -> EventTable:
-        """By signal: raw events (name, where, rename) and properties (type, required)."""
+        """Compile, for each signal, its raw events (name, where, rename) and properties (type, required)."""
         rules: dict[str, list[_Rule]] = {}
         for signal, (raws, properties) in signals.items():
             for event, where, rename in raws:
@@ -120,15 +124,17 @@ class EventTable:
         return cls({name: tuple(items) for name, items in rules.items()})
 
     def check(self, name: str, properties: Mapping[str, Any]) -> ValidatedEvent:
-        """The signal that an event means, or every fault."""
+        """The signal of an event, or every fault. Never raises."""
         for rule in self.rules.get(name, ()):
             if all(properties.get(key) == value for key, value in rule.where):
                 return _fit(rule, properties)
         return InvalidEvent((self._unknown(name),))
 
     def _unknown(self, name: str) -> PlanFault:
-        if name.startswith(RESERVED):
-            return PlanFault("reserved_name", "", f"names that begin with {RESERVED} are the platform's own")
+        if name.startswith(RESERVED_PREFIX):
+            return PlanFault(
+                "reserved_name", "", f"names that begin with {RESERVED_PREFIX} are reserved for the platform"
+            )
         if name in self.rules:
             return PlanFault("unknown_event", "", f"{name[:80]!r} is in the tracking plan, but not with these values")
         return PlanFault("unknown_event", "", f"{name[:80]!r} is not in the tracking plan")

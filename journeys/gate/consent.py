@@ -33,7 +33,7 @@ def has_opted_out(policy: Policy, chart: Chart, consents: Consents) -> bool:
     says nothing under its own topic is about those of its messages. Each counts with its own priority, so what may
     still be said as transactional keeps the run.
     """
-    own = [way for way in chart.ways if way[0] == chart.spec.topic] or chart.ways
+    own = [way for way in chart.routes if way[0] == chart.spec.topic] or chart.routes
     refusals = [consent_refusal(policy, topic, priority, channel, consents) for topic, priority, channel in own]
     return any(reason and reason.code == "consent_withdrawn" for reason in refusals) and all(refusals)
 

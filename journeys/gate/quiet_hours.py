@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_validator, model_validator
 
+from journeys.calendar.holidays import holidays_in
 from journeys.language.actions import CALM, ChannelName, Model, Name, Priority
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -87,7 +87,7 @@ class SendWindow(Model):
     @classmethod
     def _known(cls, value: str | None) -> str | None:
         if value is not None:
-            _holidays(value, 2026)
+            holidays_in(value, 2026)
         return value
 
     @model_validator(mode="after")
@@ -107,7 +107,7 @@ class SendWindow(Model):
         """Whether it is one of its days and no holiday."""
         if DAYS[day.weekday()] not in self.days:
             return False
-        return self.holidays is None or day not in _holidays(self.holidays, day.year)
+        return self.holidays is None or day not in holidays_in(self.holidays, day.year)
 
     def turns(self, day: date) -> Iterator[datetime]:
         """The wall times of a day at which it may begin to allow."""
@@ -165,15 +165,3 @@ def _change(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
         else:
             high = middle
     return high
-
-
-@lru_cache(maxsize=256)
-def _holidays(place: str, year: int) -> frozenset[date]:
-    """The public holidays of a year. Raises ValueError for a place the library does not know."""
-    import holidays
-
-    country, _, part = place.partition("-")
-    try:
-        return frozenset(holidays.country_holidays(country, subdiv=part or None, years=year))
-    except NotImplementedError as fault:
-        raise ValueError(f"no holidays are known for {place}: {fault}") from None

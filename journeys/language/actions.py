@@ -1,4 +1,7 @@
-"""What a state or a transition does, as its author writes it; and the names and values that definitions are made of."""
+"""Models of actions, and the constrained names and values of definitions.
+
+An action has exactly one of the keys `send`, `task`, `close`, `set`, `emit`, `audience`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 SignalName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_.:/-]{0,159}$")]
-"""Of the tracking plan, or the outcome of an action: `checklist.sent`, `send:setup/checklist.sent`."""
+"""A signal of the tracking plan, or the outcome of an action: `checklist.sent`, `send:setup/checklist.sent`."""
 TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*(/[a-z][a-z0-9_-]*){0,3}$", max_length=128)]
 Cel = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 DurationText = Annotated[str, StringConstraints(min_length=1, max_length=500)]
@@ -20,19 +23,20 @@ VariableType = Literal["string", "int", "double", "bool", "timestamp"]
 
 
 class Model(BaseModel):
-    """Frozen and strict about keys: a misspelt key is a problem, never a silent nothing."""
+    """Frozen, and a key that is not declared is a problem."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 def listed(value: Any) -> Any:
+    """A single value as a list of one."""
     return value if isinstance(value, list | tuple) else [value]
 
 
 class Send(Model):
-    """A message. `via` is a preference: the first channel with consent and an address carries it.
+    """Send a message by the first channel of `via` with consent and an address, to the account roles in `for`.
 
-    `topic` and `priority` are the journey's where they are left out.
+    `topic` and `priority` default to the journey's. A message not sent within `expires` is withheld.
     """
 
     send: TemplateName
@@ -53,9 +57,9 @@ class Send(Model):
 
 
 class Task(Model):
-    """Work for a person. Leaving the state withdraws it; its deadline passing escalates it (C10).
+    """Open a task for a person. Leaving the state closes it; a missed deadline escalates it (C10).
 
-    `sla` is time as it passes, `within` is working time of whoever has it (`PT4H`); one of the two.
+    The deadline is `sla`, in elapsed time, or `within`, in working time of its assignee (`PT4H`).
     """
 
     task: Name
@@ -76,14 +80,14 @@ class CloseTask(Model):
 
 
 class Set(Model):
-    """Give variables of the run new values; later conditions read them as `journey.<name>`."""
+    """Set variables of the run; conditions read them as `journey.<name>`."""
 
     set: Annotated[dict[Name, Cel], Field(min_length=1)]
     when: Cel | None = None
 
 
 class Emit(Model):
-    """Send a signal to the subject, or one for each value of a list (`for_each`, read as `item` in `data`)."""
+    """Emit a signal to the subject, or one for each value of the list `for_each`, read as `item` in `data`."""
 
     emit: SignalName
     for_each: Cel | None = None
@@ -92,7 +96,7 @@ class Emit(Model):
 
 
 class Audience(Model):
-    """Put the subject into an audience of an advertising or messaging tool, or take them out."""
+    """Add the subject to an audience of an advertising or messaging tool, or remove them."""
 
     audience: Name
     change: Literal["add", "remove"] = "add"
@@ -110,11 +114,11 @@ _KINDS: dict[str, str] = {
 
 
 def _kind(value: Any) -> str | None:
-    """Which action this is, by the one key that names it, so that a fault is told of that kind and no other."""
+    """The kind by its key, so that pydantic reports the faults of this kind alone."""
     if isinstance(value, Model):
         return type(value).__name__
-    named = [kind for key, kind in _KINDS.items() if isinstance(value, dict) and key in value]
-    return named[0] if len(named) == 1 else None
+    kinds = [kind for key, kind in _KINDS.items() if isinstance(value, dict) and key in value]
+    return kinds[0] if len(kinds) == 1 else None
 
 
 Action = Annotated[
@@ -134,7 +138,7 @@ Actions = Annotated[tuple[Action, ...], BeforeValidator(listed, json_schema_inpu
 
 
 def action_name(action: Action) -> str:
-    """The stable name that keys, metrics and outcomes use: its `name`, else `send:<template>`, `task`, …"""
+    """The stable name in keys, metrics and outcomes: its `name`, else `send:<template>`, the task, `set:<names>`, …"""
     match action:
         case Send():
             return action.name or f"send:{action.send}"
@@ -152,5 +156,5 @@ def action_name(action: Action) -> str:
 
 PRIORITIES: tuple[Priority, ...] = ("urgent_support", "transactional", "lifecycle", "promotional")
 CALM: tuple[Priority, ...] = ("lifecycle", "promotional")
-"""What may wait. Urgent support and transactional messages go first, so no rule holds them unless it names them."""
+"""Priorities that rules hold by default; urgent support and transactional only if a rule names them (C6)."""
 PRESSING: tuple[Priority, ...] = ("urgent_support", "transactional")

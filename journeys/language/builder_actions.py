@@ -1,4 +1,7 @@
-"""Actions in typed Python: one function for each kind, with the names of the YAML where Python allows them."""
+"""Functions of the builder that make actions, one for each kind.
+
+Arguments have the names of the YAML where Python allows them.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from typing import Literal
 from journeys.language.actions import Audience, ChannelName, CloseTask, Emit, Priority, Send, Set, Task
 
 DurationLike = str | timedelta
-"""A duration: ISO 8601, CEL for a person's own rhythm, or a timedelta."""
+"""A duration: ISO 8601, a CEL expression, or a timedelta."""
 
 
 def iso(span: DurationLike) -> str:
-    """A timedelta as ISO 8601; a text stays as it is."""
+    """A timedelta as ISO 8601; a text stays as it is. Raises ValueError for a negative one."""
     if isinstance(span, str):
         return span
     if span < timedelta():
@@ -40,7 +43,7 @@ def send(
     when: str | None = None,
     expires: DurationLike | None = None,
 ) -> Send:
-    """A message; `to_roles` are `for` of the YAML."""
+    """Send a message; `to_roles` is `for` in the YAML."""
     return Send(
         send=template,
         name=name,
@@ -65,7 +68,7 @@ def task(
     data: Mapping[str, str] | None = None,
     when: str | None = None,
 ) -> Task:
-    """Work for a person."""
+    """Open a task."""
     return Task(
         task=kind,
         name=name,
@@ -79,22 +82,22 @@ def task(
 
 
 def close(name: str, *, when: str | None = None) -> CloseTask:
-    """Close an open task of this run."""
+    """Close an open task of this run by its action's name."""
     return CloseTask(close=name, when=when)
 
 
 def assign(*, when: str | None = None, **variables: str) -> Set:
-    """Give variables new values: `set` of the YAML."""
+    """Set variables of the run: `set` in the YAML."""
     return Set(set=variables, when=when)
 
 
 def emit(
     signal: str, *, for_each: str | None = None, data: Mapping[str, str] | None = None, when: str | None = None
 ) -> Emit:
-    """Send a signal to the subject."""
+    """Emit a signal to the subject."""
     return Emit(emit=signal, for_each=for_each, data=dict(data or {}), when=when)
 
 
 def audience(name: str, change: Literal["add", "remove"] = "add", *, when: str | None = None) -> Audience:
-    """Put the subject into an audience, or take them out."""
+    """Add the subject to an audience, or remove them."""
     return Audience(audience=name, change=change, when=when)

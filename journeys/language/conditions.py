@@ -1,6 +1,6 @@
-"""Conditions are CEL, type-checked before they run; one that cannot be evaluated is never true and never raises.
+"""CEL conditions: compiled with type checks, evaluated without exceptions.
 
-Each field is a variable of its own dotted name with its own type (`profile.account_fit: double`), beside
+A condition that cannot be evaluated is never true and never raises. Each field is a variable of its own dotted name with its own type (`profile.account_fit: double`), beside
 `known.profile.account_fit: bool`, which says whether it is there at all. So a misspelt field is an error with a
 column when the journey is published, and a missing value is an answer, not a crash.
 """
@@ -10,15 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal
 
 from cel_expr_python import cel
 
+from journeys.language.values import coerce
+
 FieldType = Literal["string", "int", "double", "bool", "timestamp", "strings", "any"]
 ConditionType = Literal["bool", "duration", "timestamp", "list", "value"]
-"""What an expression must yield: a guard a bool, a delay a duration, an anchor a timestamp, data any value."""
+"""The type that an expression must yield: a guard a bool, a delay a duration, an anchor a timestamp, data any value."""
 
 _CEL_TYPES: dict[str, Any] = {
     "string": cel.Type.STRING,
@@ -36,19 +38,19 @@ _LITERAL = re.compile(
     r"""|[bB]?(?:\"\"\".*?\"\"\"|'''.*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')""",
     re.DOTALL,
 )
-"""Comments and text, raw or not, in which a name means nothing."""
+"""Comments and string literals, raw or not: names in them are not variables."""
 _NAME = re.compile(
     r"(?<![\w.])(?:known\.)?(?:profile|account|event|journey|person)\.[A-Za-z_]\w*|(?<![\w.])(?:now|item)\b"
 )
-_COMPLAINT = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
-_LARGEST_TEXT = 8_192
+_FAULT = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
+_MAX_TEXT = 8_192
 _SMALL = {"string", "int", "double", "bool"}
-_MOST_REMEMBERED = 512
+_MAX_REMEMBERED = 512
 
 
 @dataclass(frozen=True, slots=True)
 class ExpressionFault:
-    """What is wrong with an expression; `line` and `column` count from 1 within it."""
+    """A fault of an expression; `line` and `column` count from 1 within it."""
 
     message: str
     column: int
@@ -56,16 +58,16 @@ class ExpressionFault:
 
 
 class ConditionError(ValueError):
-    """An expression that cannot be published; `complaints` has every fault the type checker found."""
+    """An expression that cannot be published; `faults` has everything the type checker found."""
 
-    def __init__(self, source: str, complaints: tuple[ExpressionFault, ...]) -> None:
-        super().__init__("; ".join(c.message for c in complaints))
-        self.source, self.complaints = source, complaints
+    def __init__(self, source: str, faults: tuple[ExpressionFault, ...]) -> None:
+        super().__init__("; ".join(fault.message for fault in faults))
+        self.source, self.faults = source, faults
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """An evaluation: `ok` with its value, or not, with the reason a person will read."""
+    """The result of an evaluation: `ok` with its value, or not with the reason."""
 
     ok: bool
     value: Any
@@ -73,12 +75,12 @@ class Evaluation:
 
 
 Lookup = Callable[[str], Any]
-"""Answers a field's JSON value, or None where it is not known."""
+"""The JSON value of a field by its dotted name, or None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Condition:
-    """A checked expression. `reads` are the fields it reads, with their types, found by static analysis."""
+    """A type-checked expression. `reads` are the fields it reads, with their types, found by static analysis."""
 
     source: str
     kind: ConditionType
@@ -86,53 +88,53 @@ class Condition:
     reads: tuple[tuple[str, str], ...]
     program: Any
     memory: dict[tuple[Any, ...], Evaluation] | None = None
-    """Answers by what was read, where that is few and small: a condition is a function of nothing else."""
+    """Evaluations by the values read, if these are few and small: a condition is a function of them alone."""
 
     def evaluate(self, lookup: Lookup) -> Evaluation:
-        """Its value over these fields; a fault of any sort comes back as not ok (design §2, Conditions)."""
+        """Evaluate over these fields; any fault is a result that is not ok (design §2, Conditions)."""
         try:
             values = tuple([coerce(lookup(field), kind) for field, kind in self.reads])
             if self.memory is None:
-                return self._ask(values)
-            answer = self.memory.get(values)
-            if answer is None:
-                if len(self.memory) >= _MOST_REMEMBERED:
+                return self._evaluate(values)
+            evaluation = self.memory.get(values)
+            if evaluation is None:
+                if len(self.memory) >= _MAX_REMEMBERED:
                     self.memory.clear()
-                answer = self.memory[values] = self._ask(values)
+                evaluation = self.memory[values] = self._evaluate(values)
         except Exception as fault:  # noqa: BLE001 -- the engine may raise anything; a guard must answer
             return Evaluation(ok=False, value=None, reason=f"could not be evaluated: {type(fault).__name__}")
-        return answer
+        return evaluation
 
-    def _ask(self, values: tuple[Any, ...]) -> Evaluation:
+    def _evaluate(self, values: tuple[Any, ...]) -> Evaluation:
         given: dict[str, Any] = {}
         for (field, _), value in zip(self.reads, values, strict=True):
             given[f"known.{field}"] = value is not None
             if value is not None:
                 given[field] = value
         result = self.program.eval(data=given)
-        found = result.type()
-        if found == cel.Type.ERROR:
+        cel_type = result.type()
+        if cel_type == cel.Type.ERROR:
             return Evaluation(ok=False, value=None, reason=_plain_reason(str(result.value())))
-        return self._as_kind(result.plain_value(), found)
+        return self._checked(result.plain_value(), cel_type)
 
-    def _as_kind(self, value: Any, found: Any) -> Evaluation:
-        fits = _PYTHON_TYPES.get(self.kind)
-        if fits is not None and not isinstance(value, fits):
-            return Evaluation(ok=False, value=None, reason=f"yields {found.name().lower()}, not {self.kind}")
-        if isinstance(value, str) and len(value) > _LARGEST_TEXT:
-            return Evaluation(ok=False, value=None, reason=f"yields a text of more than {_LARGEST_TEXT} characters")
+    def _checked(self, value: Any, cel_type: Any) -> Evaluation:
+        python_type = _PYTHON_TYPES.get(self.kind)
+        if python_type is not None and not isinstance(value, python_type):
+            return Evaluation(ok=False, value=None, reason=f"yields {cel_type.name().lower()}, not {self.kind}")
+        if isinstance(value, str) and len(value) > _MAX_TEXT:
+            return Evaluation(ok=False, value=None, reason=f"yields a text of more than {_MAX_TEXT} characters")
         return Evaluation(ok=True, value=value)
 
     def holds(self, lookup: Lookup) -> tuple[bool, str]:
-        """Whether this guard is true, and if not, why, in words."""
-        outcome = self.evaluate(lookup)
-        if not outcome.ok:
-            return False, f"{self.source}: {outcome.reason}"
-        return outcome.value is True, "" if outcome.value is True else f"{self.source} is false"
+        """Whether this guard is true; if not, the reason."""
+        evaluation = self.evaluate(lookup)
+        if not evaluation.ok:
+            return False, f"{self.source}: {evaluation.reason}"
+        return evaluation.value is True, "" if evaluation.value is True else f"{self.source} is false"
 
 
 def names_in(source: str) -> tuple[str, ...]:
-    """The variables an expression reads (`profile.x`, `known.profile.x`, `now`, …), each once, in order."""
+    """The variables that an expression reads (`profile.x`, `known.profile.x`, `now`, …), each once, in order."""
     return tuple(dict.fromkeys(_NAME.findall(_LITERAL.sub('""', source))))
 
 
@@ -142,7 +144,7 @@ def fields_in(source: str) -> tuple[str, ...]:
 
 
 def compile_condition(source: str, types: Mapping[str, str], kind: ConditionType = "bool") -> Condition:
-    """Check an expression against the types of the fields in reach. Raises ConditionError with every fault."""
+    """Compile an expression over fields of these types (by dotted name). Raises ConditionError with every fault."""
     names = names_in(source)
     fields = dict.fromkeys(name.removeprefix("known.") for name in names)
     reads = tuple((field, types[field]) for field in fields if field in types)
@@ -153,7 +155,7 @@ def compile_condition(source: str, types: Mapping[str, str], kind: ConditionType
     try:
         program = _environment(tuple(sorted(reads))).compile(source)
     except RuntimeError as fault:
-        raise ConditionError(source, _complaints(str(fault))) from None
+        raise ConditionError(source, _faults(str(fault))) from None
     except (TypeError, UnicodeError):
         raise ConditionError(source, (ExpressionFault("is not Unicode text", 1),)) from None
     expected = {"bool": "BOOL", "duration": "DURATION", "timestamp": "TIMESTAMP", "list": "LIST"}.get(kind)
@@ -162,55 +164,6 @@ def compile_condition(source: str, types: Mapping[str, str], kind: ConditionType
         raise ConditionError(source, (ExpressionFault(f"yields {yields.lower()}, where {kind} is needed", 1),))
     small = all(field_kind in _SMALL for _, field_kind in reads) and kind in {"bool", "duration"}
     return Condition(source, kind, names, reads, program, {} if small else None)
-
-
-def coerce(value: Any, kind: str) -> Any:
-    """A JSON value as the type its field declares, or None if it cannot be that (unknown is not false, H8)."""
-    match kind:
-        case "timestamp":
-            return _timestamp(value)
-        case "double":
-            return _number(value)
-        case "int":
-            return _whole(value)
-        case "bool":
-            return value if isinstance(value, bool) else None
-        case "string":
-            return value if isinstance(value, str) else None
-        case "strings":
-            return value if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
-        case _:
-            return value
-
-
-def _number(value: Any) -> float | None:
-    """Never -0.0, which equals 0.0 and divides differently; a whole number past any double is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) + 0.0
-    except OverflowError:
-        return None
-
-
-def _whole(value: Any) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value if isinstance(value, int) and -(2**63) <= value < 2**63 else None
-
-
-def _timestamp(value: Any) -> datetime | None:
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    if not isinstance(value, str):
-        return None
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 @lru_cache(maxsize=4096)
@@ -235,13 +188,13 @@ _DAYS = cel.FunctionDecl(
 )
 
 
-def _complaints(text: str) -> tuple[ExpressionFault, ...]:
-    found = [
+def _faults(text: str) -> tuple[ExpressionFault, ...]:
+    faults = [
         ExpressionFault(_plain_reason(match[3]), max(1, int(match[2])), max(1, int(match[1])))
-        for match in map(_COMPLAINT.search, text.splitlines())
+        for match in map(_FAULT.search, text.splitlines())
         if match is not None
     ]
-    return tuple(found) or (ExpressionFault(_plain_reason(text), 1),)
+    return tuple(faults) or (ExpressionFault(_plain_reason(text), 1),)
 
 
 @lru_cache(maxsize=1024)

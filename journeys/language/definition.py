@@ -1,4 +1,7 @@
-"""A journey as its author writes it: a statechart in data. Nothing here runs; `chart.py` makes it runnable."""
+"""The model of a journey definition: a statechart as data.
+
+Pydantic models of the YAML; `decision/compiler.py` makes a Chart of them. docs/journey-language.md has the semantics.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from journeys.language.actions import (
 
 
 class Transition(Model):
-    """`to` re-enters its target, even the same state; without `to` it is internal and the visit goes on."""
+    """`to` leaves the state and enters its target, even the same one; without `to` it is internal: the visit goes on."""
 
     to: Name | None = None
     when: Cel | None = None
@@ -34,19 +37,22 @@ class Transition(Model):
 
 
 class OnSignal(Transition):
-    """`lookback` also takes a signal that came within that time before the state was entered and moved nothing."""
+    """`lookback` also takes a signal that came so long before the state was entered and that no transition consumed."""
 
     lookback: DurationText | None = None
 
 
 class Repeat(Transition):
-    """A timer that fires again and again within the visit, at most `times` times."""
+    """A timer that fires repeatedly within the visit, at most `times` times."""
 
     times: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
 class Anchor(Transition):
-    """A timer at a date of the subject, which moves when the date moves."""
+    """A timer at a date of the subject; it moves when the date moves.
+
+    `past` says what happens if the date has passed already: `act` at once, `skip` it, or wait for the `next` of `every`.
+    """
 
     date: Cel
     before: DurationText | None = None
@@ -57,7 +63,7 @@ class Anchor(Transition):
 
 
 def _transitions(value: Any) -> Any:
-    """A bare string is a target; a list takes the first true guard."""
+    """A bare string is a target; of a list, the first transition with a true guard is taken."""
     return [{"to": item} if isinstance(item, str) else item for item in listed(value)]
 
 
@@ -85,7 +91,7 @@ Signals = Annotated[
 
 
 class Reacting(Model):
-    """What a state and the whole journey share: reactions to signals, time and dates."""
+    """Reactions to signals, time and dates: of a state, or of the journey in every state."""
 
     on: dict[SignalName, SignalTransitions] = {}
     after: dict[DurationText, TimerTransitions] = {}
@@ -94,7 +100,7 @@ class Reacting(Model):
 
 
 class State(Reacting):
-    """A place to be. `final` ends the run with that outcome, after `do`."""
+    """A state. `do` runs on entry; `final` ends the run with that outcome after it."""
 
     milestone: Name | None = None
     owner: Name | None = None
@@ -106,7 +112,7 @@ class State(Reacting):
 
 
 class Handoff(Model):
-    """The five parts of H1 that are known at design time; state and milestone come from the run."""
+    """The parts of a handoff (H1) that the author knows; product state and next milestone come from the run."""
 
     from_: Annotated[Name, Field(alias="from")]
     to: Name
@@ -116,13 +122,13 @@ class Handoff(Model):
 
 
 class Again(Model):
-    """Re-entry allowed once this much time has passed since the last run ended."""
+    """Re-entry is allowed so long `after` the last run ended."""
 
     after: DurationText
 
 
 class Entry(Model):
-    """Which signal opens a run, and whether a person may come back."""
+    """The signals that open a run, their guard, and whether a subject may enter again."""
 
     on: Signals
     when: Cel | None = None
@@ -130,7 +136,7 @@ class Entry(Model):
 
 
 class Goal(Model):
-    """Reaching it ends the run as `reached`; `within` passing first ends it as `missed`."""
+    """A goal signal ends the run as `reached`; `within` passing first ends it as `missed`."""
 
     on: Signals
     when: Cel | None = None
@@ -138,14 +144,14 @@ class Goal(Model):
 
 
 class Exit(Model):
-    """A signal that ends the run as `exited`, at once."""
+    """A signal that ends the run at once, as `exited`."""
 
     on: SignalName
     when: Cel | None = None
 
 
 class Journey(Reacting):
-    """One journey: what opens it, its states, what stops it. Design §2 has the semantics."""
+    """A journey: entry, states, goal and exits (design §2)."""
 
     journey: Name
     title: Text | None = None
@@ -168,12 +174,12 @@ class Journey(Reacting):
         return send.topic or self.topic
 
     def priority_of(self, send: Send) -> Priority:
-        """How pressing one message is: its own word, else the journey's."""
+        """The priority of one message: its own, else the journey's."""
         return send.priority or self.priority
 
 
 def canonical_json(journey: Journey) -> str:
-    """The one JSON text of a definition: authored order kept (it decides ties), defaults left out."""
+    """The canonical JSON of a definition: authored order kept (it decides ties), defaults left out."""
     return json.dumps(
         journey.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         separators=(",", ":"),

@@ -1,7 +1,7 @@
-"""A journey as a Mermaid `stateDiagram-v2`, drawn from the model that runs.
+"""Draw a journey as a Mermaid `stateDiagram-v2`.
 
-Reactions without a target stand inside their state, UML's way: `signal [guard] / actions`. What applies in every state
-leaves from one box, `any state`.
+Internal transitions stand inside their state as in UML: `signal [guard] / actions`. Those that apply in every state
+leave from one box, `any state`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from journeys.language import definition as d
 from journeys.language.actions import Action, action_name
 from journeys.language.traversal import Reaction, reactions_of
 
-LONGEST_LABEL = 120
+MAX_LABEL = 120
+"""Characters of a label before it is shortened."""
 _PLAIN = frozenset(" _.,/()+-=?!@*|[]")
 
 
 def diagram(journey: d.Journey, here: str | None = None) -> str:
-    """Mermaid text; `here` marks the state that a run is in. Any name or label is safe to render."""
+    """Mermaid text; `here` marks the state that a run is in. Names and labels are escaped."""
     ids = {name: f"s{index}" for index, name in enumerate(journey.states)}
     lines = ["stateDiagram-v2", *_states(journey, ids)]
     if journey.start in ids:
@@ -30,25 +31,26 @@ def diagram(journey: d.Journey, here: str | None = None) -> str:
 
 
 def label(text: str) -> str:
-    """Text that Mermaid takes for nothing but text: one line, not too long, all else as numeric entities."""
+    """Text as one short line that Mermaid reads as text alone; other characters become numeric entities."""
     line = " ".join(text.split())
-    if len(line) > LONGEST_LABEL:
-        line = line[: LONGEST_LABEL - 1] + "…"
+    if len(line) > MAX_LABEL:
+        line = line[: MAX_LABEL - 1] + "…"
     return "".join(mark if mark.isalnum() or mark in _PLAIN or mark == "…" else f"#{ord(mark)};" for mark in line)
 
 
 def _states(journey: d.Journey, ids: dict[str, str]) -> Iterator[str]:
     inside: dict[str | None, list[str]] = {}
     for reaction in reactions_of(journey):
-        for _, move in reaction.each():
-            if move.to is None:
-                inside.setdefault(reaction.state, []).append(_event(reaction, move) + _doing(move.do))
+        for _, transition in reaction.each_transition():
+            if transition.to is None:
+                internal = _trigger(reaction, transition) + _actions(transition.do)
+                inside.setdefault(reaction.state, []).append(internal)
     for name, state in journey.states.items():
         yield f'state "{label(name)}" as {ids[name]}'
         if state.milestone:
             yield f"{ids[name]}: {label(f'until {state.milestone}, {state.owner}')}"
         for action in state.do:
-            yield f"{ids[name]}: {label('entry' + _doing((action,)))}"
+            yield f"{ids[name]}: {label('entry' + _actions((action,)))}"
         for line in inside.get(name, ()):
             yield f"{ids[name]}: {label(line)}"
     if any(reaction.state is None for reaction in reactions_of(journey)) or journey.goal or journey.exit:
@@ -60,9 +62,10 @@ def _states(journey: d.Journey, ids: dict[str, str]) -> Iterator[str]:
 def _transitions(journey: d.Journey, ids: dict[str, str]) -> Iterator[str]:
     for reaction in reactions_of(journey):
         origin = "any" if reaction.state is None else ids[reaction.state]
-        for _, move in reaction.each():
-            if move.to in ids:
-                yield f"{origin} --> {ids[move.to]}: {label(_event(reaction, move) + _doing(move.do))}"
+        for _, transition in reaction.each_transition():
+            if transition.to in ids:
+                text = label(_trigger(reaction, transition) + _actions(transition.do))
+                yield f"{origin} --> {ids[transition.to]}: {text}"
     for name, state in journey.states.items():
         if state.final is not None:
             yield f"{ids[name]} --> [*]: {label(state.final)}"
@@ -73,21 +76,22 @@ def _ends(journey: d.Journey) -> Iterator[str]:
         yield f"any --> [*]: {label('goal ' + ' or '.join(journey.goal.on) + _guard(journey.goal.when))}"
         if journey.goal.within is not None:
             yield f"any --> [*]: {label(f'missed after {journey.goal.within}')}"
-    for stop in journey.exit:
-        yield f"any --> [*]: {label('exit ' + stop.on + _guard(stop.when))}"
+    for exit_rule in journey.exit:
+        yield f"any --> [*]: {label('exit ' + exit_rule.on + _guard(exit_rule.when))}"
 
 
-def _event(reaction: Reaction, move: d.Transition) -> str:
-    if isinstance(move, d.Anchor):
-        when = f"{move.before} before " if move.before else f"{move.after} after " if move.after else "at "
-        return when + move.date + _guard(move.when)
-    trigger = reaction.by if reaction.trigger == "on" else f"{reaction.trigger} {reaction.by}"
-    return trigger + _guard(move.when)
+def _trigger(reaction: Reaction, transition: d.Transition) -> str:
+    if isinstance(transition, d.Anchor):
+        before, after = transition.before, transition.after
+        shift = f"{before} before " if before else f"{after} after " if after else "at "
+        return shift + transition.date + _guard(transition.when)
+    trigger = reaction.key if reaction.trigger == "on" else f"{reaction.trigger} {reaction.key}"
+    return trigger + _guard(transition.when)
 
 
 def _guard(when: str | None) -> str:
     return f" [{when}]" if when else ""
 
 
-def _doing(actions: tuple[Action, ...]) -> str:
+def _actions(actions: tuple[Action, ...]) -> str:
     return " / " + ", ".join(action_name(action) for action in actions) if actions else ""

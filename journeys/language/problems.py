@@ -1,6 +1,6 @@
-"""What can be wrong with a definition: each kind has a stable code, its harm to a person, and the mend.
+"""Problem: a fault in a definition, with its code, position, harm and mend.
 
-`docs/problems.md` has an example of every code, and a test proves that the example triggers it.
+Codes are stable. `docs/problems.md` has an example of every code, and a test proves that the example triggers it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from journeys.language.problem_codes import CODES
 
 Path = tuple[str | int, ...]
-"""Where in a definition: `("states", "silent", "on", "order_completed", 0, "to")`."""
+"""The place of a value in a definition: `("states", "silent", "on", "order_completed", 0, "to")`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One reason why a text is not published. `line` and `column` count from 1; None when there was no text.
+    """One reason why a definition is not published. `line` and `column` count from 1; None without a text.
 
-    `what` says what is wrong here, `harm` what it would do to a person, `mend` how to put it right.
+    `what` is the fault, `harm` its effect on a person, `mend` the author's remedy; `place` is the dotted path.
     """
 
     code: str
@@ -35,7 +35,7 @@ class Problem:
 
 
 def dotted(path: Path) -> str:
-    """A path as people write it: `states.silent.on.order_completed[0].to`; keys with other characters are quoted."""
+    """A path as text: `states.silent.on.order_completed[0].to`; keys with other characters are quoted."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -48,12 +48,12 @@ def dotted(path: Path) -> str:
 
 
 def problem(code: str, path: Path, what: str, *, mend: str | None = None, at: tuple[int, int] | None = None) -> Problem:
-    """A problem of this code; harm and mend are the code's own unless a better mend is known."""
+    """A problem of this code at (line, column); harm and mend are the code's own, unless a better mend is known."""
     kind = CODES[code]
     line, column = at if at is not None else (None, None)
     return Problem(code, dotted(path), what, kind.harm, mend or kind.mend, line, column)
 
 
 def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:
-    """As a reader meets them: by line, then column, then code; each once."""
+    """Problems by line, column and code, each once."""
     return sorted(set(problems), key=lambda p: (p.line or 0, p.column or 0, p.code, p.place, p.what))

@@ -1,8 +1,8 @@
-"""A definition's text, YAML or JSON, becomes plain values of which each knows its line and column.
+"""Read YAML or JSON into plain values, each with its line and column.
 
-The text comes from anyone who may publish, so nothing is constructed: we read parser events only. Anchors, aliases,
-tags and further documents are refused (a few lines of aliases unfold to gigabytes), depth and size are bounded, and
-scalars follow YAML 1.2's core schema, in which `on` is a word and not a truth value.
+The text comes from any author, so it is read from parser events and nothing is constructed. Anchors, aliases, tags and
+further documents are refused (a few lines of aliases expand to gigabytes), depth and size are bounded, and scalars
+follow YAML 1.2's core schema, in which `on` is a word and not a truth value.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import yaml
 
 from journeys.language.problems import Path, Problem, problem
 
-LARGEST = 64 * 1024
-"""Of a definition, in bytes: thirty times the largest that is shipped, and checked in seconds at worst."""
-DEEPEST = 24
+MAX_BYTES = 64 * 1024
+"""Bytes of a definition: thirty times the largest shipped one, and checked in seconds at worst."""
+MAX_DEPTH = 24
+"""Levels of nesting."""
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _WHOLE = re.compile(r"[-+]?[0-9]+")
 _FLOATING = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -32,7 +33,10 @@ _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uff
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a value stands, from 1; `key` is where its key does. `inline` values keep columns within them meaningful."""
+    """Line and column of a value, from 1, and of its `key`.
+
+    `inline`: the value begins at this column, so a column within it can be added.
+    """
 
     line: int
     column: int
@@ -42,39 +46,39 @@ class Position:
 
 @dataclass(slots=True)
 class YamlSource:
-    """What was written: the plain value, and a spot for the path of each value in it."""
+    """The plain value of a text, the position of each value in it by path, and the problems found."""
 
     value: Any = None
-    spots: dict[Path, Position] = field(default_factory=dict)
+    positions: dict[Path, Position] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def written(self, path: Path) -> Path:
-        """The longest part of a model's path that the author wrote: `on: {x: silent}` has no `[0].to`."""
-        found: Path = ()
+        """The part of a model's path that is in the text: `on: {x: silent}` has no `[0].to`."""
+        written: Path = ()
         for part in path:
-            if (*found, part) in self.spots:
-                found = (*found, part)
-        return found
+            if (*written, part) in self.positions:
+                written = (*written, part)
+        return written
 
     def position(self, path: Path) -> tuple[int, int]:
-        """Line and column to show for a path: its key if it has one, else its value."""
-        spot = self.spots.get(self.written(path), Position(1, 1))
-        return spot.key or (spot.line, spot.column)
+        """Line and column of a path: of its key if it has one, else of its value."""
+        position = self.positions.get(self.written(path), Position(1, 1))
+        return position.key or (position.line, position.column)
 
     def within(self, path: Path, line: int, column: int, *, key: bool = False) -> tuple[int, int]:
-        """The position of a column inside an expression that stands at this path, or is its key."""
-        spot = self.spots.get(self.written(path), Position(1, 1))
-        if key and spot.key is not None:
-            return spot.key[0], spot.key[1] + column - 1
-        if spot.inline and line == 1:
-            return spot.line, spot.column + column - 1
-        return (spot.line, spot.column) if line == 1 else (spot.line + line - 1, column)
+        """Line and column of a position in the expression at this path, or in its key."""
+        position = self.positions.get(self.written(path), Position(1, 1))
+        if key and position.key is not None:
+            return position.key[0], position.key[1] + column - 1
+        if position.inline and line == 1:
+            return position.line, position.column + column - 1
+        return (position.line, position.column) if line == 1 else (position.line + line - 1, column)
 
 
-def read_yaml(text: str | bytes, largest: int = LARGEST) -> YamlSource:
-    """Plain values with their spots. Never raises: what cannot be read is among `problems`."""
+def read_yaml(text: str | bytes, max_bytes: int = MAX_BYTES) -> YamlSource:
+    """Plain values with their positions; faults are in `problems`. Never raises."""
     source = YamlSource()
-    fault = _unreadable(text, largest)
+    fault = _unreadable(text, max_bytes)
     if fault is not None:
         source.problems.append(problem("T101", (), fault, at=(1, 1)))
         return source
@@ -90,42 +94,42 @@ def read_yaml(text: str | bytes, largest: int = LARGEST) -> YamlSource:
     return source
 
 
-def _unreadable(text: str | bytes, largest: int) -> str | None:
+def _unreadable(text: str | bytes, max_bytes: int) -> str | None:
     if isinstance(text, bytes):
         try:
             text = text.decode()
         except UnicodeDecodeError as error:
             return f"byte {error.start} is not UTF-8"
-    if len(text) > largest or len(text.encode(errors="replace")) > largest:
-        return f"it is larger than {largest // 1024} KB"
-    strange = _FORBIDDEN.search(text)
-    if strange is not None:
-        line = text.count("\n", 0, strange.start()) + 1
-        return f"line {line} has the control character U+{ord(strange[0]):04X}"
-    return None if text.strip() else "it is empty"
+    if len(text) > max_bytes or len(text.encode(errors="replace")) > max_bytes:
+        return f"the text is larger than {max_bytes // 1024} KB"
+    forbidden = _FORBIDDEN.search(text)
+    if forbidden is not None:
+        line = text.count("\n", 0, forbidden.start()) + 1
+        return f"line {line} has the control character U+{ord(forbidden[0]):04X}"
+    return None if text.strip() else "the text is empty"
 
 
 def _as_yaml(text: str) -> str:
-    """JSON is YAML but for tabs and surrogate escapes; both are replaced so that lines and columns stay."""
+    """JSON is YAML except for tabs and surrogate escapes; both are replaced so that lines and columns stay."""
     if not text.lstrip().startswith("{"):
         return text
     try:
         json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return _SURROGATES.sub(_joined, text.replace("\t", " "))
+    return _SURROGATES.sub(_joined_surrogates, text.replace("\t", " "))
 
 
-def _joined(match: re.Match[str]) -> str:
+def _joined_surrogates(match: re.Match[str]) -> str:
     return bytes.fromhex(match[1] + match[2]).decode("utf-16-be")
 
 
-class _Stop(Exception):
-    """Reading cannot go on in a useful way; the reason is among the problems."""
+class _Unusable(Exception):
+    """Reading stops here; the reason is among the problems."""
 
 
 class _Reader:
-    """Builds plain values from parser events, noting a problem and going on wherever that makes sense."""
+    """Builds plain values from parser events, and goes on after a problem where the rest can still be read."""
 
     def __init__(self, source: YamlSource, text: str) -> None:
         self.source = source
@@ -136,14 +140,14 @@ class _Reader:
             next(self.events)
             event = next(self.events)
             if isinstance(event, yaml.StreamEndEvent):
-                self.note("T101", (), event, "it has no content")
+                self.note("T101", (), event, "the text has no content")
                 return
             self.source.value = self.value(next(self.events), (), None)
             next(self.events)
             following = next(self.events)
             if not isinstance(following, yaml.StreamEndEvent):
                 self.note("T103", (), following, "a second document begins here")
-        except _Stop:
+        except _Unusable:
             self.source.value = None
 
     def note(self, code: str, path: Path, event: Any, what: str) -> None:
@@ -151,19 +155,19 @@ class _Reader:
         self.source.problems.append(problem(code, path, what, at=at))
 
     def value(self, event: Any, path: Path, key: tuple[int, int] | None) -> Any:
-        if len(path) > DEEPEST:
-            self.note("T104", path[:3], event, f"nested more than {DEEPEST} levels")
-            raise _Stop
+        if len(path) > MAX_DEPTH:
+            self.note("T104", path[:3], event, f"the text is nested more than {MAX_DEPTH} levels deep")
+            raise _Unusable
         mark = event.start_mark
         quoted = isinstance(event, yaml.ScalarEvent) and event.style in {"'", '"'}
         inline = isinstance(event, yaml.ScalarEvent) and event.style not in {"|", ">"}
-        self.source.spots[path] = Position(mark.line + 1, mark.column + 1 + quoted, key, inline)
+        self.source.positions[path] = Position(mark.line + 1, mark.column + 1 + quoted, key, inline)
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            self.note("T103", path, event, "an anchor or alias")
-            raise _Stop
+            self.note("T103", path, event, "an anchor or alias stands here")
+            raise _Unusable
         if event.tag is not None:
-            self.note("T103", path, event, f"the tag {event.tag}")
-            raise _Stop
+            self.note("T103", path, event, f"the tag {event.tag} stands here")
+            raise _Unusable
         match event:
             case yaml.MappingStartEvent():
                 return self.mapping(path)
@@ -181,7 +185,7 @@ class _Reader:
                 self.value(next(self.events), (*path, "?"), at)
             elif key in values:
                 first = self.source.position((*path, key))[0]
-                self.note("T106", (*path, key), event, f"{key} is already given in line {first}")
+                self.note("T106", (*path, key), event, f"{key} is already in line {first}")
                 self.value(next(self.events), (*path, key, "?"), at)
             else:
                 values[key] = None
@@ -189,13 +193,13 @@ class _Reader:
         return values
 
     def key(self, event: Any, path: Path) -> str | None:
-        """A key is text: a plain word that YAML would read as anything else is refused, but `on` is just a word."""
+        """The text of a key; None for a plain word that YAML reads as a number, a truth value or null."""
         if not isinstance(event, yaml.ScalarEvent):
-            self.note("T107", path, event, "a key that is a list or a mapping")
-            raise _Stop
+            self.note("T107", path, event, "a key is a list or a mapping")
+            raise _Unusable
         if event.anchor is not None or event.tag is not None:
-            self.note("T103", path, event, "an anchor or tag on a key")
-            raise _Stop
+            self.note("T103", path, event, "a key has an anchor or tag")
+            raise _Unusable
         if not event.style and not isinstance(self.plain(event.value), str):
             self.note("T107", path, event, f"the key {event.value[:40]!r} is not text")
             return None
@@ -212,7 +216,9 @@ class _Reader:
             return event.value
         value = self.plain(event.value)
         if value is _OUT_OF_RANGE:
-            self.note("T105", path, event, f"the number {event.value[:20]}{'…' * (len(event.value) > 20)}")
+            self.note(
+                "T105", path, event, f"the number {event.value[:20]}{'…' * (len(event.value) > 20)} is out of range"
+            )
             return 1
         return value
 

@@ -1,4 +1,7 @@
-"""Every part of a definition with its path, found by one walk, so that no check and no reader misses a corner."""
+"""Reactions, actions, expressions and durations of a definition, each with its path.
+
+One walk in document order for checker, compiler and diagram, so that none of them misses a part.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from journeys.language import definition as d
-from journeys.language.actions import Action, Emit, Send, Set, Task
-from journeys.language.conditions import ConditionType
+from journeys.language.actions import Action, Emit, Send, Set, Task, action_name
+from journeys.language.conditions import ConditionType, names_in
 from journeys.language.problems import Path
 
 Trigger = Literal["on", "after", "every", "at"]
@@ -16,26 +19,29 @@ Trigger = Literal["on", "after", "every", "at"]
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """A list of transitions with what triggers it. `state` is None for the journey's own."""
+    """A list of transitions with its trigger. `state` is None for the journey's own.
+
+    `key` is the signal of `on`, the duration of `after` and `every`, the date expression of `at`.
+    """
 
     path: Path
     state: str | None
     trigger: Trigger
-    by: str
-    moves: tuple[d.Transition, ...]
+    key: str
+    transitions: tuple[d.Transition, ...]
 
-    def each(self) -> Iterator[tuple[Path, d.Transition]]:
+    def each_transition(self) -> Iterator[tuple[Path, d.Transition]]:
         """The transitions with their paths."""
         if self.trigger == "at":
-            yield self.path, self.moves[0]
+            yield self.path, self.transitions[0]
         else:
-            for index, move in enumerate(self.moves):
-                yield (*self.path, index), move
+            for index, transition in enumerate(self.transitions):
+                yield (*self.path, index), transition
 
 
 @dataclass(frozen=True, slots=True)
 class ActionSite:
-    """An action: on entering `state` when `reaction` is None, else in that reaction."""
+    """An action and its place: on entering `state` if `reaction` is None, else in that reaction."""
 
     path: Path
     state: str | None
@@ -45,7 +51,7 @@ class ActionSite:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """CEL: what it must yield, and the signals whose event it may read (none of them for a timer's)."""
+    """A CEL expression, the type it must yield, and the signals whose event it may read (none for a timer's)."""
 
     path: Path
     source: str
@@ -57,7 +63,7 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class DurationSite:
-    """A duration. `cel` says whether a person's own rhythm may stand here."""
+    """A duration; `cel` says whether a CEL expression may stand here instead of ISO 8601."""
 
     path: Path
     text: str
@@ -72,77 +78,77 @@ def reactions_of(journey: d.Journey) -> Iterator[Reaction]:
         yield from _reactions(("states", name), name, state)
 
 
-def _reactions(path: Path, state: str | None, place: d.Reacting) -> Iterator[Reaction]:
-    for signal, moves in place.on.items():
-        yield Reaction((*path, "on", signal), state, "on", signal, moves)
-    for text, waits in place.after.items():
-        yield Reaction((*path, "after", text), state, "after", text, waits)
-    for text, repeats in place.every.items():
+def _reactions(path: Path, state: str | None, node: d.Reacting) -> Iterator[Reaction]:
+    for signal, transitions in node.on.items():
+        yield Reaction((*path, "on", signal), state, "on", signal, transitions)
+    for text, delayed in node.after.items():
+        yield Reaction((*path, "after", text), state, "after", text, delayed)
+    for text, repeats in node.every.items():
         yield Reaction((*path, "every", text), state, "every", text, repeats)
-    for index, anchor in enumerate(place.at):
+    for index, anchor in enumerate(node.at):
         yield Reaction((*path, "at", index), state, "at", anchor.date, (anchor,))
 
 
 def actions_of(journey: d.Journey) -> Iterator[ActionSite]:
-    """Every action: those of entering each state, then those of every reaction."""
+    """Every action: those on entering each state, then those of every reaction."""
     for name, state in journey.states.items():
         for index, action in enumerate(state.do):
             yield ActionSite(("states", name, "do", index), name, action, None)
     for reaction in reactions_of(journey):
-        for path, move in reaction.each():
-            for index, action in enumerate(move.do):
+        for path, transition in reaction.each_transition():
+            for index, action in enumerate(transition.do):
                 yield ActionSite((*path, "do", index), reaction.state, action, reaction)
 
 
 def incoming_transitions(journey: d.Journey) -> dict[str, tuple[str, ...]]:
-    """By state, the signals that lead into it, entry among them: what its `do` may read as `event`."""
-    found: dict[str, list[str]] = {name: [] for name in journey.states}
-    found.get(journey.start, []).extend(journey.entry.on)
+    """By state, the signals that lead into it, entry included: its `do` may read their `event`."""
+    incoming: dict[str, list[str]] = {name: [] for name in journey.states}
+    incoming.get(journey.start, []).extend(journey.entry.on)
     for reaction in reactions_of(journey):
         if reaction.trigger == "on":
-            for move in reaction.moves:
-                if move.to in found:
-                    found[move.to].append(reaction.by)
-    return {name: tuple(dict.fromkeys(signals)) for name, signals in found.items()}
+            for transition in reaction.transitions:
+                if transition.to in incoming:
+                    incoming[transition.to].append(reaction.key)
+    return {name: tuple(dict.fromkeys(signals)) for name, signals in incoming.items()}
 
 
 def expressions_of(journey: d.Journey) -> Iterator[Expression]:
     """Every CEL expression of a definition."""
-    yield from _stops(journey)
+    yield from _entry_and_ends(journey)
     for reaction in reactions_of(journey):
-        for path, move in reaction.each():
-            if move.when is not None:
-                yield Expression((*path, "when"), move.when, "bool", _heard(reaction))
-            if isinstance(move, d.Anchor):
-                yield Expression((*path, "date"), move.date, "timestamp")
-    leading = incoming_transitions(journey)
-    for doing in actions_of(journey):
-        entered_by = leading.get(doing.state or "", ())
-        yield from _of_action(doing, entered_by if doing.reaction is None else _heard(doing.reaction))
+        for path, transition in reaction.each_transition():
+            if transition.when is not None:
+                yield Expression((*path, "when"), transition.when, "bool", _signals_of(reaction))
+            if isinstance(transition, d.Anchor):
+                yield Expression((*path, "date"), transition.date, "timestamp")
+    incoming = incoming_transitions(journey)
+    for site in actions_of(journey):
+        entered_by = incoming.get(site.state or "", ())
+        yield from _of_action(site, entered_by if site.reaction is None else _signals_of(site.reaction))
 
 
-def _heard(reaction: Reaction) -> tuple[str, ...]:
-    return (reaction.by,) if reaction.trigger == "on" else ()
+def _signals_of(reaction: Reaction) -> tuple[str, ...]:
+    return (reaction.key,) if reaction.trigger == "on" else ()
 
 
-def _stops(journey: d.Journey) -> Iterator[Expression]:
+def _entry_and_ends(journey: d.Journey) -> Iterator[Expression]:
     if journey.entry.when is not None:
         for signal in journey.entry.on:
             yield Expression(("entry", "when"), journey.entry.when, "bool", (signal,))
     if journey.goal is not None and journey.goal.when is not None:
         for signal in journey.goal.on:
             yield Expression(("goal", "when"), journey.goal.when, "bool", (signal,))
-    for index, stop in enumerate(journey.exit):
-        if stop.when is not None:
-            yield Expression(("exit", index, "when"), stop.when, "bool", (stop.on,))
+    for index, exit_rule in enumerate(journey.exit):
+        if exit_rule.when is not None:
+            yield Expression(("exit", index, "when"), exit_rule.when, "bool", (exit_rule.on,))
     if journey.handoff is not None:
         for key, source in (("intent", journey.handoff.intent), ("promise", journey.handoff.promise)):
             if source is not None:
                 yield Expression(("handoff", key), source, "value")
 
 
-def _of_action(doing: ActionSite, signals: tuple[str, ...]) -> Iterator[Expression]:
-    action, path = doing.action, doing.path
+def _of_action(site: ActionSite, signals: tuple[str, ...]) -> Iterator[Expression]:
+    action, path = site.action, site.path
     if action.when is not None:
         yield Expression((*path, "when"), action.when, "bool", signals)
     emits = isinstance(action, Emit) and action.for_each is not None
@@ -164,20 +170,45 @@ def durations_of(journey: d.Journey) -> Iterator[DurationSite]:
         yield DurationSite(("entry", "again", "after"), journey.entry.again.after)
     for reaction in reactions_of(journey):
         if reaction.trigger in {"after", "every"}:
-            yield DurationSite(reaction.path, reaction.by, cel=True, is_key=True)
-        for path, move in reaction.each():
-            yield from _of_move(path, move)
-    for doing in actions_of(journey):
-        if isinstance(doing.action, Send) and doing.action.expires is not None:
-            yield DurationSite((*doing.path, "expires"), doing.action.expires, cel=True)
-        if isinstance(doing.action, Task) and doing.action.sla is not None:
-            yield DurationSite((*doing.path, "sla"), doing.action.sla, cel=True)
+            yield DurationSite(reaction.path, reaction.key, cel=True, is_key=True)
+        for path, transition in reaction.each_transition():
+            yield from _of_transition(path, transition)
+    for site in actions_of(journey):
+        if isinstance(site.action, Send) and site.action.expires is not None:
+            yield DurationSite((*site.path, "expires"), site.action.expires, cel=True)
+        if isinstance(site.action, Task) and site.action.sla is not None:
+            yield DurationSite((*site.path, "sla"), site.action.sla, cel=True)
 
 
-def _of_move(path: Path, move: d.Transition) -> Iterator[DurationSite]:
-    if isinstance(move, d.OnSignal) and move.lookback is not None:
-        yield DurationSite((*path, "lookback"), move.lookback)
-    if isinstance(move, d.Anchor):
-        for key, text in (("before", move.before), ("after", move.after), ("every", move.every)):
+def _of_transition(path: Path, transition: d.Transition) -> Iterator[DurationSite]:
+    if isinstance(transition, d.OnSignal) and transition.lookback is not None:
+        yield DurationSite((*path, "lookback"), transition.lookback)
+    if isinstance(transition, d.Anchor):
+        shifts = (("before", transition.before), ("after", transition.after), ("every", transition.every))
+        for key, text in shifts:
             if text is not None:
                 yield DurationSite((*path, key), text)
+
+
+def required_fields(journey: d.Journey) -> dict[str, frozenset[str]]:
+    """By message, the fields that must be known before it is sent (H8), as dotted names.
+
+    They are read without a `known.` beside them: by its own condition and data, and by entry, goal and exit, which say
+    whether the journey is for this person and not over yet.
+    """
+    ends = [item.source for item in expressions_of(journey) if item.path[0] in {"entry", "goal", "exit"}]
+    required: dict[str, frozenset[str]] = {}
+    for site in actions_of(journey):
+        if isinstance(site.action, Send):
+            own = [source for source in (site.action.when, *site.action.data.values()) if source is not None]
+            fields = {field for source in (*ends, *own) for field in _read_unguarded(source)}
+            name = action_name(site.action)
+            required[name] = required.get(name, frozenset()) | fields
+    return required
+
+
+def _read_unguarded(source: str) -> Iterator[str]:
+    names = names_in(source)
+    for name in names:
+        if name.startswith(("profile.", "account.")) and f"known.{name}" not in names:
+            yield name

@@ -64,19 +64,19 @@ def occurrence_of(envelope: Envelope) -> Occurrence:
     at, lane, seq = parse_instant(envelope.at), envelope.lane, envelope.seq
     match envelope.kind:
         case "entered":
-            return Entered(at, envelope.name, envelope.data, envelope.facts, lane, seq, envelope.seen)
+            return Entered(at, envelope.name, envelope.data, envelope.facts, lane=lane, seq=seq, seen=envelope.seen)
         case "signal":
-            return Signal(at, envelope.name, envelope.data, envelope.facts, lane, seq, envelope.seen)
+            return Signal(at, envelope.name, envelope.data, envelope.facts, lane=lane, seq=seq, seen=envelope.seen)
         case "facts":
-            return FieldsChanged(at, envelope.facts or {}, lane, seq, envelope.seen)
+            return FieldsChanged(at, envelope.facts or {}, lane=lane, seq=seq, seen=envelope.seen)
         case "deadline":
             due = parse_instant(envelope.data["due_at"])
-            return DeadlineSet(at, envelope.name, str(envelope.data["ask"]), due, lane, seq)
+            return DeadlineSet(at, envelope.name, str(envelope.data["ask"]), due, lane=lane, seq=seq)
         case "opted_out":
-            return OptedOut(at, lane, seq)
+            return OptedOut(at, lane=lane, seq=seq)
         case "merged":
-            return Merged(at, lane, seq)
+            return Merged(at, lane=lane, seq=seq)
         case "erased":
-            return Erased(at, lane, seq)
+            return Erased(at, lane=lane, seq=seq)
         case other:
             raise Unreadable(f"{other!r} is not a kind of occurrence")

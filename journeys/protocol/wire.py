@@ -20,7 +20,6 @@ TASK_QUEUE: Final = "tenure"
 SIGNAL_EVENT: Final = "tenure.event"
 SIGNAL_WAKE: Final = "tenure.wake"
 SIGNAL_NUDGE: Final = "tenure.nudge"
-RESERVED: Final = "tenure."
 
 UPDATE_PAUSE: Final = "pause"
 UPDATE_RESUME: Final = "resume"
@@ -39,15 +38,6 @@ LOOK_AGAIN: Final = timedelta(milliseconds=250)
 SOURCE_TEMPORAL: Final = "temporal"
 SOURCE_SELF: Final = "tenure"
 SOURCE_OPERATOR: Final = "operator"
-
-REPLIED: Final = "message_replied"
-"""The event that a recipient has replied to a message: its run is quiet until `CLOSED`."""
-CLOSED: Final = "conversation_closed"
-
-
-def play_signal(journey: str) -> str:
-    """The event by which an operator starts a journey for a person: accepted like any other, so a backtest has it too."""
-    return f"play:{journey}"
 
 
 def channel_queue(task_queue: str, channel: str) -> str:

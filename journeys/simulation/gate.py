@@ -29,7 +29,7 @@ from journeys.gate.verdicts import (
     Withhold,
 )
 from journeys.language.actions import PRESSING, PRIORITIES
-from journeys.protocol.wire import CLOSED
+from journeys.language.signal_names import CONVERSATION_CLOSED
 from journeys.simulation.operations import OperatorState
 from journeys.simulation.timeline import DeferredMessage, MessageOutcome, NotEntered, Scenario, SimulatedRun
 
@@ -176,13 +176,13 @@ class InMemoryGate:
 
     def answer(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
         """They have answered a message, or a person has closed what came of it: the run that sent it last is meant."""
-        if name == CLOSED and any(talk.run == data.get("run") for talk in self.outside.talks):
+        if name == CONVERSATION_CLOSED and any(talk.run == data.get("run") for talk in self.outside.talks):
             self.outside.closed(str(data["run"]))
             return
         run, _ = self.last_sent(data)
         if run is None:
             return
-        if name == CLOSED:
+        if name == CONVERSATION_CLOSED:
             self.outside.closed(run.name)
             return
         self.outside.answered(run.name, self.world.policy.answered.quiet.after(at), at)

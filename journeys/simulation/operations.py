@@ -59,6 +59,8 @@ class OperatorState:
                 self.since["content", template] = at
             case "mend_content":
                 self.unsendable.pop(template, None)
+            case _:
+                pass
 
     def answered(self, run: str, until: datetime, at: datetime) -> None:
         """They have answered a message of this run."""

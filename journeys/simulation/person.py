@@ -30,7 +30,7 @@ from journeys.decision.effects import (
 from journeys.decision.entry import EntryAllowed, PastRun, case_of, enters_on, may_enter
 from journeys.decision.occurrences import Cancelled, Entered, FieldsChanged, Occurrence, OptedOut, Signal, TimerDue
 from journeys.gate.consent import has_opted_out
-from journeys.protocol.wire import CLOSED, REPLIED
+from journeys.language.signal_names import CONVERSATION_CLOSED, MESSAGE_REPLIED
 from journeys.simulation.gate import OF_STANDING, InMemoryGate
 from journeys.simulation.recording import RecordedEvent
 from journeys.simulation.timeline import NotEntered, SimulatedRun, TimelineLine
@@ -119,10 +119,10 @@ class SimulatedPerson(InMemoryGate):
             self.standings = {to: replace(each, urgent_open=urgent) for to, each in self.standings.items()}
             if name in self.world.policy.urgent_ticket.resolved_by:
                 self.wake(at)
-        wish = keyword_of(str(data.get("text") or "")) if name == REPLIED else None
+        wish = keyword_of(str(data.get("text") or "")) if name == MESSAGE_REPLIED else None
         if wish == "stop" and self.last_sent(data)[1] == "email":
             self.consent({"channel": "email", "granted": False}, at)
-        elif name in {CLOSED, REPLIED} and wish is None:
+        elif name in {CONVERSATION_CLOSED, MESSAGE_REPLIED} and wish is None:
             self.answer(name, data, at)
         for chart in self.world.hearing.get(name, ()):
             case = case_of(chart, data)

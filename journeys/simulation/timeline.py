@@ -13,7 +13,7 @@ from journeys.decision.occurrences import FieldsChanged
 from journeys.decision.state import RunState
 from journeys.gate.policy import Policy, horizon
 from journeys.gate.verdicts import QueuedMessage, Reason
-from journeys.protocol.wire import play_signal
+from journeys.language.signal_names import play_signal
 
 
 class Scenario:

@@ -1,6 +1,6 @@
-"""Who does the work that journeys ask of people, as data: people with their hours, teams with their rules, kinds of tasks.
+"""Team: people with their hours, teams with routing rules, kinds of tasks (C10).
 
-`catalog/team.yaml`, read by people who do not read code. `assigning.py` applies it; nothing here decides (C10).
+The model of `catalog/team.yaml`; `assignment.py` applies it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema, model_validator
 
 from journeys.calendar.durations import parse_duration
+from journeys.calendar.holidays import holidays_in
 from journeys.calendar.timezones import zone_named
 from journeys.calendar.working_time import WHOLE_DAY, MinuteSpan
 from journeys.content.variants import Sender
-from journeys.gate.quiet_hours import _holidays as holidays_in
 from journeys.language.actions import Model, Name, Text, listed
 from journeys.language.parsing import read_model
 from journeys.language.problems import Path, problem, sorted_problems
@@ -26,7 +26,7 @@ from journeys.language.source import YamlSource
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SPAN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
 Week = tuple[tuple[MinuteSpan, ...], ...]
-How = Literal["owner", "load", "round_robin"]
+RoutingMethod = Literal["owner", "load", "round_robin"]
 
 
 def _week(value: Any) -> Any:
@@ -34,31 +34,31 @@ def _week(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     week: dict[int, tuple[MinuteSpan, ...]] = {}
-    for name, given in value.items():
-        spans = tuple(sorted(_span(item) for item in listed(given)))
+    for name, hours in value.items():
+        spans = tuple(sorted(_span(item) for item in listed(hours)))
         if any(before[1] > after[0] for before, after in pairwise(spans)):
             raise ValueError(f"the hours of {name} overlap")
         for day in _days(str(name)):
             if day in week:
-                raise ValueError(f"{DAYS[day]} has its hours twice")
+                raise ValueError(f"{DAYS[day]} has hours twice")
             week[day] = spans
     if not any(week.values()):
-        raise ValueError("nobody works at no hour of the week")
+        raise ValueError("the week has no working hours")
     return tuple(week.get(day, ()) for day in range(7))
 
 
 def _days(name: str) -> range:
     first, _, last = name.partition("-")
     if first not in DAYS or (last or first) not in DAYS or DAYS.index(last or first) < DAYS.index(first):
-        raise ValueError(f"{name!r} is not a weekday such as mon, or a row of them such as mon-fri")
+        raise ValueError(f"{name!r} is not a weekday such as mon or a range such as mon-fri")
     return range(DAYS.index(first), DAYS.index(last or first) + 1)
 
 
 def _span(value: Any) -> MinuteSpan:
-    found = _SPAN.fullmatch(value) if isinstance(value, str) else None
-    begin, end = (int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])) if found else (0, 0)
+    match = _SPAN.fullmatch(value) if isinstance(value, str) else None
+    begin, end = (int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])) if match else (0, 0)
     if not 0 <= begin < end <= WHOLE_DAY:
-        raise ValueError(f"{value!r} is not a span of hours such as 09:00-17:00")
+        raise ValueError(f"{value!r} is not a time span such as 09:00-17:00")
     return begin, end
 
 
@@ -71,10 +71,10 @@ def _length(value: Any) -> timedelta:
 
 
 def working_time(text: str) -> timedelta:
-    """Hours and minutes of work. Raises ValueError for days and more: how long a working day is differs."""
+    """Parse hours and minutes of work, such as `PT4H`. Raises ValueError for days and more: their length differs."""
     duration = parse_duration(text)
     if duration.months or duration.exact <= timedelta(0) or not text.startswith("PT"):
-        raise ValueError(f"{text!r} is not working time, which is counted in hours and minutes, such as PT4H")
+        raise ValueError(f"{text!r} is not working time in hours and minutes, such as PT4H")
     return duration.exact
 
 
@@ -94,7 +94,7 @@ _HOURS_SCHEMA = {"type": "object", "additionalProperties": {"type": ["string", "
 WeekHours = Annotated[Week, BeforeValidator(_week), WithJsonSchema(_HOURS_SCHEMA)]
 Zone = Annotated[str, BeforeValidator(_zone)]
 Country = Annotated[str, BeforeValidator(_country)]
-"""ISO 3166-1, with a part of the country by ISO 3166-2: `DE`, `DE-BY`, `US-CA`."""
+"""A country by ISO 3166-1, or a part of it by ISO 3166-2: `DE`, `DE-BY`, `US-CA`."""
 TaskHours = Annotated[
     timedelta,
     BeforeValidator(_length),
@@ -105,7 +105,7 @@ _NINE_TO_FIVE: Week = (((9 * 60, 17 * 60),),) * 5 + ((), ())
 
 
 class Absence(Model):
-    """An absence, both days included; `deputy` stands in for this one."""
+    """An absence, both days included; `deputy` takes over tasks during it."""
 
     from_: Annotated[date, Field(alias="from")]
     to: date
@@ -114,15 +114,15 @@ class Absence(Model):
     @model_validator(mode="after")
     def _forwards(self) -> Absence:
         if self.to < self.from_:
-            raise ValueError(f"it ends on {self.to}, before it begins")
+            raise ValueError(f"the absence ends on {self.to}, before it begins")
         return self
 
 
 class TeamMember(Model):
-    """Somebody who does tasks. What is left out is the company's; `known_as` are their names in other systems.
+    """A person who does tasks. Fields left out have the company's values.
 
-    `email` is where they themselves are written to. `signs` is their name and address in mails to accounts that they look
-    after (`from: owner`).
+    `known_as` are their names in other systems. `email` receives their reminders. `signs` is the sender of mails to
+    accounts that they own (`from: owner`). `capacity` is the number of open tasks they can have.
     """
 
     email: Annotated[str, StringConstraints(max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
@@ -138,23 +138,27 @@ class TeamMember(Model):
 
 
 class RoutingRule(Model):
-    """How a team's tasks find a person: the ways in order, until one of them finds somebody who is there and has room."""
+    """Routing methods of a team in order; the first that finds an available person with capacity assigns the task."""
 
     by: Annotated[
-        tuple[How, ...], BeforeValidator(listed, json_schema_input_type=How | list[How]), Field(min_length=1)
+        tuple[RoutingMethod, ...],
+        BeforeValidator(listed, json_schema_input_type=RoutingMethod | list[RoutingMethod]),
+        Field(min_length=1),
     ] = ("owner", "load")
 
 
 class TaskKind(Model):
-    """What is true of every task of one kind. Without `outcomes` any word may close it; `by` overrides the team's."""
+    """Rules for all tasks of one kind. Without `outcomes` any word closes it; `by` overrides the team's."""
 
     outcomes: tuple[Name, ...] = ()
     remind: TaskHours | None = None
-    by: Annotated[tuple[How, ...], BeforeValidator(listed, json_schema_input_type=How | list[How])] = ()
+    by: Annotated[
+        tuple[RoutingMethod, ...], BeforeValidator(listed, json_schema_input_type=RoutingMethod | list[RoutingMethod])
+    ] = ()
 
 
 class Team(Model):
-    """The whole of `catalog/team.yaml`. `owner` is the field of the account that names the person who looks after it."""
+    """The content of `catalog/team.yaml`. `owner` is the account field that names the account's owner."""
 
     zone: Zone = "UTC"
     hours: WeekHours = _NINE_TO_FIVE
@@ -166,11 +170,11 @@ class Team(Model):
     tasks: dict[Name, TaskKind] = {}
 
     def members(self, team: str) -> tuple[str, ...]:
-        """Who is in a team, in the order of their names."""
+        """The members of a team, by name."""
         return tuple(sorted(name for name, person in self.people.items() if team in person.team))
 
     def person_called(self, name: Any) -> str | None:
-        """The person that another system's word means."""
+        """The person of a name, or of a name in another system; None if there is none."""
         if not isinstance(name, str):
             return None
         if name in self.people:
@@ -178,25 +182,25 @@ class Team(Model):
         return next((key for key, person in self.people.items() if name in person.known_as), None)
 
     def addresses(self, name: str) -> tuple[str, ...]:
-        """Where one of the people may be written to, the best first; a name of theirs elsewhere may be an address."""
+        """Candidate addresses of a person, best first; a name in another system may be an address."""
         person = self.people.get(name)
         if person is None:
             return ()
         own = (person.email, person.signs.reply_to if person.signs is not None else None)
-        return (*(each for each in own if each is not None), *person.known_as)
+        return (*(address for address in own if address is not None), *person.known_as)
 
     def outcomes(self, task: str) -> tuple[str, ...]:
-        """The words that may close a task of this kind; empty when any may."""
+        """The outcomes that may close a task of this kind; empty if any may."""
         return self.tasks[task].outcomes if task in self.tasks else ()
 
     def reminder(self, task: str) -> timedelta | None:
-        """How long before it is due its owner is reminded."""
+        """How long before the deadline the owner of a task is reminded; None for no reminder."""
         kind = self.tasks.get(task)
         return kind.remind if kind is not None and kind.remind is not None else self.remind
 
 
 def read_team(text: str | bytes) -> tuple[Team | None, YamlSource]:
-    """A team from YAML or JSON; or None, with every problem at its line in `source.problems`. Never raises."""
+    """A team from YAML or JSON, or None with every problem at its line in `source.problems`. Never raises."""
     team, source = read_model(text, Team)
     if team is not None:
         source.problems = sorted_problems(
@@ -221,16 +225,18 @@ def _faults(team: Team) -> Iterator[TeamProblem]:
             yield "T903", at, f"{name} is also the name of a team"
     for name in team.teams:
         if not team.members(name):
-            yield "T904", ("teams", name), f"nobody is in {name}"
+            yield "T904", ("teams", name), f"the team {name} has no members"
 
 
 def _person(team: Team, name: str, person: TeamMember) -> Iterator[TeamProblem]:
     at: Path = ("people", name)
-    for index, each in enumerate(person.team):
-        if each not in team.teams:
-            yield "T901", (*at, "team", index), f"{each} is not one of the teams"
-    deputies: list[tuple[Path, str]] = [(("deputies", index), each) for index, each in enumerate(person.deputies)]
-    deputies += [(("away", index, "deputy"), each.deputy) for index, each in enumerate(person.away) if each.deputy]
-    for path, each in deputies:
-        if each not in team.people or each == name:
-            yield "T902", (*at, *path), f"{each} cannot stand in for {name}"
+    for index, team_name in enumerate(person.team):
+        if team_name not in team.teams:
+            yield "T901", (*at, "team", index), f"{team_name} is not one of the teams"
+    deputies: list[tuple[Path, str]] = [(("deputies", index), deputy) for index, deputy in enumerate(person.deputies)]
+    for index, absence in enumerate(person.away):
+        if absence.deputy:
+            deputies.append((("away", index, "deputy"), absence.deputy))
+    for path, deputy in deputies:
+        if deputy not in team.people or deputy == name:
+            yield "T902", (*at, *path), f"{deputy} cannot be a deputy of {name}"

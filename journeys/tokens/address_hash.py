@@ -1,6 +1,7 @@
-"""Addresses as keyed hashes: what must be recognised for ever, but never read, not even after an erasure (design §9).
+"""Keyed hashes of addresses, for suppressions and blocklists (design §9).
 
-A keyed hash, because the space of phone numbers and likely addresses is small enough to try all of a plain one.
+An address is recognised again but never read, even after an erasure. The hash has a key because all phone numbers and
+likely addresses could be tried against a plain one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _NUMBERS = frozenset({"sms", "whatsapp", "voice"})
 
 @dataclass(frozen=True, slots=True)
 class AddressHash:
-    """Hashes of addresses. The first key makes new ones; all are asked, so an old key is never thrown away."""
+    """Hashes of addresses. The first key makes new ones; all keys are looked up, so an old key is kept for ever."""
 
     keys: tuple[str, ...]
 
@@ -27,20 +28,20 @@ class AddressHash:
             raise ValueError("addresses need a key to be hashed with")
 
     def digest(self, channel: str, address: str) -> str:
-        """The hash under which an address is kept."""
+        """The hash under which an address is stored."""
         return _hash(self.keys[0], channel, address)
 
     def digests(self, channel: str, address: str) -> list[str]:
-        """Every hash under which it may have been kept."""
+        """Every hash under which it may be stored, one for each key."""
         return [_hash(key, channel, address) for key in self.keys]
 
     def of_all(self, addresses: Mapping[str, str]) -> dict[str, str]:
-        """By hash, the channel of each of a person's addresses (by channel)."""
+        """By hash, the channel of each address of a person (given by channel)."""
         return {digest: channel for channel, address in addresses.items() for digest in self.digests(channel, address)}
 
 
 def canonical_address(channel: str, address: str) -> str:
-    """One spelling of an address: a number by its digits, all else without case, marks of width and outer space."""
+    """One spelling of an address: a number by its digits, others in NFKC, case-folded, without outer space."""
     if channel in _NUMBERS:
         digits = "".join(str(unicodedata.decimal(mark)) for mark in address if mark.isdecimal())
         return digits.removeprefix("00")  # the international prefix, where it is not written as +
@@ -48,5 +49,5 @@ def canonical_address(channel: str, address: str) -> str:
 
 
 def _hash(key: str, channel: str, address: str) -> str:
-    told = f"{channel}\x00{canonical_address(channel, address)}".encode()
-    return hmac.new(key.encode(), _CONTEXT + told, hashlib.sha256).hexdigest()
+    message = f"{channel}\x00{canonical_address(channel, address)}".encode()
+    return hmac.new(key.encode(), _CONTEXT + message, hashlib.sha256).hexdigest()

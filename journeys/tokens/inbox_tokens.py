@@ -1,7 +1,7 @@
-"""What a person's browser shows: a signed, short-lived token by which one person's in-app messages are read, and no other's.
+"""Inbox tokens: signed, short-lived access of a browser to one person's in-app messages.
 
-It is signed as links are (`links.py`), for this only: no link opens an inbox, and no such token opens a link. It names the
-person by the store's random key. There is nothing to revoke: it is over soon.
+Signed like links (`signed_links`) in a context of their own: no link opens an inbox, and no inbox token works as a link.
+A token names the person by the store's random key. It expires soon and cannot be revoked.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from typing import Final
 
 from journeys.tokens.signed_links import LinkExpired, sign_token, verify_token
 
-LONGEST_LIFE: Final = timedelta(hours=1)
-USUAL_LIFE: Final = timedelta(minutes=15)
+MAX_LIFETIME: Final = timedelta(hours=1)
+DEFAULT_LIFETIME: Final = timedelta(minutes=15)
 _CONTEXT: Final = b"tenure.front.1\x00"
 _SEPARATOR: Final = "|"
 
 
 @dataclass(frozen=True, slots=True)
 class InboxPass:
-    """Whose it is, and until when it is good."""
+    """The person of a token, and until when it is valid."""
 
     person: str
     until: datetime
 
 
 def inbox_token(keys: tuple[str, ...], person: str, until: datetime) -> str:
-    """A token for this person. `until` is rounded down to the second. Raises ValueError for a key that cannot be part of it."""
+    """A token for a person; `until` is rounded down to the second. Raises ValueError for a malformed person key."""
     if _SEPARATOR in person or not person.isprintable():
-        raise ValueError("a person's key holds what separates a token's fields")
+        raise ValueError("the person's key contains the separator of a token's fields")
     return sign_token(keys, f"{person}{_SEPARATOR}{int(until.timestamp()):x}".encode(), _CONTEXT)
 
 
 def read_inbox_token(keys: tuple[str, ...], token: str, now: datetime) -> InboxPass:
-    """Whose token this is. Raises LinkError, or LinkExpired when it was ours once."""
+    """The person of a token. Raises LinkError, or LinkExpired for a token that was valid before."""
     person, _, until = verify_token(keys, token, _CONTEXT).decode().partition(_SEPARATOR)
-    found = InboxPass(person, datetime.fromtimestamp(int(until, 16), UTC))
-    if found.until <= now:
-        raise LinkExpired("the token was good for a short time only")
-    return found
+    inbox_pass = InboxPass(person, datetime.fromtimestamp(int(until, 16), UTC))
+    if inbox_pass.until <= now:
+        raise LinkExpired("the token has expired")
+    return inbox_pass

@@ -1,8 +1,10 @@
-"""Signed links: whoever holds one may do the one thing it is for, to the one person it is for, and needs no login.
+"""Signed links: tokens for unsubscribing, preferences and confirmation without a login.
+
+The holder of a link may do one thing for one person.
 
 A token is a few opaque fields and an HMAC-SHA256 of them, cut to 128 bits (RFC 2104 §5), in base64url. It names a person
-by the store's random key, never by an address, and has one spelling only. The first key signs; all of them verify, so a
-key is rotated by putting a new one in front and dropping the old one when its links have grown too old to matter.
+by the store's random key, never by an address, and has one spelling only. The first key signs; all keys verify, so a key
+is rotated by putting a new one first and dropping the old one once its links are too old to matter.
 """
 
 from __future__ import annotations
@@ -21,32 +23,33 @@ Purpose = Literal["unsubscribe", "preferences", "confirm"]
 
 CONFIRM_WITHIN: Final = timedelta(days=7)
 LIFETIMES: Final[Mapping[Purpose, timedelta | None]] = {
-    "unsubscribe": None,  # it can only ever take away; CAN-SPAM asks for 30 days, people click later
+    "unsubscribe": None,  # it only withdraws consent; CAN-SPAM asks for 30 days, people click later
     "preferences": timedelta(days=180),
     "confirm": CONFIRM_WITHIN,
 }
 PATHS: Final[Mapping[Purpose, str]] = {"unsubscribe": "u", "preferences": "p", "confirm": "y"}
-LONGEST: Final = 512
-REF_MARKS: Final = 16
-"""Hexadecimal digits of a message's digest that a link carries: enough to find it among one person's."""
+MAX_TOKEN: Final = 512
+"""Characters of a token."""
+REF_DIGITS: Final = 16
+"""Hexadecimal digits of a message's hash in a link: enough to find it among one person's messages."""
 _LETTERS: Final[Mapping[str, Purpose]] = {path: purpose for purpose, path in PATHS.items()}
 _CONTEXT: Final = b"tenure.link.1\x00"
 _MAC_BYTES: Final = 16
 _SEPARATOR: Final = "|"
-_HOME: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class LinkError(ValueError):
-    """The link is not one of ours, or was changed on its way."""
+    """The link was not issued here, or was changed."""
 
 
 class LinkExpired(LinkError):
-    """It was one of ours, and is too old to be acted on."""
+    """The link was issued here and has expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a token says. `ref` is a message's digest, or the number of what is to be confirmed."""
+    """The content of a token. `ref` is a part of a message's hash, or the number of a consent request to confirm."""
 
     purpose: Purpose
     person: str
@@ -57,16 +60,16 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Makes and reads links. `base` is where people reach the API: https, or http on this machine."""
+    """Makes and reads links. `base` is the public URL of the API: https, or http on loopback."""
 
     base: str
     keys: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a base that would send tokens in the clear, and for no key."""
+        """Raises ValueError for a base that would send tokens in clear text, or without a key."""
         parts = urlsplit(self.base)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _HOME):
-            raise ValueError("links need an https address; http is for this machine only")
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+            raise ValueError("links need an https URL; http is allowed on loopback only")
         if not self.keys or not all(self.keys):
             raise ValueError("links need a key to sign with")
 
@@ -76,29 +79,29 @@ class Links:
         return self.base.startswith("https://")
 
     def url(self, link: Link, at: datetime) -> str:
-        """The whole address."""
+        """The URL of a link issued `at`."""
         return f"{self.base.rstrip('/')}/{PATHS[link.purpose]}/{self.token(link, at)}"
 
     def token(self, link: Link, at: datetime) -> str:
-        """The token, issued `at`. Raises ValueError for a field that cannot be part of one."""
+        """The token of a link issued `at`. Raises ValueError for a malformed field."""
         fields = (PATHS[link.purpose], link.person, link.channel, link.topic, link.ref, f"{int(at.timestamp()):x}")
         if any(_SEPARATOR in field or not field.isprintable() for field in fields):
-            raise ValueError("a field of a link holds what separates them")
+            raise ValueError("a field of the link contains the separator of fields")
         payload = _SEPARATOR.join(fields).encode()
         return sign_token(self.keys, payload, _CONTEXT)
 
     def read(self, token: str, purpose: Purpose, now: datetime) -> Link:
-        """What a token for this purpose says. Raises LinkError, or LinkExpired when it was ours once."""
+        """The link of a token for this purpose. Raises LinkError, or LinkExpired for one that was valid before."""
         link, issued_at = self._open(token)
         if link.purpose != purpose:
             raise LinkError("the link is for something else")
         lifetime = LIFETIMES[purpose]
         if lifetime is not None and now - issued_at > lifetime:
-            raise LinkExpired(f"the link was good for {lifetime.days} days")
+            raise LinkExpired(f"the link was valid for {lifetime.days} days")
         return link
 
     def issued_at(self, token: str) -> datetime:
-        """When a token of ours was made. Raises LinkError."""
+        """When a token was issued. Raises LinkError."""
         return self._open(token)[1]
 
     def _open(self, token: str) -> tuple[Link, datetime]:
@@ -108,15 +111,15 @@ class Links:
 
 
 def sign_token(keys: tuple[str, ...], payload: bytes, context: bytes) -> str:
-    """A token of this payload by the first key. `context` is what it is good for: no other kind of token opens there."""
+    """A token of this payload, signed by the first key. A token of one `context` is not valid in another."""
     return _encoded(payload + mac(keys[0], payload, context))
 
 
 def verify_token(keys: tuple[str, ...], token: str, context: bytes) -> bytes:
-    """The payload of a token that one of these keys has signed for this. Raises LinkError."""
+    """The payload of a token signed by any of these keys in this context. Raises LinkError."""
     raw = _decoded(token)
     payload, given = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
-    # All keys, whichever fits, so that time tells nothing about which are in use.
+    # Every key is compared, so that the time taken does not tell which one fits.
     if not sum(hmac.compare_digest(given, mac(key, payload, context)) for key in keys):
         raise LinkError("the link is not one of ours")
     return payload
@@ -132,13 +135,13 @@ def _encoded(raw: bytes) -> str:
 
 
 def _decoded(token: str) -> bytes:
-    if len(token) > LONGEST or not token.isascii():
+    if len(token) > MAX_TOKEN or not token.isascii():
         raise LinkError("the link is not one of ours")
     try:
         raw = urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except (binascii.Error, ValueError):
         raise LinkError("the link is damaged") from None
-    # Base64 has spare bits and ignores strange characters: one token, one spelling.
+    # Base64 has spare bits and ignores other characters: one token, one spelling.
     if len(raw) <= _MAC_BYTES or _encoded(raw) != token:
         raise LinkError("the link is damaged")
     return raw

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from journeys.gate.deferral import readable_instant
-from journeys.protocol.wire import CLOSED
+from journeys.language.signal_names import CONVERSATION_CLOSED
 from journeys.simulation.recording import OPERATOR, RecordedEvent
 
 ChangeKind = Literal[
@@ -65,7 +65,7 @@ def as_recorded(change: SuggestedChange, who: str, at: datetime) -> RecordedEven
         case "resolve_ticket":
             return RecordedEvent(at, who, "signal", params["signal"], {"ticket_id": params["ticket_id"]})
         case "close_conversation":
-            return RecordedEvent(at, who, "signal", CLOSED, params)
+            return RecordedEvent(at, who, "signal", CONVERSATION_CLOSED, params)
         case _ if change.kind in OPERATOR:
             return RecordedEvent(at, who, "operator", change.kind, params)
         case _:

@@ -108,7 +108,7 @@ class _Steps:
     # -- an open run -------------------------------------------------------------------------------------------------
 
     def send_signals(self, state: RunState) -> Iterator[Step]:
-        for node in (self.chart.places[state.state], self.chart.everywhere):
+        for node in (self.chart.states[state.state], self.chart.root):
             for name, transitions in node.on.items():
                 if name.rpartition(".")[2] not in _OUTCOMES:
                     for transition in transitions:
@@ -133,16 +133,16 @@ class _Steps:
         if due is not None:
             until = max(due, self.situation.at)
             yield self._decided(state, TimerDue(until), wait_until(until), "its timer is not due yet")
-        for node in (self.chart.places[state.state], self.chart.everywhere):
+        for node in (self.chart.states[state.state], self.chart.root):
             for timer in node.timers:
-                for transition in timer.moves:
+                for transition in timer.transitions:
                     for attempt in self._satisfy(self._guards_of(transition)):
                         if attempt.fields:
                             yield self._set_fields(attempt)
 
     def set_anchor_dates(self, state: RunState) -> Iterator[Step]:
         """For each anchor that is not armed, because its date is unknown or past: a date that arms it tomorrow."""
-        for node in (self.chart.places[state.state], self.chart.everywhere):
+        for node in (self.chart.states[state.state], self.chart.root):
             for timer in node.timers:
                 source = timer.date.source if timer.date is not None else ""
                 if timer.id in state.timers or source.partition(".")[0] not in SCOPES or not source.isascii():
@@ -170,7 +170,7 @@ class _Steps:
         return [transition.guard, *self._guards_in(transition.do), *entered]
 
     def _guards_at(self, state: str) -> list[Condition | None]:
-        return self._guards_in(self.chart.places[state].do)
+        return self._guards_in(self.chart.states[state].do)
 
     def _guards_in(self, actions: tuple[CompiledAction, ...]) -> list[Condition | None]:
         return [action.guard for action in actions if action.name == self.action and action.guard is not None]

@@ -193,7 +193,7 @@ def _position(chart: Chart, name: str, person: PersonView, now: datetime) -> _Po
     last = person.last_decision(name)
     why = last.why if last is not None else ""
     if here.reaction is not None:
-        trigger = f"{here.reaction.trigger} {here.reaction.by}"
+        trigger = f"{here.reaction.trigger} {here.reaction.key}"
         where = f"the run is in {run.state}" if here.state is not None else "the run is open"
         before = f"; it was not sent when it was last requested: {why}" if why else ""
         return _Position("not_yet", f"{where}, and the message is sent {trigger}{before}", run.since)
@@ -230,7 +230,7 @@ def _false_guard(chart: Chart, site: ActionSite, person: PersonView) -> tuple[Co
     if run is None or run.since is None or site.state is None:
         return None, ""
     lookup = _situation(chart, person, run.since).lookup(chart, {})
-    for action in chart.places[site.state].do:
+    for action in chart.states[site.state].do:
         if action.name == action_name(site.action) and action.guard is not None:
             holds, reason = action.guard.holds(lookup)
             return (None, "") if holds else (action.guard, reason)

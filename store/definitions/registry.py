@@ -11,7 +11,7 @@ from journeys.consent.rules import ConsentRuleSet
 from journeys.decision.chart import Chart
 from journeys.decision.compiler import load_chart
 from journeys.gate.policy import UrgentTicket
-from journeys.protocol.wire import play_signal
+from journeys.language.signal_names import play_signal
 from journeys.tasks.assignment import Roster
 from store.database import Connection, fetch_all, fetch_one, sql
 from store.definitions.awaited_signals import awaited_signals

@@ -133,7 +133,7 @@ async def record_survey_answer(
         about, path, part = _part(found, item)
         if "asks" not in part:
             raise NoSurvey
-        given = Survey.model_validate(part["asks"]).answered(value, comment)
+        given = Survey.model_validate(part["asks"]).answer_properties(value, comment)
         told = await reaction(connection, ANSWERED, about, before["recipient"], once=f"{about}=answered", **given)
         await ingest.accept_within(connection, catalogue, [told], source=SOURCE_SELF)
         clock = await fetch_one(connection, _CLOCK, key=before["recipient"])

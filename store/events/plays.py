@@ -14,6 +14,7 @@ from typing import Any
 from journeys.decision.chart import Chart
 from journeys.decision.entry import EntryRefused, case_of
 from journeys.events.segment import InboundEvent
+from journeys.language.signal_names import play_signal
 from journeys.protocol import wire
 from store.database import Connection, Database, fetch_one, sql
 from store.definitions.registry import DefinitionRegistry, SignalIndex
@@ -62,7 +63,7 @@ async def start_play(
         call = InboundEvent(
             "track",
             uuid.uuid4().hex,
-            wire.play_signal(journey),
+            play_signal(journey),
             subject_key=subject.key,
             data={**data, "by": by, "why": why},
         )
@@ -77,7 +78,7 @@ async def start_play(
 
 
 def _live(index: SignalIndex, journey: str) -> Chart:
-    found = index.opening.get(wire.play_signal(journey))
+    found = index.opening.get(play_signal(journey))
     if not found:
         raise NoSuchPlay
     return found[0]

@@ -14,7 +14,8 @@ from journeys.consent.opt_out_keywords import OptKeyword, keyword_of
 from journeys.events.segment import InboundEvent
 from journeys.gate.verdicts import ANY, Reason
 from journeys.language.actions import PRESSING
-from journeys.protocol.wire import CLOSED, REPLIED, SOURCE_SELF
+from journeys.language.signal_names import CONVERSATION_CLOSED, MESSAGE_REPLIED
+from journeys.protocol.wire import SOURCE_SELF
 from store.consent import consents
 from store.consent.consents import ConsentChange
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
@@ -99,7 +100,7 @@ _ONE = sql(f"SELECT {_COLUMNS} FROM conversations c WHERE c.id = :id")  # noqa: 
 def answered_message(call: InboundEvent) -> str | None:
     """The message that an event says was answered."""
     message = (call.data or {}).get("message")
-    if call.name != REPLIED or not isinstance(message, str | int) or isinstance(message, bool):
+    if call.name != MESSAGE_REPLIED or not isinstance(message, str | int) or isinstance(message, bool):
         return None
     return str(message)
 
@@ -249,7 +250,7 @@ async def close_with_task(connection: Connection, task: int, by: str, at: dateti
         _TELL,
         source=SOURCE_SELF,
         once=once,
-        name=CLOSED,
+        name=CONVERSATION_CLOSED,
         person=found["recipient"],
         at=at,
         data=as_json(data),
@@ -259,7 +260,7 @@ async def close_with_task(connection: Connection, task: int, by: str, at: dateti
             connection,
             recipient=found["lane"],
             kind="signal",
-            name=CLOSED,
+            name=CONVERSATION_CLOSED,
             event_id=once,
             at=at,
             data=data,

@@ -172,12 +172,12 @@ def _dates() -> st.SearchStrategy[str]:
 
 
 def _told(happenings: list[tuple[int, str | None, dict[str, Any], dict[str, Any]]]) -> list[Occurrence]:
-    told: list[Occurrence] = [Entered(day(0), "begin", {}, {"profile": {}}, "user", 1)]
+    told: list[Occurrence] = [Entered(day(0), "begin", {}, {"profile": {}}, lane="user", seq=1)]
     for seq, (at, name, data, facts) in enumerate(sorted(happenings, key=lambda each: each[0]), 2):
         if name is None:
-            told.append(FieldsChanged(day(at), {"profile": facts}, "user", seq))
+            told.append(FieldsChanged(day(at), {"profile": facts}, lane="user", seq=seq))
         else:
-            told.append(Signal(day(at), name, data, {"profile": facts} if facts else None, "user", seq))
+            told.append(Signal(day(at), name, data, {"profile": facts} if facts else None, lane="user", seq=seq))
     return told
 
 
@@ -190,10 +190,10 @@ def anything() -> st.SearchStrategy[Occurrence]:
     )
     lane, seq = st.sampled_from(("", "user")), st.integers(0, 20)
     return st.one_of(
-        st.builds(Entered, at, st.just("begin"), data, st.none() | scopes, lane, seq),
-        st.builds(Signal, at, names(), data, st.none() | scopes, lane, seq),
-        st.builds(Signal, at, names(), data, st.none() | scopes, lane, seq),
-        st.builds(FieldsChanged, at, scopes, lane, seq),
+        st.builds(Entered, at, st.just("begin"), data, st.none() | scopes, lane=lane, seq=seq),
+        st.builds(Signal, at, names(), data, st.none() | scopes, lane=lane, seq=seq),
+        st.builds(Signal, at, names(), data, st.none() | scopes, lane=lane, seq=seq),
+        st.builds(FieldsChanged, at, scopes, lane=lane, seq=seq),
         st.builds(TimerDue, at),
         st.builds(Paused, at),
         st.builds(Resumed, at, st.sampled_from(("shift", "catch_up", "expire"))),

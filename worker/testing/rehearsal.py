@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import TimeSkipper
 
 from activities.content.templates import template_infos
-from journeys.checks.checker import PublishableDefinition, artifact_problems, publishable
+from journeys.checks.checker import PublishableDefinition, publishable, publishable_definition
 from journeys.decision.compiler import load_chart
 from journeys.decision.state import RunState, state_from_json
 from journeys.decision.timers import jitter
@@ -82,7 +82,7 @@ class Rehearsal:
         templates = template_infos(self.settings.catalog / "templates")
         found: PublishableDefinition | list[Problem] = source.problems
         if read is not None:
-            found = publishable(text, self.plan, templates) if checked else artifact_problems(read, self.plan)
+            found = publishable(text, self.plan, templates) if checked else publishable_definition(read, self.plan)
         if isinstance(found, list):
             raise Unpublishable("\n".join(str(problem) for problem in found))
         chart = load_chart(found.artifact_text)

@@ -9,7 +9,7 @@ from journeys.decision.effects import recipient_of
 from journeys.events.tracing import HEADER
 from journeys.gate.verdicts import ANY
 from journeys.tokens.reply_addresses import ReplyAddresses
-from journeys.tokens.signed_links import REF_MARKS, Link, Links
+from journeys.tokens.signed_links import REF_DIGITS, Link, Links
 
 
 def unsubscribe_url(links: Links | None, outgoing: Outgoing, digest: str, now: datetime) -> str:
@@ -17,7 +17,7 @@ def unsubscribe_url(links: Links | None, outgoing: Outgoing, digest: str, now: d
     person = outgoing.person or recipient_of(outgoing.key)
     if links is None or not person:
         return ""
-    return links.url(Link("unsubscribe", person, "email", outgoing.topic or ANY, digest[:REF_MARKS]), now)
+    return links.url(Link("unsubscribe", person, "email", outgoing.topic or ANY, digest[:REF_DIGITS]), now)
 
 
 def reply_to_addresses(

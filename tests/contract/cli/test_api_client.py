@@ -96,7 +96,7 @@ def test_a_refusal_is_told_line_by_line_and_the_other_files_go_on(api, url, tmp_
     result = run(url, "publish", odd, "urgent-support")
     assert result.exit_code == 1
     assert f"{odd}:2:9 T402 nothing is not in the tracking plan" in result.stderr
-    assert f"{odd}:6:12 T505 no/such is not in the catalog — There would be nothing to send. — Name" in result.stderr
+    assert f"{odd}:6:12 T505 no/such is not in the catalogue — There would be nothing to send. — Name" in result.stderr
     assert keys(api) == ["urgent-support"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journeys.checks.checker import PublishableDefinition, artifact_problems, check_journey, publishable
+from journeys.checks.checker import PublishableDefinition, check_journey, publishable, publishable_definition
 from journeys.decision.compiler import load_chart
 from journeys.language import definition as d
 from journeys.language.conditions import fields_in
@@ -111,19 +111,19 @@ def test_without_its_text_a_journey_is_checked_all_the_same():
 
 def test_the_same_text_always_has_the_same_address_and_another_text_another():
     one, two = (
-        artifact_problems(shipped_catalog.journey(name), shipped_catalog.plan())
+        publishable_definition(shipped_catalog.journey(name), shipped_catalog.plan())
         for name in ("setup-and-activation", "urgent-support")
     )
     assert (
         one.hash
-        == artifact_problems(shipped_catalog.journey("setup-and-activation"), shipped_catalog.plan()).hash
+        == publishable_definition(shipped_catalog.journey("setup-and-activation"), shipped_catalog.plan()).hash
         != two.hash
     )
     assert load_chart(one.artifact_text).hash == one.hash
 
 
 def test_a_changed_plan_does_not_change_what_was_published():
-    text = artifact_problems(
+    text = publishable_definition(
         shipped_catalog.journey("win-back-and-replenishment"), shipped_catalog.plan()
     ).artifact_text
     assert json.loads(text)["types"] == {"profile.lifetime_value": "double", "profile.rhythm_days": "double"}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journeys.checks.checker import artifact_problems
+from journeys.checks.checker import publishable_definition
 from journeys.decision.compiler import load_chart
 from journeys.decision.decide import decide
 from journeys.decision.occurrences import Entered, Signal, TimerDue
@@ -25,7 +25,7 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def chart(name: str):
-    return load_chart(artifact_problems(shipped_catalog.journey(name), shipped_catalog.plan()).artifact_text)
+    return load_chart(publishable_definition(shipped_catalog.journey(name), shipped_catalog.plan()).artifact_text)
 
 
 def lived(name: str, events: list[tuple[float, str, dict[str, Any]]], days: float) -> list[tuple[float, str]]:

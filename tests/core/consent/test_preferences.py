@@ -166,7 +166,7 @@ def test_a_general_yes_is_no_way_around_a_confirmation(place, needed):
 def test_a_misspelt_key_or_two_meanings_of_one_signal_are_refused():
     with pytest.raises(ValidationError):
         load_consent_rules({"topic": {}})
-    with pytest.raises(ValidationError, match="cannot both"):
+    with pytest.raises(ValidationError, match="cannot be under both"):
         load_consent_rules({"signals": {"x": {}}, "suppress": {"x": {"channel": "email", "reason": "complaint"}}})
 
 
@@ -188,4 +188,4 @@ def test_the_shipped_rules_hear_signals_that_the_plan_has_and_wait_for_what_is_a
 
 def test_a_confirmation_that_nothing_would_wait_for_is_told():
     (told,) = unconfirmed_topics(Policy(), RULES)
-    assert told.startswith("offers by email needs confirming")
+    assert told.startswith("offers by email needs a confirmation")

@@ -41,17 +41,17 @@ def test_an_answer_is_taken_if_and_only_if_it_is_one_of_the_surveys(value: Any) 
         (CHOICE, value in ("easy", "hard")),
     ):
         if there_is:
-            assert value in survey.answered(value, None).values()
+            assert value in survey.answer_properties(value, None).values()
         else:
             with pytest.raises(ValueError, match="the answer is"):
-                survey.answered(value, None)
+                survey.answer_properties(value, None)
 
 
 def test_a_comment_goes_along_where_one_is_asked_for() -> None:
-    assert SCORE.answered(9, "It is quick") == {"score": 9, "comment": "It is quick"}
-    assert SCORE.answered(9, "") == {"score": 9}
+    assert SCORE.answer_properties(9, "It is quick") == {"score": 9, "comment": "It is quick"}
+    assert SCORE.answer_properties(9, "") == {"score": 9}
     with pytest.raises(ValueError, match="no comment"):
-        CHOICE.answered("easy", "It is quick")
+        CHOICE.answer_properties("easy", "It is quick")
 
 
 @pytest.mark.parametrize(

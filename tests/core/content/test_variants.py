@@ -157,7 +157,7 @@ def test_C11_a_variant_that_is_not_live_is_passed_over(catalogue, status):
 @pytest.mark.parametrize(
     ("suffix", "written", "line", "words"),
     [
-        ("@boss", "---\n---\n{{ day }}", 1, "'boss' is no channel, and no value of a dimension"),
+        ("@boss", "---\n---\n{{ day }}", 1, "'boss' is neither a channel nor a value of a dimension"),
         (".sv", "---\n---\n{{ day }}", 1, "'sv' is not one of the locales"),
         (".", "---\n---\n{{ day }}", 1, "'' is not one of the locales"),
         ("@admin+champion", "---\n---\n{{ day }}", 1, "both values of role"),
@@ -217,8 +217,8 @@ def test_C9_a_variant_for_a_channel_the_template_does_not_go_by_is_a_problem(cat
     [
         ("locales:\n  fallback:\n    de: fr\n    fr: de\n", 3, "goes in a circle: de → fr → de"),
         ("locales:\n  fallback: {de: de-AT}\n", 2, "goes in a circle"),
-        ("locales: {known: [german language]}\n", 1, "is no language tag"),
-        ("dimensions:\n  role: {from: profile.role, values: [email]}\n", 2, "email is a value of channel already"),
+        ("locales: {known: [german language]}\n", 1, "is not a language tag"),
+        ("dimensions:\n  role: {from: profile.role, values: [email]}\n", 2, "email is already a value of channel"),
         ("overdue: never\n", 1, "overdue"),
         ("dimensions: {role: {from: role, values: []}}\n", 1, "dimensions.role.from"),
     ],

@@ -8,7 +8,8 @@ import pytest
 
 from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, chart_hears, enters_on, may_enter
 from journeys.gate.policy import Policy
-from journeys.protocol.wire import play_signal, run_id, run_parts
+from journeys.language.signal_names import play_signal
+from journeys.protocol.wire import run_id, run_parts
 from journeys.simulation.recording import read_recorded
 from journeys.simulation.simulator import simulate
 from journeys.simulation.timeline import Scenario

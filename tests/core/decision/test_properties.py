@@ -239,12 +239,16 @@ def test_a_shipped_journeys_state_stays_under_two_kilobytes(path: Path) -> None:
     @given(events, fields("profile."), fields("account."), fields(f"event.{spec.spec.entry.on[0]}."))
     def lives_on(told: list[tuple[str, dict[str, Any]]], profile: Any, account: Any, first: dict[str, Any]) -> None:
         facts = {"profile": profile, "account": account}
-        state = decide(spec, RunState(), Entered(START, spec.spec.entry.on[0], first, facts, "k" * 26, 1)).state
+        state = decide(
+            spec, RunState(), Entered(START, spec.spec.entry.on[0], first, facts, lane="k" * 26, seq=1)
+        ).state
         for number, (name, data) in enumerate(told, 1):
             at = day(number * 9)
             while (due := state.next_due()) is not None and due <= at:
                 state = decide(spec, state, TimerDue(due)).state
-            state = decide(spec, state, Signal(at, name, spec.kept(name, data), facts, "k" * 26, number + 1)).state
+            state = decide(
+                spec, state, Signal(at, name, spec.kept(name, data), facts, lane="k" * 26, seq=number + 1)
+            ).state
             assert state_size(state) < 2_048
             assert state_from_json(json.loads(json.dumps(state_to_json(state)))) == state
 

@@ -21,7 +21,7 @@ states:
 
 
 def due(run: Play, at: float, deadline: float, ask: str = "a.1/call.1", seq: int = 0) -> Play:
-    return run.do(DeadlineSet(day(at), "call", ask, day(deadline), "lane", seq))
+    return run.do(DeadlineSet(day(at), "call", ask, day(deadline), lane="lane", seq=seq))
 
 
 def levels(run: Play) -> list[tuple[int, str, datetime]]:
@@ -75,7 +75,9 @@ def test_the_same_deadline_twice_is_told_once() -> None:
 
 def test_a_deadline_travels_whole() -> None:
     envelope = Envelope("e", "u_1", 3, day(1).isoformat(), "deadline", "call", {"ask": "a.1/call.1", "due_at": day(2).isoformat()})  # fmt: skip
-    assert occurrence_of(read_envelope(envelope)) == DeadlineSet(day(1), "call", "a.1/call.1", day(2), "u_1", 3)
+    assert occurrence_of(read_envelope(envelope)) == DeadlineSet(
+        day(1), "call", "a.1/call.1", day(2), lane="u_1", seq=3
+    )
 
 
 @pytest.mark.parametrize("data", [{}, {"ask": "a", "due_at": "soon"}, {"due_at": 7, "ask": "a"}])

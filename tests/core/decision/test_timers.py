@@ -231,9 +231,9 @@ states:
   b: {do: {task: call, sla: P1D, escalate: [lead]}, on: {go: a, call.overdue: {do: {send: sorry}}}}
 """
 EVENTS = (
-    FieldsChanged(day(1.5), {"profile": {"fit": 0.9, "trial_ends": "2024-01-08T00:00:00Z"}}, "user", 2),
+    FieldsChanged(day(1.5), {"profile": {"fit": 0.9, "trial_ends": "2024-01-08T00:00:00Z"}}, lane="user", seq=2),
     Signal(day(4), "go", lane="user", seq=3),
-    FieldsChanged(day(6), {"profile": {"fit": 0.9, "trial_ends": "2024-01-20T00:00:00Z"}}, "user", 4),
+    FieldsChanged(day(6), {"profile": {"fit": 0.9, "trial_ends": "2024-01-20T00:00:00Z"}}, lane="user", seq=4),
     Signal(day(12), "go", lane="user", seq=5),
     Signal(day(29), "won", lane="user", seq=6),
 )

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from journeys.events.tracking_plan import TrackingPlan, check_event, read_plan
 from journeys.events.validation import InvalidEvent, ValidEvent
-from journeys.language.conditions import coerce
 from journeys.language.outcome_signals import is_segment_signal
+from journeys.language.values import coerce
 from store.people.memberships import LEFT
 from tests.support import shipped_catalog
 

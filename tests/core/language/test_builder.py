@@ -223,7 +223,7 @@ def test_repeating_a_trigger_makes_a_list():
 def test_two_states_of_one_name_are_refused():
     b = JourneyBuilder("x")
     b.state("here")
-    with pytest.raises(ValueError, match="already there"):
+    with pytest.raises(ValueError, match="exists already"):
         b.state("here")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cli.commands.schema import json_schema
 from journeys.builder import JourneyBuilder, send
-from journeys.language.diagram import LONGEST_LABEL, diagram, label
+from journeys.language.diagram import MAX_LABEL, diagram, label
 from tests.support import shipped_catalog
 
 LINE = re.compile(
@@ -71,7 +71,7 @@ def test_a_hostile_condition_stays_text(hostile):
 def test_any_label_is_one_line_without_marks_of_the_grammar(text):
     shown = label(text)
     assert not set(re.sub(r"#\d+;", "", shown)) & set('\n\r:;"<>{}#%&`$\\')
-    assert len(re.sub(r"#\d+;", "x", shown)) <= LONGEST_LABEL
+    assert len(re.sub(r"#\d+;", "x", shown)) <= MAX_LABEL
 
 
 # -- the schema for editors ------------------------------------------------------------------------------------------------

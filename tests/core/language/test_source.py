@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from journeys.checks.checker import PublishableDefinition, publishable
 from journeys.language.parsing import read_journey
-from journeys.language.source import DEEPEST, LARGEST, read_yaml
+from journeys.language.source import MAX_BYTES, MAX_DEPTH, read_yaml
 from tests.support import shipped_catalog
 
 SMALL = """journey: small
@@ -114,7 +114,7 @@ def test_deep_nesting_is_refused(opened):
 
 
 def test_a_definition_may_be_as_deep_as_it_needs():
-    assert read_yaml("[" * DEEPEST + "]" * DEEPEST).problems == []
+    assert read_yaml("[" * MAX_DEPTH + "]" * MAX_DEPTH).problems == []
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "1e400", "-1e400", "1e16", "-" + "9" * 17])
@@ -129,13 +129,13 @@ def test_what_is_not_text_is_refused(text):
 
 def test_a_text_that_is_too_large_is_refused_unread():
     began = time.perf_counter()
-    assert codes("a: b\n" * LARGEST) == ["T101"]
+    assert codes("a: b\n" * MAX_BYTES) == ["T101"]
     assert time.perf_counter() - began < 1
 
 
 def test_the_largest_text_is_read_in_no_time():
     began = time.perf_counter()
-    read_yaml("[" + "a," * (LARGEST // 2 - 10) + "]")
+    read_yaml("[" + "a," * (MAX_BYTES // 2 - 10) + "]")
     assert time.perf_counter() - began < 5
 
 
@@ -250,5 +250,5 @@ def test_thousands_of_faults_are_told_in_seconds(line):
 
 
 def test_a_definition_may_not_be_larger_than_is_checked_in_seconds():
-    assert codes("#" * LARGEST + SMALL) == ["T101"]
-    assert codes("#" * (LARGEST - 1000) + "\n" + SMALL) == []
+    assert codes("#" * MAX_BYTES + SMALL) == ["T101"]
+    assert codes("#" * (MAX_BYTES - 1000) + "\n" + SMALL) == []

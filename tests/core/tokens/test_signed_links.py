@@ -98,7 +98,7 @@ def test_links_that_would_travel_in_the_clear_are_refused_at_start(base):
 
 
 def test_a_field_that_could_be_read_as_another_is_refused():
-    with pytest.raises(ValueError, match="separates"):
+    with pytest.raises(ValueError, match="the separator"):
         LINKS.token(Link("unsubscribe", "u_1|email"), AT)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from cli.demonstration.cdnow import CdnowUnavailable, cdnow_file, cdnow_streams
-from journeys.checks.checker import artifact_problems
+from journeys.checks.checker import publishable_definition
 from journeys.decision.chart import Chart
 from journeys.decision.compiler import load_chart
 from journeys.events.segment import InboundEvent
@@ -59,7 +59,7 @@ def _call(identity: str, who: str, event: RecordedEvent) -> InboundEvent:
 def _chart(stage: Rehearsal) -> Chart:
     journey, _ = read_journey(SHOP.read_text("utf-8"))
     assert journey is not None
-    return load_chart(artifact_problems(journey, stage.plan).artifact_text)
+    return load_chart(publishable_definition(journey, stage.plan).artifact_text)
 
 
 async def _lived(stage: Rehearsal, who: str) -> list[Line]:

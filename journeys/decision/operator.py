@@ -1,0 +1,59 @@
+"""Operators' pause and resume of a run, and the effects held meanwhile.
+
+A paused run decides signals, goal and exits; its timers do not fire and its effects are held until it is resumed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from journeys.decision.draft import RunDraft
+from journeys.decision.effects import Effect, OpenedTask, effects_from_json
+from journeys.decision.occurrences import ResumeMode
+from journeys.decision.timers import expire_timers, shift_timers
+
+
+def pause(draft: RunDraft, by: str) -> None:
+    """Pause an open run; one that is paused already stays as it is."""
+    if draft.paused_at is None:
+        draft.paused_at = draft.at
+        draft.note("paused", draft.state, f"paused by {by or 'an operator'}")
+
+
+def resume(draft: RunDraft, mode: ResumeMode, by: str) -> None:
+    """End the pause and emit what was held. `mode` says what happens to timers.
+
+    `shift` adds the paused time to relative timers, `catch_up` leaves those due to fire now, `expire` drops them.
+    """
+    if draft.paused_at is None:
+        return
+    paused_at, draft.paused_at = draft.paused_at, None
+    if mode == "shift":
+        shift_timers(draft, paused_at)
+    elif mode == "expire":
+        expire_timers(draft)
+    draft.note("resumed", draft.state, f"resumed by {by or 'an operator'} ({mode})")
+    held, draft.held = draft.held, ()
+    for effect in effects_from_json(list(held)):
+        draft.emit(_shifted(draft, effect) if mode == "shift" else effect)
+
+
+def _shifted(draft: RunDraft, effect: Effect) -> Effect:
+    """A task that was held existed for nobody, so it gets its whole time."""
+    if not isinstance(effect, OpenedTask) or effect.due_at is None:
+        return effect
+    due = effect.due_at + (draft.at - effect.at)
+    draft.timers[f"t:{effect.action}"] = due
+    return replace(effect, due_at=due)
+
+
+def drop_held_effects(draft: RunDraft, reason: str, state: str | None = None, visit: int | None = None) -> None:
+    """Drop the held effects of one visit, or of the whole run without `state`, with a line in the log for each."""
+    kept = []
+    for effect in draft.held:
+        if state is not None and (effect.get("state"), effect.get("visit")) != (state, visit):
+            kept.append(effect)
+        else:
+            about = str(effect.get("action") or effect.get("name") or effect["kind"])
+            draft.note("held", about, f"{about}: held while paused, and dropped: {reason}")
+    draft.held = tuple(kept)
