@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from enum import IntEnum
 
+import asyncpg
 from sqlalchemy import BigInteger, bindparam, func, literal, select
 
-from store.database import Connection, fetch_one, sql
+from store.database import Connection, Database, fetch_one, sql
 
 
 class Lock(IntEnum):
@@ -56,3 +59,19 @@ async def release_lock(connection: Connection, lock: Lock) -> bool:
 async def check_lock_held(connection: Connection) -> None:
     """Raises if the connection is gone, and with it the locks that it had taken."""
     await fetch_one(connection, _CHECK)
+
+
+@contextlib.asynccontextmanager
+async def session_lock(database: Database, lock: Lock) -> AsyncIterator[Connection | None]:
+    """The connection that holds the lock while the body runs, or None if another process has it.
+
+    It is a lock of the session, so no transaction stays open. It ends with its connection; `check_lock_held` notices that.
+    """
+    async with database.reading() as connection:
+        taken = await take_lock(connection, lock)
+        try:
+            yield connection if taken else None
+        finally:
+            if taken:
+                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    await release_lock(connection, lock)

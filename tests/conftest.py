@@ -27,7 +27,7 @@ from temporalio.client import Client
 
 from activities.outgoing.client import HttpClient
 from store.database import Database
-from worker.stack.postgres import create_database
+from store.servers import create_database
 from worker.stack.providers.serving import LocalProvider, local_provider
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,7 +18,8 @@ import pytest
 import pytest_asyncio
 
 from store.migrate import migrate
-from worker.stack.postgres import PostgresServer, create_database
+from store.servers import create_database
+from worker.stack.postgres import PostgresServer
 from worker.stack.temporal_server import TemporalServer
 from worker.testing.rehearsal import Rehearsal
 from worker.testing.stage import rehearsal

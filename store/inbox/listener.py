@@ -1,22 +1,17 @@
-"""Who looks on at an inbox is woken by PostgreSQL's NOTIFY, over one connection of the process, whoever many look on."""
+"""Wake whoever reads an in-app inbox when it changes, over one subscription of the process."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
 
-import asyncpg
-
-from store.database import plain_url
 from store.inbox.items import CHANNEL
-
-REOPEN_SECONDS = 1.0
+from store.notifications import subscribe
 
 
 class InboxListener:
-    """Listens while anybody looks on. After a lost connection everybody is woken: nobody could have told them."""
+    """Subscribed while anybody waits. After a reconnect everybody is woken: their notifications may be lost."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -49,28 +44,12 @@ class InboxListener:
                 await task
 
     async def _listen(self) -> None:
-        while True:
-            lost = asyncio.Event()
-            try:
-                connection = await asyncpg.connect(plain_url(self._url))
-            except (OSError, asyncpg.PostgresError):
-                await asyncio.sleep(REOPEN_SECONDS)
-                continue
-            try:
-                connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                await connection.add_listener(CHANNEL, self._told)
-                self.ring_all()
-                await lost.wait()
-            finally:
-                await connection.close(timeout=1)
+        await subscribe(self._url, CHANNEL, on_notify=self._ring, on_connect=self.ring_all)
 
     def ring_all(self) -> None:
-        """Wake everybody who looks on."""
+        """Wake everybody who waits."""
         for key in tuple(self._waiting):
             self._ring(key)
-
-    def _told(self, _connection: Any, _pid: int, _channel: str, key: object) -> None:
-        self._ring(str(key))
 
     def _ring(self, key: str) -> None:
         for rung in self._waiting.get(key, ()):

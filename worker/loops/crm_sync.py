@@ -7,12 +7,10 @@ closing is idempotent. Nothing waits for a CRM: a task is opened, changed and cl
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 
@@ -21,7 +19,7 @@ from activities.exports.crm.port import MOST, CrmPaused, CrmTask, CrmTaskClosed,
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
 from store.exports import crm_tasks
-from store.locks import Lock, check_lock_held, release_lock, take_lock
+from store.locks import Lock, check_lock_held, session_lock
 from store.reads import people as queries
 from store.tasks import log as task_log
 from store.tasks import tasks
@@ -65,24 +63,12 @@ class CrmSync:
         """Until told to stop: wait for the lock, then pass after pass, each CRM by itself; one's outage is not another's."""
         while self.mirrors and not stop.is_set():
             try:
-                async with self._alone() as connection:
+                async with session_lock(self.database, Lock.MIRRORS) as connection:
                     if connection is not None:
                         await self._lead(connection, stop, every)
             except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
                 log.warning("mirror.lost_its_lock", error=type(fault).__name__)
             await sleep_or_stop(stop, every)
-
-    @contextlib.asynccontextmanager
-    async def _alone(self) -> AsyncIterator[Connection | None]:
-        """The connection that holds the lock, or None if another process has it."""
-        async with self.database.reading() as connection:
-            taken = await take_lock(connection, Lock.MIRRORS)
-            try:
-                yield connection if taken else None
-            finally:
-                if taken:
-                    with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                        await release_lock(connection, Lock.MIRRORS)
 
     async def _lead(self, connection: Connection, stop: asyncio.Event, every: float) -> None:
         """Work while the lock's connection lives; raises what it dies of, when every loop has ended its pass."""

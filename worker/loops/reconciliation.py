@@ -10,13 +10,11 @@ a message that should have been decided long ago is woken too: what starts their
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import asyncpg
 import structlog
 from prometheus_client import Counter
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
@@ -24,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from journeys.protocol import wire
 from store.database import Database
-from store.locks import Lock, release_lock, take_lock
+from store.locks import Lock, session_lock
 from store.operations import reconciliation
 from store.outbox import queue as outbox
 from worker.loops.loop import sleep_or_stop
@@ -97,8 +95,8 @@ class Reconciler:
     async def sweep(self) -> SweepResult | None:
         """Meet every run that is late, and the next of the quiet ones; None when another process does."""
         found = SweepResult()
-        async with self._alone() as alone:
-            if not alone:
+        async with session_lock(self.database, Lock.SWEEP) as lock:
+            if lock is None:
                 return None
             await self._overdue(found)
             await self._owed(found)
@@ -106,18 +104,6 @@ class Reconciler:
         if found != SweepResult():
             log.warning("reconcile.swept", **{name: getattr(found, name) for name in SweepResult.__slots__})
         return found
-
-    @contextlib.asynccontextmanager
-    async def _alone(self) -> AsyncIterator[bool]:
-        """A lock of the session, not of a transaction: none stays open while Temporal is asked, and a lost one harms nobody."""
-        async with self.database.reading() as connection:
-            taken = await take_lock(connection, Lock.SWEEP)
-            try:
-                yield taken
-            finally:
-                if taken:
-                    with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                        await release_lock(connection, Lock.SWEEP)
 
     async def _overdue(self, found: SweepResult) -> None:
         past = (reconciliation.BEGINNING, "")

@@ -1,4 +1,4 @@
-"""What wakes the relay: PostgreSQL's NOTIFY on a connection of its own, opened again whenever it is lost."""
+"""Outbox listener: wakes the relay when PostgreSQL notifies of a new outbox row."""
 
 from __future__ import annotations
 
@@ -6,29 +6,27 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-import asyncpg
-
-from store.database import plain_url
+from store.notifications import subscribe
 from store.outbox import queue as outbox
 
 
 class OutboxListener:
-    """`told` is set when something was put into the outbox; also when nobody could have told us for a while."""
+    """`notified` is set for a new row, and after every connect: notifications in between are lost."""
 
     def __init__(self, url: str) -> None:
-        self.url = plain_url(url)
-        self.told = asyncio.Event()
+        self.url = url
+        self.notified = asyncio.Event()
 
-    async def wait(self, stop: asyncio.Event, pause: float) -> None:
-        """Until told, told to stop, or that many seconds are over."""
-        waits = [asyncio.create_task(self.told.wait()), asyncio.create_task(stop.wait())]
-        _, left = await asyncio.wait(waits, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
-        for task in left:
+    async def wait(self, stop: asyncio.Event, seconds: float) -> None:
+        """Until notified, stopped, or that many seconds have passed."""
+        waits = [asyncio.create_task(self.notified.wait()), asyncio.create_task(stop.wait())]
+        _, pending = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
             task.cancel()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Hold a connection that listens, and open it again when it is lost."""
+        """Stay subscribed while the body runs."""
         task = asyncio.create_task(self._listen())
         try:
             yield
@@ -38,17 +36,5 @@ class OutboxListener:
                 await task
 
     async def _listen(self) -> None:
-        while True:
-            lost = asyncio.Event()
-            try:
-                connection = await asyncpg.connect(self.url)
-            except (OSError, asyncpg.PostgresError):
-                await asyncio.sleep(1.0)
-                continue
-            try:
-                connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                await connection.add_listener(outbox.CHANNEL, lambda *_: self.told.set())
-                self.told.set()
-                await lost.wait()
-            finally:
-                await connection.close(timeout=1)
+        notified = self.notified.set
+        await subscribe(self.url, outbox.CHANNEL, on_notify=lambda _: notified(), on_connect=notified)

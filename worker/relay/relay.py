@@ -63,7 +63,7 @@ class OutboxRelay:
 
     def __init__(self, database: Database, client: Client, catalogue: DefinitionRegistry, task_queue: str) -> None:
         self.database, self.client, self.catalogue, self.task_queue = database, client, catalogue, task_queue
-        self.bell = OutboxListener(database.url)
+        self.listener = OutboxListener(database.url)
         self.gate = asyncio.Semaphore(AT_ONCE)
         self.reached = f"u_{secrets.token_hex(2)}"
         """The last lane that was claimed. Relays start somewhere, so that they do not go round in step."""
@@ -73,9 +73,9 @@ class OutboxRelay:
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until told to stop; then finish the batches in hand."""
         pruned = asyncio.get_running_loop().time()
-        async with self.bell.listening():
+        async with self.listener.listening():
             while not stop.is_set():
-                self.bell.told.clear()
+                self.listener.notified.clear()
                 try:
                     await self._deliver(stop)
                     pause = await self._measure()
@@ -86,7 +86,7 @@ class OutboxRelay:
                 except Exception as fault:  # noqa: BLE001 -- whatever is down comes back; the outbox keeps everything
                     log.warning("relay.store_unreachable", error=type(fault).__name__)
                     pause = 1.0
-                await self.bell.wait(stop, pause)
+                await self.listener.wait(stop, pause)
             await asyncio.gather(*self.batches, return_exceptions=True)
 
     async def _deliver(self, stop: asyncio.Event) -> None:
@@ -104,7 +104,7 @@ class OutboxRelay:
     def _look_again(self, batch: asyncio.Task[bool]) -> None:
         """A batch that was left behind has delivered something: its lanes may hold more."""
         if not batch.cancelled() and (batch.exception() is not None or batch.result()):
-            self.bell.told.set()
+            self.listener.notified.set()
 
     async def deliver_batch(self) -> bool:
         """Claim lanes, deliver each in order, mark what arrived in the same transaction. Whether there was any."""

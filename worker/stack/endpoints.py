@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import make_url
+
+from store.servers import shown_url
 
 FILE = "endpoints.json"
 
@@ -41,14 +41,12 @@ class Endpoints(BaseModel):
 
     def rows(self) -> list[tuple[str, str, int | None]]:
         """For a table: what it is, where, and its process id if it is ours. Passwords are not shown."""
-        shown = make_url(self.database_url).set(drivername="postgresql").render_as_string(hide_password=True)
-        database = unquote(shown)  # as psql takes it
         mail = f"{self.smtp_url}  →  {self.maildir}" if self.maildir else _without_password(self.smtp_url)
         return [
             ("API and console", self.api_url, self.pids.get("api")),
             ("worker", self.worker_url, self.pids.get("worker")),
             ("Temporal", f"{self.temporal_address}  namespace {self.temporal_namespace}", self.pids.get("temporal")),
-            ("PostgreSQL", database, self.pids.get("postgres")),
+            ("PostgreSQL", shown_url(self.database_url), self.pids.get("postgres")),
             ("mail", mail, self.pids.get("mail")),
             *([("provider", f"{self.provider_url}/_accepted", self.pids.get("provider"))] if self.provider_url else []),
             ("logs", str(self.home / "logs"), self.supervisor),

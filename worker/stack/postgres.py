@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-import asyncpg
-
+from store.servers import accepts_connections, create_database
 from worker.stack.process import ChildProcess, Command, wait_until_ready
 
 SUPERUSER = "postgres"
@@ -109,32 +108,4 @@ class PostgresServer:
         return Command(argv, self._log, env=env, cwd=self.data, user=self._user, stop_signal=signal.SIGINT)
 
     async def _accepts(self) -> bool:
-        try:
-            connection = await asyncpg.connect(
-                user=SUPERUSER, database="postgres", host=str(self.socket_folder), timeout=5
-            )
-        except (OSError, asyncpg.PostgresError, TimeoutError):
-            return False
-        await connection.close()
-        return True
-
-
-async def create_database(server_url: str, name: str, template: str | None = None) -> None:
-    """Create a database on the server of `server_url` (any SQLAlchemy or libpq URL of it)."""
-    from sqlalchemy import make_url
-
-    url = make_url(server_url)
-    connection = await asyncpg.connect(
-        user=url.username,
-        password=url.password,
-        host=url.query.get("host") or url.host,
-        port=url.port,
-        database="postgres",
-    )
-    try:
-        clone = f' TEMPLATE "{template}"' if template else ""
-        await connection.execute(f'CREATE DATABASE "{name}"{clone}')
-    except asyncpg.DuplicateDatabaseError:
-        pass
-    finally:
-        await connection.close()
+        return await accepts_connections(str(self.socket_folder), SUPERUSER)
