@@ -25,7 +25,7 @@ def run_until_done(main: Coroutine[Any, Any, T], *, fast: bool = False) -> T:
 
 def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # not on Windows
+        import uvloop  # noqa: PLC0415 — platform: there is none for Windows
     except ImportError:
         return None
     return uvloop.new_event_loop

@@ -6,6 +6,7 @@ also takes an `Idempotency-Key`. Source: Zendesk's Ticketing API.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -144,8 +145,6 @@ class ZendeskChannel(HttpChannel):
 
 def said_body(prepared: Prepared) -> Mapping[str, Any]:
     """What was written, read back."""
-    import json
-
     found = json.loads(prepared.body)
     return found if isinstance(found, dict) else {}
 

@@ -22,7 +22,7 @@ def signing(*secrets: str) -> WebhookSigner:
 
     Raises ValueError for one that is none.
     """
-    from standardwebhooks.webhooks import Webhook  # only where something is signed: it is half of a start's time
+    from standardwebhooks.webhooks import Webhook  # noqa: PLC0415 — start-up time: only signing needs it
 
     signers = [Webhook(secret) for secret in secrets]
 

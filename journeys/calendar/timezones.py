@@ -42,8 +42,8 @@ def _by_phone(number: Any) -> str | None:
 @lru_cache(maxsize=4096)
 def _zone_of_number(number: str) -> str | None:
     """The zone of a number in international form (E.164); other forms depend on where they are dialled."""
-    import phonenumbers
-    from phonenumbers.timezone import time_zones_for_number
+    import phonenumbers  # noqa: PLC0415 — start-up time: its metadata costs more than the rest of this package
+    from phonenumbers.timezone import time_zones_for_number  # noqa: PLC0415 — as above
 
     try:
         parsed = phonenumbers.parse(number[:_MAX_LENGTH])

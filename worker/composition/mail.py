@@ -93,7 +93,7 @@ def dkim_key(settings: Settings, given: ProviderSettings) -> DkimKey | None:
     """The key with which mails over SMTP are signed. Raises SettingsError for one that cannot sign."""
     if given.dkim_key_file is None:
         return None
-    from activities.channels.email.dkim import DkimKey
+    from activities.channels.email.dkim import DkimKey  # noqa: PLC0415 — start-up time: it loads cryptography
 
     domain = parseaddr(settings.smtp_from)[1].rpartition("@")[2]
     try:

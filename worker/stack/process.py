@@ -137,7 +137,7 @@ class ChildProcess:
 def _group_of(user: str | None) -> int | None:
     if user is None:
         return None
-    import pwd  # POSIX only, and only needed when another user runs the child
+    import pwd  # noqa: PLC0415 — platform: POSIX only
 
     return pwd.getpwnam(user).pw_gid
 

@@ -50,7 +50,7 @@ class AccessToken:
 
 def service_account(url: str, email: str, private_key: str, scope: str) -> Callable[[], HttpRequest]:
     """A signed assertion for a token (RFC 7523 §2.1), as Google's service accounts give it."""
-    import jwt  # brings all of cryptography: who has no such account does not pay for it at each start
+    import jwt  # noqa: PLC0415 — start-up time: it loads all of cryptography, which only service accounts need
 
     def ask() -> HttpRequest:
         now = int(time.time())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cli.commands.schema import json_schema
 from journeys.builder import JourneyBuilder, send
 from journeys.language.diagram import MAX_LABEL, diagram, label
+from journeys.language.source import read_yaml
 from tests.support import shipped_catalog
 
 LINE = re.compile(
@@ -89,7 +90,6 @@ def test_the_schema_describes_every_key_and_the_short_forms():
 
 def test_the_shipped_catalog_fits_the_schemas():
     validator = pytest.importorskip("jsonschema_rs")
-    from journeys.language.source import read_yaml
 
     journeys = validator.validator_for(json_schema("journey"))
     for name, text in shipped_catalog.TEXTS.items():
@@ -100,7 +100,6 @@ def test_the_shipped_catalog_fits_the_schemas():
 
 def test_the_schema_refuses_what_the_model_refuses():
     validator = pytest.importorskip("jsonschema_rs")
-    from journeys.language.source import read_yaml
 
     value = read_yaml(shipped_catalog.TEXTS["urgent-support"]).value
     value["strat"] = "x"

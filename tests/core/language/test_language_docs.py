@@ -13,7 +13,8 @@ from journeys.checks.checker import PublishableDefinition, publishable
 from journeys.decision.compiler import load_chart
 from journeys.events.tracking_plan import read_plan
 from journeys.gate.policy import Policy
-from journeys.language.parsing import read_journey
+from journeys.language.definition import Journey
+from journeys.language.parsing import all_keys, read_journey
 from journeys.language.source import read_yaml
 from journeys.simulation.recording import RecordedEvent, RecordedKind
 from journeys.simulation.simulator import simulate
@@ -107,7 +108,4 @@ def test_the_python_of_the_reference_builds_the_first_journey_of_the_page():
 
 
 def test_every_key_of_a_definition_is_in_the_reference():
-    from journeys.language.definition import Journey
-    from journeys.language.parsing import all_keys
-
     assert not {key for key in all_keys(Journey) if f"`{key}`" not in TEXT and f"{key}," not in TEXT}

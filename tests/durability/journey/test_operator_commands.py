@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError, WorkflowUpdateStage
 
 from journeys.protocol import wire
 from tests.support.live_stack import Living, living
-from tests.support.worker_parts import worker, workless
+from tests.support.worker_parts import relaying, worker, workless
 from worker.testing.rehearsal import Rehearsal
 
 JOURNEY = """
@@ -88,8 +88,6 @@ async def test_every_operator_is_answered_when_the_run_ends_before_their_turn(
 
 
 def _accepted() -> Any:
-    from temporalio.client import WorkflowUpdateStage
-
     return WorkflowUpdateStage.ACCEPTED
 
 
@@ -97,8 +95,6 @@ async def test_a_cancel_does_not_overtake_what_was_accepted_before_it(
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
     async with workless(database_url, temporal_address, task_queue, tmp_path) as deps:
-        from tests.support.worker_parts import relaying
-
         async with worker(deps):
             async with relaying(deps):
                 handle = await _begun(deps)

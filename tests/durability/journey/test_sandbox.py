@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import psutil
+from temporalio.workflow import _Definition
 
 from tests.support.worker_parts import relaying, worker, workless
 from worker.sandbox import sandbox
@@ -38,8 +39,6 @@ def test_workflow_modules_import_the_standard_library_and_journeys_only() -> Non
 
 
 async def test_a_worker_validates_its_workflows_in_a_moment() -> None:
-    from temporalio.workflow import _Definition
-
     prepared = sandbox()
     began = time.process_time()
     for workflow in (JourneyWorkflow, OutreachWorkflow):
