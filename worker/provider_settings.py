@@ -19,7 +19,7 @@ SECRET = SecretStr("")
 
 
 class ProviderSettings(BaseSettings):
-    """What is empty is off. `rates` are attempts a second, by channel: `sms=10,email=50/100` (with a burst of 100)."""
+    """Settings of providers. Empty ones are off; of those that belong together all are set, or none."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -108,27 +108,29 @@ class ProviderSettings(BaseSettings):
 
     @field_validator("provider_rates")
     @classmethod
-    def _are_rates(cls, given: str) -> str:
-        read_rates(given)
-        return given
+    def _are_rates(cls, rates: str) -> str:
+        read_rates(rates)
+        return rates
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
-        """A provider of which half is given is a mistake that would only show when the first message fails."""
-        for names in _TOGETHER:
-            given = [name for name in names if _given(getattr(self, name))]
-            missing = [PREFIX + name.upper() for name in names if name not in given]
-            if given and missing:
-                raise ValueError(f"{PREFIX}{given[0].upper()} is set without {' and '.join(missing)}: set all or none")
+    def _complete(self) -> Self:
+        """A provider with half of its settings is an error now, not when its first message fails."""
+        for names in _GROUPS:
+            present = [name for name in names if _is_set(getattr(self, name))]
+            missing = [PREFIX + name.upper() for name in names if name not in present]
+            if present and missing:
+                raise ValueError(
+                    f"{PREFIX}{present[0].upper()} is set without {' and '.join(missing)}: set all or none"
+                )
         return self
 
     @property
     def allowed(self) -> frozenset[str]:
-        """The allow-list of the way out."""
-        return frozenset(each.strip() for each in self.outgoing_allow.split(",") if each.strip())
+        """`host:port` of the addresses that the outgoing HTTP client allows beside public ones."""
+        return frozenset(origin.strip() for origin in self.outgoing_allow.split(",") if origin.strip())
 
 
-_TOGETHER = (
+_GROUPS = (
     ("dkim_selector", "dkim_key_file"),
     ("twilio_account", "twilio_token", "twilio_from"),
     ("fcm_project", "fcm_email", "fcm_key_file"),
@@ -141,36 +143,37 @@ _TOGETHER = (
     ("salesforce_base", "salesforce_client", "salesforce_secret"),
     ("apprise_url", "apprise_field"),
 )
-_ALONE = ("resend_key", "meta_token", "hubspot_token")
-"""What turns a provider on by itself."""
+"""Settings that belong to one provider: all of a group are set, or none."""
+_SINGLE = ("resend_key", "meta_token", "hubspot_token")
+"""Settings that turn a provider on by themselves."""
 
 
 def load_providers(**given: object) -> ProviderSettings:
-    """Read them; what is given here wins over the environment. Raises SettingsError naming every fault."""
+    """Read the settings; `given` wins over the environment. Raises SettingsError with every fault."""
     try:
         return ProviderSettings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = (str(each["msg"]).removeprefix("Value error, ") for each in error.errors())
+        faults = (str(details["msg"]).removeprefix("Value error, ") for details in error.errors())
         raise SettingsError("\n".join(faults)) from error
 
 
-def read_rates(given: str) -> Mapping[str, Rate]:
-    """`sms=10,email=50/100`. Raises ValueError saying what is wrong."""
-    found = {}
-    for part in filter(None, (each.strip() for each in given.split(","))):
+def read_rates(text: str) -> Mapping[str, Rate]:
+    """Rates by channel from `sms=10,email=50/100`: attempts a second, and the burst. Raises ValueError."""
+    rates = {}
+    for part in filter(None, (item.strip() for item in text.split(","))):
         name, _, rate = part.partition("=")
         per_second, _, burst = rate.partition("/")
         try:
-            found[name] = Rate(float(per_second), int(burst or max(1, int(float(per_second)))))
-        except ValueError as fault:
-            raise ValueError(f"{part!r} is no rate such as sms=10 or sms=10/20 ({fault})") from None
-    return found
+            rates[name] = Rate(float(per_second), int(burst or max(1, int(float(per_second)))))
+        except ValueError as error:
+            raise ValueError(f"{part!r} is no rate such as sms=10 or sms=10/20 ({error})") from None
+    return rates
 
 
-def is_configured(given: ProviderSettings) -> bool:
-    """Whether any provider is the operator's own: then the local one stays off, and nothing is mixed."""
-    return any(_given(getattr(given, name)) for names in (*_TOGETHER, _ALONE) for name in names)
+def is_configured(providers: ProviderSettings) -> bool:
+    """Whether any provider is configured. Then the local provider stays off: the two are never mixed."""
+    return any(_is_set(getattr(providers, name)) for names in (*_GROUPS, _SINGLE) for name in names)
 
 
-def _given(value: object) -> bool:
+def _is_set(value: object) -> bool:
     return bool(value.get_secret_value() if isinstance(value, SecretStr) else value)

@@ -1,9 +1,10 @@
-"""Everything an operator can choose, read from the environment (TENURE_…) once, at the start of a process."""
+"""Settings of one process, read from the environment (TENURE_…) when it starts.
+
+A part of the stack whose address is set is used; a part without an address is embedded.
+"""
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,26 +12,24 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from activities.channels.email.relay_settings import SmtpRelay
 from journeys.consent.rules import DEV_KEY as DEV_LINK_KEY
 from journeys.tokens.address_hash import AddressHash
 from journeys.tokens.reply_addresses import ReplyAddresses
 from journeys.tokens.signed_links import Links
+from worker import setting_values as values
 
 PREFIX = "TENURE_"
 DEV_WRITE_KEY = "dev-write-key"
 DEV_OPERATOR_KEY = "dev-operator-key"
-SHORTEST_SECRET = 32
-"""Characters of a key that signs: it can be tried offline by whoever has one link."""
 ROOT = Path(__file__).resolve().parents[1]
 
 
 class SettingsError(ValueError):
-    """A setting is wrong or missing. The operator's turn: each line names the variable and what to give it."""
+    """A setting is wrong or missing. The operator's turn: each line names a variable and what to set it to."""
 
 
 class Settings(BaseSettings):
-    """The settings of one process. A part that is given an address is used; a part that is not is embedded."""
+    """Everything but providers (`provider_settings.py`) and the API's limits (`api/http/limits.py`)."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -127,149 +126,105 @@ class Settings(BaseSettings):
     @field_validator("home", "catalog", "smtp_lookup", "temporal_bin")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
-        """Children run in another folder than the person who typed the path."""
+        """Child processes run in another folder than the operator's."""
         return path.expanduser().absolute() if path is not None else None
 
     @field_validator("database_url")
     @classmethod
-    def _with_driver(cls, url: str | None) -> str | None:
-        """Accept what every provider prints, and name the driver that is used."""
-        if url is None:
-            return None
-        scheme, _, rest = url.partition("://")
-        if scheme not in {"postgres", "postgresql", "postgresql+asyncpg"} or not rest:
-            raise ValueError("is no PostgreSQL URL; give postgresql://user:password@host:5432/database")
-        return f"postgresql+asyncpg://{rest}"
+    def _database_url(cls, url: str | None) -> str | None:
+        return values.database_url(url) if url is not None else None
 
     @field_validator("temporal_address")
     @classmethod
     def _has_port(cls, address: str | None) -> str | None:
-        if address is not None and not address.rpartition(":")[2].isdecimal():
-            raise ValueError("has no port; give host:7233")
-        return address
+        return values.host_and_port(address) if address is not None else None
 
     @field_validator("smtp_url")
     @classmethod
     def _is_smtp(cls, url: str | None) -> str | None:
-        try:
-            if url is not None:
-                SmtpRelay.from_url(url)
-        except ValueError:
-            ways = "smtp://host:port, smtp+starttls:// or smtps://user:password@host:port"
-            raise ValueError(f"is no SMTP URL; give {ways}") from None
-        return url
+        return values.smtp_url(url) if url is not None else None
 
     @field_validator("public_url")
     @classmethod
-    def _is_https(cls, base: str | None) -> str | None:
-        try:
-            if base is not None:
-                Links(base, (DEV_LINK_KEY,))
-        except ValueError:
-            raise ValueError(
-                "is no https address: links would travel in the clear, and one-click unsubscribe needs one (RFC 8058)"
-            ) from None
-        return base
+    def _is_https(cls, url: str | None) -> str | None:
+        return values.https_url(url, DEV_LINK_KEY) if url is not None else None
 
     @field_validator("reply_address")
     @classmethod
-    def _fits_a_mark(cls, address: str | None) -> str | None:
-        if address is not None:
-            ReplyAddresses(address, (DEV_LINK_KEY,))
-        return address
+    def _takes_a_mark(cls, address: str | None) -> str | None:
+        return values.reply_address(address, DEV_LINK_KEY) if address is not None else None
 
     @field_validator("link_base")
     @classmethod
-    def _is_web(cls, base: str | None) -> str | None:
-        if base is not None and not base.startswith(("https://", "http://")):
-            raise ValueError("is no web address; give https://links.example.com")
-        return base
+    def _is_web(cls, url: str | None) -> str | None:
+        return values.web_url(url) if url is not None else None
 
     @field_validator("link_keys", "address_keys")
     @classmethod
-    def _are_secrets(cls, keys: SecretStr) -> SecretStr:
-        if any(len(key) < SHORTEST_SECRET and key != DEV_LINK_KEY for key in _listed(keys) or ("",)):
-            raise ValueError(
-                f"needs {SHORTEST_SECRET} characters or more in each key; `openssl rand -hex 32` makes one"
-            )
-        return keys
+    def _are_signing_keys(cls, keys: SecretStr) -> SecretStr:
+        return values.signing_keys(keys, DEV_LINK_KEY)
 
     @model_validator(mode="after")
-    def _development_keys_stay_at_home(self) -> Self:
-        if is_loopback(self.api_host):
+    def _development_keys_on_loopback_only(self) -> Self:
+        if values.is_loopback(self.api_host) or not self.dev_keys:
             return self
-        if self.dev_keys:
-            names = " and ".join(PREFIX + name.upper() for name in self.dev_keys)
-            raise ValueError(
-                f"{PREFIX}API_HOST={self.api_host} is reachable by others, and the development keys are public. "
-                f"The operator's turn: set {names} to secrets of your own, or listen on 127.0.0.1."
-            )
-        return self
+        names = " and ".join(PREFIX + name.upper() for name in self.dev_keys)
+        raise ValueError(
+            f"{PREFIX}API_HOST={self.api_host} is reachable by others, and the development keys are public. "
+            f"The operator's turn: set {names} to secrets of your own, or listen on 127.0.0.1."
+        )
 
     @property
     def allowed(self) -> tuple[str, ...]:
-        """The allow-list, one pattern each."""
-        return tuple(each.strip() for each in self.allowed_recipients.split(",") if each.strip())
+        """The patterns of the allow-list."""
+        return tuple(pattern.strip() for pattern in self.allowed_recipients.split(",") if pattern.strip())
 
     @property
     def dev_keys(self) -> tuple[str, ...]:
-        """The names of the keys that still have their public development values."""
-        keys = {
+        """Names of the keys that still have their public development values."""
+        development = {
             "write_key": DEV_WRITE_KEY,
             "operator_key": DEV_OPERATOR_KEY,
             "link_keys": DEV_LINK_KEY,
             "address_keys": DEV_LINK_KEY,
         }
-        return tuple(name for name, dev in keys.items() if dev in _listed(getattr(self, name)))
+        return tuple(name for name, key in development.items() if key in values.split_keys(getattr(self, name)))
 
     @property
     def links(self) -> Links:
-        """What signs and reads the links in messages: to this machine's own API where no address is given."""
+        """Signs and reads the links in messages. Without `public_url` they lead to this machine's API."""
         return Links(self.public_url or f"http://127.0.0.1:{self.api_port}", self.link_secrets)
 
     @property
     def link_secrets(self) -> tuple[str, ...]:
-        """The keys of links: the first makes them, all read them."""
-        return _listed(self.link_keys)
+        """The keys of signed links: the first signs, all verify."""
+        return values.split_keys(self.link_keys)
 
     @property
     def replies(self) -> ReplyAddresses | None:
-        """Where answers to mails come back to; None where no address is given for them."""
-        return ReplyAddresses(self.reply_address, _listed(self.link_keys)) if self.reply_address is not None else None
+        """Makes and reads the addresses for replies; None where no address is set."""
+        return ReplyAddresses(self.reply_address, self.link_secrets) if self.reply_address is not None else None
 
     @property
     def addresses(self) -> AddressHash:
-        """What recognises an address without keeping it."""
-        return AddressHash(_listed(self.address_keys))
+        """Hashes addresses, so that one can be recognised without being stored."""
+        return AddressHash(values.split_keys(self.address_keys))
 
     def environ(self, **replaced: str | Path | int | None) -> dict[str, str]:
-        """These settings as the environment of a child process, with some of them replaced."""
-        values = {**dict(self), **replaced}
-        return {PREFIX + name.upper(): _plain(value) for name, value in values.items() if value is not None}
+        """These settings as the environment of a child process, some of them replaced."""
+        settings = {**dict(self), **replaced}
+        return {PREFIX + name.upper(): _as_text(value) for name, value in settings.items() if value is not None}
 
 
 def load_settings(**given: Any) -> Settings:
-    """Read the settings; what is given here wins over the environment. Raises SettingsError naming every fault."""
+    """Read the settings; `given` wins over the environment. Raises SettingsError with every fault."""
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        raise SettingsError("\n".join(_fault(each) for each in error.errors())) from error
+        raise SettingsError("\n".join(_fault(details) for details in error.errors())) from error
 
 
-def is_loopback(host: str) -> bool:
-    """Whether every address that `host` stands for is this machine's own."""
-    try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
-    except OSError:
-        return False
-    return bool(found) and all(ipaddress.ip_address(each.partition("%")[0]).is_loopback for each in found)
-
-
-def _listed(keys: SecretStr) -> tuple[str, ...]:
-    return tuple(key.strip() for key in keys.get_secret_value().split(",") if key.strip())
-
-
-def _plain(value: object) -> str:
+def _as_text(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
@@ -278,6 +233,6 @@ def _fault(error: Mapping[str, Any]) -> str:
     if not error["loc"]:
         return message
     name = str(error["loc"][0])
-    # An address may carry a password, and errors end up in logs.
+    # A URL may hold a password, and errors end up in logs.
     got = "" if name.endswith(("_url", "_key", "_keys", "_secret")) else f" (got {error['input']!r})"
     return f"{PREFIX}{name.upper()}: {message}{got}"

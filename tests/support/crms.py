@@ -7,7 +7,7 @@ from typing import Any
 
 from activities.exports.crm.port import CrmTasks
 from activities.outgoing.client import HttpClient
-from worker.composition.crm import task_mirrors
+from worker.composition.crm import crms
 from worker.provider_settings import ProviderSettings, load_providers
 from worker.stack.providers.crms import change_crm_task, tasks_of
 from worker.stack.providers.environment import KEY
@@ -70,5 +70,5 @@ class Crm:
 
 
 def crm(local: LocalProvider, name: str, way: HttpClient) -> Crm:
-    (mirror,) = task_mirrors(provided_by(local, name), way)
+    (mirror,) = crms(provided_by(local, name), way)
     return Crm(local, name, mirror)

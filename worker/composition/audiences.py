@@ -1,4 +1,4 @@
-"""Audience loop from settings and `catalog/audiences.yaml`: configured advertising platforms and audience plans."""
+"""Audience sync from settings and `audiences.yaml`: advertising platforms and audience plans."""
 
 from __future__ import annotations
 
@@ -26,37 +26,41 @@ from worker.settings import Settings, SettingsError
 
 
 def audience_loop(
-    database: Database, settings: Settings, given: ProviderSettings, book: ConsentRuleSet
+    database: Database, settings: Settings, providers: ProviderSettings, rules: ConsentRuleSet
 ) -> AudienceLoop:
-    """The loop over what is configured. Raises SettingsError."""
-    tools, plans = audience_tools(given), audience_plans(settings.catalog)
+    """The loop over the configured platforms; one that ends at once where there are none. Raises SettingsError."""
+    platforms, plans = ad_platforms(providers), audience_plans(settings.catalog)
     allowed = None if settings.environment == "production" else AllowList(settings.allowed)
-    return AudienceLoop(AudienceSync(database, tools, plans, book, allowed) if tools and plans else None)
+    return AudienceLoop(AudienceSync(database, platforms, plans, rules, allowed) if platforms and plans else None)
 
 
-def audience_tools(it: ProviderSettings) -> list[AdPlatform]:
-    """Those that are configured. Raises SettingsError for a key that cannot be read."""
-    way, found = HttpClient(it.allowed), list[AdPlatform]()
-    if it.google_ads_key_file is not None:
+def ad_platforms(settings: ProviderSettings) -> list[AdPlatform]:
+    """The configured platforms. Raises SettingsError for a key file that cannot be read."""
+    http, platforms = HttpClient(settings.allowed), list[AdPlatform]()
+    if settings.google_ads_key_file is not None:
         try:
-            key = it.google_ads_key_file.read_text()
-        except OSError as fault:
-            raise SettingsError(f"TENURE_GOOGLE_ADS_KEY_FILE cannot be read: {fault.strerror}") from fault
+            key = settings.google_ads_key_file.read_text()
+        except OSError as error:
+            raise SettingsError(f"TENURE_GOOGLE_ADS_KEY_FILE cannot be read: {error.strerror}") from error
         google = GoogleAudiences(
-            it.google_ads_account, it.google_ads_email, key, it.google_ads_base, it.google_ads_token_url
+            settings.google_ads_account,
+            settings.google_ads_email,
+            key,
+            settings.google_ads_base,
+            settings.google_ads_token_url,
         )
-        found.append(GooglePlatform(way, google))
-    if token := it.meta_token.get_secret_value():
-        found.append(MetaPlatform(way, MetaAudiences(token, it.meta_base)))
-    return found
+        platforms.append(GooglePlatform(http, google))
+    if token := settings.meta_token.get_secret_value():
+        platforms.append(MetaPlatform(http, MetaAudiences(token, settings.meta_base)))
+    return platforms
 
 
 def audience_plans(catalog: Path) -> dict[str, AudiencePlan]:
-    """`audiences.yaml`, where there is one. Raises SettingsError with all that is wrong with it."""
+    """The plans in `audiences.yaml`, by name; none where there is no such file. Raises SettingsError with every fault."""
     path = catalog / "audiences.yaml"
     if not path.exists():
         return {}
     try:
         return AudiencePlans.model_validate(yaml.safe_load(path.read_text()) or {}).audiences
-    except (ValidationError, yaml.YAMLError) as fault:
-        raise SettingsError(f"{path}: {fault}") from fault
+    except (ValidationError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: {error}") from error

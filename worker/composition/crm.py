@@ -1,4 +1,4 @@
-"""The CRMs in which tasks are shown, put together from settings: each signed in with what its vendor needs."""
+"""CRM sync from settings: HubSpot and Salesforce, each with its own authentication."""
 
 from __future__ import annotations
 
@@ -19,26 +19,30 @@ from worker.loops.crm_sync import CrmSync
 from worker.provider_settings import ProviderSettings, read_rates
 
 RATE: Final = Rate(5, 10)
-"""Calls a second to a CRM that has no rate in TENURE_PROVIDER_RATES: HubSpot allows 10 an app, Salesforce counts by the day."""
+"""Calls a second to a CRM without a rate in TENURE_PROVIDER_RATES. HubSpot allows 10 an app; Salesforce counts by day."""
 
 
-async def crm_sync(database: Database, roster: Roster, it: ProviderSettings, stop: asyncio.Event) -> None:
-    """Mirror tasks to the CRMs that are configured, until told to stop; at an end at once where none is."""
-    way = HttpClient(it.allowed)
+async def crm_sync(database: Database, roster: Roster, settings: ProviderSettings, stop: asyncio.Event) -> None:
+    """Copy tasks to the configured CRMs until `stop` is set; returns at once where there is none."""
+    http = HttpClient(settings.allowed)
     try:
-        await CrmSync(database, roster, task_mirrors(it, way), timedelta(seconds=it.crm_read_seconds)).run(stop)
+        await CrmSync(database, roster, crms(settings, http), timedelta(seconds=settings.crm_read_seconds)).run(stop)
     finally:
-        await way.close()
+        await http.close()
 
 
-def task_mirrors(it: ProviderSettings, way: HttpClient) -> list[CrmTasks]:
-    """Those that are configured, by this way out, which stays the caller's to close."""
-    rates, found = read_rates(it.provider_rates), list[CrmTasks]()
-    if token := it.hubspot_token.get_secret_value():
+def crms(settings: ProviderSettings, http: HttpClient) -> list[CrmTasks]:
+    """The configured CRMs over one HTTP client, which the caller closes."""
+    rates, configured = read_rates(settings.provider_rates), list[CrmTasks]()
+    if token := settings.hubspot_token.get_secret_value():
         rate = rates.get(HubSpot.name, RATE)
-        found.append(HubSpot(CrmClient(HubSpot.name, way, it.hubspot_base, FixedToken(token), HubSpot.table, rate)))
-    if base := it.salesforce_base.rstrip("/"):
-        rate, secret = rates.get(Salesforce.name, RATE), it.salesforce_secret.get_secret_value()
-        token_of = AccessToken(way, client_credentials(f"{base}/services/oauth2/token", it.salesforce_client, secret))
-        found.append(Salesforce(CrmClient(Salesforce.name, way, base, token_of, Salesforce.table, rate)))
-    return found
+        configured.append(
+            HubSpot(CrmClient(HubSpot.name, http, settings.hubspot_base, FixedToken(token), HubSpot.table, rate))
+        )
+    if base := settings.salesforce_base.rstrip("/"):
+        rate, secret = rates.get(Salesforce.name, RATE), settings.salesforce_secret.get_secret_value()
+        token_of = AccessToken(
+            http, client_credentials(f"{base}/services/oauth2/token", settings.salesforce_client, secret)
+        )
+        configured.append(Salesforce(CrmClient(Salesforce.name, http, base, token_of, Salesforce.table, rate)))
+    return configured

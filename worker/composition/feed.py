@@ -13,32 +13,32 @@ from worker.loops.feed_push import FeedLoop
 from worker.provider_settings import ProviderSettings
 from worker.settings import SettingsError
 
-MARKS = (24, 64)
-"""Bytes of a secret, at least and at most (Standard Webhooks 1.0.0)."""
+SECRET_BYTES = range(24, 65)
+"""Sizes that a secret may have (Standard Webhooks 1.0.0)."""
 _HOW = 'Give "whsec_$(openssl rand -base64 32)".'
 
 
-def feed_loop(database: Database, given: ProviderSettings) -> FeedLoop:
-    """The loop to the receiver that is configured. Raises SettingsError."""
-    sign = feed_signing(given)
-    if not given.feed_url:
+def feed_loop(database: Database, providers: ProviderSettings) -> FeedLoop:
+    """The loop that pushes to the configured receiver; without one it ends at once. Raises SettingsError."""
+    sign = feed_signing(providers)
+    if not providers.feed_url:
         return FeedLoop(database, None)
     if sign is None:
-        raise SettingsError(f"TENURE_FEED_URL is set without TENURE_FEED_SECRET: what is pushed is signed. {_HOW}")
+        raise SettingsError(f"TENURE_FEED_URL is set without TENURE_FEED_SECRET, which signs pushed batches. {_HOW}")
     try:
-        check_url(given.feed_url, given.allowed)
-    except UrlNotAllowed as fault:
-        raise SettingsError(f"TENURE_FEED_URL is not pushed to: {fault}") from None
-    return FeedLoop(database, FeedPush(database, HttpClient(given.allowed), Receiver(given.feed_url, sign)))
+        check_url(providers.feed_url, providers.allowed)
+    except UrlNotAllowed as error:
+        raise SettingsError(f"TENURE_FEED_URL is not allowed: {error}") from None
+    return FeedLoop(database, FeedPush(database, HttpClient(providers.allowed), Receiver(providers.feed_url, sign)))
 
 
-def feed_signing(given: ProviderSettings) -> WebhookSigner | None:
-    """What signs pages and batches; None where no secret is set. Raises SettingsError for one that cannot be read."""
-    secrets = [each.strip() for each in given.feed_secret.get_secret_value().split(",") if each.strip()]
+def feed_signing(providers: ProviderSettings) -> WebhookSigner | None:
+    """Signs pages and batches; None where no secret is set. Raises SettingsError for one of the wrong form."""
+    secrets = [text.strip() for text in providers.feed_secret.get_secret_value().split(",") if text.strip()]
     try:
-        for each in secrets:
-            if not MARKS[0] <= len(b64decode(each.removeprefix("whsec_"), validate=True)) <= MARKS[1]:
-                raise ValueError("of another length")
+        for secret in secrets:
+            if len(b64decode(secret.removeprefix("whsec_"), validate=True)) not in SECRET_BYTES:
+                raise ValueError("wrong length")
     except ValueError:
-        raise SettingsError(f"TENURE_FEED_SECRET is no secret of Standard Webhooks. {_HOW}") from None
+        raise SettingsError(f"TENURE_FEED_SECRET is no Standard Webhooks secret. {_HOW}") from None
     return signing(*secrets) if secrets else None

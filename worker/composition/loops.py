@@ -48,7 +48,7 @@ def background_loops(
     reminders = reminder_mail(settings, providers, deps.roster)
     loops: tuple[Loop, ...] = (
         relay.run,
-        Reconciler(database, client, relay).run,
+        Reconciler(database, client, relay.signals).run,
         audience_loop(database, settings, providers, deps.catalogue.consent).run,
         Reminders(database, reminders).run,
         partial(escalate_answers, database, deps.policy.answered, deps.roster),

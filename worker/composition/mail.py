@@ -1,4 +1,4 @@
-"""How mails leave the house: by Resend where it is set, else by the relay; with their links, and signed."""
+"""Mail channel from settings: Resend if configured, else an SMTP relay, with tracked links and DKIM."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from activities.content.tracked_links import ClickLinks
 from activities.outgoing.client import HttpClient
 from activities.ports import Ambiguity, Channel
 from worker.provider_settings import ProviderSettings
-from worker.settings import PREFIX, Settings, SettingsError, is_loopback
+from worker.setting_values import is_loopback
+from worker.settings import PREFIX, Settings, SettingsError
 from worker.stack.maildir import find_mails
 
 if TYPE_CHECKING:
     from activities.channels.email.dkim import DkimKey
 
 NEAR_ATTEMPT, FAR_ATTEMPT = timedelta(seconds=1.5), timedelta(seconds=30)
-"""How long one mail may take: inside a step, and on the channel's own queue."""
+"""Time of one attempt: inside a step, and on the channel's own queue."""
 
 
-def mail_channel(settings: Settings, templates: Templates, given: ProviderSettings) -> EmailChannel | ResendChannel:
-    """What mails go by: Resend where it is set, else the relay. Raises SettingsError where neither is."""
-    return mail_by_resend(settings, templates, given) or mail_by_relay(settings, templates, given)
+def mail_channel(settings: Settings, templates: Templates, providers: ProviderSettings) -> EmailChannel | ResendChannel:
+    """The channel for mails. Raises SettingsError if neither Resend nor a relay is configured."""
+    return resend_channel(settings, templates, providers) or smtp_channel(settings, templates, providers)
 
 
-def mail_by_relay(settings: Settings, templates: Templates, given: ProviderSettings) -> EmailChannel:
-    """Mail by the relay of the settings."""
+def smtp_channel(settings: Settings, templates: Templates, providers: ProviderSettings) -> EmailChannel:
+    """Mail over SMTP. With a Maildir to search it is class B, else class C. Raises SettingsError."""
     if settings.smtp_url is None:
         raise SettingsError(
             "TENURE_SMTP_URL is not set: give a relay, or TENURE_RESEND_KEY for mail by Resend, or run `make up`"
@@ -50,53 +51,53 @@ def mail_by_relay(settings: Settings, templates: Templates, given: ProviderSetti
             local=settings.smtp_near,
             attempt=NEAR_ATTEMPT if settings.smtp_near else FAR_ATTEMPT,
             clicks=tracked_links(settings),
-            dkim=dkim_key(settings, given),
+            dkim=dkim_key(settings, providers),
             replies=settings.replies,
         ),
         search=(lambda reference: find_mails(lookup, reference).count > 0) if lookup is not None else None,
     )
 
 
-def mail_by_resend(settings: Settings, templates: Templates, given: ProviderSettings) -> ResendChannel | None:
-    """Mail by Resend, if that is configured."""
-    if not given.resend_key:
+def resend_channel(settings: Settings, templates: Templates, providers: ProviderSettings) -> ResendChannel | None:
+    """Mail by Resend, if it is configured."""
+    if not providers.resend_key:
         return None
-    it = ResendSettings(
-        given.resend_key.get_secret_value(),
+    resend = ResendSettings(
+        providers.resend_key.get_secret_value(),
         parseaddr(settings.smtp_from),
-        given.resend_base,
+        providers.resend_base,
         settings.links if settings.public_url else None,
         settings.postal_address,
         settings.replies,
     )
-    reach = Reach(near=given.providers_near, clicks=tracked_links(settings))
-    return ResendChannel(templates, HttpClient(given.allowed), reach, it)
+    reach = Reach(near=providers.providers_near, clicks=tracked_links(settings))
+    return ResendChannel(templates, HttpClient(providers.allowed), reach, resend)
 
 
-def is_sink(settings: Settings, mails: Channel) -> bool:
-    """Whether mails reach nobody: they go to a relay of this machine's own, and lie in a Maildir of ours.
+def is_sink(settings: Settings, mail: Channel) -> bool:
+    """Whether mails reach nobody: they go to a relay on this machine that keeps them in a Maildir.
 
-    The channel that was made decides: the settings of a relay say nothing of mails that go by another way.
+    The channel decides, not the settings alone: with Resend, mails do not go to the relay that is set.
     """
-    if not isinstance(mails, EmailChannel) or settings.smtp_url is None or settings.smtp_lookup is None:
+    if not isinstance(mail, EmailChannel) or settings.smtp_url is None or settings.smtp_lookup is None:
         return False
     return is_loopback(SmtpRelay.from_url(settings.smtp_url).host)
 
 
 def tracked_links(settings: Settings) -> ClickLinks | None:
-    """What makes and reads links that tell of clicks; None where no address is given for them."""
+    """Makes and reads tracked links; None where no address for them is set."""
     base = settings.link_base or settings.public_url
     return ClickLinks(settings.link_secrets, base, settings.public_url) if base is not None else None
 
 
-def dkim_key(settings: Settings, given: ProviderSettings) -> DkimKey | None:
-    """The key with which mails over SMTP are signed. Raises SettingsError for one that cannot sign."""
-    if given.dkim_key_file is None:
+def dkim_key(settings: Settings, providers: ProviderSettings) -> DkimKey | None:
+    """The DKIM key for mails over SMTP, if one is set. Raises SettingsError for a key that cannot sign."""
+    if providers.dkim_key_file is None:
         return None
     from activities.channels.email.dkim import DkimKey  # noqa: PLC0415 — start-up time: it loads cryptography
 
     domain = parseaddr(settings.smtp_from)[1].rpartition("@")[2]
     try:
-        return DkimKey(domain, given.dkim_selector, given.dkim_key_file.read_text())
-    except (ValueError, OSError) as fault:
-        raise SettingsError(f"{PREFIX}DKIM_KEY_FILE: {fault}") from fault
+        return DkimKey(domain, providers.dkim_selector, providers.dkim_key_file.read_text())
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"{PREFIX}DKIM_KEY_FILE: {error}") from error

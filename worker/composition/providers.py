@@ -1,4 +1,4 @@
-"""Channels of the configured providers, each behind a rate limit and a circuit breaker; their webhooks' secrets."""
+"""Channels of the configured providers beside mail, their guards, and the secrets of their webhooks."""
 
 from __future__ import annotations
 
@@ -23,87 +23,102 @@ from api.inbound.signatures import WebhookSecrets
 from worker.provider_settings import ProviderSettings
 from worker.settings import Settings, SettingsError
 
-BROWSERS, ONE_HOST = 256, 8
-"""Calls at once to browsers' push services, whose hosts strangers choose: to all of them, and to any one."""
+PUSH_CONNECTIONS, PUSH_CONNECTIONS_PER_HOST = 256, 8
+"""Connections to browsers' push services, in all and per host. Each browser names its own host, so none may take all."""
 
 
 def configured_providers(
-    settings: Settings, given: ProviderSettings, templates: Templates, clicks: ClickLinks | None
+    settings: Settings, providers: ProviderSettings, templates: Templates, clicks: ClickLinks | None
 ) -> dict[str, Channel]:
-    """The channels beside mail that are configured, without their guards. Raises SettingsError for a key that is none."""
-    reach = Reach(near=given.providers_near, clicks=clicks)
+    """The configured channels beside mail, by name, without guards. Raises SettingsError for an unusable key."""
+    reach = Reach(near=providers.providers_near, clicks=clicks)
     try:
-        found = _http_channels(settings, given, templates, reach)
-        if given.apprise_field:
+        channels = _http_channels(settings, providers, templates, reach)
+        if providers.apprise_field:
             from activities.channels.apprise import (  # noqa: PLC0415 — start-up time: apprise takes a second
                 AppriseChannel,
                 AppriseSettings,
             )
 
-            url, urgent = _open(given.apprise_url), given.apprise_time_sensitive
-            tail = AppriseSettings(url, given.apprise_field, time_sensitive=urgent, clicks=reach.clicks)
-            found["apprise"] = AppriseChannel(templates, tail)
-    except (ValueError, OSError) as fault:
-        raise SettingsError(f"a provider is not configured right: {fault}") from fault
-    return found
+            apprise = AppriseSettings(
+                _open(providers.apprise_url),
+                providers.apprise_field,
+                time_sensitive=providers.apprise_time_sensitive,
+                clicks=reach.clicks,
+            )
+            channels["apprise"] = AppriseChannel(templates, apprise)
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"a provider is not configured correctly: {error}") from error
+    return channels
 
 
-def _http_channels(settings: Settings, it: ProviderSettings, templates: Templates, reach: Reach) -> dict[str, Channel]:
-    way = partial(HttpClient, it.allowed)  # one each: whoever hangs keeps their own connections, and no other's
-    found: dict[str, Channel] = {}
-    if it.twilio_account:
+def _http_channels(
+    settings: Settings, providers: ProviderSettings, templates: Templates, reach: Reach
+) -> dict[str, Channel]:
+    # A client each, so that a provider that hangs blocks only its own connections.
+    http = partial(HttpClient, providers.allowed)
+    channels: dict[str, Channel] = {}
+    if providers.twilio_account:
         sms = TwilioSettings(
-            it.twilio_account, _open(it.twilio_token), it.twilio_from, it.twilio_base, it.phone_region, it.twilio_callback,
+            providers.twilio_account, _open(providers.twilio_token), providers.twilio_from, providers.twilio_base, providers.phone_region, providers.twilio_callback,
             Ambiguity(settings.smtp_ambiguity),
         )  # fmt: skip
-        found["sms"] = TwilioChannel(templates, way(), reach, sms)
-    if it.fcm_key_file or it.vapid_key_file:
-        found["push"] = _push(it, templates, reach)
-    if it.slack_channel:
-        chat = SlackSettings(_open(it.slack_token), it.slack_channel, it.slack_base)
-        found["chat"] = SlackChannel(templates, way(), reach, chat)
-    if it.webhook_url:
-        hook = WebhookSettings(it.webhook_url, _open(it.webhook_secret))
-        found["webhook"] = WebhookChannel(templates, way(), reach, hook)
-    if it.zendesk_base:
-        desk = ZendeskSettings(it.zendesk_base.rstrip("/"), it.zendesk_agent, _open(it.zendesk_token))
-        found["support"] = ZendeskChannel(templates, way(), reach, desk)
-    if it.zoom_account:
-        zoom = ZoomSettings(it.zoom_account, it.zoom_client, _open(it.zoom_secret), it.zoom_base, it.zoom_token_url)
-        found["webinar"] = ZoomChannel(templates, way(), reach, zoom)
-    return found
+        channels["sms"] = TwilioChannel(templates, http(), reach, sms)
+    if providers.fcm_key_file or providers.vapid_key_file:
+        channels["push"] = _push(providers, templates, reach)
+    if providers.slack_channel:
+        chat = SlackSettings(_open(providers.slack_token), providers.slack_channel, providers.slack_base)
+        channels["chat"] = SlackChannel(templates, http(), reach, chat)
+    if providers.webhook_url:
+        hook = WebhookSettings(providers.webhook_url, _open(providers.webhook_secret))
+        channels["webhook"] = WebhookChannel(templates, http(), reach, hook)
+    if providers.zendesk_base:
+        desk = ZendeskSettings(
+            providers.zendesk_base.rstrip("/"), providers.zendesk_agent, _open(providers.zendesk_token)
+        )
+        channels["support"] = ZendeskChannel(templates, http(), reach, desk)
+    if providers.zoom_account:
+        zoom = ZoomSettings(
+            providers.zoom_account,
+            providers.zoom_client,
+            _open(providers.zoom_secret),
+            providers.zoom_base,
+            providers.zoom_token_url,
+        )
+        channels["webinar"] = ZoomChannel(templates, http(), reach, zoom)
+    return channels
 
 
-def _push(it: ProviderSettings, templates: Templates, reach: Reach) -> Channel:
+def _push(providers: ProviderSettings, templates: Templates, reach: Reach) -> Channel:
     from activities.channels.push.channel import FcmSettings, PushChannel  # noqa: PLC0415 — start-up time: cryptography
     from activities.channels.push.web_push import WebPush  # noqa: PLC0415 — as above
 
     fcm, web = None, None
-    if it.fcm_key_file is not None:
-        key = it.fcm_key_file.read_text()
-        fcm = FcmSettings(it.fcm_project, it.fcm_email, key, it.fcm_base, it.fcm_token_url)
-    if it.vapid_key_file is not None:
-        web = WebPush(it.vapid_key_file.read_text(), it.vapid_contact)
-    browsers = HttpClient(it.allowed, most=BROWSERS, each=ONE_HOST)
-    return PushChannel(templates, HttpClient(it.allowed), reach, fcm=fcm, web=web, browsers=browsers)
+    if providers.fcm_key_file is not None:
+        key = providers.fcm_key_file.read_text()
+        fcm = FcmSettings(providers.fcm_project, providers.fcm_email, key, providers.fcm_base, providers.fcm_token_url)
+    if providers.vapid_key_file is not None:
+        web = WebPush(providers.vapid_key_file.read_text(), providers.vapid_contact)
+    browsers = HttpClient(providers.allowed, most=PUSH_CONNECTIONS, each=PUSH_CONNECTIONS_PER_HOST)
+    return PushChannel(templates, HttpClient(providers.allowed), reach, fcm=fcm, web=web, browsers=browsers)
 
 
-def guarded_channels(found: Mapping[str, Channel], rates: Mapping[str, Rate]) -> dict[str, Channel]:
-    """Each with its breaker and its pace; a row of our own store needs neither."""
+def guarded_channels(channels: Mapping[str, Channel], rates: Mapping[str, Rate]) -> dict[str, Channel]:
+    """Each channel behind a circuit breaker and its rate limit; the in-app inbox, which is our own table, needs neither."""
     return {
         name: channel if channel.inside else GuardedChannel(channel, rate=rates.get(name))
-        for name, channel in found.items()
+        for name, channel in channels.items()
     }
 
 
-def webhook_secrets(it: ProviderSettings) -> WebhookSecrets:
-    """With what each provider's webhooks are verified; those without a secret are off."""
+def webhook_secrets(providers: ProviderSettings) -> WebhookSecrets:
+    """Secrets that verify webhooks, by provider. A webhook without a secret is off."""
     return WebhookSecrets(
-        resend=_open(it.resend_webhook_secret),
-        twilio=_open(it.twilio_token) if it.twilio_callback else "",
-        twilio_url=it.twilio_callback,
-        zendesk=_open(it.zendesk_webhook_secret),
-        zoom=_open(it.zoom_webhook_secret),
+        resend=_open(providers.resend_webhook_secret),
+        twilio=_open(providers.twilio_token) if providers.twilio_callback else "",
+        twilio_url=providers.twilio_callback,
+        zendesk=_open(providers.zendesk_webhook_secret),
+        zoom=_open(providers.zoom_webhook_secret),
     )
 
 

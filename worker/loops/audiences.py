@@ -9,19 +9,19 @@ from activities.exports.audiences.sync import AudienceSync
 from worker.loops.loop import run_periodically
 
 PAUSE_SECONDS = 15.0
-"""Between two rounds, unless a batch of the first was full: an opt-out may stand behind it."""
+"""Pause between two rounds. A full batch is followed at once: an opt-out may wait behind it."""
 
 
 class AudienceLoop:
-    """Rounds until told to stop; with no tool configured it has nothing to do and ends at once."""
+    """Syncs audiences until stopped; ends at once where no advertising platform is configured."""
 
     def __init__(self, sync: AudienceSync | None) -> None:
         self._sync = sync
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Raises nothing: an outage of the database is waited for."""
+        """Sync until `stop` is set. Raises nothing; an outage of the database is waited for."""
         if self._sync is not None:
-            await run_periodically("audiences", partial(self._look, self._sync), stop, PAUSE_SECONDS)
+            await run_periodically("audiences", partial(self._poll, self._sync), stop, PAUSE_SECONDS)
 
-    async def _look(self, sync: AudienceSync) -> bool:
+    async def _poll(self, sync: AudienceSync) -> bool:
         return (await sync.round()).more

@@ -1,7 +1,7 @@
-"""Tasks shown in a CRM and closed from either side: what changed here is pushed, what was closed there is asked for.
+"""Loop that copies tasks to CRMs and closes here what was closed there.
 
-One process at a time does it, whoever has the lock; should two, no harm is done: a copy is in one's hand under a lease, and
-closing is idempotent. Nothing waits for a CRM: a task is opened, changed and closed here whether it answers or not.
+One process at a time runs it, the one that holds the lock. Two would do no harm: a copy is pushed under a lease, and closing is
+idempotent. No task waits for a CRM: it is opened, changed and closed here whether the CRM answers or not.
 """
 
 from __future__ import annotations
@@ -27,148 +27,148 @@ from worker.loops.loop import sleep_or_stop
 
 log = structlog.get_logger()
 
-EVERY: Final = 5.0
-"""Seconds between two looks at what has changed here: one query that mostly finds nothing."""
+POLL_SECONDS: Final = 5.0
+"""Pause between two searches for tasks that changed here: one query, mostly without a result."""
 CALL_SECONDS: Final = 30.0
-GRACE: Final = 5.0
-"""Seconds that a call in hand may still take when the process is told to stop."""
+GRACE_SECONDS: Final = 5.0
+"""Time that a call in flight may still take when the process stops."""
 DONE: Final = "closed_in_crm"
-"""The outcome of a task that was closed there without a word, where any word may close it."""
+"""Outcome of a task that was closed in a CRM without one, where any outcome is allowed."""
 
-MIRRORED = Counter("tenure_task_mirror_total", "Copies of tasks in CRMs", ["mirror", "what"])
-STALE = Gauge("tenure_task_mirror_stale", "Tasks whose copy in a CRM is not what they are", ["mirror"])
+MIRRORED = Counter("tenure_task_mirror_total", "Copies of tasks in CRMs by result", ["mirror", "what"])
+STALE = Gauge("tenure_task_mirror_stale", "Tasks whose copy in a CRM is out of date", ["mirror"])
 LAG = Gauge(
-    "tenure_task_mirror_lag_seconds", "For how long the CRM has not been asked what was closed there", ["mirror"]
+    "tenure_task_mirror_lag_seconds", "Time since the CRM was last asked which tasks were closed there", ["mirror"]
 )
 
 
 class CrmSync:
-    """One of any number of processes, over all CRMs that are connected. Without one it has nothing to do and ends at once.
+    """Copies tasks to every configured CRM; ends at once where there is none.
 
-    `reads` is how often a CRM is asked what was closed there: one call for every hundred open tasks, and calls are counted there.
+    A CRM is asked for closed tasks every `reads`. That takes one call for every hundred open tasks, and CRMs limit calls.
     """
 
     def __init__(
         self,
         database: Database,
         roster: Roster,
-        mirrors: Sequence[CrmTasks],
+        crms: Sequence[CrmTasks],
         reads: timedelta = timedelta(minutes=1),
     ) -> None:
-        self.database, self.roster, self.mirrors, self.reads = database, roster, mirrors, reads
+        self.database, self.roster, self.crms, self.reads = database, roster, crms, reads
 
     # -- one process at a time -------------------------------------------------------------------------------------
 
-    async def run(self, stop: asyncio.Event, every: float = EVERY) -> None:
-        """Until told to stop: wait for the lock, then pass after pass, each CRM by itself; one's outage is not another's."""
-        while self.mirrors and not stop.is_set():
+    async def run(self, stop: asyncio.Event, every: float = POLL_SECONDS) -> None:
+        """Wait for the lock, then sync until `stop` is set, each CRM by itself, so that one outage affects no other CRM."""
+        while self.crms and not stop.is_set():
             try:
                 async with session_lock(self.database, Lock.MIRRORS) as connection:
                     if connection is not None:
                         await self._lead(connection, stop, every)
-            except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
-                log.warning("mirror.lost_its_lock", error=type(fault).__name__)
+            except Exception as error:  # noqa: BLE001 — whatever is down comes back
+                log.warning("mirror.lost_its_lock", error=type(error).__name__)
             await sleep_or_stop(stop, every)
 
     async def _lead(self, connection: Connection, stop: asyncio.Event, every: float) -> None:
-        """Work while the lock's connection lives; raises what it dies of, when every loop has ended its pass."""
+        """Sync while the lock's connection lives. Raises the connection's error once every CRM's loop has ended."""
         over = asyncio.Event()
-        loops = [asyncio.create_task(self._keep(mirror, over, every)) for mirror in self.mirrors]
+        loops = [asyncio.create_task(self._sync_repeatedly(crm, over, every)) for crm in self.crms]
         try:
             while not stop.is_set():
                 await check_lock_held(connection)
                 await sleep_or_stop(stop, every)
         finally:
             over.set()
-            # Who is cut here is as one that has died: the copy in hand is tried again when its lease is over.
-            _, slow = await asyncio.wait(loops, timeout=GRACE)
+            # A loop cancelled here leaves a lease behind; its copy is pushed again once the lease has expired.
+            _, slow = await asyncio.wait(loops, timeout=GRACE_SECONDS)
             for loop in slow:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
 
-    async def _keep(self, mirror: CrmTasks, over: asyncio.Event, every: float) -> None:
+    async def _sync_repeatedly(self, crm: CrmTasks, over: asyncio.Event, every: float) -> None:
         read_at: datetime | None = None
         began = datetime.now(UTC)
         while not over.is_set():
             now = datetime.now(UTC)
             due = read_at is None or now - read_at >= self.reads
-            if due and await self._tried(mirror, self._pull(mirror)):
+            if due and await self._attempted(crm, self._pull(crm)):
                 read_at = now
-            await self._tried(mirror, self._push_all(mirror, over))
-            LAG.labels(mirror.name).set((datetime.now(UTC) - (read_at or began)).total_seconds())
+            await self._attempted(crm, self._push_all(crm, over))
+            LAG.labels(crm.name).set((datetime.now(UTC) - (read_at or began)).total_seconds())
             await sleep_or_stop(over, every)
 
-    async def _tried(self, mirror: CrmTasks, part: Awaitable[bool]) -> bool:
-        """Reading and writing are apart: a CRM that cannot do one may do the other."""
+    async def _attempted(self, crm: CrmTasks, half: Awaitable[bool]) -> bool:
+        """The result of pulling or pushing; False if it failed. A CRM that fails at one may succeed at the other."""
         try:
-            return await part
-        except Exception as fault:  # noqa: BLE001 -- whatever is down comes back
-            log.warning("mirror.cut", mirror=mirror.name, error=type(fault).__name__)
+            return await half
+        except Exception as error:  # noqa: BLE001 — whatever is down comes back
+            log.warning("mirror.cut", mirror=crm.name, error=type(error).__name__)
             return False
 
-    async def sync(self, mirror: CrmTasks) -> None:
-        """One pass. What was closed there first: then it is not pushed as open again."""
+    async def sync(self, crm: CrmTasks) -> None:
+        """One pass. Closed tasks are pulled first, so that none is pushed as open again."""
         try:
-            await self._pull(mirror)
+            await self._pull(crm)
         finally:
-            await self._push_all(mirror, asyncio.Event())
+            await self._push_all(crm, asyncio.Event())
 
-    # -- from there ------------------------------------------------------------------------------------------------
+    # -- from the CRM ------------------------------------------------------------------------------------------------
 
-    async def _pull(self, mirror: CrmTasks) -> bool:
-        """Whether it answered. Raises what it did instead."""
+    async def _pull(self, crm: CrmTasks) -> bool:
+        """Close here what was closed in the CRM. False while the CRM is paused; raises its other errors."""
         after = 0
         while True:
             async with self.database.reading() as connection:
-                found = await crm_tasks.shown_open(connection, mirror.name, after, MOST)
-            if not found:
+                copies = await crm_tasks.shown_open(connection, crm.name, after, MOST)
+            if not copies:
                 return True
             try:
                 async with asyncio.timeout(CALL_SECONDS):
-                    ended = await mirror.ended([item["reference"] for item in found])
+                    ended = await crm.ended([copy["reference"] for copy in copies])
             except CrmPaused:
                 return False
-            for item in found:
-                if item["reference"] in ended:
-                    await self._close(mirror.name, item["task_id"], ended[item["reference"]])
-            after = found[-1]["task_id"]
+            for copy in copies:
+                if copy["reference"] in ended:
+                    await self._close(crm.name, copy["task_id"], ended[copy["reference"]])
+            after = copies[-1]["task_id"]
 
-    async def _close(self, mirror: str, task: int, ended: CrmTaskClosed) -> None:
-        """By the same way as over the API, so that its runs hear it. A word that is not declared opens it there again."""
+    async def _close(self, crm: str, task: int, ended: CrmTaskClosed) -> None:
+        """Close the task as the API does, so that its runs receive the signal; reopen the copy for an undeclared outcome."""
         try:
             await tasks.close_task(
                 self.database,
                 task,
                 resolution=ended.outcome or DONE,
-                by=mirror,
+                by=crm,
                 note="",
                 roster=self.roster,
                 now=datetime.now(UTC),
             )
-            MIRRORED.labels(mirror, "closed_there").inc()
+            MIRRORED.labels(crm, "closed_there").inc()
         except tasks.TaskNotOpen:
             return
-        except tasks.OutcomeNotDeclared as fault:
-            MIRRORED.labels(mirror, "refused").inc()
-            log.warning("mirror.outcome_not_declared", mirror=mirror, task_id=task)
+        except tasks.OutcomeNotDeclared as error:
+            MIRRORED.labels(crm, "refused").inc()
+            log.warning("mirror.outcome_not_declared", mirror=crm, task_id=task)
             async with self.database.transaction() as connection:
-                said = f"closed there as {ended.outcome or 'nothing'}, but {fault}: it is open again"
-                await task_log.write_task_log(connection, task, datetime.now(UTC), "noted", mirror, said)
-                await crm_tasks.reopen_crm_task(connection, mirror, task)
+                text = f"closed there as {ended.outcome or 'nothing'}, but {error}: it is open again"
+                await task_log.write_task_log(connection, task, datetime.now(UTC), "noted", crm, text)
+                await crm_tasks.reopen_crm_task(connection, crm, task)
 
-    # -- to there --------------------------------------------------------------------------------------------------
+    # -- to the CRM --------------------------------------------------------------------------------------------------
 
-    async def _push_all(self, mirror: CrmTasks, over: asyncio.Event) -> bool:
-        while not over.is_set() and await self._push(mirror):
+    async def _push_all(self, crm: CrmTasks, over: asyncio.Event) -> bool:
+        while not over.is_set() and await self._push(crm):
             pass
         async with self.database.reading() as connection:
-            STALE.labels(mirror.name).set(await crm_tasks.count_stale(connection, mirror.name))
+            STALE.labels(crm.name).set(await crm_tasks.count_stale(connection, crm.name))
         return True
 
-    async def _push(self, mirror: CrmTasks) -> bool:
-        """Whether there was a stale copy, and the CRM was asked."""
+    async def _push(self, crm: CrmTasks) -> bool:
+        """Push one copy that is out of date. False if there was none, or the CRM is paused."""
         async with self.database.transaction() as connection:
-            stale = await crm_tasks.claim_stale_task(connection, mirror.name)
+            stale = await crm_tasks.claim_stale_task(connection, crm.name)
             if stale is None:
                 return False
             task = await tasks.get_task(connection, stale.task, datetime.now(UTC))
@@ -176,25 +176,26 @@ class CrmSync:
             account = await queries.account_id(connection, task["account"])
         try:
             async with asyncio.timeout(CALL_SECONDS):
-                reference = await mirror.push(self._shown(mirror.name, task, account, stale), stale.reference)
+                reference = await crm.push(self._crm_task(crm.name, task, account, stale), stale.reference)
         except CrmPaused:
             async with self.database.transaction() as connection:
-                await crm_tasks.put_back(connection, mirror.name, stale)
+                await crm_tasks.put_back(connection, crm.name, stale)
             return False
-        except Exception as fault:  # noqa: BLE001 -- one task's trouble is not its neighbours'
-            log.warning("mirror.not_pushed", mirror=mirror.name, task_id=stale.task, error=type(fault).__name__)
-            MIRRORED.labels(mirror.name, "failed").inc()
+        except Exception as error:  # noqa: BLE001 — one task's failure must not stop the others
+            log.warning("mirror.not_pushed", mirror=crm.name, task_id=stale.task, error=type(error).__name__)
+            MIRRORED.labels(crm.name, "failed").inc()
             async with self.database.transaction() as connection:
-                await crm_tasks.postpone(connection, mirror.name, stale, f"{type(fault).__name__}: {fault}")
+                await crm_tasks.postpone(connection, crm.name, stale, f"{type(error).__name__}: {error}")
             return True
         async with self.database.transaction() as connection:
-            await crm_tasks.mark_pushed(connection, mirror.name, stale, reference)
-        MIRRORED.labels(mirror.name, "pushed").inc()
+            await crm_tasks.mark_pushed(connection, crm.name, stale, reference)
+        MIRRORED.labels(crm.name, "pushed").inc()
         return True
 
-    def _shown(self, mirror: str, task: Mapping[str, Any], account: str | None, stale: crm_tasks.StaleTask) -> CrmTask:
+    def _crm_task(self, crm: str, task: Mapping[str, Any], account: str | None, stale: crm_tasks.StaleTask) -> CrmTask:
         person = self.roster.team.people.get(task["owner"])
-        there = [name.removeprefix(f"{mirror}:") for name in person.known_as if name.startswith(f"{mirror}:")] if person else []  # fmt: skip
+        prefix = f"{crm}:"
+        ids = [name.removeprefix(prefix) for name in person.known_as if name.startswith(prefix)] if person else []
         return CrmTask(
             key=message_hash(task["key"]),
             number=task["id"],
@@ -202,7 +203,7 @@ class CrmSync:
             journey=task["journey"],
             about=account or task["subject"],
             owner=task["owner"],
-            owner_id=there[0] if there else None,
+            owner_id=ids[0] if ids else None,
             why=task["why"],
             due_at=task["due_at"],
             opened_at=task["opened_at"],

@@ -1,4 +1,7 @@
-"""Answers that nobody gave in time are escalated: a due column that any number of processes look at, one giving each on."""
+"""Loop that escalates reply tasks past their deadline to the person that the policy names.
+
+Any number of processes may run it; each task is escalated by one of them.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ from store.database import Database
 from store.tasks.escalation import MOST, escalate_late
 from worker.loops.loop import run_periodically
 
-EVERY: Final = 15.0
+POLL_SECONDS: Final = 15.0
 
 
 async def escalate_answers(
-    database: Database, rule: ReplyPolicy, roster: Roster, stop: asyncio.Event, every: float = EVERY
+    database: Database, rule: ReplyPolicy, roster: Roster, stop: asyncio.Event, every: float = POLL_SECONDS
 ) -> None:
-    """Look every few seconds until told to stop; with nobody to escalate to there is nothing to do."""
+    """Escalate every few seconds until `stop` is set; returns at once when the policy names nobody."""
     if not rule.escalate:
         return
 
-    async def look() -> bool:
+    async def poll() -> bool:
         return await escalate_late(database, rule.escalate, roster, datetime.now(UTC)) == MOST
 
-    await run_periodically("escalations", look, stop, every)
+    await run_periodically("escalations", poll, stop, every)

@@ -13,36 +13,36 @@ from store.exports import feed_push
 from worker.loops.loop import run_periodically
 
 PAUSE_SECONDS = 1.0
-"""Between two looks when there was nothing to push."""
+"""Pause when there was nothing to push."""
 
-LAG = Gauge("tenure_feed_lag_seconds", "Age of the oldest line of the feed that has not been pushed")
-POSITION = Gauge("tenure_feed_position", "The last line that the receiver has")
-TRIES = Gauge("tenure_feed_tries", "Failed tries of the batch in hand")
-PUSHED = Counter("tenure_feed_batches_total", "Batches that the receiver took")
+LAG = Gauge("tenure_feed_lag_seconds", "Age of the oldest feed line that has not been pushed")
+POSITION = Gauge("tenure_feed_position", "Position of the last line that the receiver accepted")
+TRIES = Gauge("tenure_feed_tries", "Failed attempts at the current batch")
+PUSHED = Counter("tenure_feed_batches_total", "Batches that the receiver accepted")
 
 
 class FeedLoop:
-    """Rounds until told to stop; with no receiver it has nothing to do and ends at once."""
+    """Pushes batches until stopped; ends at once where no receiver is configured."""
 
     def __init__(self, database: Database, push: FeedPush | None) -> None:
         self._database, self._push = database, push
 
     async def run(self, stop: asyncio.Event, pause: float = PAUSE_SECONDS) -> None:
-        """Raises nothing: an outage of the database is waited for."""
+        """Push until `stop` is set. Raises nothing; an outage of the database is waited for."""
         if self._push is not None:
-            await run_periodically("feed", partial(self._look, self._push), stop, pause)
+            await run_periodically("feed", partial(self._poll, self._push), stop, pause)
             await self._push.close()
 
-    async def _look(self, push: FeedPush) -> bool:
-        arrived = await push.round()
-        if arrived:
+    async def _poll(self, push: FeedPush) -> bool:
+        accepted = await push.round()
+        if accepted:
             PUSHED.inc()
         await self._measure()
-        return arrived
+        return accepted
 
     async def _measure(self) -> None:
         async with self._database.reading() as connection:
-            at, lag = await feed_push.read_position(connection), await feed_push.push_lag(connection)
+            state, lag = await feed_push.read_position(connection), await feed_push.push_lag(connection)
         LAG.set(lag.seconds)
-        POSITION.set(at.position)
-        TRIES.set(at.attempts)
+        POSITION.set(state.position)
+        TRIES.set(state.attempts)

@@ -1,4 +1,4 @@
-"""What a worker does beside Temporal, again and again until it is told to stop: one shape for all of it."""
+"""Shape of every background loop: poll, wait, and stop when told to."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from store.errors import is_outage
 log = structlog.get_logger()
 
 
-async def run_periodically(name: str, look: Callable[[], Awaitable[bool]], stop: asyncio.Event, every: float) -> None:
-    """`look` every so many seconds, and at once again while it says that there is more.
+async def run_periodically(name: str, poll: Callable[[], Awaitable[bool]], stop: asyncio.Event, every: float) -> None:
+    """Call `poll` every that many seconds until `stop` is set, and at once again while it returns True (there is more).
 
-    Raises nothing. A store that is away is waited for, in one line each time; anything else is a fault of ours, with its trace.
+    Raises nothing. An outage of the database is logged as one line; any other error is a bug, and is logged with its trace.
     """
     while not stop.is_set():
         more = False
         try:
-            more = await look()
-        except Exception as fault:
-            if is_outage(fault):
-                log.warning("rounds.store_unreachable", what=name, error=type(fault).__name__)
+            more = await poll()
+        except Exception as error:
+            if is_outage(error):
+                log.warning("rounds.store_unreachable", what=name, error=type(error).__name__)
             else:
                 log.exception("rounds.failed", what=name)
         if not more:
@@ -32,6 +32,6 @@ async def run_periodically(name: str, look: Callable[[], Awaitable[bool]], stop:
 
 
 async def sleep_or_stop(stop: asyncio.Event, seconds: float) -> None:
-    """Wait so long, or until told to stop."""
+    """Sleep that long, or until `stop` is set."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), seconds)

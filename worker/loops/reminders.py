@@ -1,7 +1,7 @@
-"""A task's owner is reminded before it is due: a due column that any number of processes look at, one telling each.
+"""Loop that reminds owners of tasks before the deadline.
 
-Nothing is kept in memory: what was not told when a process died is told by the next one that looks. So a reminder may be
-told twice by a crash between telling and the commit, and is never lost.
+Any number of processes may run it; each reminder is claimed by one. A crash between sending and commit may send a reminder
+twice, and never loses one.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from worker.loops.loop import run_periodically
 
 log = structlog.get_logger()
 
-EVERY: Final = 15.0
-TELL_SECONDS: Final = 35.0
-"""More than the longest attempt at a mail takes (30 s)."""
-AGAIN: Final = timedelta(minutes=5)
-"""Who could not be told is tried again after this."""
+POLL_SECONDS: Final = 15.0
+SEND_SECONDS: Final = 35.0
+"""Limit for one reminder; the longest attempt at a mail takes 30 s."""
+RETRY_AFTER: Final = timedelta(minutes=5)
+"""Wait after a reminder that could not be sent."""
 
-REMINDED = Counter("tenure_task_reminders_total", "Reminders of tasks", ["what"])
+REMINDED = Counter("tenure_task_reminders_total", "Reminders of tasks by result", ["what"])
 OPEN = Gauge("tenure_tasks_open", "Open tasks by team, or by owner where there is none", ["team"])
-OVERDUE = Gauge("tenure_tasks_overdue", "Open tasks that are past their deadline", ["team"])
+OVERDUE = Gauge("tenure_tasks_overdue", "Open tasks past their deadline", ["team"])
 
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
-    """What an owner is told: which task is due when. Subjects are our random keys, never a name."""
+    """A task that is due soon. `subject` and `account` are internal keys; the reminder names no customer."""
 
     task_id: int
     task: str
@@ -47,62 +47,62 @@ class Reminder:
 
 
 ReminderSender = Callable[[Reminder], Awaitable[str | None]]
-"""How owners are reached: None once one was told, or why they cannot be told at all, which the task's log says instead.
+"""Sends one reminder: None once it is sent, or the reason why this owner can never be reached, for the task's log.
 
-Raises when one could not be told now; then it is tried again later.
+Raises when it could not be sent now.
 """
 
 
 class Reminders:
-    """One of any number."""
+    """One of any number of processes that send reminders."""
 
-    def __init__(self, database: Database, tell: ReminderSender) -> None:
-        self.database, self.tell = database, tell
+    def __init__(self, database: Database, send: ReminderSender) -> None:
+        self.database, self.send = database, send
 
-    async def run(self, stop: asyncio.Event, every: float = EVERY) -> None:
-        """Look every few seconds until told to stop."""
+    async def run(self, stop: asyncio.Event, every: float = POLL_SECONDS) -> None:
+        """Send due reminders every few seconds until `stop` is set."""
 
-        async def look() -> bool:
+        async def poll() -> bool:
             await self.sweep()
-            return False  # it has told all that was due
+            return False  # a sweep sends everything that is due
 
-        await run_periodically("reminders", look, stop, every)
+        await run_periodically("reminders", poll, stop, every)
 
     async def sweep(self) -> int:
-        """Tell all that is due by its own clock; how many were told."""
+        """Send every reminder that is due by its own clock; returns how many were sent."""
         async with self.database.reading() as connection:
             clocks = await reminders.clocks(connection)
             for item in await reminders.count_tasks(connection):
                 OPEN.labels(item["team"]).set(item["open"])
                 OVERDUE.labels(item["team"]).set(item["overdue"])
-        told = 0
+        sent = 0
         for clock, now in clocks:
             while (done := await self._next(clock, now)) is not None:
-                told += done
-        return told
+                sent += done
+        return sent
 
     async def _next(self, clock: str | None, now: datetime) -> bool | None:
-        """Whether the next one could be told; None when none is due."""
+        """Whether the next reminder was sent; None when none is due."""
         async with self.database.transaction() as connection:
             task = await reminders.next_reminder(connection, clock, now)
             if task is None:
                 return None
             try:
-                async with asyncio.timeout(TELL_SECONDS):
-                    why_not = await self.tell(_of(task))
-            except Exception as fault:  # noqa: BLE001 -- one owner's channel is not the others'
-                log.warning("reminders.not_told", task_id=task["id"], error=type(fault).__name__)
+                async with asyncio.timeout(SEND_SECONDS):
+                    unreachable = await self.send(_reminder(task))
+            except Exception as error:  # noqa: BLE001 — one owner's failure must not stop the others
+                log.warning("reminders.not_told", task_id=task["id"], error=type(error).__name__)
                 REMINDED.labels("failed").inc()
-                await reminders.postpone_reminder(connection, task, AGAIN, now)
+                await reminders.postpone_reminder(connection, task, RETRY_AFTER, now)
                 return False
-            if why_not is None:
+            if unreachable is None:
                 await reminders.mark_reminded(connection, task, now)
             else:
-                await reminders.mark_unreachable(connection, task, why_not, now)
-        REMINDED.labels("told" if why_not is None else "unreachable").inc()
-        return why_not is None
+                await reminders.mark_unreachable(connection, task, unreachable, now)
+        REMINDED.labels("told" if unreachable is None else "unreachable").inc()
+        return unreachable is None
 
 
-def _of(task: Any) -> Reminder:
+def _reminder(task: Any) -> Reminder:
     names = ("id", "task", "journey", "owner", "team", "due_at", "subject", "account")
     return Reminder(*(task[name] for name in names))

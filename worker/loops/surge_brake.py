@@ -1,4 +1,7 @@
-"""The blast brake: a journey that suddenly sends many times what it usually does is held until a person releases it."""
+"""Surge brake: engages a kill switch for a journey that sends many times its usual volume.
+
+Only a person releases it.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,21 @@ from worker.loops.loop import run_periodically
 
 log = structlog.get_logger()
 
-EVERY = 10.0
-"""Seconds between two looks: so long a surge runs before it is noticed, and one query for all journeys costs little."""
+POLL_SECONDS = 10.0
+"""A surge runs this long before it is noticed; one query covers all journeys."""
 
 
 async def engage_surge_brake(
-    database: Database, rule: SurgeBrake | None, stop: asyncio.Event, every: float = EVERY
+    database: Database, rule: SurgeBrake | None, stop: asyncio.Event, every: float = POLL_SECONDS
 ) -> None:
-    """Look again and again until told to stop; without a rule there is nothing to do."""
+    """Check every few seconds until `stop` is set; returns at once when the policy has no such rule."""
     if rule is None:
         return
 
-    async def look() -> bool:
+    async def poll() -> bool:
         async with database.transaction() as connection:
-            for thrown in await kill_switches.engage_surging(connection, rule):
-                log.error("brake.stopped_journey", journey=thrown["name"], why=thrown["why"], turn="operator")
+            for switch in await kill_switches.engage_surging(connection, rule):
+                log.error("brake.stopped_journey", journey=switch["name"], why=switch["why"], turn="operator")
         return False
 
-    await run_periodically("brake", look, stop, every)
+    await run_periodically("brake", poll, stop, every)

@@ -17,7 +17,7 @@ from activities.outgoing.guarded_channel import GuardedChannel
 from activities.ports import AttemptResult, Channel
 from tests.support.provider import google_key, outgoing, templates, vapid_key
 from worker.composition.channels import configured_channels
-from worker.composition.providers import BROWSERS, ONE_HOST
+from worker.composition.providers import PUSH_CONNECTIONS, PUSH_CONNECTIONS_PER_HOST
 from worker.provider_settings import load_providers
 from worker.settings import PREFIX, Settings
 from worker.stack.providers.environment import local_environ
@@ -102,7 +102,7 @@ async def test_one_browsers_service_that_hangs_holds_up_neither_others_nor_apps(
     assert bad
     assert good
     local.provider.faults.add(ProviderFault(provider="webpush", kind="hang", times=None, to="hanging"))
-    async with hanging(local, BROWSERS + 16, ONE_HOST, push, bad), asyncio.timeout(PROMPT):
+    async with hanging(local, PUSH_CONNECTIONS + 16, PUSH_CONNECTIONS_PER_HOST, push, bad), asyncio.timeout(PROMPT):
         assert await deliver(push, good) is AttemptResult.SENT
         assert await deliver(push) is AttemptResult.SENT, "an app by FCM"
-        assert local.provider.faults.happened == ONE_HOST, "the others wait for their turn"
+        assert local.provider.faults.happened == PUSH_CONNECTIONS_PER_HOST, "the others wait for their turn"

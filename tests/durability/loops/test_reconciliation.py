@@ -13,7 +13,7 @@ from store.operations.reconciliation import people_with_forgotten_messages
 from tests.support.live_stack import Living, until
 from tests.support.worker_parts import relaying, worker, workless
 from worker.loops.reconciliation import Reconciler, SweepResult
-from worker.relay.relay import OutboxRelay
+from worker.relay.signals import WorkflowSignals
 
 JOURNEY = """
 journey: late
@@ -27,8 +27,8 @@ states:
 
 
 def _reconciler(deps: Living) -> Reconciler:
-    relay = OutboxRelay(deps.database, deps.client, deps.deps.catalogue, deps.settings.task_queue)
-    return Reconciler(deps.database, deps.client, relay, late=timedelta(seconds=0))
+    signals = WorkflowSignals(deps.client, deps.settings.task_queue)
+    return Reconciler(deps.database, deps.client, signals, late=timedelta(seconds=0))
 
 
 async def _late(deps: Living, terminated: bool) -> str:
@@ -283,8 +283,8 @@ async def test_a_sweep_holds_no_transaction_while_it_asks_temporal_and_is_soon_b
         await deps.until("SELECT count(*) FROM runs WHERE state = 'waiting'", lambda n: n == 10)
         await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NULL", lambda n: n == 0)
         ordinary = _reconciler(deps)
-        watching, stop = Watching(deps.database, deps.client, ordinary.relay, late=timedelta(0)), asyncio.Event()
-        task = asyncio.create_task(watching.run(stop, again=0.05))
+        watching, stop = Watching(deps.database, deps.client, ordinary.signals, late=timedelta(0)), asyncio.Event()
+        task = asyncio.create_task(watching.run(stop, retry=0.05))
 
         async def asked() -> int:
             return len(watching.seen)

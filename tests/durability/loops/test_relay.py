@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from journeys.protocol import wire
 from tests.support.live_stack import Living, living, until
-from worker.relay.relay import SIDE_BY_SIDE, OutboxRelay
+from worker.relay.relay import BATCHES_AT_ONCE, OutboxRelay
 
 JOURNEY = """
 journey: waiting
@@ -67,7 +67,7 @@ async def test_a_run_that_does_not_answer_holds_up_nobody_else_and_afterwards_th
     await deps.accept(deps.track("bob", "done"))
     await deps.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 1)
     assert relay.held == 1, "its lane is still claimed"
-    assert len(relay.batches) <= SIDE_BY_SIDE
+    assert len(relay.batches) <= BATCHES_AT_ONCE
 
     relay.answers.set()
     await deps.until("SELECT count(*) FROM runs WHERE status = 'closed'", lambda n: n == 2)

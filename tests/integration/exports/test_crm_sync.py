@@ -19,7 +19,7 @@ from store.database import Database, fetch_all, fetch_one, sql
 from store.tasks import tasks
 from tests.support.crms import NAMES, Crm, crm, provided_by
 from tests.support.live_stack import until
-from worker.composition.crm import crm_sync, task_mirrors
+from worker.composition.crm import crm_sync, crms
 from worker.loops.crm_sync import STALE, CrmSync
 from worker.stack.providers.serving import LocalProvider
 
@@ -221,7 +221,7 @@ async def test_a_token_that_is_over_is_fetched_anew_and_nobody_notices(database,
 
 async def test_a_token_that_is_not_taken_is_the_operators_turn(database, local, way):
     given = provided_by(local, "hubspot").model_copy(update={"hubspot_token": SecretStr("wrong")})
-    (mirror,) = task_mirrors(given, way)
+    (mirror,) = crms(given, way)
     await put(database)
     await CrmSync(database, ROSTER, [mirror]).sync(mirror)
     (kept,) = await asked(database, "SELECT last_error FROM task_mirrors")

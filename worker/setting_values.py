@@ -1,0 +1,89 @@
+"""Checks and conversions of single setting values: URLs, addresses, keys, hosts.
+
+Each check raises ValueError whose message follows the variable's name: "TENURE_SMTP_URL: is no SMTP URL; …".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Final
+
+from pydantic import SecretStr
+
+from activities.channels.email.relay_settings import SmtpRelay
+from journeys.tokens.reply_addresses import ReplyAddresses
+from journeys.tokens.signed_links import Links
+
+MIN_SECRET: Final = 32
+"""Characters of a signing key. Whoever holds one link can try keys offline."""
+
+
+def database_url(url: str) -> str:
+    """A PostgreSQL URL of any common scheme, with the driver's name."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in {"postgres", "postgresql", "postgresql+asyncpg"} or not rest:
+        raise ValueError("is no PostgreSQL URL; give postgresql://user:password@host:5432/database")
+    return f"postgresql+asyncpg://{rest}"
+
+
+def host_and_port(address: str) -> str:
+    """An address that ends in a port."""
+    if not address.rpartition(":")[2].isdecimal():
+        raise ValueError("has no port; give host:7233")
+    return address
+
+
+def smtp_url(url: str) -> str:
+    """The URL of an SMTP relay."""
+    try:
+        SmtpRelay.from_url(url)
+    except ValueError:
+        forms = "smtp://host:port, smtp+starttls:// or smtps://user:password@host:port"
+        raise ValueError(f"is no SMTP URL; give {forms}") from None
+    return url
+
+
+def https_url(url: str, key: str) -> str:
+    """An https address that links can begin with; `key` is any valid signing key."""
+    try:
+        Links(url, (key,))
+    except ValueError:
+        raise ValueError(
+            "is no https address: links would travel in clear text, and one-click unsubscribe needs https (RFC 8058)"
+        ) from None
+    return url
+
+
+def web_url(url: str) -> str:
+    """An http or https address."""
+    if not url.startswith(("https://", "http://")):
+        raise ValueError("is no web address; give https://links.example.com")
+    return url
+
+
+def reply_address(address: str, key: str) -> str:
+    """A mail address with room for a signed mark; `key` is any valid signing key."""
+    ReplyAddresses(address, (key,))
+    return address
+
+
+def signing_keys(keys: SecretStr, development_key: str) -> SecretStr:
+    """Comma-separated signing keys, each long enough or the public development key."""
+    if any(len(key) < MIN_SECRET and key != development_key for key in split_keys(keys) or ("",)):
+        raise ValueError(f"needs {MIN_SECRET} characters or more in each key; `openssl rand -hex 32` makes one")
+    return keys
+
+
+def split_keys(keys: SecretStr) -> tuple[str, ...]:
+    """The keys of a comma-separated setting."""
+    return tuple(key.strip() for key in keys.get_secret_value().split(",") if key.strip())
+
+
+def is_loopback(host: str) -> bool:
+    """Whether every address of `host` belongs to this machine only."""
+    try:
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return bool(addresses) and all(ipaddress.ip_address(text.partition("%")[0]).is_loopback for text in addresses)
