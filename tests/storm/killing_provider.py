@@ -22,15 +22,15 @@ from tests.storm.dying_process import ASKS
 from tests.support.crms import NAMES
 from worker.stack.mail_sink import MailSink
 from worker.stack.maildir import Maildir
-from worker.stack.providers.app import LocalProviderApp, Vendor, VendorRequest, _nowhere, _read
-from worker.stack.providers.crms import tasks_of
+from worker.stack.providers.app import LocalProviderApp, Vendor, VendorRequest, discard, read_body
+from worker.stack.providers.crm_tasks import tasks_of
 from worker.stack.providers.serving import VENDORS, listening, provider
 
 MARKER: Final = re.compile(rb"cell\d{3}x", re.IGNORECASE)
 
 
 async def _take(asked: VendorRequest) -> Response:
-    asked.kept.add("tail", to=asked.path("who"), content=asked.json)
+    asked.accepted.add("tail", to=asked.path("who"), content=asked.json)
     return Response(status_code=200)
 
 
@@ -70,19 +70,19 @@ class Killing:
                 mails = (path.read_bytes() for path in (self.mails.folder / "new").iterdir())
                 return sum(cell.marker.encode() in mail for mail in mails)
             case "hubspot" | "salesforce":
-                return len(tasks_of(self._crms[cell.marker].kept, cell.of.vendor))
+                return len(tasks_of(self._crms[cell.marker].accepted, cell.of.vendor))
             case "google" | "meta":
-                found = self.provider.kept.search(provider=cell.of.vendor, to=cell.marker)
+                found = self.provider.accepted.search(provider=cell.of.vendor, to=cell.marker)
                 return len({tuple(each["content"]["hashes"]) for each in found})
             case vendor:
-                items = self.provider.kept.search(provider=vendor)
+                items = self.provider.accepted.search(provider=vendor)
                 return sum(cell.marker in json.dumps(item).lower() for item in items)
 
     # -- over HTTP -------------------------------------------------------------------------------------------------
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application: the CRMs by a prefix of each cell, all others as they are."""
-        body = await _read(receive)
+        body = await read_body(receive)
         content = scope["path"].encode() + body
         inner, scope = self._of(scope)
 
@@ -94,7 +94,7 @@ class Killing:
         elif self.strikes(content, "acceptance-before"):
             cast("Any", send).__self__.transport.abort()
         elif self._due.get(_marker(content)) == "acceptance-after":
-            await inner(scope, again, _nowhere)
+            await inner(scope, again, discard)
             self.strikes(content, "acceptance-after")
             cast("Any", send).__self__.transport.abort()
         else:

@@ -9,7 +9,7 @@ from activities.exports.crm.port import CrmTasks
 from activities.outgoing.client import HttpClient
 from worker.composition.crm import crms
 from worker.provider_settings import ProviderSettings, load_providers
-from worker.stack.providers.crms import change_crm_task, tasks_of
+from worker.stack.providers.crm_tasks import change_crm_task, tasks_of
 from worker.stack.providers.environment import KEY
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.serving import LocalProvider
@@ -39,7 +39,7 @@ class Crm:
 
     @property
     def tasks(self) -> dict[str, dict[str, Any]]:
-        return tasks_of(self.local.provider.kept, self.name)
+        return tasks_of(self.local.provider.accepted, self.name)
 
     @property
     def asked(self) -> int:
@@ -59,11 +59,11 @@ class Crm:
         """Somebody ticks off the only one there."""
         field, _, done, word = _WORDS[self.name]
         (identity,) = self.tasks
-        change_crm_task(self.local.provider.kept, self.name, identity, {field: done, word: outcome})
+        change_crm_task(self.local.provider.accepted, self.name, identity, {field: done, word: outcome})
 
     def delete(self) -> None:
         """Somebody deletes the only one there."""
-        self.local.provider.kept.add(self.name, to=next(iter(self.tasks)), content={})
+        self.local.provider.accepted.add(self.name, to=next(iter(self.tasks)), content={})
 
     def goes_wrong(self, **fault: Any) -> None:
         self.local.provider.faults.add(ProviderFault(provider=self.name, **fault))

@@ -23,7 +23,7 @@ from worker.stack.providers.serving import LocalProvider, local_provider
 
 
 async def take(asked: VendorRequest) -> Response:
-    asked.kept.add("tail", to=asked.path("who"), content=asked.json)
+    asked.accepted.add("tail", to=asked.path("who"), content=asked.json)
     return Response(status_code=200)
 
 
@@ -50,14 +50,14 @@ async def test_a_message_goes_to_the_field_of_the_person(local, channel):
     assert channel.address({"matrix_id": "ada"}, "u") == "ada"
     assert channel.address({"matrix_id": None}, "u") is None
     assert (await channel.deliver(channel.prepare(message("ada")), "k")).result is AttemptResult.SENT
-    (item,) = local.provider.kept.items
+    (item,) = local.provider.accepted.items
     assert (item["to"], item["content"]["title"]) == ("ada", "Your export is ready, Ada")
 
 
 @pytest.mark.parametrize("address", ["../../admin", "a?b=c", "a#b", "a@evil.example:80/x", "a/b", "a b"])
 async def test_what_a_person_writes_cannot_change_where_it_goes(local, channel, address):
     await channel.deliver(channel.prepare(message(address)), "k")
-    assert [item["provider"] for item in local.provider.kept.items] == ["tail"]
+    assert [item["provider"] for item in local.provider.accepted.items] == ["tail"]
 
 
 async def test_a_no_may_be_a_yes_of_which_nobody_heard(local, channel):
@@ -70,7 +70,7 @@ async def test_a_no_may_be_a_yes_of_which_nobody_heard(local, channel):
 async def test_nothing_leaves_after_the_attempts_time(local, channel):
     late = replace(channel.prepare(message("ada")), until=datetime.now(UTC) - timedelta(seconds=1))
     assert (await channel.deliver(late, "k")).result is AttemptResult.TRY_AGAIN
-    assert not local.provider.kept.items
+    assert not local.provider.accepted.items
 
 
 @pytest.mark.parametrize("url", ["", "json://host/everyone", "nonsense://{address}"])
@@ -94,7 +94,7 @@ async def test_M1_a_link_that_goes_by_apprise_tells_of_its_click(local, tmp_path
     channel = AppriseChannel(templates(tmp_path), settings)
     prepared = channel.prepare(message("ada"))
     assert (await channel.deliver(prepared, "k")).result is AttemptResult.SENT
-    (item,) = local.provider.kept.items
+    (item,) = local.provider.accepted.items
     assert clicks.read(item["content"]["message"].rpartition("/c/")[2].strip()) == (prepared.reference, 0)
     assert prepared.summary["links"] == [{"url": "https://app.example.com/exports"}]
 

@@ -35,8 +35,8 @@ from activities.outgoing.rate_limit import Rate
 from activities.ports import Ambiguity, AttemptResult, Prepared, Promise, TemplateFault
 from journeys.events.tracing import trace_id_of
 from tests.support.provider import ADA, URGENT, VENDORS, channels_at, outgoing, templates
-from worker.stack.providers.chat_and_support import OVER
 from worker.stack.providers.environment import KEY as PROVIDER_KEY
+from worker.stack.providers.environment import MISSING_ID
 from worker.stack.providers.faults import ProviderFault
 from worker.stack.providers.mail_and_phone import GONE, NO_NUMBER, STOPPED
 from worker.stack.providers.serving import LocalProvider, local_provider
@@ -54,7 +54,7 @@ async def server() -> AsyncIterator[LocalProvider]:
 @pytest.fixture
 def local(server: LocalProvider) -> LocalProvider:
     """As new: the same process, with nothing kept and nothing that goes wrong."""
-    server.provider.kept.clear()
+    server.provider.accepted.clear()
     server.provider.faults.clear()
     server.provider.requests.clear()
     server.provider.key = PROVIDER_KEY
@@ -73,7 +73,7 @@ def channels(local: LocalProvider, known: Templates, way: HttpClient):
 
 def happened(local: LocalProvider, name: str, kind: str | None = None) -> list[dict[str, Any]]:
     """What the vendor took for good."""
-    found = local.provider.kept.search(provider=VENDORS[name])
+    found = local.provider.accepted.search(provider=VENDORS[name])
     return [item for item in found if kind is None or item.get("kind") == kind]
 
 
@@ -277,8 +277,8 @@ async def test_people_who_cannot_be_reached_are_told_apart(channels):
     assert await sent("push", GONE) is AttemptResult.REFUSED
     assert await sent("email", "eve@bounce.example") is AttemptResult.REFUSED
     assert await sent("chat", "CNONE") is AttemptResult.REFUSED
-    assert await sent("webinar", "ada@example.com", webinar_id=OVER) is AttemptResult.REFUSED
-    assert await sent("support", "ada@example.com", ticket_id=OVER) is AttemptResult.REFUSED
+    assert await sent("webinar", "ada@example.com", webinar_id=MISSING_ID) is AttemptResult.REFUSED
+    assert await sent("support", "ada@example.com", ticket_id=MISSING_ID) is AttemptResult.REFUSED
 
 
 async def test_a_refusal_is_kept_without_the_persons_address(channels):
@@ -319,12 +319,12 @@ async def test_a_comment_is_looked_for_in_all_of_a_tickets_audits_and_only_their
     channel = channels["support"]
     ours, another = (channel.prepare(outgoing(channel, f"{KEY}{n}", ticket_id="77")) for n in range(2))
     for number in range(60):
-        local.provider.kept.add("zendesk", to="77", content={"metadata": {"key": f"k{number}"}}, kind="comment")
+        local.provider.accepted.add("zendesk", to="77", content={"metadata": {"key": f"k{number}"}}, kind="comment")
     assert await channel.find(ours) is False
     assert (await channel.deliver(ours, f"{KEY}0")).result is AttemptResult.SENT
     assert (await channel.find(ours), await channel.find(another)) == (True, False)
     for number in range(500):
-        local.provider.kept.add("zendesk", to="77", content={"metadata": {"key": f"l{number}"}}, kind="comment")
+        local.provider.accepted.add("zendesk", to="77", content={"metadata": {"key": f"l{number}"}}, kind="comment")
     assert (await channel.find(ours), await channel.find(another)) == (True, None)
 
 
@@ -333,7 +333,7 @@ async def test_a_comment_is_found_among_long_ones(local, channels):
     ours, another = (channel.prepare(outgoing(channel, f"{KEY}{n}", ticket_id="77")) for n in range(2))
     for number in range(30):
         said = {"comment": {"body": "w" * 6_000}, "metadata": {"key": f"k{number}"}}
-        local.provider.kept.add("zendesk", to="77", content=said, kind="comment")
+        local.provider.accepted.add("zendesk", to="77", content=said, kind="comment")
     assert (await channel.deliver(ours, f"{KEY}0")).result is AttemptResult.SENT
     assert (await channel.find(ours), await channel.find(another)) == (True, False)
 
@@ -357,7 +357,7 @@ async def test_a_message_is_found_in_a_conversation_that_went_on(local, channels
     assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
     for number in range(180):
         message = {"text": "w" * 7_000, "metadata": {"event_payload": {"key": f"k{number}"}}}
-        local.provider.kept.add("slack", to=prepared.address, content=message)
+        local.provider.accepted.add("slack", to=prepared.address, content=message)
     assert await channel.find(prepared) is True
 
 
@@ -367,7 +367,7 @@ async def test_somebody_is_found_among_hundreds_of_registrants(local, channels):
     person = {"first_name": "Grace", "custom_questions": [{"title": "Why?", "value": "w" * 500}]}
     for number in range(400):
         email = f"grace-{number}@example.com"
-        local.provider.kept.add("zoom", to=email, content={"email": email, **person}, webinar="987654321")
+        local.provider.accepted.add("zoom", to=email, content={"email": email, **person}, webinar="987654321")
     assert await channel.find(prepared) is False
     assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
     assert await channel.find(prepared) is True
@@ -496,7 +496,7 @@ async def test_a_browser_reads_what_was_encrypted_for_it_and_sees_who_sent_it(lo
     message = replace(outgoing(channel), profile=profile, address=channel.address(profile, "u_1"))
     prepared = channel.prepare(message)
     assert (await channel.deliver(prepared, KEY)).result is AttemptResult.SENT
-    (item,) = local.provider.kept.search(provider="webpush")
+    (item,) = local.provider.accepted.search(provider="webpush")
     body = bytes.fromhex(item["content"]["body"])
     shown = json.loads(http_ece.decrypt(body, private_key=key, auth_secret=secret, version="aes128gcm"))
     assert shown["title"] == "Your export is ready, Ada"
@@ -537,7 +537,7 @@ async def test_a_key_that_is_no_point_of_its_curve_is_no_address_and_what_waits_
     waiting = replace(channel.prepare(outgoing(channel)), address=json.dumps(subscription))
     found = await channel.deliver(waiting, KEY)
     assert (found.result, found.left, found.outage) == (AttemptResult.REFUSED, False, False)
-    assert not local.provider.kept.items
+    assert not local.provider.accepted.items
 
 
 @pytest.mark.parametrize("given", [None, 7, "x", "{}", {"endpoint": "https://x"}, {"endpoint": "ftp://x", "keys": {}}])

@@ -41,7 +41,7 @@ async def test_resends_client_sends_once_by_its_key(local):
     options: Any = {"idempotency_key": "k-1"}
     sent = [await asyncio.to_thread(resend.Emails.send, dict(MAIL), options) for _ in range(2)]
     assert sent[0]["id"] == sent[1]["id"]
-    assert len(local.provider.kept.search(provider="resend", key="k-1")) == 1
+    assert len(local.provider.accepted.search(provider="resend", key="k-1")) == 1
 
 
 @pytest.mark.usefixtures("resending")
@@ -128,7 +128,7 @@ async def test_the_standards_own_library_signs_for_the_receiver(local):
         assert [each.status_code for each in answers] == [204, 204]
         forged = await client.post(f"{local.url}/receiver/", content=body + " ", headers=headers)
     assert forged.status_code == 401
-    assert len(local.provider.kept.search(provider="receiver")) == 1
+    assert len(local.provider.accepted.search(provider="receiver")) == 1
 
 
 async def test_faults_are_switched_by_hand_and_what_was_taken_is_listed(local):

@@ -225,7 +225,7 @@ async def test_where_mails_go_by_resend_a_test_does_too_and_to_the_allow_list_on
             refused = await made.post(url, json={"to": "ada@example.com"})
     assert (sent.json()["sent"], sent.json()["subject"]) == (True, "[Test] Ada, your first three steps")
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/to")
-    (mail,) = local.provider.kept.search(provider="resend")
+    (mail,) = local.provider.accepted.search(provider="resend")
     assert (mail["to"], mail["content"]["headers"]["X-Tenure-Test"]) == ("me@team.example", "1")
     assert "List-Unsubscribe" not in mail["content"]["headers"]
     assert "tags" not in mail["content"], "what comes of it would be told of no message"

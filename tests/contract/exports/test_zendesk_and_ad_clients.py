@@ -80,7 +80,7 @@ def firebase(local: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 async def test_firebases_client_writes_the_very_message_that_our_channel_writes(local, firebase, ours):
     await sent(ours["push"], "k")
-    (mine,) = (item["content"] for item in local.provider.kept.search(provider="fcm"))
+    (mine,) = (item["content"] for item in local.provider.accepted.search(provider="fcm"))
     tag = mine["data"]["tag"]
     theirs = messaging.Message(
         token="device-of-ada",
@@ -91,7 +91,7 @@ async def test_firebases_client_writes_the_very_message_that_our_channel_writes(
     )
     named = await asyncio.to_thread(messaging.send, theirs, app=firebase)
     assert named.startswith("projects/p/messages/")
-    assert local.provider.kept.search(provider="fcm")[-1]["content"] == mine
+    assert local.provider.accepted.search(provider="fcm")[-1]["content"] == mine
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ async def test_a_comment_is_found_among_hundreds_of_others_and_one_that_is_not_t
     other = ours["support"].prepare(outgoing(ours["support"], "never", ticket_id="35"))
     assert await ours["support"].find(other) is False
     for number in range(500):
-        local.provider.kept.add("zendesk", to="35", content={"comment": {}}, kind="comment", number_=number)
+        local.provider.accepted.add("zendesk", to="35", content={"comment": {}}, kind="comment", number_=number)
     assert await ours["support"].find(other) is None, "who has not seen all of it does not say no"
 
 
@@ -179,7 +179,7 @@ async def test_googles_own_types_read_every_field_that_our_tool_sends(local, way
     tool = GooglePlatform(way, settings)
     for add in (True, False):
         assert (await tool.change("8765", [ADA], add=add)).result is AttemptResult.SENT
-    put, taken = (item["request"] for item in local.provider.kept.search(provider="google"))
+    put, taken = (item["request"] for item in local.provider.accepted.search(provider="google"))
     read = datamanager.IngestAudienceMembersRequest.from_json(json.dumps(put), ignore_unknown_fields=False)
     account = read.destinations[0].operating_account
     assert (account.account_type, account.account_id) == (datamanager.ProductAccount.AccountType.GOOGLE_ADS, "123")
@@ -220,7 +220,7 @@ async def test_metas_client_hashes_and_sends_what_our_tool_does(local, way, audi
     await asyncio.to_thread(audience.add_users, CustomAudience.Schema.email_hash, [given])
     tool = MetaPlatform(way, MetaAudiences(KEY, f"{local.url}/meta/v26.0"))
     assert (await tool.change("120", [hashed_addresses(given.strip(), "meta")], add=True)).result is AttemptResult.SENT
-    theirs, mine = (item["content"] for item in local.provider.kept.search(provider="meta"))
+    theirs, mine = (item["content"] for item in local.provider.accepted.search(provider="meta"))
     assert theirs == mine == {"change": "add", "hashes": [ADA]}
     gone = await asyncio.to_thread(audience.remove_users, CustomAudience.Schema.email_hash, [ADA], pre_hashed=True)
     assert gone.json()["num_received"] == 1

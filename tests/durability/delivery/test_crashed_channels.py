@@ -65,7 +65,7 @@ async def deps(
 
 
 def taken(local: LocalProvider) -> dict[str, int]:
-    return {name: len(local.provider.kept.search(provider=vendor)) for name, vendor in VENDORS.items()}
+    return {name: len(local.provider.accepted.search(provider=vendor)) for name, vendor in VENDORS.items()}
 
 
 async def dies(deps: Living) -> None:
@@ -104,5 +104,5 @@ async def settled(deps: Living, local: LocalProvider, point: str) -> None:
     assert {row["channel"] for row in found if row["status"] == "unknown"} == {"sms"}
     assert deps.deps.channels["sms"].promise is Promise.BLIND
     assert taken(local) == ONCE[point]
-    tags = {item["key"] for item in local.provider.kept.search(provider="fcm")}
+    tags = {item["key"] for item in local.provider.accepted.search(provider="fcm")}
     assert len(tags) == 1

@@ -11,7 +11,7 @@ from tests.support.crms import NAMES, provided_by
 from tests.support.live_stack import until
 from tests.support.worker_parts import relaying, worker_process, workless
 from worker.settings import PREFIX
-from worker.stack.providers.crms import tasks_of
+from worker.stack.providers.crm_tasks import tasks_of
 from worker.stack.providers.environment import KEY
 from worker.stack.providers.serving import LocalProvider, local_provider
 
@@ -41,7 +41,7 @@ async def test_C10_a_journeys_task_is_shown_in_every_crm_and_closing_it_in_one_m
     database_url: str, temporal_address: str, task_queue: str, tmp_path: Path
 ) -> None:
     async with local_provider() as local, workless(database_url, temporal_address, task_queue, tmp_path) as deps:
-        kept = local.provider.kept
+        kept = local.provider.accepted
         await deps.publish(JOURNEY, TYPES)
         async with (
             worker_process(deps, **crms(local)),
@@ -61,5 +61,5 @@ async def test_C10_a_journeys_task_is_shown_in_every_crm_and_closing_it_in_one_m
 
 
 async def _shown(local: LocalProvider, name: str, status: str = "") -> bool:
-    shown = tasks_of(local.provider.kept, name).values()
+    shown = tasks_of(local.provider.accepted, name).values()
     return any(not status or task.get("Status") == status for task in shown)

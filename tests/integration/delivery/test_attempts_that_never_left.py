@@ -41,7 +41,7 @@ async def test_who_meets_an_open_breaker_has_made_no_attempt_and_goes_once_it_cl
     assert {each["detail"] for each in (second, third)} == {"the provider is down and left alone"}
     found = await sending.later(guard)
     assert [(each["status"], each["attempts"]) for each in found] == [("sent", 2), ("sent", 1), ("sent", 1)]
-    assert len(sending.local.provider.kept.search(provider="twilio")) == 3
+    assert len(sending.local.provider.accepted.search(provider="twilio")) == 3
 
 
 async def test_who_waits_for_the_providers_rate_has_made_no_attempt(sending):
@@ -153,7 +153,7 @@ async def test_H7_what_may_have_arrived_is_unknown_and_not_withheld_when_its_sta
     row = await asked_after(sending, hook, timedelta(minutes=1))
     assert row["status"] == "unknown"
     assert '"state_left"' in row["reasons"], "why it was not tried again"
-    assert len(sending.local.provider.kept.search(provider="receiver")) == 1
+    assert len(sending.local.provider.accepted.search(provider="receiver")) == 1
 
 
 async def doubtful(sending: Sending) -> tuple[WebhookChannel, Any]:
@@ -177,7 +177,7 @@ async def test_doubt_outlives_a_wait_what_is_withdrawn_meanwhile_is_unknown_and_
         await withdraw_queued(connection, row["run"], left, left.at)
     (row,) = await sending.ledger()
     assert (row["status"], row["sent_at"] is not None) == ("unknown", True), "a cap counts it"
-    assert len(await sending.later(hook)) == len(sending.local.provider.kept.search(provider="receiver")) == 1
+    assert len(await sending.later(hook)) == len(sending.local.provider.accepted.search(provider="receiver")) == 1
 
 
 async def test_what_is_in_doubt_is_not_tried_again_when_its_provider_may_have_forgotten_our_key(sending):
@@ -185,7 +185,7 @@ async def test_what_is_in_doubt_is_not_tried_again_when_its_provider_may_have_fo
     async with sending.database.transaction() as connection:
         await execute(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
     row = await asked_after(sending, hook, hook.retry.within + timedelta(hours=1))
-    assert (row["status"], len(sending.local.provider.kept.search(provider="receiver"))) == ("unknown", 1)
+    assert (row["status"], len(sending.local.provider.accepted.search(provider="receiver"))) == ("unknown", 1)
     assert "too late" in row["detail"]
 
 
@@ -194,7 +194,7 @@ async def test_what_is_in_doubt_arrives_once_when_it_is_tried_again_in_time(send
     async with sending.database.transaction() as connection:
         await execute(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
     (row,) = await sending.later(hook)
-    assert (row["status"], len(sending.local.provider.kept.search(provider="receiver"))) == ("sent", 1)
+    assert (row["status"], len(sending.local.provider.accepted.search(provider="receiver"))) == ("sent", 1)
 
 
 async def test_what_is_in_doubt_and_then_refused_is_unknown_and_not_failed(sending):
@@ -203,5 +203,5 @@ async def test_what_is_in_doubt_and_then_refused_is_unknown_and_not_failed(sendi
     async with sending.database.transaction() as connection:
         await execute(connection, sql("UPDATE messages SET due_at = clock_timestamp()"))
     row = await asked_after(sending, hook, timedelta(minutes=1))
-    assert (row["status"], len(sending.local.provider.kept.search(provider="receiver"))) == ("unknown", 1)
+    assert (row["status"], len(sending.local.provider.accepted.search(provider="receiver"))) == ("unknown", 1)
     assert row["detail"].startswith("410")

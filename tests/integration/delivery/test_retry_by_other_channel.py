@@ -149,7 +149,7 @@ async def test_C5_a_retry_by_sms_has_the_words_and_the_number_of_an_sms(ada: Ada
     await ada.refuse("email")
     after = await ada.again()
     assert (after["status"], after["channel"]) == ("sent", "sms")
-    (taken,) = ada.local.provider.kept.search(provider="twilio")
+    (taken,) = ada.local.provider.accepted.search(provider="twilio")
     assert taken["to"] == PHONE
     assert taken["content"]["Body"].startswith("Your export is ready")
 
@@ -159,7 +159,7 @@ async def test_C5_a_retry_by_another_channel_to_the_same_address_is_written_for_
     await ada.refuse("email")
     after = await ada.again()
     assert (after["status"], after["channel"]) == ("sent", "support")
-    (ticket,) = ada.local.provider.kept.search(provider="zendesk")
+    (ticket,) = ada.local.provider.accepted.search(provider="zendesk")
     assert "Your export is ready" in str(ticket)
 
 
@@ -212,7 +212,7 @@ async def test_what_may_have_arrived_goes_again_by_its_own_channel_though_a_bett
     after = await ada.again()
     assert (after["status"], after["channel"]) == ("sent", "email")
     assert ada.mails.message_ids() == {before["reference"]: 2}
-    assert ada.local.provider.kept.search(provider="twilio") == []
+    assert ada.local.provider.accepted.search(provider="twilio") == []
 
 
 async def test_the_time_for_tries_begins_with_the_first_at_this_address(ada: Ada) -> None:

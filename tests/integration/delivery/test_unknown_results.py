@@ -112,7 +112,7 @@ async def test_somebody_is_found_among_hundreds_at_a_provider_that_takes_its_tim
     for number in range(400):
         email = f"grace-{number}@example.com"
         person = {"email": email, "first_name": "Grace"}
-        sending.local.provider.kept.add("zoom", to=email, content=person, webinar="987654321")
+        sending.local.provider.accepted.add("zoom", to=email, content=person, webinar="987654321")
     sending.local.provider.faults.add(ProviderFault(provider="zoom", kind="reset_after_accept", to="registrants"))
     await sending.go(channel, data="{webinar_id: \"'987654321'\"}", email="ada@example.com")
     sending.local.provider.faults.add(ProviderFault(provider="zoom", kind="slow", seconds=0.7, times=None))
@@ -125,7 +125,7 @@ async def test_a_comment_is_found_on_a_ticket_with_long_ones_at_a_slow_help_desk
     channel = ZendeskChannel(templates(sending.folder), sending.way, NEAR, desk)
     for number in range(30):
         said = {"comment": {"body": "w" * 6_000}, "metadata": {"key": f"k{number}"}}
-        sending.local.provider.kept.add("zendesk", to="77", content=said, kind="comment")
+        sending.local.provider.accepted.add("zendesk", to="77", content=said, kind="comment")
     sending.local.provider.faults.add(ProviderFault(provider="zendesk", kind="reset_after_accept"))
     await sending.go(channel, data="{ticket_id: \"'77'\"}", email="ada@example.com")
     sending.local.provider.faults.add(ProviderFault(provider="zendesk", kind="slow", seconds=0.7, times=None))

@@ -111,7 +111,7 @@ class Advertising:
     def inside(self, tool: str, audience: str) -> set[str]:
         """Who is in at the tool, after all that it took."""
         found: set[str] = set()
-        for item in self.local.provider.kept.search(provider=tool, to=audience):
+        for item in self.local.provider.accepted.search(provider=tool, to=audience):
             hashes = set(item["content"]["hashes"])
             found = found | hashes if item["content"]["change"] == "add" else found - hashes
         return found
@@ -141,7 +141,7 @@ async def test_who_is_put_in_and_taken_out_is_told_to_every_tool_once(ads):
     await ads.put("stalled", "ben", member=False)
     assert await ads.sync.round() == SyncResult(removed=2)
     assert ads.inside("google", "g-1") == of("ada@example.com")
-    assert len(ads.local.provider.kept.search(provider="google")) == 2
+    assert len(ads.local.provider.accepted.search(provider="google")) == 2
 
 
 async def test_outside_production_only_who_is_on_the_list_is_told_of(ads):

@@ -327,14 +327,14 @@ async def test_the_loop_pushes_measures_its_lag_and_ends_when_told(database, war
 
 
 def test_a_receiver_inside_our_own_network_is_refused_at_the_start(database):
-    with pytest.raises(SettingsError, match="TENURE_FEED_URL is not pushed to"):
+    with pytest.raises(SettingsError, match="TENURE_FEED_URL is not allowed"):
         feed_loop(database, load_providers(feed_url="https://169.254.169.254/feed", feed_secret=SECRET))
 
 
 def test_nothing_is_pushed_unsigned_and_a_secret_is_one(database):
     with pytest.raises(SettingsError, match="without TENURE_FEED_SECRET"):
         feed_loop(database, load_providers(feed_url="https://warehouse.example.com/feed"))
-    with pytest.raises(SettingsError, match="TENURE_FEED_SECRET is no secret"):
+    with pytest.raises(SettingsError, match="TENURE_FEED_SECRET is no Standard Webhooks secret"):
         feed_loop(database, load_providers(feed_url="https://warehouse.example.com/feed", feed_secret="whsec_short"))
 
 

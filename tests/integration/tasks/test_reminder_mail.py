@@ -181,7 +181,7 @@ async def test_where_mails_go_by_a_provider_reminders_do_too(database):
             smtp_url="smtp://127.0.0.1:9", environment="production", public_url="https://tenure.example"
         )
         assert await sweep(database, settings, given) == 1
-        (kept,) = local.provider.kept.search(provider="resend")
+        (kept,) = local.provider.accepted.search(provider="resend")
     assert kept["to"] == "dana@staff.example"
     assert f"https://tenure.example/v1/tasks/{number}" in kept["content"]["text"]
     assert await said(database) == [("reminded", "dana was reminded")]

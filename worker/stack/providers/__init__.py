@@ -1,1 +1,1 @@
-"""A provider of our own that behaves like the real HTTP APIs, faults included: nothing that is sent here reaches anybody."""
+"""Local provider: simulates the HTTP APIs of vendors, faults included; nothing sent to it reaches a person."""

@@ -1,4 +1,4 @@
-"""What was accepted, in the order in which it was: in memory, and in a file if there is a folder, so that a restart forgets nothing."""
+"""Messages and other items that the local provider accepted, in order, also in a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ FILE = "accepted.jsonl"
 
 
 class AcceptedItems:
-    """Items have `provider`, `id`, `key` (the idempotency key, or ours as the vendor's shape carries it), `to`, and `content`."""
+    """Each item has `provider`, `number`, `to`, `content` and `key`: the idempotency key, or ours where the vendor carries it.
+
+    With a folder, items survive a restart.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         self.items: list[dict[str, Any]] = []
@@ -22,7 +25,7 @@ class AcceptedItems:
             self.items = [json.loads(line) for line in self._file.read_text().splitlines() if line]
 
     def add(self, provider: str, *, to: str, content: Any, key: str = "", **more: Any) -> dict[str, Any]:
-        """Keep one; it is on its way to the disk before anybody is told."""
+        """Add an item. It is written to the file before the vendor answers."""
         number = len(self.items) + 1
         item = {"provider": provider, "number": number, "to": to, "key": key, "content": content, **more}
         self.items.append(item)
@@ -32,7 +35,7 @@ class AcceptedItems:
         return item
 
     def search(self, **wanted: str) -> list[dict[str, Any]]:
-        """Items whose fields are just so."""
+        """Items whose fields have these values."""
         return [item for item in self.items if all(str(item.get(name, "")) == value for name, value in wanted.items())]
 
     def clear(self) -> None:
@@ -42,7 +45,7 @@ class AcceptedItems:
 
 
 def numbered(prefix: str, number: int, length: int = 34) -> str:
-    """An identity in the vendor's manner: a prefix and hexadecimal digits."""
+    """An id in the vendor's form: a prefix and hexadecimal digits."""
     return prefix + f"{number:0{length - len(prefix)}x}"
 
 

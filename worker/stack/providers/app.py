@@ -1,4 +1,4 @@
-"""The application: one path prefix for each vendor, faults before and after acceptance, and a window on what was kept."""
+"""ASGI application of the local provider: vendors by path prefix, injected faults, list of accepted items."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from worker.stack.providers.faults import ProviderFault, ProviderFaults
 
 @dataclass(slots=True)
 class VendorRequest:
-    """A request as a vendor's handler sees it."""
+    """A request to a simulated vendor."""
 
     request: Request
     body: bytes
-    kept: AcceptedItems
+    accepted: AcceptedItems
     key: str
 
     @property
     def json(self) -> Any:
-        """The body, or an empty object if it is no JSON object."""
+        """The body as a JSON object; an empty one if it is not."""
         try:
-            found = json.loads(self.body)
+            value = json.loads(self.body)
         except ValueError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return value if isinstance(value, dict) else {}
 
     @property
     def form(self) -> dict[str, str]:
-        """The body as a form, each field once."""
+        """The body as a form; the first value of each field."""
         return {name: values[0] for name, values in parse_qs(self.body.decode(), keep_blank_values=True).items()}
 
     @property
     def bearer(self) -> bool:
-        """Whether the right bearer token was given."""
+        """Whether the bearer token is right."""
         return self.request.headers.get("authorization") == f"Bearer {self.key}"
 
     def basic(self) -> tuple[str, str]:
-        """The name and secret given, or two empty ones."""
+        """Name and secret of HTTP Basic; both empty if there are none."""
         kind, _, rest = self.request.headers.get("authorization", "").partition(" ")
         try:
             name, _, secret = base64.b64decode(rest, validate=True).decode().rpartition(":")
@@ -66,27 +66,27 @@ class VendorRequest:
 
 Handler = Callable[[VendorRequest], Awaitable[Response]]
 Refusal = Callable[[int, str], Any]
-"""The vendor's body of an error with this status and code."""
+"""The vendor's error body for a status and a code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """A vendor: its prefix, its routes (method, path, handler), and how it words an error."""
+    """A vendor: path prefix, routes (method, path, handler) and error body."""
 
     name: str
     routes: tuple[tuple[str, str, Handler], ...]
     refusal: Refusal
 
 
-class Breaking:
-    """Around a vendor's routes: asks for a fault, and does it. It is the outermost layer, where the connection can be cut."""
+class FaultInjection:
+    """Outermost ASGI layer: applies the fault that is queued for a request. Only here can the connection be cut."""
 
     def __init__(self, inner: ASGIApp, faults: ProviderFaults, vendors: Mapping[str, Vendor]) -> None:
         self._inner, self._faults, self._vendors = inner, faults, vendors
         self._ending = asyncio.Event()
 
     def end(self) -> None:
-        """Let go of those who hang."""
+        """Release the requests that hang."""
         self._ending.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,22 +94,22 @@ class Breaking:
             await self._inner(scope, receive, send)
             return
         provider = scope["path"].split("/")[1]
-        body = await _read(receive)
+        body = await read_body(receive)
         fault = self._faults.take(provider, body + scope["path"].encode())
 
-        async def again() -> dict[str, Any]:
+        async def replay() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
 
         if fault is None:
-            await self._inner(scope, again, send)
+            await self._inner(scope, replay, send)
         else:
-            await self._happen(fault, provider, scope, again, send)
+            await self._apply(fault, provider, scope, replay, send)
 
-    async def _happen(self, fault: ProviderFault, provider: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _apply(self, fault: ProviderFault, provider: str, scope: Scope, receive: Receive, send: Send) -> None:
         if fault.kind.endswith("_after_accept") or fault.kind == "garbage":
-            await self._inner(scope, receive, _nowhere)
+            await self._inner(scope, receive, discard)
         if fault.kind.startswith("reset"):
-            # uvicorn's `send` is a method of the request's cycle, which holds the connection: the only way to cut it.
+            # The only way to cut the connection: uvicorn's `send` is a method of the object that holds it.
             cast("Any", send).__self__.transport.abort()
         elif fault.kind.startswith("hang"):
             await self._ending.wait()
@@ -125,7 +125,7 @@ class Breaking:
             await JSONResponse(content, fault.status, headers)(scope, receive, send)
 
 
-async def _read(receive: Receive) -> bytes:
+async def read_body(receive: Receive) -> bytes:
     body, more = b"", True
     while more:
         message = await receive()
@@ -135,15 +135,15 @@ async def _read(receive: Receive) -> bytes:
     return body
 
 
-async def _nowhere(_: Any) -> None:
-    """An answer that nobody gets."""
+async def discard(_: Any) -> None:
+    """Drop a response message."""
 
 
 class LocalProviderApp:
-    """All vendors over one store of what was accepted. `app` is the ASGI application."""
+    """All vendors, over one list of accepted items. `app` is the ASGI application."""
 
     def __init__(self, vendors: tuple[Vendor, ...], folder: Path | None = None, key: str = KEY) -> None:
-        self.kept, self.faults, self.key = AcceptedItems(folder), ProviderFaults(), key
+        self.accepted, self.faults, self.key = AcceptedItems(folder), ProviderFaults(), key
         self.requests: dict[str, int] = {}
         routes = [
             Route("/_health", self._health),
@@ -152,22 +152,22 @@ class LocalProviderApp:
             Route("/_faults", self._clear, methods=["DELETE"]),
             Route("/_accepted", self._accepted),
             *(
-                Route(f"/{vendor.name}{path}", self._of(vendor.name, handler), methods=[method])
+                Route(f"/{vendor.name}{path}", self._endpoint(vendor.name, handler), methods=[method])
                 for vendor in vendors
                 for method, path, handler in vendor.routes
             ),
         ]
-        self.app = Breaking(Starlette(routes=routes), self.faults, {vendor.name: vendor for vendor in vendors})
+        self.app = FaultInjection(Starlette(routes=routes), self.faults, {vendor.name: vendor for vendor in vendors})
 
-    def _of(self, name: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    def _endpoint(self, name: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             self.requests[name] = self.requests.get(name, 0) + 1
-            return await handler(VendorRequest(request, await request.body(), self.kept, self.key))
+            return await handler(VendorRequest(request, await request.body(), self.accepted, self.key))
 
         return endpoint
 
     async def _health(self, _: Request) -> Response:
-        return JSONResponse({"accepted": len(self.kept.items)})
+        return JSONResponse({"accepted": len(self.accepted.items)})
 
     async def _set_fault(self, request: Request) -> Response:
         try:
@@ -185,8 +185,8 @@ class LocalProviderApp:
         return Response(status_code=204)
 
     async def _accepted(self, request: Request) -> Response:
-        """`?provider=&key=&to=&limit=`: what was taken, the newest first."""
+        """`?provider=&key=&to=&limit=`: accepted items, newest first."""
         wanted = dict(request.query_params)
         given = wanted.pop("limit", "100")
         limit = int(given) if given.isascii() and given.isdigit() else 100
-        return JSONResponse(newest(self.kept.search(**wanted), limit))
+        return JSONResponse(newest(self.accepted.search(**wanted), limit))

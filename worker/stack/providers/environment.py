@@ -1,4 +1,4 @@
-"""Provider settings that point every adapter at the local provider."""
+"""Settings that point every adapter at the local provider, and the constants that it and tests share."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from worker.settings import PREFIX
 KEY = "dev-provider-key"
 """The key, token or secret that every simulated vendor accepts."""
 WEBHOOK_SECRET = "whsec_ZGV2LXByb3ZpZGVyLWtleS1mb3Itd2ViaG9va3M="  # noqa: S105 -- public, for development only
+MISSING_ID = "404404404"
+"""Id of a ticket and of a webinar that do not exist."""
 
 
 def local_environ(url: str) -> dict[str, str]:
-    """The local provider as the environment configures it: what needs no key of many lines."""
+    """Environment for a local provider at `url`: every channel that needs no key file."""
     values = {
         "outgoing_allow": url.removeprefix("http://"), "providers_near": "true",
         "twilio_account": "AC0", "twilio_token": KEY, "twilio_from": "+15005550006", "twilio_base": f"{url}/twilio",

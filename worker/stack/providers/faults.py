@@ -1,4 +1,4 @@
-"""What goes wrong, on demand: each fault is asked for by name and number of times, by a test or by hand (`POST /_faults`)."""
+"""Faults of the local provider, queued by tests or by `POST /_faults`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ FaultKind = Literal["status", "hang", "hang_after_accept", "reset", "reset_after
 
 
 class ProviderFault(BaseModel):
-    """One fault. `provider` is the first part of the path (`*` is any); it happens `times` times, or for ever.
+    """One fault of `provider` (`*` is any), `times` times or for ever, for requests that contain the text `to`.
 
-    `status` answers so and takes nothing, with `code` as the vendor's own and `retry_after` seconds; `hang` never answers; `reset`
-    cuts the connection; `…_after_accept` takes the message first; `slow` answers after `seconds`; `garbage` takes it and
-    answers 200 with a page of HTML. `to` limits it to requests that contain this text.
+    - `status`: answers with `status`, the vendor's `code` and `Retry-After`; accepts nothing
+    - `hang`: never answers
+    - `reset`: cuts the connection
+    - `hang_after_accept`, `reset_after_accept`: the same, after accepting the item
+    - `slow`: answers after `seconds`
+    - `garbage`: accepts the item, and answers 200 with a page of HTML
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -30,30 +33,30 @@ class ProviderFault(BaseModel):
 
 
 class ProviderFaults:
-    """Those that are still to happen, the oldest first."""
+    """The queued faults, oldest first."""
 
     def __init__(self) -> None:
-        self._left: list[ProviderFault] = []
+        self._queued: list[ProviderFault] = []
         self.happened = 0
-        """How often something went wrong: what reached this provider while it was down."""
+        """Requests that met a fault."""
 
     def add(self, fault: ProviderFault) -> None:
-        self._left.append(fault.model_copy())
+        self._queued.append(fault.model_copy())
 
     def clear(self) -> None:
-        self._left.clear()
+        self._queued.clear()
 
     def shown(self) -> list[dict[str, object]]:
-        return [fault.model_dump() for fault in self._left]
+        return [fault.model_dump() for fault in self._queued]
 
     def take(self, provider: str, body: bytes) -> ProviderFault | None:
-        """The fault of this request, counted down."""
-        for fault in self._left:
+        """The fault for this request, if any; counts it down."""
+        for fault in self._queued:
             if fault.provider in {"*", provider} and fault.to.encode() in body:
                 self.happened += 1
                 if fault.times is not None:
                     fault.times -= 1
                     if fault.times == 0:
-                        self._left.remove(fault)
+                        self._queued.remove(fault)
                 return fault
         return None

@@ -1,4 +1,4 @@
-"""Resend, Twilio, FCM and a Web Push service, as far as one message needs them."""
+"""Resend, Twilio, FCM and Web Push simulated, as far as one message needs them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.stack.providers.app import Vendor, VendorRequest
 STOPPED = "+15005550004"
 NO_NUMBER = "+15005550001"
 GONE = "gone"
-"""Twilio's own test numbers, and a device token or a subscription that is no more."""
+"""Twilio's own test numbers, and a device token or subscription that has expired."""
 
 
 # -- Resend ------------------------------------------------------------------------------------------------------------
@@ -23,10 +23,10 @@ def _resend_error(status: int, code: str, words: str = "refused") -> dict[str, o
     return {"statusCode": status, "name": code or names.get(status, "application_error"), "message": words}
 
 
-async def _emails(asked: VendorRequest) -> Response:
-    if not asked.bearer:
+async def _emails(call: VendorRequest) -> Response:
+    if not call.bearer:
         return JSONResponse(_resend_error(401, "missing_api_key"), 401)
-    content, key = asked.json, asked.request.headers.get("idempotency-key", "")
+    content, key = call.json, call.request.headers.get("idempotency-key", "")
     if len(key) > 256:
         return JSONResponse(_resend_error(400, "invalid_idempotency_key"), 400)
     if not content.get("to") or not content.get("from") or not content.get("subject"):
@@ -34,14 +34,14 @@ async def _emails(asked: VendorRequest) -> Response:
     to = content["to"][0] if isinstance(content["to"], list) else content["to"]
     if str(to).endswith("@bounce.example"):
         return JSONResponse(_resend_error(422, "validation_error", f"Invalid `to` field: {to}"), 422)
-    digest = hashlib.sha256(asked.body).hexdigest()
-    known = asked.kept.search(provider="resend", key=key) if key else []
+    digest = hashlib.sha256(call.body).hexdigest()
+    known = call.accepted.search(provider="resend", key=key) if key else []
     if known:
         if known[0]["digest"] != digest:
             return JSONResponse(_resend_error(409, "invalid_idempotent_request"), 409)
         return JSONResponse({"id": known[0]["id"]})
-    identity = numbered("", len(asked.kept.items) + 1, 32)
-    asked.kept.add("resend", to=str(to), content=content, key=key, digest=digest, id=identity)
+    identity = numbered("", len(call.accepted.items) + 1, 32)
+    call.accepted.add("resend", to=str(to), content=content, key=key, digest=digest, id=identity)
     return JSONResponse({"id": identity})
 
 
@@ -56,11 +56,11 @@ def _twilio_error(status: int, code: str, words: str = "refused") -> dict[str, o
     return {"code": int(number), "message": words, "more_info": "https://www.twilio.com/docs/errors", "status": status}
 
 
-async def _messages(asked: VendorRequest) -> Response:
-    account, token = asked.basic()
-    if token != asked.key or account != asked.path("account"):
+async def _messages(call: VendorRequest) -> Response:
+    account, token = call.basic()
+    if token != call.key or account != call.path("account"):
         return JSONResponse(_twilio_error(401, "20003", "Authenticate"), 401)
-    form = asked.form
+    form = call.form
     to, sender = form.get("To", ""), form.get("From") or form.get("MessagingServiceSid") or ""
     if not sender:
         return JSONResponse(_twilio_error(400, "21603"), 400)
@@ -70,9 +70,9 @@ async def _messages(asked: VendorRequest) -> Response:
         return JSONResponse(_twilio_error(400, "21211", f"The 'To' number {to} is not valid"), 400)
     if not form.get("Body"):
         return JSONResponse(_twilio_error(400, "21602"), 400)
-    identity = numbered("SM", len(asked.kept.items) + 1)
+    identity = numbered("SM", len(call.accepted.items) + 1)
     key = form.get("StatusCallback", "").partition("m=")[2]
-    asked.kept.add("twilio", to=to, content=form, key=key, id=identity)
+    call.accepted.add("twilio", to=to, content=form, key=key, id=identity)
     answer = {
         "sid": identity, "account_sid": account, "to": to, "from": form.get("From"), "body": form["Body"],
         "status": "queued", "error_code": None, "error_message": None, "num_segments": "1", "direction": "outbound-api",
@@ -97,27 +97,27 @@ _GOOGLE = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED", 503: "UNAVAILABLE",
 }  # fmt: skip
-"""Google's word for a status; FCM's own stands in the details."""
+"""Google's name of a status; FCM's own code is in the details."""
 
 
-async def _google_token(asked: VendorRequest) -> Response:
-    if asked.form.get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" or not asked.form.get("assertion"):
+async def _google_token(call: VendorRequest) -> Response:
+    if call.form.get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" or not call.form.get("assertion"):
         return JSONResponse({"error": "invalid_grant"}, 400)
-    return JSONResponse({"access_token": asked.key, "expires_in": 3599, "token_type": "Bearer"})
+    return JSONResponse({"access_token": call.key, "expires_in": 3599, "token_type": "Bearer"})
 
 
-async def _fcm_send(asked: VendorRequest) -> Response:
-    if not asked.bearer:
+async def _fcm_send(call: VendorRequest) -> Response:
+    if not call.bearer:
         return JSONResponse(_fcm_error(401, ""), 401)
-    message = asked.json.get("message") or {}
+    message = call.json.get("message") or {}
     token = str(message.get("token", ""))
     if token == GONE:
         return JSONResponse(_fcm_error(404, "UNREGISTERED"), 404)
     if not token:
         return JSONResponse(_fcm_error(400, "INVALID_ARGUMENT"), 400)
     tag = str((message.get("data") or {}).get("tag", ""))
-    item = asked.kept.add("fcm", to=token, content=message, key=tag)
-    return JSONResponse({"name": f"projects/{asked.path('project')}/messages/{item['number']}"})
+    item = call.accepted.add("fcm", to=token, content=message, key=tag)
+    return JSONResponse({"name": f"projects/{call.path('project')}/messages/{item['number']}"})
 
 
 FCM = Vendor(
@@ -130,19 +130,19 @@ FCM = Vendor(
 # -- Web Push ----------------------------------------------------------------------------------------------------------
 
 
-async def _web_push(asked: VendorRequest) -> Response:
-    headers = asked.request.headers
+async def _web_push(call: VendorRequest) -> Response:
+    headers = call.request.headers
     if not headers.get("authorization", "").startswith(("vapid ", "WebPush ")):
         return Response("VAPID is needed", 401)
-    if asked.path("device") == GONE:
+    if call.path("device") == GONE:
         return Response("the subscription has expired", 410)
     if headers.get("content-encoding") != "aes128gcm" or not headers.get("ttl"):
         return Response("aes128gcm and a TTL are needed", 400)
-    if len(asked.body) > 4096:
+    if len(call.body) > 4096:
         return Response("too large", 413)
     more = {name: headers.get(name, "") for name in ("ttl", "urgency", "topic", "authorization")}
-    content = {"body": asked.body.hex(), **more}
-    item = asked.kept.add("webpush", to=asked.path("device"), content=content, key=headers.get("topic", ""))
+    content = {"body": call.body.hex(), **more}
+    item = call.accepted.add("webpush", to=call.path("device"), content=content, key=headers.get("topic", ""))
     return Response(status_code=201, headers={"location": f"/webpush/m/{item['number']}"})
 
 

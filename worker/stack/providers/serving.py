@@ -1,4 +1,4 @@
-"""The local provider on a port: by itself, or inside a test's own loop."""
+"""Serve the local provider on a port: as a process, or inside a test's event loop."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ import uvicorn
 
 from worker.stack.providers.advertising import GOOGLE, META
 from worker.stack.providers.app import LocalProviderApp, Vendor
-from worker.stack.providers.chat_and_support import RECEIVER, SLACK, ZENDESK, ZOOM
-from worker.stack.providers.crms import HUBSPOT, SALESFORCE
+from worker.stack.providers.hubspot import HUBSPOT
 from worker.stack.providers.mail_and_phone import FCM, RESEND, TWILIO, WEB_PUSH
+from worker.stack.providers.salesforce import SALESFORCE
+from worker.stack.providers.slack import SLACK
+from worker.stack.providers.webhook_receiver import RECEIVER
+from worker.stack.providers.zendesk import ZENDESK
+from worker.stack.providers.zoom import ZOOM
 
 VENDORS = (
     RESEND, TWILIO, FCM, WEB_PUSH, SLACK, ZENDESK, ZOOM, RECEIVER, GOOGLE, META, HUBSPOT, SALESFORCE,
@@ -23,7 +27,7 @@ VENDORS = (
 
 
 class _Quiet(uvicorn.Server):
-    """Signals are the loop's owner's."""
+    """Leaves signals to the owner of the event loop."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -32,7 +36,7 @@ class _Quiet(uvicorn.Server):
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """A server and the socket it is to serve; whoever connects before it does is answered a little later."""
+    """A server and its bound socket. Clients that connect before it serves wait."""
 
     server: uvicorn.Server
     socket: socket.socket
@@ -41,26 +45,27 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class LocalProvider:
-    """A provider that answers. `origin` is what the allow-list names."""
+    """A provider that answers requests."""
 
     provider: LocalProviderApp
     url: str
 
     @property
     def origin(self) -> str:
+        """`host:port`, as TENURE_OUTGOING_ALLOW names it."""
         return self.url.removeprefix("http://")
 
 
 def provider(folder: Path | None = None, vendors: tuple[Vendor, ...] = VENDORS) -> LocalProviderApp:
-    """Every vendor there is, or these."""
+    """A provider with these vendors."""
     return LocalProviderApp(vendors, folder)
 
 
-def listening(made: LocalProviderApp, *, host: str = "127.0.0.1", port: int = 0) -> Listening:
-    """Bind now, so that the port is known."""
+def listening(provider_app: LocalProviderApp, *, host: str = "127.0.0.1", port: int = 0) -> Listening:
+    """Bind the port; serving starts later."""
     bound = socket.create_server((host, port))
     config = uvicorn.Config(
-        made.app, http="h11", lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
+        provider_app.app, http="h11", lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=1
     )
     return Listening(_Quiet(config), bound, f"http://{host}:{bound.getsockname()[1]}")
 
@@ -70,14 +75,14 @@ async def local_provider(
     folder: Path | None = None, vendors: tuple[Vendor, ...] = VENDORS
 ) -> AsyncIterator[LocalProvider]:
     """A provider on a free port of the loopback, for as long as the body runs."""
-    made = provider(folder, vendors)
-    found = listening(made)
-    server = found.server
-    task = asyncio.create_task(server.serve([found.socket]))
+    provider_app = provider(folder, vendors)
+    bound = listening(provider_app)
+    server = bound.server
+    task = asyncio.create_task(server.serve([bound.socket]))
     try:
-        yield LocalProvider(made, found.url)
+        yield LocalProvider(provider_app, bound.url)
     finally:
-        made.app.end()
+        provider_app.app.end()
         server.should_exit = server.force_exit = True
         await task
-        found.socket.close()
+        bound.socket.close()
