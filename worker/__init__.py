@@ -1,1 +1,1 @@
-"""The processes: Temporal workers, relay, schedules and the embedded stack. The composition root lives here."""
+"""Processes: worker, relay, background loops, embedded stack, and the composition root that puts each together."""

@@ -1,4 +1,4 @@
-"""The worker's health port: `/livez` while the process runs, `/readyz` while it works, `/metrics` for Prometheus."""
+"""Health port of the worker: `/livez`, `/readyz` and `/metrics`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REQUEST_SECONDS = 5.0
 
 @contextlib.asynccontextmanager
 async def health_port(port: int, ready: Callable[[], bool], *, host: str = "127.0.0.1") -> AsyncIterator[None]:
-    """Serve health while the body runs. Port 0 serves nothing: then nobody asked."""
+    """Serve health while the body runs; port 0 serves nothing. `/readyz` answers 503 unless `ready` returns True."""
     if port == 0:
         yield
         return

@@ -1,4 +1,4 @@
-"""One formatter for structlog and the standard library: for people on a terminal, as JSON lines for machines."""
+"""Log output of structlog and the standard library: lines for people, or JSON lines for machines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Literal
 import structlog
 
 _QUIET: Mapping[str, int] = {"httpx": logging.WARNING, "apprise": logging.CRITICAL, "urllib3": logging.ERROR}
-"""Libraries that tell more than is wanted. `apprise` names who was written to, in its warnings and errors too, and those of
-`urllib3` hold the address that was called: what became of a message is in the ledger, without a person in it."""
+"""Lowest level that is logged of a library. `apprise` logs recipients even in errors, and `urllib3` the called URL; the ledger
+records what became of a message without personal data."""
 
 
 def configure_logging(format: Literal["console", "json"] = "console", level: int = logging.INFO) -> None:
-    """Send everything to standard error, so that standard output carries only what was asked for."""
+    """Log to standard error, so that standard output holds only a command's result."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

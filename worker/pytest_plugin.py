@@ -1,6 +1,6 @@
-"""A pytest fixture for people's own journeys: `pytest -p worker.pytest_plugin`, or `pytest_plugins` in a conftest.
+"""Pytest fixtures for authors of journeys: `pytest -p worker.pytest_plugin`, or `pytest_plugins` in a conftest.
 
-`tenure_journey` is a `Rehearsal` on servers that this starts once a session; `docs/testing-journeys.md` shows its use.
+`tenure_journey` is a `Rehearsal` on servers started once a session; `docs/testing-journeys.md` shows its use.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from worker.testing.stage import rehearsal
 
 @dataclass(frozen=True, slots=True)
 class TenureServers:
-    """Where the session's servers are: the URL of PostgreSQL's maintenance database, and Temporal's address."""
+    """Servers of the session: URL of PostgreSQL's maintenance database, and Temporal's host:port."""
 
     postgres: str
     temporal: str
@@ -35,7 +35,7 @@ class TenureServers:
 
 @contextlib.asynccontextmanager
 async def session_servers(folder: Path) -> AsyncIterator[TenureServers]:
-    """A PostgreSQL and a Temporal server that skips time, for as long as the body runs."""
+    """A PostgreSQL server, and a Temporal server that skips time, while the body runs."""
     postgres = PostgresServer(folder / "postgres", durable=False)
     temporal = TemporalServer(folder / "temporal", time_skipping=True)
     async with postgres, temporal:
@@ -44,7 +44,7 @@ async def session_servers(folder: Path) -> AsyncIterator[TenureServers]:
 
 @contextlib.asynccontextmanager
 async def fresh_database(postgres: str) -> AsyncIterator[str]:
-    """A migrated database of its own."""
+    """URL of a new, migrated database."""
     name = f"rehearsal_{uuid.uuid4().hex[:12]}"
     await create_database(postgres, name)
     url = postgres.replace("/postgres?", f"/{name}?", 1)
@@ -54,7 +54,7 @@ async def fresh_database(postgres: str) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 def tenure_servers() -> Iterator[TenureServers]:
-    """Both servers, in a thread with a loop of its own: tests may have any loop they like. Override to use yours."""
+    """Both servers, in a thread with its own event loop, so that tests may use any. Override this fixture to use yours."""
     with tempfile.TemporaryDirectory(prefix="tenure-rehearsal-", ignore_cleanup_errors=True) as folder:
         started: list[TenureServers | BaseException] = []
         ready, done = threading.Event(), threading.Event()
@@ -68,8 +68,8 @@ def tenure_servers() -> Iterator[TenureServers]:
         def work() -> None:
             try:
                 asyncio.run(serve())
-            except BaseException as fault:  # noqa: BLE001 -- raised again where it is waited for
-                started.append(fault)
+            except BaseException as error:  # noqa: BLE001 — raised again in the waiting thread
+                started.append(error)
                 ready.set()
 
         thread = threading.Thread(target=work, name="tenure-servers")
@@ -84,7 +84,7 @@ def tenure_servers() -> Iterator[TenureServers]:
 
 @pytest_asyncio.fixture
 async def tenure_journey(tenure_servers: TenureServers, tmp_path: Path) -> AsyncIterator[Rehearsal]:
-    """A store, a relay, a worker and a mail sink of this test alone, on a clock that only `forward` moves."""
+    """A database, relay, worker and mail sink of this test alone, on a clock that only `forward` moves."""
     servers = tenure_servers
-    async with fresh_database(servers.postgres) as url, rehearsal(url, servers.temporal, tmp_path) as found:
-        yield found
+    async with fresh_database(servers.postgres) as url, rehearsal(url, servers.temporal, tmp_path) as journey:
+        yield journey

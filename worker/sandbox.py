@@ -1,8 +1,7 @@
-"""The SDK's sandbox, without what it does for converters that want to know whose payload they convert: ours do not.
+"""Workflow sandbox of the SDK without serialization contexts, which our converter does not use.
 
-For each payload of a workflow task the SDK runs code inside the sandbox, several times, to learn which activity or child
-the payload belongs to. That was a third of what replaying a journey cost. A converter or codec of ours that needs the
-context (`WithSerializationContext`) has to take this away.
+For each payload the SDK runs code inside the sandbox to learn which activity or child workflow it belongs to. That was a third
+of the cost of replaying a journey. A converter or codec that needs the context (`WithSerializationContext`) must remove this.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 PASSED_THROUGH = ("journeys", "pydantic", "pydantic_core", "cel_expr_python", "yaml", "annotated_types")
-"""Imported once and shared by all runs: what is pure, or cannot be imported twice."""
+"""Modules imported once and shared by all runs: they are pure, or cannot be imported twice."""
 
 
 class Sandbox(SandboxedWorkflowRunner):
-    """Instances that answer the SDK's question for a context at once: there is none."""
+    """A sandbox whose workflow instances return no serialization context."""
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        """As the SDK does; the two methods are part of `WorkflowInstance`, which anybody may implement."""
+        """The SDK's instance with two methods replaced; both are part of the public interface `WorkflowInstance`."""
         instance = super().create_instance(det)
         for name, answer in (("get_serialization_context", _no_context), ("get_external_store_context", _no_store)):
             setattr(instance, name, answer)
@@ -35,5 +34,5 @@ def _no_store(_: object) -> StorageDriverStoreContext:
 
 
 def sandbox() -> Sandbox:
-    """On, and cheap: our own pure rooms are passed through."""
+    """The sandbox, with our pure packages passed through."""
     return Sandbox(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))

@@ -15,34 +15,34 @@ from temporalio.converter import (
 )
 
 ENCODING = b"binary/zlib"
-WORTH_IT = 2048
-"""Bytes from which compressing pays; a step's signal is mostly shorter."""
-LARGEST = 8 * 1024 * 1024
-"""Bytes a payload may unfold to: no history of ours comes near, a bomb would."""
+MIN_BYTES = 2048
+"""Smaller payloads are not compressed; most signals are smaller."""
+MAX_BYTES = 8 * 1024 * 1024
+"""Limit of a decompressed payload. No payload of ours comes near it; a compression bomb does."""
 
 
 class Compression(PayloadCodec):
-    """zlib over whole payloads that are long enough; others pass as they are."""
+    """Compresses payloads of MIN_BYTES and more with zlib; others pass unchanged."""
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        return [self._shrunk(payload) for payload in payloads]
+        return [self._compressed(payload) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        return [self._whole(payload) for payload in payloads]
+        return [self._decompressed(payload) for payload in payloads]
 
-    def _shrunk(self, payload: Payload) -> Payload:
-        if len(payload.data) < WORTH_IT:
+    def _compressed(self, payload: Payload) -> Payload:
+        if len(payload.data) < MIN_BYTES:
             return payload
         packed = zlib.compress(payload.SerializeToString(), 6)
         return Payload(metadata={"encoding": ENCODING}, data=packed) if len(packed) < len(payload.data) else payload
 
-    def _whole(self, payload: Payload) -> Payload:
+    def _decompressed(self, payload: Payload) -> Payload:
         if payload.metadata.get("encoding") != ENCODING:
             return payload
         unpacker = zlib.decompressobj()
-        data = unpacker.decompress(payload.data, LARGEST)
+        data = unpacker.decompress(payload.data, MAX_BYTES)
         if unpacker.unconsumed_tail:
-            raise ValueError(f"a payload unfolds to more than {LARGEST} bytes")
+            raise ValueError(f"a payload decompresses to more than {MAX_BYTES} bytes")
         return Payload.FromString(data)
 
 
@@ -50,7 +50,7 @@ _ONCE = PydanticPayloadConverter()
 
 
 class Converter(CompositePayloadConverter):
-    """Pydantic's, one for the process: the SDK makes a converter for each run, which would compile every type anew."""
+    """Shares pydantic's converters in one process. The SDK makes a converter for each run, which would compile every type again."""
 
     def __init__(self) -> None:
         super().__init__(*_ONCE.converters.values())

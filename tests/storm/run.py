@@ -159,7 +159,7 @@ async def second_worker(stack: Stack, module: Sequence[str]) -> None:
         return await http_ok(f"http://127.0.0.1:{port}/readyz")
 
     part = ModuleComponent("worker-b", module, home=stack.home, env=environ, ready=ready, stop_timeout=15)
-    await stack.start_part("worker-b", part)
+    await stack.start_component("worker-b", part)
 
 
 def say_nothing(_: str) -> None:

@@ -1,1 +1,1 @@
-"""The embedded stack: real PostgreSQL, real Temporal and a mail sink, as child processes of one supervisor."""
+"""Embedded stack: PostgreSQL, Temporal, a mail sink and our processes as children of one supervisor."""

@@ -1,4 +1,4 @@
-"""What a supervisor supervises: a part has a process, starts until it is ready, and stops."""
+"""Components of the stack: a process that starts until ready, and stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Component(Protocol):
-    """PostgresServer, TemporalServer and ModulePart."""
+    """A supervised part of the stack: PostgresServer, TemporalServer or ModuleComponent."""
 
     @property
     def process(self) -> ChildProcess: ...
@@ -25,7 +25,7 @@ class Component(Protocol):
 
 
 class ModuleComponent:
-    """One of our own processes: `python -m <module>`, ready when `ready` says so."""
+    """One of our own processes, `python -m <module>`; it is up once `ready` returns True."""
 
     def __init__(
         self,
@@ -56,14 +56,14 @@ class ModuleComponent:
 
 
 def python_module(module: Sequence[str], log: Path, env: Mapping[str, str]) -> Command:
-    """The same interpreter, in the project's folder, without buffering so that a killed process leaves its last words."""
+    """A command with this interpreter in the project's folder, unbuffered: a killed process has logged its last line."""
     return Command([sys.executable, "-m", *module], log, env={**env, "PYTHONUNBUFFERED": "1"}, cwd=ROOT)
 
 
 async def run_once(
     name: str, module: Sequence[str], *, home: Path, env: Mapping[str, str], timeout: float = 120
 ) -> None:
-    """Run a module to its end; a failure carries the end of its log."""
+    """Run a module to its end. Raises ProcessFailedError with the end of its log."""
     child = ChildProcess(name, lambda: python_module(module, home / "logs" / f"{name}.log", env))
     child.start()
 
@@ -76,8 +76,9 @@ async def run_once(
 
 
 async def http_ok(url: str) -> bool:
-    """Whether a health address answers 200 now. Asked many times a second while a child starts on the same cores, so
-    this speaks just enough HTTP: a client library would spend more than the child.
+    """Whether a health URL answers 200.
+
+    Written without a client library: it runs many times a second while a child starts on the same cores.
     """
     parsed = urlsplit(url)
     try:

@@ -1,4 +1,4 @@
-"""Where everything of a running stack is: written by the supervisor, read by demos, tests, benchmarks and people."""
+"""Addresses of a running stack, written by the supervisor to endpoints.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = "endpoints.json"
 
 
 class Endpoints(BaseModel):
-    """Addresses of a stack. `maildir` is the embedded sink's folder; with an SMTP relay of your own there is none."""
+    """Addresses and process ids of a stack. `maildir` is the embedded sink's folder, if that is used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,7 +31,7 @@ class Endpoints(BaseModel):
     pids: dict[str, int]
 
     def write(self) -> None:
-        """Replaced at once, so that nobody reads half of it, and private: the database's URL may hold a password."""
+        """Write the file atomically and readable by its owner only: the database URL may hold a password."""
         target = self.home / FILE
         draft = target.with_suffix(".draft")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -40,10 +40,10 @@ class Endpoints(BaseModel):
         draft.replace(target)
 
     def rows(self) -> list[tuple[str, str, int | None]]:
-        """For a table: what it is, where, and its process id if it is ours. Passwords are not shown."""
+        """Rows of a table: component, address, and process id if it is ours. Passwords are masked."""
         mail = f"{self.smtp_url}  →  {self.maildir}" if self.maildir else _without_password(self.smtp_url)
         return [
-            ("API and console", self.api_url, self.pids.get("api")),
+            ("API", self.api_url, self.pids.get("api")),
             ("worker", self.worker_url, self.pids.get("worker")),
             ("Temporal", f"{self.temporal_address}  namespace {self.temporal_namespace}", self.pids.get("temporal")),
             ("PostgreSQL", shown_url(self.database_url), self.pids.get("postgres")),
@@ -54,7 +54,7 @@ class Endpoints(BaseModel):
 
 
 def read_endpoints(home: Path) -> Endpoints | None:
-    """The endpoints last written under a home; None when there are none. They may be those of a stack that died."""
+    """The endpoints last written under `home`, or None. They may be those of a stack that has died."""
     try:
         return Endpoints.model_validate(json.loads((home / FILE).read_text()))
     except (FileNotFoundError, ValueError):

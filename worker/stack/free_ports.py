@@ -1,4 +1,4 @@
-"""Free ports of the loopback, and whether somebody listens on one."""
+"""Free ports on the loopback interface, and whether a port is taken or answers."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import random
 import socket
 
 LOOPBACK = "127.0.0.1"
-OURS = range(15_000, 32_000)
-"""Below what Linux (from 32,768) and the others (from 49,152) give away by themselves."""
+CANDIDATES = range(15_000, 32_000)
+"""Below the ephemeral ports of Linux (from 32,768) and other systems (from 49,152)."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Different free ports, all held while the others are looked for. Another process may still take one first.
+    """That many different ports that are free now. Another process may still take one before it is used.
 
-    Not those the kernel gives away for connections going out: any of these could take one between our look and our use.
+    Ephemeral ports are avoided: any outgoing connection could take one in between.
     """
     with contextlib.ExitStack() as held:
-        found: list[int] = []
-        for port in random.sample(OURS, len(OURS)):
-            if len(found) == count:
+        ports: list[int] = []
+        for port in random.sample(CANDIDATES, len(CANDIDATES)):
+            if len(ports) == count:
                 break
             candidate = held.enter_context(socket.socket())
             with contextlib.suppress(OSError):
                 candidate.bind((LOOPBACK, port))
-                found.append(port)
-        return found
+                ports.append(port)
+        return ports
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:

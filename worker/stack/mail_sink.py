@@ -1,4 +1,7 @@
-"""An SMTP server that delivers to nobody: every mail it accepts is a file, and its faults are those of real ones."""
+"""Mail sink: an SMTP server that stores every mail in a Maildir, with faults of real servers.
+
+Nothing is delivered to anybody.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ MAXIMUM_BYTES = 10 * 1024 * 1024
 
 @dataclass(frozen=True)
 class MailFaults:
-    """What goes wrong, as probabilities per mail. The same seed gives the same sequence."""
+    """Faults as probabilities per mail. The same seed gives the same sequence."""
 
     fail_rate: float = 0.0
     close_after_accept_rate: float = 0.0
@@ -33,7 +36,7 @@ class MailFaults:
 
 
 class MailSink:
-    """aiosmtpd's handler. A mail is complete on disk before its 250 is sent."""
+    """Handler for aiosmtpd. A mail is complete on disk before its 250 is sent."""
 
     def __init__(self, maildir: Maildir, faults: MailFaults = MailFaults(), *, sync: bool = False) -> None:
         self._maildir = maildir
@@ -55,10 +58,10 @@ class MailSink:
             return "451 4.3.0 try again later"
         self._maildir.add(_as_delivered(envelope), sync=self._sync)
         if self._faults.delay_seconds:
-            # Slow to answer, not to take: who is killed meanwhile has sent it.
+            # The mail is accepted before the delay: a sender killed meanwhile has sent it.
             await asyncio.sleep(self._faults.delay_seconds)
         if self._happens(self._faults.close_after_accept_rate) and server.transport is not None:
-            # The worst fault of SMTP: it has the mail, and the sender cannot know.
+            # The mail is accepted, and the sender cannot know (RFC 5321 §4.2.5).
             cast("asyncio.Transport", server.transport).abort()
         return "250 2.0.0 accepted"
 
@@ -67,17 +70,20 @@ class MailSink:
 
 
 def _as_delivered(envelope: Envelope) -> bytes:
-    """Prepend what a delivering server prepends: the envelope is where a test sees who would have got the mail."""
+    """The mail with the envelope in its headers, as a delivering server adds it: tests read the recipient there."""
     content = envelope.content or b""
     body = content.encode() if isinstance(content, str) else content
-    lines = [f"Return-Path: <{envelope.mail_from or ''}>", *(f"Delivered-To: {each}" for each in envelope.rcpt_tos)]
+    lines = [
+        f"Return-Path: <{envelope.mail_from or ''}>",
+        *(f"Delivered-To: {address}" for address in envelope.rcpt_tos),
+    ]
     return "".join(f"{line}\r\n" for line in lines).encode() + body
 
 
 async def listen_for_mail(
     maildir: Path, *, host: str = "127.0.0.1", port: int = 0, faults: MailFaults = MailFaults(), sync: bool = False
 ) -> asyncio.Server:
-    """Listen; the port is `server.sockets[0].getsockname()[1]`. Close the server to stop."""
+    """Start to listen; the port is `server.sockets[0].getsockname()[1]`. Closing the server stops it."""
     folder = Maildir(maildir)
     folder.create()
     sink = MailSink(folder, faults, sync=sync)
@@ -92,14 +98,17 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m worker.stack.mail_sink", description=__doc__)
     parser.add_argument("--maildir", type=Path, required=True)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one and prints it")
-    parser.add_argument("--fail-rate", type=float, default=0.0, help="answer 451 and store nothing")
-    parser.add_argument("--close-after-accept-rate", type=float, default=0.0, help="store, then drop the connection")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes any free one and prints it")
+    parser.add_argument("--fail-rate", type=float, default=0.0, help="probability of answering 451 and storing nothing")
     parser.add_argument(
-        "--delay-ms", type=float, default=0.0, help="wait before answering DATA, when the mail is stored"
+        "--close-after-accept-rate",
+        type=float,
+        default=0.0,
+        help="probability of storing the mail and dropping the connection",
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sync", action="store_true", help="fsync each mail: it survives a power cut too")
+    parser.add_argument("--delay-ms", type=float, default=0.0, help="delay between storing a mail and answering DATA")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the faults")
+    parser.add_argument("--sync", action="store_true", help="fsync each mail, so that it survives a power cut")
     return parser.parse_args(argv)
 
 
@@ -109,8 +118,8 @@ async def run_mail_sink(options: argparse.Namespace) -> None:
         options.maildir, host=options.host, port=options.port, faults=faults, sync=options.sync
     )
     stopped = asyncio.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(each, stopped.set)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     print(f"mail sink on smtp://{options.host}:{server.sockets[0].getsockname()[1]}", flush=True)
     async with server:
         await stopped.wait()

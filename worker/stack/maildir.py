@@ -1,4 +1,4 @@
-"""A Maildir that can be asked whether a Message-ID has arrived, how often, and in which files."""
+"""Maildir with an index by Message-ID: whether, how often and in which files a mail was accepted."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _counter = itertools.count()
 
 @dataclass(frozen=True)
 class StoredMails:
-    """How many mails with one Message-ID were accepted, and their files, oldest first."""
+    """Mails accepted under one Message-ID: their number and their files, oldest first."""
 
     count: int
     files: tuple[Path, ...]
 
 
 class Maildir:
-    """Mails in `new/`, and a link to each under `by-id/`, named by the digest of its Message-ID.
+    """Mails in `new/`, and a link to each under `by-id/`, named by the hash of its Message-ID.
 
-    The link is the acceptance: it is made first, so a search never misses a mail that will appear in `new/`, and
-    `repair` completes what a killed sink left half done. A mail that comes twice has two links: doubles are seen.
+    The link comes first, so a search never misses a mail that will appear in `new/`; `repair` completes what a killed sink left
+    half done. A mail accepted twice has two links, so duplicates are counted.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,12 +35,12 @@ class Maildir:
         self._index = folder / "by-id"
 
     def create(self) -> None:
-        for each in ("tmp", "new", "cur", "by-id"):
-            (self.folder / each).mkdir(parents=True, exist_ok=True)
+        for name in ("tmp", "new", "cur", "by-id"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.repair()
 
     def add(self, content: bytes, *, sync: bool = False) -> Path:
-        """Store one mail; when this returns it is complete, and survives the death of this process."""
+        """Store one mail completely: it survives the death of this process, and with `sync` a power cut."""
         name = f"{time.time_ns()}.{os.getpid()}_{next(_counter)}.{socket.gethostname()}"
         draft = self.folder / "tmp" / name
         with draft.open("wb") as file:
@@ -48,34 +48,34 @@ class Maildir:
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
-        digest = digest_of(message_id_of(content))
-        shelf = self._index / digest[:2]
+        hashed = id_hash(message_id_of(content))
+        shelf = self._index / hashed[:2]
         shelf.mkdir(exist_ok=True)
-        os.link(draft, shelf / f"{digest}.{name}")
+        os.link(draft, shelf / f"{hashed}.{name}")
         return draft.rename(self.folder / "new" / name)
 
     def find(self, message_id: str) -> StoredMails:
-        digest = digest_of(message_id)
-        shelf = self._index / digest[:2]
-        names = sorted(each for each in _names(shelf) if each.startswith(digest))
-        return StoredMails(len(names), tuple(shelf / each for each in names))
+        hashed = id_hash(message_id)
+        shelf = self._index / hashed[:2]
+        names = sorted(name for name in _names(shelf) if name.startswith(hashed))
+        return StoredMails(len(names), tuple(shelf / name for name in names))
 
     def count(self) -> int:
         return sum(len(_names(shelf)) for shelf in self._shelves())
 
     def message_ids(self) -> dict[str, int]:
-        """Every accepted Message-ID with the number of times it was accepted. Reads all mails: for tests and reports."""
+        """Number of acceptances by Message-ID. Reads every mail: for tests and reports."""
         totals: dict[str, int] = {}
         for shelf in self._shelves():
             for name in _names(shelf):
                 with (shelf / name).open("rb") as file:
-                    found = message_id_of(file.read(65_536))
-                totals[found] = totals.get(found, 0) + 1
+                    message_id = message_id_of(file.read(65_536))
+                totals[message_id] = totals.get(message_id, 0) + 1
         return totals
 
     def repair(self) -> None:
-        """Put every accepted mail into `new/` that a crash between link and rename kept out, and drop drafts."""
-        present = set(_names(self.folder / "new")) | {each.partition(":")[0] for each in _names(self.folder / "cur")}
+        """Link accepted mails into `new/` that a crash between link and rename left out, and delete drafts."""
+        present = set(_names(self.folder / "new")) | {name.partition(":")[0] for name in _names(self.folder / "cur")}
         for shelf in self._shelves():
             for name in _names(shelf):
                 plain = name.partition(".")[2]
@@ -97,13 +97,13 @@ def count_mails(maildir: Path) -> int:
 
 
 def message_id_of(content: bytes) -> str:
-    """The Message-ID of a mail with its angle brackets; empty when it has none."""
+    """The Message-ID of a mail, with angle brackets; empty if it has none."""
     end = re.search(rb"\r?\n\r?\n", content)
     match = _MESSAGE_ID.search(content[: end.start()] if end else content)
     return match[1].decode("utf-8", "replace") if match else ""
 
 
-def digest_of(message_id: str) -> str:
+def id_hash(message_id: str) -> str:
     bare = message_id.strip().removeprefix("<").removesuffix(">")
     return hashlib.sha256(bare.encode()).hexdigest()[:32]
 

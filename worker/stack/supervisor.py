@@ -1,4 +1,4 @@
-"""The embedded stack under one supervisor: started in order, restarted when a part dies, stopped in reverse order."""
+"""Embedded stack under one supervisor: started in order, restarted, stopped in reverse order."""
 
 from __future__ import annotations
 
@@ -26,18 +26,21 @@ from worker.stack.temporal_server import TemporalServer
 T = TypeVar("T")
 
 DATABASE = "tenure"
-# What `python -m` runs for each of our own processes.
 MODULES: Mapping[str, Sequence[str]] = {"migrate": ["store.migrate"], "worker": ["worker"], "api": ["api"]}
+"""Arguments of `python -m` for each of our own processes."""
 
 
 class StackError(RuntimeError):
-    """The stack cannot be started as it was asked for. The operator's turn: the message says what to change."""
+    """The stack cannot be started with these settings. The operator's turn: the message says what to change."""
 
 
 class Stack(Supervision):
-    """`async with Stack(settings) as stack:` runs everything that the settings do not take from elsewhere.
+    """`async with Stack(settings) as stack:` runs every component that the settings give no address for.
 
-    `provider` adds the local one. `mail_options` are the sink's faults (`--fail-rate 0.1`); `environ` is added to worker and API; `modules` replaces them.
+    - `provider`: also run the local provider, unless a provider is configured
+    - `mail_options`: options of the mail sink, such as `--fail-rate 0.1`
+    - `environ`: added to the environment of worker and API
+    - `modules`: what `python -m` runs for migrations, worker and API
     """
 
     def __init__(
@@ -74,16 +77,16 @@ class Stack(Supervision):
         if not self._lock.acquire(blocking=False):
             raise StackError(_already_running(self.home))
         try:
-            # A supervisor that was killed left its children running: they hold the ports and the data folder.
+            # A killed supervisor leaves its children running, and they hold the ports and the data folder.
             await asyncio.to_thread(end_leftovers, list((self.home / "run").glob("*.pid")))
-            await self._start_parts()
+            await self._start_components()
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Stop all in reverse order of starting: who uses a part ends before it."""
-        await self.stop_parts()
+        """Stop all components in reverse order, and remove endpoints.json."""
+        await self.stop_components()
         (self.home / FILE).unlink(missing_ok=True)
         if self._lock.acquired:
             self._lock.release()
@@ -95,18 +98,18 @@ class Stack(Supervision):
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def _start_parts(self) -> None:
+    async def _start_components(self) -> None:
         api_port = self._chosen_api_port()
         mail_port, worker_port = free_ports(2)
         mail_port, worker_port = self.settings.mail_port or mail_port, self.settings.worker_port or worker_port
-        database_url, temporal_address = await _together(self._database(), self._temporal())
+        database_url, temporal_address = await _concurrently(self._database(), self._temporal())
         maildir = self.home / "mail"
         smtp_url, smtp_lookup = self.settings.smtp_url, self.settings.smtp_lookup
         if smtp_url is not None:
             _must_answer("TENURE_SMTP_URL", smtp_url)
         else:
             smtp_url, smtp_lookup = f"smtp://{LOOPBACK}:{mail_port}", maildir
-            await self.start_part("mail", self._mail(maildir, mail_port))
+            await self.start_component("mail", self._mail(maildir, mail_port))
         provider_url, provider_environ = await self._provider()
         resolved = self.settings.environ(
             database_url=database_url,
@@ -123,9 +126,9 @@ class Stack(Supervision):
         worker_url = f"http://{LOOPBACK}:{worker_port}"
         self._say("database: migrating")
         await run_once("migrate", self._modules["migrate"], home=self.home, env=self.environ)
-        await _together(
-            self.start_part("worker", self._module("worker", f"{worker_url}/readyz")),
-            self.start_part("api", self._module("api", f"{api_url}/livez")),
+        await _concurrently(
+            self.start_component("worker", self._module("worker", f"{worker_url}/readyz")),
+            self.start_component("api", self._module("api", f"{api_url}/livez")),
         )
         self._endpoints = Endpoints(
             home=self.home,
@@ -148,7 +151,7 @@ class Stack(Supervision):
         server = PostgresServer(
             self.home / "postgres", log=self.home / "logs" / "postgres.log", pid_file=self.home / "run" / "postgres.pid"
         )
-        await self.start_part("postgres", server)
+        await self.start_component("postgres", server)
         return await server.create_database(DATABASE)
 
     async def _temporal(self) -> str:
@@ -165,7 +168,7 @@ class Stack(Supervision):
             pid_file=self.home / "run" / "temporal.pid",
             say=self._say,
         )
-        await self.start_part("temporal", server)
+        await self.start_component("temporal", server)
         return server.address
 
     def _mail(self, maildir: Path, port: int) -> ModuleComponent:
@@ -176,7 +179,7 @@ class Stack(Supervision):
         return ModuleComponent("mail", module, home=self.home, env={}, ready=ready, stop_timeout=5)
 
     async def _provider(self) -> tuple[str | None, dict[str, str]]:
-        """The local provider, unless the operator has one of their own: nothing is mixed."""
+        """URL and environment of the local provider; none of both if a provider is configured."""
         if not self._with_provider or is_configured(load_providers()):
             return None, {}
         port = self.settings.provider_port or free_ports(1)[0]
@@ -186,7 +189,7 @@ class Stack(Supervision):
             return await http_ok(f"{url}/_health")
 
         module = ["worker.stack.providers", "--port", str(port), "--folder", str(self.home / "provider")]
-        await self.start_part(
+        await self.start_component(
             "provider", ModuleComponent("provider", module, home=self.home, env={}, ready=ready, stop_timeout=5)
         )
         return url, local_environ(url)
@@ -202,7 +205,7 @@ class Stack(Supervision):
 
     def changed(self) -> None:
         if self._endpoints is not None:
-            pids = {name: pid for name in self.part_names if (pid := self.pid(name))}
+            pids = {name: pid for name in self.component_names if (pid := self.pid(name))}
             self._endpoints = self._endpoints.model_copy(update={"pids": pids})
             self._endpoints.write()
 
@@ -215,24 +218,24 @@ class Stack(Supervision):
         return port
 
 
-async def _together(*parts: Coroutine[Any, Any, T]) -> list[T]:
-    """Start side by side; when one fails the others are given up before the failure goes on, so that none is orphaned."""
+async def _concurrently(*starts: Coroutine[Any, Any, T]) -> list[T]:
+    """Results of concurrent starts. If one fails, the others are cancelled before its error is raised."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part) for part in parts]
+            tasks = [group.create_task(start) for start in starts]
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
 def _must_be_free(variable: str, port: int) -> None:
-    """A port that was asked for and is taken should be told at once, not after a server's patience. Zero is any."""
+    """Report a taken port now, not after the server's start has timed out. Zero is any free port."""
     if port and not is_free(port):
         raise StackError(f"{variable}={port} is taken. Give it another port, or 0 for any free one.")
 
 
 def _must_answer(variable: str, address: str) -> None:
-    """Somebody else's part is not waited for: a wrong address should be told before anything is started."""
+    """Report a wrong address before anything is started: components that are not ours are not waited for."""
     parsed = urlsplit(address if "://" in address else f"//{address}")
     if not is_listening(parsed.port or (465 if parsed.scheme == "smtps" else 25), parsed.hostname or ""):
         raise StackError(
@@ -247,4 +250,4 @@ def _reachable(host: str) -> str:
 def _already_running(home: Path) -> str:
     known = read_endpoints(home)
     where = f" (supervisor {known.supervisor}, API {known.api_url})" if known else " and is starting"
-    return f"A stack already runs on {home}{where}. Stop it with Ctrl-C there, or give another folder: --home FOLDER."
+    return f"A stack already runs in {home}{where}. Stop it with Ctrl-C there, or choose another folder: --home FOLDER."

@@ -1,6 +1,6 @@
-"""Where a Temporal server comes from: the one place that knows the order, from your own PATH to a build from source.
+"""Temporal server binary: named by a setting, on PATH, cached, downloaded, or built with Go.
 
-`python -m worker.stack.temporal_binary` finds one, fetching or building it if it must, and prints its path.
+`python -m worker.stack.temporal_binary` resolves one in this order and prints its path.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TemporalBinary:
 
 
 class NoTemporalError(RuntimeError):
-    """No Temporal server could be found, downloaded or built. The operator's turn: install one or give its address."""
+    """No Temporal server was found, downloaded or built. The operator's turn: install one, or set its address."""
 
 
 def print_progress(line: str) -> None:
@@ -50,13 +50,16 @@ def print_progress(line: str) -> None:
 
 
 def cache_folder() -> Path:
-    """The user's cache, not the project's: a server built once serves every clone."""
+    """The user's cache: a server built once serves every clone of the project."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "tenure" / f"temporal-server-{SERVER_VERSION}"
 
 
 async def find_temporal(named: Path | None = None, *, say: Progress = print_progress) -> TemporalBinary:
-    """Resolve in order: named by a setting, on PATH, in the cache, downloaded by the SDK, built by Go."""
+    """The first that works of: named by a setting, on PATH, cached, downloaded by the SDK, built with Go.
+
+    Raises NoTemporalError with the reason of each attempt.
+    """
     if named is not None:
         return _named(named)
     reasons: list[str] = []
@@ -65,7 +68,7 @@ async def find_temporal(named: Path | None = None, *, say: Progress = print_prog
             return found
     cache_folder().mkdir(parents=True, exist_ok=True)
     async with _one_at_a_time(say):
-        if found := _cached([]):  # another process was quicker
+        if found := _cached([]):  # another process has just installed it
             return found
         steps: tuple[Callable[[list[str], Progress], Awaitable[TemporalBinary | None]], ...] = (_downloaded, _built)
         for slow_step in steps:
@@ -75,21 +78,21 @@ async def find_temporal(named: Path | None = None, *, say: Progress = print_prog
 
 
 def inspect(path: Path) -> TemporalBinary:
-    """Ask a binary what it is. Raises ValueError with the reason when it cannot serve."""
+    """Kind and version of a binary. Raises ValueError with the reason why it cannot be used."""
     try:
-        asked = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+        result = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ValueError(f"{path} cannot be run: {error}") from error
-    text = asked.stdout + asked.stderr
+    text = result.stdout + result.stderr
     if cli := re.search(r"Server (\d+)\.(\d+)\.(\d+)", text):
         kind: Literal["cli", "server"] = "cli"
     elif cli := re.search(r"version (\d+)\.(\d+)\.(\d+)", text):
         kind = "server"
     else:
-        raise ValueError(f"{path} is no Temporal binary: it answered {text.strip()[:80]!r} to --version")
+        raise ValueError(f"{path} is no Temporal binary: --version printed {text.strip()[:80]!r}")
     version = ".".join(cli.groups())
     if (int(cli[1]), int(cli[2])) < MINIMUM:
-        raise ValueError(f"{path} brings server {version}; {MINIMUM[0]}.{MINIMUM[1]} or newer is needed")
+        raise ValueError(f"{path} is server {version}; {MINIMUM[0]}.{MINIMUM[1]} or newer is needed")
     return TemporalBinary(path.resolve(), kind, version)
 
 
@@ -123,12 +126,12 @@ def _usable(path: Path, step: str, reasons: list[str]) -> TemporalBinary | None:
 
 
 async def _downloaded(reasons: list[str], say: Progress) -> TemporalBinary | None:
-    """The SDK downloads the CLI only while starting it, so it is started once, in a process that can be given up."""
+    """Let the SDK download the CLI. It does so only by starting it, which a child process does once."""
     try:
         async with httpx.AsyncClient(timeout=PROBE_SECONDS) as client:
             await asyncio.wait_for(client.head(DOWNLOAD_SITE), PROBE_SECONDS)
     except (httpx.HTTPError, TimeoutError):
-        reasons.append(f"download: {DOWNLOAD_SITE} cannot be reached from here")
+        reasons.append(f"download: {DOWNLOAD_SITE} cannot be reached")
         return None
     say("temporal: downloading the Temporal CLI (about 100 MB, once)")
     return await _run_download(reasons, say)
@@ -150,7 +153,7 @@ async def _run_download(reasons: list[str], say: Progress) -> TemporalBinary | N
 
 async def _built(reasons: list[str], say: Progress) -> TemporalBinary | None:
     if (go := shutil.which("go")) is None:
-        reasons.append("build: no command `go` on PATH (1.21 or newer would do)")
+        reasons.append("build: no command `go` on PATH (1.21 or newer is needed)")
         return None
     say(f"temporal: building server {SERVER_VERSION} with Go (once, 2 to 6 minutes)")
     target = cache_folder() / "build"
@@ -159,7 +162,7 @@ async def _built(reasons: list[str], say: Progress) -> TemporalBinary | None:
     if code != 0:
         reasons.append(f"build: `go install {GO_PACKAGE}` failed ({code}): {output[-300:].strip()}")
         return None
-    # Renamed when complete, so that a build that was interrupted is never taken for a server.
+    # Renamed when complete: an interrupted build is never mistaken for a server.
     finished = (target / "server").replace(cache_folder() / "server")
     shutil.rmtree(target, ignore_errors=True)
     return _usable(finished, "build", reasons)
@@ -168,7 +171,7 @@ async def _built(reasons: list[str], say: Progress) -> TemporalBinary | None:
 async def _watched(
     command: list[str], title: str, limit: float, say: Progress, env: dict[str, str] | None = None
 ) -> tuple[int | str, str]:
-    """Run a long command, saying every ten seconds that it still runs. Returns its exit code and its output's end."""
+    """Run a long command with a line of progress every ten seconds; returns its exit code and its output."""
     started = time.monotonic()
     log = cache_folder() / "install.log"
     root = Path(__file__).parents[2]
@@ -192,8 +195,8 @@ async def _watched(
 async def _one_at_a_time(say: Progress) -> AsyncIterator[None]:
     lock = fasteners.InterProcessLock(cache_folder() / ".lock")
     if not lock.acquire(blocking=False):
-        say("temporal: waiting for another process that is fetching the server")
-        while not lock.acquire(blocking=False):  # asked for again and again, because a thread could not be cancelled
+        say("temporal: waiting for another process that installs the server")
+        while not lock.acquire(blocking=False):  # polled, because a waiting thread could not be cancelled
             await asyncio.sleep(0.5)
     try:
         yield
@@ -208,8 +211,8 @@ def _what_to_do(reasons: list[str]) -> str:
         "Do one of these:\n"
         "  - install the Temporal CLI (https://docs.temporal.io/cli) so that `temporal` is on PATH,\n"
         "    or name it: TENURE_TEMPORAL_BIN=/path/to/temporal\n"
-        "  - install Go (https://go.dev/dl), and the server is built from source once\n"
-        "  - use a server that runs: TENURE_TEMPORAL_ADDRESS=host:7233"
+        "  - install Go (https://go.dev/dl); the server is then built from source once\n"
+        "  - use a running server: TENURE_TEMPORAL_ADDRESS=host:7233"
     )
 
 

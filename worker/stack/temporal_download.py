@@ -1,4 +1,4 @@
-"""Make the SDK download its Temporal CLI into a folder: `python -m worker.stack.temporal_download FOLDER`."""
+"""`python -m worker.stack.temporal_download FOLDER`: let the SDK download the Temporal CLI into a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Temporal server of our own on a durable SQLite file: started, killed and restarted on the same port."""
+"""Embedded Temporal server on a durable SQLite file, restarted on the same ports."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ ATTEMPTS = 3
 TAKEN = "address already in use"
 SERVICES = ("frontend", "history", "matching", "worker")
 ALWAYS: Mapping[str, Any] = {
-    # A namespace registered by the client is known to all services within a second instead of ten.
+    # Services learn of a namespace that a client registers within one second instead of ten.
     "system.namespaceCacheRefreshInterval": "1s",
-    # A queue of one partition has no forwarding: one machine has nothing to gain from four.
+    # One partition needs no forwarding between partitions; on one machine four bring nothing.
     "matching.numTaskqueueReadPartitions": 1,
     "matching.numTaskqueueWritePartitions": 1,
     "frontend.enableUpdateWorkflowExecution": True,
-    # One deployment uses one namespace; the defaults protect strangers from each other.
+    # One deployment uses one namespace; the default limits protect tenants from each other.
     "frontend.namespaceRPS": 20_000,
     "frontend.namespaceCount": 20_000,
 }
@@ -42,7 +42,7 @@ TIME_SKIPPING: Mapping[str, Any] = {
 
 
 class TemporalServer:
-    """`folder` holds the database and the configuration; `time_skipping` gives each workflow of a test its own clock."""
+    """A server whose database and configuration are in `folder`. `time_skipping` gives each workflow its own clock."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class TemporalServer:
         return f"{LOOPBACK}:{self._port}"
 
     async def start(self) -> None:
-        """Start, or start again on the same port and file, and wait until the namespace can be used."""
+        """Start, or restart on the same ports and file, and wait until the namespace can be used."""
         if self._binary is None:
             self._binary = await find_temporal(self._named, say=self._say)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ class TemporalServer:
             await self._start_here()
 
     async def _start_first(self) -> None:
-        """The ports that nobody had asked for may be taken between our look and the server's: then it gets others."""
+        """Choose ports and start; if another process takes one of them first, choose again."""
         for left in reversed(range(ATTEMPTS)):
             first, *self._other_ports = self._choose(2 * len(SERVICES))
             self._port = self._asked_port or first
@@ -122,7 +122,7 @@ class TemporalServer:
 
     def _command(self) -> Command:
         if self._binary is None:
-            raise RuntimeError("start() finds the binary first")
+            raise RuntimeError("the server has not been started")
         make = self._server_arguments if self._binary.kind == "server" else self._cli_arguments
         return Command([str(self._binary.path), *make()], self._log, cwd=self.folder)
 
@@ -191,22 +191,22 @@ class TemporalServer:
 
 
 async def namespace_ready(address: str, namespace: str = NAMESPACE) -> bool:
-    """Whether workflows can be started in the namespace; registers it where the plain server has none yet."""
+    """Whether workflows can be started in the namespace, which is registered where the plain server has none."""
     try:
         client = await Client.connect(address, namespace=namespace)
         known = await client.workflow_service.list_namespaces(ListNamespacesRequest(page_size=100))
-        if namespace not in {each.namespace_info.name for each in known.namespaces}:
+        if namespace not in {item.namespace_info.name for item in known.namespaces}:
             retention = Duration()
             retention.FromTimedelta(RETENTION)
             request = RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=retention)
             await client.workflow_service.register_namespace(request)
-        # Listing goes through the caches of frontend and visibility: when it answers, the namespace is known to both.
+        # Counting uses the caches of frontend and visibility: once it answers, both know the namespace.
         await client.count_workflows()
     except RuntimeError:  # the SDK's answer to a refused connection
         return False
     except RPCError as error:
         if error.status is RPCStatusCode.ALREADY_EXISTS:
-            return False  # somebody else has just registered it; ask again
+            return False  # another process has just registered it
         if error.status in _NOT_YET:
             return False
         raise

@@ -87,7 +87,7 @@ async def test_when_nothing_works_the_error_says_what_was_tried_and_what_to_do(m
     with pytest.raises(NoTemporalError) as none:
         await find()
     for words in (
-        "brings server 1.29.1; 1.32 or newer is needed",
+        "is server 1.29.1; 1.32 or newer is needed",
         "http://127.0.0.1:9/ cannot be reached",
         "no command `go` on PATH",
         "install the Temporal CLI",

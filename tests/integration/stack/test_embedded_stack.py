@@ -190,7 +190,7 @@ def test_a_second_up_on_the_same_home_says_so_and_changes_nothing(home, servers)
         with _up(home, **shared) as second:
             said = second.communicate(timeout=90)[0]
         assert second.returncode == 1
-        assert "A stack already runs on" in said
+        assert "A stack already runs in" in said
         assert read_endpoints(home) == before
         first.send_signal(signal.SIGINT)
         first.communicate(timeout=90)
