@@ -1,0 +1,39 @@
+"""Memory of parsed template files for one test process.
+
+Parsing is pure and slow (a quarter of a second for the shipped catalogue), and every test that builds a worker would do
+it again. Remembered by the bytes of the files, so a test that writes other templates reads those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from activities.content import templates
+from activities.content.rendering import Template
+from activities.content.template_files import RULES, TEAM, read_files
+from activities.content.template_source import TemplateProblem
+
+Parsed = tuple[dict[str, Template], list[TemplateProblem]]
+
+
+@contextmanager
+def templates_parsed_once() -> Iterator[None]:
+    """Parse each state of a template folder once, for as long as the body runs."""
+    parsed: dict[tuple[tuple[Path, bytes], ...], Parsed] = {}
+
+    def remembered(folder: Path) -> Parsed:
+        beside = (folder.parent / name for name in (RULES, TEAM))
+        files = [*sorted(folder.rglob("*.md")), *(path for path in beside if path.is_file())]
+        state = (folder, b""), *((path, path.read_bytes()) for path in files)
+        if state not in parsed:
+            parsed[state] = read_files(folder)
+        found, problems = parsed[state]
+        return dict(found), list(problems)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(templates, "read_files", remembered)
+        yield
