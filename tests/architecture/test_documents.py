@@ -123,3 +123,10 @@ def test_the_settings_reference_is_the_one_of_the_code():
 @pytest.mark.parametrize("model", [Settings, ProviderSettings, Limits])
 def test_every_setting_says_its_meaning(model):
     assert [name for name, field in model.model_fields.items() if not field.description] == []
+
+
+def test_the_functions_that_the_architecture_names_are_in_their_files():
+    text = _read(ROOT / "docs" / "architecture.md")
+    named = re.findall(r"`([a-z_]+(?:/[a-z_]+)+\.py)`\s+`([a-z_]+)`", text)
+    assert len(named) >= 15
+    assert [(path, name) for path, name in named if not re.search(rf"def {name}\b", _read(ROOT / path))] == []
