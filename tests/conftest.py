@@ -115,7 +115,7 @@ def _start_servers(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def templates_parsed_once() -> Iterator[None]:
     """Template files are parsed once in a process, and again only when one has changed."""
-    from tests.support.parsed_templates import templates_parsed_once  # core tests start without what it needs
+    from tests.support.parsed_templates import templates_parsed_once  # noqa: PLC0415 — start-up time
 
     with templates_parsed_once():
         yield
