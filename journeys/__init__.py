@@ -1,1 +1,1 @@
-"""Everything that decides is here; nothing here does."""
+"""Everything that decides, pure: language, decisions, gate, consent, simulation."""

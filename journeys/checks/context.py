@@ -1,4 +1,4 @@
-"""CheckContext: the definition under check, what it may refer to, and positions in its text.
+"""CheckContext: a definition, what it may refer to, and positions in its text.
 
 Everything that several checks read is computed once.
 """

@@ -1,6 +1,6 @@
-"""Variants of a template by language, channel and dimension, and the choice for a person (C9).
+"""Variants of a template by language, channel and dimension (C9).
 
-Pure and total: the same person always gets the same variant. A file's name declares its variant:
+The choice is pure and total: the same person always gets the same variant. A file's name declares its variant:
 `first-steps@admin+in_app.de.md` is for admins, in the app, in German. The closest language wins, then a variant for the
 channel, then the dimensions in the order of `content.yaml`.
 """

@@ -1,1 +1,1 @@
-"""The decision: charts, run state, occurrences, effects and `decide`."""
+"""The decision, pure: `decide`, charts, run state, occurrences and effects."""

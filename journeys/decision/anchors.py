@@ -1,4 +1,4 @@
-"""Anchors: timers at dates of the subject, moved when the date moves, earlier or later.
+"""Anchors: timers at dates of the subject that move with the date.
 
 `RunState.anchors` remembers the date for which an anchor has fired or was skipped, over all visits: one date never fires
 twice in a run. A window already past follows the author's `past`: `act` fires now, once; `skip` and `next` wait for the

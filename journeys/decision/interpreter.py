@@ -1,6 +1,6 @@
-"""The macrostep of a run: fire due timers, react to a signal, enter and leave states, finish.
+"""The macrostep of a run: timers, signals, transitions, states, the end.
 
-The semantics of the language (docs/journey-language.md) as functions over a RunDraft, after SCXML's algorithm.
+The semantics of docs/journey-language.md as functions over a RunDraft; terms follow SCXML.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Values between JSON and CEL: coerced to a declared type, and written back as JSON.
+"""Values between JSON and CEL: coercion to declared types, and back to JSON.
 
 A value that does not fit is None, never an error.
 """

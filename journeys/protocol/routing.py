@@ -1,4 +1,7 @@
-"""Routing of an outbox row: the runs that it reaches, and the envelope that each of them gets."""
+"""Routing of an outbox row: the runs it reaches, and the envelope of each.
+
+A run receives the fields that its definition reads and no others.
+"""
 
 from __future__ import annotations
 
@@ -60,13 +63,13 @@ class RunSubscription:
         return self.joined_seq + 1 if lane == self.lane else 0
 
 
-def envelope_for(chart: Chart, listener: RunSubscription, row: LaneRow) -> Envelope | None:
-    """The row as this run may see it, or None when it cannot change anything there."""
-    own = row.recipient in listener.lanes
-    if row.seq < listener.first(row.recipient) or (row.target is not None and row.target != listener.run):
+def envelope_for(chart: Chart, subscription: RunSubscription, row: LaneRow) -> Envelope | None:
+    """The row as this run receives it; None if it cannot change the run."""
+    own = row.recipient in subscription.lanes
+    if row.seq < subscription.first(row.recipient) or (row.target is not None and row.target != subscription.run):
         return None
-    entering = row.recipient == listener.lanes[0] and row.seq == listener.entered_seq and row.target is None
-    heard = row.target is not None or (_is_for(own, row) and _hears(chart, listener, row))
+    entering = row.recipient == subscription.lanes[0] and row.seq == subscription.entered_seq and row.target is None
+    heard = row.target is not None or (_is_for(own, row) and _hears(chart, subscription, row))
     facts = _facts(chart, row, everything=entering)
     if not (entering or heard or facts):
         return None
@@ -89,8 +92,8 @@ def _is_for(own: bool, row: LaneRow) -> bool:
     return own or PERSONAL not in (row.facts or {})
 
 
-def _hears(chart: Chart, listener: RunSubscription, row: LaneRow) -> bool:
-    return row.kind == "signal" and row.name in chart.signals and case_of(chart, row.data) == listener.case
+def _hears(chart: Chart, subscription: RunSubscription, row: LaneRow) -> bool:
+    return row.kind == "signal" and row.name in chart.signals and case_of(chart, row.data) == subscription.case
 
 
 def _facts(chart: Chart, row: LaneRow, *, everything: bool) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""Outcomes of applying a step, and their form on the wire (`StepResult`)."""
+"""Outcomes of applying a step, and their form on the wire (`StepResult`).
+
+The four outcomes are a closed union; recorded histories hold the flat form.
+"""
 
 from __future__ import annotations
 
