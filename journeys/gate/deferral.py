@@ -34,7 +34,8 @@ def deferrals_for(
     policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str, now: datetime
 ) -> tuple[Deferral, ...]:
     """Everything that keeps it from this channel now. Hours count from where the others end, so one wait says it all."""
-    zone = zone_named(standing.zone) or zone_named(policy.timezone) or ZoneInfo("UTC")
+    name = standing.zone if ask.zone is None else ask.zone
+    zone = zone_named(name) or zone_named(policy.timezone) or ZoneInfo("UTC")
     found = [*_stopped(policy, ask, standing, channel, now), *_counted(policy, ask, standing, channel, zone, now)]
     begin = max((wait.until for wait in found if wait.until is not None), default=now)
     return (*found, *_hours(policy, ask, channel, zone, begin, now))

@@ -25,7 +25,7 @@ from datetime import datetime
 from typing import Final
 
 from journeys.gate.consent import consent_refusal
-from journeys.gate.consolidation import consolidation_wait, head_to_join, outranked_by, outranking
+from journeys.gate.consolidation import consolidation_wait, head_to_join, outranking
 from journeys.gate.deferral import Deferral, deferrals_for, readable_instant
 from journeys.gate.policy import Policy
 from journeys.gate.verdicts import (
@@ -70,7 +70,7 @@ def judge(policy: Policy, ask: SendRequest, standing: RecipientContext, now: dat
     others = None if ask.alone else consolidation_wait(policy, ask, standing, channel, now, deadline)
     if others is not None and others.until is not None:
         return DeferUntil(others.until, (others.reason, *passed_over))
-    return SendNow(channel, passed_over, outranked_by(policy, ask, standing, channel))
+    return SendNow(channel, passed_over)
 
 
 def expiry(policy: Policy, ask: SendRequest) -> datetime | None:
@@ -124,7 +124,7 @@ def _told_already(policy: Policy, ask: SendRequest, standing: RecipientContext, 
 def channel_for(policy: Policy, ask: SendRequest, standing: RecipientContext) -> tuple[str | None, tuple[Reason, ...]]:
     """The first channel with an address and consent, with what stood against those before it."""
     passed_over: list[Reason] = []
-    for channel in ask.channels:
+    for channel in ask.allowed_channels:
         refusal = _refusal(policy, ask, standing, channel)
         if refusal is None:
             return channel, tuple(passed_over)
@@ -167,7 +167,7 @@ def _later(
         return Replace(ahead.key, (*reasons, Reason("replaced", text), *passed_over))
     until = max(wait.until for wait in found if wait.until is not None)
     until = until if deadline is None else min(until, deadline)
-    return DeferUntil(until, (*reasons, *passed_over), outranked_by(policy, ask, standing, channel))
+    return DeferUntil(until, (*reasons, *passed_over))
 
 
 def _too_late(deadline: datetime | None) -> str:

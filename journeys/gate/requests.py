@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Protocol
 
 from journeys.decision.effects import SendMessage, WithdrawnMessages
@@ -69,13 +70,14 @@ def withdraws(effect: WithdrawnMessages, message: RequestedMessage) -> bool:
 def request_of(
     message: SendMessage,
     run: RunState,
-    why: str = "",
     *,
     key: str = "",
     journey: str = "",
+    name: str = "",
     missing: tuple[str, ...] = (),
+    ready_at: datetime | None = None,
 ) -> SendRequest:
-    """What the gate is asked, given where the run is now; `why` it moved on, if it did; `missing` state (H8)."""
+    """The gate's request for a message, given where its run, called `name`, is now; `missing` is unknown state (H8)."""
     return SendRequest(
         channels=message.via,
         topic=message.topic,
@@ -84,11 +86,14 @@ def request_of(
         expires_at=message.expires_at,
         stands=message.stands,
         holds=still_holds(message, run),
-        holds_why=why or f"{message.state} was left",
+        holds_why=f"{message.state} was left",
         missing=missing,
         key=key,
         journey=journey,
+        action=message.action,
         template=message.template,
+        ready_at=ready_at,
+        run=name,
     )
 
 

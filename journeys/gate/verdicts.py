@@ -60,6 +60,7 @@ class SendRequest:
     missing: tuple[str, ...] = ()
     key: str = ""
     journey: str = ""
+    action: str = ""
     template: str = ""
     account: str | None = None
     ready_at: datetime | None = None
@@ -71,6 +72,20 @@ class SendRequest:
     """Who asks; empty for what is made of several, each of which has been asked for."""
     roles: tuple[str, ...] = ()
     """Of a message about an account: who in it is meant, or empty where nobody has to ask again."""
+    zone: str | None = None
+    """Of a message about an account: the person's time zone as that account has it, in place of the context's."""
+    tried_by: str = ""
+    """The channel of an attempt that may have arrived: by another one the message would come once more."""
+
+    @property
+    def is_digest(self) -> bool:
+        """Whether it is made of several messages."""
+        return bool(self.topics)
+
+    @property
+    def allowed_channels(self) -> tuple[str, ...]:
+        """The channels by which it may go, in order of preference."""
+        return (self.tried_by,) if self.tried_by else self.channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,20 +215,18 @@ class RecipientContext:
 
 @dataclass(frozen=True, slots=True)
 class SendNow:
-    """It goes out by this channel; `reasons` say why a preferred one was passed over. `replaces` are keys that it ends."""
+    """It goes out by this channel; `reasons` say why a preferred one was passed over."""
 
     channel: str
     reasons: tuple[Reason, ...] = ()
-    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class DeferUntil:
-    """It waits, and is judged again at `until`. `replaces` are keys of lesser ones that wait for the same."""
+    """It waits, and is judged again at `until`."""
 
     until: datetime
     reasons: tuple[Reason, ...]
-    replaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

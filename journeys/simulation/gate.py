@@ -1,42 +1,47 @@
-"""The gate for one person in memory: what it says to a message, and what follows for those that wait.
+"""In-memory gate of one person: the queue and the history, to which the plans of gate sessions are applied.
 
-As live, messages are judged in passes: all that one step asks for, or all that is due at one instant. Only what goes out in a
+As live, messages are decided in passes: all that one step asks for, or all that is due at one instant. Only what goes out in a
 pass takes others of that pass along; what went out a moment before, in another one, is on its way already (C4).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from journeys.calendar.timezones import zone_of
 from journeys.decision.effects import LogLine, SendMessage, WithdrawnMessages, message_key
-from journeys.gate.consolidation import MAX_PARTS
-from journeys.gate.judge import judge
-from journeys.gate.requests import outcome_signal, request_of, withdraws
+from journeys.gate.requests import MESSAGES_PER_PASS, outcome_signal, request_of, withdraws
+from journeys.gate.session import CannotSend, Decision, GateSession
+from journeys.gate.status import Status
 from journeys.gate.verdicts import (
     DeferUntil,
     MergeInto,
-    QueuedMessage,
     Reason,
     RecipientContext,
     Replace,
     SendNow,
+    SendRequest,
     SentMessage,
     Withhold,
 )
 from journeys.language.actions import PRESSING, PRIORITIES
 from journeys.language.signal_names import CONVERSATION_CLOSED
 from journeys.simulation.operations import OperatorState
-from journeys.simulation.timeline import DeferredMessage, MessageOutcome, NotEntered, Scenario, SimulatedRun
+from journeys.simulation.timeline import (
+    AskedMessage,
+    DeferredMessage,
+    MessageOutcome,
+    NotEntered,
+    Scenario,
+    SimulatedRun,
+)
 
-MOST_AT_ONCE = 20
-"""Messages that one pass over what is due judges; the rest are the next one's (`store/messages/due.py`)."""
-OF_STANDING = frozenset({"email", "phone", "timezone"})
-"""The fields by which a person is reached, and their clock told."""
+OF_CONTEXT = frozenset({"email", "phone", "timezone"})
+"""The fields by which a person is reached, and their time zone is known."""
 
 
 @dataclass(slots=True)
@@ -46,133 +51,131 @@ class InMemoryGate:
     world: Scenario
     story: list[tuple[SimulatedRun | None, LogLine | MessageOutcome | NotEntered]] = field(default_factory=list)
     facts: dict[str, dict[str, Any]] = field(default_factory=lambda: {"profile": {}, "account": {}})
-    standings: dict[str, RecipientContext] = field(default_factory=dict)
+    contexts: dict[str, RecipientContext] = field(default_factory=dict)
+    """By role, what is known of the person without their queue: `sent` is the history."""
     tickets: frozenset[str] = frozenset()
     consents: dict[tuple[str, str], bool] = field(default_factory=dict)
     queue: list[DeferredMessage] = field(default_factory=list)
     outside: OperatorState = field(default_factory=OperatorState)
     fed: deque[tuple[SimulatedRun | None, str, Mapping[str, Any]]] = field(default_factory=deque)
-    heads: dict[str, int] = field(default_factory=dict)
-    """What went out in this pass, and how many messages each is made of."""
     waits: int = 0
 
-    def begin_pass(self) -> None:
-        """From here on nothing that was sent takes others along."""
-        self.heads.clear()
+    # -- passes ----------------------------------------------------------------------------------------------------
 
     def settle_due(self, due: datetime) -> None:
         """One pass over what is due, the more pressing first (C6), then as it began to wait; as many at once as live."""
-        self.begin_pass()
         waiting = sorted(
-            (each for each in self.queue if each.due <= due),
-            key=lambda each: (PRIORITIES.index(each.message.priority), each.due, each.number),
+            (message for message in self.queue if message.due <= due),
+            key=lambda message: (PRIORITIES.index(message.message.priority), message.due, message.number),
         )
-        for each in waiting[:MOST_AT_ONCE]:
-            if each in self.queue:  # one before it may have had its place
-                self.queue.remove(each)
-                self.ask(each.run, each.message, each.to, due, each)
+        asked = [self.asked(queued.run, queued.message, queued.to, queued) for queued in waiting[:MESSAGES_PER_PASS]]
+        decisions = self.decide(asked, due)
+        for message in asked:
+            self.follow(message, decisions.get(message.request.key), due)
 
-    def ask(
-        self, run: SimulatedRun, message: SendMessage, to: str, now: datetime, waited: DeferredMessage | None = None
-    ) -> None:
-        """The gate's verdict, and what follows from it; a wait for the same reasons is told once."""
-        standing = self.standing(to, now)
-        key = message_key(run.name, message, to)
-        missing = run.chart.missing(message.action, self.facts["profile"], self.facts["account"])
-        asked = request_of(message, run.state, key=key, journey=run.chart.key, missing=missing)
-        ready = waited.ready_at if waited is not None else None
-        verdict = judge(self.world.policy, replace(asked, ready_at=ready, run=run.name), standing, now)
-        if isinstance(verdict, SendNow | MergeInto) and message.template in self.outside.unsendable:
-            verdict = Withhold((Reason("template", self.outside.unsendable[message.template]),))
+    def asked(
+        self, run: SimulatedRun, message: SendMessage, to: str, queued: DeferredMessage | None = None
+    ) -> AskedMessage:
+        """A message as it is asked of the gate now; `queued` if it has waited."""
+        request = request_of(
+            message,
+            run.state,
+            key=message_key(run.name, message, to),
+            journey=run.chart.key,
+            name=run.name,
+            missing=run.chart.missing(message.action, self.facts["profile"], self.facts["account"]),
+            ready_at=queued.ready_at if queued is not None else None,
+        )
+        return AskedMessage(run, message, to, request, queued)
+
+    def decide(
+        self, asked: Sequence[AskedMessage], now: datetime, withdrawn: Container[DeferredMessage] = ()
+    ) -> dict[str, Decision[None]]:
+        """Decide one pass of each role, by the messages' keys. What is `withdrawn` in the same step is not there any more."""
+        decisions: dict[str, Decision[None]] = {}
+        for to in dict.fromkeys(message.to for message in asked):
+            session = GateSession(self.world.policy, self.context(to, now, withdrawn), now)
+            plan = session.decide((message.request for message in asked if message.to == to), self.can_be_made)
+            decisions |= {decision.request.key: decision for decision in plan.decisions}
+        return decisions
+
+    def can_be_made(self, request: SendRequest, _channel: str) -> CannotSend | None:
+        """Nothing is rendered here: only content that somebody of ours has taken back cannot be sent."""
+        fault = self.outside.unsendable.get(request.template)
+        return CannotSend(Status.WITHHELD, fault, (Reason("template", fault),)) if fault is not None else None
+
+    # -- what follows ----------------------------------------------------------------------------------------------
+
+    def follow(self, asked: AskedMessage, decision: Decision[None] | None, now: datetime) -> None:
+        """Apply what was decided on one message; without a decision it has given way to one before it."""
+        if decision is None:
+            return
+        if asked.queued is not None:
+            self.queue.remove(asked.queued)
+        self.replaced({gone.key: gone.verdict.reasons for gone in decision.gave_way}, now)
+        if decision.sent is not None:
+            self.count(asked.to, decision.sent)
+        run, message, to, fault = asked.run, asked.message, asked.to, decision.content
+        verdict = decision.verdict if fault is None else Withhold(fault.reasons)
         match verdict:
-            case SendNow(channel, reasons, replaces):
-                self.count(to, message, run, channel, key, now)
-                self.give_way(replaces, message, now)
+            case SendNow(channel, reasons):
                 self.settle(run, MessageOutcome(now, "sent", message, to, reasons, channel))
-            case MergeInto(head, channel, reasons):
-                self.heads[head] += 1
-                self.count(to, message, run, channel, key, now, is_part=True)
+            case MergeInto(_, channel, reasons):
                 self.settle(run, MessageOutcome(now, "merged", message, to, reasons, channel))
-            case DeferUntil(replaces=replaces):
-                if message.template not in self.outside.unsendable:
-                    self.give_way(replaces, message, now)
-                self.wait(run, message, to, key, verdict, now, waited)
+            case DeferUntil():
+                self.wait(asked, verdict, decision, now)
             case Replace(_, reasons):
                 self.settle(run, MessageOutcome(now, "replaced", message, to, reasons))
             case Withhold(reasons):
                 self.settle(run, MessageOutcome(now, "withheld", message, to, reasons))
 
-    def count(
-        self,
-        to: str,
-        message: SendMessage,
-        run: SimulatedRun,
-        channel: str,
-        key: str,
-        now: datetime,
-        *,
-        is_part: bool = False,
-    ) -> None:
-        """It has gone out: what comes after has to know."""
-        sent = SentMessage(
-            now, channel, message.topic, message.priority, message.action, run.chart.key, message.template,
-            key=key, is_part=is_part,
-        )  # fmt: skip
-        standing = self.standings[to]
-        recent = [each for each in standing.sent if each.at + self.world.horizon > now]
-        self.standings[to] = replace(standing, sent=(*recent, sent))
-        if not is_part:
-            self.heads[key] = 1
+    def count(self, to: str, sent: SentMessage) -> None:
+        """It has gone out: the history has it for as long as some rule looks back."""
+        context = self.contexts[to]
+        recent = (message for message in context.sent if message.at + self.world.horizon > sent.at)
+        self.contexts[to] = replace(context, sent=(*recent, sent))
 
-    def wait(
-        self,
-        run: SimulatedRun,
-        message: SendMessage,
-        to: str,
-        key: str,
-        verdict: DeferUntil,
-        now: datetime,
-        waited: DeferredMessage | None,
-    ) -> None:
+    def wait(self, asked: AskedMessage, verdict: DeferUntil, decision: Decision[None], now: datetime) -> None:
+        """It is queued; a wait for the same reasons is told once."""
+        assert decision.queued is not None
         codes = tuple(reason.code for reason in verdict.reasons)
-        rules = frozenset(reason.rule for reason in verdict.reasons if reason.rule)
-        waiting = QueuedMessage(
-            key, verdict.until, message.via, message.topic, message.priority, message.action, run.chart.key, rules,
-            message.expires_at,
-        )  # fmt: skip
-        since = waited.ready_at if waited is not None else None
-        ready = (since or now) if "consolidating" in codes else None
-        self.waits += waited is None
-        number = self.waits if waited is None else waited.number
-        self.queue.append(DeferredMessage(run, message, to, verdict.until, codes, waiting, number, ready))
-        if waited is None or waited.codes != codes:
-            self.story.append((run, MessageOutcome(now, "deferred", message, to, verdict.reasons, until=verdict.until)))
+        self.waits += asked.queued is None
+        number = self.waits if asked.queued is None else asked.queued.number
+        self.queue.append(
+            DeferredMessage(
+                asked.run, asked.message, asked.to, verdict.until, codes, decision.queued, number, decision.ready_at
+            )
+        )
+        if asked.queued is None or asked.queued.codes != codes:
+            outcome = MessageOutcome(now, "deferred", asked.message, asked.to, verdict.reasons, until=verdict.until)
+            self.story.append((asked.run, outcome))
 
-    def give_way(self, keys: tuple[str, ...], message: SendMessage, now: datetime) -> None:
-        """Those that matter less go, and say why."""
-        for queued in [each for each in self.queue if each.waiting.key in keys]:
+    def replaced(self, reasons: Mapping[str, tuple[Reason, ...]], now: datetime) -> None:
+        """Queued messages that matter less go, by their keys, and say why."""
+        for queued in [message for message in self.queue if message.waiting.key in reasons] if reasons else ():
             self.queue.remove(queued)
-            reason = Reason("replaced", f"{message.action} matters more")
-            self.settle(queued.run, MessageOutcome(now, "replaced", queued.message, queued.to, (reason,)))
+            outcome = MessageOutcome(now, "replaced", queued.message, queued.to, reasons[queued.waiting.key])
+            self.settle(queued.run, outcome)
 
-    def settle(self, run: SimulatedRun, fate: MessageOutcome) -> None:
-        self.story.append((run, fate))
-        goes = fate.kind in {"sent", "merged"}
-        name = outcome_signal(fate.message, "sent" if goes else "withheld")
+    def settle(self, run: SimulatedRun, outcome: MessageOutcome) -> None:
+        """It has ended: its run hears it, if its chart reads that."""
+        self.story.append((run, outcome))
+        goes = outcome.kind in {"sent", "merged"}
+        name = outcome_signal(outcome.message, "sent" if goes else "withheld")
         if name in run.chart.signals and run.state.is_open:
-            carries = {"channel": fate.channel} if goes else {"reason": fate.reasons[0].code}
-            self.fed.append((run, name, {**carries, "template": fate.message.template}))
+            carries = {"channel": outcome.channel} if goes else {"reason": outcome.reasons[0].code}
+            self.fed.append((run, name, {**carries, "template": outcome.message.template}))
 
     def withdraw(self, run: SimulatedRun, effect: WithdrawnMessages) -> None:
         """What is queued and no longer true goes, and says why."""
-        kept = []
-        for queued in self.queue:
-            if queued.run is run and withdraws(effect, queued.message):
-                reason = Reason("state_left", effect.reason)
-                self.story.append((run, MessageOutcome(effect.at, "withheld", queued.message, queued.to, (reason,))))
-            else:
-                kept.append(queued)
-        self.queue = kept
+        reason = Reason("state_left", effect.reason)
+        for queued in self.withdrawn_by(run, effect):
+            self.queue.remove(queued)
+            self.story.append((run, MessageOutcome(effect.at, "withheld", queued.message, queued.to, (reason,))))
+
+    def withdrawn_by(self, run: SimulatedRun, effect: WithdrawnMessages) -> list[DeferredMessage]:
+        """The queued messages of a run that an effect withdraws."""
+        return [queued for queued in self.queue if queued.run is run and withdraws(effect, queued.message)]
 
     def answer(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
         """They have answered a message, or a person has closed what came of it: the run that sent it last is meant."""
@@ -203,17 +206,16 @@ class InMemoryGate:
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
-    def standing(self, to: str, now: datetime) -> RecipientContext:
-        """What the gate knows of the person in this role; the queue and this pass's heads only where a rule asks."""
-        found = self.standings.get(to)
-        if found is None:
-            found = RecipientContext(self.addresses(), self.consents, (), bool(self.tickets), zone=self.zone())
-            self.standings[to] = found
+    def context(self, to: str, now: datetime, withdrawn: Container[DeferredMessage] = ()) -> RecipientContext:
+        """What the gate knows of the person in this role, with all of their queue but what is `withdrawn`."""
+        context = self.contexts.get(to)
+        if context is None:
+            context = RecipientContext(self.addresses(), self.consents, (), bool(self.tickets), zone=self.zone())
+            self.contexts[to] = context
         if self.queue:
-            found = replace(found, queue=tuple(each.waiting for each in self.queue if each.to == to))
-        if self.world.policy.consolidate:
-            found = replace(found, heads=frozenset(key for key, parts in self.heads.items() if parts < MAX_PARTS))
-        return self.outside.known_to(found, now)
+            queue = (message for message in self.queue if message.to == to and message not in withdrawn)
+            context = replace(context, queue=tuple(message.waiting for message in queue))
+        return self.outside.known_to(context, now)
 
     def zone(self) -> str:
         """By whose clock quiet hours are told."""

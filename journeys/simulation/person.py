@@ -7,7 +7,7 @@ gate is the instant of what happens, since here nothing lags.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -31,9 +31,9 @@ from journeys.decision.entry import EntryAllowed, PastRun, case_of, enters_on, m
 from journeys.decision.occurrences import Cancelled, Entered, FieldsChanged, Occurrence, OptedOut, Signal, TimerDue
 from journeys.gate.consent import has_opted_out
 from journeys.language.signal_names import CONVERSATION_CLOSED, MESSAGE_REPLIED
-from journeys.simulation.gate import OF_STANDING, InMemoryGate
+from journeys.simulation.gate import OF_CONTEXT, InMemoryGate
 from journeys.simulation.recording import RecordedEvent
-from journeys.simulation.timeline import NotEntered, SimulatedRun, TimelineLine
+from journeys.simulation.timeline import DeferredMessage, NotEntered, SimulatedRun, TimelineLine
 
 MOST_AT_ONCE = 1_000
 """Signals that signals may cause at one instant; journeys that answer each other for ever are stopped there."""
@@ -95,9 +95,11 @@ class SimulatedPerson(InMemoryGate):
         if not changed:
             return
         self.facts = {**self.facts, scope: {**known, **traits}}
-        if changed & OF_STANDING:
+        if changed & OF_CONTEXT:
             addresses, zone = self.addresses(), self.zone()
-            self.standings = {to: replace(each, addresses=addresses, zone=zone) for to, each in self.standings.items()}
+            self.contexts = {
+                to: replace(context, addresses=addresses, zone=zone) for to, context in self.contexts.items()
+            }
         for run in tuple(self.open):
             if not changed.isdisjoint(run.chart.fields[scope]):
                 self.tell(run, FieldsChanged(at, self.facts))
@@ -116,7 +118,7 @@ class SimulatedPerson(InMemoryGate):
             urgent = bool(self.tickets)
             for ticket in self.tickets:
                 self.outside.since.setdefault(("ticket", ticket), at)
-            self.standings = {to: replace(each, urgent_open=urgent) for to, each in self.standings.items()}
+            self.contexts = {to: replace(context, urgent_open=urgent) for to, context in self.contexts.items()}
             if name in self.world.policy.urgent_ticket.resolved_by:
                 self.wake(at)
         wish = keyword_of(str(data.get("text") or "")) if name == MESSAGE_REPLIED else None
@@ -168,7 +170,7 @@ class SimulatedPerson(InMemoryGate):
         else:
             self.consents = {**self.consents, place: granted}
         self.outside.since["consent", *place] = at
-        self.standings = {to: replace(each, consents=self.consents) for to, each in self.standings.items()}
+        self.contexts = {to: replace(context, consents=self.consents) for to, context in self.contexts.items()}
         for run in tuple(self.open):
             if not granted and has_opted_out(self.world.policy, run.chart, self.consents):
                 self.step(run, OptedOut(at))
@@ -198,15 +200,28 @@ class SimulatedPerson(InMemoryGate):
         run.due = decision.state.next_due()
         for line in decision.log:
             self.story.append((run, line))
-        self.begin_pass()
-        for effect in decision.effects:
-            self.apply(run, effect, occurrence.at)
+        self.apply(run, decision.effects, occurrence.at)
 
-    def apply(self, run: SimulatedRun, effect: Effect, now: datetime) -> None:
+    def apply(self, run: SimulatedRun, effects: Sequence[Effect], now: datetime) -> None:
+        """All of a step's messages are decided in one pass; what follows comes in the order of the effects."""
+        sends = [effect for effect in effects if isinstance(effect, SendMessage)]
+        asked = [self.asked(run, effect, to) for effect in sends for to in effect.roles or ("",)]
+        decisions = self.decide(asked, now, self.withdrawn(run, effects)) if asked else {}
+        for effect in effects:
+            if isinstance(effect, SendMessage):
+                for message in asked:
+                    if message.message is effect:
+                        self.follow(message, decisions.get(message.request.key), now)
+            else:
+                self.do(run, effect)
+
+    def withdrawn(self, run: SimulatedRun, effects: Sequence[Effect]) -> list[DeferredMessage]:
+        """What is queued before a step and withdrawn by it: no message of the step meets it any more."""
+        withdrawals = [effect for effect in effects if isinstance(effect, WithdrawnMessages)] if self.queue else ()
+        return [queued for effect in withdrawals for queued in self.withdrawn_by(run, effect)]
+
+    def do(self, run: SimulatedRun, effect: Effect) -> None:
         match effect:
-            case SendMessage():
-                for to in effect.roles or ("",):
-                    self.ask(run, effect, to, now)
             case WithdrawnMessages():
                 self.withdraw(run, effect)
             case EmittedSignal():
@@ -216,7 +231,7 @@ class SimulatedPerson(InMemoryGate):
                 self.open.remove(run)
             case OpenedTask():
                 self.tasks += 1
-            case ClosedTask() | EscalatedTask() | ChangedAudience():
+            case ClosedTask() | EscalatedTask() | ChangedAudience() | SendMessage():
                 pass  # a person's work and other tools' lists change nothing here
 
     def lines(self) -> list[TimelineLine]:

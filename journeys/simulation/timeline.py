@@ -12,7 +12,7 @@ from journeys.decision.entry import enters_on
 from journeys.decision.occurrences import FieldsChanged
 from journeys.decision.state import RunState
 from journeys.gate.policy import Policy, horizon
-from journeys.gate.verdicts import QueuedMessage, Reason
+from journeys.gate.verdicts import QueuedMessage, Reason, SendRequest
 from journeys.language.signal_names import play_signal
 
 
@@ -96,7 +96,7 @@ class NotEntered:
     reason: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class DeferredMessage:
     """A message of a person that the gate has deferred, and what it waits for."""
 
@@ -109,3 +109,14 @@ class DeferredMessage:
     number: int
     """Its place among all that ever waited: of those due at one instant the oldest is judged first."""
     ready_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskedMessage:
+    """A message that is asked of the gate in one pass; `queued` if it has waited until now."""
+
+    run: SimulatedRun
+    message: SendMessage
+    to: str
+    request: SendRequest
+    queued: DeferredMessage | None = None

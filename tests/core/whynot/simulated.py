@@ -34,7 +34,7 @@ def known_of(person: SimulatedPerson, chart: Chart, now: datetime) -> PersonView
     return PersonView(
         [_been(run) for run in runs],
         person.facts,
-        person.standing("", now),
+        person.context("", now),
         around,
         heard,
         tuple(_decided(person)),

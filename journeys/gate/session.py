@@ -1,0 +1,205 @@
+"""One gate pass: all messages asked of one person at one instant, decided as a plan.
+
+Pure: the caller locks and reads, offers to render, and writes the plan. The live gate, the dry run and the simulator all drive it.
+
+Messages are decided one after another, in the order in which they are given, and each knows what was decided before it:
+
+1. `judge` gives the verdict, from the policy and from what is known of the person at that point of the pass.
+2. What is to go out is made before the next message is judged, because what cannot be made takes no place under a cap
+   and replaces nobody.
+3. Queued messages that matter less and wait for the same cooldown give way to it, also where it has to wait itself (C6).
+   Such a message is not decided any more, even if it was asked in this pass.
+4. What goes out counts as sent for the messages after it, and takes along those of its kind, at most `MAX_PARTS` in one
+   (C4). What waits is part of the queue for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from journeys.gate.consolidation import MAX_PARTS, outranked_by
+from journeys.gate.judge import channel_for, judge
+from journeys.gate.policy import Policy
+from journeys.gate.status import Status
+from journeys.gate.verdicts import (
+    DeferUntil,
+    MergeInto,
+    QueuedMessage,
+    Reason,
+    RecipientContext,
+    Replace,
+    SendNow,
+    SendRequest,
+    SentMessage,
+    Verdict,
+    Withhold,
+)
+
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True, slots=True)
+class CannotSend:
+    """Nothing can go out: how the message ends, and why. `reasons` come before those of the verdict."""
+
+    status: Status
+    detail: str
+    reasons: tuple[Reason, ...] = ()
+
+
+CanBeMade = Callable[[SendRequest, str], Content | CannotSend]
+"""Makes what would go out by a channel. It may be asked of a message that then waits, so it changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class GaveWay:
+    """A queued message that ends, because one that matters more has its place."""
+
+    key: str
+    verdict: Replace
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[Content]):
+    """What was decided on one message. `content` is asked for where the verdict is to send it, alone or with others.
+
+    `sent` or `queued` is how it counts from here on; `ready_at` since when it waits for others to go with.
+    """
+
+    request: SendRequest
+    verdict: Verdict
+    content: Content | CannotSend | None = None
+    sent: SentMessage | None = None
+    queued: QueuedMessage | None = None
+    ready_at: datetime | None = None
+    gave_way: tuple[GaveWay, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[Content]):
+    """What one pass decided, in the order of its requests. A message that gave way before its turn has no decision.
+
+    `together` has what goes out: each group is one message, alone or made of several, of which the first is the head.
+    """
+
+    decisions: tuple[Decision[Content], ...]
+    together: tuple[tuple[Decision[Content], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GateSession:
+    """The pass of one person at one instant; `context` is what is known of them before it."""
+
+    policy: Policy
+    context: RecipientContext
+    now: datetime
+
+    def decide(self, requests: Iterable[SendRequest], can_be_made: CanBeMade[Content]) -> Plan[Content]:
+        """Decide these messages, in this order."""
+        known = _PassState[Content](self.context)
+        decisions = []
+        for request in requests:
+            if request.key not in known.gave_way:
+                decision = self._decide(request, known.context_for(request), can_be_made)
+                known.add(decision)
+                decisions.append(decision)
+        return Plan(tuple(decisions), known.together())
+
+    def _decide(
+        self, request: SendRequest, context: RecipientContext, can_be_made: CanBeMade[Content]
+    ) -> Decision[Content]:
+        verdict = judge(self.policy, request, context, self.now)
+        match verdict:
+            case SendNow(channel) | MergeInto(channel=channel):
+                content = can_be_made(request, channel)
+                if isinstance(content, CannotSend):
+                    return Decision(request, verdict, content)
+                alone = isinstance(verdict, SendNow)
+                gave_way = self._outranked(request, channel, context) if alone else ()
+                return Decision(request, verdict, content, self._sent(request, channel, alone=alone), gave_way=gave_way)
+            case DeferUntil():
+                return self._defer(request, verdict, context, can_be_made)
+            case Replace() | Withhold():
+                return Decision(request, verdict)
+
+    def _defer(
+        self,
+        request: SendRequest,
+        verdict: DeferUntil,
+        context: RecipientContext,
+        can_be_made: CanBeMade[Content],
+    ) -> Decision[Content]:
+        """A message that waits has the place of lesser ones as well, unless it could not go out as things are."""
+        waits_for_others = any(reason.code == "consolidating" for reason in verdict.reasons)
+        ready_at = (request.ready_at or self.now) if waits_for_others else None
+        channel = channel_for(self.policy, request, context)[0] or ""
+        gave_way = self._outranked(request, channel, context)
+        if gave_way and isinstance(can_be_made(request, channel), CannotSend):
+            gave_way = ()
+        return Decision(request, verdict, queued=_queued(request, verdict), ready_at=ready_at, gave_way=gave_way)
+
+    def _outranked(self, request: SendRequest, channel: str, context: RecipientContext) -> tuple[GaveWay, ...]:
+        """The queued messages that give way to this one (C6)."""
+        keys = outranked_by(self.policy, request, context, channel) if context.queue else ()
+        verdict = Replace(request.key, (Reason("replaced", f"{request.action} matters more"),))
+        return tuple(GaveWay(key, verdict) for key in keys)
+
+    def _sent(self, request: SendRequest, channel: str, *, alone: bool) -> SentMessage:
+        return SentMessage(
+            self.now, channel, request.topic, request.priority, request.action, request.journey, request.template,
+            request.account, request.key, is_part=not alone,
+        )  # fmt: skip
+
+
+class _PassState(Generic[Content]):
+    """What is known at one point of a pass: the context before it, and what was decided since."""
+
+    def __init__(self, context: RecipientContext) -> None:
+        self._context, self._sent, self._queue = context, context.sent, context.queue
+        self._going: dict[str, list[Decision[Content]]] = {}
+        self.gave_way: set[str] = set()
+
+    def context_for(self, request: SendRequest) -> RecipientContext:
+        """The context of the next message. An attempt that may have arrived does not hold itself back."""
+        sent = self._sent
+        if any(message.key == request.key for message in sent):
+            sent = tuple(message for message in sent if message.key != request.key)
+        if sent is self._context.sent and self._queue is self._context.queue:
+            return self._context
+        return replace(self._context, sent=sent, queue=self._queue, heads=self._open_heads())
+
+    def add(self, decision: Decision[Content]) -> None:
+        """Take in what the messages after this one have to know of it."""
+        key = decision.request.key
+        ends = {key, *(gone.key for gone in decision.gave_way)}
+        self.gave_way |= ends - {key}
+        if self._queue:
+            self._queue = tuple(message for message in self._queue if message.key not in ends)
+        # A digest waits only if it may have arrived: nobody goes with it or gives way to it, and it gives way to nobody.
+        if decision.queued is not None and not decision.request.is_digest:
+            self._queue = (*self._queue, decision.queued)
+        if decision.sent is not None:
+            self._sent = (*(message for message in self._sent if message.key != key), decision.sent)
+            head = decision.verdict.key if isinstance(decision.verdict, MergeInto) else key
+            self._going.setdefault(head, []).append(decision)
+
+    def together(self) -> tuple[tuple[Decision[Content], ...], ...]:
+        """What goes out, each with what goes along with it."""
+        return tuple(tuple(parts) for parts in self._going.values())
+
+    def _open_heads(self) -> frozenset[str]:
+        """Messages of this pass that may still take others along; what may have arrived goes alone."""
+        return frozenset(
+            key for key, parts in self._going.items() if len(parts) < MAX_PARTS and not parts[0].request.alone
+        )
+
+
+def _queued(request: SendRequest, verdict: DeferUntil) -> QueuedMessage:
+    rules = frozenset(reason.rule for reason in verdict.reasons if reason.rule)
+    return QueuedMessage(
+        request.key, verdict.until, request.channels, request.topic, request.priority, request.action,
+        request.journey, rules, request.expires_at,
+    )  # fmt: skip
