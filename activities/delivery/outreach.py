@@ -12,7 +12,7 @@ import structlog
 from activities.delivery.attempts import attempt_all
 from activities.delivery.recovery import expire_ambiguous, is_searchable, look_up_all, recover
 from activities.dependencies import Dependencies
-from activities.gate import evaluation
+from activities.gate.evaluation import GatePass
 from journeys.calendar.test_clock import TestClock
 from journeys.gate.status import Status
 from journeys.protocol import wire
@@ -41,7 +41,7 @@ class DueForPerson:
 
 
 async def settle_due(deps: Dependencies, request: wire.SettleInput, slow: Mapping[str, str]) -> wire.SettleResult:
-    """Weigh what is due for one person, make the attempts, and say when something is due next, as a real instant.
+    """Decide what is due for one person, make the attempts, and say when something is due next, as a real instant.
 
     Providers are asked beside the attempts for what nobody saw end: however long one takes, nobody is locked meanwhile.
     `slow` has, by channel, the queues of those that may not be tried here: if one is needed it is all that is said.
@@ -53,7 +53,7 @@ async def settle_due(deps: Dependencies, request: wire.SettleInput, slow: Mappin
         queue = _queue(due.entries, slow)
         if queue is not None:
             return wire.SettleResult(queue=queue)
-        attempts, lost = await _weigh(deps, connection, due)
+        attempts, lost = await _decide(deps, connection, due)
     await asyncio.gather(attempt_all(deps, attempts, due.now), look_up_all(deps, lost, due.now))
     async with deps.database.transaction() as connection:
         return wire.SettleResult(await _next(deps, connection, request))
@@ -74,15 +74,12 @@ def _queue(entries: Iterable[LedgerEntry], slow: Mapping[str, str]) -> str | Non
     return next((slow[channel] for entry in entries for channel in entry.via if channel in slow), None)
 
 
-async def _weigh(
+async def _decide(
     deps: Dependencies, connection: Connection, due: DueForPerson
 ) -> tuple[list[LedgerEntry], list[LedgerEntry]]:
     """Decide all of it in one pass; what is to be attempted now, and what is to be asked for first."""
-    decided, lost, weighing = (
-        [],
-        list[LedgerEntry](),
-        evaluation.GatePass(deps, connection, due.person, due.accounts, due.now),
-    )
+    requested, lost = list[LedgerEntry](), list[LedgerEntry]()
+    gate_pass = GatePass(deps, connection, due.person, due.accounts, due.now)
     for entry in due.entries:
         if entry.status is Status.SENDING and is_searchable(deps, entry):
             lost.append(entry)
@@ -91,14 +88,14 @@ async def _weigh(
             continue
         if await expire_ambiguous(deps, connection, entry, due.now):
             continue
-        await weighing.weigh(entry)
-        decided.append(entry)
-    attempts = await weighing.close()
-    for entry in decided:
-        fate = weighing.fate(entry)
-        if entry.key not in weighing.gave_way and fate is not None:
-            await tell_outcome(connection, deps.catalogue, entry, fate, due.now)
-    for entry in weighing.gave_way.values():
+        await gate_pass.add(entry)
+        requested.append(entry)
+    attempts = await gate_pass.decide()
+    for entry in requested:
+        outcome = gate_pass.outcome(entry)
+        if entry.key not in gate_pass.gave_way and outcome is not None:
+            await tell_outcome(connection, deps.catalogue, entry, outcome, due.now)
+    for entry in gate_pass.gave_way.values():
         await tell_outcome(connection, deps.catalogue, entry, Status.REPLACED, due.now)
     return attempts, lost
 

@@ -1,4 +1,4 @@
-"""Several messages that fall due together for one person as one message, a row of its own with its parts (C4).
+"""Digests: several messages of one pass as one message, a row of its own with its parts (C4).
 
 A part is `merged` and waits for nothing more: it ends as the whole does, and its run hears of it what became of the whole. An
 attempt that is known to have failed dissolves the whole: each part is decided again by itself, so a state that was left or a
@@ -9,44 +9,43 @@ again under keys of their own: it waits as a whole, and goes again as it was or 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from activities.dependencies import Dependencies
 from activities.gate.preparation import mark_sending, prepare
+from activities.gate.snapshot import Recipient
+from activities.ports import Prepared
 from journeys.gate.consolidation import consolidation
+from journeys.gate.session import CannotSend
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason
 from store.database import Connection
 from store.messages import digests
-from store.messages.digests import DIGEST_PREFIX, is_digest
+from store.messages.digests import DIGEST_PREFIX
 from store.messages.entries import LedgerEntry
 from store.messages.ledger import write_message
 from store.outbox import queue as outbox
-from store.people.subjects import Subject
 
 ACTION = "digest"
 AGAIN = timedelta(minutes=1)
 
 
-def topics_of_parts(entry: LedgerEntry) -> tuple[str | None, ...]:
-    """The topics of its parts, of a digest."""
-    return tuple(entry.data.get("topics", ())) if is_digest(entry.key) else ()
-
-
-async def make_digest(
+async def begin_digest(
     deps: Dependencies,
     connection: Connection,
-    parts: list[LedgerEntry],
-    person: Subject,
-    accounts: Mapping[str, Subject],
+    parts: Sequence[LedgerEntry],
+    alone: Prepared,
+    recipient: Recipient,
     now: datetime,
 ) -> LedgerEntry:
-    """The message that these become, begun. Where it cannot be rendered the first goes alone, and the others soon after."""
+    """Make one message of these. Where it cannot be rendered the first goes `alone`, and the others soon after."""
     whole = _whole(deps, parts, now)
-    content = prepare(deps, whole, person, accounts, now, tuple(parts))
-    if content is None:
-        return await _alone(deps, connection, parts, person, accounts, now, whole)
+    content = prepare(deps, whole, parts[0].channel or "", recipient, tuple(parts))
+    if isinstance(content, CannotSend):
+        await _defer(connection, parts[1:], content.detail, now)
+        mark_sending(deps, parts[0], alone, now)
+        return parts[0]
     mark_sending(deps, whole, content, now)
     for part in parts:
         part.status, part.merged_into, part.sent_at, part.settled_at = Status.MERGED, whole.key, now, now
@@ -61,7 +60,7 @@ async def end_digest_parts(connection: Connection, whole: LedgerEntry, now: date
     await digests.settle_parts(connection, whole.key, whole.status, why, now)
 
 
-def _whole(deps: Dependencies, parts: list[LedgerEntry], now: datetime) -> LedgerEntry:
+def _whole(deps: Dependencies, parts: Sequence[LedgerEntry], now: datetime) -> LedgerEntry:
     head = parts[0]
     rule = consolidation(deps.policy, head.priority, head.channel or "")
     assert rule is not None
@@ -97,22 +96,9 @@ def _whole(deps: Dependencies, parts: list[LedgerEntry], now: datetime) -> Ledge
     )
 
 
-async def _alone(
-    deps: Dependencies,
-    connection: Connection,
-    parts: list[LedgerEntry],
-    person: Subject,
-    accounts: Mapping[str, Subject],
-    now: datetime,
-    whole: LedgerEntry,
-) -> LedgerEntry:
-    head, *others = parts
-    for part in others:
+async def _defer(connection: Connection, parts: Sequence[LedgerEntry], fault: str, now: datetime) -> None:
+    for part in parts:
         part.status, part.due_at, part.ready_at = Status.DEFERRED, now + AGAIN, None
-        part.reasons = (Reason("template", f"could not be one message with the others: {whole.detail}"),)
+        part.reasons = (Reason("template", f"could not be one message with the others: {fault}"),)
         await write_message(connection, part)
         await outbox.wake_outreach(connection, part.recipient)
-    content = prepare(deps, head, person, accounts, now)
-    if content is not None:
-        mark_sending(deps, head, content, now)
-    return head

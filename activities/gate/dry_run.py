@@ -1,4 +1,4 @@
-"""What the gate would say to a message now, by its own read and `judge`; nothing is written."""
+"""Dry run of the gate for one message that nobody has asked for: its own read and session; nothing is written."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from activities.dependencies import Dependencies
-from activities.gate.evaluation import GatePass
+from activities.gate.snapshot import Recipient, read_context
 from journeys.content.template_info import MissingFields
 from journeys.decision.chart import Chart
 from journeys.decision.occurrences import Facts
 from journeys.gate.judge import channel_for
+from journeys.gate.session import GateSession
 from journeys.gate.verdicts import RecipientContext, SendRequest, Verdict
 from journeys.language.actions import Send
 from journeys.whynot.obstacles import request_for
@@ -53,15 +54,15 @@ async def dry_run(
     """
     # Both at once, as whoever decides does: one after the other would be the other way round for some.
     keys = [person, about or await subjects.account_of(connection, person)]
-    found = await subjects.lock_subjects(connection, [key for key in keys if key is not None])
-    subject = found[person]
-    account = found.get(about or subject.account_key or "")
-    now = await now_for(connection, subject.clock)
-    facts = {"profile": subject.profile, "account": account.profile if account is not None else {}}
-    ask = request_for(chart, send, facts, now, run, about)
-    weighing = GatePass(deps, connection, subject, found, now)
-    standing = await weighing.known()
-    channel = channel_for(deps.policy, ask, standing)[0] or send.via[0]
+    locked = await subjects.lock_subjects(connection, [key for key in keys if key is not None])
+    recipient = Recipient(locked[person], locked)
+    now = await now_for(connection, recipient.person.clock)
+    facts = {"profile": recipient.person.profile, "account": dict(recipient.account_fields(about))}
+    context = await read_context(deps, connection, recipient, now)
+    request = request_for(chart, send, facts, now, run, about)
+    channel = channel_for(deps.policy, request, context)[0] or send.via[0]
     lacking = lacks(facts["profile"], facts["account"], channel)
-    ask = replace(ask, missing=tuple(sorted({*ask.missing, *lacking})))
-    return DryRunResult(await weighing.would(ask), ask, standing, facts, now)
+    zone = recipient.zone(about, deps.policy.timezone) if about is not None else None
+    request = replace(request, missing=tuple(sorted({*request.missing, *lacking})), zone=zone)
+    plan = GateSession(deps.policy, context, now).decide([request], lambda _request, _channel: None)
+    return DryRunResult(plan.decisions[0].verdict, request, context, facts, now)

@@ -95,7 +95,7 @@ class StepTransaction:
         self.applied = AppliedStep()
         self.trace: str | None = None
         self.passes: dict[str, evaluation.GatePass] = {}
-        self.weighed: list[LedgerEntry] = []
+        self.requested: list[LedgerEntry] = []
 
     async def apply(self) -> AppliedStep:
         step, connection = self.step, self.connection
@@ -123,7 +123,7 @@ class StepTransaction:
         structlog.contextvars.bind_contextvars(trace=self.trace)
         for effect in self.effects:
             await self._do(effect, row, recipients, locked, now)
-        await self._go(now)
+        await self._decide(now)
         await projection.write_timeline(connection, step.run, step.step, 0, self.log, self.trace)
         await projection.store_dead_letters(connection, step.run, step.step, step.tombstones)
         await self._emit(row)
@@ -158,25 +158,25 @@ class StepTransaction:
             )
             # One decision may ask for a message and, catching up with what came meanwhile, leave its state (H7).
             entry.holds, entry.now_in = still_holds(effect, self.state), self.state.state
-            await self._pass_of(person, locked, now).weigh(entry)
-            self.weighed.append(entry)
+            await self._pass_of(person, locked, now).add(entry)
+            self.requested.append(entry)
 
     def _pass_of(self, person: str, locked: dict[str, Subject], now: datetime) -> evaluation.GatePass:
         if person not in self.passes:
             self.passes[person] = evaluation.GatePass(self.deps, self.connection, locked[person], locked, now)
         return self.passes[person]
 
-    async def _go(self, now: datetime) -> None:
-        """What goes out is known now, person by person; the run's timeline has the verdicts, its lane the outcomes."""
-        for each in self.passes.values():
-            self.applied.attempts += await each.close()
-        for entry in self.weighed:
+    async def _decide(self, now: datetime) -> None:
+        """Decide the step's messages, person by person; the timeline gets the verdicts, the lanes get the outcomes."""
+        for gate_pass in self.passes.values():
+            self.applied.attempts += await gate_pass.decide()
+        for entry in self.requested:
             self._note(entry, now)
-            fate = self.passes[entry.recipient].fate(entry)
-            if fate is not None:
-                await tell_outcome(self.connection, self.deps.catalogue, entry, fate, now)
-        for each in self.passes.values():
-            for entry in each.gave_way.values():
+            outcome = self.passes[entry.recipient].outcome(entry)
+            if outcome is not None:
+                await tell_outcome(self.connection, self.deps.catalogue, entry, outcome, now)
+        for gate_pass in self.passes.values():
+            for entry in gate_pass.gave_way.values():
                 await tell_outcome(self.connection, self.deps.catalogue, entry, Status.REPLACED, now)
 
     async def _nobody(self, effect: SendMessage, row: Run, now: datetime) -> None:

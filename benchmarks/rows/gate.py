@@ -148,9 +148,9 @@ async def _decide(rig: Rig, deps: Dependencies, person: str, at: Run) -> None:
             "tip", "education/first-value", ("email",), "living", 1, next(_number), now, "transactional"
         )
         entry = new_entry(effect, key=f"gate/{person}/{next(_number)}", run=at, step=1, recipient=person, now=now)
-        weighing = evaluation.GatePass(deps, connection, subject, None, now)
-        await weighing.weigh(entry)
-        await weighing.close()
+        gate_pass = evaluation.GatePass(deps, connection, subject, None, now)
+        await gate_pass.add(entry)
+        await gate_pass.decide()
 
 
 async def _p99_vs_select_1(rig: Rig, deps: Dependencies, people: list[tuple[str, Run]]) -> tuple[float, float]:

@@ -70,7 +70,7 @@ def _live(cell: Cell, stand: Stand) -> NoReturn:
     try:
         (Path(stand.config.folder) / f"{cell.marker}.pid").write_text(str(os.getpid()))
         if stand.config.naive:
-            setattr(evaluation.GatePass, "weigh", send_then_record)  # noqa: B010 -- as the control's worker
+            setattr(evaluation.GatePass, "add", send_then_record)  # noqa: B010 -- as the control's worker
         _arm(cell)
         asyncio.run(stand.go_on(cell) if stand.config.again else stand.work(cell))
     except BaseException:  # noqa: BLE001 -- a forked child must never go on as its parent

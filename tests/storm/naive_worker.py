@@ -13,10 +13,10 @@ from store.messages.entries import LedgerEntry
 from worker.__main__ import main
 
 
-async def send_then_record(weighing: evaluation.GatePass, entry: LedgerEntry) -> None:
+async def send_then_record(gate_pass: evaluation.GatePass, entry: LedgerEntry) -> None:
     """Deliver inside the step; the row is committed afterwards. Raises RuntimeError to be tried again."""
-    channel = weighing.deps.channels[entry.via[0]]
-    person = weighing.person
+    channel = gate_pass.deps.channels[entry.via[0]]
+    person = gate_pass.recipient.person
     address = channel.address(person.profile, person.key) or ""
     outgoing = Outgoing(entry.key, entry.template, address, person.profile, {}, entry.data, entry.topic)
     prepared = channel.prepare(outgoing)
@@ -24,10 +24,10 @@ async def send_then_record(weighing: evaluation.GatePass, entry: LedgerEntry) ->
     if receipt.result is not AttemptResult.SENT:
         raise RuntimeError(f"try again: {receipt.detail}")
     entry.channel, entry.reference, entry.address = channel.name, prepared.reference, prepared.address
-    entry.status, entry.sent_at, entry.settled_at = Status.SENT, weighing.now, weighing.now
-    await ledger.write_message(weighing.connection, entry)
+    entry.status, entry.sent_at, entry.settled_at = Status.SENT, gate_pass.now, gate_pass.now
+    await ledger.write_message(gate_pass.connection, entry)
 
 
 if __name__ == "__main__":
-    setattr(evaluation.GatePass, "weigh", send_then_record)  # noqa: B010 -- only this process works so
+    setattr(evaluation.GatePass, "add", send_then_record)  # noqa: B010 -- only this process works so
     raise SystemExit(main())

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
+from journeys.gate.consolidation import outranked_by
 from journeys.gate.judge import SUPPRESSED, judge
 from journeys.gate.policy import Policy, load_policy
 from journeys.gate.verdicts import (
@@ -129,8 +130,8 @@ def test_C4_of_one_made_of_several_every_topic_needs_consent() -> None:
 
 def test_C6_the_lesser_one_that_waits_in_the_same_cooldown_is_replaced() -> None:
     waiting = replace(ALL, queue=(queued("offer", priority="promotional"), queued("tip", rule="other-rule")))
-    verdict = judge(policy(COOLING), ASK, waiting, NOW)
-    assert verdict == SendNow("email", (), ("offer",))
+    assert judge(policy(COOLING), ASK, waiting, NOW) == SendNow("email")
+    assert outranked_by(policy(COOLING), ASK, waiting, "email") == ("offer",)
 
 
 def test_C6_the_lesser_one_that_comes_later_is_replaced_at_once() -> None:
@@ -147,8 +148,10 @@ def test_C6_the_lesser_one_that_comes_later_is_replaced_at_once() -> None:
 
 def test_C6_equals_do_not_replace_each_other_and_the_pressing_replace_nobody() -> None:
     waiting = replace(ALL, queue=(queued("offer", priority="promotional"),))
-    assert judge(policy(COOLING), replace(ASK, priority="promotional"), waiting, NOW) == SendNow("email")
-    assert judge(policy(COOLING), replace(ASK, priority="transactional"), waiting, NOW) == SendNow("email")
+    for priority in ("promotional", "transactional"):
+        ask = replace(ASK, priority=priority)
+        assert judge(policy(COOLING), ask, waiting, NOW) == SendNow("email")
+        assert outranked_by(policy(COOLING), ask, waiting, "email") == ()
 
 
 # -- stops, holds, suppression, accounts -------------------------------------------------------------------------------

@@ -216,7 +216,7 @@ async def test_the_matrix_bites_who_sends_before_recording_doubles_on_all_that_t
 ) -> None:
     keyed = {name for name, each in ADAPTERS.items() if each.promise is Promise.KEYED}
     chosen = [each for each in cells(("acceptance-after",), ("message",)) if each.adapter not in keyed]
-    monkeypatch.setattr(evaluation.GatePass, "weigh", send_then_record)
+    monkeypatch.setattr(evaluation.GatePass, "add", send_then_record)
     async with matrix(database_url, tmp_path, chosen, naive=True) as found:
         doubled = {each.cell.adapter for each in await found.seen(chosen) if each.taken == 2}
     assert doubled == {each.adapter for each in chosen} - {"webinar", "ticket"}, "which know who comes again"

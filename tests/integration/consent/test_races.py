@@ -47,9 +47,9 @@ async def send(arena: Arena, person: str, pause: float, more: float, *, locked: 
             found = (await subjects.lock_subjects(connection, [person]))[person]
         else:
             found = Subject(person, "user", 0, None, None, {"email": f"{person}@people.example"}, None)
-        weighing = evaluation.GatePass(arena.deps, connection, found, None, datetime.now(UTC))
-        await weighing.weigh(entry(arena, person))
-        await weighing.close()
+        gate_pass = evaluation.GatePass(arena.deps, connection, found, None, datetime.now(UTC))
+        await gate_pass.add(entry(arena, person))
+        await gate_pass.decide()
         await asyncio.sleep(more)
 
 

@@ -132,10 +132,10 @@ class DeliveryMachine(RuleBasedStateMachine):
     async def _ask(self, deps: Dependencies, entries: list[LedgerEntry]) -> None:
         async with self.database.transaction() as connection:
             locked = await subjects.lock_subjects(connection, [self.person])
-            weighing = evaluation.GatePass(deps, connection, locked[self.person], None, self.told.now)
+            gate_pass = evaluation.GatePass(deps, connection, locked[self.person], None, self.told.now)
             for entry in entries:
-                await weighing.weigh(entry)
-            attempts = await weighing.close()
+                await gate_pass.add(entry)
+            attempts = await gate_pass.decide()
         await delivery.attempt_all(deps, attempts, self.told.now)
 
     @rule(

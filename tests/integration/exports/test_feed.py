@@ -224,9 +224,9 @@ async def test_the_gate_costs_no_statement_more_and_its_line_is_in_its_own_trans
                 now=now,
             )
             counted = _Counting(connection)
-            weighing = evaluation.GatePass(deps.deps, counted, person, None, now)
-            await weighing.weigh(entry)
-            await weighing.close()
+            gate_pass = evaluation.GatePass(deps.deps, counted, person, None, now)
+            await gate_pass.add(entry)
+            await gate_pass.decide()
             assert counted.count == 2, "a locked read and a write"
             assert (
                 len(

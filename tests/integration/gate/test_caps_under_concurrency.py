@@ -114,9 +114,9 @@ async def asked_at_once(arena: Arena, count: int) -> Counter[str]:
 
     async def ask(number: int) -> None:
         async with arena.database.transaction() as connection:
-            weighing = evaluation.GatePass(arena.deps, connection, someone(person), None, datetime.now(UTC))
-            await weighing.weigh(entry(arena, person, number))
-            await weighing.close()
+            gate_pass = evaluation.GatePass(arena.deps, connection, someone(person), None, datetime.now(UTC))
+            await gate_pass.add(entry(arena, person, number))
+            await gate_pass.decide()
 
     await asyncio.gather(*(ask(number) for number in range(count)))
     async with arena.database.reading() as connection:
@@ -141,14 +141,16 @@ async def test_C2_what_may_have_arrived_counts_while_it_waits_to_be_tried_again(
         async with arena.database.transaction() as connection:
             doubt = "UPDATE messages SET status = 'deferred', due_at = now() + interval '1 hour', in_doubt = :doubt"
             await execute(connection, sql(doubt), doubt=True)
-            weighing = evaluation.GatePass(arena.deps, connection, someone("u_1"), None, datetime.now(UTC))
+            gate_pass = evaluation.GatePass(arena.deps, connection, someone("u_1"), None, datetime.now(UTC))
             other = entry(arena, "u_1", 2)
-            await weighing.weigh(other)
+            await gate_pass.add(other)
+            await gate_pass.decide()
             assert (other.status, [reason.code for reason in other.reasons]) == ("deferred", ["cap_reached"])
             await execute(connection, sql(doubt), doubt=False)
-            weighing = evaluation.GatePass(arena.deps, connection, someone("u_1"), None, datetime.now(UTC))
+            gate_pass = evaluation.GatePass(arena.deps, connection, someone("u_1"), None, datetime.now(UTC))
             third = entry(arena, "u_1", 3)
-            await weighing.weigh(third)
+            await gate_pass.add(third)
+            await gate_pass.decide()
             assert third.reasons == (), "what surely has not arrived takes nobody's place"
 
 
@@ -166,9 +168,9 @@ async def stop_races(arena: Arena, count: int) -> Counter[str]:
     async def send(person: str, more: float) -> None:
         async with arena.database.transaction() as connection:
             found = await subjects.lock_subjects(connection, [person])
-            weighing = evaluation.GatePass(arena.deps, connection, found[person], None, datetime.now(UTC))
-            await weighing.weigh(replace(entry(arena, person), journey=f"race-{person}"))
-            await weighing.close()
+            gate_pass = evaluation.GatePass(arena.deps, connection, found[person], None, datetime.now(UTC))
+            await gate_pass.add(replace(entry(arena, person), journey=f"race-{person}"))
+            await gate_pass.decide()
             await asyncio.sleep(more)
 
     async def stop(person: str) -> set[str]:
@@ -295,8 +297,8 @@ async def test_C3_what_was_withdrawn_since_it_was_read_stays_so_and_its_run_hear
     async with arena.database.transaction() as deciding:
         (due,) = await owed.due_messages(deciding, "u_1", datetime.now(UTC))
         await without_the_persons_lock(arena, await left(arena, "u_1"))
-        weighing, attempts = await decided(arena, deciding, due)
-        assert (attempts, weighing.fate(due)) == ([], None)
+        gate_pass, attempts = await decided(arena, deciding, due)
+        assert (attempts, gate_pass.outcome(due)) == ([], None)
     assert await status_of(arena, "u_1") == {"withdrawn"}
     async with arena.database.reading() as connection:
         assert await fetch_all(connection, _INBOX) == []
@@ -305,6 +307,6 @@ async def test_C3_what_was_withdrawn_since_it_was_read_stays_so_and_its_run_hear
 async def decided(
     arena: Arena, connection: Connection, due: LedgerEntry
 ) -> tuple[evaluation.GatePass, list[LedgerEntry]]:
-    weighing = evaluation.GatePass(arena.deps, connection, someone("u_1"), None, datetime.now(UTC))
-    await weighing.weigh(due)
-    return weighing, await weighing.close()
+    gate_pass = evaluation.GatePass(arena.deps, connection, someone("u_1"), None, datetime.now(UTC))
+    await gate_pass.add(due)
+    return gate_pass, await gate_pass.decide()

@@ -123,11 +123,11 @@ class GateMachine(RuleBasedStateMachine):
         """One transaction: what is asked, or (None) what is due."""
         async with self.database.transaction() as connection:
             locked = await subjects.lock_subjects(connection, [self.person])
-            weighing = evaluation.GatePass(self.deps, connection, locked[self.person], None, self.told.now)
+            gate_pass = evaluation.GatePass(self.deps, connection, locked[self.person], None, self.told.now)
             due = await owed.due_messages(connection, self.person, self.told.now) if entries is None else entries
             for entry in due:
-                await weighing.weigh(entry)
-            await weighing.close()
+                await gate_pass.add(entry)
+            await gate_pass.decide()
             if dies:
                 raise Crash
 

@@ -1,7 +1,7 @@
 """The gate in memory is the gate of the store: whatever is asked, in whatever steps and at whatever times, both say the same.
 
-Two people are the same but for where they live: one in a database, weighed by `activities.gate` in its own transactions; the
-other in `journeys.asked`, as the simulator and the backtest have them. Messages join, wait for each other, give way (C2, C4, C6),
+Two people are the same but for where they live: one in a database, decided by `activities/gate` in its own transactions; the
+other in `journeys/simulation/gate.py`, as the simulator and the backtest have them. Messages join, wait for each other, give way (C2, C4, C6),
 and some cannot be made.
 """
 
@@ -135,9 +135,10 @@ class Twins:
             for each in made
         ]  # fmt: skip
         await self._pass(entries)
-        self.memory.begin_pass()
-        for each in made:
-            self.memory.ask(self.its[which], each, "", self.now)
+        asked = [self.memory.asked(self.its[which], each, "") for each in made]
+        decisions = self.memory.decide(asked, self.now)
+        for each in asked:
+            self.memory.follow(each, decisions.get(each.request.key), self.now)
         await self.same()
 
     async def _due(self) -> datetime | None:
@@ -147,11 +148,11 @@ class Twins:
     async def _pass(self, entries: list[LedgerEntry] | None) -> None:
         async with self.database.transaction() as connection:
             locked = await subjects.lock_subjects(connection, [self.person])
-            weighing = evaluation.GatePass(self.deps, connection, locked[self.person], None, self.now)
+            gate_pass = evaluation.GatePass(self.deps, connection, locked[self.person], None, self.now)
             due = await owed.due_messages(connection, self.person, self.now) if entries is None else entries
             for entry in due:
-                await weighing.weigh(entry)
-            await weighing.close()
+                await gate_pass.add(entry)
+            await gate_pass.decide()
 
     async def same(self) -> None:
         """Of every message: gone out and when, waiting until when, or ended; and how many others went along with one."""
