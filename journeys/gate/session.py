@@ -99,7 +99,7 @@ class GateSession:
 
     def decide(self, requests: Iterable[SendRequest], can_be_made: CanBeMade[Content]) -> Plan[Content]:
         """Decide these messages, in this order."""
-        known = _PassState[Content](self.context)
+        known: _PassState[Content] = _PassState(self.context)
         decisions = []
         for request in requests:
             if request.key not in known.gave_way:
@@ -144,6 +144,8 @@ class GateSession:
     def _outranked(self, request: SendRequest, channel: str, context: RecipientContext) -> tuple[GaveWay, ...]:
         """The queued messages that give way to this one (C6)."""
         keys = outranked_by(self.policy, request, context, channel) if context.queue else ()
+        if not keys:
+            return ()
         verdict = Replace(request.key, (Reason("replaced", f"{request.action} matters more"),))
         return tuple(GaveWay(key, verdict) for key in keys)
 
