@@ -1,4 +1,4 @@
-"""Routing of an outbox row: the runs that it reaches, and the envelope that each of them gets."""
+"""Routing of an outbox row: the runs it reaches, and the envelope for each."""
 
 from __future__ import annotations
 
