@@ -1,4 +1,4 @@
-"""Workflow of one run of a journey: wait, decide, have the step applied, wait again.
+"""Workflow of one run of a journey: wait, decide, apply the step, wait again.
 
 Nothing is decided here: `decide` is pure, and a step's activity compares, applies and delivers. How the methods hand over:
 
@@ -215,9 +215,7 @@ class JourneyWorkflow(OperatorCommands):
             await self._decide(chart, occurrence)
 
     def _saved(self, step: int) -> None:
-        self.steps = step
-        self.unsaved.clear()
-        self.lines.clear()
+        self.steps, self.unsaved, self.lines = step, [], []
 
     async def _save_or_adopt(self, chart: Chart, **more: Any) -> StepOutcome:
         """A step that decides nothing: it stores what is kept, or finds one committed before a crash, which is adopted."""

@@ -1,4 +1,4 @@
-"""Limits of a run: timeouts and retries of activities, and when it continues as new."""
+"""Limits of a run: timeouts, retries, history events before continue-as-new."""
 
 from __future__ import annotations
 

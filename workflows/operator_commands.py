@@ -1,4 +1,4 @@
-"""Operator commands of a run: updates to pause, resume and cancel, and queries of its state."""
+"""Operator commands of a run: pause, resume and cancel; queries of its state."""
 
 from __future__ import annotations
 

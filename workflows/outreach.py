@@ -1,4 +1,4 @@
-"""Workflow of one person's deferred messages: settle what is due, wait for what is due next."""
+"""Workflow of one person's deferred messages: settle due ones, wait for the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One durable timer of a run, for its earliest deadline, and whether a deadline has come.
+"""Durable timer of a run, for its earliest deadline.
 
 The clock is not asked, because a replay may tell it otherwise (record 0013): a deadline has come when the timer for it has fired,
 which counts from `note_fired` on, or when something as late was decided.

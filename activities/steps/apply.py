@@ -1,4 +1,4 @@
-"""Apply one step of a run: projection, timeline and effects in one transaction, then first attempts.
+"""Apply one step of a run in one transaction, then make the first attempts.
 
 A step is keyed by run and number. Applied again, it does what was left undone and nothing twice: its rows exist, attempts in
 flight are found in the ledger, emitted signals carry the step's key.
@@ -182,7 +182,8 @@ class StepTransaction:
     async def _nobody(self, effect: SendMessage, row: Run, now: datetime) -> None:
         key = message_key(row.id, effect, "-")
         entry = new_entry(effect, key=key, run=row, step=self.step.step, recipient="-", now=now, trace=self.trace)
-        why = f"nobody in the account is {' or '.join(effect.roles) or 'named as its recipient'}"
+        roles = " or ".join(effect.roles)
+        why = f"no member of the account is {roles}" if roles else "the message names no recipient"
         entry.status, entry.settled_at = Status.WITHHELD, now
         entry.reasons = (Reason("no_recipient", why),)
         await write_message(self.connection, entry)

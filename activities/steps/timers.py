@@ -1,4 +1,4 @@
-"""The comparison of a timer's or a command's step: nothing accepted before it may be undecided.
+"""Compare the step of a timer or a command with what was accepted before it.
 
 The run decides optimistically; the step compares in its own transaction (record 0002).
 """

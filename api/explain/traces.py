@@ -1,4 +1,4 @@
-"""Trace endpoints: everything that one trace id led to, and the traces of a message id."""
+"""Trace endpoints: everything of one trace, and the traces of a message id."""
 
 from __future__ import annotations
 

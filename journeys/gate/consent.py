@@ -1,4 +1,4 @@
-"""Consent at the gate: a topic by a channel is refused, or nothing of a topic remains (C5)."""
+"""Consent at the gate: refusals by topic and channel, and complete opt-outs (C5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frozen values of the gate: a request, the recipient's context, and the verdict with its reasons."""
+"""Frozen values of the gate: request, recipient's context, verdict with reasons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gate rules that would keep a message from a person, each with the change that removes it.
+"""Obstacles at the gate for a message, each with the change that removes it.
 
 A wait with a known end is no obstacle: the gate keeps the message and sends it then. Where the message would expire before
 that, `next_opening` says when it may be requested. What only people can end (a kill switch, a hold, an urgent ticket) is an

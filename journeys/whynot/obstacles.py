@@ -1,4 +1,4 @@
-"""Obstacles between a person and a message, in the order in which to remove them.
+"""Obstacles between a person and a message, in the order of removal.
 
 First come the gate's obstacles, because a message that is requested before they are gone is lost. Then comes the next step in
 the journey, found by `path_search.py` through `decide` itself. Each obstacle names the change that removes it. Make the first
@@ -169,7 +169,7 @@ def _in_journey(chart: Chart, policy: Policy, send: Send, person: PersonView, no
 def _situation(chart: Chart, person: PersonView, at: datetime) -> Situation:
     run = person.run
     case = run.case if run is not None else ""
-    past = tuple(PastRun(each.epoch, each.is_open, each.ended_at) for each in person.runs if each.case == case)
+    past = tuple(PastRun(old.epoch, old.is_open, old.ended_at) for old in person.runs if old.case == case)
     state = run.memory if run is not None and run.is_open else None
     if state is not None:
         # A run learns of fields that move none of its timers together with the next event.

@@ -1,4 +1,4 @@
-"""Search for the cheapest sequence of steps that leads to a message, by `decide` itself.
+"""Search for the cheapest steps to a message, with `decide` itself.
 
 Steps taken one after another lead to the message being requested, because each was tried. Steps that undo what the person has
 (a run that must end first) are tried last.
