@@ -1,4 +1,4 @@
-"""The house stands: rooms import only what they may."""
+"""Import contracts, first lines and names of modules."""
 
 import ast
 import subprocess
@@ -6,30 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("activities", "api", "cli", "journeys", "store", "worker", "workflows")
-JOURNEYS_MAY_IMPORT = {
-    "holidays",
-    "phonenumbers",
-    *sys.stdlib_module_names,
-    "journeys",
-    "pydantic",
-    "pydantic_core",
-    "yaml",
-    "cel_expr_python",
-}
-# What gives a decision another outcome on another day or machine.
-IMPURE = {
-    "asyncio",
-    "datetime.now",
-    "http",
-    "os",
-    "random",
-    "secrets",
-    "socket",
-    "subprocess",
-    "threading",
-    "urllib.request",
-}
+FOLDERS = ("activities", "api", "cli", "journeys", "store", "worker", "workflows")
 
 
 def test_every_contract_of_import_linter_is_kept():
@@ -38,29 +15,14 @@ def test_every_contract_of_import_linter_is_kept():
     assert checked.returncode == 0, checked.stdout
 
 
-def _modules(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-
-
-def _imported(module: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module)
-    return names
-
-
-def test_what_decides_imports_nothing_that_could_act_or_be_random():
-    for module in _modules("journeys"):
-        imported = _imported(module)
-        assert {name.partition(".")[0] for name in imported} <= JOURNEYS_MAY_IMPORT, module
-        assert not imported & IMPURE, module
+def _modules() -> list[Path]:
+    modules = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    assert len(modules) > 350, "the folders have moved"
+    return modules
 
 
 def test_every_module_says_its_rule_in_its_first_line():
-    silent = [path for path in _modules(*ROOMS) if path.read_text().strip() and not _docstring(path)]
+    silent = [path for path in _modules() if path.read_text().strip() and not _docstring(path)]
     assert not silent
 
 
@@ -70,4 +32,4 @@ def _docstring(module: Path) -> str | None:
 
 def test_no_module_is_a_drawer_for_everything():
     drawers = {"utils", "helpers", "common", "manager", "service", "shared", "misc"}
-    assert not [path for path in _modules(*ROOMS) if path.stem in drawers]
+    assert not [path for path in _modules() if path.stem in drawers]
