@@ -24,6 +24,7 @@ from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.http.schemas import MessageView
 from api.people.endpoints import known_subject
+from journeys.consent.statements import ADDRESS_FIELDS
 from journeys.content.template_info import MissingFields
 from journeys.decision.chart import Chart
 from journeys.decision.occurrences import Facts
@@ -41,7 +42,7 @@ from journeys.gate.verdicts import (
 from journeys.language.actions import Send, action_name
 from journeys.whynot.gate_obstacles import GateFacts
 from journeys.whynot.obstacles import Obstacle, PersonView, obstacles, sends_of
-from store.consent import double_opt_in
+from store.consent import requests
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.people import subjects
@@ -238,14 +239,13 @@ class _Reading:
         return _Question(chart, named, self.template, known, said[0].now, verdicts)
 
     async def _around(self, refused: tuple[str, datetime | None] | None) -> GateFacts:
-        profile = self.person.profile
-        known = {"email": profile.get("email"), "sms": profile.get("phone")}
+        known = {channel: self.person.profile.get(name) for channel, name in ADDRESS_FIELDS.items()}
         addresses = {channel: value for channel, value in known.items() if isinstance(value, str) and value}
         since = await whynot.since_when(
             self.connection, self.person.key, self.person.account_key, self.catalogue.consent.addresses, addresses
         )
         tickets = [name[1] for name in since if name[0] == "ticket"]
-        waiting = await double_opt_in.pending_confirmations(self.connection, self.person.key)
+        waiting = await requests.pending_confirmations(self.connection, self.person.key)
         # Of one place that was asked about twice the first says since when.
         pending = {(item["channel"], item["topic"]): item["at"] for item in reversed(waiting)}
         if refused is None:

@@ -18,6 +18,7 @@ from api.people.endpoints import known_subject
 from api.tasks.schemas import TaskClosingIn, TaskLine, TaskView
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
+from store.events.changes import close_task
 from store.reads import people as queries
 from store.tasks import log as task_log
 from store.tasks import tasks
@@ -97,7 +98,7 @@ class TaskRoutes:
     async def close(self, id: RowId, closing: TaskClosingIn) -> Response:
         """Closing is a signal: it is committed together with the task's own change."""
         try:
-            found = await tasks.close_task(
+            found = await close_task(
                 self._database,
                 id,
                 resolution=closing.resolution,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
+from journeys.consent.statements import ADDRESS_FIELDS
 from journeys.gate.deferral import Deferral, deferrals_for, engaged_switch
 from journeys.gate.judge import channel_for, judge
 from journeys.gate.policy import Policy
@@ -27,7 +28,6 @@ from journeys.gate.verdicts import (
 )
 from journeys.whynot.changes import SuggestedChange
 
-ADDRESS_FIELDS: Final[Mapping[str, str]] = {"email": "profile.email", "sms": "profile.phone"}
 SOMEBODYS: Final = frozenset({"stopped", "held", "urgent_ticket"})
 """Waits that somebody ends, by code."""
 
@@ -150,7 +150,8 @@ def _refused(
             change = SuggestedChange("consent", f"they say yes to {place[1]} by {channel}", _said(place, granted=True))
             return GateObstacle(reason.text, change)
         case _:
-            params = {"channel": channel, "field": ADDRESS_FIELDS.get(channel)}
+            address = ADDRESS_FIELDS.get(channel)
+            params = {"channel": channel, "field": f"profile.{address}" if address else None}
             return GateObstacle(reason.text, SuggestedChange("address", f"tell their address for {channel}", params))
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from journeys.gate.consent import refusals_by_all
 from journeys.gate.policy import Policy
+from journeys.gate.verdicts import Consents
 from journeys.tokens.address_hash import canonical_address
-from store.consent.consents import ConsentChangeResult, ConsentedPlaces, refused_by, statements_by
+from store.consent.consents import ConsentChangeResult, statements_by
 from store.database import Database, fetch_all, sql
 from store.messages.digests import DIGEST_PREFIX
 from store.people import subjects
@@ -115,14 +117,14 @@ def _found(items: Sequence[Mapping[str, Any]]) -> AttemptsInFlight:
     return left, any(item["going"] for item in items)
 
 
-async def _under_way(database: Database, policy: Policy, said: Mapping[str, ConsentedPlaces]) -> AttemptsInFlight:
+async def _under_way(database: Database, policy: Policy, said: Mapping[str, Consents]) -> AttemptsInFlight:
     async with database.reading() as connection:
         found = await fetch_all(connection, _UNDER_WAY, people=list(said))
     return _found([item for item in found if _is_refused(policy, item, said[item["recipient"]])])
 
 
-def _is_refused(policy: Policy, item: Mapping[str, Any], said: ConsentedPlaces) -> bool:
+def _is_refused(policy: Policy, item: Mapping[str, Any], said: Consents) -> bool:
     """A digest is as wanted as the least wanted of its topics."""
     topics = loaded(item["topics"]) or [None]
-    refusals = (refused_by(policy, (item["channel"],), topic, item["priority"], said) for topic in topics)
+    refusals = (refusals_by_all(policy, (item["channel"],), topic, item["priority"], said) for topic in topics)
     return any(each is not None for each in refusals)

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from journeys.consent.changes import ConsentChange
 from journeys.consent.opt_out_keywords import OptKeyword, keyword_of
 from journeys.gate.verdicts import ANY
 from journeys.tokens.address_hash import canonical_address
 from store.consent import consents, suppressions
-from store.consent.consents import ConsentChange, ConsentChangeResult
+from store.consent.consents import ConsentChangeResult
 from store.database import Connection, Database, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
 from store.people import subjects

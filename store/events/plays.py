@@ -13,7 +13,7 @@ from typing import Any
 
 from journeys.decision.chart import Chart
 from journeys.decision.entry import EntryRefused, case_of
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.protocol import wire
 from store.database import Connection, Database, fetch_one, sql
 from store.definitions.registry import DefinitionRegistry, SignalIndex

@@ -1,13 +1,26 @@
-"""Events that fail the tracking plan or cannot be read: kept with their faults until somebody replays or discards them."""
+"""Quarantine: rejected events with their faults, until somebody replays or discards them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
-from store.database import Connection, execute, fetch_all, fetch_one, sql
+import orjson
+
+from journeys.events.inbound import RejectedEvent
+from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.rows import RowDict, loaded
 
+_HOLD = sql(
+    """
+    INSERT INTO quarantine (source, message_id, name, faults, event, received_at)
+    SELECT :source, message_id, name, faults, event, :received_at
+    FROM unnest(CAST(:ids AS text[]), CAST(:names AS text[]), CAST(:faults AS jsonb[]), CAST(:events AS jsonb[]))
+      AS w(message_id, name, faults, event)
+    ON CONFLICT (source, message_id) DO NOTHING RETURNING message_id
+    """
+)
 _COLUMNS = (
     "q.id, q.source, q.message_id, q.name, q.faults, q.event, q.received_at, q.status, q.settled_at FROM quarantine q"
 )
@@ -29,6 +42,26 @@ _NAMES = sql(
     WHERE status = 'held' GROUP BY name ORDER BY held DESC, name LIMIT 100
     """
 )
+
+
+async def hold_rejected(
+    connection: Connection, rejected: Iterable[RejectedEvent], *, source: str, received_at: datetime
+) -> int:
+    """Keep what fails the tracking plan, with its faults; the number that was not there before (Q1)."""
+    once = {event.message_id: event for event in rejected}
+    if not once:
+        return 0
+    kept = await fetch_all(
+        connection,
+        _HOLD,
+        source=source,
+        received_at=received_at,
+        ids=list(once),
+        names=[event.name for event in once.values()],
+        faults=[as_json(event.faults) for event in once.values()],
+        events=[orjson.dumps(event.raw, default=str).decode() for event in once.values()],
+    )
+    return len(kept)
 
 
 async def list_quarantined(

@@ -19,6 +19,14 @@ _OPEN = sql(
 _RESOLVE = sql(
     "UPDATE tickets SET resolved_at = :at WHERE subject_key = :subject AND ticket_id = :ticket AND resolved_at IS NULL"
 )
+_MOVE = sql(
+    """
+    INSERT INTO tickets (subject_key, ticket_id, opened_at, resolved_at)
+    SELECT :into, ticket_id, opened_at, resolved_at FROM tickets WHERE subject_key = :gone
+    ON CONFLICT (subject_key, ticket_id)
+    DO UPDATE SET resolved_at = coalesce(tickets.resolved_at, excluded.resolved_at)
+    """
+)
 
 
 async def record_ticket(
@@ -29,7 +37,7 @@ async def record_ticket(
     subjects: Sequence[str],
     at: datetime,
 ) -> None:
-    """Keep one ticket signal, for the person and their account; when it is resolved, what it held is weighed again (C6)."""
+    """Keep one ticket signal, for the person and their account; when it is resolved, what it held is decided again (C6)."""
     opened = rules.open_after(frozenset(), name, data)
     for ticket in opened:
         for subject in subjects:
@@ -39,3 +47,8 @@ async def record_ticket(
     ticket = str(data.get("ticket_id"))
     if any([await execute(connection, _RESOLVE, subject=subject, ticket=ticket, at=at) for subject in subjects]):
         await reevaluation.make_due(connection, [(subject, at) for subject in subjects], reevaluation.TICKET)
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """Give a visitor's tickets to the user. One that both have is one: what resolved it for one resolved it."""
+    await execute(connection, _MOVE, gone=gone, into=into)

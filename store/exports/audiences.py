@@ -90,6 +90,15 @@ _RECORD = sql(
     SET hashed = excluded.hashed, member = excluded.member, synced_at = excluded.synced_at, digests = excluded.digests
     """
 )
+_MOVE = sql(
+    """
+    INSERT INTO audiences (audience, subject_key, changed_at, member, journey)
+    SELECT audience, :into, changed_at, member, journey FROM audiences WHERE subject_key = :gone
+    ON CONFLICT (audience, subject_key)
+    DO UPDATE SET member = excluded.member, changed_at = excluded.changed_at, journey = excluded.journey
+    WHERE excluded.changed_at > audiences.changed_at
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +196,8 @@ async def record_told(
         digests=[orjson.dumps(digests.get(subject, ())).decode() for subject in hashes],
         at=at,
     )
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """The user is in the audiences that the visitor was in; the later change of the two counts."""
+    await execute(connection, _MOVE, gone=gone, into=into)

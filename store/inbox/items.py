@@ -70,6 +70,7 @@ _CHANGED = sql(
     .order_by(inbox.c.changed, inbox.c.id)
     .limit(bindparam("limit"))
 )
+_MOVE = sql(f"UPDATE inbox SET recipient = :into, {CHANGED} WHERE recipient = :gone")  # noqa: S608 -- the expression is ours
 
 
 async def put_item(connection: Connection, key: str, recipient: str, content: Mapping[str, Any], at: datetime) -> None:
@@ -119,6 +120,11 @@ async def inbox_changes(connection: Connection, keys: list[str], since: int | No
     if len(rows) < MOST:
         return Changes([item_of(row) for row in rows], upto, is_all=True)
     return Changes([item_of(row) for row in rows], rows[-1]["changed"], is_all=False)
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """A visitor's inbox is the user's."""
+    await execute(connection, _MOVE, gone=gone, into=into)
 
 
 def item_of(row: Mapping[str, Any]) -> RowDict:

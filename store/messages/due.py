@@ -46,6 +46,9 @@ _LANES = sql(
     WHERE m.recipient = :person AND m.status IN {listed(UNSETTLED)} AND m.key LIKE '{DIGEST_PREFIX}%'
     """  # noqa: S608 -- the statuses are ours
 )
+_UNSETTLED = sql(
+    f"SELECT 1 FROM messages WHERE recipient = :person AND status IN {listed(UNSETTLED)} LIMIT 1"  # noqa: S608 -- ours
+)
 
 
 async def due_messages(connection: Connection, person: str, now: datetime) -> list[LedgerEntry]:
@@ -66,6 +69,11 @@ async def next_message_due(connection: Connection, person: str) -> tuple[datetim
     """The earliest deferred row (the person's clock) and the earliest lease (the real clock)."""
     row = await fetch_one(connection, _NEXT, person=person)
     return (row["due"], row["lease"]) if row else (None, None)
+
+
+async def has_unsettled(connection: Connection, person: str) -> bool:
+    """Whether any message of a person waits or is in flight."""
+    return await fetch_one(connection, _UNSETTLED, person=person) is not None
 
 
 async def lanes_of_unsettled(connection: Connection, person: str) -> set[str]:

@@ -15,7 +15,7 @@ from store.database import Connection, Database, execute, fetch_all, fetch_one, 
 from store.messages.ledger import made_due
 from store.outbox import queue as outbox
 from store.people import subjects
-from store.people.test_clocks import now_for
+from store.people.test_clocks import now_for, virtual_now
 from store.retry import retry_transaction
 from store.rows import RowDict
 
@@ -24,8 +24,7 @@ HELD: Final = "held"
 LONGEST: Final = timedelta(days=180)
 
 _COLUMNS = "h.id, h.subject_key AS subject, h.since, h.until, h.by, h.why, h.released_at, h.released_by"
-_NOW = """coalesce((SELECT least(c.limit_at, c.origin + (CAST(:now AS timestamptz) - c.started_at) * c.speed)
-    FROM clocks c WHERE c.id = h.clock), CAST(:now AS timestamptz))"""
+_NOW = virtual_now("h.clock", "CAST(:now AS timestamptz)")
 _STANDING = sql(
     """
     SELECT subject_key, until, by, why FROM holds
@@ -56,6 +55,16 @@ _WAITING = made_due(
     where="""m.recipient IN (SELECT :subject UNION SELECT key FROM subjects WHERE account_key = :subject
                           UNION SELECT person_key FROM members WHERE account_key = :subject)""",
 )
+
+# A hold of the user's outlives the visitor's; both are kept.
+_RELEASE_DOUBLE = sql(
+    """
+    UPDATE holds SET released_at = greatest(since, least(until, clock_timestamp())), released_by = 'merge'
+    WHERE subject_key = :gone AND released_at IS NULL
+      AND EXISTS (SELECT 1 FROM holds h WHERE h.subject_key = :into AND h.released_at IS NULL)
+    """
+)
+_MOVE = sql("UPDATE holds SET subject_key = :into WHERE subject_key = :gone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +131,12 @@ async def release_hold(database: Database, subject: str, *, by: str, now: dateti
         return await _read(connection, last["id"], now)
 
     return await retry_transaction(database, end)
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """A visitor's holds are the user's; where both are held the user's hold stays."""
+    for statement in (_RELEASE_DOUBLE, _MOVE):
+        await execute(connection, statement, gone=gone, into=into)
 
 
 async def list_holds(

@@ -19,12 +19,35 @@ from journeys.decision.state import RunState, state_from_json
 from journeys.protocol.envelope import occurrence_of
 from journeys.protocol.routing import LaneRow, RunSubscription, envelope_for
 from journeys.protocol.wire import Envelope
-from store.database import Connection, fetch_one, sql
-from store.outbox import queue as outbox
+from store.database import Connection, fetch_all, fetch_one, sql
+from store.outbox.rows import OutboxRow, outbox_row
 from store.people.subjects import Subject
 from store.runs.projection import listener_in
 
+MOST_BYTES = 512 * 1024
+"""Of what is read for a run at once: an activity's result has a limit, and the run asks again."""
+
+_AFTER = sql(
+    """
+    SELECT id, recipient, seq, kind, name, event_id, at, data, facts, target
+    FROM outbox WHERE kind <> 'wake' AND recipient = :recipient AND seq > :seq AND seq > :entered AND (target IS NULL OR target = :target)
+    ORDER BY seq LIMIT 500
+    """
+)
 _MEMORY = sql("SELECT memory, id, lane, entered_seq, joined_seq, case_key, subject_key, epoch FROM runs WHERE id = :id")
+
+
+async def rows_after(connection: Connection, recipient: str, seq: int, entered: int, target: str) -> list[OutboxRow]:
+    """What was accepted for a run's recipient after `seq`, delivered or not; of much the first part, at least one."""
+    rows: list[OutboxRow] = []
+    left = MOST_BYTES
+    for item in await fetch_all(connection, _AFTER, recipient=recipient, seq=seq, entered=entered, target=target):
+        row = outbox_row(item)
+        left -= row.size
+        if rows and left < 0:
+            break
+        rows.append(row)
+    return rows
 
 
 async def undecided(
@@ -35,7 +58,7 @@ async def undecided(
     for each in listener.lanes if lane == listener.lane else (lane,):
         reached = seqs.get(each, 0)
         # A page of nothing but others' rows must not hide what comes after it.
-        while page := await outbox.after(connection, each, reached, listener.first(each) - 1, listener.run):
+        while page := await rows_after(connection, each, reached, listener.first(each) - 1, listener.run):
             envelopes = list(_envelopes(chart, listener, page))
             found += envelopes
             if envelopes:
@@ -54,14 +77,14 @@ async def undelivered(connection: Connection, chart: Chart, run: str, seqs: Mapp
     return [each for lane in lanes for each in await undecided(connection, chart, listener, lane, seqs)]
 
 
-def _envelopes(chart: Chart, listener: RunSubscription, found: Iterable[outbox.OutboxRow]) -> Iterable[Envelope]:
+def _envelopes(chart: Chart, listener: RunSubscription, found: Iterable[OutboxRow]) -> Iterable[Envelope]:
     for item in found:
         envelope = envelope_for(chart, listener, recipients_of_row(item))
         if envelope is not None:
             yield envelope
 
 
-def recipients_of_row(item: outbox.OutboxRow) -> LaneRow:
+def recipients_of_row(item: OutboxRow) -> LaneRow:
     """An outbox row as routing reads it."""
     return LaneRow(
         item.recipient, item.seq, item.kind, item.name, item.event_id, item.at, item.data, item.facts, item.target
@@ -80,7 +103,7 @@ def fields_since(chart: Chart, state: RunState, subject: Subject, due: datetime)
 
 
 async def run_as_of(
-    connection: Connection, chart: Chart, run: str, unsaved: Iterable[outbox.OutboxRow], at: datetime
+    connection: Connection, chart: Chart, run: str, unsaved: Iterable[OutboxRow], at: datetime
 ) -> PastRun:
     """Whether a run is still open at an instant, by all that was accepted until then; `unsaved` is this commit's own."""
     found = await fetch_one(connection, _MEMORY, id=run)

@@ -24,6 +24,17 @@ def now_by_clock(real: ColumnElement[datetime]) -> ColumnElement[datetime]:
     return func.coalesce(virtual, real)
 
 
+def clock_stands_at(clock: str, real: str) -> str:
+    """SQL for `TestClock.virtual`: where the row `clock` of `clocks` stands at a real instant."""
+    return f"least({clock}.limit_at, {clock}.origin + ({real} - {clock}.started_at) * {clock}.speed)"
+
+
+def virtual_now(clock_id: str, real: str) -> str:
+    """SQL for the now of a row that names its clock: where its test clock stands, or the real instant without one."""
+    stands = clock_stands_at("tc", real)
+    return f"coalesce((SELECT {stands} FROM clocks tc WHERE tc.id = {clock_id}), {real})"  # noqa: S608 -- columns of ours
+
+
 async def read_clock(connection: Connection, clock: str) -> TestClock | None:
     """The clock of this id, with its limit as of now; None if there is none."""
     row = await fetch_one(connection, _GET, id=clock)

@@ -14,10 +14,10 @@ from journeys.tasks.assignment import AssignmentRequest, AssignmentResult, Roste
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.locks import Lock, lock_until_commit
 from store.outbox import queue as outbox
-from store.rows import loaded
+from store.outbox.queue import DerivedSignal
+from store.people import subjects
 from store.tasks import log as task_log
 
-_PROFILE = sql("SELECT profile FROM subjects WHERE key = :key")
 _LOADS = sql("SELECT owner, count(*) AS n FROM tasks WHERE status = 'open' GROUP BY owner")
 _TURN = sql("SELECT person FROM turns WHERE team = :team")
 _TAKE_TURN = sql(
@@ -64,8 +64,7 @@ async def choose_owner(
 
 
 async def _owner_of(connection: Connection, roster: Roster, account: str | None) -> Any:
-    found = await fetch_one(connection, _PROFILE, key=account) if account is not None else None
-    return loaded(found["profile"]).get(roster.team.owner) if found else None
+    return (await subjects.profile_of(connection, account)).get(roster.team.owner) if account is not None else None
 
 
 def handover_of(
@@ -122,13 +121,8 @@ async def runs_asking_for(connection: Connection, identity: int) -> list[Mapping
 
 async def tell_deadline(connection: Connection, ask: Mapping[str, Any], due: datetime, at: datetime) -> None:
     """A run's own durable timer rings when a task is due. Whoever tells holds the run's lane."""
-    await outbox.enqueue_one(
-        connection,
-        recipient=ask["lane"],
-        kind="deadline",
-        name=ask["action"],
-        event_id=f"{ask['key']}=due {due.isoformat()}",
-        at=at,
-        data={"ask": ask["key"].rpartition("#")[2], "due_at": due.isoformat()},
-        target=ask["run"],
+    event_id = f"{ask['key']}=due {due.isoformat()}"
+    data = {"ask": ask["key"].rpartition("#")[2], "due_at": due.isoformat()}
+    await outbox.enqueue_derived(
+        connection, DerivedSignal(ask["lane"], ask["run"], "deadline", ask["action"], event_id, at, data)
     )

@@ -1,4 +1,4 @@
-"""What runs ask of people: a task is opened, joined, escalated and let go of, in the step's own transaction (C10).
+"""Requests for tasks: runs open, join, escalate and withdraw them, in the step's own transaction (C10).
 
 There is one open task for each account (or person without one) and reason; who asks again joins it. It stays open while
 one of its runs still asks. A unique index holds this also where two ask in the same moment.
@@ -12,11 +12,12 @@ from typing import Any, assert_never
 
 from journeys.decision.effects import ClosedTask, Effect, EscalatedTask, OpenedTask, task_key
 from journeys.tasks.assignment import Roster
-from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
+from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.errors import Contended
 from store.runs.projection import Run
 from store.tasks import assignment
 from store.tasks import log as task_log
+from store.tasks.opening import NewTask, open_task
 
 TRIES = 3
 _ASKED = sql("SELECT 1 FROM task_asks WHERE key = :key")
@@ -24,15 +25,6 @@ _STANDING = sql(
     """
     SELECT id, task, owner, level, due_at, within FROM tasks
     WHERE scope_key = :scope AND reason = :reason AND status = 'open' FOR UPDATE
-    """
-)
-_OPEN = sql(
-    """
-    INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, data, opened_at, due_at, scope_key, reason,
-                       account_key, named, team, why, within, remind_at, clock)
-    VALUES (:key, :run, :subject, :journey, :action, :task, :owner, CAST(:data AS jsonb), :at, :due, :scope, :reason,
-            :account, :named, :team, :why, :within, :remind, :clock)
-    ON CONFLICT DO NOTHING RETURNING id
     """
 )
 _ASK = sql(
@@ -59,6 +51,31 @@ _LANES = sql(
     SELECT DISTINCT r.lane FROM task_asks own JOIN task_asks o ON o.task_id = own.task_id AND o.status = 'open'
     JOIN runs r ON r.id = o.run WHERE own.run = :run AND own.action = ANY(CAST(:actions AS text[])) AND own.status = 'open'
     """
+)
+# Of two open tasks of one reason the user's stays, and who asked for the visitor's asks for that one.
+_MOVES = (
+    sql("UPDATE tasks SET subject_key = :into WHERE subject_key = :gone"),
+    sql(
+        """
+        UPDATE task_asks a SET task_id = stay.id FROM tasks t JOIN tasks stay ON stay.reason = t.reason
+        WHERE a.task_id = t.id AND t.scope_key = :gone AND t.status = 'open'
+          AND stay.scope_key = :into AND stay.status = 'open'
+        """
+    ),
+    sql(
+        """
+        WITH joined AS (
+          UPDATE tasks t SET status = 'withdrawn', resolution = 'it is task ' || stay.id,
+            closed_at = greatest(t.opened_at, stay.opened_at)
+          FROM tasks stay WHERE t.scope_key = :gone AND t.status = 'open'
+            AND stay.scope_key = :into AND stay.status = 'open' AND stay.reason = t.reason
+          RETURNING t.id, t.closed_at, t.resolution),
+        stale AS (UPDATE task_mirrors SET version = version + 1 WHERE task_id IN (SELECT id FROM joined))
+        INSERT INTO task_log (task_id, at, kind, by, text)
+        SELECT id, closed_at, 'withdrawn', 'tenure', resolution FROM joined
+        """
+    ),
+    sql("UPDATE tasks SET scope_key = :into WHERE scope_key = :gone"),
 )
 
 TaskEffect = OpenedTask | ClosedTask | EscalatedTask
@@ -116,40 +133,29 @@ async def _new(
     to = await assignment.choose_owner(
         connection, roster, task=effect.task, named=effect.owner, account=account, at=effect.at
     )
-    due = roster.due(to.owner, effect.at, effect.within) if effect.within else effect.due_at
-    has = assignment.handover_of(roster, {"task": effect.task, "within": effect.within}, to, due, effect.at)
-    key = task_key(run_row.id, effect)
-    opened = await fetch_one(
-        connection,
-        _OPEN,
-        key=key,
+    new = NewTask(
+        key=task_key(run_row.id, effect),
         run=run_row.id,
         subject=run_row.lane,
         journey=run_row.journey,
         action=effect.action,
         task=effect.task,
-        owner=to.owner,
-        data=as_json(effect.data),
+        named=effect.owner,
+        data=effect.data,
         at=effect.at,
-        due=due,
+        within=effect.within,
         scope=scope,
         reason=reason,
         account=account,
-        named=effect.owner,
-        team=to.team,
-        why=to.why,
-        within=effect.within,
-        remind=has.remind_at,
         clock=run_row.clock,
+        due_at=effect.due_at,
     )
+    opened = await open_task(connection, roster, new, to)
     if opened is None:
         return False
-    await _ask(connection, run_row, effect, opened["id"])
-    await task_log.write_task_log(
-        connection, opened["id"], effect.at, "opened", task_log.SELF, f"for {to.owner}: {to.why}"
-    )
-    if effect.within and due is not None:
-        await assignment.tell_deadline(connection, _asker(run_row, key, effect.action), due, effect.at)
+    await _ask(connection, run_row, effect, opened.id)
+    if effect.within and opened.due_at is not None:
+        await assignment.tell_deadline(connection, _asker(run_row, new.key, effect.action), opened.due_at, effect.at)
     return True
 
 
@@ -215,3 +221,9 @@ async def withdraw_request(
             await execute(connection, _WITHDRAW, id=identity, reason=reason, at=at)
             await task_log.write_task_log(connection, identity, at, "withdrawn", task_log.SELF, reason)
     return [ask["action"] for ask in found]
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """A visitor's tasks are the user's."""
+    for statement in _MOVES:
+        await execute(connection, statement, gone=gone, into=into)

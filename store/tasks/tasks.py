@@ -1,17 +1,20 @@
-"""Work for people: what is open, who has it and since when; and closing it, which its runs hear in the same commit (C10)."""
+"""Tasks: lists, changes under a task's locks, and closing, which its runs hear in the same commit (C10)."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from journeys.events.inbound import InboundEvent
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
 from store.errors import Contended
 from store.outbox import queue as outbox
+from store.outbox.queue import DerivedSignal
 from store.people import subjects
-from store.people.test_clocks import now_for
+from store.people.test_clocks import now_for, virtual_now
 from store.retry import retry_transaction
 from store.rows import RowDict, loaded
 from store.tasks import assignment, conversations
@@ -19,9 +22,8 @@ from store.tasks import log as task_log
 
 T = TypeVar("T")
 
-# A task lives by the clock of its subject: `now` is real, a test clock's own instant is where that clock stands then.
-CLOCKS_NOW = """coalesce((SELECT least(c.limit_at, c.origin + (CAST(:now AS timestamptz) - c.started_at) * c.speed)
-    FROM clocks c WHERE c.id = t.clock), CAST(:now AS timestamptz))"""
+# A task lives by the clock of its subject: `now` is the real one.
+CLOCKS_NOW = virtual_now("t.clock", "CAST(:now AS timestamptz)")
 _COLUMNS = f"""
     t.id, t.key, t.run, t.subject_key AS subject, t.account_key AS account, t.journey, t.action, t.task, t.reason,
     t.named, t.owner, t.team, t.why, t.level, t.data, t.status, t.resolution, t.closed_by, t.within, t.opened_at, t.due_at,
@@ -75,6 +77,14 @@ class OutcomeNotDeclared(Exception):
     def __init__(self, task: str, outcomes: tuple[str, ...]) -> None:
         super().__init__(f"{task} ends as {', '.join(outcomes)}")
         self.outcomes = outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class TaskClosing:
+    """Whether a task was open until now, and the event that its closing causes, for the caller to store."""
+
+    was_open: bool
+    event: InboundEvent | None = None
 
 
 async def list_tasks(
@@ -149,46 +159,36 @@ async def _lanes(connection: Connection, identity: int) -> set[str]:
     return {item["lane"] for item in await fetch_all(connection, _LANES, id=identity)}
 
 
-async def close_task(
-    database: Database, identity: int, *, resolution: str, by: str, note: str, roster: Roster, now: datetime
-) -> tuple[bool, RowDict] | None:
-    """Close it and tell every run that asked for it `<action>.closed`, once; whether it was open until now.
+async def close_within(
+    connection: Connection, task: RowDict, at: datetime, *, resolution: str, by: str, note: str, roster: Roster
+) -> TaskClosing:
+    """Close a task that is locked, and tell every run that asked for it `<action>.closed`, once.
 
-    None if there is no such task; raises NotOpen when it has ended otherwise, and Undeclared.
+    Raises TaskNotOpen when it has ended otherwise, and OutcomeNotDeclared.
     """
-
-    async def close(connection: Connection, task: RowDict, at: datetime) -> bool:
-        if (task["status"], task["resolution"]) == ("closed", resolution):
-            return False
-        if task["status"] != "open":
-            raise TaskNotOpen
-        words = roster.team.outcomes(task["task"])
-        if words and resolution not in words:
-            raise OutcomeNotDeclared(task["task"], words)
-        asking = await assignment.runs_asking_for(connection, identity)
-        await execute(connection, _CLOSE, id=identity, resolution=resolution, by=by, at=at)
-        await execute(connection, _ANSWER, id=identity, at=at)
-        await conversations.close_with_task(connection, identity, by, at)
-        text = f"{resolution}: {note}" if note else resolution
-        await task_log.write_task_log(connection, identity, at, "closed", by, text)
-        for ask in asking:
-            await _tell(connection, ask, at, {"outcome": resolution, "by": by, "note": note})
-        return True
-
-    return await change_under_lock(database, identity, now, close)
+    identity = task["id"]
+    if (task["status"], task["resolution"]) == ("closed", resolution):
+        return TaskClosing(was_open=False)
+    if task["status"] != "open":
+        raise TaskNotOpen
+    words = roster.team.outcomes(task["task"])
+    if words and resolution not in words:
+        raise OutcomeNotDeclared(task["task"], words)
+    asking = await assignment.runs_asking_for(connection, identity)
+    await execute(connection, _CLOSE, id=identity, resolution=resolution, by=by, at=at)
+    await execute(connection, _ANSWER, id=identity, at=at)
+    event = await conversations.close_with_task(connection, identity, by, at)
+    text = f"{resolution}: {note}" if note else resolution
+    await task_log.write_task_log(connection, identity, at, "closed", by, text)
+    for ask in asking:
+        await _tell(connection, ask, at, {"outcome": resolution, "by": by, "note": note})
+    return TaskClosing(was_open=True, event=event)
 
 
 async def _tell(connection: Connection, ask: Mapping[str, Any], at: datetime, data: dict[str, str]) -> None:
-    await outbox.enqueue_one(
-        connection,
-        recipient=ask["lane"],
-        kind="signal",
-        name=f"{ask['action']}.closed",
-        event_id=f"{ask['key']}=closed",
-        at=at,
-        data={**data, "resolution": data["outcome"]},
-        target=ask["run"],
-    )
+    name, event_id = f"{ask['action']}.closed", f"{ask['key']}=closed"
+    data = {**data, "resolution": data["outcome"]}
+    await outbox.enqueue_derived(connection, DerivedSignal(ask["lane"], ask["run"], "signal", name, event_id, at, data))
 
 
 async def add_task_note(

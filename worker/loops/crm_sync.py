@@ -20,6 +20,7 @@ from activities.channels.message_hash import message_hash
 from activities.exports.crm.port import MOST, CrmPaused, CrmTask, CrmTaskClosed, CrmTasks
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
+from store.events.changes import close_task
 from store.exports import crm_tasks
 from store.locks import Lock, check_lock_held, release_lock, take_lock
 from store.reads import people as queries
@@ -150,7 +151,7 @@ class CrmSync:
     async def _close(self, mirror: str, task: int, ended: CrmTaskClosed) -> None:
         """By the same way as over the API, so that its runs hear it. A word that is not declared opens it there again."""
         try:
-            await tasks.close_task(
+            await close_task(
                 self.database,
                 task,
                 resolution=ended.outcome or DONE,

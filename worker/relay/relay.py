@@ -24,7 +24,8 @@ from journeys.protocol import wire
 from journeys.protocol.routing import envelope_for
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
-from store.outbox import queue as outbox
+from store.outbox import claims
+from store.outbox.rows import OutboxRow
 from store.outbox.undecided import recipients_of_row
 from store.people import subjects
 from store.people.test_clocks import read_clock
@@ -82,7 +83,7 @@ class OutboxRelay:
                     if asyncio.get_running_loop().time() - pruned > PRUNE_EVERY:
                         pruned = asyncio.get_running_loop().time()
                         async with self.database.transaction() as connection:
-                            await outbox.prune_delivered(connection)
+                            await claims.prune_delivered(connection)
                 except Exception as fault:  # noqa: BLE001 -- whatever is down comes back; the outbox keeps everything
                     log.warning("relay.store_unreachable", error=type(fault).__name__)
                     pause = 1.0
@@ -109,7 +110,7 @@ class OutboxRelay:
     async def deliver_batch(self) -> bool:
         """Claim lanes, deliver each in order, mark what arrived in the same transaction. Whether there was any."""
         async with self.database.transaction() as connection:
-            waiting = await outbox.claim_lanes(connection, self.reached, LANES, ROWS_OF_A_LANE)
+            waiting = await claims.claim_lanes(connection, self.reached, LANES, ROWS_OF_A_LANE)
             if not waiting:
                 return False
             self.reached = next(reversed(waiting))
@@ -119,20 +120,20 @@ class OutboxRelay:
             lanes = [self._lane(found, hearing[lane], woken, until) for lane, found in waiting.items()]
             done = await asyncio.gather(*lanes)
             ids = [identity for arrived, _ in done for identity in arrived]
-            await outbox.mark_delivered(
+            await claims.mark_delivered(
                 connection, ids, [lane for lane, (_, fault) in zip(waiting, done, strict=True) if not fault]
             )
             for lane, (_, fault) in zip(waiting, done, strict=True):
                 if fault:
                     FAILED.inc()
-                    await outbox.rest_lane(connection, lane, fault)
+                    await claims.rest_lane(connection, lane, fault)
         if not ids and len(waiting) > AT_ONCE:
             await asyncio.sleep(ILL_PAUSE)
         return bool(ids)
 
     async def _lane(
         self,
-        waiting: list[outbox.OutboxRow],
+        waiting: list[OutboxRow],
         hearing: list[Mapping[str, Any]],
         woken: Mapping[str, str | None],
         until: float,
@@ -153,7 +154,7 @@ class OutboxRelay:
             arrived += [item.id for item in bundle]
         return arrived, ""
 
-    async def _events(self, bundle: list[outbox.OutboxRow], hearing: list[Mapping[str, Any]]) -> None:
+    async def _events(self, bundle: list[OutboxRow], hearing: list[Mapping[str, Any]]) -> None:
         for run in hearing:
             chart, listener = self.catalogue.seen[run["definition"]], projection.listener_in(run)
             found = [envelope_for(chart, listener, recipients_of_row(item)) for item in bundle]
@@ -228,7 +229,7 @@ class OutboxRelay:
     async def _prepare(
         self,
         connection: Connection,
-        waiting: Mapping[str, list[outbox.OutboxRow]],
+        waiting: Mapping[str, list[OutboxRow]],
         hearing: Mapping[str, list[Mapping[str, Any]]],
     ) -> Mapping[str, str | None]:
         """Read what delivering needs beforehand: lanes are delivered side by side, a connection serves one at a time.
@@ -257,16 +258,16 @@ class OutboxRelay:
     async def _measure(self) -> float:
         """Publish the backlog; how long to wait when nobody tells us anything."""
         async with self.database.reading() as connection:
-            seconds, waiting = await outbox.backlog(connection)
+            seconds, waiting = await claims.backlog(connection)
             OLDEST.set(seconds)
             WAITING.set(waiting)
-            ready = await outbox.next_ready(connection) if waiting else None
+            ready = await claims.next_ready(connection) if waiting else None
         return LOOK_ANYWAY if ready is None else min(LOOK_ANYWAY, ready + 0.01)
 
 
-def _bundles(waiting: list[outbox.OutboxRow]) -> Iterator[list[outbox.OutboxRow]]:
+def _bundles(waiting: list[OutboxRow]) -> Iterator[list[OutboxRow]]:
     """A lane's rows in order, events that follow one another together; a wake is alone."""
-    bundle: list[outbox.OutboxRow] = []
+    bundle: list[OutboxRow] = []
     size = 0
     for item in waiting:
         if bundle and (item.kind == "wake" or bundle[0].kind == "wake" or size + item.size > MOST_BYTES):

@@ -23,7 +23,7 @@ from journeys.decision.decide import decide
 from journeys.decision.effects import effects_to_json, log_to_json
 from journeys.decision.occurrences import Entered, Signal
 from journeys.decision.state import RunState, state_from_json, state_to_json
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.protocol import wire
 from store.database import Database, execute, fetch_all, fetch_one, sql
 from store.errors import Contended

@@ -25,7 +25,7 @@ from activities.gate.dry_run import dry_run
 from activities.preview import ContentPreview
 from api.app import Parts, build_app
 from api.http.auth import ApiKeys
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from store.tasks import tasks
 from store.tasks.escalation import escalate_late
 from tests.support.api import OPERATE, HandEngine

@@ -14,9 +14,10 @@ import pytest
 import pytest_asyncio
 
 from journeys.decision.effects import ClosedTask, OpenedTask
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import read_team
+from store.events.changes import close_task
 from store.operations import reconciliation
 from store.runs import projection
 from store.tasks import reassignment, tasks
@@ -103,7 +104,7 @@ async def opened(deps: Living, count: int = 1) -> None:
 
 
 async def close(deps: Living, number: int, word: str) -> Any:
-    return await tasks.close_task(
+    return await close_task(
         deps.database, number, resolution=word, by="abe", note="", roster=roster(), now=datetime.now(UTC)
     )
 
