@@ -102,7 +102,7 @@ class ConsentRoutes:
         place = decode(cursor, int)
         async with self._database.reading() as connection:
             keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
-            found = await consents.consent_log(connection, keys, place[0] if place else None, limit + 1)
+            found = await consents.read_consent_log(connection, keys, place[0] if place else None, limit + 1)
         return page_of(found, limit, lambda entry: (entry["id"],))
 
     async def inbound(self, text: TextMessageIn) -> Response:

@@ -18,8 +18,9 @@ from api.tasks.schemas import ConversationClosingIn, ConversationView
 from journeys.tasks.assignment import Roster
 from store.database import Database
 from store.events.changes import close_task
+from store.reads import conversations
 from store.reads import people as queries
-from store.tasks import conversations, tasks
+from store.tasks import tasks
 
 TAG = "Conversations"
 

@@ -9,11 +9,14 @@ A change returns the events that it causes, for its caller to accept in the same
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import orjson
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.dialects.postgresql import insert
 
 from journeys.consent.changes import ConsentChange, may_ask, only_grants, waits_for_confirmation
 from journeys.consent.preferences import ChannelTopic, merged_consents
@@ -24,6 +27,7 @@ from journeys.gate.verdicts import Consents, Reason
 from store.consent import requests
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.definitions.registry import DefinitionRegistry
+from store.expressions import any_of, when_given
 from store.messages.entries import LedgerEntry
 from store.messages.outcomes import lock_outcome_lanes
 from store.messages.withdrawals import withdraw_from_person
@@ -32,53 +36,109 @@ from store.outbox.queue import DerivedSignal
 from store.people import subjects
 from store.people.test_clocks import now_for
 from store.rows import RowDict
+from store.schema import consent_log, consents, runs
 
 _LIST = sql(
-    """
-    SELECT channel, topic, granted, source, wording, at FROM consents
-    WHERE subject_key = :key ORDER BY topic, channel
-    """
+    select(
+        consents.c.channel,
+        consents.c.topic,
+        consents.c.granted,
+        consents.c.source,
+        consents.c.wording,
+        consents.c.at,
+    )
+    .where(consents.c.subject_key == bindparam("key"))
+    .order_by(consents.c.topic, consents.c.channel)
 )
 _LOG = sql(
-    """
-    SELECT id, channel, topic, granted, pending, source, wording, proof, at FROM consent_log
-    WHERE subject_key = ANY(CAST(:keys AS text[])) AND (CAST(:before AS bigint) IS NULL OR id < :before)
-    ORDER BY id DESC LIMIT :limit
-    """
-)
-_PUT = sql(
-    """
-    INSERT INTO consents (subject_key, channel, topic, granted, source, wording, at)
-    VALUES (:key, :channel, :topic, :granted, :source, :wording, :at)
-    ON CONFLICT (subject_key, channel, topic)
-    DO UPDATE SET granted = excluded.granted, source = excluded.source, wording = excluded.wording, at = excluded.at
-    """
-)
-_TAKE_BACK = sql("DELETE FROM consents WHERE subject_key = :key AND channel = :channel AND topic = :topic")
-_RECORD = sql(
-    """
-    INSERT INTO consent_log (subject_key, channel, topic, granted, pending, source, wording, proof, at)
-    VALUES (:key, :channel, :topic, :granted, :pending, :source, :wording, CAST(:proof AS jsonb), :at) RETURNING id
-    """
-)
-_OPEN_RUNS = sql("SELECT id, definition FROM runs WHERE lane = :key AND status = 'open' ORDER BY id")
-_OF_BOTH = sql(
-    """
-    SELECT subject_key, channel, topic, granted FROM consents
-    WHERE subject_key = ANY(ARRAY[CAST(:gone AS text), CAST(:into AS text)]) ORDER BY channel, topic
-    """
-)
-_MERGE = sql(
-    """
-    WITH said AS (
-      INSERT INTO consents (subject_key, channel, topic, granted, source, at)
-      VALUES (:into, :channel, :topic, :granted, 'merge', :at) ON CONFLICT (subject_key, channel, topic)
-      DO UPDATE SET granted = excluded.granted, source = excluded.source, at = excluded.at
+    select(
+        consent_log.c.id,
+        consent_log.c.channel,
+        consent_log.c.topic,
+        consent_log.c.granted,
+        consent_log.c.pending,
+        consent_log.c.source,
+        consent_log.c.wording,
+        consent_log.c.proof,
+        consent_log.c.at,
     )
-    INSERT INTO consent_log (subject_key, channel, topic, granted, source, at)
-    VALUES (:into, :channel, :topic, :granted, 'merge', :at)
-    """
+    .where(any_of(consent_log.c.subject_key, "keys"), when_given("before", consent_log.c.id, operator.lt))
+    .order_by(consent_log.c.id.desc())
+    .limit(bindparam("limit"))
 )
+_PLACE = (consents.c.subject_key, consents.c.channel, consents.c.topic)
+_said = insert(consents).values(
+    subject_key=bindparam("key"),
+    channel=bindparam("channel"),
+    topic=bindparam("topic"),
+    granted=bindparam("granted"),
+    source=bindparam("source"),
+    wording=bindparam("wording"),
+    at=bindparam("at"),
+)
+_SAY = sql(
+    _said.on_conflict_do_update(
+        index_elements=_PLACE,
+        set_={
+            "granted": _said.excluded.granted,
+            "source": _said.excluded.source,
+            "wording": _said.excluded.wording,
+            "at": _said.excluded.at,
+        },
+    )
+)
+_TAKE_BACK = sql(
+    delete(consents).where(
+        consents.c.subject_key == bindparam("key"),
+        consents.c.channel == bindparam("channel"),
+        consents.c.topic == bindparam("topic"),
+    )
+)
+_RECORD = sql(
+    insert(consent_log)
+    .values(
+        subject_key=bindparam("key"),
+        channel=bindparam("channel"),
+        topic=bindparam("topic"),
+        granted=bindparam("granted"),
+        pending=bindparam("pending"),
+        source=bindparam("source"),
+        wording=bindparam("wording"),
+        proof=bindparam("proof"),
+        at=bindparam("at"),
+    )
+    .returning(consent_log.c.id)
+)
+_OPEN_RUNS = sql(
+    select(runs.c.id, runs.c.definition)
+    .where(runs.c.lane == bindparam("key"), runs.c.status == "open")
+    .order_by(runs.c.id)
+)
+_OF_BOTH = sql(
+    select(consents.c.subject_key, consents.c.channel, consents.c.topic, consents.c.granted)
+    .where(any_of(consents.c.subject_key, "keys"))
+    .order_by(consents.c.channel, consents.c.topic)
+)
+_merged_values = {
+    "subject_key": bindparam("into"),
+    "channel": bindparam("channel"),
+    "topic": bindparam("topic"),
+    "granted": bindparam("granted"),
+    "source": "merge",
+    "at": bindparam("at"),
+}
+_merged = insert(consents).values(_merged_values)
+_MERGE = sql(
+    _merged.on_conflict_do_update(
+        index_elements=_PLACE,
+        set_={
+            "granted": _merged.excluded.granted,
+            "source": _merged.excluded.source,
+            "at": _merged.excluded.at,
+        },
+    )
+)
+_RECORD_MERGE = sql(insert(consent_log).values(_merged_values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +159,13 @@ class ConsentChangeResult:
 
 async def list_consents(connection: Connection, key: str) -> list[RowDict]:
     """What a person has said, as it holds now."""
-    return [dict(item) for item in await fetch_all(connection, _LIST, key=key)]
+    return [dict(row) for row in await fetch_all(connection, _LIST, key=key)]
 
 
-async def consent_log(connection: Connection, keys: list[str], before: int | None, limit: int) -> list[RowDict]:
+async def read_consent_log(connection: Connection, keys: list[str], before: int | None, limit: int) -> list[RowDict]:
     """Everything a person has ever said, the newest first."""
-    found = await fetch_all(connection, _LOG, keys=keys, before=before, limit=limit)
-    return [{**item, "proof": orjson.loads(item["proof"])} for item in found]
+    rows = await fetch_all(connection, _LOG, keys=keys, before=before, limit=limit)
+    return [{**row, "proof": orjson.loads(row["proof"])} for row in rows]
 
 
 async def change_consents_within(
@@ -167,7 +227,7 @@ async def _record(connection: Connection, person: str, change: ConsentChange, at
         if not await execute(connection, _TAKE_BACK, **place):
             return 0
     elif not waits:
-        await execute(connection, _PUT, **said)
+        await execute(connection, _SAY, **said)
     if not change.granted:
         await requests.drop_pending(connection, person, change.channel, change.topic)
     logged = await fetch_one(connection, _RECORD, **said, pending=waits, proof=as_json(dict(change.proof)))
@@ -177,11 +237,13 @@ async def _record(connection: Connection, person: str, change: ConsentChange, at
 async def move_to(connection: Connection, gone: str, into: str, at: datetime) -> None:
     """A visitor's consents are the user's; of two that contradict each other the withdrawal counts."""
     said: dict[str, dict[ChannelTopic, bool]] = {gone: {}, into: {}}
-    for row in await fetch_all(connection, _OF_BOTH, gone=gone, into=into):
+    for row in await fetch_all(connection, _OF_BOTH, keys=[gone, into]):
         said[row["subject_key"]][row["channel"], row["topic"]] = row["granted"]
     for (channel, topic), granted in merged_consents(said[gone], said[into]).items():
         if said[into].get((channel, topic)) is not granted:
-            await execute(connection, _MERGE, into=into, channel=channel, topic=topic, granted=granted, at=at)
+            values = {"into": into, "channel": channel, "topic": topic, "granted": granted, "at": at}
+            await execute(connection, _MERGE, **values)
+            await execute(connection, _RECORD_MERGE, **values)
 
 
 async def _withdraw(

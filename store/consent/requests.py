@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from sqlalchemy import ColumnElement, Interval, Text, bindparam, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.consent.changes import ConsentChange
 from journeys.events.inbound import InboundEvent
+from journeys.gate.verdicts import ANY
 from journeys.tokens.signed_links import CONFIRM_WITHIN, Link, Links
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
+from store.expressions import any_of
+from store.schema import consent_requests
 
 SOURCE_CONSENT: Final = "consent"
 """The source of the events that a change of consent causes."""
@@ -18,36 +24,75 @@ CONFIRMED: Final = "consent_confirmed"
 PATIENCE: Final = timedelta(minutes=10)
 """Who asks again within it is sent no second link: a page that can be submitted must not fill somebody's mailbox."""
 
+
+def _overlaps(like: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    """A channel or topic that is the same as the parameter, where either may be every one."""
+    value = bindparam(name, type_=Text)
+    return or_(like == value, value == ANY, like == ANY)
+
+
+_open = (consent_requests.c.confirmed_at.is_(None), consent_requests.c.refused_at.is_(None))
 _PENDING = sql(
-    """
-    SELECT id, channel, topic, at, asked_at FROM consent_requests
-    WHERE subject_key = :key AND confirmed_at IS NULL AND refused_at IS NULL
-      AND asked_at > clock_timestamp() - CAST(:lifetime AS interval)
-    ORDER BY id
-    """
+    select(
+        consent_requests.c.id,
+        consent_requests.c.channel,
+        consent_requests.c.topic,
+        consent_requests.c.at,
+        consent_requests.c.asked_at,
+    )
+    .where(
+        consent_requests.c.subject_key == bindparam("key"),
+        *_open,
+        consent_requests.c.asked_at > func.clock_timestamp() - bindparam("lifetime", type_=Interval),
+    )
+    .order_by(consent_requests.c.id)
 )
 _REQUEST = sql(
-    """
-    INSERT INTO consent_requests (subject_key, channel, topic, source, wording, proof, at, asked_at)
-    VALUES (:key, :channel, :topic, :source, :wording, CAST(:proof AS jsonb), :at, clock_timestamp()) RETURNING id
-    """
+    insert(consent_requests)
+    .values(
+        subject_key=bindparam("key"),
+        channel=bindparam("channel"),
+        topic=bindparam("topic"),
+        source=bindparam("source"),
+        wording=bindparam("wording"),
+        proof=bindparam("proof"),
+        at=bindparam("at"),
+        asked_at=func.clock_timestamp(),
+    )
+    .returning(consent_requests.c.id)
 )
 _DROP = sql(
-    """
-    UPDATE consent_requests SET refused_at = clock_timestamp()
-    WHERE subject_key = :key AND confirmed_at IS NULL AND refused_at IS NULL
-      AND (channel = :channel OR CAST(:channel AS text) = '*' OR channel = '*')
-      AND (topic = :topic OR CAST(:topic AS text) = '*' OR topic = '*')
-    """
+    update(consent_requests)
+    .where(
+        consent_requests.c.subject_key == bindparam("key"),
+        *_open,
+        _overlaps(consent_requests.c.channel, "channel"),
+        _overlaps(consent_requests.c.topic, "topic"),
+    )
+    .values(refused_at=func.clock_timestamp())
 )
 _LOCK = sql(
-    """
-    SELECT id, channel, topic, source, wording, proof, confirmed_at, refused_at FROM consent_requests
-    WHERE id = :id AND subject_key = ANY(CAST(:keys AS text[])) FOR UPDATE
-    """
+    select(
+        consent_requests.c.id,
+        consent_requests.c.channel,
+        consent_requests.c.topic,
+        consent_requests.c.source,
+        consent_requests.c.wording,
+        consent_requests.c.proof,
+        consent_requests.c.confirmed_at,
+        consent_requests.c.refused_at,
+    )
+    .where(consent_requests.c.id == bindparam("id"), any_of(consent_requests.c.subject_key, "keys"))
+    .with_for_update()
 )
-_CONFIRM = sql("UPDATE consent_requests SET confirmed_at = clock_timestamp() WHERE id = :id")
-_MOVE = sql("UPDATE consent_requests SET subject_key = :into WHERE subject_key = :gone")
+_CONFIRM = sql(
+    update(consent_requests).where(consent_requests.c.id == bindparam("id")).values(confirmed_at=func.clock_timestamp())
+)
+_MOVE = sql(
+    update(consent_requests)
+    .where(consent_requests.c.subject_key == bindparam("gone"))
+    .values(subject_key=bindparam("into"))
+)
 
 
 async def pending_confirmations(connection: Connection, person: str) -> list[dict[str, Any]]:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from sqlalchemy import Text, bindparam, func, select
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.consent.changes import ConsentChange
 from journeys.consent.opt_out_keywords import OptKeyword, keyword_of
 from journeys.gate.verdicts import ANY
@@ -21,19 +24,29 @@ from store.consent import consents, suppressions
 from store.consent.consents import ConsentChangeResult
 from store.database import Connection, Database, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
+from store.expressions import any_of
 from store.people import subjects
 from store.retry import retry_transaction
+from store.schema import inbound_texts
+from store.schema import subjects as subjects_table
 
 CHANNEL: Final = "sms"
+_key = func.coalesce(subjects_table.c.merged_into, subjects_table.c.key).label("key")
+_phone = subjects_table.c.profile["phone"].astext
 _BY_PHONE = sql(
-    """
-    SELECT DISTINCT coalesce(merged_into, key) AS key FROM subjects
-    WHERE kind = 'user' AND profile->>'phone' IS NOT NULL
-      AND regexp_replace(profile->>'phone', '[^0-9]', '', 'g') = ANY(CAST(:numbers AS text[]))
-    ORDER BY key LIMIT 100
-    """
+    select(_key)
+    .distinct()
+    .where(
+        subjects_table.c.kind == "user",
+        _phone.is_not(None),
+        any_of(func.regexp_replace(_phone, "[^0-9]", "", "g", type_=Text), "numbers"),
+    )
+    .order_by(_key)
+    .limit(100)
 )
-_NEW = sql("INSERT INTO inbound_texts (source, message_id) VALUES (:source, :message) ON CONFLICT DO NOTHING")
+_NEW = sql(
+    insert(inbound_texts).values(source=bindparam("source"), message_id=bindparam("message")).on_conflict_do_nothing()
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import false, func, literal, select, true, union_all
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.decision.chart import Chart
 from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, may_enter
 from journeys.events.inbound import InboundEvent, StoredEvent
@@ -14,28 +17,68 @@ from journeys.protocol import wire
 from journeys.protocol.routing import MOVED, PERSONAL, SEEN
 from store.database import Connection, execute, fetch_all, sql
 from store.definitions.registry import SignalIndex
+from store.expressions import any_of, unnest
 from store.outbox import queue as outbox
 from store.outbox.rows import OutboxRow
 from store.outbox.undecided import run_as_of
 from store.people.subjects import Subject
+from store.schema import runs
 
-_RUNS = sql(
-    """
-    SELECT lane, id, journey, definition, case_key, epoch, true AS open, ended_at
-    FROM runs WHERE lane = ANY(CAST(:lanes AS text[])) AND status = 'open'
-    UNION ALL
-    SELECT lane, '', journey, '', case_key, max(epoch), false, max(ended_at)
-    FROM runs WHERE lane = ANY(CAST(:lanes AS text[])) AND status <> 'open' GROUP BY lane, journey, case_key
-    """
+_open_runs = select(
+    runs.c.lane,
+    runs.c.id,
+    runs.c.journey,
+    runs.c.definition,
+    runs.c.case_key,
+    runs.c.epoch,
+    true().label("open"),
+    runs.c.ended_at,
+).where(any_of(runs.c.lane, "lanes"), runs.c.status == "open")
+_ended_runs = (
+    select(
+        runs.c.lane,
+        literal(""),
+        runs.c.journey,
+        literal(""),
+        runs.c.case_key,
+        func.max(runs.c.epoch),
+        false(),
+        func.max(runs.c.ended_at),
+    )
+    .where(any_of(runs.c.lane, "lanes"), runs.c.status != "open")
+    .group_by(runs.c.lane, runs.c.journey, runs.c.case_key)
 )
+_RUNS = sql(union_all(_open_runs, _ended_runs))
 _OPEN = sql(
-    """
-    INSERT INTO runs (id, journey, definition, subject_key, case_key, epoch, lane, entered_seq, clock, started_at)
-    SELECT * FROM unnest(
-      CAST(:ids AS text[]), CAST(:journeys AS text[]), CAST(:definitions AS text[]), CAST(:subjects AS text[]),
-      CAST(:cases AS text[]), CAST(:epochs AS int[]), CAST(:lanes AS text[]), CAST(:seqs AS bigint[]),
-      CAST(:clocks AS text[]), CAST(:ats AS timestamptz[]))
-    """
+    insert(runs).from_select(
+        [
+            "id",
+            "journey",
+            "definition",
+            "subject_key",
+            "case_key",
+            "epoch",
+            "lane",
+            "entered_seq",
+            "clock",
+            "started_at",
+        ],
+        select(
+            unnest(
+                "given",
+                ids=runs.c.id,
+                journeys=runs.c.journey,
+                definitions=runs.c.definition,
+                subjects=runs.c.subject_key,
+                cases=runs.c.case_key,
+                epochs=runs.c.epoch,
+                lanes=runs.c.lane,
+                seqs=runs.c.entered_seq,
+                clocks=runs.c.clock,
+                ats=runs.c.started_at,
+            )
+        ),
+    )
 )
 
 

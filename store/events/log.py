@@ -5,19 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from sqlalchemy import Text, bindparam, select
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.events.inbound import InboundEvent, ResolvedEvent, StoredEvent
 from store.database import Connection, as_json, fetch_all, sql
 from store.exports import feed
+from store.expressions import unnest
+from store.schema import events
+from store.schema.base import Timestamp
 
+_given = unnest(
+    "given",
+    ids=events.c.message_id,
+    kinds=events.c.kind,
+    names=events.c.name,
+    keys=events.c.subject_key,
+    ats=events.c.at,
+    datas=events.c.data,
+    contexts=events.c.context,
+    traces=events.c.trace,
+)
 _INSERT = sql(
-    """
-    INSERT INTO events (source, message_id, kind, name, subject_key, at, received_at, data, context, trace)
-    SELECT :source, message_id, kind, name, subject_key, at, :received_at, data, context, trace
-    FROM unnest(CAST(:ids AS text[]), CAST(:kinds AS text[]), CAST(:names AS text[]), CAST(:keys AS text[]),
-                CAST(:ats AS timestamptz[]), CAST(:datas AS jsonb[]), CAST(:contexts AS jsonb[]), CAST(:traces AS uuid[]))
-      AS w(message_id, kind, name, subject_key, at, data, context, trace)
-    ON CONFLICT (source, message_id) DO NOTHING RETURNING message_id, id
-    """
+    insert(events)
+    .from_select(
+        ["source", "received_at", "message_id", "kind", "name", "subject_key", "at", "data", "context", "trace"],
+        select(bindparam("source", type_=Text), bindparam("received_at", type_=Timestamp), _given),
+    )
+    .on_conflict_do_nothing(index_elements=[events.c.source, events.c.message_id])
+    .returning(events.c.message_id, events.c.id)
 )
 
 
@@ -63,7 +79,7 @@ async def store_one(
 
 async def _insert(
     connection: Connection,
-    events: Sequence[tuple[InboundEvent, str, datetime]],
+    new: Sequence[tuple[InboundEvent, str, datetime]],
     *,
     source: str,
     received_at: datetime,
@@ -77,14 +93,14 @@ async def _insert(
         _INSERT,
         source=source,
         received_at=received_at,
-        ids=[event.message_id for event, _, _ in events],
-        kinds=[event.kind for event, _, _ in events],
-        names=[event.name for event, _, _ in events],
-        keys=[key for _, key, _ in events],
-        ats=[at for _, _, at in events],
-        datas=[as_json(event.traits or event.data) for event, _, _ in events],
-        contexts=[as_json(event.context) if event.context else None for event, _, _ in events],
-        traces=[event.trace for event, _, _ in events],
+        ids=[event.message_id for event, _, _ in new],
+        kinds=[event.kind for event, _, _ in new],
+        names=[event.name for event, _, _ in new],
+        keys=[key for _, key, _ in new],
+        ats=[at for _, _, at in new],
+        datas=[as_json(event.traits or event.data) for event, _, _ in new],
+        contexts=[as_json(event.context) if event.context else None for event, _, _ in new],
+        traces=[event.trace for event, _, _ in new],
     )
     return {row["message_id"]: row["id"] for row in rows}
 

@@ -6,26 +6,39 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Text, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.gate.policy import UrgentTicket
 from store.database import Connection, execute, sql
 from store.messages import reevaluation
+from store.schema import tickets
 
 _OPEN = sql(
-    """
-    INSERT INTO tickets (subject_key, ticket_id, opened_at) VALUES (:subject, :ticket, :at)
-    ON CONFLICT (subject_key, ticket_id) DO UPDATE SET resolved_at = NULL
-    """
+    insert(tickets)
+    .values(subject_key=bindparam("subject"), ticket_id=bindparam("ticket"), opened_at=bindparam("at"))
+    .on_conflict_do_update(index_elements=[tickets.c.subject_key, tickets.c.ticket_id], set_={"resolved_at": None})
 )
 _RESOLVE = sql(
-    "UPDATE tickets SET resolved_at = :at WHERE subject_key = :subject AND ticket_id = :ticket AND resolved_at IS NULL"
+    update(tickets)
+    .where(
+        tickets.c.subject_key == bindparam("subject"),
+        tickets.c.ticket_id == bindparam("ticket"),
+        tickets.c.resolved_at.is_(None),
+    )
+    .values(resolved_at=bindparam("at"))
+)
+_moved = insert(tickets).from_select(
+    ["subject_key", "ticket_id", "opened_at", "resolved_at"],
+    select(bindparam("into", type_=Text), tickets.c.ticket_id, tickets.c.opened_at, tickets.c.resolved_at).where(
+        tickets.c.subject_key == bindparam("gone")
+    ),
 )
 _MOVE = sql(
-    """
-    INSERT INTO tickets (subject_key, ticket_id, opened_at, resolved_at)
-    SELECT :into, ticket_id, opened_at, resolved_at FROM tickets WHERE subject_key = :gone
-    ON CONFLICT (subject_key, ticket_id)
-    DO UPDATE SET resolved_at = coalesce(tickets.resolved_at, excluded.resolved_at)
-    """
+    _moved.on_conflict_do_update(
+        index_elements=[tickets.c.subject_key, tickets.c.ticket_id],
+        set_={"resolved_at": func.coalesce(tickets.c.resolved_at, _moved.excluded.resolved_at)},
+    )
 )
 
 

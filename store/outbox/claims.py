@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from sqlalchemy import Interval, bindparam, delete, exists, extract, func, literal, select, update
+
 from store.database import Connection, execute, fetch_all, fetch_one, sql
+from store.expressions import PAST, any_of
 from store.outbox.rows import OutboxRow, outbox_row
+from store.schema import lanes, outbox
 
 KEPT = timedelta(days=7)
 """How long a row is kept after its delivery."""
@@ -51,48 +55,56 @@ _ROWS = sql(
     """
 )
 """Nothing of a lane whose visitor's own lane still holds something: runs that came along hear that first."""
+_LONGEST_REST = timedelta(seconds=60)
+_FIRST_REST = timedelta(milliseconds=100)
+_doubled = func.power(2, func.least(lanes.c.attempts, 10))
 _REST = sql(
-    """
-    UPDATE lanes SET attempts = attempts + 1, last_error = :error,
-      ready_at = clock_timestamp() + least(interval '60 seconds', interval '100 milliseconds' * power(2, least(attempts, 10)))
-    WHERE recipient = :recipient
-    """
+    update(lanes)
+    .where(lanes.c.recipient == bindparam("recipient"))
+    .values(
+        attempts=lanes.c.attempts + 1,
+        last_error=bindparam("error"),
+        ready_at=func.clock_timestamp() + func.least(literal(_LONGEST_REST), literal(_FIRST_REST) * _doubled),
+    )
+)
+_delivered = (
+    update(outbox).where(any_of(outbox.c.id, "ids")).values(delivered_at=func.clock_timestamp()).cte("delivered")
 )
 _DELIVERED = sql(
-    """
-    WITH done AS (UPDATE outbox SET delivered_at = clock_timestamp() WHERE id = ANY(CAST(:ids AS bigint[])))
-    UPDATE lanes SET attempts = 0, last_error = NULL, ready_at = '-infinity'
-    WHERE recipient = ANY(CAST(:recipients AS text[])) AND attempts > 0
-    """
+    update(lanes)
+    .where(any_of(lanes.c.recipient, "recipients"), lanes.c.attempts > 0)
+    .values(attempts=0, last_error=None, ready_at=PAST)
+    .add_cte(_delivered)
 )
+_waits = outbox.c.delivered_at.is_(None)
 _NEXT_READY = sql(
-    """
-    SELECT extract(epoch FROM l.ready_at - clock_timestamp()) AS seconds
-    FROM lanes l WHERE l.attempts > 0 AND EXISTS
-      (SELECT 1 FROM outbox o WHERE o.recipient = l.recipient AND o.delivered_at IS NULL)
-    ORDER BY l.ready_at LIMIT 1
-    """
+    select(extract("epoch", lanes.c.ready_at - func.clock_timestamp()).label("seconds"))
+    .where(lanes.c.attempts > 0, exists().where(outbox.c.recipient == lanes.c.recipient, _waits))
+    .order_by(lanes.c.ready_at)
+    .limit(1)
 )
-_OLDEST = sql(
-    """
-    SELECT (SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox
-            WHERE delivered_at IS NULL ORDER BY id LIMIT 1) AS seconds,
-           (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE delivered_at IS NULL LIMIT 10001) AS counted) AS waiting
-    """
+_COUNTED = 10_001
+_age = extract("epoch", func.clock_timestamp() - outbox.c.created_at)
+_counted = select(literal(1)).select_from(outbox).where(_waits).limit(_COUNTED).subquery("counted")
+_BACKLOG = sql(
+    select(
+        select(_age).where(_waits).order_by(outbox.c.id).limit(1).scalar_subquery().label("seconds"),
+        select(func.count()).select_from(_counted).scalar_subquery().label("waiting"),
+    )
 )
-_PRUNE = sql("DELETE FROM outbox WHERE delivered_at < clock_timestamp() - CAST(:kept AS interval)")
+_PRUNE = sql(delete(outbox).where(outbox.c.delivered_at < func.clock_timestamp() - bindparam("kept", type_=Interval)))
 
 
-async def claim_lanes(connection: Connection, past: str, lanes: int, most: int) -> dict[str, list[OutboxRow]]:
-    """Lock up to `lanes` recipients that wait, the next ones after `past`, and read `most` rows of each in order.
+async def claim_lanes(connection: Connection, past: str, most_lanes: int, most_rows: int) -> dict[str, list[OutboxRow]]:
+    """Lock up to `most_lanes` recipients that wait, the next ones after `past`, and read `most_rows` of each in order.
 
     Held until the commit. The last key is where the next claim goes on from.
     """
-    claimed = [item["recipient"] for item in await fetch_all(connection, _WAITING, past=past, lanes=lanes)]
+    claimed = [row["recipient"] for row in await fetch_all(connection, _WAITING, past=past, lanes=most_lanes)]
     waiting: dict[str, list[OutboxRow]] = {recipient: [] for recipient in claimed}
     if claimed:
-        for item in await fetch_all(connection, _ROWS, recipients=claimed, most=most):
-            waiting[item["recipient"]].append(outbox_row(item))
+        for row in await fetch_all(connection, _ROWS, recipients=claimed, most=most_rows):
+            waiting[row["recipient"]].append(outbox_row(row))
     return waiting
 
 
@@ -109,14 +121,14 @@ async def rest_lane(connection: Connection, recipient: str, error: str) -> None:
 
 async def next_ready(connection: Connection) -> float | None:
     """Seconds until the first resting lane may be tried again; None when none rests."""
-    found = await fetch_one(connection, _NEXT_READY)
-    return None if found is None or found["seconds"] is None else max(0.0, float(found["seconds"]))
+    row = await fetch_one(connection, _NEXT_READY)
+    return None if row is None or row["seconds"] is None else max(0.0, float(row["seconds"]))
 
 
 async def backlog(connection: Connection) -> tuple[float, int]:
     """Age of the oldest waiting row in seconds, and how many wait (counted up to 10,001)."""
-    found = await fetch_one(connection, _OLDEST)
-    return (float(found["seconds"] or 0.0), int(found["waiting"])) if found else (0.0, 0)
+    row = await fetch_one(connection, _BACKLOG)
+    return (float(row["seconds"] or 0.0), int(row["waiting"])) if row else (0.0, 0)
 
 
 async def prune_delivered(connection: Connection) -> int:

@@ -23,44 +23,69 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from sqlalchemy import Text, bindparam, func, literal, select, update
+from sqlalchemy.dialects.postgresql import insert
+
 from store.database import Connection, as_json, execute, sql
+from store.expressions import unnest
 from store.outbox.rows import OutboxRow
 from store.people import subjects
 from store.people.subjects import Subject
+from store.schema import outbox
+from store.schema import subjects as subjects_table
 
 CHANNEL = "tenure_outbox"
 """The relay listens on it."""
 
+_given = unnest(
+    "given",
+    recipients=outbox.c.recipient,
+    seqs=outbox.c.seq,
+    kinds=outbox.c.kind,
+    names=outbox.c.name,
+    event_ids=outbox.c.event_id,
+    ats=outbox.c.at,
+    datas=outbox.c.data,
+    facts=outbox.c.facts,
+    targets=outbox.c.target,
+    delivered=outbox.c.delivered_at,
+    traces=outbox.c.trace,
+)
+_NOTIFIED = func.pg_notify(CHANNEL, "")
 # Inserting and telling the relay are one statement: it is told at commit, and not of what has arrived already.
-_PUT = sql(
-    f"""
-    WITH put AS (
-      INSERT INTO outbox (recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at, trace)
-      SELECT recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at, trace
-      FROM unnest(CAST(:recipients AS text[]), CAST(:seqs AS bigint[]), CAST(:kinds AS text[]), CAST(:names AS text[]),
-                  CAST(:event_ids AS text[]), CAST(:ats AS timestamptz[]), CAST(:datas AS jsonb[]), CAST(:facts AS jsonb[]),
-                  CAST(:targets AS text[]), CAST(:delivered AS timestamptz[]), CAST(:traces AS uuid[]))
-        AS w(recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at, trace)
-      RETURNING delivered_at)
-    SELECT pg_notify('{CHANNEL}', '') FROM put WHERE delivered_at IS NULL LIMIT 1
-    """  # noqa: S608 -- the channel is ours
+_put = (
+    insert(outbox)
+    .from_select([given.name for given in _given.c], select(_given))
+    .returning(outbox.c.delivered_at)
+    .cte("put")
 )
-_WAKE = sql(
-    f"""
-    WITH put AS (
-      INSERT INTO outbox (recipient, seq, kind, event_id, at)
-      SELECT coalesce((SELECT merged_into FROM subjects WHERE key = :recipient), :recipient), -nextval(pg_get_serial_sequence('outbox', 'id')), 'wake', '', clock_timestamp()
-      RETURNING recipient)
-    SELECT pg_notify('{CHANNEL}', '') FROM put
-    """  # noqa: S608 -- the channel is ours
+_PUT = sql(select(_NOTIFIED).where(_put.c.delivered_at.is_(None)).limit(1))
+_recipient = bindparam("recipient", type_=Text)
+_canonical = select(subjects_table.c.merged_into).where(subjects_table.c.key == _recipient).scalar_subquery()
+_woken = (
+    insert(outbox)
+    .from_select(
+        ["recipient", "seq", "kind", "event_id", "at"],
+        select(
+            func.coalesce(_canonical, _recipient),
+            -func.nextval(func.pg_get_serial_sequence("outbox", "id")),
+            literal("wake"),
+            literal(""),
+            func.clock_timestamp(),
+        ),
+    )
+    .returning(outbox.c.recipient)
+    .cte("put")
 )
-_OFFER = sql(
-    f"""
-    WITH offered AS
-      (UPDATE outbox SET delivered_at = NULL WHERE recipient = :recipient AND seq = :seq RETURNING recipient)
-    SELECT pg_notify('{CHANNEL}', '') FROM offered
-    """  # noqa: S608 -- the channel is ours
+_WAKE = sql(select(_NOTIFIED).select_from(_woken))
+_offered = (
+    update(outbox)
+    .where(outbox.c.recipient == bindparam("recipient"), outbox.c.seq == bindparam("seq"))
+    .values(delivered_at=None)
+    .returning(outbox.c.recipient)
+    .cte("offered")
 )
+_OFFER = sql(select(_NOTIFIED).select_from(_offered))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
+from store.rows import loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ def outbox_row(row: Mapping[str, Any]) -> OutboxRow:
         name=row["name"],
         event_id=row["event_id"],
         at=row["at"],
-        data=orjson.loads(row["data"]),
-        facts=orjson.loads(facts) if facts is not None else None,
+        data=loaded(row["data"]),
+        facts=loaded(facts),
         target=row["target"],
         id=row["id"],
         size=len(row["data"]) + len(facts or ""),

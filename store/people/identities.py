@@ -7,22 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sqlalchemy import bindparam, func, select, update
+
 from journeys.events.inbound import InboundEvent
 from store.database import Connection, execute, sql
 from store.people import subjects
 from store.people.subjects import Identity, Subject
+from store.schema import identities
+from store.schema import subjects as subjects_table
 
 KnownIdentities = dict[Identity, tuple[str, str | None]]
 """By identity, its subject's key and that one's account."""
 
-_MERGED = sql("UPDATE subjects SET merged_into = :into WHERE key = :gone")
-_DECIDED = sql(
-    """
-    UPDATE subjects SET decided_at = greatest(decided_at, (SELECT g.decided_at FROM subjects g WHERE g.key = :gone))
-    WHERE key = :into
-    """
+_gone = subjects_table.alias("gone")
+_MERGED = sql(
+    update(subjects_table).where(subjects_table.c.key == bindparam("gone")).values(merged_into=bindparam("into"))
 )
-_MOVE = sql("UPDATE identities SET subject_key = :into WHERE subject_key = :gone")
+_DECIDED = sql(
+    update(subjects_table)
+    .where(subjects_table.c.key == bindparam("into"))
+    .values(
+        decided_at=func.greatest(
+            subjects_table.c.decided_at,
+            select(_gone.c.decided_at).where(_gone.c.key == bindparam("gone")).scalar_subquery(),
+        )
+    )
+)
+_MOVE = sql(
+    update(identities).where(identities.c.subject_key == bindparam("gone")).values(subject_key=bindparam("into"))
+)
 
 
 def identities_of(event: InboundEvent) -> tuple[Identity, ...]:

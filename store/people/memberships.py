@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import Text, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.events.inbound import StoredEvent
@@ -31,10 +31,14 @@ _LEAVE = sql(
     delete(members).where(members.c.account_key == _pairs.c.account_key, members.c.person_key == _pairs.c.person_key)
 )
 _MOVE = sql(
-    """
-    INSERT INTO members (account_key, person_key, since)
-    SELECT account_key, :into, since FROM members WHERE person_key = :gone ON CONFLICT DO NOTHING
-    """
+    insert(members)
+    .from_select(
+        ["account_key", "person_key", "since"],
+        select(members.c.account_key, bindparam("into", type_=Text), members.c.since).where(
+            members.c.person_key == bindparam("gone")
+        ),
+    )
+    .on_conflict_do_nothing()
 )
 _WITH_ROLE = sql(
     select(subjects.c.key)

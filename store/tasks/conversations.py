@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import bindparam, exists, func, not_, update
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.consent.statements import answered_message, keyword_in_reply
 from journeys.events.inbound import InboundEvent, StoredEvent
 from journeys.gate.verdicts import Reason
 from journeys.language.actions import PRESSING
 from journeys.protocol.wire import CLOSED
-from store.database import Connection, execute, fetch_all, fetch_one, sql
+from store.database import Connection, execute, fetch_one, sql
 from store.definitions.registry import DefinitionRegistry
 from store.messages.answered import answered_messages
 from store.messages.entries import LedgerEntry
@@ -23,56 +26,88 @@ from store.messages.withdrawals import withdraw_from_person
 from store.outbox import queue as outbox
 from store.outbox.queue import DerivedSignal
 from store.people import subjects
-from store.rows import RowDict
+from store.schema import conversations, runs
+from store.schema.base import Timestamp
 from store.tasks import assignment
 from store.tasks import log as task_log
 from store.tasks.opening import NewTask, open_task
 
 NOBODY = "support"
 """Who answers where nobody is named: a word, as any owner may be."""
+_theirs = (
+    conversations.c.recipient == bindparam("person"),
+    conversations.c.run == bindparam("run"),
+    conversations.c.closed_at.is_(None),
+)
 _OVER = sql(
-    """
-    UPDATE conversations SET closed_at = until, closed_by = 'time'
-    WHERE recipient = :person AND run = :run AND closed_at IS NULL AND until <= :at
-    """
+    update(conversations)
+    .where(*_theirs, conversations.c.until <= bindparam("at"))
+    .values(closed_at=conversations.c.until, closed_by="time")
 )
 _AGAIN = sql(
-    """
-    UPDATE conversations SET replies = replies + 1, last_at = greatest(last_at, :at), until = greatest(until, :until)
-    WHERE recipient = :person AND run = :run AND closed_at IS NULL RETURNING id, task_id
-    """
+    update(conversations)
+    .where(*_theirs)
+    .values(
+        replies=conversations.c.replies + 1,
+        last_at=func.greatest(conversations.c.last_at, bindparam("at", type_=Timestamp)),
+        until=func.greatest(conversations.c.until, bindparam("until", type_=Timestamp)),
+    )
+    .returning(conversations.c.id, conversations.c.task_id)
 )
 _BEGIN = sql(
-    """
-    INSERT INTO conversations (run, recipient, message_id, journey, template, channel, owner, opened_at, last_at, until)
-    VALUES (:run, :person, :message, :journey, :template, :channel, :owner, :at, :at, :until) RETURNING id
-    """
+    insert(conversations)
+    .values(
+        run=bindparam("run"),
+        recipient=bindparam("person"),
+        message_id=bindparam("message"),
+        journey=bindparam("journey"),
+        template=bindparam("template"),
+        channel=bindparam("channel"),
+        owner=bindparam("owner"),
+        opened_at=bindparam("at"),
+        last_at=bindparam("at"),
+        until=bindparam("until"),
+    )
+    .returning(conversations.c.id)
 )
-_HAS_TASK = sql("UPDATE conversations SET task_id = :task WHERE id = :conversation")
+_HAS_TASK = sql(
+    update(conversations).where(conversations.c.id == bindparam("conversation")).values(task_id=bindparam("task"))
+)
 _END = sql(
-    """
-    UPDATE conversations c SET closed_at = :at, closed_by = :by FROM runs r
-    WHERE c.task_id = :task AND c.closed_at IS NULL AND r.id = c.run
-    RETURNING c.id, c.run, c.recipient, c.journey, c.template, c.channel, c.message_id, r.lane, r.status = 'open' AS goes_on
-    """
+    update(conversations)
+    .where(
+        conversations.c.task_id == bindparam("task"),
+        conversations.c.closed_at.is_(None),
+        runs.c.id == conversations.c.run,
+    )
+    .values(closed_at=bindparam("at"), closed_by=bindparam("by"))
+    .returning(
+        conversations.c.id,
+        conversations.c.run,
+        conversations.c.recipient,
+        conversations.c.journey,
+        conversations.c.template,
+        conversations.c.channel,
+        conversations.c.message_id,
+        runs.c.lane,
+        (runs.c.status == "open").label("goes_on"),
+    )
 )
+_other = conversations.alias("other")
 _MOVE = sql(
-    """
-    UPDATE conversations c SET recipient = :into WHERE recipient = :gone AND NOT EXISTS
-      (SELECT 1 FROM conversations o WHERE o.recipient = :into AND o.run = c.run AND o.closed_at IS NULL)
-    """
+    update(conversations)
+    .where(
+        conversations.c.recipient == bindparam("gone"),
+        not_(
+            exists().where(
+                _other.c.recipient == bindparam("into"),
+                _other.c.run == conversations.c.run,
+                _other.c.closed_at.is_(None),
+            )
+        ),
+    )
+    .values(recipient=bindparam("into"))
 )
-_COLUMNS = """c.id, c.run, c.recipient, c.message_id, c.journey, c.template, c.channel, c.owner, c.task_id, c.replies,
-    c.opened_at, c.last_at, c.until, c.closed_at, c.closed_by"""
-_LIST = sql(
-    f"""
-    SELECT {_COLUMNS} FROM conversations c
-    WHERE (CAST(:keys AS text[]) IS NULL OR c.recipient = ANY(CAST(:keys AS text[])))
-      AND (CAST(:standing AS boolean) IS NULL OR (c.closed_at IS NULL AND c.until > :now) = :standing)
-      AND (CAST(:before AS bigint) IS NULL OR c.id < :before) ORDER BY c.id DESC LIMIT :limit
-    """  # noqa: S608 -- the columns are ours
-)
-_ONE = sql(f"SELECT {_COLUMNS} FROM conversations c WHERE c.id = :id")  # noqa: S608 -- the columns are ours
 
 
 async def open_from_replies(
@@ -198,23 +233,3 @@ async def close_with_task(connection: Connection, task: int, by: str, at: dateti
 async def move_to(connection: Connection, gone: str, into: str) -> None:
     """A visitor's conversations are the user's, but for one of a run in which the user has an open one."""
     await execute(connection, _MOVE, gone=gone, into=into)
-
-
-async def list_conversations(
-    connection: Connection,
-    *,
-    now: datetime,
-    keys: list[str] | None = None,
-    standing: bool | None = None,
-    before: int | None = None,
-    limit: int,
-) -> list[RowDict]:
-    """The newest first: those that stand, those that are over, or both."""
-    found = await fetch_all(connection, _LIST, now=now, keys=keys, standing=standing, before=before, limit=limit)
-    return [dict(item) for item in found]
-
-
-async def get_conversation(connection: Connection, identity: int) -> RowDict | None:
-    """One of them."""
-    found = await fetch_one(connection, _ONE, id=identity)
-    return dict(found) if found else None

@@ -7,19 +7,40 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import bindparam
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.tasks.assignment import AssignmentResult, Roster
 from store.database import Connection, as_json, fetch_one, sql
+from store.schema import tasks
 from store.tasks import assignment
 from store.tasks import log as task_log
 
 _OPEN = sql(
-    """
-    INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, data, opened_at, due_at, scope_key, reason,
-                       account_key, named, team, why, within, remind_at, clock)
-    VALUES (:key, :run, :subject, :journey, :action, :task, :owner, CAST(:data AS jsonb), :at, :due, :scope, :reason,
-            :account, :named, :team, :why, :within, :remind, :clock)
-    ON CONFLICT DO NOTHING RETURNING id
-    """
+    insert(tasks)
+    .values(
+        key=bindparam("key"),
+        run=bindparam("run"),
+        subject_key=bindparam("subject"),
+        journey=bindparam("journey"),
+        action=bindparam("action"),
+        task=bindparam("task"),
+        owner=bindparam("owner"),
+        data=bindparam("data"),
+        opened_at=bindparam("at"),
+        due_at=bindparam("due"),
+        scope_key=bindparam("scope"),
+        reason=bindparam("reason"),
+        account_key=bindparam("account"),
+        named=bindparam("named"),
+        team=bindparam("team"),
+        why=bindparam("why"),
+        within=bindparam("within"),
+        remind_at=bindparam("remind"),
+        clock=bindparam("clock"),
+    )
+    .on_conflict_do_nothing()
+    .returning(tasks.c.id)
 )
 
 

@@ -10,72 +10,118 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
+from sqlalchemy import Text, and_, bindparam, cast, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.decision.effects import ClosedTask, Effect, EscalatedTask, OpenedTask, task_key
 from journeys.tasks.assignment import Roster
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.errors import Contended
+from store.expressions import any_of, when_given
 from store.runs.projection import Run
-from store.tasks import assignment
-from store.tasks import log as task_log
+from store.schema import runs, task_asks, task_log, task_mirrors, tasks
+from store.schema.base import Timestamp
+from store.tasks import assignment, log
 from store.tasks.opening import NewTask, open_task
 
 TRIES = 3
-_ASKED = sql("SELECT 1 FROM task_asks WHERE key = :key")
+_ASKED = sql(select(task_asks.c.task_id).where(task_asks.c.key == bindparam("key")))
 _STANDING = sql(
-    """
-    SELECT id, task, owner, level, due_at, within FROM tasks
-    WHERE scope_key = :scope AND reason = :reason AND status = 'open' FOR UPDATE
-    """
+    select(tasks.c.id, tasks.c.task, tasks.c.owner, tasks.c.level, tasks.c.due_at, tasks.c.within)
+    .where(tasks.c.scope_key == bindparam("scope"), tasks.c.reason == bindparam("reason"), tasks.c.status == "open")
+    .with_for_update()
 )
 _ASK = sql(
-    """
-    INSERT INTO task_asks (key, task_id, run, action, asked_at) VALUES (:key, :task, :run, :action, :at)
-    """
+    insert(task_asks).values(
+        key=bindparam("key"),
+        task_id=bindparam("task"),
+        run=bindparam("run"),
+        action=bindparam("action"),
+        asked_at=bindparam("at"),
+    )
 )
+_due = bindparam("due", type_=Timestamp)
 _SOONER = sql(
-    "UPDATE tasks SET due_at = :due, remind_at = least(remind_at, :due) WHERE id = :id AND (due_at IS NULL OR due_at > :due)"
+    update(tasks)
+    .where(tasks.c.id == bindparam("id"), or_(tasks.c.due_at.is_(None), tasks.c.due_at > _due))
+    .values(due_at=_due, remind_at=func.least(tasks.c.remind_at, _due))
 )
 _OF_RUN = sql(
-    """
-    SELECT t.id, t.task, t.owner, t.level, t.due_at, t.within, t.account_key, a.key, a.action FROM tasks t
-    JOIN task_asks a ON a.task_id = t.id AND a.status = 'open'
-    WHERE a.run = :run AND (CAST(:action AS text) IS NULL OR a.action = :action) AND t.status = 'open'
-    ORDER BY t.id FOR UPDATE OF t
-    """
+    select(
+        tasks.c.id,
+        tasks.c.task,
+        tasks.c.owner,
+        tasks.c.level,
+        tasks.c.due_at,
+        tasks.c.within,
+        tasks.c.account_key,
+        task_asks.c.key,
+        task_asks.c.action,
+    )
+    .join_from(tasks, task_asks, and_(task_asks.c.task_id == tasks.c.id, task_asks.c.status == "open"))
+    .where(task_asks.c.run == bindparam("run"), when_given("action", task_asks.c.action), tasks.c.status == "open")
+    .order_by(tasks.c.id)
+    .with_for_update(of=tasks)
 )
-_LET_GO = sql("UPDATE task_asks SET status = 'withdrawn', ended_at = :at WHERE key = :key AND status = 'open'")
-_STILL_ASKED = sql("SELECT 1 FROM task_asks WHERE task_id = :id AND status = 'open' LIMIT 1")
-_WITHDRAW = sql("UPDATE tasks SET status = 'withdrawn', resolution = :reason, closed_at = :at WHERE id = :id")
+_LET_GO = sql(
+    update(task_asks)
+    .where(task_asks.c.key == bindparam("key"), task_asks.c.status == "open")
+    .values(status="withdrawn", ended_at=bindparam("at"))
+)
+_STILL_ASKED = sql(
+    select(task_asks.c.key).where(task_asks.c.task_id == bindparam("id"), task_asks.c.status == "open").limit(1)
+)
+_WITHDRAW = sql(
+    update(tasks)
+    .where(tasks.c.id == bindparam("id"))
+    .values(status="withdrawn", resolution=bindparam("reason"), closed_at=bindparam("at"))
+)
+_own = task_asks.alias("own")
 _LANES = sql(
-    """
-    SELECT DISTINCT r.lane FROM task_asks own JOIN task_asks o ON o.task_id = own.task_id AND o.status = 'open'
-    JOIN runs r ON r.id = o.run WHERE own.run = :run AND own.action = ANY(CAST(:actions AS text[])) AND own.status = 'open'
-    """
+    select(runs.c.lane)
+    .distinct()
+    .join_from(_own, task_asks, and_(task_asks.c.task_id == _own.c.task_id, task_asks.c.status == "open"))
+    .join(runs, runs.c.id == task_asks.c.run)
+    .where(_own.c.run == bindparam("run"), any_of(_own.c.action, "actions"), _own.c.status == "open")
 )
+_stay = tasks.alias("stay")
 # Of two open tasks of one reason the user's stays, and who asked for the visitor's asks for that one.
+_double = (
+    tasks.c.scope_key == bindparam("gone"),
+    tasks.c.status == "open",
+    _stay.c.scope_key == bindparam("into"),
+    _stay.c.status == "open",
+    _stay.c.reason == tasks.c.reason,
+)
+_joined = (
+    update(tasks)
+    .where(*_double)
+    .values(
+        status="withdrawn",
+        resolution=literal("it is task ").concat(cast(_stay.c.id, Text)),
+        closed_at=func.greatest(tasks.c.opened_at, _stay.c.opened_at),
+    )
+    .returning(tasks.c.id, tasks.c.closed_at, tasks.c.resolution)
+    .cte("joined")
+)
+_stale = (
+    update(task_mirrors)
+    .where(task_mirrors.c.task_id.in_(select(_joined.c.id)))
+    .values(version=task_mirrors.c.version + 1)
+    .cte("stale")
+)
 _MOVES = (
-    sql("UPDATE tasks SET subject_key = :into WHERE subject_key = :gone"),
+    sql(update(tasks).where(tasks.c.subject_key == bindparam("gone")).values(subject_key=bindparam("into"))),
+    sql(update(task_asks).where(task_asks.c.task_id == tasks.c.id, *_double).values(task_id=_stay.c.id)),
     sql(
-        """
-        UPDATE task_asks a SET task_id = stay.id FROM tasks t JOIN tasks stay ON stay.reason = t.reason
-        WHERE a.task_id = t.id AND t.scope_key = :gone AND t.status = 'open'
-          AND stay.scope_key = :into AND stay.status = 'open'
-        """
+        insert(task_log)
+        .from_select(
+            ["task_id", "at", "kind", "by", "text"],
+            select(_joined.c.id, _joined.c.closed_at, literal("withdrawn"), literal(log.SELF), _joined.c.resolution),
+        )
+        .add_cte(_stale)
     ),
-    sql(
-        """
-        WITH joined AS (
-          UPDATE tasks t SET status = 'withdrawn', resolution = 'it is task ' || stay.id,
-            closed_at = greatest(t.opened_at, stay.opened_at)
-          FROM tasks stay WHERE t.scope_key = :gone AND t.status = 'open'
-            AND stay.scope_key = :into AND stay.status = 'open' AND stay.reason = t.reason
-          RETURNING t.id, t.closed_at, t.resolution),
-        stale AS (UPDATE task_mirrors SET version = version + 1 WHERE task_id IN (SELECT id FROM joined))
-        INSERT INTO task_log (task_id, at, kind, by, text)
-        SELECT id, closed_at, 'withdrawn', 'tenure', resolution FROM joined
-        """
-    ),
-    sql("UPDATE tasks SET scope_key = :into WHERE scope_key = :gone"),
+    sql(update(tasks).where(tasks.c.scope_key == bindparam("gone")).values(scope_key=bindparam("into"))),
 )
 
 TaskEffect = OpenedTask | ClosedTask | EscalatedTask
@@ -89,7 +135,7 @@ async def lanes_to_lock_for_tasks(connection: Connection, run_row: Run, effects:
     keys = {run_row.lane, run_row.account_key or run_row.lane}
     raised = [effect.action for effect in touched if isinstance(effect, EscalatedTask)]
     if raised:
-        keys |= {item["lane"] for item in await fetch_all(connection, _LANES, run=run_row.id, actions=raised)}
+        keys |= {row["lane"] for row in await fetch_all(connection, _LANES, run=run_row.id, actions=raised)}
     return keys
 
 
@@ -163,7 +209,7 @@ async def _join(connection: Connection, run_row: Run, effect: OpenedTask, standi
     """One more run asks: it hears of the deadline that stands, and makes one of its own that is sooner everybody's."""
     await _ask(connection, run_row, effect, standing["id"])
     text = f"{run_row.journey} asks for it too"
-    await task_log.write_task_log(connection, standing["id"], effect.at, "joined", task_log.SELF, text)
+    await log.write_task_log(connection, standing["id"], effect.at, "joined", log.SELF, text)
     if effect.within and standing["due_at"] is not None:
         asker = _asker(run_row, task_key(run_row.id, effect), effect.action)
         await assignment.tell_deadline(connection, asker, standing["due_at"], effect.at)
@@ -210,17 +256,17 @@ async def withdraw_request(
     connection: Connection, run_id: str, reason: str, at: datetime, *, action: str | None = None
 ) -> list[str]:
     """A run no longer asks for its task, or for any; who asked last takes it back. The actions that are let go of."""
-    found = await fetch_all(connection, _OF_RUN, run=run_id, action=action)
-    for ask in found:
+    asks = await fetch_all(connection, _OF_RUN, run=run_id, action=action)
+    for ask in asks:
         await execute(connection, _LET_GO, key=ask["key"], at=at)
-    for identity in sorted({ask["id"] for ask in found}):
+    for identity in sorted({ask["id"] for ask in asks}):
         if await fetch_one(connection, _STILL_ASKED, id=identity):
             text = f"one of its runs no longer asks for it: {reason}"
-            await task_log.write_task_log(connection, identity, at, "left", task_log.SELF, text)
+            await log.write_task_log(connection, identity, at, "left", log.SELF, text)
         else:
             await execute(connection, _WITHDRAW, id=identity, reason=reason, at=at)
-            await task_log.write_task_log(connection, identity, at, "withdrawn", task_log.SELF, reason)
-    return [ask["action"] for ask in found]
+            await log.write_task_log(connection, identity, at, "withdrawn", log.SELF, reason)
+    return [ask["action"] for ask in asks]
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:

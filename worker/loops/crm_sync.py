@@ -24,6 +24,7 @@ from store.events.changes import close_task
 from store.exports import crm_tasks
 from store.locks import Lock, check_lock_held, release_lock, take_lock
 from store.reads import people as queries
+from store.reads.tasks import get_task
 from store.tasks import log as task_log
 from store.tasks import tasks
 from worker.loops.loop import sleep_or_stop
@@ -186,7 +187,7 @@ class CrmSync:
             stale = await crm_tasks.claim_stale_task(connection, mirror.name)
             if stale is None:
                 return False
-            task = await tasks.get_task(connection, stale.task, datetime.now(UTC))
+            task = await get_task(connection, stale.task, datetime.now(UTC))
             assert task is not None, "tasks are never deleted"
             account = await queries.account_id(connection, task["account"])
         try:
