@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-from sqlalchemy import bindparam, not_, select
+from sqlalchemy import Text, bindparam, not_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.decision.effects import ChangedAudience
@@ -90,14 +90,26 @@ _RECORD = sql(
     SET hashed = excluded.hashed, member = excluded.member, synced_at = excluded.synced_at, digests = excluded.digests
     """
 )
+_moved = insert(audiences).from_select(
+    ["audience", "subject_key", "changed_at", "member", "journey"],
+    select(
+        audiences.c.audience,
+        bindparam("into", type_=Text),
+        audiences.c.changed_at,
+        audiences.c.member,
+        audiences.c.journey,
+    ).where(audiences.c.subject_key == bindparam("gone")),
+)
 _MOVE = sql(
-    """
-    INSERT INTO audiences (audience, subject_key, changed_at, member, journey)
-    SELECT audience, :into, changed_at, member, journey FROM audiences WHERE subject_key = :gone
-    ON CONFLICT (audience, subject_key)
-    DO UPDATE SET member = excluded.member, changed_at = excluded.changed_at, journey = excluded.journey
-    WHERE excluded.changed_at > audiences.changed_at
-    """
+    _moved.on_conflict_do_update(
+        index_elements=[audiences.c.audience, audiences.c.subject_key],
+        set_={
+            "member": _moved.excluded.member,
+            "changed_at": _moved.excluded.changed_at,
+            "journey": _moved.excluded.journey,
+        },
+        where=_moved.excluded.changed_at > audiences.c.changed_at,
+    )
 )
 
 

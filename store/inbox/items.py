@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Text, and_, bindparam, func, not_, or_, select
+from sqlalchemy import BigInteger, Boolean, Text, and_, bindparam, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
-from store.expressions import OLDEST_TRANSACTION, any_of, when_given
+from store.expressions import OLDEST_TRANSACTION, THIS_TRANSACTION, any_of, when_given
 from store.inbox import checklists
 from store.rows import RowDict, loaded
 from store.schema import inbox
@@ -22,8 +22,6 @@ CHANNEL: Final = "tenure_inbox"
 MOST: Final = 200
 """Messages read at once for somebody who looks on."""
 
-CHANGED: Final = "changed = CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
-"""In a text that updates the inbox: whoever reads on finds the row."""
 # Inserting and telling who looks on are one statement: they are told at commit.
 _put = (
     insert(inbox)
@@ -70,7 +68,11 @@ _CHANGED = sql(
     .order_by(inbox.c.changed, inbox.c.id)
     .limit(bindparam("limit"))
 )
-_MOVE = sql(f"UPDATE inbox SET recipient = :into, {CHANGED} WHERE recipient = :gone")  # noqa: S608 -- the expression is ours
+_MOVE = sql(
+    update(inbox)
+    .where(inbox.c.recipient == bindparam("gone"))
+    .values(recipient=bindparam("into"), changed=THIS_TRANSACTION)
+)
 
 
 async def put_item(connection: Connection, key: str, recipient: str, content: Mapping[str, Any], at: datetime) -> None:

@@ -6,48 +6,74 @@ decided after a hold's commit knows it. A hold ends by itself: nothing has to ha
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from sqlalchemy import and_, bindparam, exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
 from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
+from store.expressions import any_of, when_given
 from store.messages.ledger import made_due
 from store.outbox import queue as outbox
 from store.people import subjects
-from store.people.test_clocks import now_for, virtual_now
+from store.people.test_clocks import now_by_clock, now_for
 from store.retry import retry_transaction
 from store.rows import RowDict
+from store.schema import clocks, holds
+from store.schema.base import Timestamp
 
 HELD: Final = "held"
 """The code of the gate's reason: what waits for it is weighed again as soon as it is released."""
 LONGEST: Final = timedelta(days=180)
 
-_COLUMNS = "h.id, h.subject_key AS subject, h.since, h.until, h.by, h.why, h.released_at, h.released_by"
-_NOW = virtual_now("h.clock", "CAST(:now AS timestamptz)")
+_columns = (
+    holds.c.id,
+    holds.c.subject_key.label("subject"),
+    holds.c.since,
+    holds.c.until,
+    holds.c.by,
+    holds.c.why,
+    holds.c.released_at,
+    holds.c.released_by,
+)
+_open = holds.c.released_at.is_(None)
 _STANDING = sql(
-    """
-    SELECT subject_key, until, by, why FROM holds
-    WHERE subject_key = ANY(CAST(:subjects AS text[])) AND released_at IS NULL AND until > :now
-    ORDER BY until DESC, id
-    """
+    select(holds.c.subject_key, holds.c.until, holds.c.by, holds.c.why)
+    .where(any_of(holds.c.subject_key, "subjects"), _open, holds.c.until > bindparam("now"))
+    .order_by(holds.c.until.desc(), holds.c.id)
 )
-_LAST = sql(f"SELECT {_COLUMNS} FROM holds h WHERE subject_key = :subject AND released_at IS NULL FOR UPDATE")  # noqa: S608
+_LAST = sql(select(*_columns).where(holds.c.subject_key == bindparam("subject"), _open).with_for_update())
 _HOLD = sql(
-    """
-    INSERT INTO holds (subject_key, clock, since, until, by, why) VALUES (:subject, :clock, :at, :until, :by, :why)
-    RETURNING id
-    """
+    insert(holds)
+    .values(
+        subject_key=bindparam("subject"),
+        clock=bindparam("clock"),
+        since=bindparam("at"),
+        until=bindparam("until"),
+        by=bindparam("by"),
+        why=bindparam("why"),
+    )
+    .returning(holds.c.id)
 )
-_END = sql("UPDATE holds SET released_at = :at, released_by = :by WHERE id = :id")
-_ONE = sql(f"SELECT {_COLUMNS}, released_at IS NULL AND until > {_NOW} AS standing FROM holds h WHERE h.id = :id")  # noqa: S608
+_END = sql(
+    update(holds).where(holds.c.id == bindparam("id")).values(released_at=bindparam("at"), released_by=bindparam("by"))
+)
+_stands = and_(_open, holds.c.until > now_by_clock(bindparam("now", type_=Timestamp)))
+_holds = select(*_columns, _stands.label("standing")).select_from(holds.outerjoin(clocks, clocks.c.id == holds.c.clock))
+_ONE = sql(_holds.where(holds.c.id == bindparam("id")))
 _LIST = sql(
-    f"""
-    SELECT * FROM (SELECT {_COLUMNS}, released_at IS NULL AND until > {_NOW} AS standing FROM holds h
-      WHERE (CAST(:subject AS text) IS NULL OR subject_key = :subject) AND (CAST(:by AS text) IS NULL OR by = :by)
-        AND (CAST(:before AS bigint) IS NULL OR id < :before)) AS found
-    WHERE CAST(:standing AS boolean) IS NULL OR standing = :standing ORDER BY id DESC LIMIT :limit
-    """  # noqa: S608 -- every part is ours
+    _holds.where(
+        when_given("subject", holds.c.subject_key),
+        when_given("by", holds.c.by),
+        when_given("before", holds.c.id, operator.lt),
+        when_given("standing", _stands),
+    )
+    .order_by(holds.c.id.desc())
+    .limit(bindparam("limit"))
 )
 _WAITING = made_due(
     ":at",
@@ -56,15 +82,21 @@ _WAITING = made_due(
                           UNION SELECT person_key FROM members WHERE account_key = :subject)""",
 )
 
+_other = holds.alias("other")
 # A hold of the user's outlives the visitor's; both are kept.
 _RELEASE_DOUBLE = sql(
-    """
-    UPDATE holds SET released_at = greatest(since, least(until, clock_timestamp())), released_by = 'merge'
-    WHERE subject_key = :gone AND released_at IS NULL
-      AND EXISTS (SELECT 1 FROM holds h WHERE h.subject_key = :into AND h.released_at IS NULL)
-    """
+    update(holds)
+    .where(
+        holds.c.subject_key == bindparam("gone"),
+        _open,
+        exists().where(_other.c.subject_key == bindparam("into"), _other.c.released_at.is_(None)),
+    )
+    .values(
+        released_at=func.greatest(holds.c.since, func.least(holds.c.until, func.clock_timestamp())),
+        released_by="merge",
+    )
 )
-_MOVE = sql("UPDATE holds SET subject_key = :into WHERE subject_key = :gone")
+_MOVE = sql(update(holds).where(holds.c.subject_key == bindparam("gone")).values(subject_key=bindparam("into")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,14 +57,14 @@ _ROWS = sql(
 """Nothing of a lane whose visitor's own lane still holds something: runs that came along hear that first."""
 _LONGEST_REST = timedelta(seconds=60)
 _FIRST_REST = timedelta(milliseconds=100)
-_doubled = func.power(2, func.least(lanes.c.attempts, 10))
+_doubled = literal(_FIRST_REST).op("*", return_type=Interval())(func.power(2, func.least(lanes.c.attempts, 10)))
 _REST = sql(
     update(lanes)
     .where(lanes.c.recipient == bindparam("recipient"))
     .values(
         attempts=lanes.c.attempts + 1,
         last_error=bindparam("error"),
-        ready_at=func.clock_timestamp() + func.least(literal(_LONGEST_REST), literal(_FIRST_REST) * _doubled),
+        ready_at=func.clock_timestamp() + func.least(literal(_LONGEST_REST), _doubled),
     )
 )
 _delivered = (

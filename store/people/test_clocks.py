@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, bindparam, func, select
+from sqlalchemy import ColumnElement, Interval, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.calendar.test_clock import TestClock
@@ -19,20 +19,9 @@ _PUT = sql(_new.on_conflict_do_update(index_elements=[clocks.c.id], set_={"limit
 
 
 def now_by_clock(real: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """The now of rows that are outer-joined with their `clocks`: the test clock's, or the real one."""
-    virtual = func.least(clocks.c.limit_at, clocks.c.origin + (real - clocks.c.started_at) * clocks.c.speed)
-    return func.coalesce(virtual, real)
-
-
-def clock_stands_at(clock: str, real: str) -> str:
-    """SQL for `TestClock.virtual`: where the row `clock` of `clocks` stands at a real instant."""
-    return f"least({clock}.limit_at, {clock}.origin + ({real} - {clock}.started_at) * {clock}.speed)"
-
-
-def virtual_now(clock_id: str, real: str) -> str:
-    """SQL for the now of a row that names its clock: where its test clock stands, or the real instant without one."""
-    stands = clock_stands_at("tc", real)
-    return f"coalesce((SELECT {stands} FROM clocks tc WHERE tc.id = {clock_id}), {real})"  # noqa: S608 -- columns of ours
+    """`TestClock.virtual` for rows that are outer-joined with their `clocks`; without a clock the real instant."""
+    passed = (real - clocks.c.started_at).op("*", precedence=8, return_type=Interval())(clocks.c.speed)
+    return func.coalesce(func.least(clocks.c.limit_at, clocks.c.origin + passed), real)
 
 
 async def read_clock(connection: Connection, clock: str) -> TestClock | None:

@@ -85,21 +85,24 @@ _LANES = sql(
     .where(_own.c.run == bindparam("run"), any_of(_own.c.action, "actions"), _own.c.status == "open")
 )
 _stay = tasks.alias("stay")
-# Of two open tasks of one reason the user's stays, and who asked for the visitor's asks for that one.
-_double = (
-    tasks.c.scope_key == bindparam("gone"),
-    tasks.c.status == "open",
-    _stay.c.scope_key == bindparam("into"),
-    _stay.c.status == "open",
-    _stay.c.reason == tasks.c.reason,
+_doubles = (
+    select(tasks.c.id, _stay.c.id.label("stay_id"), _stay.c.opened_at.label("stay_opened_at"))
+    .join_from(tasks, _stay, _stay.c.reason == tasks.c.reason)
+    .where(
+        tasks.c.scope_key == bindparam("gone"),
+        tasks.c.status == "open",
+        _stay.c.scope_key == bindparam("into"),
+        _stay.c.status == "open",
+    )
+    .subquery("doubles")
 )
 _joined = (
     update(tasks)
-    .where(*_double)
+    .where(tasks.c.id == _doubles.c.id)
     .values(
         status="withdrawn",
-        resolution=literal("it is task ").concat(cast(_stay.c.id, Text)),
-        closed_at=func.greatest(tasks.c.opened_at, _stay.c.opened_at),
+        resolution=literal("it is task ").concat(cast(_doubles.c.stay_id, Text)),
+        closed_at=func.greatest(tasks.c.opened_at, _doubles.c.stay_opened_at),
     )
     .returning(tasks.c.id, tasks.c.closed_at, tasks.c.resolution)
     .cte("joined")
@@ -110,9 +113,10 @@ _stale = (
     .values(version=task_mirrors.c.version + 1)
     .cte("stale")
 )
+# Of two open tasks of one reason the user's stays, and who asked for the visitor's asks for that one.
 _MOVES = (
     sql(update(tasks).where(tasks.c.subject_key == bindparam("gone")).values(subject_key=bindparam("into"))),
-    sql(update(task_asks).where(task_asks.c.task_id == tasks.c.id, *_double).values(task_id=_stay.c.id)),
+    sql(update(task_asks).where(task_asks.c.task_id == _doubles.c.id).values(task_id=_doubles.c.stay_id)),
     sql(
         insert(task_log)
         .from_select(
