@@ -89,11 +89,11 @@ async def inbound_text(
         if message and not await execute(connection, _NEW, source=source, message=message):
             return ()
         effects = []
-        # In key order: two of these about the same family lock alike.
+        # In key order, and the address last (`store/locks.py`): two of these about the same family lock alike.
         for person in sorted([await subjects.canonical_key(connection, key) for key in people]):
             policy = catalogue.consent.policy
             effects.append(await consents.change_consents_within(connection, catalogue, policy, person, [change]))
-        await _address(connection, catalogue, phone, wish, source)  # its lock comes after those of people
+        await _address(connection, catalogue, phone, wish, source)
         return tuple(effects)
 
     return KeywordResult(wish, await retry_transaction(database, work))

@@ -193,9 +193,9 @@ async def name_subjects(connection: Connection, named: list[tuple[Identity, str]
 
 
 async def lock_subjects(connection: Connection, keys: Iterable[str]) -> dict[str, Subject]:
-    """Lock subjects in key order, so that no two transactions wait for each other in a circle.
+    """Lock subjects in key order, before anything else (`store/locks.py`).
 
-    Raises Contended if one has turned out to be somebody else since our look (`now_known_as`).
+    Raises Contended if one has turned out to be somebody else since their keys were read (`canonical_key`).
     """
     wanted = sorted(set(keys))
     if not wanted:

@@ -234,6 +234,20 @@ async def test_C7_what_waits_for_the_morning_is_looked_at_when_its_person_moves(
 
 
 @pytest.mark.parametrize("two", [night()], indirect=True)
+async def test_C7_a_time_zone_counts_from_the_event_of_a_batch_that_tells_it(two: Two) -> None:
+    """What an event has changed is read once, with that event: neither lost nor taken for the next one's."""
+    await two.tell("identify", user_id="mia", traits={"timezone": NEW_YORK})
+    assert (await two.applied(await two.ask()))["reasons"] == ["quiet_hours"]
+    moved, later = (datetime.now(UTC) - timedelta(minutes=minutes) for minutes in (20, 10))
+    batch = [
+        InboundEvent("identify", "moves", "identify", user_id="mia", traits={"timezone": TOKYO}, timestamp=moved),
+        InboundEvent("identify", "reads", "identify", user_id="mia", traits={"plan": "team"}, timestamp=later),
+    ]
+    await ingest.accept(two.deps.database, two.deps.catalogue, batch, source="test")
+    assert (await two.message())["due_at"] == moved
+
+
+@pytest.mark.parametrize("two", [night()], indirect=True)
 async def test_C7_who_has_no_clock_of_their_own_lives_by_that_of_the_account_a_message_is_about(two: Two) -> None:
     await two.tell("group", user_id="mia", account_id="north", traits={"timezone": NEW_YORK})
     await two.tell("group", user_id="mia", account_id="south", traits={"timezone": TOKYO})
