@@ -150,7 +150,7 @@ def _owners(templates: Callable[[], TemplateInfos]) -> Callable[[str], str]:
 def _alive(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(intake.watch())
+        watch = asyncio.create_task(intake.admission.watch(intake.database))
         yield
         watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -1,4 +1,19 @@
-"""Every advisory lock there is: two purposes with one number would wait for each other, or believe each other done."""
+"""Locks: the order in which a transaction takes them, and the numbers of the advisory locks.
+
+A transaction takes what it needs of these in this order, so that no two wait for each other in a circle:
+
+| order | what | how | by |
+|---|---|---|---|
+| 1 | people and accounts, and with them their lanes | rows of `subjects`, all at once, in key order | `lock_subjects` (`store/people/subjects.py`), `gate_read` for the one person of a pass |
+| 2 | runs | the row of the run that makes a step, ends or is moved | `advance_run`, `close_run`, `move_to` (`store/runs/`, `store/operations/`) |
+| 3 | addresses | one advisory lock for each hash, all at once, in the order of the hashes; shared by the gate, alone by a suppression | `gate_read`, `lock_addresses` (`store/consent/suppressions.py`) |
+
+What is about a person (messages, consents, conversations, inbox) is changed only under the first of them. Whom a transaction
+will touch is therefore read before it locks; if that has changed meanwhile it raises `Contended` and is done again
+(`store/retry.py`), as is the loser of a deadlock.
+
+Two purposes with one advisory number would wait for each other, or believe each other done.
+"""
 
 from __future__ import annotations
 

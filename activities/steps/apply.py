@@ -32,7 +32,7 @@ from journeys.decision.effects import (
     message_key,
 )
 from journeys.decision.state import state_from_json, state_to_json
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.gate.requests import still_holds
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Reason

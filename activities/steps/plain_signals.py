@@ -9,12 +9,12 @@ from typing import Any
 from temporalio.exceptions import ApplicationError
 
 from activities.dependencies import Dependencies
-from journeys.events.tracing import trace_of_event
+from journeys.events.inbound import InboundEvent
 from journeys.protocol import wire
 from store.database import as_json
 from store.events import log as event_log
-from store.exports import feed
 from store.outbox import queue as outbox
+from store.outbox.queue import DerivedSignal
 from store.outbox.undecided import undecided
 from store.people import subjects
 from store.runs import projection
@@ -30,33 +30,20 @@ async def accept_plain_signal(deps: Dependencies, request: wire.PlainSignal) -> 
     """
     _refuse_unstorable(request.data)
     async with deps.database.transaction() as connection:
-        row = await projection.read_run(connection, request.run)
-        locked = await subjects.lock_subjects(connection, [row.lane])
-        subject = locked[row.lane]
-        clock = await deps.test_clock(connection, row.clock)
-        at = max(deps.now(clock, request.now), subject.decided_at or datetime.min.replace(tzinfo=UTC))
-        new = await event_log.insert_event(
-            connection,
-            source=wire.SOURCE_TEMPORAL,
-            message_id=request.id,
-            name=request.name,
-            subject=row.lane,
-            at=at,
-            data=request.data,
-        )
-        if new:
-            await feed.record_reaction(connection, [new] if feed.is_reaction(request.name, request.data) else [])
-            seq = subject.next_seq()
-            await subjects.save_subjects(connection, [subject])
-            arrived = outbox.OutboxRow(
-                row.lane, seq, "signal", request.name, request.id, at, request.data,
-                target=row.id, delivered_at=datetime.now(UTC), trace=trace_of_event(new, wire.SOURCE_TEMPORAL, request.id),
-            )  # fmt: skip
-            await outbox.enqueue(connection, [arrived])
-        chart = await deps.catalogue.chart(connection, row.definition)
-        accepted = await undecided(connection, chart, projection.listener_of(row), row.lane, request.seqs)
-        if new and all(envelope.id != request.id for envelope in accepted):  # a page before it was full
-            await outbox.offer(connection, row.lane, subject.seq)
+        run = await projection.read_run(connection, request.run)
+        locked = await subjects.lock_subjects(connection, [run.lane])
+        lane, received_at = locked[run.lane], datetime.now(UTC)
+        clock = await deps.test_clock(connection, run.clock)
+        at = max(deps.now(clock, request.now), lane.decided_at or datetime.min.replace(tzinfo=UTC))
+        event = InboundEvent("track", request.id, request.name, subject_key=run.lane, data=request.data)
+        stored = await event_log.store_one(connection, event, at, source=wire.SOURCE_TEMPORAL, received_at=received_at)
+        if stored is not None:
+            signal = DerivedSignal(run.lane, run.id, "signal", request.name, request.id, at, request.data, stored.trace)
+            await outbox.enqueue_in(connection, lane, signal, delivered_at=received_at)
+        chart = await deps.catalogue.chart(connection, run.definition)
+        accepted = await undecided(connection, chart, projection.listener_of(run), run.lane, request.seqs)
+        if stored is not None and all(envelope.id != request.id for envelope in accepted):
+            await outbox.offer(connection, run.lane, lane.seq)  # too much waits before it to be told at once
         return accepted
 
 

@@ -17,10 +17,10 @@ from api.http.problems import ProblemError
 from api.http.routes import Routes
 from journeys.consent.preferences import channel_label
 from journeys.gate.verdicts import ANY
-from store.consent import double_opt_in
 from store.consent.double_opt_in import NothingToConfirm
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
+from store.events.changes import confirm_consent
 
 FORM: dict[str, Any] = {
     "requestBody": {
@@ -79,7 +79,7 @@ class DoubleOptInRoutes:
             raise ProblemError("invalid-request", "The form does not say what to do.", [fault])
         proof = hosted_pages.proof(request, self._catalogue.consent, came, "confirmation-page")
         try:
-            await double_opt_in.confirm_request(self._database, self._catalogue, came.link, proof)
+            await confirm_consent(self._database, self._catalogue, came.link, proof)
         except NothingToConfirm as error:
             raise ProblemError("conflict", "You have said no to this since. Choose it again to get it.") from error
         return self._page(came, done=f"Thank you. You get {self._what(came)} from now on.")

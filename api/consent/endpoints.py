@@ -26,13 +26,15 @@ from api.http.routes import Routes
 from api.inbound.vendors import LONGEST, VendorEvent
 from api.inbound.webhooks import as_event
 from api.people.endpoints import known_subject
+from journeys.consent.changes import ConsentChange
 from journeys.gate.policy import Policy
 from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.address_hash import canonical_address
-from store.consent import consents, double_opt_in, in_flight, sms_keywords
-from store.consent.consents import ConsentChange, ConsentChangeResult
+from store.consent import consents, in_flight, requests, sms_keywords
+from store.consent.consents import ConsentChangeResult
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
+from store.events.changes import change_consents
 from store.events.ingest import accept
 from store.messages import provider_lookup
 from store.reads import people as queries
@@ -73,7 +75,7 @@ class ConsentRoutes:
         async with self._database.reading() as connection:
             found = await known_subject(connection, "user", id)
             items = await consents.list_consents(connection, found.key)
-            waiting = await double_opt_in.pending_confirmations(connection, found.key)
+            waiting = await requests.pending_confirmations(connection, found.key)
             choices = await preference_view(connection, self._catalogue, found.key)
         holds = [
             {"channel": each.place[0], "topic": each.place[1], "allowed": each.allowed, "why": each.why}
@@ -90,8 +92,8 @@ class ConsentRoutes:
         said = consent.model_dump(exclude={"ip"})
         if consent.ip is not None:
             said["proof"] = {**said["proof"], "ip_hash": self._catalogue.consent.addresses.digest("ip", consent.ip)}
-        effect = await consents.change_consent(
-            self._database, self._catalogue, self._policy, found.key, ConsentChange(**said)
+        effect = await change_consents(
+            self._database, self._catalogue, self._policy, found.key, [ConsentChange(**said)]
         )
         return json_response({**await self._told([effect]), "at": effect.at, "pending": bool(effect.pending)})
 
@@ -100,7 +102,7 @@ class ConsentRoutes:
         place = decode(cursor, int)
         async with self._database.reading() as connection:
             keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
-            found = await consents.consent_log(connection, keys, place[0] if place else None, limit + 1)
+            found = await consents.read_consent_log(connection, keys, place[0] if place else None, limit + 1)
         return page_of(found, limit, lambda entry: (entry["id"],))
 
     async def inbound(self, text: TextMessageIn) -> Response:

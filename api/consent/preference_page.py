@@ -19,13 +19,15 @@ from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
 from api.people.endpoints import known_subject
+from journeys.consent.changes import ConsentChange
 from journeys.consent.preferences import channel_label, is_stopped, statements_to_make
 from journeys.gate.verdicts import ANY
 from journeys.tokens.signed_links import LIFETIMES, MAX_TOKEN, Link
 from store.consent import in_flight
-from store.consent.consents import ConsentChange, ConsentChangeResult, change_consents
+from store.consent.consents import ConsentChangeResult
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
+from store.events.changes import change_consents
 
 TAG = "Preferences"
 LinkToken = Annotated[str, Path(min_length=1, max_length=MAX_TOKEN, description="Signed; from a message or the API.")]

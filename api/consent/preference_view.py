@@ -13,7 +13,7 @@ from journeys.consent.preferences import (
 )
 from journeys.consent.rules import ConsentRuleSet, TopicShown
 from journeys.gate.verdicts import ANY
-from store.consent import consents, double_opt_in
+from store.consent import consents, requests
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
 
@@ -72,7 +72,7 @@ async def preference_view(connection: Connection, catalogue: DefinitionRegistry,
         for item in await consents.list_consents(connection, person)
     }
     waiting = frozenset(
-        (item["channel"], item["topic"]) for item in await double_opt_in.pending_confirmations(connection, person)
+        (item["channel"], item["topic"]) for item in await requests.pending_confirmations(connection, person)
     )
     places = {*await _spoken_of(connection, catalogue), *said, *waiting}
     topics = topics_in_order(list(book.rules.topics), (topic for _, topic in places))

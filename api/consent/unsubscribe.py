@@ -19,12 +19,13 @@ from api.consent.preference_view import title_of
 from api.http.auth import Scope
 from api.http.problems import ProblemError
 from api.http.routes import Routes
+from journeys.consent.changes import ConsentChange
 from journeys.consent.preferences import channel_label, is_stopped
 from journeys.gate.verdicts import ANY
 from store.consent import consents, in_flight
-from store.consent.consents import ConsentChange, change_consents
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
+from store.events.changes import change_consents
 
 ONE_CLICK = ("List-Unsubscribe", ["One-Click"])
 _SCHEMA = {

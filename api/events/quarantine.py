@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from api.http.body import Json
 from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent, RejectedEvent
 from store.database import Database
 from store.events import dead_letters, quarantine
 
@@ -109,10 +110,10 @@ class QuarantineRoutes:
         item = await self._get(id)
         if item["status"] != "held":
             raise ProblemError("conflict", f"It is {item['status']} already.")
-        call = self._read(item)
-        if isinstance(call, ProblemError):
-            raise call
-        await self._accept(item, call)
+        event = self._read(item)
+        if isinstance(event, ProblemError):
+            raise event
+        await self._accept(item, event)
         return json_response(await self._get(id))
 
     async def replay_all(
@@ -123,32 +124,30 @@ class QuarantineRoutes:
             items = await quarantine.list_quarantined(connection, status="held", name=name, after=0, limit=AT_ONCE)
         replayed = 0
         for item in items:
-            call = self._read(item)
-            if isinstance(call, InboundEvent):
-                await self._accept(item, call)
+            event = self._read(item)
+            if isinstance(event, InboundEvent):
+                await self._accept(item, event)
                 replayed += 1
         return json_response({"replayed": replayed, "still_held": len(items) - replayed})
 
     def _read(self, item: dict[str, Any]) -> InboundEvent | ProblemError:
-        """The call in a held event, read and checked as if it came now; or why it is still refused."""
-        event = item["event"]
+        """The event in quarantine, read and checked as if it came now; or why it is still refused."""
+        kept, message_id = item["event"], item["message_id"]
         if item["source"] == SOURCE:
-            call = event_from_quarantine(event, item["message_id"])
-            self._check(call)
+            event = self._check(event_from_quarantine(kept, message_id))
         else:
-            kind = event.get("type") if isinstance(event.get("type"), str) else "track"
+            kind = kept.get("type") if isinstance(kept.get("type"), str) else "track"
             try:
-                call = self._reader.one(Json(event, strange=True), kind)
+                event = replace(self._reader.one(Json(kept, strange=True), kind), message_id=message_id)
             except ProblemError as refusal:
                 return ProblemError("conflict", "It is still malformed.", refusal.errors)
-            call.message_id = item["message_id"]
-        if call.faults:
-            return ProblemError("conflict", "It still fails the tracking plan.", [{"detail": f} for f in call.faults])
-        return call
+        if isinstance(event, RejectedEvent):
+            return ProblemError("conflict", "It still fails the tracking plan.", [{"detail": f} for f in event.faults])
+        return event
 
-    async def _accept(self, item: dict[str, Any], call: InboundEvent) -> None:
+    async def _accept(self, item: dict[str, Any], event: InboundEvent) -> None:
         """Accepted first and settled then: a crash in between replays it again, and its id makes that nothing."""
-        await self._intake.one(call, source=item["source"], clock=None)
+        await self._intake.one(event, source=item["source"], clock=None)
         async with self._database.transaction() as connection:
             await quarantine.settle_quarantined(connection, item["id"], "replayed")
 

@@ -1,6 +1,6 @@
-"""From JSON to calls: each element of a batch is read on its own, and what is wrong with one costs no other.
+"""Segment JSON read into events: one malformed element of a batch costs no other.
 
-A malformed element becomes a call with faults, which `accept` keeps in quarantine: nothing that arrived is lost.
+A malformed element is rejected with its faults, and `accept` keeps it in quarantine: nothing that arrived is lost.
 """
 
 from __future__ import annotations
@@ -9,46 +9,48 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard
 
 import orjson
 
 from api.http.body import Json, storage_fault, unstorable_values
 from api.http.limits import Limits
 from api.http.problems import ProblemError, pointer
-from journeys.events.segment import KINDS, CallKind, FieldFault, InboundEvent, read_call
+from journeys.events.inbound import RawEvent, ReceivedEvent, RejectedEvent
+from journeys.events.segment import FieldFault, read_call
 
-PlanCheck = Callable[[InboundEvent], None]
-"""The tracking plan: names the signal of a call, or adds to its faults."""
+PlanCheck = Callable[[RawEvent], ReceivedEvent]
+"""The tracking plan: gives an event its signal's name, or rejects it."""
 
 BELIEVED_SKEW = timedelta(days=3650)
+"""A sender whose clock differs by more has none, and the difference might leave the calendar."""
 
 
 @dataclass(slots=True)
 class ParsedBatch:
-    """A batch, read: every call, good or bad, and the faults of the bad by their place in the batch."""
+    """A batch, read: every event, good or bad, and the faults of the malformed by their place in the batch."""
 
-    calls: list[InboundEvent] = field(default_factory=list)
+    events: list[ReceivedEvent] = field(default_factory=list)
     malformed: list[tuple[int, str, list[FieldFault]]] = field(default_factory=list)
 
 
 class Reader:
-    """Reads calls under the limits and checks them against the tracking plan."""
+    """Reads events under the limits and checks them against the tracking plan."""
 
     def __init__(self, limits: Limits, check: PlanCheck) -> None:
         self._limits = limits
         self._check = check
 
-    def one(self, parsed: Json, kind: str) -> InboundEvent:
-        """A single call. Raises ProblemError naming each fault, for then nothing is kept."""
-        call, faults = self._read(parsed.value, kind, None, strange=parsed.strange)
-        if faults:
-            raise refused_elements(faults)
-        return call
+    def one(self, parsed: Json, kind: str, trace: str | None = None) -> ReceivedEvent:
+        """A single event. Raises ProblemError naming each fault, for then nothing is kept."""
+        event = self._read(parsed.value, kind, None, trace, strange=parsed.strange)
+        if isinstance(event, list):
+            raise refused_elements(event)
+        return event
 
-    def batch(self, parsed: Json) -> ParsedBatch:
+    def batch(self, parsed: Json, trace: str | None = None) -> ParsedBatch:
         """All elements of a batch. Raises ProblemError when there is no batch in it."""
         body = parsed.value
         if not isinstance(body, dict) or not isinstance(body.get("batch"), list):
@@ -57,30 +59,27 @@ class Reader:
         if len(elements) > self._limits.batch_events:
             raise ProblemError("too-large", f"A batch has at most {self._limits.batch_events} events.")
         sent_at, context = _envelope(body)
-        reading = ParsedBatch()
+        batch = ParsedBatch()
         for place, element in enumerate(elements):
             raw = _with_context(element, context) if context else element
-            call, faults = self._read(raw, None, sent_at, strange=parsed.strange)
-            if faults:
-                reading.malformed.append((place, call.message_id, faults))
-            reading.calls.append(call)
-        return reading
+            event = self._read(raw, None, sent_at, trace, strange=parsed.strange)
+            if isinstance(event, list):
+                faults, event = event, _malformed(raw, event)
+                batch.malformed.append((place, event.message_id, faults))
+            batch.events.append(event)
+        return batch
 
     def _read(
-        self, raw: Any, kind: str | None, sent_at: Any, *, strange: bool
-    ) -> tuple[InboundEvent, list[FieldFault]]:
-        faults = self._unfit(raw, strange=strange)
-        found = faults or read_call(raw, kind, sent_at)
-        if isinstance(found, list):
-            return _kept(raw, kind, found), found
-        if not found.message_id:
-            found.message_id = _own_id(raw) if found.timestamp is not None else uuid.uuid4().hex
-        if found.timestamp is not None and found.sent_at is not None:
-            _forget_absurd_skew(found)
-        self._check(found)
-        if found.faults and kind is not None:
-            found.raw = {**raw, "type": kind}
-        return found, []
+        self, raw: Any, kind: str | None, sent_at: Any, trace: str | None, *, strange: bool
+    ) -> ReceivedEvent | list[FieldFault]:
+        event = self._unfit(raw, strange=strange) or read_call(raw, kind, sent_at, trace)
+        if isinstance(event, list):
+            return event
+        if not event.message_id:
+            event = replace(event, message_id=_own_id(raw) if event.timestamp is not None else uuid.uuid4().hex)
+        if event.timestamp is not None and event.sent_at is not None and _is_absurd(event.sent_at - event.timestamp):
+            event = replace(event, sent_at=None)
+        return self._check(event)
 
     def _unfit(self, raw: Any, *, strange: bool) -> list[FieldFault]:
         """What forbids to store this at all, whatever it says."""
@@ -137,11 +136,8 @@ def _with_context(raw: Any, context: Mapping[str, Any]) -> Any:
     return {**raw, "context": {**context, **(raw.get("context") or {})}}
 
 
-def _forget_absurd_skew(call: InboundEvent) -> None:
-    """A sender who is ten years off has no clock, and the difference might leave the calendar."""
-    assert call.timestamp is not None and call.sent_at is not None  # noqa: PT018 -- asked by the caller
-    if abs(call.sent_at - call.timestamp) > BELIEVED_SKEW:
-        call.sent_at = None
+def _is_absurd(skew: timedelta) -> bool:
+    return abs(skew) > BELIEVED_SKEW
 
 
 def _own_id(raw: Mapping[str, Any]) -> str:
@@ -149,18 +145,16 @@ def _own_id(raw: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)).hexdigest()[:40]
 
 
-def _kept(raw: Any, kind: str | None, faults: list[FieldFault]) -> InboundEvent:
-    """A malformed element in the shape in which quarantine keeps it: lossless, as text where JSON cannot hold it."""
+def _malformed(raw: Any, faults: list[FieldFault]) -> RejectedEvent:
+    """A malformed element as quarantine keeps it: lossless, as text where JSON cannot hold it."""
     storable = isinstance(raw, dict) and not unstorable_values(raw) and not _deeper(raw, 100)
     text = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS) if storable else _as_text(raw).encode()
     given = raw.get("messageId") if isinstance(raw, dict) else None
     name = raw.get("event") if isinstance(raw, dict) else None
-    found = kind or (raw.get("type") if isinstance(raw, dict) else None)
-    return InboundEvent(
-        kind=cast("CallKind", found) if found in KINDS else "track",
+    return RejectedEvent(
         message_id=given if _is_plain(given) else hashlib.sha256(text).hexdigest()[:40],
         name=name if _is_plain(name) else "",
-        faults=[_sentence(fault) for fault in faults],
+        faults=tuple(_sentence(fault) for fault in faults),
         raw=raw if storable else {"unreadable": text.decode()},
     )
 

@@ -16,7 +16,8 @@ from api.http.auth import Scope
 from api.http.body import parse_json, read_bytes
 from api.http.limits import Limits
 from api.http.routes import Routes
-from journeys.events.segment import KINDS, InboundEvent
+from journeys.events.inbound import ReceivedEvent, RejectedEvent
+from journeys.events.segment import KINDS
 from journeys.events.tracing import HEADER, trace_id_of
 
 SOURCE = "segment"
@@ -63,61 +64,52 @@ class SegmentRoutes:
 
     async def batch(self, request: Request) -> Response:
         """Well-formed events are accepted; malformed ones are kept in quarantine and listed in the answer."""
-        with self._intake.admitted(_declared(request)):
+        with self._intake.admission.admitted(_declared(request)):
             clock = await self._intake.clock(request.headers.get(CLOCK_HEADER))
             body = await read_bytes(request, self._limits.batch_bytes)
-            reading = self._reader.batch(parse_json(body))
-            trace = _continue(request, reading.calls)
-            found = await self._intake.batch(reading.calls, source=SOURCE, clock=clock)
-        left = await self._intake.silenced(reading.calls)
+            trace = trace_id_of(request.headers.get("traceparent"))
+            batch = self._reader.batch(parse_json(body), trace)
+            result = await self._intake.batch(batch.events, source=SOURCE, clock=clock)
+        left = await self._intake.silenced(batch.events)
         answer: dict[str, Any] = {
             "success": True,
-            "accepted": found.accepted,
-            "duplicates": found.duplicates,
-            "quarantined": found.quarantined,
+            "accepted": result.accepted,
+            "duplicates": result.duplicates,
+            "quarantined": result.quarantined,
         }
         if left:
             answer["in_flight"] = left
-        if reading.malformed:
+        if batch.malformed:
             answer["errors"] = [
                 {
                     "index": place,
                     "messageId": message_id,
                     "errors": [{**fault, "turn": "caller"} for fault in faults_for_caller(faults, "batch", place)],
                 }
-                for place, message_id, faults in reading.malformed
+                for place, message_id, faults in batch.malformed
             ]
         return Response(orjson.dumps(answer), headers=_traced(trace), media_type="application/json")
 
     def _single(self, kind: str) -> Any:
         async def single(request: Request) -> Response:
-            with self._intake.admitted(_declared(request)):
+            with self._intake.admission.admitted(_declared(request)):
                 clock = await self._intake.clock(request.headers.get(CLOCK_HEADER))
                 body = await read_bytes(request, self._limits.event_bytes)
-                call = self._reader.one(parse_json(body), kind)
-                _continue(request, [call])
-                await self._intake.one(call, source=SOURCE, clock=clock)
-            answer, trace = _answer(call, await self._intake.silenced([call])), await self._intake.trace(call, SOURCE)
+                # A sender that traces (W3C Trace Context) goes on with its own trace, which all of its request then has.
+                event = self._reader.one(parse_json(body), kind, trace_id_of(request.headers.get("traceparent")))
+                result = await self._intake.one(event, source=SOURCE, clock=clock)
+            answer = _answer(event, await self._intake.silenced([event]))
+            trace = await self._intake.trace(event, SOURCE, result)
             return Response(answer, headers=_traced(trace), media_type="application/json")
 
         single.__name__ = kind
         return single
 
 
-def _answer(call: InboundEvent, left: list[dict[str, Any]]) -> bytes:
-    if not call.faults and not left:
-        return _SUCCESS
-    told = {"quarantined": call.faults} if call.faults else {"in_flight": left}
-    return orjson.dumps({"success": True, **told})
-
-
-def _continue(request: Request, calls: list[InboundEvent]) -> str | None:
-    """A sender that traces (W3C Trace Context) goes on with its own trace, which all of its request then has."""
-    trace = trace_id_of(request.headers.get("traceparent"))
-    if trace is not None:
-        for call in calls:
-            call.trace = trace
-    return trace
+def _answer(event: ReceivedEvent, left: list[dict[str, Any]]) -> bytes:
+    if isinstance(event, RejectedEvent):
+        return orjson.dumps({"success": True, "quarantined": event.faults})
+    return orjson.dumps({"success": True, "in_flight": left}) if left else _SUCCESS
 
 
 def _traced(trace: str | None) -> dict[str, str] | None:

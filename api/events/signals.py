@@ -18,7 +18,7 @@ from api.http.auth import Scope
 from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import RawEvent, RejectedEvent
 from journeys.events.tracing import HEADER, trace_id_of
 from journeys.language.signal_names import RESERVED_PREFIX
 
@@ -52,20 +52,18 @@ class SignalRoutes:
         self, id: RecordId, signal: SignalIn, clock: ClockHeader = None, parent: TraceParentHeader = None
     ) -> Response:
         """The person's journeys hear it; who is new becomes known by it."""
-        return await self._take(
-            signal, InboundEvent("track", signal.id or uuid.uuid4().hex, signal.name, user_id=id), clock, parent
-        )
+        return await self._take(signal, id, None, clock, parent)
 
     async def to_account(
         self, id: RecordId, signal: SignalIn, clock: ClockHeader = None, parent: TraceParentHeader = None
     ) -> Response:
         """The account's own journeys hear it, and those of its members that read it."""
-        return await self._take(
-            signal, InboundEvent("track", signal.id or uuid.uuid4().hex, signal.name, account_id=id), clock, parent
-        )
+        return await self._take(signal, None, id, clock, parent)
 
-    async def _take(self, signal: SignalIn, call: InboundEvent, clock: str | None, parent: str | None) -> Response:
-        if "\x00" in (call.user_id or call.account_id or ""):
+    async def _take(
+        self, signal: SignalIn, user: str | None, account: str | None, clock: str | None, parent: str | None
+    ) -> Response:
+        if "\x00" in (user or account or ""):
             raise ProblemError("invalid-request", "An id has no U+0000.")
         if signal.name.startswith(RESERVED_PREFIX):
             fault = {
@@ -73,24 +71,35 @@ class SignalRoutes:
                 "pointer": "/name",
             }
             raise ProblemError("invalid-request", "This signal cannot be sent.", [fault])
-        call.data, call.timestamp = signal.data, _believable(signal.at)
-        call.raw = {"user": call.user_id, "account": call.account_id, **signal.model_dump(mode="json")}
-        self._check(call)
-        call.trace = trace_id_of(parent)
-        with self._intake.admitted(0):
-            await self._intake.one(call, source=SOURCE, clock=await self._intake.clock(clock))
-        left = await self._intake.silenced([call])
-        trace = await self._intake.trace(call, SOURCE)
-        taken = {"id": call.message_id, "trace": trace, "quarantined": call.faults, "in_flight": left}
-        return json_response(taken, 202, {HEADER: trace} if trace is not None else None)
+        raw = {"user": user, "account": account, **signal.model_dump(mode="json")}
+        event = self._check(_raw_event(signal, signal.id or uuid.uuid4().hex, raw, trace_id_of(parent)))
+        with self._intake.admission.admitted(0):
+            result = await self._intake.one(event, source=SOURCE, clock=await self._intake.clock(clock))
+        left = await self._intake.silenced([event])
+        trace = await self._intake.trace(event, SOURCE, result)
+        faults = event.faults if isinstance(event, RejectedEvent) else ()
+        answer = {"id": event.message_id, "trace": trace, "quarantined": faults, "in_flight": left}
+        return json_response(answer, 202, {HEADER: trace} if trace is not None else None)
 
 
-def event_from_quarantine(event: dict[str, Any], message_id: str) -> InboundEvent:
+def event_from_quarantine(event: dict[str, Any], message_id: str) -> RawEvent:
     """A signal as it was kept in quarantine, to be checked again."""
     signal = SignalIn.model_validate({name: event[name] for name in SignalIn.model_fields})
-    call = InboundEvent("track", message_id, signal.name, user_id=event["user"], account_id=event["account"])
-    call.data, call.timestamp, call.raw = signal.data, _believable(signal.at), event
-    return call
+    return _raw_event(signal, message_id, event)
+
+
+def _raw_event(signal: SignalIn, message_id: str, raw: dict[str, Any], trace: str | None = None) -> RawEvent:
+    return RawEvent(
+        kind="track",
+        message_id=message_id,
+        name=signal.name,
+        raw=raw,
+        user_id=raw["user"],
+        account_id=raw["account"],
+        data=signal.data,
+        timestamp=_believable(signal.at),
+        trace=trace,
+    )
 
 
 def _believable(at: datetime | None) -> datetime | None:

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from journeys.consent.statements import ADDRESS_FIELDS
 from journeys.content.template_info import MissingFields
 from journeys.decision.chart import Chart
 from journeys.decision.occurrences import Facts
 from journeys.gate.verdicts import RecipientContext, SendRequest, Verdict
 from journeys.language.actions import Send, action_name
-from journeys.whynot.gate_obstacles import ADDRESS_FIELDS, GateFacts
+from journeys.whynot.gate_obstacles import GateFacts
 from journeys.whynot.obstacles import sends_of
 from journeys.whynot.person_view import PersonView
-from store.consent import double_opt_in
+from store.consent.requests import pending_confirmations
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
 from store.people import subjects
@@ -129,16 +130,13 @@ class QuestionReader:
         return Question(chart, named, self.template, person, first.now, verdicts)
 
     async def _gate_facts(self, refused: tuple[str, datetime | None] | None) -> GateFacts:
-        values = {
-            channel: self.person.profile.get(field.removeprefix("profile."))
-            for channel, field in ADDRESS_FIELDS.items()
-        }
+        values = {channel: self.person.profile.get(field) for channel, field in ADDRESS_FIELDS.items()}
         addresses = {channel: value for channel, value in values.items() if isinstance(value, str) and value}
         since = await whynot.since_when(
             self.connection, self.person.key, self.person.account_key, self.catalogue.consent.addresses, addresses
         )
         tickets = [fact[1] for fact in since if fact[0] == "ticket"]
-        requests = await double_opt_in.pending_confirmations(self.connection, self.person.key)
+        requests = await pending_confirmations(self.connection, self.person.key)
         # Of two requests for one channel and topic the first says since when.
         pending = {(request["channel"], request["topic"]): request["at"] for request in reversed(requests)}
         if refused is None:

@@ -23,7 +23,7 @@ from api.inbound.schemas import WebhookResult
 from api.inbound.vendors import VendorEvent
 from api.inbound.webhooks import as_event
 from journeys.consent.bounces import bounce_properties
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Connection
@@ -81,7 +81,7 @@ class MailRoutes:
                 call = await self._answer(connection, mail, raw) if not mail.automatic else None
         if call is None:
             return json_response({"taken": 0}, 202)
-        with self._intake.admitted(len(raw)):
+        with self._intake.admission.admitted(len(raw)):
             await self._intake.one(call, source="inbound-mail", clock=None)
         return json_response({"taken": 1}, 202)
 

@@ -26,7 +26,7 @@ from api.inbound import signatures
 from api.inbound.schemas import WebhookResult
 from api.inbound.signatures import WebhookSecrets
 from api.inbound.vendors import VendorEvent, resend_events, twilio_events, zendesk_events, zoom_events
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.consent.sms_keywords import inbound_text
 from store.database import Connection
@@ -155,7 +155,7 @@ class WebhookRoutes:
         async with self._intake.database.reading() as connection:
             about = await _whom(connection, says, self._replies)
         calls = [as_event(identity, says, message) for message in about]
-        with self._intake.admitted(0):
+        with self._intake.admission.admitted(0):
             for call in calls:
                 await self._intake.one(call, source=f"hook:{provider}", clock=None)
         log.info("hook.taken", provider=provider, signal=says.signal, people=len(calls))
@@ -191,9 +191,8 @@ def as_event(identity: str, says: VendorEvent, message: provider_lookup.Provider
         data["address"] = message["address"]  # it may not be theirs any more when this is told
     # Zoom names an event by its millisecond, in which several people may come.
     key = f"{identity}-{message['id']}" if says.absent_from or says.webinar else identity
-    call = InboundEvent("track", key[:255], says.signal, subject_key=message["recipient"], data=data)
-    call.timestamp, call.raw = says.at or datetime.now(UTC), {"signal": says.signal, "data": data}
-    return call
+    at = says.at or datetime.now(UTC)
+    return InboundEvent("track", key[:255], says.signal, subject_key=message["recipient"], data=data, timestamp=at)
 
 
 def _documented(provider: str) -> dict[str, Any]:

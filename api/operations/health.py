@@ -16,7 +16,7 @@ from api.http.routes import Routes
 from api.operations.schemas import Liveness, Readiness
 from api.runs.temporal import RunCommands
 from store.database import Database
-from store.outbox.queue import backlog
+from store.outbox.claims import backlog
 from store.revision import head, revision
 
 TAG = "Health"

@@ -17,8 +17,10 @@ from api.people.endpoints import known_subject
 from api.tasks.schemas import ConversationClosingIn, ConversationView
 from journeys.tasks.assignment import Roster
 from store.database import Database
+from store.events.changes import close_task
+from store.reads import conversations
 from store.reads import people as queries
-from store.tasks import conversations, tasks
+from store.tasks import tasks
 
 TAG = "Conversations"
 
@@ -79,7 +81,7 @@ class ConversationRoutes:
             raise ProblemError("not-found", "There is no conversation of this number.")
         if found["closed_at"] is None and found["task_id"] is not None:
             try:
-                await tasks.close_task(
+                await close_task(
                     self._database,
                     found["task_id"],
                     resolution=how.resolution,

@@ -18,7 +18,9 @@ from api.people.endpoints import known_subject
 from api.tasks.schemas import TaskClosingIn, TaskLine, TaskView
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
+from store.events.changes import close_task
 from store.reads import people as queries
+from store.reads.tasks import get_task, list_tasks
 from store.tasks import log as task_log
 from store.tasks import tasks
 
@@ -60,7 +62,7 @@ class TaskRoutes:
         place = decode(cursor, int)
         async with self._database.reading() as connection:
             key = (await known_subject(connection, "account", account)).key if account is not None else None
-            found = await tasks.list_tasks(
+            found = await list_tasks(
                 connection,
                 now=datetime.now(UTC),
                 owner=owner,
@@ -77,7 +79,7 @@ class TaskRoutes:
 
     async def task(self, id: RowId) -> Response:
         async with self._database.reading() as connection:
-            found = await tasks.get_task(connection, id, datetime.now(UTC))
+            found = await get_task(connection, id, datetime.now(UTC))
             if found is None:
                 raise ProblemError("not-found", NO_TASK)
             return json_response(await self._shown(connection, found))
@@ -89,7 +91,7 @@ class TaskRoutes:
         """Opened, assigned, put off, noted, closed: by whom and why, the oldest first. It only grows."""
         place = decode(cursor, int)
         async with self._database.reading() as connection:
-            if await tasks.get_task(connection, id, datetime.now(UTC)) is None:
+            if await get_task(connection, id, datetime.now(UTC)) is None:
                 raise ProblemError("not-found", NO_TASK)
             found = await task_log.read_task_log(connection, id, after=place[0] if place else 0, limit=limit + 1)
         return page_of(found, limit, lambda line: (line["id"],))
@@ -97,7 +99,7 @@ class TaskRoutes:
     async def close(self, id: RowId, closing: TaskClosingIn) -> Response:
         """Closing is a signal: it is committed together with the task's own change."""
         try:
-            found = await tasks.close_task(
+            found = await close_task(
                 self._database,
                 id,
                 resolution=closing.resolution,

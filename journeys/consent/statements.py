@@ -1,4 +1,4 @@
-"""What a Segment call says of consent: `identify` by its traits, `track` by a signal that `consent.yaml` declares.
+"""Statements of consent in events: traits of `identify`, and signals that `consent.yaml` declares.
 
 Traits: `consents: {email: {offers: false}}`, `consents: {in_app: false}` for every topic, and `unsubscribed: true`, the word
 that the field's tools use for "stop everything". `null`, and `unsubscribed: false`, take back what was said.
@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from journeys.consent.opt_out_keywords import OptKeyword, keyword_of
 from journeys.consent.rules import CHANNELS, ConsentRules
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.gate.verdicts import ANY
+from journeys.language.signal_names import MESSAGE_REPLIED
 
 TRAITS = frozenset({"consents", "unsubscribed"})
 """Said of consent, so never part of the profile, where it would only grow stale."""
@@ -30,8 +32,8 @@ class ConsentStatement:
     granted: bool | None
 
 
-SUPPRESSIBLE: Final = frozenset({"email", "sms"})
-"""Channels whose addresses are people's own, and are known again wherever they stand."""
+ADDRESS_FIELDS: Final[Mapping[str, str]] = {"email": "email", "sms": "phone"}
+"""Channels whose addresses are people's own and can be suppressed: the field of the profile that has the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,46 +46,61 @@ class Bounced:
     hard: bool
 
 
-def statements_in(rules: ConsentRules, call: InboundEvent) -> list[ConsentStatement]:
-    """Everything a call says, in its order. What is wrong with it is left out: `faults` tells that at the front door."""
-    return [found for found in _read(rules, call) if isinstance(found, ConsentStatement)]
+def statements_in(rules: ConsentRules, event: InboundEvent) -> list[ConsentStatement]:
+    """Everything an event says, in its order. What is wrong with it is left out: `statement_faults` says what."""
+    return [found for found in _read(rules, event) if isinstance(found, ConsentStatement)]
 
 
-def statement_faults(rules: ConsentRules, call: InboundEvent) -> list[str]:
-    """What a call says of consent that cannot be understood: it is kept in quarantine, and nothing is guessed."""
-    return [found for found in _read(rules, call) if isinstance(found, str)]
+def statement_faults(rules: ConsentRules, event: InboundEvent) -> list[str]:
+    """What an event says of consent that cannot be understood: it is kept in quarantine, and nothing is guessed."""
+    return [found for found in _read(rules, event) if isinstance(found, str)]
 
 
-def bounces_in(rules: ConsentRules, call: InboundEvent) -> Bounced | None:
+def bounces_in(rules: ConsentRules, event: InboundEvent) -> Bounced | None:
     """The address a signal speaks of, if it is one that suppresses; one that names its channel speaks of that one."""
-    rule = rules.suppress.get(call.name) if call.kind == "track" else None
+    rule = rules.suppress.get(event.name) if event.kind == "track" else None
     if rule is None:
         return None
-    named = call.data.get("channel")
+    named = event.data.get("channel")
     channel = named if isinstance(named, str) and named else rule.channel
-    if channel not in SUPPRESSIBLE:
+    if channel not in ADDRESS_FIELDS:
         return None
-    address = call.data.get(rule.address)
-    hard = rule.reason != "bounce" or call.data.get(rule.kind) in rule.hard
+    address = event.data.get(rule.address)
+    hard = rule.reason != "bounce" or event.data.get(rule.kind) in rule.hard
     reason = "complaint" if rule.reason == "complaint" else "hard_bounce" if hard else "soft_bounces"
     return Bounced(channel, address if isinstance(address, str) and address else None, reason, hard)
 
 
-def wording(call: InboundEvent) -> str:
+def wording(event: InboundEvent) -> str:
     """What the person was shown, as the sender tells in `context.consent.wording` or a track's `wording`."""
-    told = (call.context or {}).get("consent")
-    shown = told.get("wording") if isinstance(told, Mapping) else call.data.get("wording")
+    told = (event.context or {}).get("consent")
+    shown = told.get("wording") if isinstance(told, Mapping) else event.data.get("wording")
     return shown[:LONGEST_WORDING] if isinstance(shown, str) else ""
 
 
-def _read(rules: ConsentRules, call: InboundEvent) -> Iterator[ConsentStatement | str]:
-    if call.kind == "identify":
-        yield from _from_traits(call.traits)
-    elif call.kind == "track" and call.name in rules.signals:
-        rule = rules.signals[call.name]
-        channel = rule.channel or call.data.get("channel", ANY)
-        topic = rule.topic or call.data.get("topic", ANY)
-        yield _checked("properties", channel, topic, call.data.get("granted") if rule.granted is None else rule.granted)
+def answered_message(event: InboundEvent) -> str | None:
+    """The message that an event says was answered: its key or number."""
+    message = event.data.get("message")
+    if event.name != MESSAGE_REPLIED or not isinstance(message, str | int) or isinstance(message, bool):
+        return None
+    return str(message)
+
+
+def keyword_in_reply(event: InboundEvent) -> OptKeyword | None:
+    """The keyword that a reply consists of: then it is a statement of consent and no answer."""
+    return keyword_of(str(event.data.get("text") or ""))
+
+
+def _read(rules: ConsentRules, event: InboundEvent) -> Iterator[ConsentStatement | str]:
+    if event.kind == "identify":
+        yield from _from_traits(event.traits)
+    elif event.kind == "track" and event.name in rules.signals:
+        rule = rules.signals[event.name]
+        channel = rule.channel or event.data.get("channel", ANY)
+        topic = rule.topic or event.data.get("topic", ANY)
+        yield _checked(
+            "properties", channel, topic, event.data.get("granted") if rule.granted is None else rule.granted
+        )
 
 
 def _from_traits(traits: Mapping[str, Any]) -> Iterator[ConsentStatement | str]:

@@ -1,4 +1,4 @@
-"""What came in at the front door: a Segment call read into one shape, every fault named, and the instant it happened.
+"""A Segment call read into a raw event with every fault named, and an event's instant.
 
 Source: the Segment spec (`track identify group alias page screen`, common fields). Limits as Segment's: 32 KB an event.
 """
@@ -6,14 +6,13 @@ Source: the Segment spec (`track identify group alias page screen`, common field
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast, get_args
 
-from journeys.events.tracing import trace_of_event
+from journeys.events.inbound import CallKind, InboundEvent, RawEvent
 
-CallKind = Literal["track", "identify", "group", "alias", "page", "screen"]
-KINDS: Final = ("track", "identify", "group", "alias", "page", "screen")
+KINDS: Final[tuple[str, ...]] = get_args(CallKind)
 LONGEST_ID: Final = 255
 LATEST: Final = timedelta(days=1)
 """A sender's time further back than this is not believed for decisions (design §3)."""
@@ -27,80 +26,55 @@ class FieldFault:
     message: str
 
 
-@dataclass(slots=True)
-class InboundEvent:
-    """One call, read. `name` is the raw name until the tracking plan gives the signal's.
+def read_call(
+    raw: Any, kind: str | None = None, sent_at: Any = None, trace: str | None = None
+) -> RawEvent | list[FieldFault]:
+    """A Segment call, or everything that is wrong with it. `kind` is the route's, where it says so.
 
-    `subject_key` stands for the identities where the store itself is the sender (`emit`).
+    `message_id` is empty where the sender gave none.
     """
-
-    kind: CallKind
-    message_id: str
-    name: str
-    user_id: str | None = None
-    anonymous_id: str | None = None
-    account_id: str | None = None
-    previous_id: str | None = None
-    subject_key: str | None = None
-    data: dict[str, Any] = field(default_factory=dict)
-    traits: dict[str, Any] = field(default_factory=dict)
-    context: dict[str, Any] | None = None
-    timestamp: datetime | None = None
-    sent_at: datetime | None = None
-    faults: list[str] = field(default_factory=list)
-    raw: Mapping[str, Any] = field(default_factory=dict)
-    trace: str | None = None
-    """Given by the sender, or what it continues; else it has its own as soon as the store has given it a `number`."""
-    number: int = 0
-
-    def traced(self, source: str) -> str | None:
-        """Its trace, once it is stored."""
-        return self.trace or (trace_of_event(self.number, source, self.message_id) if self.number else None)
-
-
-def read_call(raw: Any, kind: str | None = None, sent_at: Any = None) -> InboundEvent | list[FieldFault]:
-    """A Segment call as `InboundEvent`, or everything that is wrong with it. `kind` is the route's, where it says so."""
     if not isinstance(raw, Mapping):
         return [FieldFault("", "an event is a JSON object")]
     faults: list[FieldFault] = []
-    found = kind or raw.get("type")
-    if found not in KINDS:
+    called = kind or raw.get("type")
+    if called not in KINDS:
         faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
-        found = "track"
-    call = InboundEvent(
-        kind=cast("CallKind", found),
+        called = "track"
+    event = RawEvent(
+        kind=cast("CallKind", called),
         message_id=_identity(raw, "messageId", faults) or "",
-        name=_name(raw, found, faults),
+        name=_name(raw, called, faults),
+        raw=raw if kind is None else {**raw, "type": kind},
         user_id=_identity(raw, "userId", faults),
         anonymous_id=_identity(raw, "anonymousId", faults),
-        account_id=_account(raw, found, faults),
-        previous_id=_identity(raw, "previousId", faults) if found == "alias" else None,
-        data=_object(raw, "properties", faults) if found in {"track", "page", "screen"} else {},
-        traits=_object(raw, "traits", faults) if found in {"identify", "group"} else {},
+        account_id=_account(raw, called, faults),
+        previous_id=_identity(raw, "previousId", faults) if called == "alias" else None,
+        data=_object(raw, "properties", faults) if called in {"track", "page", "screen"} else {},
+        traits=_object(raw, "traits", faults) if called in {"identify", "group"} else {},
         context=_object(raw, "context", faults) or None,
         timestamp=_instant(raw.get("timestamp") or raw.get("originalTimestamp"), "timestamp", faults),
         sent_at=_instant(raw.get("sentAt") or sent_at, "sentAt", faults),
-        raw=raw,
+        trace=trace,
     )
-    if call.user_id is None and call.anonymous_id is None:
+    if event.user_id is None and event.anonymous_id is None:
         faults.append(FieldFault("userId", "userId or anonymousId is needed"))
-    if found == "group" and call.account_id is None:
+    if called == "group" and event.account_id is None:
         faults.append(FieldFault("groupId", "is needed in a group call"))
-    if found == "alias" and (call.previous_id is None or call.user_id is None):
+    if called == "alias" and (event.previous_id is None or event.user_id is None):
         faults.append(FieldFault("previousId", "previousId and userId are needed in an alias call"))
-    return faults or call
+    return faults or event
 
 
-def accepted_at(call: InboundEvent, received: datetime, *, virtual: bool, floor: datetime | None = None) -> datetime:
+def accepted_at(event: InboundEvent, received: datetime, *, virtual: bool, floor: datetime | None = None) -> datetime:
     """When it happened, for every decision: fixed here, once (design §3, Time).
 
     The sender's time corrected by `sentAt` (Segment: receivedAt - (sentAt - timestamp)), never later than acceptance,
     and acceptance itself if more than a day old then. Never before `floor`, up to which the subject's timers are decided
     already. On a test clock (`virtual`) the senders' clocks are real, so their skew means nothing.
     """
-    at = call.timestamp or received
-    if call.timestamp is not None and call.sent_at is not None and not virtual:
-        at = received - (call.sent_at - call.timestamp)
+    at = event.timestamp or received
+    if event.timestamp is not None and event.sent_at is not None and not virtual:
+        at = received - (event.sent_at - event.timestamp)
     if at > received or received - at > LATEST:
         at = received
     return at if floor is None else max(at, min(floor, received))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from journeys.decision.chart import Chart
 from journeys.gate.policy import ConsentDefault, Policy
 from journeys.gate.verdicts import ANY, Consents, ConsentScope, Reason
@@ -24,6 +26,15 @@ def consent_refusal(
         return None
     text = f"the person has not opted in to {_what(about)} by {channel}"
     return Reason("consent_required", text, about=ConsentScope(channel, about))
+
+
+def refusals_by_all(
+    policy: Policy, channels: Iterable[str], topic: str | None, priority: str, consents: Consents
+) -> tuple[Reason, ...] | None:
+    """Why nothing of this topic may be said by any of these channels; None while one remains."""
+    refusals = [consent_refusal(policy, topic, priority, channel, consents) for channel in channels]
+    reasons = tuple(reason for reason in refusals if reason is not None)
+    return reasons if reasons and len(reasons) == len(refusals) else None
 
 
 def has_opted_out(policy: Policy, chart: Chart, consents: Consents) -> bool:

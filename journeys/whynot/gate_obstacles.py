@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
+from journeys.consent.statements import ADDRESS_FIELDS
 from journeys.gate.deferral import Deferral, deferrals_for
 from journeys.gate.judge import channel_for, judge
 from journeys.gate.policy import Policy
@@ -31,8 +32,6 @@ from journeys.gate.verdicts import (
 )
 from journeys.whynot.changes import SuggestedChange, wait_until
 
-ADDRESS_FIELDS: Final[Mapping[str, str]] = {"email": "profile.email", "sms": "profile.phone"}
-"""By channel, the field that holds its address; other channels have addresses that no field gives."""
 ENDED_BY_PEOPLE: Final = frozenset({"stopped", "held", "urgent_ticket"})
 """Codes of deferrals that last until an operator or the support team ends them."""
 _NO_LONGER_VALID: Final = frozenset(
@@ -164,7 +163,8 @@ def _refused(channel: str, reason: Reason, facts: GateFacts) -> GateObstacle:
             since = facts.since.get(("consent", *scope)) if opted_out else None
             return GateObstacle(reason.text, SuggestedChange("consent", text, params), since)
         case _:
-            params = {"channel": channel, "field": ADDRESS_FIELDS.get(channel)}
+            field = ADDRESS_FIELDS.get(channel)
+            params = {"channel": channel, "field": f"profile.{field}" if field else None}
             return GateObstacle(reason.text, SuggestedChange("address", f"provide an address for {channel}", params))
 
 

@@ -1,104 +1,90 @@
-"""What events say of consent, bounces and complaints, taken in the commit that accepts them: 200 means it is in force."""
+"""Consent, bounces and complaints in accepted events: in force in the commit that accepts them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Final
 
 import structlog
 
 from journeys.consent import statements
+from journeys.consent.changes import ConsentChange, changes_in, opt_out_by_reply
 from journeys.consent.rules import ConsentRuleSet
-from journeys.events.segment import InboundEvent
+from journeys.consent.statements import ADDRESS_FIELDS, Bounced
+from journeys.events.inbound import InboundEvent, ResolvedEvent, StoredEvent
 from store.consent import consents, suppressions
-from store.consent.consents import ConsentChange
-from store.database import Connection, fetch_one, sql
+from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
 from store.messages import due
+from store.messages.answered import answered_messages
 from store.people import subjects
-from store.people.identities import KnownIdentities, subject_of
-from store.rows import loaded
-from store.tasks import conversations
 
 log = structlog.get_logger()
 
-ADDRESS_FIELDS: Final = {"email": "email", "sms": "phone"}
-"""Where the profile has the address of a channel, when a bounce does not name it."""
-_PROFILE = sql("SELECT profile FROM subjects WHERE key = :key")
 
-
-async def lanes_to_lock(
-    connection: Connection, book: ConsentRuleSet, calls: Sequence[InboundEvent], known: KnownIdentities
-) -> set[str]:
-    """The lanes that may hear what a withdrawal or an answer takes back: locked with all others, in key order."""
-    speakers = {
-        subject_of(call, known)
-        for call in calls
-        if statements.statements_in(book.rules, call) or conversations.answered_message(call) is not None
+async def lanes_to_lock(connection: Connection, book: ConsentRuleSet, resolved: Sequence[ResolvedEvent]) -> set[str]:
+    """The lanes that may hear what a withdrawal or a reply takes back: locked with all others, in key order."""
+    people = {
+        item.subject_key
+        for item in resolved
+        if statements.statements_in(book.rules, item.event) or statements.answered_message(item.event) is not None
     }
-    found = set(speakers)
-    for person in speakers:
-        found |= await due.lanes_of_unsettled(connection, person)
-    return found
+    lanes = set(people)
+    for person in people:
+        lanes |= await due.lanes_of_unsettled(connection, person)
+    return lanes
 
 
 async def apply_consent_events(
-    connection: Connection,
-    catalogue: DefinitionRegistry,
-    fresh: Sequence[tuple[InboundEvent, datetime]],
-    known: KnownIdentities,
-    source: str,
-) -> None:
-    """After everything else of the batch, person by person in the order in which they spoke. Raises Contended."""
+    connection: Connection, catalogue: DefinitionRegistry, stored: Sequence[StoredEvent]
+) -> list[InboundEvent]:
+    """Record what the events say, person by person in the order in which they spoke; what that causes, to be accepted.
+
+    Raises Contended.
+    """
     book = catalogue.consent
     said: dict[str, list[ConsentChange]] = {}
-    for call, _ in fresh:
-        heard = statements.statements_in(book.rules, call)
-        if heard:
-            said.setdefault(subject_of(call, known), []).extend(_changes(book, call, heard, source))
+    for item in stored:
+        changes = changes_in(book, item) or await _opt_out_by_reply(connection, item)
+        if changes and item.subject_key.startswith("u_"):
+            said.setdefault(item.subject_key, []).extend(changes)
+    caused: list[InboundEvent] = []
     for person, changes in said.items():
-        if person.startswith("u_"):
-            await consents.change_consents_within(connection, catalogue, book.policy, person, changes)
+        result = await consents.change_consents_within(connection, catalogue, book.policy, person, changes)
+        caused += result.events
+    return caused
+
+
+async def _opt_out_by_reply(connection: Connection, item: StoredEvent) -> list[ConsentChange]:
+    """A stop word that answers a mail. Text messages are known by their number (`sms_keywords.py`)."""
+    message = statements.answered_message(item.event)
+    if message is None or statements.keyword_in_reply(item.event) != "stop":
+        return []
+    answered = await answered_messages(connection, item.subject_key, message)
+    return [opt_out_by_reply(message)] if any(part["channel"] == "email" for part in answered) else []
+
+
+async def suppress_addresses(connection: Connection, book: ConsentRuleSet, stored: Sequence[StoredEvent]) -> None:
+    """Suppress the addresses that bounced or complained: locked all at once, after every subject (`store/locks.py`)."""
     bounces = [
-        (call, at, told, await _address(connection, told, subject_of(call, known), call))
-        for call, at in fresh
-        if (told := statements.bounces_in(book.rules, call)) is not None
+        (item, bounced, await _address(connection, bounced, item))
+        for item in stored
+        if (bounced := statements.bounces_in(book.rules, item.event)) is not None
     ]
-    # The locks of addresses come after those of people, here as in the gate; all at once, or two batches would wait in a circle.
-    known_of = [(told.channel, address) for _, _, told, address in bounces if address is not None]
-    await suppressions.lock_addresses(connection, book.addresses, known_of)
-    for call, at, told, address in bounces:
+    known = [(bounced.channel, address) for _, bounced, address in bounces if address is not None]
+    await suppressions.lock_addresses(connection, book.addresses, known)
+    for item, bounced, address in bounces:
         if address is not None:
-            await _suppress(connection, book, call, told, address, at, source)
-
-
-def _changes(
-    book: ConsentRuleSet, call: InboundEvent, heard: Sequence[statements.ConsentStatement], source: str
-) -> list[ConsentChange]:
-    proof = {"event": call.message_id, "by": source}
-    address = (call.context or {}).get("ip")
-    if isinstance(address, str) and address:
-        proof["ip_hash"] = book.addresses.digest("ip", address)
-    shown = statements.wording(call)
-    return [
-        ConsentChange(each.channel, each.topic, each.granted, f"{call.kind}:{call.name}", shown, proof)
-        for each in heard
-    ]
+            await _suppress(connection, book, item, bounced, address)
 
 
 async def _suppress(
-    connection: Connection,
-    book: ConsentRuleSet,
-    call: InboundEvent,
-    bounced: statements.Bounced,
-    address: str,
-    at: datetime,
-    source: str,
+    connection: Connection, book: ConsentRuleSet, item: StoredEvent, bounced: Bounced, address: str
 ) -> None:
-    told = f"{source}:{call.name}"
+    source = f"{item.source}:{item.event.name}"
     if bounced.reason == "complaint":
-        await suppressions.note_complaint(connection, book.addresses, bounced.channel, address, source=told, at=at)
+        await suppressions.note_complaint(
+            connection, book.addresses, bounced.channel, address, source=source, at=item.at
+        )
     else:
         await suppressions.note_bounce(
             connection,
@@ -107,19 +93,19 @@ async def _suppress(
             address,
             hard=bounced.hard,
             rules=book.rules.soft_bounces,
-            source=told,
-            reference=call.message_id,
-            at=at,
+            source=source,
+            reference=item.event.message_id,
+            at=item.at,
         )
 
 
-async def _address(connection: Connection, bounced: statements.Bounced, person: str, call: InboundEvent) -> str | None:
+async def _address(connection: Connection, bounced: Bounced, item: StoredEvent) -> str | None:
     """The one that the event names, else the person's own."""
     if bounced.address is not None:
         return bounced.address
-    found = await fetch_one(connection, _PROFILE, key=await subjects.canonical_key(connection, person))
-    value = loaded(found["profile"]).get(ADDRESS_FIELDS.get(bounced.channel, "")) if found else None
+    person = await subjects.canonical_key(connection, item.subject_key)
+    value = (await subjects.profile_of(connection, person)).get(ADDRESS_FIELDS.get(bounced.channel, ""))
     if isinstance(value, str) and value:
         return value
-    log.warning("suppression.no_address", channel=bounced.channel, signal=call.name)
+    log.warning("suppression.no_address", channel=bounced.channel, signal=item.event.name)
     return None

@@ -11,37 +11,54 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from sqlalchemy import bindparam, case, func, select
+
+from journeys.gate.consent import refusals_by_all
 from journeys.gate.policy import Policy
+from journeys.gate.status import Status
+from journeys.gate.verdicts import Consents
 from journeys.tokens.address_hash import canonical_address
-from store.consent.consents import ConsentChangeResult, ConsentedPlaces, refused_by, statements_by
+from store.consent.consents import ConsentChangeResult, statements_by
 from store.database import Database, fetch_all, sql
+from store.expressions import any_of
 from store.messages.digests import DIGEST_PREFIX
 from store.people import subjects
 from store.rows import loaded
+from store.schema import messages
 
 WAIT_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.05
 
+_going = messages.c.detail.is_(None).label("going")
+_attempted = (messages.c.status == Status.SENDING, messages.c.lease_until > func.clock_timestamp())
 _UNDER_WAY = sql(
-    f"""
-    SELECT id, recipient, channel, topic, template, priority, detail IS NULL AS going,
-      CASE WHEN key LIKE '{DIGEST_PREFIX}%' THEN data->'topics' ELSE jsonb_build_array(topic) END AS topics FROM messages
-    WHERE recipient = ANY(CAST(:people AS text[])) AND status = 'sending' AND lease_until > clock_timestamp() ORDER BY id
-    """  # noqa: S608 -- the prefix is ours
+    select(
+        messages.c.id,
+        messages.c.recipient,
+        messages.c.channel,
+        messages.c.topic,
+        messages.c.template,
+        messages.c.priority,
+        _going,
+        case(
+            (messages.c.key.startswith(DIGEST_PREFIX), messages.c.data["topics"]),
+            else_=func.jsonb_build_array(messages.c.topic),
+        ).label("topics"),
+    )
+    .where(any_of(messages.c.recipient, "people"), *_attempted)
+    .order_by(messages.c.id)
 )
 # By status alone: few attempts are under way at a time, and no index knows an address. Once the suppression has committed no
 # attempt begins, so those that are found at the first look are all.
 _BY_CHANNEL = sql(
-    """
-    SELECT id, address FROM messages
-    WHERE status = 'sending' AND channel = :channel AND lease_until > clock_timestamp() AND address IS NOT NULL ORDER BY id
-    """
+    select(messages.c.id, messages.c.address)
+    .where(messages.c.channel == bindparam("channel"), *_attempted, messages.c.address.is_not(None))
+    .order_by(messages.c.id)
 )
 _STILL = sql(
-    """
-    SELECT id, channel, topic, template, detail IS NULL AS going FROM messages
-    WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'sending' AND lease_until > clock_timestamp() ORDER BY id
-    """
+    select(messages.c.id, messages.c.channel, messages.c.topic, messages.c.template, _going)
+    .where(any_of(messages.c.id, "ids"), *_attempted)
+    .order_by(messages.c.id)
 )
 
 
@@ -115,14 +132,14 @@ def _found(items: Sequence[Mapping[str, Any]]) -> AttemptsInFlight:
     return left, any(item["going"] for item in items)
 
 
-async def _under_way(database: Database, policy: Policy, said: Mapping[str, ConsentedPlaces]) -> AttemptsInFlight:
+async def _under_way(database: Database, policy: Policy, said: Mapping[str, Consents]) -> AttemptsInFlight:
     async with database.reading() as connection:
         found = await fetch_all(connection, _UNDER_WAY, people=list(said))
     return _found([item for item in found if _is_refused(policy, item, said[item["recipient"]])])
 
 
-def _is_refused(policy: Policy, item: Mapping[str, Any], said: ConsentedPlaces) -> bool:
+def _is_refused(policy: Policy, item: Mapping[str, Any], said: Consents) -> bool:
     """A digest is as wanted as the least wanted of its topics."""
     topics = loaded(item["topics"]) or [None]
-    refusals = (refused_by(policy, (item["channel"],), topic, item["priority"], said) for topic in topics)
+    refusals = (refusals_by_all(policy, (item["channel"],), topic, item["priority"], said) for topic in topics)
     return any(each is not None for each in refusals)

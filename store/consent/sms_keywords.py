@@ -13,26 +13,40 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from sqlalchemy import Text, bindparam, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from journeys.consent.changes import ConsentChange
 from journeys.consent.opt_out_keywords import OptKeyword, keyword_of
 from journeys.gate.verdicts import ANY
 from journeys.tokens.address_hash import canonical_address
 from store.consent import consents, suppressions
-from store.consent.consents import ConsentChange, ConsentChangeResult
+from store.consent.consents import ConsentChangeResult
 from store.database import Connection, Database, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
+from store.expressions import any_of
 from store.people import subjects
 from store.retry import retry_transaction
+from store.schema import inbound_texts
+from store.schema import subjects as subjects_table
 
 CHANNEL: Final = "sms"
+_key = func.coalesce(subjects_table.c.merged_into, subjects_table.c.key).label("key")
+_phone = subjects_table.c.profile["phone"].astext
 _BY_PHONE = sql(
-    """
-    SELECT DISTINCT coalesce(merged_into, key) AS key FROM subjects
-    WHERE kind = 'user' AND profile->>'phone' IS NOT NULL
-      AND regexp_replace(profile->>'phone', '[^0-9]', '', 'g') = ANY(CAST(:numbers AS text[]))
-    ORDER BY key LIMIT 100
-    """
+    select(_key)
+    .distinct()
+    .where(
+        subjects_table.c.kind == "user",
+        _phone.is_not(None),
+        any_of(func.regexp_replace(_phone, "[^0-9]", "", "g", type_=Text), "numbers"),
+    )
+    .order_by(_key)
+    .limit(100)
 )
-_NEW = sql("INSERT INTO inbound_texts (source, message_id) VALUES (:source, :message) ON CONFLICT DO NOTHING")
+_NEW = sql(
+    insert(inbound_texts).values(source=bindparam("source"), message_id=bindparam("message")).on_conflict_do_nothing()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +89,11 @@ async def inbound_text(
         if message and not await execute(connection, _NEW, source=source, message=message):
             return ()
         effects = []
-        # In key order: two of these about the same family lock alike.
+        # In key order, and the address last (`store/locks.py`): two of these about the same family lock alike.
         for person in sorted([await subjects.canonical_key(connection, key) for key in people]):
             policy = catalogue.consent.policy
             effects.append(await consents.change_consents_within(connection, catalogue, policy, person, [change]))
-        await _address(connection, catalogue, phone, wish, source)  # its lock comes after those of people
+        await _address(connection, catalogue, phone, wish, source)
         return tuple(effects)
 
     return KeywordResult(wish, await retry_transaction(database, work))

@@ -1,82 +1,97 @@
-"""Addresses that nothing is sent to any more: they bounced, complained or asked to stop. Known by a keyed hash only.
+"""Suppressions: addresses that nothing is sent to, known by a keyed hash only.
 
-The gate asks for all addresses of a person at once, beside its own statement (`among`) or within it (`IN_FORCE` over
-`AddressHash.of_all`). A suppression is not a consent: it is about the address, whoever's it is, and outlives them.
+They bounced, complained or asked to stop. A suppression is not a consent: it is about the address, whoever's it is, and
+outlives them.
 
-Each address has a lock, which the gate shares under the person's and who suppresses holds alone: once a suppression has
-committed nothing enters `sending` for that address, whoever has it by then. Whoever needs people's locks too takes those first,
-and whoever suppresses several addresses takes all of theirs at once (`lock`).
+Each address has a lock, which the gate shares under the person's and which a suppression holds alone: once a suppression has
+committed nothing enters `sending` for that address, whoever has it by then. `store/locks.py` has the order.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
+
+from sqlalchemy import Text, bindparam, delete, exists, func, not_, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from journeys.consent.rules import SoftBounces
 from journeys.tokens.address_hash import AddressHash
 from store.database import Connection, execute, fetch_all, fetch_one, sql
+from store.expressions import any_of, unnest, when_given
+from store.schema import soft_bounces, suppressions
+from store.schema.base import Timestamp
 
 Because = Literal["hard_bounce", "soft_bounces", "complaint", "stop_word", "operator"]
 
-IN_FORCE: Final = (
-    "(SELECT json_agg(json_build_array(digest, reason)) FROM suppressions "
-    "WHERE digest = ANY(CAST(:digests AS text[])) AND lifted_at IS NULL)"
+_digests = unnest("given", digests=suppressions.c.digest)
+_in_force = suppressions.c.lifted_at.is_(None)
+_theirs = any_of(suppressions.c.digest, "digests")
+_columns = (
+    suppressions.c.id,
+    suppressions.c.channel,
+    suppressions.c.reason,
+    suppressions.c.source,
+    suppressions.c.at,
+    suppressions.c.lifted_at,
+    suppressions.c.lifted_by,
 )
-"""For the gate's own statement: null, or (hash, reason) of each address that is suppressed."""
-
-_COLUMNS = "id, channel, reason, source, at, lifted_at, lifted_by"
 _SUPPRESS = sql(
-    f"""
-    INSERT INTO suppressions (digest, channel, reason, source, at)
-    SELECT :digest, :channel, :reason, :source, :at
-    WHERE NOT EXISTS (SELECT 1 FROM suppressions WHERE digest = ANY(CAST(:digests AS text[])) AND lifted_at IS NULL)
-    ON CONFLICT (digest) WHERE lifted_at IS NULL DO NOTHING RETURNING {_COLUMNS}
-    """  # noqa: S608 -- the columns are ours
+    insert(suppressions)
+    .from_select(
+        ["digest", "channel", "reason", "source", "at"],
+        select(
+            *(bindparam(name, type_=Text) for name in ("digest", "channel", "reason", "source")),
+            bindparam("at", type_=Timestamp),
+        ).where(not_(exists().where(_theirs, _in_force))),
+    )
+    .on_conflict_do_nothing(index_elements=[suppressions.c.digest], index_where=_in_force)
+    .returning(suppressions.c.id)
 )
-_LOCK = sql(
-    """
-    SELECT pg_advisory_xact_lock(address_lock(digest)) FROM unnest(CAST(:digests AS text[])) AS digest ORDER BY digest
-    """
-)
+_LOCK = sql(select(func.pg_advisory_xact_lock(func.address_lock(_digests.c.digest))).order_by(_digests.c.digest))
 _LIFT_ADDRESS = sql(
-    """
-    UPDATE suppressions SET lifted_at = :at, lifted_by = :by
-    WHERE digest = ANY(CAST(:digests AS text[])) AND lifted_at IS NULL
-      AND (CAST(:reason AS text) IS NULL OR reason = :reason)
-    """
+    update(suppressions)
+    .where(_theirs, _in_force, when_given("reason", suppressions.c.reason))
+    .values(lifted_at=bindparam("at"), lifted_by=bindparam("by"))
 )
 _LIFT = sql(
-    f"""
-    UPDATE suppressions SET lifted_at = coalesce(lifted_at, :at), lifted_by = coalesce(lifted_by, :by)
-    WHERE id = :id RETURNING digest, {_COLUMNS}
-    """  # noqa: S608 -- the columns are ours
+    update(suppressions)
+    .where(suppressions.c.id == bindparam("id"))
+    .values(
+        lifted_at=func.coalesce(suppressions.c.lifted_at, bindparam("at", type_=Timestamp)),
+        lifted_by=func.coalesce(suppressions.c.lifted_by, bindparam("by", type_=Text)),
+    )
+    .returning(suppressions.c.digest, *_columns)
 )
-_AMONG = sql(
-    "SELECT digest, reason FROM suppressions WHERE digest = ANY(CAST(:digests AS text[])) AND lifted_at IS NULL"
-)
-_HISTORY = sql(
-    f"SELECT {_COLUMNS} FROM suppressions WHERE digest = ANY(CAST(:digests AS text[])) ORDER BY id DESC LIMIT 100"  # noqa: S608 -- the columns are ours
-)
+_AMONG = sql(select(suppressions.c.digest, suppressions.c.reason).where(_theirs, _in_force))
+_HISTORY = sql(select(*_columns).where(_theirs).order_by(suppressions.c.id.desc()).limit(100))
 _LIST = sql(
-    f"""
-    SELECT {_COLUMNS} FROM suppressions
-    WHERE (CAST(:channel AS text) IS NULL OR channel = :channel)
-      AND (CAST(:in_force AS boolean) IS NULL OR (lifted_at IS NULL) = :in_force)
-      AND (CAST(:before AS bigint) IS NULL OR id < :before)
-    ORDER BY id DESC LIMIT :limit
-    """  # noqa: S608 -- the columns are ours
+    select(*_columns)
+    .where(
+        when_given("channel", suppressions.c.channel),
+        when_given("in_force", _in_force),
+        when_given("before", suppressions.c.id, operator.lt),
+    )
+    .order_by(suppressions.c.id.desc())
+    .limit(bindparam("limit"))
 )
 _NOTE = sql(
-    """
-    INSERT INTO soft_bounces (digest, reference, at) VALUES (:digest, :reference, :at) ON CONFLICT DO NOTHING
-    """
+    insert(soft_bounces)
+    .values(digest=bindparam("digest"), reference=bindparam("reference"), at=bindparam("at"))
+    .on_conflict_do_nothing()
 )
 _COUNT = sql(
-    "SELECT count(*) AS n FROM soft_bounces WHERE digest = ANY(CAST(:digests AS text[])) AND at > :since AND at <= :at"
+    select(func.count().label("n")).where(
+        any_of(soft_bounces.c.digest, "digests"),
+        soft_bounces.c.at > bindparam("since"),
+        soft_bounces.c.at <= bindparam("at"),
+    )
 )
-_FORGET = sql("DELETE FROM soft_bounces WHERE digest = ANY(CAST(:digests AS text[])) AND at <= :until")
+_FORGET = sql(
+    delete(soft_bounces).where(any_of(soft_bounces.c.digest, "digests"), soft_bounces.c.at <= bindparam("until"))
+)
 
 
 async def lock_addresses(connection: Connection, addresses: AddressHash, known: Iterable[tuple[str, str]]) -> None:

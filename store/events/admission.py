@@ -1,4 +1,4 @@
-"""Which runs an accepted event opens and which it must reach: the index applied to one batch under its locks."""
+"""Admission of accepted events: the runs that they open, and the lanes that they must reach."""
 
 from __future__ import annotations
 
@@ -7,34 +7,78 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import false, func, literal, select, true, union_all
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.decision.chart import Chart
 from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, may_enter
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent, StoredEvent
 from journeys.protocol import wire
 from journeys.protocol.routing import MOVED, PERSONAL, SEEN
 from store.database import Connection, execute, fetch_all, sql
 from store.definitions.registry import SignalIndex
+from store.expressions import any_of, unnest
 from store.outbox import queue as outbox
+from store.outbox.rows import OutboxRow
 from store.outbox.undecided import run_as_of
 from store.people.subjects import Subject
+from store.schema import runs
 
-_RUNS = sql(
-    """
-    SELECT lane, id, journey, definition, case_key, epoch, true AS open, ended_at
-    FROM runs WHERE lane = ANY(CAST(:lanes AS text[])) AND status = 'open'
-    UNION ALL
-    SELECT lane, '', journey, '', case_key, max(epoch), false, max(ended_at)
-    FROM runs WHERE lane = ANY(CAST(:lanes AS text[])) AND status <> 'open' GROUP BY lane, journey, case_key
-    """
+_open_runs = select(
+    runs.c.lane,
+    runs.c.id,
+    runs.c.journey,
+    runs.c.definition,
+    runs.c.case_key,
+    runs.c.epoch,
+    true().label("open"),
+    runs.c.ended_at,
+).where(any_of(runs.c.lane, "lanes"), runs.c.status == "open")
+_ended_runs = (
+    select(
+        runs.c.lane,
+        literal(""),
+        runs.c.journey,
+        literal(""),
+        runs.c.case_key,
+        func.max(runs.c.epoch),
+        false(),
+        func.max(runs.c.ended_at),
+    )
+    .where(any_of(runs.c.lane, "lanes"), runs.c.status != "open")
+    .group_by(runs.c.lane, runs.c.journey, runs.c.case_key)
 )
+_RUNS = sql(union_all(_open_runs, _ended_runs))
 _OPEN = sql(
-    """
-    INSERT INTO runs (id, journey, definition, subject_key, case_key, epoch, lane, entered_seq, clock, started_at)
-    SELECT * FROM unnest(
-      CAST(:ids AS text[]), CAST(:journeys AS text[]), CAST(:definitions AS text[]), CAST(:subjects AS text[]),
-      CAST(:cases AS text[]), CAST(:epochs AS int[]), CAST(:lanes AS text[]), CAST(:seqs AS bigint[]),
-      CAST(:clocks AS text[]), CAST(:ats AS timestamptz[]))
-    """
+    insert(runs).from_select(
+        [
+            "id",
+            "journey",
+            "definition",
+            "subject_key",
+            "case_key",
+            "epoch",
+            "lane",
+            "entered_seq",
+            "clock",
+            "started_at",
+        ],
+        select(
+            unnest(
+                "given",
+                ids=runs.c.id,
+                journeys=runs.c.journey,
+                definitions=runs.c.definition,
+                subjects=runs.c.subject_key,
+                cases=runs.c.case_key,
+                epochs=runs.c.epoch,
+                lanes=runs.c.lane,
+                seqs=runs.c.entered_seq,
+                clocks=runs.c.clock,
+                ats=runs.c.started_at,
+            )
+        ),
+    )
 )
 
 
@@ -61,23 +105,21 @@ class _Opened:
     at: datetime
 
 
-def is_accounts_own(call: InboundEvent) -> bool:
+def is_accounts_own(event: InboundEvent) -> bool:
     """Whether something happened to an account itself, and was not done by one of its people."""
-    if call.subject_key is not None:
-        return call.subject_key.startswith("a_")
-    return call.account_id is not None and call.user_id is None and call.anonymous_id is None
+    if event.subject_key is not None:
+        return event.subject_key.startswith("a_")
+    return event.account_id is not None and event.user_id is None and event.anonymous_id is None
 
 
 class Admission:
     """Decides in memory over what one batch locked; writes runs and outbox rows at the end, two statements."""
 
-    def __init__(
-        self, connection: Connection, index: SignalIndex, locked: Mapping[str, Subject], source: str = wire.SOURCE_SELF
-    ) -> None:
-        self.connection, self.index, self.locked, self.source = connection, index, locked, source
+    def __init__(self, connection: Connection, index: SignalIndex, locked: Mapping[str, Subject]) -> None:
+        self.connection, self.index, self.locked = connection, index, locked
         self.runs: dict[str, dict[tuple[str, str], list[_Run]]] = {}
         self.opened: list[_Opened] = []
-        self.waiting: list[outbox.OutboxRow] = []
+        self.waiting: list[OutboxRow] = []
 
     async def load(self) -> None:
         """The runs of the locked subjects: a merge may leave several open of one journey and case."""
@@ -88,62 +130,65 @@ class Admission:
             found = _Run(*(item[name] for name in ("id", "definition", "case_key", "epoch", "open", "ended_at")))
             self.runs[item["lane"]].setdefault((item["journey"], item["case_key"]), []).append(found)
 
-    async def admit(self, call: InboundEvent, at: datetime, subject: Subject, account: Subject | None) -> None:
-        """Give one event to its person's lane and to their account's, each only if it can change something there."""
-        await self._offer(call, at, subject, account)
-        if account is not None and account is not subject:
-            await self._offer(call, at, account, account)
-        subject.changed.clear()
-        if account is not None:
-            account.changed.clear()
+    async def admit(self, item: StoredEvent, subject: Subject, account: Subject | None) -> Mapping[str, frozenset[str]]:
+        """Give one event to its person's lane and to their account's, each only if it can change something there.
 
-    async def _offer(self, call: InboundEvent, at: datetime, to: Subject, account: Subject | None) -> None:
-        name = call.name
-        facts = self._facts(to, account)
-        if to.kind == "account" and not is_accounts_own(call):
+        Answers with the fields that have changed since the event before, by subject: this is their one reader.
+        """
+        changes = {subject.key: subject.take_changes()}
+        if account is not None and account is not subject:
+            changes[account.key] = account.take_changes()
+        await self._offer(item, subject, account, changes[subject.key])
+        if account is not None and account is not subject:
+            await self._offer(item, account, account, changes[account.key])
+        return changes
+
+    async def _offer(self, item: StoredEvent, to: Subject, account: Subject | None, changed: frozenset[str]) -> None:
+        event = item.event
+        facts = self._facts(to, account, changed)
+        if to.kind == "account" and not is_accounts_own(event):
             facts[PERSONAL] = {}
-        entering = await self._entering(call, at, to, facts)
-        heard = self._is_heard(call, to)
-        if not entering and not heard and not self._is_read(to):
+        entering = await self._entering(item, to, facts)
+        heard = self._is_heard(event, to)
+        if not entering and not heard and not self._is_read(to, changed):
             return
         seq = to.next_seq()
         known = bool(entering or heard)
-        data = self._kept(name, call.data) if known else {}
         self.waiting.append(
-            outbox.OutboxRow(
+            OutboxRow(
                 to.key,
                 seq,
                 "signal" if known else "facts",
-                name if known else "",
-                call.message_id,
-                at,
-                data,
+                event.name if known else "",
+                event.message_id,
+                item.at,
+                self._kept(event.name, event.data) if known else {},
                 facts,
-                trace=call.traced(self.source),
+                trace=item.trace,
             )
         )
         for chart, enter in entering:
-            self._open(chart, enter, to, seq, at)
+            self._open(chart, enter, to, seq, item.at)
 
     async def _entering(
-        self, call: InboundEvent, at: datetime, to: Subject, facts: Mapping[str, Mapping[str, Any]]
+        self, item: StoredEvent, to: Subject, facts: Mapping[str, Mapping[str, Any]]
     ) -> list[tuple[Chart, EntryAllowed]]:
         entering = []
-        for chart in self.index.opening.get(call.name, ()):
+        for chart in self.index.opening.get(item.event.name, ()):
             if chart.spec.subject != to.kind:
                 continue
-            verdict = await self.may_enter(chart, call, at, to, facts)
+            verdict = await self.may_enter(chart, item.event, item.at, to, facts)
             if isinstance(verdict, EntryAllowed):
                 entering.append((chart, verdict))
         return entering
 
     async def may_enter(
-        self, chart: Chart, call: InboundEvent, at: datetime, to: Subject, facts: Mapping[str, Mapping[str, Any]]
+        self, chart: Chart, event: InboundEvent, at: datetime, to: Subject, facts: Mapping[str, Mapping[str, Any]]
     ) -> EntryAllowed | EntryRefused:
         """Whether an event opens a run of this locked subject, by all that was accepted until then."""
-        before = self.runs[to.key].get((chart.key, case_of(chart, call.data) or ""), ())
+        before = self.runs[to.key].get((chart.key, case_of(chart, event.data) or ""), ())
         previous = [await self._past(chart, each, at) for each in before]
-        return may_enter(chart, call.name, call.data, facts, previous, at)
+        return may_enter(chart, event.name, event.data, facts, previous, at)
 
     async def _past(self, chart: Chart, last: _Run, at: datetime) -> PastRun:
         """The last run as of this event: one that the projection still calls open may have ended by now."""
@@ -158,30 +203,27 @@ class Admission:
         found = _Run(identity, chart.hash, enter.case, enter.epoch, True, None)
         self.runs[to.key].setdefault((chart.key, enter.case), []).append(found)
 
-    def _is_heard(self, call: InboundEvent, to: Subject) -> bool:
+    def _is_heard(self, event: InboundEvent, to: Subject) -> bool:
         """Whether an open run of this lane reacts to the signal; members' runs hear their account's own signals."""
         for item in self.open_runs(to):
             chart = self.index.charts.get(item.chart_hash)
-            if chart is not None and call.name in chart.signals and item.case == case_of(chart, call.data):
+            if chart is not None and event.name in chart.signals and item.case == case_of(chart, event.data):
                 return True
-        return is_accounts_own(call) and any(
-            chart.spec.subject == "user" for chart in self.index.hearing.get(call.name, ())
+        return is_accounts_own(event) and any(
+            chart.spec.subject == "user" for chart in self.index.hearing.get(event.name, ())
         )
 
-    def _is_read(self, to: Subject) -> bool:
+    def _is_read(self, to: Subject, changed: frozenset[str]) -> bool:
         """Whether a field that changed is one that an open run reads, dates of anchors among them."""
-        if not to.changed:
+        if not changed:
             return False
         scope = "account" if to.kind == "account" else "profile"
         if scope == "account" and any(
-            chart.spec.subject == "user" and chart.fields["account"] & to.changed
-            for chart in self.index.charts.values()
+            chart.spec.subject == "user" and chart.fields["account"] & changed for chart in self.index.charts.values()
         ):
             return True
         charts = (self.index.charts.get(item.chart_hash) for item in self.open_runs(to))
-        return any(
-            chart is not None and (chart.fields[scope] & to.changed or "account" in to.changed) for chart in charts
-        )
+        return any(chart is not None and (chart.fields[scope] & changed or "account" in changed) for chart in charts)
 
     def open_runs(self, to: Subject) -> list[_Run]:
         """Every run of a lane that has not ended, as far as its row knows."""
@@ -197,23 +239,21 @@ class Admission:
                 for item in came:
                     item.open = False
                     told = f"{event_id}:{item.id}"
-                    self.waiting.append(
-                        outbox.OutboxRow(to.key, to.next_seq(), "merged", "", told, at, {}, target=item.id)
-                    )
+                    self.waiting.append(OutboxRow(to.key, to.next_seq(), "merged", "", told, at, {}, target=item.id))
 
     async def _is_open(self, item: _Run, at: datetime) -> bool:
         own = self.index.charts.get(item.chart_hash)
         return own is None or (await run_as_of(self.connection, own, item.id, self.waiting, at)).open
 
-    def _facts(self, to: Subject, account: Subject | None) -> dict[str, dict[str, Any]]:
+    def _facts(self, to: Subject, account: Subject | None, changed: frozenset[str]) -> dict[str, dict[str, Any]]:
         """Every field that some chart reads, as of this commit; `@seen` is how far the account's own lane was then."""
         reading = self.index.reading
         facts: dict[str, dict[str, Any]] = {}
-        if to.kind == "user" and to.account_key is None and "account" in to.changed:
+        if to.kind == "user" and to.account_key is None and "account" in changed:
             facts, account = {MOVED: {}, "account": {}}, None  # they have left it: nothing of it is known of them
         if account is not None and account is not to:
             facts[SEEN] = {account.key: account.seq}
-            facts |= {MOVED: {}} if "account" in to.changed else {}
+            facts |= {MOVED: {}} if "account" in changed else {}
         if to.kind == "user":
             facts["profile"] = {k: to.profile[k] for k in reading.get("profile", ()) if k in to.profile}
         if account is not None:

@@ -1,30 +1,47 @@
-"""What reached a run and could not be read there: listed for a person, who discards what was looked at."""
+"""Dead letters: signals that a run could not read, until an operator discards them."""
 
 from __future__ import annotations
 
-from store.database import Connection, fetch_all, fetch_one, sql
-from store.rows import RowDict
+from sqlalchemy import bindparam, select, update
 
-_COLUMNS = "id, run, step, name, reason, payload, recorded_at, status"
+from store.database import Connection, fetch_all, fetch_one, sql
+from store.expressions import when_given
+from store.rows import RowDict
+from store.schema import dead_letters
+
+_columns = (
+    dead_letters.c.id,
+    dead_letters.c.run,
+    dead_letters.c.step,
+    dead_letters.c.name,
+    dead_letters.c.reason,
+    dead_letters.c.payload,
+    dead_letters.c.recorded_at,
+    dead_letters.c.status,
+)
 _LIST = sql(
-    f"""
-    SELECT {_COLUMNS} FROM dead_letters WHERE status = :status AND (CAST(:run AS text) IS NULL OR run = :run) AND id > :after
-    ORDER BY id LIMIT :limit
-    """  # noqa: S608 -- the columns are ours
+    select(*_columns)
+    .where(
+        dead_letters.c.status == bindparam("status"),
+        when_given("run", dead_letters.c.run),
+        dead_letters.c.id > bindparam("after"),
+    )
+    .order_by(dead_letters.c.id)
+    .limit(bindparam("limit"))
 )
 _DISCARD = sql(
-    f"UPDATE dead_letters SET status = 'discarded' WHERE id = :id RETURNING {_COLUMNS}"  # noqa: S608
+    update(dead_letters).where(dead_letters.c.id == bindparam("id")).values(status="discarded").returning(*_columns)
 )
 
 
 async def list_dead_letters(
     connection: Connection, *, status: str, run: str | None, after: int, limit: int
 ) -> list[RowDict]:
-    """Tombstones in the order in which they were recorded."""
-    return [dict(item) for item in await fetch_all(connection, _LIST, status=status, run=run, after=after, limit=limit)]
+    """Dead letters in the order in which they were recorded."""
+    return [dict(row) for row in await fetch_all(connection, _LIST, status=status, run=run, after=after, limit=limit)]
 
 
 async def discard_dead_letter(connection: Connection, identity: int) -> RowDict | None:
     """Looked at and done with; None if there is no such row. Doing it twice is doing it once."""
-    found = await fetch_one(connection, _DISCARD, id=identity)
-    return dict(found) if found else None
+    row = await fetch_one(connection, _DISCARD, id=identity)
+    return dict(row) if row else None

@@ -1,34 +1,110 @@
-"""Events one at a time, for what is not accepted in a batch."""
+"""The log of accepted events: its one insert, for batches and for single events."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
-from store.database import Connection, as_json, fetch_one, sql
+from sqlalchemy import Text, bindparam, select
+from sqlalchemy.dialects.postgresql import insert
 
+from journeys.events.inbound import InboundEvent, ResolvedEvent, StoredEvent
+from store.database import Connection, as_json, fetch_all, sql
+from store.exports import feed
+from store.expressions import unnest
+from store.schema import events
+from store.schema.base import Timestamp
+
+_given = unnest(
+    "given",
+    ids=events.c.message_id,
+    kinds=events.c.kind,
+    names=events.c.name,
+    keys=events.c.subject_key,
+    ats=events.c.at,
+    datas=events.c.data,
+    contexts=events.c.context,
+    traces=events.c.trace,
+)
 _INSERT = sql(
-    """
-    INSERT INTO events (source, message_id, kind, name, subject_key, at, received_at, data)
-    VALUES (:source, :id, 'track', :name, :subject, :at, clock_timestamp(), CAST(:data AS jsonb))
-    ON CONFLICT (source, message_id) DO NOTHING RETURNING id
-    """
+    insert(events)
+    .from_select(
+        ["source", "received_at", "message_id", "kind", "name", "subject_key", "at", "data", "context", "trace"],
+        select(bindparam("source", type_=Text), bindparam("received_at", type_=Timestamp), _given),
+    )
+    .on_conflict_do_nothing(index_elements=[events.c.source, events.c.message_id])
+    .returning(events.c.message_id, events.c.id)
 )
 
 
-async def insert_event(
+async def store_batch(
     connection: Connection,
+    resolved: Sequence[ResolvedEvent],
+    instants: Sequence[datetime],
     *,
     source: str,
-    message_id: str,
-    name: str,
-    subject: str,
-    at: datetime,
-    data: Mapping[str, Any],
-) -> int:
-    """Store one event; its number, or 0 if this id of this source was there already."""
-    stored = await fetch_one(
-        connection, _INSERT, source=source, id=message_id, name=name, subject=subject, at=at, data=as_json(data)
+    received_at: datetime,
+) -> list[StoredEvent]:
+    """Store a batch in one statement: the events that were not there before. Of one message id the first counts."""
+    once: dict[str, tuple[ResolvedEvent, datetime]] = {}
+    for item, at in zip(resolved, instants, strict=True):
+        once.setdefault(item.event.message_id, (item, at))
+    numbers = await _insert(
+        connection,
+        [(item.event, item.subject_key, at) for item, at in once.values()],
+        source=source,
+        received_at=received_at,
     )
-    return int(stored["id"]) if stored is not None else 0
+    stored = [
+        StoredEvent(item.event, source, number, at, item.subject_key, item.named_account, item.changes_identity)
+        for message_id, (item, at) in once.items()
+        if (number := numbers.get(message_id)) is not None
+    ]
+    await _feed_reactions(connection, stored)
+    return stored
+
+
+async def store_one(
+    connection: Connection, event: InboundEvent, at: datetime, *, source: str, received_at: datetime
+) -> StoredEvent | None:
+    """Store one event of our own, which names its subject by key; None if it was there already."""
+    assert event.subject_key is not None
+    numbers = await _insert(connection, [(event, event.subject_key, at)], source=source, received_at=received_at)
+    if event.message_id not in numbers:
+        return None
+    stored = StoredEvent(event, source, numbers[event.message_id], at, event.subject_key)
+    await _feed_reactions(connection, [stored])
+    return stored
+
+
+async def _insert(
+    connection: Connection,
+    new: Sequence[tuple[InboundEvent, str, datetime]],
+    *,
+    source: str,
+    received_at: datetime,
+) -> dict[str, int]:
+    """The numbers of the events (each with its subject and instant) that were not there before, by message id.
+
+    A trace is stored only where it was given: an event's own is made of what is stored anyway.
+    """
+    rows = await fetch_all(
+        connection,
+        _INSERT,
+        source=source,
+        received_at=received_at,
+        ids=[event.message_id for event, _, _ in new],
+        kinds=[event.kind for event, _, _ in new],
+        names=[event.name for event, _, _ in new],
+        keys=[key for _, key, _ in new],
+        ats=[at for _, _, at in new],
+        datas=[as_json(event.traits or event.data) for event, _, _ in new],
+        contexts=[as_json(event.context) if event.context else None for event, _, _ in new],
+        traces=[event.trace for event, _, _ in new],
+    )
+    return {row["message_id"]: row["id"] for row in rows}
+
+
+async def _feed_reactions(connection: Connection, stored: Iterable[StoredEvent]) -> None:
+    reactions = [item.number for item in stored if feed.is_reaction(item.event.name, item.event.data)]
+    await feed.record_reaction(connection, reactions)

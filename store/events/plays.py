@@ -11,9 +11,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import bindparam, select
+
 from journeys.decision.chart import Chart
 from journeys.decision.entry import EntryRefused, case_of
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.language.signal_names import play_signal
 from journeys.protocol import wire
 from store.database import Connection, Database, fetch_one, sql
@@ -24,11 +26,17 @@ from store.people import subjects
 from store.people.test_clocks import now_for
 from store.reads.people import SubjectKeys
 from store.retry import retry_transaction
+from store.schema import runs
 
 _NEWEST = sql(
-    """
-    SELECT id FROM runs WHERE lane = :lane AND journey = :journey AND case_key = :case ORDER BY epoch DESC LIMIT 1
-    """
+    select(runs.c.id)
+    .where(
+        runs.c.lane == bindparam("lane"),
+        runs.c.journey == bindparam("journey"),
+        runs.c.case_key == bindparam("case"),
+    )
+    .order_by(runs.c.epoch.desc())
+    .limit(1)
 )
 
 

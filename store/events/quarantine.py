@@ -1,52 +1,115 @@
-"""Events that fail the tracking plan or cannot be read: kept with their faults until somebody replays or discards them."""
+"""Quarantine: rejected events with their faults, until somebody replays or discards them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
-from store.database import Connection, execute, fetch_all, fetch_one, sql
-from store.rows import RowDict, loaded
+import orjson
+from sqlalchemy import Text, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 
-_COLUMNS = (
-    "q.id, q.source, q.message_id, q.name, q.faults, q.event, q.received_at, q.status, q.settled_at FROM quarantine q"
+from journeys.events.inbound import RejectedEvent
+from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
+from store.expressions import unnest, when_given
+from store.rows import RowDict, loaded
+from store.schema import quarantine
+from store.schema.base import Timestamp
+
+_given = unnest(
+    "given",
+    ids=quarantine.c.message_id,
+    names=quarantine.c.name,
+    faults=quarantine.c.faults,
+    events=quarantine.c.event,
+)
+_HOLD = sql(
+    insert(quarantine)
+    .from_select(
+        ["source", "received_at", "message_id", "name", "faults", "event"],
+        select(bindparam("source", type_=Text), bindparam("received_at", type_=Timestamp), _given),
+    )
+    .on_conflict_do_nothing(index_elements=[quarantine.c.source, quarantine.c.message_id])
+    .returning(quarantine.c.message_id)
+)
+_quarantined = select(
+    quarantine.c.id,
+    quarantine.c.source,
+    quarantine.c.message_id,
+    quarantine.c.name,
+    quarantine.c.faults,
+    quarantine.c.event,
+    quarantine.c.received_at,
+    quarantine.c.status,
+    quarantine.c.settled_at,
 )
 _LIST = sql(
-    f"""
-    SELECT {_COLUMNS} WHERE q.status = :status AND (CAST(:name AS text) IS NULL OR q.name = :name) AND q.id > :after
-    ORDER BY q.id LIMIT :limit
-    """
+    _quarantined.where(
+        quarantine.c.status == bindparam("status"),
+        when_given("name", quarantine.c.name),
+        quarantine.c.id > bindparam("after"),
+    )
+    .order_by(quarantine.c.id)
+    .limit(bindparam("limit"))
 )
-_ONE = sql(f"SELECT {_COLUMNS} WHERE q.id = :id")
+_ONE = sql(_quarantined.where(quarantine.c.id == bindparam("id")))
 _SETTLE = sql(
-    """
-    UPDATE quarantine SET status = :status, settled_at = clock_timestamp() WHERE id = :id AND status = 'held'
-    """
+    update(quarantine)
+    .where(quarantine.c.id == bindparam("id"), quarantine.c.status == "held")
+    .values(status=bindparam("status"), settled_at=func.clock_timestamp())
 )
+_held = func.count().label("held")
 _NAMES = sql(
-    """
-    SELECT name, count(*) AS held, min(received_at) AS first_at, max(received_at) AS last_at FROM quarantine
-    WHERE status = 'held' GROUP BY name ORDER BY held DESC, name LIMIT 100
-    """
+    select(
+        quarantine.c.name,
+        _held,
+        func.min(quarantine.c.received_at).label("first_at"),
+        func.max(quarantine.c.received_at).label("last_at"),
+    )
+    .where(quarantine.c.status == "held")
+    .group_by(quarantine.c.name)
+    .order_by(_held.desc(), quarantine.c.name)
+    .limit(100)
 )
+
+
+async def hold_rejected(
+    connection: Connection, rejected: Iterable[RejectedEvent], *, source: str, received_at: datetime
+) -> int:
+    """Keep what fails the tracking plan, with its faults; the number that was not there before (Q1)."""
+    once = {event.message_id: event for event in rejected}
+    if not once:
+        return 0
+    kept = await fetch_all(
+        connection,
+        _HOLD,
+        source=source,
+        received_at=received_at,
+        ids=list(once),
+        names=[event.name for event in once.values()],
+        faults=[as_json(event.faults) for event in once.values()],
+        events=[orjson.dumps(event.raw, default=str).decode() for event in once.values()],
+    )
+    return len(kept)
 
 
 async def list_quarantined(
     connection: Connection, *, status: str, name: str | None, after: int, limit: int
 ) -> list[RowDict]:
     """What is held (or was), in the order of arrival."""
-    found = await fetch_all(connection, _LIST, status=status, name=name, after=after, limit=limit)
-    return [_item(dict(item)) for item in found]
+    rows = await fetch_all(connection, _LIST, status=status, name=name, after=after, limit=limit)
+    return [_quarantined_event(dict(row)) for row in rows]
 
 
 async def get_quarantined(connection: Connection, identity: int) -> RowDict | None:
     """One of them."""
-    found = await fetch_one(connection, _ONE, id=identity)
-    return _item(dict(found)) if found else None
+    row = await fetch_one(connection, _ONE, id=identity)
+    return _quarantined_event(dict(row)) if row else None
 
 
-def _item(found: RowDict) -> RowDict:
-    return {**found, "faults": loaded(found["faults"]), "event": loaded(found["event"])}
+def _quarantined_event(row: RowDict) -> RowDict:
+    return {**row, "faults": loaded(row["faults"]), "event": loaded(row["event"])}
 
 
 async def settle_quarantined(connection: Connection, identity: int, status: Literal["replayed", "discarded"]) -> bool:
@@ -56,4 +119,4 @@ async def settle_quarantined(connection: Connection, identity: int, status: Lite
 
 async def quarantined_names(connection: Connection) -> list[dict[str, str | int | datetime]]:
     """How many are held under each name: what to mend first."""
-    return [dict(item) for item in await fetch_all(connection, _NAMES)]
+    return [dict(row) for row in await fetch_all(connection, _NAMES)]

@@ -6,18 +6,39 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Text, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.gate.policy import UrgentTicket
 from store.database import Connection, execute, sql
 from store.messages import reevaluation
+from store.schema import tickets
 
 _OPEN = sql(
-    """
-    INSERT INTO tickets (subject_key, ticket_id, opened_at) VALUES (:subject, :ticket, :at)
-    ON CONFLICT (subject_key, ticket_id) DO UPDATE SET resolved_at = NULL
-    """
+    insert(tickets)
+    .values(subject_key=bindparam("subject"), ticket_id=bindparam("ticket"), opened_at=bindparam("at"))
+    .on_conflict_do_update(index_elements=[tickets.c.subject_key, tickets.c.ticket_id], set_={"resolved_at": None})
 )
 _RESOLVE = sql(
-    "UPDATE tickets SET resolved_at = :at WHERE subject_key = :subject AND ticket_id = :ticket AND resolved_at IS NULL"
+    update(tickets)
+    .where(
+        tickets.c.subject_key == bindparam("subject"),
+        tickets.c.ticket_id == bindparam("ticket"),
+        tickets.c.resolved_at.is_(None),
+    )
+    .values(resolved_at=bindparam("at"))
+)
+_moved = insert(tickets).from_select(
+    ["subject_key", "ticket_id", "opened_at", "resolved_at"],
+    select(bindparam("into", type_=Text), tickets.c.ticket_id, tickets.c.opened_at, tickets.c.resolved_at).where(
+        tickets.c.subject_key == bindparam("gone")
+    ),
+)
+_MOVE = sql(
+    _moved.on_conflict_do_update(
+        index_elements=[tickets.c.subject_key, tickets.c.ticket_id],
+        set_={"resolved_at": func.coalesce(tickets.c.resolved_at, _moved.excluded.resolved_at)},
+    )
 )
 
 
@@ -29,7 +50,7 @@ async def record_ticket(
     subjects: Sequence[str],
     at: datetime,
 ) -> None:
-    """Keep one ticket signal, for the person and their account; when it is resolved, what it held is weighed again (C6)."""
+    """Keep one ticket signal, for the person and their account; when it is resolved, what it held is decided again (C6)."""
     opened = rules.open_after(frozenset(), name, data)
     for ticket in opened:
         for subject in subjects:
@@ -39,3 +60,8 @@ async def record_ticket(
     ticket = str(data.get("ticket_id"))
     if any([await execute(connection, _RESOLVE, subject=subject, ticket=ticket, at=at) for subject in subjects]):
         await reevaluation.make_due(connection, [(subject, at) for subject in subjects], reevaluation.TICKET)
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """Give a visitor's tickets to the user. One that both have is one: what resolved it for one resolved it."""
+    await execute(connection, _MOVE, gone=gone, into=into)

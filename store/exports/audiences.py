@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-from sqlalchemy import bindparam, not_, select
+from sqlalchemy import Text, bindparam, not_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.decision.effects import ChangedAudience
@@ -89,6 +89,27 @@ _RECORD = sql(
     ON CONFLICT (destination, audience, subject_key) DO UPDATE
     SET hashed = excluded.hashed, member = excluded.member, synced_at = excluded.synced_at, digests = excluded.digests
     """
+)
+_moved = insert(audiences).from_select(
+    ["audience", "subject_key", "changed_at", "member", "journey"],
+    select(
+        audiences.c.audience,
+        bindparam("into", type_=Text),
+        audiences.c.changed_at,
+        audiences.c.member,
+        audiences.c.journey,
+    ).where(audiences.c.subject_key == bindparam("gone")),
+)
+_MOVE = sql(
+    _moved.on_conflict_do_update(
+        index_elements=[audiences.c.audience, audiences.c.subject_key],
+        set_={
+            "member": _moved.excluded.member,
+            "changed_at": _moved.excluded.changed_at,
+            "journey": _moved.excluded.journey,
+        },
+        where=_moved.excluded.changed_at > audiences.c.changed_at,
+    )
 )
 
 
@@ -187,3 +208,8 @@ async def record_told(
         digests=[orjson.dumps(digests.get(subject, ())).decode() for subject in hashes],
         at=at,
     )
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """The user is in the audiences that the visitor was in; the later change of the two counts."""
+    await execute(connection, _MOVE, gone=gone, into=into)

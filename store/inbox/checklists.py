@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, bindparam, func, select
+from sqlalchemy import ColumnElement, Text, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from store.database import Connection, execute, fetch_all, sql
@@ -25,6 +25,9 @@ _OPEN = sql(
             _given.c.signal,
         ),
     )
+)
+_MOVE = sql(
+    update(checklist_items).where(checklist_items.c.recipient == bindparam("gone")).values(recipient=bindparam("into"))
 )
 # A visitor who turned out to be a user since our look is found under either key.
 _TICK = sql(
@@ -59,6 +62,11 @@ async def open_checklist(connection: Connection, key: str, recipient: str, signa
     """Wait for these signals, one an item."""
     await execute(connection, _OPEN, key=key, recipient=recipient, signals=list(signals))
     await await_signals(connection, signals)
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """A visitor's checklists are the user's."""
+    await execute(connection, _MOVE, gone=gone, into=into)
 
 
 async def tick_checklists(connection: Connection, told: Sequence[tuple[str, str, datetime]]) -> list[Mapping[str, Any]]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Text, and_, bindparam, func, not_, or_, select
+from sqlalchemy import BigInteger, Boolean, Text, and_, bindparam, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
-from store.expressions import OLDEST_TRANSACTION, any_of, when_given
+from store.expressions import OLDEST_TRANSACTION, THIS_TRANSACTION, any_of, when_given
 from store.inbox import checklists
 from store.rows import RowDict, loaded
 from store.schema import inbox
@@ -22,8 +22,6 @@ CHANNEL: Final = "tenure_inbox"
 MOST: Final = 200
 """Messages read at once for somebody who looks on."""
 
-CHANGED: Final = "changed = CAST(CAST(pg_current_xact_id() AS text) AS bigint)"
-"""In a text that updates the inbox: whoever reads on finds the row."""
 # Inserting and telling who looks on are one statement: they are told at commit.
 _put = (
     insert(inbox)
@@ -69,6 +67,11 @@ _CHANGED = sql(
     .where(_theirs, or_(and_(_since.is_(None), _waits), inbox.c.changed >= _since), _on_page)
     .order_by(inbox.c.changed, inbox.c.id)
     .limit(bindparam("limit"))
+)
+_MOVE = sql(
+    update(inbox)
+    .where(inbox.c.recipient == bindparam("gone"))
+    .values(recipient=bindparam("into"), changed=THIS_TRANSACTION)
 )
 
 
@@ -119,6 +122,11 @@ async def inbox_changes(connection: Connection, keys: list[str], since: int | No
     if len(rows) < MOST:
         return Changes([item_of(row) for row in rows], upto, is_all=True)
     return Changes([item_of(row) for row in rows], rows[-1]["changed"], is_all=False)
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """A visitor's inbox is the user's."""
+    await execute(connection, _MOVE, gone=gone, into=into)
 
 
 def item_of(row: Mapping[str, Any]) -> RowDict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, func, not_, or_, select, union
+from sqlalchemy import and_, bindparam, case, func, literal, not_, or_, select, union
 
 from journeys.gate.requests import MESSAGES_PER_PASS
 from journeys.gate.status import UNSETTLED, Status
@@ -73,6 +73,7 @@ _LANES = sql(
         .where(_unsettled, IS_DIGEST),
     )
 )
+_ANY_UNSETTLED = sql(select(literal(1)).where(_unsettled).limit(1))
 
 
 async def due_messages(connection: Connection, person: str, now: datetime) -> list[LedgerEntry]:
@@ -93,6 +94,11 @@ async def next_message_due(connection: Connection, person: str) -> tuple[datetim
     """The earliest deferred row (the person's clock) and the earliest lease (the real clock)."""
     row = await fetch_one(connection, _NEXT, person=person)
     return (row["due"], row["lease"]) if row else (None, None)
+
+
+async def has_unsettled(connection: Connection, person: str) -> bool:
+    """Whether any message of a person waits or is in flight."""
+    return await fetch_one(connection, _ANY_UNSETTLED, person=person) is not None
 
 
 async def lanes_of_unsettled(connection: Connection, person: str) -> set[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Text, and_, bindparam, or_, select, union, update
+from sqlalchemy import Text, and_, bindparam, exists, func, select, union, update
 from sqlalchemy.dialects.postgresql import insert
 
 from store.database import Connection, Database, execute, fetch_all, fetch_one, sql
@@ -66,13 +66,12 @@ _END = sql(
 _stands = and_(_not_released, holds.c.until > now_by_clock(bindparam("now", type_=Timestamp)))
 _holds = select(*_hold, _stands.label("standing")).outerjoin_from(holds, clocks, clocks.c.id == holds.c.clock)
 _GET = sql(_holds.where(holds.c.id == bindparam("id")))
-_wanted = bindparam("standing", type_=Boolean)
 _LIST = sql(
     _holds.where(
         when_given("subject", holds.c.subject_key),
         when_given("by", holds.c.by),
         when_given("before", holds.c.id, operator.lt),
-        or_(_wanted.is_(None), _stands == _wanted),
+        when_given("standing", _stands),
     )
     .order_by(holds.c.id.desc())
     .limit(bindparam("limit"))
@@ -84,6 +83,22 @@ _people = union(
     select(members.c.person_key).where(members.c.account_key == _subject),
 )
 _MAKE_DUE = made_due(bindparam("at", type_=Timestamp), messages.c.recipient.in_(_people))
+
+_other = holds.alias("other")
+# A hold of the user's outlives the visitor's; both are kept.
+_RELEASE_DOUBLE = sql(
+    update(holds)
+    .where(
+        holds.c.subject_key == bindparam("gone"),
+        _not_released,
+        exists().where(_other.c.subject_key == bindparam("into"), _other.c.released_at.is_(None)),
+    )
+    .values(
+        released_at=func.greatest(holds.c.since, func.least(holds.c.until, func.clock_timestamp())),
+        released_by="merge",
+    )
+)
+_MOVE = sql(update(holds).where(holds.c.subject_key == bindparam("gone")).values(subject_key=bindparam("into")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +165,12 @@ async def release_hold(database: Database, subject: str, *, by: str, now: dateti
         return await _read(connection, last["id"], now)
 
     return await retry_transaction(database, end)
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """A visitor's holds are the user's; where both are held the user's hold stays."""
+    for statement in (_RELEASE_DOUBLE, _MOVE):
+        await execute(connection, statement, gone=gone, into=into)
 
 
 async def list_holds(

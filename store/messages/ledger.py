@@ -167,7 +167,7 @@ async def end_queued(
     return True
 
 
-async def move_messages(connection: Connection, gone: str, into: str) -> None:
+async def move_to(connection: Connection, gone: str, into: str) -> None:
     """Give all messages of one person to another one, whom they turned out to be."""
     await execute(connection, _MOVE, gone=gone, into=into)
 

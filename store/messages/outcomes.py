@@ -16,6 +16,7 @@ from store.errors import Contended
 from store.messages import due
 from store.messages.entries import LedgerEntry
 from store.outbox import queue as outbox
+from store.outbox.queue import DerivedSignal
 from store.people import subjects
 from store.people.subjects import Subject
 from store.runs import projection
@@ -53,16 +54,9 @@ async def tell_outcome(
     if name not in chart.signals:
         return
     row = await projection.read_run(connection, entry.run)
-    await outbox.enqueue_one(
-        connection,
-        recipient=row.lane,
-        kind="signal",
-        name=name,
-        event_id=f"{entry.key}={outcome}",
-        at=at,
-        data=_carried(entry, outcome),
-        target=entry.run,
-        trace=entry.trace,
+    event_id, data = f"{entry.key}={outcome}", _carried(entry, outcome)
+    await outbox.enqueue_derived(
+        connection, DerivedSignal(row.lane, entry.run, "signal", name, event_id, at, data, entry.trace)
     )
 
 

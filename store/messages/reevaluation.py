@@ -1,4 +1,4 @@
-"""What waits is decided again at once, because what it waited for has changed: a ticket is resolved, a clock hangs elsewhere.
+"""Reevaluation: deferred messages are due at once when a ticket is resolved or a time zone changes.
 
 Whose messages these are is asked before everybody is locked, in key order; then their rows are touched.
 """
@@ -12,20 +12,19 @@ from typing import Final
 from sqlalchemy import Text, column, select, union
 
 from journeys.calendar.timezones import TIMEZONE_FIELDS
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import ResolvedEvent
 from journeys.gate.status import Status
 from store.database import Connection, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
 from store.expressions import any_of, unnest
 from store.messages.ledger import made_due, waits_for_codes
 from store.outbox import queue as outbox
-from store.people.identities import KnownIdentities, subject_of
 from store.schema import members, messages
 from store.schema.base import Timestamp
 
 TICKET: Final = ("urgent_ticket",)
 HOURS: Final = ("quiet_hours", "send_window", "cap_reached")
-"""Reasons that the clock on the person's wall has a part in; calendar caps end at its midnight."""
+"""Reasons that depend on the person's time zone; calendar caps end at its midnight."""
 
 _changed = select(unnest("given", keys=column("key", Text), ats=column("at", Timestamp))).cte("changed")
 _concerned = union(
@@ -42,15 +41,16 @@ _WAITING = sql(
 
 
 async def members_to_lock(
-    connection: Connection, catalogue: DefinitionRegistry, calls: Sequence[InboundEvent], known: KnownIdentities
+    connection: Connection, catalogue: DefinitionRegistry, resolved: Sequence[ResolvedEvent]
 ) -> set[str]:
     """The members of accounts for whom a batch may end a wait: locked with all others, in key order."""
     codes, accounts = set[str](), set[str]()
-    for call in calls:
-        resolves = call.name in catalogue.tickets.resolved_by
-        if resolves or (call.kind == "group" and TIMEZONE_FIELDS & call.traits.keys()):
+    for item in resolved:
+        event = item.event
+        resolves = event.name in catalogue.tickets.resolved_by
+        if resolves or (event.kind == "group" and TIMEZONE_FIELDS & event.traits.keys()):
             codes.update(TICKET if resolves else HOURS)
-            accounts |= _accounts(call, known)
+            accounts |= _accounts(item)
     if not accounts:
         return set()
     rows = await fetch_all(connection, _WAITING, accounts=sorted(accounts), codes=sorted(codes))
@@ -69,8 +69,7 @@ async def make_due(connection: Connection, changed: Iterable[tuple[str, datetime
             await outbox.wake_outreach(connection, person)
 
 
-def _accounts(call: InboundEvent, known: KnownIdentities) -> set[str]:
-    subject = subject_of(call, known)
-    named = {known["account_id", call.account_id][0]} if call.account_id else set()
-    theirs = {account for key, account in known.values() if key == subject and account is not None}
-    return named | theirs | ({subject} if subject.startswith("a_") else set())
+def _accounts(item: ResolvedEvent) -> set[str]:
+    """The accounts that an event is about: the one that it names, its subject's, its subject itself."""
+    itself = item.subject_key if item.subject_key.startswith("a_") else None
+    return {key for key in (item.named_account, item.own_account, itself) if key}

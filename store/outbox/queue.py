@@ -1,171 +1,105 @@
-"""The outbox: what must reach runs, in each recipient's order, and the relay's claim on it (design §5).
+"""Insertion into lanes: accepted events, signals derived inside, and wakes of outreaches.
 
-A row has one recipient and that recipient's next `seq`, taken under the recipient's row lock. The relay claims a lane,
-never a row, so two relays cannot overtake each other within one recipient. Rows stay for a while after delivery: a
-timer's step reads from here what was accepted before it decides.
+Nothing else writes an outbox row. A row has one recipient and that recipient's next `seq`, taken under the recipient's row
+lock, so a lane's order is the order of its commits. Whoever enqueues here wakes the relay at commit.
+
+| what enters | kind | by | event id |
+|---|---|---|---|
+| an accepted event, or the fields that it changed | `signal`, `facts` | `store/events/admission.py` | the event's message id |
+| the end of a run that a merge made double | `merged` | `store/events/admission.py` | message id and run |
+| the outcome of a message | `signal` | `store/messages/outcomes.py` | `<message>=<outcome>` |
+| an opt-out that leaves a run no channel | `opted_out` | `store/consent/consents.py` | `consent:<log line>:<run>` |
+| the deadline of a task | `deadline` | `store/tasks/assignment.py` | `<ask>=due <instant>` |
+| a closed task | `signal` | `store/tasks/tasks.py` | `<ask>=closed` |
+| a closed conversation | `signal` | `store/tasks/conversations.py` | `conversation/<id>` |
+| a signal of plain Temporal tools | `signal` | `activities/steps/plain_signals.py` | the signal's id |
+| messages are due, or to be looked at again | `wake` | the gate and what changes its reasons | none |
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
 
-import orjson
+from sqlalchemy import Text, bindparam, func, literal, select, update
+from sqlalchemy.dialects.postgresql import insert
 
-from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
+from store.database import Connection, as_json, execute, sql
+from store.expressions import unnest
+from store.outbox.rows import OutboxRow
 from store.people import subjects
+from store.people.subjects import Subject
+from store.schema import outbox
+from store.schema import subjects as subjects_table
 
 CHANNEL = "tenure_outbox"
-KEPT = timedelta(days=7)
-MOST_BYTES = 512 * 1024
-"""Of what is read for a run at once: an activity's result has a limit, and the run asks again."""
+"""The relay listens on it."""
 
+_given = unnest(
+    "given",
+    recipients=outbox.c.recipient,
+    seqs=outbox.c.seq,
+    kinds=outbox.c.kind,
+    names=outbox.c.name,
+    event_ids=outbox.c.event_id,
+    ats=outbox.c.at,
+    datas=outbox.c.data,
+    facts=outbox.c.facts,
+    targets=outbox.c.target,
+    delivered=outbox.c.delivered_at,
+    traces=outbox.c.trace,
+)
+_NOTIFIED = func.pg_notify(CHANNEL, "")
 # Inserting and telling the relay are one statement: it is told at commit, and not of what has arrived already.
-_PUT = sql(
-    f"""
-    WITH put AS (
-      INSERT INTO outbox (recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at, trace)
-      SELECT recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at, trace
-      FROM unnest(CAST(:recipients AS text[]), CAST(:seqs AS bigint[]), CAST(:kinds AS text[]), CAST(:names AS text[]),
-                  CAST(:event_ids AS text[]), CAST(:ats AS timestamptz[]), CAST(:datas AS jsonb[]), CAST(:facts AS jsonb[]),
-                  CAST(:targets AS text[]), CAST(:delivered AS timestamptz[]), CAST(:traces AS uuid[]))
-        AS w(recipient, seq, kind, name, event_id, at, data, facts, target, delivered_at, trace)
-      RETURNING delivered_at)
-    SELECT pg_notify('{CHANNEL}', '') FROM put WHERE delivered_at IS NULL LIMIT 1
-    """  # noqa: S608 -- the channel is ours
+_put = (
+    insert(outbox)
+    .from_select([given.name for given in _given.c], select(_given))
+    .returning(outbox.c.delivered_at)
+    .cte("put")
 )
-_WAKE = sql(
-    f"""
-    WITH put AS (
-      INSERT INTO outbox (recipient, seq, kind, event_id, at)
-      SELECT coalesce((SELECT merged_into FROM subjects WHERE key = :recipient), :recipient), -nextval(pg_get_serial_sequence('outbox', 'id')), 'wake', '', clock_timestamp()
-      RETURNING recipient)
-    SELECT pg_notify('{CHANNEL}', '') FROM put
-    """  # noqa: S608 -- the channel is ours
-)
-_WAITING = sql(
-    """
-    WITH RECURSIVE ahead AS (
-        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > :past ORDER BY recipient LIMIT 1)
-        UNION ALL
-        SELECT further.recipient FROM ahead CROSS JOIN LATERAL
-          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > ahead.recipient
-           ORDER BY recipient LIMIT 1) AS further
-    ), again AS (
-        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient <= :past ORDER BY recipient LIMIT 1)
-        UNION ALL
-        SELECT further.recipient FROM again CROSS JOIN LATERAL
-          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > again.recipient AND recipient <= :past
-           ORDER BY recipient LIMIT 1) AS further
+_PUT = sql(select(_NOTIFIED).where(_put.c.delivered_at.is_(None)).limit(1))
+_recipient = bindparam("recipient", type_=Text)
+_canonical = select(subjects_table.c.merged_into).where(subjects_table.c.key == _recipient).scalar_subquery()
+_woken = (
+    insert(outbox)
+    .from_select(
+        ["recipient", "seq", "kind", "event_id", "at"],
+        select(
+            func.coalesce(_canonical, _recipient),
+            -func.nextval(func.pg_get_serial_sequence("outbox", "id")),
+            literal("wake"),
+            literal(""),
+            func.clock_timestamp(),
+        ),
     )
-    SELECT l.recipient FROM (SELECT recipient FROM ahead UNION ALL SELECT recipient FROM again) AS around
-    CROSS JOIN LATERAL
-      (SELECT recipient FROM lanes WHERE lanes.recipient = around.recipient AND ready_at <= clock_timestamp()
-       FOR UPDATE SKIP LOCKED) AS l
-    LIMIT :lanes
-    """
+    .returning(outbox.c.recipient)
+    .cte("put")
 )
-"""Once around the lanes from where the last claim ended, one probe each, as far as needed: neither a lane with a million
-rows nor one that rests or is another relay's takes anybody's place, and no lane is met twice before all were met once."""
-_ROWS = sql(
-    """
-    SELECT o.id, o.recipient, o.seq, o.kind, o.name, o.event_id, o.at, o.data, o.facts, o.target
-    FROM unnest(CAST(:recipients AS text[])) AS lane(recipient) CROSS JOIN LATERAL
-      (SELECT * FROM outbox w WHERE w.recipient = lane.recipient AND w.delivered_at IS NULL ORDER BY w.seq LIMIT :most) AS o
-    WHERE lane.recipient <> ALL (ARRAY(
-      SELECT v.merged_into FROM subjects v WHERE v.merged_into = ANY(CAST(:recipients AS text[])) AND EXISTS
-        (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.kind <> 'wake')))
-    ORDER BY o.recipient, o.seq
-    """
+_WAKE = sql(select(_NOTIFIED).select_from(_woken))
+_offered = (
+    update(outbox)
+    .where(outbox.c.recipient == bindparam("recipient"), outbox.c.seq == bindparam("seq"))
+    .values(delivered_at=None)
+    .returning(outbox.c.recipient)
+    .cte("offered")
 )
-"""Nothing of a lane whose visitor's own lane still holds something: runs that came along hear that first."""
-_AFTER = sql(
-    """
-    SELECT id, recipient, seq, kind, name, event_id, at, data, facts, target
-    FROM outbox WHERE kind <> 'wake' AND recipient = :recipient AND seq > :seq AND seq > :entered AND (target IS NULL OR target = :target)
-    ORDER BY seq LIMIT 500
-    """
-)
-_REST = sql(
-    """
-    UPDATE lanes SET attempts = attempts + 1, last_error = :error,
-      ready_at = clock_timestamp() + least(interval '60 seconds', interval '100 milliseconds' * power(2, least(attempts, 10)))
-    WHERE recipient = :recipient
-    """
-)
-_OFFER = sql(
-    f"""
-    WITH offered AS
-      (UPDATE outbox SET delivered_at = NULL WHERE recipient = :recipient AND seq = :seq RETURNING recipient)
-    SELECT pg_notify('{CHANNEL}', '') FROM offered
-    """  # noqa: S608 -- the channel is ours
-)
-_DELIVERED = sql(
-    """
-    WITH done AS (UPDATE outbox SET delivered_at = clock_timestamp() WHERE id = ANY(CAST(:ids AS bigint[])))
-    UPDATE lanes SET attempts = 0, last_error = NULL, ready_at = '-infinity'
-    WHERE recipient = ANY(CAST(:recipients AS text[])) AND attempts > 0
-    """
-)
-_NEXT_READY = sql(
-    """
-    SELECT extract(epoch FROM l.ready_at - clock_timestamp()) AS seconds
-    FROM lanes l WHERE l.attempts > 0 AND EXISTS
-      (SELECT 1 FROM outbox o WHERE o.recipient = l.recipient AND o.delivered_at IS NULL)
-    ORDER BY l.ready_at LIMIT 1
-    """
-)
-_OLDEST = sql(
-    """
-    SELECT (SELECT extract(epoch FROM clock_timestamp() - created_at) FROM outbox
-            WHERE delivered_at IS NULL ORDER BY id LIMIT 1) AS seconds,
-           (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE delivered_at IS NULL LIMIT 10001) AS counted) AS waiting
-    """
-)
-_PRUNE = sql("DELETE FROM outbox WHERE delivered_at < clock_timestamp() - CAST(:kept AS interval)")
+_OFFER = sql(select(_NOTIFIED).select_from(_offered))
 
 
 @dataclass(frozen=True, slots=True)
-class OutboxRow:
-    """One occurrence for one recipient. `facts` is by scope; `target` names the one run it is for, if only one."""
+class DerivedSignal:
+    """A signal to one run that Tenure derives itself. `lane` is the run's recipient, in whose order it comes."""
 
-    recipient: str
-    seq: int
-    kind: str
+    lane: str
+    run: str
+    kind: Literal["signal", "deadline", "opted_out"]
     name: str
     event_id: str
     at: datetime
-    data: Mapping[str, Any]
-    facts: Mapping[str, Mapping[str, Any]] | None = None
-    target: str | None = None
-    id: int = 0
-    delivered_at: datetime | None = None
-    size: int = 0
-    """Bytes of what it carries, as stored."""
+    data: Mapping[str, Any] = field(default_factory=dict)
     trace: str | None = None
-    """Where it came from (`journeys/events/tracing.py`): what the step that decides it goes on with; not read by the relay."""
-
-
-def _read(item: Mapping[str, Any]) -> OutboxRow:
-    return OutboxRow(
-        recipient=item["recipient"],
-        seq=item["seq"],
-        kind=item["kind"],
-        name=item["name"],
-        event_id=item["event_id"],
-        at=item["at"],
-        data=_loaded(item["data"]),
-        facts=_loaded(item["facts"]) if item["facts"] is not None else None,
-        target=item["target"],
-        id=item["id"],
-        size=len(item["data"]) + len(item["facts"] or ""),
-    )
-
-
-def _loaded(value: Any) -> Any:
-    return orjson.loads(value) if isinstance(value, str) else value
 
 
 async def enqueue(connection: Connection, waiting: Sequence[OutboxRow]) -> None:
@@ -189,24 +123,31 @@ async def enqueue(connection: Connection, waiting: Sequence[OutboxRow]) -> None:
     )
 
 
-async def enqueue_one(
-    connection: Connection,
-    *,
-    recipient: str,
-    kind: str,
-    name: str,
-    event_id: str,
-    at: datetime,
-    data: Mapping[str, Any],
-    target: str | None,
-    trace: str | None = None,
+async def enqueue_derived(connection: Connection, signal: DerivedSignal) -> int:
+    """Lock the signal's lane and put it there; its seq."""
+    locked = await subjects.lock_subjects(connection, [signal.lane])
+    return await enqueue_in(connection, locked[signal.lane], signal)
+
+
+async def enqueue_in(
+    connection: Connection, lane: Subject, signal: DerivedSignal, *, delivered_at: datetime | None = None
 ) -> int:
-    """Lock one recipient and put one row in its lane; its seq. For what does not come through `ingest`."""
-    locked = await subjects.lock_subjects(connection, [recipient])
-    subject = locked[recipient]
-    seq = subject.next_seq()
-    await subjects.save_subjects(connection, [subject])
-    await enqueue(connection, [OutboxRow(recipient, seq, kind, name, event_id, at, data, target=target, trace=trace)])
+    """Put a signal into a lane that is locked; its seq. With `delivered_at` its run has it already."""
+    seq = lane.next_seq()
+    await subjects.save_subjects(connection, [lane])
+    row = OutboxRow(
+        recipient=lane.key,
+        seq=seq,
+        kind=signal.kind,
+        name=signal.name,
+        event_id=signal.event_id,
+        at=signal.at,
+        data=signal.data,
+        target=signal.run,
+        delivered_at=delivered_at,
+        trace=signal.trace,
+    )
+    await enqueue(connection, [row])
     return seq
 
 
@@ -215,59 +156,6 @@ async def wake_outreach(connection: Connection, person: str) -> None:
     await execute(connection, _WAKE, recipient=person)
 
 
-async def claim_lanes(connection: Connection, past: str, lanes: int, most: int) -> dict[str, list[OutboxRow]]:
-    """Lock up to `lanes` recipients that wait, the next ones after `past`, and read `most` rows of each in order.
-
-    Held until the commit. The last key is where the next claim goes on from.
-    """
-    claimed = [item["recipient"] for item in await fetch_all(connection, _WAITING, past=past, lanes=lanes)]
-    waiting: dict[str, list[OutboxRow]] = {recipient: [] for recipient in claimed}
-    if claimed:
-        for item in await fetch_all(connection, _ROWS, recipients=claimed, most=most):
-            waiting[item["recipient"]].append(_read(item))
-    return waiting
-
-
-async def after(connection: Connection, recipient: str, seq: int, entered: int, target: str) -> list[OutboxRow]:
-    """What was accepted for a run's recipient after `seq`, delivered or not; of much the first part, at least one."""
-    found: list[OutboxRow] = []
-    left = MOST_BYTES
-    for item in await fetch_all(connection, _AFTER, recipient=recipient, seq=seq, entered=entered, target=target):
-        left -= len(item["data"]) + len(item["facts"] or "")
-        if found and left < 0:
-            break
-        found.append(_read(item))
-    return found
-
-
 async def offer(connection: Connection, recipient: str, seq: int) -> None:
-    """Let the relay bring a row after all."""
+    """Let the relay deliver a row after all."""
     await execute(connection, _OFFER, recipient=recipient, seq=seq)
-
-
-async def mark_delivered(connection: Connection, ids: Sequence[int], recipients: Sequence[str]) -> None:
-    """These rows have reached Temporal; their lanes are well."""
-    if ids:
-        await execute(connection, _DELIVERED, ids=list(ids), recipients=list(recipients))
-
-
-async def rest_lane(connection: Connection, recipient: str, error: str) -> None:
-    """A lane failed: leave it alone for a while, longer each time, a minute at most."""
-    await execute(connection, _REST, recipient=recipient, error=error[:500])
-
-
-async def next_ready(connection: Connection) -> float | None:
-    """Seconds until the first resting lane may be tried again; None when none rests."""
-    found = await fetch_one(connection, _NEXT_READY)
-    return None if found is None or found["seconds"] is None else max(0.0, float(found["seconds"]))
-
-
-async def backlog(connection: Connection) -> tuple[float, int]:
-    """Age of the oldest waiting row in seconds, and how many wait (counted up to 10,001)."""
-    found = await fetch_one(connection, _OLDEST)
-    return (float(found["seconds"] or 0.0), int(found["waiting"])) if found else (0.0, 0)
-
-
-async def prune_delivered(connection: Connection) -> int:
-    """Forget rows delivered long ago."""
-    return await execute(connection, _PRUNE, kept=KEPT)

@@ -1,4 +1,4 @@
-"""What was accepted for a run and is not decided there yet: the store knows it before the run does.
+"""Rows of lanes that a run has not decided yet: the store knows them before the run does.
 
 A timer's step asks, so that lag never lets a timer win over an earlier event; entry asks, so that a run that has ended
 by its accepted events and timers does not keep its person out only because nobody has told the projection yet.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-import orjson
+from sqlalchemy import bindparam, or_, select
 
 from journeys.decision.chart import Chart
 from journeys.decision.decide import decide
@@ -19,53 +19,103 @@ from journeys.decision.state import RunState, state_from_json
 from journeys.protocol.envelope import occurrence_of
 from journeys.protocol.routing import LaneRow, RunSubscription, envelope_for
 from journeys.protocol.wire import Envelope
-from store.database import Connection, fetch_one, sql
-from store.outbox import queue as outbox
+from store.database import Connection, fetch_all, fetch_one, sql
+from store.outbox.rows import OutboxRow, outbox_row
 from store.people.subjects import Subject
+from store.rows import loaded
 from store.runs.projection import listener_in
+from store.schema import outbox, runs
 
-_MEMORY = sql("SELECT memory, id, lane, entered_seq, joined_seq, case_key, subject_key, epoch FROM runs WHERE id = :id")
+MOST_BYTES = 512 * 1024
+"""Of what is read for a run at once: an activity's result has a limit, and the run asks again."""
+
+_AFTER = sql(
+    select(
+        outbox.c.id,
+        outbox.c.recipient,
+        outbox.c.seq,
+        outbox.c.kind,
+        outbox.c.name,
+        outbox.c.event_id,
+        outbox.c.at,
+        outbox.c.data,
+        outbox.c.facts,
+        outbox.c.target,
+    )
+    .where(
+        outbox.c.kind != "wake",
+        outbox.c.recipient == bindparam("recipient"),
+        outbox.c.seq > bindparam("seq"),
+        outbox.c.seq > bindparam("entered"),
+        or_(outbox.c.target.is_(None), outbox.c.target == bindparam("target")),
+    )
+    .order_by(outbox.c.seq)
+    .limit(500)
+)
+_MEMORY = sql(
+    select(
+        runs.c.memory,
+        runs.c.id,
+        runs.c.lane,
+        runs.c.entered_seq,
+        runs.c.joined_seq,
+        runs.c.case_key,
+        runs.c.subject_key,
+        runs.c.epoch,
+    ).where(runs.c.id == bindparam("id"))
+)
+
+
+async def rows_after(connection: Connection, recipient: str, seq: int, entered: int, target: str) -> list[OutboxRow]:
+    """What was accepted for a run's recipient after `seq`, delivered or not; of much the first part, at least one."""
+    rows: list[OutboxRow] = []
+    left = MOST_BYTES
+    for item in await fetch_all(connection, _AFTER, recipient=recipient, seq=seq, entered=entered, target=target):
+        row = outbox_row(item)
+        left -= row.size
+        if rows and left < 0:
+            break
+        rows.append(row)
+    return rows
 
 
 async def undecided(
     connection: Connection, chart: Chart, listener: RunSubscription, lane: str, seqs: Mapping[str, int]
 ) -> list[Envelope]:
     """The run's view of a lane's rows after `seqs`, delivered or not, in order; before its own, of the one it began in."""
-    found: list[Envelope] = []
-    for each in listener.lanes if lane == listener.lane else (lane,):
-        reached = seqs.get(each, 0)
+    envelopes: list[Envelope] = []
+    for heard in listener.lanes if lane == listener.lane else (lane,):
+        reached = seqs.get(heard, 0)
         # A page of nothing but others' rows must not hide what comes after it.
-        while page := await outbox.after(connection, each, reached, listener.first(each) - 1, listener.run):
-            envelopes = list(_envelopes(chart, listener, page))
-            found += envelopes
-            if envelopes:
+        while page := await rows_after(connection, heard, reached, listener.first(heard) - 1, listener.run):
+            of_page = list(_envelopes(chart, listener, page))
+            envelopes += of_page
+            if of_page:
                 break
             reached = page[-1].seq
-    return found
+    return envelopes
 
 
 async def undelivered(connection: Connection, chart: Chart, run: str, seqs: Mapping[str, int]) -> list[Envelope]:
     """What was accepted for a run after `seqs`, in every lane that it has heard: told to its predecessor or not yet told."""
-    found = await fetch_one(connection, _MEMORY, id=run)
-    if found is None:
+    row = await fetch_one(connection, _MEMORY, id=run)
+    if row is None:
         return []
-    listener = listener_in(found)
+    listener = listener_in(row)
     lanes = sorted({listener.lane, *seqs})
-    return [each for lane in lanes for each in await undecided(connection, chart, listener, lane, seqs)]
+    return [envelope for lane in lanes for envelope in await undecided(connection, chart, listener, lane, seqs)]
 
 
-def _envelopes(chart: Chart, listener: RunSubscription, found: Iterable[outbox.OutboxRow]) -> Iterable[Envelope]:
-    for item in found:
-        envelope = envelope_for(chart, listener, recipients_of_row(item))
+def _envelopes(chart: Chart, listener: RunSubscription, rows: Iterable[OutboxRow]) -> Iterable[Envelope]:
+    for row in rows:
+        envelope = envelope_for(chart, listener, recipients_of_row(row))
         if envelope is not None:
             yield envelope
 
 
-def recipients_of_row(item: outbox.OutboxRow) -> LaneRow:
+def recipients_of_row(row: OutboxRow) -> LaneRow:
     """An outbox row as routing reads it."""
-    return LaneRow(
-        item.recipient, item.seq, item.kind, item.name, item.event_id, item.at, item.data, item.facts, item.target
-    )
+    return LaneRow(row.recipient, row.seq, row.kind, row.name, row.event_id, row.at, row.data, row.facts, row.target)
 
 
 def fields_since(chart: Chart, state: RunState, subject: Subject, due: datetime) -> list[Envelope]:
@@ -80,19 +130,18 @@ def fields_since(chart: Chart, state: RunState, subject: Subject, due: datetime)
 
 
 async def run_as_of(
-    connection: Connection, chart: Chart, run: str, unsaved: Iterable[outbox.OutboxRow], at: datetime
+    connection: Connection, chart: Chart, run: str, unsaved: Iterable[OutboxRow], at: datetime
 ) -> PastRun:
     """Whether a run is still open at an instant, by all that was accepted until then; `unsaved` is this commit's own."""
-    found = await fetch_one(connection, _MEMORY, id=run)
-    if found is None:
+    row = await fetch_one(connection, _MEMORY, id=run)
+    if row is None:
         return PastRun(1, open=True)
-    memory = found["memory"]
-    known = orjson.loads(memory) if isinstance(memory, str) else memory
-    state = state_from_json(known) if known else RunState()
-    listener = listener_in(found)
-    waiting = await undecided(connection, chart, listener, listener.lane, state.seqs)
-    waiting += _envelopes(chart, listener, [item for item in unsaved if item.recipient == listener.lane])
-    for envelope in waiting:
+    memory = loaded(row["memory"])
+    state = state_from_json(memory) if memory else RunState()
+    listener = listener_in(row)
+    envelopes = await undecided(connection, chart, listener, listener.lane, state.seqs)
+    envelopes += _envelopes(chart, listener, [new for new in unsaved if new.recipient == listener.lane])
+    for envelope in envelopes:
         state = decide(chart, state, occurrence_of(envelope)).state
     state = decide(chart, state, TimerDue(at)).state
-    return PastRun(found["epoch"], state.is_open, None if state.is_open else state.last_at)
+    return PastRun(row["epoch"], state.is_open, None if state.is_open else state.last_at)

@@ -1,4 +1,4 @@
-"""Who belongs to which account: everyone whom a `group` call has put there, until `account_left` takes them out again.
+"""Memberships: the accounts that a `group` event has put a person into, until `account_left`.
 
 A person may belong to several. The account on their own row is the one they were put into last: it says what is known where a
 message is about none.
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import Text, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import StoredEvent
 from store.database import Connection, execute, fetch_all, sql
 from store.expressions import any_of, unnest
-from store.people.identities import KnownIdentities, subject_of
 from store.people.subjects import Subject
 from store.schema import members, subjects
 
@@ -31,6 +30,16 @@ _JOIN = sql(
 _LEAVE = sql(
     delete(members).where(members.c.account_key == _pairs.c.account_key, members.c.person_key == _pairs.c.person_key)
 )
+_MOVE = sql(
+    insert(members)
+    .from_select(
+        ["account_key", "person_key", "since"],
+        select(members.c.account_key, bindparam("into", type_=Text), members.c.since).where(
+            members.c.person_key == bindparam("gone")
+        ),
+    )
+    .on_conflict_do_nothing()
+)
 _WITH_ROLE = sql(
     select(subjects.c.key)
     .join_from(members, subjects, subjects.c.key == members.c.person_key)
@@ -43,17 +52,29 @@ _WITH_ROLE = sql(
 )
 
 
-async def record_memberships(connection: Connection, calls: Iterable[InboundEvent], known: KnownIdentities) -> None:
+async def record_memberships(connection: Connection, stored: Iterable[StoredEvent]) -> None:
     """What a batch says of who belongs where, the last word on each; being put into another account ends nothing."""
-    said = {}
-    for call in calls:
-        if call.account_id and (call.kind == "group" or call.name == LEFT):
-            said[known["account_id", call.account_id][0], subject_of(call, known)] = call.name != LEFT
+    belongs: dict[tuple[str, str], bool] = {}
+    for item in stored:
+        if item.named_account and (item.event.kind == "group" or item.event.name == LEFT):
+            belongs[item.named_account, item.subject_key] = item.event.name != LEFT
     for statement, joins in ((_JOIN, True), (_LEAVE, False)):
-        pairs = [pair for pair, is_member in said.items() if is_member is joins]
+        pairs = [pair for pair, is_member in belongs.items() if is_member is joins]
         if pairs:
             accounts, people = zip(*pairs, strict=True)
             await execute(connection, statement, accounts=list(accounts), people=list(people))
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """The user belongs to every account that the visitor belonged to."""
+    await execute(connection, _MOVE, gone=gone, into=into)
+
+
+def move_to_account(person: Subject, account: Subject) -> None:
+    """The account that a person was put into last is theirs."""
+    if person.account_key != account.key:
+        person.account_key, person.dirty = account.key, True
+        person.changed.add("account")
 
 
 def leave_account(person: Subject, account: Subject | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from store.database import Connection, as_json, execute, fetch_all, sql
+from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.errors import Contended
 from store.expressions import any_of, unnest
 from store.rows import loaded
@@ -94,11 +94,12 @@ _DECIDED = sql(
     )
     .values(decided_at=func.greatest(subjects.c.decided_at, bindparam("at", type_=Timestamp)))
 )
+_PROFILE = sql(select(subjects.c.profile).where(subjects.c.key == bindparam("key")))
 
 
 @dataclass(slots=True)
 class Subject:
-    """A locked row. `seq` grows with each outbox row; `changed` are the profile fields this commit changed."""
+    """A locked row. `seq` grows with each outbox row; `changed` are the fields that no lane has been told of yet."""
 
     key: str
     kind: str
@@ -109,6 +110,12 @@ class Subject:
     account_key: str | None
     changed: set[str] = field(default_factory=set)
     dirty: bool = False
+
+    def take_changes(self) -> frozenset[str]:
+        """The fields that were changed since this was asked last."""
+        changes = frozenset(self.changed)
+        self.changed.clear()
+        return changes
 
     def merge(self, traits: Mapping[str, Any]) -> None:
         """New values win; null forgets a field."""
@@ -151,19 +158,23 @@ async def find_subjects(
 
 
 async def create_subjects(
-    connection: Connection, groups: list[tuple[Identity, ...]], clock: str | None
+    connection: Connection, groups: Iterable[tuple[Identity, ...]], clock: str | None
 ) -> dict[Identity, str]:
-    """One new subject for each group of identities. Raises Contended if someone was quicker."""
+    """One new subject for each group of identities. Raises Contended if someone was quicker.
+
+    Of groups that share an identity the larger one has it; a later event links the others.
+    """
     keys: dict[Identity, str] = {}
     kinds: dict[str, str] = {}
-    for group in groups:
-        kind = "account" if group[0][0] == "account_id" else "user"
-        key = new_key(kind)
-        kinds[key] = kind
-        keys |= dict.fromkeys(group, key)
-    ordered = sorted(keys)
+    for group in sorted(set(groups), key=lambda group: (-len(group), group)):
+        free = [identity for identity in group if identity not in keys]
+        if free:
+            kind = "account" if free[0][0] == "account_id" else "user"
+            key = new_key(kind)
+            kinds[key] = kind
+            keys |= dict.fromkeys(free, key)
     await execute(connection, _CREATE, keys=list(kinds), kinds=list(kinds.values()), clocks=[clock] * len(kinds))
-    await name_subjects(connection, [(identity, keys[identity]) for identity in ordered])
+    await name_subjects(connection, [(identity, keys[identity]) for identity in sorted(keys)])
     await execute(connection, _OPEN_LANES, keys=sorted(kinds))
     return keys
 
@@ -182,9 +193,9 @@ async def name_subjects(connection: Connection, named: list[tuple[Identity, str]
 
 
 async def lock_subjects(connection: Connection, keys: Iterable[str]) -> dict[str, Subject]:
-    """Lock subjects in key order, so that no two transactions wait for each other in a circle.
+    """Lock subjects in key order, before anything else (`store/locks.py`).
 
-    Raises Contended if one has turned out to be somebody else since our look (`now_known_as`).
+    Raises Contended if one has turned out to be somebody else since their keys were read (`canonical_key`).
     """
     wanted = sorted(set(keys))
     if not wanted:
@@ -216,6 +227,12 @@ async def account_of(connection: Connection, key: str) -> str | None:
     """The account of a person, read without a lock."""
     rows = await fetch_all(connection, _ACCOUNT, key=key)
     return rows[0]["account_key"] if rows else None
+
+
+async def profile_of(connection: Connection, key: str) -> dict[str, Any]:
+    """What is known of a subject, read without a lock; nothing of one that is not there."""
+    row = await fetch_one(connection, _PROFILE, key=key)
+    return dict(loaded(row["profile"])) if row is not None else {}
 
 
 async def clock_names_of(connection: Connection, keys: list[str]) -> dict[str, str | None]:

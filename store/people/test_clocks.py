@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, bindparam, func, select
+from sqlalchemy import ColumnElement, Interval, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.calendar.test_clock import TestClock
@@ -19,8 +19,8 @@ _PUT = sql(_new.on_conflict_do_update(index_elements=[clocks.c.id], set_={"limit
 
 
 def now_by_clock(real: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """The now of rows that are outer-joined with their `clocks`: the test clock's, or the real one."""
-    passed = (real - clocks.c.started_at).op("*", precedence=8)(clocks.c.speed)
+    """`TestClock.virtual` for rows that are outer-joined with their `clocks`; without a clock the real instant."""
+    passed = (real - clocks.c.started_at).op("*", precedence=8, return_type=Interval())(clocks.c.speed)
     return func.coalesce(func.least(clocks.c.limit_at, clocks.c.origin + passed), real)
 
 

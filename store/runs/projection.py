@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, Text, and_, bindparam, select, union_all
+from sqlalchemy import Integer, Text, and_, bindparam, select, union_all, update
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.decision.effects import LogLine
@@ -102,6 +102,9 @@ _DEAD_LETTER = sql(
         payload=bindparam("payload"),
     )
     .on_conflict_do_nothing()
+)
+_MOVE = sql(
+    update(runs).where(runs.c.lane == bindparam("gone")).values(lane=bindparam("into"), joined_seq=bindparam("seq"))
 )
 _listening = (
     runs.c.id,
@@ -245,6 +248,11 @@ async def store_dead_letters(
             reason=letter["reason"],
             payload=payload,
         )
+
+
+async def move_to(connection: Connection, gone: str, into: str, *, joined_seq: int) -> None:
+    """The runs in a visitor's lane go on in the user's, from `joined_seq` on."""
+    await execute(connection, _MOVE, gone=gone, into=into, seq=joined_seq)
 
 
 async def listeners(connection: Connection, recipients: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:

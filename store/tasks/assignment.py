@@ -1,4 +1,4 @@
-"""Who has a task: what `journeys/tasks/assignment.py` needs to know, read; whose turn it is, kept; deadlines, told to the runs.
+"""Assignment of tasks: owners, turns, handovers, and deadlines told to the runs.
 
 Whose turn it is and who has how much to do are read and changed under one lock, so that two tasks at once go to two people.
 """
@@ -10,31 +10,41 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.tasks.assignment import AssignmentRequest, AssignmentResult, Roster, assign_task
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.locks import Lock, lock_until_commit
 from store.outbox import queue as outbox
-from store.rows import loaded
+from store.outbox.queue import DerivedSignal
+from store.people import subjects
+from store.schema import runs, task_asks, tasks, turns
 from store.tasks import log as task_log
 
-_PROFILE = sql("SELECT profile FROM subjects WHERE key = :key")
-_LOADS = sql("SELECT owner, count(*) AS n FROM tasks WHERE status = 'open' GROUP BY owner")
-_TURN = sql("SELECT person FROM turns WHERE team = :team")
-_TAKE_TURN = sql(
-    "INSERT INTO turns (team, person) VALUES (:team, :person) ON CONFLICT (team) DO UPDATE SET person = excluded.person"
-)
-_GIVE = sql(
-    """
-    UPDATE tasks SET owner = :owner, team = :team, why = :why, level = :level, due_at = :due, remind_at = :remind,
-      reminded_at = NULL, snoozed_until = :snoozed
-    WHERE id = :id
-    """
+_LOADS = sql(select(tasks.c.owner, func.count().label("n")).where(tasks.c.status == "open").group_by(tasks.c.owner))
+_TURN = sql(select(turns.c.person).where(turns.c.team == bindparam("team")))
+_turn = insert(turns).values(team=bindparam("team"), person=bindparam("person"))
+_TAKE_TURN = sql(_turn.on_conflict_do_update(index_elements=[turns.c.team], set_={"person": _turn.excluded.person}))
+_ASSIGN = sql(
+    update(tasks)
+    .where(tasks.c.id == bindparam("id"))
+    .values(
+        owner=bindparam("owner"),
+        team=bindparam("team"),
+        why=bindparam("why"),
+        level=bindparam("level"),
+        due_at=bindparam("due"),
+        remind_at=bindparam("remind"),
+        reminded_at=None,
+        snoozed_until=bindparam("snoozed"),
+    )
 )
 _ASKING = sql(
-    """
-    SELECT a.key, a.run, a.action, r.lane FROM task_asks a JOIN runs r ON r.id = a.run
-    WHERE a.task_id = :id AND a.status = 'open' AND r.status = 'open' ORDER BY a.key
-    """
+    select(task_asks.c.key, task_asks.c.run, task_asks.c.action, runs.c.lane)
+    .join_from(task_asks, runs, runs.c.id == task_asks.c.run)
+    .where(task_asks.c.task_id == bindparam("id"), task_asks.c.status == "open", runs.c.status == "open")
+    .order_by(task_asks.c.key)
 )
 
 
@@ -54,18 +64,17 @@ async def choose_owner(
     if not roster.knows(named):
         return assign_task(roster, AssignmentRequest(task, named, at), {})
     await lock_until_commit(connection, Lock.ROUTING)
-    loads = {item["owner"]: item["n"] for item in await fetch_all(connection, _LOADS)}
+    loads = {row["owner"]: row["n"] for row in await fetch_all(connection, _LOADS)}
     turn = await fetch_one(connection, _TURN, team=named)
     ask = AssignmentRequest(task, named, at, await _owner_of(connection, roster, account))
-    found = assign_task(roster, ask, loads, turn["person"] if turn else None)
-    if found.by_turn:
-        await execute(connection, _TAKE_TURN, team=named, person=found.owner)
-    return found
+    assigned = assign_task(roster, ask, loads, turn["person"] if turn else None)
+    if assigned.by_turn:
+        await execute(connection, _TAKE_TURN, team=named, person=assigned.owner)
+    return assigned
 
 
 async def _owner_of(connection: Connection, roster: Roster, account: str | None) -> Any:
-    found = await fetch_one(connection, _PROFILE, key=account) if account is not None else None
-    return loaded(found["profile"]).get(roster.team.owner) if found else None
+    return (await subjects.profile_of(connection, account)).get(roster.team.owner) if account is not None else None
 
 
 def handover_of(
@@ -82,7 +91,7 @@ async def assign_to(
     """Write down who has it and when it is due."""
     await execute(
         connection,
-        _GIVE,
+        _ASSIGN,
         id=identity,
         owner=what.to.owner,
         team=what.to.team,
@@ -122,13 +131,8 @@ async def runs_asking_for(connection: Connection, identity: int) -> list[Mapping
 
 async def tell_deadline(connection: Connection, ask: Mapping[str, Any], due: datetime, at: datetime) -> None:
     """A run's own durable timer rings when a task is due. Whoever tells holds the run's lane."""
-    await outbox.enqueue_one(
-        connection,
-        recipient=ask["lane"],
-        kind="deadline",
-        name=ask["action"],
-        event_id=f"{ask['key']}=due {due.isoformat()}",
-        at=at,
-        data={"ask": ask["key"].rpartition("#")[2], "due_at": due.isoformat()},
-        target=ask["run"],
+    event_id = f"{ask['key']}=due {due.isoformat()}"
+    data = {"ask": ask["key"].rpartition("#")[2], "due_at": due.isoformat()}
+    await outbox.enqueue_derived(
+        connection, DerivedSignal(ask["lane"], ask["run"], "deadline", ask["action"], event_id, at, data)
     )

@@ -1,8 +1,8 @@
-"""The task of an answer that nobody gave in time goes to the next one, as a journey's task does (C10).
+"""Escalation of tasks of conversations that are late, as a journey's tasks escalate (C10).
 
-No run of its own rings for it: it belongs to no state of a chart, and the run that was answered may have ended. So its deadline is
-a due column like that of reminders, at which any number of processes look. What is late when they do is taken up under the
-task's locks and looked at again there, so it is escalated once.
+No run's timer is due with it: it belongs to no state of a chart, and the run that was answered may have ended. So its deadline
+is a due column like that of reminders, which any number of processes read. What is late then is read again under the task's
+locks, so it is escalated once.
 """
 
 from __future__ import annotations
@@ -10,18 +10,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from sqlalchemy import bindparam, exists, select
+
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database, fetch_all, sql
+from store.people.test_clocks import now_by_clock
 from store.rows import RowDict
+from store.schema import clocks, conversations, tasks
+from store.schema.base import Timestamp
 from store.tasks import assignment
-from store.tasks.tasks import CLOCKS_NOW, change_under_lock
+from store.tasks.tasks import change_under_lock
 
 MOST = 200
 _LATE = sql(
-    f"""
-    SELECT t.id FROM tasks t WHERE t.status = 'open' AND t.level < :levels AND t.due_at <= {CLOCKS_NOW}
-      AND EXISTS (SELECT 1 FROM conversations c WHERE c.task_id = t.id) ORDER BY t.due_at, t.id LIMIT :most
-    """  # noqa: S608 -- the expression is ours
+    select(tasks.c.id)
+    .select_from(tasks.outerjoin(clocks, clocks.c.id == tasks.c.clock))
+    .where(
+        tasks.c.status == "open",
+        tasks.c.level < bindparam("levels"),
+        tasks.c.due_at <= now_by_clock(bindparam("now", type_=Timestamp)),
+        exists().where(conversations.c.task_id == tasks.c.id),
+    )
+    .order_by(tasks.c.due_at, tasks.c.id)
+    .limit(bindparam("most"))
 )
 
 
@@ -39,7 +50,7 @@ async def escalate_late(database: Database, chain: Sequence[str], roster: Roster
         await assignment.escalate_task(connection, roster, task, named, level=level, account=task["account"], at=at)
         return True
 
-    for item in late:
-        found = await change_under_lock(database, item["id"], now, give_on)
-        given += found is not None and found[0]
+    for row in late:
+        changed = await change_under_lock(database, row["id"], now, give_on)
+        given += changed is not None and changed[0]
     return given

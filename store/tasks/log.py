@@ -1,12 +1,16 @@
-"""What happened to a task, by whom and why: a log that only grows."""
+"""The log of tasks: what happened, by whom and why. It only grows."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Final, Literal
 
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.dialects.postgresql import insert
+
 from store.database import Connection, execute, fetch_all, sql
 from store.rows import RowDict
+from store.schema import task_log, task_mirrors
 
 SELF: Final = "tenure"
 """Who did what no person did."""
@@ -14,17 +18,29 @@ TaskLogKind = Literal[
     "opened", "joined", "left", "assigned", "escalated", "snoozed", "reminded", "noted", "closed", "withdrawn"
 ]
 
-# Whoever shows a copy of the task elsewhere has something new to show (`mirroring.py`).
+# Whoever shows a copy of the task elsewhere has something new to show (`store/exports/crm_tasks.py`).
+_stale = (
+    update(task_mirrors)
+    .where(task_mirrors.c.task_id == bindparam("task"))
+    .values(version=task_mirrors.c.version + 1)
+    .cte("stale")
+)
 _WRITE = sql(
-    """
-    WITH stale AS (UPDATE task_mirrors SET version = version + 1 WHERE task_id = :task)
-    INSERT INTO task_log (task_id, at, kind, by, text) VALUES (:task, :at, :kind, :by, :text)
-    """
+    insert(task_log)
+    .values(
+        task_id=bindparam("task"),
+        at=bindparam("at"),
+        kind=bindparam("kind"),
+        by=bindparam("by"),
+        text=bindparam("text"),
+    )
+    .add_cte(_stale)
 )
 _READ = sql(
-    """
-    SELECT id, at, kind, by, text FROM task_log WHERE task_id = :task AND id > :after ORDER BY id LIMIT :limit
-    """
+    select(task_log.c.id, task_log.c.at, task_log.c.kind, task_log.c.by, task_log.c.text)
+    .where(task_log.c.task_id == bindparam("task"), task_log.c.id > bindparam("after"))
+    .order_by(task_log.c.id)
+    .limit(bindparam("limit"))
 )
 
 
@@ -37,4 +53,4 @@ async def write_task_log(
 
 async def read_task_log(connection: Connection, task: int, *, after: int, limit: int) -> list[RowDict]:
     """The lines of a task, the oldest first."""
-    return [dict(item) for item in await fetch_all(connection, _READ, task=task, after=after, limit=limit)]
+    return [dict(row) for row in await fetch_all(connection, _READ, task=task, after=after, limit=limit)]

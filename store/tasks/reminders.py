@@ -6,40 +6,63 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import bindparam, func, select, update
+
 from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.people.test_clocks import read_clock
+from store.schema import tasks
 from store.tasks import log as task_log
 
-_CLOCKS = sql(
-    "SELECT DISTINCT clock FROM tasks WHERE status = 'open' AND remind_at IS NOT NULL AND clock IS NOT NULL ORDER BY clock"
-)
+_waits = (tasks.c.status == "open", tasks.c.remind_at.is_not(None))
+_CLOCKS = sql(select(tasks.c.clock).distinct().where(*_waits, tasks.c.clock.is_not(None)).order_by(tasks.c.clock))
 _NEXT = sql(
-    """
-    SELECT id, task, journey, owner, team, due_at, account_key AS account, subject_key AS subject, remind_at FROM tasks
-    WHERE status = 'open' AND remind_at <= :now AND clock IS NOT DISTINCT FROM CAST(:clock AS text)
-      AND remind_at IS NOT NULL ORDER BY remind_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
-    """
+    select(
+        tasks.c.id,
+        tasks.c.task,
+        tasks.c.journey,
+        tasks.c.owner,
+        tasks.c.team,
+        tasks.c.due_at,
+        tasks.c.account_key.label("account"),
+        tasks.c.subject_key.label("subject"),
+        tasks.c.remind_at,
+    )
+    .where(
+        *_waits,
+        tasks.c.remind_at <= bindparam("now"),
+        tasks.c.clock.is_not_distinct_from(bindparam("clock")),
+    )
+    .order_by(tasks.c.remind_at, tasks.c.id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
 )
-_REMINDED = sql("UPDATE tasks SET reminded_at = :at, remind_at = NULL WHERE id = :id")
-_NOBODY = sql("UPDATE tasks SET remind_at = NULL WHERE id = :id")
-_LATER = sql("UPDATE tasks SET remind_at = :at WHERE id = :id AND status = 'open' AND remind_at = :before")
-_STANDING = sql(
-    """
-    SELECT coalesce(team, owner) AS team, count(*) AS open,
-      count(*) FILTER (WHERE due_at < clock_timestamp() AND clock IS NULL) AS overdue
-    FROM tasks WHERE status = 'open' GROUP BY 1
-    """
+_REMINDED = sql(update(tasks).where(tasks.c.id == bindparam("id")).values(reminded_at=bindparam("at"), remind_at=None))
+_UNREACHABLE = sql(update(tasks).where(tasks.c.id == bindparam("id")).values(remind_at=None))
+_LATER = sql(
+    update(tasks)
+    .where(tasks.c.id == bindparam("id"), tasks.c.status == "open", tasks.c.remind_at == bindparam("before"))
+    .values(remind_at=bindparam("at"))
+)
+_team = func.coalesce(tasks.c.team, tasks.c.owner).label("team")
+_COUNTS = sql(
+    select(
+        _team,
+        func.count().label("open"),
+        func.count().filter(tasks.c.due_at < func.clock_timestamp(), tasks.c.clock.is_(None)).label("overdue"),
+    )
+    .where(tasks.c.status == "open")
+    .group_by(_team)
 )
 
 
 async def clocks(connection: Connection) -> list[tuple[str | None, datetime]]:
     """Every clock by which a reminder may be due, with its now: the real one first."""
     real = datetime.now(UTC)
-    found: list[tuple[str | None, datetime]] = [(None, real)]
-    for item in await fetch_all(connection, _CLOCKS):
-        clock = await read_clock(connection, item["clock"])
-        found += [(clock.id, clock.virtual(real))] if clock is not None else []
-    return found
+    nows: list[tuple[str | None, datetime]] = [(None, real)]
+    for row in await fetch_all(connection, _CLOCKS):
+        clock = await read_clock(connection, row["clock"])
+        nows += [(clock.id, clock.virtual(real))] if clock is not None else []
+    return nows
 
 
 async def next_reminder(connection: Connection, clock: str | None, now: datetime) -> Mapping[str, Any] | None:
@@ -57,7 +80,7 @@ async def mark_reminded(connection: Connection, task: Mapping[str, Any], at: dat
 
 async def mark_unreachable(connection: Connection, task: Mapping[str, Any], why: str, at: datetime) -> None:
     """Its owner cannot be told, now or later: whoever looks at the task can see that they were not."""
-    await execute(connection, _NOBODY, id=task["id"])
+    await execute(connection, _UNREACHABLE, id=task["id"])
     await task_log.write_task_log(
         connection, task["id"], at, "noted", task_log.SELF, f"{task['owner']} was not reminded: {why}"
     )
@@ -70,4 +93,4 @@ async def postpone_reminder(connection: Connection, task: Mapping[str, Any], pau
 
 async def count_tasks(connection: Connection) -> list[Mapping[str, Any]]:
     """By team, or by owner where there is none: how many are open, and how many of them late."""
-    return await fetch_all(connection, _STANDING)
+    return await fetch_all(connection, _COUNTS)

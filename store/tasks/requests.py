@@ -1,4 +1,4 @@
-"""What runs ask of people: a task is opened, joined, escalated and let go of, in the step's own transaction (C10).
+"""Requests for tasks: runs open, join, escalate and withdraw them, in the step's own transaction (C10).
 
 There is one open task for each account (or person without one) and reason; who asks again joins it. It stays open while
 one of its runs still asks. A unique index holds this also where two ask in the same moment.
@@ -10,55 +10,122 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
+from sqlalchemy import Text, and_, bindparam, cast, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
 from journeys.decision.effects import ClosedTask, Effect, EscalatedTask, OpenedTask, task_key
 from journeys.tasks.assignment import Roster
-from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
+from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.errors import Contended
+from store.expressions import any_of, when_given
 from store.runs.projection import Run
-from store.tasks import assignment
-from store.tasks import log as task_log
+from store.schema import runs, task_asks, task_log, task_mirrors, tasks
+from store.schema.base import Timestamp
+from store.tasks import assignment, log
+from store.tasks.opening import NewTask, open_task
 
 TRIES = 3
-_ASKED = sql("SELECT 1 FROM task_asks WHERE key = :key")
+_ASKED = sql(select(task_asks.c.task_id).where(task_asks.c.key == bindparam("key")))
 _STANDING = sql(
-    """
-    SELECT id, task, owner, level, due_at, within FROM tasks
-    WHERE scope_key = :scope AND reason = :reason AND status = 'open' FOR UPDATE
-    """
-)
-_OPEN = sql(
-    """
-    INSERT INTO tasks (key, run, subject_key, journey, action, task, owner, data, opened_at, due_at, scope_key, reason,
-                       account_key, named, team, why, within, remind_at, clock)
-    VALUES (:key, :run, :subject, :journey, :action, :task, :owner, CAST(:data AS jsonb), :at, :due, :scope, :reason,
-            :account, :named, :team, :why, :within, :remind, :clock)
-    ON CONFLICT DO NOTHING RETURNING id
-    """
+    select(tasks.c.id, tasks.c.task, tasks.c.owner, tasks.c.level, tasks.c.due_at, tasks.c.within)
+    .where(tasks.c.scope_key == bindparam("scope"), tasks.c.reason == bindparam("reason"), tasks.c.status == "open")
+    .with_for_update()
 )
 _ASK = sql(
-    """
-    INSERT INTO task_asks (key, task_id, run, action, asked_at) VALUES (:key, :task, :run, :action, :at)
-    """
+    insert(task_asks).values(
+        key=bindparam("key"),
+        task_id=bindparam("task"),
+        run=bindparam("run"),
+        action=bindparam("action"),
+        asked_at=bindparam("at"),
+    )
 )
+_due = bindparam("due", type_=Timestamp)
 _SOONER = sql(
-    "UPDATE tasks SET due_at = :due, remind_at = least(remind_at, :due) WHERE id = :id AND (due_at IS NULL OR due_at > :due)"
+    update(tasks)
+    .where(tasks.c.id == bindparam("id"), or_(tasks.c.due_at.is_(None), tasks.c.due_at > _due))
+    .values(due_at=_due, remind_at=func.least(tasks.c.remind_at, _due))
 )
 _OF_RUN = sql(
-    """
-    SELECT t.id, t.task, t.owner, t.level, t.due_at, t.within, t.account_key, a.key, a.action FROM tasks t
-    JOIN task_asks a ON a.task_id = t.id AND a.status = 'open'
-    WHERE a.run = :run AND (CAST(:action AS text) IS NULL OR a.action = :action) AND t.status = 'open'
-    ORDER BY t.id FOR UPDATE OF t
-    """
+    select(
+        tasks.c.id,
+        tasks.c.task,
+        tasks.c.owner,
+        tasks.c.level,
+        tasks.c.due_at,
+        tasks.c.within,
+        tasks.c.account_key,
+        task_asks.c.key,
+        task_asks.c.action,
+    )
+    .join_from(tasks, task_asks, and_(task_asks.c.task_id == tasks.c.id, task_asks.c.status == "open"))
+    .where(task_asks.c.run == bindparam("run"), when_given("action", task_asks.c.action), tasks.c.status == "open")
+    .order_by(tasks.c.id)
+    .with_for_update(of=tasks)
 )
-_LET_GO = sql("UPDATE task_asks SET status = 'withdrawn', ended_at = :at WHERE key = :key AND status = 'open'")
-_STILL_ASKED = sql("SELECT 1 FROM task_asks WHERE task_id = :id AND status = 'open' LIMIT 1")
-_WITHDRAW = sql("UPDATE tasks SET status = 'withdrawn', resolution = :reason, closed_at = :at WHERE id = :id")
+_LET_GO = sql(
+    update(task_asks)
+    .where(task_asks.c.key == bindparam("key"), task_asks.c.status == "open")
+    .values(status="withdrawn", ended_at=bindparam("at"))
+)
+_STILL_ASKED = sql(
+    select(task_asks.c.key).where(task_asks.c.task_id == bindparam("id"), task_asks.c.status == "open").limit(1)
+)
+_WITHDRAW = sql(
+    update(tasks)
+    .where(tasks.c.id == bindparam("id"))
+    .values(status="withdrawn", resolution=bindparam("reason"), closed_at=bindparam("at"))
+)
+_own = task_asks.alias("own")
 _LANES = sql(
-    """
-    SELECT DISTINCT r.lane FROM task_asks own JOIN task_asks o ON o.task_id = own.task_id AND o.status = 'open'
-    JOIN runs r ON r.id = o.run WHERE own.run = :run AND own.action = ANY(CAST(:actions AS text[])) AND own.status = 'open'
-    """
+    select(runs.c.lane)
+    .distinct()
+    .join_from(_own, task_asks, and_(task_asks.c.task_id == _own.c.task_id, task_asks.c.status == "open"))
+    .join(runs, runs.c.id == task_asks.c.run)
+    .where(_own.c.run == bindparam("run"), any_of(_own.c.action, "actions"), _own.c.status == "open")
+)
+_stay = tasks.alias("stay")
+_doubles = (
+    select(tasks.c.id, _stay.c.id.label("stay_id"), _stay.c.opened_at.label("stay_opened_at"))
+    .join_from(tasks, _stay, _stay.c.reason == tasks.c.reason)
+    .where(
+        tasks.c.scope_key == bindparam("gone"),
+        tasks.c.status == "open",
+        _stay.c.scope_key == bindparam("into"),
+        _stay.c.status == "open",
+    )
+    .subquery("doubles")
+)
+_joined = (
+    update(tasks)
+    .where(tasks.c.id == _doubles.c.id)
+    .values(
+        status="withdrawn",
+        resolution=literal("it is task ").concat(cast(_doubles.c.stay_id, Text)),
+        closed_at=func.greatest(tasks.c.opened_at, _doubles.c.stay_opened_at),
+    )
+    .returning(tasks.c.id, tasks.c.closed_at, tasks.c.resolution)
+    .cte("joined")
+)
+_stale = (
+    update(task_mirrors)
+    .where(task_mirrors.c.task_id.in_(select(_joined.c.id)))
+    .values(version=task_mirrors.c.version + 1)
+    .cte("stale")
+)
+# Of two open tasks of one reason the user's stays, and who asked for the visitor's asks for that one.
+_MOVES = (
+    sql(update(tasks).where(tasks.c.subject_key == bindparam("gone")).values(subject_key=bindparam("into"))),
+    sql(update(task_asks).where(task_asks.c.task_id == _doubles.c.id).values(task_id=_doubles.c.stay_id)),
+    sql(
+        insert(task_log)
+        .from_select(
+            ["task_id", "at", "kind", "by", "text"],
+            select(_joined.c.id, _joined.c.closed_at, literal("withdrawn"), literal(log.SELF), _joined.c.resolution),
+        )
+        .add_cte(_stale)
+    ),
+    sql(update(tasks).where(tasks.c.scope_key == bindparam("gone")).values(scope_key=bindparam("into"))),
 )
 
 TaskEffect = OpenedTask | ClosedTask | EscalatedTask
@@ -72,7 +139,7 @@ async def lanes_to_lock_for_tasks(connection: Connection, run_row: Run, effects:
     keys = {run_row.lane, run_row.account_key or run_row.lane}
     raised = [effect.action for effect in touched if isinstance(effect, EscalatedTask)]
     if raised:
-        keys |= {item["lane"] for item in await fetch_all(connection, _LANES, run=run_row.id, actions=raised)}
+        keys |= {row["lane"] for row in await fetch_all(connection, _LANES, run=run_row.id, actions=raised)}
     return keys
 
 
@@ -116,40 +183,29 @@ async def _new(
     to = await assignment.choose_owner(
         connection, roster, task=effect.task, named=effect.owner, account=account, at=effect.at
     )
-    due = roster.due(to.owner, effect.at, effect.within) if effect.within else effect.due_at
-    has = assignment.handover_of(roster, {"task": effect.task, "within": effect.within}, to, due, effect.at)
-    key = task_key(run_row.id, effect)
-    opened = await fetch_one(
-        connection,
-        _OPEN,
-        key=key,
+    new = NewTask(
+        key=task_key(run_row.id, effect),
         run=run_row.id,
         subject=run_row.lane,
         journey=run_row.journey,
         action=effect.action,
         task=effect.task,
-        owner=to.owner,
-        data=as_json(effect.data),
+        named=effect.owner,
+        data=effect.data,
         at=effect.at,
-        due=due,
+        within=effect.within,
         scope=scope,
         reason=reason,
         account=account,
-        named=effect.owner,
-        team=to.team,
-        why=to.why,
-        within=effect.within,
-        remind=has.remind_at,
         clock=run_row.clock,
+        due_at=effect.due_at,
     )
+    opened = await open_task(connection, roster, new, to)
     if opened is None:
         return False
-    await _ask(connection, run_row, effect, opened["id"])
-    await task_log.write_task_log(
-        connection, opened["id"], effect.at, "opened", task_log.SELF, f"for {to.owner}: {to.why}"
-    )
-    if effect.within and due is not None:
-        await assignment.tell_deadline(connection, _asker(run_row, key, effect.action), due, effect.at)
+    await _ask(connection, run_row, effect, opened.id)
+    if effect.within and opened.due_at is not None:
+        await assignment.tell_deadline(connection, _asker(run_row, new.key, effect.action), opened.due_at, effect.at)
     return True
 
 
@@ -157,7 +213,7 @@ async def _join(connection: Connection, run_row: Run, effect: OpenedTask, standi
     """One more run asks: it hears of the deadline that stands, and makes one of its own that is sooner everybody's."""
     await _ask(connection, run_row, effect, standing["id"])
     text = f"{run_row.journey} asks for it too"
-    await task_log.write_task_log(connection, standing["id"], effect.at, "joined", task_log.SELF, text)
+    await log.write_task_log(connection, standing["id"], effect.at, "joined", log.SELF, text)
     if effect.within and standing["due_at"] is not None:
         asker = _asker(run_row, task_key(run_row.id, effect), effect.action)
         await assignment.tell_deadline(connection, asker, standing["due_at"], effect.at)
@@ -204,14 +260,20 @@ async def withdraw_request(
     connection: Connection, run_id: str, reason: str, at: datetime, *, action: str | None = None
 ) -> list[str]:
     """A run no longer asks for its task, or for any; who asked last takes it back. The actions that are let go of."""
-    found = await fetch_all(connection, _OF_RUN, run=run_id, action=action)
-    for ask in found:
+    asks = await fetch_all(connection, _OF_RUN, run=run_id, action=action)
+    for ask in asks:
         await execute(connection, _LET_GO, key=ask["key"], at=at)
-    for identity in sorted({ask["id"] for ask in found}):
+    for identity in sorted({ask["id"] for ask in asks}):
         if await fetch_one(connection, _STILL_ASKED, id=identity):
             text = f"one of its runs no longer asks for it: {reason}"
-            await task_log.write_task_log(connection, identity, at, "left", task_log.SELF, text)
+            await log.write_task_log(connection, identity, at, "left", log.SELF, text)
         else:
             await execute(connection, _WITHDRAW, id=identity, reason=reason, at=at)
-            await task_log.write_task_log(connection, identity, at, "withdrawn", task_log.SELF, reason)
-    return [ask["action"] for ask in found]
+            await log.write_task_log(connection, identity, at, "withdrawn", log.SELF, reason)
+    return [ask["action"] for ask in asks]
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """A visitor's tasks are the user's."""
+    for statement in _MOVES:
+        await execute(connection, statement, gone=gone, into=into)

@@ -26,7 +26,7 @@ from activities.steps import apply as steps
 from api.events import intake
 from store.events import ingest
 from store.messages.entries import LedgerEntry
-from store.outbox import queue as outbox
+from store.outbox import claims
 from tests.storm.verdict import TOKEN
 from worker import __main__ as worker
 from worker.composition import api as door
@@ -119,7 +119,7 @@ def wrap_worker() -> None:
         (steps.StepTransaction, "apply", lambda applied, _: die("step-before-commit", map(_token, applied.attempts))),
         (EmailChannel, "deliver", accepted),
         (attempts, "record_settlement", lambda _, __, ___, entry, *____: die("settle-before-commit", [_token(entry)])),
-        (outbox, "mark_delivered", lambda *_: die("relay-before-commit", signalled)),
+        (claims, "mark_delivered", lambda *_: die("relay-before-commit", signalled)),
         (OutboxRelay, "deliver_batch", lambda *_: die("relay-after-commit", signalled)),
     ):
         setattr(owner, name, after(getattr(owner, name), hook))

@@ -15,7 +15,7 @@ from temporalio.client import Client
 
 from activities.dependencies import Dependencies
 from journeys.decision.compiler import artifact_of, load_chart
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.language.definition import Journey
 from journeys.language.parsing import read_journey
 from store.database import Database, fetch_all, sql

@@ -18,7 +18,7 @@ from activities.dependencies import Dependencies
 from activities.outgoing.client import HttpClient
 from activities.ports import Channel
 from activities.steps import apply as steps
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.gate.policy import load_policy
 from journeys.protocol import wire
 from store.database import Database, execute, fetch_all, sql

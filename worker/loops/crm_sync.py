@@ -18,9 +18,11 @@ from activities.channels.message_hash import message_hash
 from activities.exports.crm.port import MOST, CrmPaused, CrmTask, CrmTaskClosed, CrmTasks
 from journeys.tasks.assignment import Roster
 from store.database import Connection, Database
+from store.events.changes import close_task
 from store.exports import crm_tasks
 from store.locks import Lock, check_lock_held, session_lock
 from store.reads import people as queries
+from store.reads.tasks import get_task
 from store.tasks import log as task_log
 from store.tasks import tasks
 from worker.loops.loop import sleep_or_stop
@@ -136,7 +138,7 @@ class CrmSync:
     async def _close(self, crm: str, task: int, ended: CrmTaskClosed) -> None:
         """Close the task as the API does, so that its runs receive the signal; reopen the copy for an undeclared outcome."""
         try:
-            await tasks.close_task(
+            await close_task(
                 self.database,
                 task,
                 resolution=ended.outcome or DONE,
@@ -171,7 +173,7 @@ class CrmSync:
             stale = await crm_tasks.claim_stale_task(connection, crm.name)
             if stale is None:
                 return False
-            task = await tasks.get_task(connection, stale.task, datetime.now(UTC))
+            task = await get_task(connection, stale.task, datetime.now(UTC))
             assert task is not None, "tasks are never deleted"
             account = await queries.account_id(connection, task["account"])
         try:

@@ -19,7 +19,8 @@ from journeys.protocol import wire
 from journeys.protocol.routing import envelope_for
 from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
-from store.outbox import queue as outbox
+from store.outbox import claims
+from store.outbox.rows import OutboxRow
 from store.outbox.undecided import recipients_of_row
 from store.people import subjects
 from store.runs import projection
@@ -74,7 +75,7 @@ class OutboxRelay:
                     if asyncio.get_running_loop().time() - pruned_at > PRUNE_SECONDS:
                         pruned_at = asyncio.get_running_loop().time()
                         async with self.database.transaction() as connection:
-                            await outbox.prune_delivered(connection)
+                            await claims.prune_delivered(connection)
                 except Exception as error:  # noqa: BLE001 — whatever is down comes back, and the outbox keeps everything
                     log.warning("relay.store_unreachable", error=type(error).__name__)
                     pause = 1.0
@@ -106,7 +107,7 @@ class OutboxRelay:
         Whether anything was delivered. Raises the database's errors.
         """
         async with self.database.transaction() as connection:
-            claimed = await outbox.claim_lanes(connection, self.last_lane, LANES, ROWS_OF_A_LANE)
+            claimed = await claims.claim_lanes(connection, self.last_lane, LANES, ROWS_OF_A_LANE)
             if not claimed:
                 return False
             self.last_lane = next(reversed(claimed))
@@ -116,18 +117,18 @@ class OutboxRelay:
             lanes = [self._lane(rows, listeners[lane], clocks, until) for lane, rows in claimed.items()]
             results = dict(zip(claimed, await asyncio.gather(*lanes), strict=True))
             ids = [row_id for delivered, _ in results.values() for row_id in delivered]
-            await outbox.mark_delivered(connection, ids, [lane for lane, (_, error) in results.items() if not error])
+            await claims.mark_delivered(connection, ids, [lane for lane, (_, error) in results.items() if not error])
             for lane, (_, error) in results.items():
                 if error:
                     FAILED.inc()
-                    await outbox.rest_lane(connection, lane, error)
+                    await claims.rest_lane(connection, lane, error)
         if not ids and len(claimed) > CALLS_AT_ONCE:
             await asyncio.sleep(OUTAGE_PAUSE)
         return bool(ids)
 
     async def _lane(
         self,
-        rows: list[outbox.OutboxRow],
+        rows: list[OutboxRow],
         listeners: list[Mapping[str, Any]],
         clocks: Mapping[str, str | None],
         until: float,
@@ -148,7 +149,7 @@ class OutboxRelay:
             delivered += [row.id for row in bundle]
         return delivered, ""
 
-    async def _events(self, rows: list[outbox.OutboxRow], listeners: list[Mapping[str, Any]]) -> None:
+    async def _events(self, rows: list[OutboxRow], listeners: list[Mapping[str, Any]]) -> None:
         """Signal every run that listens with its envelopes of these rows."""
         for run in listeners:
             chart, listener = self.catalogue.seen[run["definition"]], projection.listener_in(run)
@@ -165,7 +166,7 @@ class OutboxRelay:
     async def _prepare(
         self,
         connection: Connection,
-        claimed: Mapping[str, list[outbox.OutboxRow]],
+        claimed: Mapping[str, list[OutboxRow]],
         listeners: Mapping[str, list[Mapping[str, Any]]],
     ) -> Mapping[str, str | None]:
         """Read definitions and test clocks first: lanes are delivered concurrently, and a connection serves one at a time.
@@ -183,16 +184,16 @@ class OutboxRelay:
     async def _measure(self) -> float:
         """Publish the backlog; seconds until the next poll without a notification."""
         async with self.database.reading() as connection:
-            seconds, waiting = await outbox.backlog(connection)
+            seconds, waiting = await claims.backlog(connection)
             OLDEST.set(seconds)
             WAITING.set(waiting)
-            ready = await outbox.next_ready(connection) if waiting else None
+            ready = await claims.next_ready(connection) if waiting else None
         return POLL_SECONDS if ready is None else min(POLL_SECONDS, ready + 0.01)
 
 
-def _bundles(rows: list[outbox.OutboxRow]) -> Iterator[list[outbox.OutboxRow]]:
+def _bundles(rows: list[OutboxRow]) -> Iterator[list[OutboxRow]]:
     """Split a lane's rows into signals: events that follow one another together, a wake alone."""
-    bundle: list[outbox.OutboxRow] = []
+    bundle: list[OutboxRow] = []
     size = 0
     for row in rows:
         if bundle and (row.kind == "wake" or bundle[0].kind == "wake" or size + row.size > MAX_SIGNAL_BYTES):

@@ -25,7 +25,7 @@ from journeys.checks.checker import PublishableDefinition, publishable, publisha
 from journeys.decision.compiler import load_chart
 from journeys.decision.state import RunState, state_from_json
 from journeys.decision.timers import jitter
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.language.parsing import read_journey
 from journeys.language.problems import Problem

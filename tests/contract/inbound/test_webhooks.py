@@ -24,7 +24,7 @@ from activities.preview import ContentPreview
 from api.app import Parts, build_app
 from api.http.auth import ApiKeys
 from api.inbound.signatures import WebhookSecrets
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.tokens.reply_addresses import ReplyAddresses
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry

@@ -14,7 +14,7 @@ from journeys.consent import statements
 from journeys.consent.preferences import PersonStatement, apply_statements, effective_consents, statements_to_make
 from journeys.consent.rules import load_consent_rules, unconfirmed_topics
 from journeys.consent.statements import Bounced, ConsentStatement
-from journeys.events.segment import CallKind, InboundEvent
+from journeys.events.inbound import CallKind, InboundEvent
 from journeys.gate.consent import consent_refusal
 from journeys.gate.policy import ConsentDefault, Policy, load_policy
 from tests.support import shipped_catalog

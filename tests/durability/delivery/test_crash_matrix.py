@@ -22,7 +22,7 @@ import pytest
 from activities.channels.push.web_push import padless
 from activities.gate import evaluation
 from activities.ports import Promise
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from store.database import execute, sql
 from store.events import ingest
 from tests.conftest import ROOT

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from store.database import execute, fetch_all, sql
-from store.outbox import queue as outbox
+from store.outbox import claims
 from tests.support.live_stack import Living, living
 from worker.stack.mail_sink import MailFaults
 from worker.testing.rehearsal import Rehearsal
@@ -112,7 +112,7 @@ async def test_what_was_delivered_long_ago_is_pruned_and_what_waits_is_not(deps:
     await deps.accept(deps.track("ada", "signed_up"))
     await deps.until("SELECT count(*) FROM outbox WHERE delivered_at IS NOT NULL")
     async with deps.database.transaction() as connection:
-        assert await outbox.prune_delivered(connection) == 0
+        assert await claims.prune_delivered(connection) == 0
         await execute(connection, sql("UPDATE outbox SET delivered_at = delivered_at - interval '8 days'"))
-        assert await outbox.prune_delivered(connection) >= 1
-        assert await outbox.prune_delivered(connection) == 0
+        assert await claims.prune_delivered(connection) >= 1
+        assert await claims.prune_delivered(connection) == 0

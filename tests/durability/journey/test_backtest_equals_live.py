@@ -12,7 +12,7 @@ from cli.demonstration.cdnow import CdnowUnavailable, cdnow_file, cdnow_streams
 from journeys.checks.checker import publishable_definition
 from journeys.decision.chart import Chart
 from journeys.decision.compiler import load_chart
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.language.parsing import read_journey
 from journeys.simulation.backtest import play_person
 from journeys.simulation.recording import RecordedEvent

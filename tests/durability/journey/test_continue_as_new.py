@@ -17,7 +17,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
 from journeys.decision.state import OpenTask, RunState, UnconsumedSignal, state_to_json
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.protocol import wire
 from store.database import execute as run_sql
 from store.database import sql

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from journeys.consent.changes import ConsentChange
 from journeys.tokens.signed_links import LinkError
-from store.consent import double_opt_in
-from store.consent.consents import ConsentChange, change_consent
+from store.events.changes import change_consents, confirm_consent
 from tests.support import shipped_catalog
 from tests.support.live_stack import Living, living, until
 from worker.settings import ROOT
@@ -67,7 +67,7 @@ async def test_C5_double_opt_in_from_the_form_to_the_first_message_and_out_again
     person = (await deps.rows("SELECT key FROM subjects"))[0]["key"]
     catalogue, policy, links = deps.deps.catalogue, deps.deps.policy, deps.deps.catalogue.consent.links
     yes = ConsentChange("email", "offers", granted=True, source="form", wording="Send me offers")
-    effect = await change_consent(deps.database, catalogue, policy, person, yes)
+    effect = await change_consents(deps.database, catalogue, policy, person, [yes])
     assert effect.pending == (("email", "offers"),)
 
     (asked,) = await mails(deps, tmp_path, 1)
@@ -79,7 +79,7 @@ async def test_C5_double_opt_in_from_the_form_to_the_first_message_and_out_again
     await deps.until("SELECT count(*) FROM messages WHERE journey = 'offer' AND status = 'withheld'", lambda n: n == 1)
 
     link = links.read(link_in(asked, "y"), "confirm", datetime.now(UTC))
-    await double_opt_in.confirm_request(deps.database, catalogue, link, {"by": "test"})
+    await confirm_consent(deps.database, catalogue, link, {"by": "test"})
     assert await deps.until("SELECT outcome FROM runs WHERE journey = 'confirm-consent'") is not None
     await deps.accept(deps.track("ada", "done"))
     await deps.until("SELECT count(*) FROM runs WHERE journey = 'offer' AND status = 'closed'")

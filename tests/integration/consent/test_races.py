@@ -15,10 +15,11 @@ from datetime import UTC, datetime
 import pytest
 
 from activities.gate import evaluation
-from journeys.events.segment import InboundEvent
-from store.consent.consents import ConsentChange, change_consent
+from journeys.consent.changes import ConsentChange
+from journeys.events.inbound import InboundEvent
 from store.consent.suppressions import suppress
 from store.database import fetch_all, sql
+from store.events.changes import change_consents
 from store.events.ingest import accept
 from store.people import subjects
 from store.people.subjects import Subject
@@ -63,7 +64,7 @@ async def opt_out(arena: Arena, person: str, pause: float, place: tuple[str, str
         await accept(arena.database, arena.deps.catalogue, [call], source="race")
     else:
         change = ConsentChange(channel, topic, granted=False, source="race")
-        await change_consent(arena.database, arena.deps.catalogue, arena.deps.policy, person, change)
+        await change_consents(arena.database, arena.deps.catalogue, arena.deps.policy, person, [change])
     async with arena.database.reading() as connection:
         return {item["status"] for item in await fetch_all(connection, _STATUS, person=person)}
 

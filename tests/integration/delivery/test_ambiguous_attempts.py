@@ -11,10 +11,11 @@ import pytest
 from activities.delivery import outreach
 from activities.dependencies import Dependencies
 from activities.ports import Ambiguity
+from journeys.consent.changes import ConsentChange
 from journeys.decision.effects import WithdrawnMessages
 from journeys.protocol import wire
-from store.consent.consents import ConsentChange, change_consent
 from store.database import execute, sql
+from store.events.changes import change_consents
 from store.messages import kill_switches
 from store.messages.withdrawals import withdraw_queued
 from tests.integration.gate.test_digest_parts import DROPS, Three, three
@@ -130,7 +131,7 @@ async def test_C5_a_digest_in_doubt_does_not_go_again_after_a_no(doubtful: Three
     _, _, _, whole = await attempt(doubtful, LATER)
     change = ConsentChange("email", "*", granted=False, source="test")
     deps, person = doubtful.deps, whole["recipient"]
-    effect = await change_consent(deps.database, deps.catalogue, deps.policy, person, change)
+    effect = await change_consents(deps.database, deps.catalogue, deps.policy, person, [change])
     assert effect.withdrawn == 0, "of what may have arrived nothing can be taken back"
     _, second, third, whole = await attempt(doubtful)
     assert {each["status"] for each in (second, third, whole)} == {"unknown"}

@@ -24,12 +24,13 @@ from activities.delivery import attempts as delivery
 from activities.delivery import outreach
 from activities.dependencies import Dependencies
 from activities.gate import evaluation
+from journeys.consent.changes import ConsentChange
 from journeys.decision.effects import SendMessage, WithdrawnMessages, message_key
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.protocol import wire
-from store.consent.consents import ConsentChange, change_consent
 from store.database import Database, execute, fetch_all, sql
 from store.events import ingest
+from store.events.changes import change_consents
 from store.messages import kill_switches
 from store.messages.entries import LedgerEntry, new_entry
 from store.messages.resend import resend_message
@@ -195,7 +196,7 @@ class DeliveryMachine(RuleBasedStateMachine):
     def say(self, channel: str, topic: str, granted: bool) -> None:
         """They say yes or no."""
         deps, change = self.houses["takes"], ConsentChange(channel, topic, granted=granted, source="test")
-        self.do(change_consent(self.database, deps.catalogue, deps.policy, self.person, change))
+        self.do(change_consents(self.database, deps.catalogue, deps.policy, self.person, [change]))
         (self.told.refused.discard if granted else self.told.refused.add)((channel, topic))
 
     def milestone(self, which: int) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from journeys.events.segment import InboundEvent
-from store.consent.consents import ConsentChange, change_consent
+from journeys.consent.changes import ConsentChange
+from journeys.events.inbound import InboundEvent
+from store.events.changes import change_consents
 from tests.support.live_stack import Living, living
 from worker.settings import ROOT
 
@@ -82,7 +83,7 @@ async def _one_mail_waits(deps: Living) -> str:
 
 async def _says_no(deps: Living, person: str) -> tuple[int, int]:
     change = ConsentChange("email", "onboarding", granted=False, source="test")
-    effect = await change_consent(deps.database, deps.deps.catalogue, deps.deps.policy, person, change)
+    effect = await change_consents(deps.database, deps.deps.catalogue, deps.deps.policy, person, [change])
     return effect.withdrawn, effect.ended
 
 

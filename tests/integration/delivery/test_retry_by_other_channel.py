@@ -20,14 +20,15 @@ from activities.dependencies import Dependencies
 from activities.outgoing.client import HttpClient
 from activities.ports import Ambiguity, Channel
 from activities.steps import apply as steps
-from journeys.events.segment import InboundEvent
+from journeys.consent.changes import ConsentChange
+from journeys.events.inbound import InboundEvent
 from journeys.gate.policy import load_policy
 from journeys.protocol import wire
 from store.consent import suppressions
-from store.consent.consents import ConsentChange, change_consent
 from store.database import Database, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
 from store.events import ingest
+from store.events.changes import change_consents
 from tests.integration.gate.test_digest_parts import DROPS
 from tests.support.provider import PHONE, channels_at, templates
 from tests.support.steps import first_steps, publish
@@ -105,7 +106,7 @@ class Ada:
     async def refuse(self, channel: str) -> None:
         person = (await self.row())["recipient"]
         change = ConsentChange(channel, "notices", granted=False, source="test")
-        effect = await change_consent(self.deps.database, self.deps.catalogue, self.deps.policy, person, change)
+        effect = await change_consents(self.deps.database, self.deps.catalogue, self.deps.policy, person, [change])
         assert effect.withdrawn == 0, "another channel remains"
 
     @contextlib.asynccontextmanager

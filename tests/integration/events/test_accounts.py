@@ -23,7 +23,7 @@ from journeys.decision.decide import decide
 from journeys.decision.effects import effects_to_json, log_to_json
 from journeys.decision.occurrences import Entered, Signal
 from journeys.decision.state import RunState, state_from_json, state_to_json
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.protocol import wire
 from store.database import Database, execute, fetch_all, fetch_one, sql
 from store.errors import Contended
@@ -231,6 +231,20 @@ async def test_C7_what_waits_for_the_morning_is_looked_at_when_its_person_moves(
     await two.tell("identify", user_id="mia", traits={"timezone": TOKYO})
     assert [each["recipient"] for each in await two.rows(_WOKEN)] == [await two.key("mia")]
     assert (await two.again())["status"] == "sent"
+
+
+@pytest.mark.parametrize("two", [night()], indirect=True)
+async def test_C7_a_time_zone_counts_from_the_event_of_a_batch_that_tells_it(two: Two) -> None:
+    """What an event has changed is read once, with that event: neither lost nor taken for the next one's."""
+    await two.tell("identify", user_id="mia", traits={"timezone": NEW_YORK})
+    assert (await two.applied(await two.ask()))["reasons"] == ["quiet_hours"]
+    moved, later = (datetime.now(UTC) - timedelta(minutes=minutes) for minutes in (20, 10))
+    batch = [
+        InboundEvent("identify", "moves", "identify", user_id="mia", traits={"timezone": TOKYO}, timestamp=moved),
+        InboundEvent("identify", "reads", "identify", user_id="mia", traits={"plan": "team"}, timestamp=later),
+    ]
+    await ingest.accept(two.deps.database, two.deps.catalogue, batch, source="test")
+    assert (await two.message())["due_at"] == moved
 
 
 @pytest.mark.parametrize("two", [night()], indirect=True)

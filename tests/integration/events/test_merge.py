@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest_asyncio
 
-from journeys.events.segment import InboundEvent
-from store.consent.consents import ConsentChange, change_consent
+from journeys.consent.changes import ConsentChange
+from journeys.events.inbound import InboundEvent
+from store.events.changes import change_consents
 from store.people import subjects
 from tests.support.live_stack import Living
 from tests.support.worker_parts import relaying, worker, workless
@@ -152,7 +153,7 @@ async def test_U2_a_visitors_no_holds_after_they_sign_in(deps: Living, calls: Ca
         (ada, ConsentChange("email", "news", True, "form")),
         (visitor, ConsentChange("*", "*", False, "link")),
     ):
-        await change_consent(deps.database, deps.deps.catalogue, deps.deps.policy, person, change)
+        await change_consents(deps.database, deps.deps.catalogue, deps.deps.policy, person, [change])
     await deps.accept(calls.sign_in("phone"))
     said = await deps.rows("SELECT channel, granted FROM consents WHERE subject_key = :key ORDER BY 1", key=ada)
     assert [(row["channel"], row["granted"]) for row in said] == [("*", False), ("email", False)]

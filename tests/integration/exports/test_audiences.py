@@ -22,13 +22,14 @@ from activities.exports.audiences.ad_platforms import (
 from activities.exports.audiences.membership import AudiencePlan, hashed_addresses, wanted_members
 from activities.exports.audiences.sync import AudienceSync, SyncResult
 from activities.outgoing.client import HttpClient
+from journeys.consent.changes import ConsentChange
 from journeys.consent.rules import ConsentRuleSet
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.gate.policy import Policy, load_policy
-from store.consent.consents import ConsentChange, change_consent
 from store.consent.suppressions import lift, suppress
 from store.database import Database, execute, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
+from store.events.changes import change_consents
 from store.events.ingest import accept
 from store.exports.audiences import AudienceMembership
 from store.messages.kill_switches import KillSwitchScope, engage, release_switch
@@ -97,7 +98,7 @@ class Advertising:
                 connection, sql("SELECT subject_key FROM identities WHERE value = :user"), user=user
             )
         change = ConsentChange(channel, topic, granted, "test")
-        await change_consent(self.database, DefinitionRegistry(), Policy(), found["subject_key"], change)
+        await change_consents(self.database, DefinitionRegistry(), Policy(), found["subject_key"], [change])
 
     async def crowd(self, audience: str, people: int) -> None:
         """As many who are wanted in and have no address: each batch of them changes nothing at any tool."""

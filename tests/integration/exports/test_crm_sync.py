@@ -16,6 +16,7 @@ from activities.outgoing.client import HttpClient
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import Team
 from store.database import Database, fetch_all, fetch_one, sql
+from store.events.changes import close_task
 from store.tasks import tasks
 from tests.support.crms import NAMES, Crm, crm, provided_by
 from tests.support.live_stack import until
@@ -63,7 +64,7 @@ async def patience_is_over(database: Database) -> None:
 
 
 async def close(database: Database, number: int, word: str = "agreed") -> None:
-    await tasks.close_task(database, number, resolution=word, by="dana", note="", roster=ROSTER, now=datetime.now(UTC))
+    await close_task(database, number, resolution=word, by="dana", note="", roster=ROSTER, now=datetime.now(UTC))
 
 
 async def note(database: Database, number: int, text: str = "called") -> None:

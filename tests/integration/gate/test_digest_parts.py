@@ -20,7 +20,7 @@ from activities.content.templates import load_templates
 from activities.dependencies import Dependencies
 from activities.ports import Channel, Retry
 from activities.steps import apply as steps
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.gate.policy import load_policy
 from journeys.protocol import wire
 from store.database import Database, execute, fetch_all, sql

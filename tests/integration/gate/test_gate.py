@@ -11,11 +11,12 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from journeys.events.segment import InboundEvent
+from journeys.consent.changes import ConsentChange
+from journeys.events.inbound import InboundEvent
 from journeys.gate.policy import SurgeBrake
 from store.consent import suppressions
-from store.consent.consents import ConsentChange, change_consent
 from store.database import execute, sql
+from store.events.changes import change_consents
 from store.messages import holds, kill_switches
 from tests.support.live_stack import Living, living
 from worker.settings import ROOT
@@ -105,7 +106,7 @@ async def test_C5_saying_no_takes_back_what_is_queued_and_ends_runs_that_have_no
     await deps.until("SELECT count(*) FROM messages WHERE status = 'deferred'", lambda n: n == 1)
     person = (await deps.rows("SELECT key FROM subjects"))[0]["key"]
     change = ConsentChange("email", "onboarding", granted=False, source="test")
-    effect = await change_consent(deps.database, deps.deps.catalogue, deps.deps.policy, person, change)
+    effect = await change_consents(deps.database, deps.deps.catalogue, deps.deps.policy, person, [change])
     assert (effect.withdrawn, effect.ended) == (1, 4)
     assert await deps.until("SELECT count(*) FROM runs WHERE outcome = 'opted_out'", lambda n: n == 4)
     assert deps.mail.count() == 3

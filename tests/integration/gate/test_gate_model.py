@@ -30,14 +30,15 @@ from hypothesis.stateful import (
 
 from activities.dependencies import Dependencies
 from activities.gate import evaluation
+from journeys.consent.changes import ConsentChange
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.decision.effects import SendMessage, WithdrawnMessages, message_key
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.language.parsing import read_journey
-from store.consent.consents import ConsentChange, change_consent
 from store.database import Database, execute, fetch_all, sql
 from store.definitions import publishing
 from store.events import tickets
+from store.events.changes import change_consents
 from store.events.ingest import accept
 from store.messages import due as owed
 from store.messages.entries import LedgerEntry, new_entry
@@ -220,7 +221,7 @@ class GateMachine(RuleBasedStateMachine):
     def say(self, topic: str, granted: bool) -> None:
         self.told.now += INSTANT
         change = ConsentChange("in_app", topic, granted=granted, source="test")
-        self.do(change_consent(self.database, self.deps.catalogue, self.deps.policy, self.person, change))
+        self.do(change_consents(self.database, self.deps.catalogue, self.deps.policy, self.person, [change]))
         spans = self.told.refused.setdefault(topic, [])
         if granted and spans and spans[-1][1] is None:
             spans[-1] = (spans[-1][0], self.told.now)

@@ -25,7 +25,7 @@ from activities.gate import evaluation
 from journeys.decision.compiler import artifact_of, load_chart
 from journeys.decision.effects import SendMessage, message_key
 from journeys.decision.state import RunState
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.gate.policy import load_policy
 from journeys.language.parsing import read_journey
 from journeys.simulation.gate import InMemoryGate

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from tests.support.live_stack import Living, living
 
 SETTING_UP = """

@@ -16,7 +16,7 @@ from activities.channels.in_app import InAppChannel
 from activities.delivery import outreach
 from activities.dependencies import Dependencies
 from activities.steps import apply as steps
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.gate.policy import load_policy
 from journeys.protocol import wire
 from store.database import Database, execute, fetch_all, sql

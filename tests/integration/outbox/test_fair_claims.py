@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from store.database import Connection, Database, execute, sql
-from store.outbox import queue as outbox
+from store.outbox import claims
+from store.outbox.undecided import rows_after
 
 _LANES = sql("INSERT INTO lanes (recipient) SELECT unnest(CAST(:keys AS text[]))")
 _FILL = sql(
@@ -22,14 +23,14 @@ async def _waiting(database: Database, many: dict[str, int]) -> None:
 
 
 async def _claimed(connection: Connection, past: str = "", lanes: int = 64) -> dict[str, int]:
-    found = await outbox.claim_lanes(connection, past, lanes, 32)
+    found = await claims.claim_lanes(connection, past, lanes, 32)
     return {lane: len(waiting) for lane, waiting in found.items()}
 
 
 async def test_a_lane_that_rests_with_thousands_of_rows_takes_nobodys_place(database: Database) -> None:
     await _waiting(database, {"u_resting": 3_000, "u_well": 1})
     async with database.transaction() as connection:
-        await outbox.rest_lane(connection, "u_resting", "RPCError")
+        await claims.rest_lane(connection, "u_resting", "RPCError")
     async with database.transaction() as connection:
         assert await _claimed(connection) == {"u_well": 1}
 
@@ -37,7 +38,7 @@ async def test_a_lane_that_rests_with_thousands_of_rows_takes_nobodys_place(data
 async def test_a_lane_with_thousands_of_rows_leaves_room_for_the_others_of_its_batch(database: Database) -> None:
     await _waiting(database, {"u_a": 5_000, "u_b": 3, "u_c": 40})
     async with database.transaction() as connection:
-        found = await outbox.claim_lanes(connection, "", 64, 32)
+        found = await claims.claim_lanes(connection, "", 64, 32)
     assert {lane: [item.seq for item in waiting][-1] for lane, waiting in found.items()} == {
         "u_a": 32,
         "u_b": 3,
@@ -66,7 +67,7 @@ async def test_what_is_read_for_a_run_at_once_is_bounded_in_bytes_and_never_noth
     await _waiting(database, {"u_a": 40})
     async with database.transaction() as connection:
         await execute(connection, sql("UPDATE outbox SET data = jsonb_build_object('text', repeat('x', 100000))"))
-        first = await outbox.after(connection, "u_a", 0, 0, "run")
+        first = await rows_after(connection, "u_a", 0, 0, "run")
         assert [item.seq for item in first] == [1, 2, 3, 4, 5]
         await execute(connection, sql("UPDATE outbox SET data = jsonb_build_object('text', repeat('x', 1000000))"))
-        assert [item.seq for item in await outbox.after(connection, "u_a", 5, 0, "run")] == [6]
+        assert [item.seq for item in await rows_after(connection, "u_a", 5, 0, "run")] == [6]

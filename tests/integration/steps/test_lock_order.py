@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from journeys.consent.rules import ConsentRules, ConsentRuleSet
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.gate.policy import Policy
 from store.consent.suppressions import lock_addresses
 from store.database import Database, fetch_all, sql

@@ -25,8 +25,8 @@ from activities.gate.dry_run import dry_run
 from activities.preview import ContentPreview
 from api.app import Parts, build_app
 from api.http.auth import ApiKeys
-from journeys.events.segment import InboundEvent
-from store.tasks import tasks
+from journeys.events.inbound import InboundEvent
+from store.reads.tasks import list_tasks
 from store.tasks.escalation import escalate_late
 from tests.support.api import OPERATE, HandEngine
 from tests.support.live_stack import Living, living
@@ -194,7 +194,7 @@ async def test_an_answer_stops_its_journey_for_them_reaches_their_manager_and_cl
 
 async def tasks_of(deps: Living) -> list[dict[str, Any]]:
     async with deps.database.reading() as connection:
-        return list(await tasks.list_tasks(connection, now=datetime.now(UTC), limit=10))
+        return list(await list_tasks(connection, now=datetime.now(UTC), limit=10))
 
 
 async def test_without_a_manager_the_templates_owner_answers_and_closing_the_task_closes_the_conversation(deps, api):

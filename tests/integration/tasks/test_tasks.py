@@ -14,12 +14,14 @@ import pytest
 import pytest_asyncio
 
 from journeys.decision.effects import ClosedTask, OpenedTask
-from journeys.events.segment import InboundEvent
+from journeys.events.inbound import InboundEvent
 from journeys.tasks.assignment import Roster
 from journeys.tasks.team import read_team
+from store.events.changes import close_task
 from store.operations import reconciliation
+from store.reads.tasks import list_tasks
 from store.runs import projection
-from store.tasks import reassignment, tasks
+from store.tasks import reassignment
 from store.tasks import requests as task_requests
 from tests.support.live_stack import Living, living
 from worker.settings import ROOT
@@ -94,7 +96,7 @@ def of_account(user: str, account: str, csm: str | None = None) -> InboundEvent:
 
 async def the_task(deps: Living, **where: Any) -> dict[str, Any]:
     async with deps.database.reading() as connection:
-        (found,) = await tasks.list_tasks(connection, now=datetime.now(UTC), limit=10, **where)
+        (found,) = await list_tasks(connection, now=datetime.now(UTC), limit=10, **where)
     return found
 
 
@@ -103,7 +105,7 @@ async def opened(deps: Living, count: int = 1) -> None:
 
 
 async def close(deps: Living, number: int, word: str) -> Any:
-    return await tasks.close_task(
+    return await close_task(
         deps.database, number, resolution=word, by="abe", note="", roster=roster(), now=datetime.now(UTC)
     )
 

@@ -1,0 +1,152 @@
+"""Requests of confirmation: a yes that waits for its signed link (double opt-in)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Interval, Text, bindparam, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from journeys.consent.changes import ConsentChange
+from journeys.events.inbound import InboundEvent
+from journeys.gate.verdicts import ANY
+from journeys.tokens.signed_links import CONFIRM_WITHIN, Link, Links
+from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
+from store.expressions import any_of
+from store.schema import consent_requests
+
+SOURCE_CONSENT: Final = "consent"
+"""The source of the events that a change of consent causes."""
+REQUESTED: Final = "consent_requested"
+CONFIRMED: Final = "consent_confirmed"
+PATIENCE: Final = timedelta(minutes=10)
+"""Who asks again within it is sent no second link: a page that can be submitted must not fill somebody's mailbox."""
+
+
+def _overlaps(like: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    """A channel or topic that is the same as the parameter, where either may be every one."""
+    value = bindparam(name, type_=Text)
+    return or_(like == value, value == ANY, like == ANY)
+
+
+_open = (consent_requests.c.confirmed_at.is_(None), consent_requests.c.refused_at.is_(None))
+_PENDING = sql(
+    select(
+        consent_requests.c.id,
+        consent_requests.c.channel,
+        consent_requests.c.topic,
+        consent_requests.c.at,
+        consent_requests.c.asked_at,
+    )
+    .where(
+        consent_requests.c.subject_key == bindparam("key"),
+        *_open,
+        consent_requests.c.asked_at > func.clock_timestamp() - bindparam("lifetime", type_=Interval),
+    )
+    .order_by(consent_requests.c.id)
+)
+_REQUEST = sql(
+    insert(consent_requests)
+    .values(
+        subject_key=bindparam("key"),
+        channel=bindparam("channel"),
+        topic=bindparam("topic"),
+        source=bindparam("source"),
+        wording=bindparam("wording"),
+        proof=bindparam("proof"),
+        at=bindparam("at"),
+        asked_at=func.clock_timestamp(),
+    )
+    .returning(consent_requests.c.id)
+)
+_DROP = sql(
+    update(consent_requests)
+    .where(
+        consent_requests.c.subject_key == bindparam("key"),
+        *_open,
+        _overlaps(consent_requests.c.channel, "channel"),
+        _overlaps(consent_requests.c.topic, "topic"),
+    )
+    .values(refused_at=func.clock_timestamp())
+)
+_LOCK = sql(
+    select(
+        consent_requests.c.id,
+        consent_requests.c.channel,
+        consent_requests.c.topic,
+        consent_requests.c.source,
+        consent_requests.c.wording,
+        consent_requests.c.proof,
+        consent_requests.c.confirmed_at,
+        consent_requests.c.refused_at,
+    )
+    .where(consent_requests.c.id == bindparam("id"), any_of(consent_requests.c.subject_key, "keys"))
+    .with_for_update()
+)
+_CONFIRM = sql(
+    update(consent_requests).where(consent_requests.c.id == bindparam("id")).values(confirmed_at=func.clock_timestamp())
+)
+_MOVE = sql(
+    update(consent_requests)
+    .where(consent_requests.c.subject_key == bindparam("gone"))
+    .values(subject_key=bindparam("into"))
+)
+
+
+async def pending_confirmations(connection: Connection, person: str) -> list[dict[str, Any]]:
+    """The places whose yes waits for its link."""
+    return [dict(row) for row in await fetch_all(connection, _PENDING, key=person, lifetime=CONFIRM_WITHIN)]
+
+
+async def request_confirmation(
+    connection: Connection, links: Links, person: str, change: ConsentChange, at: datetime
+) -> InboundEvent | None:
+    """Keep the yes; the event that has its link sent, or None where one was sent just now. The person is locked."""
+    now = datetime.now(UTC)
+    for row in await pending_confirmations(connection, person):
+        if (row["channel"], row["topic"]) == change.place and now - row["asked_at"] < PATIENCE:
+            return None
+    made = await fetch_one(
+        connection,
+        _REQUEST,
+        key=person,
+        channel=change.channel,
+        topic=change.topic,
+        source=change.source,
+        wording=change.wording,
+        proof=as_json(dict(change.proof)),
+        at=at,
+    )
+    assert made is not None
+    request = str(made["id"])
+    link = links.url(Link("confirm", person, change.channel, change.topic, request), now)
+    data = {"link": link, "wording": change.wording}
+    return consent_event(REQUESTED, person, change.channel, change.topic, request, **data)
+
+
+def consent_event(name: str, person: str, channel: str, topic: str, request: str, **data: Any) -> InboundEvent:
+    """An event about a request, accepted once for each request and name."""
+    told = {"request": request, **data, "channel": channel, "topic": topic}
+    return InboundEvent("track", f"{name}:{request}", name, subject_key=person, data=told)
+
+
+async def drop_pending(connection: Connection, person: str, channel: str, topic: str) -> None:
+    """A no ends every yes that was waiting there."""
+    await execute(connection, _DROP, key=person, channel=channel, topic=topic)
+
+
+async def lock_request(connection: Connection, request: str, keys: list[str]) -> Mapping[str, Any] | None:
+    """A request of one of these subjects, locked; None if there is none of this number."""
+    return await fetch_one(connection, _LOCK, id=int(request), keys=keys) if request.isdigit() else None
+
+
+async def mark_confirmed(connection: Connection, request: int) -> None:
+    """Its link was followed, and the yes confirmed."""
+    await execute(connection, _CONFIRM, id=request)
+
+
+async def move_to(connection: Connection, gone: str, into: str) -> None:
+    """A visitor's requests are the user's."""
+    await execute(connection, _MOVE, gone=gone, into=into)

@@ -1,0 +1,96 @@
+"""What stored events change, in the order of their batch: identities, profiles, runs, lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from journeys.calendar.timezones import TIMEZONE_FIELDS
+from journeys.consent.statements import TRAITS
+from journeys.events.inbound import StoredEvent
+from store.database import Connection
+from store.definitions.registry import DefinitionRegistry
+from store.events import merges, tickets
+from store.events.admission import Admission
+from store.messages import reevaluation
+from store.people import memberships, subjects
+from store.people.identities import KnownIdentities, link_identities
+from store.people.subjects import Subject
+
+CLOCK = TIMEZONE_FIELDS | {"account"}
+"""The fields by which a person's time zone is resolved: their own, and the account that they belong to."""
+
+
+async def apply_events(
+    connection: Connection,
+    catalogue: DefinitionRegistry,
+    stored: Sequence[StoredEvent],
+    known: KnownIdentities,
+    locked: Mapping[str, Subject],
+) -> list[StoredEvent]:
+    """Apply a batch to the locked subjects; its events, with the keys that their subjects have after its merges."""
+    admission = Admission(connection, catalogue.index, locked)
+    await admission.load()
+    merged: dict[str, str] = {}
+    moved: list[tuple[str, datetime]] = []
+    for item in stored:
+        if merged.get(item.subject_key, item.subject_key) not in locked:
+            continue
+        if item.changes_identity:
+            merged |= await _link(connection, admission, item, known, locked)
+        subject = locked[merged.get(item.subject_key, item.subject_key)]
+        account = account_of(item, subject, locked)
+        change_profile(item, subject, account)
+        changes = await admission.admit(item, subject, account)
+        moved += [(key, item.at) for key, fields in changes.items() if CLOCK & fields]
+        if item.event.name in catalogue.of_tickets:
+            concerned = sorted({subject.key, *((account.key,) if account else ())})
+            await tickets.record_ticket(
+                connection, catalogue.tickets, item.event.name, item.event.data, concerned, item.at
+            )
+    settled = [
+        replace(item, subject_key=merged[item.subject_key]) if item.subject_key in merged else item for item in stored
+    ]
+    await subjects.save_subjects(connection, locked.values())
+    await memberships.record_memberships(connection, settled)
+    await reevaluation.make_due(connection, moved, reevaluation.HOURS)
+    await admission.write()
+    return settled
+
+
+async def _link(
+    connection: Connection,
+    admission: Admission,
+    item: StoredEvent,
+    known: KnownIdentities,
+    locked: Mapping[str, Subject],
+) -> dict[str, str]:
+    """Join the identities of an event; whom that has merged, by the key that is gone."""
+    pair = await link_identities(connection, item.event, known, locked)
+    if pair is None:
+        return {}
+    gone, into = pair
+    await merges.merge_subjects(connection, admission, gone, into, at=item.at, event_id=item.event.message_id)
+    return {gone.key: into.key}
+
+
+def account_of(item: StoredEvent, subject: Subject, locked: Mapping[str, Subject]) -> Subject | None:
+    """The account that an event is about: its subject, the one that it names, or its subject's own."""
+    if subject.kind == "account":
+        return subject
+    key = item.named_account or subject.account_key
+    return locked.get(key) if key else None
+
+
+def change_profile(item: StoredEvent, subject: Subject, account: Subject | None) -> None:
+    """What an event says of its subject or their account."""
+    event = item.event
+    if event.kind == "identify":
+        subject.merge({name: value for name, value in event.traits.items() if name not in TRAITS})
+    elif event.kind == "group" and account is not None:
+        if account is not subject:
+            memberships.move_to_account(subject, account)
+        account.merge(event.traits)
+    elif event.name == memberships.LEFT:
+        memberships.leave_account(subject, account)

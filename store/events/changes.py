@@ -1,0 +1,68 @@
+"""Consent changes and closed tasks, each in one commit with the events that they cause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from journeys.consent.changes import ConsentChange
+from journeys.gate.policy import Policy
+from journeys.protocol.wire import SOURCE_SELF
+from journeys.tasks.assignment import Roster
+from journeys.tokens.signed_links import Link
+from store.consent import consents, double_opt_in
+from store.consent.consents import ConsentChangeResult
+from store.consent.requests import SOURCE_CONSENT
+from store.database import Connection, Database
+from store.definitions.registry import DefinitionRegistry
+from store.events import log
+from store.events.ingest import accept_within
+from store.people import subjects
+from store.retry import retry_transaction
+from store.rows import RowDict
+from store.tasks import tasks
+
+
+async def change_consents(
+    database: Database, catalogue: DefinitionRegistry, policy: Policy, person: str, changes: Sequence[ConsentChange]
+) -> ConsentChangeResult:
+    """Record what a person says, and act on a withdrawal before anyone else can send: all of it, or nothing."""
+
+    async def change(connection: Connection) -> ConsentChangeResult:
+        key = await subjects.canonical_key(connection, person)
+        result = await consents.change_consents_within(connection, catalogue, policy, key, changes)
+        await accept_within(connection, catalogue, result.events, source=SOURCE_CONSENT)
+        return result
+
+    return await retry_transaction(database, change)
+
+
+async def confirm_consent(
+    database: Database, catalogue: DefinitionRegistry, link: Link, proof: Mapping[str, str]
+) -> ConsentChangeResult:
+    """Make a yes that waits for its link a grant; once more does no harm. Raises NothingToConfirm."""
+
+    async def confirm(connection: Connection) -> ConsentChangeResult:
+        result = await double_opt_in.confirm_within(connection, catalogue, link, proof)
+        await accept_within(connection, catalogue, result.events, source=SOURCE_CONSENT)
+        return result
+
+    return await retry_transaction(database, confirm)
+
+
+async def close_task(
+    database: Database, identity: int, *, resolution: str, by: str, note: str, roster: Roster, now: datetime
+) -> tuple[bool, RowDict] | None:
+    """Close a task and tell every run that asked for it `<action>.closed`, once; whether it was open until now.
+
+    None if there is no such task; raises TaskNotOpen when it has ended otherwise, and OutcomeNotDeclared.
+    """
+
+    async def close(connection: Connection, task: RowDict, at: datetime) -> bool:
+        closing = await tasks.close_within(connection, task, at, resolution=resolution, by=by, note=note, roster=roster)
+        if closing.event is not None:
+            # It is kept, and admitted to no lane: the conversation's own run has it already.
+            await log.store_one(connection, closing.event, at, source=SOURCE_SELF, received_at=datetime.now(UTC))
+        return closing.was_open
+
+    return await tasks.change_under_lock(database, identity, now, close)

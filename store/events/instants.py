@@ -1,0 +1,53 @@
+"""When the events of a batch happened, for every decision (design §3, Time)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from journeys.events.inbound import ResolvedEvent
+from journeys.events.segment import accepted_at
+from store.database import Connection
+from store.people.subjects import Subject
+from store.people.test_clocks import read_clock
+
+
+async def instants_of(
+    connection: Connection, resolved: Sequence[ResolvedEvent], locked: Mapping[str, Subject], received_at: datetime
+) -> list[datetime]:
+    """The instant of each event: on its subject's test clock, and not before what timers of its lanes are decided up to."""
+    clocks = await _clocks(connection, locked, received_at)
+    floors = _decided_until(resolved, locked)
+    instants = []
+    for item in resolved:
+        subject = locked.get(item.subject_key)
+        virtual = clocks.get(subject.clock) if subject is not None and subject.clock else None
+        floor = floors.get(item.subject_key)
+        instants.append(accepted_at(item.event, virtual or received_at, virtual=virtual is not None, floor=floor))
+    return instants
+
+
+async def _clocks(connection: Connection, locked: Mapping[str, Subject], received_at: datetime) -> dict[str, datetime]:
+    """Where each test clock of the locked subjects stood when the batch was received."""
+    names = sorted({subject.clock for subject in locked.values() if subject.clock})
+    return {
+        name: clock.virtual(received_at) for name in names if (clock := await read_clock(connection, name)) is not None
+    }
+
+
+def _decided_until(resolved: Sequence[ResolvedEvent], locked: Mapping[str, Subject]) -> dict[str, datetime]:
+    """By subject, how far the lanes are decided that its events of this batch may enter: its own, its accounts', those it joins."""
+    lanes: dict[str, set[str]] = {}
+    for item in resolved:
+        people = [key for key in item.subjects if key in locked]
+        if not people:
+            continue
+        entered = {*people, *(account for key in people if (account := locked[key].account_key))}
+        if item.named_account:
+            entered.add(item.named_account)
+        for key in people:
+            lanes.setdefault(key, set()).update(entered & locked.keys())
+    decided = {
+        key: [at for lane in entered if (at := locked[lane].decided_at) is not None] for key, entered in lanes.items()
+    }
+    return {key: max(ats) for key, ats in decided.items() if ats}

@@ -1,0 +1,46 @@
+"""The subjects that a batch of events locks: all at once and in key order (`store/locks.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from journeys.events.inbound import InboundEvent, ResolvedEvent
+from store.consent import from_events
+from store.database import Connection
+from store.definitions.registry import DefinitionRegistry
+from store.errors import Contended
+from store.messages import reevaluation
+from store.people import memberships, subjects
+from store.people.subjects import Subject
+
+PROFILE_KINDS = frozenset({"identify", "group", "alias"})
+
+
+async def lock_batch(
+    connection: Connection, catalogue: DefinitionRegistry, resolved: Sequence[ResolvedEvent]
+) -> dict[str, Subject]:
+    """Lock whom the batch concerns, and who hears of what it takes back or wakes; the former by key.
+
+    An event that can change nothing locks nobody. Raises Contended if a person has another account since the identities
+    were read.
+    """
+    concerned = {
+        key
+        for item in resolved
+        if item.changes_identity or _changes_profile(item.event) or catalogue.matters(item.event.name)
+        for key in item.lanes
+    }
+    everybody = await subjects.lock_subjects(
+        connection,
+        concerned
+        | await from_events.lanes_to_lock(connection, catalogue.consent, resolved)
+        | await reevaluation.members_to_lock(connection, catalogue, resolved),
+    )
+    locked = {key: subject for key, subject in everybody.items() if key in concerned}
+    if any(subject.account_key and subject.account_key not in locked for subject in locked.values()):
+        raise Contended
+    return locked
+
+
+def _changes_profile(event: InboundEvent) -> bool:
+    return event.kind in PROFILE_KINDS or event.name == memberships.LEFT

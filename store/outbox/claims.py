@@ -1,0 +1,136 @@
+"""The relay's side of the outbox: claims on lanes, deliveries, rests, the backlog.
+
+The relay claims a lane, never a row, so two relays cannot overtake each other within one recipient. Rows stay for a while
+after delivery: a timer's step reads from them what was accepted before it decides (`undecided.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from sqlalchemy import Interval, bindparam, delete, exists, extract, func, literal, select, update
+
+from store.database import Connection, execute, fetch_all, fetch_one, sql
+from store.expressions import PAST, any_of
+from store.outbox.rows import OutboxRow, outbox_row
+from store.schema import lanes, outbox
+
+KEPT = timedelta(days=7)
+"""How long a row is kept after its delivery."""
+
+_WAITING = sql(
+    """
+    WITH RECURSIVE ahead AS (
+        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > :past ORDER BY recipient LIMIT 1)
+        UNION ALL
+        SELECT further.recipient FROM ahead CROSS JOIN LATERAL
+          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > ahead.recipient
+           ORDER BY recipient LIMIT 1) AS further
+    ), again AS (
+        (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient <= :past ORDER BY recipient LIMIT 1)
+        UNION ALL
+        SELECT further.recipient FROM again CROSS JOIN LATERAL
+          (SELECT recipient FROM outbox WHERE delivered_at IS NULL AND recipient > again.recipient AND recipient <= :past
+           ORDER BY recipient LIMIT 1) AS further
+    )
+    SELECT l.recipient FROM (SELECT recipient FROM ahead UNION ALL SELECT recipient FROM again) AS around
+    CROSS JOIN LATERAL
+      (SELECT recipient FROM lanes WHERE lanes.recipient = around.recipient AND ready_at <= clock_timestamp()
+       FOR UPDATE SKIP LOCKED) AS l
+    LIMIT :lanes
+    """
+)
+"""Once around the lanes from where the last claim ended, one probe each, as far as needed: neither a lane with a million
+rows nor one that rests or is another relay's takes anybody's place, and no lane is met twice before all were met once."""
+_ROWS = sql(
+    """
+    SELECT o.id, o.recipient, o.seq, o.kind, o.name, o.event_id, o.at, o.data, o.facts, o.target
+    FROM unnest(CAST(:recipients AS text[])) AS lane(recipient) CROSS JOIN LATERAL
+      (SELECT * FROM outbox w WHERE w.recipient = lane.recipient AND w.delivered_at IS NULL ORDER BY w.seq LIMIT :most) AS o
+    WHERE lane.recipient <> ALL (ARRAY(
+      SELECT v.merged_into FROM subjects v WHERE v.merged_into = ANY(CAST(:recipients AS text[])) AND EXISTS
+        (SELECT 1 FROM outbox w WHERE w.recipient = v.key AND w.delivered_at IS NULL AND w.kind <> 'wake')))
+    ORDER BY o.recipient, o.seq
+    """
+)
+"""Nothing of a lane whose visitor's own lane still holds something: runs that came along hear that first."""
+_LONGEST_REST = timedelta(seconds=60)
+_FIRST_REST = timedelta(milliseconds=100)
+_doubled = literal(_FIRST_REST).op("*", return_type=Interval())(func.power(2, func.least(lanes.c.attempts, 10)))
+_REST = sql(
+    update(lanes)
+    .where(lanes.c.recipient == bindparam("recipient"))
+    .values(
+        attempts=lanes.c.attempts + 1,
+        last_error=bindparam("error"),
+        ready_at=func.clock_timestamp() + func.least(literal(_LONGEST_REST), _doubled),
+    )
+)
+_delivered = (
+    update(outbox).where(any_of(outbox.c.id, "ids")).values(delivered_at=func.clock_timestamp()).cte("delivered")
+)
+_DELIVERED = sql(
+    update(lanes)
+    .where(any_of(lanes.c.recipient, "recipients"), lanes.c.attempts > 0)
+    .values(attempts=0, last_error=None, ready_at=PAST)
+    .add_cte(_delivered)
+)
+_waits = outbox.c.delivered_at.is_(None)
+_NEXT_READY = sql(
+    select(extract("epoch", lanes.c.ready_at - func.clock_timestamp()).label("seconds"))
+    .where(lanes.c.attempts > 0, exists().where(outbox.c.recipient == lanes.c.recipient, _waits))
+    .order_by(lanes.c.ready_at)
+    .limit(1)
+)
+_COUNTED = 10_001
+_age = extract("epoch", func.clock_timestamp() - outbox.c.created_at)
+_counted = select(literal(1)).select_from(outbox).where(_waits).limit(_COUNTED).subquery("counted")
+_BACKLOG = sql(
+    select(
+        select(_age).where(_waits).order_by(outbox.c.id).limit(1).scalar_subquery().label("seconds"),
+        select(func.count()).select_from(_counted).scalar_subquery().label("waiting"),
+    )
+)
+_PRUNE = sql(delete(outbox).where(outbox.c.delivered_at < func.clock_timestamp() - bindparam("kept", type_=Interval)))
+
+
+async def claim_lanes(connection: Connection, past: str, most_lanes: int, most_rows: int) -> dict[str, list[OutboxRow]]:
+    """Lock up to `most_lanes` recipients that wait, the next ones after `past`, and read `most_rows` of each in order.
+
+    Held until the commit. The last key is where the next claim goes on from.
+    """
+    claimed = [row["recipient"] for row in await fetch_all(connection, _WAITING, past=past, lanes=most_lanes)]
+    waiting: dict[str, list[OutboxRow]] = {recipient: [] for recipient in claimed}
+    if claimed:
+        for row in await fetch_all(connection, _ROWS, recipients=claimed, most=most_rows):
+            waiting[row["recipient"]].append(outbox_row(row))
+    return waiting
+
+
+async def mark_delivered(connection: Connection, ids: Sequence[int], recipients: Sequence[str]) -> None:
+    """These rows have reached Temporal; their lanes are well."""
+    if ids:
+        await execute(connection, _DELIVERED, ids=list(ids), recipients=list(recipients))
+
+
+async def rest_lane(connection: Connection, recipient: str, error: str) -> None:
+    """A lane failed: leave it alone for a while, longer each time, a minute at most."""
+    await execute(connection, _REST, recipient=recipient, error=error[:500])
+
+
+async def next_ready(connection: Connection) -> float | None:
+    """Seconds until the first resting lane may be tried again; None when none rests."""
+    row = await fetch_one(connection, _NEXT_READY)
+    return None if row is None or row["seconds"] is None else max(0.0, float(row["seconds"]))
+
+
+async def backlog(connection: Connection) -> tuple[float, int]:
+    """Age of the oldest waiting row in seconds, and how many wait (counted up to 10,001)."""
+    row = await fetch_one(connection, _BACKLOG)
+    return (float(row["seconds"] or 0.0), int(row["waiting"])) if row else (0.0, 0)
+
+
+async def prune_delivered(connection: Connection) -> int:
+    """Forget rows delivered long ago."""
+    return await execute(connection, _PRUNE, kept=KEPT)

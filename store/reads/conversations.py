@@ -1,0 +1,62 @@
+"""Reads of conversations: one, or the newest of a person."""
+
+from __future__ import annotations
+
+import operator
+from datetime import datetime
+
+from sqlalchemy import and_, bindparam, or_, select
+
+from store.database import Connection, fetch_all, fetch_one, sql
+from store.expressions import any_of, array_of, when_given
+from store.rows import RowDict
+from store.schema import conversations
+
+_conversations = select(
+    conversations.c.id,
+    conversations.c.run,
+    conversations.c.recipient,
+    conversations.c.message_id,
+    conversations.c.journey,
+    conversations.c.template,
+    conversations.c.channel,
+    conversations.c.owner,
+    conversations.c.task_id,
+    conversations.c.replies,
+    conversations.c.opened_at,
+    conversations.c.last_at,
+    conversations.c.until,
+    conversations.c.closed_at,
+    conversations.c.closed_by,
+)
+_open = and_(conversations.c.closed_at.is_(None), conversations.c.until > bindparam("now"))
+_LIST = sql(
+    _conversations.where(
+        or_(array_of("keys", conversations.c.recipient).is_(None), any_of(conversations.c.recipient, "keys")),
+        when_given("standing", _open),
+        when_given("before", conversations.c.id, operator.lt),
+    )
+    .order_by(conversations.c.id.desc())
+    .limit(bindparam("limit"))
+)
+_ONE = sql(_conversations.where(conversations.c.id == bindparam("id")))
+
+
+async def list_conversations(
+    connection: Connection,
+    *,
+    now: datetime,
+    keys: list[str] | None = None,
+    standing: bool | None = None,
+    before: int | None = None,
+    limit: int,
+) -> list[RowDict]:
+    """The newest first: those that stand, those that are over, or both."""
+    rows = await fetch_all(connection, _LIST, now=now, keys=keys, standing=standing, before=before, limit=limit)
+    return [dict(row) for row in rows]
+
+
+async def get_conversation(connection: Connection, identity: int) -> RowDict | None:
+    """One of them; None if there is none of this number."""
+    row = await fetch_one(connection, _ONE, id=identity)
+    return dict(row) if row else None
