@@ -13,7 +13,6 @@ from rich.console import Console
 
 from cli.demonstration import live, shop
 from cli.demonstration.cdnow import OBSERVED_UNTIL, CdnowUnavailable, cdnow_file, cdnow_streams
-from cli.demonstration.evidence import Evidence
 from cli.demonstration.report import DemoVerdict, show_saas, show_shop
 from cli.process_pool import Job, total
 from cli.trial import journey_text, read_plan_file, read_policy_file
@@ -85,12 +84,10 @@ async def play_demo(settings: Settings, streams: list[Stream], days: int, day_se
     async with Stack(settings, say=_say) as stack:
         played = await live.play_live(stack, settings, streams, days, day_seconds, _say)
         console.print(f"played {days} days in {played.seconds:.0f} s")
-        connection = await live.connect_database(stack)
-        evidence = Evidence(connection, stack.endpoints.maildir or settings.home)
         world = Scenario((load_chart(journey_text(shop.JOURNEY, read_plan_file())),), read_policy_file())
-        verdict = await show_shop(console, evidence, world, streams, played, shop.ORIGIN + timedelta(days=days))
-        shape = await show_saas(console, evidence, played)
-        await connection.close()
+        async with live.open_evidence(stack, settings) as evidence:
+            verdict = await show_shop(console, evidence, world, streams, played, shop.ORIGIN + timedelta(days=days))
+            shape = await show_saas(console, evidence, played)
     verdict.faults += shape.faults
     return verdict
 

@@ -23,7 +23,7 @@ class DemoApi:
         self.operate = httpx.AsyncClient(base_url=url, auth=(operator_key, ""), timeout=30, trust_env=False)
         self.accepted = 0
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         await self.write.aclose()
         await self.operate.aclose()
 

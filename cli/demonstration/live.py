@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-import asyncpg
 
 from cli.demonstration import saas, shop
 from cli.demonstration.api_client import DemoApi
@@ -16,6 +15,7 @@ from cli.demonstration.evidence import Evidence
 from cli.demonstration.feeder import days
 from journeys.simulation.backtest import Stream
 from store.reads.demonstration import open_runs
+from worker.composition.clients import open_database
 from worker.settings import Settings
 from worker.stack.supervisor import Stack, StackError
 
@@ -46,11 +46,9 @@ async def play_live(
     door = DemoApi(
         stack.endpoints.api_url, settings.write_key.get_secret_value(), settings.operator_key.get_secret_value()
     )
-    connection = await connect_database(stack)
-    evidence = Evidence(connection, stack.endpoints.maildir or stack.home)
     played = Played()
     began = time.monotonic()
-    try:
+    async with open_evidence(stack, settings) as evidence, aclosing(door):
         for journey in (shop.JOURNEY, *saas.JOURNEYS):
             await door.publish(settings.catalog / "journeys" / f"{journey}.yaml")
         by_day, script = shop.calls_by_day(streams), saas.Script()
@@ -68,13 +66,10 @@ async def play_live(
                 await door.send(script.later[day])
                 await _settled(evidence, shop.ORIGIN + timedelta(days=day))
         # A signal that was delivered may still be on its way to its step: every run that is open is asked for its own word.
-        for run in await open_runs(connection):
+        for run in await open_runs(evidence.connection):
             await door.ask_run(run)
         await _settled(evidence, shop.ORIGIN + timedelta(days=last))
         played.accepted, played.seconds = door.accepted, time.monotonic() - began
-    finally:
-        await connection.close()
-        await door.close()
     return played
 
 
@@ -98,6 +93,12 @@ async def _settled(evidence: Evidence, until: datetime) -> None:
         await asyncio.sleep(0.01)
 
 
-async def connect_database(stack: Stack) -> asyncpg.Connection:
-    """A connection of our own to the stack's database, to read what it says."""
-    return await asyncpg.connect(stack.endpoints.database_url.replace("+asyncpg", "", 1))
+@asynccontextmanager
+async def open_evidence(stack: Stack, settings: Settings) -> AsyncIterator[Evidence]:
+    """The record of a running stack, over one connection to its database."""
+    database = open_database(settings.model_copy(update={"database_url": stack.endpoints.database_url}), pool=1)
+    try:
+        async with database.reading() as connection:
+            yield Evidence(connection, stack.endpoints.maildir or stack.home)
+    finally:
+        await database.close()
