@@ -94,7 +94,7 @@ OperatorOccurrence = Paused | Resumed | Cancelled
 
 
 @dataclass(slots=True)
-class Command:
+class OperatorCommand:
     """An operator's command. Its `ticket` is done when the inbox is asked for a later item."""
 
     occurrence: OperatorOccurrence
@@ -107,7 +107,7 @@ class Marker(Enum):
     TIMER_FIRED = "timer fired"
 
 
-Item = Arrival | Command | Marker
+Item = Arrival | OperatorCommand | Marker
 
 
 @dataclass(slots=True)
@@ -153,7 +153,7 @@ class Inbox:
     def add_command(self, occurrence: OperatorOccurrence) -> int:
         """An operator's command; the ticket that `done` reaches once it is decided."""
         self.tickets += 1
-        self._batch(HistoryMeter.UPDATE, Command(occurrence, self.tickets))
+        self._batch(HistoryMeter.UPDATE, OperatorCommand(occurrence, self.tickets))
         return self.tickets
 
     def _batch(self, events: int, *items: Item) -> Batch:
@@ -180,7 +180,7 @@ class Inbox:
         item = self.items.popleft()
         if isinstance(item, Arrival):
             self._weight -= item.weight
-        elif isinstance(item, Command):
+        elif isinstance(item, OperatorCommand):
             self._taken = max(self._taken, item.ticket)
         return item
 
@@ -194,7 +194,7 @@ class Inbox:
 
     def put_back_command(self, occurrence: OperatorOccurrence) -> None:
         """The command in hand is not decided yet: it is the next item again."""
-        self.items.appendleft(Command(occurrence, self._taken))
+        self.items.appendleft(OperatorCommand(occurrence, self._taken))
         self._taken -= 1
 
     def close(self) -> None:

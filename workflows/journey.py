@@ -41,7 +41,7 @@ with workflow.unsafe.imports_passed_through():
     from journeys.protocol.envelope import Unreadable, occurrence_of, parse_instant
     from journeys.protocol.step_outcome import AlreadyCommitted, Applied, Behind, StepOutcome, TooEarly, outcome_of
     from workflows import invocations, limits
-    from workflows.inbox import Arrival, Command, Inbox, Marker, OperatorOccurrence
+    from workflows.inbox import Arrival, Inbox, Marker, OperatorCommand, OperatorOccurrence
     from workflows.operator_commands import OperatorCommands
     from workflows.timer import DurableTimer
 
@@ -95,7 +95,7 @@ class JourneyWorkflow(OperatorCommands):
         match self.inbox.take():
             case Arrival() as arrival:
                 return await self._read(chart, arrival)
-            case Command(occurrence):
+            case OperatorCommand(occurrence):
                 return occurrence
             case None:
                 return await self._wait_or_due(chart)

@@ -21,7 +21,7 @@ import apprise
 from activities.channels.message_hash import message_hash
 from activities.content import markup
 from activities.content.templates import Templates
-from activities.content.tracked_links import ClickLinks, resolve_click
+from activities.content.tracked_links import ClickLinks, track_links
 from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry
 
 PLACE = "{address}"
@@ -72,7 +72,7 @@ class AppriseChannel:
         if self._settings.time_sensitive:
             self._templates.must_be_urgent(outgoing.template, self.name)
         reference = message_hash(outgoing.key)
-        message, links = resolve_click(self._settings.clicks, self._templates.render(outgoing), reference)
+        message, links = track_links(self._settings.clicks, self._templates.render(outgoing), reference)
         text = f"{markup.markup_text(message.blocks).strip()}\n\n{message.action_label}: {message.action_url}"
         body = json.dumps({"title": message.subject, "body": text}, ensure_ascii=False).encode()
         summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic, **links}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from activities.channels.http.channel import HttpChannel, PreparedContent, Reach, bearer, json_call, page_of, said
+from activities.channels.http.channel import HttpChannel, PreparedContent, Reach, bearer, json_call, page_request, said
 from activities.channels.http.reply_tables import BLIND_TAIL, ReplyMeaning, ReplyRow
 from activities.content import markup
 from activities.content.rendering import Rendered
@@ -102,7 +102,7 @@ class SlackChannel(HttpChannel):
         for _ in range(PAGES):
             url = f"{self._settings.base}/conversations.history?{urlencode(query)}"
             try:
-                found = said(await self.way.send(page_of(url, bearer(self._settings.token))))
+                found = said(await self.way.send(page_request(url, bearer(self._settings.token))))
             except (UrlNotAllowed, Unanswered):
                 return None
             if found.get("ok") is not True:

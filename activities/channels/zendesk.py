@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from activities.channels.email.message import mail_address
 from activities.channels.http.access_tokens import basic
-from activities.channels.http.channel import HttpChannel, PreparedContent, Reach, json_call, page_of, said
+from activities.channels.http.channel import HttpChannel, PreparedContent, Reach, json_call, page_request, said
 from activities.channels.http.reply_tables import BLIND_TAIL, ReplyMeaning, ReplyRow, receipt
 from activities.content import markup
 from activities.content.rendering import Rendered
@@ -134,7 +134,7 @@ class ZendeskChannel(HttpChannel):
     async def _asked(self, way: str) -> Mapping[str, Any]:
         """The answer; nothing if there was none that can be read whole."""
         try:
-            reply = await self.way.send(page_of(f"{self._settings.base}/api/v2/{way}", self._pass()))
+            reply = await self.way.send(page_request(f"{self._settings.base}/api/v2/{way}", self._pass()))
         except (UrlNotAllowed, Unanswered):
             return {}
         return said(reply) if reply.status == 200 and reply.whole else {}

@@ -20,7 +20,7 @@ from activities.channels.http.channel import (
     Reach,
     bearer,
     json_call,
-    page_of,
+    page_request,
     said,
 )
 from activities.channels.http.reply_tables import BLIND_TAIL, ReplyMeaning, ReplyRow
@@ -114,7 +114,7 @@ class ZoomChannel(HttpChannel):
         for _ in range(PAGES):
             url = f"{self._settings.base}/webinars/{webinar}/registrants?{urlencode(query)}"
             try:
-                reply = await self.way.send(page_of(url, bearer(await self._pass.token())))
+                reply = await self.way.send(page_request(url, bearer(await self._pass.token())))
             except (UrlNotAllowed, Unanswered, NoAccessToken):
                 return None
             answer = said(reply)

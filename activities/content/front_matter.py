@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from journeys.content.surveys import Survey
+from journeys.content.template_info import TemplateStatus
 from journeys.language.actions import ChannelName, Model, Name, Scalar, SignalName, Text
 from journeys.language.values import coerce
 
-TemplateStatus = Literal["draft", "live", "retired"]
 TemplateKind = Literal["message", "checklist", "tooltip", "guide", "survey", "digest"]
 ValueType = Literal["string", "int", "double", "bool", "timestamp", "strings"]
 VariableName = Annotated[str, StringConstraints(pattern=r"^((profile|account)\.)?[a-z_][a-zA-Z0-9_]{0,63}$")]

@@ -127,7 +127,7 @@ class _Trail:
         return self._made.address(self._name, len(self.links) - 1)
 
 
-def resolve_click(clicks: ClickLinks | None, message: Rendered, name: str) -> tuple[Rendered, Mapping[str, Any]]:
+def track_links(clicks: ClickLinks | None, message: Rendered, name: str) -> tuple[Rendered, Mapping[str, Any]]:
     """The message with its links through us, and what its summary keeps of them; as it is where no clicks are heard of."""
     if clicks is None:
         return message, {}

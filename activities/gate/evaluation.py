@@ -20,7 +20,7 @@ from activities.gate.preparation import address_of, deliver_in_app, mark_sending
 from activities.gate.request import request_for_entry
 from activities.gate.snapshot import Recipient, read_context
 from activities.ports import Prepared
-from journeys.gate.session import CannotSend, Decision, GateSession, GaveWay
+from journeys.gate.session import CannotSend, GateSession, GaveWay, MessageDecision
 from journeys.gate.status import Status, final_status
 from journeys.gate.verdicts import (
     DeferUntil,
@@ -100,7 +100,7 @@ class GatePass:
 
     # -- the plan in the ledger --------------------------------------------------------------------------------------
 
-    async def _apply(self, decision: Decision[Prepared]) -> None:
+    async def _apply(self, decision: MessageDecision[Prepared]) -> None:
         """Write what was decided on one message; what goes out is only marked here, and written when its group is."""
         entry = self._entries[decision.request.key]
         entry.decided_at, entry.due_at, entry.lease_until = self.now, None, None
@@ -134,7 +134,7 @@ class GatePass:
             replaced = await replace_queued(self.connection, keys, why, self.now)
             self.gave_way |= {entry.key: entry for entry in replaced}
 
-    async def _begin(self, parts: Sequence[Decision[Prepared]]) -> LedgerEntry | None:
+    async def _begin(self, parts: Sequence[MessageDecision[Prepared]]) -> LedgerEntry | None:
         """Write one message that goes out, alone or made of several; the entry, if an attempt is to follow."""
         entries = [self._entries[part.request.key] for part in parts]
         head, content = entries[0], parts[0].content

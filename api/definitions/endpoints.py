@@ -153,7 +153,7 @@ class JourneyRoutes:
         """YAML or JSON. Runs in flight keep the definition that they began with."""
         text = await read_bytes(request, BODY_LIMIT)
         async with self._database.transaction() as connection:
-            await definitions.one_at_a_time(connection)
+            await definitions.lock_publishing(connection)
             current = await definitions.get_journey(connection, key)
             _hold_to(request, current["hash"] if current else None)
             found = await self._checked(connection, text, key)

@@ -47,14 +47,14 @@ class Reader:
         """A single event. Raises ProblemError naming each fault, for then nothing is kept."""
         event = self._read(parsed.value, kind, None, trace, strange=parsed.strange)
         if isinstance(event, list):
-            raise refused_elements(event)
+            raise refused_call(event)
         return event
 
     def batch(self, parsed: Json, trace: str | None = None) -> ParsedBatch:
         """All elements of a batch. Raises ProblemError when there is no batch in it."""
         body = parsed.value
         if not isinstance(body, dict) or not isinstance(body.get("batch"), list):
-            raise refused_elements([FieldFault("batch", "is needed: a list of events")])
+            raise refused_call([FieldFault("batch", "is needed: a list of events")])
         elements = body["batch"]
         if len(elements) > self._limits.batch_events:
             raise ProblemError("too-large", f"A batch has at most {self._limits.batch_events} events.")
@@ -93,7 +93,7 @@ class Reader:
         return faults
 
 
-def refused_elements(faults: list[FieldFault]) -> ProblemError:
+def refused_call(faults: list[FieldFault]) -> ProblemError:
     """400 for a single call."""
     return ProblemError("malformed-event", "Nothing of it was stored.", faults_for_caller(faults))
 
@@ -125,7 +125,7 @@ def _envelope(body: Mapping[str, Any]) -> tuple[datetime | None, dict[str, Any]]
     except (ValueError, TypeError, OverflowError):
         faults.append(FieldFault("sentAt", "must be an ISO 8601 instant such as 2026-05-03T10:00:00Z"))
     if faults:
-        raise refused_elements(faults)
+        raise refused_call(faults)
     return at, context or {}
 
 

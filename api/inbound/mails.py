@@ -113,7 +113,7 @@ class MailRoutes:
         """By our own address, which cannot be made up; else by the Message-ID that the person's program names."""
         for address in mail.to if self._replies is not None else ():
             named = self._replies.read(address) if self._replies is not None else None
-            found = await provider_lookup.find_by_token(connection, *named) if named is not None else None
+            found = await provider_lookup.find_by_reply_mark(connection, *named) if named is not None else None
             if found is not None:
                 return found
         for each in mail.answers:

@@ -169,7 +169,7 @@ async def _whom(
         return await provider_lookup.webinar_no_shows(connection, says.absent_from)
     found = None
     for named in (replies.read(each) for each in says.sent_to) if replies is not None else ():
-        found = found or (await provider_lookup.find_by_token(connection, *named) if named is not None else None)
+        found = found or (await provider_lookup.find_by_reply_mark(connection, *named) if named is not None else None)
     if says.reference:
         found = await provider_lookup.find_by_reference(connection, says.reference)
     elif says.address and says.webinar:

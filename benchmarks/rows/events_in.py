@@ -57,7 +57,7 @@ _RUNS = sql(
 )
 
 
-class LoadResult(NamedTuple):
+class LoadRate(NamedTuple):
     """Events a second, and milliseconds of CPU: for a signal, or for a decisive event with the 49 beside it."""
 
     rate: float
@@ -100,7 +100,7 @@ async def _grow(rig: Rig, before: int, size: int) -> None:
         await connection.execute("CHECKPOINT")
 
 
-async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> LoadResult:
+async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> LoadRate:
     """Counted when every event that had to reach a run is a committed step of it; the cost is of one such event."""
     chance = random.Random(crowd)
     batches = in_turn([str(n) for n in range(count // BATCH)])
@@ -116,7 +116,7 @@ async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> LoadResul
     while await ours.total() < wanted:
         await asyncio.sleep(0.02)
     rate = count / (time.monotonic() - began)
-    return LoadResult(rate, (_used(rig) - used) / (count // BATCH * RELEVANT) * 1_000)
+    return LoadRate(rate, (_used(rig) - used) / (count // BATCH * RELEVANT) * 1_000)
 
 
 def _event(ours: OursSteady, crowd: int, place: int, chance: random.Random) -> dict[str, object]:
@@ -142,7 +142,7 @@ async def _entity(rig: Rig) -> WorkflowHandle[SignalAll, int]:
     return await rig.bare_client.start_workflow(SignalAll.run, id=f"entity-{next(_number)}", task_queue=QUEUE)
 
 
-async def _signalled(rig: Rig, people: list[WorkflowHandle[SignalAll, int]], count: int) -> LoadResult:
+async def _signalled(rig: Rig, people: list[WorkflowHandle[SignalAll, int]], count: int) -> LoadRate:
     """The same events as one signal each, counted when every workflow has taken all of its own."""
     before = sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people)))
     left = in_turn([str(n) for n in range(count)])
@@ -158,7 +158,7 @@ async def _signalled(rig: Rig, people: list[WorkflowHandle[SignalAll, int]], cou
     # Drained, as on our side: a query is answered after all signals that came before it have been taken.
     assert sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people))) == before + count
     rate = count / (time.monotonic() - began)
-    return LoadResult(rate, (_used(rig) - used) / count * 1_000)
+    return LoadRate(rate, (_used(rig) - used) / count * 1_000)
 
 
 def _used(rig: Rig) -> float:
@@ -166,9 +166,9 @@ def _used(rig: Rig) -> float:
     return rig.all_cpu_seconds() + time.process_time()
 
 
-def _rates(loads: list[LoadResult]) -> list[float]:
+def _rates(loads: list[LoadRate]) -> list[float]:
     return [load.rate for load in loads]
 
 
-def _costs(loads: list[LoadResult]) -> list[float]:
+def _costs(loads: list[LoadRate]) -> list[float]:
     return [load.cost for load in loads]

@@ -14,7 +14,7 @@ from cli.demonstration.api_client import DemoApi
 from cli.demonstration.evidence import Evidence
 from cli.demonstration.feeder import days
 from journeys.simulation.backtest import Stream
-from store.reads.demonstration import open_runs
+from store.reads.demonstration import open_run_ids
 from worker.composition.clients import open_database
 from worker.settings import Settings
 from worker.stack.supervisor import Stack, StackError
@@ -58,7 +58,7 @@ async def play_live(
             await door.send([*by_day.get(day, ()), *script.calls.get(day, ())])
             await saas.play_signals(door, script, day)
             if day % 7 == 3:
-                played.tasks_closed += await saas.close_tasks(door, RESOLUTIONS)
+                played.tasks_closed += await saas.close_open_tasks(door, RESOLUTIONS)
             await _murder_or_say(stack, played, day, last, door.accepted, say)
             # The feeder holds the clock until the day is dealt with: real seconds lost to a murder are no virtual weeks.
             await _settled(evidence, shop.ORIGIN + timedelta(days=day))
@@ -66,7 +66,7 @@ async def play_live(
                 await door.send(script.later[day])
                 await _settled(evidence, shop.ORIGIN + timedelta(days=day))
         # A signal that was delivered may still be on its way to its step: every run that is open is asked for its own word.
-        for run in await open_runs(evidence.connection):
+        for run in await open_run_ids(evidence.connection):
             await door.ask_run(run)
         await _settled(evidence, shop.ORIGIN + timedelta(days=last))
         played.accepted, played.seconds = door.accepted, time.monotonic() - began

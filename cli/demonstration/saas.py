@@ -97,7 +97,7 @@ async def play_signals(door: DemoApi, script: Script, day: int) -> None:
         await door.signal("account", account, name, identity, ORIGIN + timedelta(days=day))
 
 
-async def close_tasks(door: DemoApi, answers: Mapping[str, Callable[[Mapping[str, Any]], str]]) -> int:
+async def close_open_tasks(door: DemoApi, answers: Mapping[str, Callable[[Mapping[str, Any]], str]]) -> int:
     """What a customer-success manager does once a week: close what is open; how many were."""
     closed = 0
     for task in await door.open_tasks():

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from journeys.checks.context import CheckContext
-from journeys.checks.structure import signals_listened_to, similar_names
+from journeys.checks.structure import signals_listened_to, similar_name_hint
 from journeys.checks.timers import is_cel_duration
 from journeys.language.actions import Emit, Send, Set
 from journeys.language.conditions import ConditionError, compile_condition, fields_in
@@ -92,7 +92,7 @@ def _unknown_field(context: CheckContext, expression: Expression, name: str) -> 
     if scope == "event" and expression.signals:
         properties = {name for signal in expression.signals for name in context.carried(signal)}
         signals = " and ".join(expression.signals)
-        return "T403", f"{signals} carries no {field}" + similar_names(field, properties), None
+        return "T403", f"{signals} carries no {field}" + similar_name_hint(field, properties), None
     if scope == "event":
         return "T404", f"{name} is known only in the reaction to a signal", None
     if scope == "profile" and journey.subject == "account":
@@ -102,9 +102,9 @@ def _unknown_field(context: CheckContext, expression: Expression, name: str) -> 
         if expression.path[0] == "entry":
             mend = "Read the event or the profile."
             return "T404", f"{name} is not known before the run begins", mend
-        return "T405", f"{field} is not declared under `variables`" + similar_names(field, journey.variables), None
+        return "T405", f"{field} is not declared under `variables`" + similar_name_hint(field, journey.variables), None
     fields = [known.partition(".")[2] for known in context.types if known.startswith(f"{scope}.")]
-    return "T403", f"{name} is not in the tracking plan" + similar_names(field, fields), None
+    return "T403", f"{name} is not in the tracking plan" + similar_name_hint(field, fields), None
 
 
 def _variables(context: CheckContext) -> Iterator[Problem]:
@@ -116,7 +116,7 @@ def _variables(context: CheckContext) -> Iterator[Problem]:
             path = (*site.path, "set", name)
             declared = variables.get(name)
             if declared is None:
-                what = f"{name} is not declared under `variables`" + similar_names(name, variables)
+                what = f"{name} is not declared under `variables`" + similar_name_hint(name, variables)
                 yield context.problem("T405", path, what)
             else:
                 yield from _type_problems(context, path, source, declared, "T406", f"the variable {name}")
@@ -175,7 +175,7 @@ def _emitted_data(context: CheckContext) -> Iterator[Problem]:
         properties = context.plan.signals[action.emit].properties
         for name in action.data:
             if name not in properties:
-                what = f"{action.emit} carries no {name}" + similar_names(name, properties)
+                what = f"{action.emit} carries no {name}" + similar_name_hint(name, properties)
                 yield context.problem("T408", (*site.path, "data", name), what)
         for name, declared in properties.items():
             path, subject = (*site.path, "data", name), f"{name} of {action.emit}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from journeys.checks.context import CheckContext, state_of
-from journeys.checks.structure import similar_names
+from journeys.checks.structure import similar_name_hint
 from journeys.content.template_info import TemplateInfo
 from journeys.language import definition as d
 from journeys.language.actions import PRESSING, Send
@@ -34,7 +34,7 @@ def _send(context: CheckContext, site: ActionSite, send: Send) -> Iterator[Probl
     template = context.templates.get(send.send)
     yield from _topic(context, site, send, template)
     if template is None:
-        what = f"{send.send} is not in the catalogue" + similar_names(send.send, context.templates)
+        what = f"{send.send} is not in the catalogue" + similar_name_hint(send.send, context.templates)
         yield context.problem("T505", (*site.path, "send"), what)
         return
     if template.status != "live":
@@ -47,7 +47,7 @@ def _send(context: CheckContext, site: ActionSite, send: Send) -> Iterator[Probl
 def _data(context: CheckContext, site: ActionSite, send: Send, template: TemplateInfo) -> Iterator[Problem]:
     for name in send.data:
         if name not in template.variables:
-            what = f"{send.send} has no variable {name}" + similar_names(name, template.variables)
+            what = f"{send.send} has no variable {name}" + similar_name_hint(name, template.variables)
             yield context.problem("T506", (*site.path, "data", name), what)
     for name in sorted(template.required - set(send.data)):
         yield context.problem("T507", site.path, f"{send.send} needs {name}")
@@ -72,7 +72,7 @@ def _planned(context: CheckContext, site: ActionSite, template: TemplateInfo) ->
     for signal in template.awaits:
         if signal not in context.plan.signals:
             what = f"{template.name} waits for {signal}, which is not in the tracking plan"
-            yield context.problem("T531", path, what + similar_names(signal, context.plan.signals))
+            yield context.problem("T531", path, what + similar_name_hint(signal, context.plan.signals))
 
 
 def _topic(context: CheckContext, site: ActionSite, send: Send, template: TemplateInfo | None) -> Iterator[Problem]:
@@ -95,7 +95,7 @@ def _roles(context: CheckContext, site: ActionSite, send: Send) -> Iterator[Prob
         yield context.problem("T513", site.path, f"{send.send} names no role of the account")
     for index, role in enumerate(send.for_):
         if role not in context.plan.roles:
-            what = f"{role} is not a role" + similar_names(role, context.plan.roles)
+            what = f"{role} is not a role" + similar_name_hint(role, context.plan.roles)
             yield context.problem("T512", (*site.path, "for", index), what)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from journeys.checks.context import CheckContext, state_of
-from journeys.checks.structure import similar_names
+from journeys.checks.structure import similar_name_hint
 from journeys.language.actions import CloseTask, Send, Task, action_name
 from journeys.language.problems import Path, Problem
 from journeys.language.traversal import ActionSite
@@ -30,7 +30,7 @@ def _tasks(context: CheckContext) -> Iterator[Problem]:
     for site in context.actions:
         action = site.action
         if isinstance(action, CloseTask) and action.close not in tasks:
-            what = f"no task is named {action.close}" + similar_names(action.close, tasks)
+            what = f"no task is named {action.close}" + similar_name_hint(action.close, tasks)
             yield context.problem("T517", (*site.path, "close"), what)
         if not isinstance(action, Task):
             continue

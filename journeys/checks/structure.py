@@ -205,10 +205,10 @@ def _unknown_signal(context: CheckContext, name: str) -> str:
         return f"{name} is not an outcome of any action of this journey"
     if is_segment_signal(name):
         return f"{name} cannot open a run"
-    return f"{name} is not in the tracking plan" + similar_names(name, context.plan.signals)
+    return f"{name} is not in the tracking plan" + similar_name_hint(name, context.plan.signals)
 
 
-def similar_names(name: str, known: Iterable[str]) -> str:
+def similar_name_hint(name: str, known: Iterable[str]) -> str:
     """`; did you mean x?`, or nothing."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""

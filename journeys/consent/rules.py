@@ -125,7 +125,7 @@ def read_consent_rules(text: str | bytes) -> tuple[ConsentRules | None, YamlSour
     return read_model(text, ConsentRules)
 
 
-def unconfirmed_topics(policy: Policy, rules: ConsentRules) -> Iterator[str]:
+def confirmations_without_effect(policy: Policy, rules: ConsentRules) -> Iterator[str]:
     """A sentence for each channel and topic that needs a confirmation, but is allowed by the policy without consent."""
     for rule in rules.confirm:
         channels = (rule.channel,) if rule.channel else MESSAGED

@@ -56,7 +56,7 @@ def statement_faults(rules: ConsentRules, event: InboundEvent) -> list[str]:
     return [found for found in _read(rules, event) if isinstance(found, str)]
 
 
-def bounces_in(rules: ConsentRules, event: InboundEvent) -> Bounced | None:
+def bounce_in(rules: ConsentRules, event: InboundEvent) -> Bounced | None:
     """The address a signal speaks of, if it is one that suppresses; one that names its channel speaks of that one."""
     rule = rules.suppress.get(event.name) if event.kind == "track" else None
     if rule is None:

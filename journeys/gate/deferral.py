@@ -41,7 +41,7 @@ def deferrals_for(
     return (*found, *_hours(policy, ask, channel, zone, begin, now))
 
 
-def counted_messages(rule: Cap | Cooldown, sent: SentMessage) -> bool:
+def counts_for(rule: Cap | Cooldown, sent: SentMessage) -> bool:
     """Whether what went out counts for a rule: a part of a message only for its own topic and journey."""
     if sent.is_part and rule.topic is None and rule.journey is None:
         return False
@@ -53,7 +53,7 @@ def rule_applies(rule: GateRule, channel: str, topic: str | None, journey: str) 
     return rule.channel in (None, channel) and rule.topic in (None, topic) and rule.journey in (None, journey)
 
 
-def engaged_switch(found: Sequence[KillSwitch], ask: SendRequest, channel: str) -> Iterator[KillSwitch]:
+def engaged_switches(found: Sequence[KillSwitch], ask: SendRequest, channel: str) -> Iterator[KillSwitch]:
     """The switches that are thrown for this message."""
     names = {"channel": channel, "journey": ask.journey, "template": ask.template}
     return (stop for stop in found if stop.scope == "all" or names.get(stop.scope) == stop.name)
@@ -66,7 +66,7 @@ def _stopped(
     policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str, now: datetime
 ) -> Iterator[Deferral]:
     again = policy.urgent_ticket.recheck.after(now)
-    for stop in engaged_switch(standing.stops, ask, channel):
+    for stop in engaged_switches(standing.stops, ask, channel):
         text = f"a kill switch stops {stop.target}" + (f": {stop.why}" if stop.why else "")
         yield Deferral(again, Reason("stopped", text, about=stop), known=False)
     for held in standing.held if ask.priority not in PRESSING else ():
@@ -95,7 +95,7 @@ def _cooling(rule: Cooldown, standing: RecipientContext, now: datetime) -> Itera
     ends = [
         rule.between.after(sent.at)
         for sent in standing.sent
-        if counted_messages(rule, sent) and sent.priority not in rule.exempt
+        if counts_for(rule, sent) and sent.priority not in rule.exempt
     ]
     until = max(ends, default=now)
     if until > now:
@@ -112,7 +112,7 @@ def _capped(rule: Cap, standing: RecipientContext, zone: ZoneInfo, now: datetime
     ends = sorted(
         end
         for sent in standing.sent
-        if counted_messages(rule, sent) and sent.priority in rule.priorities
+        if counts_for(rule, sent) and sent.priority in rule.priorities
         if (end := _leaves(rule, sent, zone)) > now
     )
     if len(ends) < rule.limit:

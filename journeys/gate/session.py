@@ -63,7 +63,7 @@ class GaveWay:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision(Generic[Content]):
+class MessageDecision(Generic[Content]):
     """What was decided on one message. `content` is asked for where the verdict is to send it, alone or with others.
 
     `sent` or `queued` is how it counts from here on; `ready_at` since when it waits for others to go with.
@@ -85,8 +85,8 @@ class Plan(Generic[Content]):
     `together` has what goes out: each group is one message, alone or made of several, of which the first is the head.
     """
 
-    decisions: tuple[Decision[Content], ...]
-    together: tuple[tuple[Decision[Content], ...], ...]
+    decisions: tuple[MessageDecision[Content], ...]
+    together: tuple[tuple[MessageDecision[Content], ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +110,22 @@ class GateSession:
 
     def _decide(
         self, request: SendRequest, context: RecipientContext, can_be_made: CanBeMade[Content]
-    ) -> Decision[Content]:
+    ) -> MessageDecision[Content]:
         verdict = judge(self.policy, request, context, self.now)
         match verdict:
             case SendNow(channel) | MergeInto(channel=channel):
                 content = can_be_made(request, channel)
                 if isinstance(content, CannotSend):
-                    return Decision(request, verdict, content)
+                    return MessageDecision(request, verdict, content)
                 alone = isinstance(verdict, SendNow)
                 gave_way = self._outranked(request, channel, context) if alone else ()
-                return Decision(request, verdict, content, self._sent(request, channel, alone=alone), gave_way=gave_way)
+                return MessageDecision(
+                    request, verdict, content, self._sent(request, channel, alone=alone), gave_way=gave_way
+                )
             case DeferUntil():
                 return self._defer(request, verdict, context, can_be_made)
             case Replace() | Withhold():
-                return Decision(request, verdict)
+                return MessageDecision(request, verdict)
 
     def _defer(
         self,
@@ -131,7 +133,7 @@ class GateSession:
         verdict: DeferUntil,
         context: RecipientContext,
         can_be_made: CanBeMade[Content],
-    ) -> Decision[Content]:
+    ) -> MessageDecision[Content]:
         """A message that waits has the place of lesser ones as well, unless it could not go out as things are."""
         waits_for_others = any(reason.code == "consolidating" for reason in verdict.reasons)
         ready_at = (request.ready_at or self.now) if waits_for_others else None
@@ -139,7 +141,7 @@ class GateSession:
         gave_way = self._outranked(request, channel, context)
         if gave_way and isinstance(can_be_made(request, channel), CannotSend):
             gave_way = ()
-        return Decision(request, verdict, queued=_queued(request, verdict), ready_at=ready_at, gave_way=gave_way)
+        return MessageDecision(request, verdict, queued=_queued(request, verdict), ready_at=ready_at, gave_way=gave_way)
 
     def _outranked(self, request: SendRequest, channel: str, context: RecipientContext) -> tuple[GaveWay, ...]:
         """The queued messages that give way to this one (C6)."""
@@ -161,7 +163,7 @@ class _PassState(Generic[Content]):
 
     def __init__(self, context: RecipientContext) -> None:
         self._context, self._sent, self._queue = context, context.sent, context.queue
-        self._going: dict[str, list[Decision[Content]]] = {}
+        self._going: dict[str, list[MessageDecision[Content]]] = {}
         self.gave_way: set[str] = set()
 
     def context_for(self, request: SendRequest) -> RecipientContext:
@@ -173,7 +175,7 @@ class _PassState(Generic[Content]):
             return self._context
         return replace(self._context, sent=sent, queue=self._queue, heads=self._open_heads())
 
-    def add(self, decision: Decision[Content]) -> None:
+    def add(self, decision: MessageDecision[Content]) -> None:
         """Take in what the messages after this one have to know of it."""
         key = decision.request.key
         ends = {key, *(gone.key for gone in decision.gave_way)}
@@ -188,7 +190,7 @@ class _PassState(Generic[Content]):
             head = decision.verdict.key if isinstance(decision.verdict, MergeInto) else key
             self._going.setdefault(head, []).append(decision)
 
-    def together(self) -> tuple[tuple[Decision[Content], ...], ...]:
+    def together(self) -> tuple[tuple[MessageDecision[Content], ...], ...]:
         """What goes out, each with what goes along with it."""
         return tuple(tuple(parts) for parts in self._going.values())
 

@@ -15,7 +15,7 @@ from typing import Any
 from journeys.calendar.timezones import zone_of
 from journeys.decision.effects import LogLine, SendMessage, WithdrawnMessages, message_key
 from journeys.gate.requests import MESSAGES_PER_PASS, outcome_signal, request_of, withdraws
-from journeys.gate.session import CannotSend, Decision, GateSession
+from journeys.gate.session import CannotSend, GateSession, MessageDecision
 from journeys.gate.status import Status
 from journeys.gate.verdicts import (
     DeferUntil,
@@ -90,9 +90,9 @@ class InMemoryGate:
 
     def decide(
         self, asked: Sequence[AskedMessage], now: datetime, withdrawn: Container[DeferredMessage] = ()
-    ) -> dict[str, Decision[None]]:
+    ) -> dict[str, MessageDecision[None]]:
         """Decide one pass of each role, by the messages' keys. What is `withdrawn` in the same step is not there any more."""
-        decisions: dict[str, Decision[None]] = {}
+        decisions: dict[str, MessageDecision[None]] = {}
         for to in dict.fromkeys(message.to for message in asked):
             session = GateSession(self.world.policy, self.context(to, now, withdrawn), now)
             plan = session.decide((message.request for message in asked if message.to == to), self.can_be_made)
@@ -106,7 +106,7 @@ class InMemoryGate:
 
     # -- what follows ----------------------------------------------------------------------------------------------
 
-    def follow(self, asked: AskedMessage, decision: Decision[None] | None, now: datetime) -> None:
+    def follow(self, asked: AskedMessage, decision: MessageDecision[None] | None, now: datetime) -> None:
         """Apply what was decided on one message; without a decision it has given way to one before it."""
         if decision is None:
             return
@@ -135,7 +135,7 @@ class InMemoryGate:
         recent = (message for message in context.sent if message.at + self.world.horizon > sent.at)
         self.contexts[to] = replace(context, sent=(*recent, sent))
 
-    def wait(self, asked: AskedMessage, verdict: DeferUntil, decision: Decision[None], now: datetime) -> None:
+    def wait(self, asked: AskedMessage, verdict: DeferUntil, decision: MessageDecision[None], now: datetime) -> None:
         """It is queued; a wait for the same reasons is told once."""
         assert decision.queued is not None
         codes = tuple(reason.code for reason in verdict.reasons)

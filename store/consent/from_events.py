@@ -68,7 +68,7 @@ async def suppress_addresses(connection: Connection, book: ConsentRuleSet, store
     bounces = [
         (item, bounced, await _address(connection, bounced, item))
         for item in stored
-        if (bounced := statements.bounces_in(book.rules, item.event)) is not None
+        if (bounced := statements.bounce_in(book.rules, item.event)) is not None
     ]
     known = [(bounced.channel, address) for _, bounced, address in bounces if address is not None]
     await suppressions.lock_addresses(connection, book.addresses, known)

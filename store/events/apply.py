@@ -40,7 +40,7 @@ async def apply_events(
         if item.changes_identity:
             merged |= await _link(connection, admission, item, known, locked)
         subject = locked[merged.get(item.subject_key, item.subject_key)]
-        account = account_of(item, subject, locked)
+        account = account_of_event(item, subject, locked)
         change_profile(item, subject, account)
         changes = await admission.admit(item, subject, account)
         moved += [(key, item.at) for key, fields in changes.items() if CLOCK & fields]
@@ -75,7 +75,7 @@ async def _link(
     return {gone.key: into.key}
 
 
-def account_of(item: StoredEvent, subject: Subject, locked: Mapping[str, Subject]) -> Subject | None:
+def account_of_event(item: StoredEvent, subject: Subject, locked: Mapping[str, Subject]) -> Subject | None:
     """The account that an event is about: its subject, the one that it names, or its subject's own."""
     if subject.kind == "account":
         return subject

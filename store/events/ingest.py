@@ -81,7 +81,7 @@ async def _accept(
     stored = await log.store_batch(connection, resolved, instants, source=source, received_at=received_at)
     if stored:
         settled = await apply_events(connection, catalogue, stored, known, locked)
-        complete = await reactions.tick_checklists(connection, catalogue, settled)
+        complete = await reactions.tick_for_events(connection, catalogue, settled)
         await accept_within(connection, catalogue, complete, source=SOURCE_SELF)
         await conversations.open_from_replies(connection, catalogue, settled)
         requested = await from_events.apply_consent_events(connection, catalogue, settled)

@@ -31,7 +31,7 @@ async def reaction(
     return InboundEvent("track", once, name, subject_key=recipient, data={"message": key, **about, **more})
 
 
-async def tick_checklists(
+async def tick_for_events(
     connection: Connection, catalogue: DefinitionRegistry, stored: Iterable[StoredEvent]
 ) -> list[InboundEvent]:
     """Tick the items of checklists that waited for these events; for each list that is complete by that, the event that tells of it."""

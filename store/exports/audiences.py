@@ -189,7 +189,7 @@ async def members_still_in(connection: Connection, destination: str, audience: s
     return {row["hashed"] for row in rows}
 
 
-async def record_told(
+async def record_synced(
     connection: Connection,
     destination: str,
     audience: str,

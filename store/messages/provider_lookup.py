@@ -54,7 +54,7 @@ async def find_by_reference(connection: Connection, reference: str) -> ProviderR
     return await fetch_one(connection, _BY_REFERENCE, reference=reference)
 
 
-async def find_by_token(connection: Connection, person: str, mark: str) -> ProviderReference | None:
+async def find_by_reply_mark(connection: Connection, person: str, mark: str) -> ProviderReference | None:
     """The message that a reply address names."""
     return await fetch_one(connection, _BY_MARK, person=await canonical_key(connection, person), mark=mark)
 

@@ -108,12 +108,12 @@ async def undelivered(connection: Connection, chart: Chart, run: str, seqs: Mapp
 
 def _envelopes(chart: Chart, listener: RunSubscription, rows: Iterable[OutboxRow]) -> Iterable[Envelope]:
     for row in rows:
-        envelope = envelope_for(chart, listener, recipients_of_row(row))
+        envelope = envelope_for(chart, listener, lane_row_of(row))
         if envelope is not None:
             yield envelope
 
 
-def recipients_of_row(row: OutboxRow) -> LaneRow:
+def lane_row_of(row: OutboxRow) -> LaneRow:
     """An outbox row as routing reads it."""
     return LaneRow(row.recipient, row.seq, row.kind, row.name, row.event_id, row.at, row.data, row.facts, row.target)
 

@@ -53,7 +53,7 @@ _LIVE = sql(_live)
 _OTHERS_LIVE = sql(_live.where(journeys.c.key != bindparam("key")))
 
 
-async def one_at_a_time(connection: Connection) -> None:
+async def lock_publishing(connection: Connection) -> None:
     """Until this transaction ends nobody else publishes over the API: what was read stays true while it is replaced."""
     await lock_until_commit(connection, Lock.PUBLISH)
 

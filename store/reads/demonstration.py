@@ -107,7 +107,7 @@ async def count_unsettled(connection: Connection, until: datetime) -> int:
     return await _counted(connection, _UNSETTLED, until=until)
 
 
-async def open_runs(connection: Connection) -> list[str]:
+async def open_run_ids(connection: Connection) -> list[str]:
     """The ids of open runs."""
     return [row["id"] for row in await fetch_all(connection, _OPEN_RUNS)]
 

@@ -103,7 +103,7 @@ async def assign_to(
     )
 
 
-async def escalate_task(
+async def hand_to_next_level(
     connection: Connection,
     roster: Roster,
     task: Mapping[str, Any],

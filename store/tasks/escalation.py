@@ -47,7 +47,9 @@ async def escalate_late(database: Database, chain: Sequence[str], roster: Roster
         if task["status"] != "open" or task["level"] >= len(chain) or not is_late:
             return False
         named, level = chain[task["level"]], task["level"] + 1
-        await assignment.escalate_task(connection, roster, task, named, level=level, account=task["account"], at=at)
+        await assignment.hand_to_next_level(
+            connection, roster, task, named, level=level, account=task["account"], at=at
+        )
         return True
 
     for row in late:

@@ -241,7 +241,7 @@ async def _escalate(connection: Connection, run_row: Run, effect: EscalatedTask,
                 connection, _asker(run_row, task["key"], effect.action), task["due_at"], effect.at
             )
         return
-    due = await assignment.escalate_task(
+    due = await assignment.hand_to_next_level(
         connection,
         roster,
         task,

@@ -154,12 +154,12 @@ def _die_with_the_last_byte() -> None:
         if handing and part == "http11.send_request_body.complete":
             die()
 
-    class Dying(smtp_pool.Progress):
+    class Dying(smtp_pool.SendProgress):
         def __init__(self, **given: Any) -> None:
             super().__init__(**given)
             mails.append(self)
 
-    mails: list[smtp_pool.Progress] = []
+    mails: list[smtp_pool.SendProgress] = []
     read = SMTPProtocol.read_response
 
     async def reading(self: SMTPProtocol, *arguments: Any, **named: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 import yaml
 
-from journeys.consent.rules import ConsentRules, ConsentRuleSet, read_consent_rules, unconfirmed_topics
+from journeys.consent.rules import ConsentRules, ConsentRuleSet, confirmations_without_effect, read_consent_rules
 from journeys.events.tracking_plan import TrackingPlan, read_plan
 from journeys.gate.policy import Policy, load_policy
 from journeys.language.problems import Problem
@@ -31,7 +31,7 @@ def consent_rules(settings: Settings) -> ConsentRuleSet:
     rules, source = read_consent_rules(path.read_bytes())
     if rules is None:
         raise _unreadable(path, source.problems)
-    for reason in unconfirmed_topics(allowed, rules):
+    for reason in confirmations_without_effect(allowed, rules):
         log.warning("consent.nothing_waits", file=path.name, why=reason)
     return ConsentRuleSet(allowed, rules, settings.links, settings.addresses)
 

@@ -21,7 +21,7 @@ from store.database import Connection, Database
 from store.definitions.registry import DefinitionRegistry
 from store.outbox import claims
 from store.outbox.rows import OutboxRow
-from store.outbox.undecided import recipients_of_row
+from store.outbox.undecided import lane_row_of
 from store.people import subjects
 from store.runs import projection
 from worker.relay.listener import OutboxListener
@@ -153,7 +153,7 @@ class OutboxRelay:
         """Signal every run that listens with its envelopes of these rows."""
         for run in listeners:
             chart, listener = self.catalogue.seen[run["definition"]], projection.listener_in(run)
-            envelopes = [envelope_for(chart, listener, recipients_of_row(row)) for row in rows]
+            envelopes = [envelope_for(chart, listener, lane_row_of(row)) for row in rows]
             # Changed fields alone decide nothing unless a date moves with them: they come with the next signal or timer.
             wanted = [item for item in envelopes if item is not None and (item.kind != "facts" or chart.has_anchors)]
             if wanted:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from worker.stack.process import ChildProcess, Command, wait_until_ready
+from worker.stack.process import ChildCommand, ChildProcess, wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,13 +51,13 @@ class ModuleComponent:
     async def stop(self) -> None:
         await self.process.stop(timeout=self._stop_timeout)
 
-    def _command(self) -> Command:
+    def _command(self) -> ChildCommand:
         return python_module(self._module, self._log, self._env)
 
 
-def python_module(module: Sequence[str], log: Path, env: Mapping[str, str]) -> Command:
+def python_module(module: Sequence[str], log: Path, env: Mapping[str, str]) -> ChildCommand:
     """A command with this interpreter in the project's folder, unbuffered: a killed process has logged its last line."""
-    return Command([sys.executable, "-m", *module], log, env={**env, "PYTHONUNBUFFERED": "1"}, cwd=ROOT)
+    return ChildCommand([sys.executable, "-m", *module], log, env={**env, "PYTHONUNBUFFERED": "1"}, cwd=ROOT)
 
 
 async def run_once(

@@ -12,7 +12,7 @@ from typing import Self
 from urllib.parse import quote
 
 from store.servers import accepts_connections, create_database
-from worker.stack.process import ChildProcess, Command, wait_until_ready
+from worker.stack.process import ChildCommand, ChildProcess, wait_until_ready
 
 SUPERUSER = "postgres"
 MAX_CONNECTIONS = 250
@@ -100,14 +100,14 @@ class PostgresServer:
         if self._user is not None and self._socket_folder != self.data:
             self._socket_folder.chmod(0o777)
 
-    def _command(self) -> Command:
+    def _command(self) -> ChildCommand:
         options = {"listen_addresses": "", "max_connections": str(MAX_CONNECTIONS), "shared_buffers": "128MB"}
         options |= {} if self._durable else {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
         flags = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
         argv = [str(self._binary), "-D", str(self.data), "-k", str(self.socket_folder), *flags]
         env = {"LC_ALL": "C", "TZ": "UTC"}
         # SIGINT is the fast shutdown; SIGTERM waits for every client to disconnect.
-        return Command(argv, self._log, env=env, cwd=self.data, user=self._user, stop_signal=signal.SIGINT)
+        return ChildCommand(argv, self._log, env=env, cwd=self.data, user=self._user, stop_signal=signal.SIGINT)
 
     async def _accepts(self) -> bool:
         return await accepts_connections(str(self.socket_folder), SUPERUSER)

@@ -25,7 +25,7 @@ class ProcessFailedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Command:
+class ChildCommand:
     """Command line of a child, with its folder, user and log. `env` is added to this process's environment."""
 
     argv: Sequence[str]
@@ -39,12 +39,12 @@ class Command:
 class ChildProcess:
     """A child that can be restarted. It has its own session: Ctrl-C reaches only the supervisor, which stops all in order."""
 
-    def __init__(self, name: str, command: Callable[[], Command], *, pid_file: Path | None = None) -> None:
+    def __init__(self, name: str, command: Callable[[], ChildCommand], *, pid_file: Path | None = None) -> None:
         self.name = name
         self._command = command
         self._pid_file = pid_file
         self._popen: subprocess.Popen[bytes] | None = None
-        self._running: Command | None = None
+        self._running: ChildCommand | None = None
 
     @property
     def pid(self) -> int | None:

@@ -11,7 +11,7 @@ import structlog
 
 from worker.stack.components import Component
 from worker.stack.process import POLL_SECONDS, ProcessFailedError
-from worker.stack.temporal_binary import Progress, print_progress
+from worker.stack.temporal_binary import ProgressReport, print_progress
 
 log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ STEADY_SECONDS = 30.0
 class Supervision:
     """Starts components, restarts those that die, kills them on request, and stops them in reverse order."""
 
-    def __init__(self, say: Progress = print_progress) -> None:
+    def __init__(self, say: ProgressReport = print_progress) -> None:
         self._say = say
         self._components: dict[str, Component] = {}
         self._ready: dict[str, asyncio.Event] = {}

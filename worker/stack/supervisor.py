@@ -20,7 +20,7 @@ from worker.stack.postgres import PostgresServer
 from worker.stack.process import end_leftovers
 from worker.stack.providers.environment import local_environ
 from worker.stack.restart import Supervision
-from worker.stack.temporal_binary import Progress, print_progress
+from worker.stack.temporal_binary import ProgressReport, print_progress
 from worker.stack.temporal_server import TemporalServer
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class Stack(Supervision):
         mail_options: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         modules: Mapping[str, Sequence[str]] = MODULES,
-        say: Progress = print_progress,
+        say: ProgressReport = print_progress,
     ) -> None:
         super().__init__(say)
         self.settings = settings

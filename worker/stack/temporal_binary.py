@@ -29,7 +29,7 @@ PROBE_SECONDS = 15.0
 DOWNLOAD_SECONDS = 300.0
 BUILD_SECONDS = 1_800.0
 
-Progress = Callable[[str], None]
+ProgressReport = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def cache_folder() -> Path:
     return Path(base) / "tenure" / f"temporal-server-{SERVER_VERSION}"
 
 
-async def find_temporal(named: Path | None = None, *, say: Progress = print_progress) -> TemporalBinary:
+async def find_temporal(named: Path | None = None, *, say: ProgressReport = print_progress) -> TemporalBinary:
     """The first that works of: named by a setting, on PATH, cached, downloaded by the SDK, built with Go.
 
     Raises NoTemporalError with the reason of each attempt.
@@ -70,7 +70,10 @@ async def find_temporal(named: Path | None = None, *, say: Progress = print_prog
     async with _one_at_a_time(say):
         if found := _cached([]):  # another process has just installed it
             return found
-        steps: tuple[Callable[[list[str], Progress], Awaitable[TemporalBinary | None]], ...] = (_downloaded, _built)
+        steps: tuple[Callable[[list[str], ProgressReport], Awaitable[TemporalBinary | None]], ...] = (
+            _downloaded,
+            _built,
+        )
         for slow_step in steps:
             if found := await slow_step(reasons, say):
                 return found
@@ -125,7 +128,7 @@ def _usable(path: Path, step: str, reasons: list[str]) -> TemporalBinary | None:
         return None
 
 
-async def _downloaded(reasons: list[str], say: Progress) -> TemporalBinary | None:
+async def _downloaded(reasons: list[str], say: ProgressReport) -> TemporalBinary | None:
     """Let the SDK download the CLI. It does so only by starting it, which a child process does once."""
     try:
         async with httpx.AsyncClient(timeout=PROBE_SECONDS) as client:
@@ -137,7 +140,7 @@ async def _downloaded(reasons: list[str], say: Progress) -> TemporalBinary | Non
     return await _run_download(reasons, say)
 
 
-async def _run_download(reasons: list[str], say: Progress) -> TemporalBinary | None:
+async def _run_download(reasons: list[str], say: ProgressReport) -> TemporalBinary | None:
     folder = cache_folder() / "download"
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "worker.stack.temporal_download", str(folder)]
@@ -151,7 +154,7 @@ async def _run_download(reasons: list[str], say: Progress) -> TemporalBinary | N
     return _usable(target, "download", reasons)
 
 
-async def _built(reasons: list[str], say: Progress) -> TemporalBinary | None:
+async def _built(reasons: list[str], say: ProgressReport) -> TemporalBinary | None:
     if (go := shutil.which("go")) is None:
         reasons.append("build: no command `go` on PATH (1.21 or newer is needed)")
         return None
@@ -169,7 +172,7 @@ async def _built(reasons: list[str], say: Progress) -> TemporalBinary | None:
 
 
 async def _watched(
-    command: list[str], title: str, limit: float, say: Progress, env: dict[str, str] | None = None
+    command: list[str], title: str, limit: float, say: ProgressReport, env: dict[str, str] | None = None
 ) -> tuple[int | str, str]:
     """Run a long command with a line of progress every ten seconds; returns its exit code and its output."""
     started = time.monotonic()
@@ -192,7 +195,7 @@ async def _watched(
 
 
 @contextlib.asynccontextmanager
-async def _one_at_a_time(say: Progress) -> AsyncIterator[None]:
+async def _one_at_a_time(say: ProgressReport) -> AsyncIterator[None]:
     lock = fasteners.InterProcessLock(cache_folder() / ".lock")
     if not lock.acquire(blocking=False):
         say("temporal: waiting for another process that installs the server")

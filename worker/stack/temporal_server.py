@@ -15,8 +15,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from worker.stack.free_ports import LOOPBACK, free_ports
-from worker.stack.process import ChildProcess, Command, ProcessFailedError, wait_until_ready
-from worker.stack.temporal_binary import Progress, TemporalBinary, find_temporal, print_progress
+from worker.stack.process import ChildCommand, ChildProcess, ProcessFailedError, wait_until_ready
+from worker.stack.temporal_binary import ProgressReport, TemporalBinary, find_temporal, print_progress
 
 NAMESPACE = "default"
 RETENTION = timedelta(days=3)
@@ -53,7 +53,7 @@ class TemporalServer:
         log: Path | None = None,
         time_skipping: bool = False,
         pid_file: Path | None = None,
-        say: Progress = print_progress,
+        say: ProgressReport = print_progress,
         choose: Callable[[int], list[int]] = free_ports,
     ) -> None:
         self.folder = folder.expanduser().resolve()
@@ -120,11 +120,11 @@ class TemporalServer:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    def _command(self) -> Command:
+    def _command(self) -> ChildCommand:
         if self._binary is None:
             raise RuntimeError("the server has not been started")
         make = self._server_arguments if self._binary.kind == "server" else self._cli_arguments
-        return Command([str(self._binary.path), *make()], self._log, cwd=self.folder)
+        return ChildCommand([str(self._binary.path), *make()], self._log, cwd=self.folder)
 
     def _cli_arguments(self) -> list[str]:
         values = [f"{key}={json.dumps(value)}" for key, value in self._dynamic.items()]

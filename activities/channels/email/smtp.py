@@ -15,11 +15,11 @@ from activities.channels.email.headers import identity_headers, reply_to_address
 from activities.channels.email.layout import CLIPPED, html_digest, html_part, text_digest, text_part
 from activities.channels.email.message import MailMessage, mail_address, mail_bytes, named_address
 from activities.channels.email.relay_settings import SmtpRelay
-from activities.channels.email.smtp_pool import Progress, RefusedByRelay, SmtpEnvelope, SmtpPool
+from activities.channels.email.smtp_pool import RefusedByRelay, SendProgress, SmtpEnvelope, SmtpPool
 from activities.channels.message_hash import message_hash
 from activities.content.rendering import Rendered
 from activities.content.templates import Templates
-from activities.content.tracked_links import ClickLink, ClickLinks, resolve_click, summary_of_links
+from activities.content.tracked_links import ClickLink, ClickLinks, summary_of_links, track_links
 from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
 from journeys.consent.bounces import is_permanent_failure
 from journeys.content.variants import Sender
@@ -126,7 +126,7 @@ class EmailChannel:
 
     def _one(self, outgoing: Outgoing, unsubscribe: str) -> MailContent:
         message = self._templates.render(outgoing, unsubscribe, self.name)
-        message, links = resolve_click(self._settings.clicks, message, outgoing.key)
+        message, links = track_links(self._settings.clicks, message, outgoing.key)
         summary = {"topic": message.topic, "variant": message.variant, **links}
         foot = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
         return MailContent(
@@ -176,7 +176,7 @@ class EmailChannel:
         key_of_ours = self._settings.dkim
         body = key_of_ours.signed(prepared.body) if key_of_ours is not None else prepared.body
         envelope = SmtpEnvelope(self._settings.sender[1], prepared.address, body)
-        progress = Progress(until=prepared.until)
+        progress = SendProgress(until=prepared.until)
         try:
             async with asyncio.timeout(self.attempt.total_seconds()):
                 await self._pool.send(envelope, progress)
@@ -204,7 +204,7 @@ class EmailChannel:
         await self._pool.close()
 
 
-def _refused(refusal: RefusedByRelay, progress: Progress) -> AttemptResult:
+def _refused(refusal: RefusedByRelay, progress: SendProgress) -> AttemptResult:
     """RFC 5321 §4.2.1: 5yz is for good, 4yz for now. Any other reply is none.
 
     A relay that refuses *us* (no log-in, an unknown sender) has said nothing about the person: that can be mended.
@@ -218,7 +218,7 @@ def _refused(refusal: RefusedByRelay, progress: Progress) -> AttemptResult:
             return _lost(progress)
 
 
-def _lost(progress: Progress) -> AttemptResult:
+def _lost(progress: SendProgress) -> AttemptResult:
     return AttemptResult.UNKNOWN if progress.dot_sent else AttemptResult.TRY_AGAIN
 
 

@@ -29,7 +29,7 @@ class RefusedByRelay(Exception):
 
 
 @dataclass(slots=True)
-class Progress:
+class SendProgress:
     """How far one mail has come, and until when it may. It outlives the exception that says that it came no further."""
 
     dot_sent: bool = False
@@ -87,7 +87,7 @@ class SmtpConnection:
     def usable(self) -> bool:
         return self._smtp.is_connected
 
-    async def send(self, envelope: SmtpEnvelope, progress: Progress) -> None:
+    async def send(self, envelope: SmtpEnvelope, progress: SendProgress) -> None:
         """Deliver one mail. Raises NotTaken for a refusal; then the connection is ready for the next mail."""
         self.mails += 1
         try:
@@ -116,7 +116,7 @@ class SmtpConnection:
         except (SMTPException, OSError):
             self.abandon()
 
-    async def _content(self, content: bytes, progress: Progress) -> None:
+    async def _content(self, content: bytes, progress: SendProgress) -> None:
         protocol = self._smtp.protocol
         if protocol is None:
             raise SMTPServerDisconnected("Connection lost")
@@ -154,7 +154,7 @@ class SmtpPool:
         self._places = asyncio.Semaphore(relay.keep)
         self._opening: set[asyncio.Task[SmtpConnection]] = set()
 
-    async def send(self, envelope: SmtpEnvelope, progress: Progress) -> None:
+    async def send(self, envelope: SmtpEnvelope, progress: SendProgress) -> None:
         """One mail over a kept connection, or a new one. Raises NotTaken, SMTPException, OSError or TimeoutError."""
         async with self._places:
             kept = self._kept()
@@ -202,7 +202,7 @@ class SmtpPool:
         if not task.cancelled() and task.exception() is None:
             self._keep(task.result())
 
-    async def _send(self, connection: SmtpConnection, envelope: SmtpEnvelope, progress: Progress) -> None:
+    async def _send(self, connection: SmtpConnection, envelope: SmtpEnvelope, progress: SendProgress) -> None:
         """Keep the connection after a mail that was taken or refused; drop it after anything else."""
         try:
             await connection.send(envelope, progress)

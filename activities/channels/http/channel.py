@@ -12,7 +12,7 @@ from activities.channels.http.reply_tables import ReplyTable, receipt
 from activities.channels.message_hash import message_hash
 from activities.content.rendering import Rendered
 from activities.content.templates import Templates
-from activities.content.tracked_links import ClickLinks, resolve_click
+from activities.content.tracked_links import ClickLinks, track_links
 from activities.outgoing.client import LARGEST_PAGE, HttpClient, HttpReply, HttpRequest, Unanswered
 from activities.outgoing.url_policy import UrlNotAllowed
 from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault
@@ -104,7 +104,7 @@ class HttpChannel:
             raise TemplateFault(f"{self.name} takes one message at a time")
         digest = message_hash(outgoing.key)
         message = self.templates.render(outgoing, self.unsubscribe(digest), self.name)
-        message, links = resolve_click(self._clicks if self.opened_by_person(outgoing) else None, message, digest)
+        message, links = track_links(self._clicks if self.opened_by_person(outgoing) else None, message, digest)
         written = self.write(message, outgoing, digest)
         summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic}
         return Prepared(digest, outgoing.address, as_body(written.content), {**summary, **links, **written.summary})
@@ -179,7 +179,7 @@ def json_call(method: str, url: str, content: Any, headers: Mapping[str, str]) -
     return HttpRequest(method, url, {**kind, **headers}, body)
 
 
-def page_of(url: str, headers: Mapping[str, str]) -> HttpRequest:
+def page_request(url: str, headers: Mapping[str, str]) -> HttpRequest:
     """A request for some of what a provider has."""
     return HttpRequest("GET", url, headers, seconds=PAGE_SECONDS, largest=LARGEST_PAGE)
 

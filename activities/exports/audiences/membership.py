@@ -49,7 +49,7 @@ def wanted_members(place: AudienceMembership, plan: AudiencePlan, tool: str, pol
     the ads fit: an ad for a stage that they have left is what a message for it would be (H7), and unknown is not yes (H8).
     """
     fits = plan.stage is None or place.stage == plan.stage
-    return hashed_addresses(place.email, tool) if place.member and fits and not is_excluded(place, plan, policy) else ""
+    return hashed_address(place.email, tool) if place.member and fits and not is_excluded(place, plan, policy) else ""
 
 
 def is_excluded(place: AudienceMembership, plan: AudiencePlan, policy: Policy) -> bool:
@@ -66,7 +66,7 @@ def is_excluded(place: AudienceMembership, plan: AudiencePlan, policy: Policy) -
     )
 
 
-def hashed_addresses(email: str | None, tool: str) -> str:
+def hashed_address(email: str | None, tool: str) -> str:
     """An address as a tool knows it, or nothing for what is none."""
     address = mail_address(email)
     if address is None:

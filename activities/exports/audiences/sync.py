@@ -118,4 +118,4 @@ class AudienceSync:
         async with self._database.transaction() as connection:
             for as_of, told in ((at, done), (NEVER, later)):
                 if told:
-                    await audiences.record_told(connection, tool.name, name, told, digests, as_of)
+                    await audiences.record_synced(connection, tool.name, name, told, digests, as_of)

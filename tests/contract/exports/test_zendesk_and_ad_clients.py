@@ -26,7 +26,7 @@ from zenpy.lib.exception import APIException, RecordNotFoundException
 
 from activities.channels.http.channel import HttpChannel
 from activities.exports.audiences.ad_platforms import GoogleAudiences, GooglePlatform, MetaAudiences, MetaPlatform
-from activities.exports.audiences.membership import hashed_addresses
+from activities.exports.audiences.membership import hashed_address
 from activities.outgoing.client import HttpClient
 from activities.ports import AttemptResult
 from tests.support.provider import channels_at, google_key, outgoing, templates
@@ -219,7 +219,7 @@ async def test_metas_client_hashes_and_sends_what_our_tool_does(local, way, audi
     given = " Ada@Example.com "
     await asyncio.to_thread(audience.add_users, CustomAudience.Schema.email_hash, [given])
     tool = MetaPlatform(way, MetaAudiences(KEY, f"{local.url}/meta/v26.0"))
-    assert (await tool.change("120", [hashed_addresses(given.strip(), "meta")], add=True)).result is AttemptResult.SENT
+    assert (await tool.change("120", [hashed_address(given.strip(), "meta")], add=True)).result is AttemptResult.SENT
     theirs, mine = (item["content"] for item in local.provider.accepted.search(provider="meta"))
     assert theirs == mine == {"change": "add", "hashes": [ADA]}
     gone = await asyncio.to_thread(audience.remove_users, CustomAudience.Schema.email_hash, [ADA], pre_hashed=True)

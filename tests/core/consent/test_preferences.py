@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from journeys.consent import statements
 from journeys.consent.preferences import PersonStatement, apply_statements, effective_consents, statements_to_make
-from journeys.consent.rules import load_consent_rules, unconfirmed_topics
+from journeys.consent.rules import confirmations_without_effect, load_consent_rules
 from journeys.consent.statements import Bounced, ConsentStatement
 from journeys.events.inbound import CallKind, InboundEvent
 from journeys.gate.consent import consent_refusal
@@ -132,7 +132,7 @@ def test_what_cannot_be_understood_is_a_fault_and_never_a_guess(said):
 
 def test_bounces_are_hard_or_soft_and_complaints_are_complaints():
     heard = [
-        statements.bounces_in(RULES, call("track", name, data=data))
+        statements.bounce_in(RULES, call("track", name, data=data))
         for name, data in (
             ("bounced", {"kind": "hard", "address": "a@b.c"}),
             ("bounced", {}),
@@ -183,9 +183,9 @@ def test_every_topic_of_the_shipped_catalogue_is_named_for_people():
 def test_the_shipped_rules_hear_signals_that_the_plan_has_and_wait_for_what_is_asked():
     assert {*SHIPPED.signals, *SHIPPED.suppress} <= shipped_catalog.plan().signals.keys()
     policy = load_policy(yaml.safe_load((shipped_catalog.CATALOG / "policy.yaml").read_text()))
-    assert list(unconfirmed_topics(policy, SHIPPED)) == []
+    assert list(confirmations_without_effect(policy, SHIPPED)) == []
 
 
 def test_a_confirmation_that_nothing_would_wait_for_is_told():
-    (told,) = unconfirmed_topics(Policy(), RULES)
+    (told,) = confirmations_without_effect(Policy(), RULES)
     assert told.startswith("offers by email needs a confirmation")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from journeys.gate.consolidation import MAX_PARTS
 from journeys.gate.policy import load_policy
-from journeys.gate.session import CannotSend, Decision, GateSession, Plan
+from journeys.gate.session import CannotSend, GateSession, MessageDecision, Plan
 from journeys.gate.status import Status
 from journeys.gate.verdicts import (
     DeferUntil,
@@ -79,7 +79,7 @@ def outcomes(plan: Plan[str]) -> dict[str, str]:
     return said | {gone.key: f"gave way to {gone.verdict.by}" for each in plan.decisions for gone in each.gave_way}
 
 
-def outcome(decision: Decision[str]) -> str:
+def outcome(decision: MessageDecision[str]) -> str:
     if isinstance(decision.content, CannotSend):
         return decision.content.status
     match decision.verdict:

@@ -19,7 +19,7 @@ from activities.exports.audiences.ad_platforms import (
     MetaAudiences,
     MetaPlatform,
 )
-from activities.exports.audiences.membership import AudiencePlan, hashed_addresses, wanted_members
+from activities.exports.audiences.membership import AudiencePlan, hashed_address, wanted_members
 from activities.exports.audiences.sync import AudienceSync, SyncResult
 from activities.outgoing.client import HttpClient
 from journeys.consent.changes import ConsentChange
@@ -128,7 +128,7 @@ async def ads(database_url: str) -> AsyncIterator[Advertising]:
 
 
 def of(*emails: str, tool: str = "meta") -> set[str]:
-    return {hashed_addresses(email, tool) for email in emails}
+    return {hashed_address(email, tool) for email in emails}
 
 
 async def test_who_is_put_in_and_taken_out_is_told_to_every_tool_once(ads):
@@ -332,7 +332,7 @@ def test_a_policy_that_asks_for_a_yes_keeps_those_out_who_have_not_said_it():
     silent = AudienceMembership(True, "ada@example.com", None, {}, False, False, "", now)
     assert wanted_members(silent, plan, "meta", rules) == ""
     said = replace(silent, said={("audience", "ads"): True})
-    assert wanted_members(said, plan, "meta", rules) == hashed_addresses("ada@example.com", "meta")
+    assert wanted_members(said, plan, "meta", rules) == hashed_address("ada@example.com", "meta")
 
 
 _REFUSE = sql(
@@ -375,6 +375,6 @@ async def test_a_tools_own_words_of_refusal_are_understood(ads, code):
 
 
 def test_an_address_is_hashed_as_each_tool_asks():
-    assert hashed_addresses(" Ada.L+x@GMail.com ", "google") == hashed_addresses("adal@gmail.com", "google")
-    assert hashed_addresses("ada.l@gmail.com", "meta") != hashed_addresses("adal@gmail.com", "meta")
-    assert hashed_addresses("not an address", "meta") == ""
+    assert hashed_address(" Ada.L+x@GMail.com ", "google") == hashed_address("adal@gmail.com", "google")
+    assert hashed_address("ada.l@gmail.com", "meta") != hashed_address("adal@gmail.com", "meta")
+    assert hashed_address("not an address", "meta") == ""

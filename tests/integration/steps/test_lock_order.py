@@ -14,7 +14,7 @@ from store.database import Database, fetch_all, sql
 from store.definitions.registry import DefinitionRegistry
 from store.events.ingest import accept
 from store.locks import Lock, release_lock, take_lock
-from store.reads.definitions import one_at_a_time
+from store.reads.definitions import lock_publishing
 from tests.support.live_stack import until
 
 _WAITING = sql(
@@ -40,7 +40,7 @@ async def test_a_publisher_waits_for_no_sweep(database_url: str) -> None:
         assert not await take_lock(other, Lock.SWEEP)
         async with database.transaction() as connection:
             await connection.execute("SET LOCAL lock_timeout = '1s'")
-            await one_at_a_time(connection)
+            await lock_publishing(connection)
         assert await release_lock(sweeping, Lock.SWEEP)
         assert await take_lock(other, Lock.SWEEP)
         assert await release_lock(other, Lock.SWEEP)
