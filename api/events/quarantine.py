@@ -1,4 +1,4 @@
-"""What was kept instead of lost: events in quarantine, and dead letters of runs. A person replays or discards them."""
+"""Endpoints of quarantine and dead letters: list, replay, discard."""
 
 from __future__ import annotations
 

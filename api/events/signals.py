@@ -1,4 +1,4 @@
-"""Direct signals: one named signal for a person or an account, for who speaks no Segment (`202` means committed)."""
+"""Endpoints of direct signals for people and accounts: `202` means committed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A person starts a journey by hand: an accepted event like any other, `play:<journey>` of source `operator`.
+"""Plays: runs that an operator starts by hand, as accepted events.
 
-It is admitted as an entry is, in the same commit and by the same rule of re-entry; only the entry's condition is not asked,
-because a person has looked instead. Whether it may is decided first, under the same locks: a play that is refused leaves
-no event behind.
+A play is the event `play:<journey>` of source `operator`. It is admitted as an entry is, in the same commit and by the same
+rule of re-entry; only the entry's condition is not asked, because a person has looked instead. Whether the run may open is
+decided first, under the same locks: a play that is refused leaves no event behind.
 """
 
 from __future__ import annotations

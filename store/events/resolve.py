@@ -1,4 +1,4 @@
-"""Whom each event of a batch is about, resolved once."""
+"""Resolution of a batch: the subjects of each event, found once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test clocks: objects in the store to which subjects belong with all their runs, gate and deferred messages."""
+"""Test clocks of subjects, and the now by them in Python and SQL."""
 
 from __future__ import annotations
 
