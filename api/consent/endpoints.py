@@ -121,8 +121,8 @@ class ConsentRoutes:
         async with self._database.reading() as connection:
             about = await provider_lookup.find_by_address(connection, "sms", number)
         if about is not None:
-            call = as_event(text.id or "", VendorEvent(MESSAGE_REPLIED, data={"text": text.text[:LONGEST]}), about)
-            await accept(self._database, self._catalogue, [call], source="inbound-text")
+            event = as_event(text.id or "", VendorEvent(MESSAGE_REPLIED, data={"text": text.text[:LONGEST]}), about)
+            await accept(self._database, self._catalogue, [event], source="inbound-text")
 
     async def _told(self, effects: list[ConsentChangeResult]) -> dict[str, Any]:
         """What changed, once nothing of it is under way any more or the wait is over."""
