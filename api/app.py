@@ -23,7 +23,7 @@ from api.events.quarantine import QuarantineRoutes
 from api.events.reader import Reader
 from api.events.segment import SegmentRoutes
 from api.events.signals import SignalRoutes
-from api.events.tracking_plan import check_against_plan, check_consent_fields
+from api.events.tracking_plan import EventCheck
 from api.explain.question import DryRun
 from api.explain.traces import TraceRoutes
 from api.explain.why import WhyRoutes
@@ -85,7 +85,7 @@ class Parts:
 
 def build_app(parts: Parts) -> AsgiApp:
     """The application over these parts."""
-    metrics, check = Metrics(), check_consent_fields(parts.consent.rules, check_against_plan(parts.plan))
+    metrics, check = Metrics(), EventCheck(parts.plan, parts.consent.rules)
     catalogue = DefinitionRegistry(parts.policy.urgent_ticket, parts.consent, parts.roster, _owners(parts.templates))
     patience = parts.limits.patience_seconds
     intake = Intake(parts.database, catalogue, parts.limits, metrics)

@@ -204,7 +204,7 @@ class StepTransaction:
 
     async def _emit(self, row: Run) -> None:
         """Signals that the journey sends are events like any other, accepted in the step's own commit."""
-        calls = [
+        events = [
             InboundEvent(
                 kind="track",
                 message_id=f"{self.step.run}#{effect.key}",
@@ -217,9 +217,9 @@ class StepTransaction:
             for effect in self.effects
             if isinstance(effect, EmittedSignal)
         ]
-        if calls:
-            await ingest.accept_within(self.connection, self.deps.catalogue, calls, source=wire.SOURCE_SELF)
-            log.info("step.emitted", signals=len(calls))
+        if events:
+            await ingest.accept_within(self.connection, self.deps.catalogue, events, source=wire.SOURCE_SELF)
+            log.info("step.emitted", signals=len(events))
 
     async def _committed_before(self) -> Applied | AlreadyCommitted:
         """The outcome of a step whose number a worker had committed, and died before Temporal knew.

@@ -30,7 +30,7 @@ from journeys.consent.changes import ConsentChange
 from journeys.gate.policy import Policy
 from journeys.language.signal_names import MESSAGE_REPLIED
 from journeys.tokens.address_hash import canonical_address
-from store.consent import consents, in_flight, requests, sms_keywords
+from store.consent import in_flight, records, requests, sms_keywords
 from store.consent.consents import ConsentChangeResult
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
@@ -74,7 +74,7 @@ class ConsentRoutes:
         """Where nothing is said the policy's default holds."""
         async with self._database.reading() as connection:
             found = await known_subject(connection, "user", id)
-            items = await consents.list_consents(connection, found.key)
+            items = await records.list_consents(connection, found.key)
             waiting = await requests.pending_confirmations(connection, found.key)
             choices = await preference_view(connection, self._catalogue, found.key)
         holds = [
@@ -102,7 +102,7 @@ class ConsentRoutes:
         place = decode(cursor, int)
         async with self._database.reading() as connection:
             keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
-            found = await consents.read_consent_log(connection, keys, place[0] if place else None, limit + 1)
+            found = await records.read_consent_log(connection, keys, place[0] if place else None, limit + 1)
         return page_of(found, limit, lambda entry: (entry["id"],))
 
     async def inbound(self, text: TextMessageIn) -> Response:
@@ -121,8 +121,8 @@ class ConsentRoutes:
         async with self._database.reading() as connection:
             about = await provider_lookup.find_by_address(connection, "sms", number)
         if about is not None:
-            call = as_event(text.id or "", VendorEvent(MESSAGE_REPLIED, data={"text": text.text[:LONGEST]}), about)
-            await accept(self._database, self._catalogue, [call], source="inbound-text")
+            event = as_event(text.id or "", VendorEvent(MESSAGE_REPLIED, data={"text": text.text[:LONGEST]}), about)
+            await accept(self._database, self._catalogue, [event], source="inbound-text")
 
     async def _told(self, effects: list[ConsentChangeResult]) -> dict[str, Any]:
         """What changed, once nothing of it is under way any more or the wait is over."""

@@ -26,6 +26,7 @@ from journeys.consent.rules import ConsentRuleSet
 from journeys.tokens.signed_links import LIFETIMES, Link, LinkError, LinkExpired, Purpose
 from store.database import Connection
 from store.people import subjects
+from store.people.identities import find_subjects
 
 FOLDER = Path(__file__).parent / "hosted_pages"
 _CSS = (FOLDER / "style.css").read_text("utf-8")
@@ -93,7 +94,7 @@ async def open_visit(connection: Connection, book: ConsentRuleSet, token: str, p
         raise ProblemError("not-found", f"{_sentence(error)}. Copy it whole from the message.") from error
     # By key alone: somebody may be called by a user id that looks like another's key.
     person = await subjects.canonical_key(connection, link.person)
-    if ("key", person) not in await subjects.find_subjects(connection, [("key", person)]):
+    if ("key", person) not in await find_subjects(connection, [("key", person)]):
         raise ProblemError("not-found", "Nobody is known by this link any more, so nothing is sent to you.")
     return LinkVisit(link, book.links.issued_at(token), person)
 

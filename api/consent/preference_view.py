@@ -13,7 +13,7 @@ from journeys.consent.preferences import (
 )
 from journeys.consent.rules import ConsentRuleSet, TopicShown
 from journeys.gate.verdicts import ANY
-from store.consent import consents, requests
+from store.consent import records, requests
 from store.database import Connection
 from store.definitions.registry import DefinitionRegistry
 
@@ -69,7 +69,7 @@ async def preference_view(connection: Connection, catalogue: DefinitionRegistry,
     book = catalogue.consent
     said = {
         (item["channel"], item["topic"]): PersonStatement(item["granted"], item["source"], item["at"])
-        for item in await consents.list_consents(connection, person)
+        for item in await records.list_consents(connection, person)
     }
     waiting = frozenset(
         (item["channel"], item["topic"]) for item in await requests.pending_confirmations(connection, person)

@@ -22,7 +22,7 @@ from api.http.routes import Routes
 from journeys.consent.changes import ConsentChange
 from journeys.consent.preferences import channel_label, is_stopped
 from journeys.gate.verdicts import ANY
-from store.consent import consents, in_flight
+from store.consent import in_flight, records
 from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.events.changes import change_consents
@@ -80,7 +80,7 @@ class UnsubscribeRoutes:
     async def _visit(self, token: str) -> tuple[LinkVisit, bool]:
         async with self._database.reading() as connection:
             came = await hosted_pages.open_visit(connection, self._catalogue.consent, token, "unsubscribe")
-            said = await consents.list_consents(connection, came.person)
+            said = await records.list_consents(connection, came.person)
         return came, is_stopped({(item["channel"], item["topic"]): item["granted"] for item in said})
 
     async def _unsubscribe(self, token: str, request: Request) -> Response:

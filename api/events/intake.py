@@ -1,4 +1,4 @@
-"""Intake: events of a request committed, on their test clock, with what their consent changes came too late for."""
+"""Intake: events of requests, committed on their test clocks."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from store.database import Database
 from store.definitions.registry import DefinitionRegistry
 from store.errors import Contended
 from store.events.ingest import IngestResult, accept
-from store.people.identities import identities_of
-from store.people.subjects import find_subjects
+from store.people.identities import find_subjects, identities_of
 from store.people.test_clocks import read_clock
 from store.reads import traces
 

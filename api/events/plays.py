@@ -1,4 +1,4 @@
-"""Plays: a person starts a journey by hand, for a person or an account, with who and why."""
+"""Endpoints of plays: an operator starts a journey, with who and why."""
 
 from __future__ import annotations
 

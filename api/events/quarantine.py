@@ -1,4 +1,4 @@
-"""What was kept instead of lost: events in quarantine, and dead letters of runs. A person replays or discards them."""
+"""Endpoints of quarantine and dead letters: list, replay, discard."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from fastapi import Query
 from starlette.responses import Response
 
 from api.events.intake import Intake
-from api.events.reader import PlanCheck, Reader
+from api.events.reader import Reader
 from api.events.schemas import DeadLetterView, QuarantinedEvent, QuarantinedNames, ReplayResult
 from api.events.signals import SOURCE, event_from_quarantine
+from api.events.tracking_plan import EventCheck
 from api.http.auth import Scope
 from api.http.body import Json
 from api.http.pagination import Cursor, Limit, Page, RowId, ShortText, decode, json_response, page_of
@@ -29,7 +30,7 @@ AT_ONCE = 500
 class QuarantineRoutes:
     """Routes of quarantine and dead letters."""
 
-    def __init__(self, database: Database, intake: Intake, reader: Reader, check: PlanCheck) -> None:
+    def __init__(self, database: Database, intake: Intake, reader: Reader, check: EventCheck) -> None:
         self._database = database
         self._intake = intake
         self._reader = reader
@@ -134,7 +135,7 @@ class QuarantineRoutes:
         """The event in quarantine, read and checked as if it came now; or why it is still refused."""
         kept, message_id = item["event"], item["message_id"]
         if item["source"] == SOURCE:
-            event = self._check(event_from_quarantine(kept, message_id))
+            event = event_from_quarantine(self._check, kept, message_id)
         else:
             kind = kept.get("type") if isinstance(kept.get("type"), str) else "track"
             try:

@@ -8,24 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 import orjson
 
+from api.events.tracking_plan import EventCheck
 from api.http.body import Json, storage_fault, unstorable_values
 from api.http.limits import Limits
 from api.http.problems import ProblemError, pointer
-from journeys.events.inbound import RawEvent, ReceivedEvent, RejectedEvent
+from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.segment import FieldFault, read_call
-
-PlanCheck = Callable[[RawEvent], ReceivedEvent]
-"""The tracking plan: gives an event its signal's name, or rejects it."""
-
-BELIEVED_SKEW = timedelta(days=3650)
-"""A sender whose clock differs by more has none, and the difference might leave the calendar."""
 
 
 @dataclass(slots=True)
@@ -39,7 +34,7 @@ class ParsedBatch:
 class Reader:
     """Reads events under the limits and checks them against the tracking plan."""
 
-    def __init__(self, limits: Limits, check: PlanCheck) -> None:
+    def __init__(self, limits: Limits, check: EventCheck) -> None:
         self._limits = limits
         self._check = check
 
@@ -72,14 +67,16 @@ class Reader:
     def _read(
         self, raw: Any, kind: str | None, sent_at: Any, trace: str | None, *, strange: bool
     ) -> ReceivedEvent | list[FieldFault]:
-        event = self._unfit(raw, strange=strange) or read_call(raw, kind, sent_at, trace)
-        if isinstance(event, list):
+        malformed = self._unfit(raw, strange=strange)
+        if malformed:
+            return malformed
+        event = read_call(raw, kind, sent_at, trace, plan=self._check.planned, own_id=_own_id)
+        if not isinstance(event, InboundEvent):
             return event
-        if not event.message_id:
-            event = replace(event, message_id=_own_id(raw) if event.timestamp is not None else uuid.uuid4().hex)
-        if event.timestamp is not None and event.sent_at is not None and _is_absurd(event.sent_at - event.timestamp):
-            event = replace(event, sent_at=None)
-        return self._check(event)
+        faults = self._check.consent_faults(event)
+        if not faults:
+            return event
+        return RejectedEvent(event.message_id, event.name, faults, raw if kind is None else {**raw, "type": kind})
 
     def _unfit(self, raw: Any, *, strange: bool) -> list[FieldFault]:
         """What forbids to store this at all, whatever it says."""
@@ -136,12 +133,10 @@ def _with_context(raw: Any, context: Mapping[str, Any]) -> Any:
     return {**raw, "context": {**context, **(raw.get("context") or {})}}
 
 
-def _is_absurd(skew: timedelta) -> bool:
-    return abs(skew) > BELIEVED_SKEW
-
-
-def _own_id(raw: Mapping[str, Any]) -> str:
+def _own_id(raw: Mapping[str, Any], timed: bool) -> str:
     """Who sends no `messageId` but says when it happened is recognised when it is sent again."""
+    if not timed:
+        return uuid.uuid4().hex
     return hashlib.sha256(orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)).hexdigest()[:40]
 
 

@@ -1,4 +1,4 @@
-"""The Segment spec as it is spoken by every Segment client library: events come in here, and `200` means committed."""
+"""Endpoints of the Segment spec: `200` means committed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Direct signals: one named signal for a person or an account, for who speaks no Segment (`202` means committed)."""
+"""Endpoints of direct signals for people and accounts: `202` means committed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from fastapi import Header
 from starlette.responses import Response
 
 from api.events.intake import CLOCK_ID, Intake
-from api.events.reader import PlanCheck
 from api.events.request_docs import TRACE_PARAMETER
 from api.events.schemas import SignalIn, SignalResult
+from api.events.tracking_plan import EventCheck
 from api.http.auth import Scope
 from api.http.pagination import RecordId, json_response
 from api.http.problems import ProblemError
 from api.http.routes import Routes
-from journeys.events.inbound import RawEvent, RejectedEvent
+from journeys.events.inbound import InboundEvent, ReceivedEvent, RejectedEvent
 from journeys.events.tracing import HEADER, trace_id_of
+from journeys.events.validation import InvalidEvent
 from journeys.language.signal_names import RESERVED_PREFIX
 
 SOURCE = "signals"
@@ -31,7 +32,7 @@ TraceParentHeader = Annotated[str | None, Header(alias="traceparent", descriptio
 class SignalRoutes:
     """The two routes for signals."""
 
-    def __init__(self, intake: Intake, check: PlanCheck) -> None:
+    def __init__(self, intake: Intake, check: EventCheck) -> None:
         self._intake = intake
         self._check = check
 
@@ -72,7 +73,7 @@ class SignalRoutes:
             }
             raise ProblemError("invalid-request", "This signal cannot be sent.", [fault])
         raw = {"user": user, "account": account, **signal.model_dump(mode="json")}
-        event = self._check(_raw_event(signal, signal.id or uuid.uuid4().hex, raw, trace_id_of(parent)))
+        event = _checked(self._check, signal, signal.id or uuid.uuid4().hex, raw, trace_id_of(parent))
         with self._intake.admission.admitted(0):
             result = await self._intake.one(event, source=SOURCE, clock=await self._intake.clock(clock))
         left = await self._intake.silenced([event])
@@ -82,24 +83,31 @@ class SignalRoutes:
         return json_response(answer, 202, {HEADER: trace} if trace is not None else None)
 
 
-def event_from_quarantine(event: dict[str, Any], message_id: str) -> RawEvent:
-    """A signal as it was kept in quarantine, to be checked again."""
-    signal = SignalIn.model_validate({name: event[name] for name in SignalIn.model_fields})
-    return _raw_event(signal, message_id, event)
+def event_from_quarantine(check: EventCheck, kept: dict[str, Any], message_id: str) -> ReceivedEvent:
+    """A signal as it was kept in quarantine, checked again."""
+    signal = SignalIn.model_validate({name: kept[name] for name in SignalIn.model_fields})
+    return _checked(check, signal, message_id, kept)
 
 
-def _raw_event(signal: SignalIn, message_id: str, raw: dict[str, Any], trace: str | None = None) -> RawEvent:
-    return RawEvent(
+def _checked(
+    check: EventCheck, signal: SignalIn, message_id: str, raw: dict[str, Any], trace: str | None = None
+) -> ReceivedEvent:
+    """The event of a signal, or why it is rejected; `raw` has whom it is about too."""
+    planned = check.planned("track", signal.name, signal.data)
+    if isinstance(planned, InvalidEvent):
+        return RejectedEvent(message_id, signal.name, tuple(fault.what for fault in planned.faults), raw)
+    event = InboundEvent(
         kind="track",
         message_id=message_id,
-        name=signal.name,
-        raw=raw,
+        name=planned.signal,
         user_id=raw["user"],
         account_id=raw["account"],
-        data=signal.data,
+        data=planned.properties,
         timestamp=_believable(signal.at),
         trace=trace,
     )
+    faults = check.consent_faults(event)
+    return RejectedEvent(message_id, event.name, faults, raw) if faults else event
 
 
 def _believable(at: datetime | None) -> datetime | None:

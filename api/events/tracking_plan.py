@@ -1,43 +1,34 @@
-"""The tracking plan's check: a raw event becomes its signal's, or is rejected with its faults."""
+"""Checks of arriving events: by the tracking plan and by the rules of consent."""
 
 from __future__ import annotations
 
-from api.events.reader import PlanCheck
+from typing import Any
+
 from journeys.consent import statements
 from journeys.consent.rules import ConsentRules
-from journeys.events.inbound import RawEvent, ReceivedEvent, RejectedEvent
+from journeys.events.inbound import InboundEvent
 from journeys.events.tracking_plan import TrackingPlan
-from journeys.events.validation import InvalidEvent, ValidEvent
+from journeys.events.validation import ValidatedEvent, ValidEvent
 
 _MAY_MEAN_A_SIGNAL = frozenset({"page", "screen"})
 
 
-def check_against_plan(plan: TrackingPlan) -> PlanCheck:
-    """A check by this plan. Only tracks must be planned; a page view may be a signal and mostly is none."""
-    table = plan.events
+class EventCheck:
+    """What the plan and the rules make of an event: its signal, or faults for which it is rejected."""
 
-    def check(raw: RawEvent) -> ReceivedEvent:
-        if raw.kind != "track" and (raw.kind not in _MAY_MEAN_A_SIGNAL or raw.kind not in table.rules):
-            return raw.named(raw.name, raw.data)
-        match table.check(raw.name, raw.data):
-            case ValidEvent(signal, properties):
-                return raw.named(signal, properties)
-            case InvalidEvent(faults, signal):
-                if raw.kind == "track" or signal is not None:
-                    return raw.rejected(tuple(fault.what for fault in faults))
-                return raw.named(raw.name, raw.data)
+    def __init__(self, plan: TrackingPlan, rules: ConsentRules) -> None:
+        self._table, self._rules = plan.events, rules
 
-    return check
+    def planned(self, kind: str, name: str, data: dict[str, Any]) -> ValidatedEvent:
+        """By the plan. Only tracks must be planned; a page view may be a signal and mostly is none."""
+        if kind == "track":
+            return self._table.check(name, data)
+        if kind in _MAY_MEAN_A_SIGNAL and kind in self._table.rules:
+            planned = self._table.check(name, data)
+            if isinstance(planned, ValidEvent) or planned.signal is not None:
+                return planned
+        return ValidEvent(name, data)
 
-
-def check_consent_fields(rules: ConsentRules, planned: PlanCheck) -> PlanCheck:
-    """The plan's check, and whether what an event says of consent can be understood: nothing is guessed."""
-
-    def check(raw: RawEvent) -> ReceivedEvent:
-        event = planned(raw)
-        if isinstance(event, RejectedEvent):
-            return event
-        faults = statements.statement_faults(rules, event)
-        return raw.rejected(tuple(faults), event.name) if faults else event
-
-    return check
+    def consent_faults(self, event: InboundEvent) -> tuple[str, ...]:
+        """By the rules of consent: what the event says of it that cannot be understood, since nothing is guessed."""
+        return tuple(statements.statement_faults(self._rules, event))

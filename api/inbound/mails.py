@@ -76,13 +76,13 @@ class MailRoutes:
             raise ProblemError("malformed-request", f"The body is no mail: {error}.") from error
         async with self._intake.database.reading() as connection:
             if mail.report is not None:
-                call = await self._bounced(connection, mail.report)
+                event = await self._bounced(connection, mail.report)
             else:
-                call = await self._answer(connection, mail, raw) if not mail.automatic else None
-        if call is None:
+                event = await self._answer(connection, mail, raw) if not mail.automatic else None
+        if event is None:
             return json_response({"taken": 0}, 202)
         with self._intake.admission.admitted(len(raw)):
-            await self._intake.one(call, source="inbound-mail", clock=None)
+            await self._intake.one(event, source="inbound-mail", clock=None)
         return json_response({"taken": 1}, 202)
 
     async def _bounced(self, connection: Connection, report: DeliveryReport) -> InboundEvent | None:

@@ -154,12 +154,12 @@ class WebhookRoutes:
             return json_response({"taken": 0}, 202)
         async with self._intake.database.reading() as connection:
             about = await _whom(connection, says, self._replies)
-        calls = [as_event(identity, says, message) for message in about]
+        events = [as_event(identity, says, message) for message in about]
         with self._intake.admission.admitted(0):
-            for call in calls:
-                await self._intake.one(call, source=f"hook:{provider}", clock=None)
-        log.info("hook.taken", provider=provider, signal=says.signal, people=len(calls))
-        return json_response({"taken": len(calls)}, 202)
+            for event in events:
+                await self._intake.one(event, source=f"hook:{provider}", clock=None)
+        log.info("hook.taken", provider=provider, signal=says.signal, people=len(events))
+        return json_response({"taken": len(events)}, 202)
 
 
 async def _whom(

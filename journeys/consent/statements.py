@@ -80,10 +80,10 @@ def wording(event: InboundEvent) -> str:
 
 def answered_message(event: InboundEvent) -> str | None:
     """The message that an event says was answered: its key or number."""
-    message = event.data.get("message")
-    if event.name != MESSAGE_REPLIED or not isinstance(message, str | int) or isinstance(message, bool):
+    if event.name != MESSAGE_REPLIED:
         return None
-    return str(message)
+    message = event.data.get("message")
+    return str(message) if isinstance(message, str | int) and not isinstance(message, bool) else None
 
 
 def keyword_in_reply(event: InboundEvent) -> OptKeyword | None:

@@ -2,11 +2,12 @@
 
 | stage | value | made by |
 |---|---|---|
-| as its sender wrote it | `RawEvent` | `journeys/events/segment.py`, `api/events/signals.py` |
-| named by the tracking plan | `InboundEvent` | `api/events/tracking_plan.py`; whoever accepts an event of our own |
-| refused by the tracking plan, or malformed | `RejectedEvent`, kept in quarantine | `api/events/tracking_plan.py`, `api/events/reader.py` |
-| with the subjects that it is about | `ResolvedEvent` | `store/events/resolve.py` |
-| stored for the first time | `StoredEvent` | `store/events/log.py` |
+| the JSON as its sender wrote it | a mapping | `api/http/body.py` |
+| what the tracking plan makes of its name and data | `ValidEvent`, `InvalidEvent` | `journeys/events/validation.py` |
+| an event that can be accepted | `InboundEvent` | `journeys/events/segment.py`, `api/events/signals.py`; whoever accepts an event of our own |
+| an event that is kept in quarantine | `RejectedEvent` | the same, and `api/events/reader.py` for what is malformed |
+| an event with the subjects that it is about | `ResolvedEvent` | `store/events/resolve.py` |
+| an event that is stored for the first time | `StoredEvent` | `store/events/log.py` |
 """
 
 from __future__ import annotations
@@ -56,48 +57,6 @@ class RejectedEvent:
 
 
 ReceivedEvent = InboundEvent | RejectedEvent
-
-
-@dataclass(frozen=True, slots=True)
-class RawEvent:
-    """An event as its sender wrote it. `name` is the sender's word, which may be another than the signal's."""
-
-    kind: CallKind
-    message_id: str
-    name: str
-    raw: Mapping[str, Any]
-    user_id: str | None = None
-    anonymous_id: str | None = None
-    account_id: str | None = None
-    previous_id: str | None = None
-    data: Mapping[str, Any] = field(default_factory=dict)
-    traits: Mapping[str, Any] = field(default_factory=dict)
-    context: Mapping[str, Any] | None = None
-    timestamp: datetime | None = None
-    sent_at: datetime | None = None
-    trace: str | None = None
-
-    def named(self, signal: str, data: Mapping[str, Any]) -> InboundEvent:
-        """The event under its signal's name, with its data as the tracking plan types them."""
-        return InboundEvent(
-            kind=self.kind,
-            message_id=self.message_id,
-            name=signal,
-            user_id=self.user_id,
-            anonymous_id=self.anonymous_id,
-            account_id=self.account_id,
-            previous_id=self.previous_id,
-            data=data,
-            traits=self.traits,
-            context=self.context,
-            timestamp=self.timestamp,
-            sent_at=self.sent_at,
-            trace=self.trace,
-        )
-
-    def rejected(self, faults: tuple[str, ...], name: str | None = None) -> RejectedEvent:
-        """The event as quarantine keeps it, under the sender's name unless its signal's is known."""
-        return RejectedEvent(self.message_id, name or self.name, faults, self.raw)
 
 
 @dataclass(frozen=True, slots=True)

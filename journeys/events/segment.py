@@ -1,21 +1,26 @@
-"""A Segment call read into a raw event with every fault named, and an event's instant.
+"""Segment calls read into events, every fault named; the instant of an event.
 
 Source: the Segment spec (`track identify group alias page screen`, common fields). Limits as Segment's: 32 KB an event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast, get_args
 
-from journeys.events.inbound import CallKind, InboundEvent, RawEvent
+from journeys.events.inbound import CallKind, InboundEvent, ReceivedEvent, RejectedEvent
+from journeys.events.validation import InvalidEvent, ValidatedEvent
 
 KINDS: Final[tuple[str, ...]] = get_args(CallKind)
 LONGEST_ID: Final = 255
 LATEST: Final = timedelta(days=1)
 """A sender's time further back than this is not believed for decisions (design §3)."""
+BELIEVED_SKEW: Final = timedelta(days=3650)
+"""A sender whose clock differs by more has none, and the difference might leave the calendar."""
+EventPlan = Callable[[str, str, dict[str, Any]], ValidatedEvent]
+"""What the tracking plan makes of an event, by its kind, its sender's name and its data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +32,17 @@ class FieldFault:
 
 
 def read_call(
-    raw: Any, kind: str | None = None, sent_at: Any = None, trace: str | None = None
-) -> RawEvent | list[FieldFault]:
-    """A Segment call, or everything that is wrong with it. `kind` is the route's, where it says so.
+    raw: Any,
+    kind: str | None = None,
+    sent_at: Any = None,
+    trace: str | None = None,
+    *,
+    plan: EventPlan,
+    own_id: Callable[[Mapping[str, Any], bool], str],
+) -> ReceivedEvent | list[FieldFault]:
+    """A Segment call as the plan names it, or everything that is malformed. `kind` is the route's, where it says so.
 
-    `message_id` is empty where the sender gave none.
+    `own_id` gives an id to a call that has none, and is told whether the call says when it happened.
     """
     if not isinstance(raw, Mapping):
         return [FieldFault("", "an event is a JSON object")]
@@ -40,29 +51,49 @@ def read_call(
     if called not in KINDS:
         faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
         called = "track"
-    event = RawEvent(
+    message_id = _identity(raw, "messageId", faults)
+    name = _name(raw, called, faults)
+    user_id = _identity(raw, "userId", faults)
+    anonymous_id = _identity(raw, "anonymousId", faults)
+    account_id = _account(raw, called, faults)
+    previous_id = _identity(raw, "previousId", faults) if called == "alias" else None
+    data = _object(raw, "properties", faults) if called in {"track", "page", "screen"} else {}
+    traits = _object(raw, "traits", faults) if called in {"identify", "group"} else {}
+    context = _object(raw, "context", faults) or None
+    timestamp = _instant(raw.get("timestamp") or raw.get("originalTimestamp"), "timestamp", faults)
+    sent = _instant(raw.get("sentAt") or sent_at, "sentAt", faults)
+    if user_id is None and anonymous_id is None:
+        faults.append(FieldFault("userId", "userId or anonymousId is needed"))
+    if called == "group" and account_id is None:
+        faults.append(FieldFault("groupId", "is needed in a group call"))
+    if called == "alias" and (previous_id is None or user_id is None):
+        faults.append(FieldFault("previousId", "previousId and userId are needed in an alias call"))
+    if faults:
+        return faults
+    message_id = message_id or own_id(raw, timestamp is not None)
+    planned = plan(called, name, data)
+    if isinstance(planned, InvalidEvent):
+        kept = raw if kind is None else {**raw, "type": kind}
+        return RejectedEvent(message_id, name, tuple(fault.what for fault in planned.faults), kept)
+    return InboundEvent(
         kind=cast("CallKind", called),
-        message_id=_identity(raw, "messageId", faults) or "",
-        name=_name(raw, called, faults),
-        raw=raw if kind is None else {**raw, "type": kind},
-        user_id=_identity(raw, "userId", faults),
-        anonymous_id=_identity(raw, "anonymousId", faults),
-        account_id=_account(raw, called, faults),
-        previous_id=_identity(raw, "previousId", faults) if called == "alias" else None,
-        data=_object(raw, "properties", faults) if called in {"track", "page", "screen"} else {},
-        traits=_object(raw, "traits", faults) if called in {"identify", "group"} else {},
-        context=_object(raw, "context", faults) or None,
-        timestamp=_instant(raw.get("timestamp") or raw.get("originalTimestamp"), "timestamp", faults),
-        sent_at=_instant(raw.get("sentAt") or sent_at, "sentAt", faults),
+        message_id=message_id,
+        name=planned.signal,
+        user_id=user_id,
+        anonymous_id=anonymous_id,
+        account_id=account_id,
+        previous_id=previous_id,
+        data=planned.properties,
+        traits=traits,
+        context=context,
+        timestamp=timestamp,
+        sent_at=None if _is_absurd(timestamp, sent) else sent,
         trace=trace,
     )
-    if event.user_id is None and event.anonymous_id is None:
-        faults.append(FieldFault("userId", "userId or anonymousId is needed"))
-    if called == "group" and event.account_id is None:
-        faults.append(FieldFault("groupId", "is needed in a group call"))
-    if called == "alias" and (event.previous_id is None or event.user_id is None):
-        faults.append(FieldFault("previousId", "previousId and userId are needed in an alias call"))
-    return faults or event
+
+
+def _is_absurd(timestamp: datetime | None, sent_at: datetime | None) -> bool:
+    return timestamp is not None and sent_at is not None and abs(sent_at - timestamp) > BELIEVED_SKEW
 
 
 def accepted_at(event: InboundEvent, received: datetime, *, virtual: bool, floor: datetime | None = None) -> datetime:

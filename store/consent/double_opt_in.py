@@ -1,4 +1,4 @@
-"""Double opt-in: a yes becomes a grant when its signed link is followed and confirmed by POST.
+"""Double opt-in: a yes becomes a grant when its link is confirmed by POST.
 
 The link goes out like any other message: a request causes the event `consent_requested`, on which the catalogue's journey
 `confirm-consent` sends its transactional mail through the gate, with ledger, retries and a why.

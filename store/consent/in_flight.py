@@ -1,6 +1,7 @@
-"""What had left before a withdrawal or a suppression was known: an attempt that is with a provider cannot be called back.
+"""Attempts in flight when a withdrawal or a suppression became known.
 
-Whoever withdraws or suppresses is told what is still under way, and their answer waits a while so that mostly there is nothing left.
+An attempt that is with a provider cannot be called back. Whoever withdraws or suppresses is told what is still under way, and
+their answer waits a while, so that mostly there is nothing left.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from journeys.gate.policy import Policy
 from journeys.gate.status import Status
 from journeys.gate.verdicts import Consents
 from journeys.tokens.address_hash import canonical_address
-from store.consent.consents import ConsentChangeResult, statements_by
+from store.consent.consents import ConsentChangeResult
+from store.consent.records import statements_by
 from store.database import Database, fetch_all, sql
 from store.expressions import any_of
 from store.messages.digests import DIGEST_PREFIX

@@ -1,4 +1,4 @@
-"""A text message that somebody sent us: one of the words that stop makes it a consent change like any other.
+"""Keywords in text messages: STOP and START as consent changes and suppressions.
 
 The number is suppressed too, which also stops what a general no lets through: whoever texts STOP expects silence, and
 carriers enforce it. START takes both back, and is no yes to anything that was never asked for.

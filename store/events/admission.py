@@ -3,106 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-
-from sqlalchemy import false, func, literal, select, true, union_all
-from sqlalchemy.dialects.postgresql import insert
 
 from journeys.decision.chart import Chart
 from journeys.decision.entry import EntryAllowed, EntryRefused, PastRun, case_of, may_enter
 from journeys.events.inbound import InboundEvent, StoredEvent
 from journeys.protocol import wire
 from journeys.protocol.routing import MOVED, PERSONAL, SEEN
-from store.database import Connection, execute, fetch_all, sql
+from store.database import Connection
 from store.definitions.registry import SignalIndex
-from store.expressions import any_of, unnest
 from store.outbox import queue as outbox
 from store.outbox.rows import OutboxRow
 from store.outbox.undecided import run_as_of
 from store.people.subjects import Subject
-from store.schema import runs
-
-_open_runs = select(
-    runs.c.lane,
-    runs.c.id,
-    runs.c.journey,
-    runs.c.definition,
-    runs.c.case_key,
-    runs.c.epoch,
-    true().label("open"),
-    runs.c.ended_at,
-).where(any_of(runs.c.lane, "lanes"), runs.c.status == "open")
-_ended_runs = (
-    select(
-        runs.c.lane,
-        literal(""),
-        runs.c.journey,
-        literal(""),
-        runs.c.case_key,
-        func.max(runs.c.epoch),
-        false(),
-        func.max(runs.c.ended_at),
-    )
-    .where(any_of(runs.c.lane, "lanes"), runs.c.status != "open")
-    .group_by(runs.c.lane, runs.c.journey, runs.c.case_key)
-)
-_RUNS = sql(union_all(_open_runs, _ended_runs))
-_OPEN = sql(
-    insert(runs).from_select(
-        [
-            "id",
-            "journey",
-            "definition",
-            "subject_key",
-            "case_key",
-            "epoch",
-            "lane",
-            "entered_seq",
-            "clock",
-            "started_at",
-        ],
-        select(
-            unnest(
-                "given",
-                ids=runs.c.id,
-                journeys=runs.c.journey,
-                definitions=runs.c.definition,
-                subjects=runs.c.subject_key,
-                cases=runs.c.case_key,
-                epochs=runs.c.epoch,
-                lanes=runs.c.lane,
-                seqs=runs.c.entered_seq,
-                clocks=runs.c.clock,
-                ats=runs.c.started_at,
-            )
-        ),
-    )
-)
-
-
-@dataclass(slots=True)
-class _Run:
-    """An open run of a lane, or what entry asks of all that have ended of its journey and case."""
-
-    id: str
-    chart_hash: str
-    case: str
-    epoch: int
-    open: bool
-    ended_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    id: str
-    chart: Chart
-    subject: Subject
-    case: str
-    epoch: int
-    seq: int
-    at: datetime
+from store.runs.lanes import LaneRun, NewRun, insert_runs, runs_of_lanes
 
 
 def is_accounts_own(event: InboundEvent) -> bool:
@@ -117,18 +32,13 @@ class Admission:
 
     def __init__(self, connection: Connection, index: SignalIndex, locked: Mapping[str, Subject]) -> None:
         self.connection, self.index, self.locked = connection, index, locked
-        self.runs: dict[str, dict[tuple[str, str], list[_Run]]] = {}
-        self.opened: list[_Opened] = []
+        self.runs: dict[str, dict[tuple[str, str], list[LaneRun]]] = {}
+        self.opened: list[NewRun] = []
         self.waiting: list[OutboxRow] = []
 
     async def load(self) -> None:
         """The runs of the locked subjects: a merge may leave several open of one journey and case."""
-        self.runs = {key: {} for key in self.locked}
-        if not self.locked:
-            return
-        for item in await fetch_all(self.connection, _RUNS, lanes=sorted(self.locked)):
-            found = _Run(*(item[name] for name in ("id", "definition", "case_key", "epoch", "open", "ended_at")))
-            self.runs[item["lane"]].setdefault((item["journey"], item["case_key"]), []).append(found)
+        self.runs = await runs_of_lanes(self.connection, self.locked)
 
     async def admit(self, item: StoredEvent, subject: Subject, account: Subject | None) -> Mapping[str, frozenset[str]]:
         """Give one event to its person's lane and to their account's, each only if it can change something there.
@@ -190,7 +100,7 @@ class Admission:
         previous = [await self._past(chart, each, at) for each in before]
         return may_enter(chart, event.name, event.data, facts, previous, at)
 
-    async def _past(self, chart: Chart, last: _Run, at: datetime) -> PastRun:
+    async def _past(self, chart: Chart, last: LaneRun, at: datetime) -> PastRun:
         """The last run as of this event: one that the projection still calls open may have ended by now."""
         own = self.index.charts.get(last.chart_hash)
         if not last.open or own is None or chart.spec.entry.again == "never":
@@ -198,10 +108,10 @@ class Admission:
         return await run_as_of(self.connection, own, last.id, self.waiting, at)
 
     def _open(self, chart: Chart, enter: EntryAllowed, to: Subject, seq: int, at: datetime) -> None:
-        identity = wire.run_id(chart.key, to.key, enter.case, enter.epoch)
-        self.opened.append(_Opened(identity, chart, to, enter.case, enter.epoch, seq, at))
-        found = _Run(identity, chart.hash, enter.case, enter.epoch, True, None)
-        self.runs[to.key].setdefault((chart.key, enter.case), []).append(found)
+        run_id = wire.run_id(chart.key, to.key, enter.case, enter.epoch)
+        self.opened.append(NewRun(run_id, chart.key, chart.hash, to.key, enter.case, enter.epoch, seq, to.clock, at))
+        run = LaneRun(run_id, chart.hash, enter.case, enter.epoch, True, None)
+        self.runs[to.key].setdefault((chart.key, enter.case), []).append(run)
 
     def _is_heard(self, event: InboundEvent, to: Subject) -> bool:
         """Whether an open run of this lane reacts to the signal; members' runs hear their account's own signals."""
@@ -225,11 +135,11 @@ class Admission:
         charts = (self.index.charts.get(item.chart_hash) for item in self.open_runs(to))
         return any(chart is not None and (chart.fields[scope] & changed or "account" in changed) for chart in charts)
 
-    def open_runs(self, to: Subject) -> list[_Run]:
+    def open_runs(self, to: Subject) -> list[LaneRun]:
         """Every run of a lane that has not ended, as far as its row knows."""
         return [item for found in self.runs[to.key].values() for item in found if item.open]
 
-    async def end_doubles(self, to: Subject, stay: Sequence[_Run], at: datetime, event_id: str) -> None:
+    async def end_doubles(self, to: Subject, stay: Sequence[LaneRun], at: datetime, event_id: str) -> None:
         """Of a journey and case in which one of `stay` really is, tell every other run of this lane that it ends."""
         staying = {item.id for item in stay}
         for found in self.runs[to.key].values():
@@ -241,7 +151,7 @@ class Admission:
                     told = f"{event_id}:{item.id}"
                     self.waiting.append(OutboxRow(to.key, to.next_seq(), "merged", "", told, at, {}, target=item.id))
 
-    async def _is_open(self, item: _Run, at: datetime) -> bool:
+    async def _is_open(self, item: LaneRun, at: datetime) -> bool:
         own = self.index.charts.get(item.chart_hash)
         return own is None or (await run_as_of(self.connection, own, item.id, self.waiting, at)).open
 
@@ -271,20 +181,6 @@ class Admission:
 
     async def write(self) -> None:
         """Insert the runs that were opened and the rows that must reach runs, once."""
-        if self.opened:
-            await execute(
-                self.connection,
-                _OPEN,
-                ids=[o.id for o in self.opened],
-                journeys=[o.chart.key for o in self.opened],
-                definitions=[o.chart.hash for o in self.opened],
-                subjects=[o.subject.key for o in self.opened],
-                cases=[o.case for o in self.opened],
-                epochs=[o.epoch for o in self.opened],
-                lanes=[o.subject.key for o in self.opened],
-                seqs=[o.seq for o in self.opened],
-                clocks=[o.subject.clock for o in self.opened],
-                ats=[o.at for o in self.opened],
-            )
+        await insert_runs(self.connection, self.opened)
         await outbox.enqueue(self.connection, self.waiting)
         self.opened, self.waiting = [], []

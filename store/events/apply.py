@@ -1,4 +1,4 @@
-"""What stored events change, in the order of their batch: identities, profiles, runs, lanes."""
+"""Application of stored events in batch order: identities, profiles, runs, lanes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Consent changes and closed tasks, each in one commit with the events that they cause."""
+"""Consent changes and closed tasks, committed with the events that they cause."""
 
 from __future__ import annotations
 

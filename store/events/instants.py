@@ -1,4 +1,4 @@
-"""When the events of a batch happened, for every decision (design §3, Time)."""
+"""Instants of a batch's events, for every decision (design §3, Time)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The subjects that a batch of events locks: all at once and in key order (`store/locks.py`)."""
+"""Locks of a batch: its subjects, all at once and in key order."""
 
 from __future__ import annotations
 

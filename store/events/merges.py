@@ -1,4 +1,4 @@
-"""Merges: an anonymous visitor turns out to be a known user, and all that was theirs is the user's (U2).
+"""Merges: an anonymous visitor turns out to be a known user (U2).
 
 Runs go on. What their old lane still holds reaches them from there, before anything of the new lane
 (`store/outbox/claims.py`), under the numbers it always had, so that no run hears it twice. What the gate looks at moves:
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from store.consent import consents, requests
+from store.consent import records, requests
 from store.database import Connection
 from store.events import tickets
 from store.events.admission import Admission
@@ -20,16 +20,15 @@ from store.messages import due, holds, ledger
 from store.outbox import queue as outbox
 from store.people import identities, memberships
 from store.people.subjects import Subject
-from store.runs import projection
-from store.tasks import conversations
-from store.tasks import requests as task_requests
+from store.runs import lanes
+from store.tasks import conversations, merging
 
 _MOVES = (
     identities.move_to,
     ledger.move_to,
     checklists.move_to,
     items.move_to,
-    task_requests.move_to,
+    merging.move_to,
     holds.move_to,
     conversations.move_to,
     memberships.move_to,
@@ -46,10 +45,10 @@ async def merge_subjects(
     await admission.write()
     stay = admission.open_runs(into)
     # A number without a row: a timer that is due before the new lane has any asks for what the old one holds.
-    await projection.move_to(connection, gone.key, into.key, joined_seq=into.next_seq())
+    await lanes.move_to(connection, gone.key, into.key, joined_seq=into.next_seq())
     for move_to in _MOVES:
         await move_to(connection, gone.key, into.key)
-    await consents.move_to(connection, gone.key, into.key, at)
+    await records.move_to(connection, gone.key, into.key, at)
     _merge_profiles(gone, into)
     if await due.has_unsettled(connection, into.key):
         await outbox.wake_outreach(connection, into.key)

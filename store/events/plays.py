@@ -1,8 +1,8 @@
-"""A person starts a journey by hand: an accepted event like any other, `play:<journey>` of source `operator`.
+"""Plays: runs that an operator starts by hand, as accepted events.
 
-It is admitted as an entry is, in the same commit and by the same rule of re-entry; only the entry's condition is not asked,
-because a person has looked instead. Whether it may is decided first, under the same locks: a play that is refused leaves
-no event behind.
+A play is the event `play:<journey>` of source `operator`. It is admitted as an entry is, in the same commit and by the same
+rule of re-entry; only the entry's condition is not asked, because a person has looked instead. Whether the run may open is
+decided first, under the same locks: a play that is refused leaves no event behind.
 """
 
 from __future__ import annotations
@@ -68,16 +68,16 @@ async def start_play(
         chart = _live(await catalogue.current(connection), journey)
         if chart.spec.subject != subject.kind:
             raise NotForThem
-        call = InboundEvent(
+        event = InboundEvent(
             "track",
             uuid.uuid4().hex,
             play_signal(journey),
             subject_key=subject.key,
             data={**data, "by": by, "why": why},
         )
-        await _may_enter(connection, catalogue, chart, call, subject)
-        await ingest.accept_within(connection, catalogue, [call], source=wire.SOURCE_OPERATOR)
-        case = case_of(chart, call.data)
+        await _may_enter(connection, catalogue, chart, event, subject)
+        await ingest.accept_within(connection, catalogue, [event], source=wire.SOURCE_OPERATOR)
+        case = case_of(chart, event.data)
         opened = await fetch_one(connection, _NEWEST, lane=subject.key, journey=journey, case=case)
         assert opened is not None
         return str(opened["id"])
@@ -93,13 +93,13 @@ def _live(index: SignalIndex, journey: str) -> Chart:
 
 
 async def _may_enter(
-    connection: Connection, catalogue: DefinitionRegistry, chart: Chart, call: InboundEvent, subject: SubjectKeys
+    connection: Connection, catalogue: DefinitionRegistry, chart: Chart, event: InboundEvent, subject: SubjectKeys
 ) -> None:
     keys = {key for key in (subject.key, subject.account_key) if key is not None}
     locked = await subjects.lock_subjects(connection, keys)
     admission = Admission(connection, catalogue.index, locked)
     await admission.load()
     at = await now_for(connection, subject.clock)
-    verdict = await admission.may_enter(chart, call, at, locked[subject.key], {})
+    verdict = await admission.may_enter(chart, event, at, locked[subject.key], {})
     if isinstance(verdict, EntryRefused):
         raise MayNotEnter(verdict.reason)

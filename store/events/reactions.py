@@ -1,4 +1,4 @@
-"""Reactions to messages as events that journeys hear: of which message, action and template (M1)."""
+"""Reactions to messages, as events that journeys hear (M1)."""
 
 from __future__ import annotations
 

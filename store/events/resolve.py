@@ -1,4 +1,4 @@
-"""Whom each event of a batch is about, resolved once."""
+"""Resolution of a batch: the subjects of each event, found once."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ def resolve_events(events: Iterable[InboundEvent], known: KnownIdentities) -> li
 
 def _resolved(event: InboundEvent, known: KnownIdentities) -> ResolvedEvent:
     identities = identities_of(event)
+    named = known["account_id", event.account_id][0] if event.account_id else None
+    if len(identities) == 1:  # as of nearly every event
+        key, account = known[identities[0]]
+        return ResolvedEvent(event, (key,), (account,), named, changes_identity=False)
     subjects = [known[identity] for identity in identities if identity in known]
-    joined = len(identities) == 1 or (len(subjects) == 2 and subjects[0][0] == subjects[1][0])
-    return ResolvedEvent(
-        event=event,
-        subjects=tuple(key for key, _ in subjects),
-        accounts=tuple(account for _, account in subjects),
-        named_account=known["account_id", event.account_id][0] if event.account_id else None,
-        changes_identity=not joined,
-    )
+    keys, accounts = zip(*subjects, strict=True)
+    joined = len(keys) == 2 and keys[0] == keys[1]
+    return ResolvedEvent(event, keys, accounts, named, changes_identity=not joined)

@@ -1,4 +1,4 @@
-"""Open urgent tickets of people and accounts: kept from the help desk's signals, read by the gate (C6)."""
+"""Urgent tickets of people and accounts, which the gate reads (C6)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from store.database import Connection, fetch_all, fetch_one, sql
 from store.outbox.rows import OutboxRow, outbox_row
 from store.people.subjects import Subject
 from store.rows import loaded
-from store.runs.projection import listener_in
+from store.runs.lanes import listener_in
 from store.schema import outbox, runs
 
 MOST_BYTES = 512 * 1024

@@ -5,50 +5,20 @@ Keys are random and outlive merges.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, func, or_, select, update
 
 from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
 from store.errors import Contended
 from store.expressions import any_of, unnest
 from store.rows import loaded
-from store.schema import identities, lanes, subjects
+from store.schema import subjects
 from store.schema.base import Timestamp
 
-Identity = tuple[str, str]
-"""(kind, value): kind is `user_id`, `anonymous_id` or `account_id`."""
-
-_wanted = unnest("wanted", kinds=identities.c.kind, values=identities.c.value)
-_FIND = sql(
-    select(identities.c.kind, identities.c.value, identities.c.subject_key, subjects.c.account_key)
-    .join_from(identities, _wanted, and_(identities.c.kind == _wanted.c.kind, identities.c.value == _wanted.c.value))
-    .join(subjects, subjects.c.key == identities.c.subject_key)
-)
-_BY_KEY = sql(select(subjects.c.key, subjects.c.account_key).where(any_of(subjects.c.key, "keys")))
-_CREATE = sql(
-    insert(subjects).from_select(
-        ["key", "kind", "clock"],
-        select(unnest("given", keys=subjects.c.key, kinds=subjects.c.kind, clocks=subjects.c.clock)),
-    )
-)
-_NAME = sql(
-    insert(identities)
-    .from_select(
-        ["kind", "value", "subject_key"],
-        select(unnest("given", kinds=identities.c.kind, values=identities.c.value, keys=identities.c.subject_key)),
-    )
-    .on_conflict_do_nothing(index_elements=[identities.c.kind, identities.c.value])
-    .returning(identities.c.kind, identities.c.value)
-)
-_OPEN_LANES = sql(
-    insert(lanes).from_select(["recipient"], select(unnest("given", keys=lanes.c.recipient))).on_conflict_do_nothing()
-)
 _LOCK = sql(
     select(
         subjects.c.key,
@@ -75,11 +45,6 @@ _SAVE = sql(
     update(subjects)
     .where(subjects.c.key == _changed.c.key)
     .values(seq=_changed.c.seq, profile=_changed.c.profile, account_key=_changed.c.account_key, updated_at=func.now())
-)
-_WITH_USER_ID = sql(
-    select(identities.c.subject_key)
-    .distinct()
-    .where(any_of(identities.c.subject_key, "keys"), identities.c.kind == "user_id")
 )
 _CLOCKS = sql(select(subjects.c.key, subjects.c.clock).where(any_of(subjects.c.key, "keys")))
 _CANONICAL = sql(
@@ -134,62 +99,9 @@ class Subject:
         return self.seq
 
 
-def new_key(kind: str) -> str:
-    """A random key: nothing personal in ids (design §9)."""
-    return ("u_" if kind == "user" else "a_") + secrets.token_hex(8)
-
-
 def account_in(key: str) -> str | None:
     """The key itself where it is an account's: what a message of an account's journey is about."""
     return key if key.startswith("a_") else None
-
-
-async def find_subjects(
-    connection: Connection, identities: Iterable[Identity]
-) -> dict[Identity, tuple[str, str | None]]:
-    """The subject key and account key of each identity that is known."""
-    wanted = sorted(set(identities))
-    rows = await fetch_all(connection, _FIND, kinds=[kind for kind, _ in wanted], values=[value for _, value in wanted])
-    known = {(row["kind"], row["value"]): (row["subject_key"], row["account_key"]) for row in rows}
-    keys = [value for kind, value in wanted if kind == "key"]
-    for row in await fetch_all(connection, _BY_KEY, keys=keys) if keys else ():
-        known["key", row["key"]] = (row["key"], row["account_key"])
-    return known
-
-
-async def create_subjects(
-    connection: Connection, groups: Iterable[tuple[Identity, ...]], clock: str | None
-) -> dict[Identity, str]:
-    """One new subject for each group of identities. Raises Contended if someone was quicker.
-
-    Of groups that share an identity the larger one has it; a later event links the others.
-    """
-    keys: dict[Identity, str] = {}
-    kinds: dict[str, str] = {}
-    for group in sorted(set(groups), key=lambda group: (-len(group), group)):
-        free = [identity for identity in group if identity not in keys]
-        if free:
-            kind = "account" if free[0][0] == "account_id" else "user"
-            key = new_key(kind)
-            kinds[key] = kind
-            keys |= dict.fromkeys(free, key)
-    await execute(connection, _CREATE, keys=list(kinds), kinds=list(kinds.values()), clocks=[clock] * len(kinds))
-    await name_subjects(connection, [(identity, keys[identity]) for identity in sorted(keys)])
-    await execute(connection, _OPEN_LANES, keys=sorted(kinds))
-    return keys
-
-
-async def name_subjects(connection: Connection, named: list[tuple[Identity, str]]) -> None:
-    """Attach identities to subjects, in order. Raises Contended if one is taken meanwhile."""
-    taken = await fetch_all(
-        connection,
-        _NAME,
-        kinds=[identity[0] for identity, _ in named],
-        values=[identity[1] for identity, _ in named],
-        keys=[key for _, key in named],
-    )
-    if len(taken) != len(named):
-        raise Contended
 
 
 async def lock_subjects(connection: Connection, keys: Iterable[str]) -> dict[str, Subject]:
@@ -263,8 +175,3 @@ async def save_subjects(connection: Connection, locked: Iterable[Subject]) -> No
 async def decided_until(connection: Connection, keys: Sequence[str], at: datetime) -> None:
     """The subjects' timers are decided up to here: what is accepted later cannot have happened before."""
     await execute(connection, _DECIDED, keys=list(keys), at=at)
-
-
-async def with_user_id(connection: Connection, keys: list[str]) -> set[str]:
-    """Which of these subjects are known users; two known users are never merged (U2)."""
-    return {row["subject_key"] for row in await fetch_all(connection, _WITH_USER_ID, keys=keys)}

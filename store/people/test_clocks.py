@@ -1,4 +1,13 @@
-"""Test clocks: objects in the store to which subjects belong with all their runs, gate and deferred messages."""
+"""Test clocks of subjects, and the now by them in Python and SQL.
+
+The store has three nows, each with its own name:
+
+| name | instant | used for |
+|---|---|---|
+| `received_at` | real, read once when a batch arrives | rows of events; the latest instant that a sender is believed |
+| `now_for`, `now_by_clock` | by the subject's clock, read under the subject's lock | consents, holds, tasks, messages |
+| `clock_timestamp()` | real, the database's | leases, rests and whatever several processes compare |
+"""
 
 from __future__ import annotations
 
@@ -33,7 +42,7 @@ async def read_clock(connection: Connection, clock: str) -> TestClock | None:
 
 
 async def now_for(connection: Connection, clock: str | None) -> datetime:
-    """The only now of the store: the real one, or a test clock's for subjects that belong to one."""
+    """The real now, or a test clock's for subjects that belong to one."""
     real = datetime.now(UTC)
     if clock is None:
         return real

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, Text, and_, bindparam, select, union_all, update
+from sqlalchemy import Integer, Text, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.decision.effects import LogLine
 from journeys.decision.state import RunState, state_to_json
 from journeys.events.tracing import trace_of_step
 from journeys.protocol.routing import RunSubscription
-from store.database import Connection, as_json, execute, fetch_all, fetch_one, sql
-from store.expressions import any_of, unnest
+from store.database import Connection, as_json, execute, fetch_one, sql
+from store.expressions import unnest
 from store.rows import loaded
 from store.schema import dead_letters, runs, subjects, timeline
 from store.schema.base import Trace
@@ -103,34 +103,6 @@ _DEAD_LETTER = sql(
     )
     .on_conflict_do_nothing()
 )
-_MOVE = sql(
-    update(runs).where(runs.c.lane == bindparam("gone")).values(lane=bindparam("into"), joined_seq=bindparam("seq"))
-)
-_listening = (
-    runs.c.id,
-    runs.c.definition,
-    runs.c.lane,
-    runs.c.entered_seq,
-    runs.c.joined_seq,
-    runs.c.case_key,
-    runs.c.clock,
-    runs.c.subject_key,
-    runs.c.started_at,
-    (runs.c.step > 0).label("resumes"),
-)
-_LISTENERS = sql(
-    union_all(
-        select(*_listening, runs.c.lane.label("hears")).where(runs.c.status == "open", any_of(runs.c.lane, "lanes")),
-        select(*_listening, runs.c.subject_key).where(
-            runs.c.status == "open", runs.c.lane != runs.c.subject_key, any_of(runs.c.subject_key, "lanes")
-        ),
-    )
-)
-_MEMBERS = sql(
-    select(*_listening, subjects.c.account_key)
-    .join_from(subjects, runs, and_(runs.c.lane == subjects.c.key, runs.c.status == "open"))
-    .where(any_of(subjects.c.account_key, "accounts"))
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +129,6 @@ class Run:
 def listener_of(run: Run) -> RunSubscription:
     """The run as routing sees it."""
     return RunSubscription(run.id, run.lane, run.entered_seq, run.case_key, run.subject_key, run.joined_seq)
-
-
-def listener_in(row: Mapping[str, Any]) -> RunSubscription:
-    """One of `listeners` as routing sees it."""
-    names = ("id", "lane", "entered_seq", "case_key", "subject_key", "joined_seq")
-    return RunSubscription(*(row[name] for name in names))
 
 
 async def read_run(connection: Connection, identity: str) -> Run:
@@ -248,19 +214,3 @@ async def store_dead_letters(
             reason=letter["reason"],
             payload=payload,
         )
-
-
-async def move_to(connection: Connection, gone: str, into: str, *, joined_seq: int) -> None:
-    """The runs in a visitor's lane go on in the user's, from `joined_seq` on."""
-    await execute(connection, _MOVE, gone=gone, into=into, seq=joined_seq)
-
-
-async def listeners(connection: Connection, recipients: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
-    """By recipient, the open runs its lane reaches: its own, those that began in it, an account's members'."""
-    listening: dict[str, list[Mapping[str, Any]]] = {recipient: [] for recipient in recipients}
-    for row in await fetch_all(connection, _LISTENERS, lanes=list(recipients)):
-        listening[row["hears"]].append(row)
-    accounts = [recipient for recipient in recipients if recipient.startswith("a_")]
-    for row in await fetch_all(connection, _MEMBERS, accounts=accounts) if accounts else []:
-        listening[row["account_key"]].append(row)
-    return listening

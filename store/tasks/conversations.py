@@ -1,4 +1,4 @@
-"""Conversations: a reply quiets its run for the person, withdraws what waits and opens a task.
+"""Conversations: a reply quiets its run, withdraws what waits and opens a task.
 
 All of it in the commit that accepts the answer, under the person's lock, which the gate takes too. It ends when its task is
 closed, or by itself some time after their last word; nothing has to happen then. Other runs go on all the while.

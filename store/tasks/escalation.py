@@ -1,7 +1,7 @@
-"""Escalation of tasks of conversations that are late, as a journey's tasks escalate (C10).
+"""Escalation of late tasks of conversations (C10).
 
-No run's timer is due with it: it belongs to no state of a chart, and the run that was answered may have ended. So its deadline
-is a due column like that of reminders, which any number of processes read. What is late then is read again under the task's
+Such a task belongs to no state of a chart, and the run that was answered may have ended, so no run's timer is due with it. Its
+deadline is a due column like that of reminders, which any number of processes read. A late task is read again under its
 locks, so it is escalated once.
 """
 

@@ -1,4 +1,4 @@
-"""Opening of tasks: the one insert, with the deadline, the reminder and the first line of the log."""
+"""Opening of tasks: the one insert, with deadline, reminder and log line."""
 
 from __future__ import annotations
 

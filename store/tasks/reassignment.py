@@ -1,4 +1,4 @@
-"""A task changes hands, or is put off, by a person's decision: with who and why, and with what was left of its time."""
+"""Reassignment and snoozing of tasks, by a person's decision."""
 
 from __future__ import annotations
 

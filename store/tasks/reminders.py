@@ -1,4 +1,4 @@
-"""Reminders that are due: each is taken by one process, and marked once its owner was told, or cannot be."""
+"""Due reminders of tasks: claimed by one process, marked when told."""
 
 from __future__ import annotations
 

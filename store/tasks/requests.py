@@ -1,4 +1,4 @@
-"""Requests for tasks: runs open, join, escalate and withdraw them, in the step's own transaction (C10).
+"""Requests for tasks: runs open, join, escalate and withdraw them (C10).
 
 There is one open task for each account (or person without one) and reason; who asks again joins it. It stays open while
 one of its runs still asks. A unique index holds this also where two ask in the same moment.
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, assert_never
 
-from sqlalchemy import Text, and_, bindparam, cast, func, literal, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from journeys.decision.effects import ClosedTask, Effect, EscalatedTask, OpenedTask, task_key
@@ -19,7 +19,7 @@ from store.database import Connection, execute, fetch_all, fetch_one, sql
 from store.errors import Contended
 from store.expressions import any_of, when_given
 from store.runs.projection import Run
-from store.schema import runs, task_asks, task_log, task_mirrors, tasks
+from store.schema import runs, task_asks, tasks
 from store.schema.base import Timestamp
 from store.tasks import assignment, log
 from store.tasks.opening import NewTask, open_task
@@ -84,50 +84,6 @@ _LANES = sql(
     .join(runs, runs.c.id == task_asks.c.run)
     .where(_own.c.run == bindparam("run"), any_of(_own.c.action, "actions"), _own.c.status == "open")
 )
-_stay = tasks.alias("stay")
-_doubles = (
-    select(tasks.c.id, _stay.c.id.label("stay_id"), _stay.c.opened_at.label("stay_opened_at"))
-    .join_from(tasks, _stay, _stay.c.reason == tasks.c.reason)
-    .where(
-        tasks.c.scope_key == bindparam("gone"),
-        tasks.c.status == "open",
-        _stay.c.scope_key == bindparam("into"),
-        _stay.c.status == "open",
-    )
-    .subquery("doubles")
-)
-_joined = (
-    update(tasks)
-    .where(tasks.c.id == _doubles.c.id)
-    .values(
-        status="withdrawn",
-        resolution=literal("it is task ").concat(cast(_doubles.c.stay_id, Text)),
-        closed_at=func.greatest(tasks.c.opened_at, _doubles.c.stay_opened_at),
-    )
-    .returning(tasks.c.id, tasks.c.closed_at, tasks.c.resolution)
-    .cte("joined")
-)
-_stale = (
-    update(task_mirrors)
-    .where(task_mirrors.c.task_id.in_(select(_joined.c.id)))
-    .values(version=task_mirrors.c.version + 1)
-    .cte("stale")
-)
-# Of two open tasks of one reason the user's stays, and who asked for the visitor's asks for that one.
-_MOVES = (
-    sql(update(tasks).where(tasks.c.subject_key == bindparam("gone")).values(subject_key=bindparam("into"))),
-    sql(update(task_asks).where(task_asks.c.task_id == _doubles.c.id).values(task_id=_doubles.c.stay_id)),
-    sql(
-        insert(task_log)
-        .from_select(
-            ["task_id", "at", "kind", "by", "text"],
-            select(_joined.c.id, _joined.c.closed_at, literal("withdrawn"), literal(log.SELF), _joined.c.resolution),
-        )
-        .add_cte(_stale)
-    ),
-    sql(update(tasks).where(tasks.c.scope_key == bindparam("gone")).values(scope_key=bindparam("into"))),
-)
-
 TaskEffect = OpenedTask | ClosedTask | EscalatedTask
 
 
@@ -271,9 +227,3 @@ async def withdraw_request(
             await execute(connection, _WITHDRAW, id=identity, reason=reason, at=at)
             await log.write_task_log(connection, identity, at, "withdrawn", log.SELF, reason)
     return [ask["action"] for ask in asks]
-
-
-async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """A visitor's tasks are the user's."""
-    for statement in _MOVES:
-        await execute(connection, statement, gone=gone, into=into)

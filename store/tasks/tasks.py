@@ -1,4 +1,4 @@
-"""Tasks: changes under a task's locks, and closing, which its runs hear in the same commit (C10)."""
+"""Tasks: changes under their locks, and closing with what runs hear (C10)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from store.outbox import claims
 from store.outbox.rows import OutboxRow
 from store.outbox.undecided import lane_row_of
 from store.people import subjects
-from store.runs import projection
+from store.runs.lanes import listener_in, listeners_of
 from worker.relay.listener import OutboxListener
 from worker.relay.signals import CALLS_AT_ONCE, WorkflowSignals
 
@@ -111,7 +111,7 @@ class OutboxRelay:
             if not claimed:
                 return False
             self.last_lane = next(reversed(claimed))
-            listeners = await projection.listeners(connection, list(claimed))
+            listeners = await listeners_of(connection, list(claimed))
             clocks = await self._prepare(connection, claimed, listeners)
             until = asyncio.get_running_loop().time() + BATCH_SECONDS
             lanes = [self._lane(rows, listeners[lane], clocks, until) for lane, rows in claimed.items()]
@@ -152,7 +152,7 @@ class OutboxRelay:
     async def _events(self, rows: list[OutboxRow], listeners: list[Mapping[str, Any]]) -> None:
         """Signal every run that listens with its envelopes of these rows."""
         for run in listeners:
-            chart, listener = self.catalogue.seen[run["definition"]], projection.listener_in(run)
+            chart, listener = self.catalogue.seen[run["definition"]], listener_in(run)
             envelopes = [envelope_for(chart, listener, lane_row_of(row)) for row in rows]
             # Changed fields alone decide nothing unless a date moves with them: they come with the next signal or timer.
             wanted = [item for item in envelopes if item is not None and (item.kind != "facts" or chart.has_anchors)]

@@ -94,8 +94,8 @@ class Rehearsal:
     ) -> None:
         """Something happened to a user, or to an account when `user` is None; `id` again is a duplicate."""
         self.said += 1
-        call = InboundEvent("track", id or f"said-{self.said}", name, user_id=user, account_id=account, data=data)
-        await self.accept(call)
+        event = InboundEvent("track", id or f"said-{self.said}", name, user_id=user, account_id=account, data=data)
+        await self.accept(event)
 
     async def identify(self, user: str, **traits: Any) -> None:
         """What is known of a person now."""
@@ -105,12 +105,12 @@ class Rehearsal:
     async def group(self, user: str, account: str, **traits: Any) -> None:
         """A person belongs to an account, and what is known of the account now."""
         self.said += 1
-        call = InboundEvent("group", f"said-{self.said}", "group", user_id=user, account_id=account, traits=traits)
-        await self.accept(call)
+        event = InboundEvent("group", f"said-{self.said}", "group", user_id=user, account_id=account, traits=traits)
+        await self.accept(event)
 
-    async def accept(self, *calls: InboundEvent) -> None:
-        """Accept calls as the API does, at this instant, and wait until everything they cause is decided."""
-        await ingest.accept(self.database, self.relay.catalogue, list(calls), source=self.clock, clock=self.clock)
+    async def accept(self, *events: InboundEvent) -> None:
+        """Accept events as the API does, at this instant, and wait until everything they cause is decided."""
+        await ingest.accept(self.database, self.relay.catalogue, list(events), source=self.clock, clock=self.clock)
         await self.settle()
 
     async def apart(self, clock: str) -> Rehearsal:

@@ -36,6 +36,7 @@ from store.messages.entries import LedgerEntry, new_entry
 from store.messages.resend import resend_message
 from store.messages.withdrawals import withdraw_queued
 from store.people import subjects
+from store.people.identities import find_subjects
 from store.runs import projection
 from tests.support.smtp_relays import LIMIT, RELAYS, TOPICS, prepared
 from tests.support.transitions import transitions_outside_table
@@ -101,7 +102,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         ]
         await ingest.accept(self.database, deps.catalogue, calls, source="test")
         async with self.database.transaction() as connection:
-            person = (await subjects.find_subjects(connection, [("user_id", self.name)]))["user_id", self.name][0]
+            person = (await find_subjects(connection, [("user_id", self.name)]))["user_id", self.name][0]
             await execute(connection, _INSIDE, person=person)
             found = await fetch_all(connection, _RUNS, person=person)
             return person, [await projection.read_run(connection, item["id"]) for item in found]

@@ -44,6 +44,7 @@ from store.messages import due as owed
 from store.messages.entries import LedgerEntry, new_entry
 from store.messages.withdrawals import withdraw_queued
 from store.people import subjects
+from store.people.identities import find_subjects
 from store.runs import projection
 from tests.integration.gate.test_gate import journey
 from tests.support.transitions import transitions_outside_table
@@ -114,7 +115,7 @@ class GateMachine(RuleBasedStateMachine):
         calls = [InboundEvent("track", f"{name}-in", "signed_up", user_id=name)]
         await accept(self.database, self.deps.catalogue, calls, source="test")
         async with self.database.transaction() as connection:
-            known = await subjects.find_subjects(connection, [("user_id", name)])
+            known = await find_subjects(connection, [("user_id", name)])
             person = known["user_id", name][0]
             found = await fetch_all(connection, _RUNS, person=person)
             await execute(connection, sql("UPDATE runs SET state = 'inside', visit = 1 WHERE lane = :p"), p=person)

@@ -36,6 +36,7 @@ from store.events.ingest import accept
 from store.messages import due as owed
 from store.messages.entries import LedgerEntry, new_entry
 from store.people import subjects
+from store.people.identities import find_subjects
 from store.runs import projection
 from tests.integration.gate.test_gate import journey
 from worker.composition.dependencies import dependencies as build_house
@@ -202,7 +203,7 @@ class Stage:
         calls = [InboundEvent("track", f"{name}-in", "signed_up", user_id=name)]
         await accept(self.database, self.deps.catalogue, calls, source="test")
         async with self.database.transaction() as connection:
-            person = (await subjects.find_subjects(connection, [("user_id", name)]))["user_id", name][0]
+            person = (await find_subjects(connection, [("user_id", name)]))["user_id", name][0]
             await execute(connection, _INSIDE, person=person)
             found = [
                 await projection.read_run(connection, item["id"])

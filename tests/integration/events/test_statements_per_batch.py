@@ -1,0 +1,63 @@
+"""The number of statements of a batch depends on what it changes, not on how many events it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from journeys.events.inbound import CallKind, InboundEvent
+from store.database import Database
+from store.definitions.registry import DefinitionRegistry
+from store.events.ingest import accept
+
+TRANSACTION = 2
+"""BEGIN and COMMIT, which are executed like statements."""
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that were executed since the list was cleared."""
+    statements: list[str] = []
+
+    def counting(method: Callable[..., Any]) -> Callable[..., Any]:
+        async def counted(connection: Any, query: str, *arguments: Any, **options: Any) -> Any:
+            statements.append(" ".join(query.split()))
+            return await method(connection, query, *arguments, **options)
+
+        return counted
+
+    for name in ("fetch", "fetchrow", "execute"):
+        monkeypatch.setattr(asyncpg.Connection, name, counting(getattr(asyncpg.Connection, name)))
+    return statements
+
+
+def events(count: int, batch: str, kind: CallKind = "track", **options: Any) -> list[InboundEvent]:
+    name = "page_viewed" if kind == "track" else kind
+    return [InboundEvent(kind, f"{batch}-{n}", name, user_id=f"u{n}", **options) for n in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_events_that_change_nothing_cost_one_look_and_one_write(
+    database: Database, executed: list[str], count: int
+) -> None:
+    catalogue = DefinitionRegistry()
+    await accept(database, catalogue, events(count, "new"), source="test")
+    executed.clear()
+    await accept(database, catalogue, events(count, "known"), source="test")
+    assert len(executed) == TRANSACTION + len(["edition", "identities", "insert"])
+    executed.clear()
+    await accept(database, catalogue, events(count, "traced", trace=f"{1:032x}"), source="test")
+    assert len(executed) == TRANSACTION + len(["edition", "identities", "insert with its trace"])
+
+
+@pytest.mark.parametrize("count", [1, 100])
+async def test_events_that_change_profiles_cost_three_more(database: Database, executed: list[str], count: int) -> None:
+    catalogue = DefinitionRegistry()
+    await accept(database, catalogue, events(count, "new"), source="test")
+    executed.clear()
+    await accept(database, catalogue, events(count, "told", "identify", traits={"plan": "team"}), source="test")
+    steps = ["edition", "identities", "lock", "insert", "runs of the lanes", "save"]
+    assert len(executed) == TRANSACTION + len(steps), executed
