@@ -1,1 +1,1 @@
-"""The command line for people: every command is a module here with a function `command`."""
+"""Command line, `python -m cli`: commands, and what they share."""

@@ -1,4 +1,4 @@
-"""`python -m cli`."""
+"""Entry point of `python -m cli`."""
 
 from cli.app import main
 

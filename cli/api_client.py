@@ -1,4 +1,4 @@
-"""The API as commands use it: one request, one answer, and a refusal that a person can read."""
+"""HTTP client of the API for commands, with errors that a person can read."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from worker.stack.endpoints import read_endpoints
 
 UrlOption = Annotated[
     str | None,
-    typer.Option("--url", envvar="TENURE_API_URL", help="Where the API is; that of `make up` here if left out."),
+    typer.Option(
+        "--url", envvar="TENURE_API_URL", help="Address of the API; by default that of `make up` on this machine."
+    ),
 ]
-KeyOption = Annotated[str | None, typer.Option("--key", help="The operator key [TENURE_OPERATOR_KEY].")]
+KeyOption = Annotated[str | None, typer.Option("--key", help="Operator key [TENURE_OPERATOR_KEY].")]
 TIMEOUT = 30.0
 
 
 class ApiError(RuntimeError):
-    """The API did not do it. The message says why, in the API's own words where it answered."""
+    """A request failed. The message has the reason, in the API's words if it answered."""
 
 
 class RefusedByApi(ApiError):
-    """The API answered, and refused; `problems` are of the text that was sent, each at its line."""
+    """The API rejected the request. `problems` are those of the text that was sent, with lines."""
 
     def __init__(self, status: int, detail: str, problems: list[Problem]) -> None:
         super().__init__(detail)
@@ -35,7 +37,7 @@ class RefusedByApi(ApiError):
 
 
 class ApiClient:
-    """A running API. Raises RemoteError when it does not answer, and Refused when it refuses."""
+    """A running API. Raises ApiError when it does not answer, RefusedByApi when it rejects a request."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url
@@ -54,57 +56,60 @@ class ApiClient:
         return self._answer("POST", path, json=dict(body))
 
     def items(self, path: str, most: int | None = None, **query: str) -> Iterator[dict[str, Any]]:
-        """Page after page, `most` items at most."""
-        cursor, told = None, 0
-        while most is None or told < most:
-            limit = 100 if most is None else min(100, most - told)
+        """Items of all pages, at most `most`."""
+        cursor, count = None, 0
+        while most is None or count < most:
+            limit = 100 if most is None else min(100, most - count)
             page = self.get(path, limit=limit, **query, **({"cursor": cursor} if cursor else {}))
             yield from page["items"]
-            told, cursor = told + len(page["items"]), page["next"]
+            count, cursor = count + len(page["items"]), page["next"]
             if cursor is None:
                 return
 
     def publish(self, key: str, text: bytes, by: str, *, only_new: bool = False) -> dict[str, Any]:
-        """Publish a definition; `only_new` refuses with 412 when the key is published already."""
+        """Publish a definition. With `only_new` a key that is published already is rejected with 412."""
         headers = {"Content-Type": "application/yaml"} | ({"If-None-Match": "*"} if only_new else {})
         path = f"/v1/journeys/{quote(key, safe='')}"
         published: dict[str, Any] = self._answer("PUT", path, content=text, headers=headers, params={"by": by})
         return published
 
-    def preview(self, template: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def preview(self, template: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """A template as a known person would get it."""
-        found: dict[str, Any] = self._answer("POST", f"/v1/templates/{quote(template, safe='')}/preview", json=asked)
-        return found
+        path = f"/v1/templates/{quote(template, safe='')}/preview"
+        preview: dict[str, Any] = self._answer("POST", path, json=request)
+        return preview
 
     def _answer(self, method: str, path: str, **request: Any) -> Any:
         try:
             answer = self._client.request(method, path, **request)
             body = answer.json()
-        except (httpx.TransportError, httpx.InvalidURL) as fault:
-            why = str(fault) or type(fault).__name__
-            raise ApiError(f"{self.url} does not answer: {why}. Start it with `make up`, or give --url.") from None
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            reason = str(error) or type(error).__name__
+            raise ApiError(f"{self.url} does not answer: {reason}. Start it with `make up`, or give --url.") from None
         except ValueError:
-            raise ApiError(f"{self.url}{path} answered {answer.status_code}, and not as Tenure does.") from None
+            raise ApiError(
+                f"{self.url}{path} answered {answer.status_code} without JSON: it is not Tenure's API."
+            ) from None
         if answer.is_success:
             return body
         raise _refused(answer.status_code, body if isinstance(body, dict) else {})
 
 
 def remote(url: str | None, key: str | None) -> ApiClient:
-    """The API that is given, else the one of the stack that runs here. Raises RemoteError when settings are wrong."""
+    """The API at `url`, by default that of the stack on this machine. Raises ApiError when a setting is wrong."""
     try:
         settings = load_settings()
-    except SettingsError as fault:
-        raise ApiError(str(fault)) from None
-    known = read_endpoints(settings.home)
-    here = known.api_url if known is not None else f"http://{settings.api_host}:{settings.api_port}"
-    return ApiClient(url or here, key or settings.operator_key.get_secret_value())
+    except SettingsError as error:
+        raise ApiError(str(error)) from None
+    running = read_endpoints(settings.home)
+    local = running.api_url if running is not None else f"http://{settings.api_host}:{settings.api_port}"
+    return ApiClient(url or local, key or settings.operator_key.get_secret_value())
 
 
 def _refused(status: int, document: Mapping[str, Any]) -> RefusedByApi:
     errors = [error for error in document.get("errors", ()) if isinstance(error, dict)]
     problems = [_problem(error) for error in errors]
-    detail = f"{document.get('title', 'Refused')} ({status}): {document.get('detail', 'no reason was given')}"
+    detail = f"{document.get('title', 'Refused')} ({status}): {document.get('detail', 'no reason given')}"
     return RefusedByApi(status, detail, problems)
 
 

@@ -1,4 +1,4 @@
-"""The table of commands. A command's module is imported only when it is the one that was asked for."""
+"""Table of commands. Only the module of the called command is imported."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from collections.abc import Callable, Sequence
 
 import typer
 
-# name → what `--help` says. The code is `command` in the module `cli.commands.<name>`, with Typer's annotations.
 COMMANDS = {
-    "demo": "Play half a year of real purchases live, and compare it with the backtest.",
+    "demo": "Play half a year of real purchases live and compare it with the backtest.",
     "up": "Start everything: database, Temporal, worker, API and a mail sink.",
-    "lint": "Check the catalogue, or some of its files: every problem with its line, its harm and its mend.",
-    "diagram": "Draw a journey, as Mermaid.",
-    "schema": "Print the JSON Schema that lets an editor complete and check what one writes.",
-    "publish": "Publish journeys through the API; a change is a new version.",
-    "preview": "See a template as a person would get it; nothing is sent.",
-    "where": "Where a person is in their journeys, and why they got or did not get what.",
-    "tasks": "What there is to do for people, one task with its log, and closing it.",
-    "simulate": "Try a journey on one person's recorded events; nothing is sent.",
-    "replay": "Replay recorded histories, or a cluster's, with this code: what it would break, before it is deployed.",
-    "record": "Record a run's history, to be replayed in every build.",
-    "backtest": "Try a journey on everyone's recorded events, or compare two; nothing is sent.",
+    "lint": "Check the catalogue or some of its files; each problem comes with line, consequence and fix.",
+    "diagram": "Draw a journey as a Mermaid diagram.",
+    "schema": "Print the JSON Schema with which an editor completes and checks journeys.",
+    "publish": "Publish journeys through the API. A changed journey becomes a new version.",
+    "preview": "Show a template as a person would get it. Nothing is sent.",
+    "where": "Show where a person is in their journeys, and why they did or did not get a message.",
+    "tasks": "List open tasks, show one with its log, or close it.",
+    "simulate": "Run a journey on one person's recorded events. Nothing is sent.",
+    "replay": "Replay recorded histories with this code, to see before a deployment what it would break.",
+    "record": "Record a run's history for replay in every build.",
+    "backtest": "Run a journey on everyone's recorded events, or compare two journeys. Nothing is sent.",
 }
+"""Names with their line in `--help`. The code is the function `command` of `cli.commands.<name>`."""
 
 
-def build_cli(asked: str | None) -> typer.Typer:
-    """All commands by name, one of them real: the help needs a line of each, and importing them would take seconds."""
+def build_cli(called: str | None) -> typer.Typer:
+    """All commands by name. Only the called one is loaded: `--help` needs one line of each, and loading takes seconds."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(tenure)
     for name, line in COMMANDS.items():
-        real = name == asked
-        app.command(name, help=None if real else line, short_help=line)(_load(name) if real else _not_loaded)
+        loaded = name == called
+        app.command(name, help=None if loaded else line, short_help=line)(_load(name) if loaded else _not_loaded)
     return app
 
 
@@ -41,9 +41,10 @@ def tenure() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command in `argv`, by default that of this process."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    asked = next((each for each in arguments if not each.startswith("-")), None)
-    build_cli(asked)(arguments, prog_name="python -m cli")
+    called = next((word for word in arguments if not word.startswith("-")), None)
+    build_cli(called)(arguments, prog_name="python -m cli")
 
 
 def _load(name: str) -> Callable[..., None]:
@@ -52,4 +53,4 @@ def _load(name: str) -> Callable[..., None]:
 
 
 def _not_loaded() -> None:
-    raise NotImplementedError("only the command that was asked for is loaded")
+    raise NotImplementedError("only the called command is loaded")

@@ -1,4 +1,4 @@
-"""The catalogue's files, read with every fault that is in them; files that are given stand in for those of their kind."""
+"""Files of a catalogue with every problem in them. A given file replaces the catalogue's of the same name or key."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROLE: Final = "profile.role"
 
 @dataclass
 class CatalogFiles:
-    """What could be read, and what is wrong with each file. `broken` are templates whose files have faults."""
+    """What could be read of a catalogue, and the problems of each file. `broken` are names of templates with problems."""
 
     plan: TrackingPlan | None = None
     policy: Policy | None = None
@@ -43,74 +43,74 @@ class CatalogFiles:
     broken: set[str] = field(default_factory=set)
     faults: dict[Path, list[Problem]] = field(default_factory=dict)
     overdue: dict[Path, str] = field(default_factory=dict)
-    """By file, what should have been looked at by now (C11): told, and no fault."""
+    """By file: content past its review date (C11). A warning, no problem."""
     warned: dict[Path, list[tuple[int, int, str]]] = field(default_factory=dict)
-    """By journey's file, tasks without a deadline (C10), with line and column: told, and no fault."""
+    """By file of a journey: tasks without a deadline (C10), with line and column. A warning, no problem."""
 
     def check(self, paths: Sequence[Path]) -> None:
-        """Put these journeys to the checker, each beside all the others; without a plan there is nothing to check by."""
+        """Check these journeys, each together with all others. Without a tracking plan nothing can be checked."""
         if self.plan is None:
             return
         for path in paths:
             if path in self.journeys:
                 journey, source = self.journeys[path]
-                others = [other for at, (other, _) in self.journeys.items() if at != path]
-                found = check_journey(journey, self.plan, self.templates, others, source)
-                self.faults[path] = [problem for problem in found if not self._is_told_elsewhere(problem)]
-                self.warned[path] = [(*source.position(place), what) for place, what in tasks_without_deadline(journey)]
+                others = [other for other_path, (other, _) in self.journeys.items() if other_path != path]
+                problems = check_journey(journey, self.plan, self.templates, others, source)
+                self.faults[path] = [problem for problem in problems if not self._is_reported_elsewhere(problem)]
+                self.warned[path] = [(*source.position(at), text) for at, text in tasks_without_deadline(journey)]
 
-    def _is_told_elsewhere(self, problem: Problem) -> bool:
-        """A template that cannot be read is there all the same; its own file's faults say what is wrong."""
+    def _is_reported_elsewhere(self, problem: Problem) -> bool:
+        """Whether the problem is a missing template that exists, but has problems of its own."""
         return problem.code == NO_TEMPLATE and problem.what.partition(" ")[0] in self.broken
 
 
 def read_catalog(folder: Path, given: Sequence[Path] = ()) -> CatalogFiles:
-    """Read the whole catalogue. A given journey replaces the one of its key; a given plan or policy the catalogue's."""
-    found, policies = CatalogFiles(), dict[Path, YamlSource]()
-    files = (*given, *_shipped(folder, given))
-    _read_templates(found, folder, [path for path in files if _kind(path) in {"template", "rules"}], given)
-    for path in files:
+    """Read the whole catalogue. A given journey replaces the one with its key; a given plan or policy the catalogue's."""
+    files, policies = CatalogFiles(), dict[Path, YamlSource]()
+    paths = (*given, *_catalog_paths(folder, given))
+    _read_templates(files, folder, [path for path in paths if _kind(path) in {"template", "rules"}], given)
+    for path in paths:
         match _kind(path):
             case "template" | "rules":
                 pass
             case "plan":
-                found.plan, source = read_plan(path.read_bytes())
-                found.faults[path] = source.problems
+                files.plan, source = read_plan(path.read_bytes())
+                files.faults[path] = source.problems
             case "policy":
-                found.policy, source = read_model(path.read_bytes(), Policy)
-                found.faults[path] = source.problems
+                files.policy, source = read_model(path.read_bytes(), Policy)
+                files.faults[path] = source.problems
                 policies[path] = source
             case "consent":
                 _, source = read_consent_rules(path.read_bytes())
-                found.faults[path] = source.problems
+                files.faults[path] = source.problems
             case "team":
-                found.faults[path] = read_team(path.read_bytes())[1].problems
+                files.faults[path] = read_team(path.read_bytes())[1].problems
             case _:
-                _read_journey(found, path, replaced=path not in given)
-    _check_rules(found, next((path for path in files if path.name == RULES), None))
-    for path, source in policies.items() if found.policy is not None else ():
-        told = check_policy([journey for journey, _ in found.journeys.values()], found.templates, source)
-        found.faults[path] += [each for each in told if each.what.partition(" ")[0] not in found.broken]
-    return found
+                _read_journey(files, path, replaced=path not in given)
+    _check_rules(files, next((path for path in paths if path.name == RULES), None))
+    for path, source in policies.items() if files.policy is not None else ():
+        problems = check_policy([journey for journey, _ in files.journeys.values()], files.templates, source)
+        files.faults[path] += [problem for problem in problems if problem.what.partition(" ")[0] not in files.broken]
+    return files
 
 
-def _check_rules(found: CatalogFiles, path: Path | None) -> None:
-    """What content varies by is known, and a role that a variant is for is one that somebody can have."""
-    if path is None or found.plan is None or found.faults[path]:
+def _check_rules(files: CatalogFiles, path: Path | None) -> None:
+    """Dimensions of content are fields of the tracking plan, and their roles are roles of the plan."""
+    if path is None or files.plan is None or files.faults[path]:
         return
     rules, source = read_model(path.read_bytes(), ContentRules)
     for name, dimension in (rules or ContentRules()).dimensions.items():
-        if dimension.from_ not in found.plan.vocabulary:
+        if dimension.from_ not in files.plan.vocabulary:
             what = f"{dimension.from_} is not in the tracking plan"
-            found.faults[path].append(_told(what, source.position(("dimensions", name, "from"))[0]))
+            files.faults[path].append(_problem(what, source.position(("dimensions", name, "from"))[0]))
         for index, value in enumerate(dimension.values if dimension.from_ == ROLE else ()):
-            if value not in found.plan.roles:
+            if value not in files.plan.roles:
                 line = source.position(("dimensions", name, "values", index))[0]
-                found.faults[path].append(_told(f"{value} is not a role of the tracking plan", line))
+                files.faults[path].append(_problem(f"{value} is not a role of the tracking plan", line))
 
 
-def _told(what: str, line: int) -> Problem:
-    harm, mend = "Nothing that names it could be sent.", "Mend this line of the template."
+def _problem(what: str, line: int) -> Problem:
+    harm, mend = "No message with this template can be sent.", "Correct this line of the template."
     return Problem("TEMPLATE", "", what, harm, mend, line, 1)
 
 
@@ -120,50 +120,50 @@ def _kind(path: Path) -> str:
     return KINDS.get(path.name, "journey")
 
 
-def _shipped(folder: Path, given: Sequence[Path]) -> Iterator[Path]:
-    """The catalogue's own files, but for those that are given or that a given one stands in for."""
+def _catalog_paths(folder: Path, given: Sequence[Path]) -> Iterator[Path]:
+    """The catalogue's own files, without those that a given one replaces."""
     names = {path.name for path in given}
-    places = {path.resolve() for path in given}
+    resolved = {path.resolve() for path in given}
     needed = {PLAN, POLICY}
-    files = [folder / name for name in KINDS if name not in names and (name in needed or (folder / name).is_file())]
-    files += [*sorted((folder / "templates").rglob("*.md")), *sorted((folder / "journeys").glob("*.yaml"))]
-    return (path for path in files if path.resolve() not in places)
+    own = [folder / name for name in KINDS if name not in names and (name in needed or (folder / name).is_file())]
+    own += [*sorted((folder / "templates").rglob("*.md")), *sorted((folder / "journeys").glob("*.yaml"))]
+    return (path for path in own if path.resolve() not in resolved)
 
 
-def _read_journey(found: CatalogFiles, path: Path, *, replaced: bool) -> None:
+def _read_journey(files: CatalogFiles, path: Path, *, replaced: bool) -> None:
     journey, source = read_journey(path.read_bytes())
-    found.faults[path] = source.problems
-    if journey is None or (replaced and journey.journey in {other.journey for other, _ in found.journeys.values()}):
+    files.faults[path] = source.problems
+    if journey is None or (replaced and journey.journey in {other.journey for other, _ in files.journeys.values()}):
         return
-    found.journeys[path] = journey, source
+    files.journeys[path] = journey, source
 
 
-def _read_templates(found: CatalogFiles, folder: Path, paths: Sequence[Path], given: Sequence[Path]) -> None:
-    """Templates with their variants. One that is given stands in for the catalogue's of its name, variant by variant."""
-    rules_at = next((path for path in given if path.name == RULES), folder / RULES)
-    rules, problems = read_rules(rules_at)
-    files: dict[str, Path] = {}
+def _read_templates(files: CatalogFiles, folder: Path, paths: Sequence[Path], given: Sequence[Path]) -> None:
+    """Templates with their variants. A given one replaces the catalogue's of its name, variant by variant."""
+    rules_path = next((path for path in given if path.name == RULES), folder / RULES)
+    rules, problems = read_rules(rules_path)
+    stems: dict[str, Path] = {}
     for path in paths:
-        found.faults[path] = []
+        files.faults[path] = []
         if path.suffix == ".md":
-            files.setdefault(template_name(path), path)
-    templates, more = assemble(rules, [(path, stem) for stem, path in files.items()])
-    found.templates = {name: template.info() for name, template in templates.items()}
-    found.broken = {name_of(stem)[0] for stem in files} - set(templates)
-    for each in (*problems, *more):
-        at = Path(each.file)
-        found.faults[at] = sorted_problems([*found.faults.get(at, ()), _told(each.message, each.line)])
+            stems.setdefault(template_name(path), path)
+    templates, more = assemble(rules, [(path, stem) for stem, path in stems.items()])
+    files.templates = {name: template.info() for name, template in templates.items()}
+    files.broken = {name_of(stem)[0] for stem in stems} - set(templates)
+    for fault in (*problems, *more):
+        path = Path(fault.file)
+        files.faults[path] = sorted_problems([*files.faults.get(path, ()), _problem(fault.message, fault.line)])
     today = datetime.now(UTC).date()
-    for source in (each for template in templates.values() for each in (template.source, *template.variants.values())):
+    for source in (text for template in templates.values() for text in (template.source, *template.variants.values())):
         matter = source.matter
         if matter.status != "retired" and matter.review_date < today:
-            found.overdue[Path(source.file)] = (
+            files.overdue[Path(source.file)] = (
                 f"was due for review on {matter.review_date}; its owner is {matter.owner}"
             )
 
 
 def template_name(path: Path) -> str:
-    """`setup/first-steps.de` of `…/templates/setup/first-steps.de.md`; a file elsewhere goes by its own name."""
+    """`setup/first-steps.de` for `…/templates/setup/first-steps.de.md`; elsewhere the file's own name."""
     parts = path.with_name(path.name.removesuffix(".md")).parts
     within = [index for index, part in enumerate(parts) if part == "templates"]
     return "/".join(parts[within[-1] + 1 :]) if within else parts[-1]

@@ -1,4 +1,4 @@
-"""A backtest on every core: each process gets a share of the people, and the tallies are added up in order."""
+"""Backtests on every core: each process gets a share of the people; results are added in order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHARES_PER_CORE = 8
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a process needs. `texts` and `against` are artifacts; `people` asks for each person's lines."""
+    """Input of every process. `texts` and `against` are artifacts; with `people`, each person's lines are returned too."""
 
     texts: tuple[str, ...]
     policy: Policy
@@ -32,7 +32,7 @@ class Job:
     against: tuple[str, ...] = ()
     people: bool = False
 
-    def world(self, texts: tuple[str, ...]) -> Scenario:
+    def scenario(self, texts: tuple[str, ...]) -> Scenario:
         return Scenario(tuple(load_chart(text) for text in texts), self.policy, self.reachable)
 
 
@@ -41,14 +41,14 @@ _job: Job | None = None
 
 
 def run_job(job: Job, workers: int | None = None) -> Iterator[Share]:
-    """Each share's counts and, if asked for, its people's lines as JSON, in the order of the people."""
+    """Counts of each share and, with `people`, the lines of its people as JSON, in the order of the people."""
     cores = workers or os.cpu_count() or 1
     size = max(1, -(-len(job.streams) // (cores * SHARES_PER_CORE)))
     shares = [(start, start + size) for start in range(0, len(job.streams), size)]
     if cores == 1 or len(shares) < 2:
         yield from (_share(job, replace(job, streams=job.streams[a:b])) for a, b in shares)
         return
-    job.world((*job.texts, *job.against))  # compiled once, before there are several of us
+    job.scenario((*job.texts, *job.against))  # compiled once, before the processes are forked
     gc.collect()
     gc.freeze()
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -58,7 +58,7 @@ def run_job(job: Job, workers: int | None = None) -> Iterator[Share]:
 
 
 def total(job: Job, workers: int | None = None) -> Tally:
-    """All shares' counts."""
+    """Counts of all shares."""
     tally = Tally()
     for counted, _ in run_job(job, workers):
         assert isinstance(counted, Tally)  # without `against`
@@ -67,7 +67,7 @@ def total(job: Job, workers: int | None = None) -> Tally:
 
 
 def comparison(job: Job, workers: int | None = None) -> Comparison:
-    """All shares' differences."""
+    """Differences of all shares."""
     result = Comparison()
     for counted, _ in run_job(job, workers):
         assert isinstance(counted, Comparison)  # with `against`
@@ -76,8 +76,8 @@ def comparison(job: Job, workers: int | None = None) -> Comparison:
 
 
 def _begin(job: Job) -> None:
-    """The collector has nothing to find in a story, and looking costs a tenth of the time."""
-    global _job  # noqa: PLW0603 -- one job per process, given when the process starts
+    """Initialise a process. A simulation makes no cyclic garbage, and looking for it takes a tenth of the time."""
+    global _job  # noqa: PLW0603 — one job per process, set when it starts
     _job = job
     gc.disable()
 
@@ -88,9 +88,9 @@ def _numbered(share: tuple[int, int]) -> Share:
 
 
 def _share(job: Job, part: Job) -> Share:
-    world = job.world(job.texts)
+    scenario = job.scenario(job.texts)
     if job.against:
-        return compare(world, job.world(job.against), part.streams, job.until), []
+        return compare(scenario, job.scenario(job.against), part.streams, job.until), []
     lines: list[str] = []
 
     def detail(who: str, person: SimulatedPerson) -> None:
@@ -99,4 +99,4 @@ def _share(job: Job, part: Job) -> Share:
             for line in person.lines()
         )
 
-    return backtest(world, part.streams, job.until, detail if job.people else None), lines
+    return backtest(scenario, part.streams, job.until, detail if job.people else None), lines

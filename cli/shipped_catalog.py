@@ -1,4 +1,7 @@
-"""The catalogue's journeys, published once into a database that has none: a new stack can be used at once."""
+"""Publish the catalogue's journeys to a new stack.
+
+A database in which a person has published a journey is left alone.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,25 @@ BY: Final = "catalog"
 
 
 def publish_shipped(api: ApiClient, catalog: Path) -> str | None:
-    """Publish what is not published yet, and say so in a line; None when nothing is to do.
+    """Publish the journeys that are not published yet; a line for people, or None if there was nothing to do.
 
-    A database in which a person has published is theirs, and is left alone. Raises RemoteError.
+    Raises ApiError.
     """
-    there = {journey["key"]: journey["published_by"] for journey in api.items("/v1/journeys")}
-    if any(by != BY for by in there.values()):
+    published_by = {journey["key"]: journey["published_by"] for journey in api.items("/v1/journeys")}
+    if any(author != BY for author in published_by.values()):
         return None
-    done, refused = [], []
+    published, refused = [], []
     for path in sorted((catalog / "journeys").glob("*.yaml")):
         journey = read_journey(path.read_bytes())[0]
         key = journey.journey if journey is not None else path.stem
-        if key in there:
+        if key in published_by:
             continue
         try:
             api.publish(key, path.read_bytes(), BY, only_new=True)
-            done.append(key)
+            published.append(key)
         except RefusedByApi as refusal:
-            if refusal.status != 412:  # somebody else was quicker
+            if refusal.status != 412:  # another process has just published it
                 refused.append(f"{path.name} ({refusal})")
     if refused:
-        raise ApiError(f"not published: {'; '.join(refused)}. `python -m cli lint` says why.")
-    return f"published the catalogue's journeys: {', '.join(done)}" if done else None
+        raise ApiError(f"not published: {'; '.join(refused)}. `python -m cli lint` shows the reasons.")
+    return f"published the catalogue's journeys: {', '.join(published)}" if published else None

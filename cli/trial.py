@@ -1,4 +1,4 @@
-"""What `simulate` and `backtest` try out: a journey from a file or the catalogue, the policy, and recorded events."""
+"""Input of `simulate` and `backtest`: journeys, tracking plan, policy and recorded events."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _WHEN: Final = ("timestamp", "at", "date", "time")
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """People with their events, in order; `skipped` says which records told nothing, and why.
+    """People with their events in order; `skipped` lists unusable records with the reason.
 
-    `reachable` are the channels that everyone is taken to have: e-mail only where the records tell no address at all.
+    `reachable` are the channels that every person is assumed to have: e-mail only if the records contain no addresses.
     """
 
     streams: list[Stream]
@@ -45,37 +45,37 @@ class Trial:
 
 
 def journey_text(journey: str, plan: TrackingPlan) -> str:
-    """The artifact of a journey given as a YAML file or by its key in the catalogue. Exits with every problem."""
+    """Artifact of a journey, given as a YAML file or by its key in the catalogue. Exits with every problem."""
     path = journey_file(journey)
-    found = read_definition(path)
-    text = artifact_of(found, plan.types(found))
+    definition = read_definition(path)
+    text = artifact_of(definition, plan.types(definition))
     try:
         load_chart(text)
-    except ValueError as fault:
-        typer.echo(f"{path} cannot run: {fault}. `python -m cli lint {path}` says where.", err=True)
+    except ValueError as error:
+        typer.echo(f"{path} cannot run: {error}. `python -m cli lint {path}` shows where.", err=True)
         raise typer.Exit(1) from None
     return text
 
 
 def journey_file(journey: str) -> Path:
-    """A journey's file, given as such or by its key in the catalogue."""
+    """File of a journey, given as a path or by its key in the catalogue."""
     path = Path(journey)
     if path.is_file():
         return path
     shipped = CATALOG / "journeys" / f"{journey}.yaml"
     if not shipped.is_file():
-        raise typer.BadParameter(f"{journey} is neither a file nor one of {', '.join(_keys())}")
+        raise typer.BadParameter(f"{journey} is neither a file nor a journey of the catalogue: {', '.join(_keys())}")
     return shipped
 
 
 def read_definition(path: Path) -> Journey:
-    """A journey as it is written, unchecked. Exits with every fault of the text."""
-    found, source = read_journey(path.read_bytes())
-    if found is None:
+    """A journey as written, unchecked. Exits with every problem of the text."""
+    definition, source = read_journey(path.read_bytes())
+    if definition is None:
         for problem in source.problems:
             typer.echo(as_line(path, problem), err=True)
         raise typer.Exit(1)
-    return found
+    return definition
 
 
 def _keys() -> list[str]:
@@ -83,7 +83,7 @@ def _keys() -> list[str]:
 
 
 def read_plan_file(path: Path | None = None) -> TrackingPlan:
-    """The tracking plan of the catalogue, or another. Exits with every problem."""
+    """The tracking plan at `path`, by default the catalogue's. Exits with every problem."""
     plan, source = read_model((path or CATALOG / "tracking-plan.yaml").read_bytes(), TrackingPlan)
     if plan is None:
         for problem in source.problems:
@@ -93,19 +93,22 @@ def read_plan_file(path: Path | None = None) -> TrackingPlan:
 
 
 def read_policy_file(path: Path | None = None) -> Policy:
-    """The policy of the catalogue, or another."""
+    """The policy at `path`, by default the catalogue's."""
     return load_policy(yaml.safe_load((path or CATALOG / "policy.yaml").read_text(encoding="utf-8")))
 
 
 def read_events_file(given: str, plan: TrackingPlan, event: str | None = None, person: str | None = None) -> Trial:
-    """Recorded events from a file: Segment calls as JSON lines, a CSV with a header, or the word `cdnow`."""
+    """Recorded events: JSON lines of Segment calls, a CSV file with a header, or the word `cdnow`.
+
+    `event` names the event of every row of a CSV file that has no column for it; `person` selects one person.
+    """
     with _uncollected():
         return _only(_cdnow() if given == CDNOW else _file(given, plan, event), person)
 
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the collector, which would look through a growing heap again and again for nothing: half the time."""
+    """Without garbage collection: searching a growing heap that holds no garbage takes half the time."""
     gc.disable()
     try:
         yield
@@ -116,38 +119,38 @@ def _uncollected() -> Iterator[None]:
 def _file(given: str, plan: TrackingPlan, event: str | None) -> Trial:
     path = Path(given)
     if not path.exists():
-        raise typer.BadParameter(f"{given} is not there")
+        raise typer.BadParameter(f"{given} does not exist")
     rows = _csv(path, event) if path.suffix.lower() == ".csv" else _json(path)
     people: dict[str, list[RecordedEvent]] = {}
     skipped: list[str] = []
     for number, row in rows:
         try:
-            found = read_recorded(row, plan.events if _planned(row, plan.events) else None)
-        except UnusableRecord as fault:
-            skipped.append(f"{path.name}:{number}: {fault}")
+            record = read_recorded(row, plan.events if _planned(row, plan.events) else None)
+        except UnusableRecord as error:
+            skipped.append(f"{path.name}:{number}: {error}")
         else:
-            people.setdefault(found.who, []).append(found)
-    streams: list[Stream] = [(who, sorted(events, key=lambda each: each.at)) for who, events in people.items()]
+            people.setdefault(record.who, []).append(record)
+    streams: list[Stream] = [(who, sorted(events, key=lambda event: event.at)) for who, events in people.items()]
     reachable = frozenset({"in_app"} if _addressed(streams) else {"in_app", "email"})
     return Trial(streams, skipped, reachable)
 
 
 def until_instant(text: str | None, given: str) -> datetime | None:
-    """`--until`, inclusive: a day means all of it."""
+    """The instant of `--until`, inclusive: a day means its end."""
     if text is None:
         return OBSERVED_UNTIL if given == CDNOW else None
     try:
         at = read_instant(text)
-    except UnusableRecord as fault:
-        raise typer.BadParameter(str(fault)) from None
+    except UnusableRecord as error:
+        raise typer.BadParameter(str(error)) from None
     return datetime.combine(at.date(), time.max, UTC) if len(text) <= len("2026-05-03") else at
 
 
 def _cdnow() -> Trial:
     try:
         return Trial(cdnow_streams(cdnow_file()), [])
-    except CdnowUnavailable as fault:
-        typer.echo(str(fault), err=True)
+    except CdnowUnavailable as error:
+        typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
 
 
@@ -158,12 +161,12 @@ def _only(trial: Trial, person: str | None) -> Trial:
 
 
 def _addressed(streams: Iterable[Stream]) -> bool:
-    """Whether the records say anything of addresses."""
+    """Whether any record has a mail address."""
     return any(event.kind == "profile" and "email" in event.data for _, events in streams for event in events)
 
 
 def _planned(row: Mapping[str, Any], table: EventTable) -> bool:
-    """A name that the plan does not know is taken as it is: trying out needs no plan."""
+    """Whether the plan knows the event. Unknown names are taken as they are, so that no plan is needed."""
     return row.get("event") in table.rules
 
 
@@ -174,8 +177,8 @@ def _json(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 continue
             try:
                 value = json.loads(line)
-            except ValueError as fault:
-                raise typer.BadParameter(f"{path}:{number}: not JSON: {fault}") from None
+            except ValueError as error:
+                raise typer.BadParameter(f"{path}:{number}: not JSON: {error}") from None
             yield number, value if isinstance(value, dict) else {}
 
 
@@ -186,21 +189,21 @@ def _csv(path: Path, event: str | None) -> Iterator[tuple[int, Mapping[str, Any]
         who, when = (next((name for name in names if name in columns), None) for names in (_WHO, _WHEN))
         if who is None or when is None or ("event" not in columns and event is None):
             raise typer.BadParameter(
-                f"{path} needs a column of who ({', '.join(_WHO)}), one of when ({', '.join(_WHEN)}), "
-                "and one named event, unless --event names it"
+                f"{path} needs a column for the person ({', '.join(_WHO)}), one for the time ({', '.join(_WHEN)}), "
+                "and a column `event` or the option --event"
             )
         for number, row in enumerate(reader, 2):
             rest = {name: _value(text) for name, text in row.items() if name not in (who, when, "event", "type")}
-            said = {"userId": row[who], "timestamp": row[when], "event": row.get("event") or event}
+            call = {"userId": row[who], "timestamp": row[when], "event": row.get("event") or event}
             kind = row.get("type") or "track"
             yield (
                 number,
-                {**said, "type": kind, "properties": rest, "traits": rest, **(rest if kind == "consent" else {})},
+                {**call, "type": kind, "properties": rest, "traits": rest, **(rest if kind == "consent" else {})},
             )
 
 
 def _value(text: Any) -> Any:
-    """Numbers and truth values of a table as such; empty is not known."""
+    """A cell as a number or truth value if it is one; None if it is empty."""
     if not isinstance(text, str) or not text:
         return None
     try:

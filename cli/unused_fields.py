@@ -1,4 +1,7 @@
-"""What the tracking plan collects and nobody reads: personal data that changes nothing should not be asked for (H5)."""
+"""Fields of the tracking plan that no journey, template or gate rule reads (H5).
+
+Personal data that nothing reads should not be collected.
+"""
 
 from __future__ import annotations
 
@@ -16,43 +19,43 @@ from journeys.language.traversal import actions_of
 ADDRESS: Final = "profile.email"
 ROLE: Final = "profile.role"
 TICKET: Final = ("ticket_id", "priority")
-"""What the send gate reads of a ticket's signals, whatever journeys there are."""
+"""Fields of a ticket's signals that the gate reads, whatever the journeys."""
 
 
 def unread_fields(files: CatalogFiles, plan: TrackingPlan) -> list[str]:
-    """Fields as `profile.x` and `event.<signal>.x`, in the plan's order, that no journey, template or gate reads."""
-    read = set(_by_the_gate(plan, files.policy.urgent_ticket if files.policy else UrgentTicket()))
+    """Unread fields in the plan's order, as `profile.x` and `event.<signal>.x`."""
+    read = set(_read_by_gate(plan, files.policy.urgent_ticket if files.policy else UrgentTicket()))
     for template in files.templates.values():
         read |= template.fields
     for journey, _ in files.journeys.values():
-        read |= set(_by_journey(journey, plan))
+        read |= set(_read_by_journey(journey, plan))
     return [name for name in plan.vocabulary if name not in read]
 
 
-def _by_the_gate(plan: TrackingPlan, tickets: UrgentTicket) -> Iterator[str]:
+def _read_by_gate(plan: TrackingPlan, tickets: UrgentTicket) -> Iterator[str]:
     yield ADDRESS
     for signal in (*tickets.opened_by, *tickets.resolved_by):
         if signal in plan.signals:
             yield from (f"event.{signal}.{name}" for name in TICKET)
 
 
-def _by_journey(journey: Journey, plan: TrackingPlan) -> Iterator[str]:
+def _read_by_journey(journey: Journey, plan: TrackingPlan) -> Iterator[str]:
     chart = load_chart(artifact_of(journey, plan.types(journey)))
     yield from (name for name in chart.types if not name.startswith("event."))
     for signal, fields in chart.event_fields.items():
         yield from (f"event.{signal}.{name}" for name in fields)
     if journey.case is not None:
-        heard = {*journey.entry.on, *chart.signals}
-        yield from (f"event.{signal}.{journey.case}" for signal in heard)
-    if any(isinstance(doing.action, Send) and doing.action.for_ for doing in actions_of(journey)):
+        signals = {*journey.entry.on, *chart.signals}
+        yield from (f"event.{signal}.{journey.case}" for signal in signals)
+    if any(isinstance(use.action, Send) and use.action.for_ for use in actions_of(journey)):
         yield ROLE
 
 
 def as_lines(names: list[str], plan: TrackingPlan) -> Iterator[str]:
-    """Each with its source and whether it is personal, the personal ones first: they should go first."""
-    for name in sorted(names, key=lambda each: not _is_personal(each, plan)):
+    """Each field with its source and whether it is personal; personal ones first."""
+    for name in sorted(names, key=lambda field: not _is_personal(field, plan)):
         mark = "personal, " if _is_personal(name, plan) else ""
-        yield f"{name}  ({mark}from {_source(name, plan) or 'nobody named'})"
+        yield f"{name}  ({mark}from {_source(name, plan) or 'an unnamed source'})"
 
 
 def _is_personal(name: str, plan: TrackingPlan) -> bool:

@@ -1,1 +1,1 @@
-"""The commands, one module each with a function `command`."""
+"""Commands, one module each with a function `command`."""

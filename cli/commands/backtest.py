@@ -1,4 +1,4 @@
-"""`python -m cli backtest`: recorded events of many people through a journey on all cores, and two journeys compared."""
+"""`python -m cli backtest`: journeys in memory on everybody's recorded events, on all cores."""
 
 from __future__ import annotations
 
@@ -26,17 +26,21 @@ def command(
     events: Events,
     until: Until = None,
     against: Annotated[
-        str | None, typer.Option(help="Another definition: who would receive more, less, earlier?")
+        str | None, typer.Option(help="Definition to compare with: who would get more, less, earlier?")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Every person's decisions and verdicts, as JSON lines.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write every person's decisions and verdicts to this file, as JSON lines.")
+    ] = None,
     event: EventName = None,
     policy: PolicyFile = None,
     plan: PlanFile = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core if left out.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes; by default one for each core.")
+    ] = None,
 ) -> None:
-    """Try a journey on everyone's recorded events, with caps, cooldowns and consent. Nothing is sent."""
+    """Run journeys on everybody's recorded events, with caps, cooldowns and consent. Nothing is sent."""
     if against is not None and out is not None:
-        raise typer.BadParameter("--out is of one definition; leave --against out")
+        raise typer.BadParameter("--out and --against cannot be combined")
     began = time.perf_counter()
     tracking = read_plan_file(plan)
     texts = tuple(journey_text(journey, tracking) for journey in journeys)
@@ -63,7 +67,7 @@ def command(
 
 
 def _counted(job: Job, workers: int | None, out: Path | None) -> Tally:
-    """Count, and write each person's lines while they come in."""
+    """Counts of all people; with `out`, their lines are written as they arrive."""
     tally = Tally()
     with out.open("w", encoding="utf-8") if out is not None else nullcontext() as file:
         for counted, lines in run_job(job, workers):
@@ -75,16 +79,16 @@ def _counted(job: Job, workers: int | None, out: Path | None) -> Tally:
 
 
 def show_tally(console: Console, tally: Tally) -> None:
-    """The summary a person reads."""
-    table = Table("what", "which", "number", title="Backtest")
+    """Print the summary."""
+    table = Table("count of", "which", "number", title="Backtest")
     table.columns[2].justify = "right"
-    for what, which, number in rows_of(tally):
-        table.add_row(what, which, f"{number:,}")
+    for noun, which, number in rows_of(tally):
+        table.add_row(noun, which, f"{number:,}")
     console.print(table)
 
 
 def rows_of(tally: Tally) -> Iterable[tuple[str, str, int]]:
-    """The summary, row by row."""
+    """Rows of the summary: what is counted, which, how many."""
     yield "people", "", tally.people
     yield "events", "", tally.events
     yield from (("entered", journey, number) for journey, number in _sorted(tally.entered))
@@ -98,23 +102,25 @@ def rows_of(tally: Tally) -> Iterable[tuple[str, str, int]]:
         "deferred": tally.deferred,
         "withheld": tally.withheld,
     }
-    for what, counter in pairs.items():
-        yield from ((what, f"{first}: {second}", number) for (first, second), number in _sorted(counter))
+    for noun, counter in pairs.items():
+        yield from ((noun, f"{first}: {second}", number) for (first, second), number in _sorted(counter))
     yield "still waiting", "messages", tally.queued
     yield "opened", "tasks", tally.tasks
 
 
-def show_comparison(console: Console, found: Comparison) -> None:
-    """Who would notice the change, and in which message."""
+def show_comparison(console: Console, differences: Comparison) -> None:
+    """Print how many people would get more, less, earlier or later, and which messages."""
     people = Table("people who would receive", "number", "for example", title="Compared with --against")
     for kind in ("more", "less", "earlier", "later", "same"):
-        people.add_row(kind, f"{found.people[kind]:,}", ", ".join(found.examples.get(kind, [])))
+        people.add_row(kind, f"{differences.people[kind]:,}", ", ".join(differences.examples.get(kind, [])))
     messages = Table("message", "change", "number")
-    for (template, kind), number in _sorted(found.messages):
+    for (template, kind), number in _sorted(differences.messages):
         messages.add_row(template, kind, f"{number:,}")
     totals = Table("", "this", "the other")
     for name in ("sent", "withheld", "deferred", "outcomes"):
-        totals.add_row(name, *(f"{sum(getattr(tally, name).values()):,}" for tally in (found.before, found.after)))
+        totals.add_row(
+            name, *(f"{sum(getattr(tally, name).values()):,}" for tally in (differences.before, differences.after))
+        )
     for table in (people, messages, totals):
         console.print(table)
 

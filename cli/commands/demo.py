@@ -1,4 +1,4 @@
-"""`python -m cli demo`: the whole product on real purchases, and the proof that what it did is what it decided."""
+"""`python -m cli demo`: real purchases through the whole product, compared with the backtest."""
 
 from __future__ import annotations
 
@@ -27,33 +27,35 @@ from worker.stack.supervisor import Stack, StackError
 from worker.stack.temporal_binary import NoTemporalError
 
 NOTICED, RETURNED = 36_580, 15_558
-"""Silences of more than 60 days in the file, observed to 1998-06-30, and how many end in a purchase; tests count them without `decide`."""
+"""Silences of more than 60 days in the file until 1998-06-30, and those that end in a purchase. A test counts them without `decide`."""
 console = Console(highlight=False, soft_wrap=True)
 
 
 def command(
-    customers: Annotated[int, typer.Option(min=10, help="Customers to play live.")] = 150,
-    days: Annotated[int, typer.Option(min=30, help="Virtual days to play.")] = 181,
-    day_seconds: Annotated[float, typer.Option(min=0.05, help="Real seconds of a virtual day.")] = 0.5,
-    home: Annotated[Path | None, typer.Option(help="Folder of the demonstration's own stack, emptied first.")] = None,
+    customers: Annotated[int, typer.Option(min=10, help="Number of customers in the live run.")] = 150,
+    days: Annotated[int, typer.Option(min=30, help="Virtual days of the live run.")] = 181,
+    day_seconds: Annotated[float, typer.Option(min=0.05, help="Length of a virtual day in real seconds.")] = 0.5,
+    home: Annotated[
+        Path | None, typer.Option(help="Folder of the demonstration's stack; it is emptied first [.tenure/demo].")
+    ] = None,
 ) -> None:
-    """Backtest 69,659 real orders, then play half a year live and compare, person by person."""
+    """Backtest 69,659 real orders, then run half a year live and compare person by person."""
     try:
         configure_logging(level=30)
         streams = _purchases()
         verdict = show_backtest(streams)
         settings = load_settings(home=home or Path(".tenure/demo"), api_port=0)
         chosen = shop.some_customers(streams, customers, shop.ORIGIN + timedelta(days=days))
-        found = run_until_done(play_demo(settings, chosen, days, day_seconds))
+        live_verdict = run_until_done(play_demo(settings, chosen, days, day_seconds))
     except (CdnowUnavailable, SettingsError, StackError, ProcessFailedError, NoTemporalError) as error:
         console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from error
-    faults = verdict.faults + found.faults
+    faults = verdict.faults + live_verdict.faults
     for fault in faults[:20]:
         console.print(f"✗ {fault}", style="red", markup=False)
     if faults:
         raise typer.Exit(1)
-    console.print("✓ live decisions equal the backtest, and every mail is accounted for", style="green")
+    console.print("✓ live decisions equal the backtest, and every mail was sent exactly once", style="green")
 
 
 def _purchases() -> list[Stream]:
@@ -62,7 +64,7 @@ def _purchases() -> list[Stream]:
 
 
 def show_backtest(streams: list[Stream]) -> DemoVerdict:
-    """The whole file through `decide`, on all cores."""
+    """Backtest the whole file on all cores and compare with the expected counts."""
     began = time.perf_counter()
     job = Job((journey_text(shop.JOURNEY, read_plan_file()),), read_policy_file(), frozenset(), streams, OBSERVED_UNTIL)
     tally: Tally = total(job)
@@ -70,7 +72,7 @@ def show_backtest(streams: list[Stream]) -> DemoVerdict:
     returned = sum(n for (_, before, to), n in tally.moves.items() if (before, to) == ("silent", "buying"))
     console.print(
         f"backtest of {tally.people:,} customers in {time.perf_counter() - began:.1f} s: "
-        f"a silence of more than 60 days noticed {noticed:,} times, {returned:,} of them ended by a return purchase"
+        f"{noticed:,} silences of more than 60 days, {returned:,} of them ended by a purchase"
     )
     verdict = DemoVerdict()
     verdict.expect((noticed, returned) == (NOTICED, RETURNED), f"expected {NOTICED:,} and {RETURNED:,}")
@@ -78,17 +80,17 @@ def show_backtest(streams: list[Stream]) -> DemoVerdict:
 
 
 async def play_demo(settings: Settings, streams: list[Stream], days: int, day_seconds: float) -> DemoVerdict:
-    """The live half, on a stack of its own."""
+    """The live run, on a stack of its own."""
     shutil.rmtree(settings.home, ignore_errors=True)
     console.print(f"starting PostgreSQL, Temporal, mail sink, worker and API in {settings.home}")
     async with Stack(settings, say=_say) as stack:
         played = await live.play_live(stack, settings, streams, days, day_seconds, _say)
         console.print(f"played {days} days in {played.seconds:.0f} s")
-        world = Scenario((load_chart(journey_text(shop.JOURNEY, read_plan_file())),), read_policy_file())
-        async with live.open_evidence(stack, settings) as evidence:
-            verdict = await show_shop(console, evidence, world, streams, played, shop.ORIGIN + timedelta(days=days))
-            shape = await show_saas(console, evidence, played)
-    verdict.faults += shape.faults
+        scenario = Scenario((load_chart(journey_text(shop.JOURNEY, read_plan_file())),), read_policy_file())
+        async with live.reading_evidence(stack) as evidence:
+            verdict = await show_shop(console, evidence, scenario, streams, played, shop.ORIGIN + timedelta(days=days))
+            saas_verdict = await show_saas(console, evidence, played)
+    verdict.faults += saas_verdict.faults
     return verdict
 
 

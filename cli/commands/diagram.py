@@ -1,4 +1,4 @@
-"""`python -m cli diagram`: a journey as a Mermaid state diagram, drawn from the model that runs."""
+"""`python -m cli diagram`: a journey as a Mermaid state diagram."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from journeys.language.diagram import diagram
 
 
 def command(
-    journey: Annotated[str, typer.Argument(help="A YAML file, or a key of the catalogue.")],
-    here: Annotated[str | None, typer.Option(help="A state to mark.")] = None,
+    journey: Annotated[str, typer.Argument(help="YAML file, or a key of the catalogue.")],
+    here: Annotated[str | None, typer.Option(help="State to highlight.")] = None,
 ) -> None:
-    """Draw a journey, as Mermaid: GitHub, GitLab and most editors show it in a block of ```mermaid."""
-    found = read_definition(journey_file(journey))
-    if here is not None and here not in found.states:
-        raise typer.BadParameter(f"{here} is not one of {', '.join(found.states)}")
-    typer.echo(diagram(found, here), nl=False)
+    """Draw a journey as a Mermaid diagram. GitHub, GitLab and most editors render it in a ```mermaid block."""
+    definition = read_definition(journey_file(journey))
+    if here is not None and here not in definition.states:
+        raise typer.BadParameter(f"{here} is no state of this journey: {', '.join(definition.states)}")
+    typer.echo(diagram(definition, here), nl=False)

@@ -1,4 +1,4 @@
-"""`python -m cli lint`: everything that would be refused, or would hurt a person later, before it is published."""
+"""`python -m cli lint`: problems of the catalogue's files, before they are published."""
 
 from __future__ import annotations
 
@@ -16,54 +16,51 @@ from cli.unused_fields import as_lines, unread_fields
 def command(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(
-            help="Journeys, templates, a tracking plan, a policy, a team; all of the catalogue if left out."
-        ),
+        typer.Argument(help="Journeys, templates, tracking plan, policy, team; by default the whole catalogue."),
     ] = None,
-    catalog: Annotated[
-        Path, typer.Option(help="Folder of the catalogue that the files belong to.", exists=True, file_okay=False)
-    ] = CATALOG,
+    catalog: Annotated[Path, typer.Option(help="Folder of the catalogue.", exists=True, file_okay=False)] = CATALOG,
     only_unread: Annotated[
-        bool, typer.Option("--unread", help="List what the tracking plan collects and nothing reads; no fault.")
+        bool, typer.Option("--unread", help="List fields of the tracking plan that nothing reads.")
     ] = False,
 ) -> None:
-    """Check journeys, templates, tracking plan, policy and team: each problem as `file:line:column CODE what — harm — mend`.
+    """Check journeys, templates, tracking plan, policy and team.
 
-    Content past its review date is told as OVERDUE, a task without a deadline as UNDATED; neither is a fault.
+    Each problem is one line: file:line:column CODE problem — consequence — fix. OVERDUE (content past its review date) and
+    UNDATED (a task without a deadline) are warnings.
     """
     given = [_existing(path) for path in files or ()]
-    found = read_catalog(catalog, given)
+    files_read = read_catalog(catalog, given)
     if only_unread:
-        show_unread(found)
+        show_unread(files_read)
         return
-    found.check(given or list(found.journeys))
-    told = _concerned(found, given)
+    files_read.check(given or list(files_read.journeys))
+    reported = _reported(files_read, given)
     count = 0
-    for path in told:
-        for problem in found.faults.get(path, ()):
+    for path in reported:
+        for problem in files_read.faults.get(path, ()):
             typer.echo(as_line(path, problem))
             count += 1
-        if path in found.overdue:
-            typer.echo(f"{path}:1:1 OVERDUE {found.overdue[path]}")
-        for line, column, what in found.warned.get(path, ()):
-            typer.echo(f"{path}:{line}:{column} UNDATED {what}")
-    if found.plan is None:
-        typer.echo("Journeys are checked once the tracking plan can be read.", err=True)
-    typer.echo(f"{_number(len(told), 'file')}, {_number(count, 'problem')}", err=True)
+        if path in files_read.overdue:
+            typer.echo(f"{path}:1:1 OVERDUE {files_read.overdue[path]}")
+        for line, column, text in files_read.warned.get(path, ()):
+            typer.echo(f"{path}:{line}:{column} UNDATED {text}")
+    if files_read.plan is None:
+        typer.echo("Journeys are not checked: the tracking plan cannot be read.", err=True)
+    typer.echo(f"{_number(len(reported), 'file')}, {_number(count, 'problem')}", err=True)
     if count:
         raise typer.Exit(1)
 
 
-def show_unread(found: CatalogFiles) -> None:
-    """The fields, one a line. Journeys that could not be published read nothing that can be relied on."""
-    if found.plan is None or any(found.faults.values()):
-        typer.echo("There are problems: see `python -m cli lint` first.", err=True)
+def show_unread(files_read: CatalogFiles) -> None:
+    """Print unread fields, one a line. Exits if there are problems: what a broken journey reads is not known."""
+    if files_read.plan is None or any(files_read.faults.values()):
+        typer.echo("The catalogue has problems: run `python -m cli lint` first.", err=True)
         raise typer.Exit(1)
-    names = unread_fields(found, found.plan)
-    for line in as_lines(names, found.plan):
+    names = unread_fields(files_read, files_read.plan)
+    for line in as_lines(names, files_read.plan):
         typer.echo(line)
-    total = len(found.plan.vocabulary)
-    typer.echo(f"{len(names)} of {total} fields are read by no journey, template or rule of the gate", err=True)
+    total = len(files_read.plan.vocabulary)
+    typer.echo(f"{len(names)} of {total} fields are read by no journey, template or gate rule", err=True)
 
 
 def _existing(path: Path) -> Path:
@@ -72,11 +69,11 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _concerned(found: CatalogFiles, given: list[Path]) -> list[Path]:
-    """The files that were asked about; and a plan that cannot be read, since nothing can be checked without it."""
-    plans = [path for path in found.faults if path.name == PLAN and found.plan is None]
-    return list(dict.fromkeys((*given, *plans))) if given else sorted(found.faults)
+def _reported(files_read: CatalogFiles, given: list[Path]) -> list[Path]:
+    """The given files, or all; and a tracking plan that cannot be read, without which nothing is checked."""
+    plans = [path for path in files_read.faults if path.name == PLAN and files_read.plan is None]
+    return list(dict.fromkeys((*given, *plans))) if given else sorted(files_read.faults)
 
 
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count or 'no'} {what}s"
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count or 'no'} {noun}s"

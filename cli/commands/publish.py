@@ -1,4 +1,4 @@
-"""`python -m cli publish`: journeys go live through the API, which checks them beside everything that is live already."""
+"""`python -m cli publish`: publish journeys through the API."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ def command(
     files: Annotated[list[str], typer.Argument(help="YAML files, or keys of the catalogue.", metavar="FILES...")],
     url: UrlOption = None,
     key: KeyOption = None,
-    by: Annotated[str | None, typer.Option(help="Who publishes; your name on this machine if left out.")] = None,
+    by: Annotated[str | None, typer.Option(help="Name of the publisher; by default your user name.")] = None,
 ) -> None:
-    """Publish journeys. Runs in flight keep the version that they began with; what is refused is told line by line."""
-    paths = [journey_file(each) for each in files]
+    """Publish journeys. Open runs keep their version. Rejected journeys are reported with their problems."""
+    paths = [journey_file(name) for name in files]
     try:
         with remote(url, key) as api:
-            done = [publish_file(api, path, by or getpass.getuser()) for path in paths]
-    except ApiError as fault:
-        typer.echo(str(fault), err=True)
+            published = [publish_file(api, path, by or getpass.getuser()) for path in paths]
+    except ApiError as error:
+        typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    if not all(done):
+    if not all(published):
         raise typer.Exit(1)
 
 
 def publish_file(api: ApiClient, path: Path, by: str) -> bool:
-    """Publish one file and say so, or say every reason why not."""
+    """Publish one file and print its version, or every problem; whether it was published."""
     key = read_definition(path).journey
     try:
-        found = api.publish(key, path.read_bytes(), by)
+        version = api.publish(key, path.read_bytes(), by)
     except RefusedByApi as refusal:
         for problem in refusal.problems:
             typer.echo(as_line(path, problem), err=True)
         typer.echo(f"{path}: {refusal}", err=True)
         return False
-    what = "published" if found["created"] else "was published already"
-    for warning in found.get("warnings", ()):
+    result = "published" if version["created"] else "was published already"
+    for warning in version.get("warnings", ()):
         typer.echo(f"{path}: {warning}", err=True)
-    typer.echo(f"{key}: version {found['version']} ({found['hash']}) {what}")
+    typer.echo(f"{key}: version {version['version']} ({version['hash']}) {result}")
     return True

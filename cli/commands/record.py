@@ -1,4 +1,4 @@
-"""`python -m cli record RUN_ID --to tests/histories/…`: keep a run's history, so that code that would break it is seen."""
+"""`python -m cli record`: write a run's history to a file, for replay in every build."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from worker.testing.replay import write_history
 
 
 def command(
-    workflow: Annotated[str, typer.Argument(help="The run's id, `journey/…`; also `outreach/…`.")],
-    to: Annotated[Path, typer.Option(help="Where to: tests/histories/JOURNEY/CASE.json.gz")],
-    run_id: Annotated[str | None, typer.Option(help="One of its Temporal runs; the latest if not given.")] = None,
-    address: Annotated[str | None, typer.Option(help="A running cluster [TENURE_TEMPORAL_ADDRESS]")] = None,
+    workflow: Annotated[str, typer.Argument(help="Workflow id: `journey/…` or `outreach/…`.")],
+    to: Annotated[Path, typer.Option(help="File to write: tests/histories/JOURNEY/CASE.json.gz")],
+    run_id: Annotated[str | None, typer.Option(help="Temporal run id; by default the latest.")] = None,
+    address: Annotated[str | None, typer.Option(help="host:port of the cluster [TENURE_TEMPORAL_ADDRESS]")] = None,
 ) -> None:
-    """Record a history. It holds what the run was told: record test people only, and count it in `expected_counts`."""
+    """Record a history. It contains the run's events: record test people only, and count it in `expected_counts`."""
     run_until_done(_record(workflow, to, run_id, address))
-    typer.echo(f"{to} is recorded; add it to expected_counts")
+    typer.echo(f"{to} written; add it to expected_counts")
 
 
 async def _record(workflow: str, to: Path, run_id: str | None, address: str | None) -> None:

@@ -1,4 +1,4 @@
-"""`python -m cli replay`: recorded histories, or those of a running cluster, through today's code; exit 1 if one differs."""
+"""`python -m cli replay`: replay histories from files or from a cluster; exit code 1 if one differs."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ console = Console()
 
 
 def command(
-    files: Annotated[list[Path] | None, typer.Argument(help="Histories (.json, .json.gz) or folders of them.")] = None,
-    address: Annotated[str | None, typer.Option(help="A running cluster [TENURE_TEMPORAL_ADDRESS]")] = None,
-    query: Annotated[str, typer.Option(help="Which of its workflows, as a visibility query.")] = EVERY_RUN,
-    most: Annotated[int, typer.Option(help="How many of them at most.")] = 1_000,
-    strict: Annotated[bool, typer.Option(help="Compare arguments, timeouts and timer lengths as well.")] = True,
-    digests: Annotated[bool, typer.Option(help="Print a digest of all commands of each, and nothing else.")] = False,
+    files: Annotated[list[Path] | None, typer.Argument(help="Histories (.json, .json.gz), or folders of them.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="host:port of a cluster to read histories from [TENURE_TEMPORAL_ADDRESS]")
+    ] = None,
+    query: Annotated[str, typer.Option(help="Visibility query for the cluster's workflows.")] = EVERY_RUN,
+    most: Annotated[int, typer.Option(help="Most histories to read from the cluster.")] = 1_000,
+    strict: Annotated[bool, typer.Option(help="Also compare arguments, timeouts and timer lengths.")] = True,
+    digests: Annotated[bool, typer.Option(help="Print only a hash of each history's commands.")] = False,
 ) -> None:
-    """Replay histories with this code before it is deployed: a difference would block the runs that have them."""
-    found = run_until_done(_replay_all(files or [], address, query, most, strict))
+    """Replay histories with this code. A difference would block open runs once the code is deployed."""
+    verdicts = run_until_done(_replay_all(files or [], address, query, most, strict))
     if digests:
-        for each in found:
-            typer.echo(f"{each.digest} {each.name}")
+        for verdict in verdicts:
+            typer.echo(f"{verdict.digest} {verdict.name}")
     else:
-        console.print(_table(found))
-        console.print(f"{len(found)} histories, {sum(bool(each.faults) for each in found)} differ")
-    if not found or any(each.faults for each in found):
+        console.print(_table(verdicts))
+        console.print(f"{len(verdicts)} histories, {sum(bool(verdict.faults) for verdict in verdicts)} differ")
+    if not verdicts or any(verdict.faults for verdict in verdicts):
         raise typer.Exit(1)
 
 
@@ -59,9 +61,10 @@ async def _histories(
             yield f"{history.workflow_id}@{history.run_id}", history
 
 
-def _table(found: list[ReplayVerdict]) -> Table:
+def _table(verdicts: list[ReplayVerdict]) -> Table:
     table = Table("history", "workflow", "events", "verdict", show_edge=False)
-    for each in found:
-        verdict = "\n".join(each.faults) if each.faults else "same"
-        table.add_row(each.name, each.workflow, str(each.events), verdict, style="red" if each.faults else None)
+    for verdict in verdicts:
+        result = "\n".join(verdict.faults) if verdict.faults else "same"
+        style = "red" if verdict.faults else None
+        table.add_row(verdict.name, verdict.workflow, str(verdict.events), result, style=style)
     return table

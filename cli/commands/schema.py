@@ -1,4 +1,4 @@
-"""`python -m cli schema`: JSON Schemas of what people write, for editors."""
+"""`python -m cli schema`: JSON Schemas of journeys, tracking plan and team, for editors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from journeys.language.definition import Journey
 from journeys.tasks.team import Team
 
 
-def command(kind: Annotated[SchemaKind, typer.Argument(help="What is written.")] = "journey") -> None:
-    """Print the JSON Schema of a journey, of the tracking plan or of the team (docs/journey-language.md says how editors use it)."""
+def command(kind: Annotated[SchemaKind, typer.Argument(help="Kind of file.")] = "journey") -> None:
+    """Print the JSON Schema of journeys, of the tracking plan or of the team. See docs/journey-language.md for editors."""
     typer.echo(json.dumps(json_schema(kind), indent=2, ensure_ascii=False))
 
 
@@ -24,7 +24,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema(kind: SchemaKind = "journey") -> dict[str, Any]:
-    """The schema of what an author may write, short forms included."""
+    """The schema of one kind of file, short forms included."""
     model = _MODELS[kind]
     schema = model.model_json_schema(by_alias=True, mode="validation")
     return {"$schema": _DIALECT, "$id": f"urn:tenure:{kind}", **schema}

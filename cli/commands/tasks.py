@@ -1,4 +1,4 @@
-"""`python -m cli tasks`: what there is to do, and closing it, as the API tells it."""
+"""`python -m cli tasks`: list, show and close tasks through the API."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ HEAD: Final = ("task", "what", "for", "owner", "due", "since", "why")
 
 
 def command(
-    number: Annotated[int | None, typer.Argument(help="One task; with --close it is closed.")] = None,
-    owner: Annotated[str | None, typer.Option(help="Of one person or team's queue.")] = None,
-    team: Annotated[str | None, typer.Option(help="Of everybody in a team.")] = None,
-    overdue: Annotated[bool, typer.Option("--overdue", help="Only what is late.")] = False,
+    number: Annotated[int | None, typer.Argument(help="Number of one task; with --close it is closed.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Tasks of one person, or of a team's queue.")] = None,
+    team: Annotated[str | None, typer.Option(help="Tasks of all members of a team.")] = None,
+    overdue: Annotated[bool, typer.Option("--overdue", help="Only tasks past their deadline.")] = False,
     close: Annotated[str | None, typer.Option(help="Close the task with this outcome.")] = None,
-    note: Annotated[str, typer.Option(help="What else there is to say.")] = "",
-    by: Annotated[str | None, typer.Option(help="Who closes it.")] = None,
+    note: Annotated[str, typer.Option(help="Note for the task's log.")] = "",
+    by: Annotated[str | None, typer.Option(help="Name of the person who closes it.")] = None,
     url: UrlOption = None,
     key: KeyOption = None,
 ) -> None:
-    """List open tasks, look at one with its log, or close it."""
+    """List open tasks, show one with its log, or close it."""
     if close is not None and (number is None or by is None):
         raise typer.BadParameter("--close needs the task's number and --by")
     query = {"status": "open", "owner": owner, "team": team, "overdue": "true" if overdue else None}
@@ -37,20 +37,20 @@ def command(
                 lines = list(_list(api.items("/v1/tasks", None, **{k: v for k, v in query.items() if v is not None})))
             else:
                 lines = list(_one(api.get(f"/v1/tasks/{number}"), list(api.items(f"/v1/tasks/{number}/log"))))
-    except ApiError as fault:
-        said = [problem.what for problem in fault.problems] if isinstance(fault, RefusedByApi) else []
-        typer.echo("; ".join([str(fault), *said]), err=True)
+    except ApiError as error:
+        reasons = [problem.what for problem in error.problems] if isinstance(error, RefusedByApi) else []
+        typer.echo("; ".join([str(error), *reasons]), err=True)
         raise typer.Exit(1) from None
     for line in lines:
         typer.echo(line)
 
 
-def _list(found: Iterator[Mapping[str, Any]]) -> Iterator[str]:
-    rows = [_row(task) for task in found]
+def _list(tasks: Iterator[Mapping[str, Any]]) -> Iterator[str]:
+    rows = [_row(task) for task in tasks]
     if rows:
         yield from in_columns([HEAD, *rows])
     else:
-        yield "nothing to do"
+        yield "no open tasks"
 
 
 def _row(task: Mapping[str, Any]) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ def _one(task: Mapping[str, Any], log: list[Mapping[str, Any]]) -> Iterator[str]
     yield from in_columns([HEAD, _row(task)])
     yield f"{task['status']}" + (f": {task['resolution']}" if task["resolution"] else "")
     if task["outcomes"] and task["status"] == "open":
-        yield f"ends as {', '.join(task['outcomes'])}"
+        yield f"outcomes: {', '.join(task['outcomes'])}"
     for name, value in sorted(task["data"].items()):
         yield f"  {name}: {value}"
     yield from in_columns([(_at(line["at"]), line["by"], line["kind"], line["text"]) for line in log])

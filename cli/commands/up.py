@@ -1,4 +1,4 @@
-"""`python -m cli up`: the embedded stack in the foreground, until Ctrl-C."""
+"""`python -m cli up`: run the embedded stack in the foreground until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def command(
     ] = None,
     mail_port: Annotated[int | None, typer.Option(help="Port of the mail sink, 0 for any [TENURE_MAIL_PORT]")] = None,
 ) -> None:
-    """Start everything in the foreground and say where it is. Ctrl-C stops all of it.
+    """Start everything in the foreground and print the addresses. Ctrl-C stops it.
 
-    TENURE_DATABASE_URL, TENURE_TEMPORAL_ADDRESS and TENURE_SMTP_URL replace parts by real ones. The catalogue's journeys
-    are published where nobody has published any, unless TENURE_PUBLISH_CATALOG is false.
+    TENURE_DATABASE_URL, TENURE_TEMPORAL_ADDRESS and TENURE_SMTP_URL replace embedded components. The catalogue's journeys are
+    published if none has been published, unless TENURE_PUBLISH_CATALOG is false.
     """
     try:
         settings = load_settings(
@@ -54,10 +54,10 @@ def command(
 
 
 async def run_stack(settings: Settings) -> None:
-    """Run the stack until a signal. A signal while it starts stops what has started."""
+    """Run the stack until a signal; a signal during the start stops what has started."""
     main = asyncio.current_task()
-    for each in STOPS:
-        asyncio.get_running_loop().add_signal_handler(each, _stop, main)
+    for number in STOPS:
+        asyncio.get_running_loop().add_signal_handler(number, _stop, main)
     async with Stack(settings, provider=settings.local_provider) as stack:
         console.print(address_table(stack.endpoints, settings))
         try:
@@ -66,20 +66,20 @@ async def run_stack(settings: Settings) -> None:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             errors.print("stopping (Ctrl-C again to kill)")
-            for each in STOPS:
-                asyncio.get_running_loop().add_signal_handler(each, stack.kill_all)
+            for number in STOPS:
+                asyncio.get_running_loop().add_signal_handler(number, stack.kill_all)
 
 
 def publish_catalog(url: str, settings: Settings) -> None:
-    """Make a new stack useful at once; a stack that runs without journeys is better than none."""
+    """Publish the catalogue's journeys to a new stack. An error is printed, and the stack keeps running."""
     try:
         with ApiClient(url, settings.operator_key.get_secret_value()) as api:
-            said = publish_shipped(api, settings.catalog)
-    except ApiError as fault:
-        errors.print(str(fault), style="red", markup=False, highlight=False)
+            line = publish_shipped(api, settings.catalog)
+    except ApiError as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
     else:
-        if said is not None:
-            console.print(said, markup=False, highlight=False, soft_wrap=True)
+        if line is not None:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _stop(main: asyncio.Task[None] | None) -> None:
@@ -89,10 +89,10 @@ def _stop(main: asyncio.Task[None] | None) -> None:
 
 def address_table(endpoints: Endpoints, settings: Settings) -> Table:
     shown = Table(title="Tenure is up", title_justify="left", show_edge=False)
-    for heading in ("what", "where", "pid"):
+    for heading in ("component", "address", "pid"):
         shown.add_column(heading, overflow="fold")
-    for what, where, pid in endpoints.rows():
-        shown.add_row(what, where, str(pid or "elsewhere"))
+    for component, address, pid in endpoints.rows():
+        shown.add_row(component, address, str(pid or "external"))
     for name in settings.dev_keys:
         shown.add_row(name.replace("_", " "), getattr(settings, name).get_secret_value(), "")
     return shown

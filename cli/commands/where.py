@@ -1,4 +1,4 @@
-"""`python -m cli where`: one person's journeys and timeline, as the API tells them."""
+"""`python -m cli where`: journeys and timeline of one person or account, from the API."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ JOURNEYS: Final = ("journey", "state", "since", "next", "run")
 
 
 def command(
-    who: Annotated[str, typer.Argument(help="As senders name them: a user id or anonymous id; or an account's.")],
-    account: Annotated[bool, typer.Option("--account", help="It is an account.")] = False,
-    lines: Annotated[int, typer.Option(min=1, help="How much of the timeline to show.")] = 30,
+    who: Annotated[str, typer.Argument(help="User id, anonymous id or account id.")],
+    account: Annotated[bool, typer.Option("--account", help="WHO is an account.")] = False,
+    lines: Annotated[int, typer.Option(min=1, help="Lines of the timeline to show.")] = 30,
     url: UrlOption = None,
     key: KeyOption = None,
 ) -> None:
-    """Where somebody is in their journeys, and what happened to them and why, the newest last."""
+    """Show journeys and timeline of a person or account, newest last."""
     kind: Literal["users", "accounts"] = "accounts" if account else "users"
     path = f"/v1/{kind}/{quote(who, safe='')}"
     try:
         with remote(url, key) as api:
             subject = api.get(path)
             runs = list(api.items(f"{path}/journeys"))
-            told = [] if account else list(api.items(f"{path}/timeline", lines))
-    except ApiError as fault:
-        typer.echo(str(fault), err=True)
+            timeline = [] if account else list(api.items(f"{path}/timeline", lines))
+    except ApiError as error:
+        typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    for line in (*_person(subject), "", *_journeys(runs), *_timeline(told)):
+    for line in (*_person(subject), "", *_journeys(runs), *_timeline(timeline)):
         typer.echo(line)
 
 
 def _person(subject: dict[str, Any]) -> Iterator[str]:
-    names = ", ".join(f"{each['kind']} {each['value']}" for each in subject["identities"])
+    names = ", ".join(f"{identity['kind']} {identity['value']}" for identity in subject["identities"])
     yield f"{subject['kind']} {subject['key']}: {names}" + (
         f"; account {subject['account']}" * bool(subject["account"])
     )
@@ -47,7 +47,7 @@ def _person(subject: dict[str, Any]) -> Iterator[str]:
 
 def _journeys(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
     if not runs:
-        yield "in no journey so far"
+        yield "in no journey yet"
         return
     yield from in_columns([JOURNEYS, *(_run(run) for run in runs)])
 
@@ -63,11 +63,11 @@ def _run(run: dict[str, Any]) -> tuple[str, ...]:
     return f"{run['journey']}{case} v{run['version'] or '?'}", state, _day(since), _day(run["next_due_at"]), run["id"]
 
 
-def _timeline(told: Sequence[dict[str, Any]]) -> Iterator[str]:
-    if told:
+def _timeline(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if lines:
         yield ""
-        newest_last = reversed(told)
-        yield from in_columns([(_day(each["at"]), each["kind"], each["about"], each["text"]) for each in newest_last])
+        newest_last = reversed(lines)
+        yield from in_columns([(_day(line["at"]), line["kind"], line["about"], line["text"]) for line in newest_last])
 
 
 def _day(instant: str | None) -> str:

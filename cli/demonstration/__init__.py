@@ -1,1 +1,1 @@
-"""The parts of `python -m cli demo`: months of real purchases played in about two minutes, and the proof that they add up."""
+"""Parts of `python -m cli demo`: half a year of purchases in about two minutes, compared with the backtest."""

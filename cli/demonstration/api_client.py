@@ -1,11 +1,11 @@
-"""What the demonstration may do: exactly what any client may, over HTTP."""
+"""HTTP client of the demonstration: publishes, sends events, moves its test clock, closes tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 import httpx
@@ -15,7 +15,7 @@ BATCH: Final = 100
 
 
 class DemoApi:
-    """The API of a running stack, all subjects on one test clock."""
+    """The API of a running stack. All subjects live by one test clock."""
 
     def __init__(self, url: str, write_key: str, operator_key: str) -> None:
         headers = {"X-Tenure-Clock": CLOCK}
@@ -23,7 +23,10 @@ class DemoApi:
         self.operate = httpx.AsyncClient(base_url=url, auth=(operator_key, ""), timeout=30, trust_env=False)
         self.accepted = 0
 
-    async def aclose(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         await self.write.aclose()
         await self.operate.aclose()
 
@@ -36,30 +39,29 @@ class DemoApi:
             raise RuntimeError(f"{path.stem} was not published: {answer.text}")
 
     async def set_clock(self, origin: datetime, speed: float, limit: datetime) -> datetime:
-        """Create the clock or move its limit; the real instant at which it began."""
+        """Create the test clock or move its limit; returns the real instant at which it started."""
         body = {"origin": origin.isoformat(), "speed": speed, "limit": limit.isoformat()}
         answer = (await self.operate.put(f"/v1/clocks/{CLOCK}", json=body)).raise_for_status()
         return datetime.fromisoformat(answer.json()["started_at"])
 
     async def send(self, calls: Sequence[Mapping[str, Any]]) -> None:
-        """Segment calls, in batches, in order. Raises when one is not accepted."""
+        """Send Segment calls in batches, in order. Raises RuntimeError if one is quarantined."""
         for start in range(0, len(calls), BATCH):
             batch = list(calls[start : start + BATCH])
             answer = (await self.write.post("/v1/batch", json={"batch": batch})).raise_for_status()
-            found = answer.json()
-            if found.get("quarantined"):
+            if answer.json().get("quarantined"):
                 raise RuntimeError(f"the demonstration sent an event that fails the tracking plan: {answer.text}")
             self.accepted += len(batch)
 
-    async def signal(self, kind: str, who: str, name: str, identity: str, at: datetime, **data: Any) -> None:
-        """One direct signal for a user or an account."""
+    async def signal(self, kind: str, subject: str, name: str, identity: str, at: datetime, **data: Any) -> None:
+        """Send one direct signal to a user or an account."""
         body = {"id": identity, "name": name, "data": data, "at": at.isoformat()}
-        answer = await self.write.post(f"/v1/{kind}s/{quote(who, safe='')}/signals", json=body)
+        answer = await self.write.post(f"/v1/{kind}s/{quote(subject, safe='')}/signals", json=body)
         answer.raise_for_status()
         self.accepted += 1
 
     async def ask_run(self, run: str) -> None:
-        """The run's own word, which comes after everything it was told has become a step; one that has ended says nothing."""
+        """Read the run's own state, which it answers once every signal before has become a step. An ended run answers 409."""
         answer = await self.operate.get(f"/v1/runs/{quote(run, safe='')}", params={"consistent": "true"})
         if answer.status_code not in {200, 409}:
             answer.raise_for_status()

@@ -1,7 +1,7 @@
-"""The CDNOW purchases: 69,659 real orders of 23,570 customers, January 1997 to June 1998, fetched once and checked.
+"""CDNOW data: 69,659 real orders of 23,570 customers, January 1997 to June 1998, downloaded once and verified.
 
-They ship as a text file inside the PyPI wheel `lifetimes` 0.11.3 (Fader and Hardie's data). The wheel is downloaded by
-pip and unzipped; nothing of it is imported. `TENURE_CDNOW` names a copy of the file for machines without a registry.
+The file ships in the PyPI wheel `lifetimes` 0.11.3 (data of Fader and Hardie). pip downloads the wheel, which is unzipped and
+never imported. `TENURE_CDNOW` names a copy of the file for machines without a registry.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ OBSERVED_UNTIL: Final = datetime(1998, 6, 30, 23, 59, 59, tzinfo=UTC)
 
 
 class CdnowUnavailable(RuntimeError):
-    """The file could not be had; the message says what to do."""
+    """The file is missing or damaged. The message says what to do."""
 
 
 class Order(NamedTuple):
-    """One purchase; `at` is midnight UTC of its day, which is all that is known."""
+    """One purchase; `at` is midnight UTC of its day."""
 
     customer: str
     at: datetime
@@ -43,23 +43,23 @@ class Order(NamedTuple):
 
 
 def cdnow_file() -> Path:
-    """Where the file is, downloaded if it must be. Raises CdnowUnavailable."""
+    """Path of the file, which is downloaded if needed. Raises CdnowUnavailable."""
     given = os.environ.get("TENURE_CDNOW")
     path = Path(given) if given else _cache() / "CDNOW_master.txt"
     if not path.exists():
         if given:
-            raise CdnowUnavailable(f"TENURE_CDNOW names {given}, which is not there")
+            raise CdnowUnavailable(f"TENURE_CDNOW names {given}, which does not exist")
         _download(path)
     if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
-        raise CdnowUnavailable(f"{path} is not the file it should be; delete it and try again")
+        raise CdnowUnavailable(f"{path} does not have the expected checksum; delete it and try again")
     return path
 
 
 def read_orders(path: Path) -> Iterator[Order]:
-    """Every order, by customer and then by day, as the file has them."""
+    """Every order, by customer and then by day, as in the file."""
     days: dict[str, datetime] = {}
     with path.open(encoding="ascii") as lines:
-        next(lines)  # the columns' names
+        next(lines)  # column names
         for line in lines:
             customer, day, quantity, dollars = line.split()
             at = days.get(day)
@@ -69,12 +69,12 @@ def read_orders(path: Path) -> Iterator[Order]:
 
 
 def cdnow_streams(path: Path) -> list[Stream]:
-    """Each customer's orders as the shop would have told us: what is known of them by then, then the order."""
+    """Each customer's events: before each order, an identify call with what is known by then."""
     grouped = groupby(read_orders(path), key=lambda order: order.customer)
-    return [(customer, tuple(_told(customer, tuple(orders)))) for customer, orders in grouped]
+    return [(customer, tuple(_events(customer, tuple(orders)))) for customer, orders in grouped]
 
 
-def _told(customer: str, orders: Sequence[Order]) -> Iterator[RecordedEvent]:
+def _events(customer: str, orders: Sequence[Order]) -> Iterator[RecordedEvent]:
     spent = 0.0
     gaps: list[int] = []
     last = None
@@ -104,19 +104,19 @@ def _cache() -> Path:
 
 
 def _download(path: Path) -> None:
-    """By the first pip that works: this environment's, its base interpreter's, or the one that Python carries."""
+    """Download with the first pip that works: this environment's, its base interpreter's, or ensurepip's bundled one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         faults = []
         for pip in _pips():
-            asked = [*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder, WHEEL]
-            done = subprocess.run(asked, capture_output=True, text=True, check=False)
-            if done.returncode == 0:
+            command = [*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder, WHEEL]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            if result.returncode == 0:
                 _unzip(next(Path(folder).glob("*.whl")), path)
                 return
-            faults.append((done.stderr.strip().splitlines() or ["no message"])[-1])
+            faults.append((result.stderr.strip().splitlines() or ["no message"])[-1])
     raise CdnowUnavailable(
-        f"could not download {WHEEL} ({'; '.join(dict.fromkeys(faults))}). Give a copy of {MEMBER} by TENURE_CDNOW."
+        f"could not download {WHEEL} ({'; '.join(dict.fromkeys(faults))}). Set TENURE_CDNOW to a copy of {MEMBER}."
     )
 
 
@@ -132,7 +132,7 @@ def _pips() -> Iterator[list[str]]:
 
 
 def _unzip(wheel: Path, path: Path) -> None:
-    """Whole or not at all: another process may be reading."""
+    """Write the file atomically: another process may be reading it."""
     with zipfile.ZipFile(wheel) as archive:
         partial = path.with_suffix(f".{os.getpid()}")
         partial.write_bytes(archive.read(MEMBER))

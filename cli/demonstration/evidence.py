@@ -1,4 +1,4 @@
-"""What happened, read from the two records there are: the database and the sink. Nothing here is taken from memory."""
+"""Evidence of a live run: decisions and messages from the database, mails from the sink."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from worker.stack.maildir import Maildir
 
 GATE_KINDS: Final = ("gate", "withdrawn")
 DecisionLine = tuple[str, str, str, str, str]
-"""run, instant, kind, about, text: one decided line, live or in the backtest."""
+"""One line of a run's log: run, instant, kind, about, text."""
 
 
 @dataclass(frozen=True, slots=True)
 class SinkComparison:
-    """The ledger against the sink: mails that are missing, doubled, or there without a row."""
+    """The ledger compared with the sink: mails that are missing, duplicated, or without a row."""
 
     rows: int
     mails: int
@@ -44,23 +44,23 @@ class Evidence:
         self.connection, self.maildir = connection, maildir
 
     async def unsettled(self, until: datetime) -> int:
-        """What is accepted or due and not decided, or on its way and not settled."""
+        """Number of rows accepted or due but undecided, and of attempts without a result."""
         return await reads.count_unsettled(self.connection, until)
 
     async def lines(self, journey: str, people: Sequence[str]) -> dict[str, list[DecisionLine]]:
-        """Every decided line of every person, in the order of the steps."""
+        """Log lines by person, in the order of steps, without the gate's."""
         lines: dict[str, list[DecisionLine]] = {person: [] for person in people}
         for row in await reads.decided_lines(self.connection, journey, people, without=GATE_KINDS):
             lines[row["person"]].append((row["run"], row["at"].isoformat(), row["kind"], row["about"], row["text"]))
         return lines
 
     async def verdicts(self, journey: str, people: Sequence[str]) -> dict[tuple[str, str, str], str]:
-        """By person, action and the instant it was asked for: what became of each message."""
+        """Outcome of each message, by person, action and instant of its request."""
         rows = await reads.message_statuses(self.connection, journey, people)
         return {(row["person"], row["action"], row["at"].isoformat()): _settled(row["status"]) for row in rows}
 
-    async def sunk(self) -> SinkComparison:
-        """Every ledger row `sent` by e-mail is in the sink exactly once, and nothing else is."""
+    async def compare_with_sink(self) -> SinkComparison:
+        """Compare ledger rows `sent` by e-mail with the mails in the sink."""
         references = await reads.references_sent_by_mail(self.connection)
         expected = set(references)
         mails = Maildir(self.maildir).message_ids()
@@ -74,17 +74,17 @@ class Evidence:
 
 
 def backtested(
-    world: Scenario, streams: Sequence[Stream], until: datetime
+    scenario: Scenario, streams: Sequence[Stream], until: datetime
 ) -> tuple[dict[str, list[DecisionLine]], dict[tuple[str, str, str], str]]:
-    """The same people in memory: their decided lines, and what became of each message."""
+    """The same people in memory: log lines by person, and outcome of each message."""
     lines: dict[str, list[DecisionLine]] = {}
     verdicts: dict[tuple[str, str, str], str] = {}
-    for who, events in streams:
-        person = SimulatedPerson(world)
+    for customer, events in streams:
+        person = SimulatedPerson(scenario)
         for event in events:
             person.happen(event)
         person.until(until)
-        name = f"customer-{who}"
+        name = f"customer-{customer}"
         lines[name] = []
         for run, item in person.story:
             if run is None:

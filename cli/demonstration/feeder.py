@@ -1,4 +1,4 @@
-"""The feeder: tells each virtual day's events in time, and holds the clock until they are accepted."""
+"""Feeder: steps through virtual days and holds the test clock until the caller is done with each."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from cli.demonstration.api_client import DemoApi
 DAY = timedelta(days=1)
 
 
-async def days(door: DemoApi, origin: datetime, last: int, real_day: float) -> AsyncIterator[int]:
-    """Each virtual day at its first instant, with the clock held there until the caller asks for the next."""
+async def days(api: DemoApi, origin: datetime, last: int, real_day: float) -> AsyncIterator[int]:
+    """Each virtual day from 0 to `last`, at its first instant; `real_day` is its length in real seconds.
+
+    The clock is held there until the caller asks for the next day.
+    """
     speed = 86_400 / real_day
-    started = await door.set_clock(origin, speed, origin)
+    started = await api.set_clock(origin, speed, origin)
     for day in range(last + 1):
-        begins = origin + day * DAY
-        await door.set_clock(origin, speed, begins)
-        shown_at = started + (begins - origin) / speed
-        await asyncio.sleep(max(0.0, (shown_at - datetime.now(UTC)).total_seconds()) + 0.002)
+        starts_at = origin + day * DAY
+        await api.set_clock(origin, speed, starts_at)
+        reached_at = started + (starts_at - origin) / speed
+        await asyncio.sleep(max(0.0, (reached_at - datetime.now(UTC)).total_seconds()) + 0.002)
         yield day

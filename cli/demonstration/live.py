@@ -1,11 +1,11 @@
-"""Half a year in about two minutes, on the real database, Temporal, worker, API and SMTP sink; once with a murder."""
+"""Live run of the demonstration on a real stack, with the worker killed once in the middle."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -30,7 +30,7 @@ Printer = Callable[[str], None]
 
 @dataclass
 class Played:
-    """What the live run did, for the table."""
+    """Counts of the live run."""
 
     accepted: int = 0
     tasks_closed: int = 0
@@ -42,61 +42,62 @@ class Played:
 async def play_live(
     stack: Stack, settings: Settings, streams: Sequence[Stream], last: int, real_day: float, say: Printer
 ) -> Played:
-    """Feed every day in its time, close the tasks once a week, kill the worker in the middle; all is settled at the end."""
-    door = DemoApi(
-        stack.endpoints.api_url, settings.write_key.get_secret_value(), settings.operator_key.get_secret_value()
-    )
+    """Send every day's events, close tasks once a week, kill the worker on the middle day, and wait until all is settled.
+
+    `last` is the last virtual day and `real_day` the length of a day in real seconds. Raises StackError.
+    """
     played = Played()
     began = time.monotonic()
-    async with open_evidence(stack, settings) as evidence, aclosing(door):
+    keys = settings.write_key.get_secret_value(), settings.operator_key.get_secret_value()
+    async with DemoApi(stack.endpoints.api_url, *keys) as api, reading_evidence(stack) as evidence:
         for journey in (shop.JOURNEY, *saas.JOURNEYS):
-            await door.publish(settings.catalog / "journeys" / f"{journey}.yaml")
+            await api.publish(settings.catalog / "journeys" / f"{journey}.yaml")
         by_day, script = shop.calls_by_day(streams), saas.Script()
-        async for day in days(door, shop.ORIGIN, last, real_day):
-            # What is due at the day's first instant rings before its events, as in the backtest.
+        async for day in days(api, shop.ORIGIN, last, real_day):
+            # Timers due at the day's first instant fire before its events, as in the backtest.
             await _settled(evidence, shop.ORIGIN + timedelta(days=day))
-            await door.send([*by_day.get(day, ()), *script.calls.get(day, ())])
-            await saas.play_signals(door, script, day)
+            await api.send([*by_day.get(day, ()), *script.calls.get(day, ())])
+            await saas.play_signals(api, script, day)
             if day % 7 == 3:
-                played.tasks_closed += await saas.close_open_tasks(door, RESOLUTIONS)
-            await _murder_or_say(stack, played, day, last, door.accepted, say)
-            # The feeder holds the clock until the day is dealt with: real seconds lost to a murder are no virtual weeks.
+                played.tasks_closed += await saas.close_open_tasks(api, RESOLUTIONS)
+            await _kill_or_report(stack, played, day, last, api.accepted, say)
+            # The clock is held until the day is settled: seconds lost to the kill are not weeks of virtual time.
             await _settled(evidence, shop.ORIGIN + timedelta(days=day))
             if script.later.get(day):
-                await door.send(script.later[day])
+                await api.send(script.later[day])
                 await _settled(evidence, shop.ORIGIN + timedelta(days=day))
-        # A signal that was delivered may still be on its way to its step: every run that is open is asked for its own word.
+        # A delivered signal may still wait for its step: each open run answers only after it.
         for run in await open_run_ids(evidence.connection):
-            await door.ask_run(run)
+            await api.ask_run(run)
         await _settled(evidence, shop.ORIGIN + timedelta(days=last))
-        played.accepted, played.seconds = door.accepted, time.monotonic() - began
+        played.accepted, played.seconds = api.accepted, time.monotonic() - began
     return played
 
 
-async def _murder_or_say(stack: Stack, played: Played, day: int, last: int, accepted: int, say: Printer) -> None:
+async def _kill_or_report(stack: Stack, played: Played, day: int, last: int, accepted: int, say: Printer) -> None:
     if day == last // 2:
         played.killed_on_day = day
         played.killed_pid = await stack.kill("worker")
-        say(f"day {day}: worker {played.killed_pid} killed with SIGKILL, on purpose; the supervisor starts another")
+        say(f"day {day}: worker {played.killed_pid} killed with SIGKILL on purpose; the supervisor restarts it")
     elif day % 15 == 0:
         say(f"day {day:>3}  {shop.ORIGIN + timedelta(days=day):%d %b %Y}  {accepted:>5} events accepted")
 
 
 async def _settled(evidence: Evidence, until: datetime) -> None:
-    """Wait until everything accepted is decided, everything due has rung, and every attempt has ended."""
+    """Wait until every accepted event is decided, every due timer has fired and every attempt has a result."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while (left := await evidence.unsettled(until)) > 0:
         if time.monotonic() > deadline:
             raise StackError(
-                f"{left} rows were still not settled after {SETTLE_SECONDS:.0f} s; see {evidence.maildir.parent}/logs"
+                f"{left} rows are not settled after {SETTLE_SECONDS:.0f} s; see {evidence.maildir.parent}/logs"
             )
         await asyncio.sleep(0.01)
 
 
-@asynccontextmanager
-async def open_evidence(stack: Stack, settings: Settings) -> AsyncIterator[Evidence]:
-    """The record of a running stack, over one connection to its database."""
-    database = open_database(settings.model_copy(update={"database_url": stack.endpoints.database_url}), pool=1)
+@contextlib.asynccontextmanager
+async def reading_evidence(stack: Stack) -> AsyncIterator[Evidence]:
+    """Evidence of the stack, over a database connection of its own."""
+    database = open_database(stack.settings.model_copy(update={"database_url": stack.endpoints.database_url}))
     try:
         async with database.reading() as connection:
             yield Evidence(connection, stack.endpoints.maildir or stack.home)

@@ -1,4 +1,4 @@
-"""The tables at the end: what happened, and whether it is what the backtest says. Every figure is counted from a record."""
+"""Tables of the demonstration: counts from the database and the sink, compared with the backtest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from store.reads.demonstration import count_lines, count_messages, count_sent_af
 
 @dataclass
 class DemoVerdict:
-    """Whether the demonstration holds; `faults` say what does not."""
+    """Result of the demonstration. `faults` fail it; `differing` gate verdicts do not, because real time enters them."""
 
     faults: list[str] = field(default_factory=list)
     differing: list[str] = field(default_factory=list)
@@ -33,21 +33,21 @@ class DemoVerdict:
 
 
 async def show_shop(
-    console: Console, evidence: Evidence, world: Scenario, streams: Sequence[Stream], played: Played, until: datetime
+    console: Console, evidence: Evidence, scenario: Scenario, streams: Sequence[Stream], played: Played, until: datetime
 ) -> DemoVerdict:
-    """The shop's half: totals, the comparison person by person, the ledger against the sink, the murder."""
+    """The shop's part: totals, comparison person by person, ledger against sink after the kill."""
     verdict = DemoVerdict()
     people = list(shop.customers(streams))
-    live, live_fates = await evidence.lines(shop.JOURNEY, people), await evidence.verdicts(shop.JOURNEY, people)
-    told, told_fates = backtested(world, streams, until)
-    sunk = await evidence.sunk()
-    table = Table("what", "number", title=f"Half a year of {len(streams)} customers, live")
+    live, live_outcomes = await evidence.lines(shop.JOURNEY, people), await evidence.verdicts(shop.JOURNEY, people)
+    expected, expected_outcomes = backtested(scenario, streams, until)
+    mails = await evidence.compare_with_sink()
+    table = Table("count of", "number", title=f"Half a year of {len(streams)} customers, live")
     table.columns[1].justify = "right"
-    for what, number in await _totals(evidence, live):
-        table.add_row(what, f"{number:,}")
-    table.add_row("decided lines, live and in the backtest", f"{_count(live):,} and {_count(told):,}")
-    _compare(verdict, live, told)
-    _compare_fates(verdict, live_fates, told_fates)
+    for noun, number in await _totals(evidence, live):
+        table.add_row(noun, f"{number:,}")
+    table.add_row("decided lines, live and in the backtest", f"{_count(live):,} and {_count(expected):,}")
+    _compare(verdict, live, expected)
+    _compare_outcomes(verdict, live_outcomes, expected_outcomes)
     table.add_row(
         "people whose decisions differ", str(sum(1 for fault in verdict.faults if fault.startswith("customer")))
     )
@@ -55,7 +55,7 @@ async def show_shop(
     console.print(table)
     for row in verdict.differing[:10]:
         console.print(f"  gate differs: {row}", markup=False, highlight=False)
-    _show_murder(console, verdict, sunk, played)
+    _show_kill(console, verdict, mails, played)
     return verdict
 
 
@@ -77,13 +77,13 @@ async def _totals(evidence: Evidence, live: Mapping[str, list[DecisionLine]]) ->
 
 
 def _count(lines: Mapping[str, list[DecisionLine]]) -> int:
-    return sum(len(told) for told in lines.values())
+    return sum(len(of_person) for of_person in lines.values())
 
 
 def _compare(
-    verdict: DemoVerdict, live: Mapping[str, list[DecisionLine]], told: Mapping[str, list[DecisionLine]]
+    verdict: DemoVerdict, live: Mapping[str, list[DecisionLine]], expected: Mapping[str, list[DecisionLine]]
 ) -> None:
-    for person, lines in told.items():
+    for person, lines in expected.items():
         if live.get(person) != lines:
             seen = live.get(person, [])
             first = next(
@@ -93,63 +93,63 @@ def _compare(
             verdict.faults.append(f"{person} differs at line {first}: live {here}, backtest {there}")
 
 
-def _compare_fates(
-    verdict: DemoVerdict, live: Mapping[tuple[str, str, str], str], told: Mapping[tuple[str, str, str], str]
+def _compare_outcomes(
+    verdict: DemoVerdict, live: Mapping[tuple[str, str, str], str], expected: Mapping[tuple[str, str, str], str]
 ) -> None:
-    for key in sorted(live.keys() | told.keys()):
-        if live.get(key) != told.get(key):
-            verdict.differing.append(f"{' '.join(key)}: live {live.get(key)}, backtest {told.get(key)}")
+    for key in sorted(live.keys() | expected.keys()):
+        if live.get(key) != expected.get(key):
+            verdict.differing.append(f"{' '.join(key)}: live {live.get(key)}, backtest {expected.get(key)}")
 
 
-def _show_murder(console: Console, verdict: DemoVerdict, sunk: SinkComparison, played: Played) -> None:
+def _show_kill(console: Console, verdict: DemoVerdict, mails: SinkComparison, played: Played) -> None:
     table = Table(
         "counted in the sink",
         "number",
         title=f"After SIGKILL of worker {played.killed_pid} on day {played.killed_on_day}",
     )
     table.columns[1].justify = "right"
-    for what, number in (
-        ("ledger rows sent by e-mail", sunk.rows),
-        ("mails in the sink", sunk.mails),
-        ("lost (a row, no mail)", sunk.missing),
-        ("doubled (one row, several mails)", sunk.doubled),
-        ("unexpected (a mail, no row)", sunk.unexpected),
+    for noun, number in (
+        ("ledger rows sent by e-mail", mails.rows),
+        ("mails in the sink", mails.mails),
+        ("lost: a row without a mail", mails.missing),
+        ("duplicated: several mails of one row", mails.doubled),
+        ("unexpected: a mail without a row", mails.unexpected),
     ):
-        table.add_row(what, str(number))
+        table.add_row(noun, str(number))
     console.print(table)
-    verdict.expect(sunk.rows > 0 and sunk.exact, "the ledger and the sink do not agree")
+    verdict.expect(mails.rows > 0 and mails.exact, "ledger and sink do not agree")
     verdict.expect(played.killed_pid > 0, "the worker was not killed")
 
 
 async def show_saas(console: Console, evidence: Evidence, played: Played) -> DemoVerdict:
-    """The software company's half: each thing a retention journey must be able to do, with how often it was seen."""
+    """The software company's part: how often each behaviour of a retention journey was seen."""
     verdict = DemoVerdict()
-    table = Table("what was seen", "times", title="20 users and accounts of a software company")
+    table = Table("behaviour", "times", title="20 users and accounts of a software company")
     table.columns[1].justify = "right"
-    for what, count in _SHAPE:
+    for behaviour, count in _BEHAVIOURS:
         number = await count(evidence.connection)
-        table.add_row(what, str(number))
-        verdict.expect(number > 0, f"never seen: {what}")
+        table.add_row(behaviour, str(number))
+        verdict.expect(number > 0, f"never seen: {behaviour}")
     table.add_row("tasks closed over the API", str(played.tasks_closed))
     verdict.expect(played.tasks_closed > 0, "no task was closed over the API")
     console.print(table)
     return verdict
 
 
-_SHAPE: Sequence[tuple[str, Callable[[Connection], Awaitable[int]]]] = (
+_BEHAVIOURS: Sequence[tuple[str, Callable[[Connection], Awaitable[int]]]] = (
     (
         "users whose set-up help stopped at set-up done",
         partial(count_lines, text="%now in activating, from setting_up"),
     ),
     ("users educated until activation", partial(count_lines, kind="finished", about="reached")),
-    ("messages held back by a cooldown", partial(count_lines, kind="gate", text="deferred%cooldown%")),
+    ("messages deferred by a cooldown", partial(count_lines, kind="gate", text="deferred%cooldown%")),
     ("of them sent when it ended", partial(count_sent_after, text="deferred%cooldown%")),
-    ("messages silenced by an urgent ticket", partial(count_lines, kind="gate", text="deferred%urgent ticket%")),
+    ("messages deferred by an urgent ticket", partial(count_lines, kind="gate", text="deferred%urgent ticket%")),
     ("of them sent after it was resolved", partial(count_sent_after, text="deferred%urgent ticket%")),
     ("follow-ups after a resolved ticket", partial(count_messages, template="support/follow-up")),
     ("renewal windows at 180 days", partial(count_lines, kind="moved", about="proving_value")),
     ("renewal windows at 120 days", partial(count_lines, kind="moved", about="planning")),
     ("renewal windows at 90 days", partial(count_lines, kind="moved", about="securing")),
     ("windows that moved with their date", partial(count_lines, kind="armed", text="%moved to%")),
-    ("runs that went on when a task was closed", partial(count_lines, kind="moved", text="on %.closed:%")),
+    ("runs that continued when a task was closed", partial(count_lines, kind="moved", text="on %.closed:%")),
 )

@@ -1,4 +1,4 @@
-"""Twenty users and accounts of a software company: the whole shape of a retention journey, told as a script by day."""
+"""Script of twenty users and accounts of a software company: events and signals by day."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ RENEWALS: Final = {
     "account-5": 230,
     "account-6": 245,
 }
-"""The day on which each contract renews, as first told."""
+"""Day on which each contract renews, before any change."""
 MOVED: Final = {"account-2": (30, 265), "account-3": (40, 210)}
-"""On which day a renewal date moves, and where to: one later, one earlier."""
+"""Renewal dates that move: on which day, and to which day."""
 
 
 class Script:
-    """What happens on which day. `calls` go in as events, `signals` directly; `later` comes when the day is dealt with."""
+    """Segment calls and direct signals by day; calls in `later` are sent once the rest of the day is settled."""
 
     def __init__(self) -> None:
         self.calls: dict[int, list[EventBody]] = defaultdict(list)
@@ -52,7 +52,7 @@ class Script:
             self._track(2, user, "Setup Completed")
             self._track(8, user, "Activated")
         elif user in COOLED:
-            # The checklist has just left, on this very day: the cooldown holds the next mail back, then sends it.
+            # The checklist was sent earlier on this day, so the cooldown defers the next mail.
             self._track(4, user, "Setup Completed", later=True)
             self._track(14, user, "Activated")
         elif user in HELPED:
@@ -71,8 +71,8 @@ class Script:
             self._group(0, person, account, name=account.title(), plan="team", renewal_date=_date(day))
         self.signals[1].append((account, "contract_started", f"{account}-started"))
         if account in MOVED:
-            told, moved_to = MOVED[account]
-            self._group(told, people[0], account, renewal_date=_date(moved_to))
+            moved_on, moved_to = MOVED[account]
+            self._group(moved_on, people[0], account, renewal_date=_date(moved_to))
 
     def _identify(self, day: int, user: str, **traits: Any) -> None:
         self._add(day, {"type": "identify", "userId": user, "traits": traits})
@@ -91,19 +91,19 @@ class Script:
         )
 
 
-async def play_signals(door: DemoApi, script: Script, day: int) -> None:
-    """The direct signals of a day: the billing system speaks no Segment."""
+async def play_signals(api: DemoApi, script: Script, day: int) -> None:
+    """Send the direct signals of a day: the billing system does not use Segment."""
     for account, name, identity in script.signals.get(day, ()):
-        await door.signal("account", account, name, identity, ORIGIN + timedelta(days=day))
+        await api.signal("account", account, name, identity, ORIGIN + timedelta(days=day))
 
 
-async def close_open_tasks(door: DemoApi, answers: Mapping[str, Callable[[Mapping[str, Any]], str]]) -> int:
-    """What a customer-success manager does once a week: close what is open; how many were."""
+async def close_open_tasks(api: DemoApi, answers: Mapping[str, Callable[[Mapping[str, Any]], str]]) -> int:
+    """Close the open tasks, as a customer-success manager does once a week; returns how many."""
     closed = 0
-    for task in await door.open_tasks():
+    for task in await api.open_tasks():
         answer = answers.get(task["task"])
         if answer is not None:
-            await door.close_task(task, answer(task))
+            await api.close_task(task, answer(task))
             closed += 1
     return closed
 

@@ -1,4 +1,4 @@
-"""150 customers of a real shop: what they bought, day by day, as the shop would tell us."""
+"""Customers of a real shop: their CDNOW purchases as Segment calls, day by day."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ EventBody = dict[str, Any]
 
 
 def some_customers(streams: Sequence[Stream], how_many: int, until: datetime) -> list[Stream]:
-    """Customers spread evenly over the file, each with what they did until then."""
+    """That many customers, spread evenly over the file, each with their events until then."""
     step = max(1, len(streams) // how_many)
     chosen = streams[::step][:how_many]
-    return [(who, tuple(event for event in events if event.at <= until)) for who, events in chosen]
+    return [(name, tuple(event for event in events if event.at <= until)) for name, events in chosen]
 
 
 def calls_by_day(streams: Sequence[Stream]) -> Mapping[int, list[EventBody]]:
-    """Segment calls by the virtual day on which they happen."""
+    """Segment calls by virtual day."""
     days: dict[int, list[EventBody]] = defaultdict(list)
-    for who, events in streams:
+    for name, events in streams:
         for number, event in enumerate(events):
-            days[(event.at - ORIGIN) // timedelta(days=1)].append(_call(who, number, event))
+            days[(event.at - ORIGIN) // timedelta(days=1)].append(_call(name, number, event))
     return days
 
 
-def _call(who: str, number: int, event: RecordedEvent) -> EventBody:
-    common = {"messageId": f"shop-{who}-{number}", "userId": f"customer-{who}", "timestamp": event.at.isoformat()}
+def _call(name: str, number: int, event: RecordedEvent) -> EventBody:
+    common = {"messageId": f"shop-{name}-{number}", "userId": f"customer-{name}", "timestamp": event.at.isoformat()}
     if event.kind == "profile":
         return {"type": "identify", "traits": dict(event.data), **common}
     return {"type": "track", "event": "Order Completed", "properties": dict(event.data), **common}
 
 
 def customers(streams: Sequence[Stream]) -> Iterator[str]:
-    """Their ids as the API knows them."""
-    return (f"customer-{who}" for who, _ in streams)
+    """User ids of these customers."""
+    return (f"customer-{name}" for name, _ in streams)

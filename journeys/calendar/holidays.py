@@ -12,7 +12,7 @@ from functools import lru_cache
 @lru_cache(maxsize=256)
 def holidays_in(place: str, year: int) -> frozenset[date]:
     """The public holidays of a year. Raises ValueError for a place that the library does not know."""
-    import holidays  # noqa: PLC0415 — start-up time
+    import holidays  # noqa: PLC0415 — start-up time: its calendars load slowly, and few rules name a country
 
     country, _, part = place.partition("-")
     try:

@@ -1,1 +1,1 @@
-"""Test support for journey authors: rehearsal on real servers and strict replay."""
+"""Test support for authors of journeys: rehearsals on real servers, and strict replay."""

@@ -1,9 +1,8 @@
-"""Replay: recorded histories through today's code, plainly as the SDK does it, and strictly.
+"""Replay of recorded histories with today's code: the SDK's comparison, and a stricter one.
 
-The SDK's Replayer compares which commands come in which order. It does not see what is in them: an activity's arguments
-and timeouts, how long a timer is, what crosses continue-as-new. Strict replay keeps every command that the code gives
-and compares those with the history. A local activity's arguments are in no history; they count in the digest of all
-commands, which must be the same under every hash seed.
+The SDK's Replayer compares kind and order of commands, not their contents. Strict replay records every command and compares
+arguments and timeouts of activities, lengths of timers, and the input of continue-as-new. Arguments of local activities are in no
+history; they count in the hash of all commands, which must be the same under every hash seed.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ SUFFIXES: Final = (".json", ".json.gz")
 
 @dataclass(slots=True)
 class ReplayVerdict:
-    """One history's verdict: `faults` is empty when today's code does just what was done then."""
+    """Result of one history. `faults` is empty if today's code gives the same commands; `digest` hashes them."""
 
     name: str
     workflow: str
@@ -50,39 +49,39 @@ class ReplayVerdict:
 
 
 def read_history(path: Path) -> WorkflowHistory:
-    """A history from `.json` or `.json.gz`, as `temporal workflow show --output json` and `cli record` write it."""
+    """A history from `.json` or `.json.gz`, as `temporal workflow show --output json` and `cli record` write them."""
     raw = path.read_bytes()
     text = gzip.decompress(raw) if path.name.endswith(".gz") else raw
     return WorkflowHistory.from_json(path.name.partition(".")[0], json.loads(text))
 
 
 def history_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """Every history among files and folders, in order of their names."""
+    """Histories among files and folders, in the order of their names."""
     for path in paths:
         if path.is_dir():
-            yield from sorted(each for each in path.rglob("*") if each.name.endswith(SUFFIXES))
+            yield from sorted(file for file in path.rglob("*") if file.name.endswith(SUFFIXES))
         else:
             yield path
 
 
 def write_history(history: WorkflowHistory, path: Path) -> None:
-    """Keep a history; the same history is the same bytes."""
+    """Write a history; the same history gives the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(json.loads(history.to_json()), separators=(",", ":"), sort_keys=True).encode()
     path.write_bytes(gzip.compress(text, mtime=0) if path.name.endswith(".gz") else text)
 
 
 async def histories_of(client: Client, query: str, most: int) -> AsyncIterator[WorkflowHistory]:
-    """Histories from a running cluster, by a visibility query."""
-    async for each in client.list_workflows(query, limit=most):
-        yield await client.get_workflow_handle(each.id, run_id=each.run_id).fetch_history()
+    """Histories of a cluster, at most `most`, by a visibility query."""
+    async for execution in client.list_workflows(query, limit=most):
+        yield await client.get_workflow_handle(execution.id, run_id=execution.run_id).fetch_history()
 
 
 # -- replay --------------------------------------------------------------------------------------------------------------
 
 
 async def replay(name: str, history: WorkflowHistory, *, strict: bool = True) -> ReplayVerdict:
-    """Replay one history. Never raises for what the history or the code does."""
+    """Replay one history. Raises nothing: every difference is a fault of the result."""
     started = history.events[0].workflow_execution_started_event_attributes
     result = ReplayVerdict(name, started.workflow_type.name, len(history.events))
     recording = _Recording(sandbox())
@@ -99,7 +98,7 @@ async def replay(name: str, history: WorkflowHistory, *, strict: bool = True) ->
 
 
 class _Recording(WorkflowRunner):
-    """Runs workflows as the worker does, and keeps every command they give."""
+    """Runs workflows as the worker does, and records every command."""
 
     def __init__(self, inner: WorkflowRunner) -> None:
         self.inner = inner
@@ -116,38 +115,38 @@ class _Recording(WorkflowRunner):
         self.inner.set_worker_level_failure_exception_types(types)
 
     def digest(self) -> str:
-        """Of all commands with all they hold."""
+        """Hash of all commands with their contents."""
         text = b"\n".join(command.SerializeToString(deterministic=True) for command in self.commands)
         return hashlib.sha256(text).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class _Timer:
-    """How long, and from when. A replay may arm it one workflow task earlier: what rings within a second is the same."""
+    """Length and start. A replay may start a timer one workflow task earlier; timers that fire within a second are equal."""
 
     length: Duration
     since: Timestamp
 
     def is_like(self, other: _Timer) -> bool:
-        return _millis(self.length) == _millis(other.length) or abs(self._rings() - other._rings()) <= 1_000
+        return _millis(self.length) == _millis(other.length) or abs(self._fires() - other._fires()) <= 1_000
 
-    def _rings(self) -> int:
+    def _fires(self) -> int:
         return self.since.ToMilliseconds() + _millis(self.length)
 
 
 class _Recorded(WorkflowInstance):
-    def __init__(self, inner: WorkflowInstance, kept: _Recording) -> None:
-        self.inner, self.kept = inner, kept
+    def __init__(self, inner: WorkflowInstance, recording: _Recording) -> None:
+        self.inner, self.recording = inner, recording
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         completion = self.inner.activate(act)
         for command in completion.successful.commands:
-            kept = WorkflowCommand()
-            kept.CopyFrom(command)
-            self.kept.commands.append(kept)
-            if kept.HasField("start_timer"):
-                timer = kept.start_timer
-                self.kept.timers[str(timer.seq)] = _Timer(timer.start_to_fire_timeout, act.timestamp)
+            copy = WorkflowCommand()
+            copy.CopyFrom(command)
+            self.recording.commands.append(copy)
+            if copy.HasField("start_timer"):
+                timer = copy.start_timer
+                self.recording.timers[str(timer.seq)] = _Timer(timer.start_to_fire_timeout, act.timestamp)
         return completion
 
     def get_serialization_context(self, command_info: Any) -> Any:
@@ -167,7 +166,7 @@ class _Recorded(WorkflowInstance):
 
 
 async def _differences(events: Sequence[HistoryEvent], recording: _Recording) -> AsyncIterator[str]:
-    """Where what is in a command is not what was in it then."""
+    """Contents of commands that differ from the history."""
     commands = recording.commands
     activities = {
         c.schedule_activity.activity_id: c.schedule_activity for c in commands if c.HasField("schedule_activity")
@@ -185,18 +184,18 @@ async def _differences(events: Sequence[HistoryEvent], recording: _Recording) ->
                     yield f"event {event.event_id}: a timer of {_shown(then.length)}, now {_shown(now.length if now else None)}"
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 scheduled = event.activity_task_scheduled_event_attributes
-                async for what in _of_activity(scheduled, activities.get(scheduled.activity_id)):
-                    yield f"event {event.event_id}: {scheduled.activity_type.name}: {what}"
+                async for difference in _of_activity(scheduled, activities.get(scheduled.activity_id)):
+                    yield f"event {event.event_id}: {scheduled.activity_type.name}: {difference}"
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW:
                 carried = event.workflow_execution_continued_as_new_event_attributes.input.payloads
                 if not renewals or await _values(carried) != await _values(renewals[-1].arguments):
-                    yield f"event {event.event_id}: what crosses continue-as-new differs"
+                    yield f"event {event.event_id}: the input of continue-as-new differs"
             case _:
                 pass
 
 
 def _task_of(events: Sequence[HistoryEvent], completed: int) -> Timestamp:
-    """When the workflow task began that this event completed. Events are numbered from 1."""
+    """Start of the workflow task that this event completed. Events are numbered from 1."""
     return events[events[completed - 1].workflow_task_completed_event_attributes.started_event_id - 1].event_time
 
 
@@ -210,7 +209,7 @@ async def _of_activity(then: Any, now: Any) -> AsyncIterator[str]:
         "start_to_close_timeout",
         "heartbeat_timeout",
     ):
-        # The server fills in what was not asked for; only what is asked for can differ.
+        # The server sets timeouts that the command left out; only those in the command are compared.
         if now.HasField(name) and _millis(getattr(now, name)) != _millis(getattr(then, name)):
             yield f"{name} was {_shown(getattr(then, name))}, now {_shown(getattr(now, name))}"
     if now.task_queue != then.task_queue.name:
@@ -223,7 +222,7 @@ async def _values(payloads: Iterable[Payload]) -> list[Any]:
     codec = CONVERTER.payload_codec
     whole = list(payloads)
     decoded = await codec.decode(whole) if codec is not None else whole
-    return [json.loads(each.data) if each.metadata.get("encoding") == b"json/plain" else each.data for each in decoded]
+    return [json.loads(item.data) if item.metadata.get("encoding") == b"json/plain" else item.data for item in decoded]
 
 
 def _millis(length: Duration) -> int:

@@ -1,4 +1,4 @@
-"""The stage of a rehearsal: a worker, its relay and a mail sink on servers that skip time."""
+"""Start a rehearsal: a worker, its relay and a mail sink on servers that skip time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from worker.testing.rehearsal import AHEAD, MAIN, Rehearsal
 
 
 class _OwnClocks(Interceptor):
-    """Runs are started without the store's clock: theirs is the server's, which skips."""
+    """Starts runs without the store's test clock: theirs is the server's clock, which skips time."""
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
         return _WithoutClock(next)
@@ -55,7 +55,7 @@ async def rehearsal(
     begins: datetime | None = None,
     providers: ProviderSettings | None = None,
 ) -> AsyncIterator[Rehearsal]:
-    """A worker, its relay and a mail sink on servers that skip time, for as long as the body runs."""
+    """A rehearsal while the body runs. Recipients on the test clock live from `begins`, by default now."""
     async with await mail_server(folder / "mail", faults=faults) as sink:
         settings = Settings(
             database_url=database_url,
@@ -80,11 +80,13 @@ async def rehearsal(
         async with composition.worker(client, settings, deps):
             relaying = asyncio.create_task(relay.run(stop))
             try:
-                stage = Rehearsal(database, client, skipper, settings, relay, Maildir(folder / "mail"), plan, MAIN, now)
+                handle = Rehearsal(
+                    database, client, skipper, settings, relay, Maildir(folder / "mail"), plan, MAIN, now
+                )
                 for channel in deps.channels.values():
                     if isinstance(channel, GuardedChannel):
-                        channel.clock = stage.moment  # a provider rests for virtual minutes, not for real ones
-                yield stage
+                        channel.clock = handle.moment  # a circuit stays open for virtual minutes
+                yield handle
             finally:
                 stop.set()
                 await relaying

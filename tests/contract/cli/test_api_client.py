@@ -153,7 +153,7 @@ async def test_P4_tasks_are_listed_looked_at_and_closed(url, database_url):
     assert [line.split()[:2] for line in listed.stdout.splitlines()[1:]] == [["1", "renewal-call"]]
     assert " late " in listed.stdout
     looked = await asyncio.to_thread(run, url, "tasks", 1)
-    assert "ends as agreed, at_risk, no_answer" in looked.stdout
+    assert "outcomes: agreed, at_risk, no_answer" in looked.stdout
     assert "value: 7" in looked.stdout
     refused = await asyncio.to_thread(run, url, "tasks", 1, "--close", "perhaps", "--by", "dana")
     assert (refused.exit_code, "No task of this kind ends so" in refused.stderr) == (1, True)

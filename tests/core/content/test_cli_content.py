@@ -71,7 +71,7 @@ def test_C11_preview_shows_a_template_for_a_sample_person(catalog, tmp_path):
     assert result.exit_code == 0
     assert result.stdout.startswith("Subject: Ada, set it up once for everybody\n\nAs an administrator")
     assert "(admin, live) by email" in result.stderr
-    assert "not known: profile.last_step, profile.use_case" in result.stderr
+    assert "missing: profile.last_step, profile.use_case" in result.stderr
     assert "Continue the set-up" in page.read_text()
     german = run("preview", "setup/first-steps", "--locale", "de-AT", "--catalog", catalog)
     assert german.stdout.startswith("Subject: Ihre ersten drei Schritte")
@@ -80,7 +80,7 @@ def test_C11_preview_shows_a_template_for_a_sample_person(catalog, tmp_path):
 def test_C11_preview_says_what_is_missing_and_takes_it(catalog):
     result = run("preview", "support/follow-up", "--catalog", catalog)
     assert result.exit_code == 1
-    assert "it could not be made: support/follow-up: 'ticket_id' is undefined" in result.stderr
+    assert "it cannot be rendered: support/follow-up: 'ticket_id' is undefined" in result.stderr
     given = run("preview", "support/follow-up", "-d", "ticket_id=T-7", "--catalog", catalog)
     assert given.stdout.startswith("Subject: Is ticket T-7 really solved?")
     signed = run("preview", "renewal/plan-together", "-d", "renewal_date=2027-01-01T00:00:00Z", "--catalog", catalog)

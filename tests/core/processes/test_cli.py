@@ -123,7 +123,7 @@ def test_without_a_plan_that_can_be_read_it_says_that_journeys_wait(catalog):
     result = run("lint", "--catalog", catalog, catalog / "journeys" / "urgent-support.yaml")
     assert result.exit_code == 1
     assert [file for file, _, _ in told(result)] == ["tracking-plan.yaml"]
-    assert "once the tracking plan can be read" in result.stderr
+    assert "the tracking plan cannot be read" in result.stderr
 
 
 def test_a_file_that_is_not_there_is_a_mistake_of_the_caller():
@@ -137,7 +137,7 @@ def test_H5_what_nothing_reads_is_listed_and_personal_data_first(catalog):
     result = run("lint", "--catalog", catalog, "--unread")
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
-    assert lines[0] == "profile.birthday  (personal, from nobody named)"
+    assert lines[0] == "profile.birthday  (personal, from an unnamed source)"
     assert "profile.activation_status  (from product)" in lines
 
 
@@ -189,7 +189,10 @@ def test_a_diagram_is_drawn_by_key_or_from_a_file_and_marks_a_state():
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(("no-such",), "neither a file nor one of"), (("urgent-support", "--here", "nowhere"), "open, settling, settled")],
+    [
+        (("no-such",), "neither a file nor a journey of the catalogue"),
+        (("urgent-support", "--here", "nowhere"), "open, settling, settled"),
+    ],
 )
 def test_a_diagram_of_what_there_is_not_is_refused_with_what_there_is(arguments, said):
     result = run("diagram", *arguments)
