@@ -51,11 +51,6 @@ def enters_on(chart: Chart, name: str) -> bool:
     return name == play_signal(chart.key) or any(rule.on == name for rule in chart.entry)
 
 
-def chart_hears(chart: Chart, name: str) -> bool:
-    """Whether this signal can open, move or end a run."""
-    return name in chart.signals or enters_on(chart, name)
-
-
 def case_of(chart: Chart, data: Mapping[str, Any]) -> str | None:
     """The case of an event: empty for a journey without cases, None for an event that reaches no case."""
     if chart.spec.case is None:

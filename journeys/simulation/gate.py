@@ -95,8 +95,9 @@ class InMemoryGate:
         decisions: dict[str, MessageDecision[None]] = {}
         for to in dict.fromkeys(message.to for message in asked):
             session = GateSession(self.world.policy, self.context(to, now, withdrawn), now)
-            plan = session.decide((message.request for message in asked if message.to == to), self.can_be_made)
-            decisions |= {decision.request.key: decision for decision in plan.decisions}
+            requests = [message.request for message in asked if message.to == to]
+            for decision in session.decide(requests, self.can_be_made).decisions:
+                decisions[decision.request.key] = decision
         return decisions
 
     def can_be_made(self, request: SendRequest, _channel: str) -> CannotSend | None:
@@ -112,7 +113,8 @@ class InMemoryGate:
             return
         if asked.queued is not None:
             self.queue.remove(asked.queued)
-        self.replaced({gone.key: gone.verdict.reasons for gone in decision.gave_way}, now)
+        if decision.gave_way:
+            self.replaced({gone.key: gone.verdict.reasons for gone in decision.gave_way}, now)
         if decision.sent is not None:
             self.count(asked.to, decision.sent)
         run, message, to, fault = asked.run, asked.message, asked.to, decision.content
@@ -152,7 +154,7 @@ class InMemoryGate:
 
     def replaced(self, reasons: Mapping[str, tuple[Reason, ...]], now: datetime) -> None:
         """Queued messages that matter less go, by their keys, and say why."""
-        for queued in [message for message in self.queue if message.waiting.key in reasons] if reasons else ():
+        for queued in [message for message in self.queue if message.waiting.key in reasons]:
             self.queue.remove(queued)
             outcome = MessageOutcome(now, "replaced", queued.message, queued.to, reasons[queued.waiting.key])
             self.settle(queued.run, outcome)
@@ -168,8 +170,8 @@ class InMemoryGate:
 
     def withdraw(self, run: SimulatedRun, effect: WithdrawnMessages) -> None:
         """What is queued and no longer true goes, and says why."""
-        reason = Reason("state_left", effect.reason)
         for queued in self.withdrawn_by(run, effect):
+            reason = Reason("state_left", effect.reason)
             self.queue.remove(queued)
             self.story.append((run, MessageOutcome(effect.at, "withheld", queued.message, queued.to, (reason,))))
 

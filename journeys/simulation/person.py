@@ -204,35 +204,37 @@ class SimulatedPerson(InMemoryGate):
 
     def apply(self, run: SimulatedRun, effects: Sequence[Effect], now: datetime) -> None:
         """All of a step's messages are decided in one pass; what follows comes in the order of the effects."""
-        sends = [effect for effect in effects if isinstance(effect, SendMessage)]
-        asked = [self.asked(run, effect, to) for effect in sends for to in effect.roles or ("",)]
+        asked = [
+            self.asked(run, effect, to)
+            for effect in effects
+            if isinstance(effect, SendMessage)
+            for to in effect.roles or ("",)
+        ]
         decisions = self.decide(asked, now, self.withdrawn(run, effects)) if asked else {}
         for effect in effects:
-            if isinstance(effect, SendMessage):
-                for message in asked:
-                    if message.message is effect:
-                        self.follow(message, decisions.get(message.request.key), now)
-            else:
-                self.do(run, effect)
+            match effect:
+                case SendMessage():
+                    for message in asked:
+                        if message.message is effect:
+                            self.follow(message, decisions.get(message.request.key), now)
+                case WithdrawnMessages():
+                    self.withdraw(run, effect)
+                case EmittedSignal():
+                    self.fed.append((None, effect.name, effect.data))
+                case Finished():
+                    run.ended_at = effect.at
+                    self.open.remove(run)
+                case OpenedTask():
+                    self.tasks += 1
+                case ClosedTask() | EscalatedTask() | ChangedAudience():
+                    pass  # a person's work and other tools' lists change nothing here
 
     def withdrawn(self, run: SimulatedRun, effects: Sequence[Effect]) -> list[DeferredMessage]:
         """What is queued before a step and withdrawn by it: no message of the step meets it any more."""
-        withdrawals = [effect for effect in effects if isinstance(effect, WithdrawnMessages)] if self.queue else ()
+        if not self.queue:
+            return []
+        withdrawals = (effect for effect in effects if isinstance(effect, WithdrawnMessages))
         return [queued for effect in withdrawals for queued in self.withdrawn_by(run, effect)]
-
-    def do(self, run: SimulatedRun, effect: Effect) -> None:
-        match effect:
-            case WithdrawnMessages():
-                self.withdraw(run, effect)
-            case EmittedSignal():
-                self.fed.append((None, effect.name, effect.data))
-            case Finished():
-                run.ended_at = effect.at
-                self.open.remove(run)
-            case OpenedTask():
-                self.tasks += 1
-            case ClosedTask() | EscalatedTask() | ChangedAudience() | SendMessage():
-                pass  # a person's work and other tools' lists change nothing here
 
     def lines(self) -> list[TimelineLine]:
         """The timeline of every run, in the order in which it was decided."""
