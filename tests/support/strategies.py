@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from functools import lru_cache
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -38,10 +39,14 @@ GUARDS = ("profile.n > 0.5", "known.profile.n", "journey.visits < 3", "known.jou
 OF_EVENT = ("event.n > 1", "!known.event.n")
 
 
+# Each is made once: a strategy that is made anew at every draw costs more than the examples do.
+
+
 def _some(keys: st.SearchStrategy[Any], values: st.SearchStrategy[Any], most: int) -> st.SearchStrategy[dict[Any, Any]]:
     return st.dictionaries(keys, values, max_size=most)
 
 
+@cache
 def _action(*, event: bool, messages: bool = True) -> st.SearchStrategy[dict[str, Any]]:
     guards = st.sampled_from(GUARDS + (OF_EVENT if event else ()))
     number = st.sampled_from(("1", "2 + 3", "event.n", "journey.v + 1") if event else ("1", "journey.v + 1"))
@@ -64,10 +69,12 @@ def _action(*, event: bool, messages: bool = True) -> st.SearchStrategy[dict[str
     return st.builds(lambda action, when: {**action, **({"when": when} if when else {})}, st.one_of(kinds), guard)
 
 
+@cache
 def _channels() -> st.SearchStrategy[list[str]]:
     return st.sampled_from((["email"], ["in_app"], ["in_app", "email"]))
 
 
+@cache
 def _move(*, event: bool) -> st.SearchStrategy[dict[str, Any]]:
     guards = st.none() | st.sampled_from(GUARDS + (OF_EVENT if event else ()))
     optional: dict[str, st.SearchStrategy[Any]] = {
@@ -83,12 +90,14 @@ def _move(*, event: bool) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+@cache
 def _repeat() -> st.SearchStrategy[dict[str, Any]]:
     return st.builds(
         lambda move, times: {**move, **({"times": times} if times else {})}, _move(event=False), st.none() | st.just(2)
     )
 
 
+@cache
 def _anchor() -> st.SearchStrategy[dict[str, Any]]:
     shift = st.sampled_from(({}, {"before": "P5D"}, {"after": "P2D"}, {"every": "P7D"}))
     past = st.sampled_from(("act", "skip", "next"))
@@ -100,7 +109,8 @@ def _anchor() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-def _reacting(delays: tuple[str, ...]) -> dict[str, st.SearchStrategy[Any]]:
+@cache
+def _reacting(delays: tuple[str, ...]) -> Mapping[str, st.SearchStrategy[Any]]:
     waits = st.sampled_from(delays)
     return {
         "on": _some(st.sampled_from(SIGNALS), st.lists(_move(event=True), min_size=1, max_size=2), 3),
@@ -114,32 +124,45 @@ CALM = ("P1D", "P2D", "P10D", "P1M", "days(profile.n)")
 WILD = (*CALM, "PT0S", "PT1S", "P100Y", "days(journey.v)")
 
 
+@cache
+def _state(delays: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
+    actions = st.lists(_action(event=False), max_size=2)
+    return st.fixed_dictionaries({}, optional={**_reacting(delays), "do": actions})
+
+
+@cache
+def _whole_journey(delays: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional={**_reacting(delays)})
+
+
+_WITHIN = st.sampled_from(({}, {"within": "P30D"}))
+
+
 @st.composite
 def charts(draw: st.DrawFn, delays: tuple[str, ...] = CALM, *, busy: bool = False) -> Chart:
     """A journey with a goal, an exit, four states (one of them final) and whatever else comes to mind.
 
     A busy one sends two messages in each state and goes round on `s1`, so that there is always something to withdraw.
     """
-    state = st.fixed_dictionaries({}, optional={**_reacting(delays), "do": st.lists(_action(event=False), max_size=2)})
-    states = {name: draw(state) for name in STATES[:3]}
+    states = {name: draw(_state(delays)) for name in STATES[:3]}
     for name, following in pairwise(STATES) if busy else ():
         both = [{"send": "m1", "via": draw(_channels())}, {"send": "m2", "via": draw(_channels())}]
         states[name] = {**states[name], "do": both, "on": {**states[name].get("on", {}), "s1": {"to": following}}}
     journey = {
         "journey": "invented",
         "entry": {"on": "begin"},
-        "goal": {"on": "won", **draw(st.sampled_from(({}, {"within": "P30D"})))},
+        "goal": {"on": "won", **draw(_WITHIN)},
         "exit": {"on": "left"},
         "topic": "t",
         "variables": {"v": "int"},
         "start": "a",
-        **draw(st.fixed_dictionaries({}, optional=_reacting(delays))),
+        **draw(_whole_journey(delays)),
         "states": {**states, "z": {"final": "lost", "do": [{"send": "bye"}]}},
     }
     return compile_chart(d.Journey.model_validate(journey), TYPES)
 
 
-@lru_cache
+@cache
 def names() -> st.SearchStrategy[str]:
     """Signals, those that end a run more rarely."""
     return st.sampled_from(SIGNALS * 4 + ("won", "left", "call.overdue", "elsewhere"))
@@ -157,6 +180,7 @@ JSON = st.recursive(
 )
 
 
+@cache
 def lives() -> st.SearchStrategy[list[Occurrence]]:
     """What one lane can tell a run, in order: `seq` counts up, days do not always."""
     data = st.fixed_dictionaries(
@@ -167,6 +191,7 @@ def lives() -> st.SearchStrategy[list[Occurrence]]:
     return st.lists(happening, max_size=12).map(_told)
 
 
+@cache
 def _dates() -> st.SearchStrategy[str]:
     return st.integers(-10, 50).map(lambda offset: day(offset).isoformat())
 
@@ -181,6 +206,7 @@ def _told(happenings: list[tuple[int, str | None, dict[str, Any], dict[str, Any]
     return told
 
 
+@cache
 def anything() -> st.SearchStrategy[Occurrence]:
     """Any occurrence with any data, in any order."""
     at = st.timedeltas(-timedelta(days=40), timedelta(days=400)).map(lambda offset: START + offset)

@@ -17,6 +17,7 @@ from journeys.language.conditions import fields_in
 from journeys.language.parsing import read_journey
 from journeys.language.traversal import durations_of, expressions_of
 from tests.support import shipped_catalog
+from tests.support.reached import must_reach, reached
 
 BASE = """journey: example
 entry: {{on: signed_up}}
@@ -402,13 +403,45 @@ JOURNEY = st.fixed_dictionaries(
 )
 
 
-@given(JOURNEY)
+# Nearly nothing of the above can be published; nearly all of this can.
+SOUND_GUARD = st.sampled_from(["true", "profile.plan == 'x'", "known.profile.plan", "journey.visits < 3"])
+SOUND_MOVE = st.fixed_dictionaries(
+    {"to": st.sampled_from(["here", "there"])},
+    optional={"when": SOUND_GUARD, "do": st.lists(st.just({"set": {"v": "journey.v + 1"}}), max_size=1)},
+)
+SOUND_STATE = st.fixed_dictionaries(
+    {"on": st.fixed_dictionaries({"pricing_viewed": st.just("end")}, optional={"feature_used": SOUND_MOVE})},
+    optional={
+        "after": st.dictionaries(st.sampled_from(["P1D", "P60D", "P1M"]), SOUND_MOVE, max_size=2),
+        "do": st.just([{"send": "setup/checklist"}]),
+        "owner": st.just("me"),
+    },
+)
+SOUND = st.fixed_dictionaries(
+    {
+        "journey": st.just("sound"),
+        "entry": st.just({"on": "signed_up"}),
+        "goal": st.just({"on": "activated", "within": "P30D"}),
+        "exit": st.just([{"on": "account_closed"}]),
+        "topic": st.just("onboarding"),
+        "variables": st.just({"v": "int"}),
+        "on": st.just({"pricing_viewed": "there"}),
+        "start": st.just("here"),
+        "states": st.fixed_dictionaries({"here": SOUND_STATE, "there": SOUND_STATE, "end": st.just({"final": "done"})}),
+    }
+)
+
+
+@must_reach(compiled=10, refused=50)
+@given(JOURNEY | SOUND)
 @settings(max_examples=400, deadline=None)
 def test_whatever_is_written_is_refused_with_reasons_or_compiles(raw):
     found = publishable(json.dumps(raw), shipped_catalog.plan(), shipped_catalog.templates())
+    reached("compiled" if isinstance(found, PublishableDefinition) else "refused")
     if isinstance(found, PublishableDefinition):
         assert load_chart(found.artifact_text).spec == found.journey
     else:
+        assert found
         assert all(problem.what and problem.harm and problem.mend and problem.line for problem in found)
 
 

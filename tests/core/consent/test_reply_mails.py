@@ -18,6 +18,7 @@ from journeys.simulation.recording import RecordedEvent
 from journeys.simulation.timeline import Scenario
 from journeys.tokens.reply_addresses import MAX_LOCAL_PART, ReplyAddresses
 from journeys.whynot.changes import SuggestedChange, as_recorded
+from tests.support.reached import must_reach, reached
 from tests.support.run_script import chart, day
 
 OURS = ReplyAddresses("replies@in.example.com", ("k" * 32, "old" * 12))
@@ -58,10 +59,26 @@ def test_an_address_that_no_mark_fits_into_is_refused_and_a_strange_key_gets_non
     assert OURS.address("u_1", "0" * 64) is None
 
 
-@given(st.binary(max_size=400))
+HEADERS = (
+    b"From: Ada <ada@example.com>", b"To: replies+x@in.example.com", b"Subject: =?utf-8?q?Re=3A?=", b"In-Reply-To: <b@x>",
+    b"References: <a@x>", b"Content-Type: text/plain; charset=", b"Content-Type: multipart/report; boundary=b", b"Auto-Submitted:",
+    b"Content-Transfer-Encoding: base64", b"Return-Path: <>", b"Message-ID: <m@x>",
+)  # fmt: skip
+DAMAGED = st.builds(bytes.__add__, st.sampled_from(HEADERS), st.binary(max_size=8))
+MAILS = st.builds(
+    lambda head, body: b"\r\n".join([*head, b"", body]),
+    st.lists(st.sampled_from(HEADERS) | DAMAGED, min_size=1, max_size=6),
+    st.binary(max_size=60) | st.sampled_from((b"Yes.\r\n> quoted", b"--b\r\n\r\nx\r\n--b--")),
+)
+
+
+@must_reach(read=20)
+@given(st.binary(max_size=400) | MAILS)
 def test_any_bytes_are_a_mail_or_a_value_error(raw):
+    """Any other exception fails."""
     try:
-        read_mail(raw)
+        assert read_mail(raw) is not None
+        reached("read")
     except ValueError:
         return
 

@@ -26,6 +26,7 @@ from journeys.simulation.backtest import backtest
 from journeys.simulation.person import SimulatedPerson
 from journeys.simulation.recording import RecordedEvent
 from journeys.simulation.timeline import MessageOutcome, Scenario
+from tests.support.reached import must_reach, reached
 from tests.support.run_script import START, chart, day
 from tests.support.strategies import TYPES, WILD, anything, charts, lives
 
@@ -49,12 +50,16 @@ def split(told: list[Any]) -> tuple[list[Any], list[Any]]:
     ]
 
 
+@must_reach(decided=50)
 @given(charts(), lives())
 def test_same_occurrences_same_decision(spec: Chart, life: list[Occurrence]) -> None:
     again = compile_chart(spec.spec, TYPES)
-    assert story(spec, life) == story(again, life)
+    state, told = story(spec, life)
+    assert (state, told) == story(again, life)
+    reached("decided", len(told))
 
 
+@must_reach(rung=20, redelivered=20)
 @settings(max_examples=120)
 @given(charts(), lives(), st.data())
 def test_redelivery_and_lag_in_any_interleaving_change_nothing(
@@ -79,13 +84,16 @@ def test_redelivery_and_lag_in_any_interleaving_change_nothing(
                 break
             happen(TimerDue(due))
             happen(TimerDue(data.draw(st.sampled_from((due, START)), label="stale")))
+            reached("rung")
         for delivered in life[data.draw(st.integers(0, number), label="redelivered from") : number]:
             assert happen(delivered).log == ()
+            reached("redelivered")
         happen(occurrence)
     assert state == expected_state
     assert split(told) == split(expected)
 
 
+@must_reach(finished=5, ended=10)
 @given(charts(), lives())
 def test_nothing_is_asked_after_the_end(spec: Chart, life: list[Occurrence]) -> None:
     state = RunState()
@@ -94,8 +102,10 @@ def test_nothing_is_asked_after_the_end(spec: Chart, life: list[Occurrence]) -> 
         decision = decide(spec, state, occurrence)
         assert not ended or (decision.effects, decision.log, decision.state) == ((), (), state)
         state = decision.state
+        reached("ended", ended)
         kinds = [effect.kind for effect in decision.effects]
         if "finish" in kinds:
+            reached("finished")
             assert kinds[-1] == "finish"
             assert "withdraw" in kinds
 
@@ -125,6 +135,7 @@ def _recorded(life: list[Occurrence], consents: list[tuple[int, str]]) -> list[R
 CONSENTS = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(("email", "in_app", "*"))), max_size=2)
 
 
+@must_reach(sent=100, waiting=20, finished=5)
 @settings(max_examples=120)
 @given(charts(busy=True), lives(), CONSENTS)
 def test_H7_C3_C5_no_message_after_goal_exit_or_opt_out_nor_of_a_state_that_was_left(
@@ -139,10 +150,14 @@ def test_H7_C3_C5_no_message_after_goal_exit_or_opt_out_nor_of_a_state_that_was_
     for _, item in person.story:
         if isinstance(item, LogLine):
             ended = ended or item.kind == "finished"
+            reached("finished", item.kind == "finished")
             if item.kind == "moved":
                 here = item.about
                 visits[here] = visits.get(here, 0) + 1
+        elif isinstance(item, MessageOutcome) and item.kind == "deferred":
+            reached("waiting")
         elif isinstance(item, MessageOutcome) and item.kind == "sent":
+            reached("sent")
             assert item.message.stands or (
                 not ended and (item.message.state, item.message.visit) == (here, visits[here])
             )
@@ -150,11 +165,13 @@ def test_H7_C3_C5_no_message_after_goal_exit_or_opt_out_nor_of_a_state_that_was_
                 assert day(withdrawn.get((channel, "t"), 99)) >= item.at
 
 
+@must_reach(open=20)
 @given(charts(), lives(), st.booleans(), st.sampled_from((Cancelled, Erased, OptedOut)))
 def test_every_run_can_end_in_any_state_and_paused_too(
     spec: Chart, life: list[Occurrence], paused: bool, end: type[Cancelled | Erased | OptedOut]
 ) -> None:
     state, _ = story(spec, life)
+    reached("open", state.is_open)
     if paused:
         state = decide(spec, state, Paused(day(41))).state
     won = decide(spec, state, Signal(day(42), "won")).state
@@ -165,6 +182,7 @@ def test_every_run_can_end_in_any_state_and_paused_too(
     assert ended.held == ()
 
 
+@must_reach(decided=100)
 @settings(max_examples=150)
 @given(charts(WILD), st.lists(anything(), max_size=8))
 def test_decide_is_total_and_its_state_is_json(spec: Chart, life: list[Occurrence]) -> None:
@@ -176,10 +194,12 @@ def test_decide_is_total_and_its_state_is_json(spec: Chart, life: list[Occurrenc
         state = state_from_json(json.loads(text))
         assert state == decision.state
         assert all(line.text for line in decision.log)
+        reached("decided", bool(decision.log))
         if state.started_at is not None and decision.state.last_at is not None and decision.log:
             assert max(line.at for line in decision.log) <= decision.state.last_at
 
 
+@must_reach(told=100)
 @given(charts(), lives(), st.lists(st.integers(0, 60), max_size=6))
 def test_however_often_time_is_let_pass_the_story_is_the_same(
     spec: Chart, life: list[Occurrence], stops: list[int]
@@ -195,6 +215,7 @@ def test_however_often_time_is_let_pass_the_story_is_the_same(
         person.until(day(90))
         told.append(person.lines())
     assert told[0] == told[1]
+    reached("told", len(told[0]))
 
 
 # -- the shipped journeys ----------------------------------------------------------------------------------------------
@@ -235,6 +256,7 @@ def test_a_shipped_journeys_state_stays_under_two_kilobytes(path: Path) -> None:
         st.sampled_from(signals).flatmap(lambda name: st.tuples(st.just(name), fields(f"event.{name}."))), max_size=25
     )
 
+    @must_reach(decided=20)
     @settings(max_examples=30)
     @given(events, fields("profile."), fields("account."), fields(f"event.{spec.spec.entry.on[0]}."))
     def lives_on(told: list[tuple[str, dict[str, Any]]], profile: Any, account: Any, first: dict[str, Any]) -> None:
@@ -249,6 +271,7 @@ def test_a_shipped_journeys_state_stays_under_two_kilobytes(path: Path) -> None:
             state = decide(
                 spec, state, Signal(at, name, spec.kept(name, data), facts, lane="k" * 26, seq=number + 1)
             ).state
+            reached("decided")
             assert state_size(state) < 2_048
             assert state_from_json(json.loads(json.dumps(state_to_json(state)))) == state
 
@@ -258,6 +281,7 @@ def test_a_shipped_journeys_state_stays_under_two_kilobytes(path: Path) -> None:
 # -- the gate ----------------------------------------------------------------------------------------------------------
 
 
+@must_reach(deferred=10, decided=10)
 @given(
     st.lists(
         st.tuples(st.integers(0, 200), st.sampled_from(("email", "in_app")), st.sampled_from(("t", "u", None))),
@@ -291,10 +315,12 @@ def test_judge_is_order_independent_and_every_wait_ends(
     while isinstance(verdict, DeferUntil):
         assert verdict.until > now
         assert verdict.reasons
+        reached("deferred")
         now, waits = verdict.until, waits + 1
         verdict = judge(rules, ask, standing, now)
     assert waits <= len(messages) + 1
     assert isinstance(verdict, SendNow) or verdict.reasons
+    reached("decided")
 
 
 # -- counting silences -------------------------------------------------------------------------------------------------
@@ -310,6 +336,7 @@ states:
 """
 
 
+@must_reach(silent=20, returned=10)
 @given(
     st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=8), max_size=8), st.integers(1, 90), st.integers(0, 320)
 )
@@ -333,3 +360,5 @@ def test_silences_are_noticed_as_often_as_an_independent_count_says(
     tally = backtest(world, streams, datetime.combine(first, datetime.min.time(), START.tzinfo) + timedelta(until))
     assert tally.moves["silence", "buying", "silent"] == expected
     assert tally.moves["silence", "silent", "buying"] == returned
+    reached("silent", expected)
+    reached("returned", returned)

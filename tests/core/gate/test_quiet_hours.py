@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from journeys.calendar.timezones import zone_of
 from journeys.gate.policy import Policy, load_policy
 from journeys.gate.quiet_hours import DAYS, HoursRule, QuietHours, SendWindow, opens_at
+from tests.support.reached import must_reach, reached
 
 NIGHT = QuietHours(name="night", start="21:00", end="08:00")
 OFFICE = SendWindow(name="office", days=DAYS[:5], start="09:00", end="17:00", holidays="DE")
@@ -113,6 +114,7 @@ def hours(draw: st.DrawFn) -> HoursRule:
     return SendWindow(name="window", days=tuple(days), start=low, end=high)
 
 
+@must_reach(open=5, later=20, never=1)
 @settings(max_examples=150, deadline=None)
 @given(
     rules=st.lists(hours(), min_size=1, max_size=3),
@@ -124,6 +126,7 @@ def test_C7_the_first_instant_that_all_rules_allow(rules: list[HoursRule], zone:
     opens = opens_at(rules, place, at)
     allowed = lambda when: all(rule.allows(when.astimezone(place)) for rule in rules)  # noqa: E731 -- used thrice here
     probes = [at + timedelta(minutes=minutes) for minutes in range(0, 10 * 24 * 60, 61)]
+    reached("never" if opens is None else "open" if opens == at else "later")
     if opens is None:
         assert not any(map(allowed, probes))
         return

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from activities.outgoing.client import LARGEST_REPLY, HttpClient, HttpRequest, Unanswered
 from activities.outgoing.public_addresses import why_not_public
 from activities.outgoing.url_policy import UrlNotAllowed, check_url
+from tests.support.reached import must_reach, reached
 
 INSIDE = """
 https://127.0.0.1/ https://127.1/ https://127.0.1/ https://2130706433/ https://017700000001/ https://0x7f000001/ https://0x7f.1/
@@ -68,9 +69,11 @@ def test_a_public_address_is_taken(address):
     assert why_not_public(ip_address(address)) is None
 
 
+@must_reach(not_global=20)
 @given(st.ip_addresses(v=4))
 def test_an_address_that_python_does_not_call_global_is_never_taken(address: IPv4Address):
     if not address.is_global or address.is_multicast or address.is_reserved:
+        reached("not_global")
         assert why_not_public(address)
 
 

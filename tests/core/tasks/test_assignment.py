@@ -13,6 +13,7 @@ from journeys.language.parsing import read_journey
 from journeys.tasks.assignment import AssignmentRequest, Roster, assign_task, deputy_of
 from journeys.tasks.team import read_team
 from tests.support import shipped_catalog
+from tests.support.reached import must_reach, reached
 
 AT = datetime(2026, 6, 10, 12, tzinfo=UTC)
 TEXT = """
@@ -107,6 +108,7 @@ def test_an_absence_begins_and_ends_with_the_persons_own_day():
     )
 
 
+@must_reach(person=20)
 @given(st.data())
 def test_C10_whoever_gets_a_task_is_there(data):
     """Any people, absences, deputies in circles, loads and rules: the answer is a person who is there, or says why not."""
@@ -133,6 +135,7 @@ def test_C10_whoever_gets_a_task_is_there(data):
         answer.owner in people[name]["team"] and found.away_until(name, AT) is None for name in names
     )
     alone = answer.owner == named and deputy_of(found, named, AT) is None if named in names else False
+    reached("person", there)
     assert there or team or alone or (named, answer.owner) == ("x", "x")
     assert answer.why
 

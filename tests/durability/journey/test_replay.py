@@ -31,7 +31,9 @@ def test_no_recorded_history_has_vanished_and_every_shipped_journey_has_one() ->
     lines = (HISTORIES / "expected_counts").read_text().splitlines()
     expected = {name: int(count) for name, count in (line.split() for line in lines)}
     assert Counter(path.parent.name for path in FILES) == expected
-    assert {path.stem for path in (ROOT / "catalog" / "journeys").glob("*.yaml")} <= set(expected)
+    shipped = {path.stem for path in (ROOT / "catalog" / "journeys").glob("*.yaml")}
+    assert len(shipped) >= 5
+    assert shipped <= set(expected)
 
 
 async def test_two_hash_seeds_give_the_same_commands() -> None:

@@ -31,7 +31,9 @@ states:
 
 
 def test_workflow_modules_import_the_standard_library_and_journeys_only() -> None:
-    for module in (ROOT / "workflows").rglob("*.py"):
+    modules = sorted((ROOT / "workflows").rglob("*.py"))
+    assert {"journey.py", "outreach.py"} <= {module.name for module in modules}
+    for module in modules:
         for node in ast.walk(ast.parse(module.read_text("utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []

@@ -28,8 +28,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def test_every_lock_has_its_own_number_and_no_number_stands_elsewhere() -> None:
     assert len({int(lock) for lock in Lock.__members__.values()}) == len(Lock.__members__)
-    rooms = [path for room in ("store", "activities", "worker", "api", "cli") for path in (ROOT / room).rglob("*.py")]
-    named = [path.name for path in rooms if re.search(r"advisory\w*lock\w*\(\s*\d|7_?239_?00\d", path.read_text())]
+    folders = ("store", "activities", "worker", "api", "cli")
+    modules = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    named = [path.name for path in modules if re.search(r"advisory\w*lock\w*\(\s*\d|7_?239_?00\d", path.read_text())]
     assert named == ["locks.py"]
 
 
