@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 from journeys.decision.effects import LogLine
+from journeys.gate.status import Status
 from journeys.simulation.person import SimulatedPerson
 from journeys.simulation.recording import RecordedEvent
 from journeys.simulation.timeline import MessageOutcome, NotEntered, Scenario, SimulatedRun
@@ -71,13 +72,13 @@ class Tally:
     def _fate(self, fate: MessageOutcome) -> None:
         action = fate.message.action
         match fate.kind:
-            case "sent":
+            case Status.SENT:
                 self.sent[action, fate.channel] += 1
-            case "merged":
+            case Status.MERGED:
                 self.sent[action, f"{fate.channel}, in one with others"] += 1
-            case "withheld" | "replaced":
+            case Status.WITHHELD | Status.REPLACED:
                 self.withheld[action, fate.reasons[0].code] += 1
-            case "deferred":
+            case Status.DEFERRED:
                 self.deferred[action, fate.reasons[0].code] += 1
 
     def add(self, other: Tally) -> None:
@@ -161,7 +162,7 @@ def messages_received(person: SimulatedPerson) -> Received:
     """What went out to this person."""
     found: Received = {}
     for _, item in person.story:
-        if isinstance(item, MessageOutcome) and item.kind in {"sent", "merged"}:
+        if isinstance(item, MessageOutcome) and item.kind in {Status.SENT, Status.MERGED}:
             found.setdefault((item.message.template, item.to), []).append(item.at)
     return found
 

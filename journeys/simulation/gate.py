@@ -121,15 +121,15 @@ class InMemoryGate:
         verdict = decision.verdict if fault is None else Withhold(fault.reasons)
         match verdict:
             case SendNow(channel, reasons):
-                self.settle(run, MessageOutcome(now, "sent", message, to, reasons, channel))
+                self.settle(run, MessageOutcome(now, Status.SENT, message, to, reasons, channel))
             case MergeInto(_, channel, reasons):
-                self.settle(run, MessageOutcome(now, "merged", message, to, reasons, channel))
+                self.settle(run, MessageOutcome(now, Status.MERGED, message, to, reasons, channel))
             case DeferUntil():
                 self.wait(asked, verdict, decision, now)
             case Replace(_, reasons):
-                self.settle(run, MessageOutcome(now, "replaced", message, to, reasons))
+                self.settle(run, MessageOutcome(now, Status.REPLACED, message, to, reasons))
             case Withhold(reasons):
-                self.settle(run, MessageOutcome(now, "withheld", message, to, reasons))
+                self.settle(run, MessageOutcome(now, Status.WITHHELD, message, to, reasons))
 
     def count(self, to: str, sent: SentMessage) -> None:
         """It has gone out: the history has it for as long as some rule looks back."""
@@ -149,20 +149,22 @@ class InMemoryGate:
             )
         )
         if asked.queued is None or asked.queued.codes != codes:
-            outcome = MessageOutcome(now, "deferred", asked.message, asked.to, verdict.reasons, until=verdict.until)
+            outcome = MessageOutcome(
+                now, Status.DEFERRED, asked.message, asked.to, verdict.reasons, until=verdict.until
+            )
             self.story.append((asked.run, outcome))
 
     def replaced(self, reasons: Mapping[str, tuple[Reason, ...]], now: datetime) -> None:
         """Queued messages that matter less go, by their keys, and say why."""
         for queued in [message for message in self.queue if message.waiting.key in reasons]:
             self.queue.remove(queued)
-            outcome = MessageOutcome(now, "replaced", queued.message, queued.to, reasons[queued.waiting.key])
+            outcome = MessageOutcome(now, Status.REPLACED, queued.message, queued.to, reasons[queued.waiting.key])
             self.settle(queued.run, outcome)
 
     def settle(self, run: SimulatedRun, outcome: MessageOutcome) -> None:
         """It has ended: its run hears it, if its chart reads that."""
         self.story.append((run, outcome))
-        goes = outcome.kind in {"sent", "merged"}
+        goes = outcome.kind in {Status.SENT, Status.MERGED}
         name = outcome_signal(outcome.message, "sent" if goes else "withheld")
         if name in run.chart.signals and run.state.is_open:
             carries = {"channel": outcome.channel} if goes else {"reason": outcome.reasons[0].code}
@@ -173,7 +175,7 @@ class InMemoryGate:
         for queued in self.withdrawn_by(run, effect):
             reason = Reason("state_left", effect.reason)
             self.queue.remove(queued)
-            self.story.append((run, MessageOutcome(effect.at, "withheld", queued.message, queued.to, (reason,))))
+            self.story.append((run, MessageOutcome(effect.at, Status.WITHHELD, queued.message, queued.to, (reason,))))
 
     def withdrawn_by(self, run: SimulatedRun, effect: WithdrawnMessages) -> list[DeferredMessage]:
         """The queued messages of a run that an effect withdraws."""
@@ -194,14 +196,14 @@ class InMemoryGate:
         reason = Reason("in_conversation", "they have answered")
         for queued in [each for each in self.queue if each.run is run and each.message.priority not in PRESSING]:
             self.queue.remove(queued)
-            self.settle(run, MessageOutcome(at, "withheld", queued.message, queued.to, (reason,)))
+            self.settle(run, MessageOutcome(at, Status.WITHHELD, queued.message, queued.to, (reason,)))
 
     def last_sent(self, data: Mapping[str, Any]) -> tuple[SimulatedRun | None, str]:
         """The run that sent last, of the template if one is named, and by which channel."""
         about = data.get("template")
         sent = (
             (run, item.channel) for run, item in reversed(self.story)
-            if run is not None and isinstance(item, MessageOutcome) and item.kind in {"sent", "merged"}
+            if run is not None and isinstance(item, MessageOutcome) and item.kind in {Status.SENT, Status.MERGED}
             and about in (None, item.message.template)
         )  # fmt: skip
         return next(sent, (None, ""))

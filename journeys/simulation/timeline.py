@@ -12,8 +12,12 @@ from journeys.decision.entry import enters_on
 from journeys.decision.occurrences import FieldsChanged
 from journeys.decision.state import RunState
 from journeys.gate.policy import Policy, horizon
+from journeys.gate.status import Status
 from journeys.gate.verdicts import QueuedMessage, Reason, SendRequest
 from journeys.language.signal_names import play_signal
+
+SimulatedStatus = Literal[Status.SENT, Status.MERGED, Status.DEFERRED, Status.WITHHELD, Status.REPLACED]
+"""The statuses of messages in memory: no attempt is made, so none is in flight and none fails."""
 
 
 class Scenario:
@@ -63,7 +67,7 @@ class MessageOutcome:
     """What the gate said to a message at `at`; `to` is the role it was for, if any."""
 
     at: datetime
-    kind: Literal["sent", "merged", "deferred", "withheld", "replaced"]
+    kind: SimulatedStatus
     message: SendMessage
     to: str
     reasons: tuple[Reason, ...]
@@ -76,13 +80,13 @@ class MessageOutcome:
         why = "; ".join(reason.text for reason in self.reasons)
         what = self.message.template + (f" for {self.to}" if self.to else "")
         match self.kind:
-            case "sent":
+            case Status.SENT:
                 return f"{what} by {self.channel}" + (f" ({why})" if why else "")
-            case "deferred":
+            case Status.DEFERRED:
                 return f"{what} waits, because {why}"
-            case "merged":
+            case Status.MERGED:
                 return f"{what} by {self.channel}: {why}"
-            case "withheld" | "replaced":
+            case Status.WITHHELD | Status.REPLACED:
                 return f"{what}, because {why}"
 
 

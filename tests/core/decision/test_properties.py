@@ -20,6 +20,7 @@ from journeys.decision.state import RunState, state_from_json, state_size, state
 from journeys.events.tracking_plan import TrackingPlan
 from journeys.gate.judge import judge
 from journeys.gate.policy import load_policy
+from journeys.gate.status import Status
 from journeys.gate.verdicts import DeferUntil, RecipientContext, SendNow, SendRequest, SentMessage
 from journeys.language.parsing import read_journey, read_model
 from journeys.simulation.backtest import backtest
@@ -154,9 +155,9 @@ def test_H7_C3_C5_no_message_after_goal_exit_or_opt_out_nor_of_a_state_that_was_
             if item.kind == "moved":
                 here = item.about
                 visits[here] = visits.get(here, 0) + 1
-        elif isinstance(item, MessageOutcome) and item.kind == "deferred":
+        elif isinstance(item, MessageOutcome) and item.kind == Status.DEFERRED:
             reached("waiting")
-        elif isinstance(item, MessageOutcome) and item.kind == "sent":
+        elif isinstance(item, MessageOutcome) and item.kind == Status.SENT:
             reached("sent")
             assert item.message.stands or (
                 not ended and (item.message.state, item.message.visit) == (here, visits[here])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from journeys.decision.chart import Chart
+from journeys.gate.status import Status
 from journeys.simulation.person import SimulatedPerson
 from journeys.simulation.timeline import MessageOutcome, NotEntered, SimulatedRun
 from journeys.whynot.gate_obstacles import GateFacts
@@ -57,7 +58,7 @@ def _decided(person: SimulatedPerson) -> Iterator[LastDecision]:
             action = item.message.action
             if item.kind in {"sent", "merged"}:
                 yield LastDecision(run.name, action, "sent", why, None, item.at)
-            elif item.kind == "deferred" and (run.name, action) in waiting:
+            elif item.kind == Status.DEFERRED and (run.name, action) in waiting:
                 yield LastDecision(
                     run.name, action, "queued", why, waiting[run.name, action], _began(person, run, item)
                 )
@@ -71,5 +72,5 @@ def _began(person: SimulatedPerson, run: SimulatedRun, last: MessageOutcome) -> 
     began: datetime | None = None
     for fate in fates:
         if (fate.message, fate.to) == (last.message, last.to):
-            began = (began or fate.at) if fate.kind == "deferred" else None
+            began = (began or fate.at) if fate.kind == Status.DEFERRED else None
     return began or last.at

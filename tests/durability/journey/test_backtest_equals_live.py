@@ -13,6 +13,7 @@ from journeys.checks.checker import publishable_definition
 from journeys.decision.chart import Chart
 from journeys.decision.compiler import load_chart
 from journeys.events.inbound import InboundEvent
+from journeys.gate.status import Status
 from journeys.language.parsing import read_journey
 from journeys.simulation.backtest import play_person
 from journeys.simulation.recording import RecordedEvent
@@ -92,7 +93,7 @@ async def test_a_hundred_customers_decide_live_what_the_backtest_says(stage: Reh
         sent = [
             item.message.template
             for _, item in person.story
-            if isinstance(item, MessageOutcome) and item.kind == "sent"
+            if isinstance(item, MessageOutcome) and item.kind == Status.SENT
         ]
         assert sorted(await stage.sent(who)) == sorted(sent), who
     mails = [message for message in await stage.messages() if message["channel"] == "email"]

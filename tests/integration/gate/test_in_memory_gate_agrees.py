@@ -27,6 +27,7 @@ from journeys.decision.effects import SendMessage, message_key
 from journeys.decision.state import RunState
 from journeys.events.inbound import InboundEvent
 from journeys.gate.policy import load_policy
+from journeys.gate.status import Status
 from journeys.language.parsing import read_journey
 from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.timeline import MessageOutcome, Scenario, SimulatedRun
@@ -169,7 +170,7 @@ class Twins:
         }
         # Live the one that takes others along is a part of the whole like them; in memory it is the whole.
         parts = {n for n, item in live.items() if item["status"] == "merged"}
-        taken_along = {n for n, fate in fates.items() if fate.kind == "merged"}
+        taken_along = {n for n, fate in fates.items() if fate.kind == Status.MERGED}
         assert taken_along <= parts
         assert len(parts) - len(taken_along) == len({live[n]["merged_into"] for n in parts})
 
