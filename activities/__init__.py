@@ -1,1 +1,1 @@
-"""What a journey does to the world: the gate's transaction, delivery, tasks, audiences."""
+"""Effects of journeys on the world: the gate's transaction, delivery, tasks, exports."""

@@ -1,4 +1,4 @@
-"""What every activity is given: the store, the catalogue, the policy, the channels, and which clock is the now."""
+"""Dependencies of every activity: store, definitions, policy, channels, clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gate asks of a channel. Adapters live in `channels/` and are reached only through these shapes."""
+"""Ports of channels: the shapes between the gate and an adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people who write and review content ask: what there is, how it looks for somebody, and one copy to try it out.
+"""Previews and test sends of templates.
 
 Nothing here decides about a person, and nothing is written: a preview is rendered and forgotten, a test mail goes to the
 allow-list only and past the ledger, so that it counts for no cap.

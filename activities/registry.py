@@ -1,4 +1,4 @@
-"""The activities as Temporal knows them: stable names, one `Dependencies` by constructor, nothing decided here."""
+"""Temporal activities by name, with their dependencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m api` names the process; it is put together where the rooms meet, in `worker/composition/api.py`."""
+"""Entry point of the API: `python -m api`."""
 
 from worker.composition.api import main
 

@@ -1,1 +1,1 @@
-"""What it costs: ours against the same thing written by hand on plain Temporal, side by side in interleaved runs."""
+"""Benchmarks: Tenure against hand-written Temporal workflows, in interleaved runs."""

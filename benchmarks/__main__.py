@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: every row, or `--only NAME`; `--quick` measures less. Writes `benchmarks/results/latest.json`."""
+"""Entry point of the benchmarks: `python -m benchmarks [--only NAME] [--quick]`."""
 
 from __future__ import annotations
 

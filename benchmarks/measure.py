@@ -1,4 +1,4 @@
-"""What a benchmark says: a name, a ratio with its spread over the rounds of one interleaved run, and what each side measured."""
+"""Rows of a benchmark: ratio, spread over interleaved rounds, absolute figures."""
 
 from __future__ import annotations
 

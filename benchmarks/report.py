@@ -1,4 +1,4 @@
-"""The table a person reads: the ratio with its spread, what each side measured, and where."""
+"""Report of a benchmark run as a table."""
 
 from __future__ import annotations
 

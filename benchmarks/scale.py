@@ -1,4 +1,4 @@
-"""How much is measured. Nothing here runs without an end: counts are fixed, and so is what they take."""
+"""Counts and durations of full and quick benchmark runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of a catalogue with every problem in them. A given file replaces the catalogue's of the same name or key."""
+"""Files of a catalogue, with every problem in them."""
 
 from __future__ import annotations
 

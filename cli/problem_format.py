@@ -1,4 +1,4 @@
-"""A problem as one line that editors can follow: `file:line:column CODE problem — consequence — fix`."""
+"""One-line format of a problem: `file:line:column CODE problem — harm — fix`."""
 
 from __future__ import annotations
 

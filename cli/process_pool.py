@@ -1,4 +1,4 @@
-"""Backtests on every core: each process gets a share of the people; results are added in order."""
+"""Process pool of backtests: each process gets a share of the people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks: the order in which a transaction takes them, and the numbers of the advisory locks.
+"""Lock order of transactions, and the numbers of advisory locks.
 
 A transaction takes what it needs of these in this order, so that no two wait for each other in a circle:
 

@@ -1,4 +1,7 @@
-"""Bring a database to the newest schema: `python -m store.migrate`. Safe to run from many processes at once."""
+"""Migration to the newest schema: `python -m store.migrate`.
+
+Safe to run from many processes at once.
+"""
 
 from __future__ import annotations
 

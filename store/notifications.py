@@ -1,4 +1,4 @@
-"""Subscription to a channel of PostgreSQL's NOTIFY, on a connection of its own that is reopened when lost."""
+"""Subscription to PostgreSQL's NOTIFY, reopened when lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A transaction that lost against another one is done again from its first look; nothing of it had happened."""
+"""Retry of a transaction that lost a race (deadlock, serialization, `Contended`)."""
 
 from __future__ import annotations
 

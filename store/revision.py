@@ -1,4 +1,4 @@
-"""Which migration the database is at and which is the newest, for readiness.
+"""Schema revisions: the database's and the newest, for readiness.
 
 Alembic itself is not asked: it would be a third of the time in which the API starts.
 """

@@ -1,4 +1,4 @@
-"""Probe a PostgreSQL server, create databases on it, and show its URL without the password."""
+"""PostgreSQL servers: probe one, create databases, mask the password."""
 
 from __future__ import annotations
 

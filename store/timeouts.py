@@ -1,4 +1,4 @@
-"""How long a process waits for the database, and the database for a process that holds what others need."""
+"""Time limits of statements and of transactions that hold locks."""
 
 from __future__ import annotations
 

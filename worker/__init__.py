@@ -1,1 +1,1 @@
-"""Processes: worker, relay, background loops, embedded stack, and the composition root that puts each together."""
+"""Processes: worker, relay, loops, embedded stack, composition root."""

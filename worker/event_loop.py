@@ -1,4 +1,4 @@
-"""Run the main coroutine of a process, and free its Temporal client before the interpreter ends."""
+"""Main coroutine of a process, and the release of its Temporal client."""
 
 from __future__ import annotations
 

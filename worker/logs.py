@@ -1,4 +1,4 @@
-"""Log output of structlog and the standard library: lines for people, or JSON lines for machines."""
+"""Log output: lines for people or JSON lines."""
 
 from __future__ import annotations
 

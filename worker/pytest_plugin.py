@@ -1,4 +1,4 @@
-"""Pytest fixtures for authors of journeys: `pytest -p worker.pytest_plugin`, or `pytest_plugins` in a conftest.
+"""Pytest fixtures for authors of journeys.
 
 `tenure_journey` is a `Rehearsal` on servers started once a session; `docs/testing-journeys.md` shows its use.
 """

@@ -1,4 +1,4 @@
-"""The channels there are. One adapter per channel; whoever composes the process gives each what it needs."""
+"""Channels: one adapter each, and the registry of adapters by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Outside production only an allow-list receives: whoever tries things out with real people's data reaches none of them."""
+"""Allow-list of recipients outside production.
+
+Everybody else's messages are withheld with a reason.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever `apprise` knows and we have no adapter for: class C, and the least that can be said of a channel.
+"""Channel over apprise's services, for providers without an adapter of ours (class C).
 
 It answers yes or no, with no word of why and no reference, so a no is `unknown`: it may have been the last of several parts.
 The address is the operator's template; of a person only one field goes into it, encoded so that it stays one part of a path, and

@@ -1,4 +1,4 @@
-"""The in-app inbox: delivering a message is writing its row, keyed by our key, so it is never lost and never double."""
+"""In-app channel (class A): the row in the inbox is the delivery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Team chat (Slack's `chat.postMessage`): class B, because a message carries our digest as metadata and can be found by it.
+"""Team chat by Slack (class B): the message's metadata carries our reference.
 
 Source: Slack's Web API. Refusals come as `200` with `ok: false` and a word; `429` has Retry-After.
 """

@@ -1,4 +1,4 @@
-"""Short messages (Twilio's shape), only for what is time-sensitive (C7): class C, for the API takes no key.
+"""SMS by Twilio (class C), time-sensitive messages only (C7).
 
 Source: Twilio's Messages resource, `POST /2010-04-01/Accounts/{sid}/Messages.json`, form-encoded, HTTP Basic; its error
 dictionary. Our digest travels in the address for status callbacks, so deliveries and failures find their message.

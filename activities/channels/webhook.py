@@ -1,4 +1,4 @@
-"""A signed call to a system of the company's own (Standard Webhooks 1.0.0): class A, its `webhook-id` is our key.
+"""Signed webhook to the company's own system (Standard Webhooks 1.0.0, class A).
 
 The receiver keeps ids it has seen, as the standard asks of it. The schedule of tries is the standard's: 5 s, 5 min, 30 min,
 2, 5, 10, 14, 20 and 24 h.

@@ -1,4 +1,4 @@
-"""Support tickets (Zendesk's shape): a message opens one, or comments on and tags the one that `data.ticket_id` names.
+"""Support tickets by Zendesk (class B): open a ticket, or comment on one.
 
 Class B: a ticket carries our digest as `external_id`, a comment as the metadata of its audit, and both can be asked for. Opening
 also takes an `Idempotency-Key`. Source: Zendesk's Ticketing API.

@@ -1,4 +1,4 @@
-"""Webinar invitations (Zoom's shape): inviting is registering, by the person's address, at `data.webinar_id`.
+"""Webinar registration by Zoom (class B), at `data.webinar_id`.
 
 Class B: the list of registrants can be asked whether the address is in it. Source: Zoom's Webinars API.
 """

@@ -1,4 +1,4 @@
-"""Several messages as one (C4): each said by its own template, each with its single action, under one introduction."""
+"""Rendering of a digest: each part by its own template, under one introduction (C4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The front matter of a template: who answers for it, what it is for, what it asks, where and when it may appear (C9, C11)."""
+"""Front matter of templates: owner, purpose, action, channels, variables (C9, C11)."""
 
 from __future__ import annotations
 

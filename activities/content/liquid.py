@@ -1,4 +1,6 @@
-"""Liquid as people may write it: no attributes, no files, hard limits, and a value can never become markup.
+"""Liquid for templates: no attributes, no files, hard limits.
+
+A value never becomes markup.
 
 Every punctuation mark of a *value* leaves the engine as a private-use character (`protected`), travels through the
 markup unseen, and is given back by `plain` when text or HTML is written. So a customer called `[me](http://evil)` is

@@ -1,4 +1,4 @@
-"""The body's markup: paragraphs, headings, lists, links, emphasis. One source makes the HTML and the text alike."""
+"""Markdown subset of template bodies, rendered as HTML and as text."""
 
 from __future__ import annotations
 

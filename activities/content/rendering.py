@@ -1,4 +1,7 @@
-"""One template becomes one message for one person: the variant is chosen, the variables are filled in, nothing is guessed."""
+"""Rendering of one template for one person: variant, variables, fields.
+
+A missing field stops the message.
+"""
 
 from __future__ import annotations
 

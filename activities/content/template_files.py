@@ -1,4 +1,4 @@
-"""The catalogue's files: a template, its variants beside it, and `content.yaml`; every problem of all of them at once."""
+"""Files of templates and variants, with every problem in them."""
 
 from __future__ import annotations
 

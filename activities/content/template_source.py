@@ -1,4 +1,4 @@
-"""A template as its author writes it: front matter between `---` lines, then the body. Every problem has its line."""
+"""Source of a template: front matter and body, with problems by line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The catalogue of templates: parsed once, rendered often. What is retired cannot be sent (C11)."""
+"""Parsed templates by name.
+
+Retired templates cannot be sent (C11).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Links that tell us they were followed: a sealed token names the message and which of its links, and nothing else.
+"""Tracked links: sealed tokens that name a message and one of its links.
 
 The token holds no address. Where it leads stands in the ledger's row, put there when the message was rendered, so that a
 token can only ever lead where that message led: never an open redirect, and nothing to read for whoever sees it.

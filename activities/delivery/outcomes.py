@@ -1,4 +1,4 @@
-"""Outcomes of attempts: the settlement of a message and its parts, bounces, and what their runs hear."""
+"""Outcomes of attempts: settlement of messages and digest parts, bounces, signals to runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person is owed: everything deferred, merged or to be retried is decided again here when it falls due."""
+"""Due messages of one person: decided again, attempted, and the next due instant."""
 
 from __future__ import annotations
 

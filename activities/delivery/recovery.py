@@ -1,4 +1,4 @@
-"""Attempts whose lease has run out and messages in doubt: asked for at the provider, decided again, or ended."""
+"""Recovery of attempts whose lease ran out and of messages in doubt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Next status of a message after an attempt: a table, and the values that go with it.
+"""Settlement of an attempt: the table of next statuses and its values.
 
 Two tables decide, and nothing here asks a clock or a database:
 

@@ -1,4 +1,4 @@
-"""The feed brought to the company's own receiver, one signed batch after the other, by one process at a time.
+"""Push of the feed: one signed batch at a time, by one process.
 
 A batch counts as brought only when the receiver has said so and that is committed. A worker that dies in between brings it
 again: the same lines under the same `webhook-id`, by which a receiver knows it. Nothing is ever given up, because what comes after a

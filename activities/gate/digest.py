@@ -1,4 +1,4 @@
-"""Digests: several messages of one pass as one message, a row of its own with its parts (C4).
+"""Digests: several messages of one pass as one ledger row with parts (C4).
 
 A part is `merged` and waits for nothing more: it ends as the whole does, and its run hears of it what became of the whole. An
 attempt that is known to have failed dissolves the whole: each part is decided again by itself, so a state that was left or a

@@ -1,4 +1,7 @@
-"""Dry run of the gate for one message that nobody has asked for: its own read and session; nothing is written."""
+"""Dry run of the gate for one message.
+
+It writes nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live gate: one transaction per person decides every message of every journey. Lock, read, decide, write.
+"""Gate transaction of one person: lock, read, decide by the session, write.
 
 The caller holds the lock of everybody whose lane hears the outcome; the read locks the person once more. That lock is
 what makes caps exact, two journeys never overtake each other, and a consent that was withdrawn stop what is decided

@@ -1,4 +1,4 @@
-"""Content of messages: kept from an earlier attempt or rendered now, and the attempt that follows marked with its lease.
+"""Content of a message: rendered now, or kept from an earlier attempt.
 
 Every attempt sends the same bytes, but to whom and by what they were rendered for only: a message that goes by another channel,
 or to another address, is made anew. What may have arrived already is not: it goes again as it was, or not at all.

@@ -1,4 +1,4 @@
-"""The gate's request for a ledger entry: a message that is new, or due again."""
+"""Gate request of a ledger entry, new or due again."""
 
 from __future__ import annotations
 

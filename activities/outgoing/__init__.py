@@ -1,1 +1,1 @@
-"""The one way out over HTTP: to checked addresses only, bounded in time and size, honest about what may have arrived."""
+"""HTTP to providers: checked addresses, bounded time and size, honest failures."""

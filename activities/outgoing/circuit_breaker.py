@@ -1,4 +1,4 @@
-"""A provider's circuit breaker: after failures in a row it is left alone, then asked with one attempt at a time.
+"""Circuit breaker of one provider: closed, open, half-open.
 
 Our own, because the well-kept ones wrap a call and raise: here a refusal is a due time, and two lines of arithmetic.
 State is one process's: each worker finds out for itself, which costs a provider that is down one probe a worker and rest.

@@ -1,4 +1,6 @@
-"""What stands beside every channel's port: a breaker and a pace. Neither waits; an attempt that may not go is told when.
+"""Channel guarded by a circuit breaker and a rate limit.
+
+Neither waits: an attempt is deferred.
 
 One guard per provider and process. The adapter behind it knows nothing of it.
 """

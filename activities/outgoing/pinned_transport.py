@@ -1,4 +1,4 @@
-"""How a connection is opened: the host resolved once, every address of it checked, and the checked one connected to.
+"""HTTP transport that resolves a host once and connects to a checked address.
 
 Whoever resolves again after the check can be answered differently (DNS rebinding). TLS still asks for the name, because
 httpcore takes the server's name from the URL and only the socket from here.

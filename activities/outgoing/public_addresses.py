@@ -1,4 +1,4 @@
-"""Which addresses may be connected to: public unicast, and nothing that leads back inside by another spelling.
+"""Check of IP addresses: public unicast only, in every notation.
 
 Python's own `is_global` is not enough: it is true for NAT64 (`64:ff9b::7f00:1`), 6to4 (`2002:7f00:1::`), multicast and the
 old site-local range. So IPv6 is taken only from the range that is handed out to networks (2000::/3, RFC 4291 §2.4), less

@@ -1,4 +1,4 @@
-"""How fast a provider may be asked, shared fairly: a campaign of thousands does not hold up another journey's one message.
+"""Rate limit of one provider, shared fairly among journeys.
 
 A token bucket says how many go in all. Which go is start-time fair queueing: each flow (a journey) has a virtual finish
 time that grows by one with each attempt, and while tokens are short a flow may not take one to which a flow further

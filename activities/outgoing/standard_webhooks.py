@@ -1,4 +1,4 @@
-"""Standard Webhooks 1.0.0: how a body is signed, and when a receiver that did not take it is tried again."""
+"""Standard Webhooks 1.0.0: signatures and the retry schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a call may go, read from its URL before anything is looked up: http(s), a plain host, a usual port, no tricks."""
+"""URL policy of outgoing requests: scheme, host, port, no credentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare the step of a timer or a command with what was accepted before it.
+"""Comparison of a timer's or command's step with what was accepted before.
 
 The run decides optimistically; the step compares in its own transaction (record 0002).
 """

@@ -1,4 +1,7 @@
-"""The second half of a double opt-in, `/y/{token}`: the yes is a grant when its button is pressed, not when it is looked at."""
+"""Confirmation page of double opt-in, `/y/{token}`.
+
+Only its button (a POST) confirms.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Consent over HTTP: what a person has said, the log of it, and a change that takes effect in its own commit.
+"""Endpoints of consent: statements, their log, and inbound texts.
 
 The answer to a withdrawal waits up to 5 s for attempts that had begun before it, and names those that are left then.
 """

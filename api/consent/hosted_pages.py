@@ -1,4 +1,6 @@
-"""Pages for the people our messages go to: no login, no script, nothing from elsewhere, and only a POST acts.
+"""Hosted pages for recipients: no login, no script.
+
+Only a POST changes something.
 
 The token in the address is the authority, so there is no session that another site could ride on (CSRF), and the answer is
 never cached, framed, indexed or told to anybody by its address.

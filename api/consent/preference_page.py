@@ -1,4 +1,4 @@
-"""The preference page, `/p/{token}`: every topic and channel, what holds and why, saved by one button, without a login."""
+"""Preference page, `/p/{token}`: every topic and channel, saved by one button."""
 
 from __future__ import annotations
 

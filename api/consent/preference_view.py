@@ -1,4 +1,4 @@
-"""What the preference page shows: topics in people's words, each with the channels it may come by, what holds and why."""
+"""View of the preference page: topics, channels, what holds and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Suppressed addresses over HTTP: listed, looked up, added and lifted. No address is ever shown, for none is kept."""
+"""Endpoints of suppressions.
+
+Addresses are never shown, because none is kept.
+"""
 
 from __future__ import annotations
 

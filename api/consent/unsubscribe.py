@@ -1,4 +1,6 @@
-"""The way out of a message, `/u/{token}`: a POST unsubscribes, by RFC 8058 or by the page's button; a GET never does.
+"""Unsubscribe link, `/u/{token}` (RFC 8058).
+
+A GET changes nothing.
 
 Mail scanners follow every link, so looking changes nothing. The answer to a POST is a plain 200: no redirect, no cookie, no
 question (RFC 8058 §3.1).

@@ -1,4 +1,4 @@
-"""Templates over HTTP: what there is and who answers for it, how it looks for a real person, and a copy to try it out."""
+"""Endpoints of templates: list, preview, test send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Journeys over HTTP: what is published, in which versions, as what diagram; and publishing, with every problem at once."""
+"""Endpoints of journeys: publication, versions, diagrams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The feed as a warehouse reads it: pages in order, signed, each going on where the one before ended."""
+"""Endpoints of the feed: ordered, signed pages and the push's state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outermost layer: requests are counted and timed, encoded slashes stay in their segment, fast routes go straight.
+"""Outer ASGI application: request metrics, encoded slashes, direct routes.
 
 A fast route's request passes nothing of the framework: what FastAPI and Starlette do around an endpoint costs as much as
 accepting an event. Everything else, also another method on a fast path, goes the usual way.

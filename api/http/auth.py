@@ -1,4 +1,4 @@
-"""Who may do what: a write key sends events, an operator key does everything, and no key does nothing."""
+"""Authentication by key: the scopes of write key and operator key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From bytes on the wire to JSON: bounded in size, also when compressed, and never an exception of a parser.
+"""Request bodies: bounded size, decompression, JSON.
 
 What orjson refuses (lone surrogates, NaN, numbers beyond a double, bytes that are not UTF-8) is read once more by the
 tolerant parser, so that one bad string in a batch costs its own event and no other; the result is marked `strange`.

@@ -1,4 +1,4 @@
-"""How much the API takes at once, so that memory stays flat and a slow store is told to the caller (TENURE_API_…)."""
+"""Limits of the API (TENURE_API_…): sizes, concurrency, backlog."""
 
 from __future__ import annotations
 

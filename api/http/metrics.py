@@ -1,4 +1,4 @@
-"""What Prometheus is told: counts and times by route template, never a value that a person sent."""
+"""Prometheus metrics of the API, by route template."""
 
 from __future__ import annotations
 

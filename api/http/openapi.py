@@ -1,4 +1,4 @@
-"""The description of the API, served by itself: every route, what it needs, what it answers and how it refuses."""
+"""OpenAPI document and its route."""
 
 from __future__ import annotations
 

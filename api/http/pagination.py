@@ -1,4 +1,7 @@
-"""Cursor pages: an opaque cursor is the place where the next page begins, so that nothing is skipped or shown twice."""
+"""Cursor pages.
+
+Nothing is skipped or shown twice.
+"""
 
 from __future__ import annotations
 

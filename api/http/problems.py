@@ -1,4 +1,4 @@
-"""Every refusal is `application/problem+json` (RFC 9457): a stable type, what was wrong, and whose turn it is.
+"""Refusals as `application/problem+json` (RFC 9457).
 
 Errors are translated here, once: our own `ProblemError`s as they are, the store's outages to 503, FastAPI's validation to
 422, and what nobody foresaw to a 500 that tells nothing of the inside.

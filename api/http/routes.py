@@ -1,4 +1,4 @@
-"""How a route is made: with its scope or not at all, its refusals documented, and its body read under a limit.
+"""Routes: each with its scope, documented refusals and a body limit.
 
 `fast` routes take a request and give a response with nothing of FastAPI between: ingestion and the state of a run.
 """

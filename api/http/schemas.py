@@ -1,4 +1,4 @@
-"""What the API answers, for OpenAPI. Answers are made from rows without these models; the fuzz test holds both together."""
+"""Schemas that several endpoints share, for OpenAPI."""
 
 from __future__ import annotations
 

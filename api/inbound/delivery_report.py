@@ -1,4 +1,4 @@
-"""A report of what became of a mail (RFC 3464, in the envelope of RFC 6522): which mail, and to whom it could not be brought. Pure."""
+"""Delivery reports by mail (RFC 3464): the message and its failed recipients, pure."""
 
 from __future__ import annotations
 

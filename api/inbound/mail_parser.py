@@ -1,4 +1,4 @@
-"""A mail that somebody sent us: which message it answers, what it says, and who has written it: a person, or a relay. Pure."""
+"""Parser of inbound mails: message referred to, text, kind of sender, pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Mails that come back: answers and the conversations that they begin, in which a journey is quiet until a person has closed them; and
-reports that a mail did not arrive.
-"""
+"""Endpoint of inbound mails: replies and bounce reports."""
 
 from __future__ import annotations
 

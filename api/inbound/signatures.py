@@ -1,4 +1,4 @@
-"""Whether a webhook is the provider's: each vendor signs in its own way, and none is believed without."""
+"""Signature checks of providers' webhooks."""
 
 from __future__ import annotations
 

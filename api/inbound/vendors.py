@@ -1,4 +1,4 @@
-"""What each provider's webhook says, in our words: which signal, of which message, person or webinar. Pure."""
+"""Events in the webhooks of each provider, pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What providers call: deliveries, bounces, complaints, replies, tickets, webinars. Verified, then events like any other.
+"""Endpoints of providers' webhooks, verified and turned into events.
 
 `202` means committed, or of no concern to us. A call about a message that is not ours is taken and moves nothing: a provider's
 account may be shared, and it would only call again. Each is off (404) until its secret is configured.

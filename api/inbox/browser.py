@@ -1,4 +1,4 @@
-"""A person's own in-app messages, for the browser they use: opened by a short-lived token that the product's back end gets.
+"""In-app inbox for browsers, opened by a short-lived token.
 
 The token is all the authority there is: no cookie goes along, so a page of any origin may ask (`Access-Control-Allow-Origin: *`,
 without credentials), and learns nothing that its token does not open. `EventSource` cannot send headers, so it may also stand

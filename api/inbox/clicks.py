@@ -1,4 +1,6 @@
-"""A followed link: the person is led on at once, and the click is a signal, unless a machine was looking.
+"""Redirect of tracked links.
+
+A click is a signal unless a machine made it.
 
 Who counts as a machine: whatever does not GET; a prefetch that says so (`Sec-Purpose`, `Purpose`, `X-Moz`); a browser that
 does not navigate (`Sec-Fetch-Mode`); a known scanner, preview or program by its `User-Agent`, or none at all; and anything

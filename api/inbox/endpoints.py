@@ -1,4 +1,4 @@
-"""The in-app inbox for the product's front end: what waits on a page, what was done with it, and a stream of what changes."""
+"""Endpoints of the in-app inbox: items, interactions, stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, how is it doing: three questions without a key, and answers without a person in them."""
+"""Health endpoints: liveness, readiness, metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger over all people, and an operator's hand on a message whose end is not the one that was wanted."""
+"""Endpoints of the ledger: list messages, resend one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions about a person or an account: who they are, where their journeys are, and why they got or did not get what."""
+"""Endpoints of people and accounts: fields, runs, messages, timeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run: where it is, why it is there, and an operator's hand on it.
+"""Endpoints of runs: state, explanation, pause, resume, cancel.
 
 A run's id holds slashes. In a path it is one percent-encoded segment (`journey%2Fwin-back%2F…`); written with its
 slashes it is understood too, because its shape is fixed.

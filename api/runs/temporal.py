@@ -1,4 +1,4 @@
-"""The only door from the API to Temporal: one run's own state, and an operator's wishes. Ingestion never comes here."""
+"""Temporal client of the API: queries and operator commands of one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test clocks: months in a minute, for people who were named on one when they were new."""
+"""Endpoints of test clocks."""
 
 from __future__ import annotations
 

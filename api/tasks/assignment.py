@@ -1,4 +1,4 @@
-"""A person's hand on a task: it changes hands, is put off, and what was done is written down, with who and why."""
+"""Endpoints that reassign, snooze and annotate a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Endpoints of conversations: a person answered a message, and its journey is quiet until someone closes it."""
+"""Endpoints of conversations, which quiet a journey until they are closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds: a person of ours looks after somebody in person, and automation waits until they are done or their time is over."""
+"""Endpoints of holds on people and accounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the API answers of work for people: tasks, what was done with them, holds."""
+"""Schemas of tasks, their log and holds."""
 
 from __future__ import annotations
 

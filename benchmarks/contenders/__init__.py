@@ -1,1 +1,1 @@
-"""What is compared: our runs and hand-written Temporal workflows, under one load."""
+"""Contenders: our runs and hand-written Temporal workflows, under one load."""

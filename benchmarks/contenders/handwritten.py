@@ -1,4 +1,4 @@
-"""The other side of every ratio: journeys written by hand as plain Temporal workflows, in the style of the samples.
+"""Journeys written by hand as plain Temporal workflows.
 
 One ordinary activity per message, one `wait_condition` with a timeout per state; no database, no governance, no ledger.
 The mail is of the same size as ours and goes to the same provider over connections that are kept.

@@ -1,4 +1,4 @@
-"""The worker process of the bare side: `python -m benchmarks.contenders.handwritten_worker ADDRESS SMTP_PORT CACHED`."""
+"""Worker process of the hand-written workflows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two sides as a load generator sees them: people are prepared, signals are sent, and all settles."""
+"""Load on either contender: prepare people, send signals, wait until settled."""
 
 from __future__ import annotations
 

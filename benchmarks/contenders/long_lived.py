@@ -1,4 +1,4 @@
-"""Runs that stay: opened on both sides and signalled one spaced signal at a time, for what lasts longer than a journey."""
+"""Long-lived runs of both contenders, signalled one spaced signal at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The signal-everything variant: every event of a person is a signal to their workflow, which keeps what it knows."""
+"""Contender that signals every event of a person to one workflow."""
 
 from __future__ import annotations
 

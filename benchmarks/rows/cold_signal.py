@@ -1,4 +1,4 @@
-"""A signal a day, on the 180th day, in no worker's cache: what nearly every signal is once there are millions of runs."""
+"""CPU of a daily signal on the 180th day, with an empty cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durable events over HTTP, two in a hundred of which can change a next action, against one signal per event.
+"""Events accepted per second, against one signal per event.
 
 The crowd: subjects, runs and lanes written straight into PostgreSQL, so that the index and the locks meet a million live
 runs. They get the events that change nothing; the others go to people whose runs are really there.

@@ -1,4 +1,4 @@
-"""What one decision of the gate costs: two statements, flat in how much the person was ever sent."""
+"""Gate decisions per second of CPU, and against the number of earlier messages."""
 
 from __future__ import annotations
 

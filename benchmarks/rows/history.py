@@ -1,4 +1,4 @@
-"""History events per spaced signal that leads to an e-mail or to an in-app message: history is what a cold signal costs."""
+"""History events per signal that leads to a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole journeys through HTTP, store, relay, workflow, gate and provider, against bare ones signalled directly."""
+"""Whole journeys per second, and their CPU."""
 
 from __future__ import annotations
 

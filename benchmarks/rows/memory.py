@@ -1,4 +1,4 @@
-"""What a run in a worker's cache takes of its memory: the growth of a worker that has just been started."""
+"""Worker memory of a cached run."""
 
 from __future__ import annotations
 

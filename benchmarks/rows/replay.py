@@ -1,4 +1,4 @@
-"""What replaying a history costs per event: the same journeys of both sides, each with its own sandbox and converter."""
+"""Replay CPU per history event."""
 
 from __future__ import annotations
 

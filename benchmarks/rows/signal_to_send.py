@@ -1,4 +1,4 @@
-"""From a signal's request to the provider's receipt, at a quarter of full load: open loop, so a queue is not hidden."""
+"""Latency from a signal to the provider's receipt, in an open loop."""
 
 from __future__ import annotations
 

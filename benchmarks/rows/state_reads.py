@@ -1,4 +1,4 @@
-"""The state of a run over HTTP against a Temporal query of a workflow in its worker's cache, the cheapest query there is."""
+"""Reads of a run's state over HTTP, against Temporal queries."""
 
 from __future__ import annotations
 

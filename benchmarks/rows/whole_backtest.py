@@ -1,4 +1,4 @@
-"""All 69,659 CDNOW orders through the shipped win-back journey with its timers and gate, on all cores, in seconds."""
+"""Backtest of all 69,659 CDNOW orders, as a command."""
 
 from __future__ import annotations
 

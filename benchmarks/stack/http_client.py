@@ -1,4 +1,4 @@
-"""A thin HTTP/1.1 client over kept connections: the load generator shares the machine, so it must cost next to nothing."""
+"""Thin HTTP/1.1 client of the load generator."""
 
 from __future__ import annotations
 

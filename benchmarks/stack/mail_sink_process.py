@@ -1,4 +1,4 @@
-"""The embedded mail sink, telling at once whom each mail was for: `python -m benchmarks.stack.mail_sink_process PORT MAILDIR SOCKET`."""
+"""Mail sink process that reports each mail on a socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom the provider has got a mail for, told by the sink while it happens."""
+"""Receipts of mails by recipient, reported by the mail sink."""
 
 from __future__ import annotations
 

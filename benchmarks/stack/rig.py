@@ -1,4 +1,4 @@
-"""Everything that is measured, as processes of our own: one Temporal server, one mail sink, and both sides' workers."""
+"""Rig of a benchmark: Temporal server, mail sink, workers and API as child processes."""
 
 from __future__ import annotations
 

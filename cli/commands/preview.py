@@ -1,4 +1,4 @@
-"""`python -m cli preview`: a template rendered from local files, or for a known person through the API."""
+"""`python -m cli preview`: render a template from files or through the API."""
 
 from __future__ import annotations
 

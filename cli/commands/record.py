@@ -1,4 +1,4 @@
-"""`python -m cli record`: write a run's history to a file, for replay in every build."""
+"""`python -m cli record`: write a run's history to a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m cli replay`: replay histories from files or from a cluster; exit code 1 if one differs."""
+"""`python -m cli replay`: replay histories from files or from a cluster."""
 
 from __future__ import annotations
 

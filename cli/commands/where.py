@@ -1,4 +1,4 @@
-"""`python -m cli where`: journeys and timeline of one person or account, from the API."""
+"""`python -m cli where`: journeys and timeline of one person or account."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Parts of `python -m cli demo`: half a year of purchases in about two minutes, compared with the backtest."""
+"""Parts of the demonstration: half a year played live, compared with the backtest."""

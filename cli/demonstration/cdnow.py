@@ -1,4 +1,4 @@
-"""CDNOW data: 69,659 real orders of 23,570 customers, January 1997 to June 1998, downloaded once and verified.
+"""CDNOW orders: 69,659 purchases of 23,570 customers, downloaded once and verified.
 
 The file ships in the PyPI wheel `lifetimes` 0.11.3 (data of Fader and Hardie). pip downloads the wheel, which is unzipped and
 never imported. `TENURE_CDNOW` names a copy of the file for machines without a registry.

@@ -1,4 +1,4 @@
-"""Evidence of a live run: decisions and messages from the database, mails from the sink."""
+"""Evidence of a live run: database rows and mails of the sink."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feeder: steps through virtual days and holds the test clock until the caller is done with each."""
+"""Feeder of virtual days, on a held test clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Live run of the demonstration on a real stack, with the worker killed once in the middle."""
+"""Live run of the demonstration, with one kill of the worker."""
 
 from __future__ import annotations
 

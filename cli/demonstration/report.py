@@ -1,4 +1,4 @@
-"""Tables of the demonstration: counts from the database and the sink, compared with the backtest."""
+"""Tables of the demonstration's results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Script of twenty users and accounts of a software company: events and signals by day."""
+"""Events and signals of twenty users of a software company, by day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes of consent: what a person says, with proof, and whether it waits for a confirmation."""
+"""Changes of consent: statements with proof, and those that wait for confirmation."""
 
 from __future__ import annotations
 

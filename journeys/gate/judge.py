@@ -1,4 +1,4 @@
-"""`judge`: the gate's verdict on one message to one person, from the policy and what is known of them. Pure and total.
+"""Verdict of the gate on one message to one person, pure and total.
 
 How it weighs, always in this order; the first group that objects speaks, with all its reasons:
 

@@ -1,4 +1,4 @@
-"""What a company allows itself to send, as data: consent defaults, caps, cooldowns, hours, and what becomes one message.
+"""Policy: consent defaults, caps, cooldowns, hours, consolidation, surge brake.
 
 A policy is one YAML file (`catalog/policy.yaml`), read by people who do not read code. `judge` applies it; nothing
 here decides.

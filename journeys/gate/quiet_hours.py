@@ -1,4 +1,4 @@
-"""When the clock on a person's wall allows a message: quiet hours, send windows, business days and holidays (C7).
+"""Quiet hours, send windows, business days and holidays in the person's zone (C7).
 
 An instant is judged by the wall time it has there, so an hour that a clock skips or repeats needs no rule of its own.
 """

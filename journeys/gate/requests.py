@@ -1,4 +1,4 @@
-"""Requests for messages: what the gate is asked, when a request still holds, what withdraws it."""
+"""Gate request of a send effect: when it holds and what withdraws it."""
 
 from __future__ import annotations
 

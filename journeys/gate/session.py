@@ -1,4 +1,4 @@
-"""One gate pass: all messages asked of one person at one instant, decided as a plan.
+"""Gate session: all messages of one person at one instant, decided as a plan.
 
 Pure: the caller locks and reads, offers to render, and writes the plan. The live gate, the dry run and the simulator all drive it.
 

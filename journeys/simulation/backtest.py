@@ -1,4 +1,4 @@
-"""The backtest: recorded events of many people through a journey, counted; and two journeys over the same events.
+"""Backtest: recorded events of many people through one journey, or through two.
 
 Pure and one process: `cli/process_pool.py` gives each core its share and adds the tallies up.
 """

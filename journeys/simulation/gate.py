@@ -1,4 +1,4 @@
-"""In-memory gate of one person: the queue and the history, to which the plans of gate sessions are applied.
+"""In-memory gate of one person: queue and history, changed by session plans.
 
 As live, messages are decided in passes: all that one step asks for, or all that is due at one instant. Only what goes out in a
 pass takes others of that pass along; what went out a moment before, in another one, is on its way already (C4).

@@ -1,4 +1,4 @@
-"""What surrounds a person in memory: stops, holds, suppressed addresses, content that may not be sent, conversations; and since when.
+"""Operator state in memory: kill switches, holds, suppressions, conversations, retired content.
 
 The simulator's share of what the store knows: told by recorded events, read by the gate and by `whynot.py`.
 """

@@ -1,4 +1,4 @@
-"""One person in memory: recorded events through entry, `decide` and `judge`, in the order in which they were accepted.
+"""Simulated person: recorded events through entry, `decide` and the gate session.
 
 This is what the store, the relay, the workflow and the gate do together, without any of them: whatever is decided here
 is decided by the same functions, so the simulator and the backtest cannot drift from the live system. `now` of the

@@ -1,4 +1,4 @@
-"""Recorded events for trying a journey out: Segment calls, or rows of a table, as what they told us and when.
+"""Recorded events: Segment calls or rows of a table.
 
 Source: the Segment spec. Beside its calls, `{"type": "consent", "channel", "topic", "granted"}` records what a person
 allowed, as the consent API does; `*` stands for every channel or topic. `{"type": "operator", "do": …}` records what somebody of

@@ -1,4 +1,4 @@
-"""The simulator: one person's recorded events, and what a journey would do with them, as a timeline a person can read."""
+"""Simulator: one person's recorded events as a timeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person's story is made of, in memory: the world they live in, their runs, and what was said to each message."""
+"""Timeline of a simulated person: scenario, runs, outcomes of messages."""
 
 from __future__ import annotations
 

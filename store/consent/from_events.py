@@ -1,4 +1,4 @@
-"""Consent, bounces and complaints in accepted events: in force in the commit that accepts them."""
+"""Consent, bounces and complaints in accepted events, applied in their commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records of consent: what holds by channel and topic, and the log of everything that was said."""
+"""Records of consent by channel and topic, and the append-only log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals that some checklist waits for: an event of another name asks the store for nothing."""
+"""Signals that checklists wait for."""
 
 from __future__ import annotations
 

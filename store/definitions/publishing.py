@@ -1,4 +1,4 @@
-"""Publish a definition: a new version, or the same content with the version it has."""
+"""Publication of a definition: a new version, or the existing one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Definitions in use, and the index of the signals they open on and hear (design §5)."""
+"""Registry of definitions in use, with the index of their signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clicks on tracked links: where a link leads, and a signal, once in a short while."""
+"""Clicks on tracked links: the target and a signal."""
 
 from __future__ import annotations
 

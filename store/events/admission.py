@@ -1,4 +1,4 @@
-"""Admission of accepted events: the runs that they open, and the lanes that they must reach."""
+"""Admission of events: the runs they open and the lanes they reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ingestion: a batch of events is stored and takes effect in one transaction (design §5).
+"""Ingestion: a batch of events is stored and takes effect in one transaction.
 
 What a batch does, in this order: it stores its events, changes identities, profiles, runs and lanes (`apply.py`), ticks
 checklists, opens conversations, changes consents, suppresses addresses. Subjects are locked before the first and addresses

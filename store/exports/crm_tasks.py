@@ -1,4 +1,4 @@
-"""Which tasks a CRM does not show as they are: every line of a task's log makes its copies stale, in the same commit."""
+"""Stale copies of tasks in CRMs, claimed by one process at a time."""
 
 from __future__ import annotations
 

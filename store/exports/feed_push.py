@@ -1,4 +1,4 @@
-"""How far the feed has been pushed: a durable place, and the end of the batch in hand, fixed before its first try.
+"""Position of the feed's push, and the batch in hand.
 
 So a batch that is tried again, by whoever and after whatever crash, is the same batch under the same identity.
 """

@@ -1,4 +1,4 @@
-"""The in-app inbox: putting a message there is delivering it, keyed by our key, so it is there once."""
+"""Items of the in-app inbox, one per message key."""
 
 from __future__ import annotations
 

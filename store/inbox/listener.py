@@ -1,4 +1,4 @@
-"""Wake whoever reads an in-app inbox when it changes, over one subscription of the process."""
+"""Listener that wakes readers of an in-app inbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that a reply answers: one for each run, of a digest those of its parts."""
+"""Messages that a reply answers: one for each run, parts for a digest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests: messages made of others, and the parts that end with them or are decided again."""
+"""Digest members: rows that end with their digest or are decided again."""
 
 from __future__ import annotations
 

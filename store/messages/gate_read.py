@@ -1,4 +1,4 @@
-"""What the gate knows of a person, in one statement that locks them first: caps are exact because of it.
+"""Locked read of everything that the gate weighs for a person.
 
 Flat in how much was ever sent: only what the policy's longest window reaches back to is read.
 """

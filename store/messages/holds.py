@@ -1,4 +1,4 @@
-"""A person of ours looks after an account, or one person in it, in person: automation waits meanwhile, and not for ever.
+"""Holds on people and accounts, with an end.
 
 The gate asks `standing` under the person's lock, and `hold` and `release` take the lock of whom they are about, so what is
 decided after a hold's commit knows it. A hold ends by itself: nothing has to happen at its end.

@@ -1,4 +1,4 @@
-"""Stop everything: switches by channel, journey, template or over all, and the brake that throws one by itself.
+"""Kill switches by scope, and the surge brake that engages one.
 
 A thrown switch is read by the gate in the person's own transaction. All switches have one lock, which the gate shares while it
 decides and who throws one holds alone: nothing enters `sending` after its commit. The rows are the record: who threw it, when

@@ -1,4 +1,4 @@
-"""Outcomes of messages: signals in the lane of the run that asked for them, where its chart reads them.
+"""Outcomes of messages as signals in their run's lane.
 
 The words are `journeys/gate/status.py`'s. What is withdrawn because its state was left is told to nobody: who would react has
 left with it.

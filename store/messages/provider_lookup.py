@@ -1,4 +1,4 @@
-"""Whom a provider speaks of: the message with our reference, or the last one to an address. Events about it go in by `ingest`."""
+"""Message that a provider's webhook refers to: by reference, mark or address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reevaluation: deferred messages are due at once when a ticket is resolved or a time zone changes.
+"""Reevaluation: deferred messages made due when their reason ended.
 
 Whose messages these are is asked before everybody is locked, in key order; then their rows are touched.
 """

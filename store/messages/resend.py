@@ -1,4 +1,4 @@
-"""Messages sent again by hand: failed ones rendered again, unknown ones with the same bytes."""
+"""Resending by hand: failed messages rendered again, unknown ones unchanged."""
 
 from __future__ import annotations
 

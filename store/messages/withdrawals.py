@@ -1,4 +1,4 @@
-"""Deferred messages that are taken back: with their visit, for a person, or for a message that matters more."""
+"""Withdrawals of deferred messages: by visit, by person, by replacement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alembic's entry: migrations run over the connection that `store.migrate` opened, one migrator at a time."""
+"""Alembic environment, over the connection that `store.migrate` opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads and repairs of the reconciliation: overdue and quiet runs, runs to close, forgotten messages."""
+"""Reads and repairs of the reconciliation."""
 
 from __future__ import annotations
 

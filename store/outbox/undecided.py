@@ -1,4 +1,4 @@
-"""Rows of lanes that a run has not decided yet: the store knows them before the run does.
+"""Accepted signals that a run has not decided yet.
 
 A timer's step asks, so that lag never lets a timer win over an earlier event; entry asks, so that a run that has ended
 by its accepted events and timers does not keep its person out only because nobody has told the projection yet.

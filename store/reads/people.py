@@ -1,4 +1,7 @@
-"""Reads of people and accounts: by identity, with every key they ever had. Nothing here locks or writes."""
+"""Reads of people and accounts by identity.
+
+Nothing here locks or writes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads of a rehearsal: what is unsettled on a test clock, and what came of it for people."""
+"""Reads of a rehearsal: what is unsettled, and the results."""
 
 from __future__ import annotations
 

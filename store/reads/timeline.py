@@ -1,4 +1,4 @@
-"""Reads of timelines: of a run, of one of its steps, of a person with events and messages."""
+"""Reads of timelines: of a run, a step, a person."""
 
 from __future__ import annotations
 

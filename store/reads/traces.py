@@ -1,4 +1,4 @@
-"""Reads of a trace: its events, what their runs decided, the messages that came of it."""
+"""Reads of a trace: events, decisions, messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `why not` needs of a person: their accounts, runs of a journey, the last events, what was decided, and since when things are so."""
+"""Reads for why-not: accounts, runs, last events, last decisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The projection of runs: their rows and timelines, written once per run and step; who hears a lane."""
+"""Projection of runs: rows and timelines, written once per step."""
 
 from __future__ import annotations
 

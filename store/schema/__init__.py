@@ -1,4 +1,4 @@
-"""All tables as SQLAlchemy Core, one module a concept; the functions and triggers stand beside what they serve.
+"""Tables of PostgreSQL as SQLAlchemy Core, one module per concept.
 
     people       subjects, identities, members, clocks
     definitions  definitions, journeys, catalogue

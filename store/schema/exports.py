@@ -1,4 +1,4 @@
-"""Tables of exports: audiences and what advertising tools were told, the feed and its receiver.
+"""Tables of exports: audiences, their tools, the feed and its receiver.
 
 The feed is written by a trigger on messages: `store/exports/feed.sql`.
 """

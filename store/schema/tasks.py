@@ -1,4 +1,4 @@
-"""Tables of tasks for the team, requests of runs for them, their log and CRM copies, conversations."""
+"""Tables of tasks: requests, log, CRM copies, conversations."""
 
 from __future__ import annotations
 

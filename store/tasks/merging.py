@@ -1,4 +1,4 @@
-"""Tasks of a visitor who turns out to be a user: of two of one reason the user's stays."""
+"""Merge of tasks when a visitor becomes a user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feed push from settings: the receiver, and the secrets that sign its pages and batches."""
+"""Feed push from settings: receiver and signing secrets."""
 
 from __future__ import annotations
 

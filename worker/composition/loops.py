@@ -1,4 +1,4 @@
-"""Background loops of a worker process: relay, reconciliation, reminders, escalations, exports and the surge brake."""
+"""Background loops of a worker process, from settings."""
 
 from __future__ import annotations
 

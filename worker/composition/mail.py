@@ -1,4 +1,4 @@
-"""Mail channel from settings: Resend if configured, else an SMTP relay, with tracked links and DKIM."""
+"""Mail channel from settings: Resend or an SMTP relay."""
 
 from __future__ import annotations
 

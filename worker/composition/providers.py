@@ -1,4 +1,4 @@
-"""Channels of the configured providers beside mail, their guards, and the secrets of their webhooks."""
+"""Channels of configured providers, their guards, secrets of webhooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reminder mails from settings: the mail channel without tracked links, unsubscribe links and reply addresses."""
+"""Reminder mails from settings: the mail channel without links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Temporal workers: one for journeys and outreach, and one for each channel with a queue of its own."""
+"""Temporal workers: journeys and outreach, and one per channel queue."""
 
 from __future__ import annotations
 

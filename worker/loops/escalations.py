@@ -1,4 +1,4 @@
-"""Loop that escalates reply tasks past their deadline to the person that the policy names.
+"""Loop that escalates late reply tasks.
 
 Any number of processes may run it; each task is escalated by one of them.
 """

@@ -1,4 +1,4 @@
-"""Loop that pushes the feed to its receiver, with metrics of lag, position and failed attempts."""
+"""Loop that pushes the feed, with its metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reconciliation: an hourly sweep that compares open runs with their Temporal workflows and repairs what differs.
+"""Reconciliation: an hourly sweep that compares open runs with Temporal workflows.
 
 A run misses its timer, or loses its workflow, only by something outside the product: Temporal's database restored from a
 backup, a workflow terminated by hand, a namespace whose retention ended. The run's row in PostgreSQL says what to do.

@@ -1,4 +1,4 @@
-"""Mails that remind owners of tasks, sent by the mail channel to the addresses in `team.yaml`.
+"""Reminder mails to owners of tasks.
 
 The text is fixed and no part of the catalogue. An owner is not a customer, so the mail passes neither gate nor ledger: no
 consent is needed and no cap counts it. Outside production the allow-list applies.

@@ -1,4 +1,4 @@
-"""Surge brake: engages a kill switch for a journey that sends many times its usual volume.
+"""Loop of the surge brake, which engages kill switches.
 
 Only a person releases it.
 """

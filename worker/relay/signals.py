@@ -1,4 +1,4 @@
-"""Signals from the relay to journey and outreach workflows, which are started where none runs.
+"""Signals from the relay to workflows, which are started where none runs.
 
 A journey's workflow id that has closed is never opened again; an outreach starts anew with every wake.
 """

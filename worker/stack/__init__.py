@@ -1,1 +1,1 @@
-"""Embedded stack: PostgreSQL, Temporal, a mail sink and our processes as children of one supervisor."""
+"""Embedded stack: PostgreSQL, Temporal, mail sink and our processes."""

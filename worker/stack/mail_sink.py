@@ -1,4 +1,4 @@
-"""Mail sink: an SMTP server that stores every mail in a Maildir, with faults of real servers.
+"""Mail sink: an SMTP server with a Maildir and faults.
 
 Nothing is delivered to anybody.
 """

@@ -1,4 +1,4 @@
-"""Maildir with an index by Message-ID: whether, how often and in which files a mail was accepted."""
+"""Maildir with an index by Message-ID."""
 
 from __future__ import annotations
 

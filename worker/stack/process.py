@@ -1,4 +1,4 @@
-"""Child process with a log and a pid file: start, stop, kill, wait until ready."""
+"""Child process: start, stop, kill, wait until ready."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Temporal server binary: named by a setting, on PATH, cached, downloaded, or built with Go.
+"""Temporal server binary: configured, found, cached, downloaded or built with Go.
 
 `python -m worker.stack.temporal_binary` resolves one in this order and prints its path.
 """

@@ -1,4 +1,4 @@
-"""`python -m worker.stack.temporal_download FOLDER`: let the SDK download the Temporal CLI into a folder."""
+"""Download of the Temporal CLI by the SDK."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rehearsal: a journey on real servers in virtual time, through store, relay, workflow and gate.
+"""Rehearsal: a journey on real servers in virtual time.
 
 Each workflow has a clock that the server can move (`TimeSkipper`). The store's test clock is held and moved with them, from one
 deadline to the next, so that every decision sees the instant that it would have seen.

@@ -1,4 +1,4 @@
-"""Start a rehearsal: a worker, its relay and a mail sink on servers that skip time."""
+"""Stage of a rehearsal: worker, relay and mail sink on time-skipping servers."""
 
 from __future__ import annotations
 

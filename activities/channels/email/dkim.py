@@ -1,4 +1,4 @@
-"""DKIM (RFC 6376): a mail signed as from our own domain, for a relay that does not sign itself.
+"""DKIM signatures (RFC 6376) for mails over SMTP.
 
 The signature is made at each attempt over the stored bytes, never stored: a key may be rotated between two tries. The one-click
 headers are covered, as RFC 8058 §4 asks.

@@ -1,4 +1,4 @@
-"""The one look of our mails: a column of cards, one button each, a quiet footer; readable in Outlook and in the dark too.
+"""Layout of mails: a column of cards with one button each, in MJML.
 
 The layout is MJML (`layout.mjml`), made into HTML once, when this module is read; a message then fills its places. What its
 author wrote has its styles inlined, since clients drop style sheets.

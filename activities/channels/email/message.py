@@ -1,4 +1,7 @@
-"""A mail as bytes (RFC 5322, MIME): every header goes through a wall that no line break passes."""
+"""Mail as bytes (RFC 5322, MIME).
+
+No header value can contain a line break.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where mail leaves the house: an address, how it is secured, and how many connections are kept."""
+"""Settings of an SMTP relay: address, TLS, login, number of connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""E-mail over SMTP: rendered once, sent as those very bytes, and honest about what a lost connection leaves unknown."""
+"""E-mail over SMTP: rendered once, then sent as the same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A few SMTP connections kept open, and one mail down one of them, always knowing whether the final dot has left.
+"""Pool of SMTP connections.
+
+It knows whether the final dot of a mail has left the process.
 
 A new connection costs a handshake and several round trips a mail, so connections are reused. What a failure means
 depends on one thing only: before the final dot nothing can have been delivered; after it, no one knows until the reply.

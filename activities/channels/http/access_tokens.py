@@ -1,4 +1,4 @@
-"""Access tokens that expire: fetched when first needed, kept until a minute before their end, fetched once for all who wait."""
+"""Access tokens of providers: fetched once for all waiters, renewed a minute before expiry."""
 
 from __future__ import annotations
 

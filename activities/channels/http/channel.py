@@ -1,4 +1,4 @@
-"""What all channels over HTTP share: one call, its answer read by a table, and never an exception for what a provider does."""
+"""Base of channels over HTTP: one request, its reply read by a table."""
 
 from __future__ import annotations
 

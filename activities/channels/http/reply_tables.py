@@ -1,4 +1,7 @@
-"""What a provider's answer means, as data: each adapter has a table of rows, and the first that fits decides."""
+"""Reply tables: the meaning of a provider's status and code, as data.
+
+The first matching row decides.
+"""
 
 from __future__ import annotations
 

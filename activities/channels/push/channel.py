@@ -1,4 +1,4 @@
-"""Notifications on a person's device: FCM for apps, Web Push for browsers, by what is known of them. Time-sensitive only (C7).
+"""Push channel: FCM for apps, Web Push for browsers, time-sensitive messages only (C7).
 
 Class C: neither takes a key. But both replace a notification of the same tag, and the tag is our digest: what arrives twice is
 seen once. So the default is at least once.

@@ -1,4 +1,4 @@
-"""Web Push: a notification encrypted for one browser (RFC 8291), signed as from us (VAPID, RFC 8292), sent by RFC 8030.
+"""Web Push: encryption (RFC 8291), VAPID (RFC 8292) and delivery (RFC 8030).
 
 The address comes from the person's browser, so it is a stranger's: it goes out like any other, to checked addresses only.
 """

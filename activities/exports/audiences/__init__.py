@@ -1,1 +1,1 @@
-"""Paid-retargeting audiences: who a journey put in is told to the advertising tools by the hash of their address."""
+"""Paid audiences: memberships sent to advertising tools by hashed address."""

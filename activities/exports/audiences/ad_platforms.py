@@ -1,4 +1,4 @@
-"""Google's Data Manager and Meta's customer lists: hashed identifiers put in and taken out in batches.
+"""Audience APIs of Google and Meta: hashed identifiers, added and removed in batches.
 
 Class A by nature: putting in twice puts in once, so whatever is unclear is said again.
 """

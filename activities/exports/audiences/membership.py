@@ -1,4 +1,4 @@
-"""Who belongs in an audience now, and by which hash: the rule, pure.
+"""Membership rule of audiences: wanted people and their hashes, pure.
 
 Hashes as Google's Data Manager and Meta's customer lists ask for them: SHA-256 in hexadecimal of the address, trimmed and in small
 letters; for Google's own mail also without dots and what follows a plus, where the tool is Google's.

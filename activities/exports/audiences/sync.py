@@ -1,4 +1,4 @@
-"""Tells the tools what has changed: out before in, recorded when the tool has said yes, and said again until then.
+"""Synchronisation of audiences: removals first, recorded when the tool has confirmed.
 
 A crash between the two says it again, which changes nothing there. One process at a time is enough, several do no harm.
 """

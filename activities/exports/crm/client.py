@@ -1,4 +1,4 @@
-"""The way to one CRM: signed in, as fast as it likes, and left alone while it is down. One pass at a time uses it.
+"""HTTP client of one CRM: login, rate limit, circuit breaker.
 
 Like a channel's guard (`outgoing/guard.py`), but whoever calls can wait: a pace is slept, and only a CRM that is down or
 wants a pause is not asked at all.

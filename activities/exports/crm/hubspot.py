@@ -1,4 +1,4 @@
-"""HubSpot's tasks: an upsert by our key, which is a property with unique values, so that a repeated one changes nothing (class A).
+"""Tasks in HubSpot: an upsert by our unique key (class A).
 
 Source: HubSpot CRM API v3, `POST /crm/v3/objects/tasks/batch/upsert` and `…/batch/read`; property names and their words
 from the guide to tasks (`developers.hubspot.com/docs/api-reference/latest/crm/activities/tasks/guide`).

@@ -1,4 +1,7 @@
-"""The port to a CRM in which tasks are shown, and may be closed. What stands there is a copy: ours is the record."""
+"""Port to a CRM that shows copies of tasks.
+
+Our row is the record.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Salesforce's tasks: an upsert by external id takes our key, so that a repeated one changes nothing (class A).
+"""Tasks in Salesforce: an upsert by external id (class A).
 
 Source: Salesforce REST API Developer Guide, "Insert or Update (Upsert) a Record Using an External ID" and "Get Records With
 a Request Body Using sObject Collections". The `Task` object has the custom fields `Tenure_Task_Key__c` (external id, unique)

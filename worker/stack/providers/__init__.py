@@ -1,1 +1,1 @@
-"""Local provider: simulates the HTTP APIs of vendors, faults included; nothing sent to it reaches a person."""
+"""Local provider: simulated HTTP APIs of vendors, faults included."""

@@ -1,4 +1,4 @@
-"""Messages and other items that the local provider accepted, in order, also in a file."""
+"""Items that the local provider accepted, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ASGI application of the local provider: vendors by path prefix, injected faults, list of accepted items."""
+"""ASGI application of the local provider: vendors, faults, accepted items."""
 
 from __future__ import annotations
 

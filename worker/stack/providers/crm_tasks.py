@@ -1,4 +1,7 @@
-"""Tasks of a simulated CRM: every change is stored as the whole task, a deletion as an empty one."""
+"""Tasks of a simulated CRM.
+
+Every change is stored as the whole task.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that point every adapter at the local provider, and the constants that it and tests share."""
+"""Settings that point every adapter at the local provider."""
 
 from __future__ import annotations
 

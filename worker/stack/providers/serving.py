@@ -1,4 +1,4 @@
-"""Serve the local provider on a port: as a process, or inside a test's event loop."""
+"""Server of the local provider: a process, or inside a test."""
 
 from __future__ import annotations
 
