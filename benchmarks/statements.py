@@ -11,9 +11,10 @@ import os
 import time
 from typing import Any
 
+import asyncpg
 from sqlalchemy import bindparam, select, update
 
-from store.database import Database, SqlStatement, execute, fetch_all, sql
+from store.database import Connection, SqlStatement, execute, fetch_all, plain_url, sql
 from store.expressions import any_of
 from store.schema import messages
 
@@ -58,27 +59,26 @@ _VALUES: dict[str, dict[str, Any]] = {
 
 
 async def _microseconds(
-    database: Database, verb: Any, statement: SqlStatement, values: dict[str, Any]
+    connection: Connection, verb: Any, statement: SqlStatement, values: dict[str, Any]
 ) -> tuple[float, float]:
-    async with database.reading() as connection:
-        cpu, clock = time.process_time(), time.perf_counter()
-        for _ in range(TIMES):
-            await verb(connection, statement, **values)
-        return (time.process_time() - cpu) / TIMES * 1e6, (time.perf_counter() - clock) / TIMES * 1e6
+    cpu, clock = time.process_time(), time.perf_counter()
+    for _ in range(TIMES):
+        await verb(connection, statement, **values)
+    return (time.process_time() - cpu) / TIMES * 1e6, (time.perf_counter() - clock) / TIMES * 1e6
 
 
 async def main() -> None:
     """Measure and print."""
-    database = Database(os.environ["TENURE_DATABASE_URL"])
+    connection = await asyncpg.connect(plain_url(os.environ["TENURE_DATABASE_URL"]))
     for name, verb, pair in (("update", execute, _UPDATE), ("select", fetch_all, _SELECT)):
         least = [(float("inf"), float("inf"))] * 2
         for _ in range(ROUNDS):
             for n, statement in enumerate(pair):
-                measured = await _microseconds(database, verb, statement, _VALUES[name])
+                measured = await _microseconds(connection, verb, statement, _VALUES[name])
                 least[n] = min(least[n][0], measured[0]), min(least[n][1], measured[1])
         for way, (cpu, clock) in zip(("text", "core"), least, strict=True):
             print(f"{name} as {way}: {cpu:.1f} µs of CPU, {clock:.1f} µs")
-    await database.close()
+    await connection.close()
 
 
 if __name__ == "__main__":
