@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from api.http.pagination import ShortText
 from api.http.schemas import InFlightView
 from journeys.consent.rules import ChannelOrAny
-from journeys.consent.statements import LONGEST_WORDING
+from journeys.consent.statements import MAX_WORDING
 from journeys.language.actions import ChannelName
 
 
@@ -41,7 +41,7 @@ class ConsentLogEntry(BaseModel):
 
 TopicParam = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9_-]{0,63}|\*)$")]
 ProofName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Wording = Annotated[str, StringConstraints(max_length=LONGEST_WORDING, pattern=r"^[^\x00]*$")]
+Wording = Annotated[str, StringConstraints(max_length=MAX_WORDING, pattern=r"^[^\x00]*$")]
 
 
 class ConsentIn(BaseModel):

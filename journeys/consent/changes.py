@@ -14,10 +14,10 @@ from journeys.gate.verdicts import ANY, Consents
 
 @dataclass(frozen=True, slots=True)
 class ConsentChange:
-    """What a person says to one channel (or `*`) and one topic (or `*`); `granted` None takes back what was said there.
+    """A change for a channel (or `*`) and a topic (or `*`); `granted` None takes back what was said there.
 
-    `wording` is what they were shown; `proof` says who or what vouches for it, with nothing that names the person.
-    `confirmed` is a yes whose confirmation somebody else has, which the proof says.
+    `wording` is the text that the person was shown; `proof` names the evidence and does not identify the person.
+    `confirmed`: another system has the confirmation, as the proof says.
     """
 
     channel: str
@@ -34,7 +34,7 @@ class ConsentChange:
 
 
 def waits_for_confirmation(rules: ConsentRules, before: Consents, change: ConsentChange) -> bool:
-    """Whether a yes is none yet. Who has confirmed once need not do so again."""
+    """Whether a grant needs a confirmation first; one that was confirmed before does not."""
     return bool(
         change.granted
         and not change.confirmed
@@ -43,21 +43,21 @@ def waits_for_confirmation(rules: ConsentRules, before: Consents, change: Consen
     )
 
 
-def may_ask(rules: ConsentRules, changes: Sequence[ConsentChange]) -> bool:
-    """Whether any of these may need a confirmation, whatever was said before."""
+def may_need_confirmation(rules: ConsentRules, changes: Sequence[ConsentChange]) -> bool:
+    """Whether any of these changes may need a confirmation, whatever the consents are."""
     return any(change.granted and rules.needs_confirming(*change.place) for change in changes)
 
 
 def only_grants(changes: Sequence[ConsentChange]) -> bool:
-    """Whether nothing is taken back or refused."""
+    """Whether no change refuses or takes back."""
     return all(change.granted for change in changes)
 
 
 def changes_in(book: ConsentRuleSet, item: StoredEvent) -> list[ConsentChange]:
-    """What an event says of consent, in its order, with the event as its proof."""
+    """The consent changes of an event, in its order, with the event as their proof."""
     event = item.event
-    said = statements.statements_in(book.rules, event)
-    if not said:
+    stated = statements.statements_in(book.rules, event)
+    if not stated:
         return []
     proof = {"event": event.message_id, "by": item.source}
     address = (event.context or {}).get("ip")
@@ -65,10 +65,11 @@ def changes_in(book: ConsentRuleSet, item: StoredEvent) -> list[ConsentChange]:
         proof["ip_hash"] = book.addresses.digest("ip", address)
     source, shown = f"{event.kind}:{event.name}", statements.wording(event)
     return [
-        ConsentChange(statement.channel, statement.topic, statement.granted, source, shown, proof) for statement in said
+        ConsentChange(statement.channel, statement.topic, statement.granted, source, shown, proof)
+        for statement in stated
     ]
 
 
 def opt_out_by_reply(message: str) -> ConsentChange:
-    """A reply that is a stop word is a no to the channel of the message that it answers: mail."""
+    """The change by a reply that is an opt-out keyword: no more messages by the channel of the message, mail."""
     return ConsentChange("email", ANY, granted=False, source="reply", proof={"message": message, "word": "stop"})

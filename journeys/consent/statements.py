@@ -1,7 +1,7 @@
 """Statements of consent in events: traits of `identify`, and signals that `consent.yaml` declares.
 
 Traits: `consents: {email: {offers: false}}`, `consents: {in_app: false}` for every topic, and `unsubscribed: true`, the word
-that the field's tools use for "stop everything". `null`, and `unsubscribed: false`, take back what was said.
+that marketing tools use for "stop everything". `null`, and `unsubscribed: false`, take back what was said.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from journeys.gate.verdicts import ANY
 from journeys.language.signal_names import MESSAGE_REPLIED
 
 TRAITS = frozenset({"consents", "unsubscribed"})
-"""Said of consent, so never part of the profile, where it would only grow stale."""
+"""Traits that state consent; they are never stored in the profile."""
 _TOPIC = re.compile(r"[a-z][a-z0-9_-]{0,63}|\*")
-LONGEST_WORDING = 2000
+MAX_WORDING = 2000
+"""Characters of a wording that are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentStatement:
-    """One yes (True), no (False), or what was said taken back (None)."""
+    """A grant (True), a refusal (False), or what was said taken back (None)."""
 
     channel: str
     topic: str
@@ -33,12 +34,12 @@ class ConsentStatement:
 
 
 ADDRESS_FIELDS: Final[Mapping[str, str]] = {"email": "email", "sms": "phone"}
-"""Channels whose addresses are people's own and can be suppressed: the field of the profile that has the address."""
+"""Channels whose addresses can be suppressed, with the profile field of the address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounced:
-    """An address that could not be reached, or does not want to be. `address` None: the person's own."""
+    """An address to suppress after a bounce or complaint; `address` None is the person's own."""
 
     channel: str
     address: str | None
@@ -47,17 +48,17 @@ class Bounced:
 
 
 def statements_in(rules: ConsentRules, event: InboundEvent) -> list[ConsentStatement]:
-    """Everything an event says, in its order. What is wrong with it is left out: `statement_faults` says what."""
-    return [found for found in _read(rules, event) if isinstance(found, ConsentStatement)]
+    """The statements of an event, in its order; invalid ones are left out (`statement_faults`)."""
+    return [item for item in _read(rules, event) if isinstance(item, ConsentStatement)]
 
 
 def statement_faults(rules: ConsentRules, event: InboundEvent) -> list[str]:
-    """What an event says of consent that cannot be understood: it is kept in quarantine, and nothing is guessed."""
-    return [found for found in _read(rules, event) if isinstance(found, str)]
+    """Faults of an event's statements; such an event is quarantined."""
+    return [item for item in _read(rules, event) if isinstance(item, str)]
 
 
 def bounce_in(rules: ConsentRules, event: InboundEvent) -> Bounced | None:
-    """The address a signal speaks of, if it is one that suppresses; one that names its channel speaks of that one."""
+    """The address that an event suppresses, or None. A `channel` property overrides the rule's channel."""
     rule = rules.suppress.get(event.name) if event.kind == "track" else None
     if rule is None:
         return None
@@ -72,14 +73,14 @@ def bounce_in(rules: ConsentRules, event: InboundEvent) -> Bounced | None:
 
 
 def wording(event: InboundEvent) -> str:
-    """What the person was shown, as the sender tells in `context.consent.wording` or a track's `wording`."""
-    told = (event.context or {}).get("consent")
-    shown = told.get("wording") if isinstance(told, Mapping) else event.data.get("wording")
-    return shown[:LONGEST_WORDING] if isinstance(shown, str) else ""
+    """The text that the person was shown: `context.consent.wording`, or a track's `wording`."""
+    consent = (event.context or {}).get("consent")
+    shown = consent.get("wording") if isinstance(consent, Mapping) else event.data.get("wording")
+    return shown[:MAX_WORDING] if isinstance(shown, str) else ""
 
 
 def answered_message(event: InboundEvent) -> str | None:
-    """The message that an event says was answered: its key or number."""
+    """The key or number of the message that an event replies to, or None."""
     if event.name != MESSAGE_REPLIED:
         return None
     message = event.data.get("message")
@@ -87,7 +88,7 @@ def answered_message(event: InboundEvent) -> str | None:
 
 
 def keyword_in_reply(event: InboundEvent) -> OptKeyword | None:
-    """The keyword that a reply consists of: then it is a statement of consent and no answer."""
+    """The keyword that a reply consists of: it is then a statement of consent, not an answer."""
     return keyword_of(str(event.data.get("text") or ""))
 
 
@@ -104,10 +105,10 @@ def _read(rules: ConsentRules, event: InboundEvent) -> Iterator[ConsentStatement
 
 
 def _from_traits(traits: Mapping[str, Any]) -> Iterator[ConsentStatement | str]:
-    given = traits.get("unsubscribed")
-    if isinstance(given, bool):
-        yield ConsentStatement(ANY, ANY, False if given else None)
-    elif given is not None:
+    unsubscribed = traits.get("unsubscribed")
+    if isinstance(unsubscribed, bool):
+        yield ConsentStatement(ANY, ANY, False if unsubscribed else None)
+    elif unsubscribed is not None:
         yield "traits/unsubscribed must be true or false"
     consents = traits.get("consents")
     if consents is None:
@@ -122,9 +123,9 @@ def _from_traits(traits: Mapping[str, Any]) -> Iterator[ConsentStatement | str]:
 
 def _checked(where: str, channel: Any, topic: Any, granted: Any) -> ConsentStatement | str:
     if channel != ANY and channel not in CHANNELS:
-        return f"{where}: {str(channel)[:64]!r} is no channel; there are {', '.join(CHANNELS)} and *"
+        return f"{where}: {str(channel)[:64]!r} is not a channel; there are {', '.join(CHANNELS)} and *"
     if not isinstance(topic, str) or not _TOPIC.fullmatch(topic):
-        return f"{where}: {str(topic)[:64]!r} is no topic's name"
+        return f"{where}: {str(topic)[:64]!r} is not a topic's name"
     if granted is not None and not isinstance(granted, bool):
         return f"{where}: {channel} {topic} must be true, false or null"
     return ConsentStatement(channel, topic, granted)

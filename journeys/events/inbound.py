@@ -1,13 +1,15 @@
-"""The values that an event becomes on its way in, each of them frozen.
+"""Frozen values of an event from its sender to the store.
+
+Each stage makes a new value:
 
 | stage | value | made by |
 |---|---|---|
 | the JSON as its sender wrote it | a mapping | `api/http/body.py` |
-| what the tracking plan makes of its name and data | `ValidEvent`, `InvalidEvent` | `journeys/events/validation.py` |
-| an event that can be accepted | `InboundEvent` | `journeys/events/segment.py`, `api/events/signals.py`; whoever accepts an event of our own |
-| an event that is kept in quarantine | `RejectedEvent` | the same, and `api/events/reader.py` for what is malformed |
-| an event with the subjects that it is about | `ResolvedEvent` | `store/events/resolve.py` |
-| an event that is stored for the first time | `StoredEvent` | `store/events/log.py` |
+| its name and data by the tracking plan | `ValidEvent`, `InvalidEvent` | `journeys/events/validation.py` |
+| an event that can be accepted | `InboundEvent` | `journeys/events/segment.py`, `api/events/signals.py`; the modules that emit events |
+| an event for the quarantine | `RejectedEvent` | the same, and `api/events/reader.py` for what is malformed |
+| an event with its subjects and accounts | `ResolvedEvent` | `store/events/resolve.py` |
+| an event stored for the first time | `StoredEvent` | `store/events/log.py` |
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ CallKind = Literal["track", "identify", "group", "alias", "page", "screen"]
 
 @dataclass(frozen=True, slots=True)
 class InboundEvent:
-    """An event that can be accepted. `name` is the signal's, by which journeys know it.
+    """An event that can be accepted; `name` is its signal.
 
-    `subject_key` stands for the identities where the store itself is the sender. `trace` is the sender's, or that of what
-    caused the event; without one the event has its own as soon as it is stored.
+    `subject_key` replaces the identities where the store itself is the sender. `trace` is the sender's, or that of the
+    event that caused it; without one it gets its own when it is stored.
     """
 
     kind: CallKind
@@ -48,7 +50,7 @@ class InboundEvent:
 
 @dataclass(frozen=True, slots=True)
 class RejectedEvent:
-    """An event that moves nothing: `raw` is what arrived, `faults` say what is wrong with it."""
+    """An event for the quarantine: `raw` as it arrived, with its `faults`."""
 
     message_id: str
     name: str
@@ -61,10 +63,10 @@ ReceivedEvent = InboundEvent | RejectedEvent
 
 @dataclass(frozen=True, slots=True)
 class ResolvedEvent:
-    """An event with the keys of whom it is about, as the identities were when its batch was read.
+    """An event with the keys of its subjects and accounts, as the identities were when its batch was read.
 
-    `subjects` are all that its identities belong to: one, or the user and the visitor who may turn out to be this user;
-    `accounts` are theirs. `changes_identity`: it says something new about who somebody is.
+    `subjects` are those that its identities belong to: one, or a user and a visitor to be merged into them; `accounts` are
+    theirs. `changes_identity`: the event links or merges identities.
     """
 
     event: InboundEvent
@@ -75,7 +77,7 @@ class ResolvedEvent:
 
     @property
     def subject_key(self) -> str:
-        """The subject that the event is about: of a user and a visitor the user."""
+        """The subject of the event: of a user and a visitor, the user."""
         return self.subjects[0]
 
     @property
@@ -85,13 +87,13 @@ class ResolvedEvent:
 
     @property
     def lanes(self) -> set[str]:
-        """Every lane that it may enter: its subjects', their accounts', that of the account which it names."""
+        """Every lane it may enter: those of its subjects, their accounts, and the account it names."""
         return {key for key in (*self.subjects, *self.accounts, self.named_account) if key}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event that was stored for the first time: its number, its instant for every decision, and whom it is about."""
+    """An event stored for the first time: its number, its instant for every decision, and its subject."""
 
     event: InboundEvent
     source: str
@@ -103,5 +105,5 @@ class StoredEvent:
 
     @property
     def trace(self) -> str:
-        """The trace that it was given, or its own."""
+        """The trace id it was given, or its own."""
         return self.event.trace or trace_of_event(self.number, self.source, self.event.message_id)

@@ -1,4 +1,4 @@
-"""Segment calls read into events, every fault named; the instant of an event.
+"""Read a Segment call into an event or its faults; fix an event's instant.
 
 Source: the Segment spec (`track identify group alias page screen`, common fields). Limits as Segment's: 32 KB an event.
 """
@@ -14,18 +14,19 @@ from journeys.events.inbound import CallKind, InboundEvent, ReceivedEvent, Rejec
 from journeys.events.validation import InvalidEvent, ValidatedEvent
 
 KINDS: Final[tuple[str, ...]] = get_args(CallKind)
-LONGEST_ID: Final = 255
-LATEST: Final = timedelta(days=1)
-"""A sender's time further back than this is not believed for decisions (design §3)."""
-BELIEVED_SKEW: Final = timedelta(days=3650)
-"""A sender whose clock differs by more has none, and the difference might leave the calendar."""
+MAX_ID: Final = 255
+"""Characters of an id or an event's name."""
+MAX_AGE: Final = timedelta(days=1)
+"""An older sender's time is replaced by acceptance for decisions (design §3)."""
+MAX_SKEW: Final = timedelta(days=3650)
+"""A larger difference between `sentAt` and `timestamp` is ignored: it might leave the calendar."""
 EventPlan = Callable[[str, str, dict[str, Any]], ValidatedEvent]
-"""What the tracking plan makes of an event, by its kind, its sender's name and its data."""
+"""Validates an event by the tracking plan, given its kind, its sender's name and its data."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
-    """One thing wrong with a call: which field, and what it should be."""
+    """A fault of a call: the field, and what it must be."""
 
     field: str
     message: str
@@ -40,43 +41,43 @@ def read_call(
     plan: EventPlan,
     own_id: Callable[[Mapping[str, Any], bool], str],
 ) -> ReceivedEvent | list[FieldFault]:
-    """A Segment call as the plan names it, or everything that is malformed. `kind` is the route's, where it says so.
+    """The event of a Segment call by the plan, or every malformed field. `kind` is the route's, if it has one.
 
-    `own_id` gives an id to a call that has none, and is told whether the call says when it happened.
+    `own_id` makes an id for a call without one; its flag says whether the call has a timestamp.
     """
     if not isinstance(raw, Mapping):
         return [FieldFault("", "an event is a JSON object")]
     faults: list[FieldFault] = []
-    called = kind or raw.get("type")
-    if called not in KINDS:
+    call_kind = kind or raw.get("type")
+    if call_kind not in KINDS:
         faults.append(FieldFault("type", f"must be one of {', '.join(KINDS)}"))
-        called = "track"
+        call_kind = "track"
     message_id = _identity(raw, "messageId", faults)
-    name = _name(raw, called, faults)
+    name = _name(raw, call_kind, faults)
     user_id = _identity(raw, "userId", faults)
     anonymous_id = _identity(raw, "anonymousId", faults)
-    account_id = _account(raw, called, faults)
-    previous_id = _identity(raw, "previousId", faults) if called == "alias" else None
-    data = _object(raw, "properties", faults) if called in {"track", "page", "screen"} else {}
-    traits = _object(raw, "traits", faults) if called in {"identify", "group"} else {}
+    account_id = _account(raw, call_kind, faults)
+    previous_id = _identity(raw, "previousId", faults) if call_kind == "alias" else None
+    data = _object(raw, "properties", faults) if call_kind in {"track", "page", "screen"} else {}
+    traits = _object(raw, "traits", faults) if call_kind in {"identify", "group"} else {}
     context = _object(raw, "context", faults) or None
     timestamp = _instant(raw.get("timestamp") or raw.get("originalTimestamp"), "timestamp", faults)
     sent = _instant(raw.get("sentAt") or sent_at, "sentAt", faults)
     if user_id is None and anonymous_id is None:
         faults.append(FieldFault("userId", "userId or anonymousId is needed"))
-    if called == "group" and account_id is None:
+    if call_kind == "group" and account_id is None:
         faults.append(FieldFault("groupId", "is needed in a group call"))
-    if called == "alias" and (previous_id is None or user_id is None):
+    if call_kind == "alias" and (previous_id is None or user_id is None):
         faults.append(FieldFault("previousId", "previousId and userId are needed in an alias call"))
     if faults:
         return faults
     message_id = message_id or own_id(raw, timestamp is not None)
-    planned = plan(called, name, data)
+    planned = plan(call_kind, name, data)
     if isinstance(planned, InvalidEvent):
         kept = raw if kind is None else {**raw, "type": kind}
         return RejectedEvent(message_id, name, tuple(fault.what for fault in planned.faults), kept)
     return InboundEvent(
-        kind=cast("CallKind", called),
+        kind=cast("CallKind", call_kind),
         message_id=message_id,
         name=planned.signal,
         user_id=user_id,
@@ -93,20 +94,20 @@ def read_call(
 
 
 def _is_absurd(timestamp: datetime | None, sent_at: datetime | None) -> bool:
-    return timestamp is not None and sent_at is not None and abs(sent_at - timestamp) > BELIEVED_SKEW
+    return timestamp is not None and sent_at is not None and abs(sent_at - timestamp) > MAX_SKEW
 
 
 def accepted_at(event: InboundEvent, received: datetime, *, virtual: bool, floor: datetime | None = None) -> datetime:
-    """When it happened, for every decision: fixed here, once (design §3, Time).
+    """The instant of an event for every decision, fixed once at acceptance (design §3, Time).
 
-    The sender's time corrected by `sentAt` (Segment: receivedAt - (sentAt - timestamp)), never later than acceptance,
-    and acceptance itself if more than a day old then. Never before `floor`, up to which the subject's timers are decided
-    already. On a test clock (`virtual`) the senders' clocks are real, so their skew means nothing.
+    The sender's time corrected by `sentAt` (Segment: receivedAt - (sentAt - timestamp)), never later than acceptance, and
+    acceptance itself if it is more than a day old then. Never before `floor`, the instant up to which the subject's timers
+    are decided. On a test clock (`virtual`) senders' clocks are real, so their skew is ignored.
     """
     at = event.timestamp or received
     if event.timestamp is not None and event.sent_at is not None and not virtual:
         at = received - (event.sent_at - event.timestamp)
-    if at > received or received - at > LATEST:
+    if at > received or received - at > MAX_AGE:
         at = received
     return at if floor is None else max(at, min(floor, received))
 
@@ -115,9 +116,9 @@ def _name(raw: Mapping[str, Any], kind: str, faults: list[FieldFault]) -> str:
     if kind != "track":
         return kind
     name = raw.get("event")
-    if isinstance(name, str) and 0 < len(name) <= LONGEST_ID and "\x00" not in name:
+    if isinstance(name, str) and 0 < len(name) <= MAX_ID and "\x00" not in name:
         return name
-    faults.append(FieldFault("event", f"a track call names its event, in 1 to {LONGEST_ID} characters"))
+    faults.append(FieldFault("event", f"a track call names its event, in 1 to {MAX_ID} characters"))
     return ""
 
 
@@ -127,8 +128,8 @@ def _identity(raw: Mapping[str, Any], key: str, faults: list[FieldFault]) -> str
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if not isinstance(value, str) or len(value) > LONGEST_ID or "\x00" in value:
-        faults.append(FieldFault(key, f"must be a string of at most {LONGEST_ID} characters without NUL"))
+    if not isinstance(value, str) or len(value) > MAX_ID or "\x00" in value:
+        faults.append(FieldFault(key, f"must be a string of at most {MAX_ID} characters without NUL"))
         return None
     return value
 

@@ -43,7 +43,7 @@ class Tally:
         self.people += 1
         self.events += events
         self.tasks += person.tasks
-        self.queued += len(person.queue)
+        self.queued += len(person.gate.queue)
         for run, item in person.story:
             match item:
                 case LogLine():

@@ -7,58 +7,53 @@ pass takes others of that pass along; what went out a moment before, in another 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from journeys.calendar.timezones import zone_of
-from journeys.decision.effects import LogLine, SendMessage, WithdrawnMessages, message_key
+from journeys.decision.effects import SendMessage, WithdrawnMessages, message_key
 from journeys.gate.requests import MESSAGES_PER_PASS, outcome_signal, request_of, withdraws
 from journeys.gate.session import CannotSend, GateSession, MessageDecision
 from journeys.gate.status import Status
 from journeys.gate.verdicts import (
     DeferUntil,
     MergeInto,
+    QueuedMessage,
     Reason,
-    RecipientContext,
+    ReasonCode,
     Replace,
     SendNow,
     SendRequest,
-    SentMessage,
     Withhold,
 )
 from journeys.language.actions import PRESSING, PRIORITIES
 from journeys.language.signal_names import CONVERSATION_CLOSED
-from journeys.simulation.operations import OperatorState
+from journeys.simulation.recipient import RecipientState
 from journeys.simulation.timeline import (
     AskedMessage,
     DeferredMessage,
     MessageOutcome,
-    NotEntered,
     Scenario,
     SimulatedRun,
+    Story,
 )
-
-OF_CONTEXT = frozenset({"email", "phone", "timezone"})
-"""The fields by which a person is reached, and their time zone is known."""
 
 
 @dataclass(slots=True)
 class InMemoryGate:
-    """What is known of a person where the gate looks, and what is queued for them."""
+    """The queue of one person. Verdicts go to `story`, outcome signals to `signals`, each with the run that receives it."""
 
     world: Scenario
-    story: list[tuple[SimulatedRun | None, LogLine | MessageOutcome | NotEntered]] = field(default_factory=list)
-    facts: dict[str, dict[str, Any]] = field(default_factory=lambda: {"profile": {}, "account": {}})
-    contexts: dict[str, RecipientContext] = field(default_factory=dict)
-    """By role, what is known of the person without their queue: `sent` is the history."""
-    tickets: frozenset[str] = frozenset()
-    consents: dict[tuple[str, str], bool] = field(default_factory=dict)
+    story: Story = field(default_factory=list)
+    recipient: RecipientState = field(init=False)
     queue: list[DeferredMessage] = field(default_factory=list)
-    outside: OperatorState = field(default_factory=OperatorState)
-    fed: deque[tuple[SimulatedRun | None, str, Mapping[str, Any]]] = field(default_factory=deque)
+    signals: deque[tuple[SimulatedRun | None, str, Mapping[str, Any]]] = field(default_factory=deque)
     waits: int = 0
+
+    def __post_init__(self) -> None:
+        """The person is unknown at first."""
+        self.recipient = RecipientState(self.world)
 
     # -- passes ----------------------------------------------------------------------------------------------------
 
@@ -77,13 +72,14 @@ class InMemoryGate:
         self, run: SimulatedRun, message: SendMessage, to: str, queued: DeferredMessage | None = None
     ) -> AskedMessage:
         """A message as it is asked of the gate now; `queued` if it has waited."""
+        facts = self.recipient.facts
         request = request_of(
             message,
             run.state,
             key=message_key(run.name, message, to),
             journey=run.chart.key,
             name=run.name,
-            missing=run.chart.missing(message.action, self.facts["profile"], self.facts["account"]),
+            missing=run.chart.missing(message.action, facts["profile"], facts["account"]),
             ready_at=queued.ready_at if queued is not None else None,
         )
         return AskedMessage(run, message, to, request, queued)
@@ -94,7 +90,8 @@ class InMemoryGate:
         """Decide one pass of each role, by the messages' keys. What is `withdrawn` in the same step is not there any more."""
         decisions: dict[str, MessageDecision[None]] = {}
         for to in dict.fromkeys(message.to for message in asked):
-            session = GateSession(self.world.policy, self.context(to, now, withdrawn), now)
+            context = self.recipient.context(to, now, self.queued_for(to, withdrawn))
+            session = GateSession(self.world.policy, context, now)
             requests = [message.request for message in asked if message.to == to]
             for decision in session.decide(requests, self.can_be_made).decisions:
                 decisions[decision.request.key] = decision
@@ -102,7 +99,7 @@ class InMemoryGate:
 
     def can_be_made(self, request: SendRequest, _channel: str) -> CannotSend | None:
         """Nothing is rendered here: only content that somebody of ours has taken back cannot be sent."""
-        fault = self.outside.unsendable.get(request.template)
+        fault = self.recipient.outside.unsendable.get(request.template)
         return CannotSend(Status.WITHHELD, fault, (Reason("template", fault),)) if fault is not None else None
 
     # -- what follows ----------------------------------------------------------------------------------------------
@@ -116,7 +113,7 @@ class InMemoryGate:
         if decision.gave_way:
             self.replaced({gone.key: gone.verdict.reasons for gone in decision.gave_way}, now)
         if decision.sent is not None:
-            self.count(asked.to, decision.sent)
+            self.recipient.add_sent(asked.to, decision.sent)
         run, message, to, fault = asked.run, asked.message, asked.to, decision.content
         verdict = decision.verdict if fault is None else Withhold(fault.reasons)
         match verdict:
@@ -130,12 +127,6 @@ class InMemoryGate:
                 self.settle(run, MessageOutcome(now, Status.REPLACED, message, to, reasons))
             case Withhold(reasons):
                 self.settle(run, MessageOutcome(now, Status.WITHHELD, message, to, reasons))
-
-    def count(self, to: str, sent: SentMessage) -> None:
-        """It has gone out: the history has it for as long as some rule looks back."""
-        context = self.contexts[to]
-        recent = (message for message in context.sent if message.at + self.world.horizon > sent.at)
-        self.contexts[to] = replace(context, sent=(*recent, sent))
 
     def wait(self, asked: AskedMessage, verdict: DeferUntil, decision: MessageDecision[None], now: datetime) -> None:
         """It is queued; a wait for the same reasons is told once."""
@@ -168,7 +159,14 @@ class InMemoryGate:
         name = outcome_signal(outcome.message, "sent" if goes else "withheld")
         if name in run.chart.signals and run.state.is_open:
             carries = {"channel": outcome.channel} if goes else {"reason": outcome.reasons[0].code}
-            self.fed.append((run, name, {**carries, "template": outcome.message.template}))
+            self.signals.append((run, name, {**carries, "template": outcome.message.template}))
+
+    def reevaluate(self, code: ReasonCode, at: datetime) -> None:
+        """Messages deferred for a reason that has ended are due at once."""
+        for queued in self.queue:
+            if code in queued.codes:
+                queued.due = min(queued.due, at)
+                queued.waiting = replace(queued.waiting, due=queued.due)
 
     def withdraw(self, run: SimulatedRun, effect: WithdrawnMessages) -> None:
         """What is queued and no longer true goes, and says why."""
@@ -183,16 +181,16 @@ class InMemoryGate:
 
     def answer(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
         """They have answered a message, or a person has closed what came of it: the run that sent it last is meant."""
-        if name == CONVERSATION_CLOSED and any(talk.run == data.get("run") for talk in self.outside.talks):
-            self.outside.closed(str(data["run"]))
+        if name == CONVERSATION_CLOSED and any(talk.run == data.get("run") for talk in self.recipient.outside.talks):
+            self.recipient.outside.closed(str(data["run"]))
             return
         run, _ = self.last_sent(data)
         if run is None:
             return
         if name == CONVERSATION_CLOSED:
-            self.outside.closed(run.name)
+            self.recipient.outside.closed(run.name)
             return
-        self.outside.answered(run.name, self.world.policy.answered.quiet.after(at), at)
+        self.recipient.outside.answered(run.name, self.world.policy.answered.quiet.after(at), at)
         reason = Reason("in_conversation", "they have answered")
         for queued in [each for each in self.queue if each.run is run and each.message.priority not in PRESSING]:
             self.queue.remove(queued)
@@ -208,23 +206,6 @@ class InMemoryGate:
         )  # fmt: skip
         return next(sent, (None, ""))
 
-    # -- what is known ---------------------------------------------------------------------------------------------
-
-    def context(self, to: str, now: datetime, withdrawn: Container[DeferredMessage] = ()) -> RecipientContext:
-        """What the gate knows of the person in this role, with all of their queue but what is `withdrawn`."""
-        context = self.contexts.get(to)
-        if context is None:
-            context = RecipientContext(self.addresses(), self.consents, (), bool(self.tickets), zone=self.zone())
-            self.contexts[to] = context
-        if self.queue:
-            queue = (message for message in self.queue if message.to == to and message not in withdrawn)
-            context = replace(context, queue=tuple(message.waiting for message in queue))
-        return self.outside.known_to(context, now)
-
-    def zone(self) -> str:
-        """By whose clock quiet hours are told."""
-        return zone_of(self.facts["profile"], self.facts["account"], self.world.policy.timezone)
-
-    def addresses(self) -> dict[str, bool]:
-        reachable = dict.fromkeys(self.world.reachable, True)
-        return {**reachable, "email": True} if self.facts["profile"].get("email") else reachable
+    def queued_for(self, role: str, withdrawn: Container[DeferredMessage] = ()) -> Iterator[QueuedMessage]:
+        """The queue of a role, without what is `withdrawn` in the same step."""
+        return (message.waiting for message in self.queue if message.to == role and message not in withdrawn)

@@ -1,14 +1,13 @@
-"""Simulated person: recorded events through entry, `decide` and the gate session.
+"""SimulatedPerson: one person's runs in memory, driven by recorded events.
 
-This is what the store, the relay, the workflow and the gate do together, without any of them: whatever is decided here
-is decided by the same functions, so the simulator and the backtest cannot drift from the live system. `now` of the
-gate is the instant of what happens, since here nothing lags.
+Entry, `decide` and the gate session are those of the live system, so simulator and backtest cannot drift from it. Events
+are taken in the order in which they were accepted; the gate's now is the instant of the event, since nothing lags here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -31,42 +30,48 @@ from journeys.decision.entry import EntryAllowed, PastRun, case_of, enters_on, m
 from journeys.decision.occurrences import Cancelled, Entered, FieldsChanged, Occurrence, OptedOut, Signal, TimerDue
 from journeys.gate.consent import has_opted_out
 from journeys.language.signal_names import CONVERSATION_CLOSED, MESSAGE_REPLIED
-from journeys.simulation.gate import OF_CONTEXT, InMemoryGate
+from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.recording import RecordedEvent
-from journeys.simulation.timeline import DeferredMessage, NotEntered, SimulatedRun, TimelineLine
+from journeys.simulation.timeline import DeferredMessage, NotEntered, Scenario, SimulatedRun, Story, TimelineLine
 
-MOST_AT_ONCE = 1_000
-"""Signals that signals may cause at one instant; journeys that answer each other for ever are stopped there."""
+MAX_CAUSED_SIGNALS = 1_000
+"""Signals caused at one instant before the rest are dropped: journeys may react to each other without end."""
 
 
 @dataclass(slots=True)
-class SimulatedPerson(InMemoryGate):
-    """A subject's runs, what is known of them, what is queued for them; `story` is all that was decided, in order."""
+class SimulatedPerson:
+    """A subject's runs and their gate; `story` is everything that was decided, in order."""
 
+    world: Scenario
+    story: Story = field(default_factory=list)
     runs: dict[tuple[str, str], SimulatedRun] = field(default_factory=dict)
     open: list[SimulatedRun] = field(default_factory=list)
     tasks: int = 0
+    gate: InMemoryGate = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The gate writes into the same story."""
+        self.gate = InMemoryGate(self.world, self.story)
 
     # -- time ----------------------------------------------------------------------------------------------------
 
     def until(self, at: datetime) -> None:
-        """Let time pass: everything due at or before `at`, each at its own instant, timers before messages."""
-        while (due := self.next_due()) is not None and due <= at:
+        """Decide everything due at or before `at`, each at its own instant, timers before messages."""
+        while (due := self._next_due()) is not None and due <= at:
             for run in self.open:
                 if run.due == due:
-                    self.step(run, TimerDue(due))
+                    self._step(run, TimerDue(due))
                     break
             else:
-                self.settle_due(due)
-            self.drain(due)
+                self.gate.settle_due(due)
+            self._receive_caused(due)
 
-    def next_due(self) -> datetime | None:
-        """The instant at which something is due next."""
+    def _next_due(self) -> datetime | None:
         earliest: datetime | None = None
         for run in self.open:
             if run.due is not None and (earliest is None or run.due < earliest):
                 earliest = run.due
-        for queued in self.queue:
+        for queued in self.gate.queue:
             if earliest is None or queued.due < earliest:
                 earliest = queued.due
         return earliest
@@ -74,123 +79,108 @@ class SimulatedPerson(InMemoryGate):
     # -- events --------------------------------------------------------------------------------------------------
 
     def happen(self, event: RecordedEvent) -> None:
-        """Take in one accepted event, after everything that was due by then."""
+        """Accept a recorded event, after everything that was due by then."""
         self.until(event.at)
         match event.kind:
             case "signal":
-                self.hear(event.name, event.data, event.at)
+                self._receive(event.name, event.data, event.at)
             case "profile" | "account":
-                self.learn(event.kind, event.data, event.at)
+                self._change_fields(event.kind, event.data, event.at)
             case "consent":
-                self.consent(event.data, event.at)
+                self._change_consent(event.data, event.at)
             case "operator":
-                self.operate(event.name, event.data, event.at)
-        self.drain(event.at)
+                self._operate(event.name, event.data, event.at)
+        self._receive_caused(event.at)
         self.until(event.at)
 
-    def learn(self, scope: Literal["profile", "account"], traits: Mapping[str, Any], at: datetime) -> None:
-        """Fields have changed: runs that read one of them are told."""
-        known = self.facts[scope]
-        changed = {name for name, value in traits.items() if known.get(name) != value}
+    def _change_fields(self, scope: Literal["profile", "account"], traits: Mapping[str, Any], at: datetime) -> None:
+        changed = self.gate.recipient.change_fields(scope, traits)
         if not changed:
             return
-        self.facts = {**self.facts, scope: {**known, **traits}}
-        if changed & OF_CONTEXT:
-            addresses, zone = self.addresses(), self.zone()
-            self.contexts = {
-                to: replace(context, addresses=addresses, zone=zone) for to, context in self.contexts.items()
-            }
         for run in tuple(self.open):
             if not changed.isdisjoint(run.chart.fields[scope]):
-                self.tell(run, FieldsChanged(at, self.facts))
+                self._change_fields_of(run, FieldsChanged(at, self._facts))
 
-    def tell(self, run: SimulatedRun, facts: FieldsChanged) -> None:
-        """Dates move at once; other fields decide nothing by themselves, so they are told with what comes next."""
+    def _change_fields_of(self, run: SimulatedRun, fields: FieldsChanged) -> None:
+        """Fields alone decide nothing but dates: without anchors they wait for the run's next occurrence."""
         if run.chart.key in self.world.anchored:
-            self.step(run, facts)
+            self._step(run, fields)
         else:
-            run.untold = facts
+            run.untold = fields
 
-    def hear(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
-        """A signal reaches the open run of its case in each journey, or opens one."""
+    @property
+    def _facts(self) -> dict[str, dict[str, Any]]:
+        return self.gate.recipient.facts
+
+    def _receive(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
+        """Deliver a signal to the open run of its case in each journey, or open one."""
         if name in self.world.of_tickets:
-            self.tickets = self.world.policy.urgent_ticket.open_after(self.tickets, name, data)
-            urgent = bool(self.tickets)
-            for ticket in self.tickets:
-                self.outside.since.setdefault(("ticket", ticket), at)
-            self.contexts = {to: replace(context, urgent_open=urgent) for to, context in self.contexts.items()}
+            self.gate.recipient.change_tickets(name, data, at)
             if name in self.world.policy.urgent_ticket.resolved_by:
-                self.wake(at)
-        wish = keyword_of(str(data.get("text") or "")) if name == MESSAGE_REPLIED else None
-        if wish == "stop" and self.last_sent(data)[1] == "email":
-            self.consent({"channel": "email", "granted": False}, at)
-        elif name in {CONVERSATION_CLOSED, MESSAGE_REPLIED} and wish is None:
-            self.answer(name, data, at)
+                self.gate.reevaluate("urgent_ticket", at)
+        if name in {CONVERSATION_CLOSED, MESSAGE_REPLIED}:
+            self._converse(name, data, at)
         for chart in self.world.hearing.get(name, ()):
             case = case_of(chart, data)
             if case is None:
                 continue
             run = self.runs.get((chart.key, case))
             if run is not None and run.state.is_open and name in chart.signals:
-                self.step(run, Signal(at, name, chart.kept(name, data), self.facts))
+                self._step(run, Signal(at, name, chart.kept(name, data), self._facts))
             elif enters_on(chart, name):
-                self.enter(chart, run, name, data, at)
+                self._enter(chart, run, name, data, at)
 
-    def operate(self, what: str, data: Mapping[str, Any], at: datetime) -> None:
-        """Somebody of ours has done something around their journeys."""
-        self.outside.happened(what, data, at)
-        for run in tuple(self.open) if what == "cancel_run" else ():
+    def _converse(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
+        """A reply that is an opt-out keyword is no conversation; by mail it refuses all mail."""
+        keyword = keyword_of(str(data.get("text") or "")) if name == MESSAGE_REPLIED else None
+        if keyword is None:
+            self.gate.answer(name, data, at)
+        elif keyword == "stop" and self.gate.last_sent(data)[1] == "email":
+            self._change_consent({"channel": "email", "granted": False}, at)
+
+    def _operate(self, operation: str, data: Mapping[str, Any], at: datetime) -> None:
+        self.gate.recipient.outside.happened(operation, data, at)
+        for run in tuple(self.open) if operation == "cancel_run" else ():
             if data.get("journey") in (None, run.chart.key):
-                self.step(run, Cancelled(at, str(data.get("by") or ""), str(data.get("why") or "")))
+                self._step(run, Cancelled(at, str(data.get("by") or ""), str(data.get("why") or "")))
 
-    def wake(self, at: datetime) -> None:
-        """A ticket was resolved: what waited for that is judged again at once."""
-        for queued in self.queue:
-            if "urgent_ticket" in queued.codes:
-                queued.due = min(queued.due, at)
-                queued.waiting = replace(queued.waiting, due=queued.due)
-
-    def enter(self, chart: Chart, last: SimulatedRun | None, name: str, data: Mapping[str, Any], at: datetime) -> None:
+    def _enter(self, chart: Chart, last: SimulatedRun | None, name: str, data: Mapping[str, Any], at: datetime) -> None:
         previous = (PastRun(last.epoch, last.state.is_open, last.ended_at),) if last is not None else ()
-        verdict = may_enter(chart, name, data, self.facts, previous, at)
+        verdict = may_enter(chart, name, data, self._facts, previous, at)
         if not isinstance(verdict, EntryAllowed):
             self.story.append((None, NotEntered(at, chart.key, name, verdict.reason)))
             return
         run = SimulatedRun(chart, verdict.case, verdict.epoch)
         self.runs[chart.key, verdict.case] = run
         self.open.append(run)
-        self.step(run, Entered(at, name, chart.kept(name, data), self.facts))
+        self._step(run, Entered(at, name, chart.kept(name, data), self._facts))
 
-    def consent(self, data: Mapping[str, Any], at: datetime) -> None:
-        """They said yes or no; a no that leaves a journey no channel ends its runs (C5)."""
-        granted = data.get("granted") is True
+    def _change_consent(self, data: Mapping[str, Any], at: datetime) -> None:
+        """A refusal that leaves a journey no channel ends its runs (C5). `granted: null` takes back what was said."""
+        taken_back = "granted" in data and data["granted"] is None
+        granted = None if taken_back else data.get("granted") is True
         place = (str(data.get("channel") or "*"), str(data.get("topic") or "*"))
-        if "granted" in data and data["granted"] is None:  # taken back: neither a yes nor a no
-            self.consents = {each: said for each, said in self.consents.items() if each != place}
-        else:
-            self.consents = {**self.consents, place: granted}
-        self.outside.since["consent", *place] = at
-        self.contexts = {to: replace(context, consents=self.consents) for to, context in self.contexts.items()}
+        self.gate.recipient.change_consent(place, granted, at)
         for run in tuple(self.open):
-            if not granted and has_opted_out(self.world.policy, run.chart, self.consents):
-                self.step(run, OptedOut(at))
+            if not granted and has_opted_out(self.world.policy, run.chart, self.gate.recipient.consents):
+                self._step(run, OptedOut(at))
 
-    def drain(self, at: datetime) -> None:
-        """Signals that journeys caused come in by the front door, like all others."""
-        for _ in range(MOST_AT_ONCE):
-            if not self.fed:
+    def _receive_caused(self, at: datetime) -> None:
+        """Signals that journeys emit come in like any other; outcomes of messages go to their runs."""
+        for _ in range(MAX_CAUSED_SIGNALS):
+            if not self.gate.signals:
                 return
-            run, name, data = self.fed.popleft()
+            run, name, data = self.gate.signals.popleft()
             if run is None:
-                self.hear(name, data, at)
+                self._receive(name, data, at)
             elif run.state.is_open:
-                self.step(run, Signal(at, name, data, self.facts))
-        self.fed.clear()
+                self._step(run, Signal(at, name, data, self._facts))
+        self.gate.signals.clear()
 
     # -- decisions -----------------------------------------------------------------------------------------------
 
-    def step(self, run: SimulatedRun, occurrence: Occurrence) -> None:
-        """One decision and what it asks of the world."""
+    def _step(self, run: SimulatedRun, occurrence: Occurrence) -> None:
+        """Decide one occurrence and apply its effects."""
         if run.untold is not None:
             if not isinstance(occurrence, Signal):
                 run.state = decide(run.chart, run.state, run.untold).state
@@ -200,41 +190,41 @@ class SimulatedPerson(InMemoryGate):
         run.due = decision.state.next_due()
         for line in decision.log:
             self.story.append((run, line))
-        self.apply(run, decision.effects, occurrence.at)
+        self._apply(run, decision.effects, occurrence.at)
 
-    def apply(self, run: SimulatedRun, effects: Sequence[Effect], now: datetime) -> None:
-        """All of a step's messages are decided in one pass; what follows comes in the order of the effects."""
+    def _apply(self, run: SimulatedRun, effects: Sequence[Effect], now: datetime) -> None:
+        """A step's messages are decided in one pass; what follows is applied in the order of the effects."""
         asked = [
-            self.asked(run, effect, to)
+            self.gate.asked(run, effect, role)
             for effect in effects
             if isinstance(effect, SendMessage)
-            for to in effect.roles or ("",)
+            for role in effect.roles or ("",)
         ]
-        decisions = self.decide(asked, now, self.withdrawn(run, effects)) if asked else {}
+        decisions = self.gate.decide(asked, now, self._withdrawn(run, effects)) if asked else {}
         for effect in effects:
             match effect:
                 case SendMessage():
                     for message in asked:
                         if message.message is effect:
-                            self.follow(message, decisions.get(message.request.key), now)
+                            self.gate.follow(message, decisions.get(message.request.key), now)
                 case WithdrawnMessages():
-                    self.withdraw(run, effect)
+                    self.gate.withdraw(run, effect)
                 case EmittedSignal():
-                    self.fed.append((None, effect.name, effect.data))
+                    self.gate.signals.append((None, effect.name, effect.data))
                 case Finished():
                     run.ended_at = effect.at
                     self.open.remove(run)
                 case OpenedTask():
                     self.tasks += 1
                 case ClosedTask() | EscalatedTask() | ChangedAudience():
-                    pass  # a person's work and other tools' lists change nothing here
+                    pass  # tasks and audiences change nothing in the simulation
 
-    def withdrawn(self, run: SimulatedRun, effects: Sequence[Effect]) -> list[DeferredMessage]:
-        """What is queued before a step and withdrawn by it: no message of the step meets it any more."""
-        if not self.queue:
+    def _withdrawn(self, run: SimulatedRun, effects: Sequence[Effect]) -> list[DeferredMessage]:
+        """Messages that the same step withdraws are not compared with those it sends."""
+        if not self.gate.queue:
             return []
         withdrawals = (effect for effect in effects if isinstance(effect, WithdrawnMessages))
-        return [queued for effect in withdrawals for queued in self.withdrawn_by(run, effect)]
+        return [queued for effect in withdrawals for queued in self.gate.withdrawn_by(run, effect)]
 
     def lines(self) -> list[TimelineLine]:
         """The timeline of every run, in the order in which it was decided."""

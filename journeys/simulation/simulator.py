@@ -75,7 +75,7 @@ def _endings(person: SimulatedPerson, until: datetime | None) -> Iterable[Moment
         if at is not None:
             waits = "waits for no time" if run.due is None else f"wakes {run.due:%Y-%m-%d %H:%M}"
             yield Moment(at, run.name, "open", f"in {run.state.state}; {waits}")
-    for queued in person.queue:
+    for queued in person.gate.queue:
         due = queued.due
         yield Moment(
             until or due, queued.run.name, "queued", f"{queued.message.template}, judged again {due:%Y-%m-%d %H:%M}"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from journeys.decision.chart import Chart
-from journeys.decision.effects import SendMessage
+from journeys.decision.effects import LogLine, SendMessage
 from journeys.decision.entry import enters_on
 from journeys.decision.occurrences import FieldsChanged
 from journeys.decision.state import RunState
@@ -98,6 +98,10 @@ class NotEntered:
     journey: str
     name: str
     reason: str
+
+
+Story = list[tuple[SimulatedRun | None, LogLine | MessageOutcome | NotEntered]]
+"""Everything decided of a person, in order, each with its run; None for an event that opened none."""
 
 
 @dataclass(slots=True, eq=False)

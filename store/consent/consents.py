@@ -15,7 +15,7 @@ from datetime import datetime
 
 from sqlalchemy import bindparam, select
 
-from journeys.consent.changes import ConsentChange, may_ask, only_grants, waits_for_confirmation
+from journeys.consent.changes import ConsentChange, may_need_confirmation, only_grants, waits_for_confirmation
 from journeys.consent.preferences import ChannelTopic
 from journeys.events.inbound import InboundEvent
 from journeys.gate.consent import has_opted_out, refusals_by_all
@@ -61,7 +61,7 @@ async def change_consents_within(
 ) -> ConsentChangeResult:
     """Record what a person says, and act on a withdrawal before anyone else can send. Raises Contended: then all of it again."""
     rules = catalogue.consent.rules
-    account = await subjects.account_of(connection, person) if may_ask(rules, changes) else None
+    account = await subjects.account_of(connection, person) if may_need_confirmation(rules, changes) else None
     # The gate decides under the same lock: what it sends after this commit, it sends knowing this.
     locked = await lock_outcome_lanes(connection, person, account)
     at = await now_for(connection, locked[person].clock)

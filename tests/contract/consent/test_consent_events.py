@@ -122,7 +122,7 @@ async def test_C5_ads_are_said_no_to_like_any_channel(published, api, sender):
 async def test_what_cannot_be_understood_is_kept_and_nothing_is_guessed(published, api, sender):
     await entered(api, sender, "unclear")
     answer = await identify(sender, "unclear", {"consents": {"fax": False}, "plan": "team"}, message="unclear-no")
-    assert "'fax' is no channel" in answer["quarantined"][0]
+    assert "'fax' is not a channel" in answer["quarantined"][0]
     assert await said(api, "unclear") == {}
 
 

@@ -150,4 +150,4 @@ def test_C5_a_stop_word_in_answer_to_a_mail_is_a_no_to_mails_in_the_simulator_to
     for event in (known, signal(0, "begin"), stop, signal(3, "go")):
         someone.happen(event)
     assert [line.kind for line in someone.lines() if line.kind in {"sent", "withheld"}] == ["sent"]
-    assert someone.consents == {("email", "*"): False}
+    assert someone.gate.recipient.consents == {("email", "*"): False}

@@ -26,7 +26,8 @@ def known_of(person: SimulatedPerson, chart: Chart, now: datetime) -> PersonView
         key=lambda run: (run.state.is_open, run.state.last_at or now),
         reverse=True,
     )
-    around = GateFacts(person.outside.since, sorted(person.tickets), person.outside.unsendable)
+    known = person.gate.recipient
+    around = GateFacts(known.outside.since, sorted(known.tickets), known.outside.unsendable)
     heard = {
         item.name: LastEvent(item.at, {})
         for _, item in person.story
@@ -34,8 +35,8 @@ def known_of(person: SimulatedPerson, chart: Chart, now: datetime) -> PersonView
     }
     return PersonView(
         [_been(run) for run in runs],
-        person.facts,
-        person.context("", now),
+        known.facts,
+        known.context("", now, person.gate.queued_for("")),
         around,
         heard,
         tuple(_decided(person)),
@@ -51,7 +52,7 @@ def _been(run: SimulatedRun) -> PastRunView:
 
 
 def _decided(person: SimulatedPerson) -> Iterator[LastDecision]:
-    waiting = {(each.run.name, each.message.action): each.due for each in person.queue}
+    waiting = {(each.run.name, each.message.action): each.due for each in person.gate.queue}
     for run, item in reversed(person.story):
         if run is not None and isinstance(item, MessageOutcome):
             why = "; ".join(reason.text for reason in item.reasons)

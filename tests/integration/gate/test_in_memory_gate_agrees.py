@@ -214,7 +214,7 @@ class Stage:
         for each in its:
             each.state = RunState(state="inside", visit=1)
         memory = InMemoryGate(self.world)
-        memory.outside.unsendable = {RETIRED: "there is no such template"}
+        memory.recipient.outside.unsendable = {RETIRED: "there is no such template"}
         return Twins(self.database, self.deps, person, found, memory, its)
 
     async def play(self, moments: tuple[Moment, ...]) -> None:
