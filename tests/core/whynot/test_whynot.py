@@ -6,20 +6,23 @@ recorded event, and what is told in the end is what `python -m cli simulate` tel
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cache, lru_cache
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings, target
 from hypothesis import strategies as st
 
 from journeys.decision.chart import Chart
+from journeys.decision.compiler import compile_chart
 from journeys.gate.judge import judge
 from journeys.gate.policy import Policy, load_policy
 from journeys.gate.verdicts import RecipientContext, SendNow, SendRequest, SentMessage
+from journeys.language.parsing import read_journey
 from journeys.simulation.person import SimulatedPerson
 from journeys.simulation.recording import RecordedEvent
 from journeys.simulation.simulator import simulate
@@ -28,7 +31,7 @@ from journeys.whynot.changes import SuggestedChange, as_recorded
 from journeys.whynot.gate_obstacles import GateFacts, gate_obstacles
 from journeys.whynot.obstacles import Obstacle
 from tests.core.whynot.simulated import why_not
-from tests.support.run_script import chart, day
+from tests.support.run_script import day
 
 TEMPLATE = "m"
 MOST_STEPS = 30
@@ -46,6 +49,14 @@ GUARDS = (
 OF_EVENT = ("event.n > 1", "event.n == 3 && profile.n >= 1.0")
 
 
+@lru_cache(maxsize=8)
+def _compiled(text: str) -> Chart:
+    """A journey is asked about again and again while only its person changes."""
+    spec, source = read_journey(text)
+    assert spec is not None, source.problems
+    return compile_chart(spec, TYPES)
+
+
 # -- a case ------------------------------------------------------------------------------------------------------------
 
 
@@ -61,7 +72,7 @@ class Case:
     seen: list[Obstacle] = field(default_factory=list)
 
     def chart(self) -> Chart:
-        return chart(yaml.safe_dump(self.journey, sort_keys=False), TYPES)
+        return _compiled(json.dumps(self.journey))
 
     def world(self) -> Scenario:
         return Scenario((self.chart(),), load_policy(self.rules), self.reachable)
@@ -192,6 +203,7 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
     return {name: some[name] for name in sorted(chosen)}
 
 
+@cache
 def _happenings() -> st.SearchStrategy[tuple[str, str, dict[str, Any]]]:
     n = st.sampled_from(({}, {"n": 1}, {"n": 3}))
     signals = st.tuples(st.just("signal"), st.sampled_from(("begin", "begin", "s1", "s2", "left")), n)
