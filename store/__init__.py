@@ -1,0 +1,1 @@
+"""PostgreSQL: schema, statements and transactions, one package for each domain concept."""
