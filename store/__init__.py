@@ -1,1 +1,1 @@
-"""PostgreSQL: tables, statements and transactions."""
+"""PostgreSQL: schema, statements and transactions, one package for each domain concept."""
