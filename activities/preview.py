@@ -16,7 +16,8 @@ from activities.channels.allow_list import AllowList
 from activities.channels.email.layout import CLIPPED, html_part, text_part
 from activities.channels.email.message import mail_address
 from activities.content import markup
-from activities.content.rendering import Rendered, Template
+from activities.content.rendered import Rendered
+from activities.content.rendering import Template
 from activities.content.template_source import TemplateSource
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLinks

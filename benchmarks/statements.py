@@ -1,6 +1,6 @@
-"""Statements of Core against the same as text, on a migrated database: `python -m benchmarks.statements`.
+"""Cost of Core statements against text: `python -m benchmarks.statements`.
 
-`TENURE_DATABASE_URL` names the database; nothing is written to it. Prints microseconds of CPU of this process, and of the clock,
+`TENURE_DATABASE_URL` names a migrated database; nothing is written to it. Prints microseconds of CPU of this process, and of the clock,
 for each statement: the least of some rounds, taken in turn.
 """
 

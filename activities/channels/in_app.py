@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from activities.content import markup
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.ports import Ambiguity, Outgoing, Prepared, Promise, Receipt, Retry
 

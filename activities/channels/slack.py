@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from activities.channels.http.channel import HttpChannel, PreparedContent, Reach, bearer, json_call, page_request, said
 from activities.channels.http.reply_tables import BLIND_TAIL, ReplyMeaning, ReplyRow
 from activities.content import markup
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.outgoing.client import HttpClient, HttpReply, HttpRequest, Unanswered
 from activities.outgoing.url_policy import UrlNotAllowed

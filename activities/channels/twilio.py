@@ -17,7 +17,7 @@ from activities.channels.http.access_tokens import basic
 from activities.channels.http.channel import HttpChannel, PreparedContent, Reach
 from activities.channels.http.reply_tables import BLIND_TAIL, ReplyMeaning, ReplyRow
 from activities.content import markup
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.outgoing.client import HttpClient, HttpRequest
 from activities.ports import Ambiguity, Outgoing, Prepared, Promise, TemplateFault

@@ -14,7 +14,7 @@ from typing import Any
 from activities.channels.http.channel import HttpChannel, PreparedContent, Reach
 from activities.channels.http.reply_tables import ReplyMeaning, ReplyRow
 from activities.content import markup
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.outgoing.client import HttpClient, HttpRequest
 from activities.outgoing.standard_webhooks import STEPS, signing

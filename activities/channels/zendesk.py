@@ -18,7 +18,7 @@ from activities.channels.http.access_tokens import basic
 from activities.channels.http.channel import HttpChannel, PreparedContent, Reach, json_call, page_request, said
 from activities.channels.http.reply_tables import BLIND_TAIL, ReplyMeaning, ReplyRow, receipt
 from activities.content import markup
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.outgoing.client import HttpClient, HttpRequest, Unanswered
 from activities.outgoing.url_policy import UrlNotAllowed

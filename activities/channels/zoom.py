@@ -24,7 +24,7 @@ from activities.channels.http.channel import (
     said,
 )
 from activities.channels.http.reply_tables import BLIND_TAIL, ReplyMeaning, ReplyRow
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.outgoing.client import HttpClient, HttpReply, HttpRequest, Unanswered
 from activities.outgoing.url_policy import UrlNotAllowed

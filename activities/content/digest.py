@@ -8,7 +8,7 @@ from typing import Any
 from activities.content import markup
 from activities.content.liquid import LARGEST
 from activities.content.markup import Block
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.ports import Outgoing, TemplateFault
 from journeys.gate.consolidation import MAX_PARTS
 

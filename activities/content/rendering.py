@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from activities.content.front_matter import FrontMatter, TemplateKind
+from activities.content.front_matter import FrontMatter
 from activities.content.liquid import Liquid, Unknown, unprotected
-from activities.content.markup import Block, parse_markup, safe_url
+from activities.content.markup import parse_markup, safe_url
+from activities.content.rendered import ChecklistLine, Rendered
 from activities.content.template_source import TemplateSource
 from activities.ports import FieldsUnknown, Outgoing, TemplateFault
-from journeys.content.surveys import ANSWERED, Survey
+from journeys.content.surveys import ANSWERED
 from journeys.content.template_info import TemplateInfo
 from journeys.content.variants import LOCALE, ContentRules, Sender, Variant, choose_variant, variant_traits
 from journeys.tasks.team import Team
@@ -24,37 +25,6 @@ LONGEST_LINE = 250
 """Characters of a subject or a button; the rest of a longer one is cut."""
 STAND_IN = "2000-01-01"
 """For a field that is not known, to find out which others are not: a text, a date, and no number."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChecklistLine:
-    """A line of a checklist, and the signal that ticks it."""
-
-    signal: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """What a message says, in no channel's dress: every text is plain, every address safe to link to.
-
-    Without action label and address are empty. `sender` signs instead of the house; `page` and `anchor` say where in the
-    product it appears.
-    """
-
-    subject: str
-    blocks: tuple[Block, ...]
-    action_label: str
-    action_url: str
-    topic: str
-    variant: str = "base"
-    kind: TemplateKind = "message"
-    page: str | None = None
-    anchor: str | None = None
-    items: tuple[ChecklistLine, ...] = ()
-    asks: Survey | None = None
-    sender: Sender | None = None
-    lang: str = "en"
 
 
 @dataclass(frozen=True, slots=True)

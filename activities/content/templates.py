@@ -12,7 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from activities.content.digest import COUNT, TITLES, RenderedDigest, bounded
-from activities.content.rendering import Rendered, Template
+from activities.content.rendered import Rendered
+from activities.content.rendering import Template
 from activities.content.template_files import read_files
 from activities.content.template_source import TemplateProblems
 from activities.ports import FieldsUnknown, Outgoing, TemplateFault

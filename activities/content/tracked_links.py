@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from activities.content.digest import RenderedDigest
 from activities.content.markup import Block, TextRun
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 
 PATH: Final = "c"
 LONGEST: Final = 2_000

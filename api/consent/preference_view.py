@@ -74,7 +74,7 @@ async def preference_view(connection: Connection, catalogue: DefinitionRegistry,
     waiting = frozenset(
         (item["channel"], item["topic"]) for item in await requests.pending_confirmations(connection, person)
     )
-    places = {*await _spoken_of(connection, catalogue), *said, *waiting}
+    places = {*await _topics_of_journeys(connection, catalogue), *said, *waiting}
     topics = topics_in_order(list(book.rules.topics), (topic for _, topic in places))
     shown = tuple(
         _topic(
@@ -91,7 +91,7 @@ def title_of(book: ConsentRuleSet, topic: str) -> str:
     return "all messages" if topic == ANY else book.rules.topics.get(topic, _unnamed(topic)).title
 
 
-async def _spoken_of(connection: Connection, catalogue: DefinitionRegistry) -> set[ChannelTopic]:
+async def _topics_of_journeys(connection: Connection, catalogue: DefinitionRegistry) -> set[ChannelTopic]:
     """By which channels journeys in use speak of which topics."""
     index = await catalogue.current(connection)
     ways = {way for chart in index.charts.values() for way in chart.routes}

@@ -13,7 +13,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from journeys.calendar.durations import parse_duration
 from journeys.gate.consent import consent_refusal
-from journeys.gate.policy import ADS, ConsentChannel, Length, Policy
+from journeys.gate.lengths import Length
+from journeys.gate.policy import ADS, ConsentChannel, Policy
 from journeys.gate.verdicts import ANY
 from journeys.language.actions import ChannelName, Model, Name, SignalName, Text
 from journeys.language.parsing import read_model

@@ -98,7 +98,7 @@ def _untrue(
         yield Reason(
             "no_recipient", f"it is for the account's {' or '.join(ask.roles)}, and the person no longer has that role"
         )
-    if _told_already(policy, ask, standing, now):
+    if _sent_already(policy, ask, standing, now):
         yield Reason("told_already", f"another account of this person has already sent {ask.template}")
     for talk in standing.talks if ask.run and ask.priority not in PRESSING else ():
         if talk.run == ask.run and talk.until > now:
@@ -106,7 +106,7 @@ def _untrue(
             yield Reason("in_conversation", text, about=talk)
 
 
-def _told_already(policy: Policy, ask: SendRequest, standing: RecipientContext, now: datetime) -> bool:
+def _sent_already(policy: Policy, ask: SendRequest, standing: RecipientContext, now: datetime) -> bool:
     """A person of several accounts gets one message, not one for each of them."""
     if ask.account is None:
         return False

@@ -12,16 +12,15 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
-    PlainSerializer,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from journeys.calendar.durations import Duration, parse_duration
+from journeys.calendar.durations import Duration
 from journeys.calendar.timezones import zone_named
+from journeys.gate.lengths import Length
 from journeys.gate.quiet_hours import QuietHours, SendWindow
 from journeys.language.actions import (
     CALM,
@@ -38,31 +37,6 @@ from journeys.tasks.team import working_time
 
 TOGETHER = "digest/together"
 """The template of several messages that come as one."""
-
-
-def _length(value: Any) -> Duration:
-    if isinstance(value, Duration):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("a duration is written as text, such as P7D or PT24H")  # noqa: TRY004 -- pydantic's protocol
-    duration = parse_duration(value)
-    if duration.roughly() <= timedelta(0):
-        raise ValueError(f"{value!r} is no time at all")
-    return duration
-
-
-def _written(duration: Duration) -> str:
-    months = f"{duration.months}M" if duration.months else ""
-    seconds = duration.exact.total_seconds()
-    return f"P{months}" + (f"T{seconds:.6f}".rstrip("0").rstrip(".") + "S" if seconds or not months else "")
-
-
-Length = Annotated[
-    Duration,
-    BeforeValidator(_length),
-    PlainSerializer(_written),
-    WithJsonSchema({"type": "string", "format": "duration"}),
-]
 
 
 ADS: Final = "audience"

@@ -5,40 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+
+from journeys.gate.reason_codes import ReasonCode
 
 ANY = "*"
 """In `RecipientContext.consents`: every channel, or every topic."""
 Consents = Mapping[tuple[str, str], bool]
 """What the person said, by (channel, topic)."""
-
-ReasonCode = Literal[
-    "state_left",
-    "expired",
-    "expires_first",
-    "state_unknown",
-    "told_already",
-    "in_conversation",
-    "no_address",
-    "suppressed",
-    "consent_withdrawn",
-    "consent_required",
-    "stopped",
-    "held",
-    "urgent_ticket",
-    "quiet_hours",
-    "send_window",
-    "cooldown",
-    "cap_reached",
-    "consolidating",
-    "merged",
-    "replaced",
-    "withdrawn",
-    "never_opens",
-    "no_recipient",
-    "template",
-    "not_allowed",
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,20 +13,11 @@ from datetime import datetime
 from typing import Any
 
 from journeys.decision.effects import SendMessage, WithdrawnMessages, message_key
+from journeys.gate.reason_codes import ReasonCode
 from journeys.gate.requests import MESSAGES_PER_PASS, outcome_signal, request_of, withdraws
 from journeys.gate.session import CannotSend, GateSession, MessageDecision
 from journeys.gate.status import Status
-from journeys.gate.verdicts import (
-    DeferUntil,
-    MergeInto,
-    QueuedMessage,
-    Reason,
-    ReasonCode,
-    Replace,
-    SendNow,
-    SendRequest,
-    Withhold,
-)
+from journeys.gate.verdicts import DeferUntil, MergeInto, QueuedMessage, Reason, Replace, SendNow, SendRequest, Withhold
 from journeys.language.actions import PRESSING, PRIORITIES
 from journeys.language.signal_names import CONVERSATION_CLOSED
 from journeys.simulation.recipient import RecipientState

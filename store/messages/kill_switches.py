@@ -132,14 +132,14 @@ async def release_switch(database: Database, identity: int, by: str) -> RowDict 
     if row is None:
         return None
     past, woken = "", 0
-    while people := await retry_transaction(database, partial(_look_anew, past=past)):
+    while people := await retry_transaction(database, partial(_reevaluate, past=past)):
         past, woken = people[-1], woken + len(people)
         if woken >= MOST_WOKEN:
             break
     return dict(row)
 
 
-async def _look_anew(connection: Connection, past: str) -> list[str]:
+async def _reevaluate(connection: Connection, past: str) -> list[str]:
     """The next people, and only then their messages: the order of every step, so that none waits for another in a circle."""
     people = [row["recipient"] for row in await fetch_all(connection, _WHO_WAITED, past=past, most=AT_ONCE)]
     await subjects.lock_subjects(connection, people)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from activities.channels.email.message import mail_address
 from activities.content.markup import Block, TextRun
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.ports import AttemptResult, Channel, Outgoing, TemplateFault
 from journeys.tasks.assignment import Roster

@@ -42,3 +42,8 @@ def is_listening(port: int, host: str = LOOPBACK) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=3):
         return True
     return False
+
+
+def reachable_host(host: str) -> str:
+    """The host by which this machine reaches a server that listens on `host`."""
+    return LOOPBACK if host in {"0.0.0.0", "::", "localhost"} else host  # noqa: S104 — compared, not bound

@@ -15,7 +15,7 @@ from worker.provider_settings import is_configured, load_providers
 from worker.settings import Settings
 from worker.stack.components import ModuleComponent, http_ok, run_once
 from worker.stack.endpoints import FILE, Endpoints, read_endpoints
-from worker.stack.free_ports import LOOPBACK, free_ports, is_free, is_listening
+from worker.stack.free_ports import LOOPBACK, free_ports, is_free, is_listening, reachable_host
 from worker.stack.postgres import PostgresServer
 from worker.stack.process import end_leftovers
 from worker.stack.providers.environment import local_environ
@@ -122,7 +122,7 @@ class Stack(Supervision):
             public_url=self.settings.public_url or f"http://{LOOPBACK}:{api_port}",
         )
         self.environ = {**resolved, **provider_environ, **self._extra_environ}
-        api_url = f"http://{_reachable(self.settings.api_host)}:{api_port}"
+        api_url = f"http://{reachable_host(self.settings.api_host)}:{api_port}"
         worker_url = f"http://{LOOPBACK}:{worker_port}"
         self._say("database: migrating")
         await run_once("migrate", self._modules["migrate"], home=self.home, env=self.environ)
@@ -241,10 +241,6 @@ def _must_answer(variable: str, address: str) -> None:
         raise StackError(
             f"{variable}={parsed.hostname}:{parsed.port} does not answer. Start it, or correct the address."
         )
-
-
-def _reachable(host: str) -> str:
-    return LOOPBACK if host in {"0.0.0.0", "::", "localhost"} else host  # noqa: S104 — compared, not bound
 
 
 def _already_running(home: Path) -> str:

@@ -17,7 +17,7 @@ import mrml
 
 from activities.content import markup
 from activities.content.digest import RenderedDigest
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 
 CLIPPED: Final = 102 * 1024
 """Bytes of HTML beyond which Gmail shows only the beginning, and hides the footer with its unsubscribe link."""

@@ -17,7 +17,7 @@ from activities.channels.email.message import mail_address, named_address
 from activities.channels.http.channel import HttpChannel, PreparedContent, Reach, as_body, bearer, json_call
 from activities.channels.http.reply_tables import KEYED_TAIL, ReplyMeaning, ReplyRow
 from activities.channels.message_hash import message_hash
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.outgoing.client import HttpClient, HttpRequest
 from activities.ports import Outgoing, Prepared, Promise, Retry, TemplateFault

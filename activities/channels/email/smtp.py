@@ -17,7 +17,7 @@ from activities.channels.email.message import MailMessage, mail_address, mail_by
 from activities.channels.email.relay_settings import SmtpRelay
 from activities.channels.email.smtp_pool import RefusedByRelay, SendProgress, SmtpEnvelope, SmtpPool
 from activities.channels.message_hash import message_hash
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLink, ClickLinks, summary_of_links, track_links
 from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry, TemplateFault

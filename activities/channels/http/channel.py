@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from activities.channels.http.reply_tables import ReplyTable, receipt
 from activities.channels.message_hash import message_hash
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLinks, track_links
 from activities.outgoing.client import LARGEST_PAGE, HttpClient, HttpReply, HttpRequest, Unanswered

@@ -16,7 +16,7 @@ from activities.channels.http.channel import HttpChannel, NoAccessToken, Prepare
 from activities.channels.http.reply_tables import BLIND_TAIL, ReplyMeaning, ReplyRow
 from activities.channels.push.web_push import Subscription, WebPush
 from activities.content import markup
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.content.templates import Templates
 from activities.outgoing.client import HttpClient, HttpReply, HttpRequest
 from activities.outgoing.url_policy import UrlNotAllowed

@@ -11,7 +11,7 @@ import pytest
 
 from activities.channels.email.layout import html_part, text_part
 from activities.content import markup
-from activities.content.rendering import Rendered
+from activities.content.rendered import Rendered
 from activities.content.template_source import TemplateProblems
 from activities.content.templates import load_templates, template_infos
 from activities.ports import FieldsUnknown, Outgoing, TemplateFault

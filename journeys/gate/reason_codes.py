@@ -1,0 +1,33 @@
+"""Codes of the gate's reasons: stable, for machines and the feed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ReasonCode = Literal[
+    "state_left",
+    "expired",
+    "expires_first",
+    "state_unknown",
+    "told_already",
+    "in_conversation",
+    "no_address",
+    "suppressed",
+    "consent_withdrawn",
+    "consent_required",
+    "stopped",
+    "held",
+    "urgent_ticket",
+    "quiet_hours",
+    "send_window",
+    "cooldown",
+    "cap_reached",
+    "consolidating",
+    "merged",
+    "replaced",
+    "withdrawn",
+    "never_opens",
+    "no_recipient",
+    "template",
+    "not_allowed",
+]
