@@ -101,7 +101,7 @@ def _arm(cell: Cell) -> None:
             _die_with_the_last_byte()
         case "mark-before":
             after(attempts, "record_settlement")
-            after(audiences, "record_told")
+            after(audiences, "record_synced")
             after(crm_tasks, "mark_pushed")
         case "mark-after":
             after(attempts, "attempt")
@@ -170,10 +170,11 @@ def _die_with_the_last_byte() -> None:
     for owner, name, value in (
         (http_client.HttpClient, "send", sending),
         (http_client._Progress, "note", noting),
-        (smtp, "Progress", Dying),
+        (smtp, "SendProgress", Dying),
         (SMTPProtocol, "read_response", reading),
         (http.client.HTTPConnection, "getresponse", die),
     ):
+        assert hasattr(owner, name), f"{owner} has no {name} to replace"
         setattr(owner, name, value)
 
 

@@ -155,7 +155,7 @@ async def test_C11_content_past_its_review_date_is_warned_of_at_publication_and_
     checked = (await small.post("/v1/journeys:check", content=text.replace("setup/first-steps", "old"))).json()
     assert checked["publishable"], checked
     published = (await small.put("/v1/journeys/warned", content=text.replace("setup/first-steps", "old"))).json()
-    words = ["old was due for review on 2020-01-01: team should look at it, then move its review_date"]
+    words = ["old was due for review on 2020-01-01: its owner, team, should review it"]
     assert published["warnings"] == checked["warnings"] == words
     good = await small.put("/v1/journeys/warned", content=text.replace("setup/first-steps", "good"))
     assert good.json()["warnings"] == []
@@ -167,7 +167,7 @@ async def test_C11_content_past_its_review_date_is_warned_of_at_publication_and_
 
 async def test_C10_a_task_without_a_deadline_is_warned_of_at_publication(small):
     send = "{send: setup/first-steps, name: hello, via: email}"
-    for term, words in (("", ["states.here.do[0].task: the task call has no deadline, so it may lie for ever: add `within` or `sla`"]),
+    for term, words in (("", ["states.here.do[0].task: the task call has no deadline and is never overdue: add `within` or `sla`"]),
                         (", sla: PT24H", []), (", within: PT4H", [])):  # fmt: skip
         text = HEARS.replace("hears-clicks", "undated").replace(send, f"{{task: call, owner: someone{term}}}")
         checked = (await small.post("/v1/journeys:check", content=text)).json()
