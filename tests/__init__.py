@@ -1,1 +1,1 @@
-"""Tests, in folders by tier: each a sentence about what Tenure does."""
+"""Tests by tier, and inside a tier by the packages of the product."""

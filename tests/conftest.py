@@ -13,26 +13,27 @@ import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
 import fasteners
 import psutil
 import pytest
 import pytest_asyncio
-from sqlalchemy import make_url
+from hypothesis import HealthCheck, settings
 from temporalio.client import Client
 
 from activities.outgoing.client import HttpClient
 from store.database import Database
-from store.servers import create_database
+from tests.support.databases import Databases, databases_on
+from tests.support.databases import databases_of_own_server as own_server
 from worker.stack.providers.serving import LocalProvider, local_provider
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN_FOLDER = "TENURE_TEST_RUN"
-TEMPLATE = "tenure_template"
+ALONE = "pytest.mark.alone"
+MAX_WORKERS = 8
+"""PostgreSQL has 250 connections for all of them."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ class Servers:
     postgres: str
     temporal: str
 
-    def url(self, database: str) -> str:
-        return make_url(self.postgres).set(database=database).render_as_string(hide_password=False)
+
+# A busy machine is no fault of a property: none fails by the time that an example took, or its making.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,6 +55,18 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["TENURE_TEST_OWNER"] = str(os.getpid())
         # Nobody is outside an allow-list here: the relay of a test is no sink that the settings could know of.
         os.environ["TENURE_ENVIRONMENT"] = "production"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than processors, for `-n auto`: tests wait for servers and processes more than they compute."""
+    return min((os.cpu_count() or 1) + 1, MAX_WORKERS)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Only files with a test to run alone are imported for `-m alone`: importing all takes longer than some tests."""
+    if config.option.markexpr == "alone" and collection_path.suffix == ".py":
+        return ALONE not in collection_path.read_text("utf-8") or None
+    return None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -122,51 +137,22 @@ def templates_parsed_once() -> Iterator[None]:
 
 
 @pytest_asyncio.fixture(scope="session")
-async def template_database(servers: Servers, run_folder: Path, templates_parsed_once: None) -> str:
-    """The name of a migrated database to clone from. Nobody may be connected to it."""
-    with fasteners.InterProcessLock(run_folder / "template.lock"):
-        if not (run_folder / "template.done").exists():
-            await create_database(servers.postgres, TEMPLATE)
-            environ = {**os.environ, "TENURE_DATABASE_URL": servers.url(TEMPLATE)}
-            command = [sys.executable, "-m", "store.migrate"]
-            subprocess.run(command, cwd=ROOT, env=environ, check=True)  # noqa: ASYNC221 — nothing else runs yet
-            (run_folder / "template.done").touch()
-    return TEMPLATE
-
-
-@dataclass(frozen=True)
-class Databases:
-    """Makes and drops databases on the run's PostgreSQL, over one connection: a test then pays for neither."""
-
-    servers: Servers
-    maintenance: asyncpg.Connection
-
-    @asynccontextmanager
-    async def fresh(self, template: str | None = None) -> AsyncIterator[str]:
-        """A database for one purpose, a clone of `template` if given; dropped with all connections to it."""
-        name = f"test_{uuid.uuid4().hex[:12]}"
-        # Copied as files: through the write-ahead log, the default, a clone costs four times the CPU.
-        clone = f' TEMPLATE "{template}" STRATEGY FILE_COPY' if template else ""
-        await self.maintenance.execute(f'CREATE DATABASE "{name}"{clone}')
-        yield self.servers.url(name)
-        await self.maintenance.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+async def databases(servers: Servers, run_folder: Path, templates_parsed_once: None) -> AsyncIterator[Databases]:
+    async with databases_on(servers.postgres, run_folder) as found:
+        yield found
 
 
 @pytest_asyncio.fixture(scope="session")
-async def databases(servers: Servers) -> AsyncIterator[Databases]:
-    url = make_url(servers.postgres)
-    connection = await asyncpg.connect(user=url.username, host=url.query["host"], database=url.database)
-    methods = await connection.fetchval("SELECT enumvals FROM pg_settings WHERE name = 'file_copy_method'")
-    if "clone" in (methods or ()):  # the kernel copies, and where the file system can it copies nothing
-        await connection.execute("SET file_copy_method = clone")
-    yield Databases(servers, connection)
-    await connection.close()
+async def databases_of_own_server(run_folder: Path, templates_parsed_once: None) -> AsyncIterator[Databases]:
+    """For modules whose tests wait for the oldest transaction of all PostgreSQL: their `databases` are these."""
+    async with own_server(run_folder / f"postgres-{uuid.uuid4().hex[:8]}") as found:
+        yield found
 
 
 @pytest_asyncio.fixture
-async def database_url(databases: Databases, template_database: str) -> AsyncIterator[str]:
+async def database_url(databases: Databases) -> AsyncIterator[str]:
     """A migrated database of this test alone."""
-    async with databases.fresh(template_database) as url:
+    async with databases.migrated() as url:
         yield url
 
 
@@ -179,16 +165,15 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def module_database_url(databases: Databases, template_database: str) -> AsyncIterator[str]:
+async def module_database_url(databases: Databases) -> AsyncIterator[str]:
     """A migrated database that the tests of one module share."""
-    async with databases.fresh(template_database) as url:
+    async with databases.migrated() as url:
         yield url
 
 
 @pytest_asyncio.fixture
 async def empty_database_url(databases: Databases) -> AsyncIterator[str]:
-    """A database without any table: for migrations."""
-    async with databases.fresh() as url:
+    async with databases.empty() as url:
         yield url
 
 

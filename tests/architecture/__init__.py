@@ -1,0 +1,1 @@
+"""Tests of the source: imports, purity, sizes, documents."""

@@ -1,0 +1,1 @@
+"""Tests without a server, of any folder: rules, parsers, channels' content, settings, commands."""

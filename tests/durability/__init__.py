@@ -1,0 +1,1 @@
+"""Tests on a real Temporal server: replay, crashes, outages, skipped time."""

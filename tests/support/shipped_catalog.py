@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from activities.content.templates import template_infos
+from activities.content.templates import Templates, load_templates
 from journeys.content.template_info import TemplateInfo
 from journeys.events.tracking_plan import TrackingPlan, read_plan
 from journeys.language.definition import Journey
@@ -25,8 +25,13 @@ def plan() -> TrackingPlan:
 
 
 @cache
+def parsed_templates() -> Templates:
+    return load_templates(CATALOG / "templates")
+
+
+@cache
 def templates() -> dict[str, TemplateInfo]:
-    return dict(template_infos(CATALOG / "templates"))
+    return {name: template.info() for name, template in parsed_templates().items()}
 
 
 @cache

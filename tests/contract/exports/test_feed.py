@@ -11,12 +11,10 @@ from activities.outgoing.standard_webhooks import signing
 from api.http.limits import Limits
 from store.database import Database
 from tests.support.api import OPERATE, WRITE, application, client
+from tests.support.databases import Databases
 from tests.support.live_stack import certain
 from worker.composition.api import application as process
 from worker.settings import Settings
-
-pytestmark = pytest.mark.alone
-"""What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
 
 SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 INSERT = """
@@ -26,6 +24,12 @@ INSERT = """
       '[{"code": "capped", "rule": "three", "text": "ada@example.com had three"}]'
     FROM generate_series(1, 12) AS n
 """
+
+
+@pytest_asyncio.fixture(scope="session")
+async def databases(databases_of_own_server: Databases) -> Databases:
+    """What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
+    return databases_of_own_server
 
 
 @pytest_asyncio.fixture(scope="module")

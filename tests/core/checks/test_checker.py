@@ -434,7 +434,7 @@ SOUND = st.fixed_dictionaries(
 
 @must_reach(compiled=10, refused=50)
 @given(JOURNEY | SOUND)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_whatever_is_written_is_refused_with_reasons_or_compiles(raw):
     found = publishable(json.dumps(raw), shipped_catalog.plan(), shipped_catalog.templates())
     reached("compiled" if isinstance(found, PublishableDefinition) else "refused")

@@ -184,7 +184,7 @@ def test_help_comes_before_an_offer_and_the_offer_to_good_customers_only(value, 
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=12), st.integers(0, 300))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_each_silence_of_more_than_sixty_days_is_noticed_once_and_ended_by_the_next_order(gaps, rest):
     """Counted over 69,659 real orders by the demo; here against an independent count over any purchases."""
     bought = [sum(gaps[: n + 1]) for n in range(len(gaps))]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journeys.decision.chart import Chart
@@ -30,9 +30,6 @@ from journeys.simulation.timeline import MessageOutcome, Scenario
 from tests.support.reached import must_reach, reached
 from tests.support.run_script import START, chart, day
 from tests.support.strategies import TYPES, WILD, anything, charts, lives
-
-settings.register_profile("decisions", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("decisions")
 
 
 def story(spec: Chart, life: list[Occurrence]) -> tuple[RunState, list[Any]]:

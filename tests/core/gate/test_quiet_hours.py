@@ -120,7 +120,7 @@ def hours(draw: st.DrawFn) -> HoursRule:
 
 
 @must_reach(open=5, later=20, never=1)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rules=st.lists(hours(), min_size=1, max_size=3),
     zone=st.sampled_from(ZONES),

@@ -211,14 +211,14 @@ WORDS = st.sampled_from(
 
 
 @given(st.one_of(st.text(max_size=300), st.binary(max_size=300)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_gives_a_journey_or_problems(text):
     found = publishable(text, shipped_catalog.plan(), shipped_catalog.templates())
     assert isinstance(found, PublishableDefinition) or found
 
 
 @given(st.lists(st.one_of(WORDS, st.sampled_from(list("{}[],:-?|>\"'\n \t#!%@`"))), max_size=60).map("".join))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_heap_of_yaml_marks_gives_a_journey_or_problems(text):
     found = publishable(text, shipped_catalog.plan(), shipped_catalog.templates())
     assert isinstance(found, PublishableDefinition) or found
@@ -231,7 +231,7 @@ def test_any_heap_of_yaml_marks_gives_a_journey_or_problems(text):
         max_size=4,
     ),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_damage_to_a_shipped_journey_gives_a_journey_or_problems(name, damage):
     text = shipped_catalog.TEXTS[name]
     for where, what in damage:

@@ -87,7 +87,7 @@ def play(pace: RateLimit, asks: list[tuple[float, str]]) -> dict[str, list[float
 asks = st.lists(st.tuples(st.floats(0, 20), st.sampled_from("abcd")), min_size=1, max_size=150)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(asks, st.floats(1, 50), st.integers(1, 10))
 def test_a_rate_is_never_exceeded_and_everybody_goes(wanted, per_second, burst):
     went = play(RateLimit(Rate(per_second, burst)), wanted)
@@ -98,7 +98,7 @@ def test_a_rate_is_never_exceeded_and_everybody_goes(wanted, per_second, burst):
             assert last - first + 1 <= burst + (times[last] - times[first]) * per_second + 1.01
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(asks, st.floats(1, 50), st.integers(1, 10))
 def test_a_rate_is_used_while_somebody_waits(wanted, per_second, burst):
     went = play(RateLimit(Rate(per_second, burst)), wanted)

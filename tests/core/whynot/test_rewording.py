@@ -40,7 +40,7 @@ def facts_of(obstacles: tuple[Obstacle, ...]) -> list[Any]:
     return [(found.action, found.code, found.change.kind, found.change.params, found.since) for found in obstacles]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(cases())
 def test_rewording_every_sentence_changes_no_answer(case: Case) -> None:
     before = case.asked()

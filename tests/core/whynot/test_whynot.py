@@ -248,7 +248,7 @@ def cases(draw: st.DrawFn) -> Case:
 # -- the property ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(cases())
 def test_making_the_named_change_again_and_again_makes_the_simulator_send(case: Case) -> None:
     follow(case)

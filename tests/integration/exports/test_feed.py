@@ -24,11 +24,9 @@ from store.messages.entries import new_entry
 from store.messages.resend import resend_message
 from store.people import subjects
 from store.runs import projection
+from tests.support.databases import Databases
 from tests.support.live_stack import Living, certain, living, until
 from worker.settings import ROOT
-
-pytestmark = pytest.mark.alone
-"""What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
 
 POLICY = {
     "consent": [{"default": "granted"}],
@@ -53,6 +51,12 @@ ENDS = {
     "merged": {"merge"},
     "withdrawn": {"withdraw"},
 }
+
+
+@pytest_asyncio.fixture(scope="session")
+async def databases(databases_of_own_server: Databases) -> Databases:
+    """What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
+    return databases_of_own_server
 
 
 @pytest_asyncio.fixture

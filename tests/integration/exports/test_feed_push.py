@@ -25,14 +25,12 @@ from activities.outgoing.standard_webhooks import STEPS, signing
 from store.database import Database, execute, fetch_all, sql
 from store.exports import feed_push
 from store.exports.feed import Horizon
+from tests.support.databases import Databases
 from tests.support.live_stack import certain, until
 from worker.composition.feed import feed_loop
 from worker.loops.feed_push import LAG, TRIES, FeedLoop
 from worker.provider_settings import load_providers
 from worker.settings import ROOT, SettingsError
-
-pytestmark = pytest.mark.alone
-"""What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
 
 SECRET, NEXT = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 _INSERT = sql(
@@ -73,6 +71,12 @@ class Warehouse:
 
 def _reply(status: str, headers: str = "") -> bytes:
     return f"HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n{headers}\r\n".encode()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def databases(databases_of_own_server: Databases) -> Databases:
+    """What is certain hangs on the oldest transaction of all of PostgreSQL: another test's may be a minute old."""
+    return databases_of_own_server
 
 
 @pytest_asyncio.fixture

@@ -250,7 +250,7 @@ def test_C4_the_gate_in_memory_says_of_every_message_what_the_gate_of_the_store_
     with asyncio.Runner() as runner:
         stage = Stage(runner, *runner.run(staged(database_url, catalog)))
 
-        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=60, suppress_health_check=list(HealthCheck))
         # Two steps at one instant: what one sends takes nothing of the other along.
         @example(moments=((0, False, ((0, (PROMOTIONAL,)), (1, (PROMOTIONAL,)))),))
         # Of one step, the second goes along with the first.

@@ -223,7 +223,8 @@ async def test_a_database_is_cloned_from_a_template_with_its_content(servers, em
     await select(empty_database_url, "CREATE TABLE seed AS SELECT 3 AS n")
     template = make_url(empty_database_url).database
     await create_database(servers.postgres, f"{template}_clone", template)
-    assert await select(servers.url(f"{template}_clone"), "SELECT n FROM seed") == 3
+    clone = make_url(servers.postgres).set(database=f"{template}_clone").render_as_string(hide_password=False)
+    assert await select(clone, "SELECT n FROM seed") == 3
     await select(servers.postgres, f"DROP DATABASE {template}_clone")
 
 
