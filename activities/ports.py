@@ -16,7 +16,7 @@ So long a searchable provider may take to show what it accepted: what it shows l
 
 
 class Promise(Enum):
-    """What a provider lets us promise (design §6); printed in the README as this table."""
+    """What a provider lets us promise; printed in the README as this table."""
 
     KEYED = "A"
     """It takes our key: nothing lost, nothing doubled."""

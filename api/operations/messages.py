@@ -54,7 +54,7 @@ class MessageRoutes:
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
-        """`unknown` are the sends of which nobody can say whether they arrived (design §6)."""
+        """`unknown` are the sends of which nobody can say whether they arrived."""
         place = decode(cursor, int)
         async with self._database.reading() as connection:
             before = place[0] if place else None

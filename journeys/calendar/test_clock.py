@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class TestClock:
-    """Virtual instant = origin + (real - started) × speed, never past `limit` (design §4, Test clock)."""
+    """Virtual instant = origin + (real - started) × speed, never past `limit`."""
 
     __test__ = False
 

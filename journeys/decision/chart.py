@@ -151,7 +151,7 @@ class Chart:
         return self.roles.get((state, action)) or self.roles.get(("", action), ())
 
     def kept(self, signal: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The properties of a signal that the definition reads (design §3); no other reaches a history."""
+        """The properties of a signal that the definition reads; no other reaches a history."""
         read = self.event_fields.get(signal, frozenset())
         return {name: data[name] for name in data if name in read}
 

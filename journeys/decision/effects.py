@@ -191,7 +191,7 @@ def log_from_json(values: list[dict[str, Any]]) -> tuple[LogLine, ...]:
 
 
 def message_key(run: str, effect: SendMessage, recipient: str) -> str:
-    """The idempotency key of one message to one person (design §6); no run id of Temporal is in it."""
+    """The idempotency key of one message to one person; no run id of Temporal is in it."""
     return f"{run}#{effect.state}.{effect.visit}/{effect.action}.{effect.firing}>{recipient}"
 
 

@@ -1,6 +1,6 @@
 """Occurrences: everything that can happen to a run, as frozen values.
 
-`at` is the only now that a decision knows: aware UTC, fixed when the occurrence was accepted (design §3, Time).
+`at` is the only now that a decision knows: aware UTC, fixed when the occurrence was accepted.
 """
 
 from __future__ import annotations

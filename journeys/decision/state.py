@@ -32,7 +32,7 @@ class UnconsumedSignal:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """Position, timers and memory of a run; under 2 KB as JSON for a shipped journey (design §3).
+    """Position, timers and memory of a run; under 2 KB as JSON for a shipped journey.
 
     Instants are aware UTC. `timers` holds absolute deadlines by timer id (`s:` of the state's visit, `j:` of the
     journey, `t:` of an open task, `goal`); a spent timer is absent. `fired` counts a repeat's firings, `firings` an

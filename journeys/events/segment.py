@@ -17,7 +17,7 @@ KINDS: Final[tuple[str, ...]] = get_args(CallKind)
 MAX_ID: Final = 255
 """Characters of an id or an event's name."""
 MAX_AGE: Final = timedelta(days=1)
-"""An older sender's time is replaced by acceptance for decisions (design §3)."""
+"""An older sender's time is replaced by acceptance for decisions."""
 MAX_SKEW: Final = timedelta(days=3650)
 """A larger difference between `sentAt` and `timestamp` is ignored: it might leave the calendar."""
 EventPlan = Callable[[str, str, dict[str, Any]], ValidatedEvent]
@@ -98,7 +98,7 @@ def _is_absurd(timestamp: datetime | None, sent_at: datetime | None) -> bool:
 
 
 def accepted_at(event: InboundEvent, received: datetime, *, virtual: bool, floor: datetime | None = None) -> datetime:
-    """The instant of an event for every decision, fixed once at acceptance (design §3, Time).
+    """The instant of an event for every decision, fixed once at acceptance.
 
     The sender's time corrected by `sentAt` (Segment: receivedAt - (sentAt - timestamp)), never later than acceptance, and
     acceptance itself if it is more than a day old then. Never before `floor`, the instant up to which the subject's timers

@@ -15,7 +15,7 @@ How it weighs, always in this order; the first group that objects speaks, with a
 Why the channels before the one that carries it were passed over is told with every verdict, but behind what it hangs on:
 the first reason is the one that a run hears. The order in which messages were sent or rules were written changes nothing.
 `now` is the gate's clock, never `ask.at`. The caller counts as sent what is reserved or being sent, so that caps are exact
-under concurrency (design §6).
+under concurrency.
 """
 
 from __future__ import annotations

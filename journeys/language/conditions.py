@@ -91,7 +91,7 @@ class Condition:
     """Evaluations by the values read, if these are few and small: a condition is a function of them alone."""
 
     def evaluate(self, lookup: Lookup) -> Evaluation:
-        """Evaluate over these fields; any fault is a result that is not ok (design §2, Conditions)."""
+        """Evaluate over these fields; any fault is a result that is not ok."""
         try:
             values = tuple([coerce(lookup(field), kind) for field, kind in self.reads])
             if self.memory is None:

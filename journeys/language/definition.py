@@ -151,7 +151,7 @@ class Exit(Model):
 
 
 class Journey(Reacting):
-    """A journey: entry, states, goal and exits (design §2)."""
+    """A journey: entry, states, goal and exits."""
 
     journey: Name
     title: Text | None = None

@@ -46,7 +46,7 @@ def channel_queue(task_queue: str, channel: str) -> str:
 
 
 def run_id(journey: str, subject_key: str, case: str, epoch: int) -> str:
-    """`journey/{key}/{subject_key}/{case or -}/{epoch}`, percent-encoded: also the Temporal workflow id (design §4)."""
+    """`journey/{key}/{subject_key}/{case or -}/{epoch}`, percent-encoded: also the Temporal workflow id."""
     encoded = "%2D" if case == "-" else quote(case, safe="") or "-"
     return f"journey/{journey}/{quote(subject_key, safe='')}/{encoded}/{epoch}"
 

@@ -1,4 +1,4 @@
-"""Keyed hashes of addresses, for suppressions and blocklists (design §9).
+"""Keyed hashes of addresses, for suppressions and blocklists.
 
 An address is recognised again but never read, even after an erasure. The hash has a key because all phone numbers and
 likely addresses could be tried against a plain one.

@@ -1,4 +1,4 @@
-"""Instants of a batch's events, for every decision (design §3, Time)."""
+"""Instants of a batch's events, for every decision."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ async def identify(connection: Connection, events: Sequence[InboundEvent], clock
 
 
 def new_key(kind: str) -> str:
-    """A random key: nothing personal in ids (design §9)."""
+    """A random key: nothing personal in ids."""
     return ("u_" if kind == "user" else "a_") + secrets.token_hex(8)
 
 

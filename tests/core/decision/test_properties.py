@@ -1,4 +1,4 @@
-"""What holds for every journey and every life: the promises of design §3, asked of invented ones."""
+"""What holds for every journey and every life: the promises of a decision, asked of random ones."""
 
 from __future__ import annotations
 
