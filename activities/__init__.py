@@ -1,1 +1,1 @@
-"""Effects of journeys on the world: the gate's transaction, delivery, tasks, exports."""
+"""Effects of journeys: steps, the gate, delivery, channels, content and exports."""

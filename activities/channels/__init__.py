@@ -1,4 +1,4 @@
-"""Channels: one adapter each, and the registry of adapters by name."""
+"""Channel adapters, one module or package for each provider."""
 
 from __future__ import annotations
 

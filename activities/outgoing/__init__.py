@@ -1,1 +1,1 @@
-"""HTTP to providers: checked addresses, bounded time and size, honest failures."""
+"""Outgoing HTTP: checked URLs and addresses, limits, circuit breakers, rate limits and signatures."""
