@@ -1,1 +1,1 @@
-"""Paid audiences: memberships sent to advertising tools by hashed address."""
+"""Audiences of advertising platforms, kept in step by hashed addresses."""
