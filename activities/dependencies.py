@@ -19,9 +19,9 @@ from store.people.test_clocks import read_clock
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Made once by the composition root; passed to activities by constructor, so that tests give real parts of their own.
+    """Made by the composition root and passed to activities by constructor.
 
-    `clock` is `wall` in production. `workflow` believes the workflow's own now, for a server that skips time.
+    With `clock="workflow"`, for servers that skip time, the current instant is the workflow's own.
     """
 
     database: Database
@@ -32,12 +32,12 @@ class Dependencies:
     roster: Roster = field(default_factory=Roster)
 
     def now(self, clock: TestClock | None, workflow_now: str) -> datetime:
-        """The gate's now: the clock of the people concerned, never an occurrence's `at`."""
+        """The current instant for the gate: by the test clock of the people concerned, if they have one."""
         if self.clock == "workflow":
             return parse_instant(workflow_now)
         real = datetime.now(UTC)
         return real if clock is None else clock.virtual(real)
 
     async def test_clock(self, connection: Connection, name: str | None) -> TestClock | None:
-        """The test clock of a subject, with its limit as of now."""
+        """A subject's test clock with its current limit; None without a name."""
         return await read_clock(connection, name) if name is not None else None

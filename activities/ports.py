@@ -1,4 +1,7 @@
-"""Ports of channels: the shapes between the gate and an adapter."""
+"""Ports of channels: the shapes between the gate and an adapter.
+
+Adapters in `channels/` are reached only through these types.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,25 @@ from enum import Enum
 from typing import Any, Protocol
 
 SLACK = timedelta(seconds=2)
-"""Between the last moment at which an attempt may leave and the end of its lease, when others may ask and try again.
+"""Time between the last instant at which an attempt may leave and the end of its lease.
 
-So long a searchable provider may take to show what it accepted: what it shows later still would be sent twice.
+A searchable provider must show what it accepted within this time, or the message is sent twice.
 """
 
 
 class Promise(Enum):
-    """What a provider lets us promise; printed in the README as this table."""
+    """Class of a provider: what can be promised about messages whose result is unknown (handbook)."""
 
     KEYED = "A"
-    """It takes our key: nothing lost, nothing doubled."""
+    """It accepts our idempotency key: nothing is lost, nothing is duplicated."""
     SEARCHABLE = "B"
-    """It can be searched by our reference: `unknown` is reconciled."""
+    """It can be searched by our reference, so an unknown result is looked up."""
     BLIND = "C"
-    """Neither: the channel declares at most once or at least once; ambiguous sends are counted and listed."""
+    """Neither: the channel sends at most once or at least once, and unknown results are counted and listed."""
 
 
 class Ambiguity(Enum):
-    """What a blind channel does when it cannot know whether an attempt arrived."""
+    """What a class C channel does after an attempt with an unknown result."""
 
     AT_MOST_ONCE = "at_most_once"
     AT_LEAST_ONCE = "at_least_once"
@@ -35,9 +38,9 @@ class Ambiguity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A channel's policy for transient failures: `first`, doubled up to `longest`, given up after `within`.
+    """Retries after transient failures: wait `first`, doubled up to `longest`, and give up after `within`.
 
-    With `steps` the waits are these, one by one, and the last for ever; a standard may prescribe them.
+    With `steps` the waits are these in order, the last one repeated; a standard may prescribe them.
     """
 
     first: timedelta = timedelta(seconds=2)
@@ -46,7 +49,7 @@ class Retry:
     steps: tuple[timedelta, ...] = ()
 
     def wait(self, attempts: int) -> timedelta:
-        """How long to wait after that many attempts (1 or more)."""
+        """Wait after that many attempts (1 or more)."""
         if self.steps:
             return self.steps[min(attempts, len(self.steps)) - 1]
         return min(self.longest, self.first * int(2 ** min(attempts - 1, 20)))
@@ -54,10 +57,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message ready to be rendered: who it is for, what it says, and our key for it.
-
-    `person` is the recipient's key, to which the links in a message are bound.
-    """
+    """A message to render: key, template, address and data. `person` is the recipient's key, to which links are bound."""
 
     key: str
     template: str
@@ -67,18 +67,18 @@ class Outgoing:
     data: Mapping[str, Any]
     topic: str | None = None
     items: tuple[Outgoing, ...] = ()
-    """Of a digest: the messages it brings, each with its own key, template and data; `template` is then the digest's."""
+    """Messages of a digest, each with its own key, template and data; `template` is then the digest's."""
     person: str = ""
     trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Rendered bytes, stored at `sending`; every retry sends just these, while `address` is still the person's.
+    """Rendered bytes, stored with status `sending`; every retry sends the same, while the person still has `address`.
 
-    `reference` is what a provider can be asked for, `address` the one that it was rendered for, as the channel gave it.
+    `reference` identifies the message at the provider; `address` is the channel's address for which it was rendered.
 
-    After `until` the attempt may be somebody else's: nothing leaves then, however long this process stood still.
+    Nothing leaves after `until`: then another process may have taken over the attempt.
     """
 
     reference: str
@@ -90,7 +90,7 @@ class Prepared:
 
 
 class AttemptResult(Enum):
-    """How one attempt ended. `UNKNOWN`: it may or may not have arrived."""
+    """Result of one attempt. `UNKNOWN`: it may have arrived."""
 
     SENT = "sent"
     REFUSED = "refused"
@@ -100,11 +100,13 @@ class AttemptResult(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The end of one attempt, with the provider's words in `detail` (no personal data).
+    """Result of one attempt.
 
-    `after`: how long the next attempt should stay away, where provider, breaker or pace say so. `outage`: the provider
-    itself did not serve, which says nothing about this person. `left` is False where nothing has left the house: then the
-    message was not tried, and the time within which it is given up has not begun. `gone`: there is no such address, for good.
+    - `detail`: the provider's words, without personal data
+    - `after`: least wait before the next attempt, set by the provider, the circuit breaker or the rate limit
+    - `outage`: the provider itself failed, which says nothing about this person
+    - `left`: False if nothing was sent; then it was no attempt, and the time after which a message is given up has not begun
+    - `gone`: the address does not exist, permanently
     """
 
     result: AttemptResult
@@ -116,9 +118,11 @@ class Receipt:
 
 
 class Channel(Protocol):
-    """One way to reach a person. `local`: quick enough to try inside the step (2 s); else on the channel's own queue.
+    """A channel.
 
-    `inside`: delivering is writing a row of our own store, so it happens in the gate's own transaction and no attempt follows.
+    - `local`: fast enough to be tried inside a step (2 s); otherwise on the channel's own queue
+    - `inside`: delivering is writing a row of our own database, in the gate's transaction; no attempt follows
+    - `attempt`: limit of one attempt
     """
 
     name: str
@@ -130,35 +134,35 @@ class Channel(Protocol):
     retry: Retry
 
     def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:
-        """Where this person is reached on this channel, or None."""
+        """The person's address on this channel, or None."""
         ...
 
     def prepare(self, outgoing: Outgoing) -> Prepared:
-        """Render. Raises TemplateFault if the content cannot be made; that is a `failed`, never a crash of the run.
+        """Render the message. Raises TemplateFault: the message ends as `failed`.
 
-        One that is NotKnown or NotAllowed is a `withheld`.
+        After FieldsUnknown and RecipientNotAllowed it ends as `withheld`.
         """
         ...
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
-        """One attempt, ended within `attempt`. Never raises for anything a provider does."""
+        """One attempt, within `attempt`. Raises nothing for what a provider does."""
         ...
 
     async def find(self, prepared: Prepared) -> bool | None:
-        """Whether the provider has this reference; None if it cannot be asked now. Only for `SEARCHABLE`."""
+        """Whether the provider has this reference; None if it cannot tell now. Only for class B."""
         ...
 
     async def close(self) -> None:
-        """Let go of kept connections."""
+        """Close kept connections."""
         ...
 
 
 class TemplateFault(Exception):
-    """Content that cannot be rendered or may not be sent: unknown, retired, a variable missing, over its limits."""
+    """Content that cannot be rendered or may not be sent: unknown or retired template, missing variable, over a limit."""
 
 
 class FieldsUnknown(TemplateFault):
-    """Content reads fields of the person or the account (`profile.x`, `account.y`) that nobody has told: nothing is wrong with it (H8)."""
+    """Content reads fields (`profile.x`, `account.y`) that the person or account does not have (H8)."""
 
     def __init__(self, message: str, fields: tuple[str, ...]) -> None:
         super().__init__(message)
@@ -166,4 +170,4 @@ class FieldsUnknown(TemplateFault):
 
 
 class RecipientNotAllowed(TemplateFault):
-    """Outside production this recipient is not on the allow-list: nothing is wrong with the content, and nothing leaves."""
+    """Outside production this recipient is not on the allow-list."""

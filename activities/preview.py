@@ -1,7 +1,6 @@
 """Previews and test sends of templates.
 
-Nothing here decides about a person, and nothing is written: a preview is rendered and forgotten, a test mail goes to the
-allow-list only and past the ledger, so that it counts for no cap.
+Nothing is recorded. A test mail goes to the allow-list only and passes the ledger by, so it counts for no cap.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from activities.channels.email.layout import CLIPPED, html_part, text_part
 from activities.channels.email.message import mail_address
 from activities.content import markup
 from activities.content.rendered import Rendered
-from activities.content.rendering import Template
+from activities.content.template import Template
 from activities.content.template_source import TemplateSource
 from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLinks
@@ -27,10 +26,10 @@ from journeys.content.variants import BASE
 
 
 class PreviewMailer(Protocol):
-    """What mails go by, as far as one to try a message out needs it."""
+    """The part of a mail channel that test sends need."""
 
     def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
-        """The mail, marked as a test in its subject and a header."""
+        """The mail, marked as a test in its subject and in a header."""
         ...
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
@@ -38,15 +37,15 @@ class PreviewMailer(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of kept connections."""
+        """Close kept connections."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ContentPreview:
-    """`templates` reads the catalogue anew, because people edit it. Without `mailer` no test can be sent.
+    """Reads the catalogue at each call, because people edit it. Without `mailer` there are no test sends.
 
-    `anyone`: the mailer is a sink, which reaches nobody, so that anybody may be written to.
+    With `anyone` the mailer is a sink, so that any address is allowed.
     """
 
     templates: Callable[[], Templates]
@@ -57,16 +56,16 @@ class ContentPreview:
     links: ClickLinks | None = None
 
     def infos(self) -> Mapping[str, TemplateInfo]:
-        """What the checker of journeys knows of each."""
+        """Facts for the checker of journeys, by template."""
         return {name: template.info() for name, template in self.templates().items()}
 
     def listing(self) -> list[dict[str, Any]]:
-        """Every template with its variants. Raises ValueError with every problem of a catalogue that cannot be read."""
+        """Every template with its variants. Raises ValueError with every problem of an unreadable catalogue."""
         today = datetime.now(UTC).date()
-        return [_listed(template, today) for _, template in sorted(self.templates().items())]
+        return [_list_item(template, today) for _, template in sorted(self.templates().items())]
 
     def refused(self, name: str) -> tuple[str, datetime | None] | None:
-        """Why a template may not be sent to anybody, and since when, if that is known; None if it may (C11)."""
+        """Why a template may not be sent to anybody, and since when if known; None if it may (C11)."""
         template = self.templates().get(name)
         if template is None:
             return f"{name} is not in the catalogue", None
@@ -77,28 +76,29 @@ class ContentPreview:
         overdue = template.matter.status == "live"
         return fault, datetime(due.year, due.month, due.day, tzinfo=UTC) + timedelta(days=1) if overdue else None
 
-    def lacking(self, name: str) -> MissingFields:
-        """Which fields this template cannot do without on a channel, that this profile and account do not have (H8)."""
+    def unknown_fields(self, name: str) -> MissingFields:
+        """Function from profile, account and channel to the fields that this template needs and they lack (H8)."""
         template = self.templates().get(name)
 
-        def lacks(profile: Mapping[str, Any], account: Mapping[str, Any], channel: str) -> tuple[str, ...]:
+        def missing(profile: Mapping[str, Any], account: Mapping[str, Any], channel: str) -> tuple[str, ...]:
             if template is None:
                 return ()
             outgoing = Outgoing("", name, "", profile, account, {})
-            return template.lacking(outgoing, template.chosen(outgoing, channel)[1])
+            return template.unknown_fields(outgoing, template.choose(outgoing, channel)[1])
 
-        return lacks
+        return missing
 
-    def preview(self, name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """How a template looks for the `profile`, `account` and `data` asked about, on `channel`, in `locale`.
+    def preview(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """A template rendered for `profile`, `account` and `data` of the request, on `channel`, in `locale`.
 
-        A `variant` asked for by name is shown whoever it is for, drafts too. What is missing is named, and if it cannot be
-        done without, `fault` says so. Raises LookupError for an unknown template or variant, ValueError as `listing`.
+        A `variant` named in the request is shown whatever its conditions, drafts too. `missing` lists unknown fields and
+        variables; `fault` is the reason if it cannot be rendered. Raises LookupError for an unknown template or variant, and
+        ValueError as `listing`.
         """
         template = self.templates()[name]
-        outgoing, channel = _outgoing(name, asked), asked["channel"]
-        variant, source = _chosen(template, outgoing, asked)
-        told: dict[str, Any] = {
+        outgoing, channel = _outgoing(name, request), request["channel"]
+        variant, source = _chosen(template, outgoing, request)
+        facts: dict[str, Any] = {
             "template": name,
             "channel": channel,
             "variant": variant,
@@ -108,41 +108,45 @@ class ContentPreview:
             "fault": None,
         }
         try:
-            message = template.say(outgoing, "", source)
+            message = template.render_source(outgoing, "", source)
         except TemplateFault as fault:
-            return {**told, "subject": None, "html": None, "text": None, "sender": None, "fault": str(fault)}
-        html, text = self._dressed(message, channel)
+            return {**facts, "subject": None, "html": None, "text": None, "sender": None, "fault": str(fault)}
+        html, text = self._parts(message, channel)
         if len(html.encode()) > CLIPPED:
-            told["warnings"].append(f"{len(html.encode()) // 1024} KB of HTML: Gmail shows the first 102 KB only")
+            facts["warnings"].append(f"{len(html.encode()) // 1024} KB of HTML; Gmail shows only the first 102 KB")
         sender = message.sender.model_dump() if message.sender is not None else None
-        return {**told, "subject": message.subject, "html": html, "text": text, "sender": sender}
+        return {**facts, "subject": message.subject, "html": html, "text": text, "sender": sender}
 
-    def _dressed(self, message: Rendered, channel: str) -> tuple[str, str]:
+    def _parts(self, message: Rendered, channel: str) -> tuple[str, str]:
         if channel == "email":
             return html_part(message, sender=self.postal), text_part(message, sender=self.postal)
         return markup.markup_html(message.blocks), markup.markup_text(message.blocks)
 
     def may_test(self, to: str) -> str:
-        """Why no test may go to this address, or nothing."""
+        """Why no test may be sent to this address; empty if it may."""
         if mail_address(to) != to:
-            return "is no address that can be sent to"
+            return "is not a valid mail address"
         if not self.anyone and not self.allowed.allows(to):
-            return "is not on the allow-list: the operator adds it to TENURE_ALLOWED_RECIPIENTS"
-        return "" if self.mailer else "cannot be reached: set up mail first (TENURE_SMTP_URL, or TENURE_RESEND_KEY)"
+            return "is not on the allow-list; an operator can add it to TENURE_ALLOWED_RECIPIENTS"
+        return (
+            ""
+            if self.mailer
+            else "cannot be reached: no mail channel is configured (TENURE_SMTP_URL or TENURE_RESEND_KEY)"
+        )
 
-    async def test_send(self, name: str, to: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """One mail, marked as a test, to an address that `may_test`. `sent` is false with the reason in `detail`.
+    async def test_send(self, name: str, to: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Send one mail marked as a test. If `sent` is false, `detail` has the reason.
 
-        Raises LookupError and ValueError as `preview`, and for an address that may not.
+        Raises LookupError and ValueError as `preview`, and ValueError for an address that may not get tests.
         """
-        if (why := self.may_test(to)) or self.mailer is None:
-            raise ValueError(f"{to} {why}")
+        if (reason := self.may_test(to)) or self.mailer is None:
+            raise ValueError(f"{to} {reason}")
         template = self.templates()[name]
-        outgoing = _outgoing(name, asked, to)
-        variant, source = _chosen(template, outgoing, {**asked, "channel": "email"})
+        outgoing = _outgoing(name, request, to)
+        variant, source = _chosen(template, outgoing, {**request, "channel": "email"})
         mailer = self.mailer()
         try:
-            prepared = mailer.prepare_test(outgoing, template.say(outgoing, "", source))
+            prepared = mailer.prepare_test(outgoing, template.render_source(outgoing, "", source))
             receipt = await mailer.deliver(prepared, outgoing.key)
         except TemplateFault as fault:
             return {"sent": False, "detail": str(fault), "variant": variant, "subject": None, "reference": None}
@@ -157,38 +161,38 @@ class ContentPreview:
         }
 
     def read_click(self, token: str) -> tuple[str, int] | None:
-        """The message and the link that a token of ours names."""
+        """Message and number of the link that a token names; None for a token that is not ours."""
         return self.links.read(token) if self.links is not None else None
 
 
-def _outgoing(name: str, asked: Mapping[str, Any], to: str = "") -> Outgoing:
+def _outgoing(name: str, request: Mapping[str, Any], to: str = "") -> Outgoing:
     key = f"test/{uuid.uuid4().hex}"
-    return Outgoing(key, name, to, asked["profile"], asked["account"], asked["data"])
+    return Outgoing(key, name, to, request["profile"], request["account"], request["data"])
 
 
-def _chosen(template: Template, outgoing: Outgoing, asked: Mapping[str, Any]) -> tuple[str, TemplateSource]:
-    default, wanted = template.rules.locales.default, asked.get("variant")
+def _chosen(template: Template, outgoing: Outgoing, request: Mapping[str, Any]) -> tuple[str, TemplateSource]:
+    default, wanted = template.rules.locales.default, request.get("variant")
     if wanted is None:
-        found, source = template.chosen(outgoing, asked["channel"], asked.get("locale"))
-        return found.name(default), source
+        chosen, source = template.choose(outgoing, request["channel"], request.get("locale"))
+        return chosen.name(default), source
     sources = {variant.name(default): source for variant, source in template.variants.items()}
     return wanted, (sources | {BASE: template.source})[wanted]
 
 
 def _warnings(template: Template, source: TemplateSource, channel: str) -> list[str]:
     today, matter = datetime.now(UTC).date(), source.matter
-    found = []
+    warnings = []
     if template.matter.status != "live" or matter.status != "live":
         status = template.matter.status if template.matter.status != "live" else matter.status
-        found.append(f"it is {status}: it is not sent to anybody")
+        warnings.append(f"it is {status}, so it is sent to nobody")
     if matter.review_date < today:
-        found.append(f"it was due for review on {matter.review_date}; its owner is {matter.owner}")
+        warnings.append(f"it was due for review on {matter.review_date}; its owner is {matter.owner}")
     if channel not in matter.channels:
-        found.append(f"it is not made for {channel}")
-    return found
+        warnings.append(f"it is not sent by {channel}")
+    return warnings
 
 
-def _listed(template: Template, today: date) -> dict[str, Any]:
+def _list_item(template: Template, today: date) -> dict[str, Any]:
     default = template.rules.locales.default
     matter, action = template.matter, template.matter.action
     return {

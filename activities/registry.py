@@ -17,23 +17,23 @@ from journeys.protocol.step_outcome import result_of
 from store.definitions import registry
 from store.outbox.undecided import undelivered
 
-LONG = 8
-"""Seconds after which a workflow task that waits for a local activity leaves a trace in the history."""
+HEARTBEAT_SECONDS = 8
+"""A workflow task that waits longer than this for a local activity adds an event to the history."""
 
 
 class Activities:
-    """Everything that a workflow may ask of the world."""
+    """The activities that workflows call."""
 
     def __init__(self, deps: Dependencies) -> None:
         self.deps = deps
 
     def all(self) -> Sequence[Callable[..., Any]]:
-        """For `Worker(activities=…)`."""
+        """All activities, for `Worker(activities=…)`."""
         return [self.load_definition, self.apply_step, self.accept_plain, self.settle_due]
 
     @activity.defn(name=wire.LOAD_DEFINITION)
     async def load_definition(self, request: wire.LoadInput) -> wire.LoadResult:
-        """The artifact at a hash, which enters each run once, and which channels have a queue of their own."""
+        """The artifact of a definition, and the channels with a queue of their own."""
         async with self.deps.database.reading() as connection:
             loaded = wire.LoadResult(await registry.read_artifact(connection, request.definition), self._slow())
             if request.seqs:
@@ -43,22 +43,24 @@ class Activities:
 
     @activity.defn(name=wire.APPLY_STEP)
     async def apply_step(self, request: wire.StepInput) -> wire.StepResult:
-        """One step, once."""
+        """Apply one step of a run, once."""
         outcome = await steps.apply_step(self.deps, request)
         info = activity.info()
         waited = int((datetime.now(UTC) - info.scheduled_time).total_seconds())
-        return result_of(outcome, waited if info.is_local and waited >= LONG else 0)
+        return result_of(outcome, waited if info.is_local and waited >= HEARTBEAT_SECONDS else 0)
 
     @activity.defn(name=wire.ACCEPT_PLAIN)
     async def accept_plain(self, request: wire.PlainSignal) -> list[wire.Envelope]:
-        """Store a signal that came past the front door; what was accepted before it comes back first."""
+        """Store a signal that bypassed the API; returns it after the signals accepted before it."""
         return await plain_signals.accept_plain_signal(self.deps, request)
 
     @activity.defn(name=wire.SETTLE_DUE)
     async def settle_due(self, request: wire.SettleInput) -> wire.SettleResult:
-        """What is due for one person: here, or on the queue of a slow channel that it goes by."""
+        """Settle the due messages of one person, here or on the queue of a slow channel."""
         return await outreach.settle_due(self.deps, request, self._slow() if activity.info().is_local else {})
 
     def _slow(self) -> dict[str, str]:
         queue = activity.info().task_queue
-        return {name: wire.channel_queue(queue, name) for name, each in self.deps.channels.items() if not each.local}
+        return {
+            name: wire.channel_queue(queue, name) for name, channel in self.deps.channels.items() if not channel.local
+        }

@@ -1,6 +1,8 @@
 """Migration to the newest schema: `python -m store.migrate`.
 
 Safe to run from many processes at once.
+
+Safe to run from many processes at once.
 """
 
 from __future__ import annotations

@@ -22,11 +22,13 @@ from activities.ports import (
     Retry,
 )
 
-WHY: Final = "outside production only the allow-list receives (TENURE_ENVIRONMENT, TENURE_ALLOWED_RECIPIENTS)"
+NOT_LISTED: Final = (
+    "outside production only recipients on the allow-list get messages (TENURE_ENVIRONMENT, TENURE_ALLOWED_RECIPIENTS)"
+)
 
 
 class AllowList:
-    """Who may receive: addresses as they are, or patterns such as `*@example.com`. Case does not matter."""
+    """Addresses, or patterns such as `*@example.com`; case does not matter."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = tuple(pattern.strip().lower() for pattern in patterns)
@@ -36,9 +38,9 @@ class AllowList:
 
 
 class AllowListedChannel:
-    """A channel that hands nothing over for those who are not on the list: nothing is rendered, and nothing leaves.
+    """A channel that neither renders nor sends for recipients who are not listed.
 
-    What was rendered before the list was made shorter is refused too.
+    It also rejects what was rendered before the list was shortened.
     """
 
     def __init__(self, channel: Channel, allowed: AllowList) -> None:
@@ -55,14 +57,14 @@ class AllowListedChannel:
         return self._channel.address(profile, subject_key)
 
     def prepare(self, outgoing: Outgoing) -> Prepared:
-        """Raises NotAllowed, whose words are the reason in the ledger; else what the channel raises."""
+        """Raises RecipientNotAllowed, and what the channel raises."""
         if not self._allowed.allows(outgoing.address):
-            raise RecipientNotAllowed(WHY)
+            raise RecipientNotAllowed(NOT_LISTED)
         return self._channel.prepare(outgoing)
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
         if not self._allowed.allows(prepared.address):
-            return Receipt(AttemptResult.REFUSED, WHY)
+            return Receipt(AttemptResult.REFUSED, NOT_LISTED)
         return await self._channel.deliver(prepared, key)
 
     async def find(self, prepared: Prepared) -> bool | None:
@@ -72,14 +74,14 @@ class AllowListedChannel:
         await self._channel.close()
 
     def __getattr__(self, name: str) -> Any:
-        """What a channel has beside the port, such as its breaker."""
+        """Attributes that the channel has beside the port."""
         return getattr(self._channel, name)
 
 
 def withheld_outside_production(
     channels: Mapping[str, Channel], *, environment: str, allowed: Iterable[str], sinks: Iterable[str] = ()
 ) -> dict[str, Channel]:
-    """The channels, each behind the list, but for those that reach nobody: our own inbox, and `sinks` by name."""
+    """The channels behind the allow-list, except those that reach nobody: the in-app inbox, and `sinks` by name."""
     if environment == "production":
         return dict(channels)
     listed, harmless = AllowList(allowed), frozenset(sinks)

@@ -1,8 +1,8 @@
 """Channel over apprise's services, for providers without an adapter of ours (class C).
 
-It answers yes or no, with no word of why and no reference, so a no is `unknown`: it may have been the last of several parts.
-The address is the operator's template; of a person only one field goes into it, encoded so that it stays one part of a path, and
-never as the host: apprise calls by a way of its own, past the guarded one, so the operator alone says whom.
+Apprise answers yes or no without a reason or reference, so a no is `unknown`: one of several parts may have arrived. The operator's
+URL is a template. One field of the person goes into it, encoded as one path segment and never as the host, because apprise does
+not use our guarded HTTP client.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from activities.content.templates import Templates
 from activities.content.tracked_links import ClickLinks, track_links
 from activities.ports import Ambiguity, AttemptResult, Outgoing, Prepared, Promise, Receipt, Retry
 
-PLACE = "{address}"
+PLACEHOLDER = "{address}"
 
 
 @dataclass(frozen=True, slots=True)
 class AppriseSettings:
-    """`url` is apprise's, such as `tgram://token/{address}/`; `field` the trait of the person that stands for `{address}`.
+    """`url` is an apprise URL such as `tgram://token/{address}/`; `field` is the trait that replaces `{address}`.
 
-    `time_sensitive`: the service interrupts people, so only templates marked so go there (C7). With `clicks`, links go through us.
+    With `time_sensitive` the service interrupts people and gets only time-sensitive templates (C7). `clicks` tracks links.
     """
 
     url: str
@@ -41,15 +41,18 @@ class AppriseSettings:
     clicks: ClickLinks | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for an address that apprise does not know, is the same for everyone, or whose host a person chooses."""
-        if PLACE not in self.url or apprise.Apprise.instantiate(self.url.replace(PLACE, "12345678")) is None:
-            raise ValueError(f"is no address of apprise with {PLACE} in it: see its list of services")
-        if PLACE in _host(self.url):
-            raise ValueError(f"is an address of apprise with {PLACE} for its host: a person would say whom we call")
+        """Raises ValueError for a URL that apprise does not support, that has no {address}, or has it in the host."""
+        if (
+            PLACEHOLDER not in self.url
+            or apprise.Apprise.instantiate(self.url.replace(PLACEHOLDER, "12345678")) is None
+        ):
+            raise ValueError(f"is no apprise URL with {PLACEHOLDER} in it; see apprise's list of services")
+        if PLACEHOLDER in _host(self.url):
+            raise ValueError(f"has {PLACEHOLDER} in its host: a person's data would choose whom we call")
 
 
 class AppriseChannel:
-    """A Channel over apprise's blocking calls, each in a thread."""
+    """A channel over apprise's blocking calls, each in a thread."""
 
     name = "apprise"
     inside = False
@@ -62,13 +65,13 @@ class AppriseChannel:
         self._templates, self._settings = templates, settings
         self.ambiguity = settings.ambiguity
 
-    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
-        """The field's value."""
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 — part of the port
+        """The value of the field."""
         value = profile.get(self._settings.field)
         return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and str(value) else None
 
     def prepare(self, outgoing: Outgoing) -> Prepared:
-        """Title and text. Raises TemplateFault."""
+        """Title and text of the message. Raises TemplateFault."""
         if self._settings.time_sensitive:
             self._templates.must_be_urgent(outgoing.template, self.name)
         reference = message_hash(outgoing.key)
@@ -78,36 +81,36 @@ class AppriseChannel:
         summary = {"subject": message.subject, "template": outgoing.template, "topic": message.topic, **links}
         return Prepared(reference, outgoing.address, body, summary)
 
-    async def deliver(self, prepared: Prepared, key: str) -> Receipt:  # noqa: ARG002 -- apprise takes no key
-        """One call. A thread cannot be stopped, so what takes too long is unknown."""
-        url = self._settings.url.replace(PLACE, quote(prepared.address, safe=""))
+    async def deliver(self, prepared: Prepared, key: str) -> Receipt:  # noqa: ARG002 — apprise accepts no key
+        """One call. A thread cannot be cancelled, so a call that takes too long is unknown."""
+        url = self._settings.url.replace(PLACEHOLDER, quote(prepared.address, safe=""))
         service = apprise.Apprise.instantiate(url)
         if service is None:
-            return Receipt(AttemptResult.REFUSED, "not an address that this service takes", left=False)
+            return Receipt(AttemptResult.REFUSED, "the service does not accept this address", left=False)
         if prepared.until is not None and datetime.now(UTC) > prepared.until:
-            return Receipt(AttemptResult.TRY_AGAIN, "the attempt came too late to leave", left=False)
-        said = json.loads(prepared.body)
+            return Receipt(AttemptResult.TRY_AGAIN, "the attempt came too late to be sent", left=False)
+        content = json.loads(prepared.body)
         try:
             async with asyncio.timeout(self.attempt.total_seconds()):
-                taken = await asyncio.to_thread(service.notify, said["body"], title=said["title"])
+                taken = await asyncio.to_thread(service.notify, content["body"], title=content["title"])
         except TimeoutError:
             return Receipt(AttemptResult.UNKNOWN, "no answer in time", outage=True)
-        except Exception as fault:  # noqa: BLE001 -- a hundred plug-ins, each with its own surprises
-            return Receipt(AttemptResult.UNKNOWN, f"the call failed ({type(fault).__name__})", outage=True)
+        except Exception as error:  # noqa: BLE001 — a hundred plug-ins raise anything
+            return Receipt(AttemptResult.UNKNOWN, f"the call failed ({type(error).__name__})", outage=True)
         return (
             Receipt(AttemptResult.SENT)
             if taken
             else Receipt(AttemptResult.UNKNOWN, "not confirmed by the service", outage=True)
         )
 
-    async def find(self, prepared: Prepared) -> bool | None:  # noqa: ARG002 -- the port's
-        """It cannot be searched."""
+    async def find(self, prepared: Prepared) -> bool | None:  # noqa: ARG002 — part of the port
+        """Never called: class C cannot be searched."""
         return None
 
     async def close(self) -> None:
-        """Holds nothing open."""
+        """Nothing is kept open."""
 
 
 def _host(url: str) -> str:
-    """Host and port, or what a service has in their place."""
+    """Host and port of a URL, or what a service has in their place."""
     return re.split(r"[/?]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]

@@ -14,7 +14,7 @@ from activities.ports import Ambiguity, Outgoing, Prepared, Promise, Receipt, Re
 
 
 class InAppChannel:
-    """Class A: the store takes our key."""
+    """The in-app inbox, which every person has."""
 
     name = "in_app"
     inside = True
@@ -27,14 +27,14 @@ class InAppChannel:
     def __init__(self, templates: Templates) -> None:
         self._templates = templates
 
-    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
-        """Everyone has an inbox."""
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 — part of the port
+        """The subject's own key."""
         return subject_key
 
     def prepare(self, outgoing: Outgoing) -> Prepared:
-        """The message as JSON: `body_html` is a fragment that holds no markup but ours. Raises TemplateFault."""
+        """The message as JSON; `body_html` is a fragment with our markup only. Raises TemplateFault."""
         if outgoing.items:
-            return self._together(outgoing)
+            return self._digest(outgoing)
         message = self._templates.render(outgoing, channel=self.name)
         summary = {
             "subject": message.subject,
@@ -44,24 +44,26 @@ class InAppChannel:
         }
         return _prepared(outgoing, _content(message), summary)
 
-    def _together(self, outgoing: Outgoing) -> Prepared:
-        digest = self._templates.render_together(outgoing.template, outgoing.items, channel=self.name)
+    def _digest(self, outgoing: Outgoing) -> Prepared:
+        digest = self._templates.render_digest(outgoing.template, outgoing.items, channel=self.name)
         content = {
             "kind": "digest",
             "title": digest.subject,
             "body_html": markup.markup_html(digest.blocks),
             "body_text": markup.markup_text(digest.blocks),
-            "items": [{"key": one.key, "template": one.template, **_content(each)} for one, each in digest.items],
+            "items": [
+                {"key": item.key, "template": item.template, **_content(message)} for item, message in digest.items
+            ],
         }
         summary = {"subject": digest.subject, "template": outgoing.template, "topics": digest.topics}
-        return _prepared(outgoing, content, {**summary, "variant": digest.variant, **digest.told()})
+        return _prepared(outgoing, content, {**summary, "variant": digest.variant, **digest.summary()})
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
-        """Never asked: the gate writes the row itself (`inside`), in its own transaction."""
-        raise NotImplementedError("an inbox row is written by the gate")
+        """Never called: the gate writes the row in its transaction (`inside`)."""
+        raise NotImplementedError("the gate writes inbox rows")
 
-    async def find(self, prepared: Prepared) -> bool | None:  # noqa: ARG002 -- the port's
-        """Never asked: what takes our key needs no search."""
+    async def find(self, prepared: Prepared) -> bool | None:  # noqa: ARG002 — part of the port
+        """Never called: class A needs no search."""
         return None
 
     async def close(self) -> None:
@@ -69,7 +71,7 @@ class InAppChannel:
 
 
 def _content(message: Rendered) -> dict[str, Any]:
-    """What the product's front end shows. A checklist's items say which signal ticks them, a survey which answers there are."""
+    """Content for the product's front end, with a checklist's signals and a survey's answers."""
     content: dict[str, Any] = {
         "kind": message.kind,
         "title": message.subject,
@@ -81,8 +83,8 @@ def _content(message: Rendered) -> dict[str, Any]:
         content["items"] = [{"signal": item.signal, "label": item.label} for item in message.items]
     if message.asks is not None:
         content["asks"] = message.asks.model_dump(mode="json", by_alias=True, exclude_none=True)
-    places = {"page": message.page, "anchor": message.anchor}
-    return content | {name: value for name, value in places.items() if value is not None}
+    position = {"page": message.page, "anchor": message.anchor}
+    return content | {name: value for name, value in position.items() if value is not None}
 
 
 def _prepared(outgoing: Outgoing, content: Mapping[str, Any], summary: Mapping[str, Any]) -> Prepared:

@@ -1,6 +1,6 @@
 """Team chat by Slack (class B): the message's metadata carries our reference.
 
-Source: Slack's Web API. Refusals come as `200` with `ok: false` and a word; `429` has Retry-After.
+Source: Slack's Web API. Errors come as `200` with `ok: false` and a code; `429` has Retry-After.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from activities.channels.http.channel import HttpChannel, PreparedContent, Reach, bearer, json_call, page_request, said
+from activities.channels.http.channel import (
+    HttpChannel,
+    PreparedContent,
+    Reach,
+    bearer,
+    json_call,
+    json_object,
+    page_request,
+)
 from activities.channels.http.reply_tables import BLIND_TAIL, ReplyMeaning, ReplyRow
 from activities.content import markup
 from activities.content.rendered import Rendered
@@ -22,14 +30,14 @@ from activities.ports import Outgoing, Prepared, Promise
 
 EVENT = "tenure_message"
 MESSAGES, PAGES = "30", 30
-"""Messages asked for at once, which may have 40,000 characters each, and how many pages."""
-EARLIER = 60.0
-"""Seconds before the writing from which a message is looked for: two clocks are never the same."""
+"""Messages of a page, each of up to 40,000 characters, and pages that are searched."""
+CLOCK_SKEW = 60.0
+"""Seconds before the rendering from which the search starts, because clocks differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlackSettings:
-    """A bot's token, and the id of the conversation (`C…`) for who has none of their own in `profile.chat_channel`."""
+    """A bot's token, and the conversation (`C…`) for people without one in `profile.chat_channel`."""
 
     token: str
     conversation: str
@@ -37,12 +45,12 @@ class SlackSettings:
 
 
 class SlackChannel(HttpChannel):
-    """A message to the team that looks after somebody."""
+    """A message to the team that looks after a person."""
 
     name = "chat"
     promise = Promise.SEARCHABLE
     table = (
-        ReplyRow("200", ReplyMeaning.LOST, "unreadable", "no answer of Slack's"),
+        ReplyRow("200", ReplyMeaning.LOST, "unreadable", "not an answer from Slack"),
         ReplyRow("200", ReplyMeaning.LOST, "internal_error", "it may have been posted"),
         ReplyRow("200", ReplyMeaning.LOST, "fatal_error", "it may have been posted"),
         ReplyRow("200", ReplyMeaning.LOST, "request_timeout", "it may have been posted"),
@@ -57,66 +65,66 @@ class SlackChannel(HttpChannel):
         ReplyRow("200", ReplyMeaning.PERMANENT, "channel_not_found"),
         ReplyRow("200", ReplyMeaning.PERMANENT, "not_in_channel", "invite the bot"),
         ReplyRow("200", ReplyMeaning.PERMANENT, "is_archived"),
-        ReplyRow("200", ReplyMeaning.PERMANENT, "*", "any other word of refusal"),
+        ReplyRow("200", ReplyMeaning.PERMANENT, "*", "any other error code"),
         *BLIND_TAIL,
     )
 
-    def __init__(self, templates: Templates, way: HttpClient, reach: Reach, settings: SlackSettings) -> None:
-        super().__init__(templates, way, reach)
+    def __init__(self, templates: Templates, http: HttpClient, reach: Reach, settings: SlackSettings) -> None:
+        super().__init__(templates, http, reach)
         self._settings = settings
 
-    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
-        """A conversation's id: the person's own, or everyone's."""
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 — part of the port
+        """Id of a conversation: the person's own, or the default."""
         own = profile.get("chat_channel")
         fits = isinstance(own, str) and own.isalnum() and own.isascii()
         return str(own) if fits else self._settings.conversation or None
 
-    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> PreparedContent:  # noqa: ARG002 -- the port's
-        """Plain text: what people wrote cannot become a mention or a link of another name."""
+    def write(self, message: Rendered, outgoing: Outgoing, key_hash: str) -> PreparedContent:  # noqa: ARG002 — part of the port
+        """Plain text: nothing in it can become a mention or a link."""
         link = f"<{escaped(message.action_url)}|{escaped(message.action_label)}>"
         text = f"*{escaped(message.subject)}*\n{escaped(markup.markup_text(message.blocks).strip())}\n{link}"
-        return PreparedContent({"text": text, "since": time.time() - EARLIER})
+        return PreparedContent({"text": text, "since": time.time() - CLOCK_SKEW})
 
-    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> HttpRequest:
-        """`chat.postMessage` with our digest as metadata."""
+    async def call(self, content: Mapping[str, Any], prepared: Prepared, key_hash: str) -> HttpRequest:
+        """`chat.postMessage` with the key's hash as metadata."""
         message = {
             "channel": prepared.address,
             "text": content["text"],
             "unfurl_links": False,
-            "metadata": {"event_type": EVENT, "event_payload": {"key": digest}},
+            "metadata": {"event_type": EVENT, "event_payload": {"key": key_hash}},
         }
         return json_call("POST", f"{self._settings.base}/chat.postMessage", message, bearer(self._settings.token))
 
     def fault(self, reply: HttpReply) -> tuple[str, str]:
-        """Slack's word, also inside a 200; a 200 that is not Slack's answer has none of its words."""
-        found = said(reply)
-        if found.get("ok") is True:
+        """Slack's error code, also in a 200; `unreadable` if the answer is not from Slack."""
+        answer = json_object(reply)
+        if answer.get("ok") is True:
             return "", ""
-        return str(found.get("error") or "unreadable"), ""
+        return str(answer.get("error") or "unreadable"), ""
 
     async def find(self, prepared: Prepared) -> bool | None:
-        """Whether the conversation has a message with this digest; None if Slack cannot be asked now."""
-        content = said(HttpReply(200, {}, prepared.body))
+        """Whether the conversation has a message with this hash; None if Slack does not answer."""
+        content = json_object(HttpReply(200, {}, prepared.body))
         query = {"channel": prepared.address, "include_all_metadata": "true", "limit": MESSAGES}
         query["oldest"] = f"{content.get('since', 0):.6f}"
         for _ in range(PAGES):
             url = f"{self._settings.base}/conversations.history?{urlencode(query)}"
             try:
-                found = said(await self.way.send(page_request(url, bearer(self._settings.token))))
+                answer = json_object(await self.http.send(page_request(url, bearer(self._settings.token))))
             except (UrlNotAllowed, Unanswered):
                 return None
-            if found.get("ok") is not True:
+            if answer.get("ok") is not True:
                 return None
-            if any(_key_of(each) == prepared.reference for each in found.get("messages", ())):
+            if any(_key_of(message) == prepared.reference for message in answer.get("messages", ())):
                 return True
-            if not (cursor := (found.get("response_metadata") or {}).get("next_cursor")):
+            if not (cursor := (answer.get("response_metadata") or {}).get("next_cursor")):
                 return False
             query["cursor"] = str(cursor)
         return None
 
 
 def escaped(text: str) -> str:
-    """Slack's three characters of control."""
+    """Text with Slack's control characters escaped."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -1,7 +1,7 @@
 """SMS by Twilio (class C), time-sensitive messages only (C7).
 
-Source: Twilio's Messages resource, `POST /2010-04-01/Accounts/{sid}/Messages.json`, form-encoded, HTTP Basic; its error
-dictionary. Our digest travels in the address for status callbacks, so deliveries and failures find their message.
+Source: Twilio's Messages resource, `POST /2010-04-01/Accounts/{sid}/Messages.json`, form-encoded, HTTP Basic, and its error
+dictionary. The URL for status callbacks carries the key's hash, by which a callback finds its message.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from activities.content.templates import Templates
 from activities.outgoing.client import HttpClient, HttpRequest
 from activities.ports import Ambiguity, Outgoing, Prepared, Promise, TemplateFault
 
-LONGEST = 1_600
-"""Characters that Twilio takes; more is refused here, before a person gets half of it."""
+MAX_TEXT = 1_600
+"""Characters that Twilio accepts. A longer message fails here, so that nobody gets half of settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class TwilioSettings:
-    """`sender` is a number or a messaging service (`MG…`); `region` reads numbers without a country, such as `DE`.
+    """`sender` is a number or a messaging service (`MG…`); `region` is the country of national numbers, such as `DE`.
 
-    `callback` is our own public address for status callbacks (`https://…/v1/hooks/twilio`); empty is none.
+    `callback` is our public URL for status callbacks (`https://…/v1/hooks/twilio`); empty for none.
     """
 
     account: str
@@ -43,7 +43,7 @@ class TwilioSettings:
 
 
 class TwilioChannel(HttpChannel):
-    """Text and a link."""
+    """An SMS of text and one link."""
 
     name = "sms"
     promise = Promise.BLIND
@@ -53,7 +53,7 @@ class TwilioChannel(HttpChannel):
         ReplyRow("400", ReplyMeaning.PERMANENT, "21408", "the account may not send to the country of this number"),
         ReplyRow("400", ReplyMeaning.PERMANENT, "21610", "the person has replied STOP"),
         ReplyRow("400", ReplyMeaning.PERMANENT, "21614", "not a mobile number"),
-        # Either says of the sender that it is wrong for all, or a short code of another country than this number.
+        # The sender is wrong for everyone, or it is a short code of another country than this number.
         ReplyRow(
             "400", ReplyMeaning.TRANSIENT, "21606", "the sender is not one of the account's, or not for this number"
         ),
@@ -61,7 +61,7 @@ class TwilioChannel(HttpChannel):
         ReplyRow("400", ReplyMeaning.OURS, "21603", "no sender is given"),
         ReplyRow("400", ReplyMeaning.OURS, "21660", "the sender is another account's"),
         ReplyRow("400", ReplyMeaning.OURS, "21661", "the sender cannot send short messages"),
-        ReplyRow("4xx", ReplyMeaning.DOWN, "21611", "the sender's queue is full, for ten hours of messages wait in it"),
+        ReplyRow("4xx", ReplyMeaning.DOWN, "21611", "the sender's queue is full: ten hours of messages"),
         ReplyRow(
             "429", ReplyMeaning.TRANSIENT, "20429", "too many requests; Retry-After is kept for the whole provider"
         ),
@@ -69,34 +69,34 @@ class TwilioChannel(HttpChannel):
         *BLIND_TAIL,
     )
 
-    def __init__(self, templates: Templates, way: HttpClient, reach: Reach, settings: TwilioSettings) -> None:
-        super().__init__(templates, way, reach)
+    def __init__(self, templates: Templates, http: HttpClient, reach: Reach, settings: TwilioSettings) -> None:
+        super().__init__(templates, http, reach)
         self._settings, self.ambiguity = settings, settings.ambiguity
 
-    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
-        """The person's `phone` in E.164, if it is a number that can exist."""
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 — part of the port
+        """The person's `phone` in E.164 format, if the number is possible."""
         return e164(profile.get("phone"), self._settings.region)
 
-    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> PreparedContent:  # noqa: ARG002 -- the port's
-        """The words, then the one link. Raises TemplateFault for what would be cut."""
+    def write(self, message: Rendered, outgoing: Outgoing, key_hash: str) -> PreparedContent:  # noqa: ARG002 — part of the port
+        """Text, then the link. Raises TemplateFault for a message that Twilio would cut."""
         text = f"{markup.markup_text(message.blocks).strip()} {message.action_url}"
-        if len(text) > LONGEST:
-            raise TemplateFault(f"{outgoing.template} has {len(text)} characters, and a short message {LONGEST}")
+        if len(text) > MAX_TEXT:
+            raise TemplateFault(f"{outgoing.template} has {len(text)} characters; an SMS may have {MAX_TEXT}")
         return PreparedContent({"text": text})
 
-    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> HttpRequest:
-        """One form. The sender is a number or a service, by its prefix."""
-        it = self._settings
-        sender = {"MessagingServiceSid" if it.sender.startswith("MG") else "From": it.sender}
-        callback = {"StatusCallback": f"{it.callback}?m={digest}"} if it.callback else {}
+    async def call(self, content: Mapping[str, Any], prepared: Prepared, key_hash: str) -> HttpRequest:
+        """`POST …/Messages.json`. The sender is a number or a messaging service, by its prefix."""
+        settings = self._settings
+        sender = {"MessagingServiceSid" if settings.sender.startswith("MG") else "From": settings.sender}
+        callback = {"StatusCallback": f"{settings.callback}?m={key_hash}"} if settings.callback else {}
         form = {"To": prepared.address, "Body": str(content["text"]), **sender, **callback}
-        headers = {"content-type": "application/x-www-form-urlencoded", **basic(it.account, it.token)}
-        url = f"{it.base}/2010-04-01/Accounts/{it.account}/Messages.json"
+        headers = {"content-type": "application/x-www-form-urlencoded", **basic(settings.account, settings.token)}
+        url = f"{settings.base}/2010-04-01/Accounts/{settings.account}/Messages.json"
         return HttpRequest("POST", url, headers, urlencode(form).encode())
 
 
 def e164(given: object, region: str | None = None) -> str | None:
-    """A number as providers take it (ITU-T E.164), or None."""
+    """A phone number in E.164 format (ITU-T), or None. `region` is the country of national numbers."""
     if not isinstance(given, str):
         return None
     try:

@@ -1,1 +1,1 @@
-"""Templates, Liquid, markup, rendering, tracked links and digests."""
+"""Content of messages: template files, Liquid, markup, rendering, digests and tracked links."""

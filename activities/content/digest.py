@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from activities.content import markup
-from activities.content.liquid import LARGEST
+from activities.content.liquid import MAX_OUTPUT
 from activities.content.markup import Block
 from activities.content.rendered import Rendered
 from activities.ports import Outgoing, TemplateFault
 from journeys.gate.consolidation import MAX_PARTS
 
 COUNT, TITLES = "count", "titles"
-"""What a digest's template may read: how many messages it holds (int), and their subjects (strings)."""
+"""Variables of a digest's template: number of messages (int), and their subjects (list of strings)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedDigest:
-    """A digest in no channel's dress."""
+    """A digest independent of channels, with its messages in order."""
 
     subject: str
     blocks: tuple[Block, ...]
@@ -28,18 +28,21 @@ class RenderedDigest:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """Of its members, each once."""
-        return tuple(dict.fromkeys(each.topic for _, each in self.items))
+        """Topics of its messages, each once."""
+        return tuple(dict.fromkeys(message.topic for _, message in self.items))
 
-    def told(self) -> dict[str, Any]:
-        """What the ledger's summary keeps: of each member its key, template and variant."""
-        members = [{"key": one.key, "template": one.template, "variant": each.variant} for one, each in self.items]
+    def summary(self) -> dict[str, Any]:
+        """For the ledger: key, template and variant of each message."""
+        members = [
+            {"key": outgoing.key, "template": outgoing.template, "variant": message.variant}
+            for outgoing, message in self.items
+        ]
         return {"members": members}
 
 
-def bounded(items: tuple[tuple[Outgoing, Rendered], ...]) -> None:
-    """Raises TemplateFault for more than a mail can hold: each member is bounded, and so is their sum."""
+def check_digest_size(items: tuple[tuple[Outgoing, Rendered], ...]) -> None:
+    """Raises TemplateFault for more messages or text than one mail may hold."""
     if len(items) > MAX_PARTS:
-        raise TemplateFault(f"a digest of {len(items)} messages: {MAX_PARTS} at most")
-    if sum(len(markup.markup_text(each.blocks)) for _, each in items) > LARGEST:
-        raise TemplateFault(f"over its limits: a digest yields more than {LARGEST} characters")
+        raise TemplateFault(f"a digest of {len(items)} messages; {MAX_PARTS} at most")
+    if sum(len(markup.markup_text(message.blocks)) for _, message in items) > MAX_OUTPUT:
+        raise TemplateFault(f"over its limits: a digest of more than {MAX_OUTPUT} characters")

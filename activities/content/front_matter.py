@@ -18,12 +18,12 @@ ValueType = Literal["string", "int", "double", "bool", "timestamp", "strings"]
 VariableName = Annotated[str, StringConstraints(pattern=r"^((profile|account)\.)?[a-z_][a-zA-Z0-9_]{0,63}$")]
 LiquidText = Annotated[str, StringConstraints(min_length=1, max_length=2_000, pattern=r"^[^\r\n]*$")]
 PagePattern = Annotated[str, StringConstraints(max_length=200, pattern=r"^/[^\s?#%]*$")]
-"""A path of the product, in which `*` stands for anything: `/settings/*`."""
+"""A path of the product; `*` matches anything: `/settings/*`."""
 ElementAnchor = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\s<>\"]*$")]
 
 
 class Variable(Model):
-    """What an action's `data` gives, or, as `profile.x`, a field; `default` stands in where it is not known."""
+    """A variable from an action's `data`, or a field such as `profile.x`; `default` replaces a missing value."""
 
     type: ValueType
     default: Scalar | tuple[str, ...] | None = None
@@ -35,28 +35,28 @@ class Variable(Model):
         return self
 
     def value_of(self, given: Any) -> Any:
-        """The value in its type, or None if it cannot be that."""
+        """The value converted to the declared type, or None if that is impossible."""
         return coerce(list(given) if isinstance(given, tuple) else given, self.type)
 
 
 class CallToAction(Model):
-    """The single thing the message asks for (C9)."""
+    """The one action of a message (C9)."""
 
     label: LiquidText
     url: LiquidText
 
 
 class ChecklistItem(Model):
-    """One line of a checklist, which ticks itself when the signal is accepted for the person."""
+    """One line of a checklist; it is completed when the signal is accepted for the person."""
 
     signal: SignalName
     label: LiquidText
 
 
 def _day(value: Any) -> Any:
-    """Only a calendar day: a number would be read as seconds since 1970."""
+    """Reject numbers, which pydantic reads as seconds since 1970."""
     if not isinstance(value, date | str):
-        raise ValueError("a day such as 2026-12-31 is needed")  # noqa: TRY004 -- pydantic reports ValueError
+        raise ValueError("give a day such as 2026-12-31")  # noqa: TRY004 — pydantic reports ValueError
     return value
 
 
@@ -64,9 +64,9 @@ ReviewDate = Annotated[date, BeforeValidator(_day)]
 
 
 class FrontMatter(Model):
-    """Who answers for a template, what it is for, where it may go (C9, C11).
+    """Front matter of a template.
 
-    `page` and `anchor` say where in the product a tooltip or a guide appears; `from: owner` signs with the account's manager.
+    `page` and `anchor` say where in the product a tooltip or a guide appears. With `from: owner` the account's manager signs.
     """
 
     owner: Name
@@ -91,21 +91,21 @@ class FrontMatter(Model):
 
     @model_validator(mode="after")
     def _urgent_because(self) -> FrontMatter:
-        """C7: what may interrupt somebody on their phone says in words what makes it urgent."""
+        """A message that may interrupt people states what makes it urgent (C7)."""
         if self.time_sensitive != (self.trigger is not None):
             raise ValueError("time_sensitive: true and a trigger, such as 'your export is ready', belong together (C7)")
         return self
 
 
 class VariantAction(Model):
-    """The template's own action in other words; another address would be another action."""
+    """The template's action in other words. The URL stays: another one would be another action."""
 
     label: LiquidText | None = None
     url: LiquidText | None = None
 
 
 class VariantMatter(Model):
-    """What a variant says otherwise than its template; the rest it takes over. `omits` are variables it need not say."""
+    """What a variant changes of its template's front matter. `omits` are variables that it need not mention."""
 
     owner: Name | None = None
     action: VariantAction | None = None
@@ -123,7 +123,7 @@ _IN_PLACE = ("tooltip", "guide")
 
 
 def unfit(matter: FrontMatter) -> Iterator[tuple[tuple[str, ...], str]]:
-    """What each kind needs and what it cannot have."""
+    """Problems of keys that a kind requires or forbids: path of the key, and message."""
     kind = matter.kind
     if kind == "message" and matter.action is None:
         yield ("action",), "action: Field required"

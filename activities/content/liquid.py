@@ -2,9 +2,9 @@
 
 A value never becomes markup.
 
-Every punctuation mark of a *value* leaves the engine as a private-use character (`protected`), travels through the
-markup unseen, and is given back by `plain` when text or HTML is written. So a customer called `[me](http://evil)` is
-shown just so, in a link, a list or a subject, and one rendering serves the HTML and the text part alike.
+A value can never become markup. Its punctuation leaves the engine as private-use characters (`protected`), which the markup
+ignores, and is restored (`unprotected`) when text or HTML is written. So a customer called `[me](http://evil)` is shown exactly
+so, in a link, a list or a subject.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from liquid.undefined import FalsyStrictUndefined, is_undefined
 
 from activities.ports import TemplateFault
 
-LONGEST_LOOP = 1_000
-LARGEST = 100_000
-"""Bytes a template may write or keep; beyond it Gmail clips a mail anyway."""
+MAX_LOOP = 1_000
+MAX_OUTPUT = 100_000
+"""Bytes that a template may write or keep. Gmail clips longer mails anyway."""
 
 _PRIVATE = 0xE000
 _MARKS = string.punctuation + "\n\r"
@@ -37,18 +37,18 @@ _PLAIN = {_PRIVATE + ord(mark): mark for mark in _MARKS}
 
 _TAGS_LEFT_OUT = ("cycle", "decrement", "ifchanged", "include", "increment", "render", "tablerow")
 _FILTERS_LEFT_OUT = (
-    *("escape", "escape_once", "newline_to_br", "strip_html"),  # escaping is done for the author, once
+    *("escape", "escape_once", "newline_to_br", "strip_html"),  # escaping is done for the author
     *("base64_decode", "base64_encode", "base64_url_safe_decode", "base64_url_safe_encode"),
 )
 
 
 def protected(text: str) -> str:
-    """A value as it travels through markup."""
+    """A value whose punctuation markup cannot see."""
     return text.translate(_PROTECT)
 
 
 def unprotected(text: str) -> str:
-    """The inverse of `protected`, for text already taken out of its markup."""
+    """The inverse of `protected`, for text taken out of its markup."""
     return text.translate(_PLAIN)
 
 
@@ -72,9 +72,9 @@ class _Echo(EchoTag):
 class _Loop(ForNode):
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
         over = self.expression.iterable.evaluate(context)
-        if isinstance(over, range) and len(over) > LONGEST_LOOP:
-            # `reversed` makes a list of the range before the engine counts its first round.
-            raise ResourceLimitError(f"a loop of more than {LONGEST_LOOP} rounds", token=None)
+        if isinstance(over, range) and len(over) > MAX_LOOP:
+            # `reversed` makes a list of the range before the engine counts rounds.
+            raise ResourceLimitError(f"a loop of more than {MAX_LOOP} rounds", token=None)
         return super().render_to_output(context, buffer)
 
 
@@ -85,33 +85,33 @@ class _For(ForTag):
 class _Engine(Environment):
     block_nesting_limit = 10
     context_depth_limit = 12
-    loop_iteration_limit = LONGEST_LOOP
-    local_namespace_limit = LARGEST
-    output_stream_limit = LARGEST
+    loop_iteration_limit = MAX_LOOP
+    local_namespace_limit = MAX_OUTPUT
+    output_stream_limit = MAX_OUTPUT
 
 
 def _bounded(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
-    """The engine's limits see only what is written or kept, so a chain of filters must be bounded link by link."""
+    """A filter with limits on its input and result: the engine's limits see only what is written or kept."""
 
     @wraps(apply)
     def bounded(value: Any, *args: Any, **kwargs: Any) -> Any:
-        for each in (value, *args) if name != "default" else ():
-            if is_undefined(each):
-                str(each)  # raises: of what is not known `date` would make a hole, and `plus` a nought
-        if any(isinstance(each, range) and len(each) > LARGEST for each in (value, *args)) or (
-            name in _MULTIPLYING and _multiplied(name, value, args) > LARGEST
+        for operand in (value, *args) if name != "default" else ():
+            if is_undefined(operand):
+                str(operand)  # raises: `date` would make a missing value empty, and `plus` zero
+        if any(isinstance(operand, range) and len(operand) > MAX_OUTPUT for operand in (value, *args)) or (
+            name in _MULTIPLYING and _multiplied(name, value, args) > MAX_OUTPUT
         ):
-            raise ResourceLimitError(f"{name} would yield more than {LARGEST} characters", token=None)
+            raise ResourceLimitError(f"{name} would yield more than {MAX_OUTPUT} characters", token=None)
         result = apply(value, *args, **kwargs)
-        if isinstance(result, str | list) and len(result) > LARGEST:
-            raise ResourceLimitError(f"{name} yields more than {LARGEST} characters", token=None)
+        if isinstance(result, str | list) and len(result) > MAX_OUTPUT:
+            raise ResourceLimitError(f"{name} yields more than {MAX_OUTPUT} characters", token=None)
         return result
 
     return bounded
 
 
 _MULTIPLYING = ("join", "replace")
-"""Filters whose result can be as large as the product of what they are given."""
+"""Filters whose result can be as large as the product of their inputs."""
 
 
 def _multiplied(name: str, value: Any, args: tuple[Any, ...]) -> int:
@@ -139,14 +139,14 @@ _ENGINE = _engine()
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One variable that a source reads: its path, and the line, from 1, where it does. None is a computed segment."""
+    """A variable that a source reads: its path, in which None is a computed segment, and the line, from 1."""
 
     path: tuple[str | None, ...]
     line: int
 
 
 class Unknown(TemplateFault):
-    """A source says what is not in its scope. `name` is the variable, or a field as `profile.x`."""
+    """A source reads a variable that is missing. `name` is the variable, or the field as `profile.x`."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -154,7 +154,7 @@ class Unknown(TemplateFault):
 
 
 class LiquidProblem(ValueError):
-    """A source that cannot be published; `line` counts from 1 within it."""
+    """A source that cannot be parsed; `line` counts from 1 within it."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -162,19 +162,19 @@ class LiquidProblem(ValueError):
 
 
 class Liquid:
-    """One parsed source. Parsing happens once, here; rendering may happen a million times."""
+    """One source, parsed once and rendered often."""
 
     __slots__ = ("_source", "_template")
 
     def __init__(self, source: str) -> None:
-        """Raises LiquidProblem for bad syntax, a tag or a filter that is not offered."""
+        """Raises LiquidProblem for wrong syntax, and for a tag or filter that does not exist."""
         self._source = source
         self._template: BoundTemplate | None = None
         if "{{" in source or "{%" in source:
             self._template = _parsed(source)
 
     def render(self, scope: Mapping[str, Any]) -> str:
-        """Markup with protected values. Raises TemplateFault, whose words name variables but never their values; Unknown for one that is not there."""
+        """Markup with protected values. Raises Unknown for a missing variable, and TemplateFault, without any value in it."""
         if self._template is None:
             return self._source
         try:
@@ -183,20 +183,20 @@ class Liquid:
             raise Unknown(f"{fault.args[0]}") from None
         except ResourceLimitError as fault:
             raise TemplateFault(f"over its limits: {fault.args[0]}") from None
-        except Exception as fault:  # noqa: BLE001 -- a filter may raise anything, with the value in its message
+        except Exception as fault:  # noqa: BLE001 — a filter may raise anything, with a value in its message
             raise TemplateFault(f"cannot be rendered ({type(fault).__name__})") from None
 
     def reads(self) -> tuple[Read, ...]:
-        """Every variable that is not the template's own, found without running it."""
+        """Every variable that the source reads and does not assign itself, found without rendering."""
         if self._template is None:
             return ()
-        found = self._template.analyze().globals
+        variables_by_name = self._template.analyze().globals
         return tuple(
             Read(
                 tuple(part if isinstance(part, str) else None for part in variable.segments),
                 _line(self._source, variable.span.index),
             )
-            for variables in found.values()
+            for variables in variables_by_name.values()
             for variable in variables
         )
 

@@ -17,7 +17,7 @@ SCHEMES = ("https", "http", "mailto", "tel")
 _HEADING = re.compile(r"#{1,3} +")
 _BULLET = re.compile(r"[-*] +")
 _NUMBER = re.compile(r"\d{1,3}[.)] +")
-# Lengths are bounded so that no text, however unlucky, makes the search quadratic.
+# Lengths are bounded so that no text makes the search quadratic.
 _INLINE = re.compile(
     r"\[(?P<label>[^\[\]]{1,500})\]\((?P<url>[^()]{0,2000})\)"
     r"|\*\*(?P<strong>[^*]{1,2000})\*\*"
@@ -30,7 +30,7 @@ BlockKind = Literal["paragraph", "heading", "bullets", "numbers"]
 
 @dataclass(frozen=True, slots=True)
 class TextRun:
-    """A run of text; `style` is how it is set. Its text is plain: no markup and no protected marks."""
+    """A run of plain text in one style; `url` is set for a link."""
 
     text: str
     style: Literal["plain", "strong", "emphasis", "link"] = "plain"
@@ -39,19 +39,19 @@ class TextRun:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A paragraph or heading (one item), or a list (an item each)."""
+    """A paragraph or heading with one item, or a list with an item for each line."""
 
     kind: BlockKind
     items: tuple[tuple[TextRun, ...], ...]
 
 
 def parse_markup(source: str) -> tuple[Block, ...]:
-    """The blocks of a rendered body. Raises TemplateFault for a link that leads nowhere safe."""
+    """Blocks of a rendered body. Raises TemplateFault for an unsafe link."""
     return tuple(Block(kind, tuple(_spans(item) for item in items)) for kind, items in _blocks(source))
 
 
 def safe_url(url: str) -> str:
-    """The address if a mail may lead there. Raises TemplateFault if not: `javascript:`, a relative one, a broken one."""
+    """The URL, stripped. Raises TemplateFault for one that mails may not link to: other schemes, relative, malformed."""
     url = url.strip()
     try:
         parts = urlsplit(url)
@@ -64,38 +64,38 @@ def safe_url(url: str) -> str:
 
 
 def markup_html(blocks: Iterable[Block], link_style: str = "") -> str:
-    """A fragment with nothing but p, h2, ul, ol, li, a, strong, em and br."""
+    """HTML of p, h2, ul, ol, li, a, strong, em and br only; `link_style` is added to each link."""
     return "\n".join(_html_block(block, link_style) for block in blocks)
 
 
 def markup_text(blocks: Iterable[Block]) -> str:
-    """The same for people who read text: blocks apart by an empty line, addresses written out."""
+    """Plain text: blocks separated by an empty line, URLs written out."""
     return "\n\n".join(_text_block(block) for block in blocks)
 
 
 def _blocks(source: str) -> list[tuple[BlockKind, list[str]]]:
     blocks: list[tuple[BlockKind, list[str]]] = []
-    fresh = True
+    new_block = True
     for line in source.split("\n"):
         stripped = line.strip()
         if not stripped:
-            fresh = True
+            new_block = True
             continue
         kind, content = _kind(stripped)
         starts_item = kind in ("bullets", "numbers")
         same_list = bool(blocks) and starts_item and blocks[-1][0] == kind
         if same_list:
             blocks[-1][1].append(content)
-        elif fresh or kind != "paragraph" or blocks[-1][0] == "heading":
+        elif new_block or kind != "paragraph" or blocks[-1][0] == "heading":
             blocks.append((kind, [content]))
         else:
             blocks[-1][1][-1] += _joint(blocks[-1][1][-1]) + content
-        fresh = False
+        new_block = False
     return blocks
 
 
 def _joint(before: str) -> str:
-    """Lines of a paragraph flow together; a backslash at the end of one breaks it."""
+    """Separator of two lines of a paragraph: a space, or a line break after a backslash."""
     return "\n" if before.endswith("\\") else " "
 
 
@@ -132,7 +132,7 @@ def _styled(match: re.Match[str]) -> TextRun:
     if match["emphasis"]:
         return TextRun(unprotected(match["emphasis"]), "emphasis")
     label, url = unprotected(match["label"]), unprotected(match["url"]).strip()
-    # `unsubscribe_url` is empty in the inbox, where there is nothing to unsubscribe from: the words stay.
+    # `unsubscribe_url` is empty in the in-app inbox; the link's text stays.
     return TextRun(label, "link", safe_url(url)) if url else TextRun(label)
 
 

@@ -12,7 +12,7 @@ from journeys.content.variants import Sender
 
 @dataclass(frozen=True, slots=True)
 class ChecklistLine:
-    """A line of a checklist, and the signal that ticks it."""
+    """A line of a checklist, and the signal that completes it."""
 
     signal: str
     label: str
@@ -20,10 +20,10 @@ class ChecklistLine:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a message says, in no channel's dress: every text is plain, every address safe to link to.
+    """A message independent of channels: every text is plain, every URL safe to link to.
 
-    Without action label and address are empty. `sender` signs instead of the house; `page` and `anchor` say where in the
-    product it appears.
+    `action_label` and `action_url` are empty without an action. `sender` replaces the company as the sender's name. `page` and
+    `anchor` say where in the product an in-app message appears.
     """
 
     subject: str

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from activities.content.rendering import Template
+from activities.content.template import Template
 from activities.content.template_source import (
     TemplateProblem,
     TemplateProblems,
@@ -28,56 +28,56 @@ _NAME: TypeAdapter[str] = TypeAdapter(TemplateName)
 
 
 def read_files(folder: Path) -> tuple[dict[str, Template], list[TemplateProblem]]:
-    """The templates below a folder that could be read, and what is wrong with the others and with `content.yaml`."""
+    """Templates below a folder by name, and the problems of unreadable ones and of `content.yaml`."""
     rules, problems = read_rules(folder.parent / RULES)
-    found, more = assemble(rules, ((path, stem(path, folder)) for path in sorted(folder.rglob("*.md"))))
+    templates, more = assemble(rules, ((path, stem(path, folder)) for path in sorted(folder.rglob("*.md"))))
     team = _team(folder.parent / TEAM)
-    return {name: replace(template, team=team) for name, template in found.items()}, problems + more
+    return {name: replace(template, team=team) for name, template in templates.items()}, problems + more
 
 
 def _team(path: Path) -> Team:
-    """Who may sign. What is wrong with the file is told by who routes tasks by it."""
+    """The team whose members may sign. Problems of the file are reported by who assigns tasks with it."""
     team = read_team(path.read_bytes())[0] if path.is_file() else None
     return team or Team()
 
 
 def stem(path: Path, folder: Path) -> str:
-    """`setup/first-steps@admin.de` of a file below the folder."""
+    """`setup/first-steps@admin.de` for a file below the folder."""
     return path.relative_to(folder).as_posix().removesuffix(".md")
 
 
 def name_of(stem_: str) -> tuple[str, str]:
-    """The template's name, and what follows it: `("setup/first-steps", "@admin.de")`."""
+    """Name and variant suffix: `("setup/first-steps", "@admin.de")`."""
     folder, slash, file = stem_.rpartition("/")
     cut = min((at for at in (file.find("@"), file.find(".")) if at >= 0), default=len(file))
     return f"{folder}{slash}{file[:cut]}", file[cut:]
 
 
 def read_rules(path: Path) -> tuple[ContentRules, list[TemplateProblem]]:
-    """`content.yaml`, or the rules of a catalogue that has none: one language, no dimension."""
+    """Rules of `content.yaml`; without the file one language and no dimensions."""
     if not path.is_file():
         return ContentRules(), []
     rules, source = read_model(path.read_bytes(), ContentRules)
     if rules is None:
         return ContentRules(), [
-            TemplateProblem(str(path), each.line or 1, f"{each.place}: {each.what}") for each in source.problems
+            TemplateProblem(str(path), item.line or 1, f"{item.place}: {item.what}") for item in source.problems
         ]
-    faults = [(at, what, source.position(at)[0]) for at, what in rules.faults()]
-    return rules, [TemplateProblem(str(path), line, f"{'.'.join(map(str, at))}: {what}") for at, what, line in faults]
+    faults = [(at, text, source.position(at)[0]) for at, text in rules.faults()]
+    return rules, [TemplateProblem(str(path), line, f"{'.'.join(map(str, at))}: {text}") for at, text, line in faults]
 
 
 def assemble(
     rules: ContentRules, files: Iterable[tuple[Path, str]]
 ) -> tuple[dict[str, Template], list[TemplateProblem]]:
-    """Templates from files, each given with its stem; variants join the template whose name they bear."""
+    """Templates by name from files with their stems; a variant joins the template of its name."""
     bases: dict[str, TemplateSource] = {}
     broken: set[str] = set()
-    beside: list[tuple[Path, str, str]] = []
+    variant_files: list[tuple[Path, str, str]] = []
     problems: list[TemplateProblem] = []
     for path, stem_ in files:
         name, suffix = name_of(stem_)
         if suffix:
-            beside.append((path, name, suffix))
+            variant_files.append((path, name, suffix))
             continue
         try:
             bases[name] = parse_template(str(path), _text(path, name))
@@ -85,7 +85,7 @@ def assemble(
             problems.extend(fault.problems)
             broken.add(name)
     variants: dict[str, dict[Variant, TemplateSource]] = {name: {} for name in bases}
-    for path, name, suffix in beside:
+    for path, name, suffix in variant_files:
         try:
             _add(rules, variants, path, (name, suffix), bases.get(name), is_there=name in bases or name in broken)
         except TemplateProblems as fault:
@@ -102,22 +102,22 @@ def _add(
     *,
     is_there: bool,
 ) -> None:
-    """Read one variant. Raises TemplateProblems with all that is wrong with it."""
+    """Read one variant. Raises TemplateProblems with every problem."""
     name, suffix = named
     problems: list[TemplateProblem] = []
     if not is_there:
         problems.append(
-            TemplateProblem(str(path), 1, f"{name}.md is missing: everybody for whom no variant is made gets that")
+            TemplateProblem(str(path), 1, f"{name}.md is missing: people without a variant of their own get it")
         )
-    found = read_variant(rules, suffix)
-    if isinstance(found, tuple):
-        problems.extend(TemplateProblem(str(path), 1, what) for what in found)
+    variant = read_variant(rules, suffix)
+    if isinstance(variant, tuple):
+        problems.extend(TemplateProblem(str(path), 1, text) for text in variant)
     elif base is not None:
-        channel = dict(found.tags).get(CHANNEL)
+        channel = dict(variant.tags).get(CHANNEL)
         if channel is not None and channel not in base.matter.channels:
-            problems.append(TemplateProblem(str(path), 1, f"{name} does not go by {channel}"))
-        if found in variants[name] or found == Variant(rules.locales.default):
-            problems.append(TemplateProblem(str(path), 1, "another file is for the same people"))
+            problems.append(TemplateProblem(str(path), 1, f"{name} is not sent by {channel}"))
+        if variant in variants[name] or variant == Variant(rules.locales.default):
+            problems.append(TemplateProblem(str(path), 1, "another file has the same variant"))
     source = None
     try:
         source = read_variant_source(str(path), _text(path, name), base)
@@ -125,8 +125,8 @@ def _add(
         problems.extend(fault.problems)
     if problems:
         raise TemplateProblems(tuple(problems))
-    if source is not None and isinstance(found, Variant):
-        variants[name][found] = source
+    if source is not None and isinstance(variant, Variant):
+        variants[name][variant] = source
 
 
 def _text(path: Path, name: str) -> str:
@@ -134,7 +134,7 @@ def _text(path: Path, name: str) -> str:
         _NAME.validate_python(name)
         return path.read_text("utf-8")
     except UnicodeDecodeError:
-        what = "is not UTF-8"
+        reason = "is not UTF-8"
     except ValidationError:
-        what = f"'{name}' is not a template's name: a-z, 0-9, - and _ only"
-    raise TemplateProblems((TemplateProblem(str(path), 1, what),))
+        reason = f"'{name}' is not a template's name: a-z, 0-9, - and _ only"
+    raise TemplateProblems((TemplateProblem(str(path), 1, reason),))

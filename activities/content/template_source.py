@@ -14,18 +14,18 @@ from activities.content.front_matter import CallToAction, FrontMatter, VariantMa
 from activities.content.liquid import Liquid, LiquidProblem
 from journeys.language.actions import Model
 
-LARGEST_FILE = 64_000
-"""Bytes. A body may not be more, before it is rendered."""
+MAX_FILE = 64_000
+"""Bytes of a template file."""
 
 M = TypeVar("M", bound=Model)
 Lines = dict[tuple[Any, ...], int]
-"""By key, the line of the file on which it stands."""
+"""Line of the file, from 1, by path of a key."""
 _FENCE = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateProblem:
-    """What is wrong with a file, and where; `line` counts from 1."""
+    """A problem of a file; `line` counts from 1."""
 
     file: str
     line: int
@@ -36,7 +36,7 @@ class TemplateProblem:
 
 
 class TemplateProblems(ValueError):
-    """Templates that cannot be published, with every problem found."""
+    """Templates that cannot be read, with every problem."""
 
     def __init__(self, problems: tuple[TemplateProblem, ...]) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -45,7 +45,7 @@ class TemplateProblems(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """A file that can be rendered: its parsed pieces, and the fields of the person that they read."""
+    """A file that can be rendered: parsed pieces, and the fields and variables that they read."""
 
     matter: FrontMatter
     subject: Liquid
@@ -60,7 +60,7 @@ class TemplateSource:
 
 @dataclass(frozen=True, slots=True)
 class SplitTemplate:
-    """A file taken apart: its front matter, and its body, which stands below `above` lines."""
+    """Front matter and body of a file; `above` is the number of lines before the body."""
 
     file: str
     header: str
@@ -69,15 +69,15 @@ class SplitTemplate:
 
 
 def parse_template(file: str, content: str) -> TemplateSource:
-    """Parse and check one file. Raises TemplateProblems with all that is wrong with it."""
-    written = _apart(file, content)
+    """Parse and check one file. Raises TemplateProblems with every problem."""
+    written = _split(file, content)
     matter, lines = _front_matter(file, written.header, FrontMatter)
     return _checked(written, matter, lines)
 
 
 def read_variant_source(file: str, content: str, base: TemplateSource | None) -> TemplateSource | None:
-    """Parse and check a variant against its template. None if that itself cannot be read. Raises TemplateProblems."""
-    written = _apart(file, content)
+    """Parse and check a variant against its template; None if the template itself is broken. Raises TemplateProblems."""
+    written = _split(file, content)
     own, lines = _front_matter(file, written.header, VariantMatter)
     if base is None:
         return None
@@ -87,49 +87,51 @@ def read_variant_source(file: str, content: str, base: TemplateSource | None) ->
     return source
 
 
-def _apart(file: str, content: str) -> SplitTemplate:
-    if len(content.encode()) > LARGEST_FILE:
-        raise TemplateProblems((TemplateProblem(file, 1, f"larger than {LARGEST_FILE} bytes"),))
+def _split(file: str, content: str) -> SplitTemplate:
+    if len(content.encode()) > MAX_FILE:
+        raise TemplateProblems((TemplateProblem(file, 1, f"larger than {MAX_FILE} bytes"),))
     content = content.replace("\r\n", "\n")
     fence = _FENCE.match(content)
     if fence is None:
-        raise TemplateProblems((TemplateProblem(file, 1, "front matter between two lines of --- is needed first"),))
+        raise TemplateProblems(
+            (TemplateProblem(file, 1, "a template starts with front matter between two lines of ---"),)
+        )
     return SplitTemplate(file, fence[1], content[fence.end() :], content.count("\n", 0, fence.end()))
 
 
 def _merged(base: FrontMatter, own: VariantMatter) -> FrontMatter:
-    said = {name: value for name in VariantMatter.model_fields if (value := getattr(own, name)) is not None}
-    said.pop("omits")
+    changed = {name: value for name in VariantMatter.model_fields if (value := getattr(own, name)) is not None}
+    changed.pop("omits")
     if own.action is not None and base.action is not None:
         given = own.action
-        said["action"] = CallToAction(label=given.label or base.action.label, url=given.url or base.action.url)
-    return base.model_copy(update=said)
+        changed["action"] = CallToAction(label=given.label or base.action.label, url=given.url or base.action.url)
+    return base.model_copy(update=changed)
 
 
 def _differences(
     file: str, own: VariantMatter, lines: Lines, base: TemplateSource, source: TemplateSource
 ) -> Iterator[TemplateProblem]:
-    """A variant says the same thing to somebody else: it asks for the same action and tells what the template tells."""
+    """Differences that a variant may not have: another action, other signals or answers, variables left out."""
     url = own.action.url if own.action is not None else None
     if url is not None and (base.matter.action is None or url != base.matter.action.url):
-        asked = base.matter.action.url if base.matter.action else "nothing"
-        yield TemplateProblem(file, _line_of(lines, ("action", "url")), f"action.url: the template asks for {asked}")
+        expected = base.matter.action.url if base.matter.action else "no action"
+        yield TemplateProblem(file, _line_of(lines, ("action", "url")), f"action.url: the template has {expected}")
     if own.items is not None and [item.signal for item in own.items] != [item.signal for item in base.matter.items]:
-        yield TemplateProblem(file, _line_of(lines, ("items",)), "items: the template waits for other signals")
+        yield TemplateProblem(file, _line_of(lines, ("items",)), "items: the template has other signals")
     if own.asks is not None and base.matter.asks is not None and not own.asks.same_answers(base.matter.asks):
         yield TemplateProblem(
-            file, _line_of(lines, ("asks",)), "asks: the template has other answers; only its words may differ"
+            file, _line_of(lines, ("asks",)), "asks: the template has other answers; only the wording may differ"
         )
     for name in sorted(base.names_read - source.names_read - set(own.omits)):
-        what = f"body: does not say '{name}', which the template says; say it, or list it under `omits`"
-        yield TemplateProblem(file, 1, what)
+        text = f"body: '{name}' is missing, which the template uses; use it, or list it under `omits`"
+        yield TemplateProblem(file, 1, text)
 
 
 def _front_matter(file: str, text: str, model: type[M]) -> tuple[M, Lines]:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise TemplateProblems((TemplateProblem(file, 1, "aliases are not taken in front matter"),))
+            raise TemplateProblems((TemplateProblem(file, 1, "YAML aliases are not allowed in front matter"),))
         raw = yaml.safe_load(text)
     except yaml.MarkedYAMLError as fault:
         line = fault.problem_mark.line + 2 if fault.problem_mark else 1
@@ -144,23 +146,23 @@ def _front_matter(file: str, text: str, model: type[M]) -> tuple[M, Lines]:
             tuple(
                 TemplateProblem(
                     file,
-                    _line_of(lines, each["loc"]),
-                    f"{'.'.join(map(str, each['loc'])) or 'front matter'}: {each['msg']}",
+                    _line_of(lines, error["loc"]),
+                    f"{'.'.join(map(str, error['loc'])) or 'front matter'}: {error['msg']}",
                 )
-                for each in fault.errors()
+                for error in fault.errors()
             )
         ) from None
 
 
 def _checked(written: SplitTemplate, matter: FrontMatter, lines: Lines) -> TemplateSource:
-    """A piece's first line is that of its key, or the body's first."""
+    """Parse every Liquid piece. Raises TemplateProblems, with lines counted from the piece's first line in the file."""
     file, first_of_body = written.file, written.above + 1
-    problems = [TemplateProblem(file, _line_of(lines, path), what) for path, what in unfit(matter)]
+    problems = [TemplateProblem(file, _line_of(lines, path), text) for path, text in unfit(matter)]
     pieces: list[Liquid] = []
     fields: set[str] = set()
     names: set[str] = set()
     action = matter.action or CallToAction.model_construct(label="", url="")
-    for where, source, first in (
+    for key, source, first in (
         ("subject", matter.subject, _line_of(lines, ("subject",))),
         ("action.label", action.label, _line_of(lines, ("action", "label"))),
         ("action.url", action.url, _line_of(lines, ("action", "url"))),
@@ -170,11 +172,11 @@ def _checked(written: SplitTemplate, matter: FrontMatter, lines: Lines) -> Templ
         try:
             pieces.append(Liquid(source))
         except LiquidProblem as fault:
-            problems.append(TemplateProblem(file, first + fault.line - 1, f"{where}: {fault.message}"))
+            problems.append(TemplateProblem(file, first + fault.line - 1, f"{key}: {fault.message}"))
             continue
         for read in pieces[-1].reads():
             if complaint := _complaint(read.path, matter):
-                problems.append(TemplateProblem(file, first + read.line - 1, f"{where}: {complaint}"))
+                problems.append(TemplateProblem(file, first + read.line - 1, f"{key}: {complaint}"))
             elif read.path[0] in ("profile", "account"):
                 fields.add(f"{read.path[0]}.{read.path[1]}")
             else:
@@ -191,29 +193,29 @@ def _checked(written: SplitTemplate, matter: FrontMatter, lines: Lines) -> Templ
 def _complaint(path: tuple[str | None, ...], matter: FrontMatter) -> str:
     root = path[0]
     if root in ("profile", "account"):
-        # What is read must be known before anything runs: the relay carries these fields and no others (H5).
-        return "" if len(path) > 1 and path[1] else f"name the field of {root} that is read"
+        # Signals carry the fields that templates read and no others, so each must be named (H5).
+        return "" if len(path) > 1 and path[1] else f"name a field of {root}"
     if root in matter.variables or root == "unsubscribe_url":
         return ""
     return f"'{root}' is not declared under variables"
 
 
 def _lines(node: yaml.Node, path: tuple[Any, ...] = ()) -> Lines:
-    """The file's line of every key and item; the fence is line 1, so YAML's line 0 is line 2."""
-    found: Lines = {}
+    """Line of every key and item. The fence is line 1, so YAML's line 0 is line 2."""
+    lines: Lines = {}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*path, key.value)
-            found |= {here: key.start_mark.line + 2} | _lines(value, here)
+            lines |= {here: key.start_mark.line + 2} | _lines(value, here)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             here = (*path, index)
-            found |= {here: value.start_mark.line + 2} | _lines(value, here)
-    return found
+            lines |= {here: value.start_mark.line + 2} | _lines(value, here)
+    return lines
 
 
 def _line_of(lines: Lines, path: tuple[Any, ...]) -> int:
-    """The line of this key, or of the nearest thing around it that the author wrote."""
+    """Line of this key, or of the nearest enclosing key in the file."""
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)

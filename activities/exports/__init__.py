@@ -1,1 +1,1 @@
-"""Exports: paid audiences, CRM tasks and the pushed feed."""
+"""Exports: audiences of advertising platforms, copies of tasks in CRMs, and the pushed feed."""

@@ -1,8 +1,8 @@
 """Push of the feed: one signed batch at a time, by one process.
 
-A batch counts as brought only when the receiver has said so and that is committed. A worker that dies in between brings it
-again: the same lines under the same `webhook-id`, by which a receiver knows it. Nothing is ever given up, because what comes after a
-gap would be worthless: after the schedule's last step it is tried once a day.
+A batch counts as pushed once the receiver has accepted it and that is committed. After a crash in between, the same lines are sent
+again under the same `webhook-id`. No batch is given up, because later lines are worthless after a gap: after the schedule's last
+step it is tried once a day.
 """
 
 from __future__ import annotations
@@ -28,85 +28,92 @@ from store.locks import Lock, lock_if_free
 log = structlog.get_logger()
 
 BATCH: Final = 200
-"""Lines; some 150 KB."""
+"""Lines of a batch, about 150 KB."""
 SECONDS: Final = 15.0
+"""Limit of one call."""
 KIND: Final = "tenure.feed"
 _RETRY: Final = Retry(steps=STEPS)
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """Where to, and what signs."""
+    """URL and signer of a receiver."""
 
     url: str
     sign: WebhookSigner
 
 
 class FeedPush:
-    """One of any number of processes; the lock lets one at a time act."""
+    """Pushes the feed. Of any number of processes one at a time holds the lock."""
 
-    def __init__(self, database: Database, way: HttpClient, receiver: Receiver) -> None:
-        self._database, self._way, self._receiver = database, way, receiver
+    def __init__(self, database: Database, http: HttpClient, receiver: Receiver) -> None:
+        self._database, self._http, self._receiver = database, http, receiver
         self._horizon = feed.Horizon()
 
     async def round(self) -> bool:
-        """Bring one batch, if there is one and its time has come. Whether it arrived, so that more may follow at once."""
+        """Push one batch if there is one and it is due. True if it was accepted, so that another may follow at once."""
         async with self._database.reading() as connection:
-            place = await feed_push.read_position(connection)
-        if place.due_at is not None and place.due_at > datetime.now(UTC):
+            position = await feed_push.read_position(connection)
+        if position.due_at is not None and position.due_at > datetime.now(UTC):
             return False
-        certain = await self._horizon.look(self._database, wanted=place.position) if place.upto is None else place.upto
-        return certain > place.position and await self._fixed(certain) and await self._brought()
+        certain = (
+            await self._horizon.look(self._database, wanted=position.position)
+            if position.upto is None
+            else position.upto
+        )
+        return certain > position.position and await self._fix_batch(certain) and await self._push()
 
-    async def _fixed(self, certain: int) -> bool:
-        """Whether there is a batch whose end stands in the database, whatever happens next."""
+    async def _fix_batch(self, certain: int) -> bool:
+        """Whether there is a batch whose end is recorded, so that a retry sends the same lines."""
         async with self._database.transaction() as connection:
             if not await lock_if_free(connection, Lock.FEED):
                 return False
-            place = await feed_push.read_position(connection)
-            return place.upto is not None or await feed_push.fix_batch(connection, place, certain, BATCH)
+            position = await feed_push.read_position(connection)
+            return position.upto is not None or await feed_push.fix_batch(connection, position, certain, BATCH)
 
-    async def _brought(self) -> bool:
-        """The lock is the transaction's: it ends with this process. Nothing is written before the answer, so nobody waits."""
+    async def _push(self) -> bool:
+        """Push the recorded batch. The lock ends with the transaction, and nothing is written before the answer."""
         async with self._database.transaction() as connection:
             if not await lock_if_free(connection, Lock.FEED):
                 return False
-            place = await feed_push.read_position(connection)
-            if place.upto is None or (place.due_at is not None and place.due_at > datetime.now(UTC)):
+            position = await feed_push.read_position(connection)
+            if position.upto is None or (position.due_at is not None and position.due_at > datetime.now(UTC)):
                 return False
-            wait, words = await self._try(connection, place, place.upto)
+            wait, reason = await self._attempt(connection, position, position.upto)
             if wait is None:
-                await feed_push.advance_position(connection, place)
+                await feed_push.advance_position(connection, position)
                 return True
-            log.warning("feed.not_pushed", attempt=place.attempts + 1, again_in=int(wait.total_seconds()), why=words)
-            await feed_push.record_push_failure(connection, place, datetime.now(UTC) + wait, words)
+            log.warning(
+                "feed.not_pushed", attempt=position.attempts + 1, again_in=int(wait.total_seconds()), why=reason
+            )
+            await feed_push.record_push_failure(connection, position, datetime.now(UTC) + wait, reason)
             return False
 
-    async def _try(self, connection: Connection, place: PushPosition, upto: int) -> tuple[timedelta | None, str]:
-        """How long to wait before the next try, or None when it has arrived."""
-        lines = await feed.read_lines(connection, place.position, upto, BATCH)
-        data = feed_page(lines, place.position, more=False)
+    async def _attempt(self, connection: Connection, position: PushPosition, upto: int) -> tuple[timedelta | None, str]:
+        """None if the receiver accepted the batch; else the wait before the next attempt, and the reason."""
+        lines = await feed.read_lines(connection, position.position, upto, BATCH)
+        data = feed_page(lines, position.position, more=False)
         body = orjson.dumps(
             {"type": KIND, "timestamp": lines[-1]["at"] if lines else None, "data": data}, option=orjson.OPT_UTC_Z
         )
-        signed = self._receiver.sign(identity(place.position, upto), body)
+        signed = self._receiver.sign(identity(position.position, upto), body)
         headers = {"content-type": "application/json", **signed}
-        wait = _RETRY.wait(place.attempts + 1)
+        wait = _RETRY.wait(position.attempts + 1)
         try:
-            reply = await self._way.send(HttpRequest("POST", self._receiver.url, headers, body, SECONDS))
-        except (UrlNotAllowed, Unanswered) as fault:
-            return wait, str(fault)
+            reply = await self._http.send(HttpRequest("POST", self._receiver.url, headers, body, SECONDS))
+        except (UrlNotAllowed, Unanswered) as error:
+            return wait, str(error)
         if 200 <= reply.status < 300:
             return None, ""
-        return _patience(reply, wait), f"answered {reply.status}"
+        return _wait_after(reply, wait), f"answered {reply.status}"
 
     async def close(self) -> None:
-        """Let go of kept connections."""
-        await self._way.close()
+        """Close kept connections."""
+        await self._http.close()
 
 
-def _patience(reply: HttpReply, wait: timedelta) -> timedelta:
-    """Never sooner than the receiver asks; one that is gone is asked once a day, until an operator says otherwise."""
+def _wait_after(reply: HttpReply, wait: timedelta) -> timedelta:
+    """Wait after a rejection: at least what the receiver asks, and a day after 410 until an operator restarts the push."""
     if reply.status == 410:
         return STEPS[-1]
     return max(wait, retry_after(reply) or wait)

@@ -1,6 +1,8 @@
 """Dry run of the gate for one message.
 
 It writes nothing.
+
+It writes nothing.
 """
 
 from __future__ import annotations

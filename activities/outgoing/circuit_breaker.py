@@ -1,7 +1,7 @@
 """Circuit breaker of one provider: closed, open, half-open.
 
-Our own, because the well-kept ones wrap a call and raise: here a refusal is a due time, and two lines of arithmetic.
-State is one process's: each worker finds out for itself, which costs a provider that is down one probe a worker and rest.
+It answers with a wait instead of raising, because a deferred attempt needs a due time. Each process has its own state, which costs
+a provider that is down one probe for each worker and pause.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Literal
 
 BreakerState = Literal["closed", "open", "half_open"]
 PROBE = timedelta(seconds=30)
-"""How long a probe whose end nobody told keeps others away."""
+"""Time for which a probe without a result blocks other attempts."""
 PROBE_USUAL = timedelta(seconds=2)
-"""How soon others ask how it ended. An answer comes within this; told `PROBE`, they would wait beyond a provider's return."""
+"""Wait of other attempts during a probe; an answer usually comes within this time."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerRule:
-    """Open after `failures` in a row; rest for `rest`, doubled with each failed probe up to `longest`."""
+    """Opens after `failures` in a row, for `rest`, doubled with each failed probe up to `longest`."""
 
     failures: int = 5
     rest: timedelta = timedelta(seconds=10)
@@ -27,7 +27,7 @@ class BreakerRule:
 
 
 class CircuitBreaker:
-    """closed → open → half-open → closed, or open again. Instants are the caller's: nothing here asks a clock."""
+    """States: closed → open → half-open → closed, or open again. The caller gives the current instant."""
 
     def __init__(self, rule: BreakerRule) -> None:
         self._rule = rule
@@ -36,14 +36,14 @@ class CircuitBreaker:
         self._until: datetime | None = None
         self._probing_until: datetime | None = None
 
-    def standing(self, now: datetime) -> BreakerState:
-        """For people and metrics."""
+    def state(self, now: datetime) -> BreakerState:
+        """The current state."""
         if self._until is None:
             return "closed"
         return "open" if now < self._until else "half_open"
 
     def wait(self, now: datetime) -> timedelta | None:
-        """How long an attempt should stay away, or None: then it goes, as the probe if the breaker is half-open."""
+        """Wait before an attempt, or None if it may go now: in state half-open, as the probe."""
         if self._until is None:
             return None
         if now < self._until:
@@ -54,22 +54,22 @@ class CircuitBreaker:
         return None
 
     def succeeded(self) -> None:
-        """The provider answered, whatever it said about one message."""
+        """The provider answered, whatever the result for the message: close."""
         self._failures = self._rests = 0
         self._until = self._probing_until = None
 
     def failed(self, now: datetime) -> bool:
-        """The provider itself did not serve; True if this opens the breaker, or keeps it open."""
+        """The provider failed; whether this opens the breaker, or keeps it open."""
         self._failures += 1
         if self._until is None and self._failures < self._rule.failures:
             return False
         if self._until is not None and now < self._until:
-            return False  # an attempt that began before it opened says nothing new
+            return False  # this attempt began before the breaker opened
         self._until = now + min(self._rule.longest, self._rule.rest * int(2 ** min(self._rests, 16)))
         self._rests += 1
         self._probing_until = None
         return True
 
     def released(self) -> None:
-        """The probe did not get as far as the provider: the next attempt may be it."""
+        """The probe did not reach the provider; the next attempt may be the probe."""
         self._probing_until = None

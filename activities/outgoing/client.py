@@ -1,7 +1,7 @@
-"""One call, and how it ended: answered, never left, or left and nobody knows.
+"""HTTP client that reports whether a failed request may have been received.
 
-No redirect is followed, no cookie kept, no proxy of the environment asked; a reply is read up to a limit and no further.
-What decides whether a failure is harmless is one fact: whether the last part of the request has been handed to the socket.
+It follows no redirects, keeps no cookies, uses no proxy of the environment, and reads replies up to a limit. A failure is harmless
+if the last part of the request was not handed to the socket.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import httpcore
 from activities.outgoing.pinned_transport import CheckedBackend, Resolve, resolve
 from activities.outgoing.url_policy import CheckedUrl, UrlNotAllowed, check_url
 
-LARGEST_REPLY = 64 * 1024
-"""Bytes of a reply that are read. No provider has more to say about one message."""
-LARGEST_PAGE = 4 * 1024 * 1024
-"""The same of a page of what a provider has, where it is searched: twenty comments of 64 KB, each said three times over."""
-MOST = 64
-"""Connections of one way out."""
+MAX_REPLY = 64 * 1024
+"""Bytes that are read of a reply about one message."""
+MAX_PAGE = 4 * 1024 * 1024
+"""Bytes that are read of a page of search results: twenty comments of 64 KB, each in three forms."""
+CONNECTIONS = 64
+"""Connections of one client."""
 CONNECT_SECONDS = 5.0
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _LAST_PART = "http11.send_request_body.started"
@@ -36,10 +36,7 @@ _FIRST_PART = "http11.send_request_headers.started"
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A request. After `until` it does not leave any more, however long this process stood still.
-
-    Of its reply `largest` bytes are read.
-    """
+    """A request. It is not sent after `until`; `largest` bytes of its reply are read."""
 
     method: str
     url: str
@@ -47,12 +44,12 @@ class HttpRequest:
     body: bytes = b""
     seconds: float = 10.0
     until: datetime | None = None
-    largest: int = LARGEST_REPLY
+    largest: int = MAX_REPLY
 
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """An answer; header names in small letters. `whole` is False when there was more than is read."""
+    """A reply; header names are lower case. `whole` is False if the body was cut."""
 
     status: int
     headers: Mapping[str, str]
@@ -61,7 +58,7 @@ class HttpReply:
 
 
 class Unanswered(Exception):
-    """No answer came. `left`: the request may have arrived."""
+    """No reply came. `left`: the request may have been received."""
 
     def __init__(self, words: str, *, left: bool) -> None:
         super().__init__(words)
@@ -69,24 +66,24 @@ class Unanswered(Exception):
 
 
 class HttpClient:
-    """A pool of connections to whoever is public, or on the allow-list (`host:port`).
+    """A pool of connections to public addresses, and to those on the allow-list (`host:port`).
 
-    Calls that hang keep their connections, so nobody else's calls share a pool with a provider's. Where strangers choose
-    the hosts, only `each` calls at once go to any one of them; the others wait for their turn, and have not left.
+    Each provider has its own client, because calls that hang keep their connections. Where people choose the hosts, at most `each`
+    calls go to one host at a time; the others wait without being sent.
     """
 
     def __init__(
         self,
         allowed: frozenset[str] = frozenset(),
         *,
-        most: int = MOST,
+        most: int = CONNECTIONS,
         each: int | None = None,
         resolver: Resolve = resolve,
         sockets: httpcore.AsyncNetworkBackend | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._allowed, self._each = allowed, each
-        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._host_slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls or _tls(),
             max_connections=most,
@@ -96,36 +93,36 @@ class HttpClient:
         )
 
     async def send(self, call: HttpRequest) -> HttpReply:
-        """One request, one answer, within `seconds`. Raises NotAllowed and Unanswered, and nothing else."""
-        where = check_url(call.url, self._allowed)
-        headers = _headers(call, where)
+        """Send one request; its reply within `seconds`. Raises UrlNotAllowed or Unanswered, nothing else."""
+        url = check_url(call.url, self._allowed)
+        headers = _headers(call, url)
         progress = _Progress(call.until, _LAST_PART if call.body else _FIRST_PART)
         try:
-            async with asyncio.timeout(call.seconds), self._turn(where.host):
-                return await self._exchange(call, where, headers, progress)
+            async with asyncio.timeout(call.seconds), self._host_slot(url.host):
+                return await self._exchange(call, url, headers, progress)
         except UrlNotAllowed:
             raise
         except _TooLate:
-            raise Unanswered("the attempt came too late to leave", left=False) from None
+            raise Unanswered("the attempt came too late to be sent", left=False) from None
         except TimeoutError:
             raise Unanswered("no answer in time", left=progress.left) from None
-        except Exception as fault:  # noqa: BLE001 -- whatever a stranger's socket does, only `left` counts
-            raise Unanswered(f"the connection failed ({type(fault).__name__})", left=progress.left) from None
+        except Exception as error:  # noqa: BLE001 — whatever the socket does, only `left` counts
+            raise Unanswered(f"the connection failed ({type(error).__name__})", left=progress.left) from None
 
-    def _turn(self, host: str) -> contextlib.AbstractAsyncContextManager[None]:
+    def _host_slot(self, host: str) -> contextlib.AbstractAsyncContextManager[None]:
         if self._each is None:
             return contextlib.nullcontext()
-        # A host that nobody calls any more is forgotten: its turns live as long as somebody has or awaits one.
-        return self._turns.setdefault(host, asyncio.Semaphore(self._each))
+        # Unused hosts are forgotten: a semaphore lives while a call has it or waits for it.
+        return self._host_slots.setdefault(host, asyncio.Semaphore(self._each))
 
     async def _exchange(
-        self, call: HttpRequest, where: CheckedUrl, headers: list[tuple[bytes, bytes]], progress: _Progress
+        self, call: HttpRequest, checked: CheckedUrl, headers: list[tuple[bytes, bytes]], progress: _Progress
     ) -> HttpReply:
         url = httpcore.URL(
-            scheme=b"https" if where.secure else b"http",
-            host=where.host.encode(),
-            port=where.port,
-            target=where.target.encode(),
+            scheme=b"https" if checked.secure else b"http",
+            host=checked.host.encode(),
+            port=checked.port,
+            target=checked.target.encode(),
         )
         limits = {"connect": min(CONNECT_SECONDS, call.seconds), "read": call.seconds, "write": call.seconds}
         extensions: dict[str, Any] = {"timeout": {**limits, "pool": call.seconds}, "trace": progress.note}
@@ -137,16 +134,16 @@ class HttpClient:
         return HttpReply(response.status, names, body, whole)
 
     async def close(self) -> None:
-        """Let go of kept connections."""
+        """Close kept connections."""
         await self._pool.aclose()
 
 
 class _TooLate(Exception):
-    """The moment has passed at which this attempt was ours."""
+    """`until` has passed."""
 
 
 class _Progress:
-    """Told by httpcore of every part; it stops the request at the last moment at which nothing has left."""
+    """Trace hook of httpcore. It stops a late request at the last point at which nothing has been sent."""
 
     def __init__(self, until: datetime | None, last_part: str) -> None:
         self.left = False
@@ -159,7 +156,7 @@ class _Progress:
 
 
 async def _bounded(response: httpcore.Response, largest: int) -> tuple[bytes, bool]:
-    """The body as far as it is read. Compressed bodies are not asked for and not unpacked: a bomb stays folded."""
+    """The body up to the limit, and whether it is complete. Compressed bodies are not requested and not decompressed."""
     parts: list[bytes] = []
     size = 0
     async for part in response.aiter_stream():
@@ -170,18 +167,18 @@ async def _bounded(response: httpcore.Response, largest: int) -> tuple[bytes, bo
     return b"".join(parts), True
 
 
-def _headers(call: HttpRequest, where: CheckedUrl) -> list[tuple[bytes, bytes]]:
-    """What is sent, each a token and a printable value: nothing that could end a header and begin another."""
+def _headers(call: HttpRequest, url: CheckedUrl) -> list[tuple[bytes, bytes]]:
+    """Headers as sent. Raises UrlNotAllowed for a name or value that could end a header and start another."""
     if _TOKEN.fullmatch(call.method) is None:
-        raise UrlNotAllowed("the method is none")
-    given = {"host": where.authority, "user-agent": "tenure", "accept": "application/json"}
-    given |= {name.lower(): value for name, value in call.headers.items()}
+        raise UrlNotAllowed("the method is not valid")
+    headers = {"host": url.authority, "user-agent": "tenure", "accept": "application/json"}
+    headers |= {name.lower(): value for name, value in call.headers.items()}
     if call.body or call.method in {"POST", "PUT", "PATCH"}:
-        given["content-length"] = str(len(call.body))
-    for name, value in given.items():
+        headers["content-length"] = str(len(call.body))
+    for name, value in headers.items():
         if _TOKEN.fullmatch(name) is None or not (value.isascii() and value.isprintable()):
-            raise UrlNotAllowed(f"the header {name[:40]!r} holds a line break or another character that none may hold")
-    return [(name.encode(), value.encode()) for name, value in given.items()]
+            raise UrlNotAllowed(f"the header {name[:40]!r} contains a line break or another forbidden character")
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 @cache

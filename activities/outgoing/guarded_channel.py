@@ -2,7 +2,7 @@
 
 Neither waits: an attempt is deferred.
 
-One guard per provider and process. The adapter behind it knows nothing of it.
+Neither waits: an attempt that may not go now gets a receipt with the time to wait.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from activities.ports import AttemptResult, Channel, Outgoing, Prepared, Receipt
 
 log = structlog.get_logger()
 
-LEAST = timedelta(milliseconds=50)
+MIN_WAIT = timedelta(milliseconds=50)
 MonotonicClock = Callable[[], datetime]
 
 
@@ -29,7 +29,7 @@ def _wall() -> datetime:
 
 
 class GuardedChannel:
-    """A channel with its breaker and, if it has a limit, its pace. It is a Channel like the one it holds."""
+    """A channel with a circuit breaker and, if it has a rate, a rate limit."""
 
     def __init__(
         self,
@@ -45,27 +45,27 @@ class GuardedChannel:
         self.attempt, self.retry = channel.attempt, channel.retry
         self.clock = clock
         self._breaker = CircuitBreaker(rule or BreakerRule())
-        self._pace = RateLimit(rate) if rate is not None else None
+        self._rate_limit = RateLimit(rate) if rate is not None else None
         self._held_until: datetime | None = None
 
     @property
-    def standing(self) -> BreakerState:
-        """Whether the provider is asked at all now."""
-        return self._breaker.standing(self.clock())
+    def state(self) -> BreakerState:
+        """State of the circuit breaker."""
+        return self._breaker.state(self.clock())
 
     def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:
-        """The channel's own."""
+        """As the channel."""
         return self.channel.address(profile, subject_key)
 
     def prepare(self, outgoing: Outgoing) -> Prepared:
-        """The channel's own."""
+        """As the channel."""
         return self.channel.prepare(outgoing)
 
     async def deliver(self, prepared: Prepared, key: str) -> Receipt:
-        """One attempt if the provider may be asked now; else TRY_AGAIN at once, with how long to stay away."""
+        """One attempt if it may go now; else TRY_AGAIN at once, with the time to wait."""
         now = self.clock()
-        if (refused := self._stays(key, now)) is not None:
-            return refused
+        if (postponed := self._postponed(key, now)) is not None:
+            return postponed
         try:
             receipt = await self.channel.deliver(prepared, key)
         except BaseException:
@@ -74,14 +74,14 @@ class GuardedChannel:
         self._learn(receipt)
         return receipt
 
-    def _stays(self, key: str, now: datetime) -> Receipt | None:
+    def _postponed(self, key: str, now: datetime) -> Receipt | None:
         if self._held_until is not None and now < self._held_until:
             return _later("the provider asked for a pause", self._held_until - now)
         if (wait := self._breaker.wait(now)) is not None:
-            return _later("the provider is down and left alone", wait)
-        if self._pace is not None and (wait := self._pace.wait(flow_of(key), key, now)) is not None:
+            return _later("the provider is down", wait)
+        if self._rate_limit is not None and (wait := self._rate_limit.wait(flow_of(key), key, now)) is not None:
             self._breaker.released()
-            return _later("others go first: the provider's rate is used up", wait)
+            return _later("the provider's rate is used up", wait)
         return None
 
     def _learn(self, receipt: Receipt) -> None:
@@ -92,26 +92,26 @@ class GuardedChannel:
             if self._breaker.failed(now):
                 log.warning("channel.breaker_open", channel=self.name, detail=receipt.detail[:80])
         else:
-            if self._breaker.standing(now) != "closed":
+            if self._breaker.state(now) != "closed":
                 log.info("channel.breaker_closed", channel=self.name)
             self._breaker.succeeded()
         if receipt.after is not None and receipt.result is AttemptResult.TRY_AGAIN:
             self._held_until = now + receipt.after
 
     async def find(self, prepared: Prepared) -> bool | None:
-        """The channel's own; a provider that is left alone cannot be asked now."""
-        return None if self.standing == "open" else await self.channel.find(prepared)
+        """As the channel; None while the circuit breaker is open."""
+        return None if self.state == "open" else await self.channel.find(prepared)
 
     async def close(self) -> None:
-        """The channel's own."""
+        """As the channel."""
         await self.channel.close()
 
 
 def flow_of(key: str) -> str:
-    """Whom an attempt is counted with: its journey, which is the second part of a run's id; else all of the key."""
+    """The flow of an attempt: its journey, the second part of a run's id; else the key itself."""
     kind, _, rest = key.partition("/")
     return rest.partition("/")[0] if kind == "journey" and rest else key
 
 
 def _later(words: str, wait: timedelta) -> Receipt:
-    return replace(Receipt(AttemptResult.TRY_AGAIN, words, left=False), after=max(wait, LEAST))
+    return replace(Receipt(AttemptResult.TRY_AGAIN, words, left=False), after=max(wait, MIN_WAIT))

@@ -1,7 +1,7 @@
 """HTTP transport that resolves a host once and connects to a checked address.
 
-Whoever resolves again after the check can be answered differently (DNS rebinding). TLS still asks for the name, because
-httpcore takes the server's name from the URL and only the socket from here.
+Resolving again after the check could give another answer (DNS rebinding). TLS still verifies the name, because httpcore takes the
+server's name from the URL and only the socket from here.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from activities.outgoing.public_addresses import ip_literal, why_not_public
 from activities.outgoing.url_policy import UrlNotAllowed
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""The addresses of a host. Raises OSError."""
+"""Resolves a host and port to addresses. Raises OSError."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """As the system's resolver has it, in its order."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(info[4][0]) for info in found))
+    """Addresses from the system's resolver, in its order."""
+    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(info[4][0]) for info in infos))
 
 
 class CheckedBackend(httpcore.AsyncNetworkBackend):
@@ -49,40 +49,41 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address that answers. Raises NotAllowed, or httpcore.ConnectError."""
+        """Connect to the first address that answers. Raises UrlNotAllowed or httpcore.ConnectError."""
         last: Exception = httpcore.ConnectError("the host has no address")
         for address in await self._checked(host, port):
             try:
                 stream = await self._sockets.connect_tcp(address, port, timeout, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as fault:
-                last = fault
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                last = error
             else:
                 return _Closing(stream)
         raise last
 
     async def _checked(self, host: str, port: int) -> list[str]:
         try:
-            found = [str(known)] if (known := ip_literal(host)) is not None else await self._resolve(host, port)
-        except (OSError, UnicodeError) as fault:
-            raise httpcore.ConnectError(f"the host cannot be resolved ({type(fault).__name__})") from None
+            literal = ip_literal(host)
+            addresses = [str(literal)] if literal is not None else await self._resolve(host, port)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(f"the host cannot be resolved ({type(error).__name__})") from None
         if f"{host}:{port}" not in self._allowed:
-            # One inside address among public ones is an attack or a mistake: none of them is used.
-            for address in found:
-                if why := why_not_public(ip_address(address)):
-                    raise UrlNotAllowed(f"the host leads to an address that is not public ({why})")
-        return found
+            # One private address among public ones is an attack or a mistake, so none is used.
+            for address in addresses:
+                if reason := why_not_public(ip_address(address)):
+                    raise UrlNotAllowed(f"the host resolves to an address that is not public ({reason})")
+        return addresses
 
     async def connect_unix_socket(self, *_: Any, **__: Any) -> httpcore.AsyncNetworkStream:
-        """Never: only http(s) over TCP."""
-        raise UrlNotAllowed("only TCP is connected to")
+        """Raises UrlNotAllowed."""
+        raise UrlNotAllowed("only TCP connections are allowed")
 
     async def sleep(self, seconds: float) -> None:
-        """Between httpcore's own attempts to connect, of which there are none."""
+        """Required by httpcore."""
         await asyncio.sleep(seconds)
 
 
 class _Closing(httpcore.AsyncNetworkStream):
-    """A socket that is closed also when its TLS handshake is given up: httpcore closes it only after an error."""
+    """A stream that is also closed when its TLS handshake is cancelled; httpcore closes it only after an error."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
         self._stream = stream

@@ -1,8 +1,8 @@
 """Check of IP addresses: public unicast only, in every notation.
 
-Python's own `is_global` is not enough: it is true for NAT64 (`64:ff9b::7f00:1`), 6to4 (`2002:7f00:1::`), multicast and the
-old site-local range. So IPv6 is taken only from the range that is handed out to networks (2000::/3, RFC 4291 §2.4), less
-what the IANA special-purpose registry (RFC 6890) keeps in it: every tunnel into IPv4 lies outside of what is left.
+Python's `is_global` is not enough: it is true for NAT64 (`64:ff9b::7f00:1`), 6to4 (`2002:7f00:1::`), multicast and the old
+site-local range. IPv6 is accepted only from 2000::/3 (RFC 4291 §2.4) without the ranges of the IANA special-purpose registry
+(RFC 6890) in it, which excludes every tunnel into IPv4.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 IpAddress = IPv4Address | IPv6Address
 
 _V4: tuple[tuple[IPv4Network, str], ...] = tuple(
-    (IPv4Network(network), why)
-    for network, why in (
+    (IPv4Network(network), reason)
+    for network, reason in (
         ("0.0.0.0/8", "this network"),
         ("10.0.0.0/8", "private"),
         ("100.64.0.0/10", "carrier-grade NAT"),
         ("127.0.0.0/8", "loopback"),
-        ("169.254.0.0/16", "link-local, where clouds keep their credentials"),
+        ("169.254.0.0/16", "link-local, which clouds use for credentials"),
         ("172.16.0.0/12", "private"),
         ("192.0.0.0/24", "IETF protocol assignments"),
         ("192.0.2.0/24", "documentation"),
@@ -33,8 +33,8 @@ _V4: tuple[tuple[IPv4Network, str], ...] = tuple(
 )
 _UNICAST = IPv6Network("2000::/3")
 _V6: tuple[tuple[IPv6Network, str], ...] = tuple(
-    (IPv6Network(network), why)
-    for network, why in (
+    (IPv6Network(network), reason)
+    for network, reason in (
         ("2001::/32", "Teredo tunnel"),
         ("2001::/23", "IETF protocol assignments"),
         ("2001:db8::/32", "documentation"),
@@ -43,8 +43,8 @@ _V6: tuple[tuple[IPv6Network, str], ...] = tuple(
     )
 )
 _OUTSIDE: tuple[tuple[IPv6Network, str], ...] = tuple(
-    (IPv6Network(network), why)
-    for network, why in (
+    (IPv6Network(network), reason)
+    for network, reason in (
         ("::1/128", "loopback"),
         ("::ffff:0:0/96", "IPv4-mapped"),
         ("::/96", "IPv4-compatible"),
@@ -61,23 +61,23 @@ _ISATAP = (0x00005EFE, 0x02005EFE)
 
 
 def why_not_public(address: IpAddress) -> str | None:
-    """Why this address is not connected to, in a few words; None if it may be."""
+    """Why this address is not allowed, in a few words; None if it is."""
     if isinstance(address, IPv4Address):
-        return next((why for network, why in _V4 if address in network), None)
+        return next((reason for network, reason in _V4 if address in network), None)
     if address.scope_id is not None:
         return "an address with a zone"
     if address not in _UNICAST:
-        return next((why for network, why in _OUTSIDE if address in network), "reserved")
+        return next((reason for network, reason in _OUTSIDE if address in network), "reserved")
     if (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
         return "ISATAP tunnel"
-    return next((why for network, why in _V6 if address in network), None)
+    return next((reason for network, reason in _V6 if address in network), None)
 
 
 def ip_literal(host: str) -> IpAddress | None:
-    """The address that a host spells, or None for a name. Raises ValueError for one in odd notation.
+    """The IP address in a host, or None for a name. Raises ValueError for an unusual notation.
 
-    `127.1`, `0x7f.0.0.1`, `2130706433` and `017700000001` are taken by resolvers (`inet_aton`) and by nobody who means well.
-    A host whose last label is a number is never a name (WHATWG URL §3.5).
+    Resolvers accept `127.1`, `0x7f.0.0.1`, `2130706433` and `017700000001` (`inet_aton`); only attackers use them. A host whose
+    last label is a number is never a name (WHATWG URL §3.5).
     """
     if ":" in host:
         return ip_address(host)

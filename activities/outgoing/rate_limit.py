@@ -1,8 +1,8 @@
 """Rate limit of one provider, shared fairly among journeys.
 
-A token bucket says how many go in all. Which go is start-time fair queueing: each flow (a journey) has a virtual finish
-time that grows by one with each attempt, and while tokens are short a flow may not take one to which a flow further
-behind, whose message is due, has the better right. Nobody waits here: who may not go is told when to ask again.
+A token bucket limits the number of attempts. Start-time fair queueing chooses among flows (journeys): a flow has a virtual finish
+time that grows by one with each attempt, and while tokens are short, a flow further behind with a due message goes first. Nothing
+waits here; the caller gets the time to ask again.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-_PATIENCE = timedelta(seconds=10)
-"""A message that has not come back this long after its time has been withdrawn, or is another worker's: its claim ends."""
+_CLAIM_SECONDS = timedelta(seconds=10)
+"""A message that has not asked again this long after its time was withdrawn, or went to another worker: its claim ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`per_second` attempts in the long run, `burst` at once."""
+    """`per_second` attempts on average, `burst` at once."""
 
     per_second: float
     burst: int = 1
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a rate that lets nothing through."""
+        """Raises ValueError for a rate that allows nothing."""
         if self.per_second <= 0 or self.burst < 1:
             raise ValueError("a rate needs more than 0 a second and a burst of at least 1")
 
@@ -34,7 +34,7 @@ class _Flow:
 
 
 class RateLimit:
-    """One provider's bucket and its flows. Instants are the caller's: nothing here asks a clock."""
+    """Token bucket and flows of one provider. The caller gives the current instant."""
 
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
@@ -43,17 +43,17 @@ class RateLimit:
         self._virtual = 0.0
         self._flows: dict[str, _Flow] = {}
 
-    def wait(self, flow: str, key: str, now: datetime) -> timedelta | None:
-        """None: this attempt goes now. Else how long it should stay away before it asks again."""
+    def wait(self, flow_name: str, key: str, now: datetime) -> timedelta | None:
+        """None if this attempt may go now; else the time after which it may ask again."""
         self._refill(now)
-        mine = self._flows.setdefault(flow, _Flow(self._virtual))
+        mine = self._flows.setdefault(flow_name, _Flow(self._virtual))
         mine.waiting.pop(key, None)
         if not mine.waiting:
-            mine.finish = max(mine.finish, self._virtual)  # who was away has saved nothing up
-        if self._tokens - self._owed_before(mine, now) >= 1:
+            mine.finish = max(mine.finish, self._virtual)  # an idle flow saves up nothing
+        if self._tokens - self._claimed_before(mine, now) >= 1:
             self._tokens -= 1
             mine.finish += 1
-            self._virtual = min((each.finish for each in self._flows.values() if each.waiting), default=mine.finish)
+            self._virtual = min((flow.finish for flow in self._flows.values() if flow.waiting), default=mine.finish)
             return None
         wait = timedelta(seconds=self._turns(mine) / self._rate.per_second)
         mine.waiting[key] = now + wait
@@ -66,26 +66,26 @@ class RateLimit:
             self._at = now
         for name, flow in list(self._flows.items()):
             for key, due in list(flow.waiting.items()):
-                if due + _PATIENCE >= now:
-                    break  # in the order of asking, which is nearly that of being due
+                if due + _CLAIM_SECONDS >= now:
+                    break  # ordered by the time of asking, nearly the order of due times
                 del flow.waiting[key]
             if not flow.waiting and flow.finish <= self._virtual:
                 del self._flows[name]
 
-    def _owed_before(self, mine: _Flow, now: datetime) -> int:
-        """Tokens to which flows further behind have the better right, because a message of theirs is due."""
+    def _claimed_before(self, mine: _Flow, now: datetime) -> int:
+        """Tokens that belong to flows further behind, because a message of theirs is due."""
         return sum(
-            next((1 for due in each.waiting.values() if due <= now), 0)
-            for each in self._flows.values()
-            if each is not mine and each.finish < mine.finish
+            next((1 for due in flow.waiting.values() if due <= now), 0)
+            for flow in self._flows.values()
+            if flow is not mine and flow.finish < mine.finish
         )
 
     def _turns(self, mine: _Flow) -> float:
-        """How many attempts go before this one: its own flow's in their order, the others' in turn with them."""
-        place = len(mine.waiting)
+        """Attempts that go before this one: those of its flow in order, those of other flows in turn with them."""
+        position = len(mine.waiting)
         others = sum(
-            min(len(each.waiting), max(0.0, place + 1 + mine.finish - each.finish))
-            for each in self._flows.values()
-            if each is not mine and each.waiting
+            min(len(flow.waiting), max(0.0, position + 1 + mine.finish - flow.finish))
+            for flow in self._flows.values()
+            if flow is not mine and flow.waiting
         )
-        return max(1.0 - self._tokens, 0.05) + place + others
+        return max(1.0 - self._tokens, 0.05) + position + others

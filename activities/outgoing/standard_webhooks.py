@@ -6,22 +6,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 STEPS = tuple(
-    timedelta(**each)
-    for each in (
+    timedelta(**step)
+    for step in (
         {"seconds": 5}, {"minutes": 5}, {"minutes": 30}, {"hours": 2}, {"hours": 5},
         {"hours": 10}, {"hours": 14}, {"hours": 20}, {"hours": 24},
     )
 )  # fmt: skip
 
 WebhookSigner = Callable[[str, bytes], dict[str, str]]
-"""The headers that vouch for a body, under an identity by which the receiver knows a repetition."""
+"""Headers that sign a body under an id, by which the receiver recognises a repetition."""
 
 
 def signing(*secrets: str) -> WebhookSigner:
-    """What signs with each of these secrets (`whsec_…`, base64), so that a receiver may change from one to the other.
-
-    Raises ValueError for one that is none.
-    """
+    """A signer with each of these secrets (`whsec_…`, base64), so that a receiver can rotate them. Raises ValueError."""
     from standardwebhooks.webhooks import Webhook  # noqa: PLC0415 — start-up time: only signing needs it
 
     signers = [Webhook(secret) for secret in secrets]

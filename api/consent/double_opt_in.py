@@ -1,6 +1,8 @@
 """Confirmation page of double opt-in, `/y/{token}`.
 
 Only its button (a POST) confirms.
+
+Only its button (a POST) confirms.
 """
 
 from __future__ import annotations

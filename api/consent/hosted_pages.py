@@ -2,6 +2,8 @@
 
 Only a POST changes something.
 
+Only a POST changes something.
+
 The token in the address is the authority, so there is no session that another site could ride on (CSRF), and the answer is
 never cached, framed, indexed or told to anybody by its address.
 """

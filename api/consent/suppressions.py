@@ -1,6 +1,8 @@
 """Endpoints of suppressions.
 
 Addresses are never shown, because none is kept.
+
+Addresses are never shown, because none is kept.
 """
 
 from __future__ import annotations

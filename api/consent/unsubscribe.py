@@ -2,6 +2,8 @@
 
 A GET changes nothing.
 
+A GET changes nothing.
+
 Mail scanners follow every link, so looking changes nothing. The answer to a POST is a plain 200: no redirect, no cookie, no
 question (RFC 8058 §3.1).
 """

@@ -98,7 +98,7 @@ class WhyNotRoutes:
         journey that has sent the message has none.
         """
         refused = await asyncio.to_thread(self._desk.refused, template)
-        lacking = await asyncio.to_thread(self._desk.lacking, template)
+        lacking = await asyncio.to_thread(self._desk.unknown_fields, template)
         async with self._database.transaction() as connection:
             person = await known_subject(connection, "user", id)
             keys = await queries.subject_keys(connection, person.key)

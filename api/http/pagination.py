@@ -1,6 +1,8 @@
 """Cursor pages.
 
 Nothing is skipped or shown twice.
+
+Nothing is skipped or shown twice.
 """
 
 from __future__ import annotations

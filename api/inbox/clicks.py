@@ -2,6 +2,8 @@
 
 A click is a signal unless a machine made it.
 
+A click is a signal unless a machine made it.
+
 Who counts as a machine: whatever does not GET; a prefetch that says so (`Sec-Purpose`, `Purpose`, `X-Moz`); a browser that
 does not navigate (`Sec-Fetch-Mode`); a known scanner, preview or program by its `User-Agent`, or none at all; and anything
 within two seconds of the hand-over to the relay, when nobody can have read the mail (`store/engagement/clicks.py`). A machine is led to

@@ -1,4 +1,4 @@
-"""SimulatedPerson: one person's runs in memory, driven by recorded events.
+"""Simulated person: recorded events through entry, `decide` and the gate session.
 
 Entry, `decide` and the gate session are those of the live system, so simulator and backtest cannot drift from it. Events
 are taken in the order in which they were accepted; the gate's now is the instant of the event, since nothing lags here.

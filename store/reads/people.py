@@ -1,6 +1,8 @@
 """Reads of people and accounts by identity.
 
 Nothing here locks or writes.
+
+Nothing here locks or writes.
 """
 
 from __future__ import annotations

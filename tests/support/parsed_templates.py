@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from activities.content import templates
-from activities.content.rendering import Template
+from activities.content.template import Template
 from activities.content.template_files import RULES, TEAM, read_files
 from activities.content.template_source import TemplateProblem
 

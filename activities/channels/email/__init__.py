@@ -1,1 +1,1 @@
-"""E-mail: message, layout, DKIM, SMTP relay and Resend."""
+"""E-mail over SMTP and by Resend: message, layout, headers and DKIM."""

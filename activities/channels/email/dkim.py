@@ -1,7 +1,6 @@
 """DKIM signatures (RFC 6376) for mails over SMTP.
 
-The signature is made at each attempt over the stored bytes, never stored: a key may be rotated between two tries. The one-click
-headers are covered, as RFC 8058 §4 asks.
+A mail is signed at each attempt, so that a key may be rotated in between. The one-click headers are covered (RFC 8058 §4).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class DkimKey:
-    """`selector`._domainkey.`domain` has the public half; `private_key` is PEM, RSA of 1,024 bits or more."""
+    """The public key is at `selector`._domainkey.`domain`; `private_key` is PEM, RSA of at least 1,024 bits."""
 
     domain: str
     selector: str
@@ -28,13 +27,13 @@ class DkimKey:
         """Raises ValueError for a key that cannot sign."""
         try:
             self.signed(b"From: a@b.example\r\nTo: c@d.example\r\n\r\n.\r\n")
-        except (dkim.DKIMException, ValueError, TypeError) as fault:
+        except (dkim.DKIMException, ValueError, TypeError) as error:
             raise ValueError(
-                f"DKIM needs an RSA key in PEM, a selector and a domain ({type(fault).__name__})"
+                f"DKIM needs an RSA key in PEM, a selector and a domain ({type(error).__name__})"
             ) from None
 
     def signed(self, mail: bytes) -> bytes:
-        """The mail with its signature in front."""
+        """The mail with its signature prepended."""
         present = {line.partition(b":")[0].strip().lower() for line in mail.partition(b"\r\n\r\n")[0].split(b"\r\n")}
         signature: bytes = dkim.sign(
             mail,

@@ -1,4 +1,4 @@
-"""Headers and links that every mail carries: unsubscribe, reply address, trace, key."""
+"""Headers and links of mails: unsubscribe link, reply addresses, identity and trace."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ from journeys.tokens.reply_addresses import ReplyAddresses
 from journeys.tokens.signed_links import REF_DIGITS, Link, Links
 
 
-def unsubscribe_url(links: Links | None, outgoing: Outgoing, digest: str, now: datetime) -> str:
-    """The way out of this topic by mail, for this recipient; where it came from is part of it, as proof."""
+def unsubscribe_url(links: Links | None, outgoing: Outgoing, key_hash: str, now: datetime) -> str:
+    """The unsubscribe link for this recipient and topic; empty without `links` or a recipient.
+
+    It contains a part of the message's hash, as proof of where it was used.
+    """
     person = outgoing.person or recipient_of(outgoing.key)
     if links is None or not person:
         return ""
-    return links.url(Link("unsubscribe", person, "email", outgoing.topic or ANY, digest[:REF_DIGITS]), now)
+    return links.url(Link("unsubscribe", person, "email", outgoing.topic or ANY, key_hash[:REF_DIGITS]), now)
 
 
 def reply_to_addresses(
-    replies: ReplyAddresses | None, outgoing: Outgoing, digest: str, manager: str | None
+    replies: ReplyAddresses | None, outgoing: Outgoing, key_hash: str, manager: str | None
 ) -> tuple[str, ...]:
-    """Where answers go (RFC 5322 §3.6.2 allows several): to the manager who signs, and back to us, so that the journey is quiet."""
-    ours = replies.address(outgoing.person or recipient_of(outgoing.key), digest) if replies is not None else None
-    return tuple(each for each in (manager, ours) if each)
+    """Addresses for replies (RFC 5322 §3.6.2 allows several): the manager who signs, and ours, which pauses the journey."""
+    ours = replies.address(outgoing.person or recipient_of(outgoing.key), key_hash) if replies is not None else None
+    return tuple(address for address in (manager, ours) if address)
 
 
-def identity_headers(digest: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:
-    """The headers by which a mail is found again, and left with one click, which needs https (RFC 8058 §3.1)."""
-    headers = [("X-Tenure-Key", digest), ("Auto-Submitted", "auto-generated")]
+def identity_headers(key_hash: str, unsubscribe: str) -> tuple[tuple[str, str], ...]:
+    """Headers that identify a mail, and one-click unsubscribe if the link is https (RFC 8058 §3.1)."""
+    headers = [("X-Tenure-Key", key_hash), ("Auto-Submitted", "auto-generated")]
     if unsubscribe.startswith("https://"):
         headers += [("List-Unsubscribe", f"<{unsubscribe}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
     return tuple(headers)
 
 
 def trace_headers(outgoing: Outgoing) -> tuple[tuple[str, str], ...]:
-    """The header by which a mail is found in logs and feed, and they from it; it says nothing to anybody else."""
+    """The header with the trace id, by which a mail is found in logs and in the feed."""
     return ((HEADER, outgoing.trace),) if outgoing.trace else ()

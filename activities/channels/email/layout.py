@@ -1,7 +1,7 @@
 """Layout of mails: a column of cards with one button each, in MJML.
 
-The layout is MJML (`layout.mjml`), made into HTML once, when this module is read; a message then fills its places. What its
-author wrote has its styles inlined, since clients drop style sheets.
+`layout.mjml` becomes HTML once, when this module is imported; a message then fills its placeholders. Styles of the author's text
+are inlined, because mail clients drop style sheets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from activities.content.digest import RenderedDigest
 from activities.content.rendered import Rendered
 
 CLIPPED: Final = 102 * 1024
-"""Bytes of HTML beyond which Gmail shows only the beginning, and hides the footer with its unsubscribe link."""
+"""Bytes of HTML beyond which Gmail cuts a mail and hides its footer with the unsubscribe link."""
 
 _PROSE = """
 p { margin: 0 0 16px }
@@ -32,22 +32,22 @@ a { color: #1d4ed8 }
 p:last-child, ul:last-child, ol:last-child { margin-bottom: 0 }
 """
 _FOOTER = "a { color: #6b7280 }"
-_PLACE = re.compile("@(lang|title|body|url|label|footer)@")
+_PLACEHOLDER = re.compile("@(lang|title|body|url|label|footer)@")
 
 
 LayoutPart = tuple[str, ...]
-"""A piece of the layout, cut at its places: text, a place's name, text, and so on."""
+"""A part of the layout, split at its placeholders: text, name of a placeholder, text, and so on."""
 
 
 def _parts(html: str) -> tuple[LayoutPart, LayoutPart, LayoutPart, LayoutPart, LayoutPart]:
-    """Before the card, the card up to its button, the button, the card's end, and what follows."""
+    """The layout before the card, the card above its button, the button, the card below it, and the rest."""
     before, card, after = re.split("<!--/?card-->", html)
     above, button, below = re.split("<!--/?button-->", card)
-    return _cut(before), _cut(above), _cut(button), _cut(below), _cut(after)
+    return _split(before), _split(above), _split(button), _split(below), _split(after)
 
 
-def _cut(html: str) -> LayoutPart:
-    return tuple(_PLACE.split(html))
+def _split(html: str) -> LayoutPart:
+    return tuple(_PLACEHOLDER.split(html))
 
 
 _MJML = Path(__file__).with_name("layout.mjml").read_text("utf-8")
@@ -55,63 +55,61 @@ _BEFORE, _ABOVE, _BUTTON, _BELOW, _AFTER = _parts(mrml.to_html(_MJML).content)
 
 
 def html_part(message: Rendered, *, sender: str, unsubscribe_url: str = "") -> str:
-    """The whole HTML document. `sender` is who writes, with the postal address where the law asks for one."""
+    """The HTML document. `sender` is the footer's text: company and postal address (CAN-SPAM)."""
     card = _card(markup.markup_html(message.blocks, _TEXT), message)
     return _document([card], message.subject, message.lang, sender, unsubscribe_url)
 
 
 def html_digest(digest: RenderedDigest, *, sender: str, unsubscribe_url: str = "") -> str:
-    """The same for a digest: its introduction, then a card for each message with that one's own button."""
+    """The HTML document of a digest: its introduction, then a card with its own button for each message."""
     cards = [_card(markup.markup_html(digest.blocks, _TEXT))]
-    for _, each in digest.items:
-        cards.append(
-            _card(f'<h2 class="title">{escape(each.subject)}</h2>{markup.markup_html(each.blocks, _TEXT)}', each)
-        )
+    for _, message in digest.items:
+        title = f'<h2 class="title">{escape(message.subject)}</h2>'
+        cards.append(_card(title + markup.markup_html(message.blocks, _TEXT), message))
     return _document(cards, digest.subject, digest.lang, sender, unsubscribe_url)
 
 
 def text_part(message: Rendered, *, sender: str, unsubscribe_url: str = "") -> str:
-    """The same for people who read text."""
-    return _signed([markup.markup_text(message.blocks), *_asked(message)], sender, unsubscribe_url)
+    """The text part of a mail."""
+    return _with_footer([markup.markup_text(message.blocks), *_action(message)], sender, unsubscribe_url)
 
 
 def text_digest(digest: RenderedDigest, *, sender: str, unsubscribe_url: str = "") -> str:
-    """A digest for people who read text: each message under a line of its own, with its own address."""
+    """The text part of a digest: each message under its own heading, with its own link."""
     parts = [markup.markup_text(digest.blocks)]
-    for _, each in digest.items:
-        parts += [f"{'-' * 20}\n{each.subject}", markup.markup_text(each.blocks), *_asked(each)]
-    return _signed(parts, sender, unsubscribe_url)
+    for _, message in digest.items:
+        parts += [f"{'-' * 20}\n{message.subject}", markup.markup_text(message.blocks), *_action(message)]
+    return _with_footer(parts, sender, unsubscribe_url)
 
 
 _TEXT = ' class="text"'
 
 
 def _document(cards: Iterable[str], title: str, lang: str, sender: str, unsubscribe_url: str) -> str:
-    known = {"lang": escape(lang), "title": escape(title), "footer": _footer(sender, unsubscribe_url)}
-    return _filled(_BEFORE, known) + "".join(cards) + _filled(_AFTER, known) + "\n"
+    values = {"lang": escape(lang), "title": escape(title), "footer": _footer(sender, unsubscribe_url)}
+    return _filled(_BEFORE, values) + "".join(cards) + _filled(_AFTER, values) + "\n"
 
 
-def _card(prose: str, asking: Rendered | None = None) -> str:
+def _card(prose: str, message: Rendered | None = None) -> str:
     body = _filled(_ABOVE, {"body": css_inline.inline_fragment(prose, _PROSE)})
-    if asking is not None and asking.action_url:
-        known = {"url": escape(asking.action_url), "label": escape(asking.action_label)}
-        body += _filled(_BUTTON, known)
+    if message is not None and message.action_url:
+        body += _filled(_BUTTON, {"url": escape(message.action_url), "label": escape(message.action_label)})
     return body + _filled(_BELOW, {})
 
 
 def _filled(part: LayoutPart, html: Mapping[str, str]) -> str:
-    """What stands in a place is HTML, and no place itself whatever it looks like."""
+    """A part with its placeholders replaced by HTML, in which no further placeholder is looked for."""
     return "".join(html[piece] if number % 2 else piece for number, piece in enumerate(part))
 
 
-def _asked(message: Rendered) -> list[str]:
+def _action(message: Rendered) -> list[str]:
     return [f"{message.action_label}:\n{message.action_url}"] if message.action_url else []
 
 
-def _signed(parts: list[str], sender: str, unsubscribe_url: str) -> str:
+def _with_footer(parts: list[str], sender: str, unsubscribe_url: str) -> str:
     footer = [line for line in (sender, f"Unsubscribe: {unsubscribe_url}" if unsubscribe_url else "") if line]
     if footer:
-        # "-- " opens a signature (RFC 3676 §4.3); readers fold it away.
+        # "-- " starts a signature (RFC 3676 §4.3), which mail clients fold.
         parts = [*parts, "-- \n" + "\n".join(footer)]
     return "\n\n".join(parts) + "\n"
 

@@ -21,7 +21,7 @@ _LINE = 76
 
 @dataclass(frozen=True, slots=True)
 class MailMessage:
-    """What one mail is made of. `sender` is a display name and an address; `message_id` has its angle brackets."""
+    """Parts of a mail. `sender` is a display name and an address; `message_id` includes its angle brackets."""
 
     sender: tuple[str, str]
     to: str
@@ -34,7 +34,7 @@ class MailMessage:
 
 
 def mail_address(given: object) -> str | None:
-    """A value as an address we can send to, its domain in ASCII (RFC 5890), or None. Quoted forms are not taken."""
+    """A value as a mail address with its domain in ASCII (RFC 5890), or None. Quoted local parts are not accepted."""
     if not isinstance(given, str):
         return None
     local, at, domain = unicodedata.normalize("NFC", given.strip()).rpartition("@")
@@ -48,7 +48,7 @@ def mail_address(given: object) -> str | None:
 
 
 def mail_bytes(mail: MailMessage) -> bytes:
-    """The mail, the same bytes for the same values. Raises ValueError for a header with a line break in it."""
+    """The mail; equal values give equal bytes. Raises ValueError for a header with a control character."""
     boundary = "=_" + mail.message_id.strip("<>").partition("@")[0][:32]
     head = "".join(
         (
@@ -74,10 +74,10 @@ def mail_bytes(mail: MailMessage) -> bytes:
 
 
 def named_address(name: str, address: str) -> str:
-    """`Name <address>` as a header's value, the name quoted or encoded. Raises ValueError for a control character."""
+    """`Name <address>` as the value of a header, the name quoted or encoded. Raises ValueError for a control character."""
     if not name:
         return address
-    _wall("From", name)
+    _check_header("From", name)
     if name.isascii() and "=?" not in name:
         quoted = name.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{quoted}" <{address}>'
@@ -85,18 +85,18 @@ def named_address(name: str, address: str) -> str:
 
 
 def _header(name: str, value: str) -> str:
-    """One whose value we made ourselves or have checked: it needs no folding."""
-    _wall(name, value.replace("\r\n ", ""))
+    """A header with a value of our own, which needs no folding."""
+    _check_header(name, value.replace("\r\n ", ""))
     return f"{name}: {value}\r\n"
 
 
 def _subject(text: str) -> str:
-    """Folded ASCII, or encoded words (RFC 2047).
+    """The subject as folded ASCII, or as encoded words (RFC 2047).
 
-    Not `email.policy`: it decodes what looks like an encoded word before it folds, so that a customer called
-    `=?utf-8?q?=0D=0ABcc:_eve?=` would add a header. Here such a name is itself encoded, and shown as it is.
+    `email.policy` decodes encoded words before it folds: a customer called `=?utf-8?q?=0D=0ABcc:_eve?=` would add a header. Here
+    such a name is encoded itself and shown as it is.
     """
-    _wall("Subject", text)
+    _check_header("Subject", text)
     words = text.split()
     if not text.isascii() or "=?" in text or any(len(word) > _LINE // 2 for word in words):
         return f"Subject: {_encoded(text, used=len('Subject: '))}\r\n"
@@ -109,32 +109,32 @@ def _subject(text: str) -> str:
 
 
 def _encoded(text: str, used: int) -> str:
-    """Encoded words, each whole characters and none longer than its line; `used` is what its first line holds already."""
+    """Encoded words of whole characters, none longer than its line; `used` characters of the first line are taken."""
     words: list[bytes] = [b""]
-    room = _room(used)
+    capacity = _capacity(used)
     for mark in text:
         coded = mark.encode()
-        if len(words[-1]) + len(coded) > room:
+        if len(words[-1]) + len(coded) > capacity:
             words.append(b"")
-            room = _room(1)
+            capacity = _capacity(1)
         words[-1] += coded
     return "\r\n ".join(f"=?utf-8?b?{binascii.b2a_base64(word, newline=False).decode()}?=" for word in words)
 
 
-def _room(used: int) -> int:
-    """Bytes whose base64 fits beside what is used, in a line and in RFC 2047's 75 characters a word."""
+def _capacity(used: int) -> int:
+    """Bytes whose base64 fits the rest of a line and RFC 2047's 75 characters of a word."""
     return (min(_LINE - used, 75) - len("=?utf-8?b??=")) // 4 * 3
 
 
-def _wall(name: str, value: str) -> None:
+def _check_header(name: str, value: str) -> None:
     if not value.isprintable():
-        raise ValueError(f"{name} holds a line break or another control character")
+        raise ValueError(f"{name} contains a line break or another control character")
 
 
 def _part(kind: str, content: str) -> bytes:
-    """Quoted-printable by the C codec: lines stay short for every relay, and it costs a tenth of the pure one."""
+    """A MIME part in quoted-printable, so that lines stay short; by the C codec, at a tenth of the cost of Python's."""
     lines = content.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n") + "\n"
-    # Other line separators are data to a mail reader, but `binascii` must see one kind of line end only.
+    # `binascii` must see one kind of line end; other separators are data to mail clients.
     coded = binascii.b2a_qp(lines.replace("\n", "\r\n").encode(), istext=True)
     return (
         f'\r\nContent-Type: text/{kind}; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'.encode()

@@ -12,7 +12,11 @@ _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
 @dataclass(frozen=True, slots=True)
 class SmtpRelay:
-    """Where mail goes out. `start_tls`: True demands it, None takes it if offered. `keep` connections stay open."""
+    """An SMTP relay.
+
+    `start_tls`: True requires STARTTLS, None uses it if offered. Up to `keep` connections stay open, for `mails_each` mails and
+    `idle_seconds` each; opening one may take `open_seconds`.
+    """
 
     host: str = "localhost"
     port: int = 25
@@ -27,19 +31,20 @@ class SmtpRelay:
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """`smtp://` (TLS if offered), `smtp+starttls://` (TLS demanded), `smtps://` (TLS at once), with user:password@."""
+        """`smtp://` (TLS if offered), `smtp+starttls://` (TLS required) or `smtps://` (TLS from the start), with user:password@.
+
+        Raises ValueError.
+        """
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname:
-            raise ValueError(
-                f"an SMTP address such as smtp://user:password@host:587 is needed, one of {', '.join(_PORTS)}"
-            )
-        # A password never crosses a network in the clear because someone in between hid STARTTLS.
-        far_login = parts.scheme == "smtp" and bool(parts.username) and parts.hostname not in _LOOPBACK
+            raise ValueError(f"give an SMTP URL such as smtp://user:password@host:587, with {', '.join(_PORTS)}")
+        # STARTTLS is required for a password over a network: an attacker could hide that it is offered.
+        remote_login = parts.scheme == "smtp" and bool(parts.username) and parts.hostname not in _LOOPBACK
         return cls(
             host=parts.hostname,
             port=parts.port or _PORTS[parts.scheme],
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             tls=parts.scheme == "smtps",
-            start_tls=True if parts.scheme == "smtp+starttls" or far_login else None,
+            start_tls=True if parts.scheme == "smtp+starttls" or remote_login else None,
         )

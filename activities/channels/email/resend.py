@@ -1,7 +1,7 @@
-"""E-mail by an HTTP provider that takes our key (Resend's shape): class A.
+"""E-mail by Resend's HTTP API (class A).
 
-Source: Resend's API reference, `POST /emails`. An `Idempotency-Key` of up to 256 characters is kept for 24 hours, so tries end
-after 23. DKIM is the provider's.
+Source: Resend's API reference, `POST /emails`. An `Idempotency-Key` of up to 256 characters is valid for 24 hours, so retries end
+after 23. Resend signs with DKIM.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from journeys.tokens.signed_links import Links
 
 @dataclass(frozen=True, slots=True)
 class ResendSettings:
-    """`base` is the API's address; `sender`, `links`, `postal` and `replies` are as for SMTP."""
+    """`base` is the API's URL; `sender`, `links`, `postal` and `replies` are as for SMTP."""
 
     key: str
     sender: tuple[str, str]
@@ -38,7 +38,7 @@ class ResendSettings:
 
 
 class ResendChannel(HttpChannel):
-    """Mails over HTTP: nothing lost, nothing doubled, as long as the provider knows our key."""
+    """Mails by Resend: nothing is lost or duplicated while Resend remembers the key."""
 
     name = "email"
     promise = Promise.KEYED
@@ -48,49 +48,49 @@ class ResendChannel(HttpChannel):
             "409",
             ReplyMeaning.PERMANENT,
             "invalid_idempotent_request",
-            "the same key with other bytes: a fault of ours",
+            "the same key with other content: our bug",
         ),
         ReplyRow(
             "409", ReplyMeaning.TRANSIENT, "concurrent_idempotent_requests", "the first attempt is still in flight"
         ),
-        ReplyRow("429", ReplyMeaning.DOWN, "daily_quota_exceeded", "nobody is served until tomorrow"),
-        ReplyRow("429", ReplyMeaning.DOWN, "monthly_quota_exceeded", "nobody is served until next month"),
+        ReplyRow("429", ReplyMeaning.DOWN, "daily_quota_exceeded", "the account's quota is used up until tomorrow"),
+        ReplyRow("429", ReplyMeaning.DOWN, "monthly_quota_exceeded", "the account's quota is used up until next month"),
         *KEYED_TAIL,
     )
 
-    def __init__(self, templates: Templates, way: HttpClient, reach: Reach, settings: ResendSettings) -> None:
-        super().__init__(templates, way, reach)
+    def __init__(self, templates: Templates, http: HttpClient, reach: Reach, settings: ResendSettings) -> None:
+        super().__init__(templates, http, reach)
         self._settings = settings
 
-    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
-        """The person's `email`, if it is one."""
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 — part of the port
+        """The person's `email`, if it is valid."""
         return mail_address(profile.get("email"))
 
-    def write(self, message: Rendered, outgoing: Outgoing, digest: str) -> PreparedContent:
-        """The mail's parts; our digest goes along as a tag, which comes back in every webhook."""
-        unsubscribe = unsubscribe_url(self._settings.links, outgoing, digest, datetime.now(UTC))
-        tags = [{"name": "tenure_key", "value": digest}]
-        return PreparedContent({**self._mail(message, outgoing, digest, unsubscribe), "tags": tags})
+    def write(self, message: Rendered, outgoing: Outgoing, key_hash: str) -> PreparedContent:
+        """The mail. The key's hash is a tag, which every webhook returns."""
+        unsubscribe = unsubscribe_url(self._settings.links, outgoing, key_hash, datetime.now(UTC))
+        tags = [{"name": "tenure_key", "value": key_hash}]
+        return PreparedContent({**self._mail(message, outgoing, key_hash, unsubscribe), "tags": tags})
 
     def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
-        """A mail to try a message out, marked as such in its subject and a header; nothing that comes of it is heard of."""
-        digest = message_hash(outgoing.key)
+        """A test send, marked in subject and header; its webhooks match no message."""
+        key_hash = message_hash(outgoing.key)
         marked = replace(message, subject=f"[Test] {message.subject}")
-        mail = self._mail(marked, outgoing, digest, "")
+        mail = self._mail(marked, outgoing, key_hash, "")
         content = {**mail, "headers": {**mail["headers"], "X-Tenure-Test": "1"}}
         summary = {"subject": marked.subject, "template": outgoing.template, "variant": message.variant}
-        return Prepared(digest, outgoing.address, as_body(content), summary)
+        return Prepared(key_hash, outgoing.address, as_body(content), summary)
 
-    def _mail(self, message: Rendered, outgoing: Outgoing, digest: str, unsubscribe: str) -> dict[str, Any]:
-        """As `POST /emails` takes it."""
+    def _mail(self, message: Rendered, outgoing: Outgoing, key_hash: str, unsubscribe: str) -> dict[str, Any]:
+        """Body of `POST /emails`. Raises TemplateFault for an invalid address."""
         if mail_address(outgoing.address) != outgoing.address:
-            raise TemplateFault("the address is not one that can be sent to")
+            raise TemplateFault("the address is not a valid mail address")
         postal = self._settings.postal
-        deps, address = self._settings.sender
-        signs = message.sender
-        name = signs.name if signs is not None and signs.name.isprintable() else deps
-        manager = mail_address(signs.reply_to) if signs is not None else None
-        reply_to = reply_to_addresses(self._settings.replies, outgoing, digest, manager)
+        company, address = self._settings.sender
+        signer = message.sender
+        name = signer.name if signer is not None and signer.name.isprintable() else company
+        manager = mail_address(signer.reply_to) if signer is not None else None
+        reply_to = reply_to_addresses(self._settings.replies, outgoing, key_hash, manager)
         return {
             "from": named_address(name, address).replace("\r\n ", " "),
             **({"reply_to": list(reply_to)} if reply_to else {}),
@@ -98,10 +98,10 @@ class ResendChannel(HttpChannel):
             "subject": message.subject,
             "html": html_part(message, sender=postal, unsubscribe_url=unsubscribe),
             "text": text_part(message, sender=postal, unsubscribe_url=unsubscribe),
-            "headers": dict((*identity_headers(digest, unsubscribe), *trace_headers(outgoing))),
+            "headers": dict((*identity_headers(key_hash, unsubscribe), *trace_headers(outgoing))),
         }
 
-    async def call(self, content: Mapping[str, Any], prepared: Prepared, digest: str) -> HttpRequest:  # noqa: ARG002
-        """`POST /emails`, with our key."""
-        headers = {**bearer(self._settings.key), "idempotency-key": digest}
+    async def call(self, content: Mapping[str, Any], prepared: Prepared, key_hash: str) -> HttpRequest:  # noqa: ARG002
+        """`POST /emails` with an idempotency key."""
+        headers = {**bearer(self._settings.key), "idempotency-key": key_hash}
         return json_call("POST", f"{self._settings.base}/emails", content, headers)

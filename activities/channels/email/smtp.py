@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 Search = Callable[[str], bool]
-"""Whether the provider has a mail with this Message-ID. May raise OSError when it cannot be asked."""
+"""Whether the relay accepted a mail with this Message-ID. Raises OSError if it cannot be searched now."""
 
 
 def _clock() -> datetime:
@@ -41,12 +41,13 @@ def _clock() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class EmailSettings:
-    """How mails are sent. `domain` is the right side of every Message-ID; `sender` is a name and an address.
+    """Settings of mails over SMTP.
 
-    With `links` each mail has a way out in its footer, signed for its recipient and topic, and RFC 8058's one-click
-    headers where the link is https. `postal` is the footer's text: who writes, and the address that CAN-SPAM asks for.
-    A relay too far away for `attempt` within a step's 2 s is not `local`. With `clicks`, links go through us so that
-    clicks are heard of; with `replies` answers come back to us, beside whoever signs.
+    - `sender`: display name and address; `domain`: right side of every Message-ID
+    - `links`: signs unsubscribe links; an https link also gets one-click headers (RFC 8058)
+    - `postal`: the footer's text, company and postal address (CAN-SPAM)
+    - `local`: whether the relay is fast enough for a step (2 s); `attempt`: limit of one attempt
+    - `clicks`: tracks links; `replies`: adds a reply address of ours; `dkim`: signs mails
     """
 
     relay: SmtpRelay = field(default_factory=SmtpRelay)
@@ -63,15 +64,15 @@ class EmailSettings:
     replies: ReplyAddresses | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what would only show when the first mail leaves."""
+        """Raises ValueError for a sender or domain with which no mail could be sent."""
         if mail_address(self.sender[1]) != self.sender[1] or mail_address(f"x@{self.domain}") is None:
-            raise ValueError("the sender's address and the Message-ID's domain must be plain and ASCII")
+            raise ValueError("the sender's address and the domain of Message-IDs must be plain ASCII")
         named_address(*self.sender)
 
 
 @dataclass(frozen=True, slots=True)
 class MailContent:
-    """What a mail says, and what the ledger keeps of it. `sender` signs instead of the house."""
+    """Subject, parts and ledger summary of a mail. `sender` replaces the company's name."""
 
     subject: str
     text: str
@@ -81,7 +82,7 @@ class MailContent:
 
 
 class EmailChannel:
-    """Plain SMTP promises nothing (class C), unless the provider can be searched by Message-ID (class B)."""
+    """Mails over SMTP: class B with `search`, else class C."""
 
     name = "email"
     inside = False
@@ -102,79 +103,79 @@ class EmailChannel:
         self.attempt = settings.attempt
         self.local = settings.local
 
-    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 -- the port's
-        """The person's `email`, if it is one."""
+    def address(self, profile: Mapping[str, Any], subject_key: str) -> str | None:  # noqa: ARG002 — part of the port
+        """The person's `email`, if it is valid."""
         return mail_address(profile.get("email"))
 
     def prepare(self, outgoing: Outgoing) -> Prepared:
-        """The whole mail as bytes, dated now. Raises TemplateFault."""
+        """The mail as bytes, dated now. Raises TemplateFault."""
         if mail_address(outgoing.address) != outgoing.address:
-            raise TemplateFault("the address is not one that can be sent to")
-        digest = message_hash(outgoing.key)
-        unsubscribe = unsubscribe_url(self._settings.links, outgoing, digest, self._clock())
-        said = self._together(outgoing, unsubscribe) if outgoing.items else self._one(outgoing, unsubscribe)
-        return self._prepared(outgoing, said, (*identity_headers(digest, unsubscribe), *trace_headers(outgoing)))
+            raise TemplateFault("the address is not a valid mail address")
+        key_hash = message_hash(outgoing.key)
+        unsubscribe = unsubscribe_url(self._settings.links, outgoing, key_hash, self._clock())
+        content = self._digest(outgoing, unsubscribe) if outgoing.items else self._message(outgoing, unsubscribe)
+        return self._prepared(outgoing, content, (*identity_headers(key_hash, unsubscribe), *trace_headers(outgoing)))
 
     def prepare_test(self, outgoing: Outgoing, message: Rendered) -> Prepared:
-        """A mail to try a message out, marked as such in its subject and a header; no click of it is heard of."""
+        """A test send, marked in subject and header, without tracked links."""
         postal = self._settings.postal
         text, html = text_part(message, sender=postal), html_part(message, sender=postal)
-        said = MailContent(f"[Test] {message.subject}", text, html, {"variant": message.variant}, message.sender)
+        content = MailContent(f"[Test] {message.subject}", text, html, {"variant": message.variant}, message.sender)
         return self._prepared(
-            outgoing, said, (*identity_headers(message_hash(outgoing.key), ""), ("X-Tenure-Test", "1"))
+            outgoing, content, (*identity_headers(message_hash(outgoing.key), ""), ("X-Tenure-Test", "1"))
         )
 
-    def _one(self, outgoing: Outgoing, unsubscribe: str) -> MailContent:
+    def _message(self, outgoing: Outgoing, unsubscribe: str) -> MailContent:
         message = self._templates.render(outgoing, unsubscribe, self.name)
         message, links = track_links(self._settings.clicks, message, outgoing.key)
         summary = {"topic": message.topic, "variant": message.variant, **links}
-        foot = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
+        footer = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
         return MailContent(
-            message.subject, text_part(message, **foot), html_part(message, **foot), summary, message.sender
+            message.subject, text_part(message, **footer), html_part(message, **footer), summary, message.sender
         )
 
-    def _together(self, outgoing: Outgoing, unsubscribe: str) -> MailContent:
-        digest = self._templates.render_together(outgoing.template, outgoing.items, unsubscribe, self.name)
+    def _digest(self, outgoing: Outgoing, unsubscribe: str) -> MailContent:
+        digest = self._templates.render_digest(outgoing.template, outgoing.items, unsubscribe, self.name)
         links: tuple[ClickLink, ...] = ()
         if self._settings.clicks is not None:
-            digest, links = self._settings.clicks.follow_together(digest, outgoing.key)
-        foot = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
-        summary = {"topics": digest.topics, "variant": digest.variant, **digest.told(), **summary_of_links(links)}
-        return MailContent(digest.subject, text_digest(digest, **foot), html_digest(digest, **foot), summary)
+            digest, links = self._settings.clicks.follow_digest(digest, outgoing.key)
+        footer = {"sender": self._settings.postal, "unsubscribe_url": unsubscribe}
+        summary = {"topics": digest.topics, "variant": digest.variant, **digest.summary(), **summary_of_links(links)}
+        return MailContent(digest.subject, text_digest(digest, **footer), html_digest(digest, **footer), summary)
 
-    def _prepared(self, outgoing: Outgoing, said: MailContent, extra: tuple[tuple[str, str], ...]) -> Prepared:
-        sender, manager = self._signed(said.sender)
-        digest = message_hash(outgoing.key)
-        reply_to = reply_to_addresses(self._settings.replies, outgoing, digest, manager)
+    def _prepared(self, outgoing: Outgoing, content: MailContent, extra: tuple[tuple[str, str], ...]) -> Prepared:
+        sender, manager = self._sender(content.sender)
+        key_hash = message_hash(outgoing.key)
+        reply_to = reply_to_addresses(self._settings.replies, outgoing, key_hash, manager)
         mail = MailMessage(
             sender=sender,
             to=outgoing.address,
-            subject=said.subject,
+            subject=content.subject,
             date=self._clock(),
-            message_id=f"<{digest}@{self._settings.domain}>",
-            text=said.text,
-            html=said.html,
+            message_id=f"<{key_hash}@{self._settings.domain}>",
+            text=content.text,
+            html=content.html,
             extra=(*((("Reply-To", ", ".join(reply_to)),) if reply_to else ()), *extra),
         )
-        summary = {"subject": said.subject, "template": outgoing.template, **said.summary}
-        if len(said.html.encode()) > CLIPPED:
-            log.warning("email.clipped", template=outgoing.template, bytes=len(said.html.encode()))
+        summary = {"subject": content.subject, "template": outgoing.template, **content.summary}
+        if len(content.html.encode()) > CLIPPED:
+            log.warning("email.clipped", template=outgoing.template, bytes=len(content.html.encode()))
             summary["clipped"] = True
         return Prepared(mail.message_id, outgoing.address, mail_bytes(mail), summary)
 
-    def _signed(self, sender: Sender | None) -> tuple[tuple[str, str], str | None]:
-        """From: our own address always, whoever signs; answers go where the content's rules allow."""
-        deps, address = self._settings.sender
-        if sender is None:
-            return (deps, address), None
-        return (sender.name if sender.name.isprintable() else deps, address), mail_address(sender.reply_to)
+    def _sender(self, signer: Sender | None) -> tuple[tuple[str, str], str | None]:
+        """Name and address of the sender, and the signer's address for replies. The address is always the company's."""
+        company, address = self._settings.sender
+        if signer is None:
+            return (company, address), None
+        return (signer.name if signer.name.isprintable() else company, address), mail_address(signer.reply_to)
 
-    async def deliver(self, prepared: Prepared, key: str) -> Receipt:  # noqa: ARG002 -- SMTP takes no key
-        """One attempt. What happened after the final dot and before the reply is unknown; before it, nothing did."""
+    async def deliver(self, prepared: Prepared, key: str) -> Receipt:  # noqa: ARG002 — SMTP has no keys
+        """One attempt. A failure between the final dot and the reply is unknown; before the dot nothing was delivered."""
         if mail_address(prepared.address) != prepared.address:
-            return Receipt(AttemptResult.REFUSED, "not an address that can be sent to")
-        key_of_ours = self._settings.dkim
-        body = key_of_ours.signed(prepared.body) if key_of_ours is not None else prepared.body
+            return Receipt(AttemptResult.REFUSED, "not a valid mail address")
+        dkim = self._settings.dkim
+        body = dkim.signed(prepared.body) if dkim is not None else prepared.body
         envelope = SmtpEnvelope(self._settings.sender[1], prepared.address, body)
         progress = SendProgress(until=prepared.until)
         try:
@@ -185,13 +186,13 @@ class EmailChannel:
             return Receipt(_refused(refusal, progress), _words(refusal, prepared.address), gone=gone)
         except TimeoutError:
             return Receipt(_lost(progress), "no answer in time", outage=True, left=progress.dot_sent)
-        except Exception as fault:  # noqa: BLE001 -- what a relay says may surprise the library; the dot alone decides
-            words = f"the connection failed ({type(fault).__name__})"
+        except Exception as error:  # noqa: BLE001 — a relay may surprise the library; only the dot decides
+            words = f"the connection failed ({type(error).__name__})"
             return Receipt(_lost(progress), words, outage=True, left=progress.dot_sent)
         return Receipt(AttemptResult.SENT)
 
     async def find(self, prepared: Prepared) -> bool | None:
-        """Whether the provider has this Message-ID; None if it cannot be asked, or not now."""
+        """Whether the relay accepted this Message-ID; None if that cannot be searched, or not now."""
         if self._search is None:
             return None
         try:
@@ -200,14 +201,14 @@ class EmailChannel:
             return None
 
     async def close(self) -> None:
-        """Say goodbye on every kept connection."""
+        """Close every kept connection."""
         await self._pool.close()
 
 
 def _refused(refusal: RefusedByRelay, progress: SendProgress) -> AttemptResult:
-    """RFC 5321 §4.2.1: 5yz is for good, 4yz for now. Any other reply is none.
+    """Result of a rejection: 5yz is permanent, 4yz transient (RFC 5321 §4.2.1), anything else is no valid reply.
 
-    A relay that refuses *us* (no log-in, an unknown sender) has said nothing about the person: that can be mended.
+    A rejection of the sender (log-in, unknown sender) says nothing about the recipient and is tried again.
     """
     match refusal.code // 100:
         case 5:
@@ -223,7 +224,7 @@ def _lost(progress: SendProgress) -> AttemptResult:
 
 
 def _words(refusal: RefusedByRelay, address: str) -> str:
-    """The relay's words without the person's: relays like to repeat the address."""
+    """The relay's text without personal data: relays like to repeat the address."""
     personal = "|".join(map(re.escape, (address, address.rpartition("@")[0])))
     words = re.sub(rf"(?<!\w)(?:{personal})(?!\w)", "…", " ".join(refusal.words.split()), flags=re.IGNORECASE)
     words = " ".join("…" if "@" in word else word for word in words.split(" "))

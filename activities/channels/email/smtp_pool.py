@@ -2,8 +2,8 @@
 
 It knows whether the final dot of a mail has left the process.
 
-A new connection costs a handshake and several round trips a mail, so connections are reused. What a failure means
-depends on one thing only: before the final dot nothing can have been delivered; after it, no one knows until the reply.
+Connections are reused, because a new one costs a handshake and several round trips. A failure before the final dot means that
+nothing was delivered; after it the result is unknown until the reply (RFC 5321 §4.2.5).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DOTS = re.compile(rb"(?m)^\.")
 
 
 class RefusedByRelay(Exception):
-    """The relay's reply to this mail is a refusal; `code` is its SMTP code. `of_sender`: it is us who are refused."""
+    """The relay rejected the mail with the SMTP reply `code`. `of_sender`: it rejected us, not the recipient."""
 
     def __init__(self, code: int, words: str, *, of_sender: bool = False) -> None:
         super().__init__(f"{code} {words}")
@@ -32,20 +32,20 @@ class RefusedByRelay(Exception):
 
 @dataclass(slots=True)
 class SendProgress:
-    """How far one mail has come, and until when it may. It outlives the exception that says that it came no further."""
+    """Whether a mail's final dot was sent, and the instant `until` which it may be; kept beside exceptions."""
 
     dot_sent: bool = False
     until: datetime | None = None
 
     @property
     def too_late(self) -> bool:
-        """By the wall clock: a process that was stopped, or a machine that slept, has missed its time."""
+        """Whether `until` has passed on the wall clock, also while the process was stopped."""
         return self.until is not None and datetime.now(UTC) > self.until
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpEnvelope:
-    """A mail as a relay takes it."""
+    """Sender, recipient and content of a mail."""
 
     sender: str
     recipient: str
@@ -53,7 +53,7 @@ class SmtpEnvelope:
 
 
 class SmtpConnection:
-    """One open connection, used by one mail at a time."""
+    """An open connection, used for one mail at a time."""
 
     def __init__(self, smtp: SMTP) -> None:
         self._smtp = smtp
@@ -62,7 +62,7 @@ class SmtpConnection:
 
     @classmethod
     async def open(cls, relay: SmtpRelay, local_hostname: str) -> Self:
-        """Connect, greet, secure and log in. Raises SMTPException or OSError."""
+        """Connect, greet, start TLS and log in. Raises SMTPException, OSError or TimeoutError."""
         smtp = SMTP(
             hostname=relay.host,
             port=relay.port,
@@ -71,7 +71,7 @@ class SmtpConnection:
             use_tls=relay.tls,
             start_tls=False if relay.tls else relay.start_tls,
             local_hostname=local_hostname,
-            timeout=None,  # the attempt as a whole has one deadline, the caller's
+            timeout=None,  # the caller limits the attempt as a whole
         )
         try:
             async with asyncio.timeout(relay.open_seconds):
@@ -81,7 +81,7 @@ class SmtpConnection:
         except BaseException:
             smtp.close()
             raise
-        # No isinstance: uvloop's transports are nobody's subclass. 0, so that drained means: all of it has left.
+        # A cast, because uvloop's transports are no subclass. With 0, a drained buffer means that everything was sent.
         cast("asyncio.WriteTransport", smtp.transport).set_write_buffer_limits(0)
         return cls(smtp)
 
@@ -90,7 +90,7 @@ class SmtpConnection:
         return self._smtp.is_connected
 
     async def send(self, envelope: SmtpEnvelope, progress: SendProgress) -> None:
-        """Deliver one mail. Raises NotTaken for a refusal; then the connection is ready for the next mail."""
+        """Deliver one mail. Raises RefusedByRelay; the connection can then be used for the next mail."""
         self.mails += 1
         try:
             await self._address(envelope)
@@ -103,7 +103,7 @@ class SmtpConnection:
         options: tuple[bytes, ...] = ()
         if not (envelope.sender + envelope.recipient).isascii():
             if not self._smtp.supports_extension("smtputf8"):
-                raise RefusedByRelay(553, "the relay takes no address with characters beyond ASCII (SMTPUTF8)")
+                raise RefusedByRelay(553, "the relay does not support addresses beyond ASCII (SMTPUTF8)")
             options = (b"SMTPUTF8", b"BODY=8BITMIME")
         _expect(
             await self._smtp.execute_command(b"MAIL", f"FROM:<{envelope.sender}>".encode(), *options), 2, of_sender=True
@@ -112,7 +112,7 @@ class SmtpConnection:
         _expect(await self._smtp.execute_command(b"DATA"), 3)
 
     async def _reset(self) -> None:
-        """Forget the transaction. A relay that hangs up on those it refuses has still refused."""
+        """Reset the SMTP transaction. A relay that disconnects after a rejection has still rejected."""
         try:
             await self._smtp.execute_command(b"RSET")
         except (SMTPException, OSError):
@@ -124,8 +124,8 @@ class SmtpConnection:
             raise SMTPServerDisconnected("Connection lost")
         protocol.write(_DOTS.sub(b"..", content))
         if cast("asyncio.WriteTransport", protocol.transport).get_write_buffer_size():
-            # What does not fit the socket must leave before the dot, or a loss half-way would look like one after it.
-            await protocol._drain_helper()  # noqa: SLF001 -- what StreamWriter.drain does, which would close it
+            # Everything must be sent before the dot, or a loss half-way would look like one after it.
+            await protocol._drain_helper()  # noqa: SLF001 — StreamWriter.drain does the same, and closes the stream
         if not protocol.is_connected:
             raise SMTPServerDisconnected("Connection lost")
         if progress.too_late:
@@ -135,30 +135,30 @@ class SmtpConnection:
         _expect(await protocol.read_response(), 2)
 
     async def close(self) -> None:
-        """Say goodbye, if there is someone to say it to."""
+        """Send QUIT, if the relay still answers, and close the connection."""
         with suppress(SMTPException, OSError, TimeoutError):
             async with asyncio.timeout(1):
                 await self._smtp.quit()
         self.abandon()
 
     def abandon(self) -> None:
-        """Drop it without a word: its state is not known."""
+        """Close the connection without QUIT: its state is unknown."""
         self._smtp.close()
 
 
 class SmtpPool:
-    """At most `keep` connections; whoever finds none free waits."""
+    """At most `keep` connections; further mails wait for a free one."""
 
     def __init__(self, relay: SmtpRelay, local_hostname: str) -> None:
         self._relay = relay
         self._local_hostname = local_hostname
         self._free: list[SmtpConnection] = []
-        self._places = asyncio.Semaphore(relay.keep)
+        self._slots = asyncio.Semaphore(relay.keep)
         self._opening: set[asyncio.Task[SmtpConnection]] = set()
 
     async def send(self, envelope: SmtpEnvelope, progress: SendProgress) -> None:
-        """One mail over a kept connection, or a new one. Raises NotTaken, SMTPException, OSError or TimeoutError."""
-        async with self._places:
+        """Send a mail over a kept connection or a new one. Raises RefusedByRelay, SMTPException, OSError or TimeoutError."""
+        async with self._slots:
             kept = self._kept()
             if kept is not None:
                 try:
@@ -190,7 +190,7 @@ class SmtpPool:
         return None
 
     async def _opened(self) -> SmtpConnection:
-        """A new connection. One that takes longer than the attempt is kept for the next, or a far relay is never reached."""
+        """A new connection. One that opens after the attempt has ended is kept, or a slow relay would never be reached."""
         task = asyncio.create_task(SmtpConnection.open(self._relay, self._local_hostname))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -205,7 +205,7 @@ class SmtpPool:
             self._keep(task.result())
 
     async def _send(self, connection: SmtpConnection, envelope: SmtpEnvelope, progress: SendProgress) -> None:
-        """Keep the connection after a mail that was taken or refused; drop it after anything else."""
+        """Send a mail; keep the connection if it was accepted or rejected, and close it after any other result."""
         try:
             await connection.send(envelope, progress)
         except RefusedByRelay as refusal:

@@ -1,1 +1,1 @@
-"""Shared parts of channels over HTTP: requests, access tokens, reply tables."""
+"""Parts that channels over HTTP share: requests, access tokens and reply tables."""

@@ -15,26 +15,26 @@ from enum import Enum
 from activities.outgoing.client import HttpReply
 from activities.ports import AttemptResult, Receipt
 
-LONGEST_PAUSE = timedelta(hours=1)
-"""A provider that asks for more is asked again after this: a wrong header must not silence a channel for a day."""
+MAX_PAUSE = timedelta(hours=1)
+"""Longest `Retry-After` that is respected: a wrong header must not stop a channel for a day."""
 
 
 class ReplyMeaning(Enum):
-    """What an answer says about the one message that was handed over."""
+    """Meaning of a reply for the message that was sent."""
 
     ACCEPTED = "accepted"
     PERMANENT = "permanent"
-    """It will never take this message: recorded, not tried again."""
+    """The provider will never accept this message: recorded, not tried again."""
     TRANSIENT = "transient"
-    """It has not taken it, and may take it later."""
+    """Not accepted; it may be later."""
     AMBIGUOUS = "ambiguous"
-    """It may have taken it."""
+    """It may have been accepted."""
     DOWN = "down"
-    """Transient, and nobody is served: counts for the breaker."""
+    """Transient, and the provider is down for everyone: counts for the circuit breaker."""
     OURS = "ours"
-    """Our key, sender or address is refused, as for everyone: transient for the person, the operator's turn to mend."""
+    """Our key, sender or URL is rejected, for everyone: transient for the person, the operator's turn."""
     LOST = "lost"
-    """Ambiguous, and nobody is served well: counts for the breaker."""
+    """Ambiguous, and the provider has a problem: counts for the circuit breaker."""
 
 
 _RESULTS = {
@@ -51,7 +51,7 @@ _OUTAGES = frozenset({ReplyMeaning.DOWN, ReplyMeaning.OURS, ReplyMeaning.LOST})
 
 @dataclass(frozen=True, slots=True)
 class ReplyRow:
-    """`status` is a number or a class such as `5xx`; `code` the provider's own word or number, where it decides; `*` is any."""
+    """`status` is a number or a class such as `5xx`; `code` is the provider's error code if it matters, `*` for any."""
 
     status: str
     means: ReplyMeaning
@@ -59,7 +59,7 @@ class ReplyRow:
     about: str = ""
 
     def fits(self, status: int, code: str) -> bool:
-        """Whether this row is about such an answer."""
+        """Whether this row matches the reply."""
         number = str(status)
         same = self.status in {number, f"{number[:1]}xx"}
         return same and (not self.code or self.code == code or (self.code == "*" and bool(code)))
@@ -75,11 +75,11 @@ KEYED_TAIL: ReplyTable = (
     ReplyRow("409", ReplyMeaning.TRANSIENT, about="the same key is in flight"),
     ReplyRow("425", ReplyMeaning.TRANSIENT),
     ReplyRow("429", ReplyMeaning.TRANSIENT, about="too fast; Retry-After is kept for the whole provider"),
-    ReplyRow("3xx", ReplyMeaning.OURS, about="the address has moved; redirects are not followed"),
+    ReplyRow("3xx", ReplyMeaning.OURS, about="the URL has moved; redirects are not followed"),
     ReplyRow("4xx", ReplyMeaning.PERMANENT),
-    ReplyRow("5xx", ReplyMeaning.DOWN, about="asked again with the same key"),
+    ReplyRow("5xx", ReplyMeaning.DOWN, about="tried again with the same key"),
 )
-"""For a provider that takes our key: whatever is unclear is asked again."""
+"""Last rows for a provider with idempotency keys: an unclear result is tried again."""
 BLIND_TAIL: ReplyTable = (
     ReplyRow("2xx", ReplyMeaning.ACCEPTED),
     ReplyRow("401", ReplyMeaning.OURS, about="the key is not accepted"),
@@ -88,41 +88,43 @@ BLIND_TAIL: ReplyTable = (
     ReplyRow("409", ReplyMeaning.TRANSIENT),
     ReplyRow("425", ReplyMeaning.TRANSIENT),
     ReplyRow("429", ReplyMeaning.TRANSIENT, about="too fast; Retry-After is kept for the whole provider"),
-    ReplyRow("3xx", ReplyMeaning.OURS, about="the address has moved; redirects are not followed"),
+    ReplyRow("3xx", ReplyMeaning.OURS, about="the URL has moved; redirects are not followed"),
     ReplyRow("4xx", ReplyMeaning.PERMANENT),
-    ReplyRow("503", ReplyMeaning.DOWN, about="not taken"),
-    ReplyRow("5xx", ReplyMeaning.LOST, about="it may have been taken before the fault"),
+    ReplyRow("503", ReplyMeaning.DOWN, about="not accepted"),
+    ReplyRow("5xx", ReplyMeaning.LOST, about="it may have been accepted before the error"),
 )
-"""For a provider that takes no key: after 500, 502 and 504 nobody knows."""
+"""Last rows for a provider without idempotency keys: 500, 502 and 504 are ambiguous."""
 
 
-def receipt(
+def receipt_for(
     table: ReplyTable, reply: HttpReply, code: str = "", words: str = "", *, now: datetime | None = None
 ) -> Receipt:
-    """What became of the message. An answer that no row fits is ambiguous."""
-    row = next((each for each in table if each.fits(reply.status, code)), ReplyRow("", ReplyMeaning.LOST))
+    """Receipt for a reply. A reply that matches no row is ambiguous."""
+    row = next(
+        (candidate for candidate in table if candidate.fits(reply.status, code)), ReplyRow("", ReplyMeaning.LOST)
+    )
     detail = " ".join(part for part in (str(reply.status), code, without_personal_data(words)) if part)[:200]
     pause = retry_after(reply, now) if row.means in {ReplyMeaning.TRANSIENT, ReplyMeaning.DOWN} else None
     return Receipt(_RESULTS[row.means], detail, after=pause, outage=row.means in _OUTAGES)
 
 
 def retry_after(reply: HttpReply, now: datetime | None = None) -> timedelta | None:
-    """The header of RFC 9110 §10.2.3, seconds or a date; None if there is none that can be read."""
-    given = reply.headers.get("retry-after", "").strip()
-    if given.isascii() and given.isdigit() and len(given) < 10:
-        return min(LONGEST_PAUSE, timedelta(seconds=int(given)))
+    """`Retry-After` (RFC 9110 §10.2.3), in seconds or as a date; None if missing or unreadable."""
+    value = reply.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit() and len(value) < 10:
+        return min(MAX_PAUSE, timedelta(seconds=int(value)))
     try:
-        until = parsedate_to_datetime(given)
+        until = parsedate_to_datetime(value)
     except ValueError:
         return None
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return min(LONGEST_PAUSE, max(timedelta(0), until - (now or datetime.now(UTC))))
+    return min(MAX_PAUSE, max(timedelta(0), until - (now or datetime.now(UTC))))
 
 
 _PERSONAL = re.compile(r"\S*@\S*|\+?\d[\d ()/-]{5,}\d|\S{60,}")
 
 
 def without_personal_data(words: str) -> str:
-    """A provider's words without addresses, numbers of telephones and tokens, which they like to repeat."""
+    """A provider's message without addresses, phone numbers and tokens, which providers like to repeat."""
     plain = " ".join("".join(mark if mark.isprintable() else " " for mark in words).split())
     return _PERSONAL.sub("…", plain)

@@ -1,6 +1,6 @@
 """Web Push: encryption (RFC 8291), VAPID (RFC 8292) and delivery (RFC 8030).
 
-The address comes from the person's browser, so it is a stranger's: it goes out like any other, to checked addresses only.
+The person's browser chooses the URL, so it is checked like any other outgoing URL.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from activities.outgoing.client import HttpRequest
 from activities.outgoing.url_policy import UrlNotAllowed
 
 TTL_SECONDS = 4 * 3600
-"""How long a push service keeps it for a device that is off: a time-sensitive message is worth nothing later."""
+"""Time that a push service keeps a notification for a device that is off; later it is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What `PushManager.subscribe` gives."""
+    """A browser's subscription, as `PushManager.subscribe` returns it."""
 
     endpoint: str
     p256dh: str
@@ -36,28 +36,29 @@ class Subscription:
 
     @classmethod
     def read(cls, given: object) -> Self | None:
-        """From the browser's JSON, as text or as an object; None if it is none, or has a key that nobody could encrypt for."""
+        """A subscription from the browser's JSON, as text or object; None if it is invalid or its key is unusable."""
         try:
-            found = json.loads(given) if isinstance(given, str) else given
-            made = cls(str(found["endpoint"]), str(found["keys"]["p256dh"]), str(found["keys"]["auth"]))  # type: ignore[index]
-            fits = len(unpadded(made.auth)) == 16 and _on_curve(unpadded(made.p256dh))
+            value = json.loads(given) if isinstance(given, str) else given
+            subscription = cls(str(value["endpoint"]), str(value["keys"]["p256dh"]), str(value["keys"]["auth"]))  # type: ignore[index]
+            usable = len(unpadded(subscription.auth)) == 16 and _on_curve(unpadded(subscription.p256dh))
         except (ValueError, TypeError, KeyError, IndexError, RecursionError, binascii.Error):
             return None
+        endpoint = subscription.endpoint
         return (
-            made if fits and made.endpoint.startswith(("https://", "http://")) and len(made.endpoint) < 2_000 else None
+            subscription if usable and endpoint.startswith(("https://", "http://")) and len(endpoint) < 2_000 else None
         )
 
     def text(self) -> str:
-        """The same JSON for the same subscription."""
+        """JSON of the subscription; equal subscriptions give equal text."""
         keys = {"p256dh": self.p256dh, "auth": self.auth}
         return json.dumps({"endpoint": self.endpoint, "keys": keys}, separators=(",", ":"), sort_keys=True)
 
 
 class WebPush:
-    """Ours as an application server: a P-256 key, and who to write to about it (`mailto:` or https)."""
+    """An application server: its P-256 key, and a contact (`mailto:` or https)."""
 
     def __init__(self, private_key: str, contact: str) -> None:
-        """Raises ValueError for a key that is no P-256 key in PEM, or a contact of another kind."""
+        """Raises ValueError for another kind of key or contact."""
         key = load_pem_private_key(private_key.encode(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not contact.startswith(("mailto:", "https://")):
             raise ValueError("Web Push needs a P-256 key in PEM and a contact that is mailto: or https (RFC 8292 §2.1)")
@@ -65,7 +66,7 @@ class WebPush:
         self.public = padless(key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
 
     def call(self, subscription: Subscription, content: Mapping[str, Any]) -> HttpRequest:
-        """The request for one browser. Its topic replaces what still waits there under the same tag. Raises NotAllowed."""
+        """Request for one browser. It replaces a waiting notification with the same tag. Raises UrlNotAllowed."""
         plain = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
         try:
             body = http_ece.encrypt(
@@ -76,7 +77,7 @@ class WebPush:
                 version="aes128gcm",
             )
         except (ValueError, http_ece.ECEException):
-            raise UrlNotAllowed("the browser's key is none that can be encrypted for") from None
+            raise UrlNotAllowed("the browser's key is unusable") from None
         headers = {
             "content-encoding": "aes128gcm",
             "content-type": "application/octet-stream",
@@ -94,7 +95,7 @@ class WebPush:
 
 
 def _on_curve(point: bytes) -> bool:
-    """Whether it is a public key of RFC 8291 §2: an uncompressed point of P-256."""
+    """Whether this is a public key of RFC 8291 §2: an uncompressed point of P-256."""
     try:
         ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
     except ValueError:
@@ -103,10 +104,10 @@ def _on_curve(point: bytes) -> bool:
 
 
 def unpadded(text: str) -> bytes:
-    """Base64url without padding (RFC 7515 §2). Raises binascii.Error."""
+    """Decode base64url without padding (RFC 7515 §2). Raises binascii.Error."""
     return base64.b64decode(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True)
 
 
 def padless(data: bytes) -> str:
-    """The inverse."""
+    """Encode base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

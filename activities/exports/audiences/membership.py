@@ -1,7 +1,7 @@
 """Membership rule of audiences: wanted people and their hashes, pure.
 
-Hashes as Google's Data Manager and Meta's customer lists ask for them: SHA-256 in hexadecimal of the address, trimmed and in small
-letters; for Google's own mail also without dots and what follows a plus, where the tool is Google's.
+Hashes are SHA-256 in hexadecimal of the address in lower case, as Google's Data Manager and Meta's customer lists specify; for
+Google, Gmail addresses also lose dots and everything after a plus.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
 
 class AudiencePlan(Model):
-    """One audience of `catalog/audiences.yaml`: the tools' own ids, the stage that its ads fit (`profile.stage`), their topic."""
+    """An audience of `audiences.yaml`: its ids on the platforms, the stage (`profile.stage`) and topic of its ads."""
 
     stage: Name | None = None
     topic: Name | None = None
@@ -31,61 +31,63 @@ class AudiencePlan(Model):
     meta: Text | None = None
     description: Text | None = None
 
-    def identity(self, tool: str) -> str | None:
-        """What the tool calls it; None if it is not there."""
-        return {"google": self.google, "meta": self.meta}.get(tool)
+    def identity(self, platform: str) -> str | None:
+        """Its id on a platform; None if it is not there."""
+        return {"google": self.google, "meta": self.meta}.get(platform)
 
 
 class AudiencePlans(Model):
-    """The file."""
+    """The file `audiences.yaml`."""
 
     audiences: dict[Name, AudiencePlan] = Field(default_factory=dict)
 
 
-def wanted_members(place: AudienceMembership, plan: AudiencePlan, tool: str, policy: Policy) -> str:
-    """The hash under which a person is to be in; empty if they are not.
+def wanted_hash(membership: AudienceMembership, plan: AudiencePlan, platform: str, policy: Policy) -> str:
+    """The hash under which a person belongs in an audience; empty if they do not belong in it.
 
-    Out is who the journey took out, who may not be told it, who has no address, and who is not known to be in the stage that
-    the ads fit: an ad for a stage that they have left is what a message for it would be (H7), and unknown is not yes (H8).
+    A person does not belong in it after a journey took them out, without consent or an address, or unless they are known to be in
+    the stage of its ads (H7, H8).
     """
-    fits = plan.stage is None or place.stage == plan.stage
-    return hashed_address(place.email, tool) if place.member and fits and not is_excluded(place, plan, policy) else ""
+    fits = plan.stage is None or membership.stage == plan.stage
+    belongs = membership.member and fits and not is_excluded(membership, plan, policy)
+    return hashed_address(membership.email, platform) if belongs else ""
 
 
-def is_excluded(place: AudienceMembership, plan: AudiencePlan, policy: Policy) -> bool:
-    """Whether no ad may follow them (C5): their address is suppressed, or they have said no.
+def is_excluded(membership: AudienceMembership, plan: AudiencePlan, policy: Policy) -> bool:
+    """Whether no ad may be shown to the person (C5): the address is suppressed, or there is an opt-out.
 
-    A no to ads (`audience`), to the ads' topic or to everything counts, and so does one to mails of the topic: their address
-    is what the tools are given. Whoever has only not said yes to mails has refused no ad; the policy may ask for a yes to ads.
+    An opt-out of ads (`audience`), of the topic or of everything counts, and one of mails of the topic, because the platforms get
+    the mail address. A missing consent to mails does not; the policy may require consent to ads.
     """
-    if place.suppressed:
+    if membership.suppressed:
         return True
-    by_mail = consent_refusal(policy, plan.topic, "promotional", "email", place.said)
-    return consent_refusal(policy, plan.topic, "promotional", ADS, place.said) is not None or (
+    by_mail = consent_refusal(policy, plan.topic, "promotional", "email", membership.said)
+    return consent_refusal(policy, plan.topic, "promotional", ADS, membership.said) is not None or (
         by_mail is not None and by_mail.code == "consent_withdrawn"
     )
 
 
-def hashed_address(email: str | None, tool: str) -> str:
-    """An address as a tool knows it, or nothing for what is none."""
+def hashed_address(email: str | None, platform: str) -> str:
+    """Hash of an address as a platform expects it; empty for an invalid address."""
     address = mail_address(email)
     if address is None:
         return ""
     local, _, domain = address.lower().rpartition("@")
-    if tool == "google" and domain in _GMAIL:
+    if platform == "google" and domain in _GMAIL:
         local = local.partition("+")[0].replace(".", "")
     return hashlib.sha256(f"{local}@{domain}".encode()).hexdigest()
 
 
 def membership_changes(
-    places: Mapping[str, AudienceMembership], plan: AudiencePlan, tool: str, policy: Policy
+    memberships: Mapping[str, AudienceMembership], plan: AudiencePlan, platform: str, policy: Policy
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """By person: the hashes to take out, and those to put in. Who has another address is both; a stop adds nobody."""
-    out, into = {}, {}
-    for subject, place in places.items():
-        now, then = wanted_members(place, plan, tool, policy), place.hashed if place.told else ""
-        if then and then != now:
-            out[subject] = then
-        if now and then != now and not place.stopped:
-            into[subject] = now
-    return out, into
+    """Hashes to remove and hashes to add, by person. A changed address is in both; a kill switch prevents additions."""
+    removed, added = {}, {}
+    for subject, membership in memberships.items():
+        wanted = wanted_hash(membership, plan, platform, policy)
+        current = membership.hashed if membership.told else ""
+        if current and current != wanted:
+            removed[subject] = current
+        if wanted and current != wanted and not membership.stopped:
+            added[subject] = wanted
+    return removed, added

@@ -1,1 +1,1 @@
-"""Tasks shown in a CRM, one module for each; reached only through `port.py`."""
+"""Copies of tasks in CRMs, one adapter for each, behind the port in `port.py`."""

@@ -12,41 +12,42 @@ from typing import Any, Protocol
 
 OUTCOME = "tenure_outcome"
 KEY = "tenure_task_key"
-"""Fields that the CRM's task must have beside its own: our key, which finds it again, and how it ended."""
+"""Custom fields of a task in the CRM: our key, by which it is found, and its outcome."""
 MOST = 100
-"""References that are asked about at once: HubSpot reads no more in one batch."""
+"""References of one read; HubSpot allows no more in a batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class CrmReply:
-    """What a CRM answered; `body` is its JSON, or None."""
+    """Reply of a CRM; `body` is its JSON, or None."""
 
     status: int
     body: Any = None
 
 
 CrmCall = Callable[[str, str, Mapping[str, Any] | None], Awaitable[CrmReply]]
-"""(method, path with query, JSON body) to one CRM: signed in, bounded in time and size, never redirected."""
+"""Call to one CRM: method, path with query, JSON body. Authenticated, limited in time and size, without redirects."""
 
 
 class CrmFault(Exception):
-    """The CRM did not do it. The provider's turn, and it is tried again; `status` is what it answered, 0 for nothing."""
+    """A call failed and is tried again. `status` is that of the reply, 0 without one. The provider's turn."""
 
-    def __init__(self, what: str, status: int = 0) -> None:
-        super().__init__(f"{what}: {status}" if status else what)
+    def __init__(self, detail: str, status: int = 0) -> None:
+        super().__init__(f"{detail}: {status}" if status else detail)
         self.status = status
 
 
 class CrmPaused(CrmFault):
-    """It was not asked at all: it is down, or wants a pause. Not this task's failure, and the next one would fare alike."""
+    """The CRM was not called, because it is down or asked for a pause. No failure of the task."""
 
 
 @dataclass(frozen=True, slots=True)
 class CrmTask:
-    """A task as a CRM shows it. `key` is ours and never changes: 64 hexadecimal digits, the same in small or big letters.
+    """A task for a CRM.
 
-    `number` is the task's here, `owner_id` who has it there, if that is known. Only one that `settles` says there whether it
-    is open: another might open again what was closed there a moment ago.
+    - `key`: hash of the task's key, 64 hexadecimal digits, constant; `number`: the task's number here
+    - `owner_id`: the owner's id in the CRM, if known
+    - `settles`: whether the copy's status is written; otherwise a task just closed in the CRM might be reopened
     """
 
     key: str
@@ -71,30 +72,30 @@ class CrmTask:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What whoever opens it there reads."""
-        known = (f"{name}: {value}" for name, value in sorted(self.data.items()))
-        return (f"Task {self.number}, asked for by {self.journey}, for {self.owner}: {self.why}", *known)
+        """Text of the copy: number, journey, owner, reason, then the data."""
+        data = (f"{name}: {value}" for name, value in sorted(self.data.items()))
+        return (f"Task {self.number} of {self.journey}, for {self.owner}: {self.why}", *data)
 
 
 @dataclass(frozen=True, slots=True)
 class CrmTaskClosed:
-    """A task that was closed there: how, in our words as far as they were given."""
+    """A task closed in the CRM, with its outcome if one was given."""
 
     outcome: str | None
 
 
 class CrmTasks(Protocol):
-    """One CRM. Each call may be repeated, and raises MirrorFault."""
+    """A CRM. Every call may be repeated, and raises CrmFault."""
 
     @property
     def name(self) -> str:
-        """Stable: it is in our tables."""
+        """Name of the CRM, which our tables contain."""
         ...
 
     async def push(self, task: CrmTask, reference: str | None) -> str:
-        """Make the copy what the task is now; where it is there. One that is not there yet, or no more, is made."""
+        """Create or update the copy; returns its reference in the CRM."""
         ...
 
     async def ended(self, references: Sequence[str]) -> Mapping[str, CrmTaskClosed]:
-        """Which of these were closed there; at most `MOST` at once."""
+        """Which of these copies were closed in the CRM; at most `MOST` references."""
         ...

@@ -17,21 +17,24 @@ from activities.exports.crm.port import CrmCall, CrmFault, CrmReply, CrmTask, Cr
 DATA: Final = "/services/data/v61.0"
 KEY: Final = "Tenure_Task_Key__c"
 OUTCOME: Final = "Tenure_Outcome__c"
-SUBJECT: Final = 255
-DESCRIPTION: Final = 32_000
-"""Characters that a subject and a description may have there."""
+MAX_SUBJECT: Final = 255
+MAX_DESCRIPTION: Final = 32_000
+"""Characters of a subject and a description in Salesforce."""
 
 
 class Salesforce:
-    """Tasks in a Salesforce organisation. A copy's reference is its id there."""
+    """Tasks of a Salesforce organisation. The reference of a copy is its record id."""
 
     name: Final = "salesforce"
     table: ReplyTable = (
-        ReplyRow("300", ReplyMeaning.PERMANENT, "", "two tasks there have the same key: the field must be unique"),
+        ReplyRow("300", ReplyMeaning.PERMANENT, "", "two tasks have the same key: the field must be unique"),
         ReplyRow(
-            "401", ReplyMeaning.OURS, "INVALID_SESSION_ID", "the access token is over; asked once more with a new one"
+            "401",
+            ReplyMeaning.OURS,
+            "INVALID_SESSION_ID",
+            "the access token has expired; tried once more with a new one",
         ),
-        ReplyRow("403", ReplyMeaning.DOWN, "REQUEST_LIMIT_EXCEEDED", "the organisation's calls of the day are used up"),
+        ReplyRow("403", ReplyMeaning.DOWN, "REQUEST_LIMIT_EXCEEDED", "the organisation's daily calls are used up"),
         ReplyRow("503", ReplyMeaning.DOWN, "SERVER_UNAVAILABLE", "overloaded"),
         *KEYED_TAIL,
     )
@@ -40,35 +43,38 @@ class Salesforce:
         self._call = call
 
     async def push(self, task: CrmTask, reference: str | None) -> str:
-        """201 is made, 200 changed, both with the id; before v46 a change is 204 without."""
+        """Upsert the copy; its id. Raises CrmFault.
+
+        201 is a new record, 200 a changed one, both with the id; before v46 a change was 204 without an id.
+        """
         path = f"{DATA}/sobjects/Task/{KEY}/{quote(task.key, safe='')}"
-        found = _done("upsert", await self._call("PATCH", path, _fields(task)))
-        where = found.get("id") if isinstance(found, dict) else reference
-        if not isinstance(where, str):
+        answer = _checked("upsert", await self._call("PATCH", path, _fields(task)))
+        record = answer.get("id") if isinstance(answer, dict) else reference
+        if not isinstance(record, str):
             raise CrmFault("salesforce upsert: no id")
-        return where
+        return record
 
     async def ended(self, references: Sequence[str]) -> Mapping[str, CrmTaskClosed]:
-        """The list has a null for what is not there, or not for us to see."""
+        """Closed copies among these. A copy that is missing or hidden is null in the answer. Raises CrmFault."""
         body = {"ids": list(references), "fields": ["Id", "IsClosed", OUTCOME]}
-        found = _done("read", await self._call("POST", f"{DATA}/composite/sobjects/Task", body))
-        closed = (item for item in found if item and item.get("IsClosed"))
-        return {item["Id"]: CrmTaskClosed(item.get(OUTCOME) or None) for item in closed}
+        records = _checked("read", await self._call("POST", f"{DATA}/composite/sobjects/Task", body))
+        closed = (record for record in records if record and record.get("IsClosed"))
+        return {record["Id"]: CrmTaskClosed(record.get(OUTCOME) or None) for record in closed}
 
 
 def _fields(task: CrmTask) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "Subject": task.subject[:SUBJECT],
-        "Description": "\n".join(task.lines)[:DESCRIPTION],
+    fields: dict[str, Any] = {
+        "Subject": task.subject[:MAX_SUBJECT],
+        "Description": "\n".join(task.lines)[:MAX_DESCRIPTION],
         "ActivityDate": (task.due_at or task.opened_at).date().isoformat(),
         "Priority": "High" if task.overdue else "Normal",
     }
     if task.settles:
-        found |= {"Status": "Not Started" if task.open else "Completed", OUTCOME: task.outcome}
-    return found if task.owner_id is None else {**found, "OwnerId": task.owner_id}
+        fields |= {"Status": "Not Started" if task.open else "Completed", OUTCOME: task.outcome}
+    return fields if task.owner_id is None else {**fields, "OwnerId": task.owner_id}
 
 
-def _done(what: str, reply: CrmReply) -> Any:
+def _checked(operation: str, reply: CrmReply) -> Any:
     if not 200 <= reply.status < 300:
-        raise CrmFault(f"salesforce {what}", reply.status)
+        raise CrmFault(f"salesforce {operation}", reply.status)
     return reply.body

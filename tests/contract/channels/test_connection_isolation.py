@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from activities.outgoing.client import MOST
+from activities.outgoing.client import CONNECTIONS
 from activities.outgoing.guarded_channel import GuardedChannel
 from activities.ports import AttemptResult, Channel
 from tests.support.provider import google_key, outgoing, templates, vapid_key
@@ -82,7 +82,7 @@ async def hanging(
 @pytest.mark.parametrize("name", ["sms", "webhook", "support", "webinar", "push"])
 async def test_a_provider_that_hangs_holds_up_no_other(local, made, name):
     local.provider.faults.add(ProviderFault(provider="slack", kind="hang", times=None))
-    async with hanging(local, MOST + 16, MOST, made["chat"]), asyncio.timeout(PROMPT):
+    async with hanging(local, CONNECTIONS + 16, CONNECTIONS, made["chat"]), asyncio.timeout(PROMPT):
         assert await deliver(made[name]) is AttemptResult.SENT
 
 

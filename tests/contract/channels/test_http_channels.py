@@ -398,14 +398,14 @@ async def test_a_provider_that_is_down_is_left_alone_and_asked_by_one_probe(loca
     local.provider.faults.add(ProviderFault(provider="resend", kind="status", status=500, times=None))
     for _ in range(20):
         assert (await guarded.deliver(prepared, KEY)).result is AttemptResult.TRY_AGAIN
-    assert guarded.standing == "open"
+    assert guarded.state == "open"
     assert await guarded.find(prepared) is None
     refused = await guarded.deliver(prepared, KEY)
     assert (refused.left, refused.after) == (False, timedelta(seconds=10))
     local.provider.faults.clear()
     moment.now += timedelta(seconds=11)
     assert (await guarded.deliver(prepared, KEY)).result is AttemptResult.SENT
-    assert guarded.standing == "closed"
+    assert guarded.state == "closed"
     assert local.provider.requests["resend"] == 1
 
 
@@ -417,7 +417,7 @@ async def test_a_pause_that_one_answer_asks_for_holds_for_all(local, channels):
     assert (await guarded.deliver(prepared, KEY)).after == timedelta(seconds=30)
     moment.now += timedelta(seconds=10)
     assert (await guarded.deliver(prepared, "another")).after == timedelta(seconds=20)
-    assert guarded.standing == "closed"
+    assert guarded.state == "closed"
     moment.now += timedelta(seconds=20)
     assert (await guarded.deliver(prepared, KEY)).result is AttemptResult.SENT
 
@@ -427,7 +427,7 @@ async def test_a_person_whom_nobody_can_reach_opens_no_breaker(channels):
     message = replace(outgoing(channels["sms"]), address=STOPPED)
     for _ in range(20):
         assert (await guarded.deliver(guarded.prepare(message), KEY)).result is AttemptResult.REFUSED
-    assert guarded.standing == "closed"
+    assert guarded.state == "closed"
 
 
 @pytest.mark.parametrize("code", ["21408", "21606", "21659"])
@@ -437,7 +437,7 @@ async def test_what_twilio_says_of_the_country_of_one_number_closes_sms_for_nobo
     local.provider.faults.add(ProviderFault(provider="twilio", kind="status", status=400, code=code, times=5))
     found = [await guarded.deliver(prepared, KEY) for _ in range(5)]
     assert {each.result for each in found} == {AttemptResult.REFUSED if code == "21408" else AttemptResult.TRY_AGAIN}
-    assert guarded.standing == "closed"
+    assert guarded.state == "closed"
     assert (await guarded.deliver(prepared, KEY)).result is AttemptResult.SENT
 
 

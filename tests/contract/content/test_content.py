@@ -179,7 +179,7 @@ async def test_a_catalogue_that_cannot_be_read_is_the_authors_turn(small, tmp_pa
     (tmp_path / "templates" / "bad.md").write_text("no front matter")
     refused = await small.get("/v1/templates")
     assert (refused.status_code, refused.json()["errors"][0]["turn"]) == (409, "author")
-    assert "bad.md:1: front matter" in refused.json()["errors"][0]["detail"]
+    assert "bad.md:1: a template starts with front matter" in refused.json()["errors"][0]["detail"]
 
 
 # -- test sends --------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def test_C9_lint_tells_every_problem_of_rules_and_variants_with_file_and_line(ca
     found = [line.split(" — ")[0].split("; ")[0] for line in lines(result)]
     assert found == [
         "content.yaml:11:1 TEMPLATE boss is not a role of the tracking plan",
-        "first-steps@admin.md:3:1 TEMPLATE action.url: the template asks for https://app.example.com/setup",
+        "first-steps@admin.md:3:1 TEMPLATE action.url: the template has https://app.example.com/setup",
         "first-steps@vip.sv.md:1:1 TEMPLATE 'sv' is not one of the locales in content.yaml",
         "first-steps@vip.sv.md:1:1 TEMPLATE 'vip' is neither a channel nor a value of a dimension in content.yaml",
     ]

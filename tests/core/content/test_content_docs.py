@@ -39,7 +39,7 @@ def test_C11_every_template_of_the_page_can_be_made(templates):
     for name in set(templates) - {"digest/together"}:
         for channel in templates[name].matter.channels:
             assert templates.render(Outgoing("k", name, "a@example.com", {}, {}, DATA), channel=channel).subject
-    assert templates.render_together("digest/together", [Outgoing("k", "setup/first-steps", "", {}, {}, DATA)]).items
+    assert templates.render_digest("digest/together", [Outgoing("k", "setup/first-steps", "", {}, {}, DATA)]).items
 
 
 @pytest.mark.parametrize("text", JOURNEYS)

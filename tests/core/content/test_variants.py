@@ -162,13 +162,13 @@ def test_C11_a_variant_that_is_not_live_is_passed_over(catalogue, status):
         (".", "---\n---\n{{ day }}", 1, "'' is not one of the locales"),
         ("@admin+champion", "---\n---\n{{ day }}", 1, "both values of role"),
         ("@champion.en", "---\nowner: [\n---\n{{ day }}", 3, "expected"),
-        (".de", "---\nsubject: x\n---\nHello", 1, "does not say 'day'"),
+        (".de", "---\nsubject: x\n---\nHello", 1, "'day' is missing"),
         (".de", "---\n---\n{{ day }}\n{{ nope }}", 4, "'nope' is not declared"),
         (
             ".de",
             '---\nsubject: x\naction: {url: "https://other.example/"}\n---\n{{ day }}',
             3,
-            "the template asks for https",
+            "the template has https",
         ),
         (".de", "---\nvariables: {}\n---\n{{ day }}", 2, "Extra inputs"),
         (".de", "---\n---\n \n", 3, "is empty"),
@@ -196,8 +196,8 @@ def test_C9_two_files_for_the_same_people_and_one_without_template_are_problems(
             }
         )
     assert [(file, what) for file, _, what in told(caught)] == [
-        ("it.en.md", "another file is for the same people"),
-        ("it@renewal+admin.md", "another file is for the same people"),
+        ("it.en.md", "another file has the same variant"),
+        ("it@renewal+admin.md", "another file has the same variant"),
     ]
 
 
@@ -208,7 +208,7 @@ def test_C9_a_variant_without_its_template_is_a_problem(tmp_path):
 
 
 def test_C9_a_variant_for_a_channel_the_template_does_not_go_by_is_a_problem(catalogue):
-    with pytest.raises(TemplateProblems, match="does not go by in_app"):
+    with pytest.raises(TemplateProblems, match="is not sent by in_app"):
         catalogue(base=BASE.replace("[email, in_app]", "[email]"), **{"@in_app": "---\n---\n{{ day }}"})
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from activities.channels.allow_list import WHY, AllowList
+from activities.channels.allow_list import NOT_LISTED, AllowList
 from activities.ports import AttemptResult, Outgoing, Prepared, RecipientNotAllowed
 from worker.composition.channels import configured_channels
 from worker.composition.mail import tracked_links
@@ -43,7 +43,7 @@ async def test_outside_production_whoever_is_not_listed_gets_nothing_and_the_rea
     with pytest.raises(RecipientNotAllowed, match="TENURE_ALLOWED_RECIPIENTS"):
         mail.prepare(outgoing("ada@example.com"))
     receipt = await mail.deliver(Prepared("r", "ada@example.com", b"x"), "k")
-    assert (receipt.result, receipt.detail) == (AttemptResult.REFUSED, WHY)
+    assert (receipt.result, receipt.detail) == (AttemptResult.REFUSED, NOT_LISTED)
 
 
 @pytest.mark.parametrize(

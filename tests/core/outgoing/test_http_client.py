@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.outgoing.client import LARGEST_REPLY, HttpClient, HttpRequest, Unanswered
+from activities.outgoing.client import MAX_REPLY, HttpClient, HttpRequest, Unanswered
 from activities.outgoing.public_addresses import why_not_public
 from activities.outgoing.url_policy import UrlNotAllowed, check_url
 from tests.support.reached import must_reach, reached
@@ -204,10 +204,10 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(stranger):
 
 async def test_a_reply_is_read_up_to_its_limit_and_a_compressed_one_is_not_unpacked(stranger):
     made, port = stranger
-    made.answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + b"x" * (LARGEST_REPLY * 4)
+    made.answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + b"x" * (MAX_REPLY * 4)
     reply = await inside(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/"))
     assert not reply.whole
-    assert len(reply.body) <= LARGEST_REPLY
+    assert len(reply.body) <= MAX_REPLY
     assert set(reply.body) <= {ord("x")}
 
 

@@ -25,7 +25,7 @@ def opened() -> CircuitBreaker:
 
 def test_a_breaker_opens_after_failures_in_a_row_and_says_how_long_to_stay_away():
     breaker = opened()
-    assert breaker.standing(NOW) == "open"
+    assert breaker.state(NOW) == "open"
     assert breaker.wait(NOW + timedelta(seconds=4)) == timedelta(seconds=6)
 
 
@@ -40,13 +40,13 @@ def test_a_success_between_failures_begins_the_count_anew():
 
 def test_a_half_open_breaker_lets_one_probe_through_at_a_time():
     breaker, later = opened(), NOW + timedelta(seconds=11)
-    assert breaker.standing(later) == "half_open"
+    assert breaker.state(later) == "half_open"
     assert breaker.wait(later) is None
     assert breaker.wait(later) == PROBE_USUAL, "not the whole of a lost probe: it is mostly answered at once"
     almost_lost = later + PROBE - timedelta(seconds=1)
     assert breaker.wait(almost_lost) == timedelta(seconds=1)
     breaker.succeeded()
-    assert breaker.standing(later) == "closed"
+    assert breaker.state(later) == "closed"
 
 
 def test_each_failed_probe_doubles_the_rest_up_to_its_longest():

@@ -33,7 +33,7 @@ async def test_who_meets_an_open_breaker_has_made_no_attempt_and_goes_once_it_cl
     sending.local.provider.faults.add(ProviderFault(provider="twilio", kind="status", status=503))
     guard = GuardedChannel(sending.sms(), rule=BreakerRule(failures=1, rest=SOON))
     first, second, third = await sending.go(guard, people=3)
-    assert guard.standing == "open"
+    assert guard.state == "open"
     assert [each["status"] for each in (first, second, third)] == ["deferred"] * 3
     assert [each["attempts"] for each in (first, second, third)] == [1, 0, 0], "only the first has reached anybody"
     assert first["first_attempt_at"] is not None
@@ -115,7 +115,7 @@ async def test_a_browser_that_cannot_be_reached_is_asked_less_and_less_often(sen
     guard = GuardedChannel(channel)
     (before,) = await sending.go(guard, push_subscription=subscription)
     after = await sending.look(guard)
-    assert guard.standing == "closed", "one browser's service is not the provider"
+    assert guard.state == "closed", "one browser's service is not the provider"
     assert after["due_at"] - after["decided_at"] > before["due_at"] - before["decided_at"]
 
 

@@ -19,7 +19,7 @@ from activities.exports.audiences.ad_platforms import (
     MetaAudiences,
     MetaPlatform,
 )
-from activities.exports.audiences.membership import AudiencePlan, hashed_address, wanted_members
+from activities.exports.audiences.membership import AudiencePlan, hashed_address, wanted_hash
 from activities.exports.audiences.sync import AudienceSync, SyncResult
 from activities.outgoing.client import HttpClient
 from journeys.consent.changes import ConsentChange
@@ -330,9 +330,9 @@ def test_a_policy_that_asks_for_a_yes_keeps_those_out_who_have_not_said_it():
     now, plan = datetime.now(UTC), AudiencePlan(topic="ads", meta="m")
     rules = load_policy({"consent": [{"topic": "ads", "default": "required"}]})
     silent = AudienceMembership(True, "ada@example.com", None, {}, False, False, "", now)
-    assert wanted_members(silent, plan, "meta", rules) == ""
+    assert wanted_hash(silent, plan, "meta", rules) == ""
     said = replace(silent, said={("audience", "ads"): True})
-    assert wanted_members(said, plan, "meta", rules) == hashed_address("ada@example.com", "meta")
+    assert wanted_hash(said, plan, "meta", rules) == hashed_address("ada@example.com", "meta")
 
 
 _REFUSE = sql(

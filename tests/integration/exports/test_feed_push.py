@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from activities.channels.http.reply_tables import LONGEST_PAUSE
+from activities.channels.http.reply_tables import MAX_PAUSE
 from activities.exports.feed_push import FeedPush, Receiver
 from activities.outgoing.client import HttpClient
 from activities.outgoing.standard_webhooks import STEPS, signing
@@ -286,7 +286,7 @@ async def test_a_receiver_that_is_down_is_tried_by_the_standards_schedule_and_fo
         ("429 Too Many Requests", "retry-after: 120\r\n", 120),
         ("410 Gone", "", STEPS[-1].total_seconds()),
         ("302 Found", "location: http://169.254.169.254/\r\n", STEPS[0].total_seconds()),
-        ("429 Too Many Requests", "retry-after: 999999999\r\n", LONGEST_PAUSE.total_seconds()),
+        ("429 Too Many Requests", "retry-after: 999999999\r\n", MAX_PAUSE.total_seconds()),
     ],
 )
 async def test_what_the_receiver_answers_decides_when_it_is_asked_again(database, warehouse, status, headers, seconds):

@@ -1,6 +1,8 @@
 """Tasks of a simulated CRM.
 
 Every change is stored as the whole task.
+
+Every change is stored as the whole task.
 """
 
 from __future__ import annotations
