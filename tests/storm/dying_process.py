@@ -105,7 +105,7 @@ def _arm(cell: Cell) -> None:
             after(crm_tasks, "mark_pushed")
         case "mark-after":
             after(attempts, "attempt")
-            after(AudienceSync, "_one")
+            after(AudienceSync, "_sync")
             after(CrmSync, "_push")
 
 

@@ -83,7 +83,7 @@ def test_an_address_that_is_none_is_told_at_the_start(url):
     "url", ["json://{address}/x", "jsons://{address}:8443/x", "json://u:p@{address}", "json://{address}.example/x?a=b"]
 )
 def test_a_person_cannot_say_whom_we_call(url):
-    with pytest.raises(ValueError, match="for its host"):
+    with pytest.raises(ValueError, match="in its host"):
         AppriseSettings(url, "matrix_id")
     assert AppriseSettings("pover://{address}@token", "matrix_id")
 

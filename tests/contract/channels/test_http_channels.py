@@ -240,7 +240,7 @@ async def test_an_answer_means_what_its_row_says(local, channels, name, row):
     channel = channels[name]
     prepared = channel.prepare(outgoing(channel))
     if name in {"push", "webinar"}:
-        await channel._pass.token()
+        await channel._token.token()
     if row.code == "unreadable":
         local.provider.faults.add(ProviderFault(provider=VENDORS[name], kind="garbage"))
     elif row.means is not ReplyMeaning.ACCEPTED:

@@ -693,7 +693,7 @@ def test_a_relay_is_written_as_an_address(url, relay):
 
 @pytest.mark.parametrize("url", ["http://mail.example", "smtp://", "mail.example:25"])
 def test_what_is_no_relay_is_refused(url):
-    with pytest.raises(ValueError, match="an SMTP address such as"):
+    with pytest.raises(ValueError, match="give an SMTP URL such as"):
         SmtpRelay.from_url(url)
 
 

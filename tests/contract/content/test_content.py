@@ -99,7 +99,7 @@ async def test_C11_a_preview_for_a_real_person_reads_what_is_known_of_them_and_w
 async def test_C11_a_preview_by_a_channel_is_what_that_channel_shows(api):
     found = (await preview(api, channel="in_app", data={})).json()
     assert found["html"].startswith("<p>Most people")
-    assert (await preview(api, "shop/win-back", channel="in_app")).json()["warnings"] == ["it is not made for in_app"]
+    assert (await preview(api, "shop/win-back", channel="in_app")).json()["warnings"] == ["it is not sent by in_app"]
 
 
 async def test_C11_what_cannot_be_done_without_is_named_and_nothing_would_be_sent(api):
@@ -145,7 +145,7 @@ async def small(tmp_path, module_database_url) -> AsyncIterator[httpx.AsyncClien
 async def test_C11_a_draft_can_be_seen_and_says_that_it_is_sent_to_nobody(small):
     found = (await preview(small, "new")).json()
     assert (found["subject"], found["status"]) == ("Hello", "draft")
-    assert found["warnings"] == ["it is draft: it is not sent to anybody"]
+    assert found["warnings"] == ["it is draft, so it is sent to nobody"]
     assert (await preview(small, "good")).json()["variant"] == "base"
     assert (await preview(small, "good", variant="email")).json()["subject"] == "Soon"
 
@@ -251,7 +251,9 @@ async def test_content_is_for_operators(sender):
 
 def test_the_command_line_previews_for_a_real_person(module_database_url):
     with served(application(module_database_url)) as url, ApiClient(url, OPERATE) as api:
-        found = api.preview("setup/first-steps", {"user": "ada"})
+        carl = {"userId": "carl", "messageId": "c-3", "traits": {"first_name": "Carl", "locale": "de"}}
+        httpx.post(f"{url}/v1/identify", json=carl, auth=(WRITE, "")).raise_for_status()
+        found = api.preview("setup/first-steps", {"user": "carl"})
     assert found["variant"] == "de"
 
 

@@ -74,12 +74,12 @@ def test_C4_with_a_message_that_cannot_be_made_there_is_no_digest_and_the_fault_
 def test_C4_a_digest_is_bounded_and_only_a_digests_template_makes_one(templates):
     with pytest.raises(TemplateFault, match="11 messages; 10 at most"):
         templates.render_digest(NAME, [member(f"k{n}", "setup/first-steps") for n in range(11)])
-    with pytest.raises(TemplateFault, match="is no digest"):
+    with pytest.raises(TemplateFault, match="is not a digest template"):
         templates.render_digest("setup/first-steps", TWO)
     long = [member(f"k{n}", "setup/troubleshoot", error="x" * 30_000) for n in range(5)]
     with pytest.raises(TemplateFault, match="over its limits"):
         templates.render_digest(NAME, long)
-    with pytest.raises(TemplateFault, match="nothing"):
+    with pytest.raises(TemplateFault, match="without messages"):
         templates.render_digest(NAME, [])
 
 

@@ -260,7 +260,10 @@ async def test_one_process_at_a_time_asks_and_the_next_one_takes_over(database, 
         async with running(first):
             await put(database, "a")
             await until(lambda: _is(lambda: len(there.tasks) == 1))
-            leading = await asked(database, "SELECT count(*) AS n FROM pg_locks WHERE objid = 7239014 AND granted")
+            leading = await asked(
+                database,
+                "SELECT count(*) AS n FROM pg_locks WHERE objid = 7239014 AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            )
             assert leading == [{"n": 1}]
         await put(database, "b")
         await until(lambda: _is(lambda: len(there.tasks) == 2))
@@ -270,7 +273,10 @@ async def test_a_lock_that_is_lost_is_taken_again(database, there):
     async with running(CrmSync(database, ROSTER, [there.mirror])):
         await put(database, "a")
         await until(lambda: _is(lambda: bool(there.tasks)))
-        await asked(database, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = 7239014 AND granted")
+        await asked(
+            database,
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = 7239014 AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
         await put(database, "b")
         await until(lambda: _is(lambda: len(there.tasks) == 2))
 
