@@ -432,7 +432,7 @@ SOUND = st.fixed_dictionaries(
 )
 
 
-@must_reach(compiled=10, refused=50)
+@must_reach(compiled=5, refused=5)
 @given(JOURNEY | SOUND)
 @settings(max_examples=400)
 def test_whatever_is_written_is_refused_with_reasons_or_compiles(raw):

@@ -26,7 +26,7 @@ def test_C5_case_punctuation_and_space_mean_nothing(data: st.DataObject):
 AROUND = st.text(max_size=40) | noise
 
 
-@must_reach(alone=5, within=10)
+@must_reach(alone=5, within=5)
 @given(AROUND, st.sampled_from(SPOKEN), AROUND)
 def test_C5_a_word_within_a_sentence_is_for_a_person_to_read(before: str, word: str, after: str):
     more = any(mark.isalnum() for mark in before + after)

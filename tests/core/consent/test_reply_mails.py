@@ -72,7 +72,7 @@ MAILS = st.builds(
 )
 
 
-@must_reach(read=20)
+@must_reach(read=5)
 @given(st.binary(max_size=400) | MAILS)
 def test_any_bytes_are_a_mail_or_a_value_error(raw):
     """Any other exception fails."""

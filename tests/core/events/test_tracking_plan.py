@@ -180,7 +180,7 @@ RIGHT = {
 ANY = dict.fromkeys((*RIGHT, "status", "x"), JSON)
 
 
-@must_reach(accepted=10, rejected=10)
+@must_reach(accepted=5, rejected=5)
 @given(
     st.fixed_dictionaries({}, optional=ANY) | st.fixed_dictionaries({**RIGHT, "x": JSON}),
     st.sets(st.sampled_from([*RIGHT])),

@@ -119,7 +119,7 @@ def hours(draw: st.DrawFn) -> HoursRule:
     return SendWindow(name="window", days=tuple(days), start=low, end=high)
 
 
-@must_reach(open=5, later=20, never=1)
+@must_reach(open=5, later=5, never=1)
 @settings(max_examples=150)
 @given(
     rules=st.lists(hours(), min_size=1, max_size=3),

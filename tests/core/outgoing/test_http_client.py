@@ -69,7 +69,7 @@ def test_a_public_address_is_taken(address):
     assert why_not_public(ip_address(address)) is None
 
 
-@must_reach(not_global=20)
+@must_reach(not_global=5)
 @given(st.ip_addresses(v=4))
 def test_an_address_that_python_does_not_call_global_is_never_taken(address: IPv4Address):
     if not address.is_global or address.is_multicast or address.is_reserved:

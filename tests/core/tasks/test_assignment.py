@@ -108,7 +108,7 @@ def test_an_absence_begins_and_ends_with_the_persons_own_day():
     )
 
 
-@must_reach(person=20)
+@must_reach(person=5)
 @given(st.data())
 def test_C10_whoever_gets_a_task_is_there(data):
     """Any people, absences, deputies in circles, loads and rules: the answer is a person who is there, or says why not."""

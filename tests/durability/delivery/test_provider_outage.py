@@ -36,7 +36,7 @@ states:
 PEOPLE = 2
 _WAITING = sql(
     """
-    SELECT count(*) AS n, sum(attempts) AS asked, count(*) FILTER (WHERE detail LIKE '%left alone') AS alone,
+    SELECT count(*) AS n, sum(attempts) AS asked, count(*) FILTER (WHERE detail LIKE '%is down') AS alone,
       count(*) FILTER (WHERE first_attempt_at IS NULL AND attempts = 0) AS never
     FROM messages WHERE status = 'deferred' AND channel = 'sms'
     """

@@ -38,7 +38,7 @@ async def test_who_meets_an_open_breaker_has_made_no_attempt_and_goes_once_it_cl
     assert [each["attempts"] for each in (first, second, third)] == [1, 0, 0], "only the first has reached anybody"
     assert first["first_attempt_at"] is not None
     assert {each["first_attempt_at"] for each in (second, third)} == {None}
-    assert {each["detail"] for each in (second, third)} == {"the provider is down and left alone"}
+    assert {each["detail"] for each in (second, third)} == {"the provider is down"}
     found = await sending.later(guard)
     assert [(each["status"], each["attempts"]) for each in found] == [("sent", 2), ("sent", 1), ("sent", 1)]
     assert len(sending.local.provider.accepted.search(provider="twilio")) == 3

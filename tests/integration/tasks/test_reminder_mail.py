@@ -138,7 +138,7 @@ async def test_outside_production_who_is_not_on_the_list_is_not_reminded_either(
     async with sink(tmp_path, smtp_lookup=None, allowed_recipients="*@customer.example") as settings:
         assert await sweep(database, settings) == 0
         ((kind, text),) = await said(database)
-        assert (kind, text[:56]) == ("noted", "dana was not reminded: outside production only the allow")
+        assert (kind, text[:60]) == ("noted", "dana was not reminded: outside production only recipients on")
         assert mails(tmp_path) == []
         async with database.transaction() as connection:
             await connection.execute("UPDATE tasks SET remind_at = now()")
