@@ -54,7 +54,7 @@ class Senders:
         self.rng.shuffle(pings)
         queue = list(self._batches(pings))
         pause = self.storm.seconds * CLIENTS / len(queue)
-        await asyncio.gather(*(self._client_life(queue[at::CLIENTS], pause) for at in range(CLIENTS)))
+        await asyncio.gather(*(self._run_client(queue[at::CLIENTS], pause) for at in range(CLIENTS)))
 
     def _batches(self, pings: list[tuple[str, int]]) -> Iterator[list[dict[str, Any]]]:
         at = 0
@@ -63,7 +63,7 @@ class Senders:
             yield [ping(user, f"{user}-{number}") for user, number in pings[at : at + size]]
             at += size
 
-    async def _client_life(self, batches: list[list[dict[str, Any]]], pause: float) -> None:
+    async def _run_client(self, batches: list[list[dict[str, Any]]], pause: float) -> None:
         rng = random.Random(self.rng.random())
         async with self.client() as client:
             for batch in batches:

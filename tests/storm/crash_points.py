@@ -62,11 +62,11 @@ POINTS: Final = (
 
 def die(point: str, tokens: Iterable[str]) -> None:
     """End this process as SIGKILL would, if one of these events names the point and it was not reached before."""
-    if any(token.partition(ROUND_MARK)[0] == point for token in tokens) and _first(point):
+    if any(token.partition(ROUND_MARK)[0] == point for token in tokens) and _is_first(point):
         os._exit(DIED)
 
 
-def _first(point: str) -> bool:
+def _is_first(point: str) -> bool:
     try:
         Path(os.environ[FOLDER], point).touch(exist_ok=False)
     except FileExistsError:

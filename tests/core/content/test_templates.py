@@ -96,7 +96,7 @@ def test_a_body_becomes_html_and_text_from_one_source(rendered):
     )
 
 
-def test_a_backslash_at_the_end_of_a_line_breaks_it(rendered):
+def test_a_backslash_at_the_end_of_a_line_becomes_a_line_break(rendered):
     content = rendered("Yours,\\\nAda")
     assert html_of(content) == "<p>Yours,<br>Ada</p>"
     assert markup.markup_text(content.blocks) == "Yours,\nAda"

@@ -19,21 +19,23 @@ ENTRY = "journey: j\ntopic: t\nentry: {on: [begin, order], again: %s}\nstart: a\
 ENDED = PastRun(1, open=False, ended_at=day(10))
 
 
-def may(text: str, *previous: PastRun, at: float = 20, name: str = "begin", **data: Any) -> EntryAllowed | EntryRefused:
+def entry_verdict(
+    text: str, *previous: PastRun, at: float = 20, name: str = "begin", **data: Any
+) -> EntryAllowed | EntryRefused:
     return may_enter(chart(text), name, data, None, previous, day(at))
 
 
 def test_the_first_entry_signal_starts_epoch_one() -> None:
-    assert may(ENTRY % "never") == EntryAllowed(1, "")
+    assert entry_verdict(ENTRY % "never") == EntryAllowed(1, "")
 
 
 def test_a_signal_that_is_no_entry_signal_starts_no_run() -> None:
-    assert isinstance(may(ENTRY % "always", name="go"), EntryRefused)
+    assert isinstance(entry_verdict(ENTRY % "always", name="go"), EntryRefused)
 
 
 @pytest.mark.parametrize("again", ["never", "always", "{after: P1D}"])
 def test_no_second_run_starts_while_one_is_open(again: str) -> None:
-    assert may(ENTRY % again, PastRun(1, open=True)) == EntryRefused("a run is open")
+    assert entry_verdict(ENTRY % again, PastRun(1, open=True)) == EntryRefused("a run is open")
 
 
 @pytest.mark.parametrize(
@@ -41,13 +43,17 @@ def test_no_second_run_starts_while_one_is_open(again: str) -> None:
     [("never", 999, None), ("always", 10, 2), ("{after: P30D}", 39.9, None), ("{after: P30D}", 40, 2)],
 )
 def test_re_entry_follows_the_again_rule_of_the_journey(again: str, at: float, epoch: int | None) -> None:
-    verdict = may(ENTRY % again, ENDED, at=at)
+    verdict = entry_verdict(ENTRY % again, ENDED, at=at)
     assert verdict == EntryAllowed(epoch, "") if epoch else isinstance(verdict, EntryRefused)
 
 
 def test_the_next_epoch_does_not_depend_on_the_order_of_past_runs() -> None:
     runs = (PastRun(3, open=False, ended_at=day(9)), PastRun(1, open=False, ended_at=day(1)))
-    assert may(ENTRY % "always", *runs) == may(ENTRY % "always", *reversed(runs)) == EntryAllowed(4, "")
+    assert (
+        entry_verdict(ENTRY % "always", *runs)
+        == entry_verdict(ENTRY % "always", *reversed(runs))
+        == EntryAllowed(4, "")
+    )
 
 
 CASED = "journey: j\ntopic: t\ncase: order_id\nentry: {on: order, when: %s}\nstart: a\nstates: {a: {}}"
@@ -108,11 +114,13 @@ GUARDED = "journey: j\ntopic: t\nentry: {on: order, when: event.total > 100.0, a
 
 
 def test_a_play_ignores_the_entry_guard_but_obeys_the_re_entry_rule() -> None:
-    assert isinstance(may(GUARDED % "never", name="order", total=5.0), EntryRefused)
-    assert may(GUARDED % "never", name=play_signal("j"), total=5.0) == EntryAllowed(1, "")
-    assert may(GUARDED % "never", PastRun(1, open=True), name=play_signal("j")) == EntryRefused("a run is open")
-    assert isinstance(may(GUARDED % "never", ENDED, name=play_signal("j")), EntryRefused)
-    assert isinstance(may(GUARDED % "always", name=play_signal("another")), EntryRefused)
+    assert isinstance(entry_verdict(GUARDED % "never", name="order", total=5.0), EntryRefused)
+    assert entry_verdict(GUARDED % "never", name=play_signal("j"), total=5.0) == EntryAllowed(1, "")
+    assert entry_verdict(GUARDED % "never", PastRun(1, open=True), name=play_signal("j")) == EntryRefused(
+        "a run is open"
+    )
+    assert isinstance(entry_verdict(GUARDED % "never", ENDED, name=play_signal("j")), EntryRefused)
+    assert isinstance(entry_verdict(GUARDED % "always", name=play_signal("another")), EntryRefused)
 
 
 def test_a_play_has_the_entrys_properties_and_starts_a_run_in_the_simulator() -> None:

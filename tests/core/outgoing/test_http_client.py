@@ -125,7 +125,7 @@ class RecordingServer:
         self.answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
         self.waits = 0.0
 
-    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             lines = head.lower().split(b"\r\n")
@@ -140,11 +140,11 @@ class RecordingServer:
 @pytest_asyncio.fixture
 async def recording_server() -> AsyncIterator[tuple[RecordingServer, int]]:
     server = RecordingServer()
-    async with await asyncio.start_server(server.talk, "127.0.0.1", 0) as listener:
+    async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listener:
         yield server, listener.sockets[0].getsockname()[1]
 
 
-def inside(port: int) -> HttpClient:
+def client_for(port: int) -> HttpClient:
     return HttpClient(frozenset({f"127.0.0.1:{port}"}))
 
 
@@ -197,7 +197,7 @@ async def _public(host, _):
 async def test_a_redirect_is_returned_and_not_followed(recording_server):
     server, port = recording_server
     server.answer = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n"
-    reply = await inside(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/"))
+    reply = await client_for(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/"))
     assert reply.status == 302
     assert len(server.received) == 1
 
@@ -205,7 +205,7 @@ async def test_a_redirect_is_returned_and_not_followed(recording_server):
 async def test_a_reply_is_read_up_to_the_limit_and_is_not_decompressed(recording_server):
     server, port = recording_server
     server.answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + b"x" * (MAX_REPLY * 4)
-    reply = await inside(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/"))
+    reply = await client_for(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/"))
     assert not reply.whole
     assert len(reply.body) <= MAX_REPLY
     assert set(reply.body) <= {ord("x")}
@@ -226,9 +226,9 @@ async def test_a_reply_is_read_up_to_the_limit_and_is_not_decompressed(recording
 async def test_a_request_with_an_invalid_header_or_method_is_not_sent(recording_server, headers):
     server, port = recording_server
     with pytest.raises(UrlNotAllowed, match="header"):
-        await inside(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/", headers))
+        await client_for(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/", headers))
     with pytest.raises(UrlNotAllowed):
-        await inside(port).send(HttpRequest("GET /x HTTP/1.1\r\nX:", f"http://127.0.0.1:{port}/"))
+        await client_for(port).send(HttpRequest("GET /x HTTP/1.1\r\nX:", f"http://127.0.0.1:{port}/"))
     assert not server.received
 
 
@@ -242,14 +242,14 @@ async def test_a_request_that_times_out_may_have_arrived(recording_server):
     server, port = recording_server
     server.waits = 0.5
     with pytest.raises(Unanswered) as failed:
-        await inside(port).send(HttpRequest("POST", f"http://127.0.0.1:{port}/", body=b"{}", seconds=0.2))
+        await client_for(port).send(HttpRequest("POST", f"http://127.0.0.1:{port}/", body=b"{}", seconds=0.2))
     assert failed.value.left
 
 
 async def test_a_request_whose_connection_is_refused_has_not_left(recording_server):
     _, port = recording_server
     with pytest.raises(Unanswered) as failed:
-        await inside(port + 1).send(HttpRequest("POST", f"http://127.0.0.1:{port + 1}/", body=b"{}"))
+        await client_for(port + 1).send(HttpRequest("POST", f"http://127.0.0.1:{port + 1}/", body=b"{}"))
     assert not failed.value.left
 
 
@@ -257,7 +257,7 @@ async def test_a_request_is_not_sent_after_its_deadline(recording_server):
     server, port = recording_server
     late = datetime.now(UTC) - timedelta(milliseconds=1)
     with pytest.raises(Unanswered) as failed:
-        await inside(port).send(HttpRequest("POST", f"http://127.0.0.1:{port}/", body=b"{}", until=late))
+        await client_for(port).send(HttpRequest("POST", f"http://127.0.0.1:{port}/", body=b"{}", until=late))
     assert not failed.value.left
     assert not [request for request in server.received if request]
 
@@ -286,7 +286,7 @@ async def test_proxies_of_the_environment_are_not_used(recording_server, monkeyp
     _, port = recording_server
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert (await inside(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/"))).status == 200
+    assert (await client_for(port).send(HttpRequest("GET", f"http://127.0.0.1:{port}/"))).status == 200
 
 
 def certificate(folder, name: str):
@@ -317,7 +317,7 @@ async def test_tls_verifies_the_host_name_although_the_socket_connects_to_the_ad
     server_context.load_cert_chain(path)
     server_context.sni_callback = lambda _, name, __: names.append(name)
     client_context = ssl.create_default_context(cafile=str(path))
-    async with await asyncio.start_server(server.talk, "127.0.0.1", 0, ssl=server_context) as listener:
+    async with await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=server_context) as listener:
         sockets = Sockets(listener.sockets[0].getsockname()[1])
         client = HttpClient(resolver=_public, sockets=sockets, tls=client_context)
         assert (await client.send(HttpRequest("POST", "https://hooks.example.com/in", body=b"{}"))).status == 200

@@ -17,14 +17,14 @@ NOW = datetime(2026, 5, 3, 10, tzinfo=UTC)
 RULE = BreakerRule(failures=3, rest=timedelta(seconds=10), longest=timedelta(seconds=60))
 
 
-def opened() -> CircuitBreaker:
+def open_breaker() -> CircuitBreaker:
     breaker = CircuitBreaker(RULE)
     assert [breaker.failed(NOW) for _ in range(3)] == [False, False, True]
     return breaker
 
 
 def test_a_breaker_opens_after_consecutive_failures_and_returns_the_remaining_wait():
-    breaker = opened()
+    breaker = open_breaker()
     assert breaker.state(NOW) == "open"
     assert breaker.wait(NOW + timedelta(seconds=4)) == timedelta(seconds=6)
 
@@ -39,7 +39,7 @@ def test_a_success_between_failures_resets_the_count():
 
 
 def test_a_half_open_breaker_lets_one_probe_through_at_a_time():
-    breaker, later = opened(), NOW + timedelta(seconds=11)
+    breaker, later = open_breaker(), NOW + timedelta(seconds=11)
     assert breaker.state(later) == "half_open"
     assert breaker.wait(later) is None
     assert breaker.wait(later) == PROBE_USUAL, "shorter than a lost probe, since most probes are answered at once"
@@ -50,7 +50,7 @@ def test_a_half_open_breaker_lets_one_probe_through_at_a_time():
 
 
 def test_each_failed_probe_doubles_the_wait_up_to_its_limit():
-    breaker, now, waits = opened(), NOW, []
+    breaker, now, waits = open_breaker(), NOW, []
     for _ in range(5):
         wait = breaker.wait(now)
         waits.append(wait.total_seconds())
@@ -61,7 +61,7 @@ def test_each_failed_probe_doubles_the_wait_up_to_its_limit():
 
 
 def test_a_released_probe_lets_the_next_one_through():
-    breaker, later = opened(), NOW + timedelta(seconds=11)
+    breaker, later = open_breaker(), NOW + timedelta(seconds=11)
     assert breaker.wait(later) is None
     breaker.released()
     assert breaker.wait(later) is None
