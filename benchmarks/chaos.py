@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.storm.plan import KILLS, Storm
-from tests.storm.run import Report, weather
+from tests.storm.run import Report, run_storm
 from worker.event_loop import run_until_done
 
 EVERYTHING: Mapping[str, int] = {**KILLS, "postgres": 5}
@@ -28,7 +28,7 @@ def storm_of(options: argparse.Namespace) -> Storm:
         users=options.users,
         faults=options.faults,
         seconds=options.seconds,
-        patience=300.0,
+        drain_seconds=300.0,
         kills=EVERYTHING,
     )
     return replace(storm, ledger=False, delay_ms=300) if options.control else storm
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = read_arguments(argv)
     with tempfile.TemporaryDirectory(prefix="tenure-chaos-") as folder:
         Path(folder).chmod(0o755)  # under root PostgreSQL is another user
-        report = run_until_done(weather(storm_of(options), options.home or Path(folder) / "home"))
+        report = run_until_done(run_storm(storm_of(options), options.home or Path(folder) / "home"))
     print(report.line())
     if not is_as_promised(report):
         sys.stderr.write("the storm found what it must not find; see the line above\n")

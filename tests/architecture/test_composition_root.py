@@ -1,4 +1,4 @@
-"""Databases, clients and channels are made from settings in worker/composition alone."""
+"""Only worker/composition makes databases, clients and channels from settings."""
 
 import ast
 from functools import cache
@@ -8,13 +8,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("activities", "api", "benchmarks", "cli", "store", "worker", "workflows")
 COMPOSITION = ROOT / "worker" / "composition"
 MADE = {"Database", "HttpClient", "OutboxRelay", "Reconciler", "Client.connect"}
-"""What only the composition root makes, beside every class whose name ends in `Channel`."""
+"""Classes that only the composition root instantiates, beside every class whose name ends in `Channel`."""
 EXCEPTIONS = {
     "activities/channels/allow_list.py": "wraps channels that the composition root has made",
     "benchmarks/contenders/handwritten_worker.py": "a contender: plain Temporal, without our data converter",
     "benchmarks/stack/rig.py": "a contender's client: plain Temporal, without our data converter",
-    "worker/stack/temporal_server.py": "asks the embedded server whether it is up",
-    "worker/testing/stage.py": "its relay starts runs by a client that leaves the store's clock out",
+    "worker/stack/temporal_server.py": "checks that the embedded server is up",
+    "worker/testing/stage.py": "its relay starts runs with a client that omits the store's clock",
 }
 
 
@@ -56,7 +56,7 @@ def test_every_exception_still_makes_something():
     assert set(EXCEPTIONS) <= set(_makers(outside=True))
 
 
-def test_the_composition_root_makes_everything_that_the_test_looks_for():
+def test_the_composition_root_makes_every_class_that_is_reserved_for_it():
     made = set().union(*_makers(outside=False).values())
     assert made >= MADE
     assert {"EmailChannel", "InAppChannel", "ResendChannel", "TwilioChannel"} <= made

@@ -56,7 +56,7 @@ def test_every_path_in_back_ticks_exists(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_link_leads_somewhere(document):
+def test_every_link_has_a_target(document):
     broken = []
     for target, anchor in re.findall(r"\]\(([^)#\s]*)(#[^)\s]*)?\)", _read(document)):
         if target.startswith(("http:", "https:")):
@@ -104,7 +104,7 @@ def test_every_metric_exists(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_no_document_cites_a_paper_that_is_not_here(document):
+def test_no_document_cites_a_design_paper_outside_the_repository(document):
     assert re.findall(r"design §|design\.md|restructure\.md", _read(document)) == []
 
 
@@ -116,16 +116,16 @@ def test_every_cited_row_of_the_handbook_exists(document):
     assert cited <= rows
 
 
-def test_the_settings_reference_is_the_one_of_the_code():
+def test_the_settings_reference_is_generated_from_the_code():
     assert _read(ROOT / "docs" / "settings.md") == settings_markdown()
 
 
 @pytest.mark.parametrize("model", [Settings, ProviderSettings, Limits])
-def test_every_setting_says_its_meaning(model):
+def test_every_setting_has_a_description(model):
     assert [name for name, field in model.model_fields.items() if not field.description] == []
 
 
-def test_the_functions_that_the_architecture_names_are_in_their_files():
+def test_the_functions_that_the_architecture_page_names_are_in_their_files():
     text = _read(ROOT / "docs" / "architecture.md")
     named = re.findall(r"`([a-z_]+(?:/[a-z_]+)+\.py)`\s+`([a-z_]+)`", text)
     assert len(named) >= 15

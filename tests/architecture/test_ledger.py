@@ -1,4 +1,4 @@
-"""One module writes the table `messages`; the prefix of a digest's key stands in one place."""
+"""One module writes the table `messages`; one module contains the prefix of a digest's key."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def modules_with(word: str) -> Iterator[Path]:
 
 
 def writes_messages(source: str) -> bool:
-    """Whether a module writes the ledger, in a text or in a statement of Core."""
+    """Whether a module writes the ledger, in SQL text or in a Core statement."""
     return any(_writes(node) for node in ast.walk(ast.parse(source)))
 
 
@@ -52,9 +52,9 @@ def _writes(node: ast.AST) -> bool:
 
 
 def test_only_the_ledger_writes_messages():
-    found = list(modules_with("messages"))
-    assert len(found) > 50, "the folders have moved"
-    assert [path for path in found if writes_messages(path.read_text())] == [LEDGER]
+    modules = list(modules_with("messages"))
+    assert len(modules) > 50, "the folders have moved"
+    assert [path for path in modules if writes_messages(path.read_text())] == [LEDGER]
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_only_the_ledger_writes_messages():
         "X = messages.delete()",
     ],
 )
-def test_whoever_else_wrote_would_be_found(source: str) -> None:
+def test_every_way_to_write_messages_is_detected(source: str) -> None:
     assert writes_messages(source)
 
 
-def test_the_prefix_of_a_digest_stands_in_one_place():
+def test_only_one_module_contains_the_prefix_of_a_digests_key():
     assert [path for path in modules_with("digest/") if names_prefix(path.read_text())] == [DIGESTS]

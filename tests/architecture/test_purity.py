@@ -1,4 +1,4 @@
-"""`journeys/` decides the same on any day and machine: it reads no clock, chance, environment or network."""
+"""`journeys/` is deterministic: it reads no clock, random number, environment or network."""
 
 from __future__ import annotations
 
@@ -44,16 +44,17 @@ IMPURE_MODULES = {
     "urllib.request",
     "uuid",
 }
-"""Of the standard library: what gives a decision another outcome on another day or machine, or does something."""
+"""Modules of the standard library with side effects or with results that depend on the day or the machine."""
 CLOCK_READS = {"astimezone", "fromtimestamp", "now", "today", "utcfromtimestamp", "utcnow"}
-"""Methods of `datetime` and `date` that ask the machine; `astimezone` and `fromtimestamp` do without a zone."""
+"""Methods of `datetime` and `date` that read the machine's clock or zone."""
 WITH_A_ZONE = {"astimezone", "fromtimestamp"}
+"""Those of `CLOCK_READS` that are pure when a zone is given."""
 BUILT_IN = {"__import__", "breakpoint", "eval", "exec", "id", "input", "open", "print"}
-"""Functions that need no import."""
+"""Impure built-in functions."""
 
 
 def impurities(source: str) -> set[str]:
-    """What a module reads or does beyond its arguments, as it is written there."""
+    """Impure imports, calls and attributes of a module, as they are written in it."""
     return set(_impurities(ast.parse(source)))
 
 
@@ -78,7 +79,7 @@ def _impurities(tree: ast.AST) -> Iterator[str]:
 
 
 def _is_impure(name: str) -> bool:
-    """`urllib.request` and everything in it, `os` and everything in it; not `urllib.parse`."""
+    """True for `os`, `os.path` and `urllib.request`; false for `urllib.parse`."""
     parts = name.split(".")
     return any(".".join(parts[:count]) in IMPURE_MODULES for count in range(1, len(parts) + 1))
 
@@ -91,13 +92,13 @@ def test_the_modules_of_journeys_are_found():
     assert len(_journeys()) > 80
 
 
-def test_journeys_read_no_clock_chance_environment_or_network():
-    assert {path: found for path in _journeys() if (found := impurities(path.read_text("utf-8")))} == {}
+def test_journeys_read_no_clock_random_number_environment_or_network():
+    assert {path: names for path in _journeys() if (names := impurities(path.read_text("utf-8")))} == {}
 
 
-def test_journeys_import_nothing_but_the_standard_library_and_what_checks_or_computes():
-    tops = {path: {name.partition(".")[0] for name in _imported(path)} for path in _journeys()}
-    assert {path: names - MAY_IMPORT for path, names in tops.items() if names - MAY_IMPORT} == {}
+def test_journeys_import_only_the_standard_library_and_allowed_packages():
+    packages = {path: {name.partition(".")[0] for name in _imported(path)} for path in _journeys()}
+    assert {path: names - MAY_IMPORT for path, names in packages.items() if names - MAY_IMPORT} == {}
 
 
 def _imported(module: Path) -> Iterator[str]:
@@ -110,7 +111,7 @@ def _imported(module: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("source", "found"),
+    ("source", "impurity"),
     [
         ("at = datetime.now(UTC)", ".now("),
         ("at = datetime.datetime.now()", ".now("),
@@ -137,8 +138,8 @@ def _imported(module: Path) -> Iterator[str]:
         ("text = open('policy.yaml').read()", "open("),
     ],
 )
-def test_what_would_make_a_decision_depend_on_the_machine_is_found(source, found):
-    assert found in impurities(source)
+def test_code_that_depends_on_the_machine_is_detected(source, impurity):
+    assert impurity in impurities(source)
 
 
 @pytest.mark.parametrize(
@@ -151,5 +152,5 @@ def test_what_would_make_a_decision_depend_on_the_machine_is_found(source, found
         "now = request.now",
     ],
 )
-def test_what_depends_on_its_arguments_alone_is_no_fault(source):
+def test_code_that_depends_only_on_its_arguments_is_accepted(source):
     assert impurities(source) == set()

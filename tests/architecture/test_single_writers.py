@@ -1,4 +1,4 @@
-"""One module inserts into each of the tables whose rows must not come about in two ways."""
+"""Only one module inserts rows into each of the tables events, outbox and tasks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("table", WRITERS)
-def test_one_module_inserts_into(table: str) -> None:
+def test_only_one_module_inserts_into(table: str) -> None:
     inserts = re.compile(rf"INSERT\s+INTO\s+{table}\b", re.IGNORECASE)
     built = {module for module, statement in _statements() if inserts.search(statement.text)}
     assert built == {WRITERS[table]}
-    # Outside of statements made at module level nothing may insert either.
+    # No other code may insert either, also outside of statements made at module level.
     folders = ("activities", "api", "cli", "journeys", "store", "worker", "workflows")
     called = re.compile(rf"\binsert\((\w+\.)?{table}(_table)?\)")
     written = {

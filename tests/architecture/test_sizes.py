@@ -1,4 +1,4 @@
-"""Sizes of packages, modules and functions, and one sentence in every package."""
+"""Sizes of packages, modules and functions; the docstring of every package."""
 
 import ast
 from collections.abc import Iterator
@@ -35,13 +35,13 @@ def _lines(path: Path) -> int:
     return len(path.read_text("utf-8").splitlines())
 
 
-def test_the_tree_is_found():
+def test_the_packages_and_modules_are_found():
     assert len(_packages()) > 50
     assert sum(1 for _ in _modules()) > 300
 
 
 @pytest.mark.parametrize("package", [_name(package) for package in _packages()])
-def test_a_package_has_one_sentence_and_at_most_fifteen_modules(package):
+def test_a_package_has_a_docstring_and_at_most_fifteen_modules(package):
     folder = ROOT / package
     modules = [path for path in folder.glob("*.py") if path.name not in {"__init__.py", "__main__.py"}]
     assert len(modules) <= MODULES_OF_A_PACKAGE
@@ -49,12 +49,12 @@ def test_a_package_has_one_sentence_and_at_most_fifteen_modules(package):
     assert (ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8"))) or "").rstrip().endswith(".")
 
 
-def test_no_module_is_longer_than_the_limit_and_few_are_longer_than_the_goal():
+def test_no_module_exceeds_the_limit_and_only_listed_ones_exceed_the_goal():
     long = {_name(path): _lines(path) for path in _modules() if _lines(path) > LINES}
     assert {name: lines for name, lines in long.items() if name not in LONG or lines > MAX_LINES} == {}
 
 
-def test_every_exception_is_still_longer_than_the_goal():
+def test_every_listed_module_still_exceeds_the_goal():
     assert all(_lines(ROOT / name) > LINES for name in LONG)
 
 

@@ -20,7 +20,7 @@ SHARED_NAMES = {
     "upgrade": "Alembic calls it in each migration",
     "downgrade": "Alembic calls it in each migration",
 }
-"""Public names with more than one definition, each with the reason."""
+"""Public names that may have more than one definition, each with the reason."""
 REPLACED = {
     "alarm": "timer",
     "anew": "again",
@@ -54,7 +54,7 @@ def _heading(path: Path) -> str:
 
 
 def heading_faults(heading: str) -> list[str]:
-    """What is wrong with the first line of a module."""
+    """Faults of the first line of a module, as predicates."""
     words = heading.split()
     faults = []
     if not words:
@@ -68,12 +68,12 @@ def heading_faults(heading: str) -> list[str]:
     return faults
 
 
-def test_every_heading_says_in_few_words_what_the_module_contains():
+def test_every_modules_first_line_is_short_and_is_no_question():
     faults = {_name(path): heading_faults(_heading(path)) for path in _modules()}
-    assert {name: found for name, found in faults.items() if found} == {}
+    assert {name: of_name for name, of_name in faults.items() if of_name} == {}
 
 
-def test_a_heading_that_asks_or_runs_on_is_found():
+def test_a_missing_interrogative_or_long_first_line_is_detected():
     assert heading_faults("") == ["is missing"]
     assert heading_faults("What a person is owed.") == ["begins with What"]
     assert heading_faults("one " * 15) == ["has 15 words"]
@@ -88,32 +88,32 @@ def _definitions(path: Path) -> Iterator[str]:
 
 
 def _is_type_name(target: ast.expr) -> bool:
-    """`ChannelName = Literal[…]`: an alias of a type. Values in small letters and constants are used by their module's name."""
+    """An alias of a type, as in `ChannelName = Literal[…]`; not a constant and not a value in lower case."""
     return isinstance(target, ast.Name) and target.id[0].isupper() and not target.id.isupper()
 
 
-def test_a_public_name_has_one_meaning():
+def test_a_public_name_has_one_definition():
     places: dict[str, list[str]] = defaultdict(list)
     for path in _modules():
         for name in _definitions(path):
             if not name.startswith("_") and name not in SHARED_NAMES:
                 places[name].append(_name(path))
-    homonyms = {name: found for name, found in places.items() if len(found) > 1}
+    homonyms = {name: modules for name, modules in places.items() if len(modules) > 1}
     assert homonyms == {}
 
 
-def test_no_name_uses_a_word_that_the_glossary_replaces():
-    found = [
+def test_no_name_contains_a_word_that_has_a_replacement():
+    violations = [
         f"{_name(path)}: {name} (say {REPLACED[word]})"
         for path in _modules()
         for name in (path.stem, *_definitions(path))
         for word in (part.lower() for part in re.findall(r"[A-Z]?[a-z]+", name))
         if word in REPLACED and not DEAD_LETTER.search(name)
     ]
-    assert found == []
+    assert violations == []
 
 
-def test_the_glossary_has_each_word_once_and_in_order():
+def test_the_glossary_lists_each_word_once_and_in_order():
     text = (ROOT / "docs" / "glossary.md").read_text("utf-8")
     words = re.findall(r"^\| \*\*([^*]+)\*\* \|", text, re.MULTILINE)
     assert len(words) > 40

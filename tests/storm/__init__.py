@@ -1,1 +1,1 @@
-"""Storms of kills and the cells of the crash matrix, for tests and `make chaos`."""
+"""Kill storms and the cells of the crash matrix, for tests and `make chaos`."""

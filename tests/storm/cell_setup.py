@@ -1,4 +1,4 @@
-"""What a process needs to do the work of one cell: every adapter put together, speaking to the providers of the test."""
+"""Run the work of a cell: every adapter, configured for the test's providers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ PERMISSIVE = {"consent": [{"default": "granted"}]}
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What another process must know; as JSON it is handed to it."""
+    """The configuration of a child process, passed as JSON."""
 
     database: str
     provider: str
@@ -70,69 +70,71 @@ class Config:
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
     naive: bool = False
     again: bool = False
-    """Whether they die while they go on with what others have left, and not in their first work."""
+    """True if the processes die while they finish the work of dead ones, false if they die in their first work."""
 
     @classmethod
     def read(cls, path: Path) -> Config:
         return cls(**json.loads(path.read_text()))
 
 
-class Stand:
-    """Every adapter with a house of its own, so that two of one channel stand side by side."""
+class CellRunner:
+    """Every adapter with `Dependencies` of its own, so that one channel may have several adapters."""
 
     def __init__(self, config: Config) -> None:
         self.config, self.database = config, Database(config.database, pool=4)
-        self.way = HttpClient(frozenset({config.provider.removeprefix("http://")}))
+        self.http = HttpClient(frozenset({config.provider.removeprefix("http://")}))
         self._templates = load_templates(Path(config.folder) / "templates")
         self.policy: Policy = load_policy(PERMISSIVE)
         self.catalogue = DefinitionRegistry()
-        made = self._channels(self._templates)
-        self.houses = {
+        channels = self._channels(self._templates)
+        self.dependencies = {
             name: Dependencies(
-                self.database, self.catalogue, self.policy, guarded_channels({ADAPTERS[name].via: each}, {})
+                self.database, self.catalogue, self.policy, guarded_channels({ADAPTERS[name].via: channel}, {})
             )
-            for name, each in made.items()
+            for name, channel in channels.items()
         }
 
-    def _channels(self, known: Templates) -> dict[str, Channel]:
+    def _channels(self, templates: Templates) -> dict[str, Channel]:
         url, near = self.config.provider, Reach(near=True)
-        http = channels_at(cast("LocalProvider", _Elsewhere(url)), known, self.way, google=self.config.google_key)
-        fcm = PushChannel(known, self.way, near, fcm=cast("PushChannel", http["push"])._fcm)
-        web = PushChannel(known, self.way, near, web=WebPush(vapid_key(), "mailto:ops@tenure.example"))
-        tail = AppriseSettings(f"json://{url.removeprefix('http://')}/tail/{{address}}", "handle")
+        channels = channels_at(
+            cast("LocalProvider", _RemoteProvider(url)), templates, self.http, google=self.config.google_key
+        )
+        fcm = PushChannel(templates, self.http, near, fcm=cast("PushChannel", channels["push"])._fcm)
+        web = PushChannel(templates, self.http, near, web=WebPush(vapid_key(), "mailto:ops@tenure.example"))
+        apprise = AppriseSettings(f"json://{url.removeprefix('http://')}/tail/{{address}}", "handle")
         return {
-            "smtp_searched": self._mail(known, searched=True),
-            "smtp_once": self._mail(known),
-            "smtp_least": self._mail(known, Ambiguity.AT_LEAST_ONCE),
-            "resend": http["email"],
-            "in_app": InAppChannel(known),
-            "sms": http["sms"],
+            "smtp_searched": self._mail(templates, searched=True),
+            "smtp_once": self._mail(templates),
+            "smtp_least": self._mail(templates, Ambiguity.AT_LEAST_ONCE),
+            "resend": channels["email"],
+            "in_app": InAppChannel(templates),
+            "sms": channels["sms"],
             "fcm": fcm,
             "web_push": web,
-            "chat": http["chat"],
-            "webhook": http["webhook"],
-            "ticket": http["support"],
-            "comment": http["support"],
-            "webinar": http["webinar"],
-            "apprise": _quick(AppriseChannel(known, tail)),
+            "chat": channels["chat"],
+            "webhook": channels["webhook"],
+            "ticket": channels["support"],
+            "comment": channels["support"],
+            "webinar": channels["webinar"],
+            "apprise": _with_short_attempts(AppriseChannel(templates, apprise)),
         }
 
     def _mail(
-        self, known: Templates, ambiguity: Ambiguity = Ambiguity.AT_MOST_ONCE, *, searched: bool = False
+        self, templates: Templates, ambiguity: Ambiguity = Ambiguity.AT_MOST_ONCE, *, searched: bool = False
     ) -> EmailChannel:
         maildir = Path(self.config.folder) / "mail"
         settings = EmailSettings(relay=SmtpRelay.from_url(self.config.relay), ambiguity=ambiguity)
         search = (lambda reference: find_mails(maildir, reference).count > 0) if searched else None
-        return EmailChannel(known, settings, search=search)
+        return EmailChannel(templates, settings, search=search)
 
     # -- the work of a cell ----------------------------------------------------------------------------------------
 
     async def work(self, cell: Cell) -> None:
-        """What a worker does for it, from the beginning: done again it does what was left undone."""
-        match cell.of.kind:
+        """Do a worker's work for the cell; a repetition does what is still undone."""
+        match cell.target.kind:
             case "message":
-                given = self.config.steps[cell.marker] | {"now": datetime.now(UTC).isoformat()}
-                await steps.apply_step(self.houses[cell.adapter], wire.StepInput(**given))
+                step = self.config.steps[cell.marker] | {"now": datetime.now(UTC).isoformat()}
+                await steps.apply_step(self.dependencies[cell.adapter], wire.StepInput(**step))
             case "audience":
                 plan = AudiencePlan(**{cell.adapter: cell.marker})
                 await AudienceSync(self.database, [self._tool(cell.adapter)], {cell.marker: plan}).round()
@@ -140,13 +142,13 @@ class Stand:
                 mirror = self._crm(cell)
                 await CrmSync(self.database, Roster(), [mirror]).sync(mirror)
 
-    async def go_on(self, cell: Cell) -> None:
-        """What others do for it when its process has died: the work again, then what is owed until nothing is."""
+    async def finish(self, cell: Cell) -> None:
+        """Finish the work of a dead process: repeat it, then settle the person's messages until none is due."""
         await self.work(cell)
-        if cell.of.kind == "message":
+        if cell.target.kind == "message":
             (message,) = await self.rows(_LEDGER, run=self.config.steps[cell.marker]["run"])
-            assert message["ended"] or message["woken"], "nobody would ever look at this message again"
-            await settle(self.houses[cell.adapter], message["recipient"])
+            assert message["ended"] or message["woken"], "no loop would decide this message again"
+            await settle(self.dependencies[cell.adapter], message["recipient"])
 
     async def rows(self, statement: SqlStatement, **values: Any) -> list[Any]:
         async with self.database.reading() as connection:
@@ -155,16 +157,16 @@ class Stand:
     def _tool(self, name: str) -> AdPlatform:
         url = self.config.provider
         if name == "meta":
-            return MetaPlatform(self.way, MetaAudiences(KEY, f"{url}/meta/v25.0"))
+            return MetaPlatform(self.http, MetaAudiences(KEY, f"{url}/meta/v25.0"))
         google = GoogleAudiences("1", "svc@p.example", self.config.google_key, f"{url}/google", f"{url}/google/token")
-        return GooglePlatform(self.way, google)
+        return GooglePlatform(self.http, google)
 
     def _crm(self, cell: Cell) -> CrmTasks:
-        """A CRM of this cell alone: mirrors know themselves by their name, and each pushes every task."""
+        """A CRM of this cell alone, named by its marker, since each mirror pushes every task."""
         base = f"{self.config.provider}/{cell.adapter}/{cell.marker}"
 
         async def call(method: str, path: str, body: Mapping[str, Any] | None) -> CrmReply:
-            reply = await self.way.send(json_call(method, base + path, body, bearer(KEY)))
+            reply = await self.http.send(json_call(method, base + path, body, bearer(KEY)))
             return CrmReply(reply.status, json.loads(reply.body) if reply.body else None)
 
         mirror: CrmTasks = HubSpot(call) if cell.adapter == "hubspot" else Salesforce(call)
@@ -172,19 +174,21 @@ class Stand:
         return mirror
 
     async def close(self) -> None:
-        for deps in self.houses.values():
+        for deps in self.dependencies.values():
             for channel in deps.channels.values():
                 await channel.close()
-        await self.way.close()
+        await self.http.close()
         await self.database.close()
 
 
 @dataclass(frozen=True, slots=True)
-class _Elsewhere:
+class _RemoteProvider:
+    """The part of `LocalProvider` that `channels_at` reads, for a provider in another process."""
+
     url: str
 
 
-def _quick(channel: AppriseChannel) -> AppriseChannel:
-    """The same with the patience of a near one: a lease of half a minute would be waited for."""
+def _with_short_attempts(channel: AppriseChannel) -> AppriseChannel:
+    """Shorten the attempt: the test waits for the lease, which would be half a minute."""
     channel.attempt = timedelta(seconds=1.5)
     return channel

@@ -1,4 +1,4 @@
-"""Clients as Segment's libraries are: they send again, with the same ids, until somebody says 200, or give up."""
+"""Clients like Segment's libraries: they repeat a batch with the same ids until it is accepted, or give up."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from worker.settings import DEV_WRITE_KEY
 
 CLIENTS = 8
 LARGEST_BATCH = 4
-GIVES_UP = 0.03
-"""How often a client that gets no answer dies with its batch: nobody knows whether that was accepted."""
+GIVE_UP_RATE = 0.03
+"""The share of batches that a client does not repeat after a lost answer: they may or may not be accepted."""
 TIMEOUT = httpx.Timeout(5.0)
 
 
 @dataclass(slots=True)
 class Sent:
-    """What the clients know, by token: tried at least once, and answered with 200."""
+    """Counts by token: sent at least once, and answered with 200."""
 
     attempted: Counter[str] = field(default_factory=Counter)
     acknowledged: Counter[str] = field(default_factory=Counter)
@@ -36,46 +36,47 @@ class Senders:
 
     def __init__(self, storm: Storm, api_url: str) -> None:
         self.storm, self.url = storm, f"{api_url}/v1/batch"
-        self.chance = random.Random(storm.seed)
+        self.rng = random.Random(storm.seed)
         self.sent = Sent()
         self.users = [f"u{number}" for number in range(storm.users)]
 
     async def enter(self) -> None:
-        """Make every person known and let them enter the journey."""
+        """Identify every person and let them enter the journey."""
         async with self.client() as client:
             for start in range(0, len(self.users), 25):
                 calls = [call for user in self.users[start : start + 25] for call in entry(user)]
-                await self.until_taken(client, calls)
+                await self.send_until_accepted(client, calls)
 
     async def ping(self) -> None:
-        """Send all pings, spread over the storm."""
+        """Send all pings, spread over the storm's duration."""
         pings = [(user, number) for number in range(-(-self.storm.events // len(self.users))) for user in self.users]
         pings = pings[: self.storm.events]
-        self.chance.shuffle(pings)
+        self.rng.shuffle(pings)
         queue = list(self._batches(pings))
         pause = self.storm.seconds * CLIENTS / len(queue)
-        await asyncio.gather(*(self._client_life(queue[at::CLIENTS], pause) for at in range(CLIENTS)))
+        await asyncio.gather(*(self._run_client(queue[at::CLIENTS], pause) for at in range(CLIENTS)))
 
     def _batches(self, pings: list[tuple[str, int]]) -> Iterator[list[dict[str, Any]]]:
         at = 0
         while at < len(pings):
-            size = self.chance.randint(1, LARGEST_BATCH)
+            size = self.rng.randint(1, LARGEST_BATCH)
             yield [ping(user, f"{user}-{number}") for user, number in pings[at : at + size]]
             at += size
 
-    async def _client_life(self, batches: list[list[dict[str, Any]]], pause: float) -> None:
-        chance = random.Random(self.chance.random())
+    async def _run_client(self, batches: list[list[dict[str, Any]]], pause: float) -> None:
+        rng = random.Random(self.rng.random())
         async with self.client() as client:
             for batch in batches:
                 tokens = [call["properties"]["token"] for call in batch]
                 self.sent.attempted.update(tokens)
-                if await self.until_taken(client, batch, patient=chance.random() >= GIVES_UP):
+                if await self.send_until_accepted(client, batch, keep_trying=rng.random() >= GIVE_UP_RATE):
                     self.sent.acknowledged.update(tokens)
-                await asyncio.sleep(pause * chance.uniform(0.5, 1.5))
+                await asyncio.sleep(pause * rng.uniform(0.5, 1.5))
 
-    async def until_taken(
-        self, client: httpx.AsyncClient, calls: list[dict[str, Any]], *, patient: bool = True
+    async def send_until_accepted(
+        self, client: httpx.AsyncClient, calls: list[dict[str, Any]], *, keep_trying: bool = True
     ) -> bool:
+        """Send a batch until it is accepted. Returns False if the answer is lost and `keep_trying` is false."""
         while True:
             self.sent.requests += 1
             try:
@@ -84,7 +85,7 @@ class Senders:
                     return True
                 assert answer.status_code >= 429, f"the API refused a good batch: {answer.status_code} {answer.text}"
             except httpx.HTTPError:
-                if not patient:
+                if not keep_trying:
                     return False
             self.sent.retries += 1
             await asyncio.sleep(0.25)
@@ -94,7 +95,7 @@ class Senders:
 
 
 def entry(user: str) -> list[dict[str, Any]]:
-    """The calls that make a person known and let them enter."""
+    """The calls that identify a person and let them enter."""
     traits = {"email": f"{user}@people.example"}
     return [
         {"type": "identify", "userId": user, "messageId": f"{user}-identify", "traits": traits},
@@ -103,7 +104,7 @@ def entry(user: str) -> list[dict[str, Any]]:
 
 
 def ping(user: str, token: str) -> dict[str, Any]:
-    """A call whose token its mail will carry."""
+    """A call whose token appears in its mail."""
     return {
         "type": "track",
         "userId": user,

@@ -1,4 +1,4 @@
-"""The matrix: every way out of the house, with the promise of its class, and every point at which its process may die."""
+"""The crash matrix: adapters with their delivery promises, and the points at which a process dies."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ POINTS: Final = (
     "mark-before",
     "mark-after",
 )
-"""Around the commit of the ledger's row, the last byte, the provider's yes, and the commit that writes it down."""
+"""Before and after: commit of the ledger's row, the last byte, the provider's acceptance, commit of the mark."""
 UNTAKEN: Final = frozenset({"row-before", "row-after", "hand-over-before", "acceptance-before"})
-"""Who dies here dies before the provider has taken anything. After the last byte it may or may not."""
+"""Points before the provider has accepted anything. After the last byte it may or may not have."""
 UNSEEN: Final = frozenset(POINTS[1:-1])
-"""Who dies here leaves an attempt whose end nobody has seen."""
+"""Points that leave an attempt of unknown end."""
 Kind = Literal["message", "audience", "task"]
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """One way out. `via` is its channel; `vendor` where the local provider keeps what it took."""
+    """One adapter under test. `via` is its channel, `vendor` the local provider's name for what it accepted."""
 
     name: str
     promise: Promise
@@ -41,8 +41,8 @@ class Adapter:
 
 
 ADAPTERS: Final = {
-    each.name: each
-    for each in (
+    adapter.name: adapter
+    for adapter in (
         Adapter("smtp_searched", Promise.SEARCHABLE, "mail", "email"),
         Adapter("smtp_once", Promise.BLIND, "mail", "email"),
         Adapter("smtp_least", Promise.BLIND, "mail", "email", ambiguity=Ambiguity.AT_LEAST_ONCE),
@@ -67,14 +67,14 @@ ADAPTERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One death. Every request that belongs to it carries its marker, and no other's."""
+    """One crash of one adapter at one point. Its requests contain its marker, and no others do."""
 
     marker: str
     adapter: str
     point: str
 
     @property
-    def of(self) -> Adapter:
+    def target(self) -> Adapter:
         return ADAPTERS[self.adapter]
 
     def as_json(self) -> dict[str, Any]:
@@ -82,20 +82,20 @@ class Cell:
 
 
 def cells(points: tuple[str, ...] = POINTS, kinds: tuple[Kind, ...] = ("message", "audience", "task")) -> list[Cell]:
-    """All of the matrix, or some."""
+    """The cells of the matrix at these points and of these kinds."""
 
-    def found() -> Iterator[tuple[str, str]]:
-        for each in ADAPTERS.values():
-            for point in each.points:
-                if point in points and each.kind in kinds:
-                    yield each.name, point
+    def chosen() -> Iterator[tuple[str, str]]:
+        for adapter in ADAPTERS.values():
+            for point in adapter.points:
+                if point in points and adapter.kind in kinds:
+                    yield adapter.name, point
 
-    return [Cell(f"cell{number:03}x", adapter, point) for number, (adapter, point) in enumerate(found())]
+    return [Cell(f"cell{number:03}x", adapter, point) for number, (adapter, point) in enumerate(chosen())]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What came of one cell: the ledger's word, if it has one, and how often the provider has it."""
+class CellResult:
+    """The result of a cell: exit code, how often the provider accepted it, and the ledger's status if it has a row."""
 
     cell: Cell
     exit: int
@@ -103,35 +103,35 @@ class Seen:
     status: str = "sent"
 
 
-def broken(seen: Seen) -> str:
-    """How the promise of its class was broken; empty if it was kept."""
-    of, point = seen.cell.of, seen.cell.point
-    if not seen.exit:
-        return "it never came to its point"
-    if seen.status not in {"sent", "unknown"}:
-        return f"it ended as {seen.status}"
-    if of.promise is not Promise.BLIND:
-        return "" if (seen.status, seen.taken) == ("sent", 1) else f"{seen.status}, and taken {seen.taken} times"
-    if of.ambiguity is Ambiguity.AT_LEAST_ONCE:
+def broken_promise(result: CellResult) -> str:
+    """The fault if the adapter's promise was broken; empty if it was kept."""
+    target, point = result.cell.target, result.cell.point
+    if not result.exit:
+        return "the process did not reach its point"
+    if result.status not in {"sent", "unknown"}:
+        return f"it ended as {result.status}"
+    if target.promise is not Promise.BLIND:
+        return "" if (result.status, result.taken) == ("sent", 1) else f"{result.status}, accepted {result.taken} times"
+    if target.ambiguity is Ambiguity.AT_LEAST_ONCE:
         twice = 2 if point in UNSEEN and point not in UNTAKEN else 1
         least = 1 if point == "hand-over-after" else twice
-        kept = seen.status == "sent" and least <= seen.taken <= twice
-        return "" if kept else f"{seen.status}, and taken {seen.taken} times, not {twice}"
-    told = "unknown" if point in UNSEEN else "sent"
+        kept = result.status == "sent" and least <= result.taken <= twice
+        return "" if kept else f"{result.status}, accepted {result.taken} times instead of {twice}"
+    expected = "unknown" if point in UNSEEN else "sent"
     least, most = int(point not in {*UNTAKEN, "hand-over-after"}), int(point not in UNTAKEN)
-    if told == "sent":
+    if expected == "sent":
         least = most = 1
-    kept = seen.status == told and least <= seen.taken <= most
-    return "" if kept else f"{seen.status}, and taken {seen.taken} times, where {told} had to be told"
+    kept = result.status == expected and least <= result.taken <= most
+    return "" if kept else f"{result.status} instead of {expected}, accepted {result.taken} times"
 
 
-def broken_by_two(seen: Seen) -> str:
-    """The same for a cell whose process died, and then another one that went on with what it had left."""
-    of = seen.cell.of
-    if of.promise is not Promise.BLIND:
-        kept = (seen.status, seen.taken) == ("sent", 1)
-    elif of.ambiguity is Ambiguity.AT_LEAST_ONCE:
-        kept = seen.status == "sent" and 1 <= seen.taken <= 3
+def broken_promise_after_two(result: CellResult) -> str:
+    """The same for a cell in which a second process died while it finished the work of the first."""
+    target = result.cell.target
+    if target.promise is not Promise.BLIND:
+        kept = (result.status, result.taken) == ("sent", 1)
+    elif target.ambiguity is Ambiguity.AT_LEAST_ONCE:
+        kept = result.status == "sent" and 1 <= result.taken <= 3
     else:
-        kept = (seen.status, seen.taken) in {("sent", 1), ("unknown", 0), ("unknown", 1)}
-    return "" if kept else f"{seen.status}, and taken {seen.taken} times"
+        kept = (result.status, result.taken) in {("sent", 1), ("unknown", 0), ("unknown", 1)}
+    return "" if kept else f"{result.status}, accepted {result.taken} times"

@@ -1,7 +1,7 @@
-"""A worker and an API that die at named points, once each, when an event's token names the point: `… crash_points worker`.
+"""A worker and an API that die once at each named point, when an event's token names it: `… crash_points worker`.
 
-The product knows nothing of this: each point is a function of its own, wrapped here. What comes of a death around an attempt, on
-every adapter, is `cells.py`; here are the points at which API, relay, Temporal and the step hand over to each other.
+The product has no code for this: each point is a function that is wrapped here. These are the points between API,
+relay, Temporal and step; `crash_cells.py` has those around an attempt, for every adapter.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from store.messages.entries import LedgerEntry
 from store.outbox import claims
 from tests.storm.verdict import TOKEN
 from worker import __main__ as worker
-from worker.composition import api as door
+from worker.composition import api as api_process
 from worker.composition import worker as composition
 from worker.relay.relay import OutboxRelay
 from worker.stack.free_ports import free_ports
@@ -39,11 +39,11 @@ DIED: Final = 137
 _PDEATHSIG: Final = 1
 
 FOLDER: Final = "STORM_CRASH_FOLDER"
-"""The environment's name of the folder that remembers who has died already."""
-AGAIN: Final = "~"
-"""In a token, before the number of the round: who dies beside others may not come to its own point at first."""
+"""The environment variable with the folder that contains a file for each point that has been reached."""
+ROUND_MARK: Final = "~"
+"""In a token, before the number of the round: another process's death may keep an event from its point in a round."""
 SOON: Final = timedelta(seconds=1)
-"""After which Temporal takes a workflow task of a dead worker back. By itself it waits for 10 s, which prove nothing more."""
+"""The time after which Temporal gives a dead worker's workflow task to another one. Its default is 10 s."""
 POINTS: Final = (
     "accept-before-commit",
     "accept-after-commit",
@@ -61,12 +61,12 @@ POINTS: Final = (
 
 
 def die(point: str, tokens: Iterable[str]) -> None:
-    """End this process as SIGKILL would, if one of these events names the point and nobody died of it yet."""
-    if any(token.partition(AGAIN)[0] == point for token in tokens) and _first(point):
+    """End this process as SIGKILL would, if one of these events names the point and it was not reached before."""
+    if any(token.partition(ROUND_MARK)[0] == point for token in tokens) and _is_first(point):
         os._exit(DIED)
 
 
-def _first(point: str) -> bool:
+def _is_first(point: str) -> bool:
     try:
         Path(os.environ[FOLDER], point).touch(exist_ok=False)
     except FileExistsError:
@@ -79,7 +79,7 @@ def _token(entry: LedgerEntry) -> str:
 
 
 def after(function: Callable[..., Awaitable[T]], hook: Callable[..., None]) -> Callable[..., Any]:
-    """The function, and then `hook(result, *arguments)`."""
+    """Wrap a function so that it calls `hook(result, *arguments)` at its end."""
 
     @functools.wraps(function)
     async def wrapped(*arguments: Any, **named: Any) -> T:
@@ -91,7 +91,7 @@ def after(function: Callable[..., Awaitable[T]], hook: Callable[..., None]) -> C
 
 
 def wrap_worker() -> None:
-    """Every point between a commit of the outbox and the settling of a message."""
+    """Install every point between the commit of the outbox and the settlement of a message."""
     signalled: set[str] = set()
     signal_run, attempt = OutboxRelay._signal, attempts.attempt
 
@@ -109,10 +109,10 @@ def wrap_worker() -> None:
         die("settle-after-commit", [_token(entry)])
 
     def accepted(_: Any, __: Any, prepared: Any, ___: Any) -> None:
-        found = TOKEN.search(prepared.body)
-        token = found[1].decode() if found else ""
+        match = TOKEN.search(prepared.body)
+        token = match[1].decode() if match else ""
         die("deliver-after-accept", [token])
-        if token.partition(AGAIN)[0] == "retry":  # it died before its first delivery, and dies again after its second
+        if token.partition(ROUND_MARK)[0] == "retry":  # died before the first delivery, dies again after the second
             die("retry-again", ["retry-again"])
 
     for owner, name, hook in (
@@ -125,18 +125,18 @@ def wrap_worker() -> None:
         setattr(owner, name, after(getattr(owner, name), hook))
     setattr(attempts, "attempt", attempting)  # noqa: B010 -- as above
     setattr(OutboxRelay, "_signal", signalling)  # noqa: B010 -- as above
-    impatient()
+    shorten_task_timeouts()
 
 
-def impatient() -> None:
-    """What a dead worker had in hand is given to another one soon."""
-    quick = functools.partialmethod(Client.start_workflow, task_timeout=SOON)
-    setattr(Client, "start_workflow", quick)  # noqa: B010 -- as above
+def shorten_task_timeouts() -> None:
+    """Let Temporal give a dead worker's tasks to another one after `SOON`."""
+    start = functools.partialmethod(Client.start_workflow, task_timeout=SOON)
+    setattr(Client, "start_workflow", start)  # noqa: B010 -- as above
     composition.worker = functools.partial(composition.worker, sticky_queue_schedule_to_start_timeout=SOON)
 
 
 def wrap_api() -> None:
-    """Before an event is committed, and between that and the answer."""
+    """Install the points before the commit of an event, and between the commit and the answer."""
 
     def tokens(calls: Iterable[Any]) -> list[str]:
         return [call.message_id for call in calls]
@@ -149,44 +149,44 @@ def wrap_api() -> None:
         setattr(owner, name, after(getattr(owner, name), dying))
 
 
-def lives(life: Callable[[], int], *also: Mapping[str, str]) -> int:
-    """Live in a child, and in another one when that has died at its point: what a start imports is paid for once.
+def run_in_children(main: Callable[[], int], *more: Mapping[str, str]) -> int:
+    """Run `main` in a forked child, and in a new one when that has died at its point; imports happen only once.
 
-    One more child for each environment in `also`. Told to stop, all are told, and the worst of their exit codes is ours.
+    Forks one more child for each environment in `more`. SIGTERM is passed to all. Returns the highest exit code.
     """
-    living: dict[int, Mapping[str, str]] = {}
+    children: dict[int, Mapping[str, str]] = {}
 
     def stop(number: int, _: object) -> None:
-        for pid in living:
+        for pid in children:
             os.kill(pid, number)
 
-    for each in ({}, *also):
-        living[_born(life, each)] = each
+    for environ in ({}, *more):
+        children[_fork(main, environ)] = environ
     signal.signal(signal.SIGTERM, stop)
     worst = 0
-    while living:
+    while children:
         pid, status = os.wait()
-        environ, code = living.pop(pid), os.waitstatus_to_exitcode(status)
+        environ, code = children.pop(pid), os.waitstatus_to_exitcode(status)
         if code == DIED:
-            living[_born(life, environ)] = environ
+            children[_fork(main, environ)] = environ
         worst = max(worst, abs(code) if code != DIED else 0)
     return worst
 
 
-def _born(life: Callable[[], int], environ: Mapping[str, str]) -> int:
+def _fork(main: Callable[[], int], environ: Mapping[str, str]) -> int:
     pid = os.fork()
     if pid == 0:
         os.environ |= environ
-        _live(life)
+        _run_child(main)
     return pid
 
 
-def _live(life: Callable[[], int]) -> NoReturn:
+def _run_child(main: Callable[[], int]) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)  # whoever kills the parent means this process
+        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)  # the child dies with its parent
     try:
-        os._exit(life())
+        os._exit(main())
     except BaseException:  # noqa: BLE001 -- a forked child must never go on as its parent
         traceback.print_exc()
         os._exit(1)
@@ -195,7 +195,7 @@ def _live(life: Callable[[], int]) -> NoReturn:
 if __name__ == "__main__":
     if sys.argv[1] == "worker":
         wrap_worker()
-        (port,) = free_ports(1)  # what one worker leaves behind the other takes up, while the first is forked again
-        raise SystemExit(lives(worker.main, {"TENURE_WORKER_PORT": str(port)}))
+        (port,) = free_ports(1)  # a second worker takes over while the first is forked again
+        raise SystemExit(run_in_children(worker.main, {"TENURE_WORKER_PORT": str(port)}))
     wrap_api()
-    raise SystemExit(lives(door.main))
+    raise SystemExit(run_in_children(api_process.main))

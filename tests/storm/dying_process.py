@@ -1,7 +1,7 @@
-"""Processes that die: `python -m tests.storm.dying_process CONFIG` does the work of each cell in a child that exits at its point.
+"""Children that exit at the point of their cell: `python -m tests.storm.dying_process CONFIG`.
 
-The imports of a worker take a second, so they are done once and each child is forked from here, two at a time. The product
-knows nothing of this: each point is a function of its own, wrapped here. At the provider's own points the provider kills.
+The imports of a worker take a second, so they are done once and each child is forked from here. The product has no code
+for this: each point is a function that is wrapped here. At the points of acceptance the provider kills the process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from activities.gate import evaluation
 from activities.outgoing import client as http_client
 from activities.steps import apply as steps
 from store.exports import audiences, crm_tasks
-from tests.storm.cell_setup import Config, Stand
+from tests.storm.cell_setup import CellRunner, Config
 from tests.storm.crash_cells import Cell
 from tests.storm.naive_worker import send_then_record
 from worker.loops.crm_sync import CrmSync
@@ -38,41 +38,41 @@ from worker.loops.crm_sync import CrmSync
 T = TypeVar("T")
 AT_ONCE: Final = os.cpu_count() or 1
 DIED: Final = 137
-ASKS: Final = ("/token", "/search", "/batch/read", "/composite/sobjects/Task")
-"""Ends of addresses to which nothing is handed over."""
+LOOKUPS: Final = ("/token", "/search", "/batch/read", "/composite/sobjects/Task")
+"""Ends of URLs whose requests hand no message over."""
 
 
 def main(path: Path) -> None:
-    """Fork a child for each cell; write each one's exit code beside the configuration."""
+    """Fork a child for each cell, and write their exit codes to `exits.json` beside the configuration."""
     config = Config.read(path)
-    stand = Stand(config)
+    runner = CellRunner(config)
     gc.freeze()
     exits: dict[str, int] = {}
-    left, living = iter(Cell(**each) for each in config.cells), dict[int, str]()
-    while _fill(living, left, stand) or living:
+    waiting, children = iter(Cell(**fields) for fields in config.cells), dict[int, str]()
+    while _fork_children(children, waiting, runner) or children:
         pid, status = os.wait()
         code = os.waitstatus_to_exitcode(status)
-        exits[living.pop(pid)] = DIED if code < 0 else code
+        exits[children.pop(pid)] = DIED if code < 0 else code
     (path.parent / "exits.json").write_text(json.dumps(exits))
 
 
-def _fill(living: dict[int, str], left: Iterator[Cell], stand: Stand) -> bool:
-    while len(living) < AT_ONCE and (cell := next(left, None)) is not None:
+def _fork_children(children: dict[int, str], waiting: Iterator[Cell], runner: CellRunner) -> bool:
+    while len(children) < AT_ONCE and (cell := next(waiting, None)) is not None:
         pid = os.fork()
         if pid == 0:
-            _live(cell, stand)
-        living[pid] = cell.marker
-    return bool(living)
+            _run_child(cell, runner)
+        children[pid] = cell.marker
+    return bool(children)
 
 
-def _live(cell: Cell, stand: Stand) -> NoReturn:
-    """A worker's life: 0 if it survived its work, 137 if it died, 1 if the work went wrong."""
+def _run_child(cell: Cell, runner: CellRunner) -> NoReturn:
+    """Do the work of a cell and exit: 0 if the process survived, 137 if it died at its point, 1 on an error."""
     try:
-        (Path(stand.config.folder) / f"{cell.marker}.pid").write_text(str(os.getpid()))
-        if stand.config.naive:
+        (Path(runner.config.folder) / f"{cell.marker}.pid").write_text(str(os.getpid()))
+        if runner.config.naive:
             setattr(evaluation.GatePass, "add", send_then_record)  # noqa: B010 -- as the control's worker
         _arm(cell)
-        asyncio.run(stand.go_on(cell) if stand.config.again else stand.work(cell))
+        asyncio.run(runner.finish(cell) if runner.config.again else runner.work(cell))
     except BaseException:  # noqa: BLE001 -- a forked child must never go on as its parent
         traceback.print_exc()
         os._exit(1)
@@ -110,12 +110,12 @@ def _arm(cell: Cell) -> None:
 
 
 def handed_over(_: Any, call: http_client.HttpRequest) -> bool:
-    """Whether this request is the message itself, and no question."""
-    return call.method != "GET" and not call.url.endswith(ASKS)
+    """Whether this request hands the message over, and is no lookup."""
+    return call.method != "GET" and not call.url.endswith(LOOKUPS)
 
 
 def before(owner: Any, name: str, when: Callable[..., bool] = lambda *_: True) -> None:
-    """Die when it is called, if `when` says so."""
+    """Let the process die when this method is called, if `when` returns true."""
     function = getattr(owner, name)
 
     @functools.wraps(function)
@@ -128,7 +128,7 @@ def before(owner: Any, name: str, when: Callable[..., bool] = lambda *_: True) -
 
 
 def after(owner: Any, name: str) -> None:
-    """Die when it has done its work and nobody has seen it yet."""
+    """Let the process die when this method has done its work, before its caller continues."""
     function: Callable[..., Awaitable[T]] = getattr(owner, name)
 
     @functools.wraps(function)
@@ -140,37 +140,37 @@ def after(owner: Any, name: str) -> None:
 
 
 def _die_with_the_last_byte() -> None:
-    """The system has all of it, and no answer was read: HTTP, SMTP, and the blocking HTTP of apprise."""
-    handing = False
+    """Die when the whole request is sent and no answer is read: HTTP, SMTP, and the blocking HTTP of apprise."""
+    handing_over = False
     send, note = http_client.HttpClient.send, http_client._Progress.note
 
     async def sending(self: http_client.HttpClient, call: http_client.HttpRequest) -> http_client.HttpReply:
-        nonlocal handing
-        handing = handed_over(self, call)
+        nonlocal handing_over
+        handing_over = handed_over(self, call)
         return await send(self, call)
 
     async def noting(self: Any, part: str, info: Any) -> None:
         await note(self, part, info)
-        if handing and part == "http11.send_request_body.complete":
+        if handing_over and part == "http11.send_request_body.complete":
             die()
 
-    class Dying(smtp_pool.SendProgress):
-        def __init__(self, **given: Any) -> None:
-            super().__init__(**given)
+    class RecordedProgress(smtp_pool.SendProgress):
+        def __init__(self, **fields: Any) -> None:
+            super().__init__(**fields)
             mails.append(self)
 
     mails: list[smtp_pool.SendProgress] = []
     read = SMTPProtocol.read_response
 
     async def reading(self: SMTPProtocol, *arguments: Any, **named: Any) -> Any:
-        if any(each.dot_sent for each in mails):
+        if any(mail.dot_sent for mail in mails):
             die()
         return await read(self, *arguments, **named)
 
     for owner, name, value in (
         (http_client.HttpClient, "send", sending),
         (http_client._Progress, "note", noting),
-        (smtp, "SendProgress", Dying),
+        (smtp, "SendProgress", RecordedProgress),
         (SMTPProtocol, "read_response", reading),
         (http.client.HTTPConnection, "getresponse", die),
     ):

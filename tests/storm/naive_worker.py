@@ -1,6 +1,6 @@
-"""The control run's worker: it sends, then records. When it dies in between, its retry sends again.
+"""The worker of the control run: it sends, then records. If it dies in between, its retry sends again.
 
-The storm must find that, or it would find nothing. Only this process works so: the product has no such switch.
+A storm that does not find these duplicates proves nothing. Only this process works so: the product has no such switch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from worker.__main__ import main
 
 
 async def send_then_record(gate_pass: evaluation.GatePass, entry: LedgerEntry) -> None:
-    """Deliver inside the step; the row is committed afterwards. Raises RuntimeError to be tried again."""
+    """Deliver inside the step; the row is committed afterwards. Raises RuntimeError so that Temporal retries."""
     channel = gate_pass.deps.channels[entry.via[0]]
     person = gate_pass.recipient.person
     address = channel.address(person.profile, person.key) or ""

@@ -1,4 +1,4 @@
-"""What a storm is: how many events, which faults how often, and the journey in which each event is exactly one message."""
+"""The plan of a storm: events, faults, and a journey that sends one message for each event."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ import yaml
 ENTERED: Final = "storm_entered"
 PINGED: Final = "storm_pinged"
 SUBJECT: Final = "Ping "
-"""A mail's subject is this and its event's token: so that a mail names the event it is for, and nothing of ours is asked."""
+"""Start of a mail's subject, before the token of its event: mails are matched with events by the subject alone."""
 
 KILLS: Final[Mapping[str, int]] = {"worker": 8, "worker-b": 7, "api": 6, "temporal": 10, "mail": 5, "stop": 4}
-"""By weight: SIGKILL of a part, or a worker stopped for longer than its lease and let go on (a zombie)."""
+"""Weights of the faults: SIGKILL of a part, or `stop`, a worker stopped for longer than its lease and then resumed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """One storm. The same seed gives the same clients, faults and pauses; what they meet is the machine's affair."""
+    """One storm. The same seed gives the same clients, faults and pauses; their timing depends on the machine."""
 
     seed: int
     events: int = 1_000
     users: int = 100
     faults: int = 40
     seconds: float = 40.0
-    patience: float = 60.0
+    drain_seconds: float = 60.0
     kills: Mapping[str, int] = field(default_factory=lambda: KILLS)
     stopped_for: tuple[float, float] = (3.0, 12.0)
     fail_rate: float = 0.03
     drop_rate: float = 0.03
     delay_ms: int = 20
     ledger: bool = True
-    """False is the control: workers that send, then record."""
+    """False for the control run, whose workers send, then record."""
 
     @property
     def mail_options(self) -> list[str]:
-        """The sink's faults: 451 before it took a mail, a dropped connection after."""
+        """Faults of the mail sink: 451 before it accepts a mail, a dropped connection after."""
         rates = {"--fail-rate": self.fail_rate, "--close-after-accept-rate": self.drop_rate}
         values = {**rates, "--delay-ms": self.delay_ms, "--seed": self.seed}
         return [str(part) for pair in values.items() for part in pair]
@@ -86,12 +86,12 @@ TYPES: Final = {"profile.email": "string", f"event.{PINGED}.token": "string"}
 
 
 def write_catalog(folder: Path) -> Path:
-    """A catalogue of this journey alone, whose policy allows everything: what is lost is lost by a fault."""
-    for each in ("templates/storm", "journeys"):
-        (folder / each).mkdir(parents=True, exist_ok=True)
+    """Write a catalogue of this journey alone, whose policy allows everything: only faults can lose a message."""
+    for name in ("templates/storm", "journeys"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "journeys" / "storm.yaml").write_text(JOURNEY)
     (folder / "templates" / "storm" / "ping.md").write_text(_TEMPLATE)
     (folder / "tracking-plan.yaml").write_text(yaml.safe_dump(_PLAN))
     (folder / "policy.yaml").write_text("consent: [{default: granted}]\n")
-    (folder / "consent.yaml").unlink(missing_ok=True)  # it speaks of the shipped policy
+    (folder / "consent.yaml").unlink(missing_ok=True)  # its rules refer to the shipped policy
     return folder

@@ -1,4 +1,4 @@
-"""One storm from beginning to end: a stack of its own, clients, faults, quiet, verdict. The report is one JSON line."""
+"""Run one storm: stack, clients, faults, draining and verdict. The report is one JSON line."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from worker.stack.supervisor import MODULES, Stack
 
 DEADLOCK = re.compile(rb"deadlock detected")
 WORKER = {True: ["worker"], False: ["tests.storm.naive_worker"]}
-"""By whether the ledger is used."""
+"""Modules of the worker, by `Storm.ledger`."""
 QUIET_FOR = 4.0
-"""Seconds without anything left to do, longer than a lease: what a zombie could still send would be there."""
-_STANDING = sql(
+"""Seconds without work left, longer than a lease: any message of a resumed worker would have arrived."""
+_PROGRESS = sql(
     """
     SELECT (SELECT count(*) FROM events WHERE name = :name) AS accepted,
            (SELECT count(*) FROM messages) AS decided,
@@ -41,7 +41,7 @@ _STANDING = sql(
 
 @dataclass(slots=True)
 class Report:
-    """What a storm found. `passed` asks for a minimum of acknowledged events, so that a dead system cannot pass."""
+    """Results of a storm. `passed` requires a minimum of acknowledged events, so that a dead system cannot pass."""
 
     seed: int
     ledger: bool
@@ -69,7 +69,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """All zero but `recovered` (and `explained`, which the storm's policy leaves no reason for)."""
+        """Whether all counts of faults are zero. `recovered` is none; `explained` is one, since the policy allows all."""
         wrong = self.lost + self.duplicated + self.unexpected + self.explained + self.unsettled + self.deadlocks
         wrong += self.sent_not_in_sink + self.in_sink_not_sent + sum(self.left.values())
         return wrong == 0 and self.acknowledged >= 0.9 * self.events
@@ -78,8 +78,8 @@ class Report:
         return json.dumps({"kill_storm": asdict(self) | {"passed": self.passed}})
 
 
-async def weather(storm: Storm, home: Path) -> Report:
-    """Run one storm in a folder of its own."""
+async def run_storm(storm: Storm, home: Path) -> Report:
+    """Run one storm with its data in the folder `home`."""
     began = time.monotonic()
     report = Report(storm.seed, storm.ledger, storm.events)
     settings = load_settings(
@@ -93,13 +93,13 @@ async def weather(storm: Storm, home: Path) -> Report:
         await second_worker(stack, modules["worker"])
         senders, nemesis = Senders(storm, stack.endpoints.api_url), Nemesis(storm, stack)
         await senders.enter()
-        raged = time.monotonic()
-        await asyncio.gather(senders.ping(), nemesis.rage())
+        storm_began = time.monotonic()
+        await asyncio.gather(senders.ping(), nemesis.inject_all())
         await stack.wait_ready()
-        calm = time.monotonic()
-        report.left = await quiet(database, storm.patience)
-        report.drained_in = round(time.monotonic() - calm, 1)
-        report.seconds = round(time.monotonic() - raged, 1)
+        storm_ended = time.monotonic()
+        report.left = await wait_until_quiet(database, storm.drain_seconds)
+        report.drained_in = round(time.monotonic() - storm_ended, 1)
+        report.seconds = round(time.monotonic() - storm_began, 1)
         report.faults = dict(nemesis.done)
         await _judge(report, senders.sent, database, home / "mail")
         await database.close()
@@ -126,15 +126,18 @@ async def _judge(report: Report, sent: Sent, database: Database, maildir: Path) 
     report.in_sink_not_sent = (Counter(set(sink.references)) - ledger.sent).total()
 
 
-async def quiet(database: Database, patience: float, quiet_for: float = QUIET_FOR) -> dict[str, int]:
-    """Wait until every accepted event is decided and settled, and stays so; what is left when patience ends."""
-    deadline, since = time.monotonic() + patience, None
+async def wait_until_quiet(database: Database, seconds: float, quiet_for: float = QUIET_FOR) -> dict[str, int]:
+    """Wait until every accepted event has been decided and settled for `quiet_for`, or `seconds` have passed.
+
+    Returns counts of what is left.
+    """
+    deadline, since = time.monotonic() + seconds, None
     while True:
         async with database.reading() as connection:
-            found = await fetch_one(connection, _STANDING, name=PINGED)
-        assert found is not None
-        left = {"undecided": found["accepted"] - found["decided"], "in_flight": found["in_flight"]}
-        left["in_outbox"] = found["waiting"]
+            counts = await fetch_one(connection, _PROGRESS, name=PINGED)
+        assert counts is not None
+        left = {"undecided": counts["accepted"] - counts["decided"], "in_flight": counts["in_flight"]}
+        left["in_outbox"] = counts["waiting"]
         now = time.monotonic()
         since = (since or now) if not any(left.values()) else None
         if (since and now - since > quiet_for) or now > deadline:
@@ -143,7 +146,7 @@ async def quiet(database: Database, patience: float, quiet_for: float = QUIET_FO
 
 
 async def publish(database: Database) -> None:
-    """Make the storm's journey the current one."""
+    """Publish the storm's journey."""
     journey, source = read_journey(JOURNEY)
     assert journey is not None, source.problems
     text = artifact_of(journey, TYPES)
@@ -151,7 +154,7 @@ async def publish(database: Database) -> None:
 
 
 async def second_worker(stack: Stack, module: Sequence[str]) -> None:
-    """Another worker on the same queue: what one leaves behind the other takes up, while the first may still be alive."""
+    """Start a second worker on the same queue. It takes over from the first, which may still be alive."""
     (port,) = free_ports(1)
     environ = {**stack.environ, "TENURE_WORKER_PORT": str(port)}
 
@@ -163,4 +166,4 @@ async def second_worker(stack: Stack, module: Sequence[str]) -> None:
 
 
 def say_nothing(_: str) -> None:
-    """A storm's own report is enough."""
+    """Discard a line of the stack's output: the report is enough."""

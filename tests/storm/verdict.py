@@ -1,7 +1,9 @@
-"""The verdict, in the words of Jepsen's total-queue checker: what was sent, what was acknowledged, what came out.
+"""The verdict of a storm, with the terms of Jepsen's total-queue checker.
 
-lost: acknowledged and not delivered, and the ledger does not say why. duplicated: delivered more than once.
-unexpected: delivered and never attempted. recovered: never acknowledged, and delivered all the same.
+lost: acknowledged but not delivered. Losses that the ledger explains are counted separately.
+duplicated: delivered more than once.
+unexpected: delivered but never attempted.
+recovered: delivered although never acknowledged.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ TOKEN = re.compile(rb"^subject: *" + SUBJECT.strip().encode() + rb" +(\S+)", re.
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Multisets compared."""
+    """Counts of events by token, for each verdict."""
 
     lost: Counter[str]
     duplicated: Counter[str]
@@ -31,7 +33,7 @@ class Queue:
 
 
 def total_queue(attempted: Counter[str], acknowledged: Counter[str], delivered: Counter[str]) -> Queue:
-    """Jepsen's arithmetic: an operation that was not acknowledged may or may not have happened."""
+    """Compare the counts as Jepsen does: an operation without acknowledgement may or may not have happened."""
     once = Counter(set(delivered))
     return Queue(
         lost=acknowledged - once,
@@ -43,27 +45,27 @@ def total_queue(attempted: Counter[str], acknowledged: Counter[str], delivered: 
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """What the mail sink accepted, by event's token and by Message-ID."""
+    """Mails that the sink accepted, counted by the event's token and by Message-ID."""
 
     tokens: Counter[str]
     references: Counter[str]
 
 
 def read_sink(maildir: Path) -> Sink:
-    """Every mail that was accepted. Reads them all."""
+    """Read every accepted mail."""
     tokens: Counter[str] = Counter()
     references: Counter[str] = Counter()
     for path in (maildir / "by-id").glob("*/*"):
         content = path.read_bytes()
-        found = TOKEN.search(content)
-        tokens[found[1].decode() if found else path.name] += 1
+        match = TOKEN.search(content)
+        tokens[match[1].decode() if match else path.name] += 1
         references[message_id_of(content)] += 1
     return Sink(tokens, references)
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Rows by status, each with its token, and the references of those that say `sent`."""
+    """Tokens of messages by status, and the references of those with status `sent`."""
 
     by_status: Mapping[str, Counter[str]] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
@@ -74,12 +76,12 @@ class Ledger:
 
 
 async def read_ledger(database: Database) -> Ledger:
-    """The whole ledger."""
+    """Read every row of the ledger."""
     by_status: dict[str, Counter[str]] = {}
     sent: Counter[str] = Counter()
     async with database.reading() as connection:
-        found = await fetch_all(connection, sql("SELECT status, data->>'token' AS token, reference FROM messages"))
-    for row in found:
+        rows = await fetch_all(connection, sql("SELECT status, data->>'token' AS token, reference FROM messages"))
+    for row in rows:
         by_status.setdefault(row["status"], Counter())[row["token"]] += 1
         if row["status"] == "sent":
             sent[row["reference"]] += 1

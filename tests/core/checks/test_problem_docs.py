@@ -1,4 +1,4 @@
-"""Every code that can be reported has an example in `docs/problems.md` that triggers it, and no other."""
+"""Every problem code has an example in `docs/problems.md` that triggers this code alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from journeys.tasks.team import read_team
 from tests.support import shipped_catalog
 
 TEXT = (shipped_catalog.DOCS / "problems.md").read_text("utf-8")
-SECTIONS = {found[1]: found[0] for found in re.finditer(r"^### (T\d+) .*?(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)}
+SECTIONS = {match[1]: match[0] for match in re.finditer(r"^### (T\d+) .*?(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL)}
 FENCE = re.compile(r"^```yaml ?(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXTRA = {
     "examples/retired": TemplateInfo("examples/retired", topic="onboarding", status="retired"),
@@ -53,30 +53,30 @@ def problems_of(section: str) -> list[Problem]:
                     source,
                 )
             case _:
-                found = publishable(text, shipped_catalog.plan(), {**shipped_catalog.templates(), **EXTRA}, live)
-                return found if isinstance(found, list) else []
+                result = publishable(text, shipped_catalog.plan(), {**shipped_catalog.templates(), **EXTRA}, live)
+                return result if isinstance(result, list) else []
     return []
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_the_example_of_a_code_triggers_it_and_no_other(code):
-    found = problems_of(SECTIONS[code])
-    assert {problem.code for problem in found} == {code}, "\n".join(map(str, found))
+def test_the_example_of_a_code_triggers_only_this_code(code):
+    problems = problems_of(SECTIONS[code])
+    assert {problem.code for problem in problems} == {code}, "\n".join(map(str, problems))
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_a_section_says_what_the_table_says(code):
+def test_a_section_has_the_title_harm_and_fix_of_the_table(code):
     kind = CODES[code]
     assert SECTIONS[code].startswith(f"### {code} {kind.title}\n\n{kind.harm} {kind.mend}\n")
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_every_problem_has_its_line_harm_and_mend(code):
+def test_every_problem_has_a_line_a_harm_and_a_fix(code):
     for problem in problems_of(SECTIONS[code]):
         assert (problem.line or 0) >= 1
         assert (problem.column or 0) >= 1
         assert all((problem.what, problem.harm, problem.mend))
 
 
-def test_no_example_is_of_a_code_that_does_not_exist():
+def test_the_page_has_a_section_for_every_code_and_no_other():
     assert set(SECTIONS) == set(CODES)

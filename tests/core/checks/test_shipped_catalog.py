@@ -1,4 +1,4 @@
-"""What the shipped journeys do to a person, told by the simulator over real-looking months."""
+"""The shipped journeys, simulated for one person over months of plausible events."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def chart(name: str):
     return load_chart(publishable_definition(shipped_catalog.journey(name), shipped_catalog.plan()).artifact_text)
 
 
-def lived(name: str, events: list[tuple[float, str, dict[str, Any]]], days: float) -> list[tuple[float, str]]:
-    """`(day, what was decided)` of one person; `identify` and `group` set fields."""
+def timeline_of(name: str, events: list[tuple[float, str, dict[str, Any]]], days: float) -> list[tuple[float, str]]:
+    """`(day, decision)` of one person; `identify` and `group` set fields."""
     kinds: dict[str, RecordedKind] = {"identify": "profile", "group": "account"}
-    happened = [
+    recorded = [
         RecordedEvent(BEGIN + timedelta(days=day), "ada", kinds.get(event, "signal"), event, data)
         for day, event, data in events
     ]
-    world = Scenario((chart(name),), Policy(), frozenset({"email", "in_app"}))
-    told = simulate(world, happened, BEGIN + timedelta(days=days))
-    words = {"moved": "now in ", "acted": "", "finished": ""}
+    scenario = Scenario((chart(name),), Policy(), frozenset({"email", "in_app"}))
+    lines = simulate(scenario, recorded, BEGIN + timedelta(days=days))
+    prefix = {"moved": "now in ", "acted": "", "finished": ""}
     return [
-        (round((m.at - BEGIN) / timedelta(days=1), 2), m.why.partition(words[m.what])[2] if words[m.what] else m.why)
-        for m in told
-        if m.what in words
+        (round((m.at - BEGIN) / timedelta(days=1), 2), m.why.partition(prefix[m.what])[2] if prefix[m.what] else m.why)
+        for m in lines
+        if m.what in prefix
     ]
 
 
 def test_setup_help_ends_with_the_setup_and_education_with_activation():
-    story = lived(
+    timeline = timeline_of(
         "setup-and-activation",
         [
             (0, "signed_up", {}),
@@ -56,7 +56,7 @@ def test_setup_help_ends_with_the_setup_and_education_with_activation():
         ],
         60,
     )
-    assert story == [
+    assert timeline == [
         (0, "setting_up"),
         (0.5, "send setup/troubleshoot"),
         (1, "send setup/first-steps"),
@@ -67,8 +67,8 @@ def test_setup_help_ends_with_the_setup_and_education_with_activation():
     ]
 
 
-def test_who_fits_and_does_not_get_on_is_called_and_who_declines_is_left_alone():
-    story = lived(
+def test_a_fitting_account_that_is_stuck_gets_a_call_and_the_run_ends_if_it_declines():
+    timeline = timeline_of(
         "setup-and-activation",
         [
             (0, "identify", {"account_fit": 0.9}),
@@ -77,7 +77,7 @@ def test_who_fits_and_does_not_get_on_is_called_and_who_declines_is_left_alone()
         ],
         60,
     )
-    assert story[-4:] == [
+    assert timeline[-4:] == [
         (7, "task onboarding-call for customer-success"),
         (7.5, "task onboarding-call was closed"),
         (7.5, "lost, from needs_help"),
@@ -85,16 +85,16 @@ def test_who_fits_and_does_not_get_on_is_called_and_who_declines_is_left_alone()
     ]
 
 
-def test_nobody_whose_fit_is_unknown_is_called():
-    story = lived("setup-and-activation", [(0, "signed_up", {})], 60)
-    assert story[-1] == (30, "the goal's time has passed")
-    assert all("onboarding-call" not in what for _, what in story)
+def test_an_account_of_unknown_fit_gets_no_call():
+    timeline = timeline_of("setup-and-activation", [(0, "signed_up", {})], 60)
+    assert timeline[-1] == (30, "the goal's time has passed")
+    assert all("onboarding-call" not in what for _, what in timeline)
 
 
 def test_renewal_windows_open_at_180_120_and_90_days_and_move_with_the_date():
     ends = (BEGIN + timedelta(days=365)).isoformat()
     later = (BEGIN + timedelta(days=400)).isoformat()
-    story = lived(
+    timeline = timeline_of(
         "renewal-readiness",
         [
             (0, "group", {"renewal_date": ends}),
@@ -106,7 +106,7 @@ def test_renewal_windows_open_at_180_120_and_90_days_and_move_with_the_date():
         ],
         330,
     )
-    assert [item for item in story if "task" not in item[1] and "send" not in item[1]] == [
+    assert [item for item in timeline if "task" not in item[1] and "send" not in item[1]] == [
         (0, "serving"),
         (185, "proving_value, from serving"),
         (190, "serving, from proving_value"),
@@ -118,22 +118,22 @@ def test_renewal_windows_open_at_180_120_and_90_days_and_move_with_the_date():
     ]
 
 
-def test_who_comes_late_to_renewal_misses_no_last_window():
+def test_a_run_that_starts_late_enters_the_last_renewal_window_at_once():
     ends = (BEGIN + timedelta(days=30)).isoformat()
-    story = lived("renewal-readiness", [(0, "group", {"renewal_date": ends}), (0, "contract_started", {})], 10)
-    assert [what for _, what in story if "from" in what] == ["securing, from serving"]
+    timeline = timeline_of("renewal-readiness", [(0, "group", {"renewal_date": ends}), (0, "contract_started", {})], 10)
+    assert [what for _, what in timeline if "from" in what] == ["securing, from serving"]
 
 
-def test_a_task_that_is_left_is_escalated():
+def test_an_overdue_renewal_call_is_escalated():
     ends = (BEGIN + timedelta(days=120)).isoformat()
-    story = lived("renewal-readiness", [(0, "group", {"renewal_date": ends}), (0, "contract_started", {})], 40)
-    assert (35, "task renewal-call is overdue: escalated to sales-lead") not in story
-    assert (40, "task renewal-call is overdue: escalated to sales-lead") in story
+    timeline = timeline_of("renewal-readiness", [(0, "group", {"renewal_date": ends}), (0, "contract_started", {})], 40)
+    assert (35, "task renewal-call is overdue: escalated to sales-lead") not in timeline
+    assert (40, "task renewal-call is overdue: escalated to sales-lead") in timeline
 
 
-def test_an_urgent_ticket_is_followed_until_its_solution_has_held():
+def test_an_urgent_ticket_is_followed_until_it_has_stayed_resolved_for_a_week():
     urgent = {"ticket_id": "7", "priority": "urgent", "subject": "All is down"}
-    story = lived(
+    timeline = timeline_of(
         "urgent-support",
         [
             (0, "ticket_opened", urgent),
@@ -144,7 +144,7 @@ def test_an_urgent_ticket_is_followed_until_its_solution_has_held():
         ],
         30,
     )
-    assert story == [
+    assert timeline == [
         (0, "open"),
         (0, "send support/we-are-on-it"),
         (0, "task urgent-ticket for support-team"),
@@ -160,15 +160,15 @@ def test_an_urgent_ticket_is_followed_until_its_solution_has_held():
     ]
 
 
-def test_a_ticket_that_is_not_urgent_opens_nothing():
-    assert lived("urgent-support", [(0, "ticket_opened", {"ticket_id": "7", "priority": "low"})], 30) == []
+def test_a_ticket_of_low_priority_starts_no_run():
+    assert timeline_of("urgent-support", [(0, "ticket_opened", {"ticket_id": "7", "priority": "low"})], 30) == []
 
 
 def test_replenishment_follows_the_customers_own_rhythm():
-    story = lived(
+    timeline = timeline_of(
         "win-back-and-replenishment", [(0, "identify", {"rhythm_days": 20.0}), (0, "order_completed", {})], 70
     )
-    assert story == [
+    assert timeline == [
         (0, "buying"),
         (20, "send shop/time-to-restock"),
         (61, "silent, from buying"),
@@ -177,24 +177,24 @@ def test_replenishment_follows_the_customers_own_rhythm():
 
 
 @pytest.mark.parametrize(("value", "offered"), [(500.0, True), (50.0, False), (None, False)])
-def test_help_comes_before_an_offer_and_the_offer_to_good_customers_only(value, offered):
-    known = {} if value is None else {"lifetime_value": value}
-    story = lived("win-back-and-replenishment", [(0, "identify", known), (0, "order_completed", {})], 200)
-    assert ((91, "send shop/come-back-offer") in story) is offered
+def test_the_offer_is_sent_only_to_customers_of_high_lifetime_value(value, offered):
+    fields = {} if value is None else {"lifetime_value": value}
+    timeline = timeline_of("win-back-and-replenishment", [(0, "identify", fields), (0, "order_completed", {})], 200)
+    assert ((91, "send shop/come-back-offer") in timeline) is offered
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=12), st.integers(0, 300))
 @settings(max_examples=200)
-def test_each_silence_of_more_than_sixty_days_is_noticed_once_and_ended_by_the_next_order(gaps, rest):
-    """Counted over 69,659 real orders by the demo; here against an independent count over any purchases."""
-    bought = [sum(gaps[: n + 1]) for n in range(len(gaps))]
-    runs, state, seen = chart("win-back-and-replenishment"), RunState(), []
-    for n, day in enumerate(bought):
+def test_a_silence_of_more_than_sixty_days_is_noticed_once_and_ends_with_the_next_order(gaps, rest):
+    """Compared with an independent count; the demo compares the same over 69,659 real orders."""
+    order_days = [sum(gaps[: n + 1]) for n in range(len(gaps))]
+    journey, state, log = chart("win-back-and-replenishment"), RunState(), []
+    for n, day in enumerate(order_days):
         at = BEGIN + timedelta(days=day)
-        decision = decide(runs, state, (Signal if n else Entered)(at, "order_completed"))
-        state, seen = decision.state, [*seen, *decision.log]
-    seen += decide(runs, state, TimerDue(BEGIN + timedelta(days=bought[-1] + rest))).log
-    moved = [line for line in seen if line.kind == "moved"]
-    returned = sum(later - earlier > 60 for earlier, later in pairwise(bought))
+        decision = decide(journey, state, (Signal if n else Entered)(at, "order_completed"))
+        state, log = decision.state, [*log, *decision.log]
+    log += decide(journey, state, TimerDue(BEGIN + timedelta(days=order_days[-1] + rest))).log
+    moved = [line for line in log if line.kind == "moved"]
+    returned = sum(later - earlier > 60 for earlier, later in pairwise(order_days))
     assert sum(line.about == "silent" for line in moved) == returned + (rest > 60)
     assert sum("from silent" in line.text for line in moved) == returned

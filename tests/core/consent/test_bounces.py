@@ -1,4 +1,4 @@
-"""What relays say of an address, at once or in a report, in the shapes in which they say it."""
+"""Bounces: relay answers and delivery reports, in the forms that real relays produce."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OURS = "<9f86d081884c7d65@tenure.example>"
 @pytest.mark.parametrize(
     "words", ["5.1.1", "5.1.0 no", "5.1.10 RESOLVER.ADR.RecipientNotFound", " 5.1.2", "5.1.6 moved"]
 )
-def test_an_address_that_is_not_there_is_gone(words):
+def test_a_status_of_a_nonexistent_address_is_a_permanent_failure(words):
     assert is_permanent_failure(words)
 
 
@@ -25,17 +25,17 @@ def test_an_address_that_is_not_there_is_gone(words):
         "5.2.2 full", "5.7.1 blocked for spam", "5.10.1", "no such user 5.1.1", "15.1.1", "5.1.1000",
     ],
 )  # fmt: skip
-def test_what_is_for_now_or_about_us_or_the_mail_leaves_the_address(words):
+def test_other_statuses_are_no_permanent_failure_of_the_address(words):
     assert not is_permanent_failure(words)
 
 
-@pytest.mark.parametrize("made", [postfix, exchange, headless])
-def test_a_report_says_which_mail_could_not_be_brought_to_whom(made):
-    said = read_mail(made(OURS))
-    assert said.automatic
-    assert said.report is not None
-    (failed,) = said.report.failed
-    assert said.report.returned[0] == OURS
+@pytest.mark.parametrize("report_from", [postfix, exchange, headless])
+def test_a_report_names_the_undelivered_mail_and_the_failed_recipient(report_from):
+    mail = read_mail(report_from(OURS))
+    assert mail.automatic
+    assert mail.report is not None
+    (failed,) = mail.report.failed
+    assert mail.report.returned[0] == OURS
     assert (failed.is_about(TO), failed.is_about("ADA@Example.com"), failed.is_about("bo@example.com")) == (
         True, True, False,
     )  # fmt: skip
@@ -43,9 +43,9 @@ def test_a_report_says_which_mail_could_not_be_brought_to_whom(made):
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "hard"),
+    ("status", "answer", "hard"),
     [
-        ("5.0.0", "550 5.1.1 <ada@example.com> no such user", True),  # Exim's, whatever it was
+        ("5.0.0", "550 5.1.1 <ada@example.com> no such user", True),  # Exim reports 5.0.0 for every failure
         ("5.0.0", "550-5.1.1 no such user", True),
         ("5.0.0", "550 administrative prohibition", False),
         ("5.7.1", "554 5.7.1 blocked", False),
@@ -55,8 +55,8 @@ def test_a_report_says_which_mail_could_not_be_brought_to_whom(made):
         ("", "unknown", False),
     ],
 )
-def test_a_bounce_is_hard_only_where_the_address_is_not_there(status, said, hard):
-    report = read_mail(postfix(OURS, status=status, said=said)).report
+def test_a_bounce_is_hard_only_if_the_address_does_not_exist(status, answer, hard):
+    report = read_mail(postfix(OURS, status=status, said=answer)).report
     assert report is not None
     assert [(failed.status, failed.hard) for failed in report.failed] == [(status, hard)]
 
@@ -64,19 +64,19 @@ def test_a_bounce_is_hard_only_where_the_address_is_not_there(status, said, hard
 @pytest.mark.parametrize(
     ("action", "status"), [("delayed", "4.4.1"), ("delivered", "2.0.0"), ("relayed", "2.0.0"), ("expanded", "2.0.0")]
 )
-def test_what_is_late_or_has_arrived_is_no_bounce(action, status):
-    said = read_mail(postfix(OURS, action=action, status=status))
-    assert (said.automatic, said.report) == (True, None)
+def test_a_report_of_a_delay_or_a_delivery_is_no_bounce(action, status):
+    mail = read_mail(postfix(OURS, action=action, status=status))
+    assert (mail.automatic, mail.report) == (True, None)
 
 
-def test_a_forwarded_address_that_fails_is_told_of_the_one_that_was_written_to():
+def test_a_failed_forwarding_address_also_counts_for_the_original_address():
     report = read_mail(postfix(OURS, to="ada@private.example", original=TO)).report
     assert report is not None
     (failed,) = report.failed
     assert (failed.is_about(TO), failed.is_about("ada@private.example")) == (True, True)
 
 
-def test_a_mail_that_only_quotes_a_report_is_none():
+def test_a_mail_that_only_quotes_a_report_is_no_report():
     quoted = (
         b"From: eve@example.com\r\nContent-Type: message/delivery-status\r\n\r\n"
         + postfix(OURS).partition(b"\r\n\r\n")[2]

@@ -1,4 +1,4 @@
-"""What holds for a person who was thought to be two (U2, C5)."""
+"""Consent of a visitor and a user who are merged into one person (U2, C5)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ ALL, MAIL, NEWS = ("*", "*"), ("email", "*"), ("email", "news")
         ({("*", "news"): False}, {NEWS: True, MAIL: True}, {("*", "news"): False, NEWS: False, MAIL: True}),
     ],
 )
-def test_U2_a_no_of_either_counts_wherever_it_reached(one, other, both):
+def test_U2_an_opt_out_of_either_profile_stays_in_force_after_a_merge(one, other, both):
     assert merged_consents(one, other) == both
     assert merged_consents(other, one) == both

@@ -1,4 +1,4 @@
-"""What holds, why, and what must be said so that what was wished for holds; what calls say of consent; the rules' file."""
+"""Effective consent and its reason, statements made by the preference page and by calls, and the consent rules."""
 
 from __future__ import annotations
 
@@ -37,34 +37,36 @@ consents = st.dictionaries(
 )
 
 
-def allowed(policy: Policy, said: dict[tuple[str, str], bool], place: tuple[str, str]) -> bool:
-    """The gate's own rule, for what is neither urgent nor transactional."""
-    return consent_refusal(policy, place[1], "lifecycle", place[0], said) is None
+def allowed(policy: Policy, given_consents: dict[tuple[str, str], bool], place: tuple[str, str]) -> bool:
+    """Whether the gate allows a lifecycle message."""
+    return consent_refusal(policy, place[1], "lifecycle", place[0], given_consents) is None
 
 
 @given(policies, consents, st.fixed_dictionaries({place: st.booleans() for place in PLACES}))
-def test_C5_what_a_person_chose_on_the_page_is_what_the_gate_does(policy, said, wanted):
-    after = apply_statements(said, statements_to_make(policy, said, wanted))
+def test_C5_the_gate_obeys_the_choices_made_on_the_preference_page(policy, given_consents, wanted):
+    after = apply_statements(given_consents, statements_to_make(policy, given_consents, wanted))
     assert {place: allowed(policy, after, place) for place in PLACES} == wanted
 
 
 @given(policies, consents)
-def test_saving_the_page_as_it_was_shown_says_nothing(policy, said):
-    as_shown = {place: allowed(policy, said, place) for place in PLACES}
-    assert statements_to_make(policy, said, as_shown) == []
+def test_saving_the_page_unchanged_makes_no_statement(policy, given_consents):
+    as_shown = {place: allowed(policy, given_consents, place) for place in PLACES}
+    assert statements_to_make(policy, given_consents, as_shown) == []
 
 
 @given(policies, consents, st.sampled_from(PLACES))
-def test_what_the_page_shows_is_what_the_gate_does(policy, said, place):
-    told = {where: PersonStatement(granted, "tests", AT) for where, granted in said.items()}
-    found = effective_consents(policy, told, place, frozenset({place}))
-    assert found.allowed is allowed(policy, said, place)
-    assert found.pending is not found.allowed
+def test_the_page_shows_the_consent_that_the_gate_applies(policy, given_consents, place):
+    stated = {where: PersonStatement(granted, "tests", AT) for where, granted in given_consents.items()}
+    shown = effective_consents(policy, stated, place, frozenset({place}))
+    assert shown.allowed is allowed(policy, given_consents, place)
+    assert shown.pending is not shown.allowed
 
 
-def test_the_page_says_why():
-    said = {("*", "*"): PersonStatement(False, "one-click", AT)}
-    assert effective_consents(Policy(), said, ("email", "offers")).why == "you said no to all messages on 3 May 2026"
+def test_the_page_shows_the_reason_of_each_consent():
+    no_to_all = {("*", "*"): PersonStatement(False, "one-click", AT)}
+    assert (
+        effective_consents(Policy(), no_to_all, ("email", "offers")).why == "you said no to all messages on 3 May 2026"
+    )
     assert effective_consents(Policy(), {}, ("email", "offers")).why == "you have not chosen yet"
     titled = effective_consents(
         Policy(), {("*", "offers"): PersonStatement(False, "form", AT)}, ("email", "offers"), titles={"offers": "Deals"}
@@ -93,7 +95,7 @@ def call(kind: CallKind, name: str = "identify", **given) -> InboundEvent:
 
 
 @pytest.mark.parametrize(
-    ("said", "heard"),
+    ("event", "expected"),
     [
         (call("identify", traits={"consents": {"email": {"offers": False}}}), [("email", "offers", False)]),
         (call("identify", traits={"consents": {"email": {"offers": True, "*": None}}}),
@@ -108,13 +110,13 @@ def call(kind: CallKind, name: str = "identify", **given) -> InboundEvent:
         (call("track", "unheard", data={"channel": "*"}), []),
     ],
 )  # fmt: skip
-def test_C5_what_calls_say(said, heard):
-    assert statements.statements_in(RULES, said) == [ConsentStatement(*each) for each in heard]
-    assert statements.statement_faults(RULES, said) == []
+def test_C5_a_call_makes_the_statements_that_it_contains(event, expected):
+    assert statements.statements_in(RULES, event) == [ConsentStatement(*statement) for statement in expected]
+    assert statements.statement_faults(RULES, event) == []
 
 
 @pytest.mark.parametrize(
-    "said",
+    "event",
     [
         call("identify", traits={"consents": "no"}),
         call("identify", traits={"consents": {"fax": False}}),
@@ -125,13 +127,13 @@ def test_C5_what_calls_say(said, heard):
         call("track", "told", data={"channel": 7}),
     ],
 )
-def test_what_cannot_be_understood_is_a_fault_and_never_a_guess(said):
-    assert statements.statements_in(RULES, said) == []
-    assert len(statements.statement_faults(RULES, said)) == 1
+def test_an_unreadable_consent_is_a_fault_and_makes_no_statement(event):
+    assert statements.statements_in(RULES, event) == []
+    assert len(statements.statement_faults(RULES, event)) == 1
 
 
-def test_bounces_are_hard_or_soft_and_complaints_are_complaints():
-    heard = [
+def test_bounces_and_complaints_are_read_from_signals():
+    bounces = [
         statements.bounce_in(RULES, call("track", name, data=data))
         for name, data in (
             ("bounced", {"kind": "hard", "address": "a@b.c"}),
@@ -140,7 +142,7 @@ def test_bounces_are_hard_or_soft_and_complaints_are_complaints():
             ("left", {}),
         )
     ]
-    assert heard == [
+    assert bounces == [
         Bounced("email", "a@b.c", "hard_bounce", True),
         Bounced("email", None, "soft_bounces", False),
         Bounced("email", None, "complaint", True),
@@ -159,11 +161,11 @@ def test_bounces_are_hard_or_soft_and_complaints_are_complaints():
         (("email", "onboarding"), False),
     ],
 )
-def test_a_general_yes_is_no_way_around_a_confirmation(place, needed):
+def test_a_general_consent_that_includes_a_confirmed_topic_needs_confirmation(place, needed):
     assert RULES.needs_confirming(*place) is needed
 
 
-def test_a_misspelt_key_or_two_meanings_of_one_signal_are_refused():
+def test_an_unknown_key_or_a_signal_with_two_meanings_is_refused():
     with pytest.raises(ValidationError):
         load_consent_rules({"topic": {}})
     with pytest.raises(ValidationError, match="cannot be under both"):
@@ -173,19 +175,19 @@ def test_a_misspelt_key_or_two_meanings_of_one_signal_are_refused():
 SHIPPED = load_consent_rules(yaml.safe_load((shipped_catalog.CATALOG / "consent.yaml").read_text()))
 
 
-def test_every_topic_of_the_shipped_catalogue_is_named_for_people():
+def test_every_topic_of_the_shipped_catalogue_has_a_title():
     topics = {shipped_catalog.journey(name).topic for name in shipped_catalog.TEXTS} | {
-        each.topic for each in shipped_catalog.templates().values()
+        template.topic for template in shipped_catalog.templates().values()
     }
     assert topics - {None} <= SHIPPED.topics.keys()
 
 
-def test_the_shipped_rules_hear_signals_that_the_plan_has_and_wait_for_what_is_asked():
+def test_the_shipped_rules_name_only_planned_signals_and_effective_confirmations():
     assert {*SHIPPED.signals, *SHIPPED.suppress} <= shipped_catalog.plan().signals.keys()
     policy = load_policy(yaml.safe_load((shipped_catalog.CATALOG / "policy.yaml").read_text()))
     assert list(confirmations_without_effect(policy, SHIPPED)) == []
 
 
-def test_a_confirmation_that_nothing_would_wait_for_is_told():
-    (told,) = confirmations_without_effect(Policy(), RULES)
-    assert told.startswith("offers by email needs a confirmation")
+def test_a_confirmation_without_effect_is_reported():
+    (message,) = confirmations_without_effect(Policy(), RULES)
+    assert message.startswith("offers by email needs a confirmation")

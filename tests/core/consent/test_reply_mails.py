@@ -1,4 +1,4 @@
-"""Answers, without any part: the address they come back to, what a mail says, and what the simulator makes of one."""
+"""Replies to mails: reply addresses, the mail parser, and replies in the gate and the simulator."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ DIGESTS = st.binary().map(lambda raw: hashlib.sha256(raw).hexdigest())
 
 
 @given(KEYS, DIGESTS)
-def test_an_address_for_answers_names_its_person_and_message_and_survives_what_programs_do_to_it(person, digest):
+def test_a_reply_address_names_person_and_message_also_in_capitals_and_after_key_rotation(person, digest):
     made = OURS.address(person, digest)
     assert made is not None
     assert len(made.partition("@")[0]) <= 64  # RFC 5321 §4.5.3.1.1
-    for seen in (made, made.upper(), f" {made} "):
-        assert OURS.read(seen) == (person, digest[:16])
+    for written in (made, made.upper(), f" {made} "):
+        assert OURS.read(written) == (person, digest[:16])
     rotated = ReplyAddresses(OURS.base, ("new" * 12, *OURS.keys))
     assert rotated.read(made) == (person, digest[:16])
 
 
 @given(KEYS, DIGESTS, st.integers(8, 49), st.sampled_from("abcdefghijklmnopqrstuvwxyz234567"))
-def test_a_changed_address_is_none_of_ours(person, digest, place, mark):
+def test_a_reply_address_with_a_changed_character_is_rejected(person, digest, place, character):
     made = OURS.address(person, digest)
-    changed = made[:place] + mark + made[place + 1 :]
-    found = OURS.read(changed)
-    assert found is None or found == (person, digest[:16])  # the last mark of a token has spare bits
+    changed = made[:place] + character + made[place + 1 :]
+    read = OURS.read(changed)
+    assert read is None or read == (person, digest[:16])  # the last character of a token has spare bits
     assert ReplyAddresses(OURS.base, ("x" * 32,)).read(made) is None
 
 
 @pytest.mark.parametrize("odd", ["", "@", "replies@in.example.com", "replies+@in.example.com", "replies+é@in.example.com",
                                  "replies+" + "1" * 42 + "@in.example.com", "other+" + "a" * 42 + "@in.example.com"])  # fmt: skip
-def test_what_is_no_address_of_ours_is_read_as_none(odd):
+def test_an_address_without_a_valid_token_is_read_as_none(odd):
     assert OURS.read(odd) is None
 
 
-def test_an_address_that_no_mark_fits_into_is_refused_and_a_strange_key_gets_none():
+def test_an_unusable_base_address_is_refused_and_a_malformed_key_gets_no_reply_address():
     for base in ("x" * (MAX_LOCAL_PART + 1) + "@a.example", "@a.example", "a+b@a.example", "nobody"):
         with pytest.raises(ValueError, match="the reply address needs"):
             ReplyAddresses(base, ("k" * 32,))
@@ -74,7 +74,7 @@ MAILS = st.builds(
 
 @must_reach(read=5)
 @given(st.binary(max_size=400) | MAILS)
-def test_any_bytes_are_a_mail_or_a_value_error(raw):
+def test_any_bytes_parse_as_a_mail_or_raise_value_error(raw):
     """Any other exception fails."""
     try:
         assert read_mail(raw) is not None
@@ -83,18 +83,18 @@ def test_any_bytes_are_a_mail_or_a_value_error(raw):
         return
 
 
-def test_a_mail_is_read_up_to_what_it_quotes_and_its_nearest_message_comes_first():
+def test_a_mail_is_read_up_to_its_quotation_and_lists_the_answered_message_first():
     mail = EmailMessage()
     mail["To"] = "Tenure <replies+x@in.example.com>, Dana <dana@example.com>"
     mail["In-Reply-To"] = "<b@x>"
     mail["References"] = "<a@x> <b@x>"
     mail.set_content("Yes.\n\n> quoted\n")
-    said = read_mail(mail.as_bytes())
-    assert (said.answers, said.text, said.automatic) == (("<b@x>", "<a@x>"), "Yes.", False)
-    assert said.to == ("replies+x@in.example.com", "dana@example.com")
+    mail_read = read_mail(mail.as_bytes())
+    assert (mail_read.answers, mail_read.text, mail_read.automatic) == (("<b@x>", "<a@x>"), "Yes.", False)
+    assert mail_read.to == ("replies+x@in.example.com", "dana@example.com")
 
 
-def test_the_quotation_ends_what_they_say_also_in_the_line_ends_of_mail():
+def test_a_quotation_ends_the_text_also_with_crlf_line_ends():
     head = b"From: ada@example.com\r\nTo: x@in.example.com\r\nContent-Type: text/plain\r\n\r\n"
     quoted = b"Unsubscribe\r\n\r\nOn Mon, Tenure <hello@t.example> wrote:\r\n> Hello\r\n"
     assert read_mail(head + quoted).text == "Unsubscribe"
@@ -103,17 +103,17 @@ def test_the_quotation_ends_what_they_say_also_in_the_line_ends_of_mail():
 # -- the gate and the simulator ----------------------------------------------------------------------------------------
 
 
-def test_who_has_answered_a_run_hears_no_more_of_it_but_what_is_pressing_and_other_runs():
+def test_a_reply_withholds_lifecycle_messages_of_its_run_until_the_conversation_ends():
     policy, now = load_policy({}), day(1)
-    standing = RecipientContext(addresses={"email": True}, talks=(OpenConversation("r1", day(3), "dana"),))
-    ask = SendRequest(("email",), "t", "lifecycle", day(0), run="r1", journey="j")
-    verdict = judge(policy, ask, standing, now)
+    recipient = RecipientContext(addresses={"email": True}, talks=(OpenConversation("r1", day(3), "dana"),))
+    request = SendRequest(("email",), "t", "lifecycle", day(0), run="r1", journey="j")
+    verdict = judge(policy, request, recipient, now)
     assert isinstance(verdict, Withhold)
     assert verdict.reasons[0].code == "in_conversation"
     assert "dana" in verdict.reasons[0].text
     for run, priority, at in (("r2", "lifecycle", now), ("r1", "transactional", now), ("r1", "lifecycle", day(3))):
         other = SendRequest(("email",), "t", priority, day(0), run=run, journey="j")
-        assert isinstance(judge(policy, other, standing, at), SendNow)
+        assert isinstance(judge(policy, other, recipient, at), SendNow)
 
 
 TEXT = "states: {a: {do: [{send: x, via: [in_app]}], on: {go: {do: [{send: y, via: [in_app]}]}}}}"
@@ -123,31 +123,31 @@ def signal(at: float, name: str, **data: object) -> RecordedEvent:
     return RecordedEvent(day(at), "p", "signal", name, data)
 
 
-def test_the_simulator_is_quiet_after_an_answer_until_it_is_closed_or_long_ago():
-    def told(*events: RecordedEvent) -> list[str]:
-        someone = SimulatedPerson(Scenario((chart(TEXT),), load_policy({}), frozenset({"in_app"})))
+def test_the_simulator_withholds_messages_after_a_reply_until_it_is_closed_or_expired():
+    def kinds(*events: RecordedEvent) -> list[str]:
+        person = SimulatedPerson(Scenario((chart(TEXT),), load_policy({}), frozenset({"in_app"})))
         for event in (signal(0, "begin"), *events):
-            someone.happen(event)
-        return [line.kind for line in someone.lines() if line.kind in {"sent", "withheld"}]
+            person.happen(event)
+        return [line.kind for line in person.lines() if line.kind in {"sent", "withheld"}]
 
     replied = signal(1, "message_replied", template="x", text="Could you call me?")
     closed = as_recorded(SuggestedChange("close_conversation", "", {"run": "", "template": "x"}), "p", day(2))
     assert closed is not None
-    assert told(replied, signal(3, "go")) == ["sent", "withheld"]
-    assert told(replied, closed, signal(3, "go")) == ["sent", "sent"]
-    assert told(replied, signal(16, "go")) == ["sent", "sent"]
-    assert told(signal(1, "message_replied", template="x", text="STOP"), signal(3, "go")) == ["sent", "sent"]
+    assert kinds(replied, signal(3, "go")) == ["sent", "withheld"]
+    assert kinds(replied, closed, signal(3, "go")) == ["sent", "sent"]
+    assert kinds(replied, signal(16, "go")) == ["sent", "sent"]
+    assert kinds(signal(1, "message_replied", template="x", text="STOP"), signal(3, "go")) == ["sent", "sent"]
 
 
-def test_C5_a_stop_word_in_answer_to_a_mail_is_a_no_to_mails_in_the_simulator_too():
+def test_C5_a_reply_with_an_opt_out_keyword_refuses_email_in_the_simulator():
     text = TEXT.replace("send: x, via: [in_app]", "send: x, via: [email]").replace(
         "send: y, via: [in_app]", "send: y, via: [email]"
     )
     policy = load_policy({"consent": [{"default": "granted"}]})
-    someone = SimulatedPerson(Scenario((chart(text),), policy, frozenset({"in_app"})))
+    person = SimulatedPerson(Scenario((chart(text),), policy, frozenset({"in_app"})))
     known = RecordedEvent(day(0), "p", "profile", "identify", {"email": "ada@example.com"})
     stop = signal(1, "message_replied", template="x", text="Unsubscribe.")
     for event in (known, signal(0, "begin"), stop, signal(3, "go")):
-        someone.happen(event)
-    assert [line.kind for line in someone.lines() if line.kind in {"sent", "withheld"}] == ["sent"]
-    assert someone.gate.recipient.consents == {("email", "*"): False}
+        person.happen(event)
+    assert [line.kind for line in person.lines() if line.kind in {"sent", "withheld"}] == ["sent"]
+    assert person.gate.recipient.consents == {("email", "*"): False}

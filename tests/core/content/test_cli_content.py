@@ -1,4 +1,4 @@
-"""Content on the command line: `lint` tells what is wrong with it and what is overdue, `preview` shows it."""
+"""Content on the command line: `lint` reports faults and overdue reviews, `preview` renders a template."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def lines(result) -> list[str]:
     return [f"{Path(line.partition(':')[0]).name}:{line.partition(':')[2]}" for line in result.stdout.splitlines()]
 
 
-def test_C9_lint_tells_every_problem_of_rules_and_variants_with_file_and_line(catalog):
+def test_C9_lint_reports_every_problem_of_rules_and_variants_with_file_and_line(catalog):
     spoil(catalog / "content.yaml", "values: [champion,", "values: [boss, champion,")
     spoil(catalog / VARIANT, "---\nAs an", "action: {url: https://other.example/}\n---\nAs an")
     (catalog / "templates/setup/first-steps@vip.sv.md").write_text("---\nsubject: x\n---\nx")
     result = run("lint", "--catalog", catalog)
     assert result.exit_code == 1
-    found = [line.split(" — ")[0].split("; ")[0] for line in lines(result)]
-    assert found == [
+    problems = [line.split(" — ")[0].split("; ")[0] for line in lines(result)]
+    assert problems == [
         "content.yaml:11:1 TEMPLATE boss is not a role of the tracking plan",
         "first-steps@admin.md:3:1 TEMPLATE action.url: the template has https://app.example.com/setup",
         "first-steps@vip.sv.md:1:1 TEMPLATE 'sv' is not one of the locales in content.yaml",
@@ -34,13 +34,13 @@ def test_C9_lint_tells_every_problem_of_rules_and_variants_with_file_and_line(ca
     ]
 
 
-def test_C9_a_variant_that_is_given_alone_is_checked_beside_its_template(catalog):
+def test_C9_lint_of_a_variant_alone_checks_it_with_its_template(catalog):
     spoil(catalog / VARIANT, "As an administrator", "{{ nobody }}")
     result = run("lint", catalog / VARIANT, "--catalog", catalog)
     assert lines(result)[0].startswith("first-steps@admin.md:4:1 TEMPLATE body: 'nobody' is not declared")
 
 
-def test_C11_lint_tells_what_is_overdue_which_is_no_fault(catalog):
+def test_C11_lint_lists_overdue_reviews_and_exits_with_zero(catalog):
     spoil(catalog / "templates/support/follow-up.md", "2027-01-31", "2020-01-31")
     spoil(catalog / VARIANT, "---\nAs an", "review_date: 2020-02-01\n---\nAs an")
     result = run("lint", "--catalog", catalog)
@@ -51,7 +51,7 @@ def test_C11_lint_tells_what_is_overdue_which_is_no_fault(catalog):
     ]
 
 
-def test_C10_lint_tells_of_a_task_without_a_deadline_which_is_no_fault(catalog):
+def test_C10_lint_lists_a_task_without_a_deadline_and_exits_with_zero(catalog):
     spoil(
         catalog / "journeys/setup-and-activation.yaml",
         "        sla: PT24H\n        escalate: [cs-lead, cs-director]\n",
@@ -59,11 +59,11 @@ def test_C10_lint_tells_of_a_task_without_a_deadline_which_is_no_fault(catalog):
     )
     result = run("lint", "--catalog", catalog)
     assert result.exit_code == 0
-    (told,) = lines(result)
-    assert told.startswith("setup-and-activation.yaml:30:9 UNDATED the task onboarding-call has no deadline")
+    (line,) = lines(result)
+    assert line.startswith("setup-and-activation.yaml:30:9 UNDATED the task onboarding-call has no deadline")
 
 
-def test_C11_preview_shows_a_template_for_a_sample_person(catalog, tmp_path):
+def test_C11_preview_renders_a_template_for_a_sample_person(catalog, tmp_path):
     sample = tmp_path / "ada.json"
     sample.write_text(json.dumps({"first_name": "Ada", "role": "admin"}))
     page = tmp_path / "page.html"
@@ -77,7 +77,7 @@ def test_C11_preview_shows_a_template_for_a_sample_person(catalog, tmp_path):
     assert german.stdout.startswith("Subject: Ihre ersten drei Schritte")
 
 
-def test_C11_preview_says_what_is_missing_and_takes_it(catalog):
+def test_C11_preview_names_missing_data_and_accepts_it_as_an_option(catalog):
     result = run("preview", "support/follow-up", "--catalog", catalog)
     assert result.exit_code == 1
     assert "it cannot be rendered: support/follow-up: 'ticket_id' is undefined" in result.stderr
@@ -88,7 +88,7 @@ def test_C11_preview_says_what_is_missing_and_takes_it(catalog):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "reason"),
     [
         (("setup/nothing",), "setup/nothing is not in"),
         (("setup/first-steps", "--variant", "fr"), "or no variant of setup/first-steps"),
@@ -96,7 +96,7 @@ def test_C11_preview_says_what_is_missing_and_takes_it(catalog):
         (("setup/first-steps", "--user", "ada", "--url", "http://127.0.0.1:9"), "does not answer"),
     ],
 )
-def test_what_cannot_be_previewed_says_why(catalog, arguments, words):
+def test_preview_fails_with_a_reason_for_invalid_arguments(catalog, arguments, reason):
     result = run("preview", *arguments, "--catalog", catalog)
     assert result.exit_code != 0
-    assert words in result.stderr
+    assert reason in result.stderr

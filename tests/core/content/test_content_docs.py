@@ -1,4 +1,4 @@
-"""`docs/content.md` is true: its templates load, its journeys are published, its table of variants is what is chosen."""
+"""`docs/content.md`: its templates load, its journeys can be published, its table lists the variants chosen."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def templates(tmp_path_factory):
     return load_templates(folder / "templates", lambda: date(2026, 6, 1))
 
 
-def test_C11_every_template_of_the_page_can_be_made(templates):
+def test_C11_every_template_of_the_page_renders_on_its_channels(templates):
     assert len(templates) == 5
     for name in set(templates) - {"digest/together"}:
         for channel in templates[name].matter.channels:
@@ -45,17 +45,17 @@ def test_C11_every_template_of_the_page_can_be_made(templates):
 @pytest.mark.parametrize("text", JOURNEYS)
 def test_a_journey_of_the_page_can_be_published(templates, text):
     infos = {name: template.info() for name, template in templates.items()}
-    found = publishable(text, shipped_catalog.plan(), infos)
-    assert isinstance(found, PublishableDefinition), "\n".join(map(str, found))
+    result = publishable(text, shipped_catalog.plan(), infos)
+    assert isinstance(result, PublishableDefinition), "\n".join(map(str, result))
 
 
 @pytest.mark.parametrize(("profile", "channel", "variant"), PEOPLE)
-def test_C9_the_table_says_who_gets_which_variant(templates, profile, channel, variant):
+def test_C9_each_row_of_the_table_names_the_variant_that_is_chosen(templates, profile, channel, variant):
     outgoing = Outgoing("k", "setup/first-steps", "a@example.com", json.loads(profile), {}, DATA)
     assert templates.render(outgoing, channel=channel).variant == variant
 
 
-def test_the_page_has_a_table_and_every_key_of_the_rules(tmp_path):
+def test_the_page_has_a_table_of_variants_and_every_key_of_the_rules(tmp_path):
     assert len(PEOPLE) == 6
     (tmp_path / "content.yaml").write_text(CONTENT)
     rules, problems = read_rules(tmp_path / "content.yaml")
@@ -63,7 +63,7 @@ def test_the_page_has_a_table_and_every_key_of_the_rules(tmp_path):
     assert all(name in CONTENT for name in type(rules).model_fields)
 
 
-def test_C1_a_tooltip_says_where_it_appears_and_a_checklist_what_it_waits_for(templates):
+def test_C1_a_tooltip_has_a_page_and_an_anchor_and_a_checklist_has_signals(templates):
     channel = InAppChannel(templates)
     tooltip = json.loads(channel.prepare(Outgoing("k", "setup/invite-tooltip", "u", {}, {}, {})).body)
     assert (tooltip["kind"], tooltip["page"], tooltip["anchor"], tooltip["action"]) == (
@@ -72,5 +72,5 @@ def test_C1_a_tooltip_says_where_it_appears_and_a_checklist_what_it_waits_for(te
         "#invite",
         None,
     )
-    listed = json.loads(channel.prepare(Outgoing("k", "setup/your-checklist", "u", {}, {}, {})).body)
-    assert [item["signal"] for item in listed["items"]] == ["integration_connected", "setup_completed"]
+    checklist = json.loads(channel.prepare(Outgoing("k", "setup/your-checklist", "u", {}, {}, {})).body)
+    assert [item["signal"] for item in checklist["items"]] == ["integration_connected", "setup_completed"]

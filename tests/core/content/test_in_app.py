@@ -1,4 +1,4 @@
-"""The inbox: a message is a row under our key."""
+"""The in-app channel: content of an inbox message, and its promise of delivery."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def outgoing(**given) -> Outgoing:
     )
 
 
-def test_a_message_is_json_whose_html_holds_no_markup_but_ours(templates):
+def test_a_message_is_json_and_its_html_escapes_markup_in_values(templates):
     channel = InAppChannel(templates)
     prepared = channel.prepare(outgoing(address=channel.address({}, "sk_1"), data={"error": "<b>E</b>"}))
     assert prepared.address == "sk_1"
@@ -53,12 +53,12 @@ def test_a_message_is_json_whose_html_holds_no_markup_but_ours(templates):
     }
 
 
-def test_its_row_is_written_inside_the_gates_transaction_so_nothing_is_promised_less_than_class_a(templates):
+def test_an_inbox_message_is_keyed_and_is_written_in_the_gates_transaction(templates):
     channel = InAppChannel(templates)
     assert channel.inside
     assert channel.promise is Promise.KEYED
 
 
-async def test_a_message_that_cannot_be_made_is_a_template_fault(templates):
+async def test_a_message_that_lacks_a_field_raises_a_template_fault(templates):
     with pytest.raises(TemplateFault, match=r"profile\.name"):
         InAppChannel(templates).prepare(outgoing(profile={}))

@@ -1,4 +1,4 @@
-"""C1, S7: what a survey asks, which answers there are, and what a template of one must say."""
+"""Surveys: questions, allowed answers and the templates of surveys (C1, S7)."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ One question.
 
 
 @given(st.one_of(st.integers(-3, 13), st.text(max_size=5), st.booleans(), st.floats(0, 10), st.none()))
-def test_an_answer_is_taken_if_and_only_if_it_is_one_of_the_surveys(value: Any) -> None:
-    for survey, there_is in (
+def test_an_answer_is_accepted_only_if_the_survey_offers_it(value: Any) -> None:
+    for survey, is_offered in (
         (SCORE, isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 10),
         (CHOICE, value in ("easy", "hard")),
     ):
-        if there_is:
+        if is_offered:
             assert value in survey.answer_properties(value, None).values()
         else:
             with pytest.raises(ValueError, match="the answer is"):
                 survey.answer_properties(value, None)
 
 
-def test_a_comment_goes_along_where_one_is_asked_for() -> None:
+def test_a_comment_is_accepted_only_if_the_survey_asks_for_one() -> None:
     assert SCORE.answer_properties(9, "It is quick") == {"score": 9, "comment": "It is quick"}
     assert SCORE.answer_properties(9, "") == {"score": 9}
     with pytest.raises(ValueError, match="no comment"):
@@ -66,25 +66,25 @@ def test_a_comment_goes_along_where_one_is_asked_for() -> None:
         {"scale": {}, "choices": [{"value": "a", "label": "A"}, {"value": "b", "label": "B"}]},
     ],
 )
-def test_a_survey_asks_one_question_that_can_be_answered(asks: dict[str, Any]) -> None:
+def test_a_survey_without_a_single_answerable_question_is_refused(asks: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Survey.model_validate(asks)
 
 
-def written(folder: Path, **files: str) -> Path:
+def write_templates(folder: Path, **files: str) -> Path:
     for name, text in files.items():
         (folder / f"{name.replace('_', '.')}.md").write_text(text)
     return folder
 
 
-def test_C1_the_front_end_is_told_the_question_and_the_answers_there_are(tmp_path: Path) -> None:
+def test_C1_an_in_app_survey_contains_its_question_and_its_answers(tmp_path: Path) -> None:
     asks = '{scale: {from: 1, to: 5, low: Bad}, comment: "Why?"}'
-    known = load_templates(written(tmp_path, how=TEMPLATE % asks))
+    known = load_templates(write_templates(tmp_path, how=TEMPLATE % asks))
     content = json.loads(InAppChannel(known).prepare(Outgoing("k", "how", "u", {}, {}, {})).body)
     assert (content["kind"], content["title"]) == ("survey", "How was it?")
     assert content["asks"]["scale"] == {"from": 1, "to": 5, "low": "Bad"}
     assert content["asks"]["comment"] == "Why?"
-    assert known["how"].info().awaits == ("survey_answered",), "or a journey could not hear it (T531)"
+    assert known["how"].info().awaits == ("survey_answered",), "without it no journey may react to the answer (T531)"
 
 
 @pytest.mark.parametrize(
@@ -95,20 +95,20 @@ def test_C1_the_front_end_is_told_the_question_and_the_answers_there_are(tmp_pat
         (TEMPLATE.replace("kind: survey", "kind: tooltip") % "{scale: {}}", "only a survey asks something"),
     ],
 )
-def test_what_is_no_survey_is_told_where_it_is_written(tmp_path: Path, text: str, words: str) -> None:
+def test_a_template_that_is_no_valid_survey_is_a_problem(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(TemplateProblems, match=words):
-        load_templates(written(tmp_path, how=text))
+        load_templates(write_templates(tmp_path, how=text))
 
 
-def test_a_variant_may_say_it_in_other_words_and_has_the_same_answers(tmp_path: Path) -> None:
+def test_a_variant_may_translate_a_survey_but_not_change_its_answers(tmp_path: Path) -> None:
     (tmp_path / "content.yaml").write_text("locales: {default: en, known: [en, de]}\n")
     folder = tmp_path / "templates"
     folder.mkdir()
     german = "---\nsubject: Wie war es?\nasks: {scale: {from: %d, to: 5, low: Schlecht}}\n---\nEine Frage.\n"
-    written(folder, how=TEMPLATE % "{scale: {from: 1, to: 5, low: Bad}}", how_de=german % 1)
+    write_templates(folder, how=TEMPLATE % "{scale: {from: 1, to: 5, low: Bad}}", how_de=german % 1)
     known = load_templates(folder)
     content = json.loads(InAppChannel(known).prepare(Outgoing("k", "how", "u", {"locale": "de"}, {}, {})).body)
     assert content["asks"]["scale"]["low"] == "Schlecht"
-    written(folder, how_de=german % 2)
+    write_templates(folder, how_de=german % 2)
     with pytest.raises(TemplateProblems, match="the template has other answers"):
         load_templates(folder)

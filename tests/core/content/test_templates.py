@@ -1,4 +1,4 @@
-"""What a template may say, what it must not do, and what its author is told."""
+"""Templates: rendering, missing values, hostile values, limits, review dates and problems of their files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def problems(catalogue):
     def find(content: str) -> list[tuple[int, str]]:
         with pytest.raises(TemplateProblems) as caught:
             catalogue(it=content)
-        return [(each.line, each.message) for each in caught.value.problems]
+        return [(problem.line, problem.message) for problem in caught.value.problems]
 
     return find
 
@@ -74,92 +74,92 @@ def message(template: str, *, profile=None, account=None, data=None) -> Outgoing
     return Outgoing("run#a.1/x.1>p", template, "ada@example.com", profile or {}, account or {}, data or {"plan": "pro"})
 
 
-def html_of(what: Rendered) -> str:
-    return markup.markup_html(what.blocks)
+def html_of(content: Rendered) -> str:
+    return markup.markup_html(content.blocks)
 
 
-# -- what is said ----------------------------------------------------------------------------------------------------
+# -- rendering -------------------------------------------------------------------------------------------------------
 
 
 def test_a_body_becomes_html_and_text_from_one_source(rendered):
-    what = rendered(
+    content = rendered(
         "# Hi\n\nTwo\nlines, **bold** and _soft_: [docs](https://docs.example/a?b=1&c=2).\n\n- one\n- two\n\n1. first"
     )
-    assert html_of(what) == (
+    assert html_of(content) == (
         "<h2>Hi</h2>\n"
         '<p>Two lines, <strong>bold</strong> and <em>soft</em>: <a href="https://docs.example/a?b=1&amp;c=2">docs</a>.</p>\n'
         "<ul><li>one</li><li>two</li></ul>\n"
         "<ol><li>first</li></ol>"
     )
-    assert markup.markup_text(what.blocks) == (
+    assert markup.markup_text(content.blocks) == (
         "Hi\n\nTwo lines, bold and soft: docs (https://docs.example/a?b=1&c=2).\n\n- one\n- two\n\n1. first"
     )
 
 
-def test_a_backslash_at_the_end_of_a_line_breaks_it(rendered):
-    what = rendered("Yours,\\\nAda")
-    assert html_of(what) == "<p>Yours,<br>Ada</p>"
-    assert markup.markup_text(what.blocks) == "Yours,\nAda"
+def test_a_backslash_at_the_end_of_a_line_becomes_a_line_break(rendered):
+    content = rendered("Yours,\\\nAda")
+    assert html_of(content) == "<p>Yours,<br>Ada</p>"
+    assert markup.markup_text(content.blocks) == "Yours,\nAda"
 
 
 def test_a_loop_makes_list_items(rendered):
-    what = rendered(
+    content = rendered(
         "{% for step in profile.steps %}\n- {{ step }}\n{% endfor %}", profile={"steps": ["connect", "invite"]}
     )
-    assert html_of(what) == "<ul><li>connect</li><li>invite</li></ul>"
+    assert html_of(content) == "<ul><li>connect</li><li>invite</li></ul>"
 
 
-def test_profile_account_and_data_are_in_reach(rendered):
-    what = rendered(
+def test_a_body_can_read_profile_account_and_data(rendered):
+    content = rendered(
         "{{ profile.name }} of {{ account.name }} on {{ plan }}", profile={"name": "Ada"}, account={"name": "Acme"}
     )
-    assert markup.markup_text(what.blocks) == "Ada of Acme on pro"
+    assert markup.markup_text(content.blocks) == "Ada of Acme on pro"
 
 
-def test_the_action_and_the_subject_are_liquid_too(rendered):
-    what = rendered(
+def test_the_action_and_the_subject_are_liquid_templates(rendered):
+    content = rendered(
         subject='"Your {{ plan }} plan"',
         action='{label: "Keep {{ plan }}", url: "https://app.example/{{ plan | url_encode }}"}',
         data={"plan": "pro & co"},
     )
-    assert (what.subject, what.action_label, what.action_url) == (
+    assert (content.subject, content.action_label, content.action_url) == (
         "Your pro & co plan",
         "Keep pro & co",
         "https://app.example/pro+%26+co",
     )
 
 
-def test_the_mail_shows_the_action_as_one_button_and_the_text_spells_it_out(rendered):
-    what = rendered("Hello.")
-    page = html_part(what, sender="Acme Inc, 1 Road", unsubscribe_url="https://u.example/1")
+def test_the_html_part_shows_the_action_as_a_button_and_the_text_part_as_a_url(rendered):
+    content = rendered("Hello.")
+    page = html_part(content, sender="Acme Inc, 1 Road", unsubscribe_url="https://u.example/1")
     assert re.findall(r'<a href="([^"]+)"', page) == ["https://app.example/setup", "https://u.example/1"]
     assert "prefers-color-scheme:dark" in page
     assert "Acme Inc, 1 Road" in page
-    text = text_part(what, sender="Acme Inc, 1 Road", unsubscribe_url="https://u.example/1")
+    text = text_part(content, sender="Acme Inc, 1 Road", unsubscribe_url="https://u.example/1")
     assert text == (
         "Hello.\n\nGo on:\nhttps://app.example/setup\n\n-- \nAcme Inc, 1 Road\nUnsubscribe: https://u.example/1\n"
     )
 
 
-def test_a_mail_without_unsubscribe_address_offers_none(rendered):
-    what = rendered("Hello.")
-    assert "nsubscribe" not in html_part(what, sender="") + text_part(what, sender="")
+def test_a_mail_without_an_unsubscribe_address_has_no_unsubscribe_link(rendered):
+    content = rendered("Hello.")
+    assert "nsubscribe" not in html_part(content, sender="") + text_part(content, sender="")
 
 
-def test_a_body_may_place_the_unsubscribe_link_itself_and_shows_words_where_there_is_none(rendered):
+def test_a_body_may_place_the_unsubscribe_link_and_shows_plain_text_without_one(rendered):
     body = "Or [stop these]({{ unsubscribe_url }})."
     assert '<a href="https://u.example/1">stop these</a>' in html_of(rendered(body, unsubscribe="https://u.example/1"))
     assert html_of(rendered(body)) == "<p>Or stop these.</p>"
 
 
-# -- what is not known -----------------------------------------------------------------------------------------------
+# -- missing values --------------------------------------------------------------------------------------------------
 
 
-def test_a_declared_default_stands_in_for_data_that_is_missing(rendered):
+def test_a_declared_default_replaces_missing_data(rendered):
     assert markup.markup_text(rendered("{{ error }}").blocks) == "none"
 
 
-def test_a_default_may_be_declared_for_a_field_of_the_profile(rendered):
+def test_a_declared_default_replaces_a_missing_profile_field(rendered):
     variables = "{profile.name: {type: string, default: there}, plan: {type: string}}"
     assert markup.markup_text(rendered("Hi {{ profile.name }}", variables=variables).blocks) == "Hi there"
     assert (
@@ -173,7 +173,7 @@ def test_a_default_may_be_declared_for_a_field_of_the_profile(rendered):
 
 
 @pytest.mark.parametrize("body", ["{{ plan }}", "{{ profile.name }}", "{{ account.name | upcase }}"])
-def test_a_value_that_is_missing_without_default_is_a_fault_that_names_it(rendered, body):
+def test_a_missing_value_without_default_is_a_fault_that_names_it(rendered, body):
     with pytest.raises(TemplateFault, match=r"setup/it: .*(plan|name)"):
         rendered(body, data={"other": 1})
 
@@ -183,7 +183,7 @@ def test_a_value_of_another_type_counts_as_missing(rendered):
         rendered("{{ plan }}", data={"plan": 3})
 
 
-def test_a_field_without_value_or_of_another_type_than_declared_is_not_known(rendered):
+def test_a_field_without_value_or_of_another_type_counts_as_missing(rendered):
     body = "{% if profile.name %}{{ profile.name }}{% else %}nobody{% endif %}"
     variables = "{profile.name: {type: string}, plan: {type: string}}"
     assert markup.markup_text(rendered(body, variables=variables, profile={"name": 7}).blocks) == "nobody"
@@ -191,7 +191,7 @@ def test_a_field_without_value_or_of_another_type_than_declared_is_not_known(ren
         rendered("{{ profile.name }}", profile={"name": None})
 
 
-def test_a_missing_field_can_be_asked_for_without_a_fault(rendered):
+def test_a_template_may_test_for_a_missing_field(rendered):
     body = '{% if profile.name %}Hi {{ profile.name }}{% else %}Hello{% endif %}, {{ profile.team | default: "all" }}'
     assert markup.markup_text(rendered(body).blocks) == "Hello, all"
 
@@ -205,13 +205,13 @@ def test_a_missing_field_can_be_asked_for_without_a_fault(rendered):
         ("{{ profile.team | default: 'all' }} {% if profile.role %}{{ profile.role }}{% endif %} {{ profile.name }}", ("profile.name",)),
     ],
 )  # fmt: skip
-def test_H8_fields_that_are_said_without_asking_are_all_named_and_none_leaves_a_hole(rendered, body, lacking):
+def test_H8_a_fault_names_every_missing_field_that_is_printed_without_a_test(rendered, body, lacking):
     with pytest.raises(FieldsUnknown) as fault:
         rendered(body)
     assert fault.value.fields == lacking
 
 
-def test_H8_a_variable_that_the_journey_does_not_give_is_a_fault_of_the_content(rendered):
+def test_H8_a_missing_variable_is_a_content_fault_unless_fields_are_missing_first(rendered):
     with pytest.raises(TemplateFault) as fault:
         rendered("{{ plan }} {{ profile.name }}", data={"other": 1})
     assert not isinstance(fault.value, FieldsUnknown)
@@ -220,42 +220,42 @@ def test_H8_a_variable_that_the_journey_does_not_give_is_a_fault_of_the_content(
     assert unknown.value.fields == ("profile.name", "profile.team")
 
 
-# -- what a value can never do ---------------------------------------------------------------------------------------
+# -- hostile values --------------------------------------------------------------------------------------------------
 
 HOSTILE = "<script>x</script> [me](https://evil.example) **b** _e_ \n\n- item\n# h \"'"
 
 
 def test_a_value_is_never_markup(rendered):
-    what = rendered("Hi {{ profile.name }}", profile={"name": HOSTILE})
-    page = html_of(what)
+    content = rendered("Hi {{ profile.name }}", profile={"name": HOSTILE})
+    page = html_of(content)
     assert re.findall(r"</?(\w+)", page) == ["p", "br", "br", "br", "p"]
     assert unescape(page.removeprefix("<p>Hi ").removesuffix("</p>").replace("<br>", "\n")) == HOSTILE
-    assert markup.markup_text(what.blocks) == f"Hi {HOSTILE}"
+    assert markup.markup_text(content.blocks) == f"Hi {HOSTILE}"
 
 
-def test_a_value_is_never_markup_in_a_link_an_echo_or_a_capture_either(rendered):
+def test_a_value_is_never_markup_in_a_link_an_echo_or_a_capture(rendered):
     body = "[{{ profile.name }}](https://a.example) {% echo profile.name %} {% capture c %}{{ profile.name }}{% endcapture %}{{ c }}"
-    what = rendered(body, profile={"name": "](https://evil.example) **x** <b>"})
-    assert re.findall(r'href="([^"]+)"', html_of(what)) == ["https://a.example"]
-    assert "<b>" not in html_of(what)
-    assert "<strong>" not in html_of(what)
+    content = rendered(body, profile={"name": "](https://evil.example) **x** <b>"})
+    assert re.findall(r'href="([^"]+)"', html_of(content)) == ["https://a.example"]
+    assert "<b>" not in html_of(content)
+    assert "<strong>" not in html_of(content)
 
 
 def test_a_value_cannot_break_the_layout(rendered):
-    what = rendered(
+    content = rendered(
         subject='"{{ profile.name }}"',
         action='{label: "{{ profile.name }}", url: "https://a.example/"}',
         profile={"name": '</title></a><img src=x onerror="y">'},
     )
-    page = html_part(what, sender="")
+    page = html_part(content, sender="")
     assert "<img" not in page
     assert page.count("</title>") == 1
 
 
 @pytest.mark.parametrize("mark", ["\r\n", "\n", "\r", "\x00", "\x0b", "\x85", "\u2028"])
-def test_a_line_break_in_a_value_does_not_reach_the_subject(rendered, mark):
-    what = rendered(subject='"Hi {{ profile.name }}"', profile={"name": f"Eve{mark}Bcc: all@example.com"})
-    assert what.subject == "Hi Eve Bcc: all@example.com"
+def test_a_line_break_in_a_value_becomes_a_space_in_the_subject(rendered, mark):
+    content = rendered(subject='"Hi {{ profile.name }}"', profile={"name": f"Eve{mark}Bcc: all@example.com"})
+    assert content.subject == "Hi Eve Bcc: all@example.com"
 
 
 @pytest.mark.parametrize(
@@ -271,17 +271,17 @@ def test_a_line_break_in_a_value_does_not_reach_the_subject(rendered, mark):
         "",
     ],
 )
-def test_an_action_leads_to_an_absolute_safe_address_or_nowhere(rendered, url):
+def test_an_action_url_that_is_not_an_absolute_safe_url_is_a_fault(rendered, url):
     with pytest.raises(TemplateFault, match="a link must be"):
         rendered(action='{label: Go, url: "{{ plan }}"}', data={"plan": url})
 
 
-def test_a_link_in_a_body_is_held_to_the_same_rule(rendered):
+def test_an_unsafe_link_in_a_body_is_a_fault(rendered):
     with pytest.raises(TemplateFault, match="a link must be"):
         rendered("[go]({{ plan }})", data={"plan": "javascript:alert(1)"})
 
 
-def test_a_long_value_is_cut_in_the_subject(rendered):
+def test_a_long_subject_is_cut_to_250_characters(rendered):
     assert len(rendered(subject='"{{ plan }}"', data={"plan": "x" * 8_000}).subject) == 250
 
 
@@ -307,12 +307,12 @@ def test_an_empty_subject_is_a_fault(rendered):
         '{{ plan | split: "" | join: plan | split: "" | join: plan }}',
     ],
 )
-def test_a_template_that_would_run_for_ever_or_fill_the_memory_is_stopped(rendered, body):
+def test_a_template_that_exceeds_its_time_or_memory_limits_is_stopped(rendered, body):
     with pytest.raises(TemplateFault, match="over its limits"):
         rendered(body, data={"plan": "a" * 1_000})
 
 
-def test_a_fault_while_rendering_does_not_repeat_the_value(rendered):
+def test_a_rendering_fault_does_not_contain_the_value(rendered):
     with pytest.raises(TemplateFault) as caught:
         rendered("{{ plan | date: 7 | divided_by: 0 }}", data={"plan": "secret@example.com"})
     assert "secret" not in str(caught.value)
@@ -327,23 +327,23 @@ def test_only_a_live_template_can_be_sent(rendered, status):
         rendered(status=status)
 
 
-def test_a_template_that_is_not_there_cannot_be_sent(catalogue):
+def test_an_unknown_template_cannot_be_sent(catalogue):
     with pytest.raises(TemplateFault, match="setup/nope is not in the catalogue"):
         catalogue(it=source()).render(message("setup/nope"))
 
 
-def test_a_template_over_its_review_date_is_listed_and_still_sent(catalogue):
+def test_a_template_past_its_review_date_is_listed_and_can_be_sent(catalogue):
     templates = catalogue(
         old=source(review_date="2026-03-01"),
         older=source(review_date="2026-02-01"),
         gone=source(review_date="2025-01-01", status="retired"),
         good=source(),
     )
-    assert [each.name for each in templates.due_for_review(date(2026, 6, 1))] == ["setup/older", "setup/old"]
+    assert [template.name for template in templates.due_for_review(date(2026, 6, 1))] == ["setup/older", "setup/old"]
     assert templates.render(message("setup/old")).subject == "One step is left"
 
 
-def test_what_a_template_reads_is_found_without_running_it(catalogue):
+def test_the_fields_that_a_template_reads_are_found_without_rendering(catalogue):
     body = """{% if profile.plan == "pro" %}{{ account.seats }}{% endif %}
     {% for step in profile.steps %}{{ step.name }}{% endfor %}
     {% assign who = profile["first_name"] %}{{ who }}"""
@@ -358,7 +358,7 @@ def test_what_a_template_reads_is_found_without_running_it(catalogue):
     }
 
 
-def test_the_checker_is_told_what_a_send_may_and_must_give(tmp_path, catalogue):
+def test_template_info_lists_optional_and_required_variables_for_the_checker(tmp_path, catalogue):
     variables = (
         "{error: {type: string, default: none}, plan: {type: string}, profile.name: {type: string, default: you}}"
     )
@@ -384,12 +384,12 @@ def test_the_checker_is_told_what_a_send_may_and_must_give(tmp_path, catalogue):
 NAMES = sorted({re.split("[@.]", path.relative_to(SHIPPED).as_posix())[0] for path in SHIPPED.rglob("*.md")})
 
 
-def test_every_shipped_template_is_found():
+def test_every_shipped_template_is_loaded():
     assert sorted(shipped_catalog.parsed_templates()) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_shipped_template_says_something_to_a_person_of_whom_nothing_is_known(name):
+def test_a_shipped_template_renders_for_a_person_without_fields(name):
     template = shipped_catalog.parsed_templates()[name]
     examples = {
         "string": "x",
@@ -400,22 +400,23 @@ def test_a_shipped_template_says_something_to_a_person_of_whom_nothing_is_known(
         "strings": ["x"],
     }
     given = {key: examples[template.matter.variables[key].type] for key in template.info().required}
-    given |= {"link": "https://acme.example/"} if "link" in given else {}  # the whole address is the sender's
-    what = shipped_catalog.parsed_templates().render(message(name, data=given))
-    assert what.subject
-    assert "{" not in markup.markup_text(what.blocks)
+    given |= {"link": "https://acme.example/"} if "link" in given else {}  # a link must be a whole URL
+    content = shipped_catalog.parsed_templates().render(message(name, data=given))
+    assert content.subject
+    assert "{" not in markup.markup_text(content.blocks)
 
 
-# -- what its author is told -----------------------------------------------------------------------------------------
+# -- problems of the files -------------------------------------------------------------------------------------------
 
 
-def test_every_problem_of_every_file_is_told_at_once_with_its_line(catalogue):
+def test_every_problem_of_every_file_is_reported_at_once_with_its_line(catalogue):
     with pytest.raises(TemplateProblems) as caught:
         catalogue(one=source(owner="No Name", status="lively"), two=source("fine\n{{ plan }}\n{{ nope }}\n{{ other }}"))
-    found = [
-        (each.file.rpartition("/")[2], each.line, each.message.partition(":")[0]) for each in caught.value.problems
+    listed = [
+        (problem.file.rpartition("/")[2], problem.line, problem.message.partition(":")[0])
+        for problem in caught.value.problems
     ]
-    assert found == [("one.md", 2, "owner"), ("one.md", 8, "status"), ("two.md", 15, "body"), ("two.md", 16, "body")]
+    assert listed == [("one.md", 2, "owner"), ("one.md", 8, "status"), ("two.md", 15, "body"), ("two.md", 16, "body")]
     assert "two.md:15: body: 'nope' is not declared under variables" in str(caught.value)
 
 
@@ -446,12 +447,12 @@ def test_every_problem_of_every_file_is_told_at_once_with_its_line(catalogue):
         (source("x" * 64_000), 1, "larger than"),
     ],
 )
-def test_a_problem_says_where_it_is_and_what(problems, content, line, words):
-    found = problems(content)
-    assert any(where == line and words in what for where, what in found), found
+def test_a_problem_has_a_line_and_a_message(problems, content, line, words):
+    listed = problems(content)
+    assert any(at == line and words in message for at, message in listed), listed
 
 
-def test_a_file_whose_name_no_journey_could_write_is_a_problem(catalogue):
+def test_a_file_name_that_is_no_valid_template_name_is_a_problem(catalogue):
     with pytest.raises(TemplateProblems, match="is not a template's name"):
         catalogue(**{"First Steps": source()})
 

@@ -1,4 +1,4 @@
-"""C9: which variant of a template a person gets, and what its author is told when nobody could get one."""
+"""Variants: the choice for a person, problems of their files, and mails signed by the owner (C9)."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ Base: {{ day }}.
 
 
 def variant(suffix: str) -> Variant:
-    found = read_variant(RULES, suffix)
-    assert isinstance(found, Variant), found
-    return found
+    parsed = read_variant(RULES, suffix)
+    assert isinstance(parsed, Variant), parsed
+    return parsed
 
 
 def chosen(suffixes: list[str], *, channel: str = "email", locale: str | None = None, **profile: str) -> str:
     account = {"stage": profile.pop("stage")} if "stage" in profile else {}
     person = variant_traits(RULES, profile, account, channel, locale)
-    return choose_variant(RULES, [variant(each) for each in suffixes], person).name("en")
+    return choose_variant(RULES, [variant(suffix) for suffix in suffixes], person).name("en")
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def chosen(suffixes: list[str], *, channel: str = "email", locale: str | None = 
         ([".fr"], {"locale": "pt-BR"}, "fr"),
         ([".de"], {"locale": "sv"}, "base"),
         ([".de"], {"locale": "no language at all"}, "base"),
-        ([".de", "@admin"], {"locale": "de", "role": "admin"}, "de"),  # a language that is understood comes first
+        ([".de", "@admin"], {"locale": "de", "role": "admin"}, "de"),  # the language has precedence
         ([".de", "@admin.de"], {"locale": "de", "role": "admin"}, "admin.de"),
         (["@in_app", "@admin"], {"role": "admin", "channel": "in_app"}, "in_app"),
-        (["@renewal", "@admin"], {"role": "admin", "stage": "renewal"}, "admin"),  # as content.yaml has them
+        (["@renewal", "@admin"], {"role": "admin", "stage": "renewal"}, "admin"),  # in the order of content.yaml
         (["@admin+renewal", "@admin"], {"role": "admin", "stage": "renewal"}, "admin+renewal"),
         (["@admin+renewal"], {"role": "admin", "stage": "adoption"}, "base"),
     ],
@@ -94,19 +94,21 @@ VALUES = st.none() | st.sampled_from(["admin", "champion", "renewal", "de", "de-
     VALUES,
     st.sampled_from(["email", "in_app", "fax"]),
 )
-def test_C9_everybody_gets_exactly_one_variant_and_always_the_same(there, order, role, stage, locale, channel):
+def test_C9_the_choice_does_not_depend_on_the_order_of_variants_and_matches_the_person(
+    existing, order, role, stage, locale, channel
+):
     person = variant_traits(RULES, {"role": role, "locale": locale}, {"stage": stage}, channel)
-    listed = [variant(each) for each in order if each in there]
-    found = choose_variant(RULES, listed, person)
-    assert found == choose_variant(RULES, list(reversed(listed)), person)
-    assert found in listed or found == Variant("en")
-    assert all(person.values.get(name) == value for name, value in found.tags)
-    assert found.locale in person.locales
+    variants = [variant(suffix) for suffix in order if suffix in existing]
+    chosen_variant = choose_variant(RULES, variants, person)
+    assert chosen_variant == choose_variant(RULES, list(reversed(variants)), person)
+    assert chosen_variant in variants or chosen_variant == Variant("en")
+    assert all(person.values.get(name) == value for name, value in chosen_variant.tags)
+    assert chosen_variant.locale in person.locales
 
 
-@pytest.mark.parametrize(("given_", "tag"), [("de_at", "de-AT"), ("ZH-hant-tw", "zh-Hant-TW"), ("", None), (7, None)])
-def test_a_language_tag_is_spelt_as_usual_or_is_none(given_, tag):
-    assert locale_tag(given_) == tag
+@pytest.mark.parametrize(("text", "tag"), [("de_at", "de-AT"), ("ZH-hant-tw", "zh-Hant-TW"), ("", None), (7, None)])
+def test_a_language_tag_is_normalised_or_read_as_none(text, tag):
+    assert locale_tag(text) == tag
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -129,27 +131,31 @@ def outgoing(**profile) -> Outgoing:
     return Outgoing("k", "it", "a@example.com", profile, {}, {"plan": "pro"})
 
 
-def told(caught) -> list[tuple[str, int, str]]:
-    return [(each.file.rpartition("/")[2], each.line, each.message) for each in caught.value.problems]
+def problems_of(caught) -> list[tuple[str, int, str]]:
+    return [(problem.file.rpartition("/")[2], problem.line, problem.message) for problem in caught.value.problems]
 
 
-def test_C9_a_variant_says_it_otherwise_and_takes_over_the_rest(catalogue):
+def test_C9_a_variant_replaces_some_fields_and_inherits_the_rest(catalogue):
     templates = catalogue(
         **{".de": "---\nsubject: Ein Schritt\naction: {label: Weiter}\n---\nAuf Deutsch: {{ day }}.\n"}
     )
-    found = templates.render(outgoing(locale="de-AT"))
-    assert (found.subject, found.action_label, found.action_url) == ("Ein Schritt", "Weiter", "https://app.example/pro")
-    assert (found.variant, found.lang, markup_text(found.blocks)) == ("de", "de", "Auf Deutsch: today.")
+    rendered = templates.render(outgoing(locale="de-AT"))
+    assert (rendered.subject, rendered.action_label, rendered.action_url) == (
+        "Ein Schritt",
+        "Weiter",
+        "https://app.example/pro",
+    )
+    assert (rendered.variant, rendered.lang, markup_text(rendered.blocks)) == ("de", "de", "Auf Deutsch: today.")
     assert templates.render(outgoing()).variant == "base"
 
 
-def test_C9_what_variants_are_chosen_by_is_read_and_must_travel(catalogue):
+def test_C9_fields_read_include_the_fields_that_variants_are_chosen_by(catalogue):
     templates = catalogue(**{".de": "---\n---\n{{ day }}", "@admin": "---\n---\n{{ day }} {{ profile.name }}"})
     assert templates["it"].fields_read == {"profile.locale", "profile.role", "profile.name"}
 
 
 @pytest.mark.parametrize("status", ["draft", "retired"])
-def test_C11_a_variant_that_is_not_live_is_passed_over(catalogue, status):
+def test_C11_a_variant_that_is_not_live_is_not_chosen(catalogue, status):
     templates = catalogue(**{".de": f"---\nstatus: {status}\n---\n{{{{ day }}}}"})
     assert templates.render(outgoing(locale="de")).variant == "base"
 
@@ -174,19 +180,19 @@ def test_C11_a_variant_that_is_not_live_is_passed_over(catalogue, status):
         (".de", "---\n---\n \n", 3, "is empty"),
     ],
 )
-def test_C9_a_variant_that_would_say_something_else_is_told_with_its_line(catalogue, suffix, written, line, words):
+def test_C9_an_invalid_variant_is_reported_with_its_line(catalogue, suffix, written, line, words):
     with pytest.raises(TemplateProblems) as caught:
         catalogue(**{suffix: written})
-    assert any(file == f"it{suffix}.md" and at == line and words in what for file, at, what in told(caught)), told(
-        caught
-    )
+    assert any(
+        file == f"it{suffix}.md" and at == line and words in message for file, at, message in problems_of(caught)
+    ), problems_of(caught)
 
 
-def test_C9_a_variable_that_a_variant_need_not_say_is_listed(catalogue):
+def test_C9_a_variant_may_leave_out_a_variable_that_it_lists_under_omits(catalogue):
     assert catalogue(**{"@admin": "---\nomits: [day]\n---\nHello"}).render(outgoing(role="admin")).variant == "admin"
 
 
-def test_C9_two_files_for_the_same_people_and_one_without_template_are_problems(catalogue):
+def test_C9_two_files_with_the_same_variant_are_a_problem(catalogue):
     with pytest.raises(TemplateProblems) as caught:
         catalogue(
             **{
@@ -195,7 +201,7 @@ def test_C9_two_files_for_the_same_people_and_one_without_template_are_problems(
                 ".en": "---\n---\n{{ day }}",
             }
         )
-    assert [(file, what) for file, _, what in told(caught)] == [
+    assert [(file, message) for file, _, message in problems_of(caught)] == [
         ("it.en.md", "another file has the same variant"),
         ("it@renewal+admin.md", "another file has the same variant"),
     ]
@@ -207,7 +213,7 @@ def test_C9_a_variant_without_its_template_is_a_problem(tmp_path):
         load_templates(tmp_path)
 
 
-def test_C9_a_variant_for_a_channel_the_template_does_not_go_by_is_a_problem(catalogue):
+def test_C9_a_variant_for_a_channel_that_its_template_does_not_use_is_a_problem(catalogue):
     with pytest.raises(TemplateProblems, match="is not sent by in_app"):
         catalogue(base=BASE.replace("[email, in_app]", "[email]"), **{"@in_app": "---\n---\n{{ day }}"})
 
@@ -223,18 +229,20 @@ def test_C9_a_variant_for_a_channel_the_template_does_not_go_by_is_a_problem(cat
         ("dimensions: {role: {from: role, values: []}}\n", 1, "dimensions.role.from"),
     ],
 )
-def test_C9_what_is_wrong_with_the_rules_is_told_with_its_line(catalogue, content, line, words):
+def test_C9_a_fault_of_the_content_rules_is_reported_with_its_line(catalogue, content, line, words):
     with pytest.raises(TemplateProblems) as caught:
         catalogue(content)
-    assert any(file == "content.yaml" and at == line and words in what for file, at, what in told(caught)), told(caught)
+    assert any(
+        file == "content.yaml" and at == line and words in message for file, at, message in problems_of(caught)
+    ), problems_of(caught)
 
 
-def test_every_problem_of_rules_templates_and_variants_is_told_at_once(catalogue):
+def test_every_problem_of_rules_templates_and_variants_is_reported_at_once(catalogue):
     with pytest.raises(TemplateProblems) as caught:
         catalogue(
             "locales: {fallback: {de: de-AT}}\n", BASE.replace("live", "lively"), **{"@boss": "---\nx: 1\n---\nHi"}
         )
-    assert [file for file, _, _ in told(caught)] == ["content.yaml", "it.md", "it@boss.md", "it@boss.md"]
+    assert [file for file, _, _ in problems_of(caught)] == ["content.yaml", "it.md", "it@boss.md", "it@boss.md"]
 
 
 def test_C11_content_past_its_review_date_is_sent_unless_the_rules_refuse_it(catalogue):
@@ -264,10 +272,10 @@ OWNED = (
         ({}, "The team", "team@ours.example"),
     ],
 )
-def test_a_mail_from_the_owner_is_signed_by_them_or_by_who_is_declared_instead(catalogue, account, name, reply_to):
+def test_a_mail_from_the_owner_has_the_owner_or_the_declared_fallback_as_sender(catalogue, account, name, reply_to):
     templates = catalogue(OWNED, BASE.replace("topic:", "from: owner\ntopic:"))
-    found = templates.render(Outgoing("k", "it", "a@example.com", {}, account, {"plan": "pro"}))
-    assert (found.sender.name, found.sender.reply_to) == (name, reply_to)
+    rendered = templates.render(Outgoing("k", "it", "a@example.com", {}, account, {"plan": "pro"}))
+    assert (rendered.sender.name, rendered.sender.reply_to) == (name, reply_to)
     assert {"account.owner_name", "account.owner_email"} <= templates["it"].fields_read
 
 
@@ -290,13 +298,13 @@ people:
         ({}, "The team"),
     ],
 )
-def test_who_the_team_says_looks_after_the_account_signs_before_what_traits_say(tmp_path, account, name):
+def test_the_owner_in_the_team_file_takes_precedence_over_traits_as_sender(tmp_path, account, name):
     (tmp_path / "team.yaml").write_text(TEAM)
     (tmp_path / "content.yaml").write_text(OWNED)
     folder = tmp_path / "templates"
     folder.mkdir()
     (folder / "it.md").write_text(BASE.replace("topic:", "from: owner\ntopic:"))
     templates = load_templates(folder)
-    found = templates.render(Outgoing("k", "it", "a@example.com", {}, account, {"plan": "pro"}))
-    assert found.sender.name == name
+    rendered = templates.render(Outgoing("k", "it", "a@example.com", {}, account, {"plan": "pro"}))
+    assert rendered.sender.name == name
     assert "account.csm" in templates["it"].fields_read

@@ -1,4 +1,4 @@
-"""RunDraft: every field of a run's state goes in and out under its own name."""
+"""RunDraft reads and writes every field of a run's state under its own name."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ STATE = RunState(
 )
 
 
-def test_an_untouched_draft_gives_the_state_it_was_made_of() -> None:
+def test_an_unchanged_draft_returns_its_original_state() -> None:
     assert RunDraft(chart("states: {a: {}}"), STATE).decision().state == STATE
 
 
-def test_a_field_that_is_changed_in_a_draft_is_the_only_one_that_changes() -> None:
+def test_changing_one_field_of_a_draft_changes_only_this_field() -> None:
     values = [getattr(STATE, field.name) for field in fields(RunState)]
     assert all(values.count(value) == 1 for value in values)
     for field in fields(RunState):
@@ -45,7 +45,7 @@ def test_a_field_that_is_changed_in_a_draft_is_the_only_one_that_changes() -> No
         assert draft.decision().state == replace(STATE, **changed)
 
 
-def test_a_draft_leaves_the_state_it_was_made_of_alone() -> None:
+def test_changing_a_draft_does_not_change_its_original_state() -> None:
     draft = RunDraft(chart("states: {a: {}}"), STATE)
     draft.timers["s:after.P1D"] = day(4)
     assert STATE.timers == {"goal": day(30)}

@@ -1,4 +1,4 @@
-"""Who may enter, as whom, and as which epoch."""
+"""Entry: re-entry, epochs, cases, guards and plays."""
 
 from __future__ import annotations
 
@@ -19,35 +19,41 @@ ENTRY = "journey: j\ntopic: t\nentry: {on: [begin, order], again: %s}\nstart: a\
 ENDED = PastRun(1, open=False, ended_at=day(10))
 
 
-def may(text: str, *previous: PastRun, at: float = 20, name: str = "begin", **data: Any) -> EntryAllowed | EntryRefused:
+def entry_verdict(
+    text: str, *previous: PastRun, at: float = 20, name: str = "begin", **data: Any
+) -> EntryAllowed | EntryRefused:
     return may_enter(chart(text), name, data, None, previous, day(at))
 
 
-def test_the_first_event_opens_the_first_run() -> None:
-    assert may(ENTRY % "never") == EntryAllowed(1, "")
+def test_the_first_entry_signal_starts_epoch_one() -> None:
+    assert entry_verdict(ENTRY % "never") == EntryAllowed(1, "")
 
 
-def test_another_signal_opens_nothing() -> None:
-    assert isinstance(may(ENTRY % "always", name="go"), EntryRefused)
+def test_a_signal_that_is_no_entry_signal_starts_no_run() -> None:
+    assert isinstance(entry_verdict(ENTRY % "always", name="go"), EntryRefused)
 
 
 @pytest.mark.parametrize("again", ["never", "always", "{after: P1D}"])
-def test_an_open_run_refuses_another(again: str) -> None:
-    assert may(ENTRY % again, PastRun(1, open=True)) == EntryRefused("a run is open")
+def test_no_second_run_starts_while_one_is_open(again: str) -> None:
+    assert entry_verdict(ENTRY % again, PastRun(1, open=True)) == EntryRefused("a run is open")
 
 
 @pytest.mark.parametrize(
     ("again", "at", "epoch"),
     [("never", 999, None), ("always", 10, 2), ("{after: P30D}", 39.9, None), ("{after: P30D}", 40, 2)],
 )
-def test_who_has_been_here_follows_the_authors_again(again: str, at: float, epoch: int | None) -> None:
-    verdict = may(ENTRY % again, ENDED, at=at)
+def test_re_entry_follows_the_again_rule_of_the_journey(again: str, at: float, epoch: int | None) -> None:
+    verdict = entry_verdict(ENTRY % again, ENDED, at=at)
     assert verdict == EntryAllowed(epoch, "") if epoch else isinstance(verdict, EntryRefused)
 
 
-def test_epochs_count_up_whatever_the_order_in_which_runs_are_told() -> None:
+def test_the_next_epoch_does_not_depend_on_the_order_of_past_runs() -> None:
     runs = (PastRun(3, open=False, ended_at=day(9)), PastRun(1, open=False, ended_at=day(1)))
-    assert may(ENTRY % "always", *runs) == may(ENTRY % "always", *reversed(runs)) == EntryAllowed(4, "")
+    assert (
+        entry_verdict(ENTRY % "always", *runs)
+        == entry_verdict(ENTRY % "always", *reversed(runs))
+        == EntryAllowed(4, "")
+    )
 
 
 CASED = "journey: j\ntopic: t\ncase: order_id\nentry: {on: order, when: %s}\nstart: a\nstates: {a: {}}"
@@ -67,19 +73,19 @@ CASED = "journey: j\ntopic: t\ncase: order_id\nentry: {on: order, when: %s}\nsta
         ("x" * 201, None),
     ],
 )
-def test_the_case_comes_from_the_event(value: object, case: str | None) -> None:
+def test_the_case_is_read_from_the_event_and_an_invalid_one_is_refused(value: object, case: str | None) -> None:
     spec = chart(CASED % "'true'")
     assert case_of(spec, {"order_id": value}) == case
     verdict = may_enter(spec, "order", {"order_id": value}, None, (), day(0))
     assert verdict == EntryAllowed(1, case) if case else isinstance(verdict, EntryRefused)
 
 
-def test_an_event_without_the_case_key_reaches_no_case() -> None:
+def test_an_event_without_the_case_property_belongs_to_no_case() -> None:
     assert case_of(chart(CASED % "'true'"), {}) is None
     assert case_of(chart(ENTRY % "never"), {}) == ""
 
 
-def test_entry_has_a_guard_over_event_and_facts() -> None:
+def test_an_entry_guard_reads_the_event_and_the_facts() -> None:
     spec = chart(CASED % '\'event.total > 10.0 && profile.plan == "pro" && now > timestamp("2023-01-01T00:00:00Z")\'')
     for total, plan, entered in ((11.0, "pro", True), (9.0, "pro", False), (11.0, "free", False)):
         facts = {"profile": {"plan": plan}}
@@ -90,7 +96,7 @@ def test_entry_has_a_guard_over_event_and_facts() -> None:
     assert "is not known" in unknown.reason
 
 
-def test_a_chart_reacts_to_the_signals_that_move_or_end_a_run_and_to_no_other() -> None:
+def test_a_chart_reacts_only_to_signals_that_move_or_end_a_run() -> None:
     spec = chart(
         "journey: j\ntopic: t\nentry: {on: begin}\ngoal: {on: won}\nexit: {on: left}\nstart: a\nstates: {a: {on: {go: a}, do: {task: call}}}"
     )
@@ -99,7 +105,7 @@ def test_a_chart_reacts_to_the_signals_that_move_or_end_a_run_and_to_no_other() 
 
 
 @pytest.mark.parametrize("case", ["o-1", "-", "a/b", "50 %", "ü"])
-def test_the_id_of_a_run_names_its_case_again(case: str) -> None:
+def test_the_parts_of_a_run_id_are_read_back_unchanged(case: str) -> None:
     assert run_parts(run_id("j", "s/1", case, 2)) == ("j", "s/1", case, 2)
     assert run_parts(run_id("j", "s/1", "", 2)) == ("j", "s/1", "", 2)
 
@@ -107,18 +113,20 @@ def test_the_id_of_a_run_names_its_case_again(case: str) -> None:
 GUARDED = "journey: j\ntopic: t\nentry: {on: order, when: event.total > 100.0, again: %s}\nstart: a\nstates: {a: {do: [{send: x/y, data: {n: event.total}}]}}"
 
 
-def test_a_play_asks_no_condition_but_the_rule_of_re_entry() -> None:
-    assert isinstance(may(GUARDED % "never", name="order", total=5.0), EntryRefused)
-    assert may(GUARDED % "never", name=play_signal("j"), total=5.0) == EntryAllowed(1, "")
-    assert may(GUARDED % "never", PastRun(1, open=True), name=play_signal("j")) == EntryRefused("a run is open")
-    assert isinstance(may(GUARDED % "never", ENDED, name=play_signal("j")), EntryRefused)
-    assert isinstance(may(GUARDED % "always", name=play_signal("another")), EntryRefused)
+def test_a_play_ignores_the_entry_guard_but_obeys_the_re_entry_rule() -> None:
+    assert isinstance(entry_verdict(GUARDED % "never", name="order", total=5.0), EntryRefused)
+    assert entry_verdict(GUARDED % "never", name=play_signal("j"), total=5.0) == EntryAllowed(1, "")
+    assert entry_verdict(GUARDED % "never", PastRun(1, open=True), name=play_signal("j")) == EntryRefused(
+        "a run is open"
+    )
+    assert isinstance(entry_verdict(GUARDED % "never", ENDED, name=play_signal("j")), EntryRefused)
+    assert isinstance(entry_verdict(GUARDED % "always", name=play_signal("another")), EntryRefused)
 
 
-def test_a_play_carries_what_the_entry_would_and_the_backtest_meets_it() -> None:
-    world = Scenario((chart(GUARDED % "never"),), Policy(), frozenset({"email"}))
+def test_a_play_has_the_entrys_properties_and_starts_a_run_in_the_simulator() -> None:
+    scenario = Scenario((chart(GUARDED % "never"),), Policy(), frozenset({"email"}))
     event = {"type": "track", "event": play_signal("j"), "userId": "ada", "timestamp": day(1).isoformat()}
     recorded = read_recorded({**event, "properties": {"total": 5.0, "by": "dana", "why": "asked"}})
-    story = simulate(world, [recorded], day(2))
-    assert [moment.what for moment in story if moment.what in {"entered", "acted"}] == ["entered", "acted"]
+    timeline = simulate(scenario, [recorded], day(2))
+    assert [moment.what for moment in timeline if moment.what in {"entered", "acted"}] == ["entered", "acted"]
     assert chart(GUARDED % "never").kept(play_signal("j"), {"total": 5.0, "by": "dana"}) == {"total": 5.0}

@@ -1,4 +1,4 @@
-"""A paused run listens: signals, goal and exit decide, timers stand, effects are held until it is resumed."""
+"""A paused run reacts to signals, goal and exit; its timers stop and its effects are held until it resumes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ states:
 """
 
 
-def test_signals_decide_and_effects_are_held_through_json() -> None:
+def test_a_signal_moves_a_paused_run_and_its_effects_are_held_in_the_stored_state() -> None:
     run = Play(TEXT).pause(1).signal(2, "go")
     assert (run.state.state, run.sent, len(run.state.held)) == ("b", [], 2)
     run.state = state_from_json(state_to_json(run.state))
@@ -26,13 +26,13 @@ def test_signals_decide_and_effects_are_held_through_json() -> None:
     assert run.state.held == ()
 
 
-def test_timers_stand_while_paused() -> None:
+def test_no_timer_is_due_while_paused() -> None:
     run = Play(TEXT).pause(1)
     assert run.state.next_due() is None
     assert run.signal(30, "nothing").sent == []
 
 
-def test_shift_adds_the_time_that_stood_still() -> None:
+def test_shift_moves_timers_by_the_length_of_the_pause() -> None:
     run = Play(TEXT).wait(2).pause(3).resume(13, "shift").wait(20)
     assert run.sent == [("tip", 2), ("tip", 14), ("five", 15), ("tip", 16), ("tip", 18), ("tip", 20)]
 
@@ -42,65 +42,65 @@ def test_shift_counts_from_entry_for_a_state_entered_while_paused() -> None:
     assert run.state.timers["s:after.P4D"] == day(15)
 
 
-def test_catch_up_decides_what_came_due_in_order() -> None:
+def test_catch_up_fires_the_timers_of_the_pause_in_order() -> None:
     run = Play(TEXT).pause(1).resume(6.5, "catch_up")
-    assert [what for what, _ in run.sent] == ["tip", "tip", "five", "tip"]
+    assert [template for template, _ in run.sent] == ["tip", "tip", "five", "tip"]
     assert {at for _, at in run.sent} == {6.5}
     assert run.wait(8).sent[-1] == ("tip", 8)
 
 
-def test_expire_lets_go_what_came_due_and_repeats_go_on() -> None:
+def test_expire_drops_the_timers_of_the_pause_and_repeats_continue() -> None:
     run = Play(TEXT).pause(1).resume(6.5, "expire").wait(10)
     assert run.sent == [("tip", 8), ("tip", 10)]
     assert run.says("after P5D: came due while paused, let go")
 
 
 @pytest.mark.parametrize("mode", ["shift", "catch_up", "expire"])
-def test_the_goals_window_and_anchors_never_shift(mode: ResumeMode) -> None:
+def test_the_goals_window_and_anchors_do_not_shift(mode: ResumeMode) -> None:
     run = Play(TEXT).renewal(0.5, 120).pause(1).resume(20, mode)
     assert run.state.timers["goal"] == day(60)
     assert run.state.timers["j:at.0"] == day(30)
 
 
 @pytest.mark.parametrize("mode", ["shift", "catch_up", "expire"])
-def test_a_goals_window_that_passed_meanwhile_is_missed_on_resuming(mode: ResumeMode) -> None:
+def test_a_goal_whose_window_ended_during_the_pause_is_missed_on_resuming(mode: ResumeMode) -> None:
     assert Play(TEXT).pause(1).resume(61, mode).state.outcome == "missed"
 
 
-def test_a_date_moves_while_paused() -> None:
+def test_an_anchor_moves_with_its_date_while_paused() -> None:
     run = Play(TEXT).renewal(0.5, 120).pause(1).renewal(2, 200).resume(3)
     assert run.state.timers["j:at.0"] == day(110)
 
 
-def test_goal_acts_at_once_and_what_was_held_goes_with_the_reason() -> None:
+def test_a_goal_ends_a_paused_run_at_once_and_drops_the_held_effects() -> None:
     run = Play(TEXT).pause(1).signal(2, "go").signal(3, "won")
     assert (run.state.outcome, run.sent, run.state.held) == ("reached", [], ())
     assert run.says("held while paused, and dropped")
 
 
-def test_H7_what_was_held_for_a_state_that_was_left_is_never_asked() -> None:
+def test_H7_held_effects_of_a_state_that_was_left_are_dropped() -> None:
     run = Play(TEXT).pause(1).signal(2, "go").signal(3, "go").resume(4)
     assert (run.state.state, run.sent) == ("c", [])
     assert "task" not in [effect.kind for effect in run.effects]
 
 
-def test_a_task_held_and_closed_meanwhile_is_never_opened() -> None:
+def test_a_held_task_that_is_closed_during_the_pause_is_not_opened() -> None:
     text = "states: {a: {on: {go: {do: {task: call}}, stop: {do: {close: call}}}}}"
     run = Play(text).pause(1).signal(2, "go").signal(3, "stop").resume(4)
     assert run.effects == []
 
 
-def test_C10_a_held_task_has_its_whole_time_after_a_shift() -> None:
+def test_C10_a_held_task_has_its_full_time_after_a_shift() -> None:
     run = Play(TEXT).pause(1).signal(2, "go").resume(10, "shift")
     (task,) = (effect for effect in run.effects if effect.kind == "task")
     assert task.due_at == run.state.timers["t:call"] == day(11)
 
 
-def test_a_task_seen_before_the_pause_is_overdue_all_the_same() -> None:
+def test_a_task_opened_before_the_pause_is_escalated_on_resuming() -> None:
     run = Play(TEXT).signal(0.5, "go").pause(1).resume(5, "expire")
     assert [e.owner for e in run.effects if e.kind == "escalate_task"] == ["lead"]
 
 
-def test_pausing_twice_and_resuming_twice_is_once() -> None:
+def test_a_second_pause_and_a_second_resume_have_no_effect() -> None:
     run = Play(TEXT).pause(1).pause(2).resume(4).resume(7)
     assert run.state.timers["s:after.P5D"] == day(8)

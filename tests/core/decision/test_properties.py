@@ -1,4 +1,4 @@
-"""What holds for every journey and every life: the promises of a decision, asked of random ones."""
+"""Properties of decisions, of the gate and of the backtest, checked on random journeys and histories."""
 
 from __future__ import annotations
 
@@ -32,68 +32,68 @@ from tests.support.run_script import START, chart, day
 from tests.support.strategies import TYPES, WILD, anything, charts, lives
 
 
-def story(spec: Chart, life: list[Occurrence]) -> tuple[RunState, list[Any]]:
-    """The last state, and all that was decided, in order."""
+def decide_all(spec: Chart, life: list[Occurrence]) -> tuple[RunState, list[Any]]:
+    """The last state, and the log lines and effects in order."""
     state = RunState()
-    told: list[Any] = []
+    decided: list[Any] = []
     for occurrence in life:
         decision = decide(spec, state, occurrence)
-        state, told = decision.state, [*told, *decision.log, *decision.effects]
-    return state, told
+        state, decided = decision.state, [*decided, *decision.log, *decision.effects]
+    return state, decided
 
 
-def split(told: list[Any]) -> tuple[list[Any], list[Any]]:
-    return [item for item in told if isinstance(item, LogLine)], [
-        item for item in told if not isinstance(item, LogLine)
-    ]
+def split(decided: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Log lines and effects."""
+    log = [item for item in decided if isinstance(item, LogLine)]
+    return log, [item for item in decided if not isinstance(item, LogLine)]
 
 
 @must_reach(decided=5)
 @given(charts(), lives())
-def test_same_occurrences_same_decision(spec: Chart, life: list[Occurrence]) -> None:
-    again = compile_chart(spec.spec, TYPES)
-    state, told = story(spec, life)
-    assert (state, told) == story(again, life)
-    reached("decided", len(told))
+def test_the_same_occurrences_lead_to_the_same_decisions(spec: Chart, life: list[Occurrence]) -> None:
+    recompiled = compile_chart(spec.spec, TYPES)
+    state, decided = decide_all(spec, life)
+    assert (state, decided) == decide_all(recompiled, life)
+    reached("decided", len(decided))
 
 
-@must_reach(rung=5, redelivered=5)
+@must_reach(fired=5, redelivered=5)
 @settings(max_examples=120)
 @given(charts(), lives(), st.data())
-def test_redelivery_and_lag_in_any_interleaving_change_nothing(
+def test_redelivery_and_lag_in_any_order_change_nothing(
     spec: Chart, life: list[Occurrence], data: st.DataObject
 ) -> None:
-    """The clock rings in time or late, twice or for nothing; what was delivered comes again, whole prefixes of it."""
-    expected_state, expected = story(spec, life)
+    """Timers fire in time, late, twice or without need; delivered occurrences are delivered again, in whole prefixes."""
+    expected_state, expected = decide_all(spec, life)
     state = RunState()
-    told: list[Any] = []
+    decided: list[Any] = []
 
     def happen(occurrence: Occurrence) -> Decision:
         nonlocal state
         decision = decide(spec, state, occurrence)
         state = state_from_json(state_to_json(decision.state))
-        told.extend((*decision.log, *decision.effects))
+        decided.extend((*decision.log, *decision.effects))
         return decision
 
     for number, occurrence in enumerate(life):
-        for _ in range(data.draw(st.integers(0, 6), label="rings")):
+        for _ in range(data.draw(st.integers(0, 6), label="timers fired")):
             due = state.next_due()
             if due is None or due > occurrence.at:
                 break
             happen(TimerDue(due))
             happen(TimerDue(data.draw(st.sampled_from((due, START)), label="stale")))
-            reached("rung")
+            reached("fired")
         for delivered in life[data.draw(st.integers(0, number), label="redelivered from") : number]:
             assert happen(delivered).log == ()
             reached("redelivered")
         happen(occurrence)
     assert state == expected_state
-    assert split(told) == split(expected)
+    assert split(decided) == split(expected)
 
 
 @must_reach(finished=5, ended=5)
 @given(charts(), lives())
-def test_nothing_is_asked_after_the_end(spec: Chart, life: list[Occurrence]) -> None:
+def test_a_run_has_no_effects_after_its_end(spec: Chart, life: list[Occurrence]) -> None:
     state = RunState()
     for occurrence in life:
         ended = not state.is_open
@@ -122,11 +122,11 @@ def _recorded(life: list[Occurrence], consents: list[tuple[int, str]]) -> list[R
         RecordedEvent(day(at), "p", "consent", "consent", {"channel": channel, "topic": "t", "granted": False})
         for at, channel in consents
     ]
-    for each in life:
-        if isinstance(each, Signal | Entered):
-            if each.facts:
-                events.append(RecordedEvent(each.at, "p", "profile", "identify", each.facts["profile"]))
-            events.append(RecordedEvent(each.at, "p", "signal", each.name, each.data))
+    for occurrence in life:
+        if isinstance(occurrence, Signal | Entered):
+            if occurrence.facts:
+                events.append(RecordedEvent(occurrence.at, "p", "profile", "identify", occurrence.facts["profile"]))
+            events.append(RecordedEvent(occurrence.at, "p", "signal", occurrence.name, occurrence.data))
     return sorted(events, key=lambda event: event.at)
 
 
@@ -136,28 +136,28 @@ CONSENTS = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(("email", "in_
 @must_reach(sent=5, waiting=5, finished=5)
 @settings(max_examples=120)
 @given(charts(busy=True), lives(), CONSENTS)
-def test_H7_C3_C5_no_message_after_goal_exit_or_opt_out_nor_of_a_state_that_was_left(
+def test_H7_C3_C5_no_message_is_sent_after_the_end_an_opt_out_or_leaving_its_state(
     spec: Chart, life: list[Occurrence], consents: list[tuple[int, str]]
 ) -> None:
     person = SimulatedPerson(Scenario((spec,), POLICY, frozenset({"email", "in_app"})))
     for event in _recorded(life, consents):
         person.happen(event)
     person.until(day(90))
-    here, ended, visits = "", False, dict[str, int]()
-    withdrawn = {(c, "t"): at for at, c in sorted(consents, reverse=True)}
+    current_state, ended, visits = "", False, dict[str, int]()
+    withdrawn = {(channel, "t"): at for at, channel in sorted(consents, reverse=True)}
     for _, item in person.story:
         if isinstance(item, LogLine):
             ended = ended or item.kind == "finished"
             reached("finished", item.kind == "finished")
             if item.kind == "moved":
-                here = item.about
-                visits[here] = visits.get(here, 0) + 1
+                current_state = item.about
+                visits[current_state] = visits.get(current_state, 0) + 1
         elif isinstance(item, MessageOutcome) and item.kind == Status.DEFERRED:
             reached("waiting")
         elif isinstance(item, MessageOutcome) and item.kind == Status.SENT:
             reached("sent")
             assert item.message.stands or (
-                not ended and (item.message.state, item.message.visit) == (here, visits[here])
+                not ended and (item.message.state, item.message.visit) == (current_state, visits[current_state])
             )
             for channel in (item.channel, "*"):
                 assert day(withdrawn.get((channel, "t"), 99)) >= item.at
@@ -165,10 +165,10 @@ def test_H7_C3_C5_no_message_after_goal_exit_or_opt_out_nor_of_a_state_that_was_
 
 @must_reach(open=5)
 @given(charts(), lives(), st.booleans(), st.sampled_from((Cancelled, Erased, OptedOut)))
-def test_every_run_can_end_in_any_state_and_paused_too(
+def test_a_run_can_end_in_any_state_and_while_paused(
     spec: Chart, life: list[Occurrence], paused: bool, end: type[Cancelled | Erased | OptedOut]
 ) -> None:
-    state, _ = story(spec, life)
+    state, _ = decide_all(spec, life)
     reached("open", state.is_open)
     if paused:
         state = decide(spec, state, Paused(day(41))).state
@@ -183,7 +183,7 @@ def test_every_run_can_end_in_any_state_and_paused_too(
 @must_reach(decided=5)
 @settings(max_examples=150)
 @given(charts(WILD), st.lists(anything(), max_size=8))
-def test_decide_is_total_and_its_state_is_json(spec: Chart, life: list[Occurrence]) -> None:
+def test_decide_accepts_any_occurrence_and_its_state_is_json(spec: Chart, life: list[Occurrence]) -> None:
     state = RunState()
     for occurrence in life:
         decision = decide(spec, state, occurrence)
@@ -197,23 +197,23 @@ def test_decide_is_total_and_its_state_is_json(spec: Chart, life: list[Occurrenc
             assert max(line.at for line in decision.log) <= decision.state.last_at
 
 
-@must_reach(told=5)
+@must_reach(lines=5)
 @given(charts(), lives(), st.lists(st.integers(0, 60), max_size=6))
-def test_however_often_time_is_let_pass_the_story_is_the_same(
+def test_stopping_the_simulation_at_any_instants_does_not_change_the_timeline(
     spec: Chart, life: list[Occurrence], stops: list[int]
 ) -> None:
-    told = []
-    for halts in ([], stops):
+    timelines = []
+    for instants in ([], stops):
         person = SimulatedPerson(Scenario((spec,), POLICY, frozenset({"email"})))
         for event in _recorded(life, []):
-            for halt in sorted(halts):
-                if day(halt) <= event.at:
-                    person.until(day(halt))
+            for instant in sorted(instants):
+                if day(instant) <= event.at:
+                    person.until(day(instant))
             person.happen(event)
         person.until(day(90))
-        told.append(person.lines())
-    assert told[0] == told[1]
-    reached("told", len(told[0]))
+        timelines.append(person.lines())
+    assert timelines[0] == timelines[1]
+    reached("lines", len(timelines[0]))
 
 
 # -- the shipped journeys ----------------------------------------------------------------------------------------------
@@ -257,12 +257,14 @@ def test_a_shipped_journeys_state_stays_under_two_kilobytes(path: Path) -> None:
     @must_reach(decided=5)
     @settings(max_examples=30)
     @given(events, fields("profile."), fields("account."), fields(f"event.{spec.spec.entry.on[0]}."))
-    def lives_on(told: list[tuple[str, dict[str, Any]]], profile: Any, account: Any, first: dict[str, Any]) -> None:
+    def check_sizes(
+        signals_sent: list[tuple[str, dict[str, Any]]], profile: Any, account: Any, first: dict[str, Any]
+    ) -> None:
         facts = {"profile": profile, "account": account}
         state = decide(
             spec, RunState(), Entered(START, spec.spec.entry.on[0], first, facts, lane="k" * 26, seq=1)
         ).state
-        for number, (name, data) in enumerate(told, 1):
+        for number, (name, data) in enumerate(signals_sent, 1):
             at = day(number * 9)
             while (due := state.next_due()) is not None and due <= at:
                 state = decide(spec, state, TimerDue(due)).state
@@ -273,7 +275,7 @@ def test_a_shipped_journeys_state_stays_under_two_kilobytes(path: Path) -> None:
             assert state_size(state) < 2_048
             assert state_from_json(json.loads(json.dumps(state_to_json(state)))) == state
 
-    lives_on()
+    check_sizes()
 
 
 # -- the gate ----------------------------------------------------------------------------------------------------------
@@ -290,7 +292,7 @@ def test_a_shipped_journeys_state_stays_under_two_kilobytes(path: Path) -> None:
     st.none() | st.integers(1, 300),
     st.randoms(use_true_random=False),
 )
-def test_judge_is_order_independent_and_every_wait_ends(
+def test_judge_does_not_depend_on_the_order_of_messages_and_every_deferral_ends(
     sent: list[tuple[int, str, str | None]], limit: int, window: int, expires: int | None, random: Any
 ) -> None:
     rules = load_policy(
@@ -304,19 +306,21 @@ def test_judge_is_order_independent_and_every_wait_ends(
     )
     now = day(10)
     messages = [SentMessage(now - timedelta(hours=ago), channel, topic, "lifecycle") for ago, channel, topic in sent]
-    ask = SendRequest(("email", "in_app"), "t", "lifecycle", now, now + timedelta(hours=expires) if expires else None)
-    verdict = judge(rules, ask, RecipientContext({"email": True}, sent=tuple(messages)), now)
+    request = SendRequest(
+        ("email", "in_app"), "t", "lifecycle", now, now + timedelta(hours=expires) if expires else None
+    )
+    verdict = judge(rules, request, RecipientContext({"email": True}, sent=tuple(messages)), now)
     random.shuffle(messages)
-    standing = RecipientContext({"email": True}, sent=tuple(messages))
-    assert judge(rules, ask, standing, now) == verdict
-    waits = 0
+    shuffled = RecipientContext({"email": True}, sent=tuple(messages))
+    assert judge(rules, request, shuffled, now) == verdict
+    deferrals = 0
     while isinstance(verdict, DeferUntil):
         assert verdict.until > now
         assert verdict.reasons
         reached("deferred")
-        now, waits = verdict.until, waits + 1
-        verdict = judge(rules, ask, standing, now)
-    assert waits <= len(messages) + 1
+        now, deferrals = verdict.until, deferrals + 1
+        verdict = judge(rules, request, shuffled, now)
+    assert deferrals <= len(messages) + 1
     assert isinstance(verdict, SendNow) or verdict.reasons
     reached("decided")
 
@@ -338,14 +342,14 @@ states:
 @given(
     st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=8), max_size=8), st.integers(1, 90), st.integers(0, 320)
 )
-def test_silences_are_noticed_as_often_as_an_independent_count_says(
+def test_the_backtest_notices_as_many_silences_as_an_independent_count(
     people: list[list[int]], days: int, until: int
 ) -> None:
     first = date(2024, 1, 1)
     expected, returned = 0, 0
     for orders in people:
-        made = sorted({first + timedelta(at) for at in orders if at <= until})
-        for order, following in zip(made, [*made[1:], None], strict=False):
+        order_dates = sorted({first + timedelta(at) for at in orders if at <= until})
+        for order, following in zip(order_dates, [*order_dates[1:], None], strict=False):
             end = following or first + timedelta(until)
             silent = (end - order).days >= days
             expected += silent
@@ -354,8 +358,8 @@ def test_silences_are_noticed_as_often_as_an_independent_count_says(
         (str(number), [RecordedEvent(day(at), str(number), "signal", "order_completed") for at in sorted(orders)])
         for number, orders in enumerate(people)
     ]
-    world = Scenario((chart(SILENCE.format(days=days), {}),), load_policy({}), frozenset({"email"}))
-    tally = backtest(world, streams, datetime.combine(first, datetime.min.time(), START.tzinfo) + timedelta(until))
+    scenario = Scenario((chart(SILENCE.format(days=days), {}),), load_policy({}), frozenset({"email"}))
+    tally = backtest(scenario, streams, datetime.combine(first, datetime.min.time(), START.tzinfo) + timedelta(until))
     assert tally.moves["silence", "buying", "silent"] == expected
     assert tally.moves["silence", "silent", "buying"] == returned
     reached("silent", expected)

@@ -1,4 +1,4 @@
-"""What time does to a run: waits, rhythms, repeats, anchors that move, and lag that changes nothing."""
+"""Timers: waits, computed waits, repeats, moving anchors, and lag that changes nothing."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from tests.support.run_script import Play, chart, day
 RENEWAL = "at: [{name: w, date: account.renewal_date, before: P90D, past: %s, do: {send: renew}}]\nstates: {a: {}}"
 
 
-def test_timers_due_at_or_before_a_signal_are_decided_first() -> None:
+def test_timers_due_at_or_before_a_signal_fire_before_it() -> None:
     text = "states: {a: {on: {go: c}, after: {P1D: b}}, b: {on: {go: d}}, c: {}, d: {}}"
     assert Play(text).signal(0.99, "go").state.state == "c"
     assert Play(text).signal(1, "go").state.state == "d"
 
 
-def test_each_timer_is_decided_at_its_own_due_instant_by_due_then_document_order() -> None:
+def test_timers_fire_at_their_own_instants_in_order_of_instant_then_of_document() -> None:
     text = "states: {a: {after: {P3D: {do: {send: three}}, PT72H: {do: {send: also-three}}, P1D: {do: {send: one}}}}}"
     run = Play(text).signal(9, "nothing")
     assert run.sent == [("one", 1), ("three", 3), ("also-three", 3)]
 
 
-def test_the_goals_window_comes_before_other_timers_of_the_same_instant() -> None:
+def test_the_goals_window_ends_before_other_timers_of_the_same_instant_fire() -> None:
     run = Play("goal: {on: won, within: P3D}\nstates: {a: {after: {P3D: {do: {send: late}}}}}").wait(3)
     assert (run.state.outcome, run.sent) == ("missed", [])
 
 
-def test_a_timer_whose_guard_is_false_is_spent() -> None:
+def test_a_timer_whose_guard_is_false_does_not_fire_again() -> None:
     run = Play("states: {a: {after: {P7D: {to: b, when: profile.fit >= 0.5}}}, b: {}}").wait(7).facts(8, fit=0.9)
     assert run.wait(400).state.state == "a"
     assert run.state.timers == {}
     assert run.says("after P7D: nothing, as profile.fit >= 0.5: profile.fit is not known")
 
 
-def test_leaving_a_state_stops_its_timers_but_not_the_journeys() -> None:
+def test_leaving_a_state_stops_its_timers_but_not_those_of_the_journey() -> None:
     text = "after: {P5D: {do: {send: journey}}}\nstates: {a: {on: {go: b}, after: {P2D: {do: {send: state}}}}, b: {}}"
     run = Play(text).signal(1, "go").wait(30)
     assert run.sent == [("journey", 5)]
 
 
-def test_months_are_the_calendars() -> None:
+def test_a_month_is_a_calendar_month() -> None:
     run = Play("states: {a: {on: {go: b}}, b: {after: {P1M: {do: {send: month}}}}}").signal(30, "go").wait(99)
     assert run.sent == [("month", 59)]  # 31 January to 29 February
 
 
-def test_a_rhythm_is_the_persons_own_asked_when_the_wait_begins() -> None:
+def test_a_computed_wait_is_evaluated_when_it_begins() -> None:
     text = "states: {a: {on: {go: a}, after: {days(profile.rhythm): {do: {send: again}}}}}"
     run = Play(text, facts={"profile": {"rhythm": 10.0}}).facts(1, rhythm=30.0).wait(12)
     assert run.sent == [("again", 10)]
@@ -60,7 +60,7 @@ def test_a_rhythm_is_the_persons_own_asked_when_the_wait_begins() -> None:
     ("rhythm", "why"),
     [(None, "is not known"), (-1.0, "is negative"), (1e300, "never"), (3.2e6, "past the calendar")],
 )
-def test_a_rhythm_that_cannot_be_is_no_wait_and_says_so(rhythm: float | None, why: str) -> None:
+def test_an_impossible_computed_wait_sets_no_timer_and_logs_the_reason(rhythm: float | None, why: str) -> None:
     text = "states: {a: {after: {days(profile.rhythm): {do: {send: again}}}}}"
     run = Play(text, facts={"profile": {"rhythm": rhythm}}).wait(9999)
     assert run.sent == []
@@ -68,7 +68,7 @@ def test_a_rhythm_that_cannot_be_is_no_wait_and_says_so(rhythm: float | None, wh
     assert run.says(why)
 
 
-def test_a_wait_sees_what_the_actions_before_it_have_set() -> None:
+def test_a_computed_wait_reads_variables_set_by_earlier_actions() -> None:
     text = (
         "variables: {gap: int}\n"
         "states: {a: {on: {step_done: {to: b, do: {set: {gap: event.count}}}}}, b: {after: {days(journey.gap): a}}}"
@@ -77,20 +77,20 @@ def test_a_wait_sees_what_the_actions_before_it_have_set() -> None:
     assert run.state.timers == {"s:after.days(journey.gap)": day(6)}
 
 
-def test_every_repeats_from_its_own_due_instants_at_most_times_times() -> None:
+def test_every_repeats_from_its_due_instants_and_stops_after_its_count() -> None:
     run = Play("states: {a: {every: {P2D: {times: 3, do: {send: tip}}}}}").signal(5, "nothing").wait(40)
     assert run.sent == [("tip", 2), ("tip", 4), ("tip", 6)]
     assert run.state.timers == {}
 
 
-def test_every_goes_on_after_a_false_guard_and_starts_anew_with_the_visit() -> None:
+def test_every_continues_after_a_false_guard_and_restarts_with_each_visit() -> None:
     text = "states: {a: {on: {go: a}, every: {P2D: {times: 2, when: known.profile.plan, do: {send: tip}}}}}"
     run = Play(text).facts(3, plan="x").wait(9)
     assert run.sent == [("tip", 4)]
     assert run.signal(10, "go").wait(30).sent == [("tip", 4), ("tip", 12), ("tip", 14)]
 
 
-def test_lag_that_swallows_thousands_of_rings_neither_hangs_nor_kills_the_repeat_nor_other_waits() -> None:
+def test_a_lag_of_thousands_of_repeats_neither_hangs_nor_stops_this_or_other_timers() -> None:
     text = "states: {a: {every: {PT1M: {do: {send: tip}}}, after: {P30D: b}}, b: {after: {P1D: c}}, c: {}}"
     run = Play(text).signal(29, "nothing")
     assert len(run.sent) < 3_000
@@ -103,23 +103,23 @@ def test_lag_that_swallows_thousands_of_rings_neither_hangs_nor_kills_the_repeat
 @pytest.mark.parametrize(
     "text", ["{a: {after: {PT0S: b}}, b: {after: {PT0S: a}}}", "{a: {every: {PT0S: {do: {send: x}}}}}"]
 )
-def test_a_chart_that_spins_at_one_instant_is_stopped(text: str) -> None:
+def test_a_chart_that_loops_at_one_instant_is_stopped(text: str) -> None:
     run = Play(f"states: {text}")
     assert run.state.next_due() is None
     assert len(run.log) < 10_000
 
 
-def test_a_repeat_of_no_length_rings_once() -> None:
+def test_a_repeat_of_zero_length_fires_once() -> None:
     assert Play("states: {a: {every: {PT0S: {do: {send: x}}}}}").sent == [("x", 0)]
 
 
-def test_a_wait_of_no_length_is_over_in_the_same_decision() -> None:
+def test_a_wait_of_zero_length_ends_in_the_same_decision() -> None:
     run = Play("states: {a: {on: {go: b}}, b: {after: {PT0S: c}}, c: {}}").signal(1, "go")
     assert run.state.state == "c"
 
 
 @pytest.mark.parametrize("delay", ["P100Y", "P99Y11M"])
-def test_a_wait_past_the_calendar_ends_at_its_end(delay: str) -> None:
+def test_a_wait_past_the_last_calendar_year_ends_with_the_calendar(delay: str) -> None:
     run = Play(f"at: [{{date: profile.trial_ends, after: {delay}, to: a}}]\nstates: {{a: {{}}}}")
     run.facts(1, trial_ends="9999-06-01T00:00:00Z")
     assert run.state.next_due() is not None
@@ -128,7 +128,7 @@ def test_a_wait_past_the_calendar_ends_at_its_end(delay: str) -> None:
 # -- anchors -----------------------------------------------------------------------------------------------------------
 
 
-def test_J9_an_anchor_waits_for_a_date_and_moves_with_it_earlier_and_later() -> None:
+def test_J9_an_anchor_moves_with_its_date_earlier_and_later() -> None:
     run = Play(RENEWAL % "skip").renewal(1, 300)
     assert run.state.timers == {"j:at.w": day(210)}
     assert run.renewal(2, 200).state.timers == {"j:at.w": day(110)}
@@ -136,7 +136,7 @@ def test_J9_an_anchor_waits_for_a_date_and_moves_with_it_earlier_and_later() -> 
     assert run.wait(500).sent == [("renew", 310)]
 
 
-def test_an_anchor_without_its_date_waits_for_none() -> None:
+def test_an_anchor_without_a_date_has_no_timer() -> None:
     run = Play(RENEWAL % "skip").renewal(1, 300).renewal(2, None)
     assert run.state.timers == {}
     assert run.says("waits for no date now")
@@ -144,13 +144,13 @@ def test_an_anchor_without_its_date_waits_for_none() -> None:
 
 
 @pytest.mark.parametrize(("past", "sent"), [("skip", []), ("act", [("renew", 1)]), ("next", [])])
-def test_a_window_already_past_follows_the_declared_choice(past: str, sent: list[tuple[str, float]]) -> None:
+def test_an_anchor_in_the_past_follows_its_past_rule(past: str, sent: list[tuple[str, float]]) -> None:
     run = Play(RENEWAL % past).renewal(1, 50).wait(500)
     assert run.sent == sent
     assert run.renewal(501, 50).wait(900).sent == sent
 
 
-def test_a_date_that_moved_into_the_past_acts_once_only() -> None:
+def test_an_anchor_that_has_acted_does_not_act_again_for_a_date_in_the_past() -> None:
     run = Play(RENEWAL % "act").renewal(1, 300).wait(215)
     assert run.sent == [("renew", 210)]
     run.renewal(220, 290).wait(290)
@@ -160,24 +160,24 @@ def test_a_date_that_moved_into_the_past_acts_once_only() -> None:
 
 
 @pytest.mark.parametrize("past", ["skip", "next", "act"])
-def test_a_repeating_anchor_waits_for_its_next_window(past: str) -> None:
+def test_a_repeating_anchor_waits_for_its_next_instant(past: str) -> None:
     text = f"at: [{{date: profile.trial_ends, every: P1Y, past: {past}, do: {{send: happy}}}}]\nstates: {{a: {{}}}}"
     run = Play(text).facts(1, trial_ends="1990-03-01T00:00:00Z").wait(800)
     assert [at for _, at in run.sent] == ([1] if past == "act" else []) + [60, 425, 790]
 
 
-def test_a_monthly_anchor_keeps_to_the_31st() -> None:
+def test_a_monthly_anchor_on_the_31st_fires_on_the_last_day_of_shorter_months() -> None:
     text = "at: [{date: profile.trial_ends, every: P1M, do: {send: bill}}]\nstates: {a: {}}"
     run = Play(text).facts(1, trial_ends="2024-01-31T00:00:00Z").wait(122)
     assert [at for _, at in run.sent] == [30, 59, 90, 120]
 
 
-def test_the_same_date_told_again_changes_nothing() -> None:
+def test_the_same_date_reported_again_changes_nothing() -> None:
     run = Play(RENEWAL % "act").renewal(1, 300).wait(215)
     assert run.renewal(220, 300).wait(700).sent == [("renew", 210)]
 
 
-def test_an_anchor_follows_a_date_that_the_run_itself_has_set() -> None:
+def test_an_anchor_follows_a_date_that_the_run_has_set() -> None:
     text = (
         "variables: {starts: timestamp}\n"
         "at: [{date: journey.starts, before: P1D, do: {send: reminder}}]\n"
@@ -188,18 +188,18 @@ def test_an_anchor_follows_a_date_that_the_run_itself_has_set() -> None:
     assert run.sent == [("reminder", 4)]
 
 
-def test_a_window_at_this_very_instant_is_not_past() -> None:
+def test_an_anchor_at_the_current_instant_is_not_in_the_past() -> None:
     assert Play(RENEWAL % "skip").renewal(10, 100).sent == [("renew", 10)]
 
 
-def test_an_anchor_acts_once_for_a_date_over_all_visits() -> None:
+def test_an_anchor_acts_once_for_a_date_across_all_visits() -> None:
     text = "states: {a: {on: {go: a}, at: [{date: account.renewal_date, before: P10D, past: act, to: a, do: {send: soon}}]}}"
     run = Play(text).renewal(1, 20).wait(10).signal(10, "go").signal(12, "go").wait(30)
     assert run.sent == [("soon", 10)]
     assert Play(text).renewal(15, 20).signal(16, "go").wait(30).sent == [("soon", 15)]
 
 
-def test_two_states_anchors_of_one_place_remember_their_own_dates() -> None:
+def test_anchors_at_the_same_position_in_two_states_keep_their_own_dates() -> None:
     def anchored(days: int, message: str) -> str:
         return f"at: [{{date: account.renewal_date, before: P{days}D, past: act, do: {{send: {message}}}}}]"
 
@@ -207,14 +207,14 @@ def test_two_states_anchors_of_one_place_remember_their_own_dates() -> None:
     assert Play(text).renewal(1, 30).wait(12).signal(12, "go").wait(40).sent == [("a", 10), ("b", 20)]
 
 
-def test_an_anchor_of_a_state_is_armed_by_entering_it() -> None:
+def test_an_anchor_of_a_state_is_set_on_entry_and_removed_on_exit() -> None:
     text = "states: {a: {on: {go: b}}, b: {on: {go: a}, at: [{date: account.renewal_date, before: P10D, do: {send: soon}}]}}"
     run = Play(text).renewal(0.5, 50).signal(1, "go").signal(2, "go").wait(45)
     assert run.sent == []
     assert run.renewal(46, 100).signal(47, "go").wait(100).sent == [("soon", 90)]
 
 
-def test_a_broken_date_is_no_date() -> None:
+def test_an_invalid_date_sets_no_timer() -> None:
     text = RENEWAL % "act"
     run = Play(text).do(FieldsChanged(day(1), {"account": {"renewal_date": "soon"}}))
     assert run.state.timers == {}
@@ -239,22 +239,22 @@ EVENTS = (
 )
 
 
-def test_lag_restarts_and_stale_timers_change_nothing() -> None:
+def test_lag_redelivery_and_stale_timers_change_nothing() -> None:
     spec = chart(LAGGING)
     entered = decide(spec, RunState(), Entered(day(0), "begin", lane="user", seq=1))
 
-    def live(ring: bool) -> tuple[RunState, list[Any]]:
+    def decide_all(in_time: bool) -> tuple[RunState, list[Any]]:
         state = entered.state
-        told: list[Any] = []
+        decided: list[Any] = []
         for event in EVENTS:
-            while ring and (due := state.next_due()) is not None and due <= event.at:
+            while in_time and (due := state.next_due()) is not None and due <= event.at:
                 decision = decide(spec, state, TimerDue(due))
-                state, told = decision.state, [*told, *decision.log, *decision.effects]
-                state = decide(spec, state, TimerDue(due)).state  # rings twice
-            for _ in range(2):  # comes twice
+                state, decided = decision.state, [*decided, *decision.log, *decision.effects]
+                state = decide(spec, state, TimerDue(due)).state  # fires twice
+            for _ in range(2):  # is delivered twice
                 decision = decide(spec, state, event)
-                state, told = decision.state, [*told, *decision.log, *decision.effects]
-        return state, sorted(told, key=lambda item: (item.at, type(item).__name__))
+                state, decided = decision.state, [*decided, *decision.log, *decision.effects]
+        return state, sorted(decided, key=lambda item: (item.at, type(item).__name__))
 
-    assert live(ring=True) == live(ring=False)
-    assert live(ring=True)[0].outcome == "reached"
+    assert decide_all(in_time=True) == decide_all(in_time=False)
+    assert decide_all(in_time=True)[0].outcome == "reached"

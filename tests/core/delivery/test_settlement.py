@@ -1,4 +1,4 @@
-"""Every cell of the delivery table: promise, end of the attempt, whether it left, earlier attempts, time for tries."""
+"""Settlement of attempts: every cell of the delivery table, lookups at the provider, and `docs/messages.md`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def attempt(
 
 
 def expected(result: AttemptResult, left: bool, earlier: Earlier, *, too_late: bool) -> Status:
-    """The rule in other words than the table's."""
+    """The rule, written independently of the table."""
     in_doubt = earlier is E.IN_DOUBT
     match result:
         case R.SENT:
@@ -65,25 +65,29 @@ def expected(result: AttemptResult, left: bool, earlier: Earlier, *, too_late: b
 
 
 @pytest.mark.parametrize(("result", "left", "earlier"), list(product(AttemptResult, (False, True), Earlier)))
-def test_every_cell(result: AttemptResult, left: bool, earlier: Earlier) -> None:
+def test_every_cell_of_the_table_settles_by_the_rule(result: AttemptResult, left: bool, earlier: Earlier) -> None:
     for promise, ambiguity, digest, too_late in product(Promise, Ambiguity, (False, True), (False, True)):
         terms = Terms(promise, ambiguity, Retry(within=timedelta(0)) if too_late else RETRY)
-        made = settle(attempt(earlier, digest=digest), terms, Receipt(result, "words", left=left), NOW)
+        settlement = settle(attempt(earlier, digest=digest), terms, Receipt(result, "words", left=left), NOW)
         status = expected(result, left, earlier, too_late=too_late)
         if digest and status is S.DEFERRED and earlier is not E.IN_DOUBT:
-            assert (made.status, made.parts, made.due_at is not None) == (S.FAILED, S.DEFERRED, True), "it is dissolved"
+            assert (settlement.status, settlement.parts, settlement.due_at is not None) == (
+                S.FAILED,
+                S.DEFERRED,
+                True,
+            ), "the digest is dissolved"
             continue
-        assert made.status is status
-        assert made.status in TRANSITIONS[S.SENDING]
-        assert (made.due_at is not None) is (status is S.DEFERRED)
-        assert (made.lease is not None) is (status is S.SENDING)
+        assert settlement.status is status
+        assert settlement.status in TRANSITIONS[S.SENDING]
+        assert (settlement.due_at is not None) is (status is S.DEFERRED)
+        assert (settlement.lease is not None) is (status is S.SENDING)
         ends = {S.SENT: S.MERGED, S.FAILED: S.FAILED, S.UNKNOWN: S.UNKNOWN}
-        assert made.parts is (ends.get(status) if digest else None)
+        assert settlement.parts is (ends.get(status) if digest else None)
         given_up = result is R.TRY_AGAIN and status is not S.DEFERRED
-        assert made.detail == ("given up: words" if given_up else "words")
+        assert settlement.detail == ("given up: words" if given_up else "words")
 
 
-def test_the_table_is_total():
+def test_the_tables_have_every_combination():
     assert set(NEXT) == set(product(AttemptResult, (False, True), Earlier))
     assert set(AFTER_LEASE) == set(product(Promise, Ambiguity))
     assert {status for row in NEXT.values() for status in (row.status, row.too_late)} <= TRANSITIONS[S.SENDING]
@@ -100,13 +104,13 @@ def test_the_table_is_total():
         (Promise.BLIND, Ambiguity.AT_LEAST_ONCE, AfterLease.DECIDE_AGAIN),
     ],
 )
-def test_what_nobody_saw_end_is_left_alone_for_as_long_as_what_follows_needs(
+def test_an_attempt_of_unknown_end_has_a_lease_that_fits_what_follows_it(
     promise: Promise, ambiguity: Ambiguity, then: AfterLease
 ) -> None:
     terms = Terms(promise, ambiguity)
     assert after_lease(terms) is then
-    made = settle(attempt(), terms, Receipt(R.UNKNOWN), NOW)
-    assert made.lease == (RETRY.wait(3) if then is AfterLease.DECIDE_AGAIN else SLACK)
+    settlement = settle(attempt(), terms, Receipt(R.UNKNOWN), NOW)
+    assert settlement.lease == (RETRY.wait(3) if then is AfterLease.DECIDE_AGAIN else SLACK)
 
 
 # -- attempts that count -----------------------------------------------------------------------------------------------
@@ -123,28 +127,28 @@ def test_what_nobody_saw_end_is_left_alone_for_as_long_as_what_follows_needs(
         (False, HOUR / 4, E.FAILED, 2, NOW - HOUR / 2),
     ],
 )
-def test_an_attempt_that_was_held_back_is_not_counted_and_one_that_did_not_leave_does_not_begin_the_time(
+def test_an_attempt_counts_unless_it_was_held_back_and_starts_the_time_only_if_it_left(
     left: bool, after: timedelta | None, earlier: Earlier, attempts: int, first: datetime | None
 ) -> None:
-    made = settle(attempt(earlier), Terms(), Receipt(R.TRY_AGAIN, after=after, left=left), NOW)
-    assert (made.status, made.attempts, made.first_attempt_at) == (S.DEFERRED, attempts, first)
-    assert made.due_at == NOW + (after or RETRY.wait(3))
+    settlement = settle(attempt(earlier), Terms(), Receipt(R.TRY_AGAIN, after=after, left=left), NOW)
+    assert (settlement.status, settlement.attempts, settlement.first_attempt_at) == (S.DEFERRED, attempts, first)
+    assert settlement.due_at == NOW + (after or RETRY.wait(3))
 
 
-def test_only_what_may_have_arrived_counts_as_sent_while_it_waits():
+def test_a_deferred_message_has_a_sent_time_only_if_it_may_have_arrived():
     again = Receipt(R.TRY_AGAIN)
     assert settle(attempt(), Terms(), again, NOW).sent_at is None
     assert settle(attempt(E.IN_DOUBT), Terms(), again, NOW).sent_at == NOW
 
 
-# -- asked for ---------------------------------------------------------------------------------------------------------
+# -- lookups at the provider -------------------------------------------------------------------------------------------
 
 
-def test_what_the_provider_has_is_sent():
+def test_a_message_that_the_provider_has_is_sent():
     assert settle_found(attempt(), Terms(), True, NOW).status is S.SENT
 
 
-def test_what_the_provider_does_not_have_is_tried_again_no_sooner_than_what_failed():
+def test_a_message_that_the_provider_lacks_is_retried_after_the_usual_wait_since_the_attempt():
     began = InFlight(3, NOW - timedelta(minutes=1), NOW - HOUR / 2, E.FAILED, is_digest=False)
     assert settle_found(began, Terms(), False, NOW).due_at == NOW + RETRY.wait(3) - timedelta(minutes=1)
     long_ago = InFlight(3, NOW - HOUR / 3, NOW - HOUR / 2, E.FAILED, is_digest=False)
@@ -162,22 +166,22 @@ def test_what_the_provider_does_not_have_is_tried_again_no_sooner_than_what_fail
         (HOUR + timedelta(seconds=1), S.UNKNOWN, None),
     ],
 )
-def test_a_provider_that_cannot_be_asked_is_asked_less_and_less_often(
+def test_lookups_at_an_unavailable_provider_become_rarer_and_end_as_unknown(
     waited: timedelta, status: Status, lease: timedelta | None
 ) -> None:
-    made = settle_unanswered(attempt(since=waited), Terms(), NOW)
-    assert (made.status, made.lease) == (status, lease)
+    settlement = settle_unanswered(attempt(since=waited), Terms(), NOW)
+    assert (settlement.status, settlement.lease) == (status, lease)
 
 
-def test_what_nobody_can_be_asked_about_is_unknown_and_so_is_each_part():
-    made = settle_unseen(attempt(digest=True))
-    assert (made.status, made.parts) == (S.UNKNOWN, S.UNKNOWN)
+def test_a_digest_that_cannot_be_looked_up_ends_as_unknown_with_all_its_parts():
+    settlement = settle_unseen(attempt(digest=True))
+    assert (settlement.status, settlement.parts) == (S.UNKNOWN, S.UNKNOWN)
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_has_the_table():
+def test_the_page_has_every_cell_of_the_table():
     shown = {}
     for result, left, earlier, status, too_late in rows_of("| attempt |"):
         for cell in NEXT:
@@ -188,13 +192,13 @@ def test_the_page_has_the_table():
     assert shown == {cell: (f"`{row.status}`", f"`{row.too_late}`") for cell, row in NEXT.items()}
 
 
-def test_the_page_has_what_follows_an_end_that_nobody_saw():
+def test_the_page_has_the_table_of_attempts_of_unknown_end():
     assert rows_of("| class |") == [
         [promise.value, f"`{ambiguity.value}`", then.value] for (promise, ambiguity), then in AFTER_LEASE.items()
     ]
 
 
 def rows_of(head: str) -> list[list[str]]:
-    """The rows of the page's table that begins so."""
+    """The rows of the page's table with this heading."""
     (table,) = re.findall(rf"^{re.escape(head)}.*?\n\n", TEXT, re.DOTALL | re.MULTILINE)
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]

@@ -1,4 +1,4 @@
-"""Trace ids: what a sender gave is kept, what nobody gave is made of what is stored (W3C Trace Context)."""
+"""Trace ids: a sender's id is kept, others are derived from stored values (W3C Trace Context)."""
 
 import pytest
 from hypothesis import given as holds_for
@@ -25,19 +25,19 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
         (None, None),
     ],
 )
-def test_a_traceparent_is_read_as_the_standard_says_and_else_ignored(header, trace):
+def test_a_valid_traceparent_is_read_and_an_invalid_one_ignored(header, trace):
     assert trace_id_of(header) == trace
 
 
 @holds_for(st.integers(1, 2**63 - 1), st.text(), st.text())
-def test_an_events_own_trace_names_the_event_and_is_a_valid_one(number, source, message_id):
+def test_the_derived_trace_of_an_event_is_valid_and_contains_its_number(number, source, message_id):
     trace = trace_of_event(number, source, message_id)
     assert is_trace(trace)
     assert event_of_trace(trace) == number
     assert trace_id_of(traceparent(trace, "a call")) == trace
 
 
-def test_a_step_has_a_trace_of_its_own_and_another_one_another():
+def test_each_step_of_each_run_has_its_own_trace():
     run = "journey/setup/u_1/-/1"
     assert is_trace(trace_of_step(run, 1))
     assert len({trace_of_step(run, 1), trace_of_step(run, 2), trace_of_step("journey/setup/u_2/-/1", 1)}) == 3

@@ -1,4 +1,4 @@
-"""Outside production only an allow-list receives; a sink and the inbox reach nobody, so they stay open."""
+"""Outside production only listed recipients receive messages, except through the local sink and the inbox."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def outgoing(to: str) -> Outgoing:
         ([], "me@example.com", False),
     ],
 )
-def test_who_may_receive(patterns, address, allowed):
+def test_a_pattern_allows_whole_addresses_regardless_of_case(patterns, address, allowed):
     assert AllowList(patterns).allows(address) is allowed
 
 
-async def test_outside_production_whoever_is_not_listed_gets_nothing_and_the_reason_says_so():
+async def test_outside_production_a_recipient_that_is_not_listed_is_refused_with_the_reason():
     mail = configured_channels(load_settings(**SMTP, allowed_recipients="me@example.com, *@test.example"))["email"]
     for to in ("me@example.com", "x@test.example"):
         assert mail.prepare(outgoing(to)).address == to
@@ -50,20 +50,20 @@ async def test_outside_production_whoever_is_not_listed_gets_nothing_and_the_rea
     "settings",
     [
         {"environment": "production"},
-        {"smtp_lookup": Path("/nowhere")},  # our own sink, on this machine
+        {"smtp_lookup": Path("/nowhere")},  # the local sink
     ],
 )
-def test_in_production_and_into_the_sink_everybody_is_written_to(settings):
+def test_in_production_and_with_the_local_sink_every_recipient_is_allowed(settings):
     assert configured_channels(load_settings(**SMTP, **settings))["email"].prepare(outgoing("ada@example.com"))
 
 
-def test_a_far_relay_that_can_be_searched_is_no_sink():
+def test_a_remote_relay_with_a_lookup_folder_is_no_sink():
     settings = load_settings(smtp_url="smtp://192.0.2.7", smtp_lookup=Path("/nowhere"))
     with pytest.raises(RecipientNotAllowed):
         configured_channels(settings)["email"].prepare(outgoing("ada@example.com"))
 
 
-def test_a_sink_beside_resend_opens_nothing_for_mails_do_not_go_there():
+def test_a_local_sink_beside_resend_does_not_lift_the_allow_list():
     settings = load_settings(**SMTP, smtp_lookup=Path("/nowhere"), allowed_recipients="me@example.com")
     mail = configured_channels(settings, ProviderSettings(resend_key="re_1"))["email"]
     assert mail.prepare(outgoing("me@example.com"))
@@ -71,16 +71,16 @@ def test_a_sink_beside_resend_opens_nothing_for_mails_do_not_go_there():
         mail.prepare(outgoing("ada@example.com"))
 
 
-def test_the_inbox_is_open_everywhere():
+def test_the_inbox_accepts_every_recipient_in_every_environment():
     assert configured_channels(load_settings(**SMTP))["in_app"].prepare(outgoing("u_1"))
 
 
-def test_clicks_are_told_wherever_customers_reach_us():
+def test_clicks_are_tracked_where_a_public_url_or_a_link_base_is_set():
     assert tracked_links(load_settings()) is None
     assert (
         tracked_links(load_settings(public_url="https://t.example")).address("k", 0).startswith("https://t.example/c/")
     )
-    apart = load_settings(public_url="https://t.example", link_base="https://l.example")
-    assert tracked_links(apart).address("k", 0).startswith("https://l.example/c/")
+    separate = load_settings(public_url="https://t.example", link_base="https://l.example")
+    assert tracked_links(separate).address("k", 0).startswith("https://l.example/c/")
     with pytest.raises(SettingsError, match="is no web address"):
         load_settings(link_base="l.example")

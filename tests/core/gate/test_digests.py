@@ -1,4 +1,4 @@
-"""C4: several messages become one whose parts stay clear; and what each channel makes of them."""
+"""Digests in mails and the inbox, tracked links, and the layout of mails (C4)."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ def test_C4_each_message_of_a_digest_keeps_its_own_title_and_action_in_both_part
     assert prepared.summary["topics"] == ("onboarding", "support")
 
 
-def test_C4_in_the_inbox_a_digest_is_a_list(templates):
+def test_C4_a_digest_in_the_inbox_is_a_list_of_items(templates):
     content = json.loads(InAppChannel(templates).prepare(digest(*TWO)).body)
     assert content["kind"] == "digest"
     assert [(item["key"], item["action"]["url"]) for item in content["items"]] == [("k1", URLS[0]), ("k2", URLS[1])]
 
 
-def test_C4_with_a_message_that_cannot_be_made_there_is_no_digest_and_the_fault_names_it(templates):
+def test_C4_a_member_that_cannot_be_rendered_fails_the_digest_with_its_name(templates):
     with pytest.raises(TemplateFault, match="support/follow-up: 'ticket_id' is undefined"):
         mail_of(templates, digest(*TWO, member("k3", "support/follow-up")))
 
 
-def test_C4_a_digest_is_bounded_and_only_a_digests_template_makes_one(templates):
+def test_C4_a_digest_needs_a_digest_template_and_is_limited_in_number_and_size(templates):
     with pytest.raises(TemplateFault, match="11 messages; 10 at most"):
         templates.render_digest(NAME, [member(f"k{n}", "setup/first-steps") for n in range(11)])
     with pytest.raises(TemplateFault, match="is not a digest template"):
@@ -83,16 +83,16 @@ def test_C4_a_digest_is_bounded_and_only_a_digests_template_makes_one(templates)
         templates.render_digest(NAME, [])
 
 
-def test_a_digest_for_a_german_is_german_and_says_so(templates):
-    items = tuple(Outgoing(each.key, each.template, each.address, {"locale": "de"}, {}, each.data) for each in TWO)
-    found = templates.render_digest(NAME, items)
-    assert (found.subject, found.lang) == ("2 Neuigkeiten von uns, in einer Nachricht", "de")
+def test_a_digest_is_rendered_in_the_persons_language(templates):
+    items = tuple(Outgoing(item.key, item.template, item.address, {"locale": "de"}, {}, item.data) for item in TWO)
+    rendered = templates.render_digest(NAME, items)
+    assert (rendered.subject, rendered.lang) == ("2 Neuigkeiten von uns, in einer Nachricht", "de")
 
 
 # -- links -------------------------------------------------------------------------------------------------------------
 
 
-def test_links_lead_through_us_and_the_ledger_keeps_where_to(templates):
+def test_a_tracked_link_contains_a_token_and_the_summary_keeps_its_target(templates):
     links = ClickLinks((SECRET,), "https://l.example/")
     prepared, mail = mail_of(templates, member("k1", "setup/first-steps"), clicks=links)
     html, text = (mail.get_body((kind,)).get_content() for kind in ("html", "plain"))
@@ -103,20 +103,20 @@ def test_links_lead_through_us_and_the_ledger_keeps_where_to(templates):
     assert token in text
 
 
-def test_a_signed_page_of_our_own_is_led_to_without_a_detour(tmp_path):
+def test_a_link_to_our_own_signed_pages_is_not_tracked(tmp_path):
     text = (CATALOG / "templates/setup/first-steps.md").read_text()
     (tmp_path / "it.md").write_text(text.replace("If a step", "[Choose](https://t.example/p/x). If a step"))
     message = load_templates(tmp_path).render(member("k", "it"))
-    _, found = ClickLinks((SECRET,), "https://l.example", "https://t.example").follow(message, "k")
-    assert {link.url for link in found} == {URLS[0]}
+    _, links = ClickLinks((SECRET,), "https://l.example", "https://t.example").follow(message, "k")
+    assert {link.url for link in links} == {URLS[0]}
 
 
-def test_of_a_digest_each_link_knows_its_message(templates):
+def test_each_tracked_link_of_a_digest_names_its_message(templates):
     prepared, _ = mail_of(templates, digest(*TWO), clicks=ClickLinks((SECRET,), "https://l.example"))
     assert prepared.summary["links"] == [{"url": URLS[0], "key": "k1"}, {"url": URLS[1], "key": "k2"}]
 
 
-def test_a_token_is_ours_or_nothing():
+def test_a_link_token_is_read_only_if_it_is_signed_with_a_known_key():
     ours, theirs = ClickLinks((SECRET,), "https://l.example"), ClickLinks((SECRET + "!",), "https://l.example")
     token = ours.token("journey/x/u_1/-/1#a.1/send:x.1>u_1", 3)
     assert ours.read(token) == ("journey/x/u_1/-/1#a.1/send:x.1>u_1", 3)
@@ -130,7 +130,7 @@ def test_a_token_is_ours_or_nothing():
         ClickLinks((), "https://l.example")
 
 
-def test_an_address_that_is_written_out_leads_where_it_says(tmp_path):
+def test_a_link_whose_text_is_its_url_is_not_tracked(tmp_path):
     source = (
         (CATALOG / "templates/setup/first-steps.md")
         .read_text()
@@ -141,14 +141,14 @@ def test_an_address_that_is_written_out_leads_where_it_says(tmp_path):
     )
     (tmp_path / "it.md").write_text(source)
     message = load_templates(tmp_path).render(member("k", "it"))
-    _, found = ClickLinks((SECRET,), "https://l.example").follow(message, "k")
-    assert {link.url for link in found} == {URLS[0], "https://b.example/"}
+    _, links = ClickLinks((SECRET,), "https://l.example").follow(message, "k")
+    assert {link.url for link in links} == {URLS[0], "https://b.example/"}
 
 
-# -- what a mail looks like --------------------------------------------------------------------------------------------
+# -- the layout of a mail ----------------------------------------------------------------------------------------------
 
 
-def test_a_mail_that_gmail_would_clip_is_marked(tmp_path):
+def test_a_mail_over_gmails_size_limit_is_marked_as_clipped(tmp_path):
     source = (CATALOG / "templates/setup/first-steps.md").read_text()
     (tmp_path / "it.md").write_text(source + "{% for i in (1..900) %}" + "word " * 20 + "\n\n{% endfor %}")
     templates = load_templates(tmp_path)
@@ -157,14 +157,14 @@ def test_a_mail_that_gmail_would_clip_is_marked(tmp_path):
     assert "clipped" not in mail_of(load_templates(tmp_path), member("k", "it"))[0].summary
 
 
-def test_nothing_in_a_mail_is_fetched_from_elsewhere(templates):
+def test_a_mail_loads_no_external_resources(templates):
     _, mail = mail_of(templates, digest(*TWO))
     html = mail.get_body(("html",)).get_content()
     assert not re.findall(r"<(?:img|link|script|iframe)|@import|url\(", html)
     assert 'lang="en"' in html
 
 
-def test_a_mail_from_the_owner_keeps_our_address_and_takes_answers_to_them(templates):
+def test_a_mail_from_the_owner_keeps_the_from_address_and_sets_reply_to(templates):
     account = {"name": "Acme", "owner_name": "Dana Smith", "owner_email": "dana@example.com"}
     data = {"renewal_date": "2026-09-01T00:00:00Z"}
     outgoing = Outgoing("k", "renewal/plan-together", "ada@example.com", {}, account, data)

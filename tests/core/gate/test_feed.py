@@ -1,4 +1,4 @@
-"""What a change of a ledger's row is called in the feed."""
+"""Feed lines of ledger changes: deliveries and decisions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("was", "status", "decided", "called"),
+    ("was", "status", "decided", "result"),
     [
         ("sending", "deferred", False, "retry"),
         ("sending", "sent", False, "sent"),
@@ -24,10 +24,10 @@ NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
         (None, "deferred", True, "defer"),
     ],
 )
-def test_an_attempt_that_failed_for_now_is_a_delivery_and_what_is_asked_anew_a_decision(was, status, decided, called):
+def test_a_retry_is_a_delivery_and_a_message_decided_again_is_a_decision(was, status, decided, result):
     until = NOW + timedelta(minutes=1) if status == "deferred" else None
     row = {"at": NOW, "event": None, "was": was, "status": status, "decided": decided, "attempt": 1}
-    told = feed.lines_with_reasons({**row, "until": until, "reasons": [], "whole_id": None})
-    assert told.get("result", told.get("verdict")) == called
-    assert (told["type"] == "delivery") is (called in {"retry", "sent", "failed"})
-    assert told.get("until") == until
+    line = feed.lines_with_reasons({**row, "until": until, "reasons": [], "whole_id": None})
+    assert line.get("result", line.get("verdict")) == result
+    assert (line["type"] == "delivery") is (result in {"retry", "sent", "failed"})
+    assert line.get("until") == until

@@ -1,4 +1,4 @@
-"""`docs/feed.md` says what the code says: the example is a page of ours, the loader loads, every name exists."""
+"""`docs/feed.md`: its example is a real page, its loader works, every name in it exists."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
 
 def _block(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
-    return str(found)
+    (block,) = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+    return str(block)
 
 
-def test_the_page_that_is_shown_is_the_one_of_the_description():
+def test_the_example_page_is_the_one_of_the_api_description():
     shown = json.loads(_block("json"))
     assert shown == {**EXAMPLE, "items": EXAMPLE["items"][:1]}
 
 
 def _warehouse(change: str = "") -> httpx.Client:
-    """Five lines behind the documented route, two a page."""
+    """A server of the documented route with five lines, two a page; `change` alters signed bodies."""
     lines: list[dict[str, Any]] = [{"id": n, "type": "decision", "verdict": "send"} for n in (1, 2, 4, 5, 9)]
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -49,18 +49,18 @@ def _warehouse(change: str = "") -> httpx.Client:
     return httpx.Client(transport=httpx.MockTransport(answer), base_url="http://api")
 
 
-def test_the_loader_that_is_shown_loads_everything_and_refuses_what_was_changed_on_the_way():
-    known: dict[str, Any] = {}
-    exec(_block("python"), known)
+def test_the_documented_loader_reads_every_line_and_refuses_a_changed_page():
+    names: dict[str, Any] = {}
+    exec(_block("python"), names)
     with _warehouse() as http:
-        lines, after = known["load"](http, SECRET, 0)
+        lines, after = names["load"](http, SECRET, 0)
         assert ([line["id"] for line in lines], after) == ([1, 2, 4, 5, 9], 9)
-        assert known["load"](http, SECRET, after) == ([], 9)
+        assert names["load"](http, SECRET, after) == ([], 9)
     with _warehouse(change="withhold") as http, pytest.raises(WebhookVerificationError):
-        known["load"](http, SECRET, 0)
+        names["load"](http, SECRET, 0)
 
 
-def test_every_verdict_result_and_name_is_there():
+def test_the_page_has_every_verdict_and_result_and_only_existing_names():
     results = {feed.result_word(status) for status in (*SETTLED & TRANSITIONS[Status.SENDING], Status.DEFERRED)}
     for word in (*(meaning.verdict for meaning in MEANINGS.values()), *results, "again"):
         assert f"`{word}`" in TEXT, word
@@ -74,13 +74,15 @@ def test_every_verdict_result_and_name_is_there():
     }
     for named in re.findall(r"`((?:GET|POST) /v1/[^`?]*)", TEXT):
         assert named in routes, named
-    metrics = {sample.name for each in (LAG, TRIES, PUSHED) for metric in each.collect() for sample in metric.samples}
+    metrics = {
+        sample.name for collector in (LAG, TRIES, PUSHED) for metric in collector.collect() for sample in metric.samples
+    }
     assert set(re.findall(r"tenure_feed_[a-z_]+", TEXT)) <= metrics
     assert f"at most {BATCH} lines" in TEXT
     assert KIND in TEXT
 
 
-def test_the_schedule_that_is_told_is_the_one_that_is_kept():
+def test_the_documented_retry_schedule_is_the_one_in_use():
     seconds = [int(step.total_seconds()) for step in STEPS]
     assert seconds == [5, 300, 1800, *(hours * 3600 for hours in (2, 5, 10, 14, 20, 24))]
     assert "5 s, 5 min, 30 min, 2, 5, 10, 14, 20 and 24 h" in TEXT

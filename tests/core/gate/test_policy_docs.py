@@ -1,4 +1,4 @@
-"""`docs/policy.md` is true of its example: a policy that passes the checker, and the evening that it turns into one mail."""
+"""`docs/policy.md`: its example policy passes the checker, and its example evening is what the simulator prints."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ TEXT = (shipped_catalog.DOCS / "policy.md").read_text("utf-8")
 FOLDER = shipped_catalog.DOCS / "examples" / "considerate"
 
 
-def test_the_considerate_policy_passes_the_checker_beside_the_catalogue() -> None:
+def test_the_example_policy_passes_the_checker_with_the_catalogue() -> None:
     result = run("lint", FOLDER / "policy.yaml")
     assert result.exit_code == 0, result.output
 
 
-def test_C4_C7_the_evening_of_the_page_is_what_the_simulator_says() -> None:
-    (told,) = re.findall(r"^```text simulated\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+def test_C4_C7_the_simulator_prints_the_timeline_of_the_page() -> None:
+    (shown,) = re.findall(r"^```text simulated\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     journeys = ("setup-and-activation", "win-back-and-replenishment")
     files = ("--events", FOLDER / "events.jsonl", "--policy", FOLDER / "policy.yaml", "--until", "2027-01-07")
     result = run("simulate", *journeys, *files)
     assert result.exit_code == 0, result.output
     days = [line for line in result.stdout.splitlines() if line.startswith(("2027-01-05", "2027-01-06"))]
-    assert days == told.splitlines()
+    assert days == shown.splitlines()
     assert [line.split()[3] for line in days if line.startswith("2027-01-06")] == ["sent", "merged"]
 
 
-def test_C7_the_shipped_policy_lets_no_phone_ring_at_night() -> None:
+def test_C7_the_shipped_policy_has_quiet_hours_for_sms_and_push() -> None:
     rules = load_policy(yaml.safe_load((shipped_catalog.CATALOG / "policy.yaml").read_text("utf-8")))
     assert {rule.channel for rule in rules.quiet_hours} == {"sms", "push"}
     assert load_policy(yaml.safe_load((FOLDER / "policy.yaml").read_text("utf-8"))).consolidate

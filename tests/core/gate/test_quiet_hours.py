@@ -1,4 +1,4 @@
-"""C7: quiet hours and send windows by the clock on the person's wall, over every zone and every hour that a clock skips or repeats."""
+"""Quiet hours and send windows in every time zone, including skipped and repeated hours (C7)."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ EDGE = (
 
 @cache
 def changing_zones() -> list[tuple[str, list[datetime]]]:
-    """Zones whose offset changes in 2026 or 2027, with the days of it; of those that go alike one, the first by name."""
+    """Zones whose offset changes in 2026 or 2027, with the days of the changes; of equal zones the first by name."""
     days = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number) for number in range(731)]
-    courses: dict[tuple[timedelta | None, ...], str] = {}
+    first_names: dict[tuple[timedelta | None, ...], str] = {}
     for name in ZONES:
         zone = ZoneInfo(name)
-        courses.setdefault(tuple(day.astimezone(zone).utcoffset() for day in days), name)
+        first_names.setdefault(tuple(day.astimezone(zone).utcoffset() for day in days), name)
     return [
         (name, [day for day, (before, after) in zip(days, pairwise(offsets), strict=False) if before != after])
-        for offsets, name in courses.items()
+        for offsets, name in first_names.items()
         if len(set(offsets)) > 1
     ]
 
 
 def is_quiet(rule: QuietHours, zone: ZoneInfo, at: datetime) -> bool:
-    """The rule told again, by minutes of the day, so that the two can disagree."""
-    wall = at.astimezone(zone)
-    minute = wall.hour * 60 + wall.minute
-    start, end = (each.hour * 60 + each.minute for each in (rule.start, rule.end))
+    """An independent implementation of the rule, by minutes of the day."""
+    local = at.astimezone(zone)
+    minute = local.hour * 60 + local.minute
+    start, end = (bound.hour * 60 + bound.minute for bound in (rule.start, rule.end))
     return start <= minute < end if start < end else minute >= start or minute < end
 
 
 @pytest.mark.parametrize("rule", [NIGHT, *EDGE], ids=lambda rule: rule.name)
-def test_C7_no_send_inside_quiet_hours_and_none_later_than_needed_in_any_zone_over_two_years_of_clock_changes(
+def test_C7_quiet_hours_end_at_the_right_instant_in_every_zone_around_clock_changes(
     rule: QuietHours,
 ) -> None:
     checked = 0
@@ -64,11 +64,11 @@ def test_C7_no_send_inside_quiet_hours_and_none_later_than_needed_in_any_zone_ov
             for minutes in range(0, 48 * 60, 47):
                 at = day - timedelta(hours=12) + timedelta(minutes=minutes)
                 opens = opens_at([rule], zone, at)
-                assert opens is not None, "none is lost"
+                assert opens is not None, "every message can be sent some time"
                 assert opens >= at
                 assert not is_quiet(rule, zone, opens), f"{name} {at}"
                 assert opens == at or is_quiet(rule, zone, opens - timedelta(seconds=1)), (
-                    f"{name} {at}: it could go earlier"
+                    f"{name} {at}: it could be sent earlier"
                 )
                 assert opens == at or is_quiet(rule, zone, at)
                 assert last is None or opens >= last, "order is kept"
@@ -77,13 +77,13 @@ def test_C7_no_send_inside_quiet_hours_and_none_later_than_needed_in_any_zone_ov
     assert checked > 5_000
 
 
-def test_C7_an_hour_that_is_skipped_ends_the_quiet_that_would_end_within_it() -> None:
+def test_C7_quiet_hours_that_end_in_a_skipped_hour_end_when_the_clock_is_set_forward() -> None:
     rule, zone = EDGE[0], ZoneInfo("Europe/Vienna")
-    at = datetime(2026, 3, 29, 0, 45, tzinfo=UTC)  # 01:45; at 02:00 the clock is put on to 03:00
+    at = datetime(2026, 3, 29, 0, 45, tzinfo=UTC)  # 01:45; at 02:00 the clock is set forward to 03:00
     assert opens_at([rule], zone, at) == datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
 
 
-def test_C7_an_hour_that_comes_twice_is_quiet_twice() -> None:
+def test_C7_quiet_hours_in_a_repeated_hour_apply_twice() -> None:
     zone = ZoneInfo("Europe/Vienna")
     rule = QuietHours(name="early", start="02:00", end="02:30")
     first = datetime(2026, 10, 25, 0, 10, tzinfo=UTC)
@@ -91,13 +91,13 @@ def test_C7_an_hour_that_comes_twice_is_quiet_twice() -> None:
     assert opens_at([rule], zone, first + timedelta(hours=1)) == datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
 
 
-def test_C7_business_days_and_holidays_of_the_place() -> None:
+def test_C7_a_send_window_skips_weekends_and_local_holidays() -> None:
     zone = ZoneInfo("Europe/Berlin")
     eve = datetime(2026, 12, 24, 16, 30, tzinfo=UTC)  # Thursday, 17:30; Christmas is Friday and Saturday
     assert opens_at([OFFICE], zone, eve) == datetime(2026, 12, 28, 8, 0, tzinfo=UTC)
 
 
-def test_C7_half_hour_zones_and_those_across_the_date_line() -> None:
+def test_C7_quiet_hours_hold_in_zones_of_part_hours_and_across_the_date_line() -> None:
     at = datetime(2026, 6, 1, 1, 0, tzinfo=UTC)
     assert opens_at([NIGHT], ZoneInfo("Asia/Kathmandu"), at) == datetime(2026, 6, 1, 2, 15, tzinfo=UTC)
     assert opens_at([NIGHT], ZoneInfo("Pacific/Kiritimati"), at) == at
@@ -126,7 +126,9 @@ def hours(draw: st.DrawFn) -> HoursRule:
     zone=st.sampled_from(ZONES),
     at=st.integers(0, 2 * 365 * 24 * 60).map(lambda n: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=n)),
 )
-def test_C7_the_first_instant_that_all_rules_allow(rules: list[HoursRule], zone: str, at: datetime) -> None:
+def test_C7_a_message_is_sent_at_the_first_instant_that_all_rules_allow(
+    rules: list[HoursRule], zone: str, at: datetime
+) -> None:
     place = ZoneInfo(zone)
     opens = opens_at(rules, place, at)
     allowed = lambda when: all(rule.allows(when.astimezone(place)) for rule in rules)  # noqa: E731 -- used thrice here
@@ -150,14 +152,14 @@ def test_C7_the_first_instant_that_all_rules_allow(rules: list[HoursRule], zone:
         ({"timezone": "Mars/Olympus"}, {"timezone": "Etc/Unknown"}, "Africa/Lagos"),
     ],
 )
-def test_C7_the_zone_is_of_the_profile_then_the_phone_then_the_account_then_the_policy(
+def test_C7_the_zone_comes_from_profile_then_phone_then_account_then_policy(
     profile: dict[str, object], account: dict[str, object], zone: str
 ) -> None:
     assert zone_of(profile, account, "Africa/Lagos") == zone
 
 
 @pytest.mark.parametrize(
-    ("part", "says"),
+    ("part", "message"),
     [
         ({"quiet_hours": [{"name": "n", "start": "21:00", "end": "21:00"}]}, "quiet all day"),
         ({"quiet_hours": [{"name": "n", "start": 1260, "end": "08:00"}]}, "in quotes"),
@@ -171,20 +173,20 @@ def test_C7_the_zone_is_of_the_profile_then_the_phone_then_the_account_then_the_
         ),
     ],
 )
-def test_a_policy_that_cannot_be_meant_is_refused(part: dict[str, object], says: str) -> None:
-    with pytest.raises(ValidationError, match=says):
+def test_a_policy_with_contradictory_or_unknown_values_is_refused(part: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         load_policy(part)
 
 
-def test_a_window_tells_its_days_as_written() -> None:
+def test_a_send_window_works_on_the_days_that_it_lists() -> None:
     assert [OFFICE.works(date(2026, 11, 23) + timedelta(days=n)) for n in range(7)] == [True] * 5 + [False] * 2
     assert NIGHT.start == time(21)
 
 
-def test_the_policy_of_the_guide_can_be_loaded_and_has_every_rule() -> None:
+def test_the_policy_of_the_guide_is_valid_and_has_every_key() -> None:
     text = (Path(__file__).parents[3] / "docs" / "policy.md").read_text("utf-8")
     given = yaml.safe_load(text.split("```yaml")[1].split("```")[0])
-    assert set(given) == set(Policy.model_fields), "what is new in the policy is told in its guide"
+    assert set(given) == set(Policy.model_fields), "the guide describes every key of the policy"
     policy = load_policy(given)
     assert policy.quiet_hours[0].end == time(8)
     assert policy.brake is not None

@@ -1,7 +1,7 @@
-"""Passes of the gate, row by row: what is asked of one person at one instant, and the plan that comes of it.
+"""Gate sessions, row by row: requests for one person at one instant, and the resulting plan.
 
-Ids are the handbook's. An outcome is written as a person would say it: `sent`, `with first`, `waits: cooldown`, `withheld: expired`,
-`gave way to first`, or the status of what cannot be made.
+Ids are those of the handbook. Outcomes are `sent`, `with first` (merged into `first`), `waits: cooldown`,
+`withheld: expired`, `gave way to first`, or the status of a message that cannot be rendered.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ TOGETHER = {"consolidate": [{"name": "together", "channel": "email", "window": "
 NO_TEMPLATE = CannotSend(Status.FAILED, "there is no such template", (Reason("template", "there is no such template"),))
 
 
-def asked(key: str, **more: Any) -> SendRequest:
-    """A message that a journey asks for now."""
+def request(key: str, **more: Any) -> SendRequest:
+    """A message that a journey requests now."""
     values = {"channels": ("email",), "topic": "tips", "priority": "lifecycle", "at": NOW, "journey": "education"}
     return SendRequest(**{**values, "key": key, "action": key, "template": f"tips/{key}", "run": "r", **more})
 
 
-def lesser(key: str, **more: Any) -> SendRequest:
-    return asked(key, priority="promotional", **more)
+def promotional(key: str, **more: Any) -> SendRequest:
+    return request(key, priority="promotional", **more)
 
 
-def waiting(key: str, *rules: str, hours: float = 2, priority: str = "lifecycle") -> QueuedMessage:
-    """A message that is queued, for as long as these rules say."""
+def queued(key: str, *rules: str, hours: float = 2, priority: str = "lifecycle") -> QueuedMessage:
+    """A queued message that these rules defer."""
     due = NOW + timedelta(hours=hours)
     return QueuedMessage(key, due, ("email",), "tips", priority, key, rules=frozenset(rules))
 
 
-def went_out(*ago: float) -> tuple[SentMessage, ...]:
+def sent_hours_ago(*ago: float) -> tuple[SentMessage, ...]:
     return tuple(
         SentMessage(NOW - timedelta(hours=hours), "email", "tips", "lifecycle", key=f"-{hours}") for hours in ago
     )
@@ -65,18 +65,20 @@ def went_out(*ago: float) -> tuple[SentMessage, ...]:
 def decided(
     rules: dict[str, Any], *requests: SendRequest, context: RecipientContext = PERSON, cannot: Container[str] = ()
 ) -> Plan[str]:
-    """The plan of a pass in which the messages `cannot` are those that cannot be made."""
+    """The plan of a pass in which the messages `cannot` cannot be rendered."""
 
-    def made(request: SendRequest, channel: str) -> str | CannotSend:
+    def render(request: SendRequest, channel: str) -> str | CannotSend:
         return NO_TEMPLATE if request.key in cannot else f"{request.key} by {channel}"
 
-    return GateSession(load_policy(rules), context, NOW).decide(requests, made)
+    return GateSession(load_policy(rules), context, NOW).decide(requests, render)
 
 
 def outcomes(plan: Plan[str]) -> dict[str, str]:
-    """By message, what becomes of it."""
-    said = {decision.request.key: outcome(decision) for decision in plan.decisions}
-    return said | {gone.key: f"gave way to {gone.verdict.by}" for each in plan.decisions for gone in each.gave_way}
+    """The outcome of each message, by key."""
+    decided_outcomes = {decision.request.key: outcome(decision) for decision in plan.decisions}
+    return decided_outcomes | {
+        gone.key: f"gave way to {gone.verdict.by}" for decision in plan.decisions for gone in decision.gave_way
+    }
 
 
 def outcome(decision: MessageDecision[str]) -> str:
@@ -96,13 +98,13 @@ def outcome(decision: MessageDecision[str]) -> str:
 
 
 def together(plan: Plan[str]) -> list[list[str]]:
-    """What goes out, by keys: each list is one message."""
+    """Keys of the messages that are sent: each list is one message."""
     return [[decision.request.key for decision in parts] for parts in plan.together]
 
 
 @dataclass(frozen=True)
 class Row:
-    says: str
+    name: str
     rules: dict[str, Any]
     requests: tuple[SendRequest, ...]
     becomes: dict[str, str]
@@ -112,208 +114,208 @@ class Row:
 
 TABLE = [
     Row(
-        "without rules everything goes, each by itself",
+        "without rules every message is sent alone",
         {},
-        (asked("first"), asked("second")),
+        (request("first"), request("second")),
         {"first": "sent", "second": "sent"},
     ),
     # -- C2: caps and cooldowns ----------------------------------------------------------------------------------------
     Row(
         "C2 the first message of a pass takes the last place under a cap and the second waits",
         ONE_A_DAY,
-        (asked("first"), asked("second")),
+        (request("first"), request("second")),
         {"first": "sent", "second": "waits: cap_reached"},
     ),
     Row(
-        "C2 what cannot be made takes no place under a cap",
+        "C2 a message that cannot be rendered does not count for a cap",
         ONE_A_DAY,
-        (asked("first"), asked("second")),
+        (request("first"), request("second")),
         {"first": "failed", "second": "sent"},
         cannot=("first",),
     ),
     Row(
-        "C2 what goes out begins the cooldown that the next message of the pass waits for",
+        "C2 a sent message starts the cooldown that defers the next message of the pass",
         COOLDOWN,
-        (asked("first"), asked("second")),
+        (request("first"), request("second")),
         {"first": "sent", "second": "waits: cooldown"},
     ),
     Row(
-        "C2 a pressing message neither begins a cooldown nor waits for one",
+        "C2 a transactional message neither starts a cooldown nor waits for one",
         COOLDOWN,
-        (asked("receipt", priority="transactional"), asked("first"), asked("ticket", priority="urgent_support")),
+        (request("receipt", priority="transactional"), request("first"), request("ticket", priority="urgent_support")),
         {"receipt": "sent", "first": "sent", "ticket": "sent"},
     ),
     Row(
-        "C2 what is tried again is not held back by its own attempt",
+        "C2 a retry is not deferred by its own earlier attempt",
         ONE_A_DAY,
-        (asked("again", alone=True, tried_by="email"),),
+        (request("again", alone=True, tried_by="email"),),
         {"again": "sent"},
         context=replace(PERSON, sent=(SentMessage(NOW, "email", "tips", "lifecycle", key="again"),)),
     ),
     Row(
-        "C2 what may have arrived goes again by the channel of that attempt or not at all",
+        "C2 a message that may have arrived is retried by the channel of its attempt or not at all",
         {},
-        (asked("again", channels=("in_app", "email"), alone=True, tried_by="email"),),
+        (request("again", channels=("in_app", "email"), alone=True, tried_by="email"),),
         {"again": "withheld: suppressed"},
         context=replace(PERSON, suppressed={"email": "hard_bounce"}),
     ),
-    # -- C3: no longer true --------------------------------------------------------------------------------------------
+    # -- C3: relevance -------------------------------------------------------------------------------------------------
     Row(
-        "C3 a message whose state was left is withheld and takes nobody's place",
+        "C3 a message that is withheld does not count for a cap",
         ONE_A_DAY,
-        (asked("late", holds=False), asked("old", expires_at=NOW), asked("second")),
+        (request("late", holds=False), request("old", expires_at=NOW), request("second")),
         {"late": "withheld: state_left", "old": "withheld: expired", "second": "sent"},
     ),
-    # -- C4: several become one ----------------------------------------------------------------------------------------
+    # -- C4: digests ---------------------------------------------------------------------------------------------------
     Row(
-        "C4 messages of a kind go together with the first of them",
+        "C4 messages of one channel and priority are merged into the first",
         TOGETHER,
-        (asked("first"), asked("second"), asked("third", topic="news")),
+        (request("first"), request("second"), request("third", topic="news")),
         {"first": "sent", "second": "with first", "third": "with first"},
     ),
     Row(
-        "C4 what goes together is one message for caps and cooldowns over all",
+        "C4 a digest counts once for general caps and cooldowns",
         {**TOGETHER, **ONE_A_DAY, **COOLDOWN},
-        (asked("first"), asked("second")),
+        (request("first"), request("second")),
         {"first": "sent", "second": "with first"},
     ),
     Row(
         "C4 each part counts for the cap of its own topic",
         {**TOGETHER, "caps": [{"name": "tips", "topic": "tips", "limit": 2, "window": "P1D"}]},
-        (asked("first"), asked("second"), asked("third"), asked("fourth", topic="news")),
+        (request("first"), request("second"), request("third"), request("fourth", topic="news")),
         {"first": "sent", "second": "with first", "third": "waits: cap_reached", "fourth": "with first"},
     ),
     Row(
-        "C4 messages of other priorities or channels are no company",
+        "C4 messages of other priorities or channels are not merged",
         TOGETHER,
-        (asked("first"), lesser("offer"), asked("inbox", channels=("in_app",)), lesser("other offer")),
+        (request("first"), promotional("offer"), request("inbox", channels=("in_app",)), promotional("other offer")),
         {"first": "sent", "offer": "sent", "inbox": "sent", "other offer": "with offer"},
     ),
     Row(
-        "C4 a part that cannot be made is left out and the others go together",
+        "C4 a part that cannot be rendered is left out of the digest",
         TOGETHER,
-        (asked("first"), asked("second"), asked("third")),
+        (request("first"), request("second"), request("third")),
         {"first": "sent", "second": "failed", "third": "with first"},
         cannot=("second",),
     ),
     Row(
-        "C4 where the first cannot be made the next one takes the others along",
+        "C4 if the first message cannot be rendered the next one becomes the head",
         TOGETHER,
-        (asked("first"), asked("second"), asked("third")),
+        (request("first"), request("second"), request("third")),
         {"first": "failed", "second": "sent", "third": "with second"},
         cannot=("first",),
     ),
     Row(
-        "C4 what may have arrived takes nobody along and joins nobody",
+        "C4 a message that may have arrived is sent alone",
         TOGETHER,
-        (asked("again", alone=True), asked("first"), asked("once more", alone=True), asked("second")),
+        (request("again", alone=True), request("first"), request("once more", alone=True), request("second")),
         {"again": "sent", "first": "sent", "once more": "sent", "second": "with first"},
     ),
     Row(
-        "C4 a message waits for one of its kind that is due within the window",
+        "C4 a message waits for a queued one that is due within the window",
         TOGETHER,
-        (asked("first"),),
+        (request("first"),),
         {"first": "waits: consolidating"},
-        context=replace(PERSON, queue=(waiting("tip", "breath"),)),
+        context=replace(PERSON, queue=(queued("tip", "breath"),)),
     ),
     Row(
-        "C4 a message that was deferred in this pass is company for the next",
+        "C4 a message waits for one that was deferred earlier in the pass",
         {**TOGETHER, "quiet_hours": [{"name": "rest", "topic": "news", "start": "09:00", "end": "12:00"}]},
-        (asked("news", topic="news"), asked("first")),
+        (request("news", topic="news"), request("first")),
         {"news": "waits: quiet_hours", "first": "waits: consolidating"},
     ),
     Row(
-        "C4 nobody waits for a digest that may have arrived",
+        "C4 no message waits for a digest that may have arrived",
         {**TOGETHER, "quiet_hours": [{"name": "rest", "topic": "news", "start": "09:00", "end": "12:00"}], **COOLDOWN},
-        (asked("digest", topic="news", topics=("news", "tips"), alone=True), asked("first")),
+        (request("digest", topic="news", topics=("news", "tips"), alone=True), request("first")),
         {"digest": "waits: quiet_hours", "first": "sent"},
     ),
-    # -- C6: the lesser gives way --------------------------------------------------------------------------------------
+    # -- C6: replacement -----------------------------------------------------------------------------------------------
     Row(
-        "C6 a queued message that matters less gives way to one that goes and begins the cooldown anew",
+        "C6 a queued message of lower priority is replaced by one that is sent and starts its cooldown",
         COOLDOWN,
-        (asked("first"),),
+        (request("first"),),
         {"first": "sent", "offer": "gave way to first"},
-        context=replace(PERSON, queue=(waiting("offer", "breath", priority="promotional"), waiting("tip", "breath"))),
+        context=replace(PERSON, queue=(queued("offer", "breath", priority="promotional"), queued("tip", "breath"))),
     ),
     Row(
-        "C6 a queued message that matters less gives way to one that waits for the same cooldown",
+        "C6 a queued message of lower priority is replaced by one that waits for the same cooldown",
         COOLDOWN,
-        (asked("first"),),
+        (request("first"),),
         {"first": "waits: cooldown", "offer": "gave way to first"},
-        context=replace(PERSON, sent=went_out(18), queue=(waiting("offer", "breath", priority="promotional"),)),
+        context=replace(PERSON, sent=sent_hours_ago(18), queue=(queued("offer", "breath", priority="promotional"),)),
     ),
     Row(
-        "C6 a message that matters less than a queued one gives way at once",
+        "C6 a message of lower priority than a queued one is replaced at once",
         COOLDOWN,
-        (lesser("offer"),),
+        (promotional("offer"),),
         {"offer": "gave way to tip"},
-        context=replace(PERSON, sent=went_out(18), queue=(waiting("tip", "breath"),)),
+        context=replace(PERSON, sent=sent_hours_ago(18), queue=(queued("tip", "breath"),)),
     ),
     Row(
-        "C6 what waits for something else does not give way",
+        "C6 a message that waits for another rule is not replaced",
         COOLDOWN,
-        (asked("first"),),
+        (request("first"),),
         {"first": "sent"},
-        context=replace(PERSON, queue=(waiting("offer", "night", priority="promotional"),)),
+        context=replace(PERSON, queue=(queued("offer", "night", priority="promotional"),)),
     ),
     Row(
-        "C6 what cannot be made replaces nobody, neither when it would go nor when it waits",
+        "C6 a message that cannot be rendered replaces no queued message when it would be sent",
         COOLDOWN,
-        (asked("first"),),
+        (request("first"),),
         {"first": "failed"},
-        context=replace(PERSON, queue=(waiting("offer", "breath", priority="promotional"),)),
+        context=replace(PERSON, queue=(queued("offer", "breath", priority="promotional"),)),
         cannot=("first",),
     ),
     Row(
-        "C6 what cannot be made as things are replaces nobody while it waits",
+        "C6 a message that cannot be rendered replaces no queued message while it waits",
         COOLDOWN,
-        (asked("first"),),
+        (request("first"),),
         {"first": "waits: cooldown"},
-        context=replace(PERSON, sent=went_out(18), queue=(waiting("offer", "breath", priority="promotional"),)),
+        context=replace(PERSON, sent=sent_hours_ago(18), queue=(queued("offer", "breath", priority="promotional"),)),
         cannot=("first",),
     ),
     Row(
-        "C6 a message that was deferred in this pass gives way to a later one that matters more",
+        "C6 a message deferred in this pass is replaced by a later one of higher priority",
         COOLDOWN,
-        (lesser("offer"), asked("first")),
+        (promotional("offer"), request("first")),
         {"offer": "gave way to first", "first": "waits: cooldown"},
-        context=replace(PERSON, sent=went_out(18)),
+        context=replace(PERSON, sent=sent_hours_ago(18)),
     ),
     Row(
-        "C6 a due message that gave way before its turn is not decided any more",
+        "C6 a due message that was replaced before its turn is not decided",
         COOLDOWN,
-        (asked("first"), lesser("offer")),
+        (request("first"), promotional("offer")),
         {"first": "sent", "offer": "gave way to first"},
-        context=replace(PERSON, queue=(waiting("offer", "breath", hours=-1, priority="promotional"),)),
+        context=replace(PERSON, queue=(queued("offer", "breath", hours=-1, priority="promotional"),)),
     ),
     Row(
-        "C6 a due message goes if the one that matters more cannot be made",
+        "C6 a due message is sent if the one of higher priority cannot be rendered",
         COOLDOWN,
-        (asked("first"), lesser("offer")),
+        (request("first"), promotional("offer")),
         {"first": "failed", "offer": "sent"},
-        context=replace(PERSON, queue=(waiting("offer", "breath", hours=-1, priority="promotional"),)),
+        context=replace(PERSON, queue=(queued("offer", "breath", hours=-1, priority="promotional"),)),
         cannot=("first",),
     ),
     # -- C7, C8: zones and accounts ------------------------------------------------------------------------------------
     Row(
-        "C7 a message about an account keeps the hours of the zone that this account has",
+        "C7 a message about an account follows quiet hours in the account's zone",
         {"quiet_hours": [{"name": "night", "start": "21:00", "end": "08:00"}]},
-        (asked("ours"), asked("theirs", account="a_1", zone="Pacific/Auckland")),
+        (request("ours"), request("theirs", account="a_1", zone="Pacific/Auckland")),
         {"ours": "sent", "theirs": "waits: quiet_hours"},
         context=replace(PERSON, zone="Europe/Vienna"),
     ),
     Row(
-        "C8 a person of two accounts is told once, also in one pass",
+        "C8 a person of two accounts receives the same template once, also in one pass",
         {},
-        (asked("one", account="a_1", template="t"), asked("two", account="a_2", template="t"), asked("three")),
+        (request("one", account="a_1", template="t"), request("two", account="a_2", template="t"), request("three")),
         {"one": "sent", "two": "withheld: told_already", "three": "sent"},
     ),
 ]
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.says)
-def test_a_pass(row: Row) -> None:
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_a_pass_has_the_outcomes_of_its_row(row: Row) -> None:
     plan = decided(row.rules, *row.requests, context=row.context, cannot=row.cannot)
     assert outcomes(plan) == row.becomes
     assert sorted(key for parts in together(plan) for key in parts) == sorted(
@@ -321,27 +323,29 @@ def test_a_pass(row: Row) -> None:
     )
 
 
-# -- what the plan says of each ----------------------------------------------------------------------------------------
+# -- the decisions of a plan -------------------------------------------------------------------------------------------
 
 
-def test_C4_ten_go_together_and_the_next_begins_a_message_of_its_own() -> None:
-    plan = decided(TOGETHER, *(asked(f"m{number}") for number in range(MAX_PARTS + 2)))
+def test_C4_a_digest_has_at_most_ten_parts_and_the_next_message_starts_another() -> None:
+    plan = decided(TOGETHER, *(request(f"m{number}") for number in range(MAX_PARTS + 2)))
     assert together(plan) == [[f"m{number}" for number in range(10)], ["m10", "m11"]]
 
 
-def test_C4_the_window_begins_when_a_message_could_have_gone_and_not_again_at_each_look() -> None:
-    company = replace(PERSON, queue=(waiting("tip", "breath"),))
-    (first,) = decided(TOGETHER, asked("first"), context=company).decisions
+def test_C4_the_window_starts_when_the_message_could_be_sent_and_is_not_restarted() -> None:
+    context = replace(PERSON, queue=(queued("tip", "breath"),))
+    (first,) = decided(TOGETHER, request("first"), context=context).decisions
     assert (first.ready_at, first.queued and first.queued.due) == (NOW, NOW + timedelta(hours=2))
     before = NOW - timedelta(hours=1)
-    (again,) = decided(TOGETHER, asked("first", ready_at=before), context=company).decisions
-    assert again.ready_at == before
-    (cooling,) = decided(COOLDOWN, asked("first", ready_at=before), context=replace(PERSON, sent=went_out(1))).decisions
-    assert cooling.ready_at is None, "it does not wait for others any more"
+    (second,) = decided(TOGETHER, request("first", ready_at=before), context=context).decisions
+    assert second.ready_at == before
+    (cooling,) = decided(
+        COOLDOWN, request("first", ready_at=before), context=replace(PERSON, sent=sent_hours_ago(1))
+    ).decisions
+    assert cooling.ready_at is None, "it no longer waits for others"
 
 
-def test_a_decision_says_how_its_message_counts_from_here_on() -> None:
-    first, second = decided(COOLDOWN, asked("first"), asked("second", expires_at=NOW + timedelta(days=2))).decisions
+def test_a_decision_contains_the_sent_or_queued_message_for_later_decisions() -> None:
+    first, second = decided(COOLDOWN, request("first"), request("second", expires_at=NOW + timedelta(days=2))).decisions
     assert first.sent == SentMessage(NOW, "email", "tips", "lifecycle", "first", "education", "tips/first", key="first")
     assert first.content == "first by email"
     assert second.queued == QueuedMessage(
@@ -350,60 +354,58 @@ def test_a_decision_says_how_its_message_counts_from_here_on() -> None:
     )  # fmt: skip
 
 
-def test_C6_who_gives_way_hears_to_what() -> None:
-    offer = replace(PERSON, queue=(waiting("offer", "breath", priority="promotional"),))
-    (first,) = decided(COOLDOWN, asked("first"), context=offer).decisions
-    assert [gone.verdict.reasons for gone in first.gave_way] == [(Reason("replaced", "first matters more"),)]
+def test_C6_a_replaced_message_has_the_replacing_one_as_reason() -> None:
+    context = replace(PERSON, queue=(queued("offer", "breath", priority="promotional"),))
+    (first,) = decided(COOLDOWN, request("first"), context=context).decisions
+    assert [replaced.verdict.reasons for replaced in first.gave_way] == [(Reason("replaced", "first matters more"),)]
 
 
-def test_only_what_may_go_is_made_and_what_would_replace_others_while_it_waits() -> None:
-    made: list[tuple[str, str]] = []
+def test_only_messages_that_are_sent_or_replace_others_are_rendered() -> None:
+    rendered: list[tuple[str, str]] = []
 
-    def make(request: SendRequest, channel: str) -> None:
-        made.append((request.key, channel))
+    def render(request: SendRequest, channel: str) -> None:
+        rendered.append((request.key, channel))
 
-    context = replace(PERSON, queue=(waiting("offer", "breath", priority="promotional"),))
+    context = replace(PERSON, queue=(queued("offer", "breath", priority="promotional"),))
     session = GateSession(load_policy(COOLDOWN | ONE_A_DAY), context, NOW)
     requests = [
-        asked("left", holds=False),
-        asked("inbox", channels=("sms", "in_app")),
-        asked("first"),
-        asked("second"),
-        lesser("third"),
+        request("left", holds=False),
+        request("inbox", channels=("sms", "in_app")),
+        request("first"),
+        request("second"),
+        promotional("third"),
     ]
-    plan = session.decide(requests, make)
-    assert made == [("inbox", "in_app"), ("first", "email")], "nobody gives way to the second any more"
-    assert session.decide(requests, make) == plan, "a session keeps nothing of a pass"
+    plan = session.decide(requests, render)
+    assert rendered == [("inbox", "in_app"), ("first", "email")], "the second replaces no message any more"
+    assert session.decide(requests, render) == plan, "a session keeps no state of a pass"
 
 
-# -- any pass ----------------------------------------------------------------------------------------------------------
+# -- properties of any pass --------------------------------------------------------------------------------------------
 
 A_REQUEST = st.tuples(
     st.sampled_from(["lifecycle", "promotional", "transactional"]), st.sampled_from(["tips", "news"]), st.booleans()
 )
 
 
-@given(
-    wishes=st.lists(A_REQUEST, max_size=25), before=st.lists(st.integers(1, 30), max_size=3), limit=st.integers(1, 3)
-)
-def test_C2_C4_C6_every_message_has_one_end_and_no_rule_is_broken(
-    wishes: list[tuple[str, str, bool]], before: list[int], limit: int
+@given(drawn=st.lists(A_REQUEST, max_size=25), before=st.lists(st.integers(1, 30), max_size=3), limit=st.integers(1, 3))
+def test_C2_C4_C6_every_message_has_one_outcome_and_no_rule_is_broken(
+    drawn: list[tuple[str, str, bool]], before: list[int], limit: int
 ) -> None:
     caps = [{"name": "a-day", "channel": "email", "limit": limit, "window": "P1D"}]
-    requests = [asked(f"m{n}", priority=priority, topic=topic) for n, (priority, topic, _) in enumerate(wishes)]
-    cannot = {f"m{n}" for n, (*_, sound) in enumerate(wishes) if not sound}
+    requests = [request(f"m{n}", priority=priority, topic=topic) for n, (priority, topic, _) in enumerate(drawn)]
+    cannot = {f"m{n}" for n, (*_, can_be_rendered) in enumerate(drawn) if not can_be_rendered}
     plan = decided(
         {"caps": caps, **COOLDOWN, **TOGETHER},
         *requests,
-        context=replace(PERSON, sent=went_out(*before)),
+        context=replace(PERSON, sent=sent_hours_ago(*before)),
         cannot=cannot,
     )
     keys = {request.key for request in requests}
     assert set(outcomes(plan)) == keys
-    gone = [decision for parts in plan.together for decision in parts]
-    assert not cannot & {decision.request.key for decision in gone}
+    sent_messages = [decision for parts in plan.together for decision in parts]
+    assert not cannot & {decision.request.key for decision in sent_messages}
     assert all(len({part.request.priority for part in parts}) == 1 for parts in plan.together)
     assert all(1 <= len(parts) <= MAX_PARTS for parts in plan.together)
     calm = [parts for parts in plan.together if parts[0].request.priority != "transactional"]
-    assert len(calm) <= (0 if any(hours < 20 for hours in before) else 1), "a cooldown lets one out"
+    assert len(calm) <= (0 if any(hours < 20 for hours in before) else 1), "a cooldown allows one message"
     assert len(calm) + sum(hours < 24 for hours in before) <= limit or not calm

@@ -1,4 +1,4 @@
-"""The table of a message's life is total and consistent, and `docs/messages.md` says the same."""
+"""The table of a message's statuses is total and consistent, and `docs/messages.md` agrees with it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXT = (shipped_catalog.DOCS / "messages.md").read_text("utf-8")
 S = Status
 
 
-def test_every_status_has_its_transitions_and_its_words():
+def test_every_status_has_transitions_and_a_meaning():
     assert set(TRANSITIONS) == set(MEANINGS) == set(Status)
 
 
@@ -38,32 +38,32 @@ def test_a_message_is_unsettled_or_settled_or_a_part_of_a_digest():
     assert len(UNSETTLED) + len(SETTLED) + 1 == len(Status)
 
 
-def test_only_what_an_operator_may_send_again_leaves_its_end_and_only_to_wait_or_with_its_digest():
+def test_only_failed_and_unknown_messages_leave_a_settled_status():
     assert {status for status in SETTLED if TRANSITIONS[status]} == RESENDABLE
     assert TRANSITIONS[S.FAILED] == {S.DEFERRED}
     assert TRANSITIONS[S.UNKNOWN] == {S.DEFERRED, S.MERGED, S.UNKNOWN}
 
 
-def test_every_status_is_reached_from_the_first_row_of_a_message():
+def test_every_status_is_reachable_from_an_initial_one():
     reached = set(INITIAL)
     while (following := reached.union(*(TRANSITIONS[status] for status in reached))) != reached:
         reached = following
     assert reached == set(Status)
 
 
-def test_what_may_have_arrived_never_ends_as_if_it_had_not():
+def test_a_message_in_doubt_ends_as_unknown():
     assert all(final_status(status, in_doubt=True) is S.UNKNOWN for status in Status)
     assert all(final_status(status, in_doubt=False) is status for status in Status)
     assert S.FAILED not in TRANSITIONS[S.UNKNOWN]
 
 
-def test_what_waits_counts_for_caps_only_in_doubt():
+def test_a_deferred_message_counts_for_caps_only_in_doubt():
     assert {status for status in Status if counts(status, in_doubt=False)} == COUNTED
     assert {status for status in Status if counts(status, in_doubt=True)} == COUNTED | {S.DEFERRED}
 
 
 @pytest.mark.parametrize("source", [None, *Status])
-def test_a_transition_that_the_table_does_not_have_is_refused(source: Status | None) -> None:
+def test_a_transition_outside_the_table_is_refused(source: Status | None) -> None:
     for target in Status:
         if target in (INITIAL if source is None else TRANSITIONS[source]):
             check_transition(source, target)
@@ -72,7 +72,7 @@ def test_a_transition_that_the_table_does_not_have_is_refused(source: Status | N
                 check_transition(source, target)
 
 
-def test_no_statement_can_be_made_for_a_transition_that_the_table_does_not_have():
+def test_no_statement_exists_for_a_transition_outside_the_table():
     for target in Status:
         assert transition(target, sources_of(target)) is not None
         for source in set(Status) - sources_of(target):
@@ -83,12 +83,12 @@ def test_no_statement_can_be_made_for_a_transition_that_the_table_does_not_have(
 # -- the page --------------------------------------------------------------------------------------------------------
 
 
-def test_the_diagram_is_drawn_from_the_table():
+def test_the_diagram_of_the_page_is_drawn_from_the_table():
     (diagram,) = re.findall(r"```mermaid\n(.*?)```", TEXT, re.DOTALL)
     assert diagram.rstrip() == state_diagram()
 
 
-def test_the_table_of_the_page_has_the_words_of_each_status():
+def test_the_table_of_the_page_has_the_meaning_of_each_status():
     rows = {row[0]: row[2:] for row in rows_of("| status |")}
     assert list(rows) == [f"`{status}`" for status in Status]
     for status in Status:
@@ -99,6 +99,6 @@ def test_the_table_of_the_page_has_the_words_of_each_status():
 
 
 def rows_of(head: str) -> list[list[str]]:
-    """The rows of the page's table that begins so."""
+    """The rows of the page's table with this heading."""
     (table,) = (part for part in TEXT.split("\n\n") if part.startswith(head))
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]

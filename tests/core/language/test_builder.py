@@ -1,4 +1,4 @@
-"""What is built in Python equals what the YAML says, to the byte that is addressed."""
+"""Journeys built in Python equal those in YAML, to the byte of their canonical JSON."""
 
 from __future__ import annotations
 
@@ -179,13 +179,13 @@ BUILT = [win_back, setup_and_activation, renewal_readiness, urgent_support, conf
 
 
 @pytest.mark.parametrize("build", BUILT)
-def test_a_shipped_journey_built_in_python_is_the_one_in_yaml(build):
+def test_a_shipped_journey_built_in_python_equals_the_one_in_yaml(build):
     built = build()
     assert built == shipped_catalog.journey(built.journey)
     assert canonical_json(built) == canonical_json(shipped_catalog.journey(built.journey))
 
 
-def test_every_shipped_journey_is_built_here():
+def test_every_shipped_journey_is_built_in_these_tests():
     assert {build().journey for build in BUILT} == set(shipped_catalog.TEXTS)
 
 
@@ -200,33 +200,33 @@ def test_every_shipped_journey_is_built_here():
         ("P1M", "P1M"),
     ],
 )
-def test_a_span_is_written_as_iso(span, text):
+def test_a_timedelta_is_written_as_an_iso_duration(span, text):
     assert iso(span) == text
     assert isinstance(span, str) or parse_duration(text).exact == span
 
 
-def test_a_negative_span_is_refused():
+def test_a_negative_timedelta_is_refused():
     with pytest.raises(ValueError, match="never negative"):
         iso(timedelta(days=-1))
 
 
-def test_repeating_a_trigger_makes_a_list():
+def test_a_repeated_trigger_makes_a_list_of_transitions():
     b = JourneyBuilder("x").enters("a")
     here = b.state("here")
     here.on("s", to="there", when="true").on("s", do=[close("t"), emit("e"), audience("all", "remove")])
     b.state("there", final="done")
-    moves = b.build(start="here").states["here"].on["s"]
-    assert [move.to for move in moves] == ["there", None]
-    assert [action.__class__.__name__ for action in moves[1].do] == ["CloseTask", "Emit", "Audience"]
+    transitions = b.build(start="here").states["here"].on["s"]
+    assert [transition.to for transition in transitions] == ["there", None]
+    assert [action.__class__.__name__ for action in transitions[1].do] == ["CloseTask", "Emit", "Audience"]
 
 
-def test_two_states_of_one_name_are_refused():
+def test_a_second_state_of_one_name_is_refused():
     b = JourneyBuilder("x")
     b.state("here")
     with pytest.raises(ValueError, match="exists already"):
         b.state("here")
 
 
-def test_a_wrong_name_is_refused_while_building():
+def test_an_invalid_journey_name_is_refused_on_build():
     with pytest.raises(ValidationError):
         JourneyBuilder("Not A Name").enters("a").build(start="x")

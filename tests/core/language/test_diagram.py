@@ -1,4 +1,4 @@
-"""The diagram shows the chart that runs, and no name or condition can break out of its label."""
+"""Diagrams of journeys, escaping in labels, and the JSON schema for editors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ LINE = re.compile(
 
 
 @pytest.mark.parametrize("name", sorted(shipped_catalog.TEXTS))
-def test_every_line_of_a_shipped_diagram_is_of_the_grammar(name):
+def test_every_line_of_a_shipped_diagram_matches_the_grammar(name):
     first, *lines = diagram(shipped_catalog.journey(name)).splitlines()
     assert first == "stateDiagram-v2"
     assert [line for line in lines if not LINE.fullmatch(line.strip())] == []
 
 
-def test_transitions_timers_ends_and_what_happens_inside_are_drawn():
+def test_transitions_timers_ends_and_internal_actions_are_drawn():
     text = diagram(shipped_catalog.journey("setup-and-activation"), here="needs_help")
     for line in (
         "[*] --> s0: signed_up",
@@ -43,13 +43,13 @@ def test_transitions_timers_ends_and_what_happens_inside_are_drawn():
         assert f"    {line}\n" in text
 
 
-def test_dates_and_reactions_of_the_whole_journey_leave_from_any_state():
+def test_anchors_and_transitions_of_the_journey_are_drawn_from_any_state():
     text = diagram(shipped_catalog.journey("renewal-readiness"))
     assert "any --> s1: P180D before account.renewal_date" in text
     assert "any --> s0: contract_renewed" in text
 
 
-def test_a_journey_with_mistakes_can_be_drawn_too():
+def test_a_journey_with_unknown_targets_can_be_drawn():
     b = JourneyBuilder("x").enters("a")
     b.state("here").on("s", to="nowhere", do=[send("t")])
     assert "nowhere" not in diagram(b.build(start="gone"), here="gone")
@@ -59,7 +59,7 @@ def test_a_journey_with_mistakes_can_be_drawn_too():
     "hostile",
     ['"]; click s0 "javascript:alert(1)"', "<img src=x onerror=1>", "a\n--> b", "%%{init}%%", "a: b; c", "&lt;b&gt;"],
 )
-def test_a_hostile_condition_stays_text(hostile):
+def test_a_hostile_condition_is_escaped(hostile):
     b = JourneyBuilder("x").enters("a")
     b.state("here").on("s", to="here", when=hostile)
     for line in diagram(b.build(start="here")).splitlines()[1:]:
@@ -69,7 +69,7 @@ def test_a_hostile_condition_stays_text(hostile):
 
 
 @given(st.text())
-def test_any_label_is_one_line_without_marks_of_the_grammar(text):
+def test_any_label_is_one_line_without_characters_of_the_grammar(text):
     shown = label(text)
     assert not set(re.sub(r"#\d+;", "", shown)) & set('\n\r:;"<>{}#%&`$\\')
     assert len(re.sub(r"#\d+;", "x", shown)) <= MAX_LABEL
@@ -84,11 +84,11 @@ def test_the_schema_describes_every_key_and_the_short_forms():
     assert {"journey", "entry", "states", "handoff", "on", "after", "every", "at"} <= set(schema["properties"])
     assert "for" in schema["$defs"]["Send"]["properties"]
     [reaction] = schema["$defs"]["State"]["properties"]["on"]["patternProperties"].values()
-    moves = reaction["anyOf"]
-    assert {item.get("type", "object") for item in moves} == {"string", "object", "array"}
+    forms = reaction["anyOf"]
+    assert {item.get("type", "object") for item in forms} == {"string", "object", "array"}
 
 
-def test_the_shipped_catalog_fits_the_schemas():
+def test_the_shipped_catalogue_is_valid_under_the_schemas():
     validator = pytest.importorskip("jsonschema_rs")
 
     journeys = validator.validator_for(json_schema("journey"))
@@ -98,7 +98,7 @@ def test_the_shipped_catalog_fits_the_schemas():
     assert validator.validator_for(json_schema("tracking-plan")).is_valid(plan)
 
 
-def test_the_schema_refuses_what_the_model_refuses():
+def test_the_schema_refuses_a_misspelt_key():
     validator = pytest.importorskip("jsonschema_rs")
 
     value = read_yaml(shipped_catalog.TEXTS["urgent-support"]).value

@@ -1,4 +1,4 @@
-"""`docs/journey-language.md` is true: its definitions are published, its events simulated, its Python run."""
+"""`docs/journey-language.md`: its definitions can be published, its timelines are simulated, its Python runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ start: here
 states: {here: {}, there: {final: done}}
 """
 KINDS: dict[str, RecordedKind] = {"identify": "profile", "group": "account"}
-TOLD = {"entered", "moved", "fired", "acted", "spent", "guard", "armed", "finished"}
+SHOWN_KINDS = {"entered", "moved", "fired", "acted", "spent", "guard", "armed", "finished"}
 
 
 class Block(NamedTuple):
@@ -48,11 +48,11 @@ class Block(NamedTuple):
 
 BLOCKS = [Block(m[1], m[2] or "", m[3], TEXT.count("\n", 0, m.start()) + 1) for m in FENCE.finditer(TEXT)]
 DEFINITIONS = [block for block in BLOCKS if block.kind == "yaml" and block.word != "plan"]
-PLAYED = [index for index, block in enumerate(BLOCKS) if block.kind == "timeline"]
+TIMELINES = [index for index, block in enumerate(BLOCKS) if block.kind == "timeline"]
 
 
 def whole(block: Block) -> str:
-    """A fragment in its place in a small journey; what is whole already stays as it is."""
+    """The definition of a block; a fragment is placed in a small journey."""
     base = read_yaml(BASE).value
     match block.word:
         case "":
@@ -62,27 +62,27 @@ def whole(block: Block) -> str:
         case "part":
             base |= read_yaml(block.text).value
         case other:
-            raise AssertionError(f"line {block.line}: what is a {other}?")
+            raise AssertionError(f"line {block.line}: unknown kind of block {other}")
     return yaml.safe_dump(base, sort_keys=False)
 
 
 @pytest.mark.parametrize("block", DEFINITIONS, ids=lambda block: f"line {block.line}")
 def test_a_definition_of_the_reference_can_be_published(block):
-    found = publishable(whole(block), shipped_catalog.plan(), shipped_catalog.templates())
-    assert isinstance(found, PublishableDefinition), "\n".join(map(str, found))
+    result = publishable(whole(block), shipped_catalog.plan(), shipped_catalog.templates())
+    assert isinstance(result, PublishableDefinition), "\n".join(map(str, result))
 
 
-@pytest.mark.parametrize("index", PLAYED, ids=lambda index: f"line {BLOCKS[index].line}")
-def test_events_of_the_reference_lead_to_the_timeline_below_them(index):
+@pytest.mark.parametrize("index", TIMELINES, ids=lambda index: f"line {BLOCKS[index].line}")
+def test_the_events_of_the_reference_lead_to_the_timeline_below_them(index):
     events = BLOCKS[index - 1]
     definition = next(block for block in reversed(BLOCKS[:index]) if block in DEFINITIONS)
     assert events.kind == "events"
-    found = publishable(whole(definition), shipped_catalog.plan(), shipped_catalog.templates())
-    assert isinstance(found, PublishableDefinition)
-    world = Scenario((load_chart(found.artifact_text),), Policy())
-    told = [m for m in simulate(world, map(recorded, events.text.splitlines())) if m.what in TOLD]
+    result = publishable(whole(definition), shipped_catalog.plan(), shipped_catalog.templates())
+    assert isinstance(result, PublishableDefinition)
+    scenario = Scenario((load_chart(result.artifact_text),), Policy())
+    moments = [m for m in simulate(scenario, map(recorded, events.text.splitlines())) if m.what in SHOWN_KINDS]
     shown = [re.split(r"  +", line) for line in BLOCKS[index].text.splitlines()]
-    assert [[f"{m.at:%Y-%m-%d %H:%M}", m.what, m.why] for m in told] == shown
+    assert [[f"{m.at:%Y-%m-%d %H:%M}", m.what, m.why] for m in moments] == shown
 
 
 def recorded(line: str) -> RecordedEvent:
@@ -94,14 +94,14 @@ def recorded(line: str) -> RecordedEvent:
     return RecordedEvent(at, "ada", KINDS.get(name, "signal"), name, data)
 
 
-def test_the_tracking_plan_of_the_reference_is_one():
+def test_the_tracking_plan_of_the_reference_is_valid():
     block = next(block for block in BLOCKS if block.word == "plan")
     plan, source = read_plan(block.text)
     assert plan is not None, source.problems
     assert plan.types()["event.order_completed.coupon"] == "string"
 
 
-def test_the_python_of_the_reference_builds_the_first_journey_of_the_page():
+def test_the_python_of_the_reference_builds_its_first_journey():
     names: dict[str, object] = {}
     exec(compile(next(b for b in BLOCKS if b.kind == "python").text, "journey-language.md", "exec"), names)
     assert names["journey"] == read_journey(DEFINITIONS[0].text)[0]

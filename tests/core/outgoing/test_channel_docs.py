@@ -1,4 +1,4 @@
-"""`docs/channels.md` says what the code says: every row of every error table, every setting, every fault."""
+"""`docs/channels.md` agrees with the code: error tables, settings, channels, vendors and faults."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ TABLES = {
 
 
 @pytest.mark.parametrize("title", TABLES)
-def test_an_error_table_is_the_one_that_decides(title):
+def test_an_error_table_of_the_page_is_the_one_of_the_channel(title):
     (section,) = re.findall(rf"^### {re.escape(title)}\n(.*?)(?=^### |\Z)", TEXT, re.MULTILINE | re.DOTALL)
     rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in section.splitlines()[3:] if line]
-    made = TABLES[title].table
-    expected = [(row.status, f"`{row.code}`" if row.code else "", row.means.value, row.about) for row in made]
+    table = TABLES[title].table
+    expected = [(row.status, f"`{row.code}`" if row.code else "", row.means.value, row.about) for row in table]
     assert [tuple(row[:4]) for row in rows] == expected
 
 
-def test_every_setting_that_is_named_exists_and_what_turns_a_provider_on_is_named():
+def test_every_setting_named_exists_and_every_key_of_a_provider_is_named():
     known = {f"TENURE_{name.upper()}" for name in (*ProviderSettings.model_fields, *Settings.model_fields)}
     known |= {f"TENURE_API_{name.upper()}" for name in Limits.model_fields}
     named = set(re.findall(r"TENURE_[A-Z_]+", TEXT))
@@ -61,7 +61,7 @@ def test_every_setting_that_is_named_exists_and_what_turns_a_provider_on_is_name
     assert shown <= named
 
 
-def test_every_channel_vendor_and_fault_has_its_place():
+def test_the_page_names_every_channel_vendor_and_fault():
     for name in (*get_args(ChannelName), *get_args(FaultKind)):
         assert f"`{name}`" in TEXT
     for vendor in VENDORS:

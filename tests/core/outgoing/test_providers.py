@@ -1,4 +1,4 @@
-"""Which channels there are, by what an operator has configured: nothing by half, nothing by accident."""
+"""Channels by the provider settings that an operator has configured."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ pytestmark = pytest.mark.usefixtures("clean_environment")
 SETTINGS = Settings(smtp_url="smtp://127.0.0.1:2525", environment="production")
 
 
-def test_without_any_provider_there_are_mail_by_smtp_and_the_inbox():
-    found = configured_channels(SETTINGS, load_providers())
-    assert sorted(found) == ["email", "in_app"]
-    assert isinstance(found["email"], GuardedChannel)
-    assert isinstance(found["email"].channel, EmailChannel)
+def test_without_provider_settings_the_channels_are_smtp_and_the_inbox():
+    channels = configured_channels(SETTINGS, load_providers())
+    assert sorted(channels) == ["email", "in_app"]
+    assert isinstance(channels["email"], GuardedChannel)
+    assert isinstance(channels["email"].channel, EmailChannel)
 
 
-def test_what_up_configures_is_whole_and_speaks_to_the_local_provider(monkeypatch):
+def test_the_local_environment_configures_every_channel_of_the_local_provider(monkeypatch):
     assert not is_configured(load_providers())
     for name, value in local_environ("http://127.0.0.1:9000").items():
         monkeypatch.setenv(name, value)
-    given = load_providers()
-    assert sorted(configured_channels(SETTINGS, given)) == [
+    providers = load_providers()
+    assert sorted(configured_channels(SETTINGS, providers)) == [
         "chat",
         "email",
         "in_app",
@@ -39,37 +39,39 @@ def test_what_up_configures_is_whole_and_speaks_to_the_local_provider(monkeypatc
         "webhook",
         "webinar",
     ]
-    assert given.allowed == {"127.0.0.1:9000"}
-    assert is_configured(given)
+    assert providers.allowed == {"127.0.0.1:9000"}
+    assert is_configured(providers)
 
 
-def test_an_http_provider_takes_the_place_of_smtp():
-    found = configured_channels(SETTINGS, ProviderSettings(resend_key="re_1"))
-    assert isinstance(found["email"].channel, ResendChannel)
+def test_resend_replaces_smtp():
+    channels = configured_channels(SETTINGS, ProviderSettings(resend_key="re_1"))
+    assert isinstance(channels["email"].channel, ResendChannel)
 
 
-def test_resend_alone_is_enough_and_without_any_way_for_mails_the_operator_is_told():
-    alone = Settings(environment="production")
-    assert isinstance(configured_channels(alone, ProviderSettings(resend_key="re_1"))["email"].channel, ResendChannel)
+def test_production_needs_a_provider_for_mails_and_resend_alone_is_enough():
+    settings = Settings(environment="production")
+    assert isinstance(
+        configured_channels(settings, ProviderSettings(resend_key="re_1"))["email"].channel, ResendChannel
+    )
     with pytest.raises(SettingsError, match=r"TENURE_SMTP_URL.*TENURE_RESEND_KEY"):
-        configured_channels(alone, ProviderSettings())
+        configured_channels(settings, ProviderSettings())
 
 
-def test_push_goes_by_either_way_and_the_long_tail_by_apprise(tmp_path):
+def test_push_works_with_fcm_or_web_push_and_apprise_has_a_channel_of_its_own(tmp_path):
     (tmp_path / "fcm.pem").write_text(google_key())
     (tmp_path / "vapid.pem").write_text(vapid_key())
     fcm = ProviderSettings(fcm_project="p", fcm_email="e@p", fcm_key_file=tmp_path / "fcm.pem")
     web = ProviderSettings(vapid_key_file=tmp_path / "vapid.pem", vapid_contact="mailto:ops@x.example")
-    tail = ProviderSettings(
+    apprise = ProviderSettings(
         apprise_url="json://host.example/{address}", apprise_field="matrix_id", apprise_time_sensitive=True
     )
     person = {"push_token": "t", "push_subscription": None, "matrix_id": "m"}
     assert configured_channels(SETTINGS, fcm)["push"].address(person, "u") == "t"
     assert configured_channels(SETTINGS, web)["push"].address(person, "u") is None
-    found = configured_channels(SETTINGS, tail)["apprise"]
-    assert found.address(person, "u") == "m"
+    channel = configured_channels(SETTINGS, apprise)["apprise"]
+    assert channel.address(person, "u") == "m"
     with pytest.raises(TemplateFault, match="time-sensitive"):
-        found.prepare(Outgoing("k", "setup/first-steps", "m", {}, {}, {}))
+        channel.prepare(Outgoing("k", "setup/first-steps", "m", {}, {}, {}))
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_push_goes_by_either_way_and_the_long_tail_by_apprise(tmp_path):
         ("email", {"resend_key": "re_1"}),
     ],
 )
-def test_M1_links_tell_of_clicks_by_whatever_provider_wherever_there_is_an_address_for_them(name, given):
+def test_M1_links_are_tracked_on_every_channel_if_there_is_a_public_url(name, given):
     profile = {"first_name": "Ada", "use_case": "reports"}
     message = Outgoing("k", "setup/first-steps", "ada@example.com", profile, {"name": "Acme"}, {"plan": "pro"})
     public = SETTINGS.model_copy(update={"public_url": "https://t.example"})
@@ -100,14 +102,14 @@ def test_M1_links_tell_of_clicks_by_whatever_provider_wherever_there_is_an_addre
         ({"TENURE_PROVIDER_RATES": "sms=0"}, "no rate"),
     ],
 )
-def test_what_is_given_by_half_or_wrong_is_told_at_the_start(monkeypatch, given, words):
+def test_incomplete_or_invalid_provider_settings_are_reported_on_start(monkeypatch, given, words):
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=words):
         load_providers()
 
 
-def test_a_key_that_is_none_is_told_at_the_start_and_not_shown(tmp_path):
+def test_an_invalid_key_file_is_reported_on_start_without_its_content(tmp_path):
     (tmp_path / "key.pem").write_text("secret nonsense")
     for given in (
         ProviderSettings(vapid_key_file=tmp_path / "key.pem", vapid_contact="mailto:x@x.example"),
@@ -119,14 +121,14 @@ def test_a_key_that_is_none_is_told_at_the_start_and_not_shown(tmp_path):
 
 
 def test_rates_are_read_with_their_bursts():
-    found = read_rates("sms=10, email=0.5,chat=20/100")
-    assert [(name, rate.per_second, rate.burst) for name, rate in found.items()] == [
+    rates = read_rates("sms=10, email=0.5,chat=20/100")
+    assert [(name, rate.per_second, rate.burst) for name, rate in rates.items()] == [
         ("sms", 10, 10),
         ("email", 0.5, 1),
         ("chat", 20, 100),
     ]
 
 
-def test_secrets_are_not_shown():
+def test_the_repr_of_provider_settings_contains_no_secret():
     assert "re_1" not in repr(ProviderSettings(resend_key="re_1"))
     assert load_settings().local_provider

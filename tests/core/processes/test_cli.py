@@ -1,4 +1,4 @@
-"""The commands for people: what they print can be followed by an editor, and the exit code says whether all is well."""
+"""Commands: their output, which editors can follow, and their exit codes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:
-    """A copy of the shipped catalogue, to be spoilt."""
+    """A copy of the shipped catalogue that a test may change."""
     return Path(shutil.copytree(shipped_catalog.CATALOG, tmp_path / "catalog"))
 
 
@@ -45,15 +45,15 @@ def spoil(path: Path, before: str, after: str) -> Path:
     return path
 
 
-def told(result: Result) -> list[tuple[str, str, int]]:
+def problems_in(result: Result) -> list[tuple[str, str, int]]:
     """`(file, code, line)` of every problem that was printed."""
-    found = [LINE.match(line) for line in result.stdout.splitlines()]
-    assert all(found), result.stdout
-    return [(Path(each["file"]).name, each["code"], int(each["line"])) for each in found if each]
+    matches = [LINE.match(line) for line in result.stdout.splitlines()]
+    assert all(matches), result.stdout
+    return [(Path(match["file"]).name, match["code"], int(match["line"])) for match in matches if match]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_says_what_it_is_for(name):
+def test_every_command_has_a_help_text(name):
     result = run(name, "--help")
     assert result.exit_code == 0
     assert "Usage" in result.output
@@ -65,34 +65,34 @@ def test_the_shipped_catalogue_has_no_problem():
     assert "no problems" in result.stderr
 
 
-def test_every_problem_of_a_journey_is_told_where_it_stands_with_its_harm_and_its_mend(tmp_path):
+def test_lint_reports_a_problem_of_a_journey_with_place_harm_and_fix(tmp_path):
     path = tmp_path / "example.yaml"
     path.write_text(JOURNEY, "utf-8")
     result = run("lint", path)
     assert result.exit_code == 1
-    assert ("example.yaml", "T202", 7) in told(result)
+    assert ("example.yaml", "T202", 7) in problems_in(result)
     assert str(path) in result.stdout
     assert "1 file, 1 problem" in result.stderr
 
 
-def test_a_text_that_is_no_journey_is_told_like_any_other_problem(tmp_path):
+def test_lint_reports_a_syntax_error_like_any_other_problem(tmp_path):
     path = tmp_path / "broken.yaml"
     path.write_text("journey: broken\n  nonsense: [", "utf-8")
     result = run("lint", path)
     assert result.exit_code == 1
-    assert [code for _, code, _ in told(result)] == ["T102"]
+    assert [code for _, code, _ in problems_in(result)] == ["T102"]
 
 
-def test_only_the_given_files_are_reported_and_each_beside_the_rest_of_the_catalogue(catalog, tmp_path):
+def test_lint_reports_only_the_given_files_but_checks_them_with_the_catalogue(catalog, tmp_path):
     spoil(catalog / "journeys" / "renewal-readiness.yaml", "topic: renewal", "topic: other")
     rival = tmp_path / "rival.yaml"
     rival.write_text(JOURNEY.replace("nowhere", "here").replace("topic:", "moment: activation\ntopic:"), "utf-8")
     result = run("lint", "--catalog", catalog, rival)
-    assert {file for file, _, _ in told(result)} == {"rival.yaml"}
-    assert "T601" in {code for _, code, _ in told(result)}
+    assert {file for file, _, _ in problems_in(result)} == {"rival.yaml"}
+    assert "T601" in {code for _, code, _ in problems_in(result)}
 
 
-def test_a_given_journey_takes_the_place_of_the_catalogues_own(tmp_path):
+def test_lint_checks_a_given_journey_in_place_of_the_catalogues_own(tmp_path):
     copy = tmp_path / "mine.yaml"
     copy.write_text(shipped_catalog.TEXTS["setup-and-activation"], "utf-8")
     assert run("lint", copy).exit_code == 0
@@ -111,28 +111,30 @@ def test_a_given_journey_takes_the_place_of_the_catalogues_own(tmp_path):
         ("templates/setup/checklist.md", "status: live", "status: lively", "TEMPLATE"),
     ],
 )
-def test_plan_policy_and_templates_are_checked_too(catalog, file, before, after, code):
-    spoilt = spoil(catalog / file, before, after)
+def test_lint_checks_plan_policy_team_and_templates(catalog, file, before, after, code):
+    path = spoil(catalog / file, before, after)
     result = run("lint", "--catalog", catalog)
     assert result.exit_code == 1
-    assert {(name, found) for name, found, _ in told(result)} == {(spoilt.name, code)}, "and nothing follows from it"
+    assert {(name, reported) for name, reported, _ in problems_in(result)} == {(path.name, code)}, (
+        "and no other problem"
+    )
 
 
-def test_without_a_plan_that_can_be_read_it_says_that_journeys_wait(catalog):
+def test_lint_without_a_readable_plan_reports_the_plan_and_checks_no_journey(catalog):
     spoil(catalog / "tracking-plan.yaml", "version: 1", "version: first")
     result = run("lint", "--catalog", catalog, catalog / "journeys" / "urgent-support.yaml")
     assert result.exit_code == 1
-    assert [file for file, _, _ in told(result)] == ["tracking-plan.yaml"]
+    assert [file for file, _, _ in problems_in(result)] == ["tracking-plan.yaml"]
     assert "the tracking plan cannot be read" in result.stderr
 
 
-def test_a_file_that_is_not_there_is_a_mistake_of_the_caller():
+def test_lint_of_a_missing_file_is_a_usage_error():
     result = run("lint", "no-such.yaml")
     assert result.exit_code == 2
     assert "no-such.yaml is not a file" in result.output
 
 
-def test_H5_what_nothing_reads_is_listed_and_personal_data_first(catalog):
+def test_H5_unread_fields_are_listed_with_personal_data_first(catalog):
     spoil(catalog / "tracking-plan.yaml", "profile:\n", "profile:\n  birthday: {type: timestamp, personal: true}\n")
     result = run("lint", "--catalog", catalog, "--unread")
     lines = result.stdout.splitlines()
@@ -156,30 +158,30 @@ def test_H5_what_nothing_reads_is_listed_and_personal_data_first(catalog):
         "event.ticket_opened.priority",  # the gate
     ],
 )
-def test_H5_what_anything_reads_is_not_listed(read):
+def test_H5_a_field_that_is_read_is_not_listed(read):
     assert read not in run("lint", "--unread").stdout.split()
 
 
-def test_H5_a_field_is_listed_as_soon_as_its_last_reader_is_gone(catalog):
+def test_H5_a_field_is_listed_when_its_last_reader_is_removed(catalog):
     (catalog / "journeys" / "win-back-and-replenishment.yaml").unlink()
     listed = run("lint", "--catalog", catalog, "--unread").stdout.split()
     assert {"profile.rhythm_days", "profile.lifetime_value"} <= set(listed)
 
 
 @pytest.mark.parametrize("kind", ["journey", "tracking-plan"])
-def test_a_schema_is_json_and_that_of_the_models(kind):
+def test_schema_prints_the_json_schema_of_the_model(kind):
     result = run("schema", kind)
     assert result.exit_code == 0
     assert json.loads(result.stdout) == json_schema(kind)
 
 
-def test_an_unknown_schema_is_refused_with_the_known_ones():
+def test_an_unknown_schema_is_refused_with_a_list_of_known_ones():
     result = run("schema", "poem")
     assert result.exit_code == 2
     assert "tracking-plan" in result.output
 
 
-def test_a_diagram_is_drawn_by_key_or_from_a_file_and_marks_a_state():
+def test_diagram_draws_a_journey_by_key_or_from_a_file_and_marks_a_state():
     by_key = run("diagram", "urgent-support")
     assert by_key.exit_code == 0
     assert by_key.stdout.startswith("stateDiagram-v2\n")
@@ -188,19 +190,19 @@ def test_a_diagram_is_drawn_by_key_or_from_a_file_and_marks_a_state():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("no-such",), "neither a file nor a journey of the catalogue"),
         (("urgent-support", "--here", "nowhere"), "open, settling, settled"),
     ],
 )
-def test_a_diagram_of_what_there_is_not_is_refused_with_what_there_is(arguments, said):
+def test_diagram_of_an_unknown_journey_or_state_is_refused_with_known_ones(arguments, message):
     result = run("diagram", *arguments)
     assert result.exit_code == 2
-    assert said in " ".join(result.output.replace("│", " ").split())
+    assert message in " ".join(result.output.replace("│", " ").split())
 
 
-def test_a_journey_that_cannot_run_is_not_simulated_and_says_who_tells_where(tmp_path):
+def test_a_journey_with_problems_is_not_simulated_and_the_error_names_lint(tmp_path):
     path = tmp_path / "example.yaml"
     path.write_text(JOURNEY.replace("after: {P3D: nowhere}", "on: {activated: {when: no.such}}"), "utf-8")
     result = run("simulate", path, "--events", "cdnow")
@@ -209,14 +211,14 @@ def test_a_journey_that_cannot_run_is_not_simulated_and_says_who_tells_where(tmp
 
 
 @pytest.mark.parametrize("arguments", [("publish", "urgent-support"), ("where", "ada")])
-def test_an_api_that_does_not_answer_is_said_in_one_line(arguments):
+def test_an_api_that_does_not_answer_is_reported_in_one_line(arguments):
     result = run(*arguments, "--url", "http://127.0.0.1:9", "--key", "k")
     assert result.exit_code == 1
     assert result.stderr.startswith("http://127.0.0.1:9 does not answer")
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_what_cannot_be_read_is_not_even_sent(tmp_path):
+def test_publish_does_not_send_a_file_with_problems(tmp_path):
     path = tmp_path / "broken.yaml"
     path.write_text("journey: broken", "utf-8")
     result = run("publish", path, "--url", "http://127.0.0.1:9")

@@ -1,4 +1,4 @@
-"""What a worker does again and again goes on whatever happens, and says whose turn it is."""
+"""Periodic loops: they continue after failures, log them, and stop promptly."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from worker.loops.loop import run_periodically
 NEVER = 3600.0
 
 
-async def looks(*answers: bool | Exception, every: float = 0.0) -> list[tuple[str, str]]:
-    """Give these answers one by one, then stop; what was logged."""
-    stop, left = asyncio.Event(), list(answers)
+async def log_of(*answers: bool | Exception, every: float = 0.0) -> list[tuple[str, str]]:
+    """Run a loop whose checks give these answers, then stop; returns the log."""
+    stop, remaining = asyncio.Event(), list(answers)
 
-    async def look() -> bool:
-        answer = left.pop(0)
-        if not left:
+    async def check() -> bool:
+        answer = remaining.pop(0)
+        if not remaining:
             stop.set()
         if isinstance(answer, Exception):
             raise answer
@@ -25,26 +25,26 @@ async def looks(*answers: bool | Exception, every: float = 0.0) -> list[tuple[st
 
     with capture_logs() as logged:
         async with asyncio.timeout(5):
-            await run_periodically("sweep", look, stop, every)
-    assert not left
-    return [(str(each["event"]), str(each["what"])) for each in logged]
+            await run_periodically("sweep", check, stop, every)
+    assert not remaining
+    return [(str(line["event"]), str(line["what"])) for line in logged]
 
 
-async def test_it_looks_at_once_again_while_there_is_more() -> None:
-    assert await looks(True, True, False, every=NEVER) == []
+async def test_a_loop_continues_without_a_pause_while_there_is_work() -> None:
+    assert await log_of(True, True, False, every=NEVER) == []
 
 
-async def test_an_outage_is_a_line_and_a_fault_of_ours_has_its_trace_and_neither_ends_it() -> None:
-    told = await looks(ConnectionRefusedError(), KeyError("ours"), False)
-    assert told == [("rounds.store_unreachable", "sweep"), ("rounds.failed", "sweep")]
+async def test_an_outage_and_an_unexpected_error_are_logged_and_the_loop_continues() -> None:
+    logged = await log_of(ConnectionRefusedError(), KeyError("ours"), False)
+    assert logged == [("rounds.store_unreachable", "sweep"), ("rounds.failed", "sweep")]
 
 
-async def test_told_to_stop_it_does_not_wait_out_its_pause() -> None:
+async def test_a_loop_that_is_stopped_ends_without_waiting_for_its_pause() -> None:
     stop = asyncio.Event()
 
-    async def look() -> bool:
+    async def check() -> bool:
         asyncio.get_running_loop().call_soon(stop.set)
         return False
 
     async with asyncio.timeout(5):
-        await run_periodically("sweep", look, stop, NEVER)
+        await run_periodically("sweep", check, stop, NEVER)

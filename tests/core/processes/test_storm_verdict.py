@@ -1,4 +1,4 @@
-"""The storm's arithmetic is Jepsen's: a checker that is wrong would make every storm pass."""
+"""The verdict of a storm uses the arithmetic of Jepsen's total-queue checker."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from worker.stack.maildir import Maildir
 SENT = Counter({"a": 1, "b": 1, "c": 1})
 
 
-def test_what_was_acknowledged_and_did_not_come_out_is_lost() -> None:
+def test_an_acknowledged_event_that_is_not_delivered_is_lost() -> None:
     assert total_queue(SENT, Counter("abc"), Counter("ab")).lost == Counter("c")
 
 
-def test_what_came_out_twice_is_duplicated_and_not_lost() -> None:
-    found = total_queue(SENT, Counter("abc"), Counter("aabc"))
-    assert found.duplicated == Counter("a")
-    assert not found.lost
+def test_an_event_delivered_twice_is_duplicated_and_not_lost() -> None:
+    queue = total_queue(SENT, Counter("abc"), Counter("aabc"))
+    assert queue.duplicated == Counter("a")
+    assert not queue.lost
 
 
-def test_what_was_never_sent_is_unexpected() -> None:
-    found = total_queue(SENT, Counter("abc"), Counter("abcd"))
-    assert found.unexpected == Counter("d")
-    assert not found.recovered
+def test_a_delivered_event_that_was_never_sent_is_unexpected() -> None:
+    queue = total_queue(SENT, Counter("abc"), Counter("abcd"))
+    assert queue.unexpected == Counter("d")
+    assert not queue.recovered
 
 
-def test_what_nobody_answered_for_is_neither_lost_nor_expected_but_recovered_when_it_comes() -> None:
+def test_an_unacknowledged_event_is_not_lost_and_is_recovered_if_it_is_delivered() -> None:
     assert not total_queue(SENT, Counter("ab"), Counter("ab")).lost
     assert total_queue(SENT, Counter("ab"), Counter("abc")).recovered == Counter("c")
 
 
-def test_the_sink_is_read_by_what_its_mails_say(tmp_path: Path) -> None:
+def test_the_sink_counts_tokens_of_subjects_and_message_ids(tmp_path: Path) -> None:
     maildir = Maildir(tmp_path)
     maildir.create()
     for number in (1, 1, 2):

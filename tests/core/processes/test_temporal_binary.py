@@ -1,4 +1,4 @@
-"""A Temporal server is looked for in a fixed order, and when there is none the error says what to do."""
+"""The search for a Temporal server: its order, and the error when there is none."""
 
 import os
 import stat
@@ -15,7 +15,7 @@ PLAIN = "temporal version 1.32.2"
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """A machine with nothing on PATH, an empty cache and no way out."""
+    """A machine with nothing on PATH, an empty cache and no network."""
     path = tmp_path / "bin"
     path.mkdir()
     monkeypatch.setenv("PATH", str(path))
@@ -32,59 +32,59 @@ def program(path, prints, code=0):
 
 
 async def find(named=None):
-    said = []
-    return await find_temporal(named, say=said.append), said
+    messages = []
+    return await find_temporal(named, say=messages.append), messages
 
 
-async def test_what_a_setting_names_comes_first(machine, tmp_path):
+async def test_the_binary_that_a_setting_names_is_used_first(machine, tmp_path):
     program(machine / "temporal", NEW)
-    found, _ = await find(program(tmp_path / "mine", PLAIN))
-    assert (found.path.name, found.kind, found.version) == ("mine", "server", "1.32.2")
+    binary, _ = await find(program(tmp_path / "mine", PLAIN))
+    assert (binary.path.name, binary.kind, binary.version) == ("mine", "server", "1.32.2")
 
 
-async def test_what_a_setting_names_is_used_or_refused_but_never_replaced(machine, tmp_path):
+async def test_an_outdated_binary_that_a_setting_names_is_refused_and_not_replaced(machine, tmp_path):
     program(machine / "temporal", NEW)
     with pytest.raises(NoTemporalError, match=r"TENURE_TEMPORAL_BIN cannot be used: .* server 1\.29\.1"):
         await find(program(tmp_path / "mine", OLD))
 
 
-async def test_then_the_command_on_path_if_its_server_is_new_enough(machine):
+async def test_the_command_on_path_is_used_before_the_cache_if_it_is_new_enough(machine):
     program(cache_folder() / "server", PLAIN)
     program(machine / "temporal", NEW)
-    found, _ = await find()
-    assert (found.kind, found.version) == ("cli", "1.32.0")
+    binary, _ = await find()
+    assert (binary.kind, binary.version) == ("cli", "1.32.0")
 
 
-async def test_then_the_cache_when_the_command_on_path_is_too_old(machine):
+async def test_the_cache_is_used_if_the_command_on_path_is_too_old(machine):
     program(machine / "temporal", OLD)
     program(cache_folder() / "server", PLAIN)
-    found, said = await find()
-    assert (found.kind, said) == ("server", [])
+    binary, messages = await find()
+    assert (binary.kind, messages) == ("server", [])
 
 
-async def test_then_a_build_by_go_which_is_cached_when_complete(machine):
+async def test_a_server_is_built_with_go_and_cached_if_there_is_no_other(machine):
     go = machine / "go"
     program(go, "unused").write_text(
         f'#!/bin/sh\n[ "$GOTOOLCHAIN" = auto ] || exit 9\nPATH={os.defpath}:/usr/bin:/bin\n'
         f"mkdir -p $GOBIN\nprintf '#!/bin/sh\\necho {PLAIN}\\n' > $GOBIN/server\nchmod +x $GOBIN/server\n"
     )
-    found, said = await find()
-    assert found.path == (cache_folder() / "server").resolve()
-    assert any("building server 1.32.2 with Go" in line for line in said)
+    binary, messages = await find()
+    assert binary.path == (cache_folder() / "server").resolve()
+    assert any("building server 1.32.2 with Go" in line for line in messages)
     go.unlink()
-    assert (await find())[0] == found
+    assert (await find())[0] == binary
 
 
-async def test_a_build_that_fails_is_told_with_the_end_of_its_output(machine):
+async def test_a_failed_build_is_reported_with_the_end_of_its_output(machine):
     program(machine / "go", "no route to the module proxy", code=1)
     with pytest.raises(NoTemporalError, match="no route to the module proxy"):
         await find()
     assert not (cache_folder() / "server").exists()
 
 
-async def test_when_nothing_works_the_error_says_what_was_tried_and_what_to_do(machine):
+async def test_without_any_server_the_error_lists_the_attempts_and_the_remedies(machine):
     program(machine / "temporal", OLD)
-    with pytest.raises(NoTemporalError) as none:
+    with pytest.raises(NoTemporalError) as error:
         await find()
     for words in (
         "is server 1.29.1; 1.32 or newer is needed",
@@ -95,7 +95,7 @@ async def test_when_nothing_works_the_error_says_what_was_tried_and_what_to_do(m
         "install Go",
         "TENURE_TEMPORAL_ADDRESS=",
     ):
-        assert words in str(none.value)
+        assert words in str(error.value)
 
 
 @pytest.mark.parametrize("answer", ["hello", ""])
@@ -104,6 +104,6 @@ def test_a_program_that_is_not_temporal_is_refused(tmp_path, answer):
         inspect(program(tmp_path / "temporal", answer))
 
 
-def test_a_file_that_cannot_be_run_is_refused(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be run"):
         inspect(tmp_path / "missing")

@@ -1,4 +1,4 @@
-"""A step's outcome crosses the wire as the flat `StepResult` that recorded histories hold."""
+"""A step's outcome travels as the flat `StepResult` that recorded histories contain."""
 
 from __future__ import annotations
 
@@ -43,13 +43,11 @@ EMPTY: dict[str, object] = {
         (AlreadyCommitted(4, {"state": "waiting"}), {"committed": {"state": "waiting"}, "step": 4}),
     ],
 )
-def test_each_outcome_has_its_fields_on_the_wire_and_comes_back_the_same(
-    outcome: StepOutcome, more: dict[str, Any]
-) -> None:
+def test_each_outcome_sets_its_fields_of_the_result_and_round_trips(outcome: StepOutcome, more: dict[str, Any]) -> None:
     result = result_of(outcome, waited=12)
     assert asdict(result) == {**EMPTY, "waited": 12, **more}
     assert outcome_of(result) == outcome
 
 
-def test_an_empty_result_says_that_the_step_was_applied() -> None:
+def test_an_empty_result_means_that_the_step_was_applied() -> None:
     assert outcome_of(StepResult()) == Applied()

@@ -1,4 +1,4 @@
-"""The backtest: everyone's decisions counted, on one core or several, and two definitions compared."""
+"""The backtest: counts of all decisions, in one process or several, and comparison of two definitions."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ SLOWER = TEXT.replace("P3D", "P5D")
 
 
 def people(count: int = 4) -> list[Stream]:
-    """Everyone begins; every second one wins on the fourth day."""
+    """Everyone enters; every second person reaches the goal on the fourth day."""
     begin = [[RecordedEvent(day(0), str(n), "signal", "begin")] for n in range(count)]
     for n in range(0, count, 2):
         begin[n].append(RecordedEvent(day(4), str(n), "signal", "won"))
     return [(str(n), events) for n, events in enumerate(begin)]
 
 
-def test_the_tally_counts_what_was_decided() -> None:
+def test_the_tally_counts_entries_moves_outcomes_and_messages() -> None:
     rules = load_policy({"caps": [{"name": "one", "limit": 1, "window": "P2D"}]})
     tally = backtest(Scenario((chart(TEXT),), rules, BOTH), people(), day(9))
     assert (tally.people, tally.events, tally.tasks, tally.queued) == (4, 6, 4, 0)
@@ -53,40 +53,40 @@ def test_the_tally_counts_what_was_decided() -> None:
     assert tally.sent == {("send:one", "email"): 4, ("send:two", "email"): 4}
 
 
-def test_what_is_deferred_withheld_refused_and_left_waiting_is_counted_with_its_reason() -> None:
+def test_deferred_withheld_refused_and_queued_messages_are_counted_with_their_reasons() -> None:
     rules = load_policy({"caps": [{"name": "one", "limit": 1, "window": "P9D"}]})
-    again = [("0", [*people()[0][1], RecordedEvent(day(5), "0", "signal", "begin")]), *people()[1:]]
-    tally = backtest(Scenario((chart(TEXT),), rules, BOTH), again, day(7))
+    streams = [("0", [*people()[0][1], RecordedEvent(day(5), "0", "signal", "begin")]), *people()[1:]]
+    tally = backtest(Scenario((chart(TEXT),), rules, BOTH), streams, day(7))
     assert tally.deferred == {("send:two", "cap_reached"): 4}
     assert tally.withheld == {("send:two", "state_left"): 2}
     assert tally.queued == 2
     assert sum(tally.refused.values()) == 1
 
 
-def test_the_end_is_inclusive() -> None:
-    world = Scenario((chart(TEXT),), load_policy({}), BOTH)
-    assert backtest(world, people(), day(3)).moves["j", "a", "b"] == 4
-    assert backtest(world, people(), day(2.99)).moves["j", "a", "b"] == 0
-    assert backtest(world, people(), None).moves["j", "a", "b"] == 2
+def test_the_end_of_a_backtest_is_inclusive() -> None:
+    scenario = Scenario((chart(TEXT),), load_policy({}), BOTH)
+    assert backtest(scenario, people(), day(3)).moves["j", "a", "b"] == 4
+    assert backtest(scenario, people(), day(2.99)).moves["j", "a", "b"] == 0
+    assert backtest(scenario, people(), None).moves["j", "a", "b"] == 2
 
 
 def job(text: str, streams: list[Stream], *, against: str | None = None, lines: bool = False) -> Job:
     texts = []
-    for each in (text, against):
-        journey = read_journey(each)[0] if each else None
+    for definition in (text, against):
+        journey = read_journey(definition)[0] if definition else None
         texts.append((artifact_of(journey, {}),) if journey else ())
     return Job(texts[0], load_policy({}), BOTH, streams, day(9), texts[1], people=lines)
 
 
-def test_several_processes_count_the_same_in_the_same_order() -> None:
-    asked = job(TEXT, people(37), lines=True)
-    shares = [list(run_job(asked, workers)) for workers in (1, 2)]
-    one, two = (total(asked, workers) for workers in (1, 2))
+def test_several_processes_give_the_same_counts_and_lines_in_the_same_order() -> None:
+    work = job(TEXT, people(37), lines=True)
+    shares = [list(run_job(work, workers)) for workers in (1, 2)]
+    one, two = (total(work, workers) for workers in (1, 2))
     assert one == two
     assert one.people == 37
-    told = [[line for _, lines in share for line in lines] for share in shares]
-    assert told[0] == told[1]
-    first = json.loads(told[0][0])
+    lines_of = [[line for _, lines in share for line in lines] for share in shares]
+    assert lines_of[0] == lines_of[1]
+    first = json.loads(lines_of[0][0])
     assert first == {
         "person": "0",
         "run": "j/-/1",
@@ -97,17 +97,17 @@ def test_several_processes_count_the_same_in_the_same_order() -> None:
     }
 
 
-def test_two_definitions_are_compared_person_by_person() -> None:
+def test_two_definitions_are_compared_for_each_person() -> None:
     before, after = (Scenario((chart(text),), load_policy({}), BOTH) for text in (TEXT, SLOWER))
-    found = compare(before, after, people(), day(9))
-    assert found.people == {"less": 2, "later": 2}
-    assert found.messages == {("two", "less"): 2, ("two", "later"): 2}
-    assert found.examples == {"less": ["0", "2"], "later": ["1", "3"]}
+    result = compare(before, after, people(), day(9))
+    assert result.people == {"less": 2, "later": 2}
+    assert result.messages == {("two", "less"): 2, ("two", "later"): 2}
+    assert result.examples == {"less": ["0", "2"], "later": ["1", "3"]}
     assert comparison(job(TEXT, people(37), against=SLOWER), 2).people == {"less": 19, "later": 18}
     assert comparison(job(TEXT, people(8), against=TEXT), 1).people == {"same": 8}
 
 
-def test_M4_differences_are_of_the_nth_message_with_the_nth() -> None:
+def test_M4_differences_compare_messages_by_their_position() -> None:
     one, two = ("m", ""), ("n", "")
     counted: Counter[tuple[str, str]] = Counter()
     assert differences({one: [day(1), day(5)]}, {one: [day(2), day(4), day(9)], two: [day(1)]}, counted) == {
@@ -118,11 +118,11 @@ def test_M4_differences_are_of_the_nth_message_with_the_nth() -> None:
     assert counted == {("m", "more"): 1, ("m", "later"): 1, ("m", "earlier"): 1, ("n", "more"): 1}
 
 
-def test_tallies_add_up() -> None:
-    world = Scenario((chart(TEXT),), load_policy({}), BOTH)
-    whole, parts = backtest(world, people(6), day(9)), Tally()
+def test_tallies_of_parts_add_up_to_the_tally_of_all() -> None:
+    scenario = Scenario((chart(TEXT),), load_policy({}), BOTH)
+    whole, parts = backtest(scenario, people(6), day(9)), Tally()
     for start in range(0, 6, 2):
-        parts.add(backtest(world, people(6)[start : start + 2], day(9)))
+        parts.add(backtest(scenario, people(6)[start : start + 2], day(9)))
     assert parts == whole
 
 
@@ -137,7 +137,9 @@ def orders() -> Path:
         pytest.skip(str(fault))
 
 
-def test_a_file_that_is_not_the_right_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cdnow_file_or_one_with_another_checksum_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "CDNOW_master.txt"
     monkeypatch.setenv("TENURE_CDNOW", str(path))
     with pytest.raises(CdnowUnavailable, match="does not exist"):
@@ -147,8 +149,8 @@ def test_a_file_that_is_not_the_right_one_is_refused(tmp_path: Path, monkeypatch
         cdnow_file()
 
 
-def test_J14_the_shipped_journey_notices_every_silence_of_the_real_customers(orders: Path) -> None:
-    """36,580 silences of more than 60 days, 15,558 of them ended by a purchase: the numbers of an independent query."""
+def test_J14_the_shipped_journey_notices_every_silence_of_the_cdnow_customers(orders: Path) -> None:
+    """An independent query counts 36,580 silences of more than 60 days, of which 15,558 ended with a purchase."""
     assert sum(1 for _ in read_orders(orders)) == 69_659
     streams = cdnow_streams(orders)
     plan = read_plan_file()

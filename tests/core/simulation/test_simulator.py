@@ -1,4 +1,4 @@
-"""One person in memory: the gate, deferred messages, outcomes, tickets, consent, and a timeline that can be read."""
+"""The simulator: gate, deferred messages, outcomes, tickets, consent, timelines and recorded events."""
 
 from __future__ import annotations
 
@@ -29,57 +29,57 @@ def signal(at: float, name: str, **data: Any) -> RecordedEvent:
     return RecordedEvent(day(at), "p", "signal", name, data)
 
 
-def fates(someone: SimulatedPerson) -> list[tuple[str, str, float]]:
+def messages_of(simulated: SimulatedPerson) -> list[tuple[str, str, float]]:
     return [
         (line.kind, line.about, (line.at - day(0)).total_seconds() / 86400)
-        for line in someone.lines()
+        for line in simulated.lines()
         if line.kind in {"sent", "deferred", "withheld"}
     ]
 
 
-def happen(someone: SimulatedPerson, *events: RecordedEvent, until: float = 100) -> SimulatedPerson:
+def happen(simulated: SimulatedPerson, *events: RecordedEvent, until: float = 100) -> SimulatedPerson:
     for event in events:
-        someone.happen(event)
-    someone.until(day(until))
-    return someone
+        simulated.happen(event)
+    simulated.until(day(until))
+    return simulated
 
 
 TWO = "states: {a: {do: {send: one}, after: {P1D: {do: {send: two}}}, on: {done: b}}, b: {}}"
 
 
-def test_C2_a_cooldown_defers_and_the_message_goes_when_it_ends() -> None:
-    someone = happen(person(TWO, rules=COOL), signal(0, "begin"))
-    assert fates(someone) == [("sent", "send:one", 0), ("deferred", "send:two", 1), ("sent", "send:two", 2)]
+def test_C2_a_cooldown_defers_a_message_until_its_end() -> None:
+    simulated = happen(person(TWO, rules=COOL), signal(0, "begin"))
+    assert messages_of(simulated) == [("sent", "send:one", 0), ("deferred", "send:two", 1), ("sent", "send:two", 2)]
 
 
-def test_C3_H7_what_waits_is_withdrawn_when_its_state_is_left_and_says_why() -> None:
-    someone = happen(person(TWO, rules=COOL), signal(0, "begin"), signal(1.5, "done"))
-    assert fates(someone)[-1] == ("withheld", "send:two", 1.5)
-    assert "a was left for b on done" in someone.lines()[-1].text
+def test_C3_H7_a_deferred_message_is_withdrawn_when_its_state_is_left() -> None:
+    simulated = happen(person(TWO, rules=COOL), signal(0, "begin"), signal(1.5, "done"))
+    assert messages_of(simulated)[-1] == ("withheld", "send:two", 1.5)
+    assert "a was left for b on done" in simulated.lines()[-1].text
 
 
-def test_C5_consent_withdrawn_while_a_message_waits_is_obeyed() -> None:
-    no = RecordedEvent(day(1.5), "p", "consent", "consent", {"channel": "email", "topic": "t", "granted": False})
+def test_C5_an_opt_out_withholds_a_message_that_is_already_deferred() -> None:
+    opt_out = RecordedEvent(day(1.5), "p", "consent", "consent", {"channel": "email", "topic": "t", "granted": False})
     text = TWO.replace("send: one", "send: one, via: [email, in_app]").replace("send: two", "send: two, via: [email]")
-    someone = happen(person(text, rules=COOL), signal(0, "begin"), no)
-    assert fates(someone)[-1] == ("withheld", "send:two", 2)
-    assert "the person opted out of t by email" in someone.lines()[-1].text
+    simulated = happen(person(text, rules=COOL), signal(0, "begin"), opt_out)
+    assert messages_of(simulated)[-1] == ("withheld", "send:two", 2)
+    assert "the person opted out of t by email" in simulated.lines()[-1].text
 
 
-def test_C5_an_opt_out_of_the_last_channel_ends_the_run_in_the_middle_of_a_wait() -> None:
-    no = RecordedEvent(day(0.5), "p", "consent", "consent", {"channel": "email", "topic": "t", "granted": False})
-    someone = happen(person(TWO), signal(0, "begin"), no)
-    assert someone.lines()[-1].about == "opted_out"
-    assert someone.open == []
+def test_C5_an_opt_out_of_the_last_channel_ends_the_run_at_once() -> None:
+    opt_out = RecordedEvent(day(0.5), "p", "consent", "consent", {"channel": "email", "topic": "t", "granted": False})
+    simulated = happen(person(TWO), signal(0, "begin"), opt_out)
+    assert simulated.lines()[-1].about == "opted_out"
+    assert simulated.open == []
 
 
-def test_C6_J7_an_open_urgent_ticket_holds_messages_until_it_is_resolved() -> None:
+def test_C6_J7_an_open_urgent_ticket_defers_messages_until_it_is_resolved() -> None:
     ticket = signal(0.5, "ticket_opened", ticket_id="7", priority="urgent")
-    someone = happen(person(TWO), signal(0, "begin"), ticket, signal(4.3, "ticket_resolved", ticket_id="7"))
-    assert fates(someone) == [("sent", "send:one", 0), ("deferred", "send:two", 1), ("sent", "send:two", 4.3)]
+    simulated = happen(person(TWO), signal(0, "begin"), ticket, signal(4.3, "ticket_resolved", ticket_id="7"))
+    assert messages_of(simulated) == [("sent", "send:one", 0), ("deferred", "send:two", 1), ("sent", "send:two", 4.3)]
 
 
-def test_outcomes_of_a_message_come_back_to_its_run_as_signals() -> None:
+def test_outcomes_of_a_message_reach_its_run_as_signals() -> None:
     text = (
         "states: {a: {do: {send: x, name: offer, via: [email]}, on: {offer.sent: b, offer.withheld: c}},"
         " b: {do: {send: y, via: [in_app]}}, c: {}}"
@@ -88,75 +88,79 @@ def test_outcomes_of_a_message_come_back_to_its_run_as_signals() -> None:
     assert happen(person(text, reachable=frozenset({"in_app"})), signal(0, "begin")).open[0].state.state == "c"
 
 
-def test_an_address_counts_from_when_it_is_known() -> None:
+def test_an_address_is_used_from_the_instant_it_is_known() -> None:
     text = "states: {a: {on: {go: {do: {send: x, via: [email]}}}}}"
-    someone = person(text, reachable=frozenset())
+    simulated = person(text, reachable=frozenset())
     happen(
-        someone,
+        simulated,
         signal(0, "begin"),
         signal(1, "go"),
         RecordedEvent(day(2), "p", "profile", "", {"email": "a@b.c"}),
         signal(3, "go"),
     )
-    assert fates(someone) == [("withheld", "send:x", 1), ("sent", "send:x", 3)]
+    assert messages_of(simulated) == [("withheld", "send:x", 1), ("sent", "send:x", 3)]
 
 
 def test_C2_caps_count_over_all_journeys() -> None:
     other = "journey: k\nentry: {on: begin}\ntopic: u\nstart: a\nstates: {a: {do: {send: other}}}"
     rules = {"caps": [{"name": "one", "limit": 1, "window": "P3D"}]}
-    someone = happen(person(TWO, other, rules=rules), signal(0, "begin"))
-    assert fates(someone)[:3] == [("sent", "send:one", 0), ("deferred", "send:other", 0), ("deferred", "send:two", 1)]
-    assert [fate[0] for fate in fates(someone)].count("sent") == 3
+    simulated = happen(person(TWO, other, rules=rules), signal(0, "begin"))
+    assert messages_of(simulated)[:3] == [
+        ("sent", "send:one", 0),
+        ("deferred", "send:other", 0),
+        ("deferred", "send:two", 1),
+    ]
+    assert [row[0] for row in messages_of(simulated)].count("sent") == 3
 
 
-def test_an_emitted_signal_opens_another_journey_once_for_each_case() -> None:
+def test_an_emitted_signal_starts_one_run_of_another_journey_for_each_case() -> None:
     first = "states: {a: {on: {order: {do: {emit: item, for_each: event.items, data: {order_id: item}}}}}}"
     second = "journey: k\ncase: order_id\nentry: {on: item}\ntopic: t\nstart: a\nstates: {a: {}}"
-    someone = happen(person(first, second), signal(0, "begin"), signal(1, "order", items=["x", "y", "x"]))
-    assert [run.name for run in someone.open] == ["j/-/1", "k/x/1", "k/y/1"]
+    simulated = happen(person(first, second), signal(0, "begin"), signal(1, "order", items=["x", "y", "x"]))
+    assert [run.name for run in simulated.open] == ["j/-/1", "k/x/1", "k/y/1"]
 
 
-def test_journeys_that_answer_each_other_for_ever_are_stopped() -> None:
+def test_journeys_that_emit_signals_to_each_other_without_end_are_stopped() -> None:
     first = "states: {a: {on: {ping: {do: {emit: pong}}}}}"
     second = "journey: k\nentry: {on: begin}\ntopic: t\nstart: a\nstates: {a: {on: {pong: {do: {emit: ping}}}}}"
-    someone = happen(person(first, second), signal(0, "begin"), signal(1, "ping"))
-    assert len(someone.story) < 5_000
+    simulated = happen(person(first, second), signal(0, "begin"), signal(1, "ping"))
+    assert len(simulated.story) < 5_000
 
 
-def test_a_signal_of_another_order_does_not_answer_this_orders_wait() -> None:
+def test_a_signal_reaches_only_the_run_of_its_case() -> None:
     text = "journey: j\ncase: order_id\nentry: {on: order}\ntopic: t\nstart: a\nstates: {a: {on: {paid: b}}, b: {}}"
-    someone = happen(
+    simulated = happen(
         person(text),
         signal(0, "order", order_id="1"),
         signal(0, "order", order_id="2"),
         signal(1, "paid", order_id="2"),
         signal(1, "paid"),
     )
-    assert {run.name: run.state.state for run in someone.open} == {"j/1/1": "a", "j/2/1": "b"}
+    assert {run.name: run.state.state for run in simulated.open} == {"j/1/1": "a", "j/2/1": "b"}
 
 
-def test_re_entry_after_the_end_is_a_new_epoch() -> None:
+def test_re_entry_starts_a_new_epoch() -> None:
     text = "journey: j\nentry: {on: begin, again: {after: P5D}}\ngoal: {on: won}\ntopic: t\nstart: a\nstates: {a: {}}"
-    someone = happen(
+    simulated = happen(
         person(text), *(signal(at, name) for at, name in ((0, "begin"), (1, "won"), (3, "begin"), (6, "begin")))
     )
-    assert [run.name for run in someone.open] == ["j/-/2"]
+    assert [run.name for run in simulated.open] == ["j/-/2"]
 
 
-def test_facts_are_told_before_the_next_timer_and_dates_move_at_once() -> None:
+def test_new_fields_are_applied_before_the_next_timer_and_anchors_move_at_once() -> None:
     guarded = "states: {a: {after: {P5D: {to: b, when: profile.fit > 0.5}}}, b: {}}"
     fit = RecordedEvent(day(1), "p", "profile", "", {"fit": 0.9})
     assert happen(person(guarded), signal(0, "begin"), fit).open[0].state.state == "b"
     dated = "at: [{date: profile.trial_ends, to: b}]\nstates: {a: {}, b: {}}"
     ends = RecordedEvent(day(1), "p", "profile", "", {"trial_ends": day(9).isoformat()})
-    someone = happen(person(dated), signal(0, "begin"), ends, until=2)
-    assert someone.open[0].due == day(9)
+    simulated = happen(person(dated), signal(0, "begin"), ends, until=2)
+    assert simulated.open[0].due == day(9)
 
 
-def test_the_timeline_says_when_what_and_why() -> None:
-    world = Scenario((chart(TWO),), load_policy(COOL), BOTH)
+def test_each_line_of_the_timeline_has_its_instant_and_its_reason() -> None:
+    scenario = Scenario((chart(TWO),), load_policy(COOL), BOTH)
     events = [signal(0, "begin"), signal(1.5, "done"), signal(2, "begin")]
-    lines = timeline_table(simulate(world, events, day(9))).splitlines()
+    lines = timeline_table(simulate(scenario, events, day(9))).splitlines()
     assert lines[0].split() == ["2024-01-01", "00:00", "signal", "begin"]
     for words in (
         "entered on begin",
@@ -169,9 +173,9 @@ def test_the_timeline_says_when_what_and_why() -> None:
         assert any(line.endswith(words) for line in lines), words
 
 
-def test_without_an_end_the_timeline_stops_at_the_last_event() -> None:
-    world = Scenario((chart(TWO),), load_policy(None), BOTH)
-    moments = simulate(world, [signal(0, "begin")])
+def test_a_timeline_without_an_end_stops_at_the_last_event() -> None:
+    scenario = Scenario((chart(TWO),), load_policy(None), BOTH)
+    moments = simulate(scenario, [signal(0, "begin")])
     assert max(moment.at for moment in moments) == day(0)
     assert moments[-1].why == "in a; wakes 2024-01-02 00:00"
 
@@ -180,7 +184,7 @@ def test_without_an_end_the_timeline_stops_at_the_last_event() -> None:
 
 
 @pytest.mark.parametrize("name", ["Order Completed", "order_completed", "OrderCompleted", " order-completed "])
-def test_without_a_plan_a_name_is_spelt_our_way(name: str) -> None:
+def test_without_a_plan_event_names_are_normalised(name: str) -> None:
     assert signal_name(name).replace("-", "_") == "order_completed"
 
 
@@ -193,7 +197,7 @@ def test_without_a_plan_a_name_is_spelt_our_way(name: str) -> None:
         {"userId": "1", "timestamp": "2024-01-01"},
     ],
 )
-def test_a_record_that_says_not_who_when_or_what_tells_so(raw: dict[str, Any]) -> None:
+def test_a_record_without_user_timestamp_or_event_is_refused(raw: dict[str, Any]) -> None:
     with pytest.raises(UnusableRecord):
         read_recorded(raw)
 
@@ -222,7 +226,7 @@ def events(tmp_path: Path) -> Path:
     return path
 
 
-def test_Q3_a_journey_is_tried_on_a_persons_own_events(events: Path) -> None:
+def test_Q3_simulate_runs_a_journey_on_a_persons_recorded_events(events: Path) -> None:
     result = run("simulate", "setup-and-activation", "--events", str(events), "--until", "2024-01-05")
     assert result.exit_code == 0, result.output
     assert "entered on signed_up" in result.output
@@ -230,23 +234,23 @@ def test_Q3_a_journey_is_tried_on_a_persons_own_events(events: Path) -> None:
     assert "a track call names its event" in result.output
 
 
-def test_a_table_is_read_too(tmp_path: Path) -> None:
+def test_simulate_reads_events_from_a_csv_file(tmp_path: Path) -> None:
     path = tmp_path / "orders.csv"
     path.write_text("customer,date,total,quantity,order_id\n7,2024-01-01,9.5,1,a\n", encoding="utf-8")
-    asked = ("simulate", "win-back-and-replenishment", "--events", str(path), "--event", "order_completed")
-    result = run(*asked, "--until", "2024-03-02")
+    arguments = ("simulate", "win-back-and-replenishment", "--events", str(path), "--event", "order_completed")
+    result = run(*arguments, "--until", "2024-03-02")
     assert result.exit_code == 0, result.output
     assert "2024-03-02 00:00  win-back-and-replenishment/-/1  moved" in result.output
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "arguments",
     [
         ("simulate", "no-such-journey", "--events", "cdnow"),
         ("simulate", "setup-and-activation", "--events", "/no/such/file"),
     ],
 )
-def test_what_is_not_there_is_named(asked: tuple[str, ...]) -> None:
-    result = run(*asked)
+def test_simulate_names_a_missing_journey_or_file(arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
     assert result.exit_code == 2
     assert "no" in result.output

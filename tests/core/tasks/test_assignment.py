@@ -1,4 +1,4 @@
-"""Who gets a task and why: the journey's word, the team's rules, who is there and who has room (C10)."""
+"""Assignment of tasks: the owner named, rules of teams, absence and capacity; faults of the team file (C10)."""
 
 from __future__ import annotations
 
@@ -34,69 +34,69 @@ tasks:
 
 
 def roster(text: str = TEXT) -> Roster:
-    found, source = read_team(text)
-    assert found is not None, source.problems
-    return Roster(found)
+    parsed, source = read_team(text)
+    assert parsed is not None, source.problems
+    return Roster(parsed)
 
 
-def given_to(named: str, owner=None, loads=None, last=None, task: str = "call", text: str = TEXT) -> tuple[str, str]:
-    found = assign_task(roster(text), AssignmentRequest(task, named, AT, owner), loads or {}, last)
-    return found.owner, found.why
+def assigned(named: str, owner=None, loads=None, last=None, task: str = "call", text: str = TEXT) -> tuple[str, str]:
+    assignment = assign_task(roster(text), AssignmentRequest(task, named, AT, owner), loads or {}, last)
+    return assignment.owner, assignment.why
 
 
 @pytest.mark.parametrize(
-    ("why", "named", "owner", "loads", "expected"),
+    ("case_name", "named", "owner", "loads", "expected"),
     [
-        ("the account's owner", "success", "abe", {"abe": 9}, ("abe", "abe owns the account")),
-        ("by another system's name", "success", "bea@acme.example", {}, ("bea", "bea owns the account")),
+        ("the owner of the account", "success", "abe", {"abe": 9}, ("abe", "abe owns the account")),
+        ("the name in another system", "success", "bea@acme.example", {}, ("bea", "bea owns the account")),
         ("an owner of another team", "success", "dan", {"abe": 5, "bea": 5}, ("cid", "no owner in success; cid has")),
-        ("an owner who is full", "success", "abe", {"abe": 10}, ("bea", "abe is full with 10 of 10; bea has")),
-        ("the least part of a capacity", "success", None, {"abe": 3, "bea": 5, "cid": 4}, ("bea", "bea has the least to do in success: 5 of 20")),
-        ("all are full: the least full", "success", None, {"abe": 12, "bea": 23, "cid": 11}, ("cid", "everybody in success is full")),
+        ("an owner without capacity", "success", "abe", {"abe": 10}, ("bea", "abe is full with 10 of 10; bea has")),
+        ("the least load relative to capacity", "success", None, {"abe": 3, "bea": 5, "cid": 4}, ("bea", "bea has the least to do in success: 5 of 20")),
+        ("all full, the least full", "success", None, {"abe": 12, "bea": 23, "cid": 11}, ("cid", "everybody in success is full")),
         ("a person by name", "abe", "bea", {}, ("abe", "abe is named")),
         ("a person who is away", "dan", None, {}, ("cid", "dan is named, but away until 2026-06-30: cid stands in")),
-        ("nobody stands in", "fay", None, {}, ("fay", "nobody stands in")),
-        ("a word that is nobody's", "cs-director", "abe", {}, ("cs-director", "as the journey says")),
+        ("no deputy", "fay", None, {}, ("fay", "nobody stands in")),
+        ("an unknown name", "cs-director", "abe", {}, ("cs-director", "as the journey says")),
     ],
     ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
 )  # fmt: skip
-def test_C10_a_task_goes_to(why, named, owner, loads, expected):
-    name, told = given_to(named, owner, loads)
-    assert (name, expected[1] in told) == (expected[0], True), told
+def test_C10_a_task_is_assigned_by_name_team_rule_presence_and_capacity(case_name, named, owner, loads, expected):
+    name, reason = assigned(named, owner, loads)
+    assert (name, expected[1] in reason) == (expected[0], True), reason
 
 
-def test_C10_an_account_owner_who_is_away_is_stood_in_for():
+def test_C10_a_task_of_an_absent_account_owner_goes_to_the_deputy():
     text = TEXT.replace(
         "deputies: [cid]}\n  cid", "deputies: [cid], away: [{from: 2026-06-09, to: 2026-06-11}]}\n  cid", 1
     )
-    assert given_to("success", "bea", text=text) == (
+    assert assigned("success", "bea", text=text) == (
         "cid",
         "bea owns the account, but is away until 2026-06-11: cid stands in",
     )
 
 
-def test_C10_a_team_in_which_nobody_is_there_keeps_its_task():
+def test_C10_a_task_stays_with_a_team_whose_members_are_all_absent():
     text = "people: {gus: {team: night, away: [{from: 2026-06-01, to: 2026-07-01}]}}\nteams: {night: {}}"
-    assert given_to("night", text=text)[0] == "night"
+    assert assigned("night", text=text)[0] == "night"
 
 
-def test_a_kind_of_task_may_have_ways_of_its_own():
-    assert "least to do" not in given_to("sales", "cid", task="renewal-call")[1]
-    assert given_to("sales", "cid", task="renewal-call")[0] == "cid"
+def test_a_kind_of_task_may_have_its_own_assignment_rule():
+    assert "least to do" not in assigned("sales", "cid", task="renewal-call")[1]
+    assert assigned("sales", "cid", task="renewal-call")[0] == "cid"
 
 
-def test_C10_round_robin_passes_over_who_is_away_or_full_and_begins_again():
+def test_C10_round_robin_skips_absent_and_full_members_and_starts_over():
     text = "people: {a: {team: t, capacity: 1}, b: {team: t, away: [{from: 2026-06-01, to: 2026-07-01}]}, c: {team: t}, d: {team: t}}\nteams: {t: {by: round_robin}}"
     turns, last = [], None
     for _ in range(4):
-        last, _ = given_to("t", last=last, text=text)
+        last, _ = assigned("t", last=last, text=text)
         turns.append(last)
     assert turns == ["a", "c", "d", "a"]
-    assert given_to("t", last="d", loads={"a": 1}, text=text)[0] == "c"
+    assert assigned("t", last="d", loads={"a": 1}, text=text)[0] == "c"
 
 
-def test_an_absence_begins_and_ends_with_the_persons_own_day():
-    """Eve is away on 10 June in her zone, where that day began eleven hours before it did in Greenwich."""
+def test_an_absence_begins_and_ends_at_midnight_in_the_persons_zone():
+    """Eve is away on 10 June in her zone, which is twelve hours ahead of UTC."""
     text = TEXT.replace("eve: {", "eve: {zone: Pacific/Auckland, ")
     assert (
         assign_task(roster(text), AssignmentRequest("call", "eve", datetime(2026, 6, 9, 13, tzinfo=UTC)), {}).owner
@@ -110,8 +110,8 @@ def test_an_absence_begins_and_ends_with_the_persons_own_day():
 
 @must_reach(person=5)
 @given(st.data())
-def test_C10_whoever_gets_a_task_is_there(data):
-    """Any people, absences, deputies in circles, loads and rules: the answer is a person who is there, or says why not."""
+def test_C10_a_task_is_assigned_to_a_person_who_is_present_if_there_is_one(data):
+    """Any people, absences, circular deputies, loads and rules: the owner is present, or nobody else can be."""
     names = ["a", "b", "c", "d"]
     people = {
         name: {
@@ -122,52 +122,54 @@ def test_C10_whoever_gets_a_task_is_there(data):
         }
         for name in names
     }
-    ways = st.lists(st.sampled_from(["owner", "load", "round_robin"]), min_size=1)
-    rules = {"teams": {"t": {"by": data.draw(ways)}, "u": {"by": data.draw(ways)}}}
-    found = Roster(Roster().team.model_validate({"people": people, **rules}))
+    rules_of_team = st.lists(st.sampled_from(["owner", "load", "round_robin"]), min_size=1)
+    rules = {"teams": {"t": {"by": data.draw(rules_of_team)}, "u": {"by": data.draw(rules_of_team)}}}
+    drawn_roster = Roster(Roster().team.model_validate({"people": people, **rules}))
     named, owner = data.draw(st.sampled_from([*names, "t", "u", "x"])), data.draw(st.sampled_from([*names, None, 7]))
     loads = data.draw(st.dictionaries(st.sampled_from(names), st.integers(0, 5)))
-    answer = assign_task(
-        found, AssignmentRequest("call", named, AT, owner), loads, data.draw(st.sampled_from([*names, None]))
+    assignment = assign_task(
+        drawn_roster, AssignmentRequest("call", named, AT, owner), loads, data.draw(st.sampled_from([*names, None]))
     )
-    there = answer.owner in names and found.away_until(answer.owner, AT) is None
-    team = answer.owner in {"t", "u"} and not any(
-        answer.owner in people[name]["team"] and found.away_until(name, AT) is None for name in names
+    is_present = assignment.owner in names and drawn_roster.away_until(assignment.owner, AT) is None
+    is_absent_team = assignment.owner in {"t", "u"} and not any(
+        assignment.owner in people[name]["team"] and drawn_roster.away_until(name, AT) is None for name in names
     )
-    alone = answer.owner == named and deputy_of(found, named, AT) is None if named in names else False
-    reached("person", there)
-    assert there or team or alone or (named, answer.owner) == ("x", "x")
-    assert answer.why
+    is_named_without_deputy = (
+        assignment.owner == named and deputy_of(drawn_roster, named, AT) is None if named in names else False
+    )
+    reached("person", is_present)
+    assert is_present or is_absent_team or is_named_without_deputy or (named, assignment.owner) == ("x", "x")
+    assert assignment.why
 
 
 # -- the file ----------------------------------------------------------------------------------------------------------
 
 
-def test_every_fault_of_a_team_is_told_at_once_with_its_line():
+def test_every_fault_of_a_team_is_reported_at_once_with_its_line():
     text = """zone: Mars/Olympus
 hours: {mon-fri: "17:00-09:00"}
 holidays: XX
 people:
   dana: {hours: {mon: ["09:00-12:00", "11:00-13:00"]}, away: [{from: 2026-05-03, to: 2026-05-01}], capcity: 3}
 """
-    found, source = read_team(text)
-    assert found is None
-    assert [(each.line, each.code) for each in source.problems] == [
+    parsed, source = read_team(text)
+    assert parsed is None
+    assert [(problem.line, problem.code) for problem in source.problems] == [
         (1, "T110"), (2, "T110"), (3, "T110"), (5, "T110"), (5, "T110"), (5, "T108"),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("hours", ['{fri-mon: "09:00-17:00"}', '{mon: "9-17"}', "{mon: []}", '{mon-wed: "09:00-17:00", tue: "09:00-10:00"}', '{mon: "09:00-24:30"}', "{}"])  # fmt: skip
-def test_hours_that_are_none_are_refused(hours):
+def test_invalid_working_hours_are_refused(hours):
     assert read_team(f"hours: {hours}")[0] is None
 
 
-def test_the_shipped_team_knows_the_outcomes_that_the_shipped_journeys_wait_for():
-    found, source = read_team((shipped_catalog.CATALOG / "team.yaml").read_bytes())
-    assert found is not None, source.problems
-    told = [(task, word) for task, kind in found.tasks.items() for word in kind.outcomes]
+def test_the_shipped_team_has_the_outcomes_that_the_shipped_journeys_read():
+    parsed, source = read_team((shipped_catalog.CATALOG / "team.yaml").read_bytes())
+    assert parsed is not None, source.problems
+    outcomes = [(task, word) for task, kind in parsed.tasks.items() for word in kind.outcomes]
     for task, word in (("onboarding-call", "not_interested"), ("renewal-plan", "at_risk"), ("renewal-call", "at_risk")):
-        assert (task, word) in told
+        assert (task, word) in outcomes
 
 
 def problems(task: str) -> list[tuple[str, int | None]]:
@@ -175,22 +177,22 @@ def problems(task: str) -> list[tuple[str, int | None]]:
     journey, source = read_journey(text)
     assert journey is not None
     return [
-        (each.code, each.line)
-        for each in check_journey(journey, shipped_catalog.plan(), shipped_catalog.templates(), (), source)
+        (problem.code, problem.line)
+        for problem in check_journey(journey, shipped_catalog.plan(), shipped_catalog.templates(), (), source)
     ]
 
 
-def test_a_deadline_in_working_time_is_hours_and_stands_alone():
+def test_a_deadline_in_working_time_is_in_hours_and_excludes_an_sla():
     assert problems("{task: call, owner: dana, within: PT4H, escalate: [lead]}") == []
     assert problems("{task: call, owner: dana, within: P1D}") == [("T905", 6)]
     assert problems("{task: call, owner: dana, within: PT4H, sla: PT4H}") == [("T906", 6)]
 
 
-def test_the_team_of_the_documentation_is_one():
+def test_the_team_of_the_documentation_is_valid():
     text = (shipped_catalog.DOCS / "tasks.md").read_text("utf-8").partition("```yaml team\n")[2].partition("```")[0]
-    found, source = read_team(text)
-    assert found is not None, source.problems
+    parsed, source = read_team(text)
+    assert parsed is not None, source.problems
     assert (
-        assign_task(Roster(found), AssignmentRequest("call", "customer-success", AT, "dana@example.com"), {}).owner
+        assign_task(Roster(parsed), AssignmentRequest("call", "customer-success", AT, "dana@example.com"), {}).owner
         == "dana"
     )

@@ -1,4 +1,4 @@
-"""Deadlines in working time: right over weekends, holidays, absences, and the days on which clocks change (C10)."""
+"""Deadlines in working time over weekends, holidays, absences and clock changes (C10)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathm
 
 
 def team(text: str) -> Roster:
-    found, source = read_team(text)
-    assert found is not None, source.problems
-    return Roster(found)
+    parsed, source = read_team(text)
+    assert parsed is not None, source.problems
+    return Roster(parsed)
 
 
 def berlin(text: str) -> datetime:
@@ -46,19 +46,19 @@ people:
         ("2026-06-08 10:00", "PT4H", "2026-06-08 14:00"),
         ("2026-06-08 15:00", "PT4H", "2026-06-09 11:00"),
         ("2026-06-08 07:00", "PT1H", "2026-06-08 10:00"),
-        ("2026-06-08 09:00", "PT8H", "2026-06-08 17:00"),  # the last minute of the day is still of that day
+        ("2026-06-08 09:00", "PT8H", "2026-06-08 17:00"),  # at the end of the working day
         ("2026-06-12 16:00", "PT2H", "2026-06-15 10:00"),  # over a weekend
-        ("2026-06-13 12:00", "PT30M", "2026-06-15 09:30"),  # asked on a Saturday
+        ("2026-06-13 12:00", "PT30M", "2026-06-15 09:30"),  # from a Saturday
         ("2026-04-02 16:00", "PT2H", "2026-04-07 10:00"),  # Good Friday and Easter Monday
         ("2026-06-19 16:00", "PT2H", "2026-06-24 10:00"),  # dana is away on Monday and Tuesday
-        ("2026-03-27 16:00", "PT2H", "2026-03-30 10:00"),  # the clock is put on in between
+        ("2026-03-27 16:00", "PT2H", "2026-03-30 10:00"),  # the clock is set forward in between
     ],
 )
 def test_C10_a_deadline_is_counted_in_the_owners_working_hours(since, within, due):
     assert DANA.due("dana", berlin(since), within) == berlin(due)
 
 
-def test_C10_a_night_that_loses_or_gains_an_hour_is_an_hour_shorter_or_longer():
+def test_C10_a_night_shift_over_a_clock_change_is_an_hour_shorter_or_longer():
     hours = DANA.hours("nick")
     spring, autumn, other = (berlin(f"2026-{day} 00:00") for day in ("03-29", "10-25", "10-18"))
     worked = [hours.between(night, night.astimezone(UTC) + 12 * HOUR) for night in (spring, autumn, other)]
@@ -66,14 +66,14 @@ def test_C10_a_night_that_loses_or_gains_an_hour_is_an_hour_shorter_or_longer():
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_C10_every_owner_has_their_own_zone(zone):
+def test_C10_a_deadline_is_counted_in_the_owners_zone(zone):
     roster = Roster(Team.model_validate({"people": {"kim": {"zone": zone}}}))
     due = roster.due("kim", datetime(2026, 6, 10, 0, tzinfo=ZoneInfo(zone)), "PT3H")
     assert due is not None
     assert due.astimezone(ZoneInfo(zone)).strftime("%d %H:%M") == "10 12:00"
 
 
-def test_who_never_works_again_has_no_deadline():
+def test_an_owner_without_future_working_time_has_no_deadline():
     away = {"from": "2020-01-01", "to": "9999-12-31"}
     roster = Roster(Team.model_validate({"people": {"kim": {"away": [away]}}}))
     assert roster.due("kim", datetime(2026, 6, 10, tzinfo=UTC), "PT1H") is None
@@ -84,7 +84,7 @@ minutes = st.integers(0, 24 * 60)
 
 @st.composite
 def weeks(draw):
-    """Any week in which somebody works at some time."""
+    """Any week with some working hours."""
     days = []
     for _ in range(7):
         marks = sorted(draw(st.sets(minutes, max_size=4)))
@@ -97,10 +97,8 @@ lengths = st.timedeltas(timedelta(0), timedelta(hours=60))
 
 
 @given(weeks(), st.sampled_from(ZONES), st.sets(st.integers(0, 365)), instants, lengths)
-def test_C10_what_is_worked_until_a_deadline_is_what_it_gives_and_it_is_the_first_such_instant(
-    week, zone, off, since, length
-):
-    """Over every zone with its clock changes, half hours of them, a day that a zone left out, and days off."""
+def test_C10_a_deadline_is_the_first_instant_after_the_given_working_time(week, zone, off, since, length):
+    """Any zone, also with clock changes of half an hour or a skipped day, and any days off."""
     days_off = {date(2026, 1, 1) + timedelta(days=day) for day in off}
     hours = WorkingHours(ZoneInfo(zone), week, days_off.__contains__)
     due = hours.after(since, length)
@@ -114,7 +112,7 @@ def test_C10_what_is_worked_until_a_deadline_is_what_it_gives_and_it_is_the_firs
 
 
 @given(weeks(), st.sampled_from(ZONES), instants, instants, instants)
-def test_working_time_adds_up(week, zone, one, another, last):
+def test_working_times_of_adjacent_spans_add_up(week, zone, one, another, last):
     hours = WorkingHours(ZoneInfo(zone), week)
     first, second, third = sorted((one, another, last))
     assert hours.between(first, second) + hours.between(second, third) == hours.between(first, third)
@@ -124,7 +122,7 @@ def test_working_time_adds_up(week, zone, one, another, last):
 @given(
     instants, st.timedeltas(timedelta(minutes=1), timedelta(hours=30)), st.timedeltas(timedelta(0), timedelta(days=9))
 )
-def test_C10_what_is_put_off_has_the_working_time_that_was_left(since, length, pause):
+def test_C10_a_postponed_deadline_keeps_the_remaining_working_time(since, length, pause):
     hours = DANA.hours("dana")
     due = hours.after(since, length)
     assert due is not None
@@ -136,7 +134,7 @@ def test_C10_what_is_put_off_has_the_working_time_that_was_left(since, length, p
 @pytest.mark.parametrize(
     ("since", "due"), [("2026-06-12 16:30", "2026-06-15 09:30"), ("2026-06-15 09:20", "2026-06-15 09:30")]
 )
-def test_C10_a_reminder_comes_before_the_deadline_in_working_time(since, due):
+def test_C10_a_reminder_is_due_before_the_deadline_by_working_time(since, due):
     roster = Roster(DANA.team.model_copy(update={"remind": HOUR}))
     at = roster.remind_at("call", "dana", berlin(due), berlin(since), working=True)
     assert at == max(berlin("2026-06-12 16:30"), berlin(since)), "half an hour on Friday, half an hour on Monday"

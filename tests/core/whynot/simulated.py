@@ -1,4 +1,4 @@
-"""What `whynot.py` asks, answered for a person in memory, so that an answer can be tried in the simulator."""
+"""Input of `journeys.whynot` built from a simulated person, so that tests can try an answer in the simulator."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from journeys.whynot.person_view import LastDecision, LastEvent, PastRunView, Pe
 
 
 def why_not(person: SimulatedPerson, chart: Chart, template: str, now: datetime) -> tuple[Obstacle, ...]:
-    """What stands between this person and this message of this journey."""
-    return obstacles(chart, person.world.policy, template, known_of(person, chart, now), now)
+    """Obstacles between this person and this message of this journey."""
+    return obstacles(chart, person.world.policy, template, view_of(person, chart, now), now)
 
 
-def known_of(person: SimulatedPerson, chart: Chart, now: datetime) -> PersonView:
-    """All that the person in memory knows where one journey is concerned."""
+def view_of(person: SimulatedPerson, chart: Chart, now: datetime) -> PersonView:
+    """The view of a simulated person for one journey."""
     runs = sorted(
         (run for run in person.runs.values() if run.chart.key == chart.key),
         key=lambda run: (run.state.is_open, run.state.last_at or now),
         reverse=True,
     )
-    known = person.gate.recipient
-    around = GateFacts(known.outside.since, sorted(known.tickets), known.outside.unsendable)
-    heard = {
+    recipient = person.gate.recipient
+    gate_facts = GateFacts(recipient.outside.since, sorted(recipient.tickets), recipient.outside.unsendable)
+    last_events = {
         item.name: LastEvent(item.at, {})
         for _, item in person.story
         if isinstance(item, NotEntered) and item.journey == chart.key
     }
     return PersonView(
-        [_been(run) for run in runs],
-        known.facts,
-        known.context("", now, person.gate.queued_for("")),
-        around,
-        heard,
-        tuple(_decided(person)),
+        [past_run(run) for run in runs],
+        recipient.facts,
+        recipient.context("", now, person.gate.queued_for("")),
+        gate_facts,
+        last_events,
+        tuple(last_decisions(person)),
     )
 
 
-def _been(run: SimulatedRun) -> PastRunView:
+def past_run(run: SimulatedRun) -> PastRunView:
     state = run.state
     return PastRunView(
         run.name, run.epoch, state.state, state.entered_at, state.is_open, state.outcome, run.ended_at, state, run.case,
@@ -51,8 +51,8 @@ def _been(run: SimulatedRun) -> PastRunView:
     )  # fmt: skip
 
 
-def _decided(person: SimulatedPerson) -> Iterator[LastDecision]:
-    waiting = {(each.run.name, each.message.action): each.due for each in person.gate.queue}
+def last_decisions(person: SimulatedPerson) -> Iterator[LastDecision]:
+    waiting = {(queued.run.name, queued.message.action): queued.due for queued in person.gate.queue}
     for run, item in reversed(person.story):
         if run is not None and isinstance(item, MessageOutcome):
             why = "; ".join(reason.text for reason in item.reasons)
@@ -61,17 +61,17 @@ def _decided(person: SimulatedPerson) -> Iterator[LastDecision]:
                 yield LastDecision(run.name, action, "sent", why, None, item.at)
             elif item.kind == Status.DEFERRED and (run.name, action) in waiting:
                 yield LastDecision(
-                    run.name, action, "queued", why, waiting[run.name, action], _began(person, run, item)
+                    run.name, action, "queued", why, waiting[run.name, action], waiting_since(person, run, item)
                 )
             else:
                 yield LastDecision(run.name, action, "withheld", why, None, item.at)
 
 
-def _began(person: SimulatedPerson, run: SimulatedRun, last: MessageOutcome) -> datetime:
-    """Since when it has waited, whatever it waited for before."""
-    fates = (item for whose, item in person.story if whose is run and isinstance(item, MessageOutcome))
-    began: datetime | None = None
-    for fate in fates:
-        if (fate.message, fate.to) == (last.message, last.to):
-            began = (began or fate.at) if fate.kind == Status.DEFERRED else None
-    return began or last.at
+def waiting_since(person: SimulatedPerson, run: SimulatedRun, last: MessageOutcome) -> datetime:
+    """The instant of the first deferral in the current sequence of deferrals."""
+    outcomes = (item for owner, item in person.story if owner is run and isinstance(item, MessageOutcome))
+    since: datetime | None = None
+    for outcome in outcomes:
+        if (outcome.message, outcome.to) == (last.message, last.to):
+            since = (since or outcome.at) if outcome.kind == Status.DEFERRED else None
+    return since or last.at

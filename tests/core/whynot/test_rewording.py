@@ -1,4 +1,4 @@
-"""Answers rest on facts: rewording every sentence changes no code, change or date of an answer."""
+"""Answers of why-not depend on facts only: other wording changes no code, change or date."""
 
 from __future__ import annotations
 
@@ -13,66 +13,68 @@ from journeys.language.conditions import Condition
 from journeys.simulation.recording import RecordedEvent
 from journeys.whynot.obstacles import Obstacle
 from journeys.whynot.situation import Step
-from tests.core.whynot.test_whynot import PLAIN, TEMPLATE, Case, cases, happened
+from tests.core.whynot.test_whynot import PLAIN, TEMPLATE, Case, cases, gate_event
 from tests.support.run_script import day
 
-OTHER_WORDS = "so it is"
+SAME_TEXT = "the same text"
 
 
 def reword(patch: pytest.MonkeyPatch) -> None:
-    """Every reason, refusal and explanation says the same."""
+    """Give every reason, refusal and explanation the same text."""
     for kind, text in ((Reason, "text"), (EntryRefused, "reason"), (Step, "why")):
-        patch.setattr(kind, "__init__", _with_other_words(kind, text))
+        patch.setattr(kind, "__init__", _with_same_text(kind, text))
     holds = Condition.holds
-    patch.setattr(Condition, "holds", lambda self, lookup: (holds(self, lookup)[0], OTHER_WORDS))
+    patch.setattr(Condition, "holds", lambda self, lookup: (holds(self, lookup)[0], SAME_TEXT))
 
 
-def _with_other_words(kind: type[Any], text: str) -> Any:
+def _with_same_text(kind: type[Any], text: str) -> Any:
     make, names = kind.__init__, tuple(kind.__dataclass_fields__)
 
     def init(self: Any, *values: Any, **named: Any) -> None:
-        make(self, **{**dict(zip(names, values, strict=False)), **named, text: OTHER_WORDS})
+        make(self, **{**dict(zip(names, values, strict=False)), **named, text: SAME_TEXT})
 
     return init
 
 
 def facts_of(obstacles: tuple[Obstacle, ...]) -> list[Any]:
-    return [(found.action, found.code, found.change.kind, found.change.params, found.since) for found in obstacles]
+    return [(item.action, item.code, item.change.kind, item.change.params, item.since) for item in obstacles]
 
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(cases())
-def test_rewording_every_sentence_changes_no_answer(case: Case) -> None:
-    before = case.asked()
+def test_other_wording_changes_no_answer(case: Case) -> None:
+    before = case.obstacles()
     event(f"{len(before)} obstacles")
     with pytest.MonkeyPatch.context() as patch:
         reword(patch)
-        after = case.asked()
+        after = case.obstacles()
     assert facts_of(after) == facts_of(before)
 
 
 @pytest.mark.parametrize(
     ("scope", "name"), [("all", ""), ("channel", "email"), ("journey", "j"), ("template", TEMPLATE)]
 )
-def test_a_kill_switch_is_found_by_the_reasons_fact(scope: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_switch_is_identified_by_the_facts_of_its_reason(
+    scope: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reword(monkeypatch)
-    first = Case(PLAIN, {}, frozenset({"email"}), [happened("stop", scope=scope, name=name)], day(2)).asked()[0]
-    assert (first.what, first.change.kind) == (OTHER_WORDS, "release_stop")
+    first = Case(PLAIN, {}, frozenset({"email"}), [gate_event("stop", scope=scope, name=name)], day(2)).obstacles()[0]
+    assert (first.what, first.change.kind) == (SAME_TEXT, "release_stop")
     assert first.change.params == {"scope": scope, "name": name}
 
 
-def test_each_of_two_kill_switches_is_an_obstacle_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_kill_switches_are_two_obstacles(monkeypatch: pytest.MonkeyPatch) -> None:
     reword(monkeypatch)
-    events = [happened("stop", scope="channel", name="email"), happened("stop", scope="journey", name="j")]
-    first, second, *_ = Case(PLAIN, {}, frozenset({"email"}), events, day(2)).asked()
-    assert [found.change.params["scope"] for found in (first, second)] == ["channel", "journey"]
+    events = [gate_event("stop", scope="channel", name="email"), gate_event("stop", scope="journey", name="j")]
+    first, second, *_ = Case(PLAIN, {}, frozenset({"email"}), events, day(2)).obstacles()
+    assert [obstacle.change.params["scope"] for obstacle in (first, second)] == ["channel", "journey"]
 
 
-@pytest.mark.parametrize("heard", [False, True], ids=["never entered", "refused at entry"])
-def test_a_false_condition_is_named_once(heard: bool) -> None:
+@pytest.mark.parametrize("has_event", [False, True], ids=["never entered", "refused at entry"])
+def test_a_false_condition_is_named_once(has_event: bool) -> None:
     guard = 'profile.plan == "team"'
     journey = {**PLAIN, "entry": {"on": "begin", "again": "always", "when": guard}}
-    begun = [RecordedEvent(day(0.5), "p", "signal", "begin")] if heard else []
-    *_, found = Case(journey, {}, frozenset({"email"}), begun, day(1)).asked()
-    assert (found.code, found.change.kind) == ("guard", "identify")
-    assert found.what.count(guard) == 1
+    events = [RecordedEvent(day(0.5), "p", "signal", "begin")] if has_event else []
+    *_, obstacle = Case(journey, {}, frozenset({"email"}), events, day(1)).obstacles()
+    assert (obstacle.code, obstacle.change.kind) == ("guard", "identify")
+    assert obstacle.what.count(guard) == 1

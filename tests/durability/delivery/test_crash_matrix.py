@@ -26,9 +26,17 @@ from journeys.events.inbound import InboundEvent
 from store.database import execute, sql
 from store.events import ingest
 from tests.conftest import ROOT
-from tests.storm.cell_setup import Config, Stand
-from tests.storm.crash_cells import ADAPTERS, POINTS, Cell, Seen, broken, broken_by_two, cells
-from tests.storm.killing_provider import Killing, killing_at
+from tests.storm.cell_setup import CellRunner, Config
+from tests.storm.crash_cells import (
+    ADAPTERS,
+    POINTS,
+    Cell,
+    CellResult,
+    broken_promise,
+    broken_promise_after_two,
+    cells,
+)
+from tests.storm.killing_provider import KillingProviders, serve_killing
 from tests.storm.naive_worker import send_then_record
 from tests.support.provider import URGENT, google_key
 from tests.support.steps import first_steps, publish
@@ -68,16 +76,16 @@ _LEASE_OVER = sql("UPDATE task_mirrors SET next_at = '-infinity' WHERE mirror = 
 class Matrix:
     """One matrix from beginning to end."""
 
-    stand: Stand
-    killing: Killing
+    stand: CellRunner
+    killing: KillingProviders
     folder: Path
 
-    async def seen(self, chosen: Sequence[Cell]) -> list[Seen]:
+    async def seen(self, chosen: Sequence[Cell]) -> list[CellResult]:
         """Let each die, then let others go on, and look."""
         exits = await _deaths(self.stand.config, self.folder)
         return await self._gone_on(chosen, exits)
 
-    async def seen_after_two(self, chosen: Sequence[Cell], points: Sequence[str]) -> list[Seen]:
+    async def seen_after_two(self, chosen: Sequence[Cell], points: Sequence[str]) -> list[CellResult]:
         """The same, but those who go on first die too, if they come to these points."""
         exits = await _deaths(self.stand.config, self.folder)
         (leases,) = await self.stand.rows(_LEASES)
@@ -89,8 +97,8 @@ class Matrix:
         assert 1 not in died.values(), (self.folder / "deaths.log").read_text()
         return await self._gone_on(chosen, exits)
 
-    async def _gone_on(self, chosen: Sequence[Cell], exits: Mapping[str, int]) -> list[Seen]:
-        async def one(cell: Cell) -> Seen:
+    async def _gone_on(self, chosen: Sequence[Cell], exits: Mapping[str, int]) -> list[CellResult]:
+        async def one(cell: Cell) -> CellResult:
             async with asyncio.timeout(PATIENCE):
                 await self._others_go_on(cell)
             return await self._look(cell, exits[cell.marker])
@@ -98,19 +106,19 @@ class Matrix:
         return await asyncio.gather(*map(one, chosen))
 
     async def _others_go_on(self, cell: Cell) -> None:
-        if cell.of.kind == "task":
+        if cell.target.kind == "task":
             async with self.stand.database.transaction() as connection:
                 await execute(connection, _LEASE_OVER, marker=cell.marker)
-        await self.stand.go_on(cell)
+        await self.stand.finish(cell)
 
-    async def _look(self, cell: Cell, code: int) -> Seen:
-        if cell.of.kind != "message":
-            return Seen(cell, code, self.killing.taken(cell))
+    async def _look(self, cell: Cell, code: int) -> CellResult:
+        if cell.target.kind != "message":
+            return CellResult(cell, code, self.killing.taken(cell))
         (message,) = await self.stand.rows(_LEDGER, run=self.stand.config.steps[cell.marker]["run"])
         taken = self.killing.taken(cell)
-        if cell.of.vendor == "inbox":
+        if cell.target.vendor == "inbox":
             taken = (await self.stand.rows(_INBOX, person=message["recipient"]))[0]["n"]
-        return Seen(cell, code, taken, message["status"])
+        return CellResult(cell, code, taken, message["status"])
 
     async def stuck(self) -> int:
         return int((await self.stand.rows(_STUCK))[0]["n"])
@@ -137,11 +145,11 @@ async def matrix(
     (folder / "templates" / "crash").mkdir(parents=True)
     text = URGENT.replace("Your export is ready. It", "{{ profile.first_name }}: your export is ready. It")
     (folder / "templates" / "crash" / "ready.md").write_text(text)
-    killing = Killing(folder, chosen)
-    async with killing_at(killing) as places:
+    killing = KillingProviders(folder, chosen)
+    async with serve_killing(killing) as places:
         known = [each.as_json() for each in chosen]
         config = Config(database_url, places.provider, places.relay, str(folder), google_key(), known, naive=naive)
-        stand = Stand(config)
+        stand = CellRunner(config)
         try:
             stand.config = replace(config, steps=await _entered(stand, chosen, places.provider))
             yield Matrix(stand, killing, folder)
@@ -149,15 +157,15 @@ async def matrix(
             await stand.close()
 
 
-async def _entered(stand: Stand, chosen: Sequence[Cell], provider: str) -> dict[str, dict[str, Any]]:
-    for name in {each.adapter for each in chosen if each.of.kind == "message"}:
+async def _entered(stand: CellRunner, chosen: Sequence[Cell], provider: str) -> dict[str, dict[str, Any]]:
+    for name in {each.adapter for each in chosen if each.target.kind == "message"}:
         of = ADAPTERS[name]
         await publish(stand.database, JOURNEY.format(name=of.name, via=of.via, data=of.data or "{}"))
     calls = [call for number, cell in enumerate(chosen) for call in _calls(cell, number, provider)]
     await ingest.accept(stand.database, stand.catalogue, calls, source="test")
     async with stand.database.transaction() as connection:
-        await execute(connection, _MEMBER, markers=[each.marker for each in chosen if each.of.kind == "audience"])
-        if any(each.of.kind == "task" for each in chosen):
+        await execute(connection, _MEMBER, markers=[each.marker for each in chosen if each.target.kind == "audience"])
+        if any(each.target.kind == "task" for each in chosen):
             await execute(connection, _TASK)
     found = await first_steps(stand.database, stand.catalogue, "enter_{journey}")
     return {who: step for (who, _), step in found.items()}
@@ -182,7 +190,7 @@ def _calls(cell: Cell, number: int, provider: str) -> list[InboundEvent]:
     }
     entered = InboundEvent("track", f"{cell.marker}-enter", f"enter_{cell.adapter}", user_id=cell.marker)
     known = InboundEvent("identify", f"{cell.marker}-known", "identify", user_id=cell.marker, traits=traits)
-    return [known, entered] if cell.of.kind == "message" else [known]
+    return [known, entered] if cell.target.kind == "message" else [known]
 
 
 async def test_a_death_at_any_point_on_any_adapter_keeps_the_promise_of_its_class(
@@ -191,7 +199,7 @@ async def test_a_death_at_any_point_on_any_adapter_keeps_the_promise_of_its_clas
     chosen = cells()
     async with matrix(database_url, tmp_path, chosen) as found:
         seen = await found.seen(chosen)
-        faults = {f"{each.cell.adapter} {each.cell.point}": why for each in seen if (why := broken(each))}
+        faults = {f"{each.cell.adapter} {each.cell.point}": why for each in seen if (why := broken_promise(each))}
         assert not faults, "\n".join(f"{where}: {why}" for where, why in faults.items())
         assert await found.stuck() == 0, "every message has come to its end"
 
@@ -206,7 +214,9 @@ async def test_whoever_dies_again_while_going_on_leaves_every_message_at_an_end_
     chosen = [Cell(f"cell{number:03}x", adapter, point) for number, (adapter, point) in enumerate(drawn)]
     async with matrix(database_url, tmp_path, chosen) as found:
         seen = await found.seen_after_two(chosen, [chance.choice(POINTS) for _ in chosen])
-        faults = {f"{each.cell.adapter} {each.cell.point}": why for each in seen if (why := broken_by_two(each))}
+        faults = {
+            f"{each.cell.adapter} {each.cell.point}": why for each in seen if (why := broken_promise_after_two(each))
+        }
         assert not faults, f"TENURE_STORM_SEED={seed}: {faults}"
         assert await found.stuck() == 0, f"TENURE_STORM_SEED={seed}"
 

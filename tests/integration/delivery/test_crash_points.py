@@ -9,9 +9,9 @@ import pytest
 
 from store.database import Database
 from tests.storm.clients import Senders, entry, ping
-from tests.storm.crash_points import AGAIN, FOLDER, POINTS
+from tests.storm.crash_points import FOLDER, POINTS, ROUND_MARK
 from tests.storm.plan import Storm, write_catalog
-from tests.storm.run import publish, quiet, say_nothing
+from tests.storm.run import publish, say_nothing, wait_until_quiet
 from tests.storm.verdict import read_ledger, read_sink
 from worker.settings import load_settings
 from worker.stack.supervisor import MODULES, Stack
@@ -38,14 +38,14 @@ async def test_a_death_at_any_point_loses_nothing_and_doubles_nothing(
         await publish(database)
         senders = Senders(Storm(0, users=0), stack.endpoints.api_url)
         async with senders.client() as client:
-            await senders.until_taken(client, [call for point in POINTS for call in entry(point)])
+            await senders.send_until_accepted(client, [call for point in POINTS for call in entry(point)])
             sent: list[str] = []
             for number in range(ROUNDS):
-                tokens = [f"{point}{AGAIN}{number}" for point in POINTS if not (deaths / point).exists()]
+                tokens = [f"{point}{ROUND_MARK}{number}" for point in POINTS if not (deaths / point).exists()]
                 for token in tokens:
-                    await senders.until_taken(client, [ping(token.partition(AGAIN)[0], token)])
+                    await senders.send_until_accepted(client, [ping(token.partition(ROUND_MARK)[0], token)])
                 sent += tokens
-                left = await quiet(database, 100, quiet_for=1.0)
+                left = await wait_until_quiet(database, 100, quiet_for=1.0)
                 if {*POINTS} <= {path.name for path in deaths.iterdir()}:
                     break
         ledger, sink = await read_ledger(database), read_sink(home / "mail")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.storm.plan import Storm
-from tests.storm.run import Report, weather
+from tests.storm.run import Report, run_storm
 
 SEED = int(os.environ.get("TENURE_STORM_SEED") or random.SystemRandom().randrange(10_000))
 CONTROL = Storm(
@@ -41,7 +41,7 @@ def told(report: Report) -> Report:
 
 async def test_nothing_is_lost_or_doubled_when_worker_api_and_temporal_are_killed_at_random(home: Path) -> None:
     crowded = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
-    report = told(await weather(Storm(SEED), home))
+    report = told(await run_storm(Storm(SEED), home))
     assert sum(report.faults.values()) >= 40
     assert report.acknowledged >= 900, "a system that accepts nothing loses nothing"
     assert crowded or report.seconds <= 120, "two minutes, unless others use this machine"
@@ -49,6 +49,6 @@ async def test_nothing_is_lost_or_doubled_when_worker_api_and_temporal_are_kille
 
 
 async def test_the_storm_bites_without_a_ledger_the_same_kills_double(home: Path) -> None:
-    report = told(await weather(CONTROL, home))
+    report = told(await run_storm(CONTROL, home))
     assert report.duplicated > 0, report.line()
     assert report.lost == 0, report.line()
