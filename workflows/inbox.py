@@ -10,7 +10,7 @@ import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from enum import Enum
+from datetime import datetime
 from typing import Any, Final
 
 from temporalio import workflow
@@ -101,13 +101,14 @@ class OperatorCommand:
     ticket: int
 
 
-class Marker(Enum):
-    """Items without contents: the run's timer has fired, which takes its turn like anything that arrives."""
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The run's timer that was armed for the real instant `at` has fired, which takes its turn like anything that arrives."""
 
-    TIMER_FIRED = "timer fired"
+    at: datetime
 
 
-Item = Arrival | OperatorCommand | Marker
+Item = Arrival | OperatorCommand | TimerFired
 
 
 @dataclass(slots=True)
@@ -146,9 +147,9 @@ class Inbox:
         self._weight += sum(arrival.weight for arrival in arrivals)
         self._batch(HistoryMeter.SIGNAL, *arrivals).signals += 1
 
-    def add_timer(self) -> None:
-        """The run's timer has fired."""
-        self._batch(HistoryMeter.TIMER, Marker.TIMER_FIRED)
+    def add_timer(self, at: datetime) -> None:
+        """The run's timer that was armed for `at` has fired."""
+        self._batch(HistoryMeter.TIMER, TimerFired(at))
 
     def add_command(self, occurrence: OperatorOccurrence) -> int:
         """An operator's command; the ticket that `done` reaches once it is decided."""
@@ -216,7 +217,7 @@ class Inbox:
     @property
     def length(self) -> int:
         """Items that wait for a decision."""
-        return sum(item is not Marker.TIMER_FIRED for item in self._waiting())
+        return sum(not isinstance(item, TimerFired) for item in self._waiting())
 
     def last_seqs(self, decided: Mapping[str, int]) -> dict[str, int]:
         """By lane, the last `seq` that was decided or is carried."""

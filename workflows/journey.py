@@ -41,7 +41,7 @@ with workflow.unsafe.imports_passed_through():
     from journeys.protocol.envelope import Unreadable, occurrence_of, parse_instant
     from journeys.protocol.step_outcome import AlreadyCommitted, Applied, Behind, StepOutcome, TooEarly, outcome_of
     from workflows import invocations, limits
-    from workflows.inbox import Arrival, Inbox, Marker, OperatorCommand, OperatorOccurrence
+    from workflows.inbox import Arrival, Inbox, OperatorCommand, OperatorOccurrence, TimerFired
     from workflows.operator_commands import OperatorCommands
     from workflows.timer import DurableTimer
 
@@ -99,8 +99,8 @@ class JourneyWorkflow(OperatorCommands):
                 return occurrence
             case None:
                 return await self._wait_or_due(chart)
-            case Marker.TIMER_FIRED:
-                self.timer.note_fired()
+            case TimerFired(at):
+                self.timer.note_fired(at)
                 return None
 
     async def _wait_or_due(self, chart: Chart) -> Occurrence | None:
@@ -158,7 +158,8 @@ class JourneyWorkflow(OperatorCommands):
         decision = decide(chart, self.state, occurrence)
         if decision.effects or (may_be_behind and decision.log) or not decision.state.is_open:
             at = occurrence.at.isoformat() if may_be_behind else None
-            match await self._apply(decision.state, (*self.lines, *decision.log), decision.effects, timer=at):
+            lines, is_deadline = (*self.lines, *decision.log), isinstance(occurrence, TimerDue)
+            match await self._apply(decision.state, lines, decision.effects, timer=at, is_deadline=is_deadline):
                 case Behind() | TooEarly() as refused:
                     self._postpone(occurrence, refused)
                     return

@@ -23,46 +23,77 @@ with workflow.unsafe.imports_passed_through():
 SOONEST = timedelta(milliseconds=1)
 
 
+class Rings:
+    """The instants at which timers were armed and have fired, all of them real. Pure: nothing here reads a clock.
+
+    A ring belongs to the instant that its own timer was armed for, whatever is armed when the run reads it: a timer that was
+    replaced while a step was in hand may still fire, and its ring says nothing of a later deadline.
+    """
+
+    def __init__(self, reached: datetime | None = None) -> None:
+        self.reached = reached
+        """The latest instant that a timer was armed for and has fired at."""
+        self.armed: datetime | None = None
+        """The instant of the one timer that is needed."""
+
+    def needs_timer(self, at: datetime) -> bool:
+        """Whether a timer must be armed for this instant: none is armed, or only for a later one."""
+        if self.armed is not None and self.armed <= at:
+            return False
+        self.armed = at
+        return True
+
+    def note_fired(self, at: datetime) -> None:
+        """The timer that was armed for `at` has fired."""
+        self.reached = at if self.reached is None else max(self.reached, at)
+        if self.armed == at:
+            self.armed = None
+
+    def has_reached(self, at: datetime) -> bool:
+        """Whether a timer has fired at or after this instant."""
+        return self.reached is not None and at <= self.reached
+
+
 class DurableTimer:
     """Armed again only for an earlier instant; one that is no longer needed fires for nothing."""
 
-    def __init__(self, start: RunInput, clock: TestClock | None, fire: Callable[[], None], meter: HistoryMeter) -> None:
+    def __init__(
+        self, start: RunInput, clock: TestClock | None, fire: Callable[[datetime], None], meter: HistoryMeter
+    ) -> None:
         carried = start.carried or {}
-        self.reached = parse_instant(carried["reached"]) if "reached" in carried else None
-        """The latest real instant that it was armed for and has fired at."""
+        self.rings = Rings(parse_instant(carried["reached"]) if "reached" in carried else None)
         self.not_before: datetime | None = None
-        """The real instant before which a held test clock is not asked again."""
+        """The real instant before which a refused deadline is not decided again."""
         self._run, self._clock, self._fire, self._meter = start.run, clock, fire, meter
-        self._armed: datetime | None = None
         self._handle: asyncio.TimerHandle | None = None
 
     def arm(self, state: RunState, due: datetime) -> None:
         """Fire at this deadline of the run, or earlier if it is armed for that."""
         at = self._fires_at(state, due)
-        if self._armed is not None and self._armed <= at:
+        if not self.rings.needs_timer(at):
             return
         if self._handle is not None:
             self._handle.cancel()
             self._meter.count_timer()
         delay = max(SOONEST, at - workflow.now())
-        self._handle = asyncio.get_running_loop().call_later(delay.total_seconds(), self._fire)
-        self._armed = at
+        self._handle = asyncio.get_running_loop().call_later(delay.total_seconds(), self._fire, at)
         self._meter.count_timer()
 
-    def note_fired(self) -> None:
-        """The batch with its firing is being decided."""
-        self.reached = self._armed
-        self._handle, self._armed = None, None
+    def note_fired(self, at: datetime) -> None:
+        """The batch with the ring of the timer that was armed for `at` is being decided."""
+        self.rings.note_fired(at)
+        if self.rings.armed is None:
+            self._handle = None
 
     def has_come(self, state: RunState, due: datetime) -> bool:
         """Whether the timer has fired, or something was decided, at or after this deadline of the run."""
-        decided = self._real(state.last_at) if state.last_at else None
         at = self._fires_at(state, due)
-        return any(instant is not None and at <= instant for instant in (self.reached, decided))
+        decided = self._real(state.last_at) if state.last_at else None
+        return self.rings.has_reached(at) or (decided is not None and at <= decided)
 
     def carried(self) -> dict[str, str]:
         """What crosses continue-as-new."""
-        return {"reached": self.reached.isoformat()} if self.reached is not None else {}
+        return {"reached": self.rings.reached.isoformat()} if self.rings.reached is not None else {}
 
     def _fires_at(self, state: RunState, due: datetime) -> datetime:
         """The real instant of a deadline: jittered where many share a date, scaled on a test clock, not before a hold ends."""

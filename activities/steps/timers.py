@@ -6,7 +6,7 @@ The run decides optimistically; the step compares in its own transaction (record
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from activities.dependencies import Dependencies
 from journeys.calendar.test_clock import TestClock
@@ -20,6 +20,9 @@ from store.people import subjects
 from store.people.subjects import Subject
 from store.runs.projection import Run, listener_of
 
+SKEW = timedelta(seconds=5)
+"""By how much the clocks of Temporal's server and of a worker may differ without a refusal."""
+
 
 async def refuse_if_early_or_behind(
     deps: Dependencies,
@@ -32,12 +35,16 @@ async def refuse_if_early_or_behind(
 ) -> TooEarly | Behind | None:
     """Why a step with a `timer` may not be applied yet; None if it may, and then nothing earlier is accepted any more.
 
-    It waits for a held test clock, and for everything that was accepted before it in the lanes that are locked.
+    It waits for a held test clock, for its own deadline, and for everything that was accepted before it in the lanes that are
+    locked. Only a deadline is refused for being in the future: a command's instant was read from another clock, so the refusal
+    would repeat for as long as the two differ.
     """
     due = parse_instant(step.timer or "")
     real = parse_instant(step.now) if deps.clock == "workflow" else datetime.now(UTC)
     if clock is not None and clock.virtual(real) < due:
         return TooEarly(max(real + wire.LOOK_AGAIN, clock.real(due)), clock.virtual(real))
+    if clock is None and step.is_deadline and real + SKEW < due:
+        return TooEarly(parse_instant(step.now) + (due - real), real)
     lanes = [key for key in (run.lane, run.account_key) if key is not None and key in locked]
     behind: list[wire.Envelope] = []
     for lane in lanes:

@@ -141,7 +141,8 @@ class StepInput:
     """One decision, to be applied; keyed by `run` and `step`, so that applying it twice is applying it once.
 
     `timer` is the instant of a timer or a command: it asks for the comparison of `state.seqs` with the recipients' in the
-    store, and of the instant with a held test clock. `now` is the workflow's own clock, used only where a deployment says so.
+    store, and of the instant with a held test clock. `is_deadline` says that it is a timer's: one in the future is refused.
+    `now` is the workflow's own clock.
     """
 
     run: str
@@ -152,6 +153,7 @@ class StepInput:
     effects: list[dict[str, Any]]
     now: str
     timer: str | None = None
+    is_deadline: bool = False
     tombstones: list[dict[str, Any]] = field(default_factory=list)
 
 

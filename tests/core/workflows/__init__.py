@@ -1,0 +1,1 @@
+"""Parts of the workflows that need no server."""
