@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from workflows.timer import Rings
@@ -74,7 +74,9 @@ ACTIONS = st.one_of(
 )
 
 
-@given(st.lists(ACTIONS, max_size=30))
+@settings(max_examples=400)
+@given(st.lists(ACTIONS, min_size=5, max_size=30))
+@example([("look", 3), ("wait", 5), ("look", -3), ("read", 0), ("look", 4_000), ("read", 0), ("look", 3)])
 def test_no_deadline_comes_before_its_instant_in_any_sequence(actions: list[tuple[str, int]]) -> None:
     run = Run()
     for action in actions:
