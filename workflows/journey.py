@@ -110,9 +110,9 @@ class JourneyWorkflow(OperatorCommands):
             return None
         due = self.state.next_due()
         if due is not None:
-            if self.timer.has_come(self.state, due):
+            if self.timer.has_come(chart, self.state, due):
                 return TimerDue(due)
-            self.timer.arm(self.state, due)
+            self.timer.arm(chart, self.state, due)
         self.unsaved.clear()
         await workflow.wait_condition(lambda: bool(self.inbox.batches))
         self._open_batch()

@@ -14,6 +14,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from journeys.calendar.test_clock import TestClock
+    from journeys.decision.chart import Chart
     from journeys.decision.state import RunState
     from journeys.decision.timers import jitter
     from journeys.protocol.envelope import parse_instant
@@ -67,9 +68,9 @@ class DurableTimer:
         self._run, self._clock, self._fire, self._meter = start.run, clock, fire, meter
         self._handle: asyncio.TimerHandle | None = None
 
-    def arm(self, state: RunState, due: datetime) -> None:
+    def arm(self, chart: Chart, state: RunState, due: datetime) -> None:
         """Fire at this deadline of the run, or earlier if it is armed for that."""
-        at = self._fires_at(state, due)
+        at = self._fires_at(chart, state, due)
         if not self.rings.needs_timer(at):
             return
         if self._handle is not None:
@@ -85,9 +86,9 @@ class DurableTimer:
         if self.rings.armed is None:
             self._handle = None
 
-    def has_come(self, state: RunState, due: datetime) -> bool:
+    def has_come(self, chart: Chart, state: RunState, due: datetime) -> bool:
         """Whether the timer has fired, or something was decided, at or after this deadline of the run."""
-        at = self._fires_at(state, due)
+        at = self._fires_at(chart, state, due)
         decided = self._real(state.last_at) if state.last_at else None
         return self.rings.has_reached(at) or (decided is not None and at <= decided)
 
@@ -95,9 +96,10 @@ class DurableTimer:
         """What crosses continue-as-new."""
         return {"reached": self.rings.reached.isoformat()} if self.rings.reached is not None else {}
 
-    def _fires_at(self, state: RunState, due: datetime) -> datetime:
+    def _fires_at(self, chart: Chart, state: RunState, due: datetime) -> datetime:
         """The real instant of a deadline: jittered where many share a date, scaled on a test clock, not before a hold ends."""
-        real = self._real(due + jitter(self._run, state, due))
+        late = jitter(chart, self._run, state, due) if self._clock is None else timedelta()
+        real = self._real(due + late)
         return real if self.not_before is None else max(real, self.not_before)
 
     def _real(self, at: datetime) -> datetime:

@@ -1,17 +1,24 @@
 """Anchors: timers at dates of the subject that move with the date.
 
-`RunState.anchors` remembers the date for which an anchor has fired or was skipped, over all visits: one date never fires
-twice in a run. A window already past follows the author's `past`: `act` fires now, once; `skip` and `next` wait for the
-next repetition (`every`), if there is one.
+`RunState.anchors` remembers, over all visits, the date for which an anchor has acted and the one that it has skipped. A window
+acts at most once for a date, whatever other dates come between. A date within the anchor's `tolerance` of the one it has acted for is the
+same date, and so is another hour of a day that was given without an hour. A window already past follows the author's
+`past`: `act` fires now, once; `skip` and `next` wait for the next repetition (`every`), if there is one.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, time
+from typing import Final
 
 from journeys.decision.chart import Timer
 from journeys.decision.draft import RunDraft
 from journeys.decision.occurrences import Facts
+
+SKIPPED: Final = "skipped:"
+"""Prefix of the keys in `RunState.anchors` for dates whose window had passed when they became known."""
+MIDNIGHT: Final = time()
+"""A date that was given without an hour, in UTC."""
 
 
 def apply_facts(draft: RunDraft, facts: Facts | None) -> None:
@@ -36,14 +43,15 @@ def arm_anchor(draft: RunDraft, timer: Timer) -> None:
             draft.note("armed", timer.label, f"{timer.label}: waits for no date now, as {evaluation.reason}")
         return
     date: datetime = evaluation.value
-    done_for = draft.anchors.get(_memory_key(draft, timer))
+    acted_for = draft.anchors.get(_memory_key(draft, timer))
     due = _window(timer, date)
-    if done_for == date.isoformat():
+    if acted_for is not None and _is_same_date(timer, datetime.fromisoformat(acted_for), date):
+        _drop_other_window(draft, timer, date, due)
         _wait_for_next(draft, timer, due)
     elif due >= draft.at:
         _move_to(draft, timer, due)
     else:
-        _past_window(draft, timer, date, due, already=done_for is not None)
+        _past_window(draft, timer, date, due, acted=acted_for is not None)
 
 
 def spend_anchor(draft: RunDraft, timer: Timer) -> None:
@@ -52,6 +60,31 @@ def spend_anchor(draft: RunDraft, timer: Timer) -> None:
     if evaluation is not None and evaluation.ok:
         draft.anchors = {**draft.anchors, _memory_key(draft, timer): evaluation.value.isoformat()}
         _wait_for_next(draft, timer, _window(timer, evaluation.value))
+
+
+def _is_same_date(timer: Timer, acted_for: datetime, date: datetime) -> bool:
+    """Whether the anchor has acted for this date: within its tolerance, or on the same day if one of them has no hour."""
+    if abs(date - acted_for) <= timer.tolerance:
+        return True
+    return acted_for.date() == date.date() and MIDNIGHT in (acted_for.time(), date.time())
+
+
+def _drop_other_window(draft: RunDraft, timer: Timer, date: datetime, due: datetime) -> None:
+    """Drop the timer of another date, which the subject had meanwhile; a repetition of this date stays armed."""
+    armed = draft.timers.get(timer.id)
+    if armed is not None and not _repeats_at(timer, due, armed):
+        del draft.timers[timer.id]
+        draft.note("armed", timer.label, f"{timer.label}: dropped, as its window for {date.date()} is over")
+
+
+def _repeats_at(timer: Timer, due: datetime, at: datetime) -> bool:
+    """Whether an instant is a repetition of the window that is due at `due`."""
+    if timer.every is None or not timer.every.at_most() or at <= due:
+        return False
+    count = max(1, (at - due) // timer.every.at_most())
+    while (following := timer.every.times(count).after(due)) < at:
+        count += 1
+    return following == at
 
 
 def _move_to(draft: RunDraft, timer: Timer, due: datetime) -> None:
@@ -67,13 +100,18 @@ def _wait_for_next(draft: RunDraft, timer: Timer, due: datetime) -> None:
         _move_to(draft, timer, following)
 
 
-def _past_window(draft: RunDraft, timer: Timer, date: datetime, due: datetime, *, already: bool) -> None:
+def _past_window(draft: RunDraft, timer: Timer, date: datetime, due: datetime, *, acted: bool) -> None:
+    skipped = SKIPPED + _memory_key(draft, timer)
+    if draft.anchors.get(skipped) == date.isoformat():
+        _drop_other_window(draft, timer, date, due)
+        _wait_for_next(draft, timer, due)
+        return
     draft.timers.pop(timer.id, None)
-    if timer.past == "act" and not already:
+    if timer.past == "act" and not acted:
         draft.timers[timer.id] = draft.at
         return
-    draft.anchors = {**draft.anchors, _memory_key(draft, timer): date.isoformat()}
-    why = "it has acted before" if already else "its window has passed"
+    draft.anchors = {**draft.anchors, skipped: date.isoformat()}
+    why = "it has acted before" if acted else "its window has passed"
     draft.note("spent", timer.label, f"{timer.label}: skipped for {date.date()}, as {why}")
     _wait_for_next(draft, timer, due)
 

@@ -66,7 +66,8 @@ class ChartTransition:
 class Timer:
     """A timer of a state's visit (`s:…`) or of the journey (`j:…`); `order` is its position in the document.
 
-    It has a `delay` or, as an anchor, a `date` with a shift: so long `before` it, or so much `later`.
+    It has a `delay` or, as an anchor, a `date` with a shift: so long `before` it, or so much `later`. A date that differs by at
+    most `tolerance` from one that it has acted for is the same date.
     """
 
     id: str
@@ -81,6 +82,13 @@ class Timer:
     later: Duration | None = None
     past: str = "skip"
     every: Duration | None = None
+    tolerance: timedelta = timedelta()
+
+    @property
+    def offset(self) -> timedelta:
+        """The length of its delay's shift from the date; zero at the date itself and for a delay."""
+        shift = self.before or self.later
+        return shift.roughly() if shift is not None else timedelta()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ import zlib
 from datetime import datetime, timedelta
 
 from journeys.decision.anchors import arm_anchor, spend_anchor
-from journeys.decision.chart import StateNode, Timer
+from journeys.decision.chart import Chart, StateNode, Timer
 from journeys.decision.draft import RunDraft
 from journeys.decision.state import RunState
 
@@ -129,10 +129,26 @@ def _authored_due(draft: RunDraft, until: datetime) -> list[Timer]:
 
 
 MAX_JITTER = timedelta(minutes=30)
+LEAST_JITTERED = timedelta(hours=1)
+"""An anchor that is closer to its date fires at its instant."""
+JITTER_SHARE = 10
+"""An anchor fires late by at most this part of its offset from the date."""
 
 
-def jitter(run: str, state: RunState, due: datetime) -> timedelta:
-    """How late the clock fires a deadline: up to `MAX_JITTER` for an anchor, by the run's id; else nothing."""
-    if not any(":at." in timer_id for timer_id, at in state.timers.items() if at == due):
-        return timedelta(0)
-    return MAX_JITTER * (zlib.crc32(run.encode()) / 2**32)
+def jitter(chart: Chart, run: str, state: RunState, due: datetime) -> timedelta:
+    """How late the timer of a deadline fires; it is decided at its own instant all the same.
+
+    Many runs share a date, so anchors are spread by the run's id over a tenth of their offset, `MAX_JITTER` at most. Other
+    deadlines fire at their instant. The test clock and the backtest have no jitter.
+    """
+    offsets = [
+        chart.timers[key].offset
+        for timer_id, at in state.timers.items()
+        if at == due
+        and ":at." in timer_id
+        and (key := (state.state if timer_id[0] == "s" else "", timer_id)) in chart.timers
+    ]
+    offset = min(offsets, default=timedelta())
+    if offset < LEAST_JITTERED:
+        return timedelta()
+    return min(MAX_JITTER, offset / JITTER_SHARE) * (zlib.crc32(run.encode()) / 2**32)

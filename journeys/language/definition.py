@@ -52,6 +52,7 @@ class Anchor(Transition):
     """A timer at a date of the subject; it moves when the date moves.
 
     `past` says what happens if the date has passed already: `act` at once, `skip` it, or wait for the `next` of `every`.
+    `tolerance` is by how much a date may be corrected after the timer has acted without acting again.
     """
 
     date: Cel
@@ -59,6 +60,7 @@ class Anchor(Transition):
     after: DurationText | None = None
     past: Literal["act", "skip", "next"] = "skip"
     every: DurationText | None = None
+    tolerance: DurationText | None = None
     name: Name | None = None
 
 

@@ -184,8 +184,8 @@ def _of_transition(path: Path, transition: d.Transition) -> Iterator[DurationSit
     if isinstance(transition, d.OnSignal) and transition.lookback is not None:
         yield DurationSite((*path, "lookback"), transition.lookback)
     if isinstance(transition, d.Anchor):
-        shifts = (("before", transition.before), ("after", transition.after), ("every", transition.every))
-        for key, text in shifts:
+        durations = {name: getattr(transition, name) for name in ("before", "after", "every", "tolerance")}
+        for key, text in durations.items():
             if text is not None:
                 yield DurationSite((*path, key), text)
 

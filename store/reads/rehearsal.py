@@ -17,7 +17,7 @@ _UNDELIVERED = sql(
     .where(_clock, outbox.c.delivered_at.is_(None))
 )
 _OPEN_RUNS = sql(
-    select(runs.c.id, runs.c.memory)
+    select(runs.c.id, runs.c.definition, runs.c.memory)
     .where(runs.c.status == "open", runs.c.clock == bindparam("clock"))
     .order_by(runs.c.id)
 )

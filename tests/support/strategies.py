@@ -99,7 +99,7 @@ def _repeat() -> st.SearchStrategy[dict[str, Any]]:
 
 @cache
 def _anchor() -> st.SearchStrategy[dict[str, Any]]:
-    shift = st.sampled_from(({}, {"before": "P5D"}, {"after": "P2D"}, {"every": "P7D"}))
+    shift = st.sampled_from(({}, {"before": "P5D"}, {"after": "P2D"}, {"every": "P7D"}, {"tolerance": "P3D"}))
     past = st.sampled_from(("act", "skip", "next"))
     return st.builds(
         lambda move, shift, past: {**move, **shift, "date": "profile.when", "past": past},

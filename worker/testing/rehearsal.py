@@ -180,7 +180,9 @@ class Rehearsal:
     def _due(self, run: Mapping[str, Any]) -> datetime | None:
         state = _state(run["memory"])
         due = state.next_due()
-        return None if due is None else due + jitter(run["id"], state, due)
+        if due is None:
+            return None
+        return due + jitter(self.relay.catalogue.seen[run["definition"]], run["id"], state, due)
 
     async def _next_due(self) -> datetime | None:
         async with self.database.reading() as connection:

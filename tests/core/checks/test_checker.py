@@ -284,7 +284,16 @@ FULL: dict[str, Any] = {
             ],
             "after": {"dur()": {"when": "cel()"}},
             "every": {"dur()": {"when": "cel()", "times": 3}},
-            "at": [{"date": "cel()", "before": "dur()", "after": "dur()", "every": "dur()", "when": "cel()"}],
+            "at": [
+                {
+                    "date": "cel()",
+                    "before": "dur()",
+                    "after": "dur()",
+                    "every": "dur()",
+                    "tolerance": "dur()",
+                    "when": "cel()",
+                }
+            ],
         }
     },
 }
