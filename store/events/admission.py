@@ -114,7 +114,7 @@ class Admission:
         self.runs[to.key].setdefault((chart.key, enter.case), []).append(run)
 
     def _reacts(self, event: InboundEvent, to: Subject) -> bool:
-        """Whether an open run of this lane reacts to the signal; runs of members also receive their account's own signals."""
+        """Whether an open run of this lane reacts to the signal. Members' runs also receive their account's signals."""
         for run in self.open_runs(to):
             chart = self.index.charts.get(run.chart_hash)
             if chart is not None and event.name in chart.signals and run.case == case_of(chart, event.data):
@@ -160,10 +160,7 @@ class Admission:
         reading = self.index.reading
         facts: dict[str, dict[str, Any]] = {}
         if to.kind == "user" and to.account_key is None and "account" in changed:
-            facts, account = (
-                {MOVED: {}, "account": {}},
-                None,
-            )  # the person has left it, so its fields do not apply any more
+            facts, account = {MOVED: {}, "account": {}}, None  # they have left it: its fields apply no more
         if account is not None and account is not to:
             facts[SEEN] = {account.key: account.seq}
             facts |= {MOVED: {}} if "account" in changed else {}

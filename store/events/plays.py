@@ -45,7 +45,7 @@ class NoSuchPlay(Exception):
 
 
 class WrongSubjectKind(Exception):
-    """The journey is about accounts and the subject is a person, or the reverse. The caller's turn: give the other kind."""
+    """The journey is about accounts and the subject is a person, or the reverse. The caller's turn: choose another."""
 
 
 class MayNotEnter(Exception):

@@ -50,7 +50,7 @@ async def record_ticket(
     subjects: Sequence[str],
     at: datetime,
 ) -> None:
-    """Store a ticket signal for a person and their account; when it is resolved, messages it held are decided again (C6)."""
+    """Store a ticket signal for a person and their account; decide again what a resolved ticket held (C6)."""
     opened = rules.open_after(frozenset(), name, data)
     for ticket in opened:
         for subject in subjects:
