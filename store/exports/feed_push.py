@@ -61,7 +61,7 @@ _LAG = sql(
 
 @dataclass(frozen=True, slots=True)
 class PushPosition:
-    """Everything up to `position` has arrived; the lines after it up to `upto` are being pushed, not before `due_at`."""
+    """Everything up to `position` has arrived; lines after it up to `upto` are being pushed, not before `due_at`."""
 
     position: int
     upto: int | None

@@ -124,7 +124,7 @@ async def list_stops(connection: Connection, *, all_of_them: bool, before: int |
 
 
 async def release_switch(database: Database, identity: int, by: str) -> RowDict | None:
-    """Release a switch, and decide again what waited for it. None if there is none; a second release changes nothing."""
+    """Release a switch, and decide again what waited for it. None if there is none; releasing twice changes nothing."""
     async with database.transaction() as connection:
         row = await fetch_one(connection, _RELEASE, id=identity, by=by)
         if row is None:
