@@ -120,7 +120,7 @@ class QuestionReader:
             first.facts,
             first.standing,
             facts,
-            await whynot.last_heard(connection, lanes, chart.spec.entry.on),
+            await whynot.last_events(connection, lanes, chart.spec.entry.on),
             await whynot.last_decisions(connection, self.keys, self.template, clock),
             account,
             {action_name(send): answer.ask.missing for send, answer in answers},

@@ -58,7 +58,7 @@ async def members_to_lock(
 
 
 async def make_due(connection: Connection, changed: Iterable[tuple[str, datetime]], codes: Collection[str]) -> None:
-    """Make messages due as of an instant: those of each person, or an account's members, that wait for one of `codes`."""
+    """Make messages due as of an instant, of each person or account's members, that wait for one of these reasons."""
     keys, ats = [], []
     for key, at in changed:
         keys.append(key)
