@@ -44,8 +44,8 @@ async def look_up_all(deps: Dependencies, entries: Sequence[LedgerEntry], now: d
 async def look_up(deps: Dependencies, entry: LedgerEntry, now: datetime) -> None:
     """Search the provider without a lock, then settle by its answer, if the attempt is still the same."""
     channel = deps.channels[entry.channel or ""]
-    found = await _search(channel, entry)
-    settlement = _settlement(attempt_in_flight(entry, now), channel, found, now)
+    answer = await _search(channel, entry)
+    settlement = _settlement(attempt_in_flight(entry, now), channel, answer, now)
 
     async def record(connection: Connection) -> None:
         await lock_lanes(deps, connection, entry)
@@ -64,7 +64,7 @@ async def recover(deps: Dependencies, connection: Connection, entry: LedgerEntry
 
 
 async def expire_ambiguous(deps: Dependencies, connection: Connection, entry: LedgerEntry, now: datetime) -> bool:
-    """End a message in doubt after the time for retries: its provider may not know our key any more."""
+    """End a message in doubt after the time for retries: its provider may have deleted our key by now."""
     tried, channel = entry.first_attempt_at, deps.channels[entry.channel or ""] if entry.channel else None
     if not entry.in_doubt or tried is None or channel is None or now <= tried + channel.retry.within:
         return False
@@ -77,10 +77,10 @@ async def expire_ambiguous(deps: Dependencies, connection: Connection, entry: Le
     return True
 
 
-def _settlement(attempt: InFlight, channel: Channel, found: bool | None, now: datetime) -> Settlement:
-    if found is None:
+def _settlement(attempt: InFlight, channel: Channel, answer: bool | None, now: datetime) -> Settlement:
+    if answer is None:
         return settle_unanswered(attempt, channel, now)
-    return settle_found(attempt, channel, found, now)
+    return settle_found(attempt, channel, answer, now)
 
 
 async def _search(channel: Channel, entry: LedgerEntry) -> bool | None:

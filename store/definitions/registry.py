@@ -84,7 +84,7 @@ class DefinitionRegistry:
         self.consent = consent or ConsentRuleSet()
         self.tickets = tickets or UrgentTicket()
         self.ticket_signals = frozenset({*self.tickets.opened_by, *self.tickets.resolved_by})
-        self._charts: dict[str, Chart] = {}
+        self.loaded_charts: dict[str, Chart] = {}
         self.awaited: frozenset[str] = frozenset()
         """Signals that complete an item of some checklist."""
 
@@ -104,10 +104,10 @@ class DefinitionRegistry:
 
     async def chart(self, connection: Connection, content: str) -> Chart:
         """One definition by its hash, even if it is not in use any more. Raises LookupError."""
-        chart = self._charts.get(content) or self.index.charts.get(content)
+        chart = self.loaded_charts.get(content) or self.index.charts.get(content)
         if chart is None:
             chart = load_chart(await read_artifact(connection, content))
-        self._charts[content] = chart
+        self.loaded_charts[content] = chart
         return chart
 
 

@@ -28,8 +28,8 @@ _PENDING = sql(
     """
     SELECT subject_key, coalesce(a.member, false) AND p.key IS NOT NULL AND p.merged_into IS NULL AS member,
       p.profile->>'email' AS email, p.profile->>'stage' AS stage,
-      (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted)) FROM consents c WHERE c.subject_key = p.key) AS said,
-      coalesce(s.member, false) AS told, coalesce(s.hashed, '') AS hashed, clock_timestamp() AS at, stopped
+      (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted)) FROM consents c WHERE c.subject_key = p.key) AS consents,
+      coalesce(s.member, false) AS in_tool, coalesce(s.hashed, '') AS hashed, clock_timestamp() AS at, stopped
     FROM (SELECT subject_key, member, changed_at, journey FROM audiences WHERE audience = :audience) a
     FULL JOIN (SELECT subject_key, member, hashed, digests, synced_at FROM audience_syncs
                WHERE destination = :destination AND audience = :audience) s USING (subject_key)
@@ -40,11 +40,11 @@ _PENDING = sql(
        OR EXISTS (SELECT 1 FROM consents c WHERE c.subject_key = p.key AND c.at > s.synced_at)
        OR EXISTS (SELECT 1 FROM consent_log l WHERE l.subject_key = p.key AND l.at > s.synced_at)
        OR EXISTS (SELECT 1 FROM suppressions x WHERE x.digest = ANY(s.digests)
-                  AND (x.lifted_at IS NULL AND s.member OR greatest(x.at, x.lifted_at) > s.synced_at))) AS heard(spoken)
+                  AND (x.lifted_at IS NULL AND s.member OR greatest(x.at, x.lifted_at) > s.synced_at))) AS urgent(is_urgent)
     WHERE (s.member OR NOT stopped)
-      AND (spoken OR (s.synced_at IS NULL AND a.member) OR (s.member AND (a.member IS NULL OR s.digests = '{}'))
+      AND (is_urgent OR (s.synced_at IS NULL AND a.member) OR (s.member AND (a.member IS NULL OR s.digests = '{}'))
            OR a.changed_at > s.synced_at OR p.updated_at > s.synced_at)
-    ORDER BY coalesce(s.member AND spoken, false) DESC, s.synced_at NULLS FIRST, subject_key LIMIT :limit
+    ORDER BY coalesce(s.member AND is_urgent, false) DESC, s.synced_at NULLS FIRST, subject_key LIMIT :limit
     """
 )
 _STILL_IN = sql(
@@ -159,9 +159,9 @@ async def pending_memberships(
             row["member"],
             row["email"],
             row["stage"],
-            {(channel, topic): granted for channel, topic, granted in loaded(row["said"]) or ()},
+            {(channel, topic): granted for channel, topic, granted in loaded(row["consents"]) or ()},
             not suppressed.isdisjoint(digests[key]),
-            row["told"],
+            row["in_tool"],
             row["hashed"],
             row["at"],
             digests[key],

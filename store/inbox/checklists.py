@@ -32,12 +32,12 @@ _MOVE = sql(
 # The items of a visitor who was merged since the subjects were read are found under either key.
 _TICK = sql(
     """
-    WITH told AS (
+    WITH accepted AS (
       SELECT s.key, s.merged_into, w.signal, min(w.at) AS at
       FROM unnest(CAST(:keys AS text[]), CAST(:signals AS text[]), CAST(:ats AS timestamptz[])) AS w(key, signal, at)
       JOIN subjects s ON s.key = w.key GROUP BY s.key, s.merged_into, w.signal
     ), ticked AS (
-      UPDATE checklist_items c SET done_at = t.at FROM told t
+      UPDATE checklist_items c SET done_at = t.at FROM accepted t
       WHERE c.recipient IN (t.key, t.merged_into) AND c.signal = t.signal AND c.done_at IS NULL
       RETURNING c.inbox_key, c.position, c.recipient, t.at
     ), shown AS (

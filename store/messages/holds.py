@@ -63,15 +63,15 @@ _HOLD = sql(
 _END = sql(
     update(holds).where(holds.c.id == bindparam("id")).values(released_at=bindparam("at"), released_by=bindparam("by"))
 )
-_stands = and_(_not_released, holds.c.until > now_by_clock(bindparam("now", type_=Timestamp)))
-_holds = select(*_hold, _stands.label("standing")).outerjoin_from(holds, clocks, clocks.c.id == holds.c.clock)
+_is_active = and_(_not_released, holds.c.until > now_by_clock(bindparam("now", type_=Timestamp)))
+_holds = select(*_hold, _is_active.label("standing")).outerjoin_from(holds, clocks, clocks.c.id == holds.c.clock)
 _GET = sql(_holds.where(holds.c.id == bindparam("id")))
 _LIST = sql(
     _holds.where(
         when_given("subject", holds.c.subject_key),
         when_given("by", holds.c.by),
         when_given("before", holds.c.id, operator.lt),
-        when_given("standing", _stands),
+        when_given("standing", _is_active),
     )
     .order_by(holds.c.id.desc())
     .limit(bindparam("limit"))
@@ -138,11 +138,11 @@ async def place_hold(database: Database, subject: str, *, until: datetime, by: s
             raise HoldEndInvalid
         last = await fetch_one(connection, _LAST, subject=subject)
         if last is not None:
-            stands = last["until"] > at
-            if stands and last["by"] != by:
+            is_active = last["until"] > at
+            if is_active and last["by"] != by:
                 raise HeldByOther(ActiveHold(subject, last["until"], last["by"], last["why"]))
             await execute(
-                connection, _END, id=last["id"], at=at if stands else last["until"], by=by if stands else "time"
+                connection, _END, id=last["id"], at=at if is_active else last["until"], by=by if is_active else "time"
             )
         made = await fetch_one(connection, _HOLD, subject=subject, clock=clock, at=at, until=until, by=by, why=why)
         assert made is not None

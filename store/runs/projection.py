@@ -56,7 +56,7 @@ _ADVANCE = sql(
       status = CASE WHEN CAST(:outcome AS text) IS NULL THEN 'open' ELSE 'closed' END,
       ended_at = CASE WHEN CAST(:outcome AS text) IS NULL THEN NULL ELSE CAST(:last AS timestamptz) END
     WHERE id = :id AND step < :step RETURNING id),
-    told AS (
+    written AS (
     INSERT INTO timeline (run, step, n, at, kind, about, text, trace)
     SELECT moved.id, :step, o - 1, at, kind, about, text, traced.trace
     FROM moved, traced, unnest(CAST(:ats AS timestamptz[]), CAST(:kinds AS text[]), CAST(:abouts AS text[]), CAST(:texts AS text[]))
