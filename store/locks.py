@@ -8,9 +8,9 @@ A transaction takes the locks that it needs in this order, so that no two transa
 | 2 | runs | the row of the run that makes a step, ends or is moved | `advance_run`, `close_run`, `move_to` (`store/runs/`, `store/operations/`) |
 | 3 | addresses | one advisory lock for each hash, all at once, in the order of the hashes; shared by the gate, exclusive for a suppression | `gate_read`, `lock_addresses` (`store/consent/suppressions.py`) |
 
-Rows about a person (messages, consents, conversations, inbox) are changed only under the first lock. A transaction therefore
-reads which subjects it will touch before it locks them. If that has changed meanwhile, it raises `Contended` and is retried
-(`store/retry.py`), as is the loser of a deadlock.
+Rows about a person (messages, consents, conversations, inbox) are changed only under the first lock. A transaction
+therefore reads which subjects it will touch before it locks them. If that has changed meanwhile, it raises `Contended`
+and is retried (`store/retry.py`), as is the loser of a deadlock.
 
 Each purpose has its own advisory number: with a shared one, unrelated work would block or be skipped.
 """

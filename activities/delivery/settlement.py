@@ -2,10 +2,10 @@
 
 Two tables decide; nothing here reads a clock or a database:
 
-- `NEXT`, by the result of the attempt, whether anything left the process, and what is known of the attempts before it. Only a
-  message of which nothing has ever left is not given up: the time for retries begins with the first attempt that left.
-- `AFTER_LEASE`, by the provider's promise, for an attempt without a known result once its lease has expired. Until then its
-  message stays `sending`, because `NEXT` has it for `UNKNOWN`, or because the process died.
+- `NEXT`, by the result of the attempt, whether anything left the process, and what is known of the attempts before it.
+  A message of which nothing has ever left is not given up: the time for retries begins with the first attempt that left.
+- `AFTER_LEASE`, by the provider's promise, for an attempt without a known result once its lease has expired. Until
+  then its message stays `sending`, because `NEXT` has it for `UNKNOWN`, or because the process died.
 
 | class | an attempt is known to have failed | its result is unknown |
 |---|---|---|

@@ -50,8 +50,8 @@ _IN_FLIGHT = sql(
     .where(any_of(messages.c.recipient, "people"), *_attempted)
     .order_by(messages.c.id)
 )
-# By status alone: few attempts are in flight at a time, and addresses have no index. No attempt begins after the suppression
-# has committed, so the first read finds all of them.
+# By status alone: few attempts are in flight at a time, and addresses have no index. No attempt begins after the
+# suppression has committed, so the first read finds all of them.
 _BY_CHANNEL = sql(
     select(messages.c.id, messages.c.address)
     .where(messages.c.channel == bindparam("channel"), *_attempted, messages.c.address.is_not(None))

@@ -89,7 +89,7 @@ async def inbound_text(
         if message and not await execute(connection, _NEW, source=source, message=message):
             return ()
         effects = []
-        # In key order, and the address last (`store/locks.py`), so that two texts about the same people lock in one order.
+        # In key order, and the address last (`store/locks.py`): texts about the same people lock in one order.
         for person in sorted([await subjects.canonical_key(connection, key) for key in people]):
             policy = catalogue.consent.policy
             effects.append(await consents.change_consents_within(connection, catalogue, policy, person, [change]))

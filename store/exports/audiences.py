@@ -22,8 +22,8 @@ from store.schema import audience_syncs, audiences, suppressions
 CHANNEL = "email"
 """The channel whose address identifies people in the tools; a suppressed address is not exported."""
 
-# People who may not be added now are skipped while they are out, so that they do not delay removals. Changes that follow from
-# consent, a suppression or an erasure come first.
+# People who may not be added now are skipped while they are out, so that they do not delay removals. Changes that follow
+# from consent, a suppression or an erasure come first.
 _PENDING = sql(
     """
     SELECT subject_key, coalesce(a.member, false) AND p.key IS NOT NULL AND p.merged_into IS NULL AS member,

@@ -91,7 +91,7 @@ _REACTED = sql(
     WHERE e.id = ANY(CAST(:events AS bigint[])) ORDER BY e.id
     """
 )
-# A verdict that is repeated unchanged, as each hour during a kill switch, is returned once; `until` is then the first one's.
+# A verdict that is repeated unchanged, as each hour during a kill switch, is returned once, with the first one's `until`.
 _of_message = _lines.where(feed.c.message == bindparam("message")).subquery("of_message")
 _before = [
     func.lag(column).over(order_by=_of_message.c.id)

@@ -39,7 +39,7 @@ _ABSENT = sql(
     )
     .order_by(messages.c.recipient, messages.c.id.desc())
 )
-# The mark is a prefix of our key's hash (SHA-256), which is all that is shown outside: enough among one person's messages.
+# The mark is a prefix of the SHA-256 of our key, which is all that is shown outside: enough among a person's messages.
 _hash = func.encode(func.sha256(func.convert_to(messages.c.key, "UTF8")), "hex")
 _BY_MARK = sql(
     _last.where(messages.c.recipient == bindparam("person"), _hash.like(bindparam("mark", type_=Text) + "%"))

@@ -30,8 +30,8 @@ _DUE_AGAIN: Final[Mapping[str, Any]] = {
     "merged_into": None,
 }
 _of_id = messages.c.id == bindparam("id")
-# A failed message is rendered again, because its address or template may have been corrected since. A message that may have
-# arrived is sent as the same bytes, which a mailbox recognises by their Message-ID, and counts as sent meanwhile.
+# A failed message is rendered again, because its address or template may have been corrected since. A message that may
+# have arrived is sent as the same bytes, which a mailbox recognises by their Message-ID, and counts as sent meanwhile.
 _RESEND = {
     Status.FAILED: transition(
         Status.DEFERRED, {Status.FAILED}, _of_id, **_DUE_AGAIN, in_doubt=False, body=None, sent_at=None

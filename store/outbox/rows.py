@@ -28,7 +28,7 @@ class OutboxRow:
     size: int = 0
     """Bytes of `data` and `facts`, as stored."""
     trace: str | None = None
-    """Trace of its cause (`journeys/events/tracing.py`), which the step that decides it continues; not read by the relay."""
+    """Trace of its cause (`journeys/events/tracing.py`), continued by the step that decides it; not read by the relay."""
 
 
 def outbox_row(row: Mapping[str, Any]) -> OutboxRow:

@@ -40,8 +40,8 @@ _READ = sql(
     .join_from(runs, subjects, subjects.c.key == runs.c.lane)
     .where(runs.c.id == bindparam("id"))
 )
-# The cause of a step is the last row of a lane that it has and the step before had not; of two lanes, the row whose instant
-# is the run's. It is read here, because this needs no statement of its own.
+# The cause of a step is the last row of a lane that it has and the step before had not; of two lanes, the row whose
+# instant is the run's. It is read here, because this needs no statement of its own.
 _ADVANCE = sql(
     """
     WITH cause AS (
