@@ -1,4 +1,4 @@
-"""Double opt-in: a pending grant is in force once its link is confirmed by POST.
+"""Double opt-in: a pending grant is in force once confirmed by POST.
 
 The link is sent like any other message: a request causes the event `consent_requested`, on which the catalogue's
 journey `confirm-consent` sends its transactional mail through the gate, with ledger, retries and an explanation.

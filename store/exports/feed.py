@@ -1,4 +1,4 @@
-"""The feed as it is read: in order, with nothing skipped even if a transaction commits late.
+"""The feed as it is read: in order, and nothing is skipped.
 
 A line takes its number while its transaction runs, so a higher number may be visible before a lower one. Only lines
 before which nothing can appear any more are returned; they are *certain*. When a number is seen, a transaction number

@@ -1,4 +1,4 @@
-"""Pool of SMTP connections, with the progress of each mail up to its final dot.
+"""Pool of SMTP connections; progress of each mail up to its final dot.
 
 Connections are reused, because a new one costs a handshake and several round trips. A failure before the final dot
 means that nothing was delivered; after it the result is unknown until the reply (RFC 5321 §4.2.5).
