@@ -149,7 +149,7 @@ class Channel(Protocol):
         ...
 
     async def find(self, prepared: Prepared) -> bool | None:
-        """Whether the provider has this reference; None if it cannot tell now. Only for class B."""
+        """Whether the provider has this reference; None if it cannot answer now. Only for class B."""
         ...
 
     async def close(self) -> None:

@@ -171,12 +171,12 @@ def _outgoing(name: str, request: Mapping[str, Any], to: str = "") -> Outgoing:
 
 
 def _chosen(template: Template, outgoing: Outgoing, request: Mapping[str, Any]) -> tuple[str, TemplateSource]:
-    default, wanted = template.rules.locales.default, request.get("variant")
-    if wanted is None:
+    default, requested = template.rules.locales.default, request.get("variant")
+    if requested is None:
         chosen, source = template.choose(outgoing, request["channel"], request.get("locale"))
         return chosen.name(default), source
     sources = {variant.name(default): source for variant, source in template.variants.items()}
-    return wanted, (sources | {BASE: template.source})[wanted]
+    return requested, (sources | {BASE: template.source})[requested]
 
 
 def _warnings(template: Template, source: TemplateSource, channel: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Compile SQLAlchemy Core statements to SQL with asyncpg's numbered parameters.
 
-A parameter (`bindparam("key")`) is cast to the type of the column it meets. A constant becomes a literal of the text, so that
-a plan that is prepared once still uses partial indexes.
+A parameter (`bindparam("key")`) is cast to the type of its column. A constant becomes a literal of the text, so that a
+plan that is prepared once still uses partial indexes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Compiler(PGCompiler_asyncpg):
 
     def render_literal_value(self, value: Any, type_: Any) -> str:
         if value is None:
-            return "NULL"  # also of jsonb, whose null would be another value
+            return "NULL"  # for jsonb too: a JSON null would be another value
         if isinstance(type_, JSONB):
             value, type_ = orjson.dumps(value).decode(), _Text()
         return str(super().render_literal_value(value, type_))  # type: ignore[no-untyped-call]
@@ -36,7 +36,7 @@ class _Compiler(PGCompiler_asyncpg):
 
 class _Dialect(PGDialect_asyncpg):
     statement_compiler = _Compiler
-    colspecs = PGDialect_asyncpg.colspecs | {String: _Text}  # as columns are, not VARCHAR
+    colspecs = PGDialect_asyncpg.colspecs | {String: _Text}  # cast as TEXT, like our columns, not as VARCHAR
     supports_statement_cache = False
     _backslash_escapes = False
 
@@ -45,8 +45,8 @@ _DIALECT = _Dialect()  # type: ignore[no-untyped-call]
 
 
 def compile_statement(statement: Executable) -> tuple[str, tuple[str, ...]]:
-    """The SQL, and the names of its parameters: the first is `$1`."""
+    """The SQL, and the names of its parameters in order, from `$1`."""
     if isinstance(statement, Insert):
-        statement = statement.inline()  # returns what it says, not always the new key
+        statement = statement.inline()  # adds no RETURNING of the new key
     compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]  # every executable clause has it
     return compiled.string, tuple(compiled.positiontup)

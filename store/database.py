@@ -1,7 +1,7 @@
 """The pool of connections, transactions, and statements with named parameters.
 
-Statements are built with SQLAlchemy Core and executed by asyncpg itself: a step is a dozen short statements, and an engine
-between them would cost more than they do.
+Statements are built with SQLAlchemy Core and executed by asyncpg directly: a step runs a dozen short statements, and an
+engine in between would cost more than they do.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from store.compiler import compile_statement
 
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 POOL_SECONDS = 30.0
-"""How long a caller waits for a free connection."""
+"""Longest wait of a caller for a free connection."""
 STATEMENTS = 256
-"""Prepared statements that a connection keeps: more than there are."""
+"""Prepared statements that a connection caches; the store has fewer."""
 
 
 class Connection(Protocol):
-    """A connection of asyncpg, as far as it is used here."""
+    """The part of asyncpg's connection that the store uses."""
 
     async def fetch(self, query: str, *args: Any) -> list[Mapping[str, Any]]: ...
     async def fetchrow(self, query: str, *args: Any) -> Mapping[str, Any] | None: ...
@@ -36,7 +36,7 @@ class Connection(Protocol):
 
 
 class SqlStatement:
-    """SQL with numbered parameters, and the names they had; made when it is first executed."""
+    """SQL with numbered parameters, and their names; compiled on first use."""
 
     def __init__(self, source: str | Executable) -> None:
         self._source = source
@@ -58,11 +58,11 @@ class SqlStatement:
 
 
 def plain_url(url: str) -> str:
-    """The URL as libpq and asyncpg read it, whatever way it was written. Raises ValueError."""
+    """The URL as libpq and asyncpg accept it. Raises ValueError."""
     for prefix in ("postgresql+asyncpg://", "postgresql://", "postgres://"):
         if url.startswith(prefix):
             return "postgresql://" + url[len(prefix) :]
-    raise ValueError("a database URL starts with postgresql://")
+    raise ValueError("the database URL must start with postgresql://")
 
 
 def engine_url(url: str) -> str:
@@ -71,9 +71,9 @@ def engine_url(url: str) -> str:
 
 
 class Database:
-    """A pool of connections to one PostgreSQL: `pool` of them, twice as many under load; opened when first needed.
+    """A pool of at most `2 * pool` connections to one PostgreSQL, opened on first use.
 
-    `options` go to every new connection: `timeout`, `server_settings`.
+    `options` apply to every new connection: `timeout`, `server_settings`.
     """
 
     def __init__(self, url: str, *, pool: int = 10) -> None:
@@ -92,13 +92,13 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Connection]:
-        """A connection without a transaction: each statement is its own snapshot, and commits itself."""
+        """A connection without a transaction: each statement has its own snapshot and its own commit."""
         pool = self._pool or await self._open()
         async with pool.acquire(timeout=POOL_SECONDS) as connection:
             yield connection
 
     async def close(self) -> None:
-        """Return every connection."""
+        """Close every connection."""
         if self._pool is not None:
             await self._pool.close()
             self._pool = None
@@ -113,18 +113,18 @@ class Database:
                     statement_cache_size=STATEMENTS,
                     max_cached_statement_lifetime=0,
                     max_inactive_connection_lifetime=0,
-                    reset=_nothing,
+                    reset=_no_reset,
                     **self.options,
                 )
             return self._pool
 
 
-async def _nothing(_: Any) -> None:
-    """Nobody here changes a session's settings; the driver's own reset would be one more round trip a transaction."""
+async def _no_reset(_: Any) -> None:
+    """Replace asyncpg's reset: no session setting is changed, and a reset costs one round trip a transaction."""
 
 
 def sql(statement: str | Executable) -> SqlStatement:
-    """A statement of SQLAlchemy Core, written once at module level; or text, where Core cannot say it well.
+    """A statement of SQLAlchemy Core, or text where Core cannot express it well; made once at module level.
 
     Parameters are named: `bindparam("key")` in Core, where they have their column's type; `:key` in a text, where
     PostgreSQL infers it. A JSON parameter is a text (`as_json`).
@@ -149,11 +149,11 @@ async def fetch_one(connection: Connection, statement: SqlStatement, /, **values
 
 
 async def execute(connection: Connection, statement: SqlStatement, /, **values: Any) -> int:
-    """Execute; the number of rows touched."""
-    done = await connection.execute(statement.text, *statement.arguments(values))
-    return int(done.rpartition(" ")[2])
+    """Execute a statement; the number of rows affected."""
+    status = await connection.execute(statement.text, *statement.arguments(values))
+    return int(status.rpartition(" ")[2])
 
 
 def as_json(value: Any) -> str:
-    """A JSON text, for a parameter of type jsonb."""
+    """JSON text, for a parameter of type jsonb."""
     return orjson.dumps(value).decode()

@@ -33,34 +33,34 @@ def _number(transaction: ColumnElement[Any]) -> ColumnElement[int]:
 
 THIS_TRANSACTION = _number(func.pg_current_xact_id())
 OLDEST_TRANSACTION = _number(func.pg_snapshot_xmin(func.pg_current_snapshot()))
-"""The oldest that is still running: what older ones wrote is visible."""
+"""The oldest running transaction: everything that older ones wrote is visible."""
 
 
 def array_of(name: str, like: ColumnElement[Any]) -> BindParameter[Any]:
-    """A parameter that is an array of what the column holds."""
+    """An array parameter with elements of the column's type."""
     return bindparam(name, type_=ARRAY(like.type))
 
 
 def any_of(like: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """`column = ANY(:name)`: one of an array that is a parameter."""
+    """`column = ANY(:name)`, where the parameter is an array."""
     return like == any_(array_of(name, like))
 
 
 def when_given(
     name: str, like: ColumnElement[Any], compare: Callable[[Any, Any], Any] = operator.eq
 ) -> ColumnElement[bool]:
-    """A comparison with a parameter; everything passes where that is null."""
+    """A comparison with a parameter; true for every row if the parameter is null."""
     value = bindparam(name, type_=like.type)
     return or_(value.is_(None), compare(like, value))
 
 
 def trace_of(like: ColumnElement[Any]) -> ColumnElement[str]:
-    """A trace as it is written elsewhere: 32 hexadecimal digits."""
+    """A trace as 32 hexadecimal digits, without hyphens."""
     return func.replace(cast(like, Text), "-", "").label("trace")
 
 
 def unnest(alias: str, /, *, number: str | None = None, **arrays: NamedColumn[Any]) -> TableValuedAlias:
-    """Arrays of one length as rows: by parameter, the column that its elements are named and typed as.
+    """Arrays of equal length as rows: by parameter, the column that gives its elements' name and type.
 
     `number` is a further column that counts the rows from 1.
     """

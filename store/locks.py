@@ -1,18 +1,18 @@
 """Lock order of transactions, and the numbers of advisory locks.
 
-A transaction takes what it needs of these in this order, so that no two wait for each other in a circle:
+A transaction takes the locks that it needs in this order, so that no two transactions wait for each other in a circle:
 
 | order | what | how | by |
 |---|---|---|---|
 | 1 | people and accounts, and with them their lanes | rows of `subjects`, all at once, in key order | `lock_subjects` (`store/people/subjects.py`), `gate_read` for the one person of a pass |
 | 2 | runs | the row of the run that makes a step, ends or is moved | `advance_run`, `close_run`, `move_to` (`store/runs/`, `store/operations/`) |
-| 3 | addresses | one advisory lock for each hash, all at once, in the order of the hashes; shared by the gate, alone by a suppression | `gate_read`, `lock_addresses` (`store/consent/suppressions.py`) |
+| 3 | addresses | one advisory lock for each hash, all at once, in the order of the hashes; shared by the gate, exclusive for a suppression | `gate_read`, `lock_addresses` (`store/consent/suppressions.py`) |
 
-What is about a person (messages, consents, conversations, inbox) is changed only under the first of them. Whom a transaction
-will touch is therefore read before it locks; if that has changed meanwhile it raises `Contended` and is done again
-(`store/retry.py`), as is the loser of a deadlock.
+Rows about a person (messages, consents, conversations, inbox) are changed only under the first lock. A transaction
+therefore reads which subjects it will touch before it locks them. If that has changed meanwhile, it raises `Contended`
+and is retried (`store/retry.py`), as is the loser of a deadlock.
 
-Two purposes with one advisory number would wait for each other, or believe each other done.
+Each purpose has its own advisory number: with a shared one, unrelated work would block or be skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from store.database import Connection, Database, fetch_one, sql
 
 
 class Lock(IntEnum):
-    """What is done by one process at a time."""
+    """Work that one process does at a time."""
 
     MIGRATE = 7_239_001
     CATALOGUE = 7_239_002
@@ -49,38 +49,38 @@ _CHECK = sql(select(literal(1)))
 
 
 async def lock_until_commit(connection: Connection, lock: Lock) -> None:
-    """Wait for a lock, and keep it until the transaction ends."""
+    """Wait for a lock, and hold it until the transaction ends."""
     await fetch_one(connection, _UNTIL_COMMIT, lock=int(lock))
 
 
 async def lock_if_free(connection: Connection, lock: Lock) -> bool:
-    """Keep a lock until the transaction ends; False if somebody else has it."""
+    """Take a lock until the transaction ends; False if another session holds it."""
     row = await fetch_one(connection, _IF_FREE, lock=int(lock))
     return bool(row and row["taken"])
 
 
 async def take_lock(connection: Connection, lock: Lock) -> bool:
-    """Take a lock for as long as the connection lives, or until `release`: no transaction stays open. False if taken."""
+    """Take a session lock until `release_lock` or the end of the connection; False if another session holds it."""
     row = await fetch_one(connection, _TAKE, lock=int(lock))
     return bool(row and row["taken"])
 
 
 async def release_lock(connection: Connection, lock: Lock) -> bool:
-    """Give back what was taken; False if it was lost meanwhile."""
+    """Release a session lock; False if this connection did not hold it any more."""
     row = await fetch_one(connection, _RELEASE, lock=int(lock))
     return bool(row and row["held"])
 
 
 async def check_lock_held(connection: Connection) -> None:
-    """Raises if the connection is gone, and with it the locks that it had taken."""
+    """Raises if the connection is closed, and its session locks with it."""
     await fetch_one(connection, _CHECK)
 
 
 @contextlib.asynccontextmanager
 async def session_lock(database: Database, lock: Lock) -> AsyncIterator[Connection | None]:
-    """The connection that holds the lock while the body runs, or None if another process has it.
+    """The connection that holds the lock while the body runs, or None if another process holds it.
 
-    It is a lock of the session, so no transaction stays open. It ends with its connection; `check_lock_held` notices that.
+    It is a session lock, so no transaction stays open. It ends with its connection, which `check_lock_held` detects.
     """
     async with database.reading() as connection:
         taken = await take_lock(connection, lock)

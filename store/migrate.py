@@ -1,8 +1,6 @@
 """Migration to the newest schema: `python -m store.migrate`.
 
 Safe to run from many processes at once.
-
-Safe to run from many processes at once.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 async def migrate(url: str) -> None:
-    """Upgrade the database at `url`, waiting for another migrator if there is one."""
+    """Upgrade the database at `url`; waits for a migration of another process."""
     engine = create_async_engine(engine_url(url))
     try:
         async with engine.begin() as connection:
@@ -45,7 +43,7 @@ async def migrate(url: str) -> None:
 
 
 def main() -> int:
-    """Entry point."""
+    """Migrate the database of TENURE_DATABASE_URL; the exit code."""
     url = os.environ.get("TENURE_DATABASE_URL")
     if not url:
         sys.stderr.write(

@@ -19,7 +19,8 @@ async def subscribe(
 ) -> NoReturn:
     """Call `on_notify` with each payload until cancelled, and `on_connect` after every connect.
 
-    Notifications sent while there was no connection are lost: `on_connect` is the moment to look for what they meant.
+    Notifications sent while there is no connection are lost, so `on_connect` should check for the changes they
+    announced.
     """
     while True:
         try:
@@ -33,7 +34,7 @@ async def subscribe(
 async def _relay(
     connection: asyncpg.Connection, channel: str, on_notify: Callable[[str], None], on_connect: Callable[[], None]
 ) -> None:
-    """Until the connection is lost."""
+    """Forward notifications until the connection is lost."""
     lost = asyncio.Event()
     try:
         connection.add_termination_listener(lambda _: lost.set())

@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 PAUSE = 0.01
-"""Seconds before the second attempt; longer each time."""
+"""Seconds before the second attempt; the pause grows with each attempt."""
 LOST = (Contended, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 async def retry_transaction(database: Database, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """Do it in one transaction, a few times if it loses. Raises what the last attempt raised."""
+    """Run `work` in one transaction; retry it if it loses a race. Raises what the last attempt raised."""
     for attempt in range(1, ATTEMPTS):
         try:
             async with database.transaction() as connection:

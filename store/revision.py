@@ -1,6 +1,6 @@
 """Schema revisions: the database's and the newest, for readiness.
 
-Alembic itself is not asked: it would be a third of the time in which the API starts.
+Alembic is not imported, because it would take a third of the API's start-up time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ _REVISION = sql("SELECT version_num FROM alembic_version")
 
 
 async def revision(connection: Connection) -> str:
-    """The database's revision; empty when it was never migrated to one."""
-    found = await fetch_one(connection, _REVISION)
-    return str(found["version_num"]) if found else ""
+    """The database's revision; empty if it was never migrated."""
+    row = await fetch_one(connection, _REVISION)
+    return str(row["version_num"]) if row else ""
 
 
 def head() -> str:
-    """The newest revision this code knows, by the name of its file: versions/NNNN_what.py."""
-    return max(each.name.partition("_")[0] for each in _VERSIONS.glob("[0-9]*.py"))
+    """The newest revision, by the file names `versions/NNNN_name.py`."""
+    return max(path.name.partition("_")[0] for path in _VERSIONS.glob("[0-9]*.py"))

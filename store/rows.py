@@ -10,5 +10,5 @@ RowDict = dict[str, Any]
 
 
 def loaded(value: Any) -> Any:
-    """A jsonb column, whichever way the driver gives it."""
+    """The value of a jsonb column, which the driver returns as text or decoded."""
     return orjson.loads(value) if isinstance(value, str | bytes) else value

@@ -12,7 +12,7 @@ MAINTENANCE = "postgres"
 
 
 async def accepts_connections(host: str, user: str, *, seconds: float = 5) -> bool:
-    """Whether a server answers on `host` (a name, an address or a socket folder) within that time."""
+    """Whether a server answers on `host` (a name, an address or a socket folder) within `seconds`."""
     try:
         connection = await asyncpg.connect(user=user, database=MAINTENANCE, host=host, timeout=seconds)
     except (OSError, asyncpg.PostgresError, TimeoutError):
@@ -22,7 +22,7 @@ async def accepts_connections(host: str, user: str, *, seconds: float = 5) -> bo
 
 
 async def create_database(server_url: str, name: str, template: str | None = None) -> None:
-    """Create a database on the server of `server_url`, a clone of `template` if given. One that exists is left alone."""
+    """Create a database on the server of `server_url`, a clone of `template` if given. Does nothing if it exists."""
     url = make_url(server_url)
     connection = await asyncpg.connect(
         user=url.username,

@@ -6,7 +6,7 @@ from store.database import Database
 
 
 def limit_statement_time(database: Database, seconds: float, *, connect_seconds: float = 3.0) -> None:
-    """From the next connection on, statements end with an error after `seconds`, as does waiting for a lock."""
+    """From the next connection on, end statements and waits for locks with an error after `seconds`."""
     milliseconds = str(int(seconds * 1000))
     database.options = {
         "timeout": connect_seconds,
@@ -20,9 +20,9 @@ def limit_statement_time(database: Database, seconds: float, *, connect_seconds:
 
 
 def limit_lock_time(database: Database, seconds: float) -> None:
-    """From the next connection on, whoever holds a transaction and says nothing for so long is cut off.
+    """From the next connection on, end a session that is idle in a transaction for `seconds`.
 
-    A process that was stopped, or whose machine is gone, would else keep the people it had locked.
+    Otherwise a stopped process or a lost machine would keep its locks on people.
     """
     database.options = {
         "server_settings": {

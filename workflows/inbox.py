@@ -103,7 +103,7 @@ class OperatorCommand:
 
 @dataclass(frozen=True, slots=True)
 class TimerFired:
-    """The run's timer that was armed for the real instant `at` has fired, which takes its turn like anything that arrives."""
+    """The run's timer that was armed for the real instant `at` has fired."""
 
     at: datetime
 
@@ -236,9 +236,8 @@ class Inbox:
 
     def fits_in_payload(self) -> bool:
         """Whether everything that waits can be carried in one payload."""
-        if self._weight > MOST_CARRIED:
-            return False
-        return len(workflow.payload_converter().to_payload(self.carried()).data) <= MOST_CARRIED
+        encode = workflow.payload_converter().to_payload
+        return self._weight <= MOST_CARRIED and len(encode(self.carried()).data) <= MOST_CARRIED
 
     def _waiting(self) -> list[Item]:
         return [*self.items, *(item for batch in self.batches for item in batch.items)]

@@ -1,4 +1,4 @@
-"""Hash of a message's key, by which providers and webhooks know the message."""
+"""Hash of a message's key, by which providers and webhooks identify the message."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from activities.outgoing.client import HttpClient, HttpRequest
 from activities.ports import Ambiguity, Outgoing, Prepared, Promise, TemplateFault
 
 MAX_TEXT = 1_600
-"""Characters that Twilio accepts. A longer message fails here, so that nobody gets half of settings."""
+"""Characters that Twilio accepts. A longer message fails here, so that nobody gets only a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,12 @@ class TwilioChannel(HttpChannel):
         return HttpRequest("POST", url, headers, urlencode(form).encode())
 
 
-def e164(given: object, region: str | None = None) -> str | None:
+def e164(phone: object, region: str | None = None) -> str | None:
     """A phone number in E.164 format (ITU-T), or None. `region` is the country of national numbers."""
-    if not isinstance(given, str):
+    if not isinstance(phone, str):
         return None
     try:
-        number = phonenumbers.parse(given, region)
+        number = phonenumbers.parse(phone, region)
     except phonenumbers.NumberParseException:
         return None
     if not phonenumbers.is_possible_number(number):

@@ -122,10 +122,10 @@ class ZendeskChannel(HttpChannel):
             page = f"&page[after]={quote(after, safe='')}" if after else ""
             path = f"tickets/{ticket}/audits.json?page[size]={PAGE}{page}" if ticket else ""
             answer = await self._search(path or f"tickets.json?external_id={quote(prepared.reference)}")
-            items = answer.get("audits" if ticket else "tickets")
-            if not isinstance(items, list):
+            records = answer.get("audits" if ticket else "tickets")
+            if not isinstance(records, list):
                 return None
-            if any(_key_of(item, of_audit=bool(ticket)) == prepared.reference for item in items):
+            if any(_key_of(record, of_audit=bool(ticket)) == prepared.reference for record in records):
                 return True
             meta = answer.get("meta")
             after = str(meta.get("after_cursor") or "") if isinstance(meta, dict) and meta.get("has_more") else ""
@@ -145,10 +145,10 @@ class ZendeskChannel(HttpChannel):
         return basic(f"{self._settings.agent}/token", self._settings.token)
 
 
-def _key_of(item: Any, *, of_audit: bool) -> Any:
-    if not isinstance(item, dict):
+def _key_of(record: Any, *, of_audit: bool) -> Any:
+    if not isinstance(record, dict):
         return None
     if not of_audit:
-        return item.get("external_id")
-    custom = (item.get("metadata") or {}).get("custom")
+        return record.get("external_id")
+    custom = (record.get("metadata") or {}).get("custom")
     return custom.get("key") if isinstance(custom, dict) else None

@@ -121,7 +121,11 @@ class ZoomChannel(HttpChannel):
             people = answer.get("registrants")
             if reply.status != 200 or not isinstance(people, list):
                 return None
-            if any(str(item.get("email", "")).lower() == address.lower() for item in people if isinstance(item, dict)):
+            if any(
+                str(registrant.get("email", "")).lower() == address.lower()
+                for registrant in people
+                if isinstance(registrant, dict)
+            ):
                 return True
             if not (following := answer.get("next_page_token")):
                 return False

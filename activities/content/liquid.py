@@ -1,10 +1,8 @@
 """Liquid for templates: no attributes, no files, hard limits.
 
-A value never becomes markup.
-
-A value can never become markup. Its punctuation leaves the engine as private-use characters (`protected`), which the markup
-ignores, and is restored (`unprotected`) when text or HTML is written. So a customer called `[me](http://evil)` is shown exactly
-so, in a link, a list or a subject.
+A value can never become markup. Its punctuation leaves the engine as private-use characters (`protected`), which the
+markup ignores, and is restored (`unprotected`) when text or HTML is written. So a customer called `[me](http://evil)`
+is shown exactly so, in a link, a list or a subject.
 """
 
 from __future__ import annotations

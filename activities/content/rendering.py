@@ -1,7 +1,5 @@
 """Rendering of one template for one person: variant, variables, fields.
 
-A missing field stops the message.
-
 Nothing is guessed: a variable that is missing and has no default stops the message (H8).
 """
 
@@ -56,8 +54,8 @@ def template_scope(matter: FrontMatter, outgoing: Outgoing) -> dict[str, Any]:
     scope: dict[str, Any] = {"profile": _present(outgoing.profile), "account": _present(outgoing.account)}
     for name, variable in matter.variables.items():
         owner, _, field = name.rpartition(".")
-        given = scope[owner] if owner else outgoing.data
-        value = variable.value_of(given.get(field))
+        source = scope[owner] if owner else outgoing.data
+        value = variable.value_of(source.get(field))
         value = value if value is not None else variable.value_of(variable.default)
         target = scope[owner] if owner else scope
         target.pop(field, None)

@@ -36,7 +36,7 @@ def read_files(folder: Path) -> tuple[dict[str, Template], list[TemplateProblem]
 
 
 def _team(path: Path) -> Team:
-    """The team whose members may sign. Problems of the file are reported by who assigns tasks with it."""
+    """The team whose members may sign. Problems of the file are reported where tasks are assigned by it."""
     team = read_team(path.read_bytes())[0] if path.is_file() else None
     return team or Team()
 
@@ -60,7 +60,8 @@ def read_rules(path: Path) -> tuple[ContentRules, list[TemplateProblem]]:
     rules, source = read_model(path.read_bytes(), ContentRules)
     if rules is None:
         return ContentRules(), [
-            TemplateProblem(str(path), item.line or 1, f"{item.place}: {item.what}") for item in source.problems
+            TemplateProblem(str(path), problem.line or 1, f"{problem.place}: {problem.what}")
+            for problem in source.problems
         ]
     faults = [(at, text, source.position(at)[0]) for at, text in rules.faults()]
     return rules, [TemplateProblem(str(path), line, f"{'.'.join(map(str, at))}: {text}") for at, text, line in faults]

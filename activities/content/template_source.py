@@ -103,8 +103,8 @@ def _merged(base: FrontMatter, own: VariantMatter) -> FrontMatter:
     changed = {name: value for name in VariantMatter.model_fields if (value := getattr(own, name)) is not None}
     changed.pop("omits")
     if own.action is not None and base.action is not None:
-        given = own.action
-        changed["action"] = CallToAction(label=given.label or base.action.label, url=given.url or base.action.url)
+        action = own.action
+        changed["action"] = CallToAction(label=action.label or base.action.label, url=action.url or base.action.url)
     return base.model_copy(update=changed)
 
 
@@ -205,12 +205,12 @@ def _lines(node: yaml.Node, path: tuple[Any, ...] = ()) -> Lines:
     lines: Lines = {}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            here = (*path, key.value)
-            lines |= {here: key.start_mark.line + 2} | _lines(value, here)
+            key_path = (*path, key.value)
+            lines |= {key_path: key.start_mark.line + 2} | _lines(value, key_path)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            here = (*path, index)
-            lines |= {here: value.start_mark.line + 2} | _lines(value, here)
+            key_path = (*path, index)
+            lines |= {key_path: value.start_mark.line + 2} | _lines(value, key_path)
     return lines
 
 

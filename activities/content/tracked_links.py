@@ -91,7 +91,7 @@ class ClickLinks:
         return numbering.track(message, None), tuple(numbering.links)
 
     def follow_digest(self, digest: RenderedDigest, key: str) -> tuple[RenderedDigest, tuple[ClickLink, ...]]:
-        """The same for a digest, whose links know the message that they belong to."""
+        """The same for a digest, whose links have the key of the message that they belong to."""
         numbering = _LinkNumbering(self, key)
         blocks = numbering.blocks(digest.blocks, None)
         items = tuple((outgoing, numbering.track(message, outgoing.key)) for outgoing, message in digest.items)

@@ -1,8 +1,9 @@
 """One attempt at a message, after its `sending` is committed.
 
-A worker that is stopped and goes on (SIGSTOP, a machine asleep) is a zombie: its row may be another's by now. It settles
-nothing, because the ledger asks for its attempt's number, and it sends nothing, because a channel looks at `until` as its
-last act. What remains is a stop of longer than `SLACK` between that look and the system call that writes, microseconds.
+A worker that was stopped and resumes (SIGSTOP, a sleeping machine) may find that another process has taken over its
+row. It settles nothing, because the ledger compares the attempt's number, and it sends nothing, because a channel
+checks `until` as its last step. What remains is a stop of longer than `SLACK` between that check and the system call
+that writes, microseconds.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from activities.delivery.outcomes import (
     attempt_in_flight,
     lock_lanes,
     prepared_message,
+    record_bounce,
     record_settlement,
-    tell_bounce,
 )
 from activities.delivery.settlement import settle
 from activities.dependencies import Dependencies
@@ -32,12 +33,12 @@ log = structlog.get_logger()
 
 
 async def attempt_all(deps: Dependencies, entries: Sequence[LedgerEntry], now: datetime) -> None:
-    """Every attempt of one commit, side by side: their leases began together."""
+    """Make every attempt of one commit, in parallel: their leases began together."""
     await asyncio.gather(*(attempt(deps, entry, now) for entry in entries))
 
 
 async def attempt(deps: Dependencies, entry: LedgerEntry, now: datetime) -> None:
-    """Hand the stored bytes to the channel and settle the row by what came back."""
+    """Pass the stored bytes to the channel, and settle the row by the receipt."""
     channel = deps.channels[entry.channel or ""]
     receipt = await channel.deliver(prepared_message(entry), entry.key)
     log.info(
@@ -48,8 +49,8 @@ async def attempt(deps: Dependencies, entry: LedgerEntry, now: datetime) -> None
         trace=entry.trace,
     )
     if receipt.gone:
-        # Before its row is settled: who dies in between has silenced a dead address, and nobody has forgotten to.
-        await tell_bounce(deps, entry, receipt.detail)
+        # Before the row is settled: a crash in between must not lose the suppression of a dead address.
+        await record_bounce(deps, entry, receipt.detail)
     settlement = settle(attempt_in_flight(entry, now), channel, receipt, now)
 
     async def record(connection: Connection) -> None:

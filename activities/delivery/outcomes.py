@@ -17,7 +17,7 @@ from store.messages import digests
 from store.messages.digests import is_digest
 from store.messages.entries import LedgerEntry
 from store.messages.ledger import settle_attempt
-from store.messages.outcomes import reads_outcome, tell_outcome
+from store.messages.outcomes import enqueue_outcome, reads_outcome
 from store.outbox import queue as outbox
 from store.people import subjects
 from store.retry import retry_transaction
@@ -25,13 +25,13 @@ from store.runs import projection
 
 
 def prepared_message(entry: LedgerEntry) -> Prepared:
-    """The stored bytes, with the moment after which they may not leave."""
+    """The stored bytes, with the instant after which they may not be sent."""
     until = entry.lease_until - SLACK if entry.lease_until is not None else None
     return Prepared(entry.reference or "", entry.address or "", entry.body or b"", until=until, trace=entry.trace or "")
 
 
 def attempt_in_flight(entry: LedgerEntry, now: datetime) -> InFlight:
-    """The attempt of a message that is `sending`. Nothing had left before it if it is itself the first one."""
+    """The attempt of a message that is `sending`. If it is the first one, nothing had left before it."""
     began_at = entry.sent_at or now
     first_at = entry.first_attempt_at or now
     earlier = Earlier.IN_DOUBT if entry.in_doubt else Earlier.NOTHING_LEFT if first_at == began_at else Earlier.FAILED
@@ -39,7 +39,7 @@ def attempt_in_flight(entry: LedgerEntry, now: datetime) -> InFlight:
 
 
 async def lock_lanes(deps: Dependencies, connection: Connection, entry: LedgerEntry) -> None:
-    """Lock the lanes that hear an outcome of this message before its row of the ledger: the order in which steps lock."""
+    """Lock the lanes that receive an outcome of this message, before its row of the ledger, as steps do."""
     parts = await digests.parts_of(connection, entry.key) if is_digest(entry.key) else [entry]
     await subjects.lock_subjects(connection, [
         (await projection.read_run(connection, part.run)).lane
@@ -51,9 +51,9 @@ async def lock_lanes(deps: Dependencies, connection: Connection, entry: LedgerEn
 async def record_settlement(
     deps: Dependencies, connection: Connection, entry: LedgerEntry, settlement: Settlement, now: datetime
 ) -> bool:
-    """Write what an attempt makes of its message; False if somebody else has settled it, or began another.
+    """Write the result of an attempt; False if it was settled already, or another attempt has begun.
 
-    What has ended is told to the runs; what is due again is the outreach's.
+    The outcome of a message that has ended goes to its run; a message that is due again is the outreach's.
     """
     written = await settle_attempt(
         connection,
@@ -80,30 +80,30 @@ async def record_settlement(
             )
         await outbox.wake_outreach(connection, entry.recipient)
     elif settlement.status in SETTLED:
-        await _tell_end(deps, connection, entry, settlement, now)
+        await _enqueue_outcomes(deps, connection, entry, settlement, now)
     return True
 
 
-async def _tell_end(
+async def _enqueue_outcomes(
     deps: Dependencies, connection: Connection, entry: LedgerEntry, settlement: Settlement, now: datetime
 ) -> None:
     if settlement.parts is None:
-        await tell_outcome(connection, deps.catalogue, entry, settlement.status, now)
+        await enqueue_outcome(connection, deps.catalogue, entry, settlement.status, now)
         return
     parts = await digests.parts_of(connection, entry.key)
     await digests.settle_parts(connection, entry.key, settlement.parts, settlement.detail, now)
     for part in parts:
         part.detail, part.reasons = settlement.detail, ()
-        await tell_outcome(connection, deps.catalogue, part, settlement.status, now)
+        await enqueue_outcome(connection, deps.catalogue, part, settlement.status, now)
 
 
-async def tell_bounce(deps: Dependencies, entry: LedgerEntry, reason: str) -> None:
-    """A relay has said at once that there is no such address: the same signal as when a report had come back, and what follows from it."""
+async def record_bounce(deps: Dependencies, entry: LedgerEntry, reason: str) -> None:
+    """Record that a relay rejected the address at once: the same signal as after a bounce report."""
     data = {**bounce_properties(reason, hard=True), "address": entry.address}
     once = f"{entry.key}=bounced.{entry.attempts}"
 
     async def work(connection: Connection) -> None:
-        told = await reaction(connection, "message_bounced", entry.key, entry.recipient, once=once, **data)
-        await ingest.accept_within(connection, deps.catalogue, [told], source=SOURCE_SELF)
+        event = await reaction(connection, "message_bounced", entry.key, entry.recipient, once=once, **data)
+        await ingest.accept_within(connection, deps.catalogue, [event], source=SOURCE_SELF)
 
     await retry_transaction(deps.database, work)

@@ -19,9 +19,9 @@ from journeys.protocol import wire
 from journeys.protocol.envelope import parse_instant
 from store.database import Connection
 from store.errors import Contended
-from store.messages import due as owed
+from store.messages import due as due_store
 from store.messages.entries import LedgerEntry
-from store.messages.outcomes import lock_outcome_lanes, tell_outcome
+from store.messages.outcomes import enqueue_outcome, lock_outcome_lanes
 from store.people import subjects
 from store.people.subjects import Subject
 
@@ -32,7 +32,7 @@ SOON = timedelta(milliseconds=50)
 
 @dataclass(frozen=True, slots=True)
 class DueForPerson:
-    """What is due for one person, who is locked, as are the `accounts` that it is about. `now` is their clock's."""
+    """Due messages of one person. They and the `accounts` of the messages are locked; `now` is by their clock."""
 
     person: Subject
     accounts: Mapping[str, Subject]
@@ -41,14 +41,14 @@ class DueForPerson:
 
 
 async def settle_due(deps: Dependencies, request: wire.SettleInput, slow: Mapping[str, str]) -> wire.SettleResult:
-    """Decide what is due for one person, make the attempts, and say when something is due next, as a real instant.
+    """Decide what is due for one person, make the attempts, and return when something is due next, as a real instant.
 
-    Providers are asked beside the attempts for what nobody saw end: however long one takes, nobody is locked meanwhile.
-    `slow` has, by channel, the queues of those that may not be tried here: if one is needed it is all that is said.
+    Attempts with an unknown result are searched at their providers in parallel to the attempts, without a lock. `slow`
+    has the queues of the channels that may not be tried here: if one is needed, only that queue is returned.
     """
     async with deps.database.transaction() as connection:
         if await subjects.canonical_key(connection, request.subject_key) != request.subject_key:
-            return wire.SettleResult()  # a visitor who turned out to be a known user is owed nothing any more
+            return wire.SettleResult()  # a merged visitor has no messages any more
         due = await _due(deps, connection, request)
         queue = _queue(due.entries, slow)
         if queue is not None:
@@ -66,8 +66,8 @@ async def _due(deps: Dependencies, connection: Connection, request: wire.SettleI
     person = locked[request.subject_key]
     now = deps.now(await deps.test_clock(connection, person.clock), request.now)
     if person.account_key is not None and person.account_key not in locked:
-        raise Contended  # they have been put into another account since our look
-    return DueForPerson(person, locked, await owed.due_messages(connection, person.key, now), now)
+        raise Contended  # the person was put into another account after the account was read
+    return DueForPerson(person, locked, await due_store.due_messages(connection, person.key, now), now)
 
 
 def _queue(entries: Iterable[LedgerEntry], slow: Mapping[str, str]) -> str | None:
@@ -77,7 +77,7 @@ def _queue(entries: Iterable[LedgerEntry], slow: Mapping[str, str]) -> str | Non
 async def _decide(
     deps: Dependencies, connection: Connection, due: DueForPerson
 ) -> tuple[list[LedgerEntry], list[LedgerEntry]]:
-    """Decide all of it in one pass; what is to be attempted now, and what is to be asked for first."""
+    """Decide all of it in one pass; the messages to attempt now, and those to search at their provider first."""
     requested, lost = list[LedgerEntry](), list[LedgerEntry]()
     gate_pass = GatePass(deps, connection, due.person, due.accounts, due.now)
     for entry in due.entries:
@@ -94,19 +94,19 @@ async def _decide(
     for entry in requested:
         outcome = gate_pass.outcome(entry)
         if entry.key not in gate_pass.gave_way and outcome is not None:
-            await tell_outcome(connection, deps.catalogue, entry, outcome, due.now)
+            await enqueue_outcome(connection, deps.catalogue, entry, outcome, due.now)
     for entry in gate_pass.gave_way.values():
-        await tell_outcome(connection, deps.catalogue, entry, Status.REPLACED, due.now)
+        await enqueue_outcome(connection, deps.catalogue, entry, Status.REPLACED, due.now)
     return attempts, lost
 
 
 async def _next(deps: Dependencies, connection: Connection, request: wire.SettleInput) -> str | None:
-    due, lease = await owed.next_message_due(connection, request.subject_key)
+    due, lease = await due_store.next_message_due(connection, request.subject_key)
     clock = await deps.test_clock(connection, await subjects.clock_name_of(connection, request.subject_key))
     if deps.clock == "workflow":
         # Leases are real time; a workflow that skips waits as long by its own clock.
-        left = lease - datetime.now(UTC) if lease is not None else None
-        instants = [due, parse_instant(request.now) + max(left, SOON) if left is not None else None]
+        remaining = lease - datetime.now(UTC) if lease is not None else None
+        instants = [due, parse_instant(request.now) + max(remaining, SOON) if remaining is not None else None]
     else:
         instants = [_real(clock, due), lease]
     earliest = min((at for at in instants if at is not None), default=None)
@@ -114,7 +114,7 @@ async def _next(deps: Dependencies, connection: Connection, request: wire.Settle
 
 
 def _real(clock: TestClock | None, due: datetime | None) -> datetime | None:
-    """When to look again: for a clock that is held, a little later than now at the least."""
+    """The real instant to look again: by a clock that is held, at least `LOOK_AGAIN` from now."""
     if due is None or clock is None:
         return due
     real = datetime.now(UTC)

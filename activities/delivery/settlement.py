@@ -1,17 +1,17 @@
 """Settlement of an attempt: the table of next statuses and its values.
 
-Two tables decide, and nothing here asks a clock or a database:
+Two tables decide; nothing here reads a clock or a database:
 
-- `NEXT`, by how the attempt ended, whether anything left the process, and what is known of the attempts before it. Only who
-  knows that nothing has ever left need not give up: the time for tries begins with the first attempt that left.
-- `AFTER_LEASE`, by what the provider lets us promise, for an attempt whose end nobody saw once its lease has run out. Its
-  message stays `sending` until then, because `NEXT` says so for `UNKNOWN`, or because the process died.
+- `NEXT`, by the result of the attempt, whether anything left the process, and what is known of the attempts before it.
+  A message of which nothing has ever left is not given up: the time for retries begins with the first attempt that left.
+- `AFTER_LEASE`, by the provider's promise, for an attempt without a known result once its lease has expired. Until
+  then its message stays `sending`, because `NEXT` has it for `UNKNOWN`, or because the process died.
 
-| class | an attempt is known to have failed | nobody saw how it ended |
+| class | an attempt is known to have failed | its result is unknown |
 |---|---|---|
-| A, takes our key | tried again by the channel's policy | the same: the key makes it harmless |
-| B, searchable | tried again by the channel's policy | asked for by our reference: there, or the same |
-| C, blind | tried again by the channel's policy | `at_most_once`: `unknown`, for a person; `at_least_once`: the same |
+| A, takes our key | retried by the channel's policy | retried: the key makes it harmless |
+| B, searchable | retried by the channel's policy | searched by our reference: found, or retried |
+| C, blind | retried by the channel's policy | `at_most_once`: `unknown`, for a person; `at_least_once`: retried |
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ AT_ONCE: Final = timedelta(milliseconds=1)
 
 
 class Earlier(Enum):
-    """The attempts of a message before the one in hand."""
+    """The attempts of a message before the current one."""
 
     NOTHING_LEFT = "nothing has left the process"
     FAILED = "each that left is known to have failed"
@@ -38,16 +38,16 @@ class Earlier(Enum):
 
 
 class AfterLease(Enum):
-    """What is done about an attempt whose end nobody saw, once its lease has run out."""
+    """What is done about an attempt without a known result, once its lease has expired."""
 
-    ASK_PROVIDER = "the provider is asked by our reference"
+    ASK_PROVIDER = "the provider is searched by our reference"
     DECIDE_AGAIN = "the gate decides again, in doubt"
     END_UNKNOWN = "the message is unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The next status; `too_late` where the time for tries would be over before the next one."""
+    """The next status; `too_late` if the time for retries would be over before the next attempt."""
 
     status: Status
     too_late: Status
@@ -56,30 +56,30 @@ class Next:
 _R, _E, _S = AttemptResult, Earlier, Status
 _LEFT, _STAYED = True, False
 _SENT, _FAILED, _UNKNOWN, _STILL_SENDING = (Next(s, s) for s in (_S.SENT, _S.FAILED, _S.UNKNOWN, _S.SENDING))
-_AGAIN_FOR_EVER = Next(_S.DEFERRED, _S.DEFERRED)
-_AGAIN_THEN_FAILED = Next(_S.DEFERRED, _S.FAILED)
-_AGAIN_THEN_UNKNOWN = Next(_S.DEFERRED, _S.UNKNOWN)
+_RETRY_ALWAYS = Next(_S.DEFERRED, _S.DEFERRED)
+_RETRY_THEN_FAILED = Next(_S.DEFERRED, _S.FAILED)
+_RETRY_THEN_UNKNOWN = Next(_S.DEFERRED, _S.UNKNOWN)
 
 NEXT: Final[Mapping[tuple[AttemptResult, bool, Earlier], Next]] = {
     **{(_R.SENT, left, earlier): _SENT for left, earlier in product((_LEFT, _STAYED), Earlier)},
     **{(_R.UNKNOWN, left, earlier): _STILL_SENDING for left, earlier in product((_LEFT, _STAYED), Earlier)},
-    # The provider has refused this message, or we have: another attempt would end as this one did.
+    # The provider or Tenure has refused this message: another attempt would end like this one.
     (_R.REFUSED, _LEFT, _E.NOTHING_LEFT): _FAILED,
     (_R.REFUSED, _LEFT, _E.FAILED): _FAILED,
     (_R.REFUSED, _LEFT, _E.IN_DOUBT): _UNKNOWN,
     (_R.REFUSED, _STAYED, _E.NOTHING_LEFT): _FAILED,
     (_R.REFUSED, _STAYED, _E.FAILED): _FAILED,
     (_R.REFUSED, _STAYED, _E.IN_DOUBT): _UNKNOWN,
-    # It surely did not arrive this time.
-    (_R.TRY_AGAIN, _LEFT, _E.NOTHING_LEFT): _AGAIN_THEN_FAILED,
-    (_R.TRY_AGAIN, _LEFT, _E.FAILED): _AGAIN_THEN_FAILED,
-    (_R.TRY_AGAIN, _LEFT, _E.IN_DOUBT): _AGAIN_THEN_UNKNOWN,
-    (_R.TRY_AGAIN, _STAYED, _E.NOTHING_LEFT): _AGAIN_FOR_EVER,
-    (_R.TRY_AGAIN, _STAYED, _E.FAILED): _AGAIN_THEN_FAILED,
-    (_R.TRY_AGAIN, _STAYED, _E.IN_DOUBT): _AGAIN_THEN_UNKNOWN,
+    # This attempt certainly did not arrive.
+    (_R.TRY_AGAIN, _LEFT, _E.NOTHING_LEFT): _RETRY_THEN_FAILED,
+    (_R.TRY_AGAIN, _LEFT, _E.FAILED): _RETRY_THEN_FAILED,
+    (_R.TRY_AGAIN, _LEFT, _E.IN_DOUBT): _RETRY_THEN_UNKNOWN,
+    (_R.TRY_AGAIN, _STAYED, _E.NOTHING_LEFT): _RETRY_ALWAYS,
+    (_R.TRY_AGAIN, _STAYED, _E.FAILED): _RETRY_THEN_FAILED,
+    (_R.TRY_AGAIN, _STAYED, _E.IN_DOUBT): _RETRY_THEN_UNKNOWN,
 }
 UNANSWERED: Final = Next(_S.SENDING, _S.UNKNOWN)
-"""Of an attempt about which its provider could not be asked."""
+"""For an attempt whose provider could not be searched."""
 
 AFTER_LEASE: Final[Mapping[tuple[Promise, Ambiguity], AfterLease]] = {
     (Promise.KEYED, Ambiguity.AT_MOST_ONCE): AfterLease.DECIDE_AGAIN,
@@ -92,7 +92,7 @@ AFTER_LEASE: Final[Mapping[tuple[Promise, Ambiguity], AfterLease]] = {
 
 
 class DeliveryTerms(Protocol):
-    """A channel, as far as its promise and its retries go."""
+    """The promise and the retries of a channel."""
 
     promise: Promise
     ambiguity: Ambiguity
@@ -101,7 +101,7 @@ class DeliveryTerms(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """The attempt in hand: its number, when it and the first one began, and what is known of those before it."""
+    """The current attempt: its number, when it and the first one began, and what is known of those before it."""
 
     number: int
     began_at: datetime
@@ -112,10 +112,10 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What an attempt makes of its message. `attempts` and `first_attempt_at` are of attempts that were made.
+    """The result of an attempt for its message. `attempts` and `first_attempt_at` are of attempts that were made.
 
-    `due_at` is the next attempt's, of the message or of each of its `parts`; `lease` how long from now the message stays
-    `sending`; `parts` the next status of a digest's parts, if they have one.
+    `due_at` is when the next attempt is due, of the message or of each of its `parts`; `lease` how long from now the
+    message stays `sending`; `parts` the next status of a digest's parts, if they have one.
     """
 
     status: Status
@@ -129,12 +129,12 @@ class Settlement:
 
 
 def after_lease(terms: DeliveryTerms) -> AfterLease:
-    """What is done by this channel about an attempt whose end nobody saw."""
+    """What this channel does about an attempt without a known result."""
     return AFTER_LEASE[terms.promise, terms.ambiguity]
 
 
 def settle(attempt: InFlight, terms: DeliveryTerms, receipt: Receipt, now: datetime) -> Settlement:
-    """What the end of an attempt makes of its message."""
+    """The settlement of an attempt by its receipt."""
     due = now + (receipt.after or terms.retry.wait(attempt.number))
     row = NEXT[receipt.result, receipt.left, attempt.earlier]
     too_late = due > attempt.first_at + terms.retry.within
@@ -148,10 +148,10 @@ def settle(attempt: InFlight, terms: DeliveryTerms, receipt: Receipt, now: datet
 
 
 def settle_found(attempt: InFlight, terms: DeliveryTerms, found: bool, now: datetime) -> Settlement:
-    """What the provider's answer about an attempt makes of its message.
+    """The settlement of an attempt by the answer of its provider.
 
-    One that it does not have is tried again no sooner than after any other attempt that failed, or a provider that always
-    fails is tried every few seconds.
+    A message that the provider does not have is retried no sooner than after any other failed attempt. Otherwise a
+    provider that always fails would be tried every few seconds.
     """
     if found:
         return settle(attempt, terms, Receipt(AttemptResult.SENT, "found at the provider"), now)
@@ -160,23 +160,23 @@ def settle_found(attempt: InFlight, terms: DeliveryTerms, found: bool, now: date
 
 
 def settle_unanswered(attempt: InFlight, terms: DeliveryTerms, now: datetime) -> Settlement:
-    """Ask again after as long as the message has waited, until the time for tries is over."""
+    """Search again after as long as the message has waited, until the time for retries is over."""
     waited = now - attempt.first_at
     if waited > terms.retry.within:
-        return _settlement(attempt, UNANSWERED.too_late, "the provider could not be asked what became of it")
+        return _settlement(attempt, UNANSWERED.too_late, "the provider could not be searched for it")
     lease = max(terms.retry.first, min(terms.retry.longest, waited))
-    return _settlement(attempt, UNANSWERED.status, "cannot be asked now", lease=lease)
+    return _settlement(attempt, UNANSWERED.status, "the provider cannot be searched now", lease=lease)
 
 
 def settle_unseen(attempt: InFlight) -> Settlement:
-    """The end of an attempt by a channel that leaves it at that."""
-    return _settlement(attempt, Status.UNKNOWN, "nobody saw how the attempt ended")
+    """The settlement of an attempt without a known result, by a channel that does not retry it."""
+    return _settlement(attempt, Status.UNKNOWN, "the result of the attempt is unknown")
 
 
 def _lease(attempt: InFlight, terms: DeliveryTerms) -> timedelta:
-    """For how long an attempt that nobody saw end is left alone: a provider that can be asked is asked soon.
+    """How long an attempt without a known result is left alone. A provider that can be searched is searched soon.
 
-    What a process left that died is taken up as soon as the attempt's own lease is over: nobody has seen a provider fail.
+    An attempt of a process that died is taken over once its own lease has expired: no provider has failed.
     """
     if after_lease(terms) is AfterLease.DECIDE_AGAIN:
         return max(SLACK, terms.retry.wait(attempt.number))
@@ -184,14 +184,15 @@ def _lease(attempt: InFlight, terms: DeliveryTerms) -> timedelta:
 
 
 def _tried_again(attempt: InFlight, receipt: Receipt, due: datetime) -> Settlement:
-    """Wait for the next attempt. A digest that surely did not arrive is dissolved: each part is decided again by itself.
+    """Wait for the next attempt. A digest that did not arrive is dissolved: each part is decided again by itself.
 
-    An attempt that was held back before it left (breaker, rate limit, a pause) and was told when to come back is none.
+    An attempt that was held back before it left (circuit breaker, rate limit, a pause), with a time to wait, does not
+    count.
     """
     in_doubt = attempt.earlier is Earlier.IN_DOUBT
     if attempt.is_digest and not in_doubt:
         return _settlement(
-            attempt, Status.FAILED, f"each part again: {receipt.detail}", due_at=due, parts=Status.DEFERRED
+            attempt, Status.FAILED, f"each part is decided again: {receipt.detail}", due_at=due, parts=Status.DEFERRED
         )
     made = receipt.left or receipt.after is None
     never_left = attempt.earlier is Earlier.NOTHING_LEFT and not receipt.left
@@ -214,7 +215,7 @@ def _settlement(
     lease: timedelta | None = None,
     parts: Status | None = None,
 ) -> Settlement:
-    """An attempt that was made; where the message ends, the parts of a digest end with it."""
+    """The settlement of an attempt that was made. If the message ends, the parts of a digest end with it."""
     if attempt.is_digest and parts is None and status in SETTLED:
         parts = Status.MERGED if status is Status.SENT else status
     return Settlement(status, detail, attempt.number, attempt.first_at, attempt.began_at, due_at, lease, parts)

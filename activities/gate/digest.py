@@ -1,9 +1,9 @@
 """Digests: several messages of one pass as one ledger row with parts (C4).
 
-A part is `merged` and waits for nothing more: it ends as the whole does, and its run hears of it what became of the whole. An
-attempt that is known to have failed dissolves the whole: each part is decided again by itself, so a state that was left or a
-topic that was refused meanwhile is not said. A whole that may have arrived is never dissolved, because its parts would come
-again under keys of their own: it waits as a whole, and goes again as it was or ends `unknown`, and each part with it.
+A part is `merged`: it ends as the digest does, and its run receives the outcome of the digest. A digest whose attempt
+is known to have failed is dissolved: each part is decided again by itself, so a message whose state was left, or whose
+topic was refused meanwhile, is not sent. A digest that may have arrived is never dissolved, because its parts would
+arrive again under their own keys: it is sent again unchanged, or ends `unknown` with its parts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from store.messages.ledger import write_message
 from store.outbox import queue as outbox
 
 ACTION = "digest"
-AGAIN = timedelta(minutes=1)
+RETRY_AFTER = timedelta(minutes=1)
 
 
 async def begin_digest(
@@ -39,36 +39,36 @@ async def begin_digest(
     recipient: Recipient,
     now: datetime,
 ) -> LedgerEntry:
-    """Make one message of these. Where it cannot be rendered the first goes `alone`, and the others soon after."""
-    whole = _whole(deps, parts, now)
-    content = prepare(deps, whole, parts[0].channel or "", recipient, tuple(parts))
+    """Make one message of these parts. If it cannot be rendered, the first is sent `alone`, the others soon after."""
+    digest = _digest_entry(deps, parts, now)
+    content = prepare(deps, digest, parts[0].channel or "", recipient, tuple(parts))
     if isinstance(content, CannotSend):
         await _defer(connection, parts[1:], content.detail, now)
         mark_sending(deps, parts[0], alone, now)
         return parts[0]
-    mark_sending(deps, whole, content, now)
+    mark_sending(deps, digest, content, now)
     for part in parts:
-        part.status, part.merged_into, part.sent_at, part.settled_at = Status.MERGED, whole.key, now, now
+        part.status, part.merged_into, part.sent_at, part.settled_at = Status.MERGED, digest.key, now, now
         part.due_at, part.body, part.lease_until = None, None, None
         await write_message(connection, part)
-    return whole
+    return digest
 
 
-async def end_digest_parts(connection: Connection, whole: LedgerEntry, now: datetime) -> None:
-    """It may not go again. What became of it is not known, and so of none of its parts; no run hears of that."""
-    why = "; ".join(reason.text for reason in whole.reasons) or whole.detail or ""
-    await digests.settle_parts(connection, whole.key, whole.status, why, now)
+async def end_digest_parts(connection: Connection, digest: LedgerEntry, now: datetime) -> None:
+    """End the parts of a digest that may not be sent again. Its result is unknown, so their runs get no outcome."""
+    why = "; ".join(reason.text for reason in digest.reasons) or digest.detail or ""
+    await digests.settle_parts(connection, digest.key, digest.status, why, now)
 
 
-def _whole(deps: Dependencies, parts: Sequence[LedgerEntry], now: datetime) -> LedgerEntry:
+def _digest_entry(deps: Dependencies, parts: Sequence[LedgerEntry], now: datetime) -> LedgerEntry:
     head = parts[0]
     rule = consolidation(deps.policy, head.priority, head.channel or "")
     assert rule is not None
     tried = [part.first_attempt_at for part in parts if part.first_attempt_at is not None]
-    ends = [part.expires_at for part in parts if part.expires_at is not None]
-    named = "|".join(sorted(part.key for part in parts)) + f"|{now.isoformat()}"
+    expiries = [part.expires_at for part in parts if part.expires_at is not None]
+    identity = "|".join(sorted(part.key for part in parts)) + f"|{now.isoformat()}"
     return LedgerEntry(
-        key=DIGEST_PREFIX + hashlib.sha256(named.encode()).hexdigest()[:32],
+        key=DIGEST_PREFIX + hashlib.sha256(identity.encode()).hexdigest()[:32],
         run=head.run,
         step=head.step,
         subject_key=head.subject_key,
@@ -84,7 +84,7 @@ def _whole(deps: Dependencies, parts: Sequence[LedgerEntry], now: datetime) -> L
         data={"topics": [part.topic for part in parts]},
         stands=False,
         at=max(part.at for part in parts),
-        expires_at=min(ends, default=None),
+        expires_at=min(expiries, default=None),
         status=Status.DEFERRED,
         decided_at=now,
         definition=head.definition,
@@ -98,7 +98,7 @@ def _whole(deps: Dependencies, parts: Sequence[LedgerEntry], now: datetime) -> L
 
 async def _defer(connection: Connection, parts: Sequence[LedgerEntry], fault: str, now: datetime) -> None:
     for part in parts:
-        part.status, part.due_at, part.ready_at = Status.DEFERRED, now + AGAIN, None
-        part.reasons = (Reason("template", f"could not be one message with the others: {fault}"),)
+        part.status, part.due_at, part.ready_at = Status.DEFERRED, now + RETRY_AFTER, None
+        part.reasons = (Reason("template", f"could not be combined with the others: {fault}"),)
         await write_message(connection, part)
         await outbox.wake_outreach(connection, part.recipient)

@@ -1,8 +1,6 @@
 """Dry run of the gate for one message.
 
 It writes nothing.
-
-It writes nothing.
 """
 
 from __future__ import annotations
@@ -29,11 +27,11 @@ from store.people.test_clocks import now_for
 
 @dataclass(frozen=True, slots=True)
 class DryRunResult:
-    """The verdict, and what it was made of. `now` is the person's clock's."""
+    """The verdict, and its input. `now` is by the person's clock."""
 
     verdict: Verdict
-    ask: SendRequest
-    standing: RecipientContext
+    request: SendRequest
+    context: RecipientContext
     facts: Facts
     now: datetime
 
@@ -52,12 +50,12 @@ async def dry_run(
     about: str | None = None,
     lacks: MissingFields = _nothing,
 ) -> DryRunResult:
-    """The verdict on this action for this person, if their journey asked for it now; their lock is held meanwhile.
+    """The verdict on this action for this person, if their journey requested it now; they are locked meanwhile.
 
-    `about` is the account that an account's journey is about: they may be in several. `lacks` says what the template cannot
-    do without: by profile, account and channel, which of it they do not have.
+    `about` is the account of an account's journey, because a person may be in several. `lacks` returns the fields that
+    the template needs and cannot find: by profile, account and channel.
     """
-    # Both at once, as whoever decides does: one after the other would be the other way round for some.
+    # Both at once, in key order like every other transaction, so that no two wait for each other.
     keys = [person, about or await subjects.account_of(connection, person)]
     locked = await subjects.lock_subjects(connection, [key for key in keys if key is not None])
     recipient = Recipient(locked[person], locked)

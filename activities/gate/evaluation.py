@@ -1,10 +1,11 @@
 """Gate transaction of one person: lock, read, decide by the session, write.
 
-The caller holds the lock of everybody whose lane hears the outcome; the read locks the person once more. That lock is
-what makes caps exact, two journeys never overtake each other, and a consent that was withdrawn stop what is decided
-after it. Nothing leaves from here: what goes out is committed as `sending`, and `activities/delivery` makes the attempt.
+The caller holds the lock of every lane that receives an outcome; the read locks the person once more. Under that lock
+caps are exact, no two journeys overtake each other, and a consent that was withdrawn stops everything that is decided
+later. Nothing is sent from here: a message to send is committed as `sending`, and `activities/delivery` makes the
+attempt.
 
-What is decided, and in which order, is `journeys/gate/session.py`; here is what the plan means for the ledger.
+`journeys/gate/session.py` decides what is sent and in which order; this module writes its plan to the ledger.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ class GatePass:
         accounts: Mapping[str, Subject] | None,
         now: datetime,
     ) -> None:
-        """`accounts` are those that messages of theirs are about, by key, locked; others may be among them."""
+        """`accounts` are locked, by key: those that the messages are about, perhaps others too."""
         self.deps, self.connection, self.now = deps, connection, now
         self.recipient = Recipient(person, accounts or {})
         self.gave_way: dict[str, LedgerEntry] = {}
-        """Queued messages that were replaced by one of this pass: their runs are to hear it."""
+        """Queued messages that were replaced by one of this pass; the caller enqueues their outcomes."""
         self._context: RecipientContext | None = None
         self._entries: dict[str, LedgerEntry] = {}
         self._requests: list[SendRequest] = []
@@ -66,17 +67,17 @@ class GatePass:
         self._lost: set[str] = set()
 
     async def add(self, entry: LedgerEntry) -> None:
-        """Ask for a decision on a message. The first one has the person read, as they are at that point of the transaction."""
+        """Request a decision on a message. The first request reads the person, as of this point of the transaction."""
         if self._context is None:
             self._context = await read_context(self.deps, self.connection, self.recipient, self.now)
-        known = {sent.key for sent in self._context.sent} | {queued.key for queued in self._context.queue}
-        if entry.is_new and entry.key in known:
-            return  # asked again by a step that was applied before: what was decided stands
+        decided = {sent.key for sent in self._context.sent} | {queued.key for queued in self._context.queue}
+        if entry.is_new and entry.key in decided:
+            return  # requested again by a step that was applied before: the decision stays
         self._entries[entry.key] = entry
         self._requests.append(await request_for_entry(self.deps, self.connection, self.recipient, entry))
 
     async def decide(self) -> list[LedgerEntry]:
-        """Decide all messages and write what was decided; those that are to be attempted after the commit."""
+        """Decide all messages and write the decisions; those to attempt after the commit."""
         if self._context is None:
             return []
         session = GateSession(self.deps.policy, self._context, self.now)
@@ -87,9 +88,9 @@ class GatePass:
         return [entry for entry in attempts if entry is not None]
 
     def outcome(self, entry: LedgerEntry) -> Status | None:
-        """The status that its run hears: a part of a digest that has arrived at once has arrived.
+        """The status to report to the message's run; `sent` for a part of a digest that was delivered at once.
 
-        None where another transaction has settled the message since it was read: that stands, and was told.
+        None if another transaction has settled the message since it was read, and has reported it.
         """
         if entry.key in self._lost:
             return None
@@ -101,7 +102,7 @@ class GatePass:
     # -- the plan in the ledger --------------------------------------------------------------------------------------
 
     async def _apply(self, decision: MessageDecision[Prepared]) -> None:
-        """Write what was decided on one message; what goes out is only marked here, and written when its group is."""
+        """Write the decision on one message. A message to send is only marked here, and written with its group."""
         entry = self._entries[decision.request.key]
         entry.decided_at, entry.due_at, entry.lease_until = self.now, None, None
         match decision.verdict:
@@ -135,7 +136,7 @@ class GatePass:
             self.gave_way |= {entry.key: entry for entry in replaced}
 
     async def _begin(self, parts: Sequence[MessageDecision[Prepared]]) -> LedgerEntry | None:
-        """Write one message that goes out, alone or made of several; the entry, if an attempt is to follow."""
+        """Write one message to send, single or digest; the entry, if an attempt is to follow."""
         entries = [self._entries[part.request.key] for part in parts]
         head, content = entries[0], parts[0].content
         assert isinstance(content, Prepared)

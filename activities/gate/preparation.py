@@ -1,7 +1,7 @@
 """Content of a message: rendered now, or kept from an earlier attempt.
 
-Every attempt sends the same bytes, but to whom and by what they were rendered for only: a message that goes by another channel,
-or to another address, is made anew. What may have arrived already is not: it goes again as it was, or not at all.
+Every attempt by one channel to one address sends the same bytes. A message whose channel or address has changed is
+rendered again, unless it may have arrived: then it is sent unchanged, or not at all.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from store.inbox import items as inbox_items
 from store.messages.entries import LedgerEntry
 from store.people.subjects import account_in
 
-MOVED = "their address has changed since an attempt that may have arrived"
+MOVED = "the address has changed since an attempt that may have arrived"
 
 
 def prepare(
     deps: Dependencies, entry: LedgerEntry, by: str, recipient: Recipient, parts: tuple[LedgerEntry, ...] = ()
 ) -> Prepared | CannotSend:
-    """What would go out by a channel, or why nothing can. Nothing is changed by asking."""
+    """The content to send by a channel, or the reason why nothing can be sent. Changes nothing."""
     address = address_of(deps, by, recipient)
     if entry.in_doubt and entry.body is not None and entry.channel == by and entry.address != address:
         return CannotSend(Status.UNKNOWN, MOVED)
@@ -38,7 +38,7 @@ def prepare(
 
 
 def address_of(deps: Dependencies, by: str, recipient: Recipient) -> str:
-    """The recipient's address for a channel; empty where they have none."""
+    """The recipient's address for a channel; empty if they have none."""
     return deps.channels[by].address(recipient.person.profile, recipient.person.key) or ""
 
 
@@ -59,9 +59,9 @@ def outgoing(entry: LedgerEntry, recipient: Recipient, address: str, parts: tupl
 
 
 def set_channel(entry: LedgerEntry, by: str, address: str) -> None:
-    """Let a message go by a channel to an address: what was rendered or tried for another one is of no use to it.
+    """Set the channel and address of a message. Content and attempts for another channel or address do not count.
 
-    Nothing was tried there yet, and the time for tries begins with the first.
+    The time for retries then begins with the next attempt.
     """
     moved = entry.body is not None and entry.address != address and not entry.in_doubt
     if entry.channel != by or moved:
@@ -83,21 +83,21 @@ def mark_sending(deps: Dependencies, entry: LedgerEntry, content: Prepared, now:
 
 
 async def deliver_in_app(connection: Connection, entry: LedgerEntry, content: bytes) -> None:
-    """Deliver by writing a row of ours, once the ledger has taken the message: what it knows already is not there twice."""
+    """Deliver by writing an inbox row, once the ledger has accepted the message; an existing row stays."""
     await inbox_items.put_item(
         connection, entry.key, entry.recipient, json.loads(content), entry.sent_at or entry.decided_at
     )
 
 
 def _kept(entry: LedgerEntry, by: str, address: str) -> Prepared | None:
-    """What was rendered for an earlier attempt, if it was for this channel and address: retries send just those bytes."""
+    """Content that was rendered for an earlier attempt by this channel to this address."""
     if entry.body is None or entry.reference is None or (entry.channel, entry.address) != (by, address):
         return None
     return Prepared(entry.reference, address, entry.body)
 
 
 def _cannot_send(deps: Dependencies, entry: LedgerEntry, fault: TemplateFault) -> CannotSend:
-    """How a message ends that cannot be made: withheld where nothing is wrong with its content."""
+    """The end of a message that cannot be rendered: `withheld` if nothing is wrong with its content."""
     match fault:
         case RecipientNotAllowed():
             return CannotSend(Status.WITHHELD, str(fault), (Reason("not_allowed", str(fault)),))

@@ -15,10 +15,10 @@ from store.people.subjects import account_in
 async def request_for_entry(
     deps: Dependencies, connection: Connection, recipient: Recipient, entry: LedgerEntry
 ) -> SendRequest:
-    """The request, by the definition of the run that asks for the message. Of a digest no run and no account asks."""
+    """The request, by the definition of the run that asked for the message. A digest has no run and no account."""
     chart = await deps.catalogue.chart(connection, entry.definition)
-    whole, about = is_digest(entry.key), account_in(entry.subject_key)
-    account = None if whole else about
+    is_whole, about = is_digest(entry.key), account_in(entry.subject_key)
+    account = None if is_whole else about
     return SendRequest(
         channels=entry.via,
         topic=entry.topic,
@@ -35,9 +35,9 @@ async def request_for_entry(
         template=entry.template,
         account=account,
         ready_at=entry.ready_at,
-        topics=tuple(entry.data.get("topics", ())) if whole else (),
+        topics=tuple(entry.data.get("topics", ())) if is_whole else (),
         alone=_goes_alone(entry),
-        run="" if whole else entry.run,
+        run="" if is_whole else entry.run,
         roles=chart.roles_for(entry.state, entry.action) if account is not None else (),
         zone=recipient.zone(account, deps.policy.timezone) if account is not None else None,
         tried_by=(entry.channel or "") if entry.in_doubt else "",
@@ -45,5 +45,5 @@ async def request_for_entry(
 
 
 def _goes_alone(entry: LedgerEntry) -> bool:
-    """What may have arrived takes nobody along and joins nobody: as another message, with a key of its own, it would come twice."""
+    """Whether a message is not combined: one that may have arrived would arrive twice, under another key."""
     return entry.in_doubt or entry.status is Status.SENDING or is_digest(entry.key)

@@ -1,6 +1,6 @@
-"""Snapshot of a locked person: what the gate knows of them before a pass.
+"""Snapshot of a locked person: everything that the gate reads before a pass.
 
-It is read once for each pass, under the person's lock, so nothing changes under the decisions that are made with it.
+It is read once for each pass, under the person's lock, so nothing changes during the decisions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Recipient:
         return subject.profile if subject is not None else {}
 
     def zone(self, account: str | None, default: str) -> str:
-        """The person's time zone, as an account or else their last one has it (C7)."""
+        """The person's time zone, by this account or else their last one (C7)."""
         return zone_of(self.person.profile, self.account_fields(account), default)
 
 
@@ -52,7 +52,7 @@ async def read_context(
     context = await lock_and_read(connection, person.key, person.account_key, since, now, hashed)
     return replace(
         context,
-        # A digest waits only if it may have arrived: nobody goes with it or gives way to it, and it gives way to nobody.
+        # A digest waits only if it may have arrived: no message joins it, replaces it or is replaced by it.
         queue=tuple(message for message in context.queue if not is_digest(message.key)),
         addresses=dict.fromkeys(addresses, True),
         zone=recipient.zone(None, deps.policy.timezone),

@@ -112,7 +112,7 @@ class HttpClient:
     def _host_slot(self, host: str) -> contextlib.AbstractAsyncContextManager[None]:
         if self._each is None:
             return contextlib.nullcontext()
-        # Unused hosts are forgotten: a semaphore lives while a call has it or waits for it.
+        # Unused hosts take no memory: a semaphore is kept only while a call holds it or waits for it.
         return self._host_slots.setdefault(host, asyncio.Semaphore(self._each))
 
     async def _exchange(

@@ -1,7 +1,5 @@
 """Channel guarded by a circuit breaker and a rate limit.
 
-Neither waits: an attempt is deferred.
-
 Neither waits: an attempt that may not go now gets a receipt with the time to wait.
 """
 

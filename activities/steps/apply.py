@@ -1,7 +1,7 @@
 """Apply one step of a run in one transaction, then make the first attempts.
 
-A step is keyed by run and number. Applied again, it does what was left undone and nothing twice: its rows exist, attempts in
-flight are found in the ledger, emitted signals carry the step's key.
+A step is keyed by run and number. Applied again, it does what was left undone and nothing twice: its rows exist,
+attempts in flight are found in the ledger, emitted signals carry the step's key.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from store.exports.audiences import change_audience
 from store.messages import withdrawals
 from store.messages.entries import LedgerEntry, new_entry, recipients_in_flight
 from store.messages.ledger import write_message
-from store.messages.outcomes import tell_outcome
+from store.messages.outcomes import enqueue_outcome
 from store.outbox import queue as outbox
 from store.people import subjects
 from store.people.subjects import Subject
@@ -67,7 +67,7 @@ class AppliedStep:
 
 
 async def apply_step(deps: Dependencies, step: wire.StepInput) -> StepOutcome:
-    """Apply a step. Raises only what the store raises; Temporal tries again until it is applied."""
+    """Apply a step. Raises only errors of the store; Temporal retries until it is applied."""
     if not (step.effects or step.tombstones or step.timer) and await _projected(deps, step):
         return Applied()
     async with deps.database.transaction() as connection:
@@ -85,7 +85,7 @@ async def _projected(deps: Dependencies, step: wire.StepInput) -> bool:
 
 
 class StepTransaction:
-    """The transaction of one step. A step that asks what was accepted before it (`timer`) may be refused."""
+    """The transaction of one step. A step with a `timer` may be refused, by what was accepted before it."""
 
     def __init__(self, deps: Dependencies, connection: Connection, step: wire.StepInput) -> None:
         self.deps, self.connection, self.step = deps, connection, step
@@ -150,13 +150,13 @@ class StepTransaction:
         self, effect: SendMessage, row: Run, people: list[str], locked: dict[str, Subject], now: datetime
     ) -> None:
         if not people:
-            await self._nobody(effect, row, now)
+            await self._withhold_without_recipient(effect, row, now)
         for person in people:
             key = message_key(row.id, effect, person)
             entry = new_entry(
                 effect, key=key, run=row, step=self.step.step, recipient=person, now=now, trace=self.trace
             )
-            # One decision may ask for a message and, catching up with what came meanwhile, leave its state (H7).
+            # One decision may ask for a message and, by later signals that it also decides, leave its state (H7).
             entry.holds, entry.now_in = still_holds(effect, self.state), self.state.state
             await self._pass_of(person, locked, now).add(entry)
             self.requested.append(entry)
@@ -174,12 +174,12 @@ class StepTransaction:
             self._note(entry, now)
             outcome = self.passes[entry.recipient].outcome(entry)
             if outcome is not None:
-                await tell_outcome(self.connection, self.deps.catalogue, entry, outcome, now)
+                await enqueue_outcome(self.connection, self.deps.catalogue, entry, outcome, now)
         for gate_pass in self.passes.values():
             for entry in gate_pass.gave_way.values():
-                await tell_outcome(self.connection, self.deps.catalogue, entry, Status.REPLACED, now)
+                await enqueue_outcome(self.connection, self.deps.catalogue, entry, Status.REPLACED, now)
 
-    async def _nobody(self, effect: SendMessage, row: Run, now: datetime) -> None:
+    async def _withhold_without_recipient(self, effect: SendMessage, row: Run, now: datetime) -> None:
         key = message_key(row.id, effect, "-")
         entry = new_entry(effect, key=key, run=row, step=self.step.step, recipient="-", now=now, trace=self.trace)
         roles = " or ".join(effect.roles)
@@ -188,14 +188,14 @@ class StepTransaction:
         entry.reasons = (Reason("no_recipient", why),)
         await write_message(self.connection, entry)
         self._note(entry, now)
-        await tell_outcome(self.connection, self.deps.catalogue, entry, entry.status, now)
+        await enqueue_outcome(self.connection, self.deps.catalogue, entry, entry.status, now)
 
     async def _withdraw(self, effect: WithdrawnMessages, row: Run, now: datetime) -> None:
         for message in await withdrawals.withdraw_queued(self.connection, row.id, effect, now):
             self.log.append(LogLine(effect.at, "withdrawn", message.action, f"withdrawn: {effect.reason}"))
 
     def _note(self, entry: LedgerEntry, now: datetime) -> None:
-        """The gate's verdict, in the run's own timeline."""
+        """Write the gate's verdict to the run's timeline."""
         why = "; ".join(reason.text for reason in entry.reasons)
         words = {Status.SENDING: f"sending by {entry.channel}", Status.SENT: f"sent by {entry.channel}"}
         until = f" until {entry.due_at:%Y-%m-%d %H:%M} UTC" if entry.due_at else ""
@@ -203,7 +203,7 @@ class StepTransaction:
         self.log.append(LogLine(now, "gate", entry.action, text))
 
     async def _emit(self, row: Run) -> None:
-        """Signals that the journey sends are events like any other, accepted in the step's own commit."""
+        """Accept the signals that the journey sends as events, in the step's own commit."""
         events = [
             InboundEvent(
                 kind="track",
@@ -222,10 +222,10 @@ class StepTransaction:
             log.info("step.emitted", signals=len(events))
 
     async def _committed_before(self) -> Applied | AlreadyCommitted:
-        """The outcome of a step whose number a worker had committed, and died before Temporal knew.
+        """The outcome of a step whose number was committed by a worker that died before Temporal knew it.
 
-        The second decision may differ: signals that came in between are read before a timer that had fired already. What
-        was committed stands; the run takes that state and decides on it what it does not contain.
+        The second decision may differ: signals that came in between are read before a timer that had fired already. The
+        committed step stays; the run adopts its state, and decides on it what it does not contain.
         """
         step, memory = await projection.committed_state(self.connection, self.step.run)
         if step == self.step.step and memory == state_to_json(self.state):
@@ -234,6 +234,6 @@ class StepTransaction:
         return AlreadyCommitted(step, memory)
 
     async def _hand_over(self) -> None:
-        """The step was applied before and its worker died: the person's outreach takes over the attempts in flight."""
+        """Wake the person's outreach, which takes over the attempts in flight of a step that was applied before."""
         for recipient in await recipients_in_flight(self.connection, self.step.run, self.step.step):
             await outbox.wake_outreach(self.connection, recipient)

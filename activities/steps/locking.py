@@ -1,6 +1,7 @@
 """Recipients of a step's messages, and the subjects that the step locks.
 
-Everybody whose gate or lane a step touches is locked at once, so that all steps lock in key order. One function names one rule.
+All subjects whose gate or lane a step touches are locked at once, so that all steps lock in key order. Each function
+states one rule.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Recipients = Mapping[str, list[str]]
 
 
 async def recipients_of(connection: Connection, run: Run, effects: Iterable[Effect]) -> Recipients:
-    """Who gets each message: the person of the run, or the account's members with one of its roles, as of this moment."""
+    """The recipients of each message: the run's person, or the account's members with one of its roles, as of now."""
     recipients: dict[str, list[str]] = {}
     for effect in effects:
         if isinstance(effect, SendMessage):
@@ -40,7 +41,7 @@ async def subjects_to_lock(
     *,
     timer: bool,
 ) -> set[str]:
-    """The keys of all subjects that a step locks; `timer` says that it asks what was accepted before its instant."""
+    """The keys of all subjects that a step locks; `timer`: it is compared with what was accepted before its instant."""
     keys = _for_messages(run, recipients)
     if timer:
         keys |= _of_run(run)
@@ -53,7 +54,7 @@ async def subjects_to_lock(
 
 
 def _of_run(run: Run) -> set[str]:
-    """The subjects whose events the run hears."""
+    """The subjects whose events the run receives."""
     return {key for key in (run.lane, run.account_key) if key is not None}
 
 
@@ -67,7 +68,7 @@ def _for_messages(run: Run, recipients: Recipients) -> set[str]:
 
 
 async def _for_withdrawals(connection: Connection, run: Run, effects: Iterable[Effect]) -> set[str]:
-    """Whoever decides on these messages at this moment has read that their state holds: they are done first, or see it left."""
+    """The recipients of messages to withdraw. A decision on them is made before, or sees that the state was left."""
     if not any(isinstance(effect, WithdrawnMessages) for effect in effects):
         return set()
     return {run.lane} if run.subject_kind == "user" else await withdrawals.unsettled_recipients(connection, run.id)

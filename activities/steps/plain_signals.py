@@ -23,10 +23,10 @@ UNSTORABLE = "tenure.Unstorable"
 
 
 async def accept_plain_signal(deps: Dependencies, request: wire.PlainSignal) -> list[wire.Envelope]:
-    """Give the signal its place in the run's lane; everything accepted since the run last decided, the signal included.
+    """Put the signal into the run's lane; everything accepted since the run last decided, this signal included.
 
-    Its event has the source `temporal`. Raises ApplicationError, not retryable, for data that Postgres cannot store: its run
-    keeps a dead letter.
+    Its event has the source `temporal`. Raises ApplicationError, not retryable, for data that PostgreSQL cannot store;
+    its run then stores a dead letter.
     """
     _refuse_unstorable(request.data)
     async with deps.database.transaction() as connection:
@@ -43,7 +43,9 @@ async def accept_plain_signal(deps: Dependencies, request: wire.PlainSignal) -> 
         chart = await deps.catalogue.chart(connection, run.definition)
         accepted = await undecided(connection, chart, projection.listener_of(run), run.lane, request.seqs)
         if stored is not None and all(envelope.id != request.id for envelope in accepted):
-            await outbox.offer(connection, run.lane, lane.seq)  # too much waits before it to be told at once
+            await outbox.offer(
+                connection, run.lane, lane.seq
+            )  # too many rows before it for one answer: the relay delivers it
         return accepted
 
 

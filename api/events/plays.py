@@ -58,7 +58,7 @@ class PlayRoutes:
             )
         except plays.NoSuchPlay as error:
             raise ProblemError("not-found", "No journey of this key is live.") from error
-        except plays.NotForThem as error:
+        except plays.WrongSubjectKind as error:
             fault = {"detail": f"is not a journey of {kind}s", "pointer": "/body/journey"}
             raise ProblemError("invalid-request", "Nothing was started.", [fault]) from error
         except plays.MayNotEnter as error:

@@ -38,9 +38,9 @@ class GateAnswer(Protocol):
     @property
     def verdict(self) -> Verdict: ...
     @property
-    def ask(self) -> SendRequest: ...
+    def request(self) -> SendRequest: ...
     @property
-    def standing(self) -> RecipientContext: ...
+    def context(self) -> RecipientContext: ...
     @property
     def facts(self) -> Facts: ...
     @property
@@ -118,12 +118,12 @@ class QuestionReader:
         person = PersonView(
             runs,
             first.facts,
-            first.standing,
+            first.context,
             facts,
-            await whynot.last_heard(connection, lanes, chart.spec.entry.on),
+            await whynot.last_events(connection, lanes, chart.spec.entry.on),
             await whynot.last_decisions(connection, self.keys, self.template, clock),
             account,
-            {action_name(send): answer.ask.missing for send, answer in answers},
+            {action_name(send): answer.request.missing for send, answer in answers},
         )
         verdicts = [(send, answer.verdict) for send, answer in answers]
         named = await queries.account_id(connection, account)

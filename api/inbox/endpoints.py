@@ -78,7 +78,7 @@ class InboxRoutes:
     def leave(self) -> None:
         """End every stream: clients come back, to another process or the next."""
         self._leaving = True
-        self._bell.ring_all()
+        self._bell.wake_all()
 
     async def inbox(
         self, id: RecordId, waiting: bool = False, on_page: OnPage = None, limit: Limit = 50, cursor: Cursor = None
@@ -129,7 +129,7 @@ class InboxRoutes:
         self._open += 1
         self._own[own] += 1
         try:
-            async with self._bell.ringing(keys) as rung:
+            async with self._bell.changes(keys) as rung:
                 yield b"retry: %d\n\n" % RETRY_MILLISECONDS
                 while not self._leaving and (left := _left(until)) > 0:
                     rung.clear()
@@ -170,9 +170,9 @@ class InboxRoutes:
             )
         except LookupError as error:
             raise ProblemError("not-found", "This digest holds no message of that key.") from error
-        except inbox_interactions.NoSurvey as error:
+        except inbox_interactions.NotASurvey as error:
             raise ProblemError("conflict", "This message asks nothing: only a survey is answered.") from error
-        except inbox_interactions.OtherAnswer as error:
+        except inbox_interactions.AnsweredDifferently as error:
             raise ProblemError("conflict", "It was answered otherwise before, and that answer stands.") from error
         except ValueError as error:
             fault = {"detail": str(error), "pointer": "/value"}

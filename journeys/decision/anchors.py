@@ -8,17 +8,30 @@ same date, and so is another hour of a day that was given without an hour. A win
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from typing import Final
 
+from journeys.calendar.durations import parse_duration
 from journeys.decision.chart import Timer
 from journeys.decision.draft import RunDraft
 from journeys.decision.occurrences import Facts
+from journeys.language.definition import Anchor
 
+TOLERANCE: Final = timedelta(days=2)
+"""By how much a date may be corrected after its timer has acted, where the author does not say."""
 SKIPPED: Final = "skipped:"
 """Prefix of the keys in `RunState.anchors` for dates whose window had passed when they became known."""
 MIDNIGHT: Final = time()
 """A date that was given without an hour, in UTC."""
+
+
+def tolerance_of(anchor: Anchor) -> timedelta:
+    """The declared tolerance. By default a window within a day of its date has none: its date is an appointment."""
+    if anchor.tolerance is not None:
+        return parse_duration(anchor.tolerance).roughly()
+    shift = anchor.before or anchor.after
+    is_appointment = shift is not None and timedelta() < parse_duration(shift).roughly() < timedelta(days=1)
+    return timedelta() if is_appointment else TOLERANCE
 
 
 def apply_facts(draft: RunDraft, facts: Facts | None) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from itertools import count
-from typing import Any, Final
+from typing import Any
 
 from journeys.calendar.durations import is_iso, parse_duration
+from journeys.decision.anchors import tolerance_of
 from journeys.decision.chart import Chart, ChartTransition, CompiledAction, Delay, EndRule, StateNode, Timer
 from journeys.language import definition as d
 from journeys.language.actions import Action, Emit, Send, Set, Task, action_name
@@ -22,8 +23,6 @@ from journeys.language.conditions import Condition, ConditionType, compile_condi
 from journeys.language.signal_names import play_signal
 from journeys.language.traversal import incoming_transitions, required_fields
 
-TOLERANCE: Final = timedelta(days=2)
-"""By how much a date may be corrected after its timer has acted, where the author does not say."""
 BUILT_IN: Mapping[str, str] = {
     "journey.state": "string",
     "journey.visits": "int",
@@ -40,15 +39,6 @@ def artifact_of(journey: d.Journey, types: Mapping[str, str]) -> str:
     return json.dumps(
         {"journey": json.loads(d.canonical_json(journey)), "types": kept}, separators=(",", ":"), ensure_ascii=False
     )
-
-
-def _tolerance(item: d.Anchor) -> timedelta:
-    """The declared tolerance. By default a window within a day of its date has none: its date is an appointment."""
-    if item.tolerance is not None:
-        return parse_duration(item.tolerance).roughly()
-    shift = item.before or item.after
-    is_appointment = shift is not None and timedelta() < parse_duration(shift).roughly() < timedelta(days=1)
-    return timedelta() if is_appointment else TOLERANCE
 
 
 def _is_read(name: str, fields_read: set[str]) -> bool:
@@ -198,7 +188,7 @@ class _Compiler:
                 later=parse_duration(item.after) if item.after else None,
                 past=item.past,
                 every=parse_duration(item.every) if item.every else None,
-                tolerance=_tolerance(item),
+                tolerance=tolerance_of(item),
             )
 
     def transitions(self, specs: Iterable[d.Transition], signals: tuple[str, ...] = ()) -> tuple[ChartTransition, ...]:
@@ -243,9 +233,7 @@ class _Compiler:
         return self.condition(source, signals, "bool") if source is not None else None
 
     def delay(self, text: str) -> Delay:
-        if is_iso(text):
-            return Delay(parse_duration(text), None)
-        return Delay(None, self.condition(text, (), "duration"))
+        return Delay(parse_duration(text), None) if is_iso(text) else Delay(None, self.condition(text, (), "duration"))
 
     def condition(self, source: str, signals: tuple[str, ...], kind: ConditionType) -> Condition:
         """A property that one of the signals does not carry is unknown after that signal."""

@@ -1,10 +1,10 @@
 """Changes of consent, each in force with its own commit (C5).
 
-What is queued for a channel and topic of which nothing remains is withdrawn at once, and a run whose topic has no channel
-left is told that its person has opted out. What remains is the gate's own rule. A yes that needs confirming waits in
-`requests.py` and is no grant; what was said may be taken back (`granted` None), which is neither a yes nor a no.
+A withdrawal ends the queued messages that may no longer be sent, and sends `opted_out` to runs that have no channel
+left. Everything else is the gate's rule. A grant that needs confirmation waits in `requests.py` and is not in force
+until then. A consent may also be revoked (`granted` None), which is neither a grant nor a refusal.
 
-A change returns the events that it causes, for its caller to accept in the same transaction.
+A change returns the events that it causes. The caller accepts them in the same transaction.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _OPEN_RUNS = sql(
 
 @dataclass(frozen=True, slots=True)
 class ConsentChangeResult:
-    """What it changed at once. `pending` are the places whose yes waits for its link; `said` is what holds now.
+    """Counts of withdrawn messages and ended runs, the grants that wait for confirmation, and the consents now.
 
-    `events` are caused by it and not accepted yet: whoever changes a consent accepts them in the same transaction.
+    The caller accepts `events` in the same transaction.
     """
 
     at: datetime
@@ -52,17 +52,20 @@ class ConsentChangeResult:
     ended: int = 0
     pending: tuple[ChannelTopic, ...] = ()
     person: str = ""
-    said: Consents = field(default_factory=dict)
+    consents: Consents = field(default_factory=dict)
     events: tuple[InboundEvent, ...] = ()
 
 
 async def change_consents_within(
     connection: Connection, catalogue: DefinitionRegistry, policy: Policy, person: str, changes: Sequence[ConsentChange]
 ) -> ConsentChangeResult:
-    """Record what a person says, and act on a withdrawal before anyone else can send. Raises Contended: then all of it again."""
+    """Record a person's changes, and apply withdrawals before anything else is sent to them.
+
+    Raises Contended: retry the transaction.
+    """
     rules = catalogue.consent.rules
     account = await subjects.account_of(connection, person) if may_need_confirmation(rules, changes) else None
-    # The gate decides under the same lock: what it sends after this commit, it sends knowing this.
+    # The gate decides under the same lock, so every decision after this commit sees the change.
     locked = await lock_outcome_lanes(connection, person, account)
     at = await now_for(connection, locked[person].clock)
     before = await records.statements_by(connection, person)
@@ -72,34 +75,38 @@ async def change_consents_within(
         if waits:
             pending.append(change)
         last = await records.record_change(connection, person, change, at, waits=waits) or last
-    said = await records.statements_by(connection, person)
+    now_in_force = await records.statements_by(connection, person)
     events = [
         await requests.request_confirmation(connection, catalogue.consent.links, person, change, at)
         for change in pending
     ]
-    done = (0, 0) if only_grants(changes) else await _act(connection, catalogue, policy, person, said, at, last)
+    counts = (
+        (0, 0)
+        if only_grants(changes)
+        else await _apply_withdrawals(connection, catalogue, policy, person, now_in_force, at, last)
+    )
     return ConsentChangeResult(
         at,
-        *done,
+        *counts,
         pending=tuple(change.place for change in pending),
         person=person,
-        said=said,
+        consents=now_in_force,
         events=tuple(event for event in events if event is not None),
     )
 
 
-async def _act(
+async def _apply_withdrawals(
     connection: Connection,
     catalogue: DefinitionRegistry,
     policy: Policy,
     person: str,
-    said: Consents,
+    now_in_force: Consents,
     at: datetime,
     logged: int,
 ) -> tuple[int, int]:
-    """Take back what may no longer be said, end what has nothing left to say: how many messages, how many runs."""
-    ended = await _end(connection, catalogue, policy, person, said, at, f"consent:{logged}")
-    return await _withdraw(connection, catalogue, policy, person, said, at, ended), len(ended)
+    """End runs that have no channel left, and messages that may no longer be sent; the counts of messages and runs."""
+    ended = await _end_opted_out(connection, catalogue, policy, person, now_in_force, at, f"consent:{logged}")
+    return await _withdraw(connection, catalogue, policy, person, now_in_force, at, ended), len(ended)
 
 
 async def _withdraw(
@@ -107,32 +114,32 @@ async def _withdraw(
     catalogue: DefinitionRegistry,
     policy: Policy,
     person: str,
-    said: Consents,
+    now_in_force: Consents,
     at: datetime,
     ended: set[str],
 ) -> int:
-    """Take back what may no longer be said, and tell the runs that go on."""
+    """Withdraw the queued messages that may no longer be sent; runs that go on receive the outcome."""
 
     def refusals(entry: LedgerEntry) -> tuple[Reason, ...] | None:
-        return refusals_by_all(policy, entry.via, entry.topic, entry.priority, said)
+        return refusals_by_all(policy, entry.via, entry.topic, entry.priority, now_in_force)
 
     return await withdraw_from_person(connection, catalogue, person, refusals, at, ended=ended)
 
 
-async def _end(
+async def _end_opted_out(
     connection: Connection,
     catalogue: DefinitionRegistry,
     policy: Policy,
     person: str,
-    said: Consents,
+    now_in_force: Consents,
     at: datetime,
     event_id: str,
 ) -> set[str]:
-    """Tell the runs that have no channel left; which they are."""
+    """Send `opted_out` to the open runs that have no channel left; their ids."""
     ended = set()
     for run in await fetch_all(connection, _OPEN_RUNS, key=person):
         chart = await catalogue.chart(connection, run["definition"])
-        if has_opted_out(policy, chart, said):
+        if has_opted_out(policy, chart, now_in_force):
             signal = DerivedSignal(person, run["id"], "opted_out", "", f"{event_id}:{run['id']}", at)
             await outbox.enqueue_derived(connection, signal)
             ended.add(run["id"])

@@ -1,7 +1,7 @@
-"""Double opt-in: a yes becomes a grant when its link is confirmed by POST.
+"""Double opt-in: a pending grant is in force once confirmed by POST.
 
-The link goes out like any other message: a request causes the event `consent_requested`, on which the catalogue's journey
-`confirm-consent` sends its transactional mail through the gate, with ledger, retries and a why.
+The link is sent like any other message: a request causes the event `consent_requested`, on which the catalogue's
+journey `confirm-consent` sends its transactional mail through the gate, with ledger, retries and an explanation.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from store.people import subjects
 
 
 class NothingToConfirm(Exception):
-    """There is nothing to confirm: it was refused since, or never asked."""
+    """There is nothing to confirm: the grant was refused since, or never requested."""
 
 
 async def confirm_within(
     connection: Connection, catalogue: DefinitionRegistry, link: Link, proof: Mapping[str, str]
 ) -> ConsentChangeResult:
-    """Make the yes a grant; once more does no harm. Raises NothingToConfirm, and Contended: then all of it again."""
+    """Put a pending grant in force; a second time changes nothing.
+
+    Raises NothingToConfirm, and Contended: retry the transaction.
+    """
     person = await subjects.canonical_key(connection, link.person)
     account = await subjects.account_of(connection, person)
     await subjects.lock_subjects(connection, {person, *((account,) if account else ())})

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 async def lanes_to_lock(connection: Connection, book: ConsentRuleSet, resolved: Sequence[ResolvedEvent]) -> set[str]:
-    """The lanes that may hear what a withdrawal or a reply takes back: locked with all others, in key order."""
+    """Lanes that may receive outcomes of messages withdrawn by these events: locked with all others, in key order."""
     people = {
         item.subject_key
         for item in resolved
@@ -37,25 +37,25 @@ async def lanes_to_lock(connection: Connection, book: ConsentRuleSet, resolved: 
 async def apply_consent_events(
     connection: Connection, catalogue: DefinitionRegistry, stored: Sequence[StoredEvent]
 ) -> list[InboundEvent]:
-    """Record what the events say, person by person in the order in which they spoke; what that causes, to be accepted.
+    """Record the consent changes in these events, each person's in order; the events that this causes, to be accepted.
 
     Raises Contended.
     """
     book = catalogue.consent
-    said: dict[str, list[ConsentChange]] = {}
+    changes_by_person: dict[str, list[ConsentChange]] = {}
     for item in stored:
         changes = changes_in(book, item) or await _opt_out_by_reply(connection, item)
         if changes and item.subject_key.startswith("u_"):
-            said.setdefault(item.subject_key, []).extend(changes)
+            changes_by_person.setdefault(item.subject_key, []).extend(changes)
     caused: list[InboundEvent] = []
-    for person, changes in said.items():
+    for person, changes in changes_by_person.items():
         result = await consents.change_consents_within(connection, catalogue, book.policy, person, changes)
         caused += result.events
     return caused
 
 
 async def _opt_out_by_reply(connection: Connection, item: StoredEvent) -> list[ConsentChange]:
-    """A stop word that answers a mail. Text messages are known by their number (`sms_keywords.py`)."""
+    """The opt-out of a stop word in a reply to a mail. Text messages are matched by number (`sms_keywords.py`)."""
     message = statements.answered_message(item.event)
     if message is None or statements.keyword_in_reply(item.event) != "stop":
         return []
@@ -64,14 +64,14 @@ async def _opt_out_by_reply(connection: Connection, item: StoredEvent) -> list[C
 
 
 async def suppress_addresses(connection: Connection, book: ConsentRuleSet, stored: Sequence[StoredEvent]) -> None:
-    """Suppress the addresses that bounced or complained: locked all at once, after every subject (`store/locks.py`)."""
+    """Suppress addresses that bounced or complained: locked together, after every subject (`store/locks.py`)."""
     bounces = [
         (item, bounced, await _address(connection, bounced, item))
         for item in stored
         if (bounced := statements.bounce_in(book.rules, item.event)) is not None
     ]
-    known = [(bounced.channel, address) for _, bounced, address in bounces if address is not None]
-    await suppressions.lock_addresses(connection, book.addresses, known)
+    addresses = [(bounced.channel, address) for _, bounced, address in bounces if address is not None]
+    await suppressions.lock_addresses(connection, book.addresses, addresses)
     for item, bounced, address in bounces:
         if address is not None:
             await _suppress(connection, book, item, bounced, address)
@@ -100,7 +100,7 @@ async def _suppress(
 
 
 async def _address(connection: Connection, bounced: Bounced, item: StoredEvent) -> str | None:
-    """The one that the event names, else the person's own."""
+    """The address that the event names, else the person's own."""
     if bounced.address is not None:
         return bounced.address
     person = await subjects.canonical_key(connection, item.subject_key)

@@ -1,7 +1,7 @@
-"""Attempts in flight when a withdrawal or a suppression became known.
+"""Attempts in flight when consent was withdrawn or an address suppressed.
 
-An attempt that is with a provider cannot be called back. Whoever withdraws or suppresses is told what is still under way, and
-their answer waits a while, so that mostly there is nothing left.
+An attempt that a provider has received cannot be recalled. The caller waits a short time, in which most attempts end,
+and gets those that are left.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from store.rows import loaded
 from store.schema import messages
 
 WAIT_SECONDS: Final = 5.0
-_LOOK_SECONDS: Final = 0.05
+_POLL_SECONDS: Final = 0.05
 
-_going = messages.c.detail.is_(None).label("going")
+_running = messages.c.detail.is_(None).label("running")
 _attempted = (messages.c.status == Status.SENDING, messages.c.lease_until > func.clock_timestamp())
-_UNDER_WAY = sql(
+_IN_FLIGHT = sql(
     select(
         messages.c.id,
         messages.c.recipient,
@@ -41,7 +41,7 @@ _UNDER_WAY = sql(
         messages.c.topic,
         messages.c.template,
         messages.c.priority,
-        _going,
+        _running,
         case(
             (messages.c.key.startswith(DIGEST_PREFIX), messages.c.data["topics"]),
             else_=func.jsonb_build_array(messages.c.topic),
@@ -50,15 +50,15 @@ _UNDER_WAY = sql(
     .where(any_of(messages.c.recipient, "people"), *_attempted)
     .order_by(messages.c.id)
 )
-# By status alone: few attempts are under way at a time, and no index knows an address. Once the suppression has committed no
-# attempt begins, so those that are found at the first look are all.
+# By status alone: few attempts are in flight at a time, and addresses have no index. No attempt begins after the
+# suppression has committed, so the first read finds all of them.
 _BY_CHANNEL = sql(
     select(messages.c.id, messages.c.address)
     .where(messages.c.channel == bindparam("channel"), *_attempted, messages.c.address.is_not(None))
     .order_by(messages.c.id)
 )
 _STILL = sql(
-    select(messages.c.id, messages.c.channel, messages.c.topic, messages.c.template, _going)
+    select(messages.c.id, messages.c.channel, messages.c.topic, messages.c.template, _running)
     .where(any_of(messages.c.id, "ids"), *_attempted)
     .order_by(messages.c.id)
 )
@@ -66,7 +66,7 @@ _STILL = sql(
 
 @dataclass(frozen=True, slots=True)
 class InFlightMessage:
-    """A message that may still arrive although it is not wanted any more."""
+    """A message that may still arrive although it may no longer be sent."""
 
     id: int
     channel: str
@@ -75,30 +75,30 @@ class InFlightMessage:
 
 
 AttemptsInFlight = tuple[list[InFlightMessage], bool]
-"""What may still arrive, and whether any of it is an attempt in hand: one that has ended has left its words."""
+"""Messages that may still arrive, and whether an attempt is still running: one that has ended has a detail."""
 
 
 async def wait_out(
     database: Database, policy: Policy, effects: Iterable[ConsentChangeResult], *, seconds: float = WAIT_SECONDS
 ) -> list[InFlightMessage]:
-    """Wait up to `seconds` for the attempts that what was said forbids; those that are left then.
+    """Wait up to `seconds` for the attempts that the changes forbid; the messages still in flight.
 
-    One whose end nobody saw is left without a wait: it may be hours until it is known, or until the gate ends it.
+    An attempt that has ended without a known result is not waited for: its result may take hours, or the gate ends it.
     """
-    said = {effect.person: effect.said for effect in effects}
-    return await _outlasted(lambda: _under_way(database, policy, said), seconds)
+    consents = {effect.person: effect.consents for effect in effects}
+    return await _wait_until_ended(lambda: _forbidden(database, policy, consents), seconds)
 
 
 async def wait_for(
     database: Database, policy: Policy, people: Iterable[str], *, seconds: float = WAIT_SECONDS
 ) -> list[InFlightMessage]:
-    """The same for people of whom nobody knows any more what was said just now, only that something was taken back."""
+    """The same for people whose change is not at hand any more: by their consents as they are now."""
     effects = []
     async with database.reading() as connection:
         for person in people:
             key = await subjects.canonical_key(connection, person)
             effects.append(
-                ConsentChangeResult(datetime.now(UTC), person=key, said=await statements_by(connection, key))
+                ConsentChangeResult(datetime.now(UTC), person=key, consents=await statements_by(connection, key))
             )
     return await wait_out(database, policy, effects, seconds=seconds) if effects else []
 
@@ -106,42 +106,42 @@ async def wait_for(
 async def wait_for_address(
     database: Database, channel: str, address: str, *, seconds: float = WAIT_SECONDS
 ) -> list[InFlightMessage]:
-    """The same for an address that has been suppressed, whoever's it is."""
+    """The same for an address that has been suppressed, of whichever person."""
     async with database.reading() as connection:
-        found = await fetch_all(connection, _BY_CHANNEL, channel=channel)
-    wanted = canonical_address(channel, address)
-    begun = [item["id"] for item in found if canonical_address(channel, item["address"]) == wanted]
+        rows = await fetch_all(connection, _BY_CHANNEL, channel=channel)
+    suppressed = canonical_address(channel, address)
+    ids = [row["id"] for row in rows if canonical_address(channel, row["address"]) == suppressed]
 
-    async def look() -> AttemptsInFlight:
+    async def read() -> AttemptsInFlight:
         async with database.reading() as connection:
-            return _found(await fetch_all(connection, _STILL, ids=begun))
+            return _attempts(await fetch_all(connection, _STILL, ids=ids))
 
-    return await _outlasted(look, seconds) if begun else []
+    return await _wait_until_ended(read, seconds) if ids else []
 
 
-async def _outlasted(look: Callable[[], Awaitable[AttemptsInFlight]], seconds: float) -> list[InFlightMessage]:
-    """What is left when nothing is in hand any more, or when the time is over."""
+async def _wait_until_ended(read: Callable[[], Awaitable[AttemptsInFlight]], seconds: float) -> list[InFlightMessage]:
+    """Poll until no attempt is running or the time is over; the messages still in flight."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
-        left, going = await look()
-        if not going or asyncio.get_running_loop().time() >= deadline:
-            return left
-        await asyncio.sleep(_LOOK_SECONDS)
+        in_flight, is_running = await read()
+        if not is_running or asyncio.get_running_loop().time() >= deadline:
+            return in_flight
+        await asyncio.sleep(_POLL_SECONDS)
 
 
-def _found(items: Sequence[Mapping[str, Any]]) -> AttemptsInFlight:
-    left = [InFlightMessage(item["id"], item["channel"], item["topic"], item["template"]) for item in items]
-    return left, any(item["going"] for item in items)
+def _attempts(rows: Sequence[Mapping[str, Any]]) -> AttemptsInFlight:
+    in_flight = [InFlightMessage(row["id"], row["channel"], row["topic"], row["template"]) for row in rows]
+    return in_flight, any(row["running"] for row in rows)
 
 
-async def _under_way(database: Database, policy: Policy, said: Mapping[str, Consents]) -> AttemptsInFlight:
+async def _forbidden(database: Database, policy: Policy, consents: Mapping[str, Consents]) -> AttemptsInFlight:
     async with database.reading() as connection:
-        found = await fetch_all(connection, _UNDER_WAY, people=list(said))
-    return _found([item for item in found if _is_refused(policy, item, said[item["recipient"]])])
+        rows = await fetch_all(connection, _IN_FLIGHT, people=list(consents))
+    return _attempts([row for row in rows if _is_refused(policy, row, consents[row["recipient"]])])
 
 
-def _is_refused(policy: Policy, item: Mapping[str, Any], said: Consents) -> bool:
-    """A digest is as wanted as the least wanted of its topics."""
-    topics = loaded(item["topics"]) or [None]
-    refusals = (refusals_by_all(policy, (item["channel"],), topic, item["priority"], said) for topic in topics)
-    return any(each is not None for each in refusals)
+def _is_refused(policy: Policy, row: Mapping[str, Any], consents: Consents) -> bool:
+    """Whether a message may no longer be sent: a digest if one of its topics may not."""
+    topics = loaded(row["topics"]) or [None]
+    refusals = (refusals_by_all(policy, (row["channel"],), topic, row["priority"], consents) for topic in topics)
+    return any(refusal is not None for refusal in refusals)

@@ -45,8 +45,8 @@ _LOG = sql(
     .order_by(consent_log.c.id.desc())
     .limit(bindparam("limit"))
 )
-_PLACE = (consents.c.subject_key, consents.c.channel, consents.c.topic)
-_said = insert(consents).values(
+_KEY = (consents.c.subject_key, consents.c.channel, consents.c.topic)
+_consent = insert(consents).values(
     subject_key=bindparam("key"),
     channel=bindparam("channel"),
     topic=bindparam("topic"),
@@ -55,18 +55,18 @@ _said = insert(consents).values(
     wording=bindparam("wording"),
     at=bindparam("at"),
 )
-_SAY = sql(
-    _said.on_conflict_do_update(
-        index_elements=_PLACE,
+_SET = sql(
+    _consent.on_conflict_do_update(
+        index_elements=_KEY,
         set_={
-            "granted": _said.excluded.granted,
-            "source": _said.excluded.source,
-            "wording": _said.excluded.wording,
-            "at": _said.excluded.at,
+            "granted": _consent.excluded.granted,
+            "source": _consent.excluded.source,
+            "wording": _consent.excluded.wording,
+            "at": _consent.excluded.at,
         },
     )
 )
-_TAKE_BACK = sql(
+_REVOKE = sql(
     delete(consents).where(
         consents.c.subject_key == bindparam("key"),
         consents.c.channel == bindparam("channel"),
@@ -104,7 +104,7 @@ _merged_values = {
 _merged = insert(consents).values(_merged_values)
 _MERGE = sql(
     _merged.on_conflict_do_update(
-        index_elements=_PLACE,
+        index_elements=_KEY,
         set_={
             "granted": _merged.excluded.granted,
             "source": _merged.excluded.source,
@@ -116,45 +116,48 @@ _RECORD_MERGE = sql(insert(consent_log).values(_merged_values))
 
 
 async def list_consents(connection: Connection, key: str) -> list[RowDict]:
-    """What a person has said, as it holds now."""
+    """A person's consents as they are now, by topic and channel."""
     return [dict(row) for row in await fetch_all(connection, _LIST, key=key)]
 
 
 async def read_consent_log(connection: Connection, keys: list[str], before: int | None, limit: int) -> list[RowDict]:
-    """Everything a person has ever said, the newest first."""
+    """The log of these subjects' consent changes, newest first."""
     rows = await fetch_all(connection, _LOG, keys=keys, before=before, limit=limit)
     return [{**row, "proof": orjson.loads(row["proof"])} for row in rows]
 
 
 async def statements_by(connection: Connection, person: str) -> dict[ChannelTopic, bool]:
-    """By channel and topic, what a person has said."""
+    """A person's consents as they are now, by channel and topic."""
     return {(row["channel"], row["topic"]): row["granted"] for row in await fetch_all(connection, _LIST, key=person)}
 
 
 async def record_change(
     connection: Connection, person: str, change: ConsentChange, at: datetime, *, waits: bool
 ) -> int:
-    """One line of the log and what holds by it; the line's number, or 0 where nothing was there to take back."""
+    """Log a change, and put it in force unless it `waits`; the number of the log line.
+
+    It is 0 if there was nothing to revoke.
+    """
     place = {"key": person, "channel": change.channel, "topic": change.topic}
-    said = {**place, "granted": change.granted, "source": change.source, "wording": change.wording, "at": at}
+    consent = {**place, "granted": change.granted, "source": change.source, "wording": change.wording, "at": at}
     if change.granted is None:
-        if not await execute(connection, _TAKE_BACK, **place):
+        if not await execute(connection, _REVOKE, **place):
             return 0
     elif not waits:
-        await execute(connection, _SAY, **said)
+        await execute(connection, _SET, **consent)
     if not change.granted:
         await requests.drop_pending(connection, person, change.channel, change.topic)
-    logged = await fetch_one(connection, _RECORD, **said, pending=waits, proof=as_json(dict(change.proof)))
+    logged = await fetch_one(connection, _RECORD, **consent, pending=waits, proof=as_json(dict(change.proof)))
     return int(logged["id"]) if logged else 0
 
 
 async def move_to(connection: Connection, gone: str, into: str, at: datetime) -> None:
-    """A visitor's consents are the user's; of two that contradict each other the withdrawal counts."""
-    said: dict[str, dict[ChannelTopic, bool]] = {gone: {}, into: {}}
+    """Move a visitor's consents to the user; where they differ, the withdrawal wins."""
+    consents_of: dict[str, dict[ChannelTopic, bool]] = {gone: {}, into: {}}
     for row in await fetch_all(connection, _OF_BOTH, keys=[gone, into]):
-        said[row["subject_key"]][row["channel"], row["topic"]] = row["granted"]
-    for (channel, topic), granted in merged_consents(said[gone], said[into]).items():
-        if said[into].get((channel, topic)) is not granted:
+        consents_of[row["subject_key"]][row["channel"], row["topic"]] = row["granted"]
+    for (channel, topic), granted in merged_consents(consents_of[gone], consents_of[into]).items():
+        if consents_of[into].get((channel, topic)) is not granted:
             values = {"into": into, "channel": channel, "topic": topic, "granted": granted, "at": at}
             await execute(connection, _MERGE, **values)
             await execute(connection, _RECORD_MERGE, **values)

@@ -1,4 +1,4 @@
-"""Requests of confirmation: a yes that waits for its signed link (double opt-in)."""
+"""Requests for confirmation: grants that wait for a signed link (double opt-in)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ SOURCE_CONSENT: Final = "consent"
 """The source of the events that a change of consent causes."""
 REQUESTED: Final = "consent_requested"
 CONFIRMED: Final = "consent_confirmed"
-PATIENCE: Final = timedelta(minutes=10)
-"""Who asks again within it is sent no second link: a page that can be submitted must not fill somebody's mailbox."""
+REPEAT_AFTER: Final = timedelta(minutes=10)
+"""Another request within this time sends no second link: a public form must not flood somebody's mailbox."""
 
 
 def _overlaps(like: ColumnElement[str], name: str) -> ColumnElement[bool]:
-    """A channel or topic that is the same as the parameter, where either may be every one."""
+    """A channel or topic that equals the parameter, where either may be `ANY`."""
     value = bindparam(name, type_=Text)
     return or_(like == value, value == ANY, like == ANY)
 
@@ -96,19 +96,19 @@ _MOVE = sql(
 
 
 async def pending_confirmations(connection: Connection, person: str) -> list[dict[str, Any]]:
-    """The places whose yes waits for its link."""
+    """The grants that wait for confirmation."""
     return [dict(row) for row in await fetch_all(connection, _PENDING, key=person, lifetime=CONFIRM_WITHIN)]
 
 
 async def request_confirmation(
     connection: Connection, links: Links, person: str, change: ConsentChange, at: datetime
 ) -> InboundEvent | None:
-    """Keep the yes; the event that has its link sent, or None where one was sent just now. The person is locked."""
+    """Store a pending grant; the event that sends its link, or None if one was sent just now. The person is locked."""
     now = datetime.now(UTC)
     for row in await pending_confirmations(connection, person):
-        if (row["channel"], row["topic"]) == change.place and now - row["asked_at"] < PATIENCE:
+        if (row["channel"], row["topic"]) == change.place and now - row["asked_at"] < REPEAT_AFTER:
             return None
-    made = await fetch_one(
+    stored = await fetch_one(
         connection,
         _REQUEST,
         key=person,
@@ -119,8 +119,8 @@ async def request_confirmation(
         proof=as_json(dict(change.proof)),
         at=at,
     )
-    assert made is not None
-    request = str(made["id"])
+    assert stored is not None
+    request = str(stored["id"])
     link = links.url(Link("confirm", person, change.channel, change.topic, request), now)
     data = {"link": link, "wording": change.wording}
     return consent_event(REQUESTED, person, change.channel, change.topic, request, **data)
@@ -128,25 +128,25 @@ async def request_confirmation(
 
 def consent_event(name: str, person: str, channel: str, topic: str, request: str, **data: Any) -> InboundEvent:
     """An event about a request, accepted once for each request and name."""
-    told = {"request": request, **data, "channel": channel, "topic": topic}
-    return InboundEvent("track", f"{name}:{request}", name, subject_key=person, data=told)
+    event_data = {"request": request, **data, "channel": channel, "topic": topic}
+    return InboundEvent("track", f"{name}:{request}", name, subject_key=person, data=event_data)
 
 
 async def drop_pending(connection: Connection, person: str, channel: str, topic: str) -> None:
-    """A no ends every yes that was waiting there."""
+    """Refuse every pending grant for this channel and topic."""
     await execute(connection, _DROP, key=person, channel=channel, topic=topic)
 
 
 async def lock_request(connection: Connection, request: str, keys: list[str]) -> Mapping[str, Any] | None:
-    """A request of one of these subjects, locked; None if there is none of this number."""
+    """A request of one of these subjects, locked; None if there is none with this number."""
     return await fetch_one(connection, _LOCK, id=int(request), keys=keys) if request.isdigit() else None
 
 
 async def mark_confirmed(connection: Connection, request: int) -> None:
-    """Its link was followed, and the yes confirmed."""
+    """Record that a request was confirmed."""
     await execute(connection, _CONFIRM, id=request)
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """A visitor's requests are the user's."""
+    """Move a visitor's requests to the user."""
     await execute(connection, _MOVE, gone=gone, into=into)

@@ -1,10 +1,10 @@
 """Keywords in text messages: STOP and START as consent changes and suppressions.
 
-The number is suppressed too, which also stops what a general no lets through: whoever texts STOP expects silence, and
-carriers enforce it. START takes both back, and is no yes to anything that was never asked for.
+STOP also suppresses the number, which stops even the messages that an opt-out lets through: the person expects silence,
+and carriers enforce it. START reverts both, and grants nothing that was not granted before.
 
-A text with an id is acted on once, for ever: Twilio's signature has no time in it, and a START that somebody kept must not
-lift a STOP that came later.
+A text with an id is applied once, for ever: Twilio's signature has no timestamp, and a replayed START must not lift a
+later STOP.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ _NEW = sql(
 
 @dataclass(frozen=True, slots=True)
 class KeywordResult:
-    """What a text message was taken for; `wish` None: for a person to read. `effects` of everybody with that number.
+    """The keyword of a text message, as `wish`, and the changes of everybody with that number.
 
-    A text that was acted on before has none.
+    Without a keyword (None) a person should read the text. A text that was applied before has no `effects`.
     """
 
     wish: OptKeyword | None
@@ -69,37 +69,37 @@ async def inbound_text(
     source: str = CHANNEL,
     message: str = "",
 ) -> KeywordResult:
-    """Act on a message from this number (E.164), if it is one of the words. `message`: the provider's id of it.
+    """Apply a message from this number (E.164), if it is a keyword. `message` is the provider's id of it.
 
-    The commit is done when this returns; a text with an id may be handed in again at any time without harm.
+    It is committed when this returns. A text with an id may be passed again at any time.
     """
     wish = keyword_of(text)
     number = canonical_address(CHANNEL, phone)
     if wish is None or not number:
         return KeywordResult(wish if number else None)
     async with database.reading() as connection:
-        people = [item["key"] for item in await fetch_all(connection, _BY_PHONE, numbers=[number, f"00{number}"])]
-    said = {
+        people = [row["key"] for row in await fetch_all(connection, _BY_PHONE, numbers=[number, f"00{number}"])]
+    origin = {
         **({"message": message} if message else {}),
         "phone_hash": catalogue.consent.addresses.digest(CHANNEL, phone),
     }
-    change = ConsentChange(CHANNEL, ANY, False if wish == "stop" else None, source, proof={**said, "word": wish})
+    change = ConsentChange(CHANNEL, ANY, False if wish == "stop" else None, source, proof={**origin, "word": wish})
 
     async def work(connection: Connection) -> tuple[ConsentChangeResult, ...]:
         if message and not await execute(connection, _NEW, source=source, message=message):
             return ()
         effects = []
-        # In key order, and the address last (`store/locks.py`): two of these about the same family lock alike.
+        # In key order, and the address last (`store/locks.py`): texts about the same people lock in one order.
         for person in sorted([await subjects.canonical_key(connection, key) for key in people]):
             policy = catalogue.consent.policy
             effects.append(await consents.change_consents_within(connection, catalogue, policy, person, [change]))
-        await _address(connection, catalogue, phone, wish, source)
+        await _change_suppression(connection, catalogue, phone, wish, source)
         return tuple(effects)
 
     return KeywordResult(wish, await retry_transaction(database, work))
 
 
-async def _address(
+async def _change_suppression(
     connection: Connection, catalogue: DefinitionRegistry, phone: str, wish: OptKeyword, source: str
 ) -> None:
     now, addresses = datetime.now(UTC), catalogue.consent.addresses

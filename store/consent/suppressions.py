@@ -1,10 +1,11 @@
-"""Suppressions: addresses that nothing is sent to, known by a keyed hash only.
+"""Suppressions: addresses that nothing is sent to, stored only as a keyed hash.
 
-They bounced, complained or asked to stop. A suppression is not a consent: it is about the address, whoever's it is, and
-outlives them.
+They bounced, complained or asked to stop. A suppression is not a consent: it concerns the address, whoever has it, and
+outlives the person.
 
-Each address has a lock, which the gate shares under the person's and which a suppression holds alone: once a suppression has
-committed nothing enters `sending` for that address, whoever has it by then. `store/locks.py` has the order.
+Each address has a lock. The gate shares it under the person's lock, and a suppression holds it exclusively: once a
+suppression has committed, nothing enters `sending` for that address, whoever has it then. `store/locks.py` has the
+order.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from store.expressions import any_of, unnest, when_given
 from store.schema import soft_bounces, suppressions
 from store.schema.base import Timestamp
 
-Because = Literal["hard_bounce", "soft_bounces", "complaint", "stop_word", "operator"]
+SuppressionReason = Literal["hard_bounce", "soft_bounces", "complaint", "stop_word", "operator"]
 
 _digests = unnest("given", digests=suppressions.c.digest)
 _in_force = suppressions.c.lifted_at.is_(None)
@@ -89,14 +90,14 @@ _COUNT = sql(
         soft_bounces.c.at <= bindparam("at"),
     )
 )
-_FORGET = sql(
+_DELETE_BOUNCES = sql(
     delete(soft_bounces).where(any_of(soft_bounces.c.digest, "digests"), soft_bounces.c.at <= bindparam("until"))
 )
 
 
-async def lock_addresses(connection: Connection, addresses: AddressHash, known: Iterable[tuple[str, str]]) -> None:
-    """Hold these addresses (by channel) alone until the commit: together and in one order, whoever else needs some of them."""
-    digests = {digest for channel, address in known for digest in addresses.digests(channel, address)}
+async def lock_addresses(connection: Connection, addresses: AddressHash, by_channel: Iterable[tuple[str, str]]) -> None:
+    """Lock addresses, by channel, exclusively until the commit: all at once and in one order."""
+    digests = {digest for channel, address in by_channel for digest in addresses.digests(channel, address)}
     if digests:
         await fetch_all(connection, _LOCK, digests=list(digests))
 
@@ -107,13 +108,13 @@ async def suppress(
     channel: str,
     address: str,
     *,
-    reason: Because,
+    reason: SuppressionReason,
     source: str,
     at: datetime,
 ) -> bool:
-    """Send nothing to an address by this channel any more; False if that was so already."""
+    """Suppress an address on this channel; False if it was suppressed already."""
     await lock_addresses(connection, addresses, [(channel, address)])
-    found = await fetch_one(
+    row = await fetch_one(
         connection,
         _SUPPRESS,
         digest=addresses.digest(channel, address),
@@ -123,7 +124,7 @@ async def suppress(
         source=source,
         at=at,
     )
-    return found is not None
+    return row is not None
 
 
 async def lift(
@@ -134,22 +135,25 @@ async def lift(
     *,
     by: str,
     at: datetime,
-    reason: Because | None = None,
+    reason: SuppressionReason | None = None,
 ) -> bool:
-    """Let an address be sent to again, if it is suppressed (for this reason, where one is given). Keeps the history."""
+    """Lift the suppression of an address (for this reason, if one is given); False if there was none.
+
+    The history stays. Soft bounces until `at` do not count any more.
+    """
     digests = addresses.digests(channel, address)
-    await execute(connection, _FORGET, digests=digests, until=at)
+    await execute(connection, _DELETE_BOUNCES, digests=digests, until=at)
     return await execute(connection, _LIFT_ADDRESS, digests=digests, at=at, by=by, reason=reason) > 0
 
 
 async def lift_one(connection: Connection, identity: int, *, by: str, at: datetime) -> dict[str, Any] | None:
-    """Lift a suppression by its number; lifted twice, the first time counts. None if there is none."""
-    found = await fetch_one(connection, _LIFT, id=identity, by=by, at=at)
-    if found is None:
+    """Lift a suppression by its number; the first time counts. None if there is none."""
+    row = await fetch_one(connection, _LIFT, id=identity, by=by, at=at)
+    if row is None:
         return None
-    lifted = dict(found)
-    # Begun anew: the soft bounces of before would suppress it again at the next one.
-    await execute(connection, _FORGET, digests=[lifted.pop("digest")], until=at)
+    lifted = dict(row)
+    # The earlier soft bounces would suppress it again at the next one.
+    await execute(connection, _DELETE_BOUNCES, digests=[lifted.pop("digest")], until=at)
     return lifted
 
 
@@ -159,10 +163,10 @@ async def is_suppressed(connection: Connection, addresses: AddressHash, channel:
 
 
 async def suppressed_among(connection: Connection, addresses: AddressHash, known: Mapping[str, str]) -> dict[str, str]:
-    """Of a person's addresses (by channel), those that are suppressed, with the reason: one statement for all."""
+    """The suppressed ones among a person's addresses (by channel), with the reason; in one statement."""
     channels = addresses.of_all(known)
-    found = await fetch_all(connection, _AMONG, digests=list(channels)) if channels else ()
-    return {channels[item["digest"]]: item["reason"] for item in found}
+    rows = await fetch_all(connection, _AMONG, digests=list(channels)) if channels else ()
+    return {channels[row["digest"]]: row["reason"] for row in rows}
 
 
 async def note_bounce(
@@ -177,18 +181,18 @@ async def note_bounce(
     reference: str,
     at: datetime,
 ) -> bool:
-    """A hard bounce suppresses at once, soft ones when enough came within the time; whether this one did.
+    """Suppress an address after a hard bounce, or enough soft ones within the rule's time; whether this one did.
 
-    `reference` is the provider's id of the bounce: told twice, it counts once.
+    `reference` is the provider's id of the bounce: a repeated report counts once.
     """
     if hard:
         return await suppress(connection, addresses, channel, address, reason="hard_bounce", source=source, at=at)
     digests = addresses.digests(channel, address)
     since = at - rules.within.at_most()
-    await execute(connection, _FORGET, digests=digests, until=since)
+    await execute(connection, _DELETE_BOUNCES, digests=digests, until=since)
     await execute(connection, _NOTE, digest=digests[0], reference=reference, at=at)
-    found = await fetch_one(connection, _COUNT, digests=digests, since=since, at=at)
-    if found is None or found["n"] < rules.limit:
+    row = await fetch_one(connection, _COUNT, digests=digests, since=since, at=at)
+    if row is None or row["n"] < rules.limit:
         return False
     return await suppress(connection, addresses, channel, address, reason="soft_bounces", source=source, at=at)
 
@@ -196,20 +200,20 @@ async def note_bounce(
 async def note_complaint(
     connection: Connection, addresses: AddressHash, channel: str, address: str, *, source: str, at: datetime
 ) -> bool:
-    """Somebody marked our message as unwanted: nothing more is sent there. Whether that is new."""
+    """Suppress an address whose recipient reported a message as spam; whether that is new."""
     return await suppress(connection, addresses, channel, address, reason="complaint", source=source, at=at)
 
 
 async def suppression_history(
     connection: Connection, addresses: AddressHash, channel: str, address: str
 ) -> list[dict[str, Any]]:
-    """Every suppression of one address, the newest first."""
-    return [dict(item) for item in await fetch_all(connection, _HISTORY, digests=addresses.digests(channel, address))]
+    """Every suppression of one address, newest first."""
+    return [dict(row) for row in await fetch_all(connection, _HISTORY, digests=addresses.digests(channel, address))]
 
 
 async def list_suppressions(
     connection: Connection, channel: str | None, in_force: bool | None, before: int | None, limit: int
 ) -> list[dict[str, Any]]:
-    """The newest first; no address is ever shown, for none is kept."""
-    found = await fetch_all(connection, _LIST, channel=channel, in_force=in_force, before=before, limit=limit)
-    return [dict(item) for item in found]
+    """Suppressions, newest first. No address is shown, because none is stored."""
+    rows = await fetch_all(connection, _LIST, channel=channel, in_force=in_force, before=before, limit=limit)
+    return [dict(row) for row in rows]

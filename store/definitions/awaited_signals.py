@@ -24,7 +24,7 @@ _AWAITED = sql(select(table.c.signal))
 
 
 async def await_signals(connection: Connection, signals: Sequence[str]) -> None:
-    """Keep these signals. A name that is new turns the catalogue's edition."""
+    """Store these signals. A new name increments the catalogue's edition."""
     await execute(connection, _AWAIT, signals=list(signals))
 
 

@@ -44,17 +44,20 @@ _NEXT_EDITION = sql(update(catalogue).values(edition=catalogue.c.edition + 1))
 
 
 async def publish_definition(database: Database, chart: Chart, text: str, source: str, by: str) -> tuple[int, bool]:
-    """Make a definition the current one of its key: its version, and whether that is new. The same content keeps its version."""
+    """Make a definition the current version of its journey; its version, and whether it is new.
+
+    The same content keeps its version.
+    """
     async with database.transaction() as connection:
         await lock_until_commit(connection, Lock.CATALOGUE)
         current = await fetch_one(connection, _CURRENT, key=chart.key)
         if current is not None and current["hash"] == chart.hash:
             return int(current["version"]), False
-        known = await fetch_one(connection, _KNOWN, key=chart.key, hash=chart.hash)
-        version = int(known["version"]) if known else await _add(connection, chart, text, source, by)
+        existing = await fetch_one(connection, _KNOWN, key=chart.key, hash=chart.hash)
+        version = int(existing["version"]) if existing else await _add(connection, chart, text, source, by)
         await execute(connection, _POINT, key=chart.key, hash=chart.hash)
         await execute(connection, _NEXT_EDITION)
-        return version, known is None
+        return version, existing is None
 
 
 async def _add(connection: Connection, chart: Chart, text: str, source: str, by: str) -> int:

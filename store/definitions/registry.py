@@ -31,44 +31,44 @@ _ARTIFACT = sql(select(definitions.c.artifact).where(definitions.c.hash == bindp
 
 @dataclass(frozen=True, slots=True)
 class SignalIndex:
-    """Which charts open on a signal, which hear it, and which fields they read, by kind of subject."""
+    """Charts in use by signal: those that open on it and those that react to it; fields read, by kind of subject."""
 
     edition: int = 0
     charts: Mapping[str, Chart] = field(default_factory=dict)
     opening: Mapping[str, tuple[Chart, ...]] = field(default_factory=dict)
-    hearing: Mapping[str, tuple[Chart, ...]] = field(default_factory=dict)
+    reacting: Mapping[str, tuple[Chart, ...]] = field(default_factory=dict)
     reading: Mapping[str, frozenset[str]] = field(default_factory=dict)
     live: tuple[Chart, ...] = ()
 
     def matters(self, name: str) -> bool:
-        """Whether any chart in use opens on this signal or hears it: if not, it costs one batched write."""
-        return name in self.opening or name in self.hearing
+        """Whether a chart in use opens on this signal or reacts to it. Other events cost one batched write."""
+        return name in self.opening or name in self.reacting
 
 
 def build_index(edition: int, in_use: list[tuple[Chart, bool]]) -> SignalIndex:
-    """The index over definitions in use; a chart that is not live any more hears, but opens nothing."""
+    """The index over definitions in use. A chart that is no longer live reacts, but opens nothing."""
     opening: dict[str, list[Chart]] = {}
-    hearing: dict[str, list[Chart]] = {}
+    reacting: dict[str, list[Chart]] = {}
     reading: dict[str, set[str]] = {"profile": set(), "account": set()}
     for chart, live in in_use:
-        for signal in (*(stop.on for stop in chart.entry), play_signal(chart.key)) if live else ():
+        for signal in (*(entry.on for entry in chart.entry), play_signal(chart.key)) if live else ():
             opening.setdefault(signal, []).append(chart)
         for name in sorted(chart.signals):
-            hearing.setdefault(name, []).append(chart)
+            reacting.setdefault(name, []).append(chart)
         for scope, fields in chart.fields.items():
             reading[scope] |= fields
     return SignalIndex(
         edition,
         {chart.hash: chart for chart, _ in in_use},
         {name: tuple(charts) for name, charts in opening.items()},
-        {name: tuple(charts) for name, charts in hearing.items()},
+        {name: tuple(charts) for name, charts in reacting.items()},
         {scope: frozenset(fields) for scope, fields in reading.items()},
         tuple(sorted((chart for chart, live in in_use if live), key=lambda chart: chart.key)),
     )
 
 
 class DefinitionRegistry:
-    """A process's copy of what is published, renewed when the edition moves."""
+    """One process's copy of the published definitions, renewed when the edition changes."""
 
     def __init__(
         self,
@@ -77,20 +77,20 @@ class DefinitionRegistry:
         roster: Roster | None = None,
         owner_of: Callable[[str], str] = lambda _: "",
     ) -> None:
-        """`owner_of` is who owns a template, or nothing."""
+        """`owner_of` returns the owner of a template; empty if it has none."""
         self.index = SignalIndex()
         self.roster = roster or Roster()
         self.owner_of = owner_of
         self.consent = consent or ConsentRuleSet()
         self.tickets = tickets or UrgentTicket()
-        self.of_tickets = frozenset({*self.tickets.opened_by, *self.tickets.resolved_by})
-        self.seen: dict[str, Chart] = {}
+        self.ticket_signals = frozenset({*self.tickets.opened_by, *self.tickets.resolved_by})
+        self.loaded_charts: dict[str, Chart] = {}
         self.awaited: frozenset[str] = frozenset()
-        """Signals that tick an item of some checklist."""
+        """Signals that complete an item of some checklist."""
 
     def matters(self, name: str) -> bool:
-        """Whether an event of this name can change anything: a chart, an urgent ticket or a consent that the gate looks at."""
-        return self.index.matters(name) or name in self.of_tickets or self.consent.rules.hears(name)
+        """Whether an event of this name can change anything: a chart, an urgent ticket or a consent reads it."""
+        return self.index.matters(name) or name in self.ticket_signals or self.consent.rules.hears(name)
 
     async def current(self, connection: Connection) -> SignalIndex:
         """The index as of this transaction."""
@@ -103,16 +103,16 @@ class DefinitionRegistry:
         return self.index
 
     async def chart(self, connection: Connection, content: str) -> Chart:
-        """One definition by its hash, also one that is not in use any more. Raises LookupError."""
-        chart = self.seen.get(content) or self.index.charts.get(content)
+        """One definition by its hash, even if it is not in use any more. Raises LookupError."""
+        chart = self.loaded_charts.get(content) or self.index.charts.get(content)
         if chart is None:
             chart = load_chart(await read_artifact(connection, content))
-        self.seen[content] = chart
+        self.loaded_charts[content] = chart
         return chart
 
 
 async def read_artifact(connection: Connection, content: str) -> str:
-    """The published text at this hash. Raises LookupError when there is none."""
+    """The published artifact with this hash. Raises LookupError if there is none."""
     row = await fetch_one(connection, _ARTIFACT, hash=content)
     if row is None:
         raise LookupError(f"no definition {content} is published in this database")

@@ -18,10 +18,10 @@ from store.retry import retry_transaction
 from store.rows import loaded
 from store.schema import clicks, messages
 
-AGAIN: Final = timedelta(minutes=5)
-"""A link that is followed again within this time after the last is not counted again."""
+REPEAT_WITHIN: Final = timedelta(minutes=5)
+"""A click on the same link within this time after the last counted one is not counted."""
 EARLIEST: Final = timedelta(seconds=2)
-"""Nobody reads so fast: what follows a link sooner after the hand-over is a scanner on the way."""
+"""A click sooner after the hand-over is a mail scanner's, and is not counted."""
 
 _MESSAGE = sql(
     select(messages.c.key, messages.c.recipient, messages.c.summary, messages.c.sent_at)
@@ -41,7 +41,7 @@ _COUNT = sql(
     _first.on_conflict_do_update(
         index_elements=[clicks.c.message, clicks.c.link],
         set_={"times": clicks.c.times + 1, "last_at": _first.excluded.last_at},
-        where=clicks.c.last_at <= _first.excluded.last_at - AGAIN,
+        where=clicks.c.last_at <= _first.excluded.last_at - REPEAT_WITHIN,
     ).returning(clicks.c.times)
 )
 
@@ -49,9 +49,9 @@ _COUNT = sql(
 async def record_click(
     database: Database, catalogue: DefinitionRegistry, name: str, link: int, *, counts: bool
 ) -> str | None:
-    """Where a message's link leads, and with `counts` the signal `message_clicked`. None if the ledger has no such link.
+    """The target of a message's link; with `counts` also the signal `message_clicked`. None if there is no such link.
 
-    `name` is the message's key, or the digest of it where that is the provider's reference.
+    `name` is the message's key, or its hash where that is the provider's reference.
     """
 
     async def work(connection: Connection) -> str | None:
@@ -65,8 +65,8 @@ async def record_click(
             counted = await fetch_one(connection, _COUNT, message=key, link=link, at=at)
             if counted is not None:
                 about, once = to.get("key", key), f"{key}=clicked.{link}.{counted['times']}"
-                told = await reaction(connection, "message_clicked", about, message["recipient"], once=once, link=link)
-                await ingest.accept_within(connection, catalogue, [told], source=SOURCE_SELF)
+                event = await reaction(connection, "message_clicked", about, message["recipient"], once=once, link=link)
+                await ingest.accept_within(connection, catalogue, [event], source=SOURCE_SELF)
         return str(to["url"])
 
     return await retry_transaction(database, work)

@@ -35,7 +35,7 @@ _changed = update(inbox).where(inbox.c.id == bindparam("id")).values(changed=THI
 
 
 def _first(column: Column[Any]) -> ColumnElement[Any]:
-    """The first time counts."""
+    """The first instant stays."""
     return func.coalesce(column, bindparam("at", type_=Timestamp))
 
 
@@ -45,7 +45,7 @@ def _mark(*columns: Column[Any]) -> SqlStatement:
     return sql(select(marked, checklists.ticks_of(marked.c.key), notified))
 
 
-# Who acts or dismisses has seen it.
+# Acting on a message or dismissing it also marks it as seen.
 _MARK: Mapping[Mark, SqlStatement] = {
     "seen": _mark(inbox.c.seen_at),
     "acted": _mark(inbox.c.seen_at, inbox.c.acted_at),
@@ -57,30 +57,31 @@ async def record_interaction(
     database: Database,
     catalogue: DefinitionRegistry,
     identity: int,
-    what: Mark,
+    mark: Mark,
     item: str | None = None,
     *,
     of: Collection[str] | None = None,
 ) -> RowDict | None:
-    """Mark one message and tell `message_<what>`, once: the message as it is then. None if there is none.
+    """Mark a message and emit `message_<mark>`, once; the message afterwards, or None if there is none.
 
-    `of` are the keys of one person, who marks only what is theirs; without it the caller may mark anybody's.
+    `of` are the keys of one person, who may mark only their own messages; without it any message may be marked.
 
-    `item` is the key of one message within a digest: what is done is done to that one. Raises LookupError if it is not in it.
+    `item` is the key of a message within a digest, to which the mark then applies. Raises LookupError if the digest
+    does not contain it.
     """
 
     async def work(connection: Connection) -> RowDict | None:
-        # The signal first: it locks the person, whom everybody else locks before a row of their inbox.
+        # The signal first: it locks the person, and every transaction locks the person before a row of their inbox.
         before = await fetch_one(connection, _GET, id=identity)
         if before is None or (of is not None and before["recipient"] not in of):
             return None
-        found = item_of(before)
-        about = before["key"] if item is None else _member(found, item)
-        told = await reaction(connection, f"message_{what}", about, before["recipient"], once=f"{about}={what}")
-        await ingest.accept_within(connection, catalogue, [told], source=SOURCE_SELF)
+        message = item_of(before)
+        about = before["key"] if item is None else _member(message, item)
+        event = await reaction(connection, f"message_{mark}", about, before["recipient"], once=f"{about}={mark}")
+        await ingest.accept_within(connection, catalogue, [event], source=SOURCE_SELF)
         clock = await fetch_one(connection, _CLOCK, key=before["recipient"])
         at = await now_for(connection, clock["clock"] if clock else None)
-        after = await fetch_one(connection, _MARK[what], id=identity, at=at)
+        after = await fetch_one(connection, _MARK[mark], id=identity, at=at)
         assert after is not None
         return {name: value for name, value in item_of(after).items() if name not in {"key", "recipient", "notified"}}
 
@@ -101,12 +102,12 @@ _answered = (
 _ANSWER = sql(select(func.pg_notify(CHANNEL, _answered.c.recipient)))
 
 
-class NoSurvey(Exception):
-    """The message asks nothing. The caller's turn: answer one of kind `survey`."""
+class NotASurvey(Exception):
+    """The message is no survey. The caller's turn: answer one of kind `survey`."""
 
 
-class OtherAnswer(Exception):
-    """It was answered otherwise before, and that stands. The caller's turn: show what was said."""
+class AnsweredDifferently(Exception):
+    """The survey has another answer already, which stays. The caller's turn: show the stored answer."""
 
 
 async def record_survey_answer(
@@ -119,47 +120,47 @@ async def record_survey_answer(
     *,
     of: Collection[str] | None = None,
 ) -> RowDict | None:
-    """Keep the answer to a survey and tell `survey_answered`, once: the message as it is then. None if there is none.
+    """Store the answer to a survey and emit `survey_answered`, once; the message afterwards, or None if there is none.
 
-    `of` and `item` as for a mark. Raises LookupError if `item` is not in the digest, NoSurvey, OtherAnswer, and ValueError for
-    no answer of this survey's.
+    `of` and `item` as for a mark. Raises LookupError if `item` is not in the digest, NotASurvey, AnsweredDifferently,
+    and ValueError for an answer that this survey does not offer.
     """
 
     async def work(connection: Connection) -> RowDict | None:
         before = await fetch_one(connection, _GET, id=identity)
         if before is None or (of is not None and before["recipient"] not in of):
             return None
-        found = item_of(before)
-        about, path, part = _part(found, item)
+        message = item_of(before)
+        about, path, part = _part(message, item)
         if "asks" not in part:
-            raise NoSurvey
-        given = Survey.model_validate(part["asks"]).answer_properties(value, comment)
-        told = await reaction(connection, ANSWERED, about, before["recipient"], once=f"{about}=answered", **given)
-        await ingest.accept_within(connection, catalogue, [told], source=SOURCE_SELF)
+            raise NotASurvey
+        answer = Survey.model_validate(part["asks"]).answer_properties(value, comment)
+        event = await reaction(connection, ANSWERED, about, before["recipient"], once=f"{about}=answered", **answer)
+        await ingest.accept_within(connection, catalogue, [event], source=SOURCE_SELF)
         clock = await fetch_one(connection, _CLOCK, key=before["recipient"])
         at = await now_for(connection, clock["clock"] if clock else None)
-        await fetch_one(connection, _ANSWER, id=identity, path=path, answer=as_json(given), at=at)
+        await fetch_one(connection, _ANSWER, id=identity, path=path, answer=as_json(answer), at=at)
         after = await fetch_one(connection, _GET, id=identity)
         assert after is not None
         shown = item_of(after)
-        if _part(shown, item)[2]["answer"] != given:
-            raise OtherAnswer
-        return {name: each for name, each in shown.items() if name not in {"key", "recipient"}}
+        if _part(shown, item)[2]["answer"] != answer:
+            raise AnsweredDifferently
+        return {name: part for name, part in shown.items() if name not in {"key", "recipient"}}
 
     return await retry_transaction(database, work)
 
 
-def _part(found: RowDict, item: str | None) -> tuple[str, list[str], Mapping[str, Any]]:
-    """What the answer is about, where in the content it is kept, and what was asked."""
-    content = found["content"]
+def _part(message: RowDict, item: str | None) -> tuple[str, list[str], Mapping[str, Any]]:
+    """The key that the answer is about, its path in the content, and the part of the content with the question."""
+    content = message["content"]
     if item is None:
-        return found["key"], ["answer"], content
-    _member(found, item)
-    place = next(n for n, each in enumerate(content["items"]) if each.get("key") == item)
+        return message["key"], ["answer"], content
+    _member(message, item)
+    place = next(n for n, part in enumerate(content["items"]) if part.get("key") == item)
     return item, ["items", str(place), "answer"], content["items"][place]
 
 
-def _member(found: RowDict, key: str) -> str:
-    if key not in {each.get("key") for each in found["content"].get("items", ())}:
+def _member(message: RowDict, key: str) -> str:
+    if key not in {part.get("key") for part in message["content"].get("items", ())}:
         raise LookupError(key)
     return key

@@ -20,15 +20,15 @@ from store.people.subjects import Subject
 from store.runs.lanes import LaneRun, NewRun, insert_runs, runs_of_lanes
 
 
-def is_accounts_own(event: InboundEvent) -> bool:
-    """Whether something happened to an account itself, and was not done by one of its people."""
+def is_account_event(event: InboundEvent) -> bool:
+    """Whether an event happened to an account itself, and not to one of its people."""
     if event.subject_key is not None:
         return event.subject_key.startswith("a_")
     return event.account_id is not None and event.user_id is None and event.anonymous_id is None
 
 
 class Admission:
-    """Decides in memory over what one batch locked; writes runs and outbox rows at the end, two statements."""
+    """Decides in memory about one locked batch; writes runs and outbox rows at the end, in two statements."""
 
     def __init__(self, connection: Connection, index: SignalIndex, locked: Mapping[str, Subject]) -> None:
         self.connection, self.index, self.locked = connection, index, locked
@@ -41,9 +41,9 @@ class Admission:
         self.runs = await runs_of_lanes(self.connection, self.locked)
 
     async def admit(self, item: StoredEvent, subject: Subject, account: Subject | None) -> Mapping[str, frozenset[str]]:
-        """Give one event to its person's lane and to their account's, each only if it can change something there.
+        """Put an event into its person's lane and their account's, each only if it can change something there.
 
-        Answers with the fields that have changed since the event before, by subject: this is their one reader.
+        Returns the fields that have changed since the event before, by subject. This is their only reader.
         """
         changes = {subject.key: subject.take_changes()}
         if account is not None and account is not subject:
@@ -56,23 +56,23 @@ class Admission:
     async def _offer(self, item: StoredEvent, to: Subject, account: Subject | None, changed: frozenset[str]) -> None:
         event = item.event
         facts = self._facts(to, account, changed)
-        if to.kind == "account" and not is_accounts_own(event):
+        if to.kind == "account" and not is_account_event(event):
             facts[PERSONAL] = {}
         entering = await self._entering(item, to, facts)
-        heard = self._is_heard(event, to)
-        if not entering and not heard and not self._is_read(to, changed):
+        reacts = self._reacts(event, to)
+        if not entering and not reacts and not self._reads(to, changed):
             return
         seq = to.next_seq()
-        known = bool(entering or heard)
+        is_signal = bool(entering or reacts)
         self.waiting.append(
             OutboxRow(
                 to.key,
                 seq,
-                "signal" if known else "facts",
-                event.name if known else "",
+                "signal" if is_signal else "facts",
+                event.name if is_signal else "",
                 event.message_id,
                 item.at,
-                self._kept(event.name, event.data) if known else {},
+                self._kept(event.name, event.data) if is_signal else {},
                 facts,
                 trace=item.trace,
             )
@@ -95,13 +95,13 @@ class Admission:
     async def may_enter(
         self, chart: Chart, event: InboundEvent, at: datetime, to: Subject, facts: Mapping[str, Mapping[str, Any]]
     ) -> EntryAllowed | EntryRefused:
-        """Whether an event opens a run of this locked subject, by all that was accepted until then."""
+        """Whether an event opens a run of this locked subject, by everything that was accepted before it."""
         before = self.runs[to.key].get((chart.key, case_of(chart, event.data) or ""), ())
-        previous = [await self._past(chart, each, at) for each in before]
+        previous = [await self._past(chart, run, at) for run in before]
         return may_enter(chart, event.name, event.data, facts, previous, at)
 
     async def _past(self, chart: Chart, last: LaneRun, at: datetime) -> PastRun:
-        """The last run as of this event: one that the projection still calls open may have ended by now."""
+        """The last run as of this event: one that the projection still has as open may have ended."""
         own = self.index.charts.get(last.chart_hash)
         if not last.open or own is None or chart.spec.entry.again == "never":
             return PastRun(last.epoch, last.open, last.ended_at)
@@ -113,18 +113,18 @@ class Admission:
         run = LaneRun(run_id, chart.hash, enter.case, enter.epoch, True, None)
         self.runs[to.key].setdefault((chart.key, enter.case), []).append(run)
 
-    def _is_heard(self, event: InboundEvent, to: Subject) -> bool:
-        """Whether an open run of this lane reacts to the signal; members' runs hear their account's own signals."""
-        for item in self.open_runs(to):
-            chart = self.index.charts.get(item.chart_hash)
-            if chart is not None and event.name in chart.signals and item.case == case_of(chart, event.data):
+    def _reacts(self, event: InboundEvent, to: Subject) -> bool:
+        """Whether an open run of this lane reacts to the signal. Members' runs also receive their account's signals."""
+        for run in self.open_runs(to):
+            chart = self.index.charts.get(run.chart_hash)
+            if chart is not None and event.name in chart.signals and run.case == case_of(chart, event.data):
                 return True
-        return is_accounts_own(event) and any(
-            chart.spec.subject == "user" for chart in self.index.hearing.get(event.name, ())
+        return is_account_event(event) and any(
+            chart.spec.subject == "user" for chart in self.index.reacting.get(event.name, ())
         )
 
-    def _is_read(self, to: Subject, changed: frozenset[str]) -> bool:
-        """Whether a field that changed is one that an open run reads, dates of anchors among them."""
+    def _reads(self, to: Subject, changed: frozenset[str]) -> bool:
+        """Whether an open run reads a field that has changed, dates of anchors included."""
         if not changed:
             return False
         scope = "account" if to.kind == "account" else "profile"
@@ -132,35 +132,35 @@ class Admission:
             chart.spec.subject == "user" and chart.fields["account"] & changed for chart in self.index.charts.values()
         ):
             return True
-        charts = (self.index.charts.get(item.chart_hash) for item in self.open_runs(to))
+        charts = (self.index.charts.get(run.chart_hash) for run in self.open_runs(to))
         return any(chart is not None and (chart.fields[scope] & changed or "account" in changed) for chart in charts)
 
     def open_runs(self, to: Subject) -> list[LaneRun]:
-        """Every run of a lane that has not ended, as far as its row knows."""
-        return [item for found in self.runs[to.key].values() for item in found if item.open]
+        """The runs of a lane that have not ended, by their rows."""
+        return [run for runs in self.runs[to.key].values() for run in runs if run.open]
 
-    async def end_doubles(self, to: Subject, stay: Sequence[LaneRun], at: datetime, event_id: str) -> None:
-        """Of a journey and case in which one of `stay` really is, tell every other run of this lane that it ends."""
-        staying = {item.id for item in stay}
-        for found in self.runs[to.key].values():
-            came = [item for item in found if item.open and item.id not in staying]
-            before = [item for item in found if item.id in staying]
-            if came and any([await self._is_open(item, at) for item in before]):
-                for item in came:
-                    item.open = False
-                    told = f"{event_id}:{item.id}"
-                    self.waiting.append(OutboxRow(to.key, to.next_seq(), "merged", "", told, at, {}, target=item.id))
+    async def end_duplicates(self, to: Subject, stay: Sequence[LaneRun], at: datetime, event_id: str) -> None:
+        """Where one of `stay` is really open, end every other run of its journey and case in this lane as `merged`."""
+        staying = {run.id for run in stay}
+        for runs in self.runs[to.key].values():
+            joining = [run for run in runs if run.open and run.id not in staying]
+            before = [run for run in runs if run.id in staying]
+            if joining and any([await self._is_open(run, at) for run in before]):
+                for run in joining:
+                    run.open = False
+                    merge_id = f"{event_id}:{run.id}"
+                    self.waiting.append(OutboxRow(to.key, to.next_seq(), "merged", "", merge_id, at, {}, target=run.id))
 
-    async def _is_open(self, item: LaneRun, at: datetime) -> bool:
-        own = self.index.charts.get(item.chart_hash)
-        return own is None or (await run_as_of(self.connection, own, item.id, self.waiting, at)).open
+    async def _is_open(self, run: LaneRun, at: datetime) -> bool:
+        own = self.index.charts.get(run.chart_hash)
+        return own is None or (await run_as_of(self.connection, own, run.id, self.waiting, at)).open
 
     def _facts(self, to: Subject, account: Subject | None, changed: frozenset[str]) -> dict[str, dict[str, Any]]:
-        """Every field that some chart reads, as of this commit; `@seen` is how far the account's own lane was then."""
+        """Every field that a chart reads, as of this commit; `@seen` is the position of the account's own lane then."""
         reading = self.index.reading
         facts: dict[str, dict[str, Any]] = {}
         if to.kind == "user" and to.account_key is None and "account" in changed:
-            facts, account = {MOVED: {}, "account": {}}, None  # they have left it: nothing of it is known of them
+            facts, account = {MOVED: {}, "account": {}}, None  # they have left it: its fields apply no more
         if account is not None and account is not to:
             facts[SEEN] = {account.key: account.seq}
             facts |= {MOVED: {}} if "account" in changed else {}
@@ -171,16 +171,16 @@ class Admission:
         return facts
 
     def _kept(self, name: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Of the event's data, what some chart reads, and the case keys."""
+        """The event's data that a chart reads, and the case keys."""
         kept: dict[str, Any] = {}
-        for chart in (*self.index.hearing.get(name, ()), *self.index.opening.get(name, ())):
+        for chart in (*self.index.reacting.get(name, ()), *self.index.opening.get(name, ())):
             kept |= chart.kept(name, data)
             if chart.spec.case and chart.spec.case in data:
                 kept[chart.spec.case] = data[chart.spec.case]
         return kept
 
     async def write(self) -> None:
-        """Insert the runs that were opened and the rows that must reach runs, once."""
+        """Insert the opened runs and the rows for runs, once."""
         await insert_runs(self.connection, self.opened)
         await outbox.enqueue(self.connection, self.waiting)
         self.opened, self.waiting = [], []

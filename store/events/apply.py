@@ -18,7 +18,7 @@ from store.people import memberships, subjects
 from store.people.identities import KnownIdentities, link_identities
 from store.people.subjects import Subject
 
-CLOCK = TIMEZONE_FIELDS | {"account"}
+ZONE_FIELDS = TIMEZONE_FIELDS | {"account"}
 """The fields by which a person's time zone is resolved: their own, and the account that they belong to."""
 
 
@@ -29,7 +29,7 @@ async def apply_events(
     known: KnownIdentities,
     locked: Mapping[str, Subject],
 ) -> list[StoredEvent]:
-    """Apply a batch to the locked subjects; its events, with the keys that their subjects have after its merges."""
+    """Apply a batch to the locked subjects; its events, with their subjects' keys after the batch's merges."""
     admission = Admission(connection, catalogue.index, locked)
     await admission.load()
     merged: dict[str, str] = {}
@@ -43,8 +43,8 @@ async def apply_events(
         account = account_of_event(item, subject, locked)
         change_profile(item, subject, account)
         changes = await admission.admit(item, subject, account)
-        moved += [(key, item.at) for key, fields in changes.items() if CLOCK & fields]
-        if item.event.name in catalogue.of_tickets:
+        moved += [(key, item.at) for key, fields in changes.items() if ZONE_FIELDS & fields]
+        if item.event.name in catalogue.ticket_signals:
             concerned = sorted({subject.key, *((account.key,) if account else ())})
             await tickets.record_ticket(
                 connection, catalogue.tickets, item.event.name, item.event.data, concerned, item.at
@@ -66,7 +66,7 @@ async def _link(
     known: KnownIdentities,
     locked: Mapping[str, Subject],
 ) -> dict[str, str]:
-    """Join the identities of an event; whom that has merged, by the key that is gone."""
+    """Join the identities of an event; the merge that this causes, by the key that is gone."""
     pair = await link_identities(connection, item.event, known, locked)
     if pair is None:
         return {}
@@ -76,7 +76,7 @@ async def _link(
 
 
 def account_of_event(item: StoredEvent, subject: Subject, locked: Mapping[str, Subject]) -> Subject | None:
-    """The account that an event is about: its subject, the one that it names, or its subject's own."""
+    """The account of an event: its subject, the account that it names, or its subject's own."""
     if subject.kind == "account":
         return subject
     key = item.named_account or subject.account_key
@@ -84,7 +84,7 @@ def account_of_event(item: StoredEvent, subject: Subject, locked: Mapping[str, S
 
 
 def change_profile(item: StoredEvent, subject: Subject, account: Subject | None) -> None:
-    """What an event says of its subject or their account."""
+    """Apply the fields of an event to its subject or their account."""
     event = item.event
     if event.kind == "identify":
         subject.merge({name: value for name, value in event.traits.items() if name not in TRAITS})

@@ -26,7 +26,7 @@ from store.tasks import tasks
 async def change_consents(
     database: Database, catalogue: DefinitionRegistry, policy: Policy, person: str, changes: Sequence[ConsentChange]
 ) -> ConsentChangeResult:
-    """Record what a person says, and act on a withdrawal before anyone else can send: all of it, or nothing."""
+    """Record a person's changes, and apply withdrawals before anything else is sent: all in one transaction."""
 
     async def change(connection: Connection) -> ConsentChangeResult:
         key = await subjects.canonical_key(connection, person)
@@ -40,7 +40,7 @@ async def change_consents(
 async def confirm_consent(
     database: Database, catalogue: DefinitionRegistry, link: Link, proof: Mapping[str, str]
 ) -> ConsentChangeResult:
-    """Make a yes that waits for its link a grant; once more does no harm. Raises NothingToConfirm."""
+    """Put a pending grant in force; a second time changes nothing. Raises NothingToConfirm."""
 
     async def confirm(connection: Connection) -> ConsentChangeResult:
         result = await double_opt_in.confirm_within(connection, catalogue, link, proof)
@@ -53,15 +53,15 @@ async def confirm_consent(
 async def close_task(
     database: Database, identity: int, *, resolution: str, by: str, note: str, roster: Roster, now: datetime
 ) -> tuple[bool, RowDict] | None:
-    """Close a task and tell every run that asked for it `<action>.closed`, once; whether it was open until now.
+    """Close a task and emit `<action>.closed` to every run that asked for it, once; whether it was open until now.
 
-    None if there is no such task; raises TaskNotOpen when it has ended otherwise, and OutcomeNotDeclared.
+    None if there is no such task. Raises TaskNotOpen if it has ended differently, and OutcomeNotDeclared.
     """
 
     async def close(connection: Connection, task: RowDict, at: datetime) -> bool:
         closing = await tasks.close_within(connection, task, at, resolution=resolution, by=by, note=note, roster=roster)
         if closing.event is not None:
-            # It is kept, and admitted to no lane: the conversation's own run has it already.
+            # It is stored but not admitted to a lane: the conversation's own run has received it already.
             await log.store_one(connection, closing.event, at, source=SOURCE_SELF, received_at=datetime.now(UTC))
         return closing.was_open
 

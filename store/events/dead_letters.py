@@ -42,6 +42,6 @@ async def list_dead_letters(
 
 
 async def discard_dead_letter(connection: Connection, identity: int) -> RowDict | None:
-    """Looked at and done with; None if there is no such row. Doing it twice is doing it once."""
+    """Mark a dead letter as discarded; None if there is none. A second time changes nothing."""
     row = await fetch_one(connection, _DISCARD, id=identity)
     return dict(row) if row else None

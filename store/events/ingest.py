@@ -1,11 +1,11 @@
 """Ingestion: a batch of events is stored and takes effect in one transaction.
 
-What a batch does, in this order: it stores its events, changes identities, profiles, runs and lanes (`apply.py`), ticks
-checklists, opens conversations, changes consents, suppresses addresses. Subjects are locked before the first and addresses
-with the last (`store/locks.py`). What a part causes is accepted before the next one begins.
+The parts, in this order: store the events; change identities, profiles, runs and lanes (`apply.py`); tick checklists;
+open conversations; change consents; suppress addresses. Subjects are locked before the first part, addresses in the
+last (`store/locks.py`). Events that a part causes are accepted before the next part begins.
 
-Only events that can change a next action cost more than their place in one batched insert: the index says which. For
-those the subjects are locked, which makes all of this sequential for each person.
+Only events that can change a next action cost more than their place in one batched insert: the index decides which.
+Their subjects are locked, so that such events are sequential for each person.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from store.tasks import conversations
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What became of a batch: each event is counted in exactly one of the three. `stored` are the accepted ones."""
+    """Counts of a batch: each event is in exactly one of the three. `stored` are the accepted ones."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -48,14 +48,14 @@ async def accept(
     source: str,
     clock: str | None = None,
 ) -> IngestResult:
-    """Commit a batch. Raises only what the database raises; then nothing of it was accepted."""
+    """Commit a batch. Raises only errors of the database; then nothing of the batch was accepted."""
     return await retry_transaction(database, lambda connection: _accept(connection, catalogue, events, source, clock))
 
 
 async def accept_within(
     connection: Connection, catalogue: DefinitionRegistry, events: Sequence[InboundEvent], *, source: str
 ) -> None:
-    """Accept in the caller's own transaction, which has locked those concerned. Raises Contended: then all of it again."""
+    """Accept in the caller's transaction, which has locked the subjects. Raises Contended: retry the transaction."""
     if events:
         await _accept(connection, catalogue, events, source)
 

@@ -15,7 +15,7 @@ from store.people.test_clocks import read_clock
 async def instants_of(
     connection: Connection, resolved: Sequence[ResolvedEvent], locked: Mapping[str, Subject], received_at: datetime
 ) -> list[datetime]:
-    """The instant of each event: on its subject's test clock, and not before what timers of its lanes are decided up to."""
+    """The instant of each event: on its subject's test clock, and not before its lanes' timers are decided."""
     clocks = await _clocks(connection, locked, received_at)
     floors = _decided_until(resolved, locked)
     instants = []
@@ -28,7 +28,7 @@ async def instants_of(
 
 
 async def _clocks(connection: Connection, locked: Mapping[str, Subject], received_at: datetime) -> dict[str, datetime]:
-    """Where each test clock of the locked subjects stood when the batch was received."""
+    """The instant of each test clock of the locked subjects when the batch was received."""
     names = sorted({subject.clock for subject in locked.values() if subject.clock})
     return {
         name: clock.virtual(received_at) for name in names if (clock := await read_clock(connection, name)) is not None
@@ -36,7 +36,10 @@ async def _clocks(connection: Connection, locked: Mapping[str, Subject], receive
 
 
 def _decided_until(resolved: Sequence[ResolvedEvent], locked: Mapping[str, Subject]) -> dict[str, datetime]:
-    """By subject, how far the lanes are decided that its events of this batch may enter: its own, its accounts', those it joins."""
+    """By subject, the instant up to which the lanes that its events may enter are decided.
+
+    These lanes are its own, its accounts', and those of subjects that the events join.
+    """
     lanes: dict[str, set[str]] = {}
     for item in resolved:
         people = [key for key in item.subjects if key in locked]

@@ -19,10 +19,10 @@ PROFILE_KINDS = frozenset({"identify", "group", "alias"})
 async def lock_batch(
     connection: Connection, catalogue: DefinitionRegistry, resolved: Sequence[ResolvedEvent]
 ) -> dict[str, Subject]:
-    """Lock whom the batch concerns, and who hears of what it takes back or wakes; the former by key.
+    """Lock the subjects of the batch, and the lanes that its withdrawals and reevaluations reach; the former by key.
 
-    An event that can change nothing locks nobody. Raises Contended if a person has another account since the identities
-    were read.
+    An event that can change nothing locks nobody. Raises Contended if a person's account has changed since the
+    identities were read.
     """
     concerned = {
         key
@@ -30,13 +30,13 @@ async def lock_batch(
         if item.changes_identity or _changes_profile(item.event) or catalogue.matters(item.event.name)
         for key in item.lanes
     }
-    everybody = await subjects.lock_subjects(
+    all_locked = await subjects.lock_subjects(
         connection,
         concerned
         | await from_events.lanes_to_lock(connection, catalogue.consent, resolved)
         | await reevaluation.members_to_lock(connection, catalogue, resolved),
     )
-    locked = {key: subject for key, subject in everybody.items() if key in concerned}
+    locked = {key: subject for key, subject in all_locked.items() if key in concerned}
     if any(subject.account_key and subject.account_key not in locked for subject in locked.values()):
         raise Contended
     return locked

@@ -45,7 +45,7 @@ async def store_batch(
     source: str,
     received_at: datetime,
 ) -> list[StoredEvent]:
-    """Store a batch in one statement: the events that were not there before. Of one message id the first counts."""
+    """Store a batch in one statement; the events that are new. Of one message id the first event counts."""
     once: dict[str, tuple[ResolvedEvent, datetime]] = {}
     for item, at in zip(resolved, instants, strict=True):
         once.setdefault(item.event.message_id, (item, at))
@@ -67,7 +67,7 @@ async def store_batch(
 async def store_one(
     connection: Connection, event: InboundEvent, at: datetime, *, source: str, received_at: datetime
 ) -> StoredEvent | None:
-    """Store one event of our own, which names its subject by key; None if it was there already."""
+    """Store one event of Tenure's own, which names its subject by key; None if it was stored before."""
     assert event.subject_key is not None
     numbers = await _insert(connection, [(event, event.subject_key, at)], source=source, received_at=received_at)
     if event.message_id not in numbers:
@@ -84,9 +84,9 @@ async def _insert(
     source: str,
     received_at: datetime,
 ) -> dict[str, int]:
-    """The numbers of the events (each with its subject and instant) that were not there before, by message id.
+    """The numbers of the new events (each with its subject and instant), by message id.
 
-    A trace is stored only where it was given: an event's own is made of what is stored anyway.
+    A trace is stored only where it was given: an event's own trace is derived from its stored columns.
     """
     rows = await fetch_all(
         connection,

@@ -1,9 +1,9 @@
 """Merges: an anonymous visitor turns out to be a known user (U2).
 
-Runs go on. What their old lane still holds reaches them from there, before anything of the new lane
-(`store/outbox/claims.py`), under the numbers it always had, so that no run hears it twice. What the gate looks at moves:
-messages for caps and cooldowns, consents of which a withdrawal wins, urgent tickets. Of a journey and case in which both
-are, the user's run stays. Each package moves its own rows.
+Runs go on. The rows that are left in their old lane are delivered from there, before anything of the new lane
+(`store/outbox/claims.py`) and under their old numbers, so that no run receives a row twice. What the gate reads moves:
+messages for caps and cooldowns, consents (a withdrawal wins), urgent tickets. If both subjects have a run of one
+journey and case, the user's run stays. Each package moves its own rows.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _MOVES = (
 async def merge_subjects(
     connection: Connection, admission: Admission, gone: Subject, into: Subject, *, at: datetime, event_id: str
 ) -> None:
-    """Both are locked. What the batch did before belongs to who they were then, so it is written first."""
+    """Merge two locked subjects. What the batch did before belongs to the separate subjects, so it is written first."""
     await admission.write()
     stay = admission.open_runs(into)
-    # A number without a row: a timer that is due before the new lane has any asks for what the old one holds.
+    # A number without a row, so that a timer due before the new lane has rows still reads those of the old lane.
     await lanes.move_to(connection, gone.key, into.key, joined_seq=into.next_seq())
     for move_to in _MOVES:
         await move_to(connection, gone.key, into.key)
@@ -53,11 +53,11 @@ async def merge_subjects(
     if await due.has_unsettled(connection, into.key):
         await outbox.wake_outreach(connection, into.key)
     await admission.load()
-    await admission.end_doubles(into, stay, at, event_id)
+    await admission.end_duplicates(into, stay, at, event_id)
 
 
 def _merge_profiles(gone: Subject, into: Subject) -> None:
-    """What is known of the user wins; to the runs that come along all of it is news."""
+    """The user's values win. To the runs that move all fields have changed."""
     if into.account_key is None and gone.account_key is not None:
         into.account_key, into.dirty = gone.account_key, True
     if into.account_key != gone.account_key:

@@ -1,8 +1,8 @@
 """Plays: runs that an operator starts by hand, as accepted events.
 
-A play is the event `play:<journey>` of source `operator`. It is admitted as an entry is, in the same commit and by the same
-rule of re-entry; only the entry's condition is not asked, because a person has looked instead. Whether the run may open is
-decided first, under the same locks: a play that is refused leaves no event behind.
+A play is the event `play:<journey>` of source `operator`. It is admitted like an entry, in the same commit and by the
+same rule of re-entry, but without the entry's condition, because a person has decided. Whether the run may open is
+checked first, under the same locks: a refused play leaves no event behind.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ _NEWEST = sql(
 
 
 class NoSuchPlay(Exception):
-    """No journey of this key is live. The caller's turn: publish it, or mend the key."""
+    """No journey with this key is live. The caller's turn: publish it, or correct the key."""
 
 
-class NotForThem(Exception):
-    """The journey is about accounts and this is a person, or the other way round. The caller's turn."""
+class WrongSubjectKind(Exception):
+    """The journey is about accounts and the subject is a person, or the reverse. The caller's turn: choose another."""
 
 
 class MayNotEnter(Exception):
-    """The journey's own rule keeps them out; the message says why. The person's situation: nothing is to be mended."""
+    """The journey's entry rule refuses the subject; the message has the reason. The recipient's situation."""
 
 
 async def start_play(
@@ -62,12 +62,12 @@ async def start_play(
     why: str,
     data: Mapping[str, Any],
 ) -> str:
-    """Open a run, and its id. Raises NoSuchPlay, NotForThem and MayNotEnter; then nothing was accepted."""
+    """Open a run; its id. Raises NoSuchPlay, WrongSubjectKind and MayNotEnter; then nothing was accepted."""
 
     async def start(connection: Connection) -> str:
         chart = _live(await catalogue.current(connection), journey)
         if chart.spec.subject != subject.kind:
-            raise NotForThem
+            raise WrongSubjectKind
         event = InboundEvent(
             "track",
             uuid.uuid4().hex,
@@ -86,10 +86,10 @@ async def start_play(
 
 
 def _live(index: SignalIndex, journey: str) -> Chart:
-    found = index.opening.get(play_signal(journey))
-    if not found:
+    charts = index.opening.get(play_signal(journey))
+    if not charts:
         raise NoSuchPlay
-    return found[0]
+    return charts[0]
 
 
 async def _may_enter(

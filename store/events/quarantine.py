@@ -1,4 +1,4 @@
-"""Quarantine: rejected events with their faults, until somebody replays or discards them."""
+"""Quarantine: rejected events with their faults, until an operator replays or discards them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _NAMES = sql(
 async def hold_rejected(
     connection: Connection, rejected: Iterable[RejectedEvent], *, source: str, received_at: datetime
 ) -> int:
-    """Keep what fails the tracking plan, with its faults; the number that was not there before (Q1)."""
+    """Store events that fail the tracking plan, with their faults; the number of new ones (Q1)."""
     once = {event.message_id: event for event in rejected}
     if not once:
         return 0
@@ -97,13 +97,13 @@ async def hold_rejected(
 async def list_quarantined(
     connection: Connection, *, status: str, name: str | None, after: int, limit: int
 ) -> list[RowDict]:
-    """What is held (or was), in the order of arrival."""
+    """Quarantined events with this status, in the order of arrival."""
     rows = await fetch_all(connection, _LIST, status=status, name=name, after=after, limit=limit)
     return [_quarantined_event(dict(row)) for row in rows]
 
 
 async def get_quarantined(connection: Connection, identity: int) -> RowDict | None:
-    """One of them."""
+    """One quarantined event; None if there is none with this number."""
     row = await fetch_one(connection, _ONE, id=identity)
     return _quarantined_event(dict(row)) if row else None
 
@@ -113,10 +113,10 @@ def _quarantined_event(row: RowDict) -> RowDict:
 
 
 async def settle_quarantined(connection: Connection, identity: int, status: Literal["replayed", "discarded"]) -> bool:
-    """Mark it; False if somebody was quicker."""
+    """Mark a held event; False if it is not held any more."""
     return await execute(connection, _SETTLE, id=identity, status=status) == 1
 
 
 async def quarantined_names(connection: Connection) -> list[dict[str, str | int | datetime]]:
-    """How many are held under each name: what to mend first."""
+    """The number of held events by name, most frequent first."""
     return [dict(row) for row in await fetch_all(connection, _NAMES)]

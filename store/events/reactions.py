@@ -1,4 +1,4 @@
-"""Reactions to messages, as events that journeys hear (M1)."""
+"""Reactions to messages, as events for journeys (M1)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ABOUT = sql(
 async def reaction(
     connection: Connection, name: str, key: str, recipient: str, *, once: str, **more: Any
 ) -> InboundEvent:
-    """The signal `name` about the message `key`. Accepted once for each `once`, which names this very reaction."""
+    """The signal `name` about the message `key`. It is accepted once for each `once`, the id of this reaction."""
     row = await fetch_one(connection, _ABOUT, key=key)
     about = {column: value for column, value in row.items() if value} if row is not None else {}
     return InboundEvent("track", once, name, subject_key=recipient, data={"message": key, **about, **more})
@@ -34,7 +34,7 @@ async def reaction(
 async def tick_for_events(
     connection: Connection, catalogue: DefinitionRegistry, stored: Iterable[StoredEvent]
 ) -> list[InboundEvent]:
-    """Tick the items of checklists that waited for these events; for each list that is complete by that, the event that tells of it."""
+    """Tick checklist items that waited for these events; an event for each list that is complete by that."""
     awaited = [(item.subject_key, item.event.name, item.at) for item in stored if item.event.name in catalogue.awaited]
     complete = [item for item in await checklists.tick_checklists(connection, awaited) if item["complete"]]
     return [

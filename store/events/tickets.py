@@ -50,7 +50,7 @@ async def record_ticket(
     subjects: Sequence[str],
     at: datetime,
 ) -> None:
-    """Keep one ticket signal, for the person and their account; when it is resolved, what it held is decided again (C6)."""
+    """Store a ticket signal for a person and their account; decide again what a resolved ticket held (C6)."""
     opened = rules.open_after(frozenset(), name, data)
     for ticket in opened:
         for subject in subjects:
@@ -63,5 +63,5 @@ async def record_ticket(
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """Give a visitor's tickets to the user. One that both have is one: what resolved it for one resolved it."""
+    """Move a visitor's tickets to the user. A ticket of both is resolved if it was resolved for one."""
     await execute(connection, _MOVE, gone=gone, into=into)

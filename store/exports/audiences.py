@@ -1,4 +1,4 @@
-"""Audiences as journeys have them, beside what each advertising tool was told last."""
+"""Memberships of audiences as journeys set them, and as each advertising tool has them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from store.rows import loaded
 from store.schema import audience_syncs, audiences, suppressions
 
 CHANNEL = "email"
-"""By whose address the tools know people: where that is suppressed, they are left alone there too."""
+"""The channel whose address identifies people in the tools; a suppressed address is not exported."""
 
-# Whoever may not be added just now is passed over as long as they are out, so that they keep nobody's removal waiting. What
-# follows from what a person said, or from a suppression or an erasure, comes first of all.
+# People who may not be added now are skipped while they are out, so that they do not delay removals. Changes that follow
+# from consent, a suppression or an erasure come first.
 _PENDING = sql(
     """
     SELECT subject_key, coalesce(a.member, false) AND p.key IS NOT NULL AND p.merged_into IS NULL AS member,
       p.profile->>'email' AS email, p.profile->>'stage' AS stage,
-      (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted)) FROM consents c WHERE c.subject_key = p.key) AS said,
-      coalesce(s.member, false) AS told, coalesce(s.hashed, '') AS hashed, clock_timestamp() AS at, stopped
+      (SELECT json_agg(json_build_array(c.channel, c.topic, c.granted)) FROM consents c WHERE c.subject_key = p.key) AS consents,
+      coalesce(s.member, false) AS in_tool, coalesce(s.hashed, '') AS hashed, clock_timestamp() AS at, stopped
     FROM (SELECT subject_key, member, changed_at, journey FROM audiences WHERE audience = :audience) a
     FULL JOIN (SELECT subject_key, member, hashed, digests, synced_at FROM audience_syncs
                WHERE destination = :destination AND audience = :audience) s USING (subject_key)
@@ -40,11 +40,11 @@ _PENDING = sql(
        OR EXISTS (SELECT 1 FROM consents c WHERE c.subject_key = p.key AND c.at > s.synced_at)
        OR EXISTS (SELECT 1 FROM consent_log l WHERE l.subject_key = p.key AND l.at > s.synced_at)
        OR EXISTS (SELECT 1 FROM suppressions x WHERE x.digest = ANY(s.digests)
-                  AND (x.lifted_at IS NULL AND s.member OR greatest(x.at, x.lifted_at) > s.synced_at))) AS heard(spoken)
+                  AND (x.lifted_at IS NULL AND s.member OR greatest(x.at, x.lifted_at) > s.synced_at))) AS urgent(is_urgent)
     WHERE (s.member OR NOT stopped)
-      AND (spoken OR (s.synced_at IS NULL AND a.member) OR (s.member AND (a.member IS NULL OR s.digests = '{}'))
+      AND (is_urgent OR (s.synced_at IS NULL AND a.member) OR (s.member AND (a.member IS NULL OR s.digests = '{}'))
            OR a.changed_at > s.synced_at OR p.updated_at > s.synced_at)
-    ORDER BY coalesce(s.member AND spoken, false) DESC, s.synced_at NULLS FIRST, subject_key LIMIT :limit
+    ORDER BY coalesce(s.member AND is_urgent, false) DESC, s.synced_at NULLS FIRST, subject_key LIMIT :limit
     """
 )
 _STILL_IN = sql(
@@ -78,7 +78,7 @@ _CHANGE = sql(
         },
     )
 )
-# An array of arrays needs all of one length; as JSON each has its own.
+# An array of arrays needs equal lengths, so each person's digests are a JSON array.
 _RECORD = sql(
     """
     INSERT INTO audience_syncs (destination, audience, subject_key, hashed, member, synced_at, digests)
@@ -115,18 +115,18 @@ _MOVE = sql(
 
 @dataclass(frozen=True, slots=True)
 class AudienceMembership:
-    """One person and one audience: what the journey wants (`member`), and what the tool was told (`told`, as `hashed`).
+    """One person and one audience: what the journey wants (`member`), and what the tool has (`in_tool`, as `hashed`).
 
-    `said` is what they have said by channel and topic; `digests` are the hashes under which their address may be suppressed.
-    `stopped`: nobody may be added now, by a stop over all, of ads, or of the journey that put them in.
+    `digests` are the hashes under which the address may be suppressed. `stopped`: nobody may be added now, because of a
+    kill switch on everything, on ads, or on the journey that added the person.
     """
 
     member: bool
     email: str | None
     stage: str | None
-    said: Consents
+    consents: Consents
     suppressed: bool
-    told: bool
+    in_tool: bool
     hashed: str
     at: datetime
     digests: tuple[str, ...] = ()
@@ -134,7 +134,7 @@ class AudienceMembership:
 
 
 async def change_audience(connection: Connection, person: str, journey: str, effect: ChangedAudience) -> None:
-    """Membership as of now, and by which journey."""
+    """Set a membership as of the effect's instant, and the journey that set it."""
     await execute(
         connection,
         _CHANGE,
@@ -149,19 +149,19 @@ async def change_audience(connection: Connection, person: str, journey: str, eff
 async def pending_memberships(
     connection: Connection, addresses: AddressHash, destination: str, audience: str, limit: int
 ) -> dict[str, AudienceMembership]:
-    """Those of whom anything has changed since the tool was told, whoever has spoken and then the longest ago first."""
+    """Memberships with changes that the tool does not have: consent changes first, then the longest waiting."""
     rows = await fetch_all(connection, _PENDING, destination=destination, audience=audience, limit=limit, ads=ADS)
     digests = {row["subject_key"]: tuple(_digests(addresses, row["email"])) for row in rows}
-    wanted = [digest for of_person in digests.values() for digest in of_person]
-    suppressed = await _suppressed(connection, wanted)
+    all_digests = [digest for of_person in digests.values() for digest in of_person]
+    suppressed = await _suppressed(connection, all_digests)
     return {
         (key := row["subject_key"]): AudienceMembership(
             row["member"],
             row["email"],
             row["stage"],
-            {(channel, topic): granted for channel, topic, granted in loaded(row["said"]) or ()},
+            {(channel, topic): granted for channel, topic, granted in loaded(row["consents"]) or ()},
             not suppressed.isdisjoint(digests[key]),
-            row["told"],
+            row["in_tool"],
             row["hashed"],
             row["at"],
             digests[key],
@@ -182,7 +182,7 @@ def _digests(addresses: AddressHash, email: str | None) -> list[str]:
 
 
 async def members_still_in(connection: Connection, destination: str, audience: str, out: Mapping[str, str]) -> set[str]:
-    """Of these hashes, those that somebody else is in under: two people of one address."""
+    """Of these hashes, those under which somebody else is still in: two people with one address."""
     rows = await fetch_all(
         connection, _STILL_IN, destination=destination, audience=audience, hashes=list(out.values()), subjects=list(out)
     )
@@ -197,7 +197,7 @@ async def record_synced(
     digests: Mapping[str, tuple[str, ...]],
     at: datetime,
 ) -> None:
-    """What the tool knows as of `at`, by person; an empty hash is out."""
+    """Record what the tool has as of `at`, by person; an empty hash is out."""
     await execute(
         connection,
         _RECORD,
@@ -211,5 +211,5 @@ async def record_synced(
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """The user is in the audiences that the visitor was in; the later change of the two counts."""
+    """Move a visitor's memberships to the user; the later change counts."""
     await execute(connection, _MOVE, gone=gone, into=into)

@@ -15,7 +15,7 @@ from store.expressions import PAST
 from store.schema import task_mirrors, tasks
 
 LEASE: Final = timedelta(minutes=1)
-"""How long one process has a copy in hand; also what passes before an attempt whose end nobody saw is repeated."""
+"""How long one process holds a copy; also the wait before an attempt with an unknown result is repeated."""
 LONGEST: Final = timedelta(hours=1)
 
 _copied = exists().where(task_mirrors.c.task_id == tasks.c.id, task_mirrors.c.mirror == bindparam("mirror"))
@@ -97,7 +97,7 @@ _REOPEN = sql(_copy.values(reopens=True, version=task_mirrors.c.version + 1))
 
 @dataclass(frozen=True, slots=True)
 class StaleTask:
-    """A copy that one process has in hand: `version` is what it becomes."""
+    """A copy that one process has claimed: `version` is the one that it is to show."""
 
     task: int
     reference: str | None
@@ -107,30 +107,30 @@ class StaleTask:
 
 
 async def claim_stale_task(connection: Connection, mirror: str) -> StaleTask | None:
-    """The next copy that is stale and that nobody else has in hand, those of new tasks included."""
+    """Claim the next stale copy that no other process holds, those of new tasks included."""
     await execute(connection, _ADOPT, mirror=mirror)
     row = await fetch_one(connection, _CLAIM, mirror=mirror, lease=LEASE)
     return StaleTask(**row) if row else None
 
 
 async def mark_pushed(connection: Connection, mirror: str, stale: StaleTask, reference: str) -> None:
-    """It shows that version now; what came meanwhile makes it stale again at once."""
+    """Record that the copy shows this version; a later change makes it stale again at once."""
     await execute(connection, _PUSHED, task=stale.task, mirror=mirror, version=stale.version, reference=reference)
 
 
 async def postpone(connection: Connection, mirror: str, stale: StaleTask, error: str) -> None:
-    """Tried again later, and later each time."""
+    """Retry later; the pause grows with each attempt."""
     pause = min(LONGEST, LEASE * 2 ** min(stale.attempts - 1, 10))
     await execute(connection, _FAILED, task=stale.task, mirror=mirror, error=error[:300], pause=pause)
 
 
 async def put_back(connection: Connection, mirror: str, stale: StaleTask) -> None:
-    """It was not tried: whoever looks next may have it."""
+    """Release a claim that was not attempted."""
     await execute(connection, _PUT_BACK, task=stale.task, mirror=mirror, attempts=stale.attempts)
 
 
 async def count_stale(connection: Connection, mirror: str) -> int:
-    """How many copies are not what their task is."""
+    """The number of copies that do not show the current version of their task."""
     row = await fetch_one(connection, _STALE, mirror=mirror)
     return int(row["stale"]) if row else 0
 
@@ -141,5 +141,5 @@ async def shown_open(connection: Connection, mirror: str, after: int, limit: int
 
 
 async def reopen_crm_task(connection: Connection, mirror: str, task: int) -> None:
-    """What was done there is not taken over: the copy is to be open again."""
+    """Make a copy open again in the CRM: its closing there was not accepted."""
     await execute(connection, _REOPEN, mirror=mirror, task=task)

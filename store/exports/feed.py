@@ -1,11 +1,11 @@
-"""The feed as it is read: in order, with nothing skipped, whoever commits late.
+"""The feed as it is read: in order, and nothing is skipped.
 
-A line takes its number while its transaction runs, so a higher number may be visible before a lower one. What is asked for is
-only what cannot change any more: when a number is seen, a transaction number is taken; once every transaction older than
-that has ended (`pg_snapshot_xmin`), no line up to the first can appear any more. The price is that the feed waits
-for the longest transaction that writes; the gain is that nobody who writes pays or waits for anything.
+A line takes its number while its transaction runs, so a higher number may be visible before a lower one. Only lines
+before which nothing can appear any more are returned; they are *certain*. When a number is seen, a transaction number
+is taken; once every transaction older than that has ended (`pg_snapshot_xmin`), no line up to the first can appear any
+more. So the feed waits for the longest writing transaction, and no writer pays or waits for the feed.
 
-Lines of one message are numbered in the order in which they happened: its row's lock is held from the number to the commit.
+Lines of one message are numbered in the order in which they happened: its row is locked from the number to the commit.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from store.schema import events, feed, identities, messages
 
 PAUSE: Final = 0.01
 LOOKS: Final = 25
-"""How often a look is repeated while something new is not certain yet: a quarter of a second."""
+"""Polls while something new is not certain yet: a quarter of a second."""
 MOST_WAITING: Final = 64
 
 
-# The number before the transaction's: whoever has taken a number that is seen here has a transaction older than ours.
+# The line's number is read before the transaction's: the transaction of every line up to it is then older than ours.
 _SEEN = sql(select(func.coalesce(func.max(feed.c.id), 0).label("number")))
 _NEWEST = sql(select(THIS_TRANSACTION.label("number")))
 _OLDEST = sql(select(OLDEST_TRANSACTION.label("number")))
@@ -91,31 +91,34 @@ _REACTED = sql(
     WHERE e.id = ANY(CAST(:events AS bigint[])) ORDER BY e.id
     """
 )
-# A verdict that is repeated as it was, as each hour while something is stopped, is told once; `until` is then the first's.
-_told = _lines.where(feed.c.message == bindparam("message")).subquery("told")
-_before = [func.lag(column).over(order_by=_told.c.id) for column in (_told.c.status, _told.c.attempt, _told.c.reasons)]
-_each = select(
-    _told,
+# A verdict that is repeated unchanged, as each hour during a kill switch, is returned once, with the first one's `until`.
+_of_message = _lines.where(feed.c.message == bindparam("message")).subquery("of_message")
+_before = [
+    func.lag(column).over(order_by=_of_message.c.id)
+    for column in (_of_message.c.status, _of_message.c.attempt, _of_message.c.reasons)
+]
+_compared = select(
+    _of_message,
     or_(
-        tuple_(_told.c.status, _told.c.attempt, _told.c.reasons).is_distinct_from(tuple_(*_before)),
-        _told.c.event.is_not(None),
-        _told.c.status != "deferred",
+        tuple_(_of_message.c.status, _of_message.c.attempt, _of_message.c.reasons).is_distinct_from(tuple_(*_before)),
+        _of_message.c.event.is_not(None),
+        _of_message.c.status != "deferred",
     ).label("new"),
-).subquery("each")
-_STORY = sql(select(_each).where(_each.c.new).order_by(_each.c.id).limit(bindparam("limit")))
+).subquery("compared")
+_OF_MESSAGE = sql(select(_compared).where(_compared.c.new).order_by(_compared.c.id).limit(bindparam("limit")))
 _OF_MESSAGES = sql(_lines.where(any_of(feed.c.message, "messages")).order_by(feed.c.id).limit(bindparam("limit")))
 
 
 @dataclass(slots=True)
 class Horizon:
-    """Up to where the feed is certain, as far as this process knows. It only grows."""
+    """Up to where the feed is certain, as far as this process has read. It only grows."""
 
     certain: int = 0
     _waiting: list[tuple[int, int]] = field(default_factory=list)
     _seen: int = 0
 
     async def look(self, database: Database, *, wanted: int = 0) -> int:
-        """The last line that is certain now; looks a few times while nothing beyond `wanted` is, and something may be."""
+        """The last certain line; polls a few times while nothing beyond `wanted` is certain, but something may be."""
         for _ in range(LOOKS):
             async with database.reading() as connection:
                 await self._note(connection)
@@ -126,10 +129,10 @@ class Horizon:
         return self.certain
 
     async def _note(self, connection: Connection) -> None:
-        seen = await _number(connection, _SEEN)
-        if seen > max(self._seen, self.certain) and len(self._waiting) < MOST_WAITING:
-            self._waiting.append((seen, await _number(connection, _NEWEST)))
-            self._seen = seen
+        newest = await _number(connection, _SEEN)
+        if newest > max(self._seen, self.certain) and len(self._waiting) < MOST_WAITING:
+            self._waiting.append((newest, await _number(connection, _NEWEST)))
+            self._seen = newest
 
     async def _settle(self, connection: Connection) -> None:
         oldest = await _number(connection, _OLDEST) if self._waiting else 0
@@ -143,36 +146,37 @@ async def _number(connection: Connection, statement: SqlStatement) -> int:
 
 
 async def read_lines(connection: Connection, after: int, upto: int, limit: int) -> list[dict[str, Any]]:
-    """Lines behind `after`, up to `upto`, which must be certain."""
-    return [_line(item) for item in await fetch_all(connection, _LINES, after=after, upto=upto, limit=limit)]
+    """Lines after `after`, up to `upto`, which must be certain."""
+    return [_line(row) for row in await fetch_all(connection, _LINES, after=after, upto=upto, limit=limit)]
 
 
 def is_reaction(name: str, data: Mapping[str, Any]) -> bool:
-    """Whether an event may tell what somebody did with a message."""
+    """Whether an event may be a reaction to a message."""
     return name.startswith("message_") and "message" in data
 
 
 async def record_reaction(connection: Connection, events: Sequence[int]) -> None:
-    """Lines for these events, if it is messages of ours that they speak of; in the events' own transaction."""
+    """Write lines for these events, if they name messages of ours; in the events' own transaction."""
     if events:
         await execute(connection, _REACTED, events=list(events))
 
 
 async def lines_of_message(connection: Connection, message: int, limit: int) -> list[dict[str, Any]]:
-    """All that was ever decided about a message and became of it, in order and in words."""
+    """Every decision and result of a message, in order, with reasons as text."""
     return [
-        lines_with_reasons(_loaded(item)) for item in await fetch_all(connection, _STORY, message=message, limit=limit)
+        lines_with_reasons(_loaded(row))
+        for row in await fetch_all(connection, _OF_MESSAGE, message=message, limit=limit)
     ]
 
 
 async def lines_of_messages(connection: Connection, messages: Sequence[int], limit: int) -> list[dict[str, Any]]:
-    """What became of these messages, as far as it is visible now."""
-    return [_line(item) for item in await fetch_all(connection, _OF_MESSAGES, messages=list(messages), limit=limit)]
+    """Results of these messages, as far as they are visible now."""
+    return [_line(row) for row in await fetch_all(connection, _OF_MESSAGES, messages=list(messages), limit=limit)]
 
 
-def _line(item: Mapping[str, Any]) -> dict[str, Any]:
-    return feed_line(_loaded(item))
+def _line(row: Mapping[str, Any]) -> dict[str, Any]:
+    return feed_line(_loaded(row))
 
 
-def _loaded(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {**item, "reasons": loaded(item["reasons"]), "event_data": loaded(item["event_data"])}
+def _loaded(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {**row, "reasons": loaded(row["reasons"]), "event_data": loaded(row["event_data"])}

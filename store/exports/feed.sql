@@ -1,5 +1,5 @@
 -- Each change of a message is copied to the feed in the same transaction, whatever statement makes it. `was` is the status
--- before; `decided` says that the gate has decided.
+-- before; `decided`: the gate has decided.
 CREATE FUNCTION feed_of_message() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO feed (message, was, status, decided, attempt, channel, until, reasons, whole)

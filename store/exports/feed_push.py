@@ -1,6 +1,7 @@
-"""Position of the feed's push, and the batch in hand.
+"""Position of the feed's push, and the batch in flight.
 
-So a batch that is tried again, by whoever and after whatever crash, is the same batch under the same identity.
+The batch is recorded before it is sent. A retry by any process, after any crash, sends the same batch under the same
+identity.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ _LAG = sql(
 
 @dataclass(frozen=True, slots=True)
 class PushPosition:
-    """Everything up to `position` has arrived; what is behind it up to `upto` is being pushed, not before `due_at`."""
+    """Everything up to `position` has arrived; lines after it up to `upto` are being pushed, not before `due_at`."""
 
     position: int
     upto: int | None
@@ -72,7 +73,7 @@ class PushPosition:
 
 @dataclass(frozen=True, slots=True)
 class PushLag:
-    """The newest line, and since when the oldest that has not been pushed waits."""
+    """The newest line; instant and age in seconds of the oldest line that has not been pushed."""
 
     newest: int
     oldest_at: datetime | None
@@ -80,14 +81,14 @@ class PushLag:
 
 
 async def read_position(connection: Connection) -> PushPosition:
-    """Where the push is."""
+    """The position of the push."""
     row = await fetch_one(connection, _READ)
     assert row is not None, "the migration has made its row"
     return PushPosition(**row)
 
 
 async def fix_batch(connection: Connection, place: PushPosition, certain: int, limit: int) -> bool:
-    """Say where the next batch ends, at most `limit` lines away and not behind what is certain; False if there is none."""
+    """Record the end of the next batch: at most `limit` lines, all of them certain; False if there is none."""
     row = await fetch_one(connection, _END, position=place.position, upto=certain, limit=limit)
     if row is None or row["id"] is None:
         return False
@@ -95,22 +96,22 @@ async def fix_batch(connection: Connection, place: PushPosition, certain: int, l
 
 
 async def advance_position(connection: Connection, place: PushPosition) -> None:
-    """The batch has arrived."""
+    """Record that the batch has arrived."""
     await execute(connection, _PUSHED, position=place.position, upto=place.upto)
 
 
 async def record_push_failure(connection: Connection, place: PushPosition, due: datetime, error: str) -> None:
-    """It has not, or nobody knows: the same one again at `due`."""
+    """Record that the batch failed, or that its result is unknown: the same batch is due again at `due`."""
     await execute(connection, _FAILED, position=place.position, upto=place.upto, due=due, error=error[:300])
 
 
 async def restart_push(connection: Connection) -> bool:
-    """Let the next try be now; False if none waits."""
+    """Make a waiting batch due now; False if none waits."""
     return await execute(connection, _AGAIN) == 1
 
 
 async def push_lag(connection: Connection) -> PushLag:
-    """How far behind the push is."""
+    """The lag of the push."""
     row = await fetch_one(connection, _LAG)
     assert row is not None, "the migration has made its row"
     return PushLag(row["newest"], row["at"], float(row["seconds"]))

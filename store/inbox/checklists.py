@@ -29,15 +29,15 @@ _OPEN = sql(
 _MOVE = sql(
     update(checklist_items).where(checklist_items.c.recipient == bindparam("gone")).values(recipient=bindparam("into"))
 )
-# A visitor who turned out to be a user since our look is found under either key.
+# The items of a visitor who was merged since the subjects were read are found under either key.
 _TICK = sql(
     """
-    WITH told AS (
+    WITH accepted AS (
       SELECT s.key, s.merged_into, w.signal, min(w.at) AS at
       FROM unnest(CAST(:keys AS text[]), CAST(:signals AS text[]), CAST(:ats AS timestamptz[])) AS w(key, signal, at)
       JOIN subjects s ON s.key = w.key GROUP BY s.key, s.merged_into, w.signal
     ), ticked AS (
-      UPDATE checklist_items c SET done_at = t.at FROM told t
+      UPDATE checklist_items c SET done_at = t.at FROM accepted t
       WHERE c.recipient IN (t.key, t.merged_into) AND c.signal = t.signal AND c.done_at IS NULL
       RETURNING c.inbox_key, c.position, c.recipient, t.at
     ), shown AS (
@@ -52,26 +52,31 @@ _TICK = sql(
 
 
 def ticks_of(inbox_key: ColumnElement[str]) -> ColumnElement[Any]:
-    """By position, when each item of an inbox row was ticked."""
+    """Position and instant of the tick (null if there is none yet) of each item of an inbox row."""
     tick = func.jsonb_build_array(checklist_items.c.position, checklist_items.c.done_at)
     ticks = func.jsonb_agg(aggregate_order_by(tick, checklist_items.c.position))
     return select(ticks).where(checklist_items.c.inbox_key == inbox_key).scalar_subquery().label("ticks")
 
 
 async def open_checklist(connection: Connection, key: str, recipient: str, signals: Sequence[str]) -> None:
-    """Wait for these signals, one an item."""
+    """Make a checklist wait for these signals, one for each item."""
     await execute(connection, _OPEN, key=key, recipient=recipient, signals=list(signals))
     await await_signals(connection, signals)
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """A visitor's checklists are the user's."""
+    """Move a visitor's checklists to the user."""
     await execute(connection, _MOVE, gone=gone, into=into)
 
 
-async def tick_checklists(connection: Connection, told: Sequence[tuple[str, str, datetime]]) -> list[Mapping[str, Any]]:
-    """Tick what these signals (subject, name, instant) were waited for; the lists concerned, and which are complete now."""
-    if not told:
+async def tick_checklists(
+    connection: Connection, accepted: Sequence[tuple[str, str, datetime]]
+) -> list[Mapping[str, Any]]:
+    """Tick the items that wait for these signals (subject, name, instant).
+
+    Returns the checklists concerned, each with whether it is complete now.
+    """
+    if not accepted:
         return []
-    keys, signals, ats = zip(*told, strict=True)
+    keys, signals, ats = zip(*accepted, strict=True)
     return await fetch_all(connection, _TICK, keys=list(keys), signals=list(signals), ats=list(ats))

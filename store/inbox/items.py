@@ -18,11 +18,11 @@ from store.rows import RowDict, loaded
 from store.schema import inbox
 
 CHANNEL: Final = "tenure_inbox"
-"""What a change is told on; the payload is the recipient's key."""
+"""The NOTIFY channel of changes; the payload is the recipient's key."""
 MOST: Final = 200
-"""Messages read at once for somebody who looks on."""
+"""Changes read at once."""
 
-# Inserting and telling who looks on are one statement: they are told at commit.
+# Inserting and notifying are one statement: the notification is sent at commit.
 _put = (
     insert(inbox)
     .values(
@@ -76,7 +76,7 @@ _MOVE = sql(
 
 
 async def put_item(connection: Connection, key: str, recipient: str, content: Mapping[str, Any], at: datetime) -> None:
-    """Deliver, in the gate's own transaction; a second time with the same key changes nothing."""
+    """Deliver an item in the gate's own transaction; the same key a second time changes nothing."""
     page = content.get("page")
     place = _like(page) if isinstance(page, str) else None
     values = {"key": key, "recipient": recipient, "content": as_json(content), "place": place, "at": at}
@@ -85,7 +85,7 @@ async def put_item(connection: Connection, key: str, recipient: str, content: Ma
 
 
 def _like(pattern: str) -> str:
-    """`/settings/*` as a pattern for LIKE, in which nothing else has a meaning."""
+    """`/settings/*` as a pattern for LIKE, with LIKE's own wildcards escaped."""
     plain = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return plain.replace("*", "%")
 
@@ -93,9 +93,9 @@ def _like(pattern: str) -> str:
 async def list_inbox(
     connection: Connection, keys: list[str], *, waiting: bool, before: int | None, limit: int, page: str | None = None
 ) -> list[RowDict]:
-    """A person's messages, the newest first; `waiting` leaves out what was acted on or dismissed.
+    """A person's messages, newest first; `waiting` leaves out those that were acted on or dismissed.
 
-    With `page`, those that appear there: on this page by their pattern, or everywhere.
+    With `page`, those that appear on this page by their pattern, or on every page.
     """
     rows = await fetch_all(connection, _LIST, keys=keys, waiting=waiting, before=before, limit=limit, page=page)
     return [item_of(row) for row in rows]
@@ -103,7 +103,7 @@ async def list_inbox(
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed in an inbox, the oldest change first, and from where to read on."""
+    """Changes of an inbox, oldest first, and the position to read on from."""
 
     items: Sequence[RowDict]
     upto: int
@@ -111,9 +111,9 @@ class Changes:
 
 
 async def inbox_changes(connection: Connection, keys: list[str], since: int | None, page: str | None = None) -> Changes:
-    """What changed since; without `since` all that waits. Nothing is missed, but something may be told twice.
+    """Changes since a position; without `since` all waiting messages. One may be returned twice, none is skipped.
 
-    A place beyond the database's own count comes from another one, and counts as the beginning.
+    A position beyond the database's own counter comes from another database, and counts as the beginning.
     """
     oldest = await fetch_one(connection, _UPTO)
     upto = int(oldest["upto"]) if oldest else 0
@@ -125,17 +125,19 @@ async def inbox_changes(connection: Connection, keys: list[str], since: int | No
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """A visitor's inbox is the user's."""
+    """Move a visitor's inbox to the user."""
     await execute(connection, _MOVE, gone=gone, into=into)
 
 
 def item_of(row: Mapping[str, Any]) -> RowDict:
-    """A row as the API tells it: a checklist's items each with when it was ticked, or null."""
+    """A row as the API returns it: each item of a checklist has the instant at which it was ticked, or null."""
     item = {name: value for name, value in row.items() if name not in {"ticks", "changed"}}
     content = loaded(item["content"])
     ticks = loaded(row["ticks"]) if row.get("ticks") is not None else None
     if ticks:
-        done = dict(ticks)
-        items = [{**part, "done_at": done.get(str(n), done.get(n))} for n, part in enumerate(content["items"])]
+        ticked_at = dict(ticks)
+        items = [
+            {**part, "done_at": ticked_at.get(str(n), ticked_at.get(n))} for n, part in enumerate(content["items"])
+        ]
         content = {**content, "items": items}
     return {**item, "content": content}

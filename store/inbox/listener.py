@@ -11,7 +11,7 @@ from store.notifications import subscribe
 
 
 class InboxListener:
-    """Subscribed while anybody waits. After a reconnect everybody is woken: their notifications may be lost."""
+    """Subscribed while there are readers. After a reconnect all are woken, because notifications may be lost."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -19,18 +19,18 @@ class InboxListener:
         self._listening: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
-    async def ringing(self, keys: Iterable[str]) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when something changes in the inbox of one of these keys."""
-        mine, rung = tuple(keys), asyncio.Event()
-        for key in mine:
-            self._waiting.setdefault(key, set()).add(rung)
+    async def changes(self, keys: Iterable[str]) -> AsyncIterator[asyncio.Event]:
+        """An event that is set when the inbox of one of these keys changes."""
+        own_keys, changed = tuple(keys), asyncio.Event()
+        for key in own_keys:
+            self._waiting.setdefault(key, set()).add(changed)
         if self._listening is None:
             self._listening = asyncio.create_task(self._listen())
         try:
-            yield rung
+            yield changed
         finally:
-            for key in mine:
-                self._waiting[key].discard(rung)
+            for key in own_keys:
+                self._waiting[key].discard(changed)
                 if not self._waiting[key]:
                     del self._waiting[key]
             if not self._waiting:
@@ -44,13 +44,13 @@ class InboxListener:
                 await task
 
     async def _listen(self) -> None:
-        await subscribe(self._url, CHANNEL, on_notify=self._ring, on_connect=self.ring_all)
+        await subscribe(self._url, CHANNEL, on_notify=self._wake, on_connect=self.wake_all)
 
-    def ring_all(self) -> None:
-        """Wake everybody who waits."""
+    def wake_all(self) -> None:
+        """Wake every reader."""
         for key in tuple(self._waiting):
-            self._ring(key)
+            self._wake(key)
 
-    def _ring(self, key: str) -> None:
-        for rung in self._waiting.get(key, ()):
-            rung.set()
+    def _wake(self, key: str) -> None:
+        for changed in self._waiting.get(key, ()):
+            changed.set()

@@ -1,4 +1,4 @@
-"""Messages that a reply answers: one for each run, parts for a digest."""
+"""Messages that a reply answers: one for each run; of a digest, its parts."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ _ANSWERED = sql(
 
 
 async def answered_messages(connection: Connection, person: str, message: str) -> list[Mapping[str, Any]]:
-    """The messages behind one that a person answers, which is named by its number or key."""
+    """The messages that a person's reply to a message answers. The message is named by its number or key."""
     return await fetch_all(connection, _ANSWERED, person=person, message=message)

@@ -14,7 +14,7 @@ from store.messages.ledger import transition
 from store.schema import messages
 
 DIGEST_PREFIX: Final = "digest/"
-"""What the key of a digest begins with, and of nothing else."""
+"""Prefix of a digest's key, and of no other."""
 _PARTS: Final = frozenset({Status.MERGED, Status.UNKNOWN})
 """The statuses of parts whose digest has not failed."""
 
@@ -44,21 +44,21 @@ _DISSOLVE = transition(
     merged_into=None,
 )
 IS_DIGEST: Final = messages.c.key.like(f"{DIGEST_PREFIX}%")
-"""Whether a message is made of others."""
+"""Whether a message is a digest."""
 
 
 def is_digest(key: str) -> bool:
-    """Whether the message with this key is made of others."""
+    """Whether the message with this key is a digest."""
     return key.startswith(DIGEST_PREFIX)
 
 
 async def parts_of(connection: Connection, key: str) -> list[LedgerEntry]:
-    """The messages that went out as this one."""
+    """The parts of this digest."""
     return [entry_from_row(row) for row in await fetch_all(connection, _READ_PARTS, key=key)]
 
 
 async def settle_parts(connection: Connection, key: str, status: Status, detail: str, now: datetime) -> None:
-    """End the parts of a digest that has ended: as `merged` if it was sent, else as it has ended."""
+    """End the parts of a digest that has ended: as `merged` if it was sent, else with its status."""
     target = Status.MERGED if status is Status.SENT else status
     await execute(connection, _END_PARTS[target], key=key, detail=detail, now=now)
 
@@ -66,8 +66,8 @@ async def settle_parts(connection: Connection, key: str, status: Status, detail:
 async def dissolve_digest(
     connection: Connection, key: str, due: datetime, *, attempts: int = 0, first: datetime | None = None
 ) -> int:
-    """Let each part be decided again by itself, when the digest would be tried again; how many there are.
+    """Make each part due by itself instead of retrying the digest; the number of parts.
 
-    They keep its `attempts` and when the first was made: whoever they go with next has been tried that often.
+    They keep its `attempts` and the instant of the first, which count for the message that they are sent with next.
     """
     return await execute(connection, _DISSOLVE, key=key, due=due, attempts=attempts, first=first)

@@ -77,16 +77,17 @@ _ANY_UNSETTLED = sql(select(literal(1)).where(_unsettled).limit(1))
 
 
 async def due_messages(connection: Connection, person: str, now: datetime) -> list[LedgerEntry]:
-    """What is to be decided again for a person: deferred rows due by `now`, attempts whose lease has run out.
+    """Messages to decide again for a person: deferred ones that are due by `now`, and attempts with an expired lease.
 
-    The more pressing first (C6): of what waited for one thing it takes the last place under a cap.
+    Higher priorities come first (C6): of messages that waited for one thing, the first takes the last place under a
+    cap.
     """
     rows = await fetch_all(connection, _DUE, person=person, now=now, order=list(PRIORITIES))
     return [_due_entry(dict(row)) for row in rows]
 
 
 async def queued_messages(connection: Connection, person: str) -> list[LedgerEntry]:
-    """Deferred messages of a person, locked; no digest, which may have arrived: the gate decides on it when it is due."""
+    """Deferred messages of a person, locked, without digests: the gate decides on a digest when it is due."""
     return [entry_from_row(row) for row in await fetch_all(connection, _QUEUED, person=person)]
 
 

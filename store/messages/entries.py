@@ -61,12 +61,12 @@ ENTRY = select(
     runs.c.state.label("run_state"),
     runs.c.visit.label("run_visit"),
 ).join_from(messages, runs, runs.c.id == messages.c.run)
-"""Entries, with where their runs are."""
+"""Ledger rows, with the state of their runs."""
 
 
 def status_in(statuses: Collection[Status], status: ColumnElement[str] = messages.c.status) -> ColumnElement[bool]:
     """Whether a message has one of these statuses."""
-    return status.in_([each for each in Status if each in statuses])
+    return status.in_([candidate for candidate in Status if candidate in statuses])
 
 
 _OF_STEP = sql(
@@ -83,10 +83,10 @@ _OF_STEP = sql(
 
 @dataclass(slots=True)
 class LedgerEntry:
-    """A ledger row. `body` are the rendered bytes that every attempt sends; by `first_attempt_at` retries end.
+    """A ledger row. Every attempt sends the bytes of `body`; the time for retries begins at `first_attempt_at`.
 
-    `in_doubt`: an attempt may have arrived that nobody saw end, so it never reads as if it had not been sent, and counts as
-    sent. `holds`: its run is still in the visit that asked for it; `now_in` is the state that the run is in.
+    `in_doubt`: an attempt without a known result may have arrived, so the message never ends as if it had not been
+    sent, and counts as sent. `holds`: its run is still in the visit that asked for it; `now_in` is the run's state.
     """
 
     key: str
@@ -132,14 +132,14 @@ class LedgerEntry:
 
     @property
     def is_new(self) -> bool:
-        """Whether the ledger has no row of it yet."""
+        """Whether the ledger has no row for it yet."""
         return self.was is None
 
 
 def new_entry(
     effect: SendMessage, *, key: str, run: Run, step: int, recipient: str, now: datetime, trace: str | None = None
 ) -> LedgerEntry:
-    """A message on which the gate has not decided yet."""
+    """A message that the gate has not decided yet."""
     return LedgerEntry(
         key=key,
         run=run.id,
@@ -166,7 +166,7 @@ def new_entry(
 
 
 def entry_from_row(row: Mapping[str, Any], parts: Sequence[Sequence[Any]] | None = None) -> LedgerEntry:
-    """An entry of a row of `ENTRY`. Of a digest `parts` are state, visit and `stands` of each part, and where its run is.
+    """An entry from a row of `ENTRY`. `parts` of a digest: state, visit and `stands` of each part, and its run's visit.
 
     A digest holds while one of its parts does.
     """
@@ -184,5 +184,5 @@ def entry_from_row(row: Mapping[str, Any], parts: Sequence[Sequence[Any]] | None
 
 
 async def recipients_in_flight(connection: Connection, run_id: str, step: int) -> list[str]:
-    """The recipients of attempts of a step, or a later one, that were begun and not settled."""
+    """The recipients of unsettled attempts of a step, or of a later one."""
     return [row["recipient"] for row in await fetch_all(connection, _OF_STEP, run=run_id, step=step)]

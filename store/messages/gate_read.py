@@ -1,6 +1,6 @@
 """Locked read of everything that the gate weighs for a person.
 
-Flat in how much was ever sent: only what the policy's longest window reaches back to is read.
+Its cost does not grow with the messages ever sent: only the policy's longest window is read.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ async def lock_and_read(
     now: datetime,
     channels: Mapping[str, str],
 ) -> RecipientContext:
-    """Lock a person and read all that is weighed, but for what their profile says (addresses, zone).
+    """Lock a person and read everything that the gate weighs, except their profile (addresses, zone).
 
     `channels` are those of their addresses, by the address's keyed hash (`AddressHash.of_all`).
     """
-    found = await fetch_one(
+    row = await fetch_one(
         connection, _READ, person=person, account=account, since=since, digests=list(channels), now=now
     )
-    assert found is not None
+    assert row is not None
     return RecipientContext(
-        consents={(channel, topic): granted for channel, topic, granted in _list(found["consents"])},
-        sent=tuple(map(_sent, _list(found["sent"]))),
-        queue=tuple(map(_queued, _list(found["queue"]))),
-        urgent_open=bool(found["urgent"]),
-        stops=tuple(KillSwitch(*each) for each in _list(found["stopped"])),
-        held=tuple(Hold(datetime.fromisoformat(until), by, why) for until, by, why in _list(found["held"])),
+        consents={(channel, topic): granted for channel, topic, granted in _list(row["consents"])},
+        sent=tuple(map(_sent, _list(row["sent"]))),
+        queue=tuple(map(_queued, _list(row["queue"]))),
+        urgent_open=bool(row["urgent"]),
+        stops=tuple(KillSwitch(*switch) for switch in _list(row["stopped"])),
+        held=tuple(Hold(datetime.fromisoformat(until), by, why) for until, by, why in _list(row["held"])),
         talks=tuple(
-            OpenConversation(run, datetime.fromisoformat(until), owner) for run, until, owner in _list(found["talks"])
+            OpenConversation(run, datetime.fromisoformat(until), owner) for run, until, owner in _list(row["talks"])
         ),
-        suppressed={channels[digest]: reason for digest, reason in orjson.loads(found["suppressed"] or "{}").items()},
-        accounts=frozenset(found["accounts"]) - {None},
+        suppressed={channels[digest]: reason for digest, reason in orjson.loads(row["suppressed"] or "{}").items()},
+        accounts=frozenset(row["accounts"]) - {None},
     )
 
 

@@ -1,11 +1,11 @@
 -- All that the gate reads of a person, after locking them: the person's row, the kill switches, each address.
 --
--- Volatile, so each statement sees what was committed while the one before it waited for its lock. Whoever throws a kill
--- switch or suppresses an address holds that lock alone: what is decided after their commit knows it. 7239015 is
--- `store.locks.Lock.STOPS`.
+-- Volatile, so each statement sees what was committed while the one before it waited for its lock. A kill switch is
+-- engaged, and an address suppressed, under that lock exclusively: every decision after that commit sees it. 7239015
+-- is `store.locks.Lock.STOPS`.
 --
--- `sent` is what counts for caps since `since`, also what waits for a retry and may have arrived. `urgent` and `held` are
--- of the person, of the account the message is about, and of every account they are in; `accounts` are these accounts.
+-- `sent` are the messages that count for caps since `since`, also those in doubt that wait for a retry. `urgent` and
+-- `held` cover the person, the account that the message is about, and every account they are in: `accounts`.
 CREATE FUNCTION gate_reads(person text, account text, since timestamptz, digests text[], at timestamptz)
 RETURNS TABLE (consents json, sent json, queue json, urgent boolean, stopped json, suppressed json, held json, talks json,
                accounts text[])

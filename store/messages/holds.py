@@ -1,7 +1,7 @@
 """Holds on people and accounts, with an end.
 
-The gate asks `standing` under the person's lock, and `hold` and `release` take the lock of whom they are about, so what is
-decided after a hold's commit knows it. A hold ends by itself: nothing has to happen at its end.
+The gate reads holds under the person's lock, and a hold is placed and released under the same lock, so every decision
+after that commit sees it. A hold ends by itself: nothing has to run at its end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from store.schema import clocks, holds, members, messages, subjects
 from store.schema.base import Timestamp
 
 HELD: Final = "held"
-"""The code of the gate's reason: what waits for it is weighed again as soon as it is released."""
+"""The code of the gate's reason: messages that wait for it are decided again as soon as it is released."""
 LONGEST: Final = timedelta(days=180)
 
 _hold = (
@@ -63,15 +63,15 @@ _HOLD = sql(
 _END = sql(
     update(holds).where(holds.c.id == bindparam("id")).values(released_at=bindparam("at"), released_by=bindparam("by"))
 )
-_stands = and_(_not_released, holds.c.until > now_by_clock(bindparam("now", type_=Timestamp)))
-_holds = select(*_hold, _stands.label("standing")).outerjoin_from(holds, clocks, clocks.c.id == holds.c.clock)
+_is_active = and_(_not_released, holds.c.until > now_by_clock(bindparam("now", type_=Timestamp)))
+_holds = select(*_hold, _is_active.label("standing")).outerjoin_from(holds, clocks, clocks.c.id == holds.c.clock)
 _GET = sql(_holds.where(holds.c.id == bindparam("id")))
 _LIST = sql(
     _holds.where(
         when_given("subject", holds.c.subject_key),
         when_given("by", holds.c.by),
         when_given("before", holds.c.id, operator.lt),
-        when_given("standing", _stands),
+        when_given("standing", _is_active),
     )
     .order_by(holds.c.id.desc())
     .limit(bindparam("limit"))
@@ -85,7 +85,7 @@ _people = union(
 _MAKE_DUE = made_due(bindparam("at", type_=Timestamp), messages.c.recipient.in_(_people))
 
 _other = holds.alias("other")
-# A hold of the user's outlives the visitor's; both are kept.
+# Where both are held, the visitor's hold is released and the user's stays. Both rows are kept.
 _RELEASE_DOUBLE = sql(
     update(holds)
     .where(
@@ -103,7 +103,7 @@ _MOVE = sql(update(holds).where(holds.c.subject_key == bindparam("gone")).values
 
 @dataclass(frozen=True, slots=True)
 class ActiveHold:
-    """A hold that stands: on the person or on their account, until when, by whom and why."""
+    """An active hold on a person or their account."""
 
     subject: str
     until: datetime
@@ -112,7 +112,7 @@ class ActiveHold:
 
 
 class HeldByOther(Exception):
-    """Somebody else holds them already. The caller's turn: speak with `held.by`, or wait until it ends."""
+    """Somebody else holds the subject already. The caller's turn: talk to `held.by`, or wait until it ends."""
 
     def __init__(self, held: ActiveHold) -> None:
         super().__init__(f"{held.by} holds it until {held.until:%Y-%m-%d %H:%M} UTC")
@@ -120,17 +120,17 @@ class HeldByOther(Exception):
 
 
 class HoldEndInvalid(Exception):
-    """The end is not to come, or too far away. The caller's turn: give one within `LONGEST`."""
+    """The end is in the past, or too far away. The caller's turn: give one within `LONGEST`."""
 
 
 async def active_holds(connection: Connection, person: str, accounts: Iterable[str], now: datetime) -> list[ActiveHold]:
-    """The holds under which a person is now, those of accounts of theirs included; the one that ends last comes first."""
+    """The active holds on a person and their accounts; the one that ends last comes first."""
     rows = await fetch_all(connection, _STANDING, subjects=[person, *accounts], now=now)
     return [ActiveHold(row["subject_key"], row["until"], row["by"], row["why"]) for row in rows]
 
 
 async def place_hold(database: Database, subject: str, *, until: datetime, by: str, why: str, now: datetime) -> RowDict:
-    """Hold a person or an account, or change the end of one's own hold. Raises HeldByOther and Untimely."""
+    """Hold a person or an account, or change the end of one's own hold. Raises HeldByOther and HoldEndInvalid."""
 
     async def take(connection: Connection) -> RowDict:
         at, clock = await _locked(connection, subject)
@@ -138,22 +138,22 @@ async def place_hold(database: Database, subject: str, *, until: datetime, by: s
             raise HoldEndInvalid
         last = await fetch_one(connection, _LAST, subject=subject)
         if last is not None:
-            stands = last["until"] > at
-            if stands and last["by"] != by:
+            is_active = last["until"] > at
+            if is_active and last["by"] != by:
                 raise HeldByOther(ActiveHold(subject, last["until"], last["by"], last["why"]))
             await execute(
-                connection, _END, id=last["id"], at=at if stands else last["until"], by=by if stands else "time"
+                connection, _END, id=last["id"], at=at if is_active else last["until"], by=by if is_active else "time"
             )
         made = await fetch_one(connection, _HOLD, subject=subject, clock=clock, at=at, until=until, by=by, why=why)
         assert made is not None
-        await _weigh_again(connection, subject, at)
+        await _decide_again(connection, subject, at)
         return await _read(connection, made["id"], now)
 
     return await retry_transaction(database, take)
 
 
 async def release_hold(database: Database, subject: str, *, by: str, now: datetime) -> RowDict | None:
-    """End what stands, whoever began it; what waited for it is weighed again. None when nothing stands."""
+    """End the active hold, whoever placed it, and decide again what waited for it. None if there is no active hold."""
 
     async def end(connection: Connection) -> RowDict | None:
         at, _ = await _locked(connection, subject)
@@ -161,14 +161,14 @@ async def release_hold(database: Database, subject: str, *, by: str, now: dateti
         if last is None or last["until"] <= at:
             return None
         await execute(connection, _END, id=last["id"], at=at, by=by)
-        await _weigh_again(connection, subject, at)
+        await _decide_again(connection, subject, at)
         return await _read(connection, last["id"], now)
 
     return await retry_transaction(database, end)
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """A visitor's holds are the user's; where both are held the user's hold stays."""
+    """Move a visitor's holds to the user; where both are held, the user's hold stays."""
     for statement in (_RELEASE_DOUBLE, _MOVE):
         await execute(connection, statement, gone=gone, into=into)
 
@@ -183,19 +183,19 @@ async def list_holds(
     before: int | None = None,
     limit: int,
 ) -> list[RowDict]:
-    """Holds, the newest first: those that stand, those that have ended, or both."""
+    """Holds, newest first: active ones, ended ones, or both."""
     values: dict[str, Any] = {"subject": subject, "by": by, "standing": standing, "before": before, "limit": limit}
     return [dict(row) for row in await fetch_all(connection, _LIST, now=now, **values)]
 
 
 async def _locked(connection: Connection, subject: str) -> tuple[datetime, str | None]:
-    """Whoever weighs a message of theirs waits for this commit, or is done before it."""
+    """Lock the subject, so that no decision on their messages runs meanwhile; their now, and their clock."""
     locked = await lock_subjects(connection, [subject])
     clock = locked[subject].clock
     return await now_for(connection, clock), clock
 
 
-async def _weigh_again(connection: Connection, subject: str, at: datetime) -> None:
+async def _decide_again(connection: Connection, subject: str, at: datetime) -> None:
     rows = await fetch_all(connection, _MAKE_DUE, subject=subject, at=at, codes=[HELD])
     for person in sorted({row["recipient"] for row in rows}):
         await outbox.wake_outreach(connection, person)

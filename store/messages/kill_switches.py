@@ -1,8 +1,8 @@
 """Kill switches by scope, and the surge brake that engages one.
 
-A thrown switch is read by the gate in the person's own transaction. All switches have one lock, which the gate shares while it
-decides and who throws one holds alone: nothing enters `sending` after its commit. The rows are the record: who threw it, when
-and why, and who released it.
+The gate reads the switches in the person's own transaction. All switches have one lock, which the gate shares while it
+decides and `engage` holds exclusively: nothing enters `sending` after its commit. The rows are the record: who engaged
+a switch, when and why, and who released it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from store.schema import journeys, messages, stops
 KillSwitchScope = Literal["all", "channel", "journey", "template"]
 BRAKE = "the blast brake"
 MOST_WOKEN = 10_000
-"""Of the people who waited, how many are looked at anew at a release; the others look by themselves within the hour."""
+"""Most people whose outreach is woken at a release; the others' outreaches decide again within the hour."""
 AT_ONCE = 200
 """People whose rows are locked in one transaction."""
 
@@ -44,13 +44,13 @@ _stop = (
     stops.c.released_by,
 )
 _in_force = stops.c.released_at.is_(None)
-_THROW = sql(
+_ENGAGE = sql(
     insert(stops)
     .values(scope=bindparam("scope"), name=bindparam("name"), why=bindparam("why"), by=bindparam("by"))
     .on_conflict_do_nothing(index_elements=[stops.c.scope, stops.c.name], index_where=_in_force)
     .returning(*_stop)
 )
-_THROWN = sql(select(*_stop).where(stops.c.scope == bindparam("scope"), stops.c.name == bindparam("name"), _in_force))
+_ENGAGED = sql(select(*_stop).where(stops.c.scope == bindparam("scope"), stops.c.name == bindparam("name"), _in_force))
 _LIST = sql(
     select(*_stop)
     .where(or_(bindparam("all", type_=Boolean), _in_force), when_given("before", stops.c.id, operator.lt))
@@ -65,7 +65,7 @@ _RELEASE = sql(
 )
 _GET = sql(select(*_stop).where(stops.c.id == bindparam("id")))
 STOPPED: Final = "stopped"
-"""The code of the gate's reason: what waits for it is decided again when the switch is released."""
+"""The code of the gate's reason: messages that wait for it are decided again when the switch is released."""
 _WHO_WAITED = sql(
     select(messages.c.recipient)
     .distinct()
@@ -87,7 +87,7 @@ _is_much = _lately.c.number > bindparam("least")
 _before = _of_journey.where(
     _is_much, messages.c.sent_at <= _lately_from, messages.c.sent_at > _lately_from - _usual
 ).lateral("before")
-# Each journey by its own part of one index; what it sent before is counted only of those that send much just now.
+# Each journey is counted by its own part of one index; earlier messages only for journeys that send much now.
 _SENT_LATELY = sql(
     select(journeys.c.key.label("journey"), _lately.c.number.label("lately"), _before.c.number.label("before"))
     .join_from(journeys, _lately, true())
@@ -109,22 +109,22 @@ _SENT_LATELY = sql(
 
 
 async def engage(connection: Connection, scope: KillSwitchScope, name: str, why: str, by: str) -> RowDict:
-    """Throw a switch; the one that is thrown already, if it is. Waits for the decisions in hand."""
+    """Engage a switch, or return the one that is engaged already. Waits for the decisions in progress."""
     await lock_until_commit(connection, Lock.STOPS)
-    thrown = await fetch_one(connection, _THROW, scope=scope, name=name, why=why, by=by)
-    row = thrown or await fetch_one(connection, _THROWN, scope=scope, name=name)
+    engaged = await fetch_one(connection, _ENGAGE, scope=scope, name=name, why=why, by=by)
+    row = engaged or await fetch_one(connection, _ENGAGED, scope=scope, name=name)
     assert row is not None
     return dict(row)
 
 
 async def list_stops(connection: Connection, *, all_of_them: bool, before: int | None, limit: int) -> list[RowDict]:
-    """What is stopped, or ever was; the newest first."""
+    """Kill switches, newest first: those that are engaged, or all."""
     rows = await fetch_all(connection, _LIST, all=all_of_them, before=before, limit=limit)
     return [dict(row) for row in rows]
 
 
 async def release_switch(database: Database, identity: int, by: str) -> RowDict | None:
-    """Let it go on; what waited is decided again. None if there is no such stop; released twice is released once."""
+    """Release a switch, and decide again what waited for it. None if there is none; releasing twice changes nothing."""
     async with database.transaction() as connection:
         row = await fetch_one(connection, _RELEASE, id=identity, by=by)
         if row is None:
@@ -140,19 +140,19 @@ async def release_switch(database: Database, identity: int, by: str) -> RowDict 
 
 
 async def _reevaluate(connection: Connection, past: str) -> list[str]:
-    """The next people, and only then their messages: the order of every step, so that none waits for another in a circle."""
+    """Make the messages of the next people due. People are locked before their messages, as in every step."""
     people = [row["recipient"] for row in await fetch_all(connection, _WHO_WAITED, past=past, most=AT_ONCE)]
     await subjects.lock_subjects(connection, people)
-    held = await fetch_all(connection, _MAKE_DUE, people=people, codes=[STOPPED])
-    for recipient in sorted({row["recipient"] for row in held}):
+    rows = await fetch_all(connection, _MAKE_DUE, people=people, codes=[STOPPED])
+    for recipient in sorted({row["recipient"] for row in rows}):
         await outbox.wake_outreach(connection, recipient)
     return people
 
 
 async def engage_surging(connection: Connection, rule: SurgeBrake) -> list[RowDict]:
-    """Stop each journey that sends far more than it usually does; those stopped just now.
+    """Engage a switch for each journey that sends far more than usual; those engaged just now.
 
-    Who has released it knows better: the brake leaves that journey alone for as long as it counts.
+    After an operator has released it, the brake ignores that journey for the window in which it counts.
     """
     over, usual = rule.over.at_most(), rule.usual.at_most()
     rows = await fetch_all(connection, _SENT_LATELY, over=over, usual=usual, least=rule.least, brake=BRAKE)

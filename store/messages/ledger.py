@@ -1,8 +1,8 @@
 """The only writer of the table `messages`: insertion and every change of a row.
 
-A change of status is a statement that `transition` makes from the table of transitions (`journeys/gate/status.py`): it asks
-for the statuses that it may change, so a row that was withdrawn or settled meanwhile stays as it is. A statement for a
-transition that the table does not have cannot be made. Nothing leaves before its row says `sending`.
+A change of status is a statement that `transition` makes from the table of transitions (`journeys/gate/status.py`). It
+is conditional on the statuses that it may change, so a row that was withdrawn or settled meanwhile stays as it is. A
+transition that the table does not have cannot be made. Nothing is sent before its row is `sending`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _INSERT = sql(
     .values({name: bindparam(name) for name in ("key", *_REQUESTED, *_DECIDED)})
     .on_conflict_do_nothing(index_elements=[messages.c.key])
 )
-# What the gate has decided of an entry that was read with the status `was`: any transition, which is checked before.
+# The gate's decision on an entry that was read with the status `was`: any transition, which is checked before.
 _UPDATE = sql(
     update(messages)
     .values({name: bindparam(name) for name in (*_DECIDED, "in_doubt")})
@@ -46,25 +46,27 @@ _UPDATE = sql(
 _MOVE = sql(update(messages).where(messages.c.recipient == bindparam("gone")).values(recipient=bindparam("into")))
 
 
-def transition(target: Status, sources: Collection[Status], *which: ColumnElement[bool], **values: Any) -> SqlStatement:
-    """A statement that gives messages with a status of `sources` the status `target`, and these values.
+def transition(
+    target: Status, sources: Collection[Status], *conditions: ColumnElement[bool], **values: Any
+) -> SqlStatement:
+    """A statement that changes messages from one of `sources` to `target`, and sets these values.
 
-    Raises TransitionForbidden for a source from which no message may go there.
+    Raises TransitionForbidden for a source from which there is no such transition.
     """
     for source in sources:
         check_transition(source, target)
-    return sql(update(messages).where(*which, status_in(sources)).values(status=target, **values))
+    return sql(update(messages).where(*conditions, status_in(sources)).values(status=target, **values))
 
 
-def made_due(at: ColumnElement[datetime], *which: ColumnElement[bool]) -> SqlStatement:
-    """A statement that makes deferred messages due at `at` which would be later; it returns their recipients.
+def made_due(at: ColumnElement[datetime], *conditions: ColumnElement[bool]) -> SqlStatement:
+    """A statement that makes deferred messages due at `at` if they would be due later; it returns their recipients.
 
-    They are those that wait for one of the reasons `:codes`, of `which`.
+    These are the messages that meet the conditions and wait for one of the reasons `:codes`.
     """
     check_transition(Status.DEFERRED, Status.DEFERRED)
     return sql(
         update(messages)
-        .where(*which, messages.c.status == Status.DEFERRED, messages.c.due_at > at, waits_for_codes())
+        .where(*conditions, messages.c.status == Status.DEFERRED, messages.c.due_at > at, waits_for_codes())
         .values(due_at=at)
         .returning(messages.c.recipient)
     )
@@ -107,9 +109,9 @@ _END_QUEUED = {
 
 
 async def write_message(connection: Connection, entry: LedgerEntry) -> bool:
-    """Insert a new row, or update one that was read for its next attempt; False if the key was there already.
+    """Insert a new row, or update one that was read for its next attempt; False if the key exists already.
 
-    False too if the row is not what it was when it was read: what was withdrawn or settled meanwhile stays so.
+    False too if the row's status has changed since it was read: a row that was withdrawn or settled meanwhile stays so.
     Raises TransitionForbidden.
     """
     check_transition(entry.was, entry.status)
@@ -134,7 +136,7 @@ async def settle_attempt(
     due_at: datetime | None = None,
     lease_until: datetime | None = None,
 ) -> bool:
-    """Write what an attempt has made of its message; False if somebody else settled it, or began another.
+    """Write the result of an attempt; False if it was settled already, or another attempt has begun.
 
     The attempt is named by its number, `entry.attempts`; `attempts` is how many were made.
     """
@@ -157,7 +159,7 @@ async def settle_attempt(
 async def end_queued(
     connection: Connection, entry: LedgerEntry, status: Status, reasons: Sequence[Reason], at: datetime
 ) -> bool:
-    """End a deferred message, as `unknown` where it is in doubt; False if it is not deferred any more."""
+    """End a deferred message, as `unknown` if it is in doubt; False if it is not deferred any more."""
     status = final_status(status, in_doubt=entry.in_doubt)
     values = {"key": entry.key, "at": at, "decided": entry.decided_at, "reasons": _reasons(reasons)}
     if await execute(connection, _END_QUEUED[status], **values) != 1:
@@ -168,7 +170,7 @@ async def end_queued(
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """Give all messages of one person to another one, whom they turned out to be."""
+    """Move all messages of a visitor to the user."""
     await execute(connection, _MOVE, gone=gone, into=into)
 
 

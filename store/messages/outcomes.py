@@ -1,7 +1,7 @@
 """Outcomes of messages as signals in their run's lane.
 
-The words are `journeys/gate/status.py`'s. What is withdrawn because its state was left is told to nobody: who would react has
-left with it.
+`journeys/gate/status.py` names the outcomes. A message that is withdrawn because its state was left has none: the run
+has left the state that would react.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _OUTCOMES: Final = frozenset(meaning.outcome for meaning in MEANINGS.values() if
 
 
 async def reads_outcome(connection: Connection, catalogue: DefinitionRegistry, definition: str, action: str) -> bool:
-    """Whether a chart reacts to any outcome of this action; if so its lane is locked with the gate's other locks."""
+    """Whether a chart reacts to any outcome of this action; if so, its lane is locked with the gate's other locks."""
     chart = await catalogue.chart(connection, definition)
     return any(f"{action}.{outcome}" in chart.signals for outcome in _OUTCOMES)
 
 
 async def lock_outcome_lanes(connection: Connection, person: str, account: str | None = None) -> dict[str, Subject]:
-    """Lock a person, and with them every lane that may hear an outcome of their unsettled messages.
+    """Lock a person, and every lane that may receive an outcome of their unsettled messages.
 
-    Raises Contended when there are more of them than before the locks: the transaction is then done again.
+    Raises Contended if there are more of them than before the locks: retry the transaction.
     """
-    wanted = {person, *((account,) if account else ()), *await due.lanes_of_unsettled(connection, person)}
-    locked = await subjects.lock_subjects(connection, wanted)
-    if not await due.lanes_of_unsettled(connection, person) <= wanted:
+    keys = {person, *((account,) if account else ()), *await due.lanes_of_unsettled(connection, person)}
+    locked = await subjects.lock_subjects(connection, keys)
+    if not await due.lanes_of_unsettled(connection, person) <= keys:
         raise Contended
     return locked
 
 
-async def tell_outcome(
+async def enqueue_outcome(
     connection: Connection, catalogue: DefinitionRegistry, entry: LedgerEntry, status: Status, at: datetime
 ) -> None:
     """Put `<action>.<outcome>` into the run's lane, if its chart reads it."""
@@ -61,7 +61,10 @@ async def tell_outcome(
 
 
 def _carried(entry: LedgerEntry, outcome: OutcomeName) -> dict[str, Any]:
-    """The signal's fields (`journeys/language/outcome_signals.py`): the channel of what went out, the reason of what did not."""
+    """The fields of the signal (`journeys/language/outcome_signals.py`).
+
+    `channel` unless the message was withheld, `reason` unless it was sent.
+    """
     carried: dict[str, Any] = {"template": entry.template}
     if outcome != "withheld":
         carried["channel"] = entry.channel

@@ -39,7 +39,7 @@ _ABSENT = sql(
     )
     .order_by(messages.c.recipient, messages.c.id.desc())
 )
-# The mark is a part of the digest that the outside sees of our key (SHA-256): enough among one person's messages.
+# The mark is a prefix of the SHA-256 of our key, which is all that is shown outside: enough among a person's messages.
 _hash = func.encode(func.sha256(func.convert_to(messages.c.key, "UTF8")), "hex")
 _BY_MARK = sql(
     _last.where(messages.c.recipient == bindparam("person"), _hash.like(bindparam("mark", type_=Text) + "%"))
@@ -50,7 +50,7 @@ ProviderReference = Mapping[str, Any]
 
 
 async def find_by_reference(connection: Connection, reference: str) -> ProviderReference | None:
-    """The message of which a provider keeps this reference."""
+    """The message with this provider's reference."""
     return await fetch_one(connection, _BY_REFERENCE, reference=reference)
 
 
@@ -67,5 +67,5 @@ async def find_by_address(
 
 
 async def webinar_no_shows(connection: Connection, webinar: str) -> list[ProviderReference]:
-    """Who was registered for a webinar by us and has not been seen in it; one message each."""
+    """One message for each person whom we registered for a webinar and who did not attend."""
     return await fetch_all(connection, _ABSENT, webinar=webinar)

@@ -1,6 +1,6 @@
 """Reevaluation: deferred messages made due when their reason ended.
 
-Whose messages these are is asked before everybody is locked, in key order; then their rows are touched.
+The people are read before any of them is locked, in key order; then their rows are changed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _WAITING = sql(
 async def members_to_lock(
     connection: Connection, catalogue: DefinitionRegistry, resolved: Sequence[ResolvedEvent]
 ) -> set[str]:
-    """The members of accounts for whom a batch may end a wait: locked with all others, in key order."""
+    """Members of accounts whose messages a batch may make due: locked with all others, in key order."""
     codes, accounts = set[str](), set[str]()
     for item in resolved:
         event = item.event
@@ -58,7 +58,7 @@ async def members_to_lock(
 
 
 async def make_due(connection: Connection, changed: Iterable[tuple[str, datetime]], codes: Collection[str]) -> None:
-    """What waits for one of these reasons is due: of each person, or of each member of an account, as of an instant."""
+    """Make messages due as of an instant, of each person or account's members, that wait for one of these reasons."""
     keys, ats = [], []
     for key, at in changed:
         keys.append(key)

@@ -23,28 +23,28 @@ _ENDED = sql(
     .join_from(messages, subjects, subjects.c.key == messages.c.recipient)
     .where(messages.c.id == bindparam("id"), status_in(RESENDABLE))
 )
-_AGAIN: Final[Mapping[str, Any]] = {
+_DUE_AGAIN: Final[Mapping[str, Any]] = {
     "due_at": bindparam("now"),
     "settled_at": None,
     "first_attempt_at": None,
     "merged_into": None,
 }
 _of_id = messages.c.id == bindparam("id")
-# What is known to have failed is rendered again, for an address or a template that was mended since. What may have
-# arrived goes out as the same bytes, which a mailbox that has them can tell by their Message-ID, and counts meanwhile.
+# A failed message is rendered again, because its address or template may have been corrected since. A message that may
+# have arrived is sent as the same bytes, which a mailbox recognises by their Message-ID, and counts as sent meanwhile.
 _RESEND = {
     Status.FAILED: transition(
-        Status.DEFERRED, {Status.FAILED}, _of_id, **_AGAIN, in_doubt=False, body=None, sent_at=None
+        Status.DEFERRED, {Status.FAILED}, _of_id, **_DUE_AGAIN, in_doubt=False, body=None, sent_at=None
     ),
-    Status.UNKNOWN: transition(Status.DEFERRED, {Status.UNKNOWN}, _of_id, **_AGAIN, in_doubt=True),
+    Status.UNKNOWN: transition(Status.DEFERRED, {Status.UNKNOWN}, _of_id, **_DUE_AGAIN, in_doubt=True),
 }
 
 
 async def resend_message(database: Database, identity: int) -> bool:
     """Make a message due again that has ended as `failed` or `unknown`; False if it has not.
 
-    It passes the gate like any other: a consent that was withdrawn or a state that was left withholds it. Of a digest that has
-    failed each part is due again by itself.
+    The gate decides it like any other: withdrawn consent or a left state withholds it. Of a failed digest each part is
+    due again by itself.
     """
     async with database.transaction() as connection:
         row = await fetch_one(connection, _ENDED, id=identity)
@@ -52,10 +52,10 @@ async def resend_message(database: Database, identity: int) -> bool:
             return False
         await lock_subjects(connection, [row["recipient"]])
         now = await now_for(connection, row["clock"])
-        again = await _make_due(connection, identity, row["key"], Status(row["status"]), now)
-        if again:
+        is_due = await _make_due(connection, identity, row["key"], Status(row["status"]), now)
+        if is_due:
             await outbox.wake_outreach(connection, row["recipient"])
-        return again
+        return is_due
 
 
 async def _make_due(connection: Connection, identity: int, key: str, status: Status, now: datetime) -> bool:

@@ -18,7 +18,7 @@ from store.messages.digests import is_digest
 from store.messages.due import queued_messages
 from store.messages.entries import ENTRY, LedgerEntry, entry_from_row, status_in
 from store.messages.ledger import end_queued
-from store.messages.outcomes import tell_outcome
+from store.messages.outcomes import enqueue_outcome
 from store.rows import loaded
 from store.schema import messages
 
@@ -38,7 +38,7 @@ _UNSETTLED = sql(
 
 
 async def unsettled_recipients(connection: Connection, run_id: str) -> set[str]:
-    """The recipients of a run's messages that may still be withdrawn, or are about to be decided again: to lock first."""
+    """Recipients of a run's messages that may still be withdrawn, or are about to be decided again: to lock first."""
     rows = await fetch_all(connection, _UNSETTLED, run=run_id)
     return {row["recipient"] for row in rows if not row["stands"]}
 
@@ -46,15 +46,15 @@ async def unsettled_recipients(connection: Connection, run_id: str) -> set[str]:
 async def withdraw_queued(
     connection: Connection, run_id: str, effect: WithdrawnMessages, at: datetime
 ) -> list[LedgerEntry]:
-    """Take back what is queued of one visit, or of the whole run; those that were ended.
+    """Withdraw the deferred messages of one visit, or of the whole run; those that were withdrawn.
 
-    What is in flight cannot be taken back. A digest of which the run has a part goes again with all of them, or not at all: the
-    gate decides on it when it is due.
+    Messages in flight cannot be withdrawn. A digest with a part of this run stays: the gate decides on it as a whole
+    when it is due.
     """
     reason = Reason("withdrawn", effect.reason)
     entries = [entry_from_row(row) for row in await fetch_all(connection, _OF_RUN, run=run_id)]
-    taken_back = [entry for entry in entries if withdraws(effect, entry) and not is_digest(entry.key)]
-    return [entry for entry in taken_back if await end_queued(connection, entry, Status.WITHDRAWN, (reason,), at)]
+    withdrawn = [entry for entry in entries if withdraws(effect, entry) and not is_digest(entry.key)]
+    return [entry for entry in withdrawn if await end_queued(connection, entry, Status.WITHDRAWN, (reason,), at)]
 
 
 async def withdraw_from_person(
@@ -66,9 +66,9 @@ async def withdraw_from_person(
     *,
     ended: Collection[str] = (),
 ) -> int:
-    """Take back the queued messages of a person for which there are reasons, and tell their runs; how many there were.
+    """Withdraw a person's queued messages for which there are reasons, and enqueue their outcomes; the count.
 
-    Runs that have `ended` are told nothing.
+    Runs that have `ended` receive no outcome.
     """
     count = 0
     for entry in await queued_messages(connection, person):
@@ -78,19 +78,19 @@ async def withdraw_from_person(
         entry.decided_at = at
         count += await end_queued(connection, entry, Status.WITHDRAWN, reasons, at)
         if entry.run not in ended:
-            await tell_outcome(connection, catalogue, entry, entry.status, at)
+            await enqueue_outcome(connection, catalogue, entry, entry.status, at)
     return count
 
 
 async def replace_queued(connection: Connection, keys: Sequence[str], why: str, at: datetime) -> list[LedgerEntry]:
-    """End messages that wait, because one that matters more has their place; those that were ended.
+    """End deferred messages that are replaced by a more important one; those that were ended.
 
-    The ledger keeps what each waited for beside it.
+    The ledger keeps the reasons for which each of them waited.
     """
     replaced, reason = [], Reason("replaced", why)
     for row in await fetch_all(connection, _WITH_KEYS, keys=list(keys)):
         values = dict(row)
-        waited_for = [Reason(**each) for each in loaded(values.pop("reasons"))]
+        waited_for = [Reason(**fields) for fields in loaded(values.pop("reasons"))]
         entry = entry_from_row(values)
         if await end_queued(connection, entry, Status.REPLACED, (*waited_for, reason), at):
             entry.reasons = (reason,)

@@ -84,7 +84,7 @@ _FORGOTTEN = sql(
     .limit(bindparam("most"))
 )
 _LAST_LINE = 1_000
-"""Its place in the timeline: behind whatever the run's last step wrote."""
+"""The line's place in the timeline: after everything that the run's last step wrote."""
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
@@ -92,30 +92,30 @@ BEGINNING = datetime.min.replace(tzinfo=UTC)
 async def overdue_runs(
     connection: Connection, late: timedelta, past: tuple[datetime, str], most: int
 ) -> list[Mapping[str, Any]]:
-    """Open runs whose due date is over by more than `late`, by due date and id, the next ones after `past`."""
+    """Open runs that have been due for more than `late`, by due date and id, after `past`."""
     return await fetch_all(connection, _OVERDUE, late=late, due=past[0], id=past[1], most=most)
 
 
 async def runs_without_due_date(
     connection: Connection, begun: timedelta, past: str, most: int
 ) -> list[Mapping[str, Any]]:
-    """Open runs that no due date would betray, by id, the next ones after `past`.
+    """Open runs that cannot be found by a due date, by id, after `past`.
 
-    They wait for signals only, are paused, live on a test clock, or were admitted longer than `begun` ago and never
-    made a step.
+    They wait for signals only, are paused, are on a test clock, or were admitted longer than `begun` ago and never made
+    a step.
     """
     return await fetch_all(connection, _QUIET, begun=begun, id=past, most=most)
 
 
 async def people_with_forgotten_messages(connection: Connection, late: timedelta, past: str, most: int) -> list[str]:
-    """People to whom something is owed that was due longer than `late` ago by their clock, by key, the next ones after `past`."""
+    """People with a message that has been due for more than `late` by their clock, by key, after `past`."""
     return [row["recipient"] for row in await fetch_all(connection, _FORGOTTEN, late=late, past=past, most=most)]
 
 
 async def close_run(connection: Connection, identity: str, outcome: str, at: datetime) -> bool:
-    """The workflow has ended and its row did not know: the row ends, and with it what only an open run may leave open.
+    """Close the row of a run whose workflow has ended, and withdraw what only an open run may leave open.
 
-    Its tasks and deferred messages are withdrawn; messages of a final state stand. False if it was closed already.
+    These are its tasks and deferred messages, except messages of a final state. False if it was closed already.
     """
     await lock_subjects(connection, await withdrawals.unsettled_recipients(connection, identity))
     closed = await fetch_one(connection, _CLOSE, id=identity, outcome=outcome, at=at)

@@ -1,7 +1,7 @@
 """The relay's side of the outbox: claims on lanes, deliveries, rests, the backlog.
 
-The relay claims a lane, never a row, so two relays cannot overtake each other within one recipient. Rows stay for a while
-after delivery: a timer's step reads from them what was accepted before it decides (`undecided.py`).
+The relay claims a lane, never a row, so two relays cannot overtake each other within one recipient. Rows are kept for a
+while after delivery: a timer's step reads from them what was accepted before it (`undecided.py`).
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ _WAITING = sql(
     LIMIT :lanes
     """
 )
-"""Once around the lanes from where the last claim ended, one probe each, as far as needed: neither a lane with a million
-rows nor one that rests or is another relay's takes anybody's place, and no lane is met twice before all were met once."""
+"""One round of the waiting lanes from where the last claim ended, one probe for each, as far as needed.
+
+A lane with a million rows, a resting lane or one of another relay takes no place of others, and no lane is claimed
+twice before all were claimed once.
+"""
 _ROWS = sql(
     """
     SELECT o.id, o.recipient, o.seq, o.kind, o.name, o.event_id, o.at, o.data, o.facts, o.target
@@ -54,7 +57,7 @@ _ROWS = sql(
     ORDER BY o.recipient, o.seq
     """
 )
-"""Nothing of a lane whose visitor's own lane still holds something: runs that came along hear that first."""
+"""No rows of a lane while a lane merged into it has undelivered rows: the runs that moved receive those first."""
 _LONGEST_REST = timedelta(seconds=60)
 _FIRST_REST = timedelta(milliseconds=100)
 _doubled = literal(_FIRST_REST).op("*", return_type=Interval())(func.power(2, func.least(lanes.c.attempts, 10)))
@@ -96,9 +99,9 @@ _PRUNE = sql(delete(outbox).where(outbox.c.delivered_at < func.clock_timestamp()
 
 
 async def claim_lanes(connection: Connection, past: str, most_lanes: int, most_rows: int) -> dict[str, list[OutboxRow]]:
-    """Lock up to `most_lanes` recipients that wait, the next ones after `past`, and read `most_rows` of each in order.
+    """Lock up to `most_lanes` waiting recipients after `past`, and read up to `most_rows` of each in order.
 
-    Held until the commit. The last key is where the next claim goes on from.
+    They are locked until the commit. The next claim goes on after the last key.
     """
     claimed = [row["recipient"] for row in await fetch_all(connection, _WAITING, past=past, lanes=most_lanes)]
     waiting: dict[str, list[OutboxRow]] = {recipient: [] for recipient in claimed}
@@ -109,28 +112,28 @@ async def claim_lanes(connection: Connection, past: str, most_lanes: int, most_r
 
 
 async def mark_delivered(connection: Connection, ids: Sequence[int], recipients: Sequence[str]) -> None:
-    """These rows have reached Temporal; their lanes are well."""
+    """Record that these rows have reached Temporal; their lanes have no failure any more."""
     if ids:
         await execute(connection, _DELIVERED, ids=list(ids), recipients=list(recipients))
 
 
 async def rest_lane(connection: Connection, recipient: str, error: str) -> None:
-    """A lane failed: leave it alone for a while, longer each time, a minute at most."""
+    """Leave a lane alone for a while after a failure: longer each time, a minute at most."""
     await execute(connection, _REST, recipient=recipient, error=error[:500])
 
 
 async def next_ready(connection: Connection) -> float | None:
-    """Seconds until the first resting lane may be tried again; None when none rests."""
+    """Seconds until the first resting lane may be tried again; None if none rests."""
     row = await fetch_one(connection, _NEXT_READY)
     return None if row is None or row["seconds"] is None else max(0.0, float(row["seconds"]))
 
 
 async def backlog(connection: Connection) -> tuple[float, int]:
-    """Age of the oldest waiting row in seconds, and how many wait (counted up to 10,001)."""
+    """Age of the oldest waiting row in seconds, and the number of waiting rows (counted up to 10,001)."""
     row = await fetch_one(connection, _BACKLOG)
     return (float(row["seconds"] or 0.0), int(row["waiting"])) if row else (0.0, 0)
 
 
 async def prune_delivered(connection: Connection) -> int:
-    """Forget rows delivered long ago."""
+    """Delete rows delivered more than `KEPT` ago; how many."""
     return await execute(connection, _PRUNE, kept=KEPT)

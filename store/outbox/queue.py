@@ -1,19 +1,19 @@
-"""Insertion into lanes: accepted events, signals derived inside, and wakes of outreaches.
+"""Insertion into lanes: accepted events, derived signals, and wakes of outreaches.
 
-Nothing else writes an outbox row. A row has one recipient and that recipient's next `seq`, taken under the recipient's row
-lock, so a lane's order is the order of its commits. Whoever enqueues here wakes the relay at commit.
+Nothing else writes an outbox row. A row has one recipient and that recipient's next `seq`, taken under the recipient's
+row lock, so a lane's order is the order of its commits. Every insertion wakes the relay at commit.
 
-| what enters | kind | by | event id |
+| row | kind | by | event id |
 |---|---|---|---|
 | an accepted event, or the fields that it changed | `signal`, `facts` | `store/events/admission.py` | the event's message id |
-| the end of a run that a merge made double | `merged` | `store/events/admission.py` | message id and run |
+| the end of a run that a merge made a duplicate | `merged` | `store/events/admission.py` | message id and run |
 | the outcome of a message | `signal` | `store/messages/outcomes.py` | `<message>=<outcome>` |
 | an opt-out that leaves a run no channel | `opted_out` | `store/consent/consents.py` | `consent:<log line>:<run>` |
 | the deadline of a task | `deadline` | `store/tasks/assignment.py` | `<ask>=due <instant>` |
 | a closed task | `signal` | `store/tasks/tasks.py` | `<ask>=closed` |
 | a closed conversation | `signal` | `store/tasks/conversations.py` | `conversation/<id>` |
 | a signal of plain Temporal tools | `signal` | `activities/steps/plain_signals.py` | the signal's id |
-| messages are due, or to be looked at again | `wake` | the gate and what changes its reasons | none |
+| messages are due, or must be decided again | `wake` | the gate and what changes its reasons | none |
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from store.schema import outbox
 from store.schema import subjects as subjects_table
 
 CHANNEL = "tenure_outbox"
-"""The relay listens on it."""
+"""The NOTIFY channel of the relay."""
 
 _given = unnest(
     "given",
@@ -52,7 +52,7 @@ _given = unnest(
     traces=outbox.c.trace,
 )
 _NOTIFIED = func.pg_notify(CHANNEL, "")
-# Inserting and telling the relay are one statement: it is told at commit, and not of what has arrived already.
+# Inserting and notifying are one statement: the relay is notified at commit, and not of rows that are delivered already.
 _put = (
     insert(outbox)
     .from_select([given.name for given in _given.c], select(_given))
@@ -90,7 +90,7 @@ _OFFER = sql(select(_NOTIFIED).select_from(_offered))
 
 @dataclass(frozen=True, slots=True)
 class DerivedSignal:
-    """A signal to one run that Tenure derives itself. `lane` is the run's recipient, in whose order it comes."""
+    """A signal to one run that Tenure derives itself. `lane` is the run's recipient, whose order it follows."""
 
     lane: str
     run: str
@@ -124,7 +124,7 @@ async def enqueue(connection: Connection, waiting: Sequence[OutboxRow]) -> None:
 
 
 async def enqueue_derived(connection: Connection, signal: DerivedSignal) -> int:
-    """Lock the signal's lane and put it there; its seq."""
+    """Lock the signal's lane and insert it there; its seq."""
     locked = await subjects.lock_subjects(connection, [signal.lane])
     return await enqueue_in(connection, locked[signal.lane], signal)
 
@@ -132,7 +132,7 @@ async def enqueue_derived(connection: Connection, signal: DerivedSignal) -> int:
 async def enqueue_in(
     connection: Connection, lane: Subject, signal: DerivedSignal, *, delivered_at: datetime | None = None
 ) -> int:
-    """Put a signal into a lane that is locked; its seq. With `delivered_at` its run has it already."""
+    """Insert a signal into a lane that is locked; its seq. With `delivered_at` its run has received it already."""
     seq = lane.next_seq()
     await subjects.save_subjects(connection, [lane])
     row = OutboxRow(
@@ -157,5 +157,5 @@ async def wake_outreach(connection: Connection, person: str) -> None:
 
 
 async def offer(connection: Connection, recipient: str, seq: int) -> None:
-    """Let the relay deliver a row after all."""
+    """Let the relay deliver a row that was inserted as delivered."""
     await execute(connection, _OFFER, recipient=recipient, seq=seq)

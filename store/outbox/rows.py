@@ -12,7 +12,7 @@ from store.rows import loaded
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One occurrence for one recipient. `facts` is by scope; `target` names the one run it is for, if only one."""
+    """One occurrence for one recipient. `facts` is by scope; `target` is the one run it is for, if only one."""
 
     recipient: str
     seq: int
@@ -26,13 +26,13 @@ class OutboxRow:
     id: int = 0
     delivered_at: datetime | None = None
     size: int = 0
-    """Bytes of what it carries, as stored."""
+    """Bytes of `data` and `facts`, as stored."""
     trace: str | None = None
-    """Where it came from (`journeys/events/tracing.py`): what the step that decides it goes on with; not read by the relay."""
+    """Trace of its cause (`journeys/events/tracing.py`), continued by the step that decides it; not read by the relay."""
 
 
 def outbox_row(row: Mapping[str, Any]) -> OutboxRow:
-    """A row as it was selected, without what only its writer needs."""
+    """A selected row, without the columns that only its writer needs."""
     facts = row["facts"]
     return OutboxRow(
         recipient=row["recipient"],

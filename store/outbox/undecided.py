@@ -1,7 +1,7 @@
 """Accepted signals that a run has not decided yet.
 
-A timer's step asks, so that lag never lets a timer win over an earlier event; entry asks, so that a run that has ended
-by its accepted events and timers does not keep its person out only because nobody has told the projection yet.
+A timer's step reads them, so that lag never lets a timer win over an earlier event. Entry reads them, so that a run
+that has ended by its accepted events and timers does not block a new one while the projection lags.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from store.runs.lanes import listener_in
 from store.schema import outbox, runs
 
 MOST_BYTES = 512 * 1024
-"""Of what is read for a run at once: an activity's result has a limit, and the run asks again."""
+"""Bytes read for a run at once: an activity's result has a limit, and the run asks again."""
 
 _AFTER = sql(
     select(
@@ -67,13 +67,13 @@ _MEMORY = sql(
 
 
 async def rows_after(connection: Connection, recipient: str, seq: int, entered: int, target: str) -> list[OutboxRow]:
-    """What was accepted for a run's recipient after `seq`, delivered or not; of much the first part, at least one."""
+    """Rows accepted for a run's recipient after `seq`, delivered or not: up to `MOST_BYTES`, at least one."""
     rows: list[OutboxRow] = []
-    left = MOST_BYTES
-    for item in await fetch_all(connection, _AFTER, recipient=recipient, seq=seq, entered=entered, target=target):
-        row = outbox_row(item)
-        left -= row.size
-        if rows and left < 0:
+    bytes_left = MOST_BYTES
+    for stored in await fetch_all(connection, _AFTER, recipient=recipient, seq=seq, entered=entered, target=target):
+        row = outbox_row(stored)
+        bytes_left -= row.size
+        if rows and bytes_left < 0:
             break
         rows.append(row)
     return rows
@@ -82,12 +82,15 @@ async def rows_after(connection: Connection, recipient: str, seq: int, entered: 
 async def undecided(
     connection: Connection, chart: Chart, listener: RunSubscription, lane: str, seqs: Mapping[str, int]
 ) -> list[Envelope]:
-    """The run's view of a lane's rows after `seqs`, delivered or not, in order; before its own, of the one it began in."""
+    """The run's view of a lane's rows after `seqs`, delivered or not, in order.
+
+    Its own lane is preceded by the one that it began in.
+    """
     envelopes: list[Envelope] = []
-    for heard in listener.lanes if lane == listener.lane else (lane,):
-        reached = seqs.get(heard, 0)
-        # A page of nothing but others' rows must not hide what comes after it.
-        while page := await rows_after(connection, heard, reached, listener.first(heard) - 1, listener.run):
+    for source in listener.lanes if lane == listener.lane else (lane,):
+        reached = seqs.get(source, 0)
+        # A page with rows of other runs only must not hide the rows after it.
+        while page := await rows_after(connection, source, reached, listener.first(source) - 1, listener.run):
             of_page = list(_envelopes(chart, listener, page))
             envelopes += of_page
             if of_page:
@@ -97,7 +100,7 @@ async def undecided(
 
 
 async def undelivered(connection: Connection, chart: Chart, run: str, seqs: Mapping[str, int]) -> list[Envelope]:
-    """What was accepted for a run after `seqs`, in every lane that it has heard: told to its predecessor or not yet told."""
+    """The envelopes for a run after `seqs`, in every lane that it has read; its predecessor may have received them."""
     row = await fetch_one(connection, _MEMORY, id=run)
     if row is None:
         return []
@@ -119,20 +122,20 @@ def lane_row_of(row: OutboxRow) -> LaneRow:
 
 
 def fields_since(chart: Chart, state: RunState, subject: Subject, due: datetime) -> list[Envelope]:
-    """Fields that changed so long ago that their row is forgotten: as they are now, told just before the timer."""
+    """Fields that changed so long ago that their row is pruned: as they are now, just before the timer."""
     scope = "account" if subject.kind == "account" else "profile"
-    known = chart.known(scope, subject.profile)
+    current = chart.known(scope, subject.profile)
     before = {name.split(".", 1)[1]: value for name, value in state.facts.items() if name.startswith(f"{scope}.")}
-    if known == before:
+    if current == before:
         return []
     at = (due - timedelta.resolution).isoformat()
-    return [Envelope(f"fields-{subject.seq}", subject.key, subject.seq, at, kind="facts", facts={scope: known})]
+    return [Envelope(f"fields-{subject.seq}", subject.key, subject.seq, at, kind="facts", facts={scope: current})]
 
 
 async def run_as_of(
     connection: Connection, chart: Chart, run: str, unsaved: Iterable[OutboxRow], at: datetime
 ) -> PastRun:
-    """Whether a run is still open at an instant, by all that was accepted until then; `unsaved` is this commit's own."""
+    """Whether a run is still open at an instant, by everything accepted until then and this commit's `unsaved` rows."""
     row = await fetch_one(connection, _MEMORY, id=run)
     if row is None:
         return PastRun(1, open=True)

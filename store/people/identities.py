@@ -1,6 +1,6 @@
-"""Identities of events: found, made, and joined when a visitor is recognised (U2).
+"""Identities of events: found, created, and joined when a visitor is recognised (U2).
 
-A batch names people by user id, anonymous id, or both. Whoever is new is created; two known users are never merged.
+A batch names people by user id, anonymous id, or both. Missing subjects are created; two known users are never merged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Identity = tuple[str, str]
 """(kind, value): kind is `user_id`, `anonymous_id` or `account_id`."""
 
 KnownIdentities = dict[Identity, tuple[str, str | None]]
-"""By identity, its subject's key and that one's account."""
+"""By identity, the key of its subject and of that subject's account."""
 
 _wanted = unnest("wanted", kinds=identities.c.kind, values=identities.c.value)
 _FIND = sql(
@@ -72,7 +72,7 @@ _MOVE = sql(
 
 
 def identities_of(event: InboundEvent) -> tuple[Identity, ...]:
-    """The identities of the person of an event, the surest first; those of the account when there is no person."""
+    """The identities of an event's person, the most reliable first; those of the account if there is no person."""
     if event.subject_key is not None:
         return (("key", event.subject_key),)
     if event.user_id is None and event.anonymous_id is None:
@@ -84,7 +84,7 @@ def identities_of(event: InboundEvent) -> tuple[Identity, ...]:
 
 
 async def identify(connection: Connection, events: Sequence[InboundEvent], clock: str | None) -> KnownIdentities:
-    """Every identity named in the batch with its subject's key and account; who is new is created."""
+    """Every identity in the batch with its subject's key and account; missing subjects are created."""
     groups = [identities_of(event) for event in events]
     accounts = [("account_id", event.account_id) for event in events if event.account_id]
     known = await find_subjects(connection, [i for group in groups for i in group] + accounts)
@@ -104,16 +104,16 @@ async def identify(connection: Connection, events: Sequence[InboundEvent], clock
 
 
 def new_key(kind: str) -> str:
-    """A random key: nothing personal in ids."""
+    """A random key, so that ids have nothing personal."""
     return ("u_" if kind == "user" else "a_") + secrets.token_hex(8)
 
 
 async def find_subjects(connection: Connection, named: Iterable[Identity]) -> dict[Identity, tuple[str, str | None]]:
-    """The subject key and account key of each identity that is known."""
-    wanted = sorted(set(named))
-    rows = await fetch_all(connection, _FIND, kinds=[kind for kind, _ in wanted], values=[value for _, value in wanted])
+    """The subject key and account key of each identity that has a subject."""
+    unique = sorted(set(named))
+    rows = await fetch_all(connection, _FIND, kinds=[kind for kind, _ in unique], values=[value for _, value in unique])
     known = {(row["kind"], row["value"]): (row["subject_key"], row["account_key"]) for row in rows}
-    keys = [value for kind, value in wanted if kind == "key"]
+    keys = [value for kind, value in unique if kind == "key"]
     for row in await fetch_all(connection, _BY_KEY, keys=keys) if keys else ():
         known["key", row["key"]] = (row["key"], row["account_key"])
     return known
@@ -122,9 +122,9 @@ async def find_subjects(connection: Connection, named: Iterable[Identity]) -> di
 async def create_subjects(
     connection: Connection, groups: Iterable[tuple[Identity, ...]], clock: str | None
 ) -> dict[Identity, str]:
-    """One new subject for each group of identities. Raises Contended if someone was quicker.
+    """Create one subject for each group of identities. Raises Contended if one exists meanwhile.
 
-    Of groups that share an identity the larger one has it; a later event links the others.
+    Of groups that share an identity the larger one gets it; a later event links the others.
     """
     keys: dict[Identity, str] = {}
     kinds: dict[str, str] = {}
@@ -142,20 +142,20 @@ async def create_subjects(
 
 
 async def name_subjects(connection: Connection, named: list[tuple[Identity, str]]) -> None:
-    """Attach identities to subjects, in order. Raises Contended if one is taken meanwhile."""
-    taken = await fetch_all(
+    """Attach identities to subjects, in order. Raises Contended if one is attached meanwhile."""
+    attached = await fetch_all(
         connection,
         _NAME,
         kinds=[identity[0] for identity, _ in named],
         values=[identity[1] for identity, _ in named],
         keys=[key for _, key in named],
     )
-    if len(taken) != len(named):
+    if len(attached) != len(named):
         raise Contended
 
 
 async def with_user_id(connection: Connection, keys: list[str]) -> set[str]:
-    """Which of these subjects are known users; two known users are never merged (U2)."""
+    """Those of these subjects that are known users; two known users are never merged (U2)."""
     return {row["subject_key"] for row in await fetch_all(connection, _WITH_USER_ID, keys=keys)}
 
 
@@ -165,7 +165,7 @@ async def link_identities(
     known: KnownIdentities,
     locked: Mapping[str, Subject],
 ) -> tuple[Subject, Subject] | None:
-    """Name who is called so for the first time. The visitor and the user they turn out to be, if these are to be merged."""
+    """Attach identities that are new. Returns the visitor and the user to merge, if the visitor turns out to be one."""
     group = identities_of(event)
     if len(group) != 2:
         return None
@@ -177,12 +177,12 @@ async def link_identities(
         await name_subjects(connection, [(group[0], visitor[0])])
         known[group[0]] = visitor
     elif user and visitor and user[0] != visitor[0] and not await with_user_id(connection, [visitor[0]]):
-        known.update({identity: user for identity, whose in known.items() if whose[0] == visitor[0]})
+        known.update({identity: user for identity, subject in known.items() if subject[0] == visitor[0]})
         return locked[visitor[0]], locked[user[0]]
     return None
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """A visitor is the user from now on: their identities, and how far their timers are decided."""
+    """Record that a visitor is the user: move their identities, and how far their timers are decided."""
     for statement in (_MERGED, _DECIDED, _MOVE):
         await execute(connection, statement, gone=gone, into=into)

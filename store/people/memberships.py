@@ -1,7 +1,7 @@
 """Memberships: the accounts that a `group` event has put a person into, until `account_left`.
 
-A person may belong to several. The account on their own row is the one they were put into last: it says what is known where a
-message is about none.
+A person may belong to several. Their own row has the account that they were put into last: its fields apply where a
+message is about no account.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from store.people.subjects import Subject
 from store.schema import members, subjects
 
 LEFT: Final = "account_left"
-"""The signal that a person belongs to an account no more: Segment's "Account Removed User", with `context.groupId`."""
+"""The signal that a person has left an account: Segment's "Account Removed User", with `context.groupId`."""
 
 _pairs = unnest("pairs", accounts=members.c.account_key, people=members.c.person_key)
 _JOIN = sql(
@@ -53,7 +53,7 @@ _WITH_ROLE = sql(
 
 
 async def record_memberships(connection: Connection, stored: Iterable[StoredEvent]) -> None:
-    """What a batch says of who belongs where, the last word on each; being put into another account ends nothing."""
+    """Apply a batch's memberships, the last event of each pair; being put into another account ends nothing."""
     belongs: dict[tuple[str, str], bool] = {}
     for item in stored:
         if item.named_account and (item.event.kind == "group" or item.event.name == LEFT):
@@ -66,24 +66,24 @@ async def record_memberships(connection: Connection, stored: Iterable[StoredEven
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """The user belongs to every account that the visitor belonged to."""
+    """Add the user to every account of the visitor."""
     await execute(connection, _MOVE, gone=gone, into=into)
 
 
 def move_to_account(person: Subject, account: Subject) -> None:
-    """The account that a person was put into last is theirs."""
+    """Make the account that a person was put into last their own."""
     if person.account_key != account.key:
         person.account_key, person.dirty = account.key, True
         person.changed.add("account")
 
 
 def leave_account(person: Subject, account: Subject | None) -> None:
-    """What is known of the account that they have left is not known of them any more, if it was theirs."""
+    """Remove the account that a person has left from their row, if it is there."""
     if account is not None and person.account_key == account.key:
         person.account_key, person.dirty = None, True
         person.changed.add("account")
 
 
 async def members_with_role(connection: Connection, account: str, roles: Sequence[str]) -> list[str]:
-    """The members of an account who have one of these roles, as of now; somebody may be a member of several accounts."""
+    """The members of an account with one of these roles, as of now; a person may be a member of several accounts."""
     return [row["key"] for row in await fetch_all(connection, _WITH_ROLE, account=account, roles=list(roles))]

@@ -1,4 +1,4 @@
-"""Rows of people and accounts: found by identity, created, locked, saved.
+"""Rows of people and accounts: read, locked, saved.
 
 Keys are random and outlive merges.
 """
@@ -64,7 +64,7 @@ _PROFILE = sql(select(subjects.c.profile).where(subjects.c.key == bindparam("key
 
 @dataclass(slots=True)
 class Subject:
-    """A locked row. `seq` grows with each outbox row; `changed` are the fields that no lane has been told of yet."""
+    """A locked row. `seq` grows with each outbox row; `changed` are fields whose change no lane has received yet."""
 
     key: str
     kind: str
@@ -77,13 +77,13 @@ class Subject:
     dirty: bool = False
 
     def take_changes(self) -> frozenset[str]:
-        """The fields that were changed since this was asked last."""
+        """The fields that have changed since the last call."""
         changes = frozenset(self.changed)
         self.changed.clear()
         return changes
 
     def merge(self, traits: Mapping[str, Any]) -> None:
-        """New values win; null forgets a field."""
+        """New values win; null removes a field."""
         for name, value in traits.items():
             if self.profile.get(name) != value:
                 self.changed.add(name)
@@ -100,19 +100,19 @@ class Subject:
 
 
 def account_in(key: str) -> str | None:
-    """The key itself where it is an account's: what a message of an account's journey is about."""
+    """The key itself if it is an account's: the account that a message of an account's journey is about."""
     return key if key.startswith("a_") else None
 
 
 async def lock_subjects(connection: Connection, keys: Iterable[str]) -> dict[str, Subject]:
     """Lock subjects in key order, before anything else (`store/locks.py`).
 
-    Raises Contended if one has turned out to be somebody else since their keys were read (`canonical_key`).
+    Raises Contended if one was merged since its key was read (`canonical_key`).
     """
-    wanted = sorted(set(keys))
-    if not wanted:
+    ordered = sorted(set(keys))
+    if not ordered:
         return {}
-    rows = await fetch_all(connection, _LOCK, keys=wanted)
+    rows = await fetch_all(connection, _LOCK, keys=ordered)
     if any(row["merged_into"] for row in rows):
         raise Contended
     return {
@@ -130,7 +130,7 @@ async def lock_subjects(connection: Connection, keys: Iterable[str]) -> dict[str
 
 
 async def canonical_key(connection: Connection, key: str) -> str:
-    """Who a subject is now: a visitor may have turned out to be a known user, who is never somebody else again."""
+    """The current key of a subject: a merged visitor's is the user's, which never changes again."""
     rows = await fetch_all(connection, _CANONICAL, key=key)
     return str(rows[0]["key"]) if rows else key
 
@@ -142,7 +142,7 @@ async def account_of(connection: Connection, key: str) -> str | None:
 
 
 async def profile_of(connection: Connection, key: str) -> dict[str, Any]:
-    """What is known of a subject, read without a lock; nothing of one that is not there."""
+    """The fields of a subject, read without a lock; empty if there is none."""
     row = await fetch_one(connection, _PROFILE, key=key)
     return dict(loaded(row["profile"])) if row is not None else {}
 
@@ -173,5 +173,5 @@ async def save_subjects(connection: Connection, locked: Iterable[Subject]) -> No
 
 
 async def decided_until(connection: Connection, keys: Sequence[str], at: datetime) -> None:
-    """The subjects' timers are decided up to here: what is accepted later cannot have happened before."""
+    """Record that the subjects' timers are decided up to `at`: nothing accepted later has an earlier instant."""
     await execute(connection, _DECIDED, keys=list(keys), at=at)

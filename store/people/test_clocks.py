@@ -1,12 +1,12 @@
-"""Test clocks of subjects, and the now by them in Python and SQL.
+"""Test clocks of subjects, and the current instant by them in Python and SQL.
 
 The store has three nows, each with its own name:
 
 | name | instant | used for |
 |---|---|---|
-| `received_at` | real, read once when a batch arrives | rows of events; the latest instant that a sender is believed |
+| `received_at` | real, read once when a batch arrives | rows of events; the latest instant accepted from a sender |
 | `now_for`, `now_by_clock` | by the subject's clock, read under the subject's lock | consents, holds, tasks, messages |
-| `clock_timestamp()` | real, the database's | leases, rests and whatever several processes compare |
+| `clock_timestamp()` | real, the database's | leases, rests and instants that several processes compare |
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def read_clock(connection: Connection, clock: str) -> TestClock | None:
 
 
 async def now_for(connection: Connection, clock: str | None) -> datetime:
-    """The real now, or a test clock's for subjects that belong to one."""
+    """The current instant: the test clock's for subjects on one, else the real one."""
     real = datetime.now(UTC)
     if clock is None:
         return real
@@ -51,5 +51,5 @@ async def now_for(connection: Connection, clock: str | None) -> datetime:
 
 
 async def set_clock(connection: Connection, clock: str, origin: datetime, speed: float, limit: datetime) -> None:
-    """Create a clock, or move the limit of one that runs: origin and speed of a running clock never change."""
+    """Create a clock, or move the limit of a running one: origin and speed of a running clock never change."""
     await execute(connection, _PUT, id=clock, origin=origin, speed=speed, limit=limit)

@@ -22,5 +22,5 @@ _USES = sql(
 
 
 async def uses_of_template(connection: Connection) -> list[RowDict]:
-    """Messages sent, by template and journey. Reads the whole ledger: ask once a minute at most."""
+    """Messages sent, by template and journey. Reads the whole ledger: call it once a minute at most."""
     return [dict(row) for row in await fetch_all(connection, _USES)]

@@ -51,12 +51,12 @@ async def list_conversations(
     before: int | None = None,
     limit: int,
 ) -> list[RowDict]:
-    """The newest first: those that stand, those that are over, or both."""
+    """Conversations, newest first: open ones, ended ones, or both."""
     rows = await fetch_all(connection, _LIST, now=now, keys=keys, standing=standing, before=before, limit=limit)
     return [dict(row) for row in rows]
 
 
 async def get_conversation(connection: Connection, identity: int) -> RowDict | None:
-    """One of them; None if there is none of this number."""
+    """One conversation; None if there is none with this number."""
     row = await fetch_one(connection, _ONE, id=identity)
     return dict(row) if row else None

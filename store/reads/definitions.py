@@ -14,8 +14,8 @@ from store.rows import RowDict
 from store.schema import definitions, journeys, runs
 
 
-def _open_runs(*which: ColumnElement[bool]) -> ColumnElement[Any]:
-    return select(func.count()).where(*which, runs.c.status == "open").scalar_subquery().label("open_runs")
+def _open_runs(*conditions: ColumnElement[bool]) -> ColumnElement[Any]:
+    return select(func.count()).where(*conditions, runs.c.status == "open").scalar_subquery().label("open_runs")
 
 
 _current = select(
@@ -54,7 +54,7 @@ _OTHERS_LIVE = sql(_live.where(journeys.c.key != bindparam("key")))
 
 
 async def lock_publishing(connection: Connection) -> None:
-    """Until this transaction ends nobody else publishes over the API: what was read stays true while it is replaced."""
+    """Lock out other publications over the API until this transaction ends, so that what was read stays true."""
     await lock_until_commit(connection, Lock.PUBLISH)
 
 
@@ -70,15 +70,15 @@ async def get_journey(connection: Connection, key: str) -> RowDict | None:
 
 
 async def list_versions(connection: Connection, key: str, before: int | None, limit: int) -> list[RowDict]:
-    """All versions of a journey, the newest first."""
+    """All versions of a journey, newest first."""
     return [dict(row) for row in await fetch_all(connection, _VERSIONS, key=key, before=before, limit=limit)]
 
 
 async def live_artifacts(connection: Connection) -> list[str]:
-    """The definitions that are live, as published."""
+    """The artifacts of the live definitions."""
     return [row["artifact"] for row in await fetch_all(connection, _LIVE)]
 
 
 async def other_live_artifacts(connection: Connection, key: str) -> list[str]:
-    """The artifacts of every other live journey: two of them may not contradict each other."""
+    """The artifacts of every other live journey, to check that none contradicts this one."""
     return [row["artifact"] for row in await fetch_all(connection, _OTHERS_LIVE, key=key)]

@@ -1,4 +1,4 @@
-"""Reads of the demonstration: counts, and what was decided for people of one journey."""
+"""Reads of the demonstration: counts, and decisions for people of one journey."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def _counted(connection: Connection, statement: SqlStatement, **values: An
 
 
 async def count_unsettled(connection: Connection, until: datetime) -> int:
-    """What is accepted or due by `until` and not decided, or on its way and not settled."""
+    """What is accepted or due by `until` and not decided, or in flight and not settled."""
     return await _counted(connection, _UNSETTLED, until=until)
 
 
@@ -162,5 +162,5 @@ async def count_messages(connection: Connection, template: str) -> int:
 
 
 async def count_sent_after(connection: Connection, text: str) -> int:
-    """Sent messages about which the gate has said what matches a LIKE pattern."""
+    """Sent messages with a line of the gate that matches a LIKE pattern."""
     return await _counted(connection, _SENT_AFTER, text=text)

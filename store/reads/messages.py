@@ -69,7 +69,7 @@ async def list_messages(
     before: int | None = None,
     limit: int,
 ) -> list[RowDict]:
-    """The ledger, the newest first: of one person, of one run, or of all."""
+    """The ledger, newest first: of one person, of one run, or of all."""
     values: dict[str, Any] = {"status": status, "before": before, "limit": limit}
     if keys is not None:
         rows = await fetch_all(connection, _OF_RECIPIENT, keys=keys, **values)
@@ -91,17 +91,17 @@ async def message_with_key(connection: Connection, key: str) -> RowDict | None:
 
 
 async def parts_of_message(connection: Connection, key: str) -> list[RowDict]:
-    """The messages that went out in this digest."""
+    """The messages that were sent in this digest."""
     return [_message(row) for row in await fetch_all(connection, _PARTS, key=key)]
 
 
 async def messages_of_template(connection: Connection, keys: list[str], template: str) -> list[RowDict]:
-    """What was decided for a person about this template, the latest first, at most 20."""
+    """A person's messages of this template, newest first, at most 20."""
     return [_message(row) for row in await fetch_all(connection, _OF_TEMPLATE, keys=keys, template=template)]
 
 
 async def messages_of_trace(connection: Connection, trace: str, limit: int) -> list[RowDict]:
-    """The messages that one event has caused, the oldest first."""
+    """The messages that one event has caused, oldest first."""
     return [_message(row) for row in await fetch_all(connection, _OF_TRACE, trace=trace, limit=limit)]
 
 

@@ -1,8 +1,6 @@
 """Reads of people and accounts by identity.
 
 Nothing here locks or writes.
-
-Nothing here locks or writes.
 """
 
 from __future__ import annotations
@@ -60,7 +58,7 @@ _ACCOUNT_OF = sql(
 
 @dataclass(frozen=True, slots=True)
 class SubjectKeys:
-    """A person or an account, and every key that was ever theirs: merges lose no history (U2)."""
+    """A person or an account, by its current key."""
 
     key: str
     kind: str
@@ -81,16 +79,16 @@ async def find_subject(connection: Connection, kind: SubjectKind, value: str) ->
 
 
 async def subject_keys(connection: Connection, key: str) -> list[str]:
-    """A subject's key and those of the visitors who turned out to be this person."""
+    """A subject's key, and those of the visitors merged into it: merges lose no history (U2)."""
     return [row["key"] for row in await fetch_all(connection, _KEYS, key=key)]
 
 
 async def identities_of_subject(connection: Connection, key: str) -> list[RowDict]:
-    """Under which names a subject is known: user ids first, then accounts and visitors."""
+    """The identities of a subject: user ids first, then visitors' anonymous ids, then account ids."""
     return [dict(row) for row in await fetch_all(connection, _IDENTITIES, key=key)]
 
 
 async def account_id(connection: Connection, key: str | None) -> str | None:
-    """The id by which senders know an account."""
+    """The id that senders use for an account."""
     row = await fetch_one(connection, _ACCOUNT_OF, key=key) if key else None
     return row["id"] if row else None

@@ -82,7 +82,7 @@ _RUNS = sql(
 
 
 async def count_undelivered(connection: Connection, clock: str) -> int:
-    """Rows of the outbox that their runs have not been told."""
+    """The number of undelivered outbox rows."""
     row = await fetch_one(connection, _UNDELIVERED, clock=clock)
     return int(row["n"]) if row else 0
 
@@ -103,7 +103,7 @@ async def all_messages(connection: Connection) -> Sequence[Mapping[str, Any]]:
 
 
 async def all_timelines(connection: Connection, user: str | None) -> Sequence[Mapping[str, Any]]:
-    """The lines of a user's runs, or of all, the runs that began first coming first."""
+    """The lines of a user's runs, or of all, by the start of the run."""
     return await fetch_all(connection, _TIMELINE, user=user)
 
 

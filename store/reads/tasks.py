@@ -14,7 +14,7 @@ from store.rows import RowDict, loaded
 from store.schema import clocks, task_asks, tasks
 from store.schema.base import Timestamp
 
-# A task lives by the clock of its subject: `now` is the real one.
+# A task is overdue by the clock of its subject: `now` is the real instant.
 _overdue = and_(
     tasks.c.status == "open",
     tasks.c.due_at.is_not(None),
@@ -90,7 +90,7 @@ async def list_tasks(
     after: int = 0,
     limit: int,
 ) -> list[RowDict]:
-    """Tasks in the order in which they were opened; `run` finds also those it joined, `now` is the real one."""
+    """Tasks in the order in which they were opened; `run` also finds those it joined, `now` is the real instant."""
     rows = await fetch_all(
         connection,
         _LIST,

@@ -72,15 +72,15 @@ def _part(
     at: ColumnElement[datetime],
     source: str,
     identity: ColumnElement[str],
-    *told: ColumnElement[Any],
-    whose: ColumnElement[bool],
+    *columns: ColumnElement[Any],
+    condition: ColumnElement[bool],
 ) -> Select[Any]:
-    """One source of a person's timeline, cut to a page by itself: a long history costs a page and no more."""
+    """One source of a person's timeline, limited to a page by itself, so that a long history costs one page."""
     before = bindparam("before", type_=Timestamp)
     last = tuple_(before, bindparam("source", type_=Text), bindparam("id", type_=Text))
     return (
-        select(at.label("at"), literal(source).label("source"), identity.label("id"), *told)
-        .where(whose, or_(before.is_(None), tuple_(at, literal(source), identity) < last))
+        select(at.label("at"), literal(source).label("source"), identity.label("id"), *columns)
+        .where(condition, or_(before.is_(None), tuple_(at, literal(source), identity) < last))
         .order_by(at.desc(), identity.desc())
         .limit(bindparam("limit"))
     )
@@ -95,7 +95,7 @@ _decisions = _part(
     timeline.c.about,
     timeline.c.text,
     timeline.c.run,
-    whose=timeline.c.run == func.any(func.array(_runs_of_person)),
+    condition=timeline.c.run == func.any(func.array(_runs_of_person)),
 )
 _events = _part(
     events.c.at,
@@ -105,7 +105,7 @@ _events = _part(
     events.c.name.label("about"),
     (events.c.name + " came from " + events.c.source).label("text"),
     null().label("run"),
-    whose=any_of(events.c.subject_key, "keys"),
+    condition=any_of(events.c.subject_key, "keys"),
 )
 _reason = func.jsonb_array_elements(messages.c.reasons, type_=JSONB).column_valued("reason")
 _reasons = select(func.string_agg(_reason["text"].astext, "; ")).scalar_subquery()
@@ -119,16 +119,16 @@ _verdicts = _part(
         ": ", func.concat(messages.c.status, literal(" by ", Text) + messages.c.channel), func.nullif(_reasons, "")
     ).label("text"),
     messages.c.run,
-    whose=any_of(messages.c.recipient, "keys"),
+    condition=any_of(messages.c.recipient, "keys"),
 )
-_told = union_all(_decisions, _events, _verdicts).subquery("told")
+_lines = union_all(_decisions, _events, _verdicts).subquery("lines")
 _OF_PERSON = sql(
-    select(_told).order_by(_told.c.at.desc(), _told.c.source.desc(), _told.c.id.desc()).limit(bindparam("limit"))
+    select(_lines).order_by(_lines.c.at.desc(), _lines.c.source.desc(), _lines.c.id.desc()).limit(bindparam("limit"))
 )
 
 
 async def timeline_of_run(connection: Connection, run: str, after: tuple[int, int] | None, limit: int) -> list[RowDict]:
-    """A run's own explanation, the oldest line first."""
+    """The lines of a run, oldest first."""
     step, n = after or (-1, -1)
     return [dict(row) for row in await fetch_all(connection, _OF_RUN, run=run, step=step, n=n, limit=limit)]
 
@@ -136,12 +136,12 @@ async def timeline_of_run(connection: Connection, run: str, after: tuple[int, in
 async def timeline_of_person(
     connection: Connection, keys: list[str], after: tuple[datetime, str, str] | None, limit: int
 ) -> list[RowDict]:
-    """What happened to a subject, the newest first: accepted events, decisions of every run, messages."""
+    """The timeline of a subject, newest first: accepted events, decisions of every run, messages."""
     before, source, identity = after or (None, "", "")
     rows = await fetch_all(connection, _OF_PERSON, keys=keys, before=before, source=source, id=identity, limit=limit)
     return [dict(row) for row in rows]
 
 
 async def timeline_of_step(connection: Connection, run: str, step: int) -> list[RowDict]:
-    """What a run decided in one step, in order."""
+    """The lines of one step of a run, in order."""
     return [dict(row) for row in await fetch_all(connection, _OF_STEP, run=run, step=step)]

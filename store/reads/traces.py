@@ -16,7 +16,7 @@ from store.rows import RowDict
 from store.schema import events
 
 MOST: Final = 200
-"""Of each kind that are told; the first."""
+"""Most events, lines and messages of a trace; the first of each."""
 _NUMBERS: Final = 2**63
 
 _events = select(
@@ -36,7 +36,7 @@ _OF_TRACE = sql(
     .order_by(events.c.id)
     .limit(MOST)
 )
-# There are few sources, and the index begins with them: from one to the next instead of over all events.
+# The index begins with the source, and there are few sources: the query goes from one to the next, not over all events.
 _first = select(events.c.source).order_by(events.c.source).limit(1)
 _sources = select(_first.subquery("first").c.source).cte("sources", recursive=True)
 _later = events.alias("later")
@@ -65,18 +65,18 @@ _LINES = sql(
 
 
 async def stored_event(connection: Connection, source: str, message_id: str) -> str | None:
-    """The trace of an event that was accepted before; None if there is none of this id."""
+    """The trace of an event that was accepted before; None if there is none with this id."""
     row = await fetch_one(connection, _STORED, source=source, id=message_id)
     return _trace(row) if row is not None else None
 
 
 async def events_with_message_id(connection: Connection, message_id: str) -> list[RowDict]:
-    """The events that senders gave this id, whoever they were, each with its trace."""
+    """The events that any source gave this id, each with its trace."""
     return [{**row, "trace": _trace(row)} for row in await fetch_all(connection, _WITH_MESSAGE_ID, id=message_id)]
 
 
 async def trace(connection: Connection, identity: str) -> RowDict | None:
-    """All that is known of a trace, in order; None if nobody knows it."""
+    """All events, lines, messages and feed lines of a trace, in order; None if there are none."""
     number = event_of_trace(identity)
     rows = await fetch_all(connection, _OF_TRACE, id=number if number < _NUMBERS else 0, trace=identity)
     stored = [{**row, "trace": identity} for row in rows if _trace(row) == identity]
@@ -86,13 +86,13 @@ async def trace(connection: Connection, identity: str) -> RowDict | None:
     if not (stored or sent or lines):
         return None
     keys = sorted({message["merged_into"] for message in sent if message["merged_into"]})
-    wholes = [whole["id"] for key in keys if (whole := await messages.message_with_key(connection, key))]
+    digest_ids = [digest["id"] for key in keys if (digest := await messages.message_with_key(connection, key))]
     return {
         "trace": identity,
         "events": stored,
         "lines": [dict(row) for row in lines],
         "messages": sent,
-        "feed": await feed.lines_of_messages(connection, [*(message["id"] for message in sent), *wholes], MOST),
+        "feed": await feed.lines_of_messages(connection, [*(message["id"] for message in sent), *digest_ids], MOST),
     }
 
 

@@ -61,7 +61,7 @@ _ACCOUNTS = sql(
     .order_by((members.c.account_key == subjects.c.account_key).desc().nulls_last(), members.c.since.desc())
     .limit(20)
 )
-_HEARD = sql(
+_LAST_EVENTS = sql(
     select(events.c.name, events.c.at, events.c.data)
     .ext(distinct_on(events.c.name))
     .where(any_of(events.c.subject_key, "keys"), any_of(events.c.name, "names"))
@@ -125,7 +125,7 @@ _SINCE = sql(
 
 
 async def runs_of(connection: Connection, keys: Sequence[str], journey: str) -> list[PastRunView]:
-    """Those that are open first, then the newest."""
+    """The runs of a journey: open ones first, then the newest; at most 20."""
     rows = await fetch_all(connection, _RUNS, keys=list(keys), journey=journey)
     return [
         PastRunView(
@@ -138,25 +138,25 @@ async def runs_of(connection: Connection, keys: Sequence[str], journey: str) -> 
 
 
 async def accounts_of(connection: Connection, person: str) -> list[str]:
-    """Which they are in: their own first, then those that they have joined last; at most 20."""
+    """The accounts of a person: their own first, then those that they joined last; at most 20."""
     return [row["key"] for row in await fetch_all(connection, _ACCOUNTS, person=person)]
 
 
 async def open_definitions(connection: Connection, lanes: Sequence[str]) -> list[tuple[str, str]]:
-    """The definition and the lane of each run that is open in these, the newest last."""
+    """The definition and the lane of each open run in these lanes, newest last."""
     return [(row["definition"], row["lane"]) for row in await fetch_all(connection, _OPEN, lanes=list(lanes))]
 
 
-async def last_heard(connection: Connection, keys: Sequence[str], names: Sequence[str]) -> dict[str, LastEvent]:
-    """By name."""
-    rows = await fetch_all(connection, _HEARD, keys=list(keys), names=list(names))
+async def last_events(connection: Connection, keys: Sequence[str], names: Sequence[str]) -> dict[str, LastEvent]:
+    """The last event of each name."""
+    rows = await fetch_all(connection, _LAST_EVENTS, keys=list(keys), names=list(names))
     return {row["name"]: LastEvent(row["at"], loaded(row["data"])) for row in rows}
 
 
 async def last_decisions(
     connection: Connection, keys: Sequence[str], template: str, clock: TestClock | None = None
 ) -> list[LastDecision]:
-    """What became of this template, the latest first. `clock` is their test clock."""
+    """The decisions on this template, latest first. `clock` is the person's test clock."""
     return [
         LastDecision(
             row["run"],
@@ -171,28 +171,33 @@ async def last_decisions(
 
 
 def _why(row: Mapping[str, Any]) -> str:
-    """The gate's reasons, and what came back from an attempt that was made since."""
+    """The gate's reasons, and the detail of an attempt since."""
     reasons = [reason["text"] for reason in loaded(row["reasons"]) or ()]
     return "; ".join(dict.fromkeys([*reasons, *([row["detail"]] if row["detail"] else [])]))
 
 
 def _began(row: Mapping[str, Any], clock: TestClock | None) -> datetime:
-    """Since when it waits, whatever for: it is weighed again and again meanwhile. The feed has real instants, which a test
-    clock that was held shows too late: never later than the last verdict, nor before it was asked for.
+    """The instant since which a message waits, across repeated decisions.
+
+    The feed has real instants, which are too late by a test clock that was held: so never later than the last verdict,
+    nor before the request.
     """
-    asked: datetime = row["at"]
+    requested: datetime = row["at"]
     decided: datetime = row["decided_at"]
     real = row["waits_from"]
     if real is None:
         return decided
-    return max(asked, min(decided, clock.virtual(real) if clock is not None else real))
+    return max(requested, min(decided, clock.virtual(real) if clock is not None else real))
 
 
 async def since_when(
-    connection: Connection, person: str, account: str | None, addresses: AddressHash, known: Mapping[str, str]
+    connection: Connection, person: str, account: str | None, addresses: AddressHash, by_channel: Mapping[str, str]
 ) -> dict[tuple[str, ...], datetime]:
-    """Since when what the gate looks at is so, as `Around.since` has it. `known` are the person's addresses by channel."""
-    hashed = addresses.of_all(known)
+    """Since when each fact that the gate reads holds, as in `GateFacts.since`.
+
+    `by_channel` has the person's addresses by channel.
+    """
+    hashed = addresses.of_all(by_channel)
     rows = await fetch_all(connection, _SINCE, person=person, account=account or "", digests=list(hashed))
     since: dict[tuple[str, ...], datetime] = {}
     for row in rows:

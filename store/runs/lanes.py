@@ -1,4 +1,4 @@
-"""Runs by lane: those that entry asks about, new ones, and who listens."""
+"""Runs by lane: past runs for entry, new runs, and subscriptions."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ _listening = (
 )
 _LISTENERS = sql(
     union_all(
-        select(*_listening, runs.c.lane.label("hears")).where(runs.c.status == "open", any_of(runs.c.lane, "lanes")),
+        select(*_listening, runs.c.lane.label("receives")).where(runs.c.status == "open", any_of(runs.c.lane, "lanes")),
         select(*_listening, runs.c.subject_key).where(
             runs.c.status == "open", runs.c.lane != runs.c.subject_key, any_of(runs.c.subject_key, "lanes")
         ),
@@ -103,7 +103,7 @@ _MEMBERS = sql(
 
 @dataclass(slots=True)
 class LaneRun:
-    """An open run of a lane, or what entry asks of all that have ended of its journey and case."""
+    """An open run of a lane, or what entry reads of all ended runs of its journey and case."""
 
     id: str
     chart_hash: str
@@ -115,7 +115,7 @@ class LaneRun:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run that an event opens. `seq` is the first that it hears of its lane, which is its subject's."""
+    """A run that an event opens. `seq` is the first row of its lane that it receives; the lane is its subject's."""
 
     id: str
     journey: str
@@ -131,7 +131,7 @@ class NewRun:
 async def runs_of_lanes(
     connection: Connection, lanes: Iterable[str]
 ) -> dict[str, dict[tuple[str, str], list[LaneRun]]]:
-    """By lane, then by journey and case: a merge may leave several open of one."""
+    """Runs by lane, then by journey and case: a merge may leave several open of one case."""
     by_lane: dict[str, dict[tuple[str, str], list[LaneRun]]] = {lane: {} for lane in lanes}
     for row in await fetch_all(connection, _OF_LANES, lanes=sorted(by_lane)) if by_lane else ():
         run = LaneRun(*(row[name] for name in ("id", "definition", "case_key", "epoch", "open", "ended_at")))
@@ -159,21 +159,21 @@ async def insert_runs(connection: Connection, new: Sequence[NewRun]) -> None:
 
 
 def listener_in(row: Mapping[str, Any]) -> RunSubscription:
-    """One of `listeners_of` as routing sees it."""
+    """The subscription of a row of `listeners_of`."""
     names = ("id", "lane", "entered_seq", "case_key", "subject_key", "joined_seq")
     return RunSubscription(*(row[name] for name in names))
 
 
 async def move_to(connection: Connection, gone: str, into: str, *, joined_seq: int) -> None:
-    """The runs in a visitor's lane go on in the user's, from `joined_seq` on."""
+    """Move the runs of a visitor's lane to the user's, from `joined_seq` on."""
     await execute(connection, _MOVE, gone=gone, into=into, seq=joined_seq)
 
 
 async def listeners_of(connection: Connection, recipients: Sequence[str]) -> dict[str, list[Mapping[str, Any]]]:
-    """By recipient, the open runs its lane reaches: its own, those that began in it, an account's members'."""
+    """By recipient, the open runs that receive its rows: its own, those that began in it, an account's members'."""
     listening: dict[str, list[Mapping[str, Any]]] = {recipient: [] for recipient in recipients}
     for row in await fetch_all(connection, _LISTENERS, lanes=list(recipients)):
-        listening[row["hears"]].append(row)
+        listening[row["receives"]].append(row)
     accounts = [recipient for recipient in recipients if recipient.startswith("a_")]
     for row in await fetch_all(connection, _MEMBERS, accounts=accounts) if accounts else []:
         listening[row["account_key"]].append(row)

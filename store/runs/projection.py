@@ -40,8 +40,8 @@ _READ = sql(
     .join_from(runs, subjects, subjects.c.key == runs.c.lane)
     .where(runs.c.id == bindparam("id"))
 )
-# What a step was decided on is the last row of a lane that it has and the step before had not; of two lanes' the one whose
-# instant is the run's. Read here, because it is known here without being asked for.
+# The cause of a step is the last row of a lane that it has and the step before had not; of two lanes, the row whose
+# instant is the run's. It is read here, because this needs no statement of its own.
 _ADVANCE = sql(
     """
     WITH cause AS (
@@ -56,7 +56,7 @@ _ADVANCE = sql(
       status = CASE WHEN CAST(:outcome AS text) IS NULL THEN 'open' ELSE 'closed' END,
       ended_at = CASE WHEN CAST(:outcome AS text) IS NULL THEN NULL ELSE CAST(:last AS timestamptz) END
     WHERE id = :id AND step < :step RETURNING id),
-    told AS (
+    written AS (
     INSERT INTO timeline (run, step, n, at, kind, about, text, trace)
     SELECT moved.id, :step, o - 1, at, kind, about, text, traced.trace
     FROM moved, traced, unnest(CAST(:ats AS timestamptz[]), CAST(:kinds AS text[]), CAST(:abouts AS text[]), CAST(:texts AS text[]))
@@ -107,7 +107,7 @@ _DEAD_LETTER = sql(
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run's row, as its step needs it. `lane` is the recipient whose events it reads; merges move it."""
+    """A run's row, as its step needs it. `lane` is the recipient whose rows it reads; merges change it."""
 
     id: str
     journey: str
@@ -127,12 +127,12 @@ class Run:
 
 
 def listener_of(run: Run) -> RunSubscription:
-    """The run as routing sees it."""
+    """The subscription of a run."""
     return RunSubscription(run.id, run.lane, run.entered_seq, run.case_key, run.subject_key, run.joined_seq)
 
 
 async def read_run(connection: Connection, identity: str) -> Run:
-    """One run. Raises LookupError when it was never admitted here."""
+    """One run. Raises LookupError if it was never admitted here."""
     row = await fetch_one(connection, _READ, id=identity)
     if row is None:
         raise LookupError(f"run {identity} is not in this database: it was not opened by an accepted event")
@@ -148,11 +148,11 @@ async def advance_run(
     *,
     caused: bool = True,
 ) -> str | None:
-    """Project a step, with its explanation where that is known already; None if it, or a later one, is there already.
+    """Project a step, with its timeline if that is known already; None if it, or a later one, is projected already.
 
-    Answers with the step's trace: that of what it was decided on, or its own where nothing accepted `caused` it.
+    Returns the step's trace: that of its cause, or its own if nothing accepted `caused` it.
     """
-    moved = await fetch_one(
+    projected = await fetch_one(
         connection,
         _ADVANCE,
         id=identity,
@@ -170,7 +170,7 @@ async def advance_run(
         trace=trace_of_step(identity, step),
         **_columns(log),
     )
-    return str(moved["trace"]) if moved is not None else None
+    return str(projected["trace"]) if projected is not None else None
 
 
 def _columns(log: Sequence[LogLine]) -> dict[str, list[Any]]:
@@ -183,7 +183,7 @@ def _columns(log: Sequence[LogLine]) -> dict[str, list[Any]]:
 
 
 async def committed_state(connection: Connection, identity: str) -> tuple[int, dict[str, Any]]:
-    """The last step that was projected, and the run's state after it."""
+    """The last step that was projected, and the run's state after it. Raises LookupError."""
     row = await fetch_one(connection, _STATE, id=identity)
     if row is None:
         raise LookupError(f"run {identity} is not in this database")
@@ -193,7 +193,7 @@ async def committed_state(connection: Connection, identity: str) -> tuple[int, d
 async def write_timeline(
     connection: Connection, identity: str, step: int, first: int, log: Sequence[LogLine], trace: str | None = None
 ) -> None:
-    """The explanation of a step, line by line."""
+    """Write the timeline lines of a step."""
     if log:
         await execute(connection, _TIMELINE, run=identity, step=step, first=first, trace=trace, **_columns(log))
 
@@ -201,16 +201,16 @@ async def write_timeline(
 async def store_dead_letters(
     connection: Connection, identity: str, step: int, tombstones: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Arrivals that no run could read, for a person to see."""
-    for n, letter in enumerate(tombstones):
-        payload = str(letter["payload"]).replace("\x00", "�")
+    """Store arrivals that no run could read, for a person to inspect."""
+    for n, tombstone in enumerate(tombstones):
+        payload = str(tombstone["payload"]).replace("\x00", "�")
         await execute(
             connection,
             _DEAD_LETTER,
             run=identity,
             step=step,
             n=n,
-            name=letter["name"],
-            reason=letter["reason"],
+            name=tombstone["name"],
+            reason=tombstone["reason"],
             payload=payload,
         )

@@ -1,6 +1,6 @@
-"""Assignment of tasks: owners, turns, handovers, and deadlines told to the runs.
+"""Assignment of tasks: owners, turns, handovers, and deadlines for runs.
 
-Whose turn it is and who has how much to do are read and changed under one lock, so that two tasks at once go to two people.
+Turns and loads are read and changed under one lock, so that two tasks at once go to two people.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _ASKING = sql(
 
 @dataclass(frozen=True, slots=True)
 class TaskHandover:
-    """Who has a task from now on, since when they have it, and when it is due."""
+    """The new owner of a task, its deadline and its reminder."""
 
     to: AssignmentResult
     due_at: datetime | None
@@ -60,7 +60,7 @@ class TaskHandover:
 async def choose_owner(
     connection: Connection, roster: Roster, *, task: str, named: str, account: str | None, at: datetime
 ) -> AssignmentResult:
-    """Who gets it. A word that is neither a person nor a team of ours stays what it is, and locks nobody."""
+    """The owner of a task. A name that is neither a person nor a team of the roster is kept, without a lock."""
     if not roster.knows(named):
         return assign_task(roster, AssignmentRequest(task, named, at), {})
     await lock_until_commit(connection, Lock.ROUTING)
@@ -80,25 +80,25 @@ async def _owner_of(connection: Connection, roster: Roster, account: str | None)
 def handover_of(
     roster: Roster, task: Mapping[str, Any], to: AssignmentResult, due: datetime | None, since: datetime
 ) -> TaskHandover:
-    """With the reminder that belongs to a deadline."""
+    """A handover, with the reminder that belongs to its deadline."""
     working = task["within"] is not None
     return TaskHandover(to, due, roster.remind_at(task["task"], to.owner, due, since, working=working))
 
 
 async def assign_to(
-    connection: Connection, identity: int, what: TaskHandover, *, level: int, snoozed_until: datetime | None = None
+    connection: Connection, identity: int, handover: TaskHandover, *, level: int, snoozed_until: datetime | None = None
 ) -> None:
-    """Write down who has it and when it is due."""
+    """Write the owner and the deadline of a task."""
     await execute(
         connection,
         _ASSIGN,
         id=identity,
-        owner=what.to.owner,
-        team=what.to.team,
-        why=what.to.why,
+        owner=handover.to.owner,
+        team=handover.to.team,
+        why=handover.to.why,
         level=level,
-        due=what.due_at,
-        remind=what.remind_at,
+        due=handover.due_at,
+        remind=handover.remind_at,
         snoozed=snoozed_until,
     )
 
@@ -114,7 +114,10 @@ async def hand_to_next_level(
     at: datetime,
     due: datetime | None = None,
 ) -> datetime | None:
-    """What is late goes to the next one, and is due in so much of their working time again unless `due` is known; when."""
+    """Give a late task to the next owner; its new deadline.
+
+    The deadline is `due`, else `within` again, in the new owner's working time.
+    """
     to = await choose_owner(connection, roster, task=task["task"], named=named, account=account, at=at)
     if due is None and task["within"]:
         due = roster.due(to.owner, at, task["within"])
@@ -129,8 +132,8 @@ async def runs_asking_for(connection: Connection, identity: int) -> list[Mapping
     return await fetch_all(connection, _ASKING, id=identity)
 
 
-async def tell_deadline(connection: Connection, ask: Mapping[str, Any], due: datetime, at: datetime) -> None:
-    """A run's own durable timer rings when a task is due. Whoever tells holds the run's lane."""
+async def enqueue_deadline(connection: Connection, ask: Mapping[str, Any], due: datetime, at: datetime) -> None:
+    """Put a task's deadline into a run's lane, for the run's own timer. The caller holds the lane."""
     event_id = f"{ask['key']}=due {due.isoformat()}"
     data = {"ask": ask["key"].rpartition("#")[2], "due_at": due.isoformat()}
     await outbox.enqueue_derived(

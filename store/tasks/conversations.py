@@ -1,7 +1,8 @@
-"""Conversations: a reply quiets its run, withdraws what waits and opens a task.
+"""Conversations: a reply pauses its run, withdraws what waits and opens a task.
 
-All of it in the commit that accepts the answer, under the person's lock, which the gate takes too. It ends when its task is
-closed, or by itself some time after their last word; nothing has to happen then. Other runs go on all the while.
+All of it is in the commit that accepts the reply, under the person's lock, which the gate takes too. A conversation
+ends when its task is closed, or some time after the person's last message; nothing has to run then. Other runs go on
+meanwhile.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from store.tasks import log as task_log
 from store.tasks.opening import NewTask, open_task
 
 NOBODY = "support"
-"""Who answers where nobody is named: a word, as any owner may be."""
+"""Owner of a reply if nobody is named: a name, like that of any owner."""
 _theirs = (
     conversations.c.recipient == bindparam("person"),
     conversations.c.run == bindparam("run"),
@@ -44,7 +45,7 @@ _OVER = sql(
     .where(*_theirs, conversations.c.until <= bindparam("at"))
     .values(closed_at=conversations.c.until, closed_by="time")
 )
-_AGAIN = sql(
+_CONTINUE = sql(
     update(conversations)
     .where(*_theirs)
     .values(
@@ -113,9 +114,9 @@ _MOVE = sql(
 async def open_from_replies(
     connection: Connection, catalogue: DefinitionRegistry, stored: Sequence[StoredEvent]
 ) -> None:
-    """Open or go on with the conversations that events of a batch begin. The people and the lanes that hear of it are locked.
+    """Open or continue the conversations that a batch's replies belong to. People and lanes are locked.
 
-    A reply that is a keyword is a statement of consent (`store/consent/from_events.py`) and begins none.
+    A reply that is a keyword changes consent (`store/consent/from_events.py`) and opens none.
     """
     for item in stored:
         message = answered_message(item.event)
@@ -130,20 +131,20 @@ async def _answered(
     catalogue: DefinitionRegistry,
     person: str,
     about: Mapping[str, Any],
-    said: Mapping[str, Any],
+    reply: Mapping[str, Any],
     at: datetime,
 ) -> None:
     until = catalogue.consent.policy.answered.quiet.after(at)
     place = {"person": person, "run": about["run"]}
     await execute(connection, _OVER, **place, at=at)
-    again = await fetch_one(connection, _AGAIN, **place, at=at, until=until)
-    if again is None:
-        await _begin(connection, catalogue, person, about, said, at, until)
-    elif again["task_id"] is not None:
-        text = str(said.get("text") or "")
-        line = f"they have written again: {text}" if text else "they have written again"
-        await task_log.write_task_log(connection, again["task_id"], at, "noted", task_log.SELF, line)
-    await _take_back(connection, catalogue, person, about["run"], at)
+    continued = await fetch_one(connection, _CONTINUE, **place, at=at, until=until)
+    if continued is None:
+        await _begin(connection, catalogue, person, about, reply, at, until)
+    elif continued["task_id"] is not None:
+        text = str(reply.get("text") or "")
+        line = f"the person has written again: {text}" if text else "the person has written again"
+        await task_log.write_task_log(connection, continued["task_id"], at, "noted", task_log.SELF, line)
+    await _withdraw_planned(connection, catalogue, person, about["run"], at)
 
 
 async def _begin(
@@ -151,22 +152,22 @@ async def _begin(
     catalogue: DefinitionRegistry,
     person: str,
     about: Mapping[str, Any],
-    said: Mapping[str, Any],
+    reply: Mapping[str, Any],
     at: datetime,
     until: datetime,
 ) -> None:
-    """The conversation, and the task of whoever answers them."""
+    """Open a conversation, and the task of its owner."""
     rule, account = catalogue.consent.policy.answered, about["account"]
     named = await _named(connection, catalogue, about)
     to = await assignment.choose_owner(
         connection, catalogue.roster, task=rule.task, named=named, account=account, at=at
     )
     values = {name: about[name] for name in ("run", "journey", "template", "channel")} | {"person": person, "at": at}
-    begun = await fetch_one(connection, _BEGIN, **values, message=about["id"], owner=to.owner, until=until)
-    assert begun is not None
-    key = f"reply/{begun['id']}"
-    data = {"text": str(said.get("text") or ""), "message": str(about["id"]), "template": about["template"],
-            "channel": about["channel"], "conversation": begun["id"]}  # fmt: skip
+    conversation = await fetch_one(connection, _BEGIN, **values, message=about["id"], owner=to.owner, until=until)
+    assert conversation is not None
+    key = f"reply/{conversation['id']}"
+    data = {"text": str(reply.get("text") or ""), "message": str(about["id"]), "template": about["template"],
+            "channel": about["channel"], "conversation": conversation["id"]}  # fmt: skip
     new = NewTask(
         key=key,
         run=about["run"],
@@ -183,13 +184,13 @@ async def _begin(
         account=account,
         clock=about["clock"],
     )
-    opened = await open_task(connection, catalogue.roster, new, to)
-    assert opened is not None, "its key is its own"
-    await execute(connection, _HAS_TASK, task=opened.id, conversation=begun["id"])
+    task = await open_task(connection, catalogue.roster, new, to)
+    assert task is not None, "its key is its own"
+    await execute(connection, _HAS_TASK, task=task.id, conversation=conversation["id"])
 
 
 async def _named(connection: Connection, catalogue: DefinitionRegistry, about: Mapping[str, Any]) -> str:
-    """Who answers: the account's manager, else the policy's word, else the template's owner."""
+    """The owner of the reply: the account's manager, else the policy's, else the template's."""
     team = catalogue.roster.team
     manager = (await subjects.profile_of(connection, about["account"])).get(team.owner) if about["account"] else None
     if isinstance(manager, str) and manager:
@@ -197,23 +198,24 @@ async def _named(connection: Connection, catalogue: DefinitionRegistry, about: M
     return catalogue.consent.policy.answered.owner or catalogue.owner_of(about["template"]) or NOBODY
 
 
-async def _take_back(
+async def _withdraw_planned(
     connection: Connection, catalogue: DefinitionRegistry, person: str, run_id: str, at: datetime
 ) -> None:
-    """What this run had planned for them, but for what is pressing."""
+    """Withdraw this run's deferred messages to the person, except pressing ones."""
 
     def reasons(entry: LedgerEntry) -> tuple[Reason, ...] | None:
         if entry.run != run_id or entry.priority in PRESSING:
             return None
-        return (Reason("in_conversation", f"they have answered {entry.journey}"),)
+        return (Reason("in_conversation", f"the person has answered {entry.journey}"),)
 
     await withdraw_from_person(connection, catalogue, person, reasons, at)
 
 
 async def close_with_task(connection: Connection, task: int, by: str, at: datetime) -> InboundEvent | None:
-    """The task of a conversation is closed, and so is the conversation: the run may speak again, and hears of it.
+    """Close the conversation of a task that is closed, and signal it to its run, which may send again.
 
-    The event of it, for the caller to store. The caller holds the person and the run's lane.
+    Returns its event, for the caller to store; None if the task has no open conversation. The caller holds the person
+    and the run's lane.
     """
     ended = await fetch_one(connection, _END, task=task, by=by, at=at)
     if ended is None:
@@ -231,5 +233,5 @@ async def close_with_task(connection: Connection, task: int, by: str, at: dateti
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """A visitor's conversations are the user's, but for one of a run in which the user has an open one."""
+    """Move a visitor's conversations to the user, except one of a run in which the user has an open one."""
     await execute(connection, _MOVE, gone=gone, into=into)

@@ -1,8 +1,8 @@
 """Escalation of late tasks of conversations (C10).
 
-Such a task belongs to no state of a chart, and the run that was answered may have ended, so no run's timer is due with it. Its
-deadline is a due column like that of reminders, which any number of processes read. A late task is read again under its
-locks, so it is escalated once.
+Such a task belongs to no state of a chart, and its run may have ended, so no run has a timer at its deadline. The
+deadline is a due column, like that of reminders, which any number of processes read. A late task is read again under
+its locks, so it is escalated once.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _LATE = sql(
 
 
 async def escalate_late(database: Database, chain: Sequence[str], roster: Roster, now: datetime) -> int:
-    """Give on what is late, up to `MOST` tasks; how many were. `now` is the real one, each task lives by its own clock."""
+    """Escalate late tasks, up to `MOST`; how many. `now` is the real instant, each task is late by its own clock."""
     async with database.reading() as connection:
         late = await fetch_all(connection, _LATE, levels=len(chain), now=now, most=MOST)
-    given = 0
+    escalated = 0
 
-    async def give_on(connection: Connection, task: RowDict, at: datetime) -> bool:
+    async def escalate(connection: Connection, task: RowDict, at: datetime) -> bool:
         is_late = task["due_at"] is not None and task["due_at"] <= at
         if task["status"] != "open" or task["level"] >= len(chain) or not is_late:
             return False
@@ -53,6 +53,6 @@ async def escalate_late(database: Database, chain: Sequence[str], roster: Roster
         return True
 
     for row in late:
-        changed = await change_under_lock(database, row["id"], now, give_on)
-        given += changed is not None and changed[0]
-    return given
+        changed = await change_under_lock(database, row["id"], now, escalate)
+        escalated += changed is not None and changed[0]
+    return escalated

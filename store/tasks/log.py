@@ -1,4 +1,4 @@
-"""The log of tasks: what happened, by whom and why. It only grows."""
+"""The append-only log of tasks: what happened, by whom and why."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from store.rows import RowDict
 from store.schema import task_log, task_mirrors
 
 SELF: Final = "tenure"
-"""Who did what no person did."""
+"""The author of lines that no person caused."""
 TaskLogKind = Literal[
     "opened", "joined", "left", "assigned", "escalated", "snoozed", "reminded", "noted", "closed", "withdrawn"
 ]
 
-# Whoever shows a copy of the task elsewhere has something new to show (`store/exports/crm_tasks.py`).
+# Every line makes the copies of the task in CRMs stale (`store/exports/crm_tasks.py`).
 _stale = (
     update(task_mirrors)
     .where(task_mirrors.c.task_id == bindparam("task"))
@@ -47,10 +47,10 @@ _READ = sql(
 async def write_task_log(
     connection: Connection, task: int, at: datetime, kind: TaskLogKind, by: str, text: str
 ) -> None:
-    """One more line."""
+    """Append a line."""
     await execute(connection, _WRITE, task=task, at=at, kind=kind, by=by, text=text)
 
 
 async def read_task_log(connection: Connection, task: int, *, after: int, limit: int) -> list[RowDict]:
-    """The lines of a task, the oldest first."""
+    """The lines of a task, oldest first."""
     return [dict(row) for row in await fetch_all(connection, _READ, task=task, after=after, limit=limit)]

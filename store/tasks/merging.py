@@ -26,7 +26,7 @@ _joined = (
     .where(tasks.c.id == _doubles.c.id)
     .values(
         status="withdrawn",
-        resolution=literal("it is task ").concat(cast(_doubles.c.stay_id, Text)),
+        resolution=literal("duplicate of task ").concat(cast(_doubles.c.stay_id, Text)),
         closed_at=func.greatest(tasks.c.opened_at, _doubles.c.stay_opened_at),
     )
     .returning(tasks.c.id, tasks.c.closed_at, tasks.c.resolution)
@@ -38,7 +38,7 @@ _stale = (
     .values(version=task_mirrors.c.version + 1)
     .cte("stale")
 )
-# Of two open tasks of one reason the user's stays, and who asked for the visitor's asks for that one.
+# Of two open tasks of one reason the user's stays, and the requests for the visitor's task move to it.
 _MOVES = (
     sql(update(tasks).where(tasks.c.subject_key == bindparam("gone")).values(subject_key=bindparam("into"))),
     sql(update(task_asks).where(task_asks.c.task_id == _doubles.c.id).values(task_id=_doubles.c.stay_id)),
@@ -55,6 +55,6 @@ _MOVES = (
 
 
 async def move_to(connection: Connection, gone: str, into: str) -> None:
-    """A visitor's tasks are the user's."""
+    """Move a visitor's tasks to the user."""
     for statement in _MOVES:
         await execute(connection, statement, gone=gone, into=into)

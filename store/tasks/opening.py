@@ -46,9 +46,9 @@ _OPEN = sql(
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task that is asked for. There is one open task for each `scope` and `reason`.
+    """A task to open. There is one open task for each `scope` and `reason`.
 
-    `within` is the working time that its owner has, by which it is due; without it, it is due at `due_at`.
+    `within` is the working time that its owner has until it is due; without it, it is due at `due_at`.
     """
 
     key: str
@@ -70,14 +70,14 @@ class NewTask:
 
 @dataclass(frozen=True, slots=True)
 class TaskOpened:
-    """A task that is open from now on, and when it is due."""
+    """A task that was opened, and its deadline."""
 
     id: int
     due_at: datetime | None
 
 
 async def open_task(connection: Connection, roster: Roster, new: NewTask, to: AssignmentResult) -> TaskOpened | None:
-    """Open it for whom it is assigned to. None if somebody else was quicker, and has it once they have committed."""
+    """Open a task for its owner. None if another transaction was quicker; its task is visible after its commit."""
     due = roster.due(to.owner, new.at, new.within) if new.within else new.due_at
     handover = assignment.handover_of(roster, {"task": new.task, "within": new.within}, to, due, new.at)
     row = await fetch_one(

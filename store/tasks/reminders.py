@@ -1,4 +1,4 @@
-"""Due reminders of tasks: claimed by one process, marked when told."""
+"""Due reminders of tasks: claimed by one process, marked when sent."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _COUNTS = sql(
 
 
 async def clocks(connection: Connection) -> list[tuple[str | None, datetime]]:
-    """Every clock by which a reminder may be due, with its now: the real one first."""
+    """Every clock by which a reminder may be due, with its current instant: the real one first."""
     real = datetime.now(UTC)
     nows: list[tuple[str | None, datetime]] = [(None, real)]
     for row in await fetch_all(connection, _CLOCKS):
@@ -66,12 +66,12 @@ async def clocks(connection: Connection) -> list[tuple[str | None, datetime]]:
 
 
 async def next_reminder(connection: Connection, clock: str | None, now: datetime) -> Mapping[str, Any] | None:
-    """The reminder that is due longest and that nobody else has in hand; locked until the commit."""
+    """The reminder that has been due longest and that no other process holds; locked until the commit."""
     return await fetch_one(connection, _NEXT, clock=clock, now=now)
 
 
 async def mark_reminded(connection: Connection, task: Mapping[str, Any], at: datetime) -> None:
-    """Its owner was told."""
+    """Record that the owner was reminded."""
     await execute(connection, _REMINDED, id=task["id"], at=at)
     await task_log.write_task_log(
         connection, task["id"], at, "reminded", task_log.SELF, f"{task['owner']} was reminded"
@@ -79,7 +79,7 @@ async def mark_reminded(connection: Connection, task: Mapping[str, Any], at: dat
 
 
 async def mark_unreachable(connection: Connection, task: Mapping[str, Any], why: str, at: datetime) -> None:
-    """Its owner cannot be told, now or later: whoever looks at the task can see that they were not."""
+    """Record that the owner cannot be reminded, for the readers of the task's log."""
     await execute(connection, _UNREACHABLE, id=task["id"])
     await task_log.write_task_log(
         connection, task["id"], at, "noted", task_log.SELF, f"{task['owner']} was not reminded: {why}"
@@ -87,10 +87,10 @@ async def mark_unreachable(connection: Connection, task: Mapping[str, Any], why:
 
 
 async def postpone_reminder(connection: Connection, task: Mapping[str, Any], pause: timedelta, now: datetime) -> None:
-    """It could not be told now, and must not keep the others waiting."""
+    """Postpone a reminder that could not be sent now, so that it does not delay the others."""
     await execute(connection, _LATER, id=task["id"], at=now + pause, before=task["remind_at"])
 
 
 async def count_tasks(connection: Connection) -> list[Mapping[str, Any]]:
-    """By team, or by owner where there is none: how many are open, and how many of them late."""
+    """Open and overdue tasks by team, or by owner if there is no team."""
     return await fetch_all(connection, _COUNTS)

@@ -1,7 +1,7 @@
 """Requests for tasks: runs open, join, escalate and withdraw them (C10).
 
-There is one open task for each account (or person without one) and reason; who asks again joins it. It stays open while
-one of its runs still asks. A unique index holds this also where two ask in the same moment.
+There is one open task for each account (or person without one) and reason; a further request joins it. It stays open
+while one of its runs still asks for it. A unique index holds this also for two requests at the same moment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from store.tasks.opening import NewTask, open_task
 
 TRIES = 3
 _ASKED = sql(select(task_asks.c.task_id).where(task_asks.c.key == bindparam("key")))
-_STANDING = sql(
+_EXISTING = sql(
     select(tasks.c.id, tasks.c.task, tasks.c.owner, tasks.c.level, tasks.c.due_at, tasks.c.within)
     .where(tasks.c.scope_key == bindparam("scope"), tasks.c.reason == bindparam("reason"), tasks.c.status == "open")
     .with_for_update()
@@ -63,7 +63,7 @@ _OF_RUN = sql(
     .order_by(tasks.c.id)
     .with_for_update(of=tasks)
 )
-_LET_GO = sql(
+_END_REQUEST = sql(
     update(task_asks)
     .where(task_asks.c.key == bindparam("key"), task_asks.c.status == "open")
     .values(status="withdrawn", ended_at=bindparam("at"))
@@ -88,19 +88,19 @@ TaskEffect = OpenedTask | ClosedTask | EscalatedTask
 
 
 async def lanes_to_lock_for_tasks(connection: Connection, run_row: Run, effects: Sequence[Effect]) -> set[str]:
-    """The lanes that a step's tasks tell something, and the account they are counted by."""
+    """The lanes that receive signals from a step's tasks, and the account by which the tasks are counted."""
     touched = [effect for effect in effects if isinstance(effect, OpenedTask | ClosedTask | EscalatedTask)]
     if not touched:
         return set()
     keys = {run_row.lane, run_row.account_key or run_row.lane}
-    raised = [effect.action for effect in touched if isinstance(effect, EscalatedTask)]
-    if raised:
-        keys |= {row["lane"] for row in await fetch_all(connection, _LANES, run=run_row.id, actions=raised)}
+    escalated = [effect.action for effect in touched if isinstance(effect, EscalatedTask)]
+    if escalated:
+        keys |= {row["lane"] for row in await fetch_all(connection, _LANES, run=run_row.id, actions=escalated)}
     return keys
 
 
 async def apply_task_effect(connection: Connection, run_row: Run, effect: TaskEffect, roster: Roster) -> None:
-    """Apply what a decision asks of people. What `to_lock` named is locked."""
+    """Apply an effect on tasks. The subjects of `lanes_to_lock_for_tasks` are locked."""
     match effect:
         case OpenedTask():
             await _open(connection, run_row, effect, roster)
@@ -113,7 +113,7 @@ async def apply_task_effect(connection: Connection, run_row: Run, effect: TaskEf
 
 
 def reason_of(task: str, case: str) -> str:
-    """What work is about: its kind, and the case of a journey that has cases (two tickets are two tasks)."""
+    """The reason of a task: its kind, and the case of a journey that has cases (two tickets are two tasks)."""
     return f"{task}/{case}" if case else task
 
 
@@ -122,9 +122,9 @@ async def _open(connection: Connection, run_row: Run, effect: OpenedTask, roster
         return
     scope, reason = run_row.account_key or run_row.lane, reason_of(effect.task, run_row.case_key)
     for _ in range(TRIES):
-        standing = await fetch_one(connection, _STANDING, scope=scope, reason=reason)
-        if standing is not None:
-            await _join(connection, run_row, effect, standing)
+        existing = await fetch_one(connection, _EXISTING, scope=scope, reason=reason)
+        if existing is not None:
+            await _join(connection, run_row, effect, existing)
             return
         if await _new(connection, run_row, effect, roster, scope, reason):
             return
@@ -134,7 +134,7 @@ async def _open(connection: Connection, run_row: Run, effect: OpenedTask, roster
 async def _new(
     connection: Connection, run_row: Run, effect: OpenedTask, roster: Roster, scope: str, reason: str
 ) -> bool:
-    """Whether it could be opened: somebody else may have been quicker, and has it once they have committed."""
+    """Open a task; False if another transaction was quicker, whose task is visible after its commit."""
     account = run_row.account_key or (run_row.lane if run_row.subject_kind == "account" else None)
     to = await assignment.choose_owner(
         connection, roster, task=effect.task, named=effect.owner, account=account, at=effect.at
@@ -161,20 +161,20 @@ async def _new(
         return False
     await _ask(connection, run_row, effect, opened.id)
     if effect.within and opened.due_at is not None:
-        await assignment.tell_deadline(connection, _asker(run_row, new.key, effect.action), opened.due_at, effect.at)
+        await assignment.enqueue_deadline(connection, _asker(run_row, new.key, effect.action), opened.due_at, effect.at)
     return True
 
 
-async def _join(connection: Connection, run_row: Run, effect: OpenedTask, standing: Mapping[str, Any]) -> None:
-    """One more run asks: it hears of the deadline that stands, and makes one of its own that is sooner everybody's."""
-    await _ask(connection, run_row, effect, standing["id"])
-    text = f"{run_row.journey} asks for it too"
-    await log.write_task_log(connection, standing["id"], effect.at, "joined", log.SELF, text)
-    if effect.within and standing["due_at"] is not None:
+async def _join(connection: Connection, run_row: Run, effect: OpenedTask, existing: Mapping[str, Any]) -> None:
+    """Add a run to an open task: it receives the deadline, and a sooner one of its own applies to all."""
+    await _ask(connection, run_row, effect, existing["id"])
+    text = f"also requested by {run_row.journey}"
+    await log.write_task_log(connection, existing["id"], effect.at, "joined", log.SELF, text)
+    if effect.within and existing["due_at"] is not None:
         asker = _asker(run_row, task_key(run_row.id, effect), effect.action)
-        await assignment.tell_deadline(connection, asker, standing["due_at"], effect.at)
+        await assignment.enqueue_deadline(connection, asker, existing["due_at"], effect.at)
     elif effect.due_at is not None:
-        await execute(connection, _SOONER, id=standing["id"], due=effect.due_at)
+        await execute(connection, _SOONER, id=existing["id"], due=effect.due_at)
 
 
 async def _ask(connection: Connection, run_row: Run, effect: OpenedTask, identity: int) -> None:
@@ -187,13 +187,13 @@ def _asker(run_row: Run, key: str, action: str) -> dict[str, str]:
 
 
 async def _escalate(connection: Connection, run_row: Run, effect: EscalatedTask, roster: Roster) -> None:
-    """It goes to the next one, with their deadline. A run that joined later does not take it back down."""
+    """Give the task to the next owner, with their deadline. A run that joined later does not lower the level."""
     task = await fetch_one(connection, _OF_RUN, run=run_row.id, action=effect.action)
     if task is None:
         return
     if effect.level <= task["level"]:
         if task["within"] and task["due_at"] is not None and task["due_at"] > effect.at:
-            await assignment.tell_deadline(
+            await assignment.enqueue_deadline(
                 connection, _asker(run_row, task["key"], effect.action), task["due_at"], effect.at
             )
         return
@@ -209,19 +209,22 @@ async def _escalate(connection: Connection, run_row: Run, effect: EscalatedTask,
     )
     if task["within"] and due is not None:
         for ask in await assignment.runs_asking_for(connection, task["id"]):
-            await assignment.tell_deadline(connection, ask, due, effect.at)
+            await assignment.enqueue_deadline(connection, ask, due, effect.at)
 
 
 async def withdraw_request(
     connection: Connection, run_id: str, reason: str, at: datetime, *, action: str | None = None
 ) -> list[str]:
-    """A run no longer asks for its task, or for any; who asked last takes it back. The actions that are let go of."""
+    """Withdraw a run's request for its task, or all its requests; the last request withdraws the task.
+
+    Returns the actions of these requests.
+    """
     asks = await fetch_all(connection, _OF_RUN, run=run_id, action=action)
     for ask in asks:
-        await execute(connection, _LET_GO, key=ask["key"], at=at)
+        await execute(connection, _END_REQUEST, key=ask["key"], at=at)
     for identity in sorted({ask["id"] for ask in asks}):
         if await fetch_one(connection, _STILL_ASKED, id=identity):
-            text = f"one of its runs no longer asks for it: {reason}"
+            text = f"one of its runs no longer needs it: {reason}"
             await log.write_task_log(connection, identity, at, "left", log.SELF, text)
         else:
             await execute(connection, _WITHDRAW, id=identity, reason=reason, at=at)

@@ -1,4 +1,4 @@
-"""Tasks: changes under their locks, and closing with what runs hear (C10)."""
+"""Tasks: changes under their locks, and closing with signals to runs (C10)."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ _ACTED = sql(
 
 
 class TaskNotOpen(Exception):
-    """The task is closed or withdrawn already. The caller's turn: look at how it ended."""
+    """The task is closed or withdrawn already. The caller's turn: read how it ended."""
 
 
 class OutcomeNotDeclared(Exception):
-    """No task of this kind ends with this word. The caller's turn: give one of `outcomes`."""
+    """Tasks of this kind have no such outcome. The caller's turn: give one of `outcomes`."""
 
     def __init__(self, task: str, outcomes: tuple[str, ...]) -> None:
         super().__init__(f"{task} ends as {', '.join(outcomes)}")
@@ -80,7 +80,7 @@ class OutcomeNotDeclared(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TaskClosing:
-    """Whether a task was open until now, and the event that its closing causes, for the caller to store."""
+    """Whether a task was open until now, and the event of its closing, for the caller to store."""
 
     was_open: bool
     event: InboundEvent | None = None
@@ -89,9 +89,10 @@ class TaskClosing:
 async def change_under_lock(
     database: Database, identity: int, now: datetime, change: Callable[[Connection, RowDict, datetime], Awaitable[T]]
 ) -> tuple[T, RowDict] | None:
-    """Change a task under its locks, at its own clock's instant; what came of it and how it stands. None: no such task.
+    """Change a task under its locks, at its own clock's instant; the result, and the task afterwards.
 
-    The lanes of its runs are locked first, as in every step, so that two who change it at once wait instead of deadlocking.
+    None if there is no such task. The lanes of its runs are locked first, as in every step, so that two changes at once
+    wait instead of deadlocking.
     """
 
     async def work(connection: Connection) -> tuple[T, RowDict] | None:
@@ -102,14 +103,14 @@ async def change_under_lock(
         await subjects.lock_subjects(connection, lanes)
         await fetch_one(connection, _LOCK, id=identity)
         if not await _lanes(connection, identity) <= lanes:
-            raise Contended  # somebody has joined between our look and our lock
+            raise Contended  # a run has joined between the read and the lock
         at = await now_for(connection, row["clock"])
         task = await get_task(connection, identity, now)
         assert task is not None, "tasks are never deleted"
-        done = await change(connection, task, at)
+        result = await change(connection, task, at)
         after = await get_task(connection, identity, now)
         assert after is not None
-        return done, after
+        return result, after
 
     return await retry_transaction(database, work)
 
@@ -121,18 +122,18 @@ async def _lanes(connection: Connection, identity: int) -> set[str]:
 async def close_within(
     connection: Connection, task: RowDict, at: datetime, *, resolution: str, by: str, note: str, roster: Roster
 ) -> TaskClosing:
-    """Close a task that is locked, and tell every run that asked for it `<action>.closed`, once.
+    """Close a task that is locked, and emit `<action>.closed` to every run that asked for it, once.
 
-    Raises TaskNotOpen when it has ended otherwise, and OutcomeNotDeclared.
+    Raises TaskNotOpen if it has ended differently, and OutcomeNotDeclared.
     """
     identity = task["id"]
     if (task["status"], task["resolution"]) == ("closed", resolution):
         return TaskClosing(was_open=False)
     if task["status"] != "open":
         raise TaskNotOpen
-    words = roster.team.outcomes(task["task"])
-    if words and resolution not in words:
-        raise OutcomeNotDeclared(task["task"], words)
+    outcomes = roster.team.outcomes(task["task"])
+    if outcomes and resolution not in outcomes:
+        raise OutcomeNotDeclared(task["task"], outcomes)
     asking = await assignment.runs_asking_for(connection, identity)
     await execute(connection, _CLOSE, id=identity, resolution=resolution, by=by, at=at)
     await execute(connection, _ANSWER, id=identity, at=at)
@@ -140,11 +141,11 @@ async def close_within(
     text = f"{resolution}: {note}" if note else resolution
     await task_log.write_task_log(connection, identity, at, "closed", by, text)
     for ask in asking:
-        await _tell(connection, ask, at, {"outcome": resolution, "by": by, "note": note})
+        await _enqueue_closed(connection, ask, at, {"outcome": resolution, "by": by, "note": note})
     return TaskClosing(was_open=True, event=event)
 
 
-async def _tell(connection: Connection, ask: Mapping[str, Any], at: datetime, data: dict[str, str]) -> None:
+async def _enqueue_closed(connection: Connection, ask: Mapping[str, Any], at: datetime, data: dict[str, str]) -> None:
     name, event_id = f"{ask['action']}.closed", f"{ask['key']}=closed"
     data = {**data, "resolution": data["outcome"]}
     await outbox.enqueue_derived(connection, DerivedSignal(ask["lane"], ask["run"], "signal", name, event_id, at, data))
@@ -153,7 +154,7 @@ async def _tell(connection: Connection, ask: Mapping[str, Any], at: datetime, da
 async def add_task_note(
     database: Database, identity: int, *, text: str, by: str, now: datetime
 ) -> tuple[bool, RowDict] | None:
-    """Write down what was done; whether it was the first thing. Also an ended task takes notes."""
+    """Add a note to a task's log; whether it was the first action. Ended tasks take notes too."""
 
     async def write(connection: Connection, task: RowDict, at: datetime) -> bool:
         await task_log.write_task_log(connection, identity, at, "noted", by, text)

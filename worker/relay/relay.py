@@ -152,7 +152,7 @@ class OutboxRelay:
     async def _events(self, rows: list[OutboxRow], listeners: list[Mapping[str, Any]]) -> None:
         """Signal every run that listens with its envelopes of these rows."""
         for run in listeners:
-            chart, listener = self.catalogue.seen[run["definition"]], listener_in(run)
+            chart, listener = self.catalogue.loaded_charts[run["definition"]], listener_in(run)
             envelopes = [envelope_for(chart, listener, lane_row_of(row)) for row in rows]
             # Changed fields alone decide nothing unless a date moves with them: they come with the next signal or timer.
             wanted = [item for item in envelopes if item is not None and (item.kind != "facts" or chart.has_anchors)]

@@ -33,11 +33,11 @@ class MailMessage:
     extra: tuple[tuple[str, str], ...] = ()
 
 
-def mail_address(given: object) -> str | None:
+def mail_address(value: object) -> str | None:
     """A value as a mail address with its domain in ASCII (RFC 5890), or None. Quoted local parts are not accepted."""
-    if not isinstance(given, str):
+    if not isinstance(value, str):
         return None
-    local, at, domain = unicodedata.normalize("NFC", given.strip()).rpartition("@")
+    local, at, domain = unicodedata.normalize("NFC", value.strip()).rpartition("@")
     try:
         address = f"{local}{at}{domain.encode('idna').decode('ascii').lower()}"
     except UnicodeError:

@@ -1,9 +1,7 @@
-"""Pool of SMTP connections.
+"""Pool of SMTP connections; progress of each mail up to its final dot.
 
-It knows whether the final dot of a mail has left the process.
-
-Connections are reused, because a new one costs a handshake and several round trips. A failure before the final dot means that
-nothing was delivered; after it the result is unknown until the reply (RFC 5321 §4.2.5).
+Connections are reused, because a new one costs a handshake and several round trips. A failure before the final dot
+means that nothing was delivered; after it the result is unknown until the reply (RFC 5321 §4.2.5).
 """
 
 from __future__ import annotations

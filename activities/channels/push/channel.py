@@ -152,8 +152,8 @@ class PushChannel(HttpChannel):
         error = json_object(reply).get("error")
         if not isinstance(error, dict):
             return "", ""
-        details = [item for item in error.get("details", ()) if isinstance(item, dict)]
-        code = next((item["errorCode"] for item in details if "errorCode" in item), error.get("status", ""))
+        details = [detail for detail in error.get("details", ()) if isinstance(detail, dict)]
+        code = next((detail["errorCode"] for detail in details if "errorCode" in detail), error.get("status", ""))
         return str(code), str(error.get("message", ""))
 
 

@@ -35,10 +35,10 @@ class Subscription:
     auth: str
 
     @classmethod
-    def read(cls, given: object) -> Self | None:
+    def read(cls, source: object) -> Self | None:
         """A subscription from the browser's JSON, as text or object; None if it is invalid or its key is unusable."""
         try:
-            value = json.loads(given) if isinstance(given, str) else given
+            value = json.loads(source) if isinstance(source, str) else source
             subscription = cls(str(value["endpoint"]), str(value["keys"]["p256dh"]), str(value["keys"]["auth"]))  # type: ignore[index]
             usable = len(unpadded(subscription.auth)) == 16 and _on_curve(unpadded(subscription.p256dh))
         except (ValueError, TypeError, KeyError, IndexError, RecursionError, binascii.Error):

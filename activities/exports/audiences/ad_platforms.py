@@ -63,7 +63,7 @@ class GooglePlatform:
         account = {"accountType": "GOOGLE_ADS", "accountId": self._settings.account}
         content = {
             "destinations": [{"operatingAccount": account, "productDestinationId": audience}],
-            "audienceMembers": [{"userData": {"userIdentifiers": [{"emailAddress": item}]}} for item in hashes],
+            "audienceMembers": [{"userData": {"userIdentifiers": [{"emailAddress": digest}]}} for digest in hashes],
             "encoding": "HEX",
             **({"consent": _CONSENT, "termsOfService": _TERMS} if add else {}),
         }

@@ -61,8 +61,8 @@ def is_excluded(membership: AudienceMembership, plan: AudiencePlan, policy: Poli
     """
     if membership.suppressed:
         return True
-    by_mail = consent_refusal(policy, plan.topic, "promotional", "email", membership.said)
-    return consent_refusal(policy, plan.topic, "promotional", ADS, membership.said) is not None or (
+    by_mail = consent_refusal(policy, plan.topic, "promotional", "email", membership.consents)
+    return consent_refusal(policy, plan.topic, "promotional", ADS, membership.consents) is not None or (
         by_mail is not None and by_mail.code == "consent_withdrawn"
     )
 
@@ -85,7 +85,7 @@ def membership_changes(
     removed, added = {}, {}
     for subject, membership in memberships.items():
         wanted = wanted_hash(membership, plan, platform, policy)
-        current = membership.hashed if membership.told else ""
+        current = membership.hashed if membership.in_tool else ""
         if current and current != wanted:
             removed[subject] = current
         if wanted and current != wanted and not membership.stopped:

@@ -73,10 +73,12 @@ class AudienceSync:
     async def _sync(self, platform: AdPlatform, name: str, identity: str, plan: AudiencePlan) -> SyncResult:
         async with self._database.reading() as connection:
             pending = await audiences.pending_memberships(connection, self._rules.addresses, platform.name, name, BATCH)
-            memberships = {subject: self._allowed_only(item) for subject, item in pending.items()}
+            memberships = {subject: self._allowed_only(membership) for subject, membership in pending.items()}
             leaving, added = membership_changes(memberships, plan, platform.name, self._rules.policy)
             shared = await audiences.members_still_in(connection, platform.name, name, leaving) if leaving else set()
-        removed = sorted({item for item in leaving.values() if item not in shared and item not in added.values()})
+        removed = sorted(
+            {digest for digest in leaving.values() if digest not in shared and digest not in added.values()}
+        )
         if removed and not await self._send(platform, identity, removed, add=False):
             return SyncResult(failed=len(removed))
         if added and not await self._send(platform, identity, sorted(set(added.values())), add=True):
@@ -120,8 +122,8 @@ class AudienceSync:
             for key, wanted in hashes.items()
             if memberships[key].stopped and wanted not in {"", memberships[key].hashed}
         }
-        done = {key: wanted for key, wanted in hashes.items() if key not in later}
+        synced = {key: wanted for key, wanted in hashes.items() if key not in later}
         async with self._database.transaction() as connection:
-            for as_of, sent in ((at, done), (NEVER, later)):
+            for as_of, sent in ((at, synced), (NEVER, later)):
                 if sent:
                     await audiences.record_synced(connection, platform.name, name, sent, digests, as_of)

@@ -24,7 +24,7 @@ from journeys.gate.verdicts import (
     SentMessage,
     Withhold,
 )
-from store.consent.suppressions import Because
+from store.consent.suppressions import SuppressionReason
 
 NOW = datetime(2026, 5, 4, 10, 0, tzinfo=UTC)  # a Monday
 REQUEST = SendRequest(("email",), "tips", "lifecycle", NOW, key="mine", journey="education", template="tips/first")
@@ -194,11 +194,11 @@ def test_a_suppressed_address_is_skipped_for_another_channel() -> None:
     assert judge(policy(), replace(REQUEST, channels=("email", "in_app")), bounced, NOW).channel == "in_app"
 
 
-@pytest.mark.parametrize("because", get_args(Because))
+@pytest.mark.parametrize("because", get_args(SuppressionReason))
 def test_each_cause_of_a_suppression_has_its_own_reason_text(because: str) -> None:
     (reason,) = judge(policy(), REQUEST, replace(ALL, suppressed={"email": because}), NOW).reasons
     assert reason.text == f"the address for email is suppressed: {SUPPRESSED[because]}"
-    assert len(set(SUPPRESSED.values())) == len(get_args(Because))
+    assert len(set(SUPPRESSED.values())) == len(get_args(SuppressionReason))
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ async def test_what_nobody_can_be_asked_about_is_asked_less_and_less_often_and_u
     (row,) = await sending.go(chat)
     assert (row["status"], row["attempts"]) == ("sending", 1)
     waiting = await asked_after(sending, chat, timedelta(minutes=10))
-    assert (waiting["status"], waiting["detail"]) == ("sending", "cannot be asked now")
+    assert (waiting["status"], waiting["detail"]) == ("sending", "the provider cannot be searched now")
     assert timedelta(minutes=9) < waiting["lease_until"] - datetime.now(UTC) < timedelta(minutes=11)
     assert (await asked_after(sending, chat, timedelta(hours=25)))["status"] == "unknown", "for a person"
 

@@ -180,7 +180,7 @@ async def test_what_a_provider_says_of_one_attempt_ends_no_other(sending):
 async def test_a_provider_that_does_not_answer_in_time_is_asked_again_later(sending):
     searched = Searched()
     async with searched.looking(sending), asyncio.timeout(NEAR_SEARCH.total_seconds() + 5):
-        while (await sending.ledger())[0]["detail"] != "cannot be asked now":
+        while (await sending.ledger())[0]["detail"] != "the provider cannot be searched now":
             await asyncio.sleep(0.05)
     (row,) = await sending.ledger()
     assert row["lease_until"] > datetime.now(UTC) + MINUTE / 2, "after as long again as it has waited"

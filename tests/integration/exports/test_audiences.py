@@ -331,7 +331,7 @@ def test_a_policy_that_asks_for_a_yes_keeps_those_out_who_have_not_said_it():
     rules = load_policy({"consent": [{"topic": "ads", "default": "required"}]})
     silent = AudienceMembership(True, "ada@example.com", None, {}, False, False, "", now)
     assert wanted_hash(silent, plan, "meta", rules) == ""
-    said = replace(silent, said={("audience", "ads"): True})
+    said = replace(silent, consents={("audience", "ads"): True})
     assert wanted_hash(said, plan, "meta", rules) == hashed_address("ada@example.com", "meta")
 
 

@@ -278,7 +278,7 @@ async def test_each_further_answer_stands_in_the_tasks_log(deps, api):
     await deps.accept(deps.track("ada", "message_replied", message=number, text="It is urgent now."))
     log = await deps.rows("SELECT kind, text FROM task_log ORDER BY id")
     assert [line["kind"] for line in log] == ["opened", "noted"]
-    assert log[1]["text"] == "they have written again: It is urgent now."
+    assert log[1]["text"] == "the person has written again: It is urgent now."
 
 
 async def test_a_conversation_is_over_by_itself_some_time_after_the_last_word(deps, api):

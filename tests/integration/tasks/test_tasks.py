@@ -325,7 +325,7 @@ async def test_U2_a_visitors_task_becomes_the_users_and_two_of_one_reason_become
     await still.accept(InboundEvent("identify", "v2", "identify", user_id="ada", anonymous_id="visitor"))
     task = await the_task(still, status="open")
     assert {each["run"] for each in task["asked_by"]} == {row.id for row in rows}
-    assert (await the_task(still, status="withdrawn"))["resolution"] == f"it is task {task['id']}"
+    assert (await the_task(still, status="withdrawn"))["resolution"] == f"duplicate of task {task['id']}"
 
 
 async def test_closing_races_with_joining_and_nobody_is_left_waiting(still: Living) -> None:
