@@ -182,7 +182,7 @@ class Rehearsal:
         due = state.next_due()
         if due is None:
             return None
-        return due + jitter(self.relay.catalogue.seen[run["definition"]], run["id"], state, due)
+        return due + jitter(self.relay.catalogue.loaded_charts[run["definition"]], run["id"], state, due)
 
     async def _next_due(self) -> datetime | None:
         async with self.database.reading() as connection:
