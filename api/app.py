@@ -1,4 +1,4 @@
-"""The application: its parts are put together here from what the composition root gives."""
+"""Assembly of the API application from the parts that the composition root provides."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ from store.definitions.registry import DefinitionRegistry
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the API needs from elsewhere. It closes none of them, but returns the database's connections when it ends."""
+    """Dependencies of the API. It closes none of them but the database's connections, when it ends."""
 
     database: Database
     engine: RunCommands
@@ -75,39 +75,41 @@ class Parts:
     consent: ConsentRuleSet
     templates: Callable[[], TemplateInfos]
     desk: TemplateDesk
-    asking: DryRun
+    dry_run: DryRun
     limits: Limits = field(default_factory=Limits)
     roster: Roster = field(default_factory=Roster)
-    hooks: WebhookSecrets = field(default_factory=WebhookSecrets)
-    sign: FeedSigner | None = None
+    webhook_secrets: WebhookSecrets = field(default_factory=WebhookSecrets)
+    sign_feed: FeedSigner | None = None
     replies: ReplyAddresses | None = None
 
 
 def build_app(parts: Parts) -> AsgiApp:
-    """The application over these parts."""
+    """The ASGI application over these parts."""
     metrics, check = Metrics(), EventCheck(parts.plan, parts.consent.rules)
-    catalogue = DefinitionRegistry(parts.policy.urgent_ticket, parts.consent, parts.roster, _owners(parts.templates))
-    patience = parts.limits.patience_seconds
+    catalogue = DefinitionRegistry(
+        parts.policy.urgent_ticket, parts.consent, parts.roster, _owner_lookup(parts.templates)
+    )
+    seconds = parts.limits.patience_seconds
     intake = Intake(parts.database, catalogue, parts.limits, metrics)
     reader = Reader(parts.limits, check)
-    routes = Routes(parts.keys, seconds=parts.limits.patience_seconds)
-    # Routes are tried in this order: what is asked most comes first.
+    routes = Routes(parts.keys, seconds=seconds)
+    # Routes are tried in this order: the most frequent come first.
     SegmentRoutes(intake, reader, parts.limits).routes(routes)
     RunRoutes(parts.database, parts.engine).routes(routes)
     SignalRoutes(intake, check).routes(routes)
     PeopleRoutes(parts.database).routes(routes)
-    ConsentRoutes(parts.database, catalogue, parts.policy, patience).routes(routes)
-    UnsubscribeRoutes(parts.database, catalogue, patience).routes(routes)
-    PreferenceRoutes(parts.database, catalogue, patience).routes(routes)
+    ConsentRoutes(parts.database, catalogue, parts.policy, seconds).routes(routes)
+    UnsubscribeRoutes(parts.database, catalogue, seconds).routes(routes)
+    PreferenceRoutes(parts.database, catalogue, seconds).routes(routes)
     DoubleOptInRoutes(parts.database, catalogue).routes(routes)
-    SuppressionRoutes(parts.database, parts.consent.addresses, patience).routes(routes)
+    SuppressionRoutes(parts.database, parts.consent.addresses, seconds).routes(routes)
     TaskRoutes(parts.database, parts.roster, metrics).routes(routes)
     AssignmentRoutes(parts.database, parts.roster, metrics).routes(routes)
     HoldRoutes(parts.database).routes(routes)
     PlayRoutes(parts.database, catalogue).routes(routes)
     KillSwitchRoutes(parts.database).routes(routes)
     WhyRoutes(parts.database).routes(routes)
-    WhyNotRoutes(parts.database, catalogue, parts.asking, parts.desk).routes(routes)
+    WhyNotRoutes(parts.database, catalogue, parts.dry_run, parts.desk).routes(routes)
     MessageRoutes(parts.database).routes(routes)
     inboxes = InboxRoutes(parts.database, catalogue, parts.limits)
     inboxes.routes(routes)
@@ -117,11 +119,11 @@ def build_app(parts: Parts) -> AsgiApp:
     JourneyRoutes(parts.database, CheckerInputs(parts.plan, parts.templates)).routes(routes)
     QuarantineRoutes(parts.database, intake, reader, check).routes(routes)
     TestClockRoutes(parts.database).routes(routes)
-    WebhookRoutes(intake, parts.hooks, parts.replies).routes(routes)
+    WebhookRoutes(intake, parts.webhook_secrets, parts.replies).routes(routes)
     MailRoutes(intake, parts.replies).routes(routes)
     ConversationRoutes(parts.database, parts.roster).routes(routes)
     TraceRoutes(parts.database).routes(routes)
-    FeedRoutes(parts.database, parts.sign).routes(routes)
+    FeedRoutes(parts.database, parts.sign_feed).routes(routes)
     HealthRoutes(parts.database, parts.engine, intake, metrics).routes(routes)
     Description().routes(routes)
     app = FastAPI(
@@ -129,25 +131,25 @@ def build_app(parts: Parts) -> AsgiApp:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        lifespan=_alive(intake),
+        lifespan=_lifespan(intake),
         redirect_slashes=False,
         exception_handlers={HTTPException: refuse},
     )
     app.router.routes.extend(routes.made)
-    return AsgiApp(app, routes.made, metrics, inboxes.leave)
+    return AsgiApp(app, routes.made, metrics, inboxes.end_streams)
 
 
-def _owners(templates: Callable[[], TemplateInfos]) -> Callable[[str], str]:
-    """Who owns a template, by the catalogue as it is then."""
+def _owner_lookup(templates: Callable[[], TemplateInfos]) -> Callable[[str], str]:
+    """Owner of a template by name, read from the catalogue at each call; empty if there is no such template."""
 
     def owner_of(name: str) -> str:
-        found = templates().get(name)
-        return found.owner if found is not None else ""
+        template = templates().get(name)
+        return template.owner if template is not None else ""
 
     return owner_of
 
 
-def _alive(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+def _lifespan(intake: Intake) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.create_task(intake.admission.watch(intake.database))

@@ -1,8 +1,6 @@
 """Confirmation page of double opt-in, `/y/{token}`.
 
-Only its button (a POST) confirms.
-
-Only its button (a POST) confirms.
+Only its button (a POST) confirms; mail scanners that follow the link (GET) do not.
 """
 
 from __future__ import annotations
@@ -59,15 +57,15 @@ class DoubleOptInRoutes:
             refuses=("not-found", "gone", "conflict"),
             responses=hosted_pages.GIVES,
         )
-        add("GET", endpoint=self.asked, summary="A page with a button; nothing is changed")
-        add("POST", endpoint=self.confirm, summary="Make a pending yes a grant", extra=FORM)
+        add("GET", endpoint=self.asked, summary="Show the confirmation page")
+        add("POST", endpoint=self.confirm, summary="Confirm a pending grant", extra=FORM)
 
     async def asked(self, token: LinkToken, request: Request) -> Response:
-        """A scanner that follows links confirms nothing."""
+        """A page with a button. A GET changes nothing: mail scanners follow links."""
         return await hosted_pages.page_or_refusal(request, self._asked(token))
 
     async def confirm(self, token: LinkToken, request: Request) -> Response:
-        """Once more does no harm."""
+        """Grant the consent. A repetition has no further effect; 409 if the person has opted out since."""
         return await hosted_pages.page_or_refusal(request, self._confirm(token, request))
 
     async def _asked(self, token: str) -> Response:
@@ -78,26 +76,28 @@ class DoubleOptInRoutes:
             return await hosted_pages.open_visit(connection, self._catalogue.consent, token, "confirm")
 
     async def _confirm(self, token: str, request: Request) -> Response:
-        came = await self._visit(token)
+        visit = await self._visit(token)
         if (await hosted_pages.form(request)).get("action") != ["confirm"]:
-            fault = {"detail": "is confirm", "pointer": "/action"}
-            raise ProblemError("invalid-request", "The form does not say what to do.", [fault])
-        proof = hosted_pages.proof(request, self._catalogue.consent, came, "confirmation-page")
+            fault = {"detail": "must be confirm", "pointer": "/action"}
+            raise ProblemError("invalid-request", "The form has no valid action.", [fault])
+        proof = hosted_pages.proof(request, self._catalogue.consent, visit, "confirmation-page")
         try:
-            await confirm_consent(self._database, self._catalogue, came.link, proof)
+            await confirm_consent(self._database, self._catalogue, visit.link, proof)
         except NothingToConfirm as error:
-            raise ProblemError("conflict", "You have said no to this since. Choose it again to get it.") from error
-        return self._page(came, done=f"Thank you. You get {self._what(came)} from now on.")
+            raise ProblemError(
+                "conflict", "You have unsubscribed since this link was sent. Subscribe again to get these messages."
+            ) from error
+        return self._page(visit, done=f"Thank you. You get {self._label(visit)} from now on.")
 
-    def _page(self, came: LinkVisit, *, done: str = "") -> Response:
+    def _page(self, visit: LinkVisit, *, done: str = "") -> Response:
         return hosted_pages.render_page(
             "confirm",
             title="Confirmed" if done else "Please confirm",
-            wording=f"Do you want to get {self._what(came)}?",
-            preferences=hosted_pages.preferences_of(self._catalogue.consent, came) if done else "",
+            wording=f"Do you want to get {self._label(visit)}?",
+            preferences=hosted_pages.preferences_of(self._catalogue.consent, visit) if done else "",
             done=done,
         )
 
-    def _what(self, came: LinkVisit) -> str:
-        topic, channel = title_of(self._catalogue.consent, came.link.topic), came.link.channel
+    def _label(self, visit: LinkVisit) -> str:
+        topic, channel = title_of(self._catalogue.consent, visit.link.topic), visit.link.channel
         return topic if channel == ANY else f"{topic} by {channel_label(channel)}"

@@ -1,6 +1,6 @@
 """Endpoints of consent: statements, their log, and inbound texts.
 
-The answer to a withdrawal waits up to 5 s for attempts that had begun before it, and names those that are left then.
+The response to a withdrawal waits up to 5 s for attempts in flight, and lists those that remain.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TAG = "Consent"
 
 
 class ConsentRoutes:
-    """The routes of consent."""
+    """Routes of consents and inbound texts."""
 
     def __init__(self, database: Database, catalogue: DefinitionRegistry, policy: Policy, seconds: float) -> None:
         self._database = database
@@ -57,7 +57,7 @@ class ConsentRoutes:
             "GET",
             "/v1/users/{id:id}/consents",
             self.holds,
-            summary="What a person has agreed to",
+            summary="A person's consents",
             gives=ConsentResultView,
         )
         add("PUT", "/v1/users/{id:id}/consents", self.change, summary="Grant or withdraw", gives=ConsentRecorded)
@@ -65,70 +65,73 @@ class ConsentRoutes:
             "GET",
             "/v1/users/{id:id}/consents/log",
             self.log,
-            summary="Everything they ever said",
+            summary="Log of a person's consents",
             gives=Page[ConsentLogEntry],
         )
-        add("POST", "/v1/inbound-texts", self.inbound, summary="A text message that came in", gives=TextMessageResult)
+        add("POST", "/v1/inbound-texts", self.inbound, summary="Receive an inbound text", gives=TextMessageResult)
 
     async def holds(self, id: RecordId) -> Response:
-        """Where nothing is said the policy's default holds."""
+        """Statements, effective consents and pending confirmations. Without a statement the policy's default holds."""
         async with self._database.reading() as connection:
-            found = await known_subject(connection, "user", id)
-            items = await records.list_consents(connection, found.key)
-            waiting = await requests.pending_confirmations(connection, found.key)
-            choices = await preference_view(connection, self._catalogue, found.key)
-        holds = [
-            {"channel": each.place[0], "topic": each.place[1], "allowed": each.allowed, "why": each.why}
-            for topic in choices.topics
-            for each in topic.choices
+            person = await known_subject(connection, "user", id)
+            items = await records.list_consents(connection, person.key)
+            requested = await requests.pending_confirmations(connection, person.key)
+            view = await preference_view(connection, self._catalogue, person.key)
+        effective = [
+            {"channel": box.place[0], "topic": box.place[1], "allowed": box.allowed, "why": box.why}
+            for topic in view.topics
+            for box in topic.choices
         ]
-        pending = [{name: item[name] for name in ("channel", "topic", "asked_at")} for item in waiting]
-        return json_response({"items": items, "holds": holds, "pending": pending})
+        pending = [{name: item[name] for name in ("channel", "topic", "asked_at")} for item in requested]
+        return json_response({"items": items, "holds": effective, "pending": pending})
 
     async def change(self, id: RecordId, consent: ConsentIn) -> Response:
-        """A withdrawal takes back what is queued and ends journeys that have no channel left to speak by."""
+        """Record a statement. A withdrawal withdraws queued messages and ends journeys that have no channel left."""
         async with self._database.reading() as connection:
-            found = await known_subject(connection, "user", id)
-        said = consent.model_dump(exclude={"ip"})
+            person = await known_subject(connection, "user", id)
+        statement = consent.model_dump(exclude={"ip"})
         if consent.ip is not None:
-            said["proof"] = {**said["proof"], "ip_hash": self._catalogue.consent.addresses.digest("ip", consent.ip)}
-        effect = await change_consents(
-            self._database, self._catalogue, self._policy, found.key, [ConsentChange(**said)]
+            statement["proof"] = {
+                **statement["proof"],
+                "ip_hash": self._catalogue.consent.addresses.digest("ip", consent.ip),
+            }
+        result = await change_consents(
+            self._database, self._catalogue, self._policy, person.key, [ConsentChange(**statement)]
         )
-        return json_response({**await self._told([effect]), "at": effect.at, "pending": bool(effect.pending)})
+        return json_response({**await self._changes([result]), "at": result.at, "pending": bool(result.pending)})
 
     async def log(self, id: RecordId, limit: Limit = 50, cursor: Cursor = None) -> Response:
-        """The newest first; nothing is ever taken out."""
-        place = decode(cursor, int)
+        """Newest first. No entry is ever deleted."""
+        position = decode(cursor, int)
         async with self._database.reading() as connection:
             keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
-            found = await records.read_consent_log(connection, keys, place[0] if place else None, limit + 1)
-        return page_of(found, limit, lambda entry: (entry["id"],))
+            entries = await records.read_consent_log(connection, keys, position[0] if position else None, limit + 1)
+        return page_of(entries, limit, lambda entry: (entry["id"],))
 
     async def inbound(self, text: TextMessageIn) -> Response:
-        """STOP and its like withdraw the channel from everybody with that number; START takes that back. An `id` counts once."""
-        heard = await sms_keywords.inbound_text(
+        """STOP and similar words withdraw the channel from everyone with that number; START undoes it. An `id` counts once."""
+        result = await sms_keywords.inbound_text(
             self._database, self._catalogue, text.phone, text.text, source="inbound-text", message=text.id or ""
         )
-        if heard.wish is None and text.id:
-            await self._answered(text)
-        provider_lookup = await self._told(list(heard.effects))
-        return json_response({**provider_lookup, "wish": heard.wish, "people": len(heard.effects)})
+        if result.wish is None and text.id:
+            await self._accept_reply(text)
+        changes = await self._changes(list(result.effects))
+        return json_response({**changes, "wish": result.wish, "people": len(result.effects)})
 
-    async def _answered(self, text: TextMessageIn) -> None:
-        """It is for a person to read: an answer to the last text message to that number, if there is one."""
+    async def _accept_reply(self, text: TextMessageIn) -> None:
+        """Accept a text without a keyword as a reply to the last message to that number, if there is one."""
         number = "+" + canonical_address("sms", text.phone)
         async with self._database.reading() as connection:
-            about = await provider_lookup.find_by_address(connection, "sms", number)
-        if about is not None:
-            event = as_event(text.id or "", VendorEvent(MESSAGE_REPLIED, data={"text": text.text[:LONGEST]}), about)
+            message = await provider_lookup.find_by_address(connection, "sms", number)
+        if message is not None:
+            event = as_event(text.id or "", VendorEvent(MESSAGE_REPLIED, data={"text": text.text[:LONGEST]}), message)
             await accept(self._database, self._catalogue, [event], source="inbound-text")
 
-    async def _told(self, effects: list[ConsentChangeResult]) -> dict[str, Any]:
-        """What changed, once nothing of it is under way any more or the wait is over."""
-        left = await in_flight.wait_out(self._database, self._policy, effects)
+    async def _changes(self, effects: list[ConsentChangeResult]) -> dict[str, Any]:
+        """Counts of what the changes withdrew and ended, and the messages still in flight after the wait."""
+        remaining = await in_flight.wait_out(self._database, self._policy, effects)
         return {
             "withdrawn_messages": sum(effect.withdrawn for effect in effects),
             "ended_runs": sum(effect.ended for effect in effects),
-            "in_flight": [asdict(each) for each in left],
+            "in_flight": [asdict(message) for message in remaining],
         }

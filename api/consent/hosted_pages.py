@@ -1,11 +1,7 @@
 """Hosted pages for recipients: no login, no script.
 
-Only a POST changes something.
-
-Only a POST changes something.
-
-The token in the address is the authority, so there is no session that another site could ride on (CSRF), and the answer is
-never cached, framed, indexed or told to anybody by its address.
+Only a POST changes something. The token in the URL is the authority: there is no session that a forged request (CSRF) could
+use. Responses are never cached, framed or indexed, and send no referrer.
 """
 
 from __future__ import annotations
@@ -57,13 +53,13 @@ HTML = "text/html; charset=utf-8"
 GIVES: dict[int | str, dict[str, Any]] = {
     200: {"description": "A page", "content": {"text/html": {"schema": {"type": "string"}}}}
 }
-"""A refusal is a page too, for who asks for `text/html`."""
+"""A refusal is a page too, for clients that accept `text/html`."""
 MOST_FIELDS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class LinkVisit:
-    """Who came by which link; `person` is their key as of now."""
+    """A visit by a signed link; `person` is the current key of the link's person."""
 
     link: Link
     issued_at: datetime
@@ -71,71 +67,75 @@ class LinkVisit:
 
 
 def render_page(name: str, *, status: int = 200, **values: Any) -> Response:
-    """One of ours, every value escaped."""
+    """Render a template of the folder; every value is escaped."""
     html = _PAGES.get_template(f"{name}.html").render(css=Markup(_CSS), **values)  # noqa: S704 -- our own file
     return Response(html, status, HEADERS, HTML)
 
 
 async def page_or_refusal(request: Request, work: Awaitable[Response]) -> Response:
-    """The page, or the refusal as one for who reads pages. Raises for everybody else, who gets a problem document."""
+    """The page, or the refusal as a page. Raises if the client does not accept HTML, and gets a problem document."""
     try:
         return await work
     except Exception as error:
         if "text/html" not in request.headers.get("accept", ""):
             raise
         problem = translate(error)
-        detail = problem.detail if problem.status_code < 500 else "Our side does not answer just now. Please try again."
+        detail = (
+            problem.detail
+            if problem.status_code < 500
+            else "Something went wrong on our side. Please try again in a few minutes."
+        )
         return render_page("refusal", status=problem.status_code, title="This did not work", detail=detail)
 
 
-async def open_visit(connection: Connection, book: ConsentRuleSet, token: str, purpose: Purpose) -> LinkVisit:
-    """Who holds this link. Raises ProblemError for one that is not ours, is too old, or whose person is gone."""
+async def open_visit(connection: Connection, rule_set: ConsentRuleSet, token: str, purpose: Purpose) -> LinkVisit:
+    """The visit by this link. Raises ProblemError if it is invalid or expired, or its person is unknown."""
     try:
-        link = book.links.read(token, purpose, datetime.now(UTC))
+        link = rule_set.links.read(token, purpose, datetime.now(UTC))
     except LinkExpired as expired:
         raise ProblemError("gone", f"{_sentence(expired)}. Use the link in a newer message.") from expired
     except LinkError as error:
-        raise ProblemError("not-found", f"{_sentence(error)}. Copy it whole from the message.") from error
-    # By key alone: somebody may be called by a user id that looks like another's key.
+        raise ProblemError("not-found", f"{_sentence(error)}. Copy the whole link from the message.") from error
+    # By key alone: a user id may look like another person's key.
     person = await subjects.canonical_key(connection, link.person)
     if ("key", person) not in await find_subjects(connection, [("key", person)]):
-        raise ProblemError("not-found", "Nobody is known by this link any more, so nothing is sent to you.")
-    return LinkVisit(link, book.links.issued_at(token), person)
+        raise ProblemError("not-found", "We no longer have data for this link, and send you nothing.")
+    return LinkVisit(link, rule_set.links.issued_at(token), person)
 
 
-def preferences_of(book: ConsentRuleSet, came: LinkVisit) -> str:
-    """The way to all choices, good no longer than the link they came by would have been; empty when that is over."""
+def preferences_of(rule_set: ConsentRuleSet, visit: LinkVisit) -> str:
+    """Path of the preference page; empty once the visited link is older than a preference link may be."""
     lifetime = LIFETIMES["preferences"]
-    if lifetime is not None and datetime.now(UTC) - came.issued_at > lifetime:
+    if lifetime is not None and datetime.now(UTC) - visit.issued_at > lifetime:
         return ""
-    token = book.links.token(Link("preferences", came.person, ref=came.link.ref), came.issued_at)
+    token = rule_set.links.token(Link("preferences", visit.person, ref=visit.link.ref), visit.issued_at)
     return f"/p/{token}"
 
 
 async def form(request: Request) -> dict[str, list[str]]:
-    """A form's fields, urlencoded or multipart, as RFC 8058 §3.2 allows both. Raises ProblemError for another body."""
+    """Fields of a form, urlencoded or multipart (RFC 8058 §3.2 allows both). Raises ProblemError for other bodies."""
     body = await request.body()
-    kind = request.headers.get("content-type", "")
+    content_type = request.headers.get("content-type", "")
     try:
-        if kind.startswith("multipart/form-data"):
-            return _multipart(kind, body)
+        if content_type.startswith("multipart/form-data"):
+            return _multipart(content_type, body)
         return parse_qs(body.decode("utf-8"), max_num_fields=MOST_FIELDS)
     except (ValueError, UnicodeDecodeError) as error:
         raise ProblemError("malformed-request", "The form cannot be read.") from error
 
 
-def proof(request: Request, book: ConsentRuleSet, came: LinkVisit, page_name: str) -> dict[str, str]:
-    """What vouches for a click: the signed link, where it came from, and the address it was followed from, hashed."""
-    told = {"by": "signed-link", "page": page_name, "link_issued": came.issued_at.isoformat()}
-    if came.link.ref:
-        told["request" if came.link.purpose == "confirm" else "message"] = came.link.ref
+def proof(request: Request, rule_set: ConsentRuleSet, visit: LinkVisit, page_name: str) -> dict[str, str]:
+    """Proof of a click: the signed link, the message or request it came from, and the client's address as a hash."""
+    evidence = {"by": "signed-link", "page": page_name, "link_issued": visit.issued_at.isoformat()}
+    if visit.link.ref:
+        evidence["request" if visit.link.purpose == "confirm" else "message"] = visit.link.ref
     if request.client is not None:
-        told["ip_hash"] = book.addresses.digest("ip", request.client.host)
-    return told
+        evidence["ip_hash"] = rule_set.addresses.digest("ip", request.client.host)
+    return evidence
 
 
-def _multipart(kind: str, body: bytes) -> dict[str, list[str]]:
-    message = email.message_from_bytes(b"Content-Type: " + kind.encode("latin-1") + b"\r\n\r\n" + body)
+def _multipart(content_type: str, body: bytes) -> dict[str, list[str]]:
+    message = email.message_from_bytes(b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n" + body)
     fields: dict[str, list[str]] = {}
     for part in message.get_payload() if message.is_multipart() else ():
         name = part.get_param("name", header="content-disposition") if not isinstance(part, str) else None
@@ -146,5 +146,5 @@ def _multipart(kind: str, body: bytes) -> dict[str, list[str]]:
 
 
 def _sentence(error: Exception) -> str:
-    words = str(error)
-    return words[:1].upper() + words[1:]
+    text = str(error)
+    return text[:1].upper() + text[1:]

@@ -55,7 +55,7 @@ FORM: dict[str, Any] = {
 
 
 class PreferenceRoutes:
-    """The page's routes, and the one that gives its address to the product or an agent."""
+    """Routes of the page, and the one that creates a link to it."""
 
     def __init__(self, database: Database, catalogue: DefinitionRegistry, seconds: float) -> None:
         self._database, self._catalogue, self._seconds = database, catalogue, seconds
@@ -70,34 +70,34 @@ class PreferenceRoutes:
             responses=hosted_pages.GIVES,
             seconds=self._seconds + SECONDS,
         )
-        add("GET", endpoint=self.show, summary="What a person gets, and why")
-        add("POST", endpoint=self.save, summary="Save what they choose, stop everything, or lift that", extra=FORM)
+        add("GET", endpoint=self.show, summary="Show the preference page")
+        add("POST", endpoint=self.save, summary="Save choices, stop all messages, or resume them", extra=FORM)
         routes.add(
             "POST",
             "/v1/users/{id:id}/preference-link",
             self.link,
             Scope.OPERATE,
-            summary="The address of a person's preference page",
+            summary="Create a link to a person's preference page",
             tag=TAG,
             gives=PreferenceLink,
             refuses=("not-found",),
         )
 
     async def link(self, id: RecordId) -> Response:
-        """For the product's own settings, or for an agent who is asked."""
+        """A link for the product's own settings page, or for a support agent to send."""
         async with self._database.reading() as connection:
-            found = await known_subject(connection, "user", id)
+            person = await known_subject(connection, "user", id)
         now, lifetime = datetime.now(UTC), LIFETIMES["preferences"]
         assert lifetime is not None
-        url = self._catalogue.consent.links.url(Link("preferences", found.key), now)
+        url = self._catalogue.consent.links.url(Link("preferences", person.key), now)
         return json_response({"url": url, "expires_at": now + lifetime})
 
     async def show(self, token: LinkToken, request: Request) -> Response:
-        """Nothing is changed by looking."""
+        """Show the page. A GET changes nothing."""
         return await hosted_pages.page_or_refusal(request, self._show(token))
 
     async def save(self, token: LinkToken, request: Request) -> Response:
-        """In force when the page comes back; what was on its way by then is named there."""
+        """Save the form. Changes are in force when the page is returned; it lists messages already on their way."""
         return await hosted_pages.page_or_refusal(request, self._save(token, request))
 
     async def _show(self, token: str) -> Response:
@@ -106,72 +106,73 @@ class PreferenceRoutes:
 
     async def _visit(self, token: str) -> tuple[LinkVisit, PreferenceView]:
         async with self._database.reading() as connection:
-            came = await hosted_pages.open_visit(connection, self._catalogue.consent, token, "preferences")
-            return came, await preference_view(connection, self._catalogue, came.person)
+            visit = await hosted_pages.open_visit(connection, self._catalogue.consent, token, "preferences")
+            return visit, await preference_view(connection, self._catalogue, visit.person)
 
     async def _save(self, token: str, request: Request) -> Response:
         fields = await hosted_pages.form(request)
-        came, choices = await self._visit(token)
-        book = self._catalogue.consent
-        proof = hosted_pages.proof(request, book, came, SOURCE)
-        changes, done = self._said(fields, choices, proof)
-        effect = await change_consents(self._database, self._catalogue, book.policy, came.person, changes)
-        left = await in_flight.wait_out(self._database, book.policy, [effect])
+        visit, choices = await self._visit(token)
+        rule_set = self._catalogue.consent
+        proof = hosted_pages.proof(request, rule_set, visit, SOURCE)
+        changes, done = self._changes(fields, choices, proof)
+        result = await change_consents(self._database, self._catalogue, rule_set.policy, visit.person, changes)
+        remaining = await in_flight.wait_out(self._database, rule_set.policy, [result])
         _, after = await self._visit(token)
-        return _page(after, done=_done(done, effect), left=[self._named(each) for each in left])
+        in_flight_labels = [self._label(message) for message in remaining]
+        return _page(after, done=_done(done, result), in_flight=in_flight_labels)
 
-    def _said(
+    def _changes(
         self, fields: dict[str, list[str]], choices: PreferenceView, proof: dict[str, str]
     ) -> tuple[list[ConsentChange], str]:
-        """What the button means. Raises ProblemError for a form that is not ours."""
+        """The consent changes and confirmation text of the pressed button. Raises ProblemError for an unknown one."""
         match fields.get("action"):
             case ["stop"]:
                 return [ConsentChange(ANY, ANY, False, SOURCE, "Stop all messages", proof)], "All messages are stopped."
             case ["lift"]:
                 return [
                     ConsentChange(ANY, ANY, None, SOURCE, "Resume messages", proof)
-                ], "Messages may come again, as chosen below."
+                ], "Messages are resumed, as chosen below."
             case ["save"]:
                 policy = self._catalogue.consent.policy
                 wanted = self._wanted(fields, choices)
                 return [
                     ConsentChange(
-                        each.channel,
-                        each.topic,
-                        each.granted,
+                        statement.channel,
+                        statement.topic,
+                        statement.granted,
                         SOURCE,
-                        choices.wording((each.channel, each.topic)),
+                        choices.wording((statement.channel, statement.topic)),
                         proof,
                     )
-                    for each in statements_to_make(policy, choices.said, wanted)
+                    for statement in statements_to_make(policy, choices.statements, wanted)
                 ], "Your choices are saved."
             case _:
-                fault = {"detail": "is save, stop or lift", "pointer": "/action"}
-                raise ProblemError("invalid-request", "The form does not say what to do.", [fault])
+                fault = {"detail": "must be save, stop or lift", "pointer": "/action"}
+                raise ProblemError("invalid-request", "The form has no valid action.", [fault])
 
     def _wanted(self, fields: dict[str, list[str]], choices: PreferenceView) -> dict[tuple[str, str], bool]:
-        """Only what the person was shown: a topic that has come up since is not refused by a box they never saw."""
+        """Choices for the boxes that the form showed. A topic added since is not refused by a box the person never saw."""
         places = choices.places()
         on = set(fields.get("on", ()))
         return {places[value]: value in on for value in fields.get("shown", ()) if value in places}
 
-    def _named(self, each: in_flight.InFlightMessage) -> str:
-        return f"{title_of(self._catalogue.consent, each.topic or ANY)} by {channel_label(each.channel)}"
+    def _label(self, message: in_flight.InFlightMessage) -> str:
+        return f"{title_of(self._catalogue.consent, message.topic or ANY)} by {channel_label(message.channel)}"
 
 
-def _page(choices: PreferenceView, *, done: str = "", left: list[str] | None = None) -> Response:
+def _page(choices: PreferenceView, *, done: str = "", in_flight: list[str] | None = None) -> Response:
     return hosted_pages.render_page(
         "preferences",
         title="Your messages",
         wording=QUESTION,
         topics=choices.topics,
-        stopped=is_stopped(choices.said),
+        stopped=is_stopped(choices.statements),
         done=done,
-        left=left or [],
+        in_flight=in_flight or [],
     )
 
 
-def _done(done: str, effect: ConsentChangeResult) -> str:
-    if not effect.pending:
+def _done(done: str, result: ConsentChangeResult) -> str:
+    if not result.pending:
         return done
-    return f"{done} What must be confirmed waits until you follow the link that was sent to you by e-mail."
+    return f"{done} Subscriptions that need confirmation begin when you follow the link we sent you by e-mail."

@@ -1,4 +1,4 @@
-"""View of the preference page: topics, channels, what holds and why."""
+"""View of the preference page: topics, channels, effective consent and its reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUESTION = "Which messages may we send you?"
 
 @dataclass(frozen=True, slots=True)
 class PreferenceBox:
-    """One box: `value` is what the form sends, `why` a sentence without its full stop."""
+    """A checkbox. `value` is the form's value, `why` a sentence without its full stop."""
 
     id: str
     value: str
@@ -35,7 +35,7 @@ class PreferenceBox:
 
 @dataclass(frozen=True, slots=True)
 class PreferenceTopic:
-    """A topic and its boxes."""
+    """A topic and its checkboxes."""
 
     name: str
     title: str
@@ -45,17 +45,17 @@ class PreferenceTopic:
 
 @dataclass(frozen=True, slots=True)
 class PreferenceView:
-    """All of it, and what was said so far."""
+    """All topics, and the person's statements so far."""
 
     topics: tuple[PreferenceTopic, ...]
-    said: dict[ChannelTopic, bool]
+    statements: dict[ChannelTopic, bool]
 
     def places(self) -> dict[str, ChannelTopic]:
-        """By what the form sends, the place it is about."""
+        """Channel and topic by the form's value."""
         return {choice.value: choice.place for topic in self.topics for choice in topic.choices}
 
     def wording(self, place: ChannelTopic) -> str:
-        """What the person was shown about a place."""
+        """The text that the person was shown for a channel and topic."""
         for topic in self.topics:
             for choice in topic.choices:
                 if choice.place == place:
@@ -65,64 +65,68 @@ class PreferenceView:
 
 
 async def preference_view(connection: Connection, catalogue: DefinitionRegistry, person: str) -> PreferenceView:
-    """Every topic that is declared, that a journey in use speaks of, or of which the person has said something."""
-    book = catalogue.consent
-    said = {
+    """Every topic that is declared, used by a journey in use, or mentioned in the person's statements."""
+    rule_set = catalogue.consent
+    statements = {
         (item["channel"], item["topic"]): PersonStatement(item["granted"], item["source"], item["at"])
         for item in await records.list_consents(connection, person)
     }
-    waiting = frozenset(
+    pending = frozenset(
         (item["channel"], item["topic"]) for item in await requests.pending_confirmations(connection, person)
     )
-    places = {*await _topics_of_journeys(connection, catalogue), *said, *waiting}
-    topics = topics_in_order(list(book.rules.topics), (topic for _, topic in places))
+    places = {*await _topics_of_journeys(connection, catalogue), *statements, *pending}
+    topics = topics_in_order(list(rule_set.rules.topics), (place[1] for place in places))
     shown = tuple(
         _topic(
-            book, name, sorted(channel for channel, about in places if about == name and channel != ANY), said, waiting
+            rule_set,
+            name,
+            sorted(channel for channel, topic in places if topic == name and channel != ANY),
+            statements,
+            pending,
         )
         for name in topics
-        if book.rules.topics.get(name, _unnamed(name)).shown
+        if rule_set.rules.topics.get(name, _unnamed(name)).shown
     )
-    return PreferenceView(shown, {place: each.granted for place, each in said.items()})
+    return PreferenceView(shown, {place: statement.granted for place, statement in statements.items()})
 
 
-def title_of(book: ConsentRuleSet, topic: str) -> str:
-    """A topic in people's words."""
-    return "all messages" if topic == ANY else book.rules.topics.get(topic, _unnamed(topic)).title
+def title_of(rule_set: ConsentRuleSet, topic: str) -> str:
+    """Title of a topic for recipients."""
+    return "all messages" if topic == ANY else rule_set.rules.topics.get(topic, _unnamed(topic)).title
 
 
 async def _topics_of_journeys(connection: Connection, catalogue: DefinitionRegistry) -> set[ChannelTopic]:
-    """By which channels journeys in use speak of which topics."""
+    """Channels and topics of the messages that journeys in use send."""
     index = await catalogue.current(connection)
-    ways = {way for chart in index.charts.values() for way in chart.routes}
-    return {(channel, topic) for topic, _, channel in ways if topic is not None}
+    routes = {route for chart in index.charts.values() for route in chart.routes}
+    return {(channel, topic) for topic, _, channel in routes if topic is not None}
 
 
 def _topic(
-    book: ConsentRuleSet,
+    rule_set: ConsentRuleSet,
     name: str,
     channels: list[str],
-    said: dict[ChannelTopic, PersonStatement],
-    waiting: frozenset[ChannelTopic],
+    statements: dict[ChannelTopic, PersonStatement],
+    pending: frozenset[ChannelTopic],
 ) -> PreferenceTopic:
-    told = book.rules.topics.get(name, _unnamed(name))
-    # A topic that is declared can be chosen before the first journey speaks of it.
-    choices = tuple(_choice(book, (channel, name), said, waiting) for channel in channels or ["email"])
-    return PreferenceTopic(name, told.title, told.description or "", choices)
+    topic = rule_set.rules.topics.get(name, _unnamed(name))
+    # A declared topic can be chosen before a journey uses it.
+    choices = tuple(_choice(rule_set, (channel, name), statements, pending) for channel in channels or ["email"])
+    return PreferenceTopic(name, topic.title, topic.description or "", choices)
 
 
 def _choice(
-    book: ConsentRuleSet,
+    rule_set: ConsentRuleSet,
     place: ChannelTopic,
-    said: dict[ChannelTopic, PersonStatement],
-    waiting: frozenset[ChannelTopic],
+    statements: dict[ChannelTopic, PersonStatement],
+    pending: frozenset[ChannelTopic],
 ) -> PreferenceBox:
     channel, topic = place
-    titles = {name: f"“{told.title}”" for name, told in book.rules.topics.items()}
-    found = effective_consents(book.policy, said, place, waiting, titles)
-    state = "Waiting" if found.pending else "On" if found.allowed else "Off"
+    titles = {name: f"“{shown.title}”" for name, shown in rule_set.rules.topics.items()}
+    consent = effective_consents(rule_set.policy, statements, place, pending, titles)
+    state = "Waiting" if consent.pending else "On" if consent.allowed else "Off"
     return PreferenceBox(
-        f"{topic}-{channel}", f"{channel}:{topic}", place, channel_label(channel), found.allowed, state, found.why
+        f"{topic}-{channel}", f"{channel}:{topic}", place, channel_label(channel), consent.allowed, state, consent.why
     )
 
 

@@ -15,7 +15,7 @@ from journeys.language.actions import ChannelName
 
 
 class ConsentView(BaseModel):
-    """What a person has said about a channel and a topic; `*` is every one."""
+    """A person's statement about a channel and a topic; `*` is every one."""
 
     channel: str
     topic: str
@@ -26,7 +26,7 @@ class ConsentView(BaseModel):
 
 
 class ConsentLogEntry(BaseModel):
-    """One entry of the log, which only grows. `granted` null took back what was said; `pending` is no grant yet."""
+    """An entry of the append-only log. `granted` null retracted a statement; `pending` marks an unconfirmed grant."""
 
     id: int
     channel: str
@@ -45,11 +45,10 @@ Wording = Annotated[str, StringConstraints(max_length=MAX_WORDING, pattern=r"^[^
 
 
 class ConsentIn(BaseModel):
-    """What the person says to a channel (`*`: every one) and a topic (`*`: every one), and where they said it.
+    """A person's statement about a channel (`*`: every one) and a topic (`*`: every one), and its source.
 
-    `granted` null takes back what was said there: neither a yes nor a no. `wording` is what they were shown, `proof` what
-    vouches for it, `ip` is kept as a keyed hash only. A yes with `confirmed` needs no confirmation of ours: `proof` says
-    where theirs is.
+    `granted` null retracts an earlier statement. `wording` is the text that the person saw, `proof` the evidence; `ip` is
+    stored as a keyed hash only. A grant with `confirmed` needs no confirmation link: `proof` names the confirmation.
     """
 
     model_config = ConfigDict(
@@ -71,12 +70,12 @@ class ConsentIn(BaseModel):
     @model_validator(mode="after")
     def _proven(self) -> ConsentIn:
         if self.confirmed and not (self.granted and self.proof):
-            raise ValueError("what was confirmed elsewhere is a yes, and needs a proof that says where")
+            raise ValueError("`confirmed` needs `granted: true` and a `proof` that names the confirmation")
         return self
 
 
 class ConsentRecorded(BaseModel):
-    """Recorded, with what it changed at once. `pending`: a yes that is none before its link is confirmed."""
+    """The statement is recorded, with what it changed. `pending`: a grant that is not in force until it is confirmed."""
 
     at: datetime
     withdrawn_messages: int
@@ -86,7 +85,7 @@ class ConsentRecorded(BaseModel):
 
 
 class EffectiveConsentView(BaseModel):
-    """Whether messages of a topic may come by a channel, and why, as the person is told."""
+    """Whether messages of a topic may be sent by a channel, with the reason as the person reads it."""
 
     channel: str
     topic: str
@@ -95,7 +94,7 @@ class EffectiveConsentView(BaseModel):
 
 
 class PendingView(BaseModel):
-    """A yes that waits for its link."""
+    """A grant that is not confirmed yet."""
 
     channel: str
     topic: str
@@ -103,7 +102,7 @@ class PendingView(BaseModel):
 
 
 class ConsentResultView(BaseModel):
-    """What was said (`items`), what holds by it (`holds`), and what still waits to be confirmed (`pending`)."""
+    """Statements (`items`), effective consents (`holds`), and grants that are not confirmed yet (`pending`)."""
 
     items: list[ConsentView]
     holds: list[EffectiveConsentView]
@@ -111,7 +110,7 @@ class ConsentResultView(BaseModel):
 
 
 class TextMessageIn(BaseModel):
-    """A text message that somebody sent: `id` is the provider's, as proof; handed in again with it, it changes nothing."""
+    """A text message from a person. `id` is the provider's, kept as proof; the same `id` again changes nothing."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"phone": "+4366412345678", "text": "STOP", "id": "SM1"}}
@@ -123,7 +122,7 @@ class TextMessageIn(BaseModel):
 
 
 class TextMessageResult(BaseModel):
-    """What it was taken for; null: for a person to read. `people` is whose consent it changed: all who have that number."""
+    """The keyword of the text, or null if it has none. `people` counts the people with that number whose consent changed."""
 
     wish: Literal["stop", "start"] | None
     people: int
@@ -133,7 +132,7 @@ class TextMessageResult(BaseModel):
 
 
 class AddressIn(BaseModel):
-    """An address, in a body: addresses in URLs end up in logs."""
+    """An address, in the body because URLs end up in logs."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"channel": "email", "address": "ada@example.com"}}
@@ -144,7 +143,7 @@ class AddressIn(BaseModel):
 
 
 class SuppressIn(AddressIn):
-    """An address that nothing shall be sent to, and who says so."""
+    """An address to suppress, and the operator's name."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -155,7 +154,7 @@ class SuppressIn(AddressIn):
 
 
 class LiftIn(BaseModel):
-    """Who lets an address be sent to again."""
+    """Name of the operator who lifts a suppression."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
 
@@ -163,7 +162,7 @@ class LiftIn(BaseModel):
 
 
 class SuppressionView(BaseModel):
-    """One suppression; it holds until `lifted_at`."""
+    """A suppression; it is in force until `lifted_at`."""
 
     id: int
     channel: str
@@ -175,20 +174,20 @@ class SuppressionView(BaseModel):
 
 
 class AddressSuppressions(BaseModel):
-    """What holds of one address, with its history, the newest first."""
+    """Whether an address is suppressed, with all its suppressions, newest first."""
 
     suppressed: bool
     items: list[SuppressionView]
 
 
 class SuppressionResult(AddressSuppressions):
-    """As it stands now; `in_flight` had left before, and may still arrive."""
+    """The address after the change; messages `in_flight` left before it and may still arrive."""
 
     in_flight: list[InFlightView] = []
 
 
 class PreferenceLink(BaseModel):
-    """Where a person sees and changes what they get. Whoever has the link may."""
+    """Link to a person's preference page. Anyone who has it can change the choices."""
 
     url: str
     expires_at: datetime

@@ -1,8 +1,6 @@
 """Endpoints of suppressions.
 
-Addresses are never shown, because none is kept.
-
-Addresses are never shown, because none is kept.
+Addresses are never returned: only their keyed hashes are stored.
 """
 
 from __future__ import annotations
@@ -25,11 +23,11 @@ from store.consent import in_flight, suppressions
 from store.database import Database
 
 TAG = "Suppressions"
-ActiveFilter = Annotated[bool | None, Query(description="Only those that hold, or only those that were lifted.")]
+ActiveFilter = Annotated[bool | None, Query(description="true: only those in force; false: only lifted ones.")]
 
 
 class SuppressionRoutes:
-    """The routes of suppressions."""
+    """Routes of suppressions."""
 
     def __init__(self, database: Database, addresses: AddressHash, seconds: float) -> None:
         self._database, self._addresses = database, addresses
@@ -37,12 +35,12 @@ class SuppressionRoutes:
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
-        add("GET", "/v1/suppressions", self.list, summary="Suppressed addresses", gives=Page[SuppressionView])
+        add("GET", "/v1/suppressions", self.list, summary="List suppressions", gives=Page[SuppressionView])
         add(
             "POST",
             "/v1/suppressions",
             self.suppress,
-            summary="Send nothing to an address",
+            summary="Suppress an address",
             gives=SuppressionResult,
             seconds=self._seconds,
         )
@@ -50,14 +48,14 @@ class SuppressionRoutes:
             "POST",
             "/v1/suppressions:find",
             self.find,
-            summary="Whether an address is suppressed",
+            summary="Find the suppressions of an address",
             gives=AddressSuppressions,
         )
         add(
             "POST",
             "/v1/suppressions/{id}/lift",
             self.lift,
-            summary="Let an address be sent to again",
+            summary="Lift a suppression",
             gives=SuppressionView,
             refuses=("not-found",),
         )
@@ -65,50 +63,52 @@ class SuppressionRoutes:
     async def list(
         self, channel: ShortText | None = None, in_force: ActiveFilter = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
-        """The newest first."""
-        place = decode(cursor, int)
+        """Newest first."""
+        position = decode(cursor, int)
         async with self._database.reading() as connection:
-            before = place[0] if place else None
-            found = await suppressions.list_suppressions(connection, channel, in_force, before, limit + 1)
-        return page_of(found, limit, lambda item: (item["id"],))
+            before = position[0] if position else None
+            rows = await suppressions.list_suppressions(connection, channel, in_force, before, limit + 1)
+        return page_of(rows, limit, lambda item: (item["id"],))
 
-    async def suppress(self, wish: SuppressIn) -> Response:
-        """What is suppressed already stays so, for the reason it has. Waits up to 5 s for attempts that had begun before."""
-        _address(wish)
+    async def suppress(self, suppression: SuppressIn) -> Response:
+        """An address that is already suppressed keeps its reason. Waits up to 5 s for attempts in flight."""
+        _check_address(suppression)
         async with self._database.transaction() as connection:
             await suppressions.suppress(
                 connection,
                 self._addresses,
-                wish.channel,
-                wish.address,
+                suppression.channel,
+                suppression.address,
                 reason="operator",
-                source=wish.by,
+                source=suppression.by,
                 at=datetime.now(UTC),
             )
-        left = await in_flight.wait_for_address(self._database, wish.channel, wish.address)
-        return json_response({**await self._found(wish), "in_flight": [asdict(each) for each in left]})
+        remaining = await in_flight.wait_for_address(self._database, suppression.channel, suppression.address)
+        return json_response(
+            {**await self._history(suppression), "in_flight": [asdict(message) for message in remaining]}
+        )
 
-    async def find(self, wanted: AddressIn) -> Response:
-        """Asked by the address itself, of which only a keyed hash is known here."""
-        _address(wanted)
-        return json_response(await self._found(wanted))
+    async def find(self, address: AddressIn) -> Response:
+        """Look up an address by its keyed hash."""
+        _check_address(address)
+        return json_response(await self._history(address))
 
-    async def _found(self, wanted: AddressIn) -> dict[str, Any]:
+    async def _history(self, address: AddressIn) -> dict[str, Any]:
         async with self._database.reading() as connection:
-            found = await suppressions.suppression_history(connection, self._addresses, wanted.channel, wanted.address)
-        return {"suppressed": any(item["lifted_at"] is None for item in found), "items": found}
+            rows = await suppressions.suppression_history(connection, self._addresses, address.channel, address.address)
+        return {"suppressed": any(item["lifted_at"] is None for item in rows), "items": rows}
 
-    async def lift(self, id: RowId, who: LiftIn) -> Response:
-        """Lifted twice, the first time counts."""
+    async def lift(self, id: RowId, request: LiftIn) -> Response:
+        """Lift a suppression. If it is lifted twice, the first time counts."""
         async with self._database.transaction() as connection:
-            found = await suppressions.lift_one(connection, id, by=who.by, at=datetime.now(UTC))
-        if found is None:
-            raise ProblemError("not-found", "There is no suppression of this number.")
-        return json_response(found)
+            suppression = await suppressions.lift_one(connection, id, by=request.by, at=datetime.now(UTC))
+        if suppression is None:
+            raise ProblemError("not-found", "There is no suppression with this id.")
+        return json_response(suppression)
 
 
-def _address(given: AddressIn) -> None:
-    """Raises ProblemError for what is no address: it would stand for every other that is none."""
-    if not canonical_address(given.channel, given.address):
-        fault = {"detail": "holds nothing that could be written to", "pointer": "/address"}
+def _check_address(address: AddressIn) -> None:
+    """Raise ProblemError for text that is not an address: all such texts would share one suppression."""
+    if not canonical_address(address.channel, address.address):
+        fault = {"detail": "is not an address of this channel", "pointer": "/address"}
         raise ProblemError("invalid-request", "Nothing was changed.", [fault])

@@ -1,11 +1,7 @@
 """Unsubscribe link, `/u/{token}` (RFC 8058).
 
-A GET changes nothing.
-
-A GET changes nothing.
-
-Mail scanners follow every link, so looking changes nothing. The answer to a POST is a plain 200: no redirect, no cookie, no
-question (RFC 8058 §3.1).
+A GET changes nothing, because mail scanners follow every link. A POST is answered with a plain 200: no redirect, no cookie,
+no question (RFC 8058 §3.1).
 """
 
 from __future__ import annotations
@@ -51,7 +47,7 @@ FORM: dict[str, Any] = {
 
 
 class UnsubscribeRoutes:
-    """The routes behind `List-Unsubscribe` and the footer's link."""
+    """Routes of the `List-Unsubscribe` header and of the footer's link."""
 
     def __init__(self, database: Database, catalogue: DefinitionRegistry, seconds: float) -> None:
         self._database, self._catalogue, self._seconds = database, catalogue, seconds
@@ -66,77 +62,78 @@ class UnsubscribeRoutes:
             responses=hosted_pages.GIVES,
             seconds=self._seconds + SECONDS,
         )
-        add("GET", endpoint=self.ask, summary="A page with a button; nothing is changed")
+        add("GET", endpoint=self.ask, summary="Show the unsubscribe page")
         add("POST", endpoint=self.unsubscribe, summary="Unsubscribe in one click (RFC 8058)", extra=FORM)
 
     async def ask(self, token: LinkToken, request: Request) -> Response:
-        """Looking is not leaving."""
+        """A page with a button. A GET changes nothing."""
         return await hosted_pages.page_or_refusal(request, self._ask(token))
 
     async def unsubscribe(self, token: LinkToken, request: Request) -> Response:
-        """In force when this is answered; what was on its way by then is named."""
+        """Unsubscribe. It is in force when the response is sent; the page lists messages already on their way."""
         return await hosted_pages.page_or_refusal(request, self._unsubscribe(token, request))
 
     async def _ask(self, token: str) -> Response:
-        came, stopped = await self._visit(token)
-        return self._page(came, stopped=stopped)
+        visit, stopped = await self._visit(token)
+        return self._page(visit, stopped=stopped)
 
     async def _visit(self, token: str) -> tuple[LinkVisit, bool]:
         async with self._database.reading() as connection:
-            came = await hosted_pages.open_visit(connection, self._catalogue.consent, token, "unsubscribe")
-            said = await records.list_consents(connection, came.person)
-        return came, is_stopped({(item["channel"], item["topic"]): item["granted"] for item in said})
+            visit = await hosted_pages.open_visit(connection, self._catalogue.consent, token, "unsubscribe")
+            statements = await records.list_consents(connection, visit.person)
+        return visit, is_stopped({(item["channel"], item["topic"]): item["granted"] for item in statements})
 
     async def _unsubscribe(self, token: str, request: Request) -> Response:
         fields = await hosted_pages.form(request)
-        came, stopped = await self._visit(token)
-        change, done = self._said(fields, came, request)
+        visit, stopped = await self._visit(token)
+        change, done = self._change(fields, visit, request)
         policy = self._catalogue.consent.policy
-        effect = await change_consents(self._database, self._catalogue, policy, came.person, [change])
-        left = await in_flight.wait_out(self._database, policy, [effect])
-        named = [
-            f"{title_of(self._catalogue.consent, each.topic or ANY)} by {channel_label(each.channel)}" for each in left
+        result = await change_consents(self._database, self._catalogue, policy, visit.person, [change])
+        remaining = await in_flight.wait_out(self._database, policy, [result])
+        in_flight_labels = [
+            f"{title_of(self._catalogue.consent, message.topic or ANY)} by {channel_label(message.channel)}"
+            for message in remaining
         ]
         stopped = stopped or (change.channel, change.topic) == (ANY, ANY)
-        return self._page(came, stopped=stopped, done=done, left=named)
+        return self._page(visit, stopped=stopped, done=done, in_flight=in_flight_labels)
 
-    def _said(self, fields: dict[str, list[str]], came: LinkVisit, request: Request) -> tuple[ConsentChange, str]:
-        """What the POST means. Raises ProblemError for one that is neither."""
+    def _change(self, fields: dict[str, list[str]], visit: LinkVisit, request: Request) -> tuple[ConsentChange, str]:
+        """The consent change of a POST, and the confirmation text. Raises ProblemError if it has no valid action."""
         name, value = ONE_CLICK
-        link, what = came.link, self._what(came)
+        link, label = visit.link, self._label(visit)
         match fields.get("action"):
             case ["stop"]:
-                proof = hosted_pages.proof(request, self._catalogue.consent, came, "unsubscribe-page")
+                proof = hosted_pages.proof(request, self._catalogue.consent, visit, "unsubscribe-page")
                 return ConsentChange(
                     ANY, ANY, False, "unsubscribe-page", "Stop all messages", proof
                 ), "All messages are stopped."
             case ["unsubscribe"]:
-                proof = hosted_pages.proof(request, self._catalogue.consent, came, "unsubscribe-page")
-                change = ConsentChange(link.channel, link.topic, False, "unsubscribe-page", self._wording(came), proof)
+                proof = hosted_pages.proof(request, self._catalogue.consent, visit, "unsubscribe-page")
+                change = ConsentChange(link.channel, link.topic, False, "unsubscribe-page", self._wording(visit), proof)
             case None if fields.get(name) == value:
-                proof = hosted_pages.proof(request, self._catalogue.consent, came, "one-click")
+                proof = hosted_pages.proof(request, self._catalogue.consent, visit, "one-click")
                 change = ConsentChange(
                     link.channel, link.topic, False, "one-click", "List-Unsubscribe=One-Click", proof
                 )
             case _:
-                fault = {"detail": "is needed: List-Unsubscribe=One-Click", "pointer": "/List-Unsubscribe"}
-                raise ProblemError("invalid-request", "Nobody asked to unsubscribe.", [fault])
-        return change, f"You are unsubscribed from {what}."
+                fault = {"detail": "must be One-Click", "pointer": "/List-Unsubscribe"}
+                raise ProblemError("invalid-request", "The form has no valid action.", [fault])
+        return change, f"You are unsubscribed from {label}."
 
-    def _page(self, came: LinkVisit, *, stopped: bool, done: str = "", left: list[str] | None = None) -> Response:
+    def _page(self, visit: LinkVisit, *, stopped: bool, done: str = "", in_flight: list[str] | None = None) -> Response:
         return hosted_pages.render_page(
             "unsubscribe",
             title="You are unsubscribed" if done else "Unsubscribe",
-            wording=self._wording(came),
-            preferences=hosted_pages.preferences_of(self._catalogue.consent, came),
+            wording=self._wording(visit),
+            preferences=hosted_pages.preferences_of(self._catalogue.consent, visit),
             stopped=stopped,
             done=done,
-            left=left or [],
+            in_flight=in_flight or [],
         )
 
-    def _what(self, came: LinkVisit) -> str:
-        topic, channel = title_of(self._catalogue.consent, came.link.topic), came.link.channel
+    def _label(self, visit: LinkVisit) -> str:
+        topic, channel = title_of(self._catalogue.consent, visit.link.topic), visit.link.channel
         return topic if channel == ANY else f"{topic} by {channel_label(channel)}"
 
-    def _wording(self, came: LinkVisit) -> str:
-        return f"Do you want to stop getting {self._what(came)}?"
+    def _wording(self, visit: LinkVisit) -> str:
+        return f"Do you want to stop getting {self._label(visit)}?"

@@ -35,23 +35,23 @@ from store.reads.definitions import live_artifacts
 TAG = "Content"
 TemplateNameParam = Annotated[str, Path(max_length=128, description="As journeys name it: setup/first-steps.")]
 KEPT_SECONDS = 60.0
-"""How long counts of what was sent are believed: they are read from the whole ledger."""
+"""How long counts of sent messages are cached: counting reads the whole ledger."""
 
 
 class TemplateDesk(Protocol):
-    """What is asked of whoever knows the templates. Unknown names raise LookupError, a broken catalogue ValueError."""
+    """Access to the catalogue's templates. Unknown names raise LookupError, a broken catalogue ValueError."""
 
     def listing(self) -> list[dict[str, Any]]: ...
     def refused(self, name: str) -> tuple[str, datetime | None] | None: ...
     def unknown_fields(self, name: str) -> MissingFields: ...
-    def preview(self, name: str, asked: Mapping[str, Any]) -> dict[str, Any]: ...
+    def preview(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]: ...
     def may_test(self, to: str) -> str: ...
-    async def test_send(self, name: str, to: str, asked: Mapping[str, Any]) -> dict[str, Any]: ...
+    async def test_send(self, name: str, to: str, request: Mapping[str, Any]) -> dict[str, Any]: ...
     def read_click(self, token: str) -> tuple[str, int] | None: ...
 
 
 class TemplateRoutes:
-    """The routes below `/v1/templates`."""
+    """Routes below `/v1/templates`."""
 
     def __init__(self, database: Database, desk: TemplateDesk) -> None:
         self._database, self._desk = database, desk
@@ -60,58 +60,58 @@ class TemplateRoutes:
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
         refuses = ("not-found", "conflict")
-        add("GET", "/v1/templates", self.templates, summary="What there is", gives=TemplateList, refuses=("conflict",))
-        one = "/v1/templates/{name:template}"
-        add("POST", f"{one}/preview", self.preview, summary="See it", gives=PreviewView, refuses=refuses)
-        add("POST", f"{one}/test-send", self.test_send, summary="Send a test", gives=TestSent, refuses=refuses)
+        add("GET", "/v1/templates", self.templates, summary="List templates", gives=TemplateList, refuses=("conflict",))
+        path = "/v1/templates/{name:template}"
+        add("POST", f"{path}/preview", self.preview, summary="Preview a template", gives=PreviewView, refuses=refuses)
+        add("POST", f"{path}/test-send", self.test_send, summary="Send a test mail", gives=TestSent, refuses=refuses)
 
     async def templates(self) -> Response:
-        """With owner, status and review date, where each is used, and how often it was sent (at most a minute old)."""
+        """Templates with owner, status, review date, the journeys that use them, and counts that may be a minute old."""
         listing = await self._read(self._desk.listing)
         async with self._database.reading() as connection:
             live = [load_chart(text).spec for text in await live_artifacts(connection)]
             if time.monotonic() - self._counted[0] > KEPT_SECONDS:
                 self._counted = (time.monotonic(), await content_usage.uses_of_template(connection))
-        actions = {(name, spec.journey): found for spec in live for name, found in templates_sent_by(spec).items()}
+        actions = {(name, spec.journey): names for spec in live for name, names in templates_sent_by(spec).items()}
         return json_response(
-            {"items": [{**each, **_reuse(each["name"], actions, self._counted[1])} for each in listing]}
+            {"items": [{**item, **_reuse(item["name"], actions, self._counted[1])} for item in listing]}
         )
 
-    async def preview(self, name: TemplateNameParam, asked: PreviewIn) -> Response:
-        """Nothing is sent and nothing is written. `missing` are the fields and variables that are not known."""
-        return json_response(await self._read(partial(self._desk.preview, name, await self._asked(asked))))
+    async def preview(self, name: TemplateNameParam, request: PreviewIn) -> Response:
+        """Render a template. Nothing is sent or written. `missing` lists fields and variables without a value."""
+        return json_response(await self._read(partial(self._desk.preview, name, await self._sample(request))))
 
-    async def test_send(self, name: TemplateNameParam, asked: TestSendIn) -> Response:
-        """By e-mail, marked as a test, to an address of the allow-list only; past the ledger, so that no cap counts it."""
-        if why := self._desk.may_test(asked.to):
-            raise ProblemError("invalid-request", "Nothing was sent.", [{"detail": why, "pointer": "/to"}])
-        for_whom = await self._asked(asked)
+    async def test_send(self, name: TemplateNameParam, request: TestSendIn) -> Response:
+        """Send by e-mail, marked as a test, to an address of the allow-list. It is not in the ledger, so no cap counts it."""
+        if reason := self._desk.may_test(request.to):
+            raise ProblemError("invalid-request", "Nothing was sent.", [{"detail": reason, "pointer": "/to"}])
+        sample = await self._sample(request)
         try:
-            found = await self._desk.test_send(name, asked.to, for_whom)
+            result = await self._desk.test_send(name, request.to, sample)
         except LookupError as error:
             raise _unknown() from error
         except ValueError as error:
             raise _unreadable(error) from error
-        if not found["sent"]:
-            raise ProblemError("conflict", f"It was not sent: {found['detail']}")
-        return json_response(found)
+        if not result["sent"]:
+            raise ProblemError("conflict", f"The test was not sent: {result['detail']}")
+        return json_response(result)
 
-    async def _asked(self, asked: PreviewIn) -> dict[str, Any]:
-        given = asked.model_dump()
-        if asked.user is None:
-            return given
+    async def _sample(self, request: PreviewIn) -> dict[str, Any]:
+        sample = request.model_dump()
+        if request.user is None:
+            return sample
         async with self._database.reading() as connection:
-            person = await known_subject(connection, "user", asked.user)
-            found = (
+            person = await known_subject(connection, "user", request.user)
+            account = (
                 await queries.find_subject(connection, "account", person.account_key) if person.account_key else None
             )
-        account = found.profile if found is not None else {}
-        return {**given, "profile": {**person.profile, **asked.profile}, "account": {**account, **asked.account}}
+        fields = account.profile if account is not None else {}
+        return {**sample, "profile": {**person.profile, **request.profile}, "account": {**fields, **request.account}}
 
-    async def _read(self, ask: Any) -> Any:
-        """In a thread: reading the catalogue takes long enough for others to notice."""
+    async def _read(self, read: Any) -> Any:
+        """Run in a thread: reading the catalogue would delay other requests."""
         try:
-            return await asyncio.to_thread(ask)
+            return await asyncio.to_thread(read)
         except LookupError as error:
             raise _unknown() from error
         except ValueError as error:
@@ -121,7 +121,7 @@ class TemplateRoutes:
 def _reuse(
     name: str, actions: Mapping[tuple[str, str], list[str]], counted: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    sent = {each["journey"]: each for each in counted if each["template"] == name}
+    sent = {use["journey"]: use for use in counted if use["template"] == name}
     live = [journey for template, journey in actions if template == name]
     used_by = [
         {
@@ -132,13 +132,15 @@ def _reuse(
         }
         for journey in sorted({*live, *sent})
     ]
-    return {"used_by": used_by, "reuse": {"journeys": len(live), "sent": sum(each["sent"] for each in used_by)}}
+    return {"used_by": used_by, "reuse": {"journeys": len(live), "sent": sum(use["sent"] for use in used_by)}}
 
 
 def _unknown() -> ProblemError:
-    return ProblemError("not-found", "The catalogue has no template, or no variant of it, of this name.")
+    return ProblemError("not-found", "The catalogue has no template or variant with this name.")
 
 
 def _unreadable(error: Exception) -> ProblemError:
     errors = [{"turn": "author", "detail": line} for line in str(error).splitlines()]
-    return ProblemError("conflict", "The catalogue's templates cannot be read; the author mends them.", errors)
+    return ProblemError(
+        "conflict", "The catalogue's templates cannot be read. The author must correct these faults.", errors
+    )

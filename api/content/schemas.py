@@ -13,7 +13,7 @@ TestRecipient = Annotated[str, StringConstraints(min_length=3, max_length=254, p
 
 
 class PreviewIn(BaseModel):
-    """For whom: a `user` that events have named, or a sample `profile`; fields given here win over the user's."""
+    """The recipient: a known `user`, or a sample `profile`. Fields given here replace the user's."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -28,11 +28,11 @@ class PreviewIn(BaseModel):
     data: dict[str, Any] = Field(default_factory=dict)
     channel: ShortText = "email"
     locale: ShortText | None = None
-    variant: ShortText | None = Field(None, description="Show this one, whoever it is for; a draft too.")
+    variant: ShortText | None = Field(None, description="Show this variant whatever its conditions, even a draft.")
 
 
 class TestSendIn(PreviewIn):
-    """As a preview, and where it goes."""
+    """A preview request, with the address to send it to."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"to": "me@example.com", "profile": {"first_name": "Ada"}}}
@@ -42,7 +42,7 @@ class TestSendIn(PreviewIn):
 
 
 class PreviewView(BaseModel):
-    """A message as this person would get it. With `fault` it could not be made, and nothing would be sent."""
+    """A message as this person would get it. With a `fault` it cannot be rendered and would not be sent."""
 
     template: str
     channel: str
@@ -58,7 +58,7 @@ class PreviewView(BaseModel):
 
 
 class TestSent(BaseModel):
-    """The test mail is handed over. It stands in no ledger and counts for no cap."""
+    """The provider accepted the test mail. It is not in the ledger and counts for no cap."""
 
     sent: bool
     detail: str
@@ -68,7 +68,7 @@ class TestSent(BaseModel):
 
 
 class TemplateGovernance(BaseModel):
-    """Who answers for it, and until when."""
+    """Owner, status and review date of a template or variant."""
 
     name: str
     owner: str
@@ -78,7 +78,7 @@ class TemplateGovernance(BaseModel):
 
 
 class TemplateUseView(BaseModel):
-    """A journey that sends it, by which actions, and how often it has."""
+    """A journey that sends the template, the actions that do so, and how often it was sent."""
 
     journey: str
     actions: list[str]
@@ -87,7 +87,7 @@ class TemplateUseView(BaseModel):
 
 
 class TemplateView(TemplateGovernance):
-    """A template. `reuse` are the live journeys that send it and the messages that came of it (C9)."""
+    """A template. `reuse` counts the live journeys that send it and the messages sent (C9)."""
 
     kind: str
     title: str | None
@@ -106,6 +106,6 @@ class TemplateView(TemplateGovernance):
 
 
 class TemplateList(BaseModel):
-    """All of them, by name."""
+    """All templates, by name."""
 
     items: list[TemplateView]

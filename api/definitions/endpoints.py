@@ -38,7 +38,7 @@ JourneyKeyParam = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
 @dataclass(frozen=True, slots=True)
 class CheckerInputs:
-    """What a definition is checked against. Templates are read anew each time: people edit them."""
+    """Inputs of the checker. Templates are read again for each check, because people edit them."""
 
     plan: TrackingPlan
     templates: Callable[[], TemplateInfos]
@@ -52,30 +52,30 @@ class JourneyDetailView(JourneyView):
 
 
 class JourneyRoutes:
-    """The routes of journeys."""
+    """Routes of journeys."""
 
-    def __init__(self, database: Database, deps: CheckerInputs) -> None:
+    def __init__(self, database: Database, inputs: CheckerInputs) -> None:
         self._database = database
-        self._house = deps
+        self._inputs = inputs
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
         unknown = ("not-found",)
-        one = "/v1/journeys/{key}"
-        add("GET", "/v1/journeys", self.published, summary="What is published", gives=Page[JourneyView])
+        path = "/v1/journeys/{key}"
+        add("GET", "/v1/journeys", self.published, summary="List published journeys", gives=Page[JourneyView])
         add(
             "POST",
             "/v1/journeys:check",
             self.check,
-            summary="Try a definition",
+            summary="Check a definition",
             gives=CheckResultView,
             extra=_BODY,
             refuses=_LARGE,
         )
-        add("GET", one, self.one, summary="One journey", gives=JourneyDetailView, refuses=unknown)
+        add("GET", path, self.one, summary="Get a journey", gives=JourneyDetailView, refuses=unknown)
         add(
             "PUT",
-            one,
+            path,
             self.put,
             summary="Publish a definition",
             gives=PublishedView,
@@ -83,65 +83,65 @@ class JourneyRoutes:
             extra=_BODY_AND_MATCH,
             responses={201: {"description": "A new version", "model": PublishedView}},
         )
-        add("GET", f"{one}/versions", self.versions, summary="Its versions", gives=Page[VersionView], refuses=unknown)
+        add("GET", f"{path}/versions", self.versions, summary="List versions", gives=Page[VersionView], refuses=unknown)
         add(
             "GET",
-            f"{one}/diagram",
+            f"{path}/diagram",
             self.diagram,
-            summary="Its diagram (Mermaid)",
+            summary="Diagram of a journey (Mermaid)",
             refuses=unknown,
             responses={200: {"description": "Mermaid", "content": {MERMAID: {"schema": {"type": "string"}}}}},
         )
 
     async def published(self, limit: Limit = 50, cursor: Cursor = None) -> Response:
-        """By key, each with the number of its open runs."""
-        place = decode(cursor, str)
+        """Published journeys by key, with their number of open runs."""
+        position = decode(cursor, str)
         async with self._database.reading() as connection:
-            found = await definitions.list_journeys(connection, place[0] if place else "", limit + 1)
-        return page_of(found, limit, lambda journey: (journey["key"],))
+            journeys = await definitions.list_journeys(connection, position[0] if position else "", limit + 1)
+        return page_of(journeys, limit, lambda journey: (journey["key"],))
 
     async def one(self, key: JourneyKeyParam) -> Response:
-        """With its handoff, states and all: the definition as runs carry it."""
-        found = await self._current(key)
-        definition = orjson.loads(found.pop("artifact"))["journey"]
-        return json_response({**found, "definition": definition}, headers={"ETag": f'"{found["hash"]}"'})
+        """A journey with its complete definition, as runs use it."""
+        journey = await self._current(key)
+        definition = orjson.loads(journey.pop("artifact"))["journey"]
+        return json_response({**journey, "definition": definition}, headers={"ETag": f'"{journey["hash"]}"'})
 
     async def versions(self, key: JourneyKeyParam, limit: Limit = 50, cursor: Cursor = None) -> Response:
-        """The newest first. A definition never changes: a change is a new version."""
-        place = decode(cursor, int)
-        before = min(place[0], 2**31 - 1) if place else None
+        """Newest first. A definition never changes: a change is a new version."""
+        position = decode(cursor, int)
+        before = min(position[0], 2**31 - 1) if position else None
         await self._current(key)
         async with self._database.reading() as connection:
-            found = await definitions.list_versions(connection, key, before, limit + 1)
-        return page_of(found, limit, lambda version: (version["version"],))
+            versions = await definitions.list_versions(connection, key, before, limit + 1)
+        return page_of(versions, limit, lambda version: (version["version"],))
 
     async def diagram(
         self, key: JourneyKeyParam, here: Annotated[ShortText | None, Query(description="A state to mark.")] = None
     ) -> Response:
-        """Drawn from the model that runs."""
-        found = await self._current(key)
-        text = diagram(load_chart(found["artifact"]).spec, here)
-        return Response(text, media_type=f"{MERMAID}; charset=utf-8", headers={"ETag": f'"{found["hash"]}"'})
+        """State diagram of the current version."""
+        journey = await self._current(key)
+        text = diagram(load_chart(journey["artifact"]).spec, here)
+        return Response(text, media_type=f"{MERMAID}; charset=utf-8", headers={"ETag": f'"{journey["hash"]}"'})
 
     async def _current(self, key: str) -> dict[str, Any]:
         async with self._database.reading() as connection:
-            found = await definitions.get_journey(connection, key)
-        if found is None:
-            raise ProblemError("not-found", "No journey of this key is published.")
-        return found
+            journey = await definitions.get_journey(connection, key)
+        if journey is None:
+            raise ProblemError("not-found", "No journey with this key is published.")
+        return journey
 
     async def check(self, request: Request) -> Response:
-        """Every problem of a definition, without publishing anything."""
+        """Report every problem of a definition. Nothing is published."""
         text = await read_bytes(request, BODY_LIMIT)
         if not text:
             raise ProblemError("malformed-request", "Send the definition as the body.")
         async with self._database.reading() as connection:
-            found = await self._checked(connection, text, "")
-        if isinstance(found, PublishableDefinition):
-            named = {"key": found.journey.journey, "hash": found.hash}
-            return json_response({"publishable": True, **named, "problems": [], "warnings": self._warnings(found)})
+            result = await self._checked(connection, text, "")
+        if isinstance(result, PublishableDefinition):
+            named = {"key": result.journey.journey, "hash": result.hash}
+            return json_response({"publishable": True, **named, "problems": [], "warnings": self._warnings(result)})
         return json_response(
-            {"publishable": False, "key": None, "hash": None, "problems": [_fault(each) for each in found]}
+            {"publishable": False, "key": None, "hash": None, "problems": [_fault(problem) for problem in result]}
         )
 
     async def put(
@@ -150,44 +150,44 @@ class JourneyRoutes:
         key: JourneyKeyParam,
         by: Annotated[ShortText, Query(description="Who publishes.")] = "operator",
     ) -> Response:
-        """YAML or JSON. Runs in flight keep the definition that they began with."""
+        """Publish a definition, as YAML or JSON. Open runs keep their version."""
         text = await read_bytes(request, BODY_LIMIT)
         async with self._database.transaction() as connection:
             await definitions.lock_publishing(connection)
             current = await definitions.get_journey(connection, key)
-            _hold_to(request, current["hash"] if current else None)
-            found = await self._checked(connection, text, key)
-            if not isinstance(found, PublishableDefinition):
-                problems = [_fault(each) for each in found]
+            _check_preconditions(request, current["hash"] if current else None)
+            result = await self._checked(connection, text, key)
+            if not isinstance(result, PublishableDefinition):
+                problems = [_fault(problem) for problem in result]
                 raise ProblemError("invalid-journey", f"{len(problems)} problems: nothing was published.", problems)
-            if found.journey.journey != key:
-                fault = {"detail": f"the definition's key is {found.journey.journey}, not {key}", "pointer": "journey"}
+            if result.journey.journey != key:
+                fault = {"detail": f"the definition's key is {result.journey.journey}, not {key}", "pointer": "journey"}
                 raise ProblemError("invalid-journey", "The path names another journey.", [fault])
-            chart = load_chart(found.artifact_text)
-            version, created = await publish_definition(self._database, chart, found.artifact_text, text.decode(), by)
-        view: dict[str, Any] = {"key": key, "version": version, "hash": found.hash, "created": created}
-        view["warnings"] = self._warnings(found)
-        headers = {"ETag": f'"{found.hash}"'} | ({"Location": f"/v1/journeys/{key}"} if created else {})
+            chart = load_chart(result.artifact_text)
+            version, created = await publish_definition(self._database, chart, result.artifact_text, text.decode(), by)
+        view: dict[str, Any] = {"key": key, "version": version, "hash": result.hash, "created": created}
+        view["warnings"] = self._warnings(result)
+        headers = {"ETag": f'"{result.hash}"'} | ({"Location": f"/v1/journeys/{key}"} if created else {})
         return json_response(view, 201 if created else 200, headers)
 
-    def _warnings(self, found: PublishableDefinition) -> list[str]:
-        old = content_past_review(found.journey, self._house.templates(), datetime.now(UTC).date())
-        return [*old, *(f"{dotted(path)}: {what}" for path, what in tasks_without_deadline(found.journey))]
+    def _warnings(self, definition: PublishableDefinition) -> list[str]:
+        overdue = content_past_review(definition.journey, self._inputs.templates(), datetime.now(UTC).date())
+        return [*overdue, *(f"{dotted(path)}: {text}" for path, text in tasks_without_deadline(definition.journey))]
 
     async def _checked(self, connection: Connection, text: bytes, key: str) -> PublishableDefinition | list[Problem]:
-        """In a thread: a large definition takes long enough for others to notice."""
+        """Check in a thread: a large definition would delay other requests."""
         others = [load_chart(artifact).spec for artifact in await definitions.other_live_artifacts(connection, key)]
-        templates = self._house.templates()
-        return await asyncio.to_thread(publishable, text, self._house.plan, templates, others)
+        templates = self._inputs.templates()
+        return await asyncio.to_thread(publishable, text, self._inputs.plan, templates, others)
 
 
-def _hold_to(request: Request, current: str | None) -> None:
-    """If-Match and If-None-Match (RFC 9110 §13): nobody overwrites what they have not seen."""
+def _check_preconditions(request: Request, current: str | None) -> None:
+    """Check If-Match and If-None-Match (RFC 9110 §13), so that nobody overwrites a version they have not seen."""
     wanted = request.headers.get("if-match")
     if wanted is not None and not (current and (wanted == "*" or f'"{current}"' in _tags(wanted))):
-        raise ProblemError("precondition-failed", "Another version is live. Read it, then publish over its ETag.")
+        raise ProblemError("precondition-failed", "Another version is live. Read it, then publish with its ETag.")
     if request.headers.get("if-none-match") == "*" and current is not None:
-        raise ProblemError("precondition-failed", "A journey of this key is published already.")
+        raise ProblemError("precondition-failed", "A journey with this key is already published.")
 
 
 def _tags(header: str) -> set[str]:
@@ -208,7 +208,7 @@ def _fault(problem: Problem) -> dict[str, Any]:
 
 
 _LARGE = ("too-large", "unsupported-media-type")
-_TEXT = {"type": "string", "description": "A definition: docs/journey-language.md."}
+_TEXT = {"type": "string", "description": "A definition; see docs/journey-language.md."}
 _BODY: Mapping[str, Any] = {
     "requestBody": {
         "required": True,
@@ -221,10 +221,10 @@ _BODY: Mapping[str, Any] = {
 _BODY_AND_MATCH: Mapping[str, Any] = {
     **_BODY,
     "parameters": [
-        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": what}
-        for name, what in (
-            ("If-Match", "The ETag of the version that is replaced."),
-            ("If-None-Match", "`*`: only if there is none yet."),
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": description}
+        for name, description in (
+            ("If-Match", "ETag of the version to replace."),
+            ("If-None-Match", "`*`: publish only if the key is new."),
         )
     ],
 }

@@ -33,18 +33,18 @@ class VersionView(BaseModel):
 
 
 class PublishedView(BaseModel):
-    """The definition is live. The same content keeps its version."""
+    """The definition is live. The same content published again keeps its version."""
 
     key: str
     version: int
     hash: str
     created: bool
     warnings: list[str] = []
-    """What does not stand in the way and should be looked at: content past its review date (C11), tasks without a deadline (C10)."""
+    """Content past its review date (C11) and tasks without a deadline (C10). They do not prevent publication."""
 
 
 class CheckResultView(BaseModel):
-    """What publishing would say."""
+    """Result of a check: whether the definition can be published, or its problems."""
 
     publishable: bool
     key: str | None = None

@@ -1,7 +1,7 @@
 """Group commit: single events that arrive during a commit share the next transaction.
 
-No event waits for company, and under load a commit is paid once for many. Each is answered when its own commit is done.
-What the database refuses in company is tried again alone, so that no event fails for its neighbour.
+No event waits for others, and under load one commit serves many. Each caller is answered after its own commit.
+Events of a rejected group are committed one by one, so that no event fails because of another.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class GroupCommit:
         self._drains: set[asyncio.Task[None]] = set()
 
     async def one(self, event: ReceivedEvent, key: MergeKey) -> IngestResult:
-        """Commit this event, perhaps with others; the result is its group's. Raises what its own commit raises."""
+        """Commit this event, perhaps with others; returns its group's result. Raises what its own commit raises."""
         waiting = _Waiting(event, asyncio.get_running_loop().create_future())
         queue = self._queues.setdefault(key, [])
         queue.append(waiting)
@@ -45,27 +45,27 @@ class GroupCommit:
         return await waiting.done
 
     async def _drain(self, key: MergeKey) -> None:
-        """Take what waits, and whatever more comes until there is a slot."""
+        """Commit the waiting events, with those that arrive before a slot is free."""
         async with self._slots:
             queue = self._queues.pop(key)
         for start in range(0, len(queue), self._merged):
-            await self._together(queue[start : start + self._merged], key)
+            await self._commit_group(queue[start : start + self._merged], key)
 
-    async def _together(self, group: list[_Waiting], key: MergeKey) -> None:
+    async def _commit_group(self, group: list[_Waiting], key: MergeKey) -> None:
         try:
             result = await self._commit([waiting.event for waiting in group], key)
-        except Exception as error:  # noqa: BLE001 -- handed to whoever waits
+        except Exception as error:  # noqa: BLE001 -- passed to the waiting callers
             if len(group) == 1 or is_outage(error):
                 _settle(group, error)
                 return
             for waiting in group:
-                await self._together([waiting], key)
+                await self._commit_group([waiting], key)
         else:
             _settle(group, result)
 
 
 def _settle(group: list[_Waiting], result: IngestResult | Exception) -> None:
-    """Answer those who still wait; who has gone away is answered by the idempotency of sending it again."""
+    """Answer the callers that still wait. A caller that has gone can send its event again without effect."""
     for waiting in group:
         if waiting.done.done():
             continue

@@ -40,31 +40,34 @@ class Intake:
         self._group = GroupCommit(self._commit, self._slots, limits.merged)
         self._clocks: set[str] = set()
 
-    async def clock(self, given: str | None) -> str | None:
-        """The test clock that new subjects of a request belong to. Raises ProblemError for one that nobody made."""
-        if given is None or given in self._clocks:
-            return given
-        if re.fullmatch(CLOCK_ID, given):
+    async def clock(self, clock_id: str | None) -> str | None:
+        """The test clock for new subjects of a request. Raises ProblemError if it does not exist."""
+        if clock_id is None or clock_id in self._clocks:
+            return clock_id
+        if re.fullmatch(CLOCK_ID, clock_id):
             async with self.database.reading() as connection:
-                if await read_clock(connection, given) is not None:
-                    self._clocks.add(given)
-                    return given
-        fault = {"detail": "is no clock: PUT /v1/clocks/{id} makes one", "pointer": "/header/X-Tenure-Clock"}
-        raise ProblemError("invalid-request", "Time would pass at the wrong speed. Nothing was stored.", [fault])
+                if await read_clock(connection, clock_id) is not None:
+                    self._clocks.add(clock_id)
+                    return clock_id
+        fault = {
+            "detail": "is not a test clock; create it with PUT /v1/clocks/{id}",
+            "pointer": "/header/X-Tenure-Clock",
+        }
+        raise ProblemError("invalid-request", "The test clock does not exist. Nothing was stored.", [fault])
 
     async def batch(self, events: Sequence[ReceivedEvent], *, source: str, clock: str | None) -> IngestResult:
-        """Commit these together. Raises what the database raises; then none of them is stored."""
+        """Commit these events together. Raises the database's error; then none of them is stored."""
         try:
             async with self._slots:
                 result = await accept(self.database, self.catalogue, events, source=source, clock=clock)
         except Contended:
-            async with self._nobody_else():
+            async with self._exclusively():
                 result = await accept(self.database, self.catalogue, events, source=source, clock=clock)
         self._metrics.accepted(result)
         return result
 
     async def one(self, event: ReceivedEvent, *, source: str, clock: str | None) -> IngestResult:
-        """Commit this one, perhaps with others. Raises what the database raises; then it is not stored."""
+        """Commit this event, perhaps with others. Raises the database's error; then it is not stored."""
         return await self._group.one(event, (source, clock))
 
     async def _commit(self, events: Sequence[ReceivedEvent], key: MergeKey) -> IngestResult:
@@ -72,8 +75,8 @@ class Intake:
         return await self.batch(events, source=source, clock=clock)
 
     @asynccontextmanager
-    async def _nobody_else(self) -> AsyncIterator[None]:
-        """Every slot: when several transactions would each make the same people known, one of them must have its way."""
+    async def _exclusively(self) -> AsyncIterator[None]:
+        """Hold every slot: of several transactions that create the same people, one must run alone to succeed."""
         taken = 0
         async with self._alone:
             try:
@@ -86,7 +89,7 @@ class Intake:
                     self._slots.release()
 
     async def trace(self, event: ReceivedEvent, source: str, result: IngestResult) -> str | None:
-        """The trace of an event that was committed, also when it had been before; None for what is in quarantine."""
+        """The trace of a committed event, duplicates included; None for a quarantined one."""
         if isinstance(event, RejectedEvent):
             return None
         trace = next((stored.trace for stored in result.stored if stored.event.message_id == event.message_id), None)
@@ -95,8 +98,8 @@ class Intake:
         async with self.database.reading() as connection:
             return await traces.stored_event(connection, source, event.message_id)
 
-    async def silenced(self, events: Sequence[ReceivedEvent]) -> list[dict[str, Any]]:
-        """After the commit of events that take a consent back: what was under way and still is, after up to 5 s."""
+    async def in_flight_after(self, events: Sequence[ReceivedEvent]) -> list[dict[str, Any]]:
+        """Messages still in flight up to 5 s after the commit of events that withdraw consent; none for other events."""
         book = self.catalogue.consent
         withdrawing = [
             event
@@ -109,6 +112,6 @@ class Intake:
         async with self.database.reading() as connection:
             known = await find_subjects(connection, [name for event in withdrawing for name in identities_of(event)])
         people = {key for key, _ in known.values()}
-        # A request's patience covers both its commit and this.
+        # The request's time limit covers its commit and this wait.
         seconds = min(WAIT_SECONDS, self.limits.patience_seconds / 2)
         return [asdict(message) for message in await wait_for(self.database, book.policy, people, seconds=seconds)]

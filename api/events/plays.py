@@ -1,4 +1,4 @@
-"""Endpoints of plays: an operator starts a journey, with who and why."""
+"""Endpoints of plays: an operator starts a journey for a person or an account."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from store.reads.runs import get_run
 
 
 class PlayRoutes:
-    """The routes that open a run."""
+    """Routes that start a run."""
 
     def __init__(self, database: Database, catalogue: DefinitionRegistry) -> None:
         self._database = database
@@ -42,26 +42,26 @@ class PlayRoutes:
         post("/v1/accounts/{id:id}/plays", self.for_account, summary="Start a journey for an account")
 
     async def for_user(self, id: RecordId, play: PlayIn) -> Response:
-        """As if its entry had come, but for the entry's condition: a person has looked instead."""
+        """Start a run as the journey's entry does. The entry's condition is not checked: the operator decides instead."""
         return await self._start("user", id, play)
 
     async def for_account(self, id: RecordId, play: PlayIn) -> Response:
-        """It is an accepted event, `play:<journey>`, of source `operator`: a backtest meets it too."""
+        """Start a run. It is accepted as event `play:<journey>` of source `operator`, which a backtest reads too."""
         return await self._start("account", id, play)
 
     async def _start(self, kind: SubjectKind, value: str, play: PlayIn) -> Response:
         async with self._database.reading() as connection:
-            found = await known_subject(connection, kind, value)
+            subject = await known_subject(connection, kind, value)
         try:
             run = await plays.start_play(
-                self._database, self._catalogue, found, play.journey, by=play.by, why=play.why, data=play.data
+                self._database, self._catalogue, subject, play.journey, by=play.by, why=play.why, data=play.data
             )
         except plays.NoSuchPlay as error:
-            raise ProblemError("not-found", "No journey of this key is live.") from error
+            raise ProblemError("not-found", "No journey with this key is live.") from error
         except plays.WrongSubjectKind as error:
-            fault = {"detail": f"is not a journey of {kind}s", "pointer": "/body/journey"}
+            fault = {"detail": f"is not a journey for {kind}s", "pointer": "/body/journey"}
             raise ProblemError("invalid-request", "Nothing was started.", [fault]) from error
         except plays.MayNotEnter as error:
-            raise ProblemError("conflict", f"They may not enter {play.journey} now: {error}.") from error
+            raise ProblemError("conflict", f"This {kind} may not enter {play.journey} now: {error}.") from error
         async with self._database.reading() as connection:
             return json_response(await get_run(connection, run), 201)

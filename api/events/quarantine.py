@@ -38,14 +38,14 @@ class QuarantineRoutes:
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
-        one = ("not-found", "conflict")
-        add("GET", "/v1/quarantine", self.held, summary="Events that moved nothing", gives=Page[QuarantinedEvent])
-        add("GET", "/v1/quarantine/names", self.names, summary="What is held, by name", gives=QuarantinedNames)
+        refuses = ("not-found", "conflict")
+        add("GET", "/v1/quarantine", self.held, summary="List quarantined events", gives=Page[QuarantinedEvent])
+        add("GET", "/v1/quarantine/names", self.names, summary="Count held events by name", gives=QuarantinedNames)
         add(
             "GET",
             "/v1/quarantine/{id}",
             self.one,
-            summary="One held event",
+            summary="Get a quarantined event",
             gives=QuarantinedEvent,
             refuses=("not-found",),
         )
@@ -53,32 +53,32 @@ class QuarantineRoutes:
             "POST",
             "/v1/quarantine/{id}/replay",
             self.replay,
-            summary="Accept it now",
+            summary="Replay a quarantined event",
             gives=QuarantinedEvent,
-            refuses=one,
+            refuses=refuses,
         )
         add(
             "POST",
             "/v1/quarantine/{id}/discard",
             self.discard,
-            summary="Give it up",
+            summary="Discard a quarantined event",
             gives=QuarantinedEvent,
-            refuses=one,
+            refuses=refuses,
         )
         add(
             "POST",
             "/v1/quarantine:replay",
             self.replay_all,
-            summary="Accept all of a name",
+            summary="Replay all held events of a name",
             gives=ReplayResult,
             seconds=60,
         )
-        add("GET", "/v1/dead-letters", self.dead, summary="What runs could not read", gives=Page[DeadLetterView])
+        add("GET", "/v1/dead-letters", self.dead, summary="List dead letters", gives=Page[DeadLetterView])
         add(
             "POST",
             "/v1/dead-letters/{id}/discard",
-            self.bury,
-            summary="Looked at",
+            self.discard_dead_letter,
+            summary="Discard a dead letter",
             gives=DeadLetterView,
             refuses=("not-found",),
         )
@@ -86,18 +86,18 @@ class QuarantineRoutes:
     async def held(
         self,
         status: Annotated[Literal["held", "replayed", "discarded"], Query()] = "held",
-        name: Annotated[ShortText | None, Query(description="The event's name as it came.")] = None,
+        name: Annotated[ShortText | None, Query(description="Name of the event as its sender gave it.")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
-        """In the order of arrival, each with what is wrong with it."""
-        place = decode(cursor, int)
+        """Events in the order of arrival, each with its faults."""
+        position = decode(cursor, int)
         async with self._database.reading() as connection:
-            after = place[0] if place else 0
-            found = await quarantine.list_quarantined(
+            after = position[0] if position else 0
+            items = await quarantine.list_quarantined(
                 connection, status=status, name=name, after=after, limit=limit + 1
             )
-        return page_of(found, limit, lambda item: (item["id"],))
+        return page_of(items, limit, lambda item: (item["id"],))
 
     async def names(self) -> Response:
         async with self._database.reading() as connection:
@@ -107,10 +107,10 @@ class QuarantineRoutes:
         return json_response(await self._get(id))
 
     async def replay(self, id: RowId) -> Response:
-        """Read and checked again, as if it came now; `409` with its faults if it still fails."""
+        """Read and check the event as if it arrived now; `409` with its faults if it still fails."""
         item = await self._get(id)
         if item["status"] != "held":
-            raise ProblemError("conflict", f"It is {item['status']} already.")
+            raise ProblemError("conflict", f"The event is already {item['status']}.")
         event = self._read(item)
         if isinstance(event, ProblemError):
             raise event
@@ -118,9 +118,9 @@ class QuarantineRoutes:
         return json_response(await self._get(id))
 
     async def replay_all(
-        self, name: Annotated[ShortText, Query(description="The event's name as it came.")]
+        self, name: Annotated[ShortText, Query(description="Name of the event as its sender gave it.")]
     ) -> Response:
-        """Up to 500 of one name, in the order of arrival; those that still fail stay."""
+        """Replay up to 500 events of one name, in the order of arrival. Those that still fail stay held."""
         async with self._database.reading() as connection:
             items = await quarantine.list_quarantined(connection, status="held", name=name, after=0, limit=AT_ONCE)
         replayed = 0
@@ -132,61 +132,62 @@ class QuarantineRoutes:
         return json_response({"replayed": replayed, "still_held": len(items) - replayed})
 
     def _read(self, item: dict[str, Any]) -> InboundEvent | ProblemError:
-        """The event in quarantine, read and checked as if it came now; or why it is still refused."""
-        kept, message_id = item["event"], item["message_id"]
+        """The held event, read and checked as if it arrived now; or the reason why it still fails."""
+        raw, message_id = item["event"], item["message_id"]
         if item["source"] == SOURCE:
-            event = event_from_quarantine(self._check, kept, message_id)
+            event = event_from_quarantine(self._check, raw, message_id)
         else:
-            kind = kept.get("type") if isinstance(kept.get("type"), str) else "track"
+            kind = raw.get("type") if isinstance(raw.get("type"), str) else "track"
             try:
-                event = replace(self._reader.one(Json(kept, strange=True), kind), message_id=message_id)
+                event = replace(self._reader.one(Json(raw, strange=True), kind), message_id=message_id)
             except ProblemError as refusal:
-                return ProblemError("conflict", "It is still malformed.", refusal.errors)
+                return ProblemError("conflict", "The event is still malformed.", refusal.errors)
         if isinstance(event, RejectedEvent):
-            return ProblemError("conflict", "It still fails the tracking plan.", [{"detail": f} for f in event.faults])
+            errors = [{"detail": fault} for fault in event.faults]
+            return ProblemError("conflict", "The event still fails the tracking plan.", errors)
         return event
 
     async def _accept(self, item: dict[str, Any], event: InboundEvent) -> None:
-        """Accepted first and settled then: a crash in between replays it again, and its id makes that nothing."""
+        """Accept first, then settle. After a crash in between it is replayed again, as a duplicate of its id."""
         await self._intake.one(event, source=item["source"], clock=None)
         async with self._database.transaction() as connection:
             await quarantine.settle_quarantined(connection, item["id"], "replayed")
 
     async def discard(self, id: RowId) -> Response:
-        """It stays visible as discarded."""
+        """Discard the event. It stays listed as discarded."""
         async with self._database.transaction() as connection:
             done = await quarantine.settle_quarantined(connection, id, "discarded")
         item = await self._get(id)
         if not done and item["status"] != "discarded":
-            raise ProblemError("conflict", f"It is {item['status']} already.")
+            raise ProblemError("conflict", f"The event is already {item['status']}.")
         return json_response(item)
 
     async def _get(self, id: int) -> dict[str, Any]:
         async with self._database.reading() as connection:
-            found = await quarantine.get_quarantined(connection, id)
-        if found is None:
-            raise ProblemError("not-found", "There is no held event of this number.")
-        return found
+            item = await quarantine.get_quarantined(connection, id)
+        if item is None:
+            raise ProblemError("not-found", "There is no quarantined event with this id.")
+        return item
 
     async def dead(
         self,
         status: Annotated[Literal["held", "discarded"], Query()] = "held",
-        run: Annotated[ShortText | None, Query(description="Of one run.")] = None,
+        run: Annotated[ShortText | None, Query(description="Only dead letters of this run.")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
-        """They changed nothing and stopped nothing; somebody should know."""
-        place = decode(cursor, int)
+        """Signals that runs could not read. They changed nothing, and their runs continued."""
+        position = decode(cursor, int)
         async with self._database.reading() as connection:
-            after = place[0] if place else 0
-            found = await dead_letters.list_dead_letters(
+            after = position[0] if position else 0
+            rows = await dead_letters.list_dead_letters(
                 connection, status=status, run=run, after=after, limit=limit + 1
             )
-        return page_of(found, limit, lambda item: (item["id"],))
+        return page_of(rows, limit, lambda item: (item["id"],))
 
-    async def bury(self, id: RowId) -> Response:
+    async def discard_dead_letter(self, id: RowId) -> Response:
         async with self._database.transaction() as connection:
-            found = await dead_letters.discard_dead_letter(connection, id)
-        if found is None:
-            raise ProblemError("not-found", "There is no dead letter of this number.")
-        return json_response(found)
+            dead_letter = await dead_letters.discard_dead_letter(connection, id)
+        if dead_letter is None:
+            raise ProblemError("not-found", "There is no dead letter with this id.")
+        return json_response(dead_letter)

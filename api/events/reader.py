@@ -1,6 +1,6 @@
-"""Segment JSON read into events: one malformed element of a batch costs no other.
+"""Reader of Segment JSON: calls become events, valid or rejected.
 
-A malformed element is rejected with its faults, and `accept` keeps it in quarantine: nothing that arrived is lost.
+A malformed element of a batch affects no other: it is rejected with its faults, and `accept` keeps it in quarantine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from journeys.events.segment import FieldFault, read_call
 
 @dataclass(slots=True)
 class ParsedBatch:
-    """A batch, read: every event, good or bad, and the faults of the malformed by their place in the batch."""
+    """Every event of a batch, and of each malformed element its index, message id and faults."""
 
     events: list[ReceivedEvent] = field(default_factory=list)
     malformed: list[tuple[int, str, list[FieldFault]]] = field(default_factory=list)
@@ -39,28 +39,28 @@ class Reader:
         self._check = check
 
     def one(self, parsed: Json, kind: str, trace: str | None = None) -> ReceivedEvent:
-        """A single event. Raises ProblemError naming each fault, for then nothing is kept."""
+        """Read a single call. Raises ProblemError with every fault; then nothing is stored."""
         event = self._read(parsed.value, kind, None, trace, strange=parsed.strange)
         if isinstance(event, list):
             raise refused_call(event)
         return event
 
     def batch(self, parsed: Json, trace: str | None = None) -> ParsedBatch:
-        """All elements of a batch. Raises ProblemError when there is no batch in it."""
+        """Read all elements of a batch. Raises ProblemError if the body has no batch."""
         body = parsed.value
         if not isinstance(body, dict) or not isinstance(body.get("batch"), list):
-            raise refused_call([FieldFault("batch", "is needed: a list of events")])
+            raise refused_call([FieldFault("batch", "is required: a list of events")])
         elements = body["batch"]
         if len(elements) > self._limits.batch_events:
             raise ProblemError("too-large", f"A batch has at most {self._limits.batch_events} events.")
         sent_at, context = _envelope(body)
         batch = ParsedBatch()
-        for place, element in enumerate(elements):
+        for index, element in enumerate(elements):
             raw = _with_context(element, context) if context else element
             event = self._read(raw, None, sent_at, trace, strange=parsed.strange)
             if isinstance(event, list):
                 faults, event = event, _malformed(raw, event)
-                batch.malformed.append((place, event.message_id, faults))
+                batch.malformed.append((index, event.message_id, faults))
             batch.events.append(event)
         return batch
 
@@ -79,9 +79,9 @@ class Reader:
         return RejectedEvent(event.message_id, event.name, faults, raw if kind is None else {**raw, "type": kind})
 
     def _unfit(self, raw: Any, *, strange: bool) -> list[FieldFault]:
-        """What forbids to store this at all, whatever it says."""
+        """Faults that make a call impossible to store: its type, depth, size or values."""
         if not isinstance(raw, dict):
-            return [FieldFault("", "an event is a JSON object")]
+            return [FieldFault("", "must be a JSON object")]
         if _deeper(raw, self._limits.nesting):
             return [FieldFault("", f"is nested more than {self._limits.nesting} levels deep")]
         faults = unstorable_values(raw) if strange else []
@@ -91,27 +91,27 @@ class Reader:
 
 
 def refused_call(faults: list[FieldFault]) -> ProblemError:
-    """400 for a single call."""
-    return ProblemError("malformed-event", "Nothing of it was stored.", faults_for_caller(faults))
+    """The 400 for a call, with its faults."""
+    return ProblemError("malformed-event", "Nothing was stored.", faults_for_caller(faults))
 
 
 def _sentence(fault: FieldFault) -> str:
     return fault.message if fault.message.startswith(fault.field) else f"{fault.field} {fault.message}"
 
 
-def faults_for_caller(faults: list[FieldFault], *place: str | int) -> list[dict[str, str]]:
-    """Faults as a caller reads them, each with a pointer to its field."""
+def faults_for_caller(faults: list[FieldFault], *path: str | int) -> list[dict[str, str]]:
+    """Faults as JSON, each with a pointer to its field below `path`."""
     return [
         {
             "detail": _sentence(fault),
-            "pointer": pointer((*place, *fault.field.split("/"))) if fault.field else pointer(place),
+            "pointer": pointer((*path, *fault.field.split("/"))) if fault.field else pointer(path),
         }
         for fault in faults
     ]
 
 
 def _envelope(body: Mapping[str, Any]) -> tuple[datetime | None, dict[str, Any]]:
-    """What a batch says of all its events. Raises ProblemError, because it would be wrong for each of them."""
+    """`sentAt` and `context` of a batch. Raises ProblemError: a fault here would concern every event."""
     faults = []
     context, sent_at = body.get("context"), body.get("sentAt")
     if not isinstance(context, dict | None):
@@ -127,27 +127,27 @@ def _envelope(body: Mapping[str, Any]) -> tuple[datetime | None, dict[str, Any]]
 
 
 def _with_context(raw: Any, context: Mapping[str, Any]) -> Any:
-    """An event with the batch's context under its own."""
+    """An event with the batch's context; its own context takes precedence."""
     if not isinstance(raw, dict) or not isinstance(raw.get("context"), dict | None):
         return raw
     return {**raw, "context": {**context, **(raw.get("context") or {})}}
 
 
 def _own_id(raw: Mapping[str, Any], timed: bool) -> str:
-    """Who sends no `messageId` but says when it happened is recognised when it is sent again."""
+    """Id of an event without `messageId`: its hash if it has a timestamp, so that a repetition is recognised."""
     if not timed:
         return uuid.uuid4().hex
     return hashlib.sha256(orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)).hexdigest()[:40]
 
 
 def _malformed(raw: Any, faults: list[FieldFault]) -> RejectedEvent:
-    """A malformed element as quarantine keeps it: lossless, as text where JSON cannot hold it."""
+    """A malformed element for quarantine, without loss: as text where JSON cannot hold it."""
     storable = isinstance(raw, dict) and not unstorable_values(raw) and not _deeper(raw, 100)
     text = orjson.dumps(raw, option=orjson.OPT_SORT_KEYS) if storable else _as_text(raw).encode()
-    given = raw.get("messageId") if isinstance(raw, dict) else None
+    message_id = raw.get("messageId") if isinstance(raw, dict) else None
     name = raw.get("event") if isinstance(raw, dict) else None
     return RejectedEvent(
-        message_id=given if _is_plain(given) else hashlib.sha256(text).hexdigest()[:40],
+        message_id=message_id if _is_plain(message_id) else hashlib.sha256(text).hexdigest()[:40],
         name=name if _is_plain(name) else "",
         faults=tuple(_sentence(fault) for fault in faults),
         raw=raw if storable else {"unreadable": text.decode()},
@@ -159,7 +159,7 @@ def _as_text(raw: Any) -> str:
         return json.dumps(raw)
     except RecursionError as error:
         raise ProblemError(
-            "malformed-request", "The body is nested too deep to be read. Nothing was stored."
+            "malformed-request", "The body is nested too deeply to be read. Nothing was stored."
         ) from error
 
 
@@ -168,7 +168,7 @@ def _is_plain(value: Any) -> TypeGuard[str]:
 
 
 def _deeper(value: Any, limit: int) -> bool:
-    """Whether containers nest deeper than that, level by level, so that depth costs no recursion."""
+    """Whether containers nest deeper than `limit`, found level by level, without recursion."""
     level = [value]
     for _ in range(limit):
         level = [

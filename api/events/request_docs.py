@@ -15,7 +15,7 @@ CLOCK_PARAMETER = {
     "in": "header",
     "required": False,
     "schema": {"type": "string", "pattern": CLOCK_ID},
-    "description": "Id of a test clock. People first seen in this request live by it.",
+    "description": "Id of a test clock. It applies to people first seen in this request.",
 }
 TRACE_PARAMETER = {
     "name": "traceparent",

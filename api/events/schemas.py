@@ -13,7 +13,7 @@ from api.http.schemas import InFlightView
 
 
 class MalformedElement(BaseModel):
-    """An element of a batch that is kept in quarantine, and why."""
+    """A malformed element of a batch, now in quarantine, with its faults."""
 
     index: int
     messageId: str  # noqa: N815 -- the Segment spec's name
@@ -21,7 +21,7 @@ class MalformedElement(BaseModel):
 
 
 class BatchResult(BaseModel):
-    """What became of a batch: each element is accepted, was there before, or is kept in quarantine."""
+    """Result of a batch: each element is accepted, a duplicate, or quarantined."""
 
     success: bool = True
     accepted: int
@@ -32,9 +32,9 @@ class BatchResult(BaseModel):
 
 
 class EventResult(BaseModel):
-    """A single call is committed. `quarantined` says why it is kept but moves nothing.
+    """The call is committed. `quarantined` lists the faults for which it is held and changes nothing.
 
-    `in_flight` names messages that a withdrawal of consent came too late for.
+    `in_flight` lists messages that left before a withdrawal of consent and may still arrive.
     """
 
     success: bool = True
@@ -43,7 +43,7 @@ class EventResult(BaseModel):
 
 
 class QuarantinedEvent(BaseModel):
-    """An event in quarantine, as it came, with what is wrong with it."""
+    """A quarantined event as it arrived, with its faults."""
 
     id: int
     source: str
@@ -57,7 +57,7 @@ class QuarantinedEvent(BaseModel):
 
 
 class DeadLetterView(BaseModel):
-    """What reached a run and could not be read there."""
+    """A signal that its run could not read."""
 
     id: int
     run: str
@@ -70,14 +70,14 @@ class DeadLetterView(BaseModel):
 
 
 class ReplayResult(BaseModel):
-    """How many went in, and how many still fail and stay where they are."""
+    """Number of events replayed, and of those that still fail and stay held."""
 
     replayed: int
     still_held: int
 
 
 class QuarantinedName(BaseModel):
-    """How many events are held under one name."""
+    """Number of held events of one name."""
 
     name: str
     held: int
@@ -86,7 +86,7 @@ class QuarantinedName(BaseModel):
 
 
 class QuarantinedNames(BaseModel):
-    """What to mend first."""
+    """Counts of held events, to see what to fix first."""
 
     items: list[QuarantinedName]
 
@@ -108,9 +108,9 @@ class SignalIn(BaseModel):
 
 
 class SignalResult(BaseModel):
-    """Committed. `quarantined` says why it is kept but moves nothing.
+    """The signal is committed. `quarantined` lists the faults for which it is held and changes nothing.
 
-    `in_flight` names messages that a withdrawal of consent came too late for.
+    `in_flight` lists messages that left before a withdrawal of consent and may still arrive.
     """
 
     id: str
@@ -120,7 +120,7 @@ class SignalResult(BaseModel):
 
 
 class PlayIn(BaseModel):
-    """Which journey, by whom and why. `data` is what its entry's signal would carry, the field of its case above all."""
+    """The journey to start, by whom and why. `data` is the data of its entry signal, such as the field of its case."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -27,7 +27,7 @@ _SUCCESS = b'{"success":true}'
 
 
 class SegmentRoutes:
-    """The routes of the Segment spec."""
+    """Routes of the Segment spec."""
 
     def __init__(self, intake: Intake, reader: Reader, limits: Limits) -> None:
         self._intake = intake
@@ -63,30 +63,30 @@ class SegmentRoutes:
             )
 
     async def batch(self, request: Request) -> Response:
-        """Well-formed events are accepted; malformed ones are kept in quarantine and listed in the answer."""
+        """Valid events are accepted; malformed ones are quarantined and listed in the response."""
         with self._intake.admission.admitted(_declared(request)):
             clock = await self._intake.clock(request.headers.get(CLOCK_HEADER))
             body = await read_bytes(request, self._limits.batch_bytes)
             trace = trace_id_of(request.headers.get("traceparent"))
             batch = self._reader.batch(parse_json(body), trace)
             result = await self._intake.batch(batch.events, source=SOURCE, clock=clock)
-        left = await self._intake.silenced(batch.events)
+        in_flight = await self._intake.in_flight_after(batch.events)
         answer: dict[str, Any] = {
             "success": True,
             "accepted": result.accepted,
             "duplicates": result.duplicates,
             "quarantined": result.quarantined,
         }
-        if left:
-            answer["in_flight"] = left
+        if in_flight:
+            answer["in_flight"] = in_flight
         if batch.malformed:
             answer["errors"] = [
                 {
-                    "index": place,
+                    "index": index,
                     "messageId": message_id,
-                    "errors": [{**fault, "turn": "caller"} for fault in faults_for_caller(faults, "batch", place)],
+                    "errors": [{**fault, "turn": "caller"} for fault in faults_for_caller(faults, "batch", index)],
                 }
-                for place, message_id, faults in batch.malformed
+                for index, message_id, faults in batch.malformed
             ]
         return Response(orjson.dumps(answer), headers=_traced(trace), media_type="application/json")
 
@@ -95,10 +95,10 @@ class SegmentRoutes:
             with self._intake.admission.admitted(_declared(request)):
                 clock = await self._intake.clock(request.headers.get(CLOCK_HEADER))
                 body = await read_bytes(request, self._limits.event_bytes)
-                # A sender that traces (W3C Trace Context) goes on with its own trace, which all of its request then has.
+                # A sender's trace (W3C Trace Context) continues: all events of the request have it.
                 event = self._reader.one(parse_json(body), kind, trace_id_of(request.headers.get("traceparent")))
                 result = await self._intake.one(event, source=SOURCE, clock=clock)
-            answer = _answer(event, await self._intake.silenced([event]))
+            answer = _answer(event, await self._intake.in_flight_after([event]))
             trace = await self._intake.trace(event, SOURCE, result)
             return Response(answer, headers=_traced(trace), media_type="application/json")
 
@@ -106,10 +106,10 @@ class SegmentRoutes:
         return single
 
 
-def _answer(event: ReceivedEvent, left: list[dict[str, Any]]) -> bytes:
+def _answer(event: ReceivedEvent, in_flight: list[dict[str, Any]]) -> bytes:
     if isinstance(event, RejectedEvent):
         return orjson.dumps({"success": True, "quarantined": event.faults})
-    return orjson.dumps({"success": True, "in_flight": left}) if left else _SUCCESS
+    return orjson.dumps({"success": True, "in_flight": in_flight}) if in_flight else _SUCCESS
 
 
 def _traced(trace: str | None) -> dict[str, str] | None:

@@ -30,7 +30,7 @@ TraceParentHeader = Annotated[str | None, Header(alias="traceparent", descriptio
 
 
 class SignalRoutes:
-    """The two routes for signals."""
+    """Routes of signals."""
 
     def __init__(self, intake: Intake, check: EventCheck) -> None:
         self._intake = intake
@@ -52,20 +52,20 @@ class SignalRoutes:
     async def to_user(
         self, id: RecordId, signal: SignalIn, clock: ClockHeader = None, parent: TraceParentHeader = None
     ) -> Response:
-        """The person's journeys hear it; who is new becomes known by it."""
-        return await self._take(signal, id, None, clock, parent)
+        """Signal the person's journeys. An unknown person is created."""
+        return await self._accept(signal, id, None, clock, parent)
 
     async def to_account(
         self, id: RecordId, signal: SignalIn, clock: ClockHeader = None, parent: TraceParentHeader = None
     ) -> Response:
-        """The account's own journeys hear it, and those of its members that read it."""
-        return await self._take(signal, None, id, clock, parent)
+        """Signal the account's own journeys, and those of its members that react to it."""
+        return await self._accept(signal, None, id, clock, parent)
 
-    async def _take(
+    async def _accept(
         self, signal: SignalIn, user: str | None, account: str | None, clock: str | None, parent: str | None
     ) -> Response:
         if "\x00" in (user or account or ""):
-            raise ProblemError("invalid-request", "An id has no U+0000.")
+            raise ProblemError("invalid-request", "An id must not contain U+0000.")
         if signal.name.startswith(RESERVED_PREFIX):
             fault = {
                 "detail": f"names that begin with {RESERVED_PREFIX} are reserved for the platform",
@@ -76,23 +76,23 @@ class SignalRoutes:
         event = _checked(self._check, signal, signal.id or uuid.uuid4().hex, raw, trace_id_of(parent))
         with self._intake.admission.admitted(0):
             result = await self._intake.one(event, source=SOURCE, clock=await self._intake.clock(clock))
-        left = await self._intake.silenced([event])
+        in_flight = await self._intake.in_flight_after([event])
         trace = await self._intake.trace(event, SOURCE, result)
         faults = event.faults if isinstance(event, RejectedEvent) else ()
-        answer = {"id": event.message_id, "trace": trace, "quarantined": faults, "in_flight": left}
+        answer = {"id": event.message_id, "trace": trace, "quarantined": faults, "in_flight": in_flight}
         return json_response(answer, 202, {HEADER: trace} if trace is not None else None)
 
 
-def event_from_quarantine(check: EventCheck, kept: dict[str, Any], message_id: str) -> ReceivedEvent:
-    """A signal as it was kept in quarantine, checked again."""
-    signal = SignalIn.model_validate({name: kept[name] for name in SignalIn.model_fields})
-    return _checked(check, signal, message_id, kept)
+def event_from_quarantine(check: EventCheck, raw: dict[str, Any], message_id: str) -> ReceivedEvent:
+    """A signal from quarantine, checked again."""
+    signal = SignalIn.model_validate({name: raw[name] for name in SignalIn.model_fields})
+    return _checked(check, signal, message_id, raw)
 
 
 def _checked(
     check: EventCheck, signal: SignalIn, message_id: str, raw: dict[str, Any], trace: str | None = None
 ) -> ReceivedEvent:
-    """The event of a signal, or why it is rejected; `raw` has whom it is about too."""
+    """The event of a signal, or its rejection. `raw` also has the subject."""
     planned = check.planned("track", signal.name, signal.data)
     if isinstance(planned, InvalidEvent):
         return RejectedEvent(message_id, signal.name, tuple(fault.what for fault in planned.faults), raw)
@@ -111,5 +111,5 @@ def _checked(
 
 
 def _believable(at: datetime | None) -> datetime | None:
-    """An instant that arithmetic can handle; another is not believed anyway, and acceptance counts."""
+    """The timestamp if arithmetic can handle it; otherwise None, and the time of acceptance counts."""
     return at.astimezone(UTC) if at is not None and 1900 < at.year < 9000 else None

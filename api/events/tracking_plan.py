@@ -14,13 +14,13 @@ _MAY_MEAN_A_SIGNAL = frozenset({"page", "screen"})
 
 
 class EventCheck:
-    """What the plan and the rules make of an event: its signal, or faults for which it is rejected."""
+    """Checks events by the tracking plan and the consent rules: a signal, or faults."""
 
     def __init__(self, plan: TrackingPlan, rules: ConsentRules) -> None:
         self._table, self._rules = plan.events, rules
 
     def planned(self, kind: str, name: str, data: dict[str, Any]) -> ValidatedEvent:
-        """By the plan. Only tracks must be planned; a page view may be a signal and mostly is none."""
+        """Check by the plan. Only track calls must be planned; a page or screen call may be a signal."""
         if kind == "track":
             return self._table.check(name, data)
         if kind in _MAY_MEAN_A_SIGNAL and kind in self._table.rules:
@@ -30,5 +30,5 @@ class EventCheck:
         return ValidEvent(name, data)
 
     def consent_faults(self, event: InboundEvent) -> tuple[str, ...]:
-        """By the rules of consent: what the event says of it that cannot be understood, since nothing is guessed."""
+        """Faults of the event's consent statements. Nothing is guessed: an unclear statement is a fault."""
         return tuple(statements.statement_faults(self._rules, event))

@@ -90,10 +90,10 @@ def application(
             consent=consent_rules(Settings(catalog=catalog)),
             templates=lambda: template_infos(catalog / "templates"),
             desk=desk or ContentPreview(templates=lambda: load_templates(catalog / "templates"), links=CLICKS),
-            asking=partial(dry_run, dependencies(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
+            dry_run=partial(dry_run, dependencies(Settings(catalog=catalog, smtp_url="smtp://127.0.0.1:9"), database)),
             limits=limits,
             roster=people or roster(catalog),
-            sign=sign,
+            sign_feed=sign,
         )
     )
 

@@ -54,11 +54,11 @@ def application(settings: Settings, database: Database, limits: Limits) -> AsgiA
             consent=consent_rules(settings),
             templates=partial(template_infos, settings.catalog / "templates"),
             desk=content_preview(settings),
-            asking=partial(dry_run, dependencies(_dry_run_settings(settings), database)),
+            dry_run=partial(dry_run, dependencies(_dry_run_settings(settings), database)),
             limits=limits,
             roster=roster(settings.catalog),
-            hooks=webhook_secrets(providers),
-            sign=feed_signing(providers),
+            webhook_secrets=webhook_secrets(providers),
+            sign_feed=feed_signing(providers),
             replies=settings.replies,
         )
     )
@@ -82,7 +82,7 @@ class _Server(uvicorn.Server):
     def _leave(self, number: int) -> None:
         """End streams at once: their clients would keep the process alive until its grace period is over."""
         if isinstance(self.config.app, AsgiApp):
-            self.config.app.leave()
+            self.config.app.end_streams()
         self.handle_exit(number, None)
 
 

@@ -59,8 +59,8 @@ def application(database_url: str, secrets: WebhookSecrets):
             consent=consent_rules(Settings(catalog=CATALOG)),
             templates=dict,
             desk=ContentPreview(templates=lambda: load_templates(CATALOG / "templates")),
-            asking=partial(dry_run, dependencies(Settings(catalog=CATALOG, smtp_url="smtp://127.0.0.1:9"), database)),
-            hooks=secrets,
+            dry_run=partial(dry_run, dependencies(Settings(catalog=CATALOG, smtp_url="smtp://127.0.0.1:9"), database)),
+            webhook_secrets=secrets,
             replies=REPLIES,
         )
     )

@@ -151,7 +151,7 @@ async def test_a_stream_by_token_tells_its_person_only_ends_with_the_token_and_i
             again = await token(api, "cyd", minutes=1)
             async with made.stream("GET", "/v1/front/inbox/stream", params={"token": again}) as response:
                 assert response.status_code == 200
-        front.leave()
+        front.end_streams()
 
 
 async def _first(lines: AsyncIterator[str]) -> dict[str, Any]:

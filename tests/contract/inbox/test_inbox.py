@@ -329,7 +329,7 @@ def front(module_database_url):
 def url(front):
     with served(front) as found:
         yield found
-        front.leave()
+        front.end_streams()
 
 
 async def test_a_stream_tells_what_waits_what_comes_and_what_changes(api, url, deliver):
@@ -413,6 +413,6 @@ async def test_streams_end_when_the_process_is_told_to_stop(module_database_url,
         async with streaming(url, "stopper") as reader:
             await reader.next()
             await reader.mark()
-            front.leave()
+            front.end_streams()
             with pytest.raises(AssertionError, match="the stream ended"):
                 await reader.next()

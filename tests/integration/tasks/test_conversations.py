@@ -110,7 +110,7 @@ async def api(deps: Living, catalog: Path) -> AsyncIterator[httpx.AsyncClient]:
         consent=consent_rules(deps.settings),
         templates=lambda: template_infos(catalog / "templates"),
         desk=ContentPreview(templates=lambda: load_templates(catalog / "templates")),
-        asking=asking,
+        dry_run=asking,
         roster=roster(catalog),
         replies=deps.settings.replies,
     )
