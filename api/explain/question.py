@@ -1,7 +1,7 @@
-"""Read what the why-not answer is computed from: runs, facts, gate context, past decisions.
+"""Reader of the why-not answer's input: runs, facts, gate context, past decisions.
 
-A run is explained by its own version of the journey, which it keeps whatever is published; entry is explained by the live one.
-For an account's journey there is one question for each account of the person.
+A run is explained by its own version of the journey, entry by the live version. An account's journey gives one question for
+each account of the person.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from store.reads import people as queries
 from store.reads import whynot
 
 ChartOfAccount = tuple[Chart, str | None]
-"""A journey, and the key of the account for an account's journey."""
+"""A journey, and the account's key if it is an account's journey."""
 
 
 class GateAnswer(Protocol):
-    """The gate's verdict on a message requested now, and what it was made from. `now` is by the person's clock."""
+    """The gate's verdict on a message requested now, and its inputs. `now` is by the person's clock."""
 
     @property
     def verdict(self) -> Verdict: ...
@@ -48,12 +48,12 @@ class GateAnswer(Protocol):
 
 
 DryRun = Callable[[Connection, str, Chart, Send, str, str | None, MissingFields], Awaitable[GateAnswer]]
-"""The gate's answer to an action of a chart and run, about an account, for the person with this key."""
+"""The gate's answer for a person (key), chart, action, run, account, and the template's missing fields; nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Why not, for one journey and account. `account` is the account's id; `verdicts` are the gate's, by action, now."""
+    """Input of why-not for one journey and account. `account` is its id; `verdicts` are the gate's current ones, by action."""
 
     chart: Chart
     account: str | None
@@ -74,12 +74,12 @@ class QuestionReader:
     keys: list[str]
     accounts: list[str]
     template: str
-    lacking: MissingFields
+    missing_fields: MissingFields
 
     async def questions(self, refused: tuple[str, datetime | None] | None) -> list[Question]:
-        """One for each journey that may send the template; `refused` is why its content may not be sent, and since when."""
+        """One for each journey that may send the template. `refused`: why its content may not be sent, and since when."""
         charts = await self._charts()
-        # All locks at once: the dry runs below follow one another, and would take them in another order than the gate does.
+        # Take all locks at once: one by one, the dry runs below would take them in another order than the gate.
         await subjects.lock_subjects(self.connection, {self.person.key, *self.accounts} if charts else ())
         facts = await self._gate_facts(refused) if charts else GateFacts()
         return [await self._question(chart, account, facts) for chart, account in charts]
@@ -96,13 +96,13 @@ class QuestionReader:
             if sends_of(chart, self.template):
                 for account in self._accounts_of(chart):
                     charts.setdefault((chart.key, account), chart)
-        return [(charts[place], place[1]) for place in sorted(charts, key=self._order)]
+        return [(charts[key], key[1]) for key in sorted(charts, key=self._order)]
 
     def _accounts_of(self, chart: Chart) -> Sequence[str | None]:
         return self.accounts if chart.spec.subject == "account" and self.accounts else [None]
 
-    def _order(self, place: tuple[str, str | None]) -> tuple[str, int]:
-        journey, account = place
+    def _order(self, key: tuple[str, str | None]) -> tuple[str, int]:
+        journey, account = key
         return journey, self.accounts.index(account) if account is not None else -1
 
     async def _question(self, chart: Chart, account: str | None, facts: GateFacts) -> Question:
@@ -110,7 +110,7 @@ class QuestionReader:
         runs = await whynot.runs_of(connection, lanes, chart.key)
         run = next((past.run for past in runs if past.is_open and past.definition == chart.hash), "")
         answers = [
-            (send, await self.dry_run(connection, self.person.key, chart, send, run, account, self.lacking))
+            (send, await self.dry_run(connection, self.person.key, chart, send, run, account, self.missing_fields))
             for send in sends_of(chart, self.template)
         ]
         clock = await read_clock(connection, self.person.clock) if self.person.clock is not None else None
@@ -126,8 +126,8 @@ class QuestionReader:
             {action_name(send): answer.request.missing for send, answer in answers},
         )
         verdicts = [(send, answer.verdict) for send, answer in answers]
-        named = await queries.account_id(connection, account)
-        return Question(chart, named, self.template, person, first.now, verdicts)
+        account_id = await queries.account_id(connection, account)
+        return Question(chart, account_id, self.template, person, first.now, verdicts)
 
     async def _gate_facts(self, refused: tuple[str, datetime | None] | None) -> GateFacts:
         values = {channel: self.person.profile.get(field) for channel, field in ADDRESS_FIELDS.items()}
@@ -137,7 +137,7 @@ class QuestionReader:
         )
         tickets = [fact[1] for fact in since if fact[0] == "ticket"]
         requests = await pending_confirmations(self.connection, self.person.key)
-        # Of two requests for one channel and topic the first says since when.
+        # Of two requests for one channel and topic the first gives the time.
         pending = {(request["channel"], request["topic"]): request["at"] for request in reversed(requests)}
         if refused is None:
             return GateFacts(since, tickets, pending=pending)

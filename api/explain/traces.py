@@ -47,7 +47,7 @@ class TracedEvents(BaseModel):
 
 
 class TracedLine(BaseModel):
-    """A decision of a run, in words."""
+    """A decision of a run, as a sentence."""
 
     run: str
     step: int
@@ -60,7 +60,7 @@ class TracedLine(BaseModel):
 
 
 class TraceView(BaseModel):
-    """Events, decisions, messages and feed lines of a trace, at most 200 of each. `feed` is as the warehouse gets it.
+    """Events, decisions, messages and feed lines of a trace, at most 200 of each. `feed` lines are as exported.
 
     A trace without events belongs to a step that a timer or an operator caused.
     """
@@ -73,18 +73,18 @@ class TraceView(BaseModel):
 
 
 class TraceRoutes:
-    """The routes below `/v1/traces`."""
+    """Routes below `/v1/traces`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, "GET", scope=Scope.OPERATE, tag=TAG)
-        add("/v1/traces", self.traces, summary="The trace of an event", gives=TracedEvents)
+        add("/v1/traces", self.traces, summary="Find the trace of an event", gives=TracedEvents)
         add(
             "/v1/traces/{trace}",
             self.trace,
-            summary="From event to send",
+            summary="Get a trace",
             gives=TraceView,
             refuses=("not-found",),
         )
@@ -93,7 +93,7 @@ class TraceRoutes:
         self,
         message_id: Annotated[ShortText, Query(description="The sender's id: `messageId`, or a signal's `id`.")],
     ) -> Response:
-        """Finds the trace of an event by the id that its sender gave it."""
+        """Find an event and its trace by the id that its sender gave it."""
         async with self._database.reading() as connection:
             return json_response({"items": await traces.events_with_message_id(connection, message_id)})
 
@@ -102,5 +102,5 @@ class TraceRoutes:
         async with self._database.reading() as connection:
             view = await traces.trace(connection, trace) if is_trace(trace) else None
         if view is None:
-            raise ProblemError("not-found", "Nothing has this trace.")
+            raise ProblemError("not-found", "No event, decision or message has this trace.")
         return json_response(view)

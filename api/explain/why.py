@@ -20,13 +20,13 @@ from store.reads import messages, timeline
 
 TAG = "Why"
 MOST = 1_000
-"""Lines of a message's story, at most."""
+"""Most lines of one message's story."""
 
 
 class OutcomeView(BaseModel, extra="allow"):
-    """A verdict of the gate, the result of an attempt, or a reaction, as in `docs/feed.md`, with reasons in words.
+    """A verdict of the gate, the result of an attempt, or a reaction, as in `docs/feed.md`, with reasons as text.
 
-    A verdict that was repeated while nothing changed is listed once, as of its first time. `at` is a real instant.
+    A verdict that was repeated without a change is listed once, at its first instant. `at` is a real instant.
     """
 
     at: datetime
@@ -60,11 +60,11 @@ class WhyRoutes:
         add("GET", "/v1/messages/{id}/why", self.why, summary="Why a message was sent or not", gives=WhyView)
 
     async def why(self, id: RowId) -> Response:
-        """The gate's reasons each time that it decided, and the decisions of the run in the step that requested the message."""
+        """The gate's reasons at each decision, and the run's decisions in the step that requested the message."""
         async with self._database.reading() as connection:
             message = await messages.get_message(connection, id)
             if message is None:
-                raise ProblemError("not-found", "There is no message of this number.")
+                raise ProblemError("not-found", "There is no message with this id.")
             digest = (
                 await messages.message_with_key(connection, message["merged_into"]) if message["merged_into"] else None
             )

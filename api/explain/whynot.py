@@ -1,6 +1,6 @@
 """The why-not endpoint: obstacles between a person and a message, with the gate's answer.
 
-Its models are for OpenAPI; the answer is made from rows.
+The models are for OpenAPI only; the response is built from rows.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ChangeView(BaseModel):
 
 
 class ObstacleView(BaseModel):
-    """An obstacle in one journey, since when it is known to be there, and the change that removes it."""
+    """An obstacle in one journey, since when it is known to exist, and the change that removes it."""
 
     journey: str
     account: str | None
@@ -81,30 +81,30 @@ class WhyNotView(BaseModel):
 class WhyNotRoutes:
     """The route that explains why a person has not received a message."""
 
-    def __init__(self, database: Database, catalogue: DefinitionRegistry, asking: DryRun, desk: TemplateDesk) -> None:
-        self._database, self._catalogue, self._asking, self._desk = database, catalogue, asking, desk
+    def __init__(self, database: Database, catalogue: DefinitionRegistry, dry_run: DryRun, desk: TemplateDesk) -> None:
+        self._database, self._catalogue, self._dry_run, self._desk = database, catalogue, dry_run, desk
 
     def routes(self, routes: Routes) -> None:
         """Add the route."""
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, refuses=("not-found",))
-        add("GET", "/v1/users/{id:id}/why-not", self.why_not, summary="Why a message never came", gives=WhyNotView)
+        add("GET", "/v1/users/{id:id}/why-not", self.why_not, summary="Why a message was never sent", gives=WhyNotView)
 
     async def why_not(
         self, id: RecordId, template: Annotated[ShortText, Query(description="As journeys name it.")]
     ) -> Response:
-        """Answers also when nothing was ever planned.
+        """Obstacles of every journey that sends the template, also if the message was never planned.
 
-        `obstacles` are in the order in which to remove them: make the first change and ask again, until none is left. A
+        `obstacles` are in the order in which to remove them: make the first change and call again, until none is left. A
         journey that has sent the message has none.
         """
         refused = await asyncio.to_thread(self._desk.refused, template)
-        lacking = await asyncio.to_thread(self._desk.unknown_fields, template)
+        missing_fields = await asyncio.to_thread(self._desk.unknown_fields, template)
         async with self._database.transaction() as connection:
             person = await known_subject(connection, "user", id)
             keys = await queries.subject_keys(connection, person.key)
             accounts = await whynot.accounts_of(connection, person.key)
             reader = QuestionReader(
-                self._asking, self._catalogue, connection, person, keys, accounts, template, lacking
+                self._dry_run, self._catalogue, connection, person, keys, accounts, template, missing_fields
             )
             questions = await reader.questions(refused)
             if not questions:

@@ -22,7 +22,7 @@ from store.exports import feed, feed_push
 TAG = "Feed"
 NDJSON = "application/x-ndjson"
 FeedSigner = Callable[[str, bytes], dict[str, str]]
-"""The headers that vouch for a body, under an identity."""
+"""Returns the signature headers of a body with an identity."""
 
 _MESSAGE = {
     "id": 7,
@@ -71,7 +71,7 @@ EXAMPLE: dict[str, Any] = {
 
 
 class FeedRoutes:
-    """The routes below `/v1/feed`."""
+    """Routes below `/v1/feed`."""
 
     def __init__(self, database: Database, sign: FeedSigner | None) -> None:
         self._database, self._sign = database, sign
@@ -86,12 +86,12 @@ class FeedRoutes:
             summary="Decisions and deliveries, in order",
             responses={200: {"content": {"application/json": {"schema": _SCHEMA, "example": EXAMPLE}, NDJSON: _LINES}}},
         )
-        add("GET", "/v1/feed/push", self.push, summary="How far the push has come", gives=PushView)
+        add("GET", "/v1/feed/push", self.push, summary="State of the push", gives=PushView)
         add(
             "POST",
             "/v1/feed/push/retry",
             self.retry,
-            summary="Push again now",
+            summary="Retry the push now",
             gives=PushView,
             refuses=("conflict",),
         )
@@ -99,64 +99,64 @@ class FeedRoutes:
     async def feed(
         self,
         after: Annotated[
-            int, Query(ge=0, le=2**63 - 1, description="`next` of the page before; 0 is the beginning.")
+            int, Query(ge=0, le=2**63 - 1, description="`next` of the previous page; 0 starts at the beginning.")
         ] = 0,
-        limit: Annotated[int, Query(ge=1, le=MOST, description="Lines of a page.")] = 500,
+        limit: Annotated[int, Query(ge=1, le=MOST, description="Number of lines in a page.")] = 500,
         accept: Annotated[
-            str, Header(description=f"`{NDJSON}` gives one line a row, the cursor in `X-Tenure-Next`.")
+            str, Header(description=f"`{NDJSON}` returns one JSON line a row, and the cursor in `X-Tenure-Next`.")
         ] = "",
     ) -> Response:
-        """At least once, in order, nothing skipped: keep what came, then ask again with its `next`. Signed where a secret is set."""
+        """A page of lines, at least once and in order. Store the lines, then continue with `next`. Signed if a secret is set."""
         upto = await self._horizon.look(self._database, wanted=after)
         async with self._database.reading() as connection:
             lines = await feed.read_lines(connection, after, upto, limit)
-        told = feed_page(lines, after, more=bool(lines) and lines[-1]["id"] < upto)
+        page = feed_page(lines, after, more=bool(lines) and lines[-1]["id"] < upto)
         as_lines = NDJSON in accept
         options = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
         body = (
-            b"".join(orjson.dumps(each, option=options) for each in lines)
+            b"".join(orjson.dumps(line, option=options) for line in lines)
             if as_lines
-            else orjson.dumps(told, option=orjson.OPT_UTC_Z)
+            else orjson.dumps(page, option=orjson.OPT_UTC_Z)
         )
-        signed = self._sign(identity(after, told["next"]), body) if self._sign is not None else {}
+        signed = self._sign(identity(after, page["next"]), body) if self._sign is not None else {}
         headers = {
             **signed,
-            "X-Tenure-Next": str(told["next"]),
-            "X-Tenure-More": str(told["more"]).lower(),
+            "X-Tenure-Next": str(page["next"]),
+            "X-Tenure-More": str(page["more"]).lower(),
             "Cache-Control": "no-store",
         }
         return Response(body, headers=headers, media_type=NDJSON if as_lines else "application/json")
 
     async def push(self) -> Response:
-        """What an alert on lag leads to: since when, and the receiver's last answer."""
+        """Position, lag and last error of the push, for example after an alert on lag."""
         return json_response(await self._view())
 
     async def retry(self) -> Response:
-        """For a receiver that was mended: the next try is now instead of by the schedule."""
+        """Push again now instead of at the scheduled time, for example once the receiver is repaired."""
         async with self._database.transaction() as connection:
-            again = await feed_push.restart_push(connection)
-        if not again:
-            raise ProblemError("conflict", "No push waits for its next try.")
+            restarted = await feed_push.restart_push(connection)
+        if not restarted:
+            raise ProblemError("conflict", "No failed push is waiting for a retry.")
         return json_response(await self._view())
 
     async def _view(self) -> dict[str, Any]:
         async with self._database.reading() as connection:
-            at, lag = await feed_push.read_position(connection), await feed_push.push_lag(connection)
+            state, lag = await feed_push.read_position(connection), await feed_push.push_lag(connection)
         return {
-            "position": at.position,
+            "position": state.position,
             "newest": lag.newest,
             "oldest_waiting_at": lag.oldest_at,
             "lag_seconds": lag.seconds,
-            "attempts": at.attempts,
-            "due_at": at.due_at,
-            "last_error": at.last_error,
-            "pushed_at": at.pushed_at,
+            "attempts": state.attempts,
+            "due_at": state.due_at,
+            "last_error": state.last_error,
+            "pushed_at": state.pushed_at,
         }
 
 
 _LINES = {
     "schema": {"type": "string"},
-    "example": "".join(f"{orjson.dumps(each).decode()}\n" for each in EXAMPLE["items"]),
+    "example": "".join(f"{orjson.dumps(line).decode()}\n" for line in EXAMPLE["items"]),
 }
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -164,8 +164,8 @@ _SCHEMA: dict[str, Any] = {
     "properties": {
         "schema": {"type": "integer", "const": 1},
         "after": {"type": "integer"},
-        "next": {"type": "integer", "description": "Goes into `after`."},
-        "more": {"type": "boolean", "description": "There is something behind `next` already."},
+        "next": {"type": "integer", "description": "Pass it as `after` to get the next page."},
+        "more": {"type": "boolean", "description": "Lines after `next` exist already."},
         "items": {"type": "array", "items": FeedLine.model_json_schema()},
     },
 }

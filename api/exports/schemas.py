@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 
 class FeedLine(BaseModel, extra="allow"):
-    """A verdict of the gate, the end of an attempt, or what a person did; `docs/feed.md` has every field."""
+    """A verdict of the gate, the result of an attempt, or a reaction; `docs/feed.md` has every field."""
 
     id: int
     at: datetime
@@ -19,7 +19,7 @@ class FeedLine(BaseModel, extra="allow"):
 
 
 class FeedPage(BaseModel):
-    """Lines in order. `next` goes into `after`; with `more` there is something there already."""
+    """Lines in order. Pass `next` as `after`; with `more`, further lines exist already."""
 
     schema_: Annotated[int, "schema"] = 1
     after: int
@@ -29,7 +29,7 @@ class FeedPage(BaseModel):
 
 
 class PushView(BaseModel):
-    """How far the receiver has everything, and how far behind that is."""
+    """Position up to which the receiver has every line, and the lag behind the newest one."""
 
     position: int
     newest: int

@@ -1,7 +1,7 @@
 """Outer ASGI application: request metrics, encoded slashes, direct routes.
 
-A fast route's request passes nothing of the framework: what FastAPI and Starlette do around an endpoint costs as much as
-accepting an event. Everything else, also another method on a fast path, goes the usual way.
+Requests to a fast route bypass the framework, whose work around an endpoint costs as much as accepting an event. All other
+requests, including other methods on a fast path, are handled by FastAPI.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from api.http.routes import SLASH, ScopedRoute
 
 
 class AsgiApp:
-    """The ASGI application that the server runs; `app` is the one behind it, to which pages may be added.
+    """The ASGI application that the server runs; `app` is the FastAPI application inside it, to which pages may be added.
 
-    `leave` ends what would go on for as long as its client likes; the server calls it when it is told to stop.
+    `end_streams` ends open streams, which have no end of their own; the server calls it when it stops.
     """
 
     def __init__(
-        self, app: FastAPI, routes: Sequence[ScopedRoute], metrics: Metrics, leave: Callable[[], None]
+        self, app: FastAPI, routes: Sequence[ScopedRoute], metrics: Metrics, end_streams: Callable[[], None]
     ) -> None:
-        self.app, self.leave = app, leave
+        self.app, self.end_streams = app, end_streams
         self._metrics = metrics
         fast = [(method, route) for route in routes if route.fast for method in route.methods or ()]
         self._exact = {(method, route.path): route for method, route in fast if "{" not in route.path}
-        self._shaped = [(method, route) for method, route in fast if "{" in route.path]
+        self._parametrised = [(method, route) for method, route in fast if "{" in route.path]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -40,37 +40,37 @@ class AsgiApp:
         began = time.perf_counter()
         status = 500
 
-        async def watched(message: Message) -> None:
+        async def recording_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            route = self._straight(scope)
+            route = self._fast_route(scope)
             if route is not None:
-                await route.straight(scope, receive, watched)
+                await route.handle_directly(scope, receive, recording_send)
             else:
-                await self.app(scope, receive, watched)
+                await self.app(scope, receive, recording_send)
         finally:
             path = getattr(scope.get("route"), "path", "none")
             self._metrics.answered(path, scope["method"], status, time.perf_counter() - began)
 
-    def _straight(self, scope: Scope) -> ScopedRoute | None:
+    def _fast_route(self, scope: Scope) -> ScopedRoute | None:
         method, path = scope["method"], scope["path"]
-        found = self._exact.get((method, path))
-        if found is None:
-            for wanted, route in self._shaped:
-                match = route.path_regex.match(path) if wanted == method else None
+        matched = self._exact.get((method, path))
+        if matched is None:
+            for route_method, route in self._parametrised:
+                match = route.path_regex.match(path) if route_method == method else None
                 if match:
                     convertors = route.param_convertors
                     values = {name: convertors[name].convert(value) for name, value in match.groupdict().items()}
                     scope["path_params"] = values
-                    found = route
+                    matched = route
                     break
-        if found is not None:
-            scope["route"] = found
-        return found
+        if matched is not None:
+            scope["route"] = matched
+        return matched
 
 
 def _keep_slashes(scope: Scope) -> None:

@@ -14,7 +14,7 @@ from api.http.problems import ProblemError
 
 
 class Scope(IntEnum):
-    """What a route asks of its caller; each scope includes those before it."""
+    """Scope that a route requires; each scope includes those before it."""
 
     PUBLIC = 0
     WRITE = 1
@@ -22,7 +22,7 @@ class Scope(IntEnum):
 
 
 class ApiKeys:
-    """The keys of this deployment. Only digests are kept, and all are compared, so that time tells nothing."""
+    """Keys of this deployment. Only digests are kept, and all are compared, so that timing reveals nothing."""
 
     def __init__(self, *, write: str, operator: str) -> None:
         if hmac.compare_digest(write.encode(), operator.encode()):
@@ -30,26 +30,26 @@ class ApiKeys:
         self._digests = ((Scope.WRITE, _digest(write)), (Scope.OPERATE, _digest(operator)))
 
     def check(self, headers: Headers, needed: Scope) -> None:
-        """Raises ProblemError unless the request carries a key of this scope."""
+        """Raise ProblemError unless the request has a key of this scope."""
         if needed is Scope.PUBLIC:
             return
         given = _key_in(headers.get("authorization", ""))
         if given is None:
-            raise ProblemError("unauthenticated", "Give a key: HTTP Basic with the key as user name, or Bearer.")
-        found = self.scope_of(given)
-        if found is Scope.PUBLIC:
-            raise ProblemError("unauthenticated", "This key is not known here.")
-        if found < needed:
+            raise ProblemError("unauthenticated", "Send a key: HTTP Basic with the key as user name, or Bearer.")
+        scope = self.scope_of(given)
+        if scope is Scope.PUBLIC:
+            raise ProblemError("unauthenticated", "This key is unknown.")
+        if scope < needed:
             raise ProblemError("forbidden", "The write key only sends events; this needs the operator key.")
 
     def scope_of(self, key: str) -> Scope:
-        """What this key may do; PUBLIC when it is not known."""
+        """Scope of this key; PUBLIC if it is unknown."""
         digest = _digest(key)
-        found = Scope.PUBLIC
+        matching = Scope.PUBLIC
         for scope, known in self._digests:
             if hmac.compare_digest(digest, known):
-                found = scope
-        return found
+                matching = scope
+        return matching
 
 
 def _digest(key: str) -> bytes:

@@ -9,7 +9,7 @@ KB = 1024
 
 
 class Limits(BaseSettings):
-    """Sizes are bytes as they arrive after decompression; Segment's own limits by default."""
+    """Limits of the API. Sizes are bytes after decompression; the defaults are Segment's limits."""
 
     model_config = SettingsConfigDict(env_prefix="TENURE_API_", frozen=True, extra="ignore", env_ignore_empty=True)
 

@@ -28,7 +28,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class Metrics:
-    """The meters of one process, in a registry of its own."""
+    """Metrics of one process, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -38,7 +38,7 @@ class Metrics:
         self._seconds = Histogram(
             "tenure_http_request_seconds", "Time to answer.", ("route",), buckets=SECONDS, registry=self.registry
         )
-        self._events = Counter("tenure_events", "Events by what became of them.", ("result",), registry=self.registry)
+        self._events = Counter("tenure_events", "Events by result.", ("result",), registry=self.registry)
         self._oldest = Gauge(
             "tenure_outbox_oldest_seconds", "Age of the oldest event that waits for its runs.", registry=self.registry
         )
@@ -58,7 +58,7 @@ class Metrics:
         self._timed: dict[str, Histogram] = {}
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
-        """One request. Label lookups are kept, because they cost more than the count."""
+        """Count a request. Labelled metrics are cached: the lookup costs more than the count."""
         key = (route, method, status)
         counter = self._known.get(key)
         if counter is None:
@@ -69,17 +69,17 @@ class Metrics:
             timed = self._timed[route] = self._seconds.labels(route)
         timed.observe(seconds)
 
-    def accepted(self, found: IngestResult) -> None:
-        self._events.labels("accepted").inc(found.accepted)
-        self._events.labels("duplicate").inc(found.duplicates)
-        self._events.labels("quarantined").inc(found.quarantined)
+    def accepted(self, result: IngestResult) -> None:
+        self._events.labels("accepted").inc(result.accepted)
+        self._events.labels("duplicate").inc(result.duplicates)
+        self._events.labels("quarantined").inc(result.quarantined)
 
     def task_acted(self, task: Mapping[str, Any]) -> None:
-        """Somebody has done the first thing: this is the time to intervention (C10)."""
+        """Record the time to the first action on a task: the time to intervention (C10)."""
         self._tasks.labels(task["task"], "first_action").observe(max(0.0, task["seconds_to_first_action"]))
 
     def task_closed(self, task: Mapping[str, Any]) -> None:
-        """It is done; who closes a task that nobody has touched has acted then."""
+        """Record the time to the end of a task. Closing an untouched task is also the first action on it."""
         if task["first_action_at"] == task["closed_at"]:
             self.task_acted(task)
         self._tasks.labels(task["task"], "closed").observe(max(0.0, task["seconds_to_close"]))
@@ -92,5 +92,5 @@ class Metrics:
         log.warning("api.outbox_not_seen", error=type(error).__name__)
 
     def text(self) -> bytes:
-        """The page that Prometheus reads."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)

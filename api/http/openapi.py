@@ -17,8 +17,8 @@ from api.http.routes import Routes
 
 VERSION = "1"
 DESCRIPTION = """
-Events come in as Segment calls or as direct signals; `200` and `202` mean committed. Everything else asks, or is an
-operator's hand. Every refusal is `application/problem+json` with a stable `type`, and says whose `turn` it is.
+Events arrive as Segment calls or direct signals; `200` and `202` mean committed. All other endpoints are queries and operator
+commands. Every refusal is `application/problem+json` with a stable `type`; `turn` names who can correct it.
 """
 _SCHEMES = {
     "writeKey": {"type": "http", "scheme": "basic", "description": "The write key as user name, no password."},
@@ -28,7 +28,7 @@ _SCHEMES = {
 
 
 class Description:
-    """The route that serves it."""
+    """The route of the OpenAPI document."""
 
     def __init__(self) -> None:
         self._document: dict[str, Any] | None = None
@@ -40,7 +40,7 @@ class Description:
             "/openapi.json",
             self.openapi,
             Scope.PUBLIC,
-            summary="This description",
+            summary="OpenAPI document",
             tag="Health",
             gives=dict[str, Any],
             fast=True,
@@ -55,12 +55,12 @@ class Description:
 
 
 def document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
-    """OpenAPI of these routes."""
-    found = get_openapi(title="Tenure", version=VERSION, description=DESCRIPTION, routes=routes)
-    components = found.setdefault("components", {})
+    """OpenAPI 3.1 document of these routes."""
+    description = get_openapi(title="Tenure", version=VERSION, description=DESCRIPTION, routes=routes)
+    components = description.setdefault("components", {})
     components["securitySchemes"] = _SCHEMES
     schema = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas = components.setdefault("schemas", {})
     schemas |= schema.pop("$defs", {})
     schemas["ProblemDocument"] = schema
-    return found
+    return description

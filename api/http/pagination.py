@@ -1,8 +1,6 @@
 """Cursor pages.
 
-Nothing is skipped or shown twice.
-
-Nothing is skipped or shown twice.
+No item is skipped or returned twice.
 """
 
 from __future__ import annotations
@@ -23,11 +21,11 @@ from api.http.problems import ProblemError
 T = TypeVar("T")
 LONGEST = 100
 
-Limit = Annotated[int, Query(ge=1, le=LONGEST, description="Items of a page.")]
-Cursor = Annotated[str | None, Query(max_length=600, description="`next` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=LONGEST, description="Number of items in a page.")]
+Cursor = Annotated[str | None, Query(max_length=600, description="`next` of the previous page.")]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 RecordId = Annotated[
-    str, Path(min_length=1, max_length=255, description="As senders name them; a slash is written %2F.")
+    str, Path(min_length=1, max_length=255, description="Id as senders give it; a slash is written %2F.")
 ]
 
 
@@ -38,38 +36,40 @@ def _text(value: Any) -> Any:
 
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_text, json_schema_input_type=AwareDatetime)]
-"""Pydantic would take a number for seconds since 1970; a caller who sends one means something else."""
+"""An ISO 8601 instant with a time zone. Numbers are rejected: pydantic would read them as seconds since 1970."""
 RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
 _BIGINT = 2**63
 
 
 class Page(BaseModel, Generic[T]):
-    """One page. `next` is the cursor of the page after it, or null when this is the last."""
+    """One page. `next` is the cursor of the following page, or null on the last one."""
 
     items: list[T]
     next: str | None = None
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """JSON out; instants as RFC 3339."""
+    """A JSON response; instants are RFC 3339."""
     body = orjson.dumps(value, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
     return Response(body, status, headers, "application/json")
 
 
-def page_of(rows: Sequence[dict[str, Any]], limit: int, place: Callable[[dict[str, Any]], tuple[Any, ...]]) -> Response:
-    """A page of `limit` items from `limit + 1` rows; `place` is what the cursor of an item holds."""
+def page_of(
+    rows: Sequence[dict[str, Any]], limit: int, position: Callable[[dict[str, Any]], tuple[Any, ...]]
+) -> Response:
+    """A page of `limit` items from `limit + 1` rows; `position` returns the values in the cursor of an item."""
     items = list(rows[:limit])
-    following = encode(place(items[-1])) if len(rows) > limit else None
+    following = encode(position(items[-1])) if len(rows) > limit else None
     return json_response({"items": items, "next": following})
 
 
-def encode(place: tuple[Any, ...]) -> str:
-    """A cursor from the place of the last item."""
-    return urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
+def encode(position: tuple[Any, ...]) -> str:
+    """A cursor with the position of the last item."""
+    return urlsafe_b64encode(orjson.dumps(position)).decode().rstrip("=")
 
 
 def decode(cursor: str | None, *kinds: type) -> tuple[Any, ...] | None:
-    """The place in a cursor. Raises ProblemError for one that did not come from us."""
+    """The position in a cursor; `kinds` are the types of its values. Raises ProblemError for a cursor of another list."""
     if cursor is None:
         return None
     try:
@@ -79,7 +79,7 @@ def decode(cursor: str | None, *kinds: type) -> tuple[Any, ...] | None:
         return tuple(_value(value, kind) for value, kind in zip(values, kinds, strict=True))
     except (ValueError, binascii.Error, OverflowError) as error:
         fault = {"detail": "is not a cursor of this list", "pointer": "/query/cursor"}
-        raise ProblemError("invalid-request", "Give `next` of the page before, or nothing.", [fault]) from error
+        raise ProblemError("invalid-request", "Send `next` of the previous page, or no cursor.", [fault]) from error
 
 
 def _value(value: Any, kind: type) -> Any:

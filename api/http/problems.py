@@ -1,7 +1,7 @@
 """Refusals as `application/problem+json` (RFC 9457).
 
-Errors are translated here, once: our own `ProblemError`s as they are, the store's outages to 503, FastAPI's validation to
-422, and what nobody foresaw to a 500 that tells nothing of the inside.
+Errors are translated here, once: `ProblemError` unchanged, outages of the store to 503, FastAPI's validation errors to 422,
+and any other error to a 500 without internal details.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ProblemTurn = Literal["caller", "author", "operator", "tenure"]
 
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
-    """A kind of refusal. `turn` says who can put it right."""
+    """A kind of refusal. `turn` names who can correct it."""
 
     name: str
     status: int
@@ -49,20 +49,20 @@ KINDS: Mapping[str, ProblemKind] = {
     for kind in (
         ProblemKind("malformed-request", 400, "The request cannot be read", "caller"),
         ProblemKind("malformed-event", 400, "The event is malformed", "caller"),
-        ProblemKind("unauthenticated", 401, "A key is needed", "caller"),
-        ProblemKind("forbidden", 403, "This key may not do that", "caller"),
-        ProblemKind("not-found", 404, "There is no such thing", "caller"),
-        ProblemKind("method-not-allowed", 405, "This method is not offered here", "caller"),
-        ProblemKind("conflict", 409, "It is not in a state that allows this", "caller"),
-        ProblemKind("gone", 410, "It is too old to be used", "caller"),
-        ProblemKind("precondition-failed", 412, "It has changed meanwhile", "caller"),
+        ProblemKind("unauthenticated", 401, "A valid key is required", "caller"),
+        ProblemKind("forbidden", 403, "The key does not allow this", "caller"),
+        ProblemKind("not-found", 404, "Not found", "caller"),
+        ProblemKind("method-not-allowed", 405, "The method is not allowed", "caller"),
+        ProblemKind("conflict", 409, "The current state does not allow this", "caller"),
+        ProblemKind("gone", 410, "It has expired", "caller"),
+        ProblemKind("precondition-failed", 412, "It has changed in the meantime", "caller"),
         ProblemKind("too-large", 413, "The request is too large", "caller"),
-        ProblemKind("unsupported-media-type", 415, "This encoding is not understood", "caller"),
-        ProblemKind("invalid-request", 422, "The request asks for something impossible", "caller"),
-        ProblemKind("invalid-journey", 422, "The definition is not published", "author"),
+        ProblemKind("unsupported-media-type", 415, "The encoding is not supported", "caller"),
+        ProblemKind("invalid-request", 422, "The request is invalid", "caller"),
+        ProblemKind("invalid-journey", 422, "The definition cannot be published", "author"),
         ProblemKind("quota-exceeded", 429, "Too many requests at once", "caller", retry_after=1),
-        ProblemKind("internal-error", 500, "Something unforeseen happened", "tenure"),
-        ProblemKind("overloaded", 503, "Accepted events wait too long already", "operator", retry_after=30),
+        ProblemKind("internal-error", 500, "Unexpected error", "tenure"),
+        ProblemKind("overloaded", 503, "Too many accepted events are waiting", "operator", retry_after=30),
         ProblemKind("store-unavailable", 503, "The database does not answer", "operator", retry_after=2),
         ProblemKind("engine-unavailable", 503, "Temporal does not answer", "operator", retry_after=2),
     )
@@ -79,7 +79,7 @@ _BY_STATUS: Mapping[int, str] = {
 
 
 class FaultView(BaseModel):
-    """One thing that is wrong: `pointer` says where, `turn` who can put it right."""
+    """A fault: `pointer` is its place, `turn` names who can correct it."""
 
     detail: str
     pointer: str = ""
@@ -92,7 +92,7 @@ class FaultView(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """What every refusal looks like."""
+    """Body of every refusal (RFC 9457)."""
 
     type: str
     title: str
@@ -103,7 +103,7 @@ class ProblemDocument(BaseModel):
 
 
 class ProblemError(HTTPException):
-    """A refusal on its way to the caller; `errors` name each fault."""
+    """A refusal of a request; `errors` has each fault."""
 
     def __init__(
         self, kind: str, detail: str, errors: Sequence[Mapping[str, Any]] = (), headers: Mapping[str, str] | None = None
@@ -131,12 +131,12 @@ class ProblemError(HTTPException):
 
 
 def pointer(path: Sequence[Any]) -> str:
-    """A JSON pointer (RFC 6901) to the place of a fault."""
+    """A JSON pointer (RFC 6901) from a path."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def translate(error: Exception) -> ProblemError:
-    """The refusal that an exception becomes. Total: what is not known is an internal error, and logged."""
+    """The refusal for an exception. Total: an unknown exception becomes an internal error and is logged."""
     match error:
         case ProblemError():
             return error
@@ -147,7 +147,7 @@ def translate(error: Exception) -> ProblemError:
             kind = _BY_STATUS.get(error.status_code, "malformed-request")
             return ProblemError(kind, str(error.detail), headers=error.headers)
         case TimeoutError():
-            return ProblemError("store-unavailable", "It took too long. Nothing is lost: send it again.")
+            return ProblemError("store-unavailable", "The request took too long. Nothing is lost: send it again.")
         case _ if is_outage(error):
             log.warning("api.store_unavailable", error=type(error).__name__)
             return ProblemError("store-unavailable", "Nothing was stored. Send it again.")
@@ -155,27 +155,27 @@ def translate(error: Exception) -> ProblemError:
             return ProblemError("invalid-request", "A value cannot be stored.")
         case _:
             log.error("api.unforeseen", exc_info=error)
-            return ProblemError("internal-error", "It was logged. Sending the same again is safe.")
+            return ProblemError("internal-error", "The error was logged. Sending the same request again is safe.")
 
 
 async def refuse(_: Request, error: Exception) -> Response:
-    """FastAPI's exception handler for everything."""
+    """FastAPI's handler for every exception."""
     return translate(error).response()
 
 
 def problem_responses(*kinds: str) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of these kinds, each with an example."""
-    found: dict[int | str, dict[str, Any]] = {}
+    """OpenAPI responses of these kinds, each with an example."""
+    responses: dict[int | str, dict[str, Any]] = {}
     for name in kinds:
         kind = KINDS[name]
-        entry = found.setdefault(kind.status, {"description": kind.title, "content": {MEDIA_TYPE: {}}})
+        entry = responses.setdefault(kind.status, {"description": kind.title, "content": {MEDIA_TYPE: {}}})
         media = entry["content"][MEDIA_TYPE]
         media["schema"] = {"$ref": "#/components/schemas/ProblemDocument"}
         examples = media.setdefault("examples", {})
         examples[name] = {"value": _example(kind)}
         if kind.retry_after is not None:
             entry["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
-    return found
+    return responses
 
 
 def _example(kind: ProblemKind) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def _example(kind: ProblemKind) -> dict[str, Any]:
         "type": kind.type,
         "title": kind.title,
         "status": kind.status,
-        "detail": "What happened here, in a sentence.",
+        "detail": "The reason, in a sentence.",
         "turn": kind.turn,
         "errors": [{"turn": kind.turn, "detail": "must be a JSON object", "pointer": "/properties"}],
     }

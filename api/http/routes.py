@@ -1,6 +1,6 @@
 """Routes: each with its scope, documented refusals and a body limit.
 
-`fast` routes take a request and give a response with nothing of FastAPI between: ingestion and the state of a run.
+`fast` routes bypass FastAPI between request and response: ingestion and the state of a run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from api.http.body import parse_json, read_bytes, unstorable_values
 from api.http.problems import ProblemError, problem_responses, translate
 
 SLASH = "\ufdd0"
-"""Stands for an encoded slash within a segment (RFC 3986 §2.2), put there by `front.py`; Unicode assigns it to nobody."""
+"""Replaces an encoded slash within a segment (RFC 3986 §2.2), set by `asgi.py`. Unicode never assigns this character."""
 BODY_LIMIT = 512 * 1024
 
 _SECURITY: Mapping[Scope, list[dict[str, list[str]]]] = {
@@ -61,7 +61,7 @@ register_url_convertor("template", _TemplateName())
 
 
 class _Bounded(Request):
-    """FastAPI's models get their JSON from here: bounded, decompressed, and with nothing that cannot be stored."""
+    """Request whose JSON is bounded, decompressed and without values that cannot be stored."""
 
     async def body(self) -> bytes:
         if not hasattr(self, "_body"):
@@ -73,12 +73,12 @@ class _Bounded(Request):
         faults = unstorable_values(parsed.value) if parsed.strange else []
         if faults:
             errors = [{"detail": fault.message, "pointer": f"/{fault.field}"} for fault in faults]
-            raise ProblemError("malformed-request", "The body holds what cannot be stored.", errors)
+            raise ProblemError("malformed-request", "The body contains values that cannot be stored.", errors)
         return parsed.value
 
 
 class ScopedRoute(APIRoute):
-    """A route that knows who may call it. Made by `route`, which cannot forget the scope."""
+    """A route with its scope. Made by `Routes.add`, which requires one."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], *, scope: Scope, keys: ApiKeys, **options: Any) -> None:
         self.scope = scope
@@ -87,7 +87,7 @@ class ScopedRoute(APIRoute):
         self.fast: bool = options.pop("fast")
         super().__init__(path, endpoint, **options)
         if self.fast:
-            self.app = self.straight
+            self.app = self.handle_directly
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         inner = super().get_route_handler()
@@ -102,8 +102,8 @@ class ScopedRoute(APIRoute):
 
         return handler
 
-    async def straight(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """A fast route's whole way, from the request to the last byte."""
+    async def handle_directly(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Handle a request of a fast route: check the key, call the endpoint, send the response."""
         request = Request(scope, receive)
         endpoint: Callable[[Request], Awaitable[Response]] = self.endpoint
         try:
@@ -116,7 +116,7 @@ class ScopedRoute(APIRoute):
 
 
 class Routes:
-    """Collects the routes of one deployment, with what they all need."""
+    """Collects the routes of one deployment, with their keys and time limit in seconds."""
 
     def __init__(self, keys: ApiKeys, *, seconds: float) -> None:
         self._keys = keys
@@ -141,7 +141,7 @@ class Routes:
         extra: Mapping[str, Any] | None = None,
         seconds: float | None = None,
     ) -> None:
-        """One route. `gives` is the model of its answer, `refuses` are the kinds of problems beside the usual ones."""
+        """Add a route. `gives` is the model of its response, `refuses` are kinds of problems beside the usual ones."""
         kinds = (*_USUAL, *(_GUARDED if scope is not Scope.PUBLIC else ()), *refuses)
         documented = problem_responses(*kinds)
         success: dict[str, Any] = {"description": "Done"}
@@ -149,7 +149,7 @@ class Routes:
             success["model"] = gives
         if example is not None:
             success["content"] = {"application/json": {"example": example}}
-        made = ScopedRoute(
+        route = ScopedRoute(
             path,
             endpoint,
             scope=scope,
@@ -166,4 +166,4 @@ class Routes:
             openapi_extra={"security": _SECURITY[scope], **(extra or {})},
             operation_id=f"{endpoint.__name__}_{tag}".lower().replace(" ", "_"),
         )
-        self.made.append(made)
+        self.made.append(route)

@@ -1,4 +1,4 @@
-"""Schemas that several endpoints share, for OpenAPI."""
+"""Schemas of several endpoints, for OpenAPI: runs, timelines, messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RunView(BaseModel):
     step: int
     clock: str | None
     live: dict[str, Any] | None = None
-    """With `consistent=true`: the state inside the workflow, ahead of the row by what is on its way."""
+    """With `consistent=true`: the state inside the workflow, which may be ahead of the row."""
 
 
 class TimelineEntry(BaseModel):
@@ -48,14 +48,14 @@ class TimelineEntry(BaseModel):
 
 
 class ReasonView(BaseModel):
-    """Why, for a machine and for a person."""
+    """A reason, as a code and as a sentence."""
 
     code: str
     text: str
 
 
 class MessageView(BaseModel):
-    """A row of the ledger: what became of a message, and why."""
+    """A row of the ledger: a message with its status and reasons."""
 
     id: int
     key: str
