@@ -15,7 +15,7 @@ from api.inbound.delivery_report import DeliveryReport, message_ids, read_report
 
 LONGEST: Final = 1_000
 MOST_NAMED: Final = 50
-"""Addresses that are looked at."""
+"""Most addresses that are read."""
 _TO: Final = ("to", "cc", "delivered-to", "x-original-to", "x-forwarded-to")
 _QUOTED: Final = re.compile(
     r"^(>|On .{0,200} wrote:$|Am .{0,200} schrieb.{0,200}:$|-{2,} ?Original Message)", re.MULTILINE
@@ -24,10 +24,9 @@ _QUOTED: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ParsedMail:
-    """`answers` are the Message-IDs that it names, the one it answers first; `to` where it went; `text` without the quotation.
+    """`answers` are the Message-IDs it refers to, its direct parent first; `to` its recipients; `text` is without quotation.
 
-    `automatic`: no person has written it (RFC 3834, and what programs do that never read it). `report`: it tells of a mail that
-    did not arrive.
+    `automatic`: a program wrote it (RFC 3834, and the habits of programs that ignore it). `report`: the delivery report in it.
     """
 
     identity: str
@@ -39,7 +38,7 @@ class ParsedMail:
 
 
 def read_mail(raw: bytes) -> ParsedMail:
-    """What a mail says (RFC 5322). Raises ValueError for what is none."""
+    """Parse a mail (RFC 5322). Raises ValueError if it is not one."""
     try:
         mail = message_from_bytes(raw, policy=policy.default)
         assert isinstance(mail, EmailMessage)
@@ -59,13 +58,13 @@ def read_mail(raw: bytes) -> ParsedMail:
 
 
 def _text(mail: EmailMessage) -> str:
-    """What they wrote: the plain part, up to what they quote."""
+    """The person's text: the plain part up to the quotation."""
     part = mail.get_body(preferencelist=("plain",))
-    said = part.get_content() if part is not None else str(mail.get("subject", ""))
-    said = said.replace("\r\n", "\n")
-    found = _QUOTED.search(said)
-    said = said[: found.start()] if found is not None and found.start() > 0 else said
-    return "".join(mark for mark in said if mark.isprintable() or mark == "\n").strip()[:LONGEST]
+    text = part.get_content() if part is not None else str(mail.get("subject", ""))
+    text = text.replace("\r\n", "\n")
+    quotation = _QUOTED.search(text)
+    text = text[: quotation.start()] if quotation is not None and quotation.start() > 0 else text
+    return "".join(character for character in text if character.isprintable() or character == "\n").strip()[:LONGEST]
 
 
 def _automatic(mail: EmailMessage) -> bool:

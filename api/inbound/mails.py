@@ -43,7 +43,7 @@ _MAIL: dict[str, Any] = {
 
 
 class MailRoutes:
-    """The routes of answers."""
+    """Routes of inbound mails."""
 
     def __init__(self, intake: Intake, replies: ReplyAddresses | None) -> None:
         self._intake, self._replies = intake, replies
@@ -54,7 +54,7 @@ class MailRoutes:
             "POST",
             "/v1/inbound-mails",
             self.inbound,
-            summary="A mail that came in",
+            summary="Receive an inbound mail",
             gives=WebhookResult,
             status=202,
             extra=_MAIL,
@@ -63,15 +63,15 @@ class MailRoutes:
         )
 
     async def inbound(self, request: Request) -> Response:
-        """The mail as it came, from whatever receives mail for you: an answer, or a report that one of ours did not arrive (RFC 3464).
+        """A raw mail from your mail server: a reply, or a report that a message was not delivered (RFC 3464).
 
-        Any other that a program wrote, or that is about none of ours, is taken and moves nothing.
+        Other automatic mails, and mails about no message of Tenure, are accepted and change nothing.
         """
         raw = await read_bytes(request, LIMIT)
         try:
             mail = read_mail(raw)
         except ValueError as error:
-            raise ProblemError("malformed-request", f"The body is no mail: {error}.") from error
+            raise ProblemError("malformed-request", f"The body is not a mail: {error}.") from error
         async with self._intake.database.reading() as connection:
             if mail.report is not None:
                 event = await self._bounced(connection, mail.report)
@@ -84,38 +84,40 @@ class MailRoutes:
         return json_response({"taken": 1}, 202)
 
     async def _bounced(self, connection: Connection, report: DeliveryReport) -> InboundEvent | None:
-        """Believed only of a mail of ours, by a Message-ID that nobody was told but its recipient, and of the address it went to.
+        """The bounce of the reported message. A second report about it is a duplicate.
 
-        So who forges one can silence no address but that of a mail which they have in hand. A mail comes back once: told again by
-        another relay, it counts once.
+        The report must name the Message-ID, which only the recipient has, and the address that the message went to: a forger can
+        suppress only the address of a mail that they hold.
         """
-        for each in report.returned:
-            about = await provider_lookup.find_by_reference(connection, each)
-            if about is None or about["channel"] != "email":
+        for message_id in report.returned:
+            message = await provider_lookup.find_by_reference(connection, message_id)
+            if message is None or message["channel"] != "email":
                 continue
             for failed in report.failed:
-                if failed.is_about(about["address"] or ""):
+                if failed.is_about(message["address"] or ""):
                     data = bounce_properties(failed.status, hard=failed.hard)
-                    identity = f"bounced-{about['id']}-{data['kind']}"
-                    return as_event(identity, VendorEvent("message_bounced", data=data), about)
+                    identity = f"bounced-{message['id']}-{data['kind']}"
+                    return as_event(identity, VendorEvent("message_bounced", data=data), message)
         return None
 
     async def _answer(self, connection: Connection, mail: ParsedMail, raw: bytes) -> InboundEvent | None:
-        about = await self._about(connection, mail)
-        if about is None:
+        message = await self._answered_message(connection, mail)
+        if message is None:
             return None
         identity = mail.identity or hashlib.sha256(raw).hexdigest()
-        return as_event(identity, VendorEvent(MESSAGE_REPLIED, data={"text": mail.text}), about)
+        return as_event(identity, VendorEvent(MESSAGE_REPLIED, data={"text": mail.text}), message)
 
-    async def _about(self, connection: Connection, mail: ParsedMail) -> provider_lookup.ProviderReference | None:
-        """By our own address, which cannot be made up; else by the Message-ID that the person's program names."""
+    async def _answered_message(
+        self, connection: Connection, mail: ParsedMail
+    ) -> provider_lookup.ProviderReference | None:
+        """The message that a mail answers: by its signed reply address, otherwise by a Message-ID it refers to."""
         for address in mail.to if self._replies is not None else ():
-            named = self._replies.read(address) if self._replies is not None else None
-            found = await provider_lookup.find_by_reply_mark(connection, *named) if named is not None else None
-            if found is not None:
-                return found
-        for each in mail.answers:
-            found = await provider_lookup.find_by_reference(connection, each)
-            if found is not None and found["channel"] == "email":
-                return found
+            mark = self._replies.read(address) if self._replies is not None else None
+            message = await provider_lookup.find_by_reply_mark(connection, *mark) if mark is not None else None
+            if message is not None:
+                return message
+        for message_id in mail.answers:
+            message = await provider_lookup.find_by_reference(connection, message_id)
+            if message is not None and message["channel"] == "email":
+                return message
         return None

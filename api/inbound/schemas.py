@@ -6,6 +6,6 @@ from pydantic import BaseModel
 
 
 class WebhookResult(BaseModel):
-    """Committed. `taken` is how many people were told; 0 for what is none of our messages, or changes nothing."""
+    """Committed. `taken` counts the events stored; 0 if no message is concerned, or nothing changes."""
 
     taken: int

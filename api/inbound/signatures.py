@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 FRESH_SECONDS = 300
-"""How old a signed timestamp may be. What is replayed within it has the same id, and is accepted once."""
+"""Greatest age of a signed timestamp. A replay within it has the same id and is accepted once."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookSecrets:
-    """What each provider signs with; empty is off. `twilio_url` is the address as Twilio calls it, without query."""
+    """Signing secret of each provider; empty is off. `twilio_url` is the URL as Twilio calls it, without query."""
 
     resend: str = field(default="", repr=False)
     twilio: str = field(default="", repr=False)
@@ -27,45 +27,45 @@ class WebhookSecrets:
 
 
 def standard(secret: str, headers: Mapping[str, str], body: bytes, prefix: str = "webhook") -> bool:
-    """Standard Webhooks 1.0.0, and Svix before it, whose headers begin with `svix`."""
-    given = {f"webhook-{name}": headers.get(f"{prefix}-{name}", "") for name in ("id", "timestamp", "signature")}
+    """Verify by Standard Webhooks 1.0.0, or by Svix, whose headers begin with `svix`."""
+    signed = {f"webhook-{name}": headers.get(f"{prefix}-{name}", "") for name in ("id", "timestamp", "signature")}
     try:
-        Webhook(secret).verify(body, given)
+        Webhook(secret).verify(body, signed)
     except (WebhookVerificationError, ValueError, OverflowError):
         return False
     return True
 
 
 def twilio(token: str, url: str, form: Mapping[str, str], given: str) -> bool:
-    """Twilio's `X-Twilio-Signature`: HMAC-SHA1 of the address as they called it and the form's fields in order."""
-    said = url + "".join(f"{name}{form[name]}" for name in sorted(form))
-    made = base64.b64encode(hmac.new(token.encode(), said.encode(), hashlib.sha1).digest()).decode()
-    return _same(made, given)
+    """Verify `X-Twilio-Signature`: HMAC-SHA1 of the URL as Twilio called it and the form's fields in order."""
+    signed = url + "".join(f"{name}{form[name]}" for name in sorted(form))
+    expected = base64.b64encode(hmac.new(token.encode(), signed.encode(), hashlib.sha1).digest()).decode()
+    return _same(expected, given)
 
 
 def zendesk(secret: str, timestamp: str, body: bytes, given: str) -> bool:
-    """Zendesk's: HMAC-SHA256 of timestamp and body, in base64; the timestamp is an ISO instant."""
-    made = base64.b64encode(hmac.new(secret.encode(), timestamp.encode() + body, hashlib.sha256).digest()).decode()
+    """Verify by HMAC-SHA256 of timestamp and body, in base64; the timestamp is an ISO 8601 instant."""
+    expected = base64.b64encode(hmac.new(secret.encode(), timestamp.encode() + body, hashlib.sha256).digest()).decode()
     try:
         at = datetime.fromisoformat(timestamp)
     except ValueError:
         return False
-    return _same(made, given) and _fresh((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    return _same(expected, given) and _fresh((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
 
 
 def zoom(secret: str, timestamp: str, body: bytes, given: str) -> bool:
-    """Zoom's `v0`: HMAC-SHA256 of `v0:timestamp:body`, in hexadecimal; the timestamp in seconds."""
-    made = "v0=" + hmac.new(secret.encode(), f"v0:{timestamp}:".encode() + body, hashlib.sha256).hexdigest()
-    return _same(made, given) and timestamp.isascii() and timestamp.isdigit() and _fresh(int(timestamp[:12]))
+    """Verify by HMAC-SHA256 of `v0:timestamp:body`, in hexadecimal; the timestamp is in seconds."""
+    expected = "v0=" + hmac.new(secret.encode(), f"v0:{timestamp}:".encode() + body, hashlib.sha256).hexdigest()
+    return _same(expected, given) and timestamp.isascii() and timestamp.isdigit() and _fresh(int(timestamp[:12]))
 
 
 def zoom_challenge(secret: str, plain: str) -> str:
-    """What Zoom wants to hear before it calls an address for the first time."""
+    """The answer to Zoom's URL validation: HMAC-SHA256 of the token, in hexadecimal."""
     return hmac.new(secret.encode(), plain.encode(), hashlib.sha256).hexdigest()
 
 
-def _same(made: str, given: str) -> bool:
-    return hmac.compare_digest(made.encode(), given.encode(errors="replace"))
+def _same(expected: str, given: str) -> bool:
+    return hmac.compare_digest(expected.encode(), given.encode(errors="replace"))
 
 
 def _fresh(at: float) -> bool:

@@ -10,12 +10,16 @@ from typing import Any
 from journeys.consent.bounces import bounce_properties
 
 LONGEST = 1_000
-"""Characters of what a person wrote back that are kept in an event."""
+"""Most characters of a reply that an event keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class VendorEvent:
-    """A signal and whom it is about: the message of a `reference`, the last one to an `address`, all `absent_from` a webinar, or what is answered by a mail `sent_to` an address of ours."""
+    """A signal, and the messages it concerns.
+
+    These are the message of a `reference`, the last one to an `address`, those of all people `absent_from` a webinar, or the one
+    that a mail `sent_to` a reply address answers.
+    """
 
     signal: str
     reference: str = ""
@@ -36,26 +40,28 @@ _MAIL = {
 
 
 def resend_events(event: Mapping[str, Any]) -> VendorEvent | None:
-    """Resend's events, by the tag that we gave the mail; None for those that change nothing here."""
+    """An event of Resend, by the tag of the mail; None if it changes nothing."""
     data = _map(event.get("data"))
     if event.get("type") == "email.received":
         to = data.get("to")
-        sent_to = tuple(str(each)[:320] for each in to[:50]) if isinstance(to, list) else ()
-        text = {"text": _text(data.get("subject"), LONGEST)}  # of what was written the provider tells no more here
+        sent_to = tuple(str(address)[:320] for address in to[:50]) if isinstance(to, list) else ()
+        text = {"text": _text(data.get("subject"), LONGEST)}  # the event has no more of the mail
         return VendorEvent("message_replied", sent_to=sent_to, data=text, at=_instant(event.get("created_at")))
     signal, tags = _MAIL.get(str(event.get("type"))), data.get("tags")
     if isinstance(tags, list):
-        tags = {each.get("name"): each.get("value") for each in tags if isinstance(each, dict)}
+        tags = {tag.get("name"): tag.get("value") for tag in tags if isinstance(tag, dict)}
     reference = str(_map(tags).get("tenure_key", ""))
     if signal is None or not reference:
         return None
     bounce = _map(data.get("bounce"))
-    why = bounce_properties(_text(bounce.get("message"), 200), hard=bounce.get("type") == "Permanent") if bounce else {}
-    return VendorEvent(signal, reference=reference, data=why, at=_instant(event.get("created_at")))
+    properties = (
+        bounce_properties(_text(bounce.get("message"), 200), hard=bounce.get("type") == "Permanent") if bounce else {}
+    )
+    return VendorEvent(signal, reference=reference, data=properties, at=_instant(event.get("created_at")))
 
 
 def twilio_events(form: Mapping[str, str], reference: str) -> VendorEvent | None:
-    """A status callback of a message of ours, or what a person has written."""
+    """A status callback of a message, or a text from a person; None if it changes nothing."""
     if form.get("SmsStatus") == "received" or (form.get("Body") and not reference):
         return VendorEvent(
             "message_replied", address=form.get("From", ""), data={"text": _text(form.get("Body"), LONGEST)}
@@ -66,13 +72,13 @@ def twilio_events(form: Mapping[str, str], reference: str) -> VendorEvent | None
     if signal is None or not reference:
         return None
     code = form.get("ErrorCode", "")
-    # 30003, 30005, 30006: switched off for long, unknown, a landline. Of these only the first may change by itself.
-    why = bounce_properties(code[:20], hard=code in {"30005", "30006"}) if signal == "message_bounced" else {}
-    return VendorEvent(signal, reference=reference, data=why)
+    # 30003: switched off for long, which may change by itself. 30005: unknown number. 30006: landline.
+    properties = bounce_properties(code[:20], hard=code in {"30005", "30006"}) if signal == "message_bounced" else {}
+    return VendorEvent(signal, reference=reference, data=properties)
 
 
 def zendesk_events(event: Mapping[str, Any]) -> VendorEvent | None:
-    """The state of a ticket that a journey has opened, by its external id."""
+    """A change of a ticket that a journey opened, by its external id; None if it changes nothing."""
     detail, change = _map(event.get("detail")), _map(event.get("event"))
     reference, ticket = str(detail.get("external_id") or ""), str(detail.get("id") or "")
     kind, now, before = str(event.get("type")), _word(change.get("current")), _word(change.get("previous"))
@@ -92,18 +98,18 @@ def zendesk_events(event: Mapping[str, Any]) -> VendorEvent | None:
 
 
 def zoom_events(event: Mapping[str, Any]) -> VendorEvent | None:
-    """Registered and attended, by the person's address; missed, for all who were registered by us and did not come."""
-    thing = _map(_map(event.get("payload")).get("object"))
-    webinar = str(thing.get("id") or "")
+    """Registered and attended, by the person's address; missed, for everyone registered by Tenure who did not attend."""
+    details = _map(_map(event.get("payload")).get("object"))
+    webinar = str(details.get("id") or "")
     data = {"webinar_id": webinar}
     if not webinar:
         return None
     match event.get("event"):
         case "webinar.registration_created":
-            address = _address(_map(thing.get("registrant")).get("email"))
+            address = _address(_map(details.get("registrant")).get("email"))
             return VendorEvent("webinar_registered", address=address, webinar=webinar, data=data) if address else None
         case "webinar.participant_joined":
-            address = _address(_map(thing.get("participant")).get("email"))
+            address = _address(_map(details.get("participant")).get("email"))
             return VendorEvent("webinar_attended", address=address, webinar=webinar, data=data) if address else None
         case "webinar.ended":
             return VendorEvent("webinar_missed", absent_from=webinar, data=data)
@@ -116,7 +122,9 @@ def _map(value: Any) -> Mapping[str, Any]:
 
 
 def _text(value: Any, longest: int) -> str:
-    return "".join(mark for mark in str(value or "") if mark.isprintable() or mark == "\n")[:longest]
+    return "".join(character for character in str(value or "") if character.isprintable() or character == "\n")[
+        :longest
+    ]
 
 
 def _word(value: Any) -> str:
@@ -124,7 +132,7 @@ def _word(value: Any) -> str:
 
 
 def _address(value: Any) -> str:
-    """As it was sent to: the part behind the @ in small letters."""
+    """The address with its domain in small letters, as the ledger stores it."""
     local, at, domain = str(value or "").strip().rpartition("@")
     return f"{local}{at}{domain.lower()}" if at and "\x00" not in local else ""
 

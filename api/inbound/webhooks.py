@@ -1,7 +1,7 @@
 """Endpoints of providers' webhooks, verified and turned into events.
 
-`202` means committed, or of no concern to us. A call about a message that is not ours is taken and moves nothing: a provider's
-account may be shared, and it would only call again. Each is off (404) until its secret is configured.
+`202` means committed or irrelevant. A call about an unknown message is accepted and changes nothing: a provider's account may
+be shared, and after an error it would call again. Each webhook is off (404) until its secret is configured.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _EXAMPLES: Mapping[str, tuple[str, Any]] = {
 
 
 class WebhookRoutes:
-    """The routes below `/v1/hooks`."""
+    """Routes below `/v1/hooks`."""
 
     def __init__(self, intake: Intake, secrets: WebhookSecrets, replies: ReplyAddresses | None = None) -> None:
         self._intake, self._secrets, self._replies = intake, secrets, replies
@@ -74,33 +74,35 @@ class WebhookRoutes:
             "/v1/hooks/resend",
             self.resend,
             extra=_documented("resend"),
-            summary="Mails: delivered, bounced, complained about",
+            summary="Resend: mail delivered, bounced, complained about",
         )
         post(
             "/v1/hooks/twilio",
             self.twilio,
             extra=_documented("twilio"),
-            summary="Short messages: delivered, failed, answered",
+            summary="Twilio: text delivered, failed, answered",
         )
         post(
             "/v1/hooks/zendesk",
             self.zendesk,
             extra=_documented("zendesk"),
-            summary="Tickets: opened, resolved, reopened",
+            summary="Zendesk: ticket opened, resolved, reopened",
         )
-        post("/v1/hooks/zoom", self.zoom, extra=_documented("zoom"), summary="Webinars: registered, attended, missed")
+        post(
+            "/v1/hooks/zoom", self.zoom, extra=_documented("zoom"), summary="Zoom: webinar registered, attended, missed"
+        )
 
     async def resend(self, request: Request) -> Response:
-        """Signed as by Svix: `svix-id`, `svix-timestamp`, `svix-signature`."""
+        """Signed with Svix headers: `svix-id`, `svix-timestamp`, `svix-signature`."""
         body = await self._body(request, self._secrets.resend)
         if not signatures.standard(self._secrets.resend, request.headers, body, "svix"):
             raise _unsigned()
-        return await self._take("resend", request.headers["svix-id"], resend_events(_object(body)))
+        return await self._accept("resend", request.headers["svix-id"], resend_events(_object(body)))
 
     async def twilio(self, request: Request) -> Response:
-        """Signed over the address and the form: status callbacks (`?m=` is our reference) and inbound messages.
+        """Status callbacks (`?m=` is the message's reference) and inbound texts, signed over the URL and the form.
 
-        The signature has no time, so what is called again is known by its MessageSid, for ever.
+        The signature has no timestamp, so a replay is recognised by its MessageSid, however late.
         """
         body = await self._body(request, self._secrets.twilio)
         form = dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=200))
@@ -110,15 +112,21 @@ class WebhookRoutes:
             raise _unsigned()
         status = form.get("MessageStatus") or form.get("SmsStatus", "")
         identity = f"{form.get('MessageSid', '')}-{status}"
-        says = twilio_events(form, request.query_params.get("m", ""))
-        if says is not None and says.signal == "message_replied":
-            # STOP holds also for a number that no message of ours is known to have gone to.
-            given = {"source": "hook:twilio", "message": form.get("MessageSid", "")}
-            await inbound_text(self._intake.database, self._intake.catalogue, says.address, says.data["text"], **given)
-        return await self._take("twilio", identity, says)
+        vendor_event = twilio_events(form, request.query_params.get("m", ""))
+        if vendor_event is not None and vendor_event.signal == "message_replied":
+            # STOP applies also to numbers to which no message is known to have gone.
+            await inbound_text(
+                self._intake.database,
+                self._intake.catalogue,
+                vendor_event.address,
+                vendor_event.data["text"],
+                source="hook:twilio",
+                message=form.get("MessageSid", ""),
+            )
+        return await self._accept("twilio", identity, vendor_event)
 
     async def zendesk(self, request: Request) -> Response:
-        """Signed over timestamp and body; events of tickets as Zendesk's event subscriptions have them."""
+        """Ticket events of Zendesk's event subscriptions, signed over timestamp and body."""
         body, headers = await self._body(request, self._secrets.zendesk), request.headers
         at, given = (
             headers.get("x-zendesk-webhook-signature-timestamp", ""),
@@ -127,10 +135,10 @@ class WebhookRoutes:
         if not signatures.zendesk(self._secrets.zendesk, at, body, given):
             raise _unsigned()
         event = _object(body)
-        return await self._take("zendesk", str(event.get("id", ""))[:200], zendesk_events(event))
+        return await self._accept("zendesk", str(event.get("id", ""))[:200], zendesk_events(event))
 
     async def zoom(self, request: Request) -> Response:
-        """Signed `v0`; the first call is a challenge, which is answered."""
+        """Webinar events, signed `v0`. The first call is a challenge, which is answered."""
         body, headers = await self._body(request, self._secrets.zoom), request.headers
         at, given = headers.get("x-zm-request-timestamp", ""), headers.get("x-zm-signature", "")
         if not signatures.zoom(self._secrets.zoom, at, body, given):
@@ -141,72 +149,76 @@ class WebhookRoutes:
             encrypted = signatures.zoom_challenge(self._secrets.zoom, plain)
             return json_response({"plainToken": plain, "encryptedToken": encrypted})
         identity = f"{event.get('event')}-{event.get('event_ts')}"
-        return await self._take("zoom", identity, zoom_events(event))
+        return await self._accept("zoom", identity, zoom_events(event))
 
     async def _body(self, request: Request, secret: str) -> bytes:
         if not secret:
-            raise ProblemError("not-found", "This provider is not configured here.")
+            raise ProblemError("not-found", "The webhook of this provider is not configured.")
         return await read_bytes(request, LIMIT)
 
-    async def _take(self, provider: str, identity: str, says: VendorEvent | None) -> Response:
-        """Commit what was said, of whom it is about; a repetition is accepted once, by its identity."""
-        if says is None or not identity:
+    async def _accept(self, provider: str, identity: str, vendor_event: VendorEvent | None) -> Response:
+        """Commit the event for each message it concerns. A repetition has the same identity and is accepted once."""
+        if vendor_event is None or not identity:
             return json_response({"taken": 0}, 202)
         async with self._intake.database.reading() as connection:
-            about = await _whom(connection, says, self._replies)
-        events = [as_event(identity, says, message) for message in about]
+            messages = await _messages_of(connection, vendor_event, self._replies)
+        events = [as_event(identity, vendor_event, message) for message in messages]
         with self._intake.admission.admitted(0):
             for event in events:
                 await self._intake.one(event, source=f"hook:{provider}", clock=None)
-        log.info("hook.taken", provider=provider, signal=says.signal, people=len(events))
+        log.info("hook.taken", provider=provider, signal=vendor_event.signal, people=len(events))
         return json_response({"taken": len(events)}, 202)
 
 
-async def _whom(
-    connection: Connection, says: VendorEvent, replies: ReplyAddresses | None
+async def _messages_of(
+    connection: Connection, vendor_event: VendorEvent, replies: ReplyAddresses | None
 ) -> Sequence[provider_lookup.ProviderReference]:
-    if says.absent_from:
-        return await provider_lookup.webinar_no_shows(connection, says.absent_from)
-    found = None
-    for named in (replies.read(each) for each in says.sent_to) if replies is not None else ():
-        found = found or (await provider_lookup.find_by_reply_mark(connection, *named) if named is not None else None)
-    if says.reference:
-        found = await provider_lookup.find_by_reference(connection, says.reference)
-    elif says.address and says.webinar:
-        found = await provider_lookup.find_by_address(connection, "webinar", says.address, "webinar_id", says.webinar)
-    elif says.address:
-        found = await provider_lookup.find_by_address(connection, "sms", says.address)
-    return [found] if found is not None else []
+    if vendor_event.absent_from:
+        return await provider_lookup.webinar_no_shows(connection, vendor_event.absent_from)
+    message = None
+    for mark in (replies.read(address) for address in vendor_event.sent_to) if replies is not None else ():
+        message = message or (await provider_lookup.find_by_reply_mark(connection, *mark) if mark is not None else None)
+    if vendor_event.reference:
+        message = await provider_lookup.find_by_reference(connection, vendor_event.reference)
+    elif vendor_event.address and vendor_event.webinar:
+        message = await provider_lookup.find_by_address(
+            connection, "webinar", vendor_event.address, "webinar_id", vendor_event.webinar
+        )
+    elif vendor_event.address:
+        message = await provider_lookup.find_by_address(connection, "sms", vendor_event.address)
+    return [message] if message is not None else []
 
 
-def as_event(identity: str, says: VendorEvent, message: provider_lookup.ProviderReference) -> InboundEvent:
-    """What was said, as the event of whom the message was for."""
+def as_event(identity: str, vendor_event: VendorEvent, message: provider_lookup.ProviderReference) -> InboundEvent:
+    """The vendor's event as an event of the message's recipient."""
     data: dict[str, Any] = {
         "message": str(message["id"]),
         "channel": message["channel"],
         "template": message["template"],
-        **says.data,
+        **vendor_event.data,
     }
-    if says.signal in {"message_bounced", "message_complained"}:
-        data["address"] = message["address"]  # it may not be theirs any more when this is told
-    # Zoom names an event by its millisecond, in which several people may come.
-    key = f"{identity}-{message['id']}" if says.absent_from or says.webinar else identity
-    at = says.at or datetime.now(UTC)
-    return InboundEvent("track", key[:255], says.signal, subject_key=message["recipient"], data=data, timestamp=at)
+    if vendor_event.signal in {"message_bounced", "message_complained"}:
+        data["address"] = message["address"]  # the recipient's address may have changed since
+    # Zoom identifies an event by its millisecond, which several people may share.
+    key = f"{identity}-{message['id']}" if vendor_event.absent_from or vendor_event.webinar else identity
+    at = vendor_event.at or datetime.now(UTC)
+    return InboundEvent(
+        "track", key[:255], vendor_event.signal, subject_key=message["recipient"], data=data, timestamp=at
+    )
 
 
 def _documented(provider: str) -> dict[str, Any]:
-    kind, example = _EXAMPLES[provider]
-    content = {kind: {"schema": {"type": "object", "required": [next(iter(example))]}, "example": example}}
+    media_type, example = _EXAMPLES[provider]
+    content = {media_type: {"schema": {"type": "object", "required": [next(iter(example))]}, "example": example}}
     return {"requestBody": {"required": True, "content": content}}
 
 
 def _object(body: bytes) -> Mapping[str, Any]:
-    found = parse_json(body)
-    if not isinstance(found.value, dict) or found.strange:
-        raise ProblemError("malformed-request", "The body is no JSON object that can be stored.")
-    return found.value
+    parsed = parse_json(body)
+    if not isinstance(parsed.value, dict) or parsed.strange:
+        raise ProblemError("malformed-request", "The body must be a JSON object without values that cannot be stored.")
+    return parsed.value
 
 
 def _unsigned() -> ProblemError:
-    return ProblemError("unauthenticated", "The signature is not right, or too old.")
+    return ProblemError("unauthenticated", "The signature is invalid or too old.")

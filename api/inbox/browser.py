@@ -1,8 +1,8 @@
 """In-app inbox for browsers, opened by a short-lived token.
 
-The token is all the authority there is: no cookie goes along, so a page of any origin may ask (`Access-Control-Allow-Origin: *`,
-without credentials), and learns nothing that its token does not open. `EventSource` cannot send headers, so it may also stand
-in the query; it opens one person's messages and is over within the hour.
+The token is the only authority. No cookie is sent, so pages of any origin may call (`Access-Control-Allow-Origin: *`, without
+credentials). `EventSource` cannot send headers, so the token may also be in the query: it gives access to one person's messages
+and expires within an hour.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from store.people import subjects
 from store.reads import people as queries
 
 TAG = "Browsers"
-HERE: Final = "/v1/front/inbox"
-OPEN: Final = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store"}
-_ASKED: Final = {
-    **OPEN,
+INBOX_PATH: Final = "/v1/front/inbox"
+CORS_HEADERS: Final = {"Access-Control-Allow-Origin": "*", "Cache-Control": "no-store"}
+_PREFLIGHT_HEADERS: Final = {
+    **CORS_HEADERS,
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID",
     "Access-Control-Max-Age": "600",
 }
-_ANSWERED: Final = ("unauthenticated", "not-found", "conflict")
+_ANSWER_REFUSES: Final = ("unauthenticated", "not-found", "conflict")
 Authorization = Annotated[str | None, Header(description="`Bearer` and the token.")]
 TokenInQuery = Annotated[
     str | None, Query(max_length=MAX_TOKEN, alias="token", description="The token, for an `EventSource`.")
 ]
 
 
-def _may() -> Response:
+def _preflight() -> Response:
     response = json_response(PreflightResponse(origins="*").model_dump())
-    response.headers.update(_ASKED)
+    response.headers.update(_PREFLIGHT_HEADERS)
     return response
 
 
 class BrowserRoutes:
-    """The routes below `/v1/front`, and the one that makes their tokens."""
+    """Routes below `/v1/front`, and the one that issues their tokens."""
 
     def __init__(self, database: Database, catalogue: DefinitionRegistry, inboxes: InboxRoutes) -> None:
         self._database, self._inboxes = database, inboxes
@@ -65,49 +65,49 @@ class BrowserRoutes:
             "/v1/users/{id:id}/front-token",
             self.make,
             Scope.OPERATE,
-            summary="A token for this person's browser",
+            summary="Issue a token for a person's browser",
             tag=TAG,
             gives=InboxTokenView,
             status=201,
             refuses=("not-found",),
         )
         add = partial(routes.add, scope=Scope.PUBLIC, tag=TAG, refuses=("unauthenticated", "not-found"))
-        add("GET", HERE, self.inbox, summary="One's own in-app messages", gives=Page[InboxItem])
-        add("OPTIONS", HERE, self.may_ask, summary="May a page of another origin ask", gives=PreflightResponse)
+        add("GET", INBOX_PATH, self.inbox, summary="List one's own in-app messages", gives=Page[InboxItem])
+        add("OPTIONS", INBOX_PATH, self.may_ask, summary="CORS preflight of the list", gives=PreflightResponse)
         add(
             "GET",
-            f"{HERE}/stream",
+            f"{INBOX_PATH}/stream",
             self.stream,
-            summary="One's own in-app messages as they come",
+            summary="Stream one's own in-app messages",
             refuses=("unauthenticated", "not-found", "quota-exceeded"),
             responses={200: {"description": "Events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
         )
         add(
             "OPTIONS",
-            f"{HERE}/stream",
+            f"{INBOX_PATH}/stream",
             self.may_stream,
-            summary="May a page of another origin listen",
+            summary="CORS preflight of the stream",
             gives=PreflightResponse,
         )
-        path = f"{HERE}/{{id}}/answered"
-        add("POST", path, self.answered, summary="Answer one's own survey", gives=InboxItem, refuses=_ANSWERED)
-        add("OPTIONS", path, self.may_answer, summary="May it answer", gives=PreflightResponse)
-        for what in get_args(Mark):
-            path = f"{HERE}/{{id}}/{what}"
-            add("POST", path, getattr(self, what), summary=f"Mark one's own as {what}", gives=InboxItem)
+        path = f"{INBOX_PATH}/{{id}}/answered"
+        add("POST", path, self.answered, summary="Answer one's own survey", gives=InboxItem, refuses=_ANSWER_REFUSES)
+        add("OPTIONS", path, self.may_answer, summary="CORS preflight of an answer", gives=PreflightResponse)
+        for mark in get_args(Mark):
+            path = f"{INBOX_PATH}/{{id}}/{mark}"
+            add("POST", path, getattr(self, mark), summary=f"Mark one's own message as {mark}", gives=InboxItem)
             add(
                 "OPTIONS",
                 path,
-                getattr(self, f"may_mark_{what}"),
-                summary=f"May it mark as {what}",
+                getattr(self, f"may_mark_{mark}"),
+                summary=f"CORS preflight of marking as {mark}",
                 gives=PreflightResponse,
             )
 
-    async def make(self, id: RecordId, wish: InboxTokenIn) -> Response:
-        """For the product's back end, which knows who is logged in. Good for the minutes that are asked for, an hour at most."""
+    async def make(self, id: RecordId, request: InboxTokenIn) -> Response:
+        """For the product's back end, which authenticates the person. The token is valid for `minutes`, at most 60."""
         async with self._database.reading() as connection:
             person = (await known_subject(connection, "user", id)).key
-        until = (datetime.now(UTC) + timedelta(minutes=wish.minutes)).replace(microsecond=0)
+        until = (datetime.now(UTC) + timedelta(minutes=request.minutes)).replace(microsecond=0)
         return json_response({"token": inbox_token(self._keys, person, until), "expires_at": until}, 201)
 
     async def inbox(
@@ -119,12 +119,12 @@ class BrowserRoutes:
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
-        """The newest first; `waiting=true` leaves out what was acted on or dismissed."""
+        """Newest first. `waiting=true` leaves out messages that were acted on or dismissed."""
 
-        async def found(keys: list[str], _: InboxPass) -> Response:
+        async def work(keys: list[str], _: InboxPass) -> Response:
             return await self._inboxes.listed(keys, waiting=waiting, on_page=on_page, limit=limit, cursor=cursor)
 
-        return await self._for_whom(authorization, token, found)
+        return await self._with_token(authorization, token, work)
 
     async def stream(
         self,
@@ -133,12 +133,12 @@ class BrowserRoutes:
         on_page: OnPage = None,
         last_event_id: LastEventId = None,
     ) -> Response:
-        """As `/v1/users/{id}/inbox/stream`; it ends with its token, and goes on from `Last-Event-ID` with a new one."""
+        """As `/v1/users/{id}/inbox/stream`. It ends when the token expires; continue with a new one and `Last-Event-ID`."""
 
-        async def found(keys: list[str], by: InboxPass) -> Response:
-            return self._inboxes.streamed(keys, last_event_id, on_page, by.until)
+        async def work(keys: list[str], inbox_pass: InboxPass) -> Response:
+            return self._inboxes.streamed(keys, last_event_id, on_page, inbox_pass.until)
 
-        return await self._for_whom(authorization, token, found)
+        return await self._with_token(authorization, token, work)
 
     async def seen(
         self, id: RowId, authorization: Authorization = None, token: TokenInQuery = None, item: DigestPart = None
@@ -164,66 +164,68 @@ class BrowserRoutes:
         token: TokenInQuery = None,
         item: DigestPart = None,
     ) -> Response:
-        """As `/v1/inbox/{id}/answered`, for what this person was asked."""
+        """As `/v1/inbox/{id}/answered`, for this person's surveys."""
 
-        async def found(keys: list[str], _: InboxPass) -> Response:
+        async def work(keys: list[str], _: InboxPass) -> Response:
             return await self._inboxes.answer(id, body, item, keys)
 
-        return await self._for_whom(authorization, token, found)
+        return await self._with_token(authorization, token, work)
 
     async def _mark(
-        self, id: int, what: Mark, authorization: str | None, token: str | None, item: str | None
+        self, id: int, mark: Mark, authorization: str | None, token: str | None, item: str | None
     ) -> Response:
-        async def found(keys: list[str], _: InboxPass) -> Response:
-            return await self._inboxes.mark(id, what, item, keys)
+        async def work(keys: list[str], _: InboxPass) -> Response:
+            return await self._inboxes.mark(id, mark, item, keys)
 
-        return await self._for_whom(authorization, token, found)
+        return await self._with_token(authorization, token, work)
 
-    async def _for_whom(
+    async def _with_token(
         self, authorization: str | None, token: str | None, work: Callable[[list[str], InboxPass], Awaitable[Response]]
     ) -> Response:
-        """Done for whose token it is. Refusals, too, are for the page to read."""
+        """Call `work` for the person of the token. Refusals have the CORS headers too, so that the page can read them."""
         try:
-            by = self._read(authorization, token)
+            inbox_pass = self._read(authorization, token)
             async with self._database.reading() as connection:
-                keys = await queries.subject_keys(connection, await subjects.canonical_key(connection, by.person))
-            response = await work(keys, by)
+                keys = await queries.subject_keys(
+                    connection, await subjects.canonical_key(connection, inbox_pass.person)
+                )
+            response = await work(keys, inbox_pass)
         except Exception as error:  # noqa: BLE001 -- the edge: every error becomes a problem here
             response = translate(error).response()
-        response.headers.update(OPEN)
+        response.headers.update(CORS_HEADERS)
         return response
 
     def _read(self, authorization: str | None, token: str | None) -> InboxPass:
-        """Raises ProblemError for no token, one that is over, and one that is not ours."""
+        """The token's contents. Raises ProblemError if it is missing, expired or invalid."""
         kind, _, bearer = (authorization or "").partition(" ")
         given = bearer.strip() if kind.lower() == "bearer" else token
         if not given:
             raise ProblemError(
-                "unauthenticated", "Give a token: `Bearer`, or `token` in the query. The back end has it."
+                "unauthenticated", "Send a token: as `Bearer`, or as `token` in the query. The back end issues it."
             )
         try:
             return read_inbox_token(self._keys, given, datetime.now(UTC))
         except LinkExpired as error:
-            raise ProblemError("unauthenticated", "The token is over: let the back end ask for a new one.") from error
+            raise ProblemError("unauthenticated", "The token has expired. Get a new one from the back end.") from error
         except (LinkError, ValueError) as error:
-            raise ProblemError("unauthenticated", "This token is not one of ours.") from error
+            raise ProblemError("unauthenticated", "This token is invalid.") from error
 
-    # A browser asks these before it sends a header of ours; each route has its own name in the description.
+    # CORS preflights. Each has its own function, because OpenAPI needs distinct operation ids.
 
     async def may_ask(self) -> Response:
-        return _may()
+        return _preflight()
 
     async def may_stream(self) -> Response:
-        return _may()
+        return _preflight()
 
     async def may_answer(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
-        return _may()
+        return _preflight()
 
     async def may_mark_seen(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
-        return _may()
+        return _preflight()
 
     async def may_mark_acted(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
-        return _may()
+        return _preflight()
 
     async def may_mark_dismissed(self, id: RowId) -> Response:  # noqa: ARG002 -- of the path
-        return _may()
+        return _preflight()

@@ -1,13 +1,13 @@
 """Redirect of tracked links.
 
-A click is a signal unless a machine made it.
+A click is a signal unless a machine made it. A request is a machine's if
 
-A click is a signal unless a machine made it.
+- its method is not GET
+- its headers declare a prefetch (`Sec-Purpose`, `Purpose`, `X-Moz`) or no navigation (`Sec-Fetch-Mode`)
+- its `User-Agent` is missing, or that of a scanner, preview or program
+- it comes within two seconds of the hand-over to the relay, when nobody can have read the mail (`store/engagement/clicks.py`)
 
-Who counts as a machine: whatever does not GET; a prefetch that says so (`Sec-Purpose`, `Purpose`, `X-Moz`); a browser that
-does not navigate (`Sec-Fetch-Mode`); a known scanner, preview or program by its `User-Agent`, or none at all; and anything
-within two seconds of the hand-over to the relay, when nobody can have read the mail (`store/engagement/clicks.py`). A machine is led to
-the same place: what it sees must not differ from what a person sees.
+A machine is redirected too: it must not see anything else than a person.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Ro
 
 
 def is_by_person(headers: Headers) -> bool:
-    """Whether a request looks like somebody who followed the link."""
+    """Whether the headers look like those of a person who followed the link."""
     purposes = (headers.get(name, "") for name in ("sec-purpose", "purpose", "x-purpose", "x-moz"))
     if any("prefetch" in purpose or "preview" in purpose for purpose in purposes):
         return False
@@ -53,7 +53,7 @@ def is_by_person(headers: Headers) -> bool:
 
 
 class ClickRoutes:
-    """The public route of links."""
+    """The public route of tracked links."""
 
     def __init__(self, database: Database, catalogue: DefinitionRegistry, desk: TemplateDesk) -> None:
         self._database, self._catalogue, self._desk = database, catalogue, desk
@@ -72,20 +72,20 @@ class ClickRoutes:
             )
 
     async def follow(self, request: Request, token: ClickToken) -> Response:
-        """To where that message led, and nowhere else: the address stands in the ledger, not in the token."""
-        return await self._lead(token, counts=is_by_person(request.headers))
+        """Redirect to the link of the message. The target is in the ledger, not in the token, so it cannot be forged."""
+        return await self._redirect(token, counts=is_by_person(request.headers))
 
     async def look(self, token: ClickToken) -> Response:
-        """The same, and it is no click."""
-        return await self._lead(token, counts=False)
+        """The same redirect, not counted as a click."""
+        return await self._redirect(token, counts=False)
 
-    async def _lead(self, token: str, *, counts: bool) -> Response:
+    async def _redirect(self, token: str, *, counts: bool) -> Response:
         named = self._desk.read_click(token)
-        to = (
+        target = (
             await clicks.record_click(self._database, self._catalogue, *named, counts=counts)
             if named is not None
             else None
         )
-        if to is None:
-            raise ProblemError("not-found", "This link is not one of ours, or its message is no longer kept.")
-        return Response(None, 302, {**_HEADERS, "Location": quote(to, safe=_SAFE)})
+        if target is None:
+            raise ProblemError("not-found", "This link is invalid, or its message is no longer stored.")
+        return Response(None, 302, {**_HEADERS, "Location": quote(target, safe=_SAFE)})

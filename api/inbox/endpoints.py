@@ -33,38 +33,38 @@ RETRY_MILLISECONDS: Final = 2_000
 EVENT_STREAM: Final = "text/event-stream"
 OnPage = Annotated[
     Annotated[str, StringConstraints(max_length=500, pattern=r"^/[^\x00]*$")] | None,
-    Query(alias="page", description="A path of the product: what appears there, and what appears everywhere."),
+    Query(alias="page", description="Path of a page of the product: messages for that page and for every page."),
 ]
 LastEventId = Annotated[
-    str | None, Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,18}$", description="Sent by a client that comes back.")
+    str | None, Header(alias="Last-Event-ID", pattern=r"^[0-9]{1,18}$", description="Sent by a client that reconnects.")
 ]
-DigestPart = Annotated[ShortText | None, Query(description="Of a digest, the key of the one message that is meant.")]
+DigestPart = Annotated[ShortText | None, Query(description="Key of one message in a digest.")]
 
 
 class InboxRoutes:
-    """The routes of inboxes. `leave` ends every stream, so that the process can end."""
+    """Routes of inboxes. `end_streams` ends every stream, so that the process can end."""
 
     def __init__(self, database: Database, catalogue: DefinitionRegistry, limits: Limits) -> None:
         self._database, self._catalogue, self._limits = database, catalogue, limits
-        self._bell = InboxListener(database.url)
-        self._open = 0
-        self._own: Counter[str] = Counter()
-        self._leaving = False
+        self._listener = InboxListener(database.url)
+        self._open_streams = 0
+        self._streams_of: Counter[str] = Counter()
+        self._ending = False
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, refuses=("not-found",))
         of_user = "/v1/users/{id:id}/inbox"
-        add("GET", of_user, self.inbox, summary="In-app messages", gives=Page[InboxItem])
+        add("GET", of_user, self.inbox, summary="List in-app messages", gives=Page[InboxItem])
         add(
             "GET",
             f"{of_user}/stream",
             self.stream,
-            summary="In-app messages as they come",
+            summary="Stream in-app messages",
             refuses=("not-found", "quota-exceeded"),
             responses={200: {"description": "Events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}},
         )
-        for what in ("seen", "acted", "dismissed"):
-            add("POST", f"/v1/inbox/{{id}}/{what}", getattr(self, what), summary=f"Mark as {what}", gives=InboxItem)
+        for mark in ("seen", "acted", "dismissed"):
+            add("POST", f"/v1/inbox/{{id}}/{mark}", getattr(self, mark), summary=f"Mark as {mark}", gives=InboxItem)
 
         add(
             "POST",
@@ -75,15 +75,15 @@ class InboxRoutes:
             refuses=("not-found", "conflict"),
         )
 
-    def leave(self) -> None:
-        """End every stream: clients come back, to another process or the next."""
-        self._leaving = True
-        self._bell.wake_all()
+    def end_streams(self) -> None:
+        """End every stream. Clients reconnect to another process or to the next one."""
+        self._ending = True
+        self._listener.wake_all()
 
     async def inbox(
         self, id: RecordId, waiting: bool = False, on_page: OnPage = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
-        """The newest first; `waiting=true` leaves out what was acted on or dismissed."""
+        """Newest first. `waiting=true` leaves out messages that were acted on or dismissed."""
         async with self._database.reading() as connection:
             keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
         return await self.listed(keys, waiting=waiting, on_page=on_page, limit=limit, cursor=cursor)
@@ -92,18 +92,19 @@ class InboxRoutes:
         self, keys: list[str], *, waiting: bool, on_page: str | None, limit: int, cursor: str | None
     ) -> Response:
         """The messages of one person, under all their keys."""
-        place = decode(cursor, int)
+        position = decode(cursor, int)
         async with self._database.reading() as connection:
-            before = place[0] if place else None
-            found = await inbox_items.list_inbox(
+            before = position[0] if position else None
+            items = await inbox_items.list_inbox(
                 connection, keys, waiting=waiting, before=before, limit=limit + 1, page=on_page
             )
-        return page_of(found, limit, lambda item: (item["id"],))
+        return page_of(items, limit, lambda item: (item["id"],))
 
     async def stream(self, id: RecordId, on_page: OnPage = None, last_event_id: LastEventId = None) -> Response:
-        """Server-sent events: first all that waits, then each message when it comes or changes, whole.
+        """Server-sent events: first all waiting messages, then each message when it is added or changes.
 
-        A client that comes back with `Last-Event-ID` gets what changed meanwhile. A message may come twice; it has its id.
+        Every event has the whole message. A client that reconnects with `Last-Event-ID` gets the changes since. A message may be
+        sent twice; clients recognise it by its id.
         """
         async with self._database.reading() as connection:
             keys = await queries.subject_keys(connection, (await known_subject(connection, "user", id)).key)
@@ -112,41 +113,44 @@ class InboxRoutes:
     def streamed(
         self, keys: list[str], last_event_id: str | None, on_page: str | None, until: datetime | None = None
     ) -> Response:
-        """A stream of one person's messages, which ends `until`. Raises ProblemError when too many are open."""
-        if self._open >= self._limits.streams:
-            raise ProblemError("quota-exceeded", f"{self._open} streams are open on this process. Try again, or ask.")
-        if until is not None and self._own[keys[0]] >= self._limits.streams_of_one:
-            raise ProblemError("quota-exceeded", "This person has too many streams open. Close one, or ask.")
+        """A stream of one person's messages, which ends at `until`. Raises ProblemError when too many are open."""
+        if self._open_streams >= self._limits.streams:
+            raise ProblemError(
+                "quota-exceeded",
+                f"{self._open_streams} streams are open on this process. Try again later, or poll the inbox.",
+            )
+        if until is not None and self._streams_of[keys[0]] >= self._limits.streams_of_one:
+            raise ProblemError("quota-exceeded", "This person has too many streams open. Close one, or poll the inbox.")
         since = int(last_event_id) if last_event_id is not None else None
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._told(keys, since, on_page, until), media_type=EVENT_STREAM, headers=headers)
+        return StreamingResponse(self._changes(keys, since, on_page, until), media_type=EVENT_STREAM, headers=headers)
 
-    async def _told(
+    async def _changes(
         self, keys: list[str], since: int | None, on_page: str | None, until: datetime | None
     ) -> AsyncIterator[bytes]:
-        known_as: dict[int, int] = {}
-        own = keys[0] if until is not None else ""
-        self._open += 1
-        self._own[own] += 1
+        hashes: dict[int, int] = {}
+        person = keys[0] if until is not None else ""
+        self._open_streams += 1
+        self._streams_of[person] += 1
         try:
-            async with self._bell.changes(keys) as rung:
+            async with self._listener.changes(keys) as notified:
                 yield b"retry: %d\n\n" % RETRY_MILLISECONDS
-                while not self._leaving and (left := _left(until)) > 0:
-                    rung.clear()
+                while not self._ending and (seconds := _seconds_left(until)) > 0:
+                    notified.clear()
                     async with self._database.reading() as connection:
-                        found = await inbox_items.inbox_changes(connection, keys, since, on_page)
-                    for item in found.items:
+                        changes = await inbox_items.inbox_changes(connection, keys, since, on_page)
+                    for item in changes.items:
                         data = json_response(item).body
-                        if known_as.get(item["id"]) != hash(bytes(data)):
-                            known_as[item["id"]] = hash(bytes(data))
+                        if hashes.get(item["id"]) != hash(bytes(data)):
+                            hashes[item["id"]] = hash(bytes(data))
                             yield b"event: message\ndata: %b\n\n" % bytes(data)
-                    # An id without data is no event; it is what the client comes back with once it has all before it.
-                    yield b"id: %d\n\n" % found.upto if found.upto != since else b": still here\n\n"
-                    since = found.upto
-                    await _rung_or_heartbeat(rung, left)
+                    # An id without data is no event: the client sends it when it reconnects, having all events before it.
+                    yield b"id: %d\n\n" % changes.upto if changes.upto != since else b": still here\n\n"
+                    since = changes.upto
+                    await _notified_or_heartbeat(notified, seconds)
         finally:
-            self._open -= 1
-            self._own -= Counter((own,))  # which forgets who has none left
+            self._open_streams -= 1
+            self._streams_of -= Counter((person,))  # subtraction removes counts of zero
 
     async def seen(self, id: RowId, item: DigestPart = None) -> Response:
         return await self.mark(id, "seen", item)
@@ -159,50 +163,52 @@ class InboxRoutes:
         return await self.mark(id, "dismissed", item)
 
     async def answered(self, id: RowId, body: SurveyAnswer, item: DigestPart = None) -> Response:
-        """A signal `survey_answered` with `score` or `choice`, and `comment`, is committed with it. The first answer stands."""
+        """Answer a survey. The signal `survey_answered` has `score` or `choice`, and `comment`. The first answer counts."""
         return await self.answer(id, body, item)
 
     async def answer(self, id: int, body: SurveyAnswer, item: str | None, of: list[str] | None = None) -> Response:
-        """The same; `of` are the keys of who may answer only their own."""
+        """Answer a survey; `of` restricts it to the messages of a person with these keys."""
         try:
-            found = await inbox_interactions.record_survey_answer(
+            updated = await inbox_interactions.record_survey_answer(
                 self._database, self._catalogue, id, body.value, body.comment, item, of=of
             )
         except LookupError as error:
-            raise ProblemError("not-found", "This digest holds no message of that key.") from error
+            raise ProblemError("not-found", "This digest has no message with that key.") from error
         except inbox_interactions.NotASurvey as error:
-            raise ProblemError("conflict", "This message asks nothing: only a survey is answered.") from error
+            raise ProblemError("conflict", "This message is not a survey, so it cannot be answered.") from error
         except inbox_interactions.AnsweredDifferently as error:
-            raise ProblemError("conflict", "It was answered otherwise before, and that answer stands.") from error
+            raise ProblemError("conflict", "The survey already has another answer, which is kept.") from error
         except ValueError as error:
             fault = {"detail": str(error), "pointer": "/value"}
             raise ProblemError("invalid-request", "This survey has no such answer.", [fault]) from error
-        if found is None:
-            raise ProblemError("not-found", "There is no message of this number.")
-        return json_response(found)
+        if updated is None:
+            raise ProblemError("not-found", "There is no message with this id.")
+        return json_response(updated)
 
     async def mark(
         self, id: int, what: inbox_interactions.Mark, item: str | None, of: list[str] | None = None
     ) -> Response:
-        """A signal `message_<what>` is committed with it, once. `of` are the keys of who may mark only their own."""
+        """Mark a message and commit the signal `message_<what>`, once. `of` restricts it to a person with these keys."""
         try:
-            found = await inbox_interactions.record_interaction(self._database, self._catalogue, id, what, item, of=of)
+            updated = await inbox_interactions.record_interaction(
+                self._database, self._catalogue, id, what, item, of=of
+            )
         except LookupError as error:
-            raise ProblemError("not-found", "This digest holds no message of that key.") from error
-        if found is None:
-            raise ProblemError("not-found", "There is no message of this number.")
-        return json_response(found)
+            raise ProblemError("not-found", "This digest has no message with that key.") from error
+        if updated is None:
+            raise ProblemError("not-found", "There is no message with this id.")
+        return json_response(updated)
 
 
-def _left(until: datetime | None) -> float:
-    """Seconds for which a stream may go on."""
+def _seconds_left(until: datetime | None) -> float:
+    """Seconds until the stream ends, or until the next heartbeat if it has no end."""
     return HEARTBEAT_SECONDS if until is None else (until - datetime.now(UTC)).total_seconds()
 
 
-async def _rung_or_heartbeat(rung: asyncio.Event, left: float) -> None:
-    """Also without a ring the inbox is read again after a while: nothing depends on one notification."""
+async def _notified_or_heartbeat(notified: asyncio.Event, seconds: float) -> None:
+    """Wait for a notification, or for the heartbeat: the inbox is read again even if a notification was lost."""
     try:
-        async with asyncio.timeout(min(HEARTBEAT_SECONDS, left)):
-            await rung.wait()
+        async with asyncio.timeout(min(HEARTBEAT_SECONDS, seconds)):
+            await notified.wait()
     except TimeoutError:
         return

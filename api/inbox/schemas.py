@@ -23,7 +23,7 @@ class InboxItem(BaseModel):
 
 
 class SurveyAnswer(BaseModel):
-    """`value` is a whole number of the survey's scale, or the `value` of one of its choices; `comment` where it asks for one."""
+    """`value` is a whole number of the survey's scale or the `value` of a choice; `comment` where the survey asks for one."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"value": 9, "comment": "It saves me an hour"}}
@@ -34,7 +34,7 @@ class SurveyAnswer(BaseModel):
 
 
 class InboxTokenIn(BaseModel):
-    """How long the browser may look before its back end is asked again."""
+    """Lifetime of the token in minutes."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"minutes": 15}})
 
@@ -44,13 +44,13 @@ class InboxTokenIn(BaseModel):
 
 
 class InboxTokenView(BaseModel):
-    """Hand it to this person's browser, and to nobody else."""
+    """A token for this person's browser only."""
 
     token: str
     expires_at: datetime
 
 
 class PreflightResponse(BaseModel):
-    """The answer to a browser's own question before it sends a header of ours; what counts is in the headers."""
+    """Response to a CORS preflight; the permissions are in the headers."""
 
     origins: Literal["*"]

@@ -24,7 +24,7 @@ SECONDS = 3.0
 
 
 class HealthRoutes:
-    """Routes for who watches the process."""
+    """Routes for monitoring the process."""
 
     def __init__(self, database: Database, engine: RunCommands, intake: Intake, metrics: Metrics) -> None:
         self._database = database
@@ -35,15 +35,13 @@ class HealthRoutes:
 
     def routes(self, routes: Routes) -> None:
         public = Scope.PUBLIC
-        routes.add(
-            "GET", "/livez", self.live, public, summary="Does the process answer?", tag=TAG, gives=Liveness, fast=True
-        )
+        routes.add("GET", "/livez", self.live, public, summary="Liveness", tag=TAG, gives=Liveness, fast=True)
         routes.add(
             "GET",
             "/readyz",
             self.ready,
             public,
-            summary="Can it do its work?",
+            summary="Readiness",
             tag=TAG,
             gives=Readiness,
             fast=True,
@@ -54,7 +52,7 @@ class HealthRoutes:
             "/metrics",
             self.metrics,
             public,
-            summary="For Prometheus",
+            summary="Metrics for Prometheus",
             tag=TAG,
             fast=True,
             responses={
@@ -63,15 +61,15 @@ class HealthRoutes:
         )
 
     async def live(self, _: Request) -> Response:
-        """Asks nobody else, so that an outage elsewhere restarts nothing here."""
+        """The process answers. No other component is checked, so that their outage does not restart this process."""
         return json_response({"status": "ok"})
 
     async def ready(self, _: Request) -> Response:
-        """Every part by itself, each within a few seconds."""
+        """Each component is checked by itself, within 3 s."""
         store, engine = await asyncio.gather(self._store(), self._temporal())
         checks: dict[str, Any] = {**store, "temporal": engine}
-        found = {check["status"] for check in checks.values()}
-        status = next(each for each in ("failing", "degraded", "ok") if each in found)
+        statuses = {check["status"] for check in checks.values()}
+        status = next(level for level in ("failing", "degraded", "ok") if level in statuses)
         return json_response({"status": status, "checks": checks}, 503 if status == "failing" else 200)
 
     async def _store(self) -> dict[str, Any]:
@@ -79,7 +77,7 @@ class HealthRoutes:
             async with asyncio.timeout(SECONDS), self._database.reading() as connection:
                 at = await revision(connection)
                 oldest, waiting = await backlog(connection)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, this process cannot accept events
+        except Exception as error:  # noqa: BLE001 -- whatever the error, this process cannot accept events
             return {"database": _check("failing", type(error).__name__)}
         migrated = _check("ok", at) if at == self._head else _check("failing", f"at {at or 'none'}, needs {self._head}")
         late = oldest > self._intake.limits.backlog_seconds
@@ -93,13 +91,17 @@ class HealthRoutes:
     async def _temporal(self) -> dict[str, str]:
         try:
             async with asyncio.timeout(SECONDS):
-                found = await self._engine.answers()
+                is_up = await self._engine.answers()
         except TimeoutError:
-            found = False
-        return _check("ok", "answers") if found else _check("degraded", "does not answer; events are accepted and wait")
+            is_up = False
+        return (
+            _check("ok", "answers")
+            if is_up
+            else _check("degraded", "does not answer; events are accepted and delivered later")
+        )
 
     async def metrics(self, _: Request) -> Response:
-        """No label holds anything that a person sent."""
+        """Prometheus metrics. No label contains data of a person."""
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

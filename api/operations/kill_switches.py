@@ -1,4 +1,4 @@
-"""Stop everything, over HTTP: throw a switch, see what is stopped, release it."""
+"""Endpoints of kill switches: engage, list, release."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TAG = "Stops"
 
 
 class KillSwitchRoutes:
-    """The routes of stops."""
+    """Routes of kill switches."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,37 +34,39 @@ class KillSwitchRoutes:
             summary="Stop a channel, journey, template, or everything",
             gives=KillSwitchView,
         )
-        add("GET", "/v1/stops", self.thrown, summary="What is stopped", gives=Page[KillSwitchView])
+        add("GET", "/v1/stops", self.thrown, summary="List kill switches", gives=Page[KillSwitchView])
         add(
             "POST",
             "/v1/stops/{id}/release",
             self.release,
-            summary="Let it go on",
+            summary="Release a kill switch",
             gives=KillSwitchView,
             refuses=("not-found",),
         )
 
-    async def throw(self, stop: KillSwitchIn) -> Response:
-        """From its commit on nothing of it enters `sending`; what is planned waits and is decided again at the release."""
+    async def throw(self, switch: KillSwitchIn) -> Response:
+        """Engage a kill switch. From its commit on no message that it covers is sent; they wait, and are decided at release."""
         async with self._database.transaction() as connection:
-            return json_response(await kill_switches.engage(connection, stop.scope, stop.name, stop.why, stop.by))
+            return json_response(
+                await kill_switches.engage(connection, switch.scope, switch.name, switch.why, switch.by)
+            )
 
     async def thrown(
         self,
-        all: Annotated[bool, Query(description="Also those that were released.")] = False,
+        all: Annotated[bool, Query(description="Also released ones.")] = False,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
-        """The newest first."""
-        place = decode(cursor, int)
+        """Newest first."""
+        position = decode(cursor, int)
         async with self._database.reading() as connection:
-            before = place[0] if place else None
-            found = await kill_switches.list_stops(connection, all_of_them=all, before=before, limit=limit + 1)
-        return page_of(found, limit, lambda stop: (stop["id"],))
+            before = position[0] if position else None
+            switches = await kill_switches.list_stops(connection, all_of_them=all, before=before, limit=limit + 1)
+        return page_of(switches, limit, lambda switch: (switch["id"],))
 
     async def release(self, id: RowId, release: ReleaseIn) -> Response:
-        """Releasing twice is releasing once."""
-        found = await kill_switches.release_switch(self._database, id, release.by)
-        if found is None:
-            raise ProblemError("not-found", "There is no stop of this number.")
-        return json_response(found)
+        """Release a kill switch. A second release has no effect."""
+        switch = await kill_switches.release_switch(self._database, id, release.by)
+        if switch is None:
+            raise ProblemError("not-found", "There is no kill switch with this id.")
+        return json_response(switch)

@@ -21,7 +21,7 @@ TAG = "Messages"
 
 
 class MessageRoutes:
-    """The routes below `/v1/messages`."""
+    """Routes below `/v1/messages`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -33,7 +33,7 @@ class MessageRoutes:
             self.messages,
             scope=Scope.OPERATE,
             tag=TAG,
-            summary="The ledger over all people",
+            summary="List messages of all people",
             gives=Page[MessageView],
         )
         routes.add(
@@ -42,7 +42,7 @@ class MessageRoutes:
             self.resend,
             scope=Scope.OPERATE,
             tag=TAG,
-            summary="Send it again",
+            summary="Resend a message",
             gives=MessageView,
             refuses=("not-found", "conflict"),
         )
@@ -50,27 +50,29 @@ class MessageRoutes:
     async def messages(
         self,
         status: MessageStatus = None,
-        run: Annotated[ShortText | None, Query(description="Of one run.")] = None,
+        run: Annotated[ShortText | None, Query(description="Only messages of this run.")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
-        """`unknown` are the sends of which nobody can say whether they arrived."""
-        place = decode(cursor, int)
+        """Newest first. Messages with status `unknown` may or may not have arrived."""
+        position = decode(cursor, int)
         async with self._database.reading() as connection:
-            before = place[0] if place else None
-            found = await list_messages(connection, run=run, status=status, before=before, limit=limit + 1)
-        return page_of(found, limit, lambda message: (message["id"],))
+            before = position[0] if position else None
+            rows = await list_messages(connection, run=run, status=status, before=before, limit=limit + 1)
+        return page_of(rows, limit, lambda message: (message["id"],))
 
     async def resend(self, id: RowId) -> Response:
-        """Only what is `unknown` or `failed`. It is due now and passes the gate again, which may defer or withhold it.
+        """Resend a message that is `unknown` or `failed`. It is due now, and the gate may still defer or withhold it.
 
-        What is `unknown` may have arrived: then the person has it twice, under one Message-ID.
+        An `unknown` message may have arrived: then the person gets it twice, with one Message-ID.
         """
-        again = await resend_message(self._database, id)
+        resent = await resend_message(self._database, id)
         async with self._database.reading() as connection:
-            found = await get_message(connection, id)
-        if found is None:
-            raise ProblemError("not-found", "There is no message of this number.")
-        if not again:
-            raise ProblemError("conflict", f"It is {found['status']}: only what is unknown or failed is sent again.")
-        return json_response(found)
+            message = await get_message(connection, id)
+        if message is None:
+            raise ProblemError("not-found", "There is no message with this id.")
+        if not resent:
+            raise ProblemError(
+                "conflict", f"The message is {message['status']}. Only unknown or failed messages can be resent."
+            )
+        return json_response(message)

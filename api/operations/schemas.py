@@ -15,7 +15,7 @@ SwitchName = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]
 
 
 class KillSwitchIn(BaseModel):
-    """What is to stop: everything, or what has this name; who says so and why."""
+    """What to stop: everything, or one channel, journey or template; by whom and why."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -31,7 +31,7 @@ class KillSwitchIn(BaseModel):
 
     @model_validator(mode="after")
     def _named(self) -> KillSwitchIn:
-        """What is stopped need not be there yet, but for a channel: a word that is none would stop nothing, for ever."""
+        """A journey or template may be published later. A channel must exist: an unknown one would never stop anything."""
         if (self.scope == "all") != (self.name == ""):
             raise ValueError("give the name of the channel, journey or template; `all` takes none")
         if self.scope == "channel" and self.name not in CHANNELS:
@@ -40,7 +40,7 @@ class KillSwitchIn(BaseModel):
 
 
 class ReleaseIn(BaseModel):
-    """Who lets it go on."""
+    """Name of the operator who releases the switch."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
 
@@ -48,7 +48,7 @@ class ReleaseIn(BaseModel):
 
 
 class KillSwitchView(BaseModel):
-    """A switch that is thrown, or was."""
+    """A kill switch, engaged or released."""
 
     id: int
     scope: str
@@ -61,14 +61,14 @@ class KillSwitchView(BaseModel):
 
 
 class HealthCheck(BaseModel):
-    """One part of readiness. `degraded`: events are accepted, what needs this part waits."""
+    """Status of one component. `degraded`: events are accepted, and work that needs the component waits."""
 
     status: Literal["ok", "degraded", "failing"]
     detail: str
 
 
 class Readiness(BaseModel):
-    """`failing` is answered with 503, `degraded` with 200: Temporal's absence stops no event."""
+    """`failing` is answered with 503, `degraded` with 200, because events are accepted without Temporal."""
 
     status: Literal["ok", "degraded", "failing"]
     checks: dict[str, HealthCheck]

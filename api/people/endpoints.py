@@ -24,34 +24,42 @@ from store.reads.people import SubjectKeys, SubjectKind
 from store.reads.runs import list_runs
 
 TAG = "People and accounts"
-RunStatus = Annotated[Literal["open", "closed"] | None, Query(description="Only these; all if not given.")]
-MessageStatus = Annotated[Status | None, Query(description="Only these; all if not given.")]
+RunStatus = Annotated[Literal["open", "closed"] | None, Query(description="Only this status; by default all.")]
+MessageStatus = Annotated[Status | None, Query(description="Only this status; by default all.")]
 
 
 async def known_subject(connection: Connection, kind: SubjectKind, value: str) -> SubjectKeys:
-    """Who this is. Raises ProblemError when no event has named them."""
-    found = await queries.find_subject(connection, kind, value)
-    if found is None:
+    """The subject with this id. Raises ProblemError if no event has named it."""
+    subject = await queries.find_subject(connection, kind, value)
+    if subject is None:
         raise ProblemError("not-found", f"No event has named this {kind} yet.")
-    return found
+    return subject
 
 
 class PeopleRoutes:
-    """The routes below `/v1/users/{id}` and `/v1/accounts/{id}` that only read."""
+    """Routes below `/v1/users/{id}` and `/v1/accounts/{id}` that only read."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def routes(self, routes: Routes) -> None:
         get = partial(routes.add, "GET", scope=Scope.OPERATE, tag=TAG, refuses=("not-found",))
-        get("/v1/users/{id:id}", self.user, summary="A person as events have told of them", gives=SubjectView)
-        get("/v1/accounts/{id:id}", self.account, summary="An account as events have told of it", gives=SubjectView)
-        get("/v1/users/{id:id}/journeys", self.user_journeys, summary="A person's journeys", gives=Page[RunView])
+        get("/v1/users/{id:id}", self.user, summary="Get a person", gives=SubjectView)
+        get("/v1/accounts/{id:id}", self.account, summary="Get an account", gives=SubjectView)
+        get("/v1/users/{id:id}/journeys", self.user_journeys, summary="List a person's journeys", gives=Page[RunView])
         get(
-            "/v1/accounts/{id:id}/journeys", self.account_journeys, summary="An account's journeys", gives=Page[RunView]
+            "/v1/accounts/{id:id}/journeys",
+            self.account_journeys,
+            summary="List an account's journeys",
+            gives=Page[RunView],
         )
-        get("/v1/users/{id:id}/timeline", self.timeline, summary="Why did, and why did not", gives=Page[TimelineEntry])
-        get("/v1/users/{id:id}/messages", self.messages, summary="Every message, with reasons", gives=Page[MessageView])
+        get(
+            "/v1/users/{id:id}/timeline",
+            self.timeline,
+            summary="Timeline of a person, with reasons",
+            gives=Page[TimelineEntry],
+        )
+        get("/v1/users/{id:id}/messages", self.messages, summary="List a person's messages", gives=Page[MessageView])
 
     async def user(self, id: RecordId) -> Response:
         """By user id, anonymous id or key; an anonymous visitor is a person too."""
@@ -62,60 +70,60 @@ class PeopleRoutes:
 
     async def _subject(self, kind: SubjectKind, value: str) -> Response:
         async with self._database.reading() as connection:
-            found = await known_subject(connection, kind, value)
+            subject = await known_subject(connection, kind, value)
             view: dict[str, Any] = {
-                "key": found.key,
-                "kind": found.kind,
-                "identities": await queries.identities_of_subject(connection, found.key),
-                "account": await queries.account_id(connection, found.account_key),
-                "profile": found.profile,
-                "clock": found.clock,
-                "created_at": found.created_at,
-                "updated_at": found.updated_at,
+                "key": subject.key,
+                "kind": subject.kind,
+                "identities": await queries.identities_of_subject(connection, subject.key),
+                "account": await queries.account_id(connection, subject.account_key),
+                "profile": subject.profile,
+                "clock": subject.clock,
+                "created_at": subject.created_at,
+                "updated_at": subject.updated_at,
             }
         return json_response(view)
 
     async def user_journeys(
         self, id: RecordId, status: RunStatus = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
-        """The newest first, those of their anonymous time included."""
+        """Newest first, including those from before the person was identified."""
         return await self._journeys("user", id, status, limit, cursor)
 
     async def account_journeys(
         self, id: RecordId, status: RunStatus = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
-        """Journeys of the account itself; those of its members are with them."""
+        """Journeys of the account itself; those of its members are listed under the members."""
         return await self._journeys("account", id, status, limit, cursor)
 
     async def _journeys(
         self, kind: SubjectKind, value: str, status: str | None, limit: int, cursor: str | None
     ) -> Response:
-        place = decode(cursor, datetime, str)
-        after = (place[0], place[1]) if place else None
+        position = decode(cursor, datetime, str)
+        after = (position[0], position[1]) if position else None
         async with self._database.reading() as connection:
             keys = await self._keys(connection, kind, value)
-            found = await list_runs(connection, keys, status, after, limit + 1)
-        return page_of(found, limit, lambda run: (run["started_at"], run["id"]))
+            runs = await list_runs(connection, keys, status, after, limit + 1)
+        return page_of(runs, limit, lambda run: (run["started_at"], run["id"]))
 
     async def timeline(self, id: RecordId, limit: Limit = 50, cursor: Cursor = None) -> Response:
-        """Events, decisions of every journey and verdicts on messages, the newest first."""
-        place = decode(cursor, datetime, str, str)
-        after = (place[0], place[1], place[2]) if place else None
+        """Events, decisions of every journey and verdicts on messages, newest first."""
+        position = decode(cursor, datetime, str, str)
+        after = (position[0], position[1], position[2]) if position else None
         async with self._database.reading() as connection:
             keys = await self._keys(connection, "user", id)
-            found = await timelines.timeline_of_person(connection, keys, after, limit + 1)
-        return page_of(found, limit, lambda told: (told["at"], told["source"], told["id"]))
+            entries = await timelines.timeline_of_person(connection, keys, after, limit + 1)
+        return page_of(entries, limit, lambda entry: (entry["at"], entry["source"], entry["id"]))
 
     async def messages(
         self, id: RecordId, status: MessageStatus = None, limit: Limit = 50, cursor: Cursor = None
     ) -> Response:
-        """Sent, waiting, withheld or withdrawn, the newest first."""
-        place = decode(cursor, int)
+        """Every message with its reasons, sent or not, newest first."""
+        position = decode(cursor, int)
         async with self._database.reading() as connection:
             keys = await self._keys(connection, "user", id)
-            before = place[0] if place else None
-            found = await list_messages(connection, keys=keys, status=status, before=before, limit=limit + 1)
-        return page_of(found, limit, lambda message: (message["id"],))
+            before = position[0] if position else None
+            rows = await list_messages(connection, keys=keys, status=status, before=before, limit=limit + 1)
+        return page_of(rows, limit, lambda message: (message["id"],))
 
     async def _keys(self, connection: Connection, kind: SubjectKind, value: str) -> list[str]:
         return await queries.subject_keys(connection, (await known_subject(connection, kind, value)).key)

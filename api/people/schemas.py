@@ -9,14 +9,14 @@ from pydantic import BaseModel
 
 
 class IdentityView(BaseModel):
-    """A name under which senders know somebody."""
+    """An id by which senders name a subject."""
 
     kind: str
     value: str
 
 
 class SubjectView(BaseModel):
-    """A person or an account, as events have told. `key` is ours: random, and stable over merges."""
+    """A person or an account, as known from events. `key` is Tenure's own id: random, and stable over merges."""
 
     key: str
     kind: Literal["user", "account"]

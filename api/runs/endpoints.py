@@ -1,7 +1,7 @@
 """Endpoints of runs: state, explanation, pause, resume, cancel.
 
-A run's id holds slashes. In a path it is one percent-encoded segment (`journey%2Fwin-back%2F…`); written with its
-slashes it is understood too, because its shape is fixed.
+A run's id contains slashes. In a path it is one percent-encoded segment (`journey%2Fwin-back%2F…`); plain slashes are
+accepted too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _EXAMPLE_ID = "journey/win-back/u_0f3a9c1d2e4b5a69/-/1"
 
 
 class RunRoutes:
-    """The routes below `/v1/runs`."""
+    """Routes below `/v1/runs`."""
 
     def __init__(self, database: Database, engine: RunCommands) -> None:
         self._database = database
@@ -40,15 +40,15 @@ class RunRoutes:
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
-        asks = ("not-found", "conflict", "engine-unavailable")
+        refuses = ("not-found", "conflict", "engine-unavailable")
         add(
             "GET",
             "/v1/runs/{run:run}",
             self.one,
-            summary="Where a run is",
+            summary="State of a run",
             gives=RunView,
             fast=True,
-            refuses=asks,
+            refuses=refuses,
             extra=_ONE,
         )
         below = "/v1/runs/{run:run}"
@@ -56,68 +56,75 @@ class RunRoutes:
             "GET",
             f"{below}/timeline",
             self.timeline,
-            summary="Why it is where it is",
+            summary="Timeline of a run",
             gives=Page[ExplanationLine],
             refuses=("not-found",),
         )
-        add("GET", f"{below}/explain", self.explain, summary="What it waits for", gives=RunExplanation, refuses=asks)
-        add("POST", f"{below}/pause", self.pause, summary="Hold timers and effects", gives=RunView, refuses=asks)
-        add("POST", f"{below}/resume", self.resume, summary="Go on", gives=RunView, refuses=asks)
-        add("POST", f"{below}/cancel", self.cancel, summary="End it", gives=RunView, refuses=asks)
+        add(
+            "GET",
+            f"{below}/explain",
+            self.explain,
+            summary="What a run waits for",
+            gives=RunExplanation,
+            refuses=refuses,
+        )
+        add("POST", f"{below}/pause", self.pause, summary="Pause a run", gives=RunView, refuses=refuses)
+        add("POST", f"{below}/resume", self.resume, summary="Resume a run", gives=RunView, refuses=refuses)
+        add("POST", f"{below}/cancel", self.cancel, summary="Cancel a run", gives=RunView, refuses=refuses)
 
     async def one(self, request: Request) -> Response:
-        """As of its last step; with `consistent=true` also the state inside the workflow, slower and always right."""
+        """The run as of its last step. `consistent=true` adds the state inside the workflow: slower, and always current."""
         run = request.path_params["run"]
-        found = await self._row(run)
-        asked = request.query_params.get("consistent", "false")
-        if asked not in {"true", "false"}:
+        view = await self._row(run)
+        consistent = request.query_params.get("consistent", "false")
+        if consistent not in {"true", "false"}:
             fault = {"detail": "must be true or false", "pointer": "/query/consistent"}
             raise ProblemError("invalid-request", "1 of its values cannot be used.", [fault])
-        if asked == "true":
-            found["live"] = await self._engine.state(run)
-        return json_response(found)
+        if consistent == "true":
+            view["live"] = await self._engine.state(run)
+        return json_response(view)
 
     async def _row(self, run: str) -> dict[str, Any]:
         async with self._database.reading() as connection:
-            found = await get_run(connection, run)
-        if found is None:
-            raise ProblemError("not-found", "No accepted event has opened such a run.")
-        return found
+            row = await get_run(connection, run)
+        if row is None:
+            raise ProblemError("not-found", "No accepted event has started a run with this id.")
+        return row
 
     async def timeline(self, run: RunId, limit: Limit = 50, cursor: Cursor = None) -> Response:
-        """Every decision in order, in sentences."""
-        place = decode(cursor, int, int)
-        after = (_small(place[0]), _small(place[1])) if place else None
+        """Every decision in order, as sentences."""
+        position = decode(cursor, int, int)
+        after = (_small(position[0]), _small(position[1])) if position else None
         await self._row(run)
         async with self._database.reading() as connection:
-            found = await timelines.timeline_of_run(connection, run, after, limit + 1)
-        return page_of(found, limit, lambda line: (line["step"], line["n"]))
+            lines = await timelines.timeline_of_run(connection, run, after, limit + 1)
+        return page_of(lines, limit, lambda line: (line["step"], line["n"]))
 
     async def explain(self, run: RunId) -> Response:
-        """Asked of the workflow itself."""
+        """Read from the workflow itself."""
         await self._row(run)
         return json_response({"lines": await self._engine.explain(run)})
 
-    async def pause(self, run: RunId, wish: OperatorRequest) -> Response:
-        """Signals, goal and exit still decide; timers stand and effects are held until it is resumed."""
-        return await self._command(run, wire.UPDATE_PAUSE, wish)
+    async def pause(self, run: RunId, request: OperatorRequest) -> Response:
+        """Signals, goal and exit are still decided; timers and effects are held until the run is resumed."""
+        return await self._command(run, wire.UPDATE_PAUSE, request)
 
-    async def resume(self, run: RunId, wish: ResumeRequest) -> Response:
-        """Held effects meet the gate; anchors and the goal's window have not moved."""
-        return await self._command(run, wire.UPDATE_RESUME, wish)
+    async def resume(self, run: RunId, request: ResumeRequest) -> Response:
+        """Held effects go to the gate; anchors and the goal's window have not moved."""
+        return await self._command(run, wire.UPDATE_RESUME, request)
 
-    async def cancel(self, run: RunId, wish: CancelRequest) -> Response:
-        """What is queued is withdrawn; what was sent stays in the ledger."""
-        return await self._command(run, wire.UPDATE_CANCEL, wish)
+    async def cancel(self, run: RunId, request: CancelRequest) -> Response:
+        """Queued messages are withdrawn; sent ones stay in the ledger."""
+        return await self._command(run, wire.UPDATE_CANCEL, request)
 
-    async def _command(self, run: str, update: str, wish: OperatorRequest) -> Response:
+    async def _command(self, run: str, update: str, request: OperatorRequest) -> Response:
         await self._row(run)
-        await self._engine.command(run, update, wish.model_dump())
+        await self._engine.command(run, update, request.model_dump())
         return json_response(await self._row(run))
 
 
 def _small(value: int) -> int:
-    """Steps and lines are 32-bit; a forged cursor beyond that is simply past the end."""
+    """The value within 32 bits, as steps and lines are; a forged cursor beyond that is past the end."""
     return max(-1, min(value, 2**31 - 1))
 
 
@@ -136,7 +143,7 @@ _ONE: Mapping[str, Any] = {
             "in": "query",
             "required": False,
             "schema": {"type": "boolean", "default": False},
-            "description": "Ask the workflow too.",
+            "description": "Also read the state inside the workflow.",
         },
     ]
 }

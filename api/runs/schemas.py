@@ -27,7 +27,7 @@ class ExplanationLine(BaseModel):
 
 
 class TestClockView(BaseModel):
-    """A test clock: `now` is what its people live by."""
+    """A test clock; `now` is its current virtual instant."""
 
     id: str
     origin: datetime
@@ -38,7 +38,7 @@ class TestClockView(BaseModel):
 
 
 class OperatorRequest(BaseModel):
-    """Who wants it."""
+    """Name of the operator."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana"}})
 
@@ -46,7 +46,7 @@ class OperatorRequest(BaseModel):
 
 
 class ResumeRequest(OperatorRequest):
-    """What becomes of the time that stood still: timers shift by it, catch up in order, or expire."""
+    """How timers treat the time of the pause: they shift by it, catch up in order, or expire."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"by": "dana", "mode": "shift"}})
 
@@ -54,7 +54,7 @@ class ResumeRequest(OperatorRequest):
 
 
 class CancelRequest(OperatorRequest):
-    """Who ends it, and why: both are in the timeline for ever."""
+    """Name of the operator and the reason; both stay in the timeline."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"by": "dana", "reason": "opened by mistake"}})
 
@@ -62,13 +62,13 @@ class CancelRequest(OperatorRequest):
 
 
 class RunExplanation(BaseModel):
-    """What a run waits for and what would end it."""
+    """What the run waits for and what would end it, as sentences."""
 
     lines: list[str]
 
 
 class TestClockIn(BaseModel):
-    """Where virtual time begins, how many virtual seconds a real one is, and the instant it may not pass yet."""
+    """Begin of virtual time, virtual seconds per real second, and the instant that the clock may not pass yet."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -84,5 +84,5 @@ class TestClockIn(BaseModel):
     @model_validator(mode="after")
     def _in_our_time(self) -> TestClockIn:
         if not (FIRST <= self.origin <= LAST and FIRST <= self.limit <= LAST):
-            raise ValueError("origin and limit lie between 1970 and 2200")
+            raise ValueError("origin and limit must lie between 1970 and 2200")
         return self

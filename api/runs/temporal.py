@@ -20,23 +20,23 @@ from temporalio.service import RPCError, RPCStatusCode
 from api.http.problems import ProblemError
 from journeys.protocol import wire
 
-PATIENCE = timedelta(seconds=5)
+RPC_TIMEOUT = timedelta(seconds=5)
 CONNECT_SECONDS = 3.0
 
 
 class RunCommands(Protocol):
-    """What the API asks of runs themselves. Every method raises ProblemError."""
+    """Queries and commands of runs. Every method but `answers` raises ProblemError."""
 
     async def state(self, run: str) -> Mapping[str, Any]:
         """The state inside the workflow."""
         ...
 
     async def explain(self, run: str) -> list[str]:
-        """What it waits for, in sentences."""
+        """What the run waits for, as sentences."""
         ...
 
-    async def command(self, run: str, update: str, wish: Mapping[str, Any]) -> None:
-        """Pause, resume or cancel; returns when it is decided."""
+    async def command(self, run: str, update: str, arguments: Mapping[str, Any]) -> None:
+        """Pause, resume or cancel a run; returns when the run has decided it."""
         ...
 
     async def answers(self) -> bool:
@@ -45,7 +45,7 @@ class RunCommands(Protocol):
 
 
 class TemporalRunCommands:
-    """Connected on first use, so that the API starts, and accepts events, while Temporal is down."""
+    """Connects on first use, so that the API starts, and accepts events, while Temporal is down."""
 
     def __init__(self, connect: Callable[[], Awaitable[Client]]) -> None:
         self._connect = connect
@@ -53,8 +53,8 @@ class TemporalRunCommands:
         self._connecting = asyncio.Lock()
 
     async def state(self, run: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = await self._query(run, wire.QUERY_STATE)
-        return found
+        state: Mapping[str, Any] = await self._query(run, wire.QUERY_STATE)
+        return state
 
     async def explain(self, run: str) -> list[str]:
         return list(await self._query(run, wire.QUERY_EXPLAIN))
@@ -62,20 +62,22 @@ class TemporalRunCommands:
     async def _query(self, run: str, name: str) -> Any:
         handle = await self._handle(run)
         try:
-            return await handle.query(name, rpc_timeout=PATIENCE)
+            return await handle.query(name, rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
             raise _refusal(error) from error
         except (WorkflowQueryFailedError, WorkflowQueryRejectedError) as error:
-            raise ProblemError("engine-unavailable", "The run cannot answer now.") from error
+            raise ProblemError("engine-unavailable", "The run cannot answer now. Try again in a moment.") from error
 
-    async def command(self, run: str, update: str, wish: Mapping[str, Any]) -> None:
+    async def command(self, run: str, update: str, arguments: Mapping[str, Any]) -> None:
         handle = await self._handle(run)
         try:
-            await handle.execute_update(update, dict(wish), rpc_timeout=PATIENCE)
+            await handle.execute_update(update, dict(arguments), rpc_timeout=RPC_TIMEOUT)
         except WorkflowUpdateFailedError as error:
-            raise ProblemError("conflict", f"The run refuses: {_words(error.cause)}.") from error
+            raise ProblemError("conflict", f"The run rejected this: {_words(error.cause)}.") from error
         except WorkflowUpdateRPCTimeoutOrCancelledError as error:
-            raise ProblemError("engine-unavailable", "No worker has decided it in time; it may still be.") from error
+            raise ProblemError(
+                "engine-unavailable", "No worker decided this in time. It may still take effect."
+            ) from error
         except RPCError as error:
             raise _refusal(error) from error
 
@@ -96,7 +98,7 @@ class TemporalRunCommands:
                     self._client = await asyncio.wait_for(self._connect(), CONNECT_SECONDS)
                 except (RuntimeError, RPCError, OSError, TimeoutError) as error:
                     raise ProblemError(
-                        "engine-unavailable", "Events are accepted and wait; this needs Temporal."
+                        "engine-unavailable", "This needs Temporal, which cannot be reached. Events are still accepted."
                     ) from error
             return self._client
 
@@ -108,6 +110,6 @@ def _words(cause: BaseException | None) -> str:
 def _refusal(error: RPCError) -> ProblemError:
     if error.status is RPCStatusCode.NOT_FOUND:
         return ProblemError(
-            "conflict", "Temporal has no open run of this id: it has ended, or its first event still waits."
+            "conflict", "Temporal has no open run with this id: it has ended, or its first event is not delivered yet."
         )
     return ProblemError("engine-unavailable", f"Temporal answers {error.status.name}.")

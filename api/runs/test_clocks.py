@@ -24,28 +24,28 @@ ClockId = Annotated[str, Path(pattern=CLOCK_ID)]
 
 
 class TestClockRoutes:
-    """The routes of test clocks."""
+    """Routes of test clocks."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG, gives=TestClockView)
-        add("PUT", "/v1/clocks/{id}", self.put, summary="Create a clock, or move its limit")
-        add("GET", "/v1/clocks/{id}", self.get, summary="What a clock shows now", refuses=("not-found",))
+        add("PUT", "/v1/clocks/{id}", self.put, summary="Create a test clock, or move its limit")
+        add("GET", "/v1/clocks/{id}", self.get, summary="Get a test clock", refuses=("not-found",))
 
     async def put(self, id: ClockId, clock: TestClockIn) -> Response:
-        """Origin and speed of a clock that runs never change; its feeder moves the limit as events are accepted."""
+        """Origin and speed of an existing clock do not change. Its feeder moves the limit as events are accepted."""
         async with self._database.transaction() as connection:
             await set_clock(connection, id, clock.origin, clock.speed, clock.limit)
         return await self.get(id)
 
     async def get(self, id: ClockId) -> Response:
         async with self._database.reading() as connection:
-            found = await read_clock(connection, id)
-        if found is None:
-            raise ProblemError("not-found", "There is no clock of this id.")
-        return json_response(_shown(found))
+            clock = await read_clock(connection, id)
+        if clock is None:
+            raise ProblemError("not-found", "There is no test clock with this id.")
+        return json_response(_shown(clock))
 
 
 def _shown(clock: TestClock) -> dict[str, object]:

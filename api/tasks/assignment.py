@@ -21,7 +21,7 @@ from store.tasks import reassignment, tasks
 
 
 class AssignmentRoutes:
-    """The routes that change an open task."""
+    """Routes that change an open task."""
 
     def __init__(self, database: Database, roster: Roster, metrics: Metrics) -> None:
         self._database = database
@@ -32,44 +32,50 @@ class AssignmentRoutes:
         add = partial(
             routes.add, "POST", scope=Scope.OPERATE, tag=TAG, gives=TaskView, refuses=("not-found", "conflict")
         )
-        add("/v1/tasks/{id}/assign", self.assign, summary="Give it to somebody else")
-        add("/v1/tasks/{id}/snooze", self.snooze, summary="Put it off")
-        add("/v1/tasks/{id}/notes", self.note, summary="Write down what was done")
+        add("/v1/tasks/{id}/assign", self.assign, summary="Reassign a task")
+        add("/v1/tasks/{id}/snooze", self.snooze, summary="Snooze a task")
+        add("/v1/tasks/{id}/notes", self.note, summary="Add a note to a task")
 
-    async def assign(self, id: RowId, wish: AssignmentIn) -> Response:
-        """Its log keeps who decided it and why."""
+    async def assign(self, id: RowId, request: AssignmentIn) -> Response:
+        """Reassign a task. Its log keeps by whom and why."""
         try:
-            found = await reassignment.reassign_task(
-                self._database, id, to=wish.to, by=wish.by, why=wish.why, roster=self._roster, now=datetime.now(UTC)
+            task = await reassignment.reassign_task(
+                self._database,
+                id,
+                to=request.to,
+                by=request.by,
+                why=request.why,
+                roster=self._roster,
+                now=datetime.now(UTC),
             )
         except tasks.TaskNotOpen as error:
-            raise ProblemError("conflict", "The task is closed or withdrawn already.") from error
-        return await self._answer(found)
+            raise ProblemError("conflict", "The task is already closed or withdrawn.") from error
+        return await self._answer(task)
 
-    async def snooze(self, id: RowId, wish: SnoozeIn) -> Response:
-        """What was left of its time begins again then. An instant before now brings nothing back: give one to come."""
+    async def snooze(self, id: RowId, request: SnoozeIn) -> Response:
+        """Snooze a task until a future instant. What was left of its working time begins again then."""
         now = datetime.now(UTC)
         try:
-            found = await reassignment.snooze_task(
-                self._database, id, until=wish.until, by=wish.by, why=wish.why, roster=self._roster, now=now
+            task = await reassignment.snooze_task(
+                self._database, id, until=request.until, by=request.by, why=request.why, roster=self._roster, now=now
             )
         except tasks.TaskNotOpen as error:
-            raise ProblemError("conflict", "The task is closed or withdrawn already.") from error
+            raise ProblemError("conflict", "The task is already closed or withdrawn.") from error
         except reassignment.SnoozeInvalid as error:
             days = reassignment.FARTHEST.days
-            fault = {"detail": f"must be to come, and within {days} days", "pointer": "/body/until"}
-            raise ProblemError("invalid-request", "It cannot be put off until then.", [fault]) from error
-        return await self._answer(found)
+            fault = {"detail": f"must be in the future, within {days} days", "pointer": "/body/until"}
+            raise ProblemError("invalid-request", "The task cannot be snoozed until then.", [fault]) from error
+        return await self._answer(task)
 
     async def note(self, id: RowId, note: TaskNoteIn) -> Response:
-        """Also a task that has ended takes notes."""
-        found = await tasks.add_task_note(self._database, id, text=note.text, by=note.by, now=datetime.now(UTC))
-        if found is not None and found[0]:
-            self._metrics.task_acted(found[1])
-        return await self._answer(found[1] if found is not None else None)
+        """Add a note. Closed and withdrawn tasks can have notes too."""
+        noted = await tasks.add_task_note(self._database, id, text=note.text, by=note.by, now=datetime.now(UTC))
+        if noted is not None and noted[0]:
+            self._metrics.task_acted(noted[1])
+        return await self._answer(noted[1] if noted is not None else None)
 
-    async def _answer(self, found: RowDict | None) -> Response:
-        if found is None:
+    async def _answer(self, task: RowDict | None) -> Response:
+        if task is None:
             raise ProblemError("not-found", NO_TASK)
         async with self._database.reading() as connection:
-            return json_response(await task_view(connection, self._roster, found))
+            return json_response(await task_view(connection, self._roster, task))

@@ -1,4 +1,4 @@
-"""Endpoints of conversations, which quiet a journey until they are closed."""
+"""Endpoints of conversations: replies that pause a journey's messages until they are closed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TAG = "Conversations"
 
 
 class ConversationRoutes:
-    """The routes of conversations."""
+    """Routes of conversations."""
 
     def __init__(self, database: Database, roster: Roster) -> None:
         self._database, self._roster = database, roster
@@ -52,40 +52,40 @@ class ConversationRoutes:
 
     async def listed(
         self,
-        user: Annotated[ShortText | None, Query(description="Of one person, as senders name them.")] = None,
-        standing: Annotated[bool | None, Query(description="Those that stand now, or those that are over.")] = None,
+        user: Annotated[ShortText | None, Query(description="Only those of one person, by id.")] = None,
+        standing: Annotated[bool | None, Query(description="true: only open ones; false: only ended ones.")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
-        """The newest first."""
-        place = decode(cursor, int)
+        """Newest first."""
+        position = decode(cursor, int)
         async with self._database.reading() as connection:
             keys = None
             if user is not None:
                 keys = await queries.subject_keys(connection, (await known_subject(connection, "user", user)).key)
-            found = await conversations.list_conversations(
+            items = await conversations.list_conversations(
                 connection,
                 now=datetime.now(UTC),
                 keys=keys,
                 standing=standing,
-                before=place[0] if place else None,
+                before=position[0] if position else None,
                 limit=limit + 1,
             )
-        return page_of(found, limit, lambda item: (item["id"],))
+        return page_of(items, limit, lambda item: (item["id"],))
 
-    async def close(self, id: RowId, how: ConversationClosingIn) -> Response:
-        """Its task is closed with it; closing the task does the same. Closed twice, the first time counts."""
+    async def close(self, id: RowId, closing: ConversationClosingIn) -> Response:
+        """Close a conversation and its task; closing the task does the same. If it is closed twice, the first time counts."""
         async with self._database.reading() as connection:
-            found = await conversations.get_conversation(connection, id)
-        if found is None:
-            raise ProblemError("not-found", "There is no conversation of this number.")
-        if found["closed_at"] is None and found["task_id"] is not None:
+            conversation = await conversations.get_conversation(connection, id)
+        if conversation is None:
+            raise ProblemError("not-found", "There is no conversation with this id.")
+        if conversation["closed_at"] is None and conversation["task_id"] is not None:
             try:
                 await close_task(
                     self._database,
-                    found["task_id"],
-                    resolution=how.resolution,
-                    by=how.by,
+                    conversation["task_id"],
+                    resolution=closing.resolution,
+                    by=closing.by,
                     note="",
                     roster=self._roster,
                     now=datetime.now(UTC),
@@ -93,6 +93,8 @@ class ConversationRoutes:
             except tasks.OutcomeNotDeclared as error:
                 raise ProblemError("conflict", f"{error}.") from error
             except tasks.TaskNotOpen as error:
-                raise ProblemError("conflict", "Its task has ended otherwise; it is over by itself.") from error
+                raise ProblemError(
+                    "conflict", "Its task has already ended. The conversation ends by itself."
+                ) from error
         async with self._database.reading() as connection:
             return json_response(await conversations.get_conversation(connection, id))

@@ -1,4 +1,4 @@
-"""Work for people: tasks are listed, read and closed."""
+"""Endpoints of tasks: list, read, close."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from store.tasks import log as task_log
 from store.tasks import tasks
 
 TAG = "Tasks"
-NO_TASK = "There is no task of this number."
+NO_TASK = "There is no task with this id."
 
 
 class TaskRoutes:
-    """The routes of tasks."""
+    """Routes of tasks."""
 
     def __init__(self, database: Database, roster: Roster, metrics: Metrics) -> None:
         self._database = database
@@ -38,31 +38,35 @@ class TaskRoutes:
 
     def routes(self, routes: Routes) -> None:
         add = partial(routes.add, scope=Scope.OPERATE, tag=TAG)
-        none = ("not-found",)
-        add("GET", "/v1/tasks", self.tasks, summary="Work for people", gives=Page[TaskView], refuses=none)
-        add("GET", "/v1/tasks/{id}", self.task, summary="One task", gives=TaskView, refuses=none)
-        add("GET", "/v1/tasks/{id}/log", self.log, summary="What happened to it", gives=Page[TaskLine], refuses=none)
+        unknown = ("not-found",)
+        add("GET", "/v1/tasks", self.tasks, summary="List tasks", gives=Page[TaskView], refuses=unknown)
+        add("GET", "/v1/tasks/{id}", self.task, summary="Get a task", gives=TaskView, refuses=unknown)
+        add("GET", "/v1/tasks/{id}/log", self.log, summary="Log of a task", gives=Page[TaskLine], refuses=unknown)
         closing = ("not-found", "conflict")
         add("POST", "/v1/tasks/{id}/close", self.close, summary="Close a task", gives=TaskView, refuses=closing)
 
     async def tasks(
         self,
-        owner: Annotated[ShortText | None, Query(description="Who has it: a person, or a team it waits for.")] = None,
-        team: Annotated[ShortText | None, Query(description="Of everybody in a team.")] = None,
+        owner: Annotated[
+            ShortText | None, Query(description="Owner: a person, or a team in whose queue it is.")
+        ] = None,
+        team: Annotated[ShortText | None, Query(description="Only tasks of a team's members.")] = None,
         status: Annotated[Literal["open", "closed", "withdrawn"] | None, Query()] = None,
-        overdue: Annotated[bool | None, Query(description="Open and past its deadline, or not.")] = None,
-        account: Annotated[ShortText | None, Query(description="Of an account, as senders name it.")] = None,
+        overdue: Annotated[
+            bool | None, Query(description="true: only open tasks past their deadline; false: only others.")
+        ] = None,
+        account: Annotated[ShortText | None, Query(description="Only tasks of this account, by id.")] = None,
         run: Annotated[
-            ShortText | None, Query(description="Asked for by one run, also if another had asked before.")
+            ShortText | None, Query(description="Only tasks that this run requested, even if another run did so first.")
         ] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Response:
         """In the order in which they were opened."""
-        place = decode(cursor, int)
+        position = decode(cursor, int)
         async with self._database.reading() as connection:
             key = (await known_subject(connection, "account", account)).key if account is not None else None
-            found = await list_tasks(
+            rows = await list_tasks(
                 connection,
                 now=datetime.now(UTC),
                 owner=owner,
@@ -71,35 +75,35 @@ class TaskRoutes:
                 run=run,
                 account=key,
                 overdue=overdue,
-                after=place[0] if place else 0,
+                after=position[0] if position else 0,
                 limit=limit + 1,
             )
-            shown = [await self._shown(connection, task) for task in found]
-        return page_of(shown, limit, lambda task: (task["id"],))
+            items = [await self._shown(connection, task) for task in rows]
+        return page_of(items, limit, lambda task: (task["id"],))
 
     async def task(self, id: RowId) -> Response:
         async with self._database.reading() as connection:
-            found = await get_task(connection, id, datetime.now(UTC))
-            if found is None:
+            row = await get_task(connection, id, datetime.now(UTC))
+            if row is None:
                 raise ProblemError("not-found", NO_TASK)
-            return json_response(await self._shown(connection, found))
+            return json_response(await self._shown(connection, row))
 
     async def _shown(self, connection: Connection, task: dict[str, Any]) -> dict[str, Any]:
         return await task_view(connection, self._roster, task)
 
     async def log(self, id: RowId, limit: Limit = 50, cursor: Cursor = None) -> Response:
-        """Opened, assigned, put off, noted, closed: by whom and why, the oldest first. It only grows."""
-        place = decode(cursor, int)
+        """Opened, assigned, snoozed, noted, closed: by whom and why, oldest first. No line is ever deleted."""
+        position = decode(cursor, int)
         async with self._database.reading() as connection:
             if await get_task(connection, id, datetime.now(UTC)) is None:
                 raise ProblemError("not-found", NO_TASK)
-            found = await task_log.read_task_log(connection, id, after=place[0] if place else 0, limit=limit + 1)
-        return page_of(found, limit, lambda line: (line["id"],))
+            lines = await task_log.read_task_log(connection, id, after=position[0] if position else 0, limit=limit + 1)
+        return page_of(lines, limit, lambda line: (line["id"],))
 
     async def close(self, id: RowId, closing: TaskClosingIn) -> Response:
-        """Closing is a signal: it is committed together with the task's own change."""
+        """Close a task. The signal of its closing is committed in the same transaction."""
         try:
-            found = await close_task(
+            result = await close_task(
                 self._database,
                 id,
                 resolution=closing.resolution,
@@ -109,13 +113,13 @@ class TaskRoutes:
                 now=datetime.now(UTC),
             )
         except tasks.TaskNotOpen as error:
-            raise ProblemError("conflict", "The task is closed or withdrawn already.") from error
+            raise ProblemError("conflict", "The task is already closed or withdrawn.") from error
         except tasks.OutcomeNotDeclared as error:
             fault = {"detail": f"must be one of {', '.join(error.outcomes)}", "pointer": "/body/resolution"}
-            raise ProblemError("invalid-request", "No task of this kind ends so.", [fault]) from error
-        if found is None:
+            raise ProblemError("invalid-request", "This kind of task has no such outcome.", [fault]) from error
+        if result is None:
             raise ProblemError("not-found", NO_TASK)
-        now_closed, task = found
+        now_closed, task = result
         if now_closed:
             self._metrics.task_closed(task)
         async with self._database.reading() as connection:
@@ -123,6 +127,6 @@ class TaskRoutes:
 
 
 async def task_view(connection: Connection, roster: Roster, task: dict[str, Any]) -> dict[str, Any]:
-    """A task as people read it: with the account's own name, and the words that may close it."""
+    """A task with the account's id and the outcomes that may close it."""
     account = await queries.account_id(connection, task["account"])
     return {**task, "account": account, "outcomes": roster.team.outcomes(task["task"])}

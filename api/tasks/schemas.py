@@ -13,7 +13,7 @@ TaskNoteText = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x
 
 
 class TaskRequestView(BaseModel):
-    """A run that asked for a task, by which of its actions, and whether it still does."""
+    """A run that requested a task, with the action, and whether its request is still open."""
 
     run: str
     action: str
@@ -21,9 +21,9 @@ class TaskRequestView(BaseModel):
 
 
 class TaskView(BaseModel):
-    """Work for a person. `named` is whom the journey named, `owner` who has it, and `why` how that came about.
+    """A task. `named` is the owner in the journey, `owner` the current one, `why` the reason for this owner.
 
-    `run` asked first, `asked_by` are all who did. `outcomes` are the words that may close it; any may if there are none.
+    `run` requested it first, `asked_by` has every request. `outcomes` are those that may close it; if empty, any may.
     """
 
     id: int
@@ -71,7 +71,7 @@ class TaskLine(BaseModel):
 
 
 class HoldView(BaseModel):
-    """A person or an account (`subject`) whom somebody looks after in person; `standing` while automation waits."""
+    """A hold on a person or an account (`subject`); automated messages wait while it is `standing`."""
 
     id: int
     subject: str
@@ -85,7 +85,7 @@ class HoldView(BaseModel):
 
 
 class ConversationView(BaseModel):
-    """Somebody has answered a message of a run, which is quiet for them `until` then or `closed_at`."""
+    """A reply to a message of a run. The run's messages to this person wait until `until` or `closed_at`."""
 
     id: int
     run: str
@@ -105,7 +105,7 @@ class ConversationView(BaseModel):
 
 
 class ConversationClosingIn(BaseModel):
-    """Who closes it, and how it ended: the task is closed with that word."""
+    """Who closes the conversation, and the outcome of its task."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"by": "dana", "resolution": "answered"}})
 
@@ -114,7 +114,7 @@ class ConversationClosingIn(BaseModel):
 
 
 class TaskClosingIn(BaseModel):
-    """How the work ended. Every journey that asked for it hears `<action>.closed` with `outcome`, `by` and `note`."""
+    """Outcome of the task. Every journey that requested it receives `<action>.closed` with `outcome`, `by` and `note`."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"resolution": "reached", "by": "dana", "note": "call on Monday"}}
@@ -126,7 +126,7 @@ class TaskClosingIn(BaseModel):
 
 
 class AssignmentIn(BaseModel):
-    """To whom it goes: a person, or a team whose rules find one. What was left of its working time is left."""
+    """The new owner: a person, or a team whose rules choose one. The remaining working time is kept."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"to": "erin", "by": "dana", "why": "she speaks Finnish"}}
@@ -138,11 +138,13 @@ class AssignmentIn(BaseModel):
 
 
 class SnoozeIn(BaseModel):
-    """Until when it is put off: its deadline and its reminder move along."""
+    """End of the snooze. The deadline and the reminder move with it."""
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"example": {"until": "2027-05-03T08:00:00Z", "by": "dana", "why": "they are on a fair"}},
+        json_schema_extra={
+            "example": {"until": "2027-05-03T08:00:00Z", "by": "dana", "why": "they are at a trade fair"}
+        },
     )
 
     until: Instant
@@ -151,7 +153,7 @@ class SnoozeIn(BaseModel):
 
 
 class TaskNoteIn(BaseModel):
-    """What was done or learnt. The first one is the first action on the task."""
+    """A note for the task's log. The first note is the first action on the task."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"text": "left a message", "by": "dana"}})
 
@@ -160,7 +162,7 @@ class TaskNoteIn(BaseModel):
 
 
 class HoldIn(BaseModel):
-    """Until when, by whom and why. Lifecycle and promotional messages wait meanwhile; urgent and transactional ones go."""
+    """End of the hold, by whom and why. Lifecycle and promotional messages wait; urgent and transactional ones are sent."""
 
     model_config = ConfigDict(
         extra="forbid",
