@@ -36,7 +36,7 @@ Measure = Callable[[Rig, RunScale], Awaitable[list[ResultRow]]]
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 MOST_SECONDS = 300.0
-"""For one measure: what takes longer has lost something, and waits for it in vain."""
+"""Limit of one measurement. A longer one waits for something that was lost."""
 MEASURES: Mapping[str, Measure] = {
     "journeys_per_s": journeys_per_second.measure,
     "signal_to_send": signal_to_send.measure,
@@ -52,8 +52,8 @@ MEASURES: Mapping[str, Measure] = {
 
 
 async def main(names: list[str], scale: RunScale, console: Console) -> list[ResultRow]:
-    """Measure one after the other on one rig, and say each row when it is known."""
-    found: list[ResultRow] = []
+    """Measure one after the other on one rig, and print each row as soon as it is known."""
+    results: list[ResultRow] = []
     async with Rig() as rig:
         for name in names:
             began = time.monotonic()
@@ -62,20 +62,22 @@ async def main(names: list[str], scale: RunScale, console: Console) -> list[Resu
             console.print(f"{name}: {time.monotonic() - began:.0f} s", style="dim")
             for row in rows:
                 console.print(f"  {row.name}  {row.ratio:.2f}  ({row.low:.2f} to {row.high:.2f})", highlight=False)
-            found += rows
-    return found
+            results += rows
+    return results
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=sorted(MEASURES), action="append", help="this one; may be given again")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: within three minutes")
+    parser.add_argument(
+        "--only", choices=sorted(MEASURES), action="append", help="measure only this one; may be repeated"
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds, within three minutes")
     return parser.parse_args()
 
 
 def _write(rows: list[ResultRow]) -> None:
-    """Rows that were not measured now are kept from the last time."""
-    known = {each["name"]: each for each in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
+    """Write the rows. Rows that were not measured this time are kept."""
+    known = {result["name"]: result for result in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
     known |= {row.name: row.json() for row in rows}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(list(known.values()), indent=1) + "\n")

@@ -1,7 +1,7 @@
-"""The storm in its long form: `python -m benchmarks.chaos`. Postgres is killed as well.
+"""Long chaos test, which also kills PostgreSQL: `python -m benchmarks.chaos`.
 
-By default 10,000 events for 1,000 people under 300 faults; one JSON line, and exit code 1 if anything was lost, doubled
-or unexpected. `--control` runs the same storm with workers that send, then record: it must double.
+By default 10,000 events for 1,000 people under 300 faults. Prints one JSON line; the exit code is 1 if anything was lost,
+duplicated or unexpected. `--control` runs it with workers that send before they record, and must find duplicates.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EVERYTHING: Mapping[str, int] = {**KILLS, "postgres": 5}
 
 
 def storm_of(options: argparse.Namespace) -> Storm:
-    """What was asked for."""
+    """The storm of these options."""
     storm = Storm(
         options.seed,
         events=options.events,
@@ -35,30 +35,30 @@ def storm_of(options: argparse.Namespace) -> Storm:
 
 
 def is_as_promised(report: Report) -> bool:
-    """A control that finds nothing proves nothing."""
+    """Whether the result is as required. A control must find duplicates."""
     return report.passed if report.ledger else report.duplicated > 0
 
 
 def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1, help="the same seed: the same clients and faults")
+    parser.add_argument("--seed", type=int, default=1, help="seed of clients and faults")
     parser.add_argument("--events", type=int, default=10_000)
     parser.add_argument("--users", type=int, default=1_000)
     parser.add_argument("--faults", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=600.0, help="over which events and faults are spread")
-    parser.add_argument("--control", action="store_true", help="without the ledger: must double")
-    parser.add_argument("--home", type=Path, help="keep the stack's folder here, to look at its logs")
+    parser.add_argument("--seconds", type=float, default=600.0, help="seconds over which events and faults are spread")
+    parser.add_argument("--control", action="store_true", help="send before recording; must find duplicates")
+    parser.add_argument("--home", type=Path, help="keep the stack's folder, with its logs, here")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = read_arguments(argv)
     with tempfile.TemporaryDirectory(prefix="tenure-chaos-") as folder:
-        Path(folder).chmod(0o755)  # under root PostgreSQL is another user
+        Path(folder).chmod(0o755)  # as root, PostgreSQL runs as another user
         report = run_until_done(run_storm(storm_of(options), options.home or Path(folder) / "home"))
     print(report.line())
     if not is_as_promised(report):
-        sys.stderr.write("the storm found what it must not find; see the line above\n")
+        sys.stderr.write("the result is not as required; see the line above\n")
         return 1
     return 0
 

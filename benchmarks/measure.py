@@ -10,7 +10,7 @@ from typing import TypeVar
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a ratio must reach; `at_least` when more is better."""
+    """Target of a ratio: at most `value`, or at least with `at_least`."""
 
     value: float
     at_least: bool = False
@@ -24,7 +24,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """One line of the table. `ours` and `theirs` are absolute, in `unit`, and speak of this machine only."""
+    """One line of the table. `ours` and `theirs` are absolute, in `unit`, and hold for this machine only."""
 
     name: str
     ratio: float
@@ -50,7 +50,7 @@ T = TypeVar("T")
 async def interleaved(
     rounds: int, ours: Callable[[], Awaitable[T]], theirs: Callable[[], Awaitable[T]]
 ) -> tuple[list[T], list[T]]:
-    """A/B, B/A, A/B, …: neighbours in time are compared, and neither side always comes first."""
+    """Results of rounds in the order A/B, B/A, A/B, …: pairs are close in time, and neither side always comes first."""
     first: list[T] = []
     second: list[T] = []
     for number in range(rounds):
@@ -72,6 +72,6 @@ def compared(
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` of them lie."""
+    """The value below which this share of the values lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

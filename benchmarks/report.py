@@ -13,10 +13,10 @@ from worker.stack.temporal_binary import SERVER_VERSION
 
 
 def result_table(rows: list[ResultRow]) -> Table:
-    """One line a row."""
-    shown = Table(title="Ours against bare Temporal, side by side", title_justify="left")
+    """The table of the results, one row each; rows that miss their target are bold."""
+    table = Table(title="Ours against bare Temporal, side by side", title_justify="left")
     for heading in ("name", "ratio", "low", "high", "target", "ours", "bare", "unit"):
-        shown.add_column(heading, justify="left" if heading in {"name", "unit"} else "right")
+        table.add_column(heading, justify="left" if heading in {"name", "unit"} else "right")
     for row in rows:
         reached = row.target is None or row.target.reached(row.ratio)
         bare = "" if row.theirs is None else _figure(row.theirs)
@@ -31,12 +31,12 @@ def result_table(rows: list[ResultRow]) -> Table:
             bare,
             row.unit,
         )
-        shown.add_row(*cells, style=None if reached else "bold")
-    return shown
+        table.add_row(*cells, style=None if reached else "bold")
+    return table
 
 
 def conditions() -> str:
-    """Absolute figures mean nothing without this."""
+    """Versions, cores and load: absolute figures mean nothing without them."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return (
         f"Python {platform.python_version()}, temporalio {version('temporalio')}, Temporal server {SERVER_VERSION} on a "

@@ -1,7 +1,7 @@
 """Cost of Core statements against text: `python -m benchmarks.statements`.
 
-`TENURE_DATABASE_URL` names a migrated database; nothing is written to it. Prints microseconds of CPU of this process, and of the clock,
-for each statement: the least of some rounds, taken in turn.
+`TENURE_DATABASE_URL` names a migrated database; nothing is written to it. Prints microseconds of this process's CPU and of
+wall time for each statement: the least of some rounds, taken in turn.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ async def main() -> None:
             for n, statement in enumerate(pair):
                 measured = await _microseconds(connection, verb, statement, _VALUES[name])
                 least[n] = min(least[n][0], measured[0]), min(least[n][1], measured[1])
-        for way, (cpu, clock) in zip(("text", "core"), least, strict=True):
-            print(f"{name} as {way}: {cpu:.1f} µs of CPU, {clock:.1f} µs")
+        for form, (cpu, clock) in zip(("text", "core"), least, strict=True):
+            print(f"{name} as {form}: {cpu:.1f} µs of CPU, {clock:.1f} µs")
     await connection.close()
 
 

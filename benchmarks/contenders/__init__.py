@@ -1,1 +1,1 @@
-"""Contenders: our runs and hand-written Temporal workflows, under one load."""
+"""Contenders: Tenure's runs and hand-written Temporal workflows, under one load."""

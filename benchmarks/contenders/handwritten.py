@@ -1,7 +1,7 @@
 """Journeys written by hand as plain Temporal workflows.
 
 One ordinary activity per message, one `wait_condition` with a timeout per state; no database, no governance, no ledger.
-The mail is of the same size as ours and goes to the same provider over connections that are kept.
+The mail has the size of Tenure's and goes to the same provider over kept connections.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SMTP_CONNECTIONS = 4
 
 @dataclass
 class BarePerson:
-    """Who a journey is about."""
+    """Subject of a journey."""
 
     email: str
     first_name: str
@@ -33,7 +33,7 @@ class BarePerson:
 
 @dataclass
 class MailInput:
-    """What one activity sends."""
+    """Input of an activity that sends."""
 
     to: str
     subject: str
@@ -41,12 +41,12 @@ class MailInput:
 
 
 class BareMailer:
-    """The activities' connection to the provider: a few connections, kept."""
+    """Activities that send by a few kept connections to the provider."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self.free: list[SMTP] = []
-        self.places = asyncio.Semaphore(SMTP_CONNECTIONS)
+        self.slots = asyncio.Semaphore(SMTP_CONNECTIONS)
 
     @activity.defn
     async def send_mail(self, mail: MailInput) -> None:
@@ -56,7 +56,7 @@ class BareMailer:
         message["Message-ID"] = f"<{activity.info().workflow_id}.{activity.info().activity_id}@tenure.example>"
         message.set_content(mail.text)
         message.add_alternative(f"<html><body><p>{mail.text}</p></body></html>", subtype="html")
-        async with self.places:
+        async with self.slots:
             smtp = self.free.pop() if self.free else await self._connected()
             await smtp.send_message(message)
             self.free.append(smtp)
@@ -84,7 +84,7 @@ class BareJourney:
 
     @workflow.run
     async def run(self, person: BarePerson) -> str:
-        """Wait, send, wait: until the person has got there, or has not in time."""
+        """Send a mail after each signal; returns `activated`, or `not_activated` after a timeout."""
         await workflow.wait_condition(lambda: self.signed_up, timeout=WEEK)
         self.state = "setting_up"
         await self._mail(person, f"{person.first_name}, your first three steps")
@@ -133,17 +133,17 @@ class BareTips:
 
     @workflow.run
     async def run(self, person: BarePerson) -> int:
-        """A tip for every wish."""
-        given = 0
+        """Send a tip for every signal; returns their number after 90 days without one."""
+        sent = 0
         while True:
             try:
                 await workflow.wait_condition(lambda: self.wanted > 0, timeout=90 * timedelta(days=1))
             except TimeoutError:
-                return given
+                return sent
             self.wanted -= 1
             mail = MailInput(person.email, f"{person.first_name}, your first three steps", TEXT)
             await workflow.execute_activity_method(BareMailer.put_in_inbox, mail, start_to_close_timeout=SOON)
-            given += 1
+            sent += 1
 
     @workflow.signal
     def on_tip_wanted(self) -> None:
@@ -153,7 +153,7 @@ class BareTips:
 
 @workflow.defn
 class BareDaily:
-    """A signal a day: `daily.yaml` by hand. Samples of journeys do not continue as new."""
+    """A signal a day: `daily.yaml` by hand. It does not continue as new; Temporal's samples of journeys do not either."""
 
     def __init__(self) -> None:
         self.unseen = 0
@@ -161,7 +161,7 @@ class BareDaily:
 
     @workflow.run
     async def run(self) -> int:
-        """Count the days, until there was none for a year."""
+        """Count days; returns their number after a year without one."""
         while True:
             try:
                 await workflow.wait_condition(lambda: self.unseen > 0, timeout=timedelta(days=365))
@@ -177,5 +177,5 @@ class BareDaily:
 
     @workflow.query
     def counted(self) -> int:
-        """How many days it has seen."""
+        """Number of days counted."""
         return self.days

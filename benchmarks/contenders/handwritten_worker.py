@@ -15,10 +15,10 @@ from worker.event_loop import run_until_done
 
 
 async def run_bare_worker(address: str, smtp_port: int, cached: int) -> None:
-    """Work until told to stop."""
+    """Run until SIGTERM or SIGINT."""
     stop = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     mailer = BareMailer("127.0.0.1", smtp_port)
     async with Worker(
         await Client.connect(address),

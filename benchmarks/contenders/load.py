@@ -1,4 +1,4 @@
-"""Load on either contender: prepare people, send signals, wait until settled."""
+"""Load on a contender: prepare people, send signals, wait until settled."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ _SETTLED = sql(
 
 
 class Side(Protocol):
-    """What a closed or open loop drives."""
+    """A contender, as a closed or open loop drives it."""
 
     name: str
 
     async def people(self, count: int) -> list[str]:
-        """New people, known beforehand where that is needed; outside of what is timed."""
+        """Create people, outside of the measured time."""
         ...
 
     async def signal(self, person: str, name: str) -> None:
-        """Returns when the signal is accepted for good."""
+        """Send a signal; returns once it is accepted durably."""
         ...
 
     async def settled(self) -> None:
-        """Until every journey that was started has ended and nothing of it is left to do."""
+        """Wait until every started journey has ended and nothing of it is left to do."""
         ...
 
 
 class Ours:
-    """Through the front door: HTTP, store, relay, workflow, gate, provider."""
+    """Tenure through its API: HTTP, store, relay, workflow, gate, provider."""
 
     name = "ours"
 
@@ -55,8 +55,8 @@ class Ours:
         self.rig = rig
 
     async def people(self, count: int) -> list[str]:
-        """Their e-mail addresses are traits that were told before."""
-        made = [f"p{next(_number)}" for _ in range(count)]
+        """Create people by identify calls with their mail addresses."""
+        names = [f"p{next(_number)}" for _ in range(count)]
         for start in range(0, count, PEOPLE_A_BATCH):
             batch = [
                 {
@@ -65,28 +65,28 @@ class Ours:
                     "messageId": f"{person}-is",
                     "traits": {"email": address(person), "first_name": "Ada"},
                 }
-                for person in made[start : start + PEOPLE_A_BATCH]
+                for person in names[start : start + PEOPLE_A_BATCH]
             ]
             await self.rig.web.post("/v1/batch", {"batch": batch})
-        return made
+        return names
 
     async def signal(self, person: str, name: str) -> None:
-        """One POST."""
+        """One POST of a track call."""
         body = {"userId": person, "event": name, "messageId": f"{person}-{name}-{next(_number)}", "properties": {}}
         await self.rig.web.post("/v1/track", body)
 
     async def settled(self, journey: str = "three-mails") -> None:
-        """Outbox, ledger and runs, in the store."""
+        """Wait until outbox, ledger and runs have nothing left to do."""
         while True:
             async with self.rig.database.reading() as connection:
-                found = await fetch_one(connection, _SETTLED, journey=journey)
-            if found is not None and found["settled"]:
+                row = await fetch_one(connection, _SETTLED, journey=journey)
+            if row is not None and row["settled"]:
                 return
             await asyncio.sleep(0.02)
 
 
 class Bare:
-    """Straight to Temporal: the first signal starts the workflow."""
+    """Temporal without Tenure: the first signal starts the workflow."""
 
     name = "bare"
 
@@ -95,7 +95,7 @@ class Bare:
         self.open: dict[str, WorkflowHandle[BareJourney, str]] = {}
 
     async def people(self, count: int) -> list[str]:
-        """Nobody has to know them beforehand: the caller knows their address."""
+        """Names only: the workflow gets the address as its input."""
         return [f"p{next(_number)}" for _ in range(count)]
 
     async def signal(self, person: str, name: str) -> None:
@@ -113,19 +113,19 @@ class Bare:
             await self.open[person].signal(f"on_{name}")
 
     async def settled(self) -> None:
-        """The last few: whoever came before has ended before, and asking for all would be load of its own."""
+        """Wait for the last few workflows: earlier ones ended before them, and waiting for all would add load."""
         last = list(self.open.values())[-32:]
         await asyncio.gather(*(handle.result() for handle in last))
         self.open.clear()
 
 
 def address(person: str) -> str:
-    """Where a person's mail goes; the sink tells of it under this name."""
+    """Mail address of a person, by which the sink reports receipts."""
     return f"{person}@people.example"
 
 
 def in_turn(people: Sequence[str]) -> asyncio.Queue[str]:
-    """People for the users of a closed loop to take, one after the other."""
+    """A queue of people, for the users of a closed loop to take one by one."""
     queue: asyncio.Queue[str] = asyncio.Queue()
     for person in people:
         queue.put_nowait(person)

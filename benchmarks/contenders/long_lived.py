@@ -29,7 +29,7 @@ _DECIDED = sql(
 
 
 class OursSteady:
-    """Runs of `tips` or `daily`, through the front door."""
+    """Runs of `tips` or `daily`, through the API."""
 
     name = "ours"
 
@@ -40,7 +40,7 @@ class OursSteady:
         self.steps = 0
 
     async def open(self, count: int) -> None:
-        """That many runs more, waiting."""
+        """Start this many runs, and wait until they wait for a signal."""
         self.people = await self.side.people(count)
         await asyncio.gather(*(self.side.signal(person, self.begin) for person in self.people))
         await self.side.settled(journey="none")
@@ -48,40 +48,40 @@ class OursSteady:
         self.steps = await self._least()
 
     async def signal_all(self) -> None:
-        """One signal to each run, and until every run has decided it."""
+        """Signal each run once, and wait until every run has decided it."""
         await asyncio.gather(*(self.side.signal(person, self.name_of_signal) for person in self.people))
         self.steps += 1
-        await self._decided(self.steps)
+        await self._wait_for_step(self.steps)
 
     async def ids(self) -> list[str]:
-        """The runs' ids."""
+        """Ids of the runs."""
         async with self.rig.database.reading() as connection:
             return [item["id"] for item in await fetch_all(connection, _RUN_OF, people=self.people)]
 
     async def histories(self) -> list[WorkflowHistory]:
-        """What Temporal keeps of each run since its last continue-as-new."""
+        """History of each run since its last continue-as-new."""
         return [await self.rig.client.get_workflow_handle(run).fetch_history() for run in await self.ids()]
 
-    async def _decided(self, step: int) -> None:
+    async def _wait_for_step(self, step: int) -> None:
         while await self._least() < step:
             await asyncio.sleep(0.01)
 
     async def _least(self) -> int:
-        """The step that every run has reached; every signal is one."""
+        """The step that every run has reached; every signal is one step."""
         return (await self._steps())[0]
 
     async def total(self) -> int:
-        """All days that are committed for these runs: several that wait together share a step."""
+        """Days committed for these runs; signals that wait together share a step."""
         return (await self._steps())[1]
 
     async def _steps(self) -> tuple[int, int]:
         async with self.rig.database.reading() as connection:
-            found = await fetch_one(connection, _DECIDED, people=self.people)
-        return (int(found["least"] or 0), int(found["total"] or 0)) if found is not None else (0, 0)
+            row = await fetch_one(connection, _DECIDED, people=self.people)
+        return (int(row["least"] or 0), int(row["total"] or 0)) if row is not None else (0, 0)
 
 
 class BareSteady:
-    """The same by hand."""
+    """Hand-written workflows of `tips` or `daily`."""
 
     name = "bare"
 
@@ -91,7 +91,7 @@ class BareSteady:
         self.sent = 0
 
     async def open(self, count: int) -> None:
-        """That many workflows, waiting."""
+        """Start this many workflows, and wait until they wait for a signal."""
         self.sent = 0
         arguments = [] if self.workflow is BareDaily else [BarePerson(address("someone"), "Ada")]
         self.handles = [
@@ -107,20 +107,20 @@ class BareSteady:
         await asyncio.sleep(0.3)
 
     async def signal_all(self) -> None:
-        """One signal to each, and until each has counted it."""
+        """Signal each workflow once, and wait until each has taken the signal."""
         await asyncio.gather(*(handle.signal(self.signal) for handle in self.handles))
         self.sent += 1
-        await asyncio.gather(*(self._taken(handle) for handle in self.handles))
+        await asyncio.gather(*(self._wait_until_taken(handle) for handle in self.handles))
 
     async def histories(self) -> list[WorkflowHistory]:
-        """All that ever happened."""
+        """Complete history of each workflow."""
         return [await handle.fetch_history() for handle in self.handles]
 
-    async def _taken(self, handle: WorkflowHandle[Any, Any]) -> None:
-        """A completed workflow task after the last signal: the description says so without waking the worker."""
+    async def _wait_until_taken(self, handle: WorkflowHandle[Any, Any]) -> None:
+        """Wait until no workflow task is pending. The description shows this without waking the worker."""
         while True:
-            described = (await handle.describe()).raw_description
-            if not described.HasField("pending_workflow_task") and not described.pending_activities:
+            description = (await handle.describe()).raw_description
+            if not description.HasField("pending_workflow_task") and not description.pending_activities:
                 return
             await asyncio.sleep(0.01)
 
@@ -136,5 +136,5 @@ def daily(rig: Rig) -> tuple[OursSteady, BareSteady]:
 
 
 def events_of(histories: Sequence[WorkflowHistory]) -> list[int]:
-    """How long each history is."""
+    """Number of events of each history."""
     return [len(history.events) for history in histories]

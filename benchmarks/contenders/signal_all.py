@@ -9,7 +9,7 @@ from temporalio import workflow
 
 @workflow.defn
 class SignalAll:
-    """A person as an entity workflow: all that happens to them comes here, and the workflow looks whether it matters."""
+    """A person as an entity workflow: every event of the person is a signal, whether it matters or not."""
 
     def __init__(self) -> None:
         self.pending: list[dict[str, Any]] = []
@@ -33,5 +33,5 @@ class SignalAll:
 
     @workflow.query
     def count(self) -> int:
-        """How many events it has taken."""
+        """Number of events taken."""
         return self.seen

@@ -11,11 +11,11 @@ from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 
 CACHED = 2
-"""The fewest that our worker allows, for a run's local step is in flight while it is cached; the same for the bare one."""
+"""The fewest cached runs that Tenure's worker allows. The bare worker gets the same number."""
 MONTH = 30
 DAYS = 180
 LATE_BARE = 4
-"""Cold signals measured on the bare side: its history grows, so more would be of later days."""
+"""Cold signals measured on the bare side. Its history grows, so more would measure later days."""
 
 
 async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
@@ -51,7 +51,7 @@ async def _cold(rig: Rig, part: str, side: OursSteady | BareSteady, runs: int) -
 
 
 def _row(name: str, ours: list[float], theirs: list[float], target: Target) -> ResultRow:
-    """Means over the days; low and high from the thirds of ours, so that they span a whole cycle of renewal."""
+    """Means over the days; low and high from the thirds of ours, so that they span a whole cycle of continue-as-new."""
     third = len(ours) // 3
     parts = [mean(ours[n * third : (n + 1) * third]) for n in range(3)]
     other = mean(theirs)

@@ -1,7 +1,7 @@
 """Events accepted per second, against one signal per event.
 
-The crowd: subjects, runs and lanes written straight into PostgreSQL, so that the index and the locks meet a million live
-runs. They get the events that change nothing; the others go to people whose runs are really there.
+The crowd are subjects, runs and lanes inserted into PostgreSQL directly, so that the index and the locks see a million live
+runs. They get the events that change nothing; decisive events go to people with running workflows.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ALIVE = 100
 
 _number = itertools.count(1)
 _turn = itertools.count()
-"""Whose turn it is to get an event that decides something: they go round, as they do among real people."""
+"""Index of the next person to get a decisive event: people take turns."""
 
 _SUBJECTS = sql(
     """
@@ -65,7 +65,7 @@ class LoadRate(NamedTuple):
 
 
 async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
-    """First against one signal per event, then with more and more live runs."""
+    """Compare with one signal per event, then with more and more live runs."""
     ours, _ = daily(rig)
     await ours.open(ALIVE)
     sizes = sorted(scale.live)
@@ -77,7 +77,7 @@ async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
         lambda: _sent(rig, ours, sizes[0], scale.events // scale.rounds),
         lambda: _signalled(rig, people, scale.signalled),
     )
-    found = [
+    rows = [
         compared("events_in_per_s_vs_signal_all", _rates(mine), _rates(theirs), "events/s", Target(25, at_least=True)),
         compared("decisive_event_cpu_vs_signal", _costs(mine), _costs(theirs), "ms, all processes"),
     ]
@@ -85,12 +85,12 @@ async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
         await _grow(rig, before, size)
         more = [(await _sent(rig, ours, size, scale.events // scale.rounds)).rate for _ in range(scale.rounds)]
         name = f"events_in_per_s_at_{size}_live_vs_{sizes[0]}"
-        found.append(compared(name, more, _rates(mine), "events/s", Target(0.8, at_least=True)))
-    return found
+        rows.append(compared(name, more, _rates(mine), "events/s", Target(0.8, at_least=True)))
+    return rows
 
 
 async def _grow(rig: Rig, before: int, size: int) -> None:
-    """The crowd, up to that many, as a database is that has lived with them: what a sudden million leaves behind is done."""
+    """Insert the crowd up to `size`. Vacuum and checkpoint follow, so that they do not fall into the measured time."""
     for statement in (_SUBJECTS, _IDENTITIES, _LANES, _RUNS):
         async with rig.database.transaction() as connection:
             await execute(connection, statement, first=before + 1, last=size)
@@ -101,7 +101,7 @@ async def _grow(rig: Rig, before: int, size: int) -> None:
 
 
 async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> LoadRate:
-    """Counted when every event that had to reach a run is a committed step of it; the cost is of one such event."""
+    """Send `count` events, until every decisive one is a committed step of its run. The cost is per decisive event."""
     chance = random.Random(crowd)
     batches = in_turn([str(n) for n in range(count // BATCH)])
 
@@ -119,9 +119,9 @@ async def _sent(rig: Rig, ours: OursSteady, crowd: int, count: int) -> LoadRate:
     return LoadRate(rate, (_used(rig) - used) / (count // BATCH * RELEVANT) * 1_000)
 
 
-def _event(ours: OursSteady, crowd: int, place: int, chance: random.Random) -> dict[str, object]:
+def _event(ours: OursSteady, crowd: int, index: int, chance: random.Random) -> dict[str, object]:
     number = next(_number)
-    if place < RELEVANT:
+    if index < RELEVANT:
         return {
             "type": "track",
             "userId": ours.people[next(_turn) % ALIVE],
@@ -143,19 +143,19 @@ async def _entity(rig: Rig) -> WorkflowHandle[SignalAll, int]:
 
 
 async def _signalled(rig: Rig, people: list[WorkflowHandle[SignalAll, int]], count: int) -> LoadRate:
-    """The same events as one signal each, counted when every workflow has taken all of its own."""
+    """Send `count` events as one signal each, until every workflow has taken all of its own."""
     before = sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people)))
-    left = in_turn([str(n) for n in range(count)])
+    remaining = in_turn([str(n) for n in range(count)])
 
     async def sender() -> None:
-        while not left.empty():
-            number = int(left.get_nowait())
+        while not remaining.empty():
+            number = int(remaining.get_nowait())
             event = {"event": "page_viewed", "messageId": f"s{number}", "properties": {"path": "/pricing"}}
             await people[number % len(people)].signal(SignalAll.happened, event)
 
     used, began = _used(rig), time.monotonic()
     await asyncio.gather(*(sender() for _ in range(4 * SENDERS)))
-    # Drained, as on our side: a query is answered after all signals that came before it have been taken.
+    # All events are taken now, as on the other side: a query is answered after all signals before it.
     assert sum(await asyncio.gather(*(handle.query(SignalAll.count) for handle in people))) == before + count
     rate = count / (time.monotonic() - began)
     return LoadRate(rate, (_used(rig) - used) / count * 1_000)

@@ -44,7 +44,7 @@ _AGE = sql(
     """
 )
 _SETTLE = sql("UPDATE messages SET status = 'sent', settled_at = now() WHERE key LIKE 'gate/%' AND status = 'sending'")
-"""Nobody makes these attempts: left as they are, each would be taken for one whose process has died, and looked for."""
+"""These attempts are never made. Unsettled, each would count as one whose process died, and would be looked up."""
 _EARLIER = sql(
     """
     INSERT INTO messages (key, run, step, subject_key, recipient, journey, state, visit, action, template, via, priority,
@@ -57,14 +57,14 @@ _EARLIER = sql(
 
 
 async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
-    """Decisions that end in `sending`, rendered mail and all, each in a transaction of its own."""
+    """Decisions that end in `sending`, rendered mail included, each in its own transaction."""
     deps = dependencies(rig.settings, rig.database)
-    found: list[list[float]] = []
+    rates: list[list[float]] = []
     for length in HISTORIES:
         people = await _people(rig, length)
         await _decisions(rig, deps, people)
-        found.append([await _decisions(rig, deps, people) for _ in range(scale.rounds)])
-    short, long = found
+        rates.append([await _decisions(rig, deps, people) for _ in range(scale.rounds)])
+    short, long = rates
     p99 = [await _p99_vs_select_1(rig, deps, await _people(rig, 10)) for _ in range(scale.rounds)]
     async with rig.database.transaction() as connection:
         await execute(connection, _SETTLE)
@@ -86,7 +86,7 @@ async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
 
 
 async def _people(rig: Rig, earlier: int) -> list[tuple[str, Run]]:
-    """People with a run that waits, and so many messages behind them."""
+    """People with a waiting run, and this many earlier messages each."""
     names = [f"g{next(_number)}" for _ in range(PEOPLE)]
     batch = [
         call
@@ -102,63 +102,63 @@ async def _people(rig: Rig, earlier: int) -> list[tuple[str, Run]]:
         )
     ]
     await rig.web.post("/v1/batch", {"batch": batch})
-    made = []
+    people = []
     async with rig.database.transaction() as connection:
         for item in await fetch_all(connection, _PEOPLE, people=names):
             await execute(connection, _EARLIER, person=item["key"], count=earlier)
-            one = await fetch_one(connection, _RUN_OF, person=item["key"])
-            assert one is not None
-            made.append((item["key"], await projection.read_run(connection, one["id"])))
+            run = await fetch_one(connection, _RUN_OF, person=item["key"])
+            assert run is not None
+            people.append((item["key"], await projection.read_run(connection, run["id"])))
         await connection.execute("ANALYZE messages")
-    return made
+    return people
 
 
 async def _decisions(rig: Rig, deps: Dependencies, people: list[tuple[str, Run]]) -> float:
-    """Decisions for each second of this process's CPU time, several for each person.
+    """Decisions per second of this process's CPU time, several for each person.
 
-    Before, what went out last time becomes old: nobody is written to hundreds of times in a policy's window.
+    Messages of the last call are aged first, so that nobody has hundreds of messages in a policy's window.
     """
     async with rig.database.transaction() as connection:
         await execute(connection, _SETTLE)
         await execute(connection, _AGE, people=[person for person, _ in people])
     began = time.process_time()
-    await asyncio.gather(*(_in_turn(rig, deps, people[at::AT_ONCE]) for at in range(AT_ONCE)))
+    await asyncio.gather(*(_in_turn(rig, deps, people[first::AT_ONCE]) for first in range(AT_ONCE)))
     return DECISIONS / (time.process_time() - began)
 
 
 async def _in_turn(rig: Rig, deps: Dependencies, people: list[tuple[str, Run]]) -> None:
-    for person, at in people:
-        await _one_after_the_other(rig, deps, person, at, DECISIONS // PEOPLE)
+    for person, run in people:
+        await _one_after_the_other(rig, deps, person, run, DECISIONS // PEOPLE)
 
 
-async def _one_after_the_other(rig: Rig, deps: Dependencies, person: str, at: Run, count: int) -> list[float]:
-    took = []
+async def _one_after_the_other(rig: Rig, deps: Dependencies, person: str, run: Run, count: int) -> list[float]:
+    seconds = []
     for _ in range(count):
         began = time.perf_counter()
-        await _decide(rig, deps, person, at)
-        took.append(time.perf_counter() - began)
-    return took
+        await _decide(rig, deps, person, run)
+        seconds.append(time.perf_counter() - began)
+    return seconds
 
 
-async def _decide(rig: Rig, deps: Dependencies, person: str, at: Run) -> None:
+async def _decide(rig: Rig, deps: Dependencies, person: str, run: Run) -> None:
     now = datetime.now(UTC)
     async with rig.database.transaction() as connection:
         subject = subjects.Subject(person, "user", 0, None, None, {"email": f"{person}@people.example"}, None)
         effect = SendMessage(
             "tip", "education/first-value", ("email",), "living", 1, next(_number), now, "transactional"
         )
-        entry = new_entry(effect, key=f"gate/{person}/{next(_number)}", run=at, step=1, recipient=person, now=now)
+        entry = new_entry(effect, key=f"gate/{person}/{next(_number)}", run=run, step=1, recipient=person, now=now)
         gate_pass = evaluation.GatePass(deps, connection, subject, None, now)
         await gate_pass.add(entry)
         await gate_pass.decide()
 
 
 async def _p99_vs_select_1(rig: Rig, deps: Dependencies, people: list[tuple[str, Run]]) -> tuple[float, float]:
-    """In turn, so that both meet the same machine: milliseconds of a whole decision, and of the smallest statement."""
-    person, at = people[0]
+    """p99 in ms of a whole decision and of `SELECT 1`, measured in turn, so that both see the same machine."""
+    person, run = people[0]
     decisions, selects = [], []
     for _ in range(PROBES):
-        decisions += await _one_after_the_other(rig, deps, person, at, 1)
+        decisions += await _one_after_the_other(rig, deps, person, run, 1)
         began = time.perf_counter()
         async with rig.database.reading() as connection:
             await fetch_one(connection, _SELECT_ONE)

@@ -7,7 +7,7 @@ import asyncio
 from benchmarks.contenders.load import SIGNALS, Bare, Ours
 from benchmarks.contenders.long_lived import events_of, tips
 from benchmarks.measure import ResultRow, Target
-from benchmarks.rows.journeys_per_second import lived
+from benchmarks.rows.journeys_per_second import journey_rate
 from benchmarks.scale import RunScale
 from benchmarks.stack.rig import Rig
 
@@ -22,22 +22,22 @@ async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
 
 async def _mails(rig: Rig, scale: RunScale) -> ResultRow:
     """Whole journeys of three mails, start and end included, per signal."""
-    found = {}
+    events_per_signal = {}
     for side, client, kind in (
         (Ours(rig), rig.client, "JourneyWorkflow"),
         (Bare(rig), rig.bare_client, "BareJourney"),
     ):
-        await lived(rig, side, scale.histories, users=4, pause=PAUSE)
+        await journey_rate(rig, side, scale.histories, users=4, pause=PAUSE)
         await asyncio.sleep(1.0)  # closed workflows are listed a little later
         query = f"WorkflowType = '{kind}' AND ExecutionStatus = 'Completed'"
-        closed = [each async for each in client.list_workflows(query, limit=scale.histories)]
+        closed = [execution async for execution in client.list_workflows(query, limit=scale.histories)]
         lengths = [len((await client.get_workflow_handle(w.id).fetch_history()).events) for w in closed]
-        found[side.name] = [length / len(SIGNALS) for length in lengths]
-    return _row("history_events_per_step_vs_bare", found["ours"], found["bare"], Target(0.85))
+        events_per_signal[side.name] = [length / len(SIGNALS) for length in lengths]
+    return _row("history_events_per_step_vs_bare", events_per_signal["ours"], events_per_signal["bare"], Target(0.85))
 
 
 async def _in_app(rig: Rig, scale: RunScale) -> ResultRow:
-    """What one more signal adds to a run that waits."""
+    """Events that one more signal adds to a waiting run."""
     added = {}
     for side in tips(rig):
         await side.open(scale.histories // 2)

@@ -17,23 +17,23 @@ async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     """Closed loop: each user waits for a signal's mail before the next signal, and takes the next person at the end."""
     ours, bare = Ours(rig), Bare(rig)
     for side in (ours, bare):
-        await lived(rig, side, scale.warm_up)
+        await journey_rate(rig, side, scale.warm_up)
     costs: dict[str, list[float]] = {side.name: [] for side in (ours, bare)}
 
-    async def one(side: Side) -> float:
+    async def measure_once(side: Side) -> float:
         before = rig.all_cpu_seconds()
-        rate = await lived(rig, side, scale.journeys)
+        rate = await journey_rate(rig, side, scale.journeys)
         costs[side.name].append((rig.all_cpu_seconds() - before) / scale.journeys * 1_000)
         return rate
 
-    mine, theirs = await interleaved(scale.rounds, lambda: one(ours), lambda: one(bare))
+    mine, theirs = await interleaved(scale.rounds, lambda: measure_once(ours), lambda: measure_once(bare))
     return [
         compared("journeys_per_s_vs_bare", mine, theirs, "journeys/s", Target(0.8, at_least=True)),
         compared("cpu_ms_per_journey_vs_bare", costs["ours"], costs["bare"], "ms, all processes"),
     ]
 
 
-async def lived(rig: Rig, side: Side, count: int, users: int = USERS, pause: float = 0.0) -> float:
+async def journey_rate(rig: Rig, side: Side, count: int, users: int = USERS, pause: float = 0.0) -> float:
     """Journeys a second, counted when all is settled."""
     people = in_turn(await side.people(count))
     began = time.monotonic()

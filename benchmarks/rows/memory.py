@@ -11,7 +11,7 @@ WARM = 30
 
 
 async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
-    """Runs that wait for their first signal, on fresh workers that have lived through a few already."""
+    """Runs that wait for their first signal, on new workers that have handled a few runs before."""
     mine: list[float] = []
     theirs: list[float] = []
     for _ in range(2):

@@ -22,7 +22,10 @@ RUNS = 24
 
 
 async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
-    """CPU of this process; histories of about 50 events, short of continuing as new, many through one replayer, so that its start does not count."""
+    """CPU of this process.
+
+    Histories have about 50 events, just short of continue-as-new. One replayer takes many, so that its start does not count.
+    """
     ours, bare = daily(rig)
     for side in (ours, bare):
         await side.open(RUNS)
@@ -31,20 +34,20 @@ async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     mine, theirs = await ours.histories(), await bare.histories()
     our_replayer = Replayer(workflows=[JourneyWorkflow], data_converter=CONVERTER, workflow_runner=sandbox())
     their_replayer = Replayer(workflows=[BareDaily])
-    found: tuple[list[float], list[float]] = ([], [])
+    costs_of_sides: tuple[list[float], list[float]] = ([], [])
     for number in range(scale.rounds + 1):
         costs = await _cost(our_replayer, mine), await _cost(their_replayer, theirs)
         if number:  # the first round compiles charts and warms converters
-            for values, cost in zip(found, costs, strict=True):
+            for values, cost in zip(costs_of_sides, costs, strict=True):
                 values.append(cost)
-    return [compared("replay_ms_per_event_vs_bare", *found, "ms CPU", Target(1.3))]
+    return [compared("replay_ms_per_event_vs_bare", *costs_of_sides, "ms CPU", Target(1.3))]
 
 
 async def _cost(replayer: Replayer, histories: Sequence[WorkflowHistory]) -> float:
-    async def again() -> AsyncIterator[WorkflowHistory]:
+    async def all_histories() -> AsyncIterator[WorkflowHistory]:
         for history in histories:
             yield history
 
     began = time.process_time()
-    await replayer.replay_workflows(again())
+    await replayer.replay_workflows(all_histories())
     return (time.process_time() - began) / sum(len(history.events) for history in histories) * 1_000

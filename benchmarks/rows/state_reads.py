@@ -38,12 +38,12 @@ async def measure(rig: Rig, scale: RunScale) -> list[ResultRow]:
     return [compared("state_reads_per_s_vs_query", mine, theirs, "reads/s", Target(10, at_least=True))]
 
 
-async def _rate(count: int, ask: Callable[[int], Awaitable[None]]) -> float:
-    left = in_turn([str(n) for n in range(count)])
+async def _rate(count: int, read: Callable[[int], Awaitable[None]]) -> float:
+    remaining = in_turn([str(n) for n in range(count)])
 
     async def reader() -> None:
-        while not left.empty():
-            await ask(int(left.get_nowait()))
+        while not remaining.empty():
+            await read(int(remaining.get_nowait()))
 
     began = time.monotonic()
     await asyncio.gather(*(reader() for _ in range(READERS)))

@@ -16,7 +16,7 @@ JOURNEY = "win-back-and-replenishment"
 
 
 async def measure(_rig: Rig, scale: RunScale) -> list[ResultRow]:
-    """The command as a person types it, the start of Python included: on a busy machine `low` comes nearest."""
+    """The command as a person types it, the start of Python included. On a busy machine `low` is the best estimate."""
     try:
         cdnow_file()
     except CdnowUnavailable as fault:

@@ -12,17 +12,17 @@ from urllib.parse import urlsplit
 import orjson
 
 HttpConnection = tuple[asyncio.StreamReader, asyncio.StreamWriter, float]
-"""With the instant since which it is idle."""
+"""Reader, writer, and the instant since which the connection is idle."""
 IDLE_SECONDS = 3.0
-"""Servers close what is idle for longer: uvicorn after five."""
+"""Servers close connections that are idle for longer: uvicorn after 5 s."""
 
 
 class RefusedError(RuntimeError):
-    """An answer other than 200. A benchmark measures nothing when it is refused."""
+    """An answer other than 200: a benchmark of refusals would measure nothing."""
 
 
 class HttpLoad:
-    """One server, one key, as many connections as there are requests at once."""
+    """Client of one server with one key, with as many connections as concurrent requests."""
 
     def __init__(self, url: str, key: str) -> None:
         parts = urlsplit(url)
@@ -35,20 +35,20 @@ class HttpLoad:
         """POST JSON. Raises RefusedError."""
         content = orjson.dumps(body)
         head = f"POST {path} HTTP/1.1\r\n{self.head}Content-Length: {len(content)}\r\n\r\n"
-        return await self._ask(head.encode() + content)
+        return await self._request(head.encode() + content)
 
     async def get(self, path: str) -> bytes:
         """GET. Raises RefusedError."""
-        return await self._ask(f"GET {path} HTTP/1.1\r\n{self.head}\r\n".encode())
+        return await self._request(f"GET {path} HTTP/1.1\r\n{self.head}\r\n".encode())
 
     async def close(self) -> None:
-        """Close what is kept."""
+        """Close the idle connections."""
         for _, writer, _ in self.free:
             writer.close()
         self.free.clear()
 
-    async def _ask(self, request: bytes) -> bytes:
-        reader, writer = self._kept() or await asyncio.open_connection(self.host, self.port)
+    async def _request(self, request: bytes) -> bytes:
+        reader, writer = self._idle_connection() or await asyncio.open_connection(self.host, self.port)
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
@@ -59,7 +59,7 @@ class HttpLoad:
         self.free.append((reader, writer, time.monotonic()))
         return content
 
-    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    def _idle_connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         while self.free:
             reader, writer, since = self.free.pop()
             if time.monotonic() - since < IDLE_SECONDS:

@@ -14,29 +14,29 @@ from worker.stack.mail_sink import MAXIMUM_BYTES, MailSink
 from worker.stack.maildir import Maildir
 
 
-class TellingSink(MailSink):
+class ReportingSink(MailSink):
     """Writes `address nanoseconds` to a socket once a mail is complete, before its 250 is sent."""
 
-    def __init__(self, maildir: Maildir, told: asyncio.StreamWriter) -> None:
+    def __init__(self, maildir: Maildir, reports: asyncio.StreamWriter) -> None:
         super().__init__(maildir)
-        self.told = told
+        self.reports = reports
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 -- aiosmtpd's
-        """As the sink does; CLOCK_MONOTONIC is the same for all processes of a machine."""
+        """Store the mail, then report it. All processes of a machine share CLOCK_MONOTONIC."""
         reply = await super().handle_DATA(server, session, envelope)
-        self.told.write(f"{envelope.rcpt_tos[0]} {time.monotonic_ns()}\n".encode())
+        self.reports.write(f"{envelope.rcpt_tos[0]} {time.monotonic_ns()}\n".encode())
         return reply
 
 
 async def run_sink_process(port: int, folder: Path, path: str) -> None:
-    """Accept mail until told to stop."""
+    """Accept mail until SIGTERM or SIGINT."""
     stop = asyncio.Event()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     maildir = Maildir(folder)
     maildir.create()
-    _, told = await asyncio.open_unix_connection(path)
-    sink = TellingSink(maildir, told)
+    _, reports = await asyncio.open_unix_connection(path)
+    sink = ReportingSink(maildir, reports)
 
     def protocol() -> SMTP:
         return SMTP(sink, data_size_limit=MAXIMUM_BYTES, hostname="sink.tenure.example")

@@ -9,7 +9,7 @@ from typing import Self
 
 
 class Receipts:
-    """`await receipts.next(address)`: the instant, on the monotonic clock, at which the next mail for them was complete."""
+    """`await receipts.next(address)` returns the instant at which the next mail to that address was complete."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -23,7 +23,7 @@ class Receipts:
         self.server.close()
 
     async def next(self, address: str, timeout: float = 30.0) -> float:
-        """Seconds. Raises TimeoutError when no mail comes."""
+        """Seconds of the monotonic clock. Raises TimeoutError when no mail comes within `timeout` seconds."""
         async with asyncio.timeout(timeout):
             return await self.arrived[address].get()
 

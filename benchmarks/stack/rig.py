@@ -39,7 +39,7 @@ class Rig:
 
     def __init__(self, api: Sequence[str] = ("api",)) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tenure-bench-"))
-        self.home.chmod(0o755)  # PostgreSQL is another user when we are root
+        self.home.chmod(0o755)  # as root, PostgreSQL runs as another user
         self.postgres = PostgresServer(self.home / "postgres", log=self.home / "logs" / "postgres.log")
         self.temporal = TemporalServer(self.home / "temporal", log=self.home / "logs" / "temporal.log")
         self.receipts = Receipts(self.home / "receipts.sock")
@@ -79,7 +79,7 @@ class Rig:
             graceful_shutdown_seconds=5,
         )
         self.settings = settings
-        # Like an ordinary machine, whatever the one who measures has set: sandboxes import workflows again and again.
+        # Bytecode is cached, as on an ordinary machine, whatever this environment sets: sandboxes import workflows often.
         compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.home / "pycache")}
         self.environ = {**settings.environ(), **compiled}
         await run_once("migrate", ["store.migrate"], home=self.home, env=self.environ)
@@ -96,7 +96,7 @@ class Rig:
             str(self.home / "mail"),
             str(self.receipts.path),
         ]
-        await self._run("mail", sink, lambda: _answers(self.mail_port))
+        await self._run("mail", sink, lambda: _is_listening(self.mail_port))
         api = f"http://127.0.0.1:{self.api_port}/livez"
         await self._run("api", self.api_module, lambda: http_ok(api))
         await self.start_ours()
@@ -107,7 +107,7 @@ class Rig:
         folder = self.home / "catalog"
         shutil.copytree(CATALOG, folder)
         shutil.copytree(ROOT / "catalog" / "templates", folder / "templates")
-        shutil.copy(ROOT / "catalog" / "content.yaml", folder)  # it says which variants templates may have
+        shutil.copy(ROOT / "catalog" / "content.yaml", folder)  # it declares the variants that templates may have
         return folder
 
     async def _publish(self) -> None:
@@ -119,19 +119,19 @@ class Rig:
             await publishing.publish_definition(self.database, chart, artifact_of(journey, {}), text, "benchmarks")
 
     async def start_ours(self, cached: int = 1_000) -> None:
-        """Our worker with its relay, with room for that many cached runs; ended first if it runs."""
+        """Start, or restart, our worker with its relay and a cache of this many runs."""
         await self._end("worker")
         self.environ["TENURE_MAX_CACHED_WORKFLOWS"] = str(cached)
         health = f"http://127.0.0.1:{self.worker_port}/readyz"
         await self._run("worker", ["worker"], lambda: http_ok(health))
 
     async def start_bare(self, cached: int = 1_000) -> None:
-        """The bare worker, likewise."""
+        """Start, or restart, the bare worker."""
         await self._end("bare")
         log = self.home / "logs" / "bare.log"
         log.unlink(missing_ok=True)
         module = ["benchmarks.contenders.handwritten_worker", self.temporal.address, str(self.mail_port), str(cached)]
-        await self._run("bare", module, lambda: _says_ready(log))
+        await self._run("bare", module, lambda: _is_ready(log))
 
     async def _run(self, name: str, module: Sequence[str], ready: Callable[[], Awaitable[bool]]) -> None:
         part = ModuleComponent(name, module, home=self.home, env=self.environ, ready=ready, stop_timeout=20)
@@ -151,13 +151,13 @@ class Rig:
         return _used(self.process(name))
 
     def all_cpu_seconds(self) -> float:
-        """The same of every process here, servers too: what a journey costs, whatever else the machine does."""
+        """The same of every process of the rig, servers included: the whole cost of a journey."""
         servers = [psutil.Process(pid) for pid in (self.postgres.pid, self.temporal.pid) if pid]
         backends = [child for server in servers for child in server.children(recursive=True)]
         return sum(map(_used, [*servers, *backends])) + sum(map(self.cpu_seconds, self.parts))
 
     async def quiet(self, name: str, settle: float = 0.05) -> None:
-        """Until a part has nothing to do: it used less than a tenth of a core over half a second."""
+        """Wait until a part is idle: it used less than a tenth of a core over half a second."""
         while True:
             before = self.cpu_seconds(name)
             await asyncio.sleep(0.5)
@@ -170,9 +170,9 @@ def _used(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-async def _answers(port: int) -> bool:
+async def _is_listening(port: int) -> bool:
     return is_listening(port)
 
 
-async def _says_ready(log: Path) -> bool:
+async def _is_ready(log: Path) -> bool:
     return log.exists() and b"ready" in log.read_bytes()
