@@ -37,7 +37,7 @@ def build_cli(called: str | None) -> typer.Typer:
 
 
 def tenure() -> None:
-    """Customer-retention journeys that survive anything."""
+    """Run customer-retention journeys as durable Temporal workflows."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:

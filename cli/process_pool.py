@@ -93,9 +93,9 @@ def _share(job: Job, part: Job) -> Share:
         return compare(scenario, job.scenario(job.against), part.streams, job.until), []
     lines: list[str] = []
 
-    def detail(who: str, person: SimulatedPerson) -> None:
+    def detail(person_id: str, person: SimulatedPerson) -> None:
         lines.extend(
-            json.dumps({"person": who, **line._asdict(), "at": line.at.isoformat()}, ensure_ascii=False)
+            json.dumps({"person": person_id, **line._asdict(), "at": line.at.isoformat()}, ensure_ascii=False)
             for line in person.lines()
         )
 

@@ -166,7 +166,7 @@ def read_rates(text: str) -> Mapping[str, Rate]:
         try:
             rates[name] = Rate(float(per_second), int(burst or max(1, int(float(per_second)))))
         except ValueError as error:
-            raise ValueError(f"{part!r} is no rate such as sms=10 or sms=10/20 ({error})") from None
+            raise ValueError(f"{part!r} is not a rate such as sms=10 or sms=10/20 ({error})") from None
     return rates
 
 

@@ -1,6 +1,6 @@
 """Checks and conversions of single setting values: URLs, addresses, keys, hosts.
 
-Each check raises ValueError whose message follows the variable's name: "TENURE_SMTP_URL: is no SMTP URL; …".
+Each check raises ValueError whose message follows the variable's name: "TENURE_SMTP_URL: is not an SMTP URL; …".
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def database_url(url: str) -> str:
     """A PostgreSQL URL of any common scheme, with the driver's name."""
     scheme, _, rest = url.partition("://")
     if scheme not in {"postgres", "postgresql", "postgresql+asyncpg"} or not rest:
-        raise ValueError("is no PostgreSQL URL; give postgresql://user:password@host:5432/database")
+        raise ValueError("is not a PostgreSQL URL; give postgresql://user:password@host:5432/database")
     return f"postgresql+asyncpg://{rest}"
 
 
@@ -40,7 +40,7 @@ def smtp_url(url: str) -> str:
         SmtpRelay.from_url(url)
     except ValueError:
         forms = "smtp://host:port, smtp+starttls:// or smtps://user:password@host:port"
-        raise ValueError(f"is no SMTP URL; give {forms}") from None
+        raise ValueError(f"is not an SMTP URL; give {forms}") from None
     return url
 
 
@@ -50,7 +50,7 @@ def https_url(url: str, key: str) -> str:
         Links(url, (key,))
     except ValueError:
         raise ValueError(
-            "is no https address: links would travel in clear text, and one-click unsubscribe needs https (RFC 8058)"
+            "is not an https address: links would travel in clear text, and one-click unsubscribe needs https (RFC 8058)"
         ) from None
     return url
 
@@ -58,7 +58,7 @@ def https_url(url: str, key: str) -> str:
 def web_url(url: str) -> str:
     """An http or https address."""
     if not url.startswith(("https://", "http://")):
-        raise ValueError("is no web address; give https://links.example.com")
+        raise ValueError("is not a web address; give https://links.example.com")
     return url
 
 

@@ -17,5 +17,5 @@ def command(
     """Draw a journey as a Mermaid diagram. GitHub, GitLab and most editors render it in a ```mermaid block."""
     definition = read_definition(journey_file(journey))
     if here is not None and here not in definition.states:
-        raise typer.BadParameter(f"{here} is no state of this journey: {', '.join(definition.states)}")
+        raise typer.BadParameter(f"{here} is not a state of this journey: {', '.join(definition.states)}")
     typer.echo(diagram(definition, here), nl=False)

@@ -66,7 +66,7 @@ def _sample(path: Path | None) -> dict[str, Any]:
     """The file as {profile, account, data}. A file with other keys is a profile."""
     given = json.loads(path.read_text("utf-8")) if path is not None else {}
     if not isinstance(given, dict):
-        raise typer.BadParameter(f"{path} is no JSON object")
+        raise typer.BadParameter(f"{path} is not a JSON object")
     if not given.keys() <= {"profile", "account", "data"}:
         given = {"profile": given}
     return {"profile": {}, "account": {}, "data": {}} | given

@@ -42,8 +42,8 @@ def command(
         raise typer.BadParameter(f"{events} has no events" + (f" of {person}" if person else ""))
     for line in trial.skipped:
         typer.echo(f"skipped {line}", err=True)
-    who, recorded = trial.streams[0]
+    person_id, recorded = trial.streams[0]
     if len(trial.streams) > 1:
-        typer.echo(f"{len(trial.streams)} people; this is {who}. Use --person for another.", err=True)
+        typer.echo(f"{len(trial.streams)} people; this is {person_id}. Use --person for another.", err=True)
     scenario = Scenario(tuple(load_chart(text) for text in texts), read_policy_file(policy), trial.reachable)
     typer.echo(timeline_table(simulate(scenario, recorded, until_instant(until, events))))

@@ -85,12 +85,13 @@ def _compare(
 ) -> None:
     for person, lines in expected.items():
         if live.get(person) != lines:
-            seen = live.get(person, [])
+            live_lines = live.get(person, [])
             first = next(
-                (i for i, (a, b) in enumerate(zip(seen, lines, strict=False)) if a != b), min(len(seen), len(lines))
+                (i for i, (a, b) in enumerate(zip(live_lines, lines, strict=False)) if a != b),
+                min(len(live_lines), len(lines)),
             )
-            here, there = seen[first : first + 1], lines[first : first + 1]
-            verdict.faults.append(f"{person} differs at line {first}: live {here}, backtest {there}")
+            live_line, expected_line = live_lines[first : first + 1], lines[first : first + 1]
+            verdict.faults.append(f"{person} differs at line {first}: live {live_line}, backtest {expected_line}")
 
 
 def _compare_outcomes(

@@ -15,7 +15,7 @@ from worker.settings import SettingsError
 
 SECRET_BYTES = range(24, 65)
 """Sizes that a secret may have (Standard Webhooks 1.0.0)."""
-_HOW = 'Give "whsec_$(openssl rand -base64 32)".'
+_FIX = 'Give "whsec_$(openssl rand -base64 32)".'
 
 
 def feed_loop(database: Database, providers: ProviderSettings) -> FeedLoop:
@@ -24,7 +24,7 @@ def feed_loop(database: Database, providers: ProviderSettings) -> FeedLoop:
     if not providers.feed_url:
         return FeedLoop(database, None)
     if sign is None:
-        raise SettingsError(f"TENURE_FEED_URL is set without TENURE_FEED_SECRET, which signs pushed batches. {_HOW}")
+        raise SettingsError(f"TENURE_FEED_URL is set without TENURE_FEED_SECRET, which signs pushed batches. {_FIX}")
     try:
         check_url(providers.feed_url, providers.allowed)
     except UrlNotAllowed as error:
@@ -40,5 +40,5 @@ def feed_signing(providers: ProviderSettings) -> WebhookSigner | None:
             if len(b64decode(secret.removeprefix("whsec_"), validate=True)) not in SECRET_BYTES:
                 raise ValueError("wrong length")
     except ValueError:
-        raise SettingsError(f"TENURE_FEED_SECRET is no Standard Webhooks secret. {_HOW}") from None
+        raise SettingsError(f"TENURE_FEED_SECRET is not a Standard Webhooks secret. {_FIX}") from None
     return signing(*secrets) if secrets else None

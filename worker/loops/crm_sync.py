@@ -45,7 +45,7 @@ LAG = Gauge(
 
 
 class CrmSync:
-    """Copies tasks to every configured CRM; ends at once where there is none.
+    """Copies tasks to every configured CRM; ends at once if there is none.
 
     A CRM is asked for closed tasks every `reads`. That takes one call for every hundred open tasks, and CRMs limit calls.
     """
@@ -68,7 +68,7 @@ class CrmSync:
                 async with session_lock(self.database, Lock.MIRRORS) as connection:
                     if connection is not None:
                         await self._lead(connection, stop, every)
-            except Exception as error:  # noqa: BLE001 — whatever is down comes back
+            except Exception as error:  # noqa: BLE001 — an outage ends; the loop goes on
                 log.warning("mirror.lost_its_lock", error=type(error).__name__)
             await sleep_or_stop(stop, every)
 
@@ -100,11 +100,11 @@ class CrmSync:
             LAG.labels(crm.name).set((datetime.now(UTC) - (read_at or began)).total_seconds())
             await sleep_or_stop(over, every)
 
-    async def _attempted(self, crm: CrmTasks, half: Awaitable[bool]) -> bool:
+    async def _attempted(self, crm: CrmTasks, transfer: Awaitable[bool]) -> bool:
         """The result of pulling or pushing; False if it failed. A CRM that fails at one may succeed at the other."""
         try:
-            return await half
-        except Exception as error:  # noqa: BLE001 — whatever is down comes back
+            return await transfer
+        except Exception as error:  # noqa: BLE001 — an outage ends; the loop goes on
             log.warning("mirror.cut", mirror=crm.name, error=type(error).__name__)
             return False
 

@@ -1,4 +1,4 @@
-"""Shape of every background loop: poll, wait, and stop when told to."""
+"""Background loop: poll, wait, and stop on request."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Reconciler:
             pause = every
             try:
                 await self.sweep()
-            except Exception as error:  # noqa: BLE001 — whatever is down comes back
+            except Exception as error:  # noqa: BLE001 — an outage ends; the loop goes on
                 log.warning("reconcile.cut", error=type(error).__name__)
                 pause = min(every, retry)
             await sleep_or_stop(stop, pause)

@@ -16,7 +16,7 @@ from activities.ports import AttemptResult, Channel, Outgoing, TemplateFault
 from journeys.tasks.assignment import Roster
 from worker.loops.reminders import Reminder
 
-NO_ADDRESS = "team.yaml has no mail address for them"
+NO_ADDRESS = "team.yaml has no mail address for the owner"
 
 
 class MailNotHandedOver(Exception):
@@ -69,7 +69,7 @@ class ReminderMail:
             case AttemptResult.SENT:
                 return None
             case AttemptResult.REFUSED:
-                return f"their address was rejected ({receipt.detail})"
+                return f"the owner's address was rejected ({receipt.detail})"
             case AttemptResult.TRY_AGAIN | AttemptResult.UNKNOWN:
                 raise MailNotHandedOver(receipt.detail)
 

@@ -76,7 +76,7 @@ class OutboxRelay:
                         pruned_at = asyncio.get_running_loop().time()
                         async with self.database.transaction() as connection:
                             await claims.prune_delivered(connection)
-                except Exception as error:  # noqa: BLE001 — whatever is down comes back, and the outbox keeps everything
+                except Exception as error:  # noqa: BLE001 — an outage ends, and the outbox keeps everything
                     log.warning("relay.store_unreachable", error=type(error).__name__)
                     pause = 1.0
                 await self.listener.wait(stop, pause)

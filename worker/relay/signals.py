@@ -1,6 +1,6 @@
 """Signals from the relay to workflows, which are started where none runs.
 
-A journey's workflow id that has closed is never opened again; an outreach starts anew with every wake.
+A journey's workflow id that has closed is never opened again; every wake may start an outreach again.
 """
 
 from __future__ import annotations

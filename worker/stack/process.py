@@ -124,9 +124,9 @@ class ChildProcess:
         return "\n".join(text.splitlines()[-lines:])
 
     def failure(self, what: str) -> ProcessFailedError:
-        where = self._running.log if self._running else "?"
+        path = self._running.log if self._running else "?"
         return ProcessFailedError(
-            f"{self.name} {what} (exit code {self.returncode}). End of {where}:\n{self.log_tail()}"
+            f"{self.name} {what} (exit code {self.returncode}). End of {path}:\n{self.log_tail()}"
         )
 
     def _forget(self) -> None:

@@ -198,9 +198,9 @@ class Stack(Supervision):
         async def ready() -> bool:
             return await http_ok(health)
 
-        patience = self.settings.graceful_shutdown_seconds + 10
+        stop_timeout = self.settings.graceful_shutdown_seconds + 10
         return ModuleComponent(
-            name, self._modules[name], home=self.home, env=self.environ, ready=ready, stop_timeout=patience
+            name, self._modules[name], home=self.home, env=self.environ, ready=ready, stop_timeout=stop_timeout
         )
 
     def changed(self) -> None:
@@ -245,5 +245,7 @@ def _must_answer(variable: str, address: str) -> None:
 
 def _already_running(home: Path) -> str:
     known = read_endpoints(home)
-    where = f" (supervisor {known.supervisor}, API {known.api_url})" if known else " and is starting"
-    return f"A stack already runs in {home}{where}. Stop it with Ctrl-C there, or choose another folder: --home FOLDER."
+    details = f" (supervisor {known.supervisor}, API {known.api_url})" if known else " and is starting"
+    return (
+        f"A stack already runs in {home}{details}. Stop it with Ctrl-C there, or choose another folder: --home FOLDER."
+    )

@@ -64,19 +64,19 @@ async def find_temporal(named: Path | None = None, *, say: ProgressReport = prin
         return _named(named)
     reasons: list[str] = []
     for step in (_on_path, _cached):
-        if found := step(reasons):
-            return found
+        if binary := step(reasons):
+            return binary
     cache_folder().mkdir(parents=True, exist_ok=True)
     async with _one_at_a_time(say):
-        if found := _cached([]):  # another process has just installed it
-            return found
+        if binary := _cached([]):  # another process has just installed it
+            return binary
         steps: tuple[Callable[[list[str], ProgressReport], Awaitable[TemporalBinary | None]], ...] = (
             _downloaded,
             _built,
         )
         for slow_step in steps:
-            if found := await slow_step(reasons, say):
-                return found
+            if binary := await slow_step(reasons, say):
+                return binary
     raise NoTemporalError(_what_to_do(reasons))
 
 
@@ -92,7 +92,7 @@ def inspect(path: Path) -> TemporalBinary:
     elif cli := re.search(r"version (\d+)\.(\d+)\.(\d+)", text):
         kind = "server"
     else:
-        raise ValueError(f"{path} is no Temporal binary: --version printed {text.strip()[:80]!r}")
+        raise ValueError(f"{path} is not a Temporal binary: --version printed {text.strip()[:80]!r}")
     version = ".".join(cli.groups())
     if (int(cli[1]), int(cli[2])) < MINIMUM:
         raise ValueError(f"{path} is server {version}; {MINIMUM[0]}.{MINIMUM[1]} or newer is needed")
@@ -107,16 +107,16 @@ def _named(path: Path) -> TemporalBinary:
 
 
 def _on_path(reasons: list[str]) -> TemporalBinary | None:
-    if (found := shutil.which("temporal")) is None:
+    if (command := shutil.which("temporal")) is None:
         reasons.append("PATH: no command `temporal`")
         return None
-    return _usable(Path(found), "PATH", reasons)
+    return _usable(Path(command), "PATH", reasons)
 
 
 def _cached(reasons: list[str]) -> TemporalBinary | None:
     for path in (cache_folder() / "server", cache_folder() / "temporal"):
-        if path.exists() and (found := _usable(path, "cache", reasons)):
-            return found
+        if path.exists() and (binary := _usable(path, "cache", reasons)):
+            return binary
     return None
 
 
@@ -222,11 +222,11 @@ def _what_to_do(reasons: list[str]) -> str:
 def main() -> int:
     named = os.environ.get("TENURE_TEMPORAL_BIN")
     try:
-        found = asyncio.run(find_temporal(Path(named) if named else None))
+        binary = asyncio.run(find_temporal(Path(named) if named else None))
     except NoTemporalError as error:
         print_progress(str(error))
         return 1
-    print(found.path)
+    print(binary.path)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Stage of a rehearsal: worker, relay and mail sink on time-skipping servers."""
+"""Set-up of a rehearsal: worker, relay and mail sink on time-skipping servers."""
 
 from __future__ import annotations
 

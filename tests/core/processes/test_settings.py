@@ -67,11 +67,11 @@ def test_every_scheme_of_a_database_url_becomes_the_one_with_the_driver(scheme):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("database_url", "mysql://root:secret@db/tenure", "is no PostgreSQL URL"),
-        ("smtp_url", "http://user:secret@mail", "is no SMTP URL"),
-        ("smtp_url", "smtp://user:secret@mail:99999", "is no SMTP URL"),
+        ("database_url", "mysql://root:secret@db/tenure", "is not a PostgreSQL URL"),
+        ("smtp_url", "http://user:secret@mail", "is not an SMTP URL"),
+        ("smtp_url", "smtp://user:secret@mail:99999", "is not an SMTP URL"),
         ("smtp_ambiguity", "twice", "'at_most_once' or 'at_least_once'"),
-        ("public_url", "http://tenure.example", "is no https address"),
+        ("public_url", "http://tenure.example", "is not an https address"),
         ("link_keys", "secret", "needs 32 characters"),
         ("address_keys", f"{LONG},secret", "needs 32 characters"),
         ("api_port", "99999", "less than or equal to 65535"),

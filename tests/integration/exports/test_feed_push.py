@@ -338,7 +338,7 @@ def test_a_receiver_inside_our_own_network_is_refused_at_the_start(database):
 def test_nothing_is_pushed_unsigned_and_a_secret_is_one(database):
     with pytest.raises(SettingsError, match="without TENURE_FEED_SECRET"):
         feed_loop(database, load_providers(feed_url="https://warehouse.example.com/feed"))
-    with pytest.raises(SettingsError, match="TENURE_FEED_SECRET is no Standard Webhooks secret"):
+    with pytest.raises(SettingsError, match="TENURE_FEED_SECRET is not a Standard Webhooks secret"):
         feed_loop(database, load_providers(feed_url="https://warehouse.example.com/feed", feed_secret="whsec_short"))
 
 

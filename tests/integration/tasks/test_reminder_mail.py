@@ -115,10 +115,10 @@ async def test_without_a_public_url_there_is_no_link(database, tmp_path):
 @pytest.mark.parametrize(
     ("owner", "why"),
     [
-        ("gone", "team.yaml has no mail address for them"),
-        ("success", "team.yaml has no mail address for them"),
-        ("eve@stranger.example", "team.yaml has no mail address for them"),
-        ("bounces", "their address was rejected (550 5.1.1 no such mailbox)"),
+        ("gone", "team.yaml has no mail address for the owner"),
+        ("success", "team.yaml has no mail address for the owner"),
+        ("eve@stranger.example", "team.yaml has no mail address for the owner"),
+        ("bounces", "the owner's address was rejected (550 5.1.1 no such mailbox)"),
     ],
 )
 async def test_who_cannot_be_reached_at_all_was_not_reminded_says_the_log(database, tmp_path, owner, why):

@@ -1,8 +1,6 @@
 """Tasks of a simulated CRM.
 
 Every change is stored as the whole task.
-
-Every change is stored as the whole task.
 """
 
 from __future__ import annotations

@@ -60,18 +60,18 @@ async def _upsert_batch(call: VendorRequest) -> Response:
     inputs = call.json.get("inputs") or []
     if not 0 < len(inputs) <= MAX_BATCH:
         return _refused(400, "inputs")
-    for each in inputs:
-        new = task_with(call.accepted, "hubspot", _UNIQUE, each.get("id", "")) is None
-        if each.get("idProperty") != _UNIQUE or not each.get("id"):
+    for item in inputs:
+        new = task_with(call.accepted, "hubspot", _UNIQUE, item.get("id", "")) is None
+        if item.get("idProperty") != _UNIQUE or not item.get("id"):
             return _refused(400, "idProperty has no unique values")
-        if words := _wrong(each.get("properties", {}), new=new):
+        if words := _wrong(item.get("properties", {}), new=new):
             return _refused(400, words)
     results = []
-    for each in inputs:
-        known = task_with(call.accepted, "hubspot", _UNIQUE, each["id"])
+    for item in inputs:
+        known = task_with(call.accepted, "hubspot", _UNIQUE, item["id"])
         identity = known or str(1001 + len(call.accepted.items))
-        begun = {} if known else {_UNIQUE: each["id"], **_NEW}
-        task = change_crm_task(call.accepted, "hubspot", identity, {**begun, **each["properties"]})
+        begun = {} if known else {_UNIQUE: item["id"], **_NEW}
+        task = change_crm_task(call.accepted, "hubspot", identity, {**begun, **item["properties"]})
         results.append(_object(identity, task, new=known is None))
     return JSONResponse(_batch(results))
 
@@ -84,8 +84,8 @@ async def _read_batch(call: VendorRequest) -> Response:
     if not 0 < len(inputs) <= MAX_BATCH or "propertiesWithHistory" not in given:
         return _refused(400)
     tasks = tasks_of(call.accepted, "hubspot")
-    found = [str(each.get("id")) for each in inputs if str(each.get("id")) in tasks]
-    results = [_object(n, {name: tasks[n].get(name) for name in wanted}) for n in found]
+    known = [str(item.get("id")) for item in inputs if str(item.get("id")) in tasks]
+    results = [_object(n, {name: tasks[n].get(name) for name in wanted}) for n in known]
     return JSONResponse(_batch(results))
 
 

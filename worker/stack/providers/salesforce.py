@@ -32,8 +32,13 @@ async def _salesforce_token(call: VendorRequest) -> Response:
     secret = form.get("client_secret") or call.basic()[1]
     if form.get("grant_type") != "client_credentials" or secret != call.key:
         return JSONResponse({"error": "invalid_client", "error_description": "invalid client credentials"}, 400)
-    here = str(call.request.base_url).rstrip("/")
-    answer = {"access_token": call.key, "token_type": "Bearer", "instance_url": f"{here}/salesforce", "scope": "api"}
+    base_url = str(call.request.base_url).rstrip("/")
+    answer = {
+        "access_token": call.key,
+        "token_type": "Bearer",
+        "instance_url": f"{base_url}/salesforce",
+        "scope": "api",
+    }
     return JSONResponse({**answer, "issued_at": str(int(datetime.now(UTC).timestamp() * 1000)), "signature": "s"})
 
 
@@ -74,7 +79,7 @@ async def _collection(call: VendorRequest) -> Response:
     if not 0 < len(ids) <= MAX_BATCH or not set(fields) <= {*_FIELDS, _EXTERNAL, _OUTCOME, "Id", "IsClosed"}:
         return _no(400)
     tasks = tasks_of(call.accepted, "salesforce")
-    return JSONResponse([_record(each, tasks[each], fields) if each in tasks else None for each in ids])
+    return JSONResponse([_record(task_id, tasks[task_id], fields) if task_id in tasks else None for task_id in ids])
 
 
 async def _task(call: VendorRequest) -> Response:

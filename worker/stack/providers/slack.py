@@ -47,8 +47,8 @@ async def _history(call: VendorRequest) -> Response:
         return JSONResponse(_slack_error(200, "invalid_auth"))
     query = call.request.query_params
     limit, start = int(query.get("limit", "100")), int(query.get("cursor") or "0")
-    found = call.accepted.search(provider="slack", to=query.get("channel", ""))[::-1]
-    shown = [_message(each) for each in found]
+    items = call.accepted.search(provider="slack", to=query.get("channel", ""))[::-1]
+    shown = [_message(item) for item in items]
     following = str(start + limit) if start + limit < len(shown) else ""
     page = {"messages": shown[start : start + limit], "response_metadata": {"next_cursor": following}}
     return JSONResponse({"ok": True, **page})

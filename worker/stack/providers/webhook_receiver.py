@@ -16,7 +16,7 @@ async def _receive(call: VendorRequest) -> Response:
     try:
         event = Webhook(WEBHOOK_SECRET).verify(call.body.decode(), headers)
     except (WebhookVerificationError, ValueError):
-        return JSONResponse({"error": "the signature is not right"}, 401)
+        return JSONResponse({"error": "the signature is invalid"}, 401)
     if not call.accepted.search(provider="receiver", key=headers["webhook-id"]):  # as the standard asks of a receiver
         call.accepted.add("receiver", to="receiver", content=event, key=headers["webhook-id"])
     return Response(status_code=204)

@@ -86,8 +86,8 @@ async def _tickets(call: VendorRequest) -> Response:
     if not _agent(call):
         return JSONResponse({"error": "Couldn't authenticate you"}, 401)
     wanted = call.request.query_params.get("external_id", "")
-    found = call.accepted.search(provider="zendesk", kind="ticket")
-    tickets = [{"id": i["number"], **i["content"]} for i in found if i["content"].get("external_id") == wanted]
+    items = call.accepted.search(provider="zendesk", kind="ticket")
+    tickets = [{"id": i["number"], **i["content"]} for i in items if i["content"].get("external_id") == wanted]
     return JSONResponse({"tickets": tickets, "count": len(tickets), "next_page": None})
 
 
@@ -98,11 +98,11 @@ async def _audits(call: VendorRequest) -> Response:
     if query.get("sort"):
         return JSONResponse({"error": "InvalidPaginationParameter", "description": "sort is not valid"}, 400)
     opened = [i for i in call.accepted.search(provider="zendesk", kind="ticket") if str(i["number"]) == call.path("id")]
-    found = [*opened, *call.accepted.search(provider="zendesk", to=call.path("id"), kind="comment")]
+    changes = [*opened, *call.accepted.search(provider="zendesk", to=call.path("id"), kind="comment")]
     size, begin = int(query.get("page[size]", "100")), int(query.get("page[after]") or "0")
-    more = begin + size < len(found)
+    more = begin + size < len(changes)
     meta = {"has_more": more, "after_cursor": str(begin + size) if more else None, "before_cursor": None}
-    page = [_audit(each) for each in found[begin : begin + size]]
+    page = [_audit(change) for change in changes[begin : begin + size]]
     return JSONResponse({"audits": page, "meta": meta, "links": {"next": None, "prev": None}, "next_page": None})
 
 

@@ -45,9 +45,9 @@ def _registrant(item: dict[str, Any]) -> dict[str, Any]:
 async def _registrants(call: VendorRequest) -> Response:
     if not call.bearer:
         return JSONResponse(_zoom_error(401, "124"), 401)
-    found = [_registrant(i) for i in call.accepted.search(provider="zoom", webinar=call.path("webinar"))]
+    registrants = [_registrant(i) for i in call.accepted.search(provider="zoom", webinar=call.path("webinar"))]
     query = call.request.query_params
-    approved = found if query.get("status", "approved") == "approved" else []
+    approved = registrants if query.get("status", "approved") == "approved" else []
     size, start = min(300, int(query.get("page_size", "30"))), int(query.get("next_page_token") or "0")
     following = str(start + size) if start + size < len(approved) else ""
     page = approved[start : start + size]
