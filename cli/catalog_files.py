@@ -34,7 +34,7 @@ ROLE: Final = "profile.role"
 
 @dataclass
 class CatalogFiles:
-    """What could be read of a catalogue, and the problems of each file. `broken` are names of templates with problems."""
+    """The readable parts of a catalogue, and the problems of each file. `broken` are names of templates with problems."""
 
     plan: TrackingPlan | None = None
     policy: Policy | None = None
@@ -43,9 +43,9 @@ class CatalogFiles:
     broken: set[str] = field(default_factory=set)
     faults: dict[Path, list[Problem]] = field(default_factory=dict)
     overdue: dict[Path, str] = field(default_factory=dict)
-    """By file: content past its review date (C11). A warning, no problem."""
+    """By file: content past its review date (C11). A warning, not a problem."""
     warned: dict[Path, list[tuple[int, int, str]]] = field(default_factory=dict)
-    """By file of a journey: tasks without a deadline (C10), with line and column. A warning, no problem."""
+    """By file of a journey: tasks without a deadline (C10), with line and column. A warning, not a problem."""
 
     def check(self, paths: Sequence[Path]) -> None:
         """Check these journeys, each together with all others. Without a tracking plan nothing can be checked."""

@@ -97,13 +97,13 @@ def read_policy_file(path: Path | None = None) -> Policy:
     return load_policy(yaml.safe_load((path or CATALOG / "policy.yaml").read_text(encoding="utf-8")))
 
 
-def read_events_file(given: str, plan: TrackingPlan, event: str | None = None, person: str | None = None) -> Trial:
+def read_events_file(source: str, plan: TrackingPlan, event: str | None = None, person: str | None = None) -> Trial:
     """Recorded events: JSON lines of Segment calls, a CSV file with a header, or the word `cdnow`.
 
     `event` names the event of every row of a CSV file that has no column for it; `person` selects one person.
     """
     with _uncollected():
-        return _only(_cdnow() if given == CDNOW else _file(given, plan, event), person)
+        return _only(_cdnow() if source == CDNOW else _file(source, plan, event), person)
 
 
 @contextmanager
@@ -116,10 +116,10 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _file(given: str, plan: TrackingPlan, event: str | None) -> Trial:
-    path = Path(given)
+def _file(source: str, plan: TrackingPlan, event: str | None) -> Trial:
+    path = Path(source)
     if not path.exists():
-        raise typer.BadParameter(f"{given} does not exist")
+        raise typer.BadParameter(f"{source} does not exist")
     rows = _csv(path, event) if path.suffix.lower() == ".csv" else _json(path)
     people: dict[str, list[RecordedEvent]] = {}
     skipped: list[str] = []
@@ -135,10 +135,10 @@ def _file(given: str, plan: TrackingPlan, event: str | None) -> Trial:
     return Trial(streams, skipped, reachable)
 
 
-def until_instant(text: str | None, given: str) -> datetime | None:
+def until_instant(text: str | None, source: str) -> datetime | None:
     """The instant of `--until`, inclusive: a day means its end."""
     if text is None:
-        return OBSERVED_UNTIL if given == CDNOW else None
+        return OBSERVED_UNTIL if source == CDNOW else None
     try:
         at = read_instant(text)
     except UnusableRecord as error:

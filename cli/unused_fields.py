@@ -19,7 +19,7 @@ from journeys.language.traversal import actions_of
 ADDRESS: Final = "profile.email"
 ROLE: Final = "profile.role"
 TICKET: Final = ("ticket_id", "priority")
-"""Fields of a ticket's signals that the gate reads, whatever the journeys."""
+"""Fields of a ticket's signals that the gate reads, with any journeys."""
 
 
 def unread_fields(files: CatalogFiles, plan: TrackingPlan) -> list[str]:

@@ -16,7 +16,7 @@ from journeys.tokens.reply_addresses import ReplyAddresses
 from journeys.tokens.signed_links import Links
 
 MIN_SECRET: Final = 32
-"""Characters of a signing key. Whoever holds one link can try keys offline."""
+"""Characters of a signing key. Anyone with one link can try keys offline."""
 
 
 def database_url(url: str) -> str:

@@ -109,7 +109,7 @@ class ConsentRoutes:
         return page_of(entries, limit, lambda entry: (entry["id"],))
 
     async def inbound(self, text: TextMessageIn) -> Response:
-        """STOP and similar words withdraw the channel from everyone with that number; START undoes it. An `id` counts once."""
+        """STOP and its synonyms withdraw the channel from everyone with the number; START undoes it. An `id` counts once."""
         result = await sms_keywords.inbound_text(
             self._database, self._catalogue, text.phone, text.text, source="inbound-text", message=text.id or ""
         )

@@ -122,7 +122,7 @@ class TextMessageIn(BaseModel):
 
 
 class TextMessageResult(BaseModel):
-    """The keyword of the text, or null if it has none. `people` counts the people with that number whose consent changed."""
+    """The keyword of the text, null if it has none. `people` counts the people whose consent changed."""
 
     wish: Literal["stop", "start"] | None
     people: int

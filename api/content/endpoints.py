@@ -35,7 +35,7 @@ from store.reads.definitions import live_artifacts
 TAG = "Content"
 TemplateNameParam = Annotated[str, Path(max_length=128, description="As journeys name it: setup/first-steps.")]
 KEPT_SECONDS = 60.0
-"""How long counts of sent messages are cached: counting reads the whole ledger."""
+"""Lifetime of cached counts of sent messages: counting reads the whole ledger."""
 
 
 class TemplateDesk(Protocol):
@@ -82,7 +82,7 @@ class TemplateRoutes:
         return json_response(await self._read(partial(self._desk.preview, name, await self._sample(request))))
 
     async def test_send(self, name: TemplateNameParam, request: TestSendIn) -> Response:
-        """Send by e-mail, marked as a test, to an address of the allow-list. It is not in the ledger, so no cap counts it."""
+        """Send a marked test mail to an address of the allow-list. It is not in the ledger, so no cap counts it."""
         if reason := self._desk.may_test(request.to):
             raise ProblemError("invalid-request", "Nothing was sent.", [{"detail": reason, "pointer": "/to"}])
         sample = await self._sample(request)

@@ -100,12 +100,12 @@ class Intake:
 
     async def in_flight_after(self, events: Sequence[ReceivedEvent]) -> list[dict[str, Any]]:
         """Messages still in flight up to 5 s after the commit of events that withdraw consent; none for other events."""
-        book = self.catalogue.consent
+        rule_set = self.catalogue.consent
         withdrawing = [
             event
             for event in events
             if isinstance(event, InboundEvent)
-            and any(statement.granted is not True for statement in statements_in(book.rules, event))
+            and any(statement.granted is not True for statement in statements_in(rule_set.rules, event))
         ]
         if not withdrawing:
             return []
@@ -114,4 +114,4 @@ class Intake:
         people = {key for key, _ in known.values()}
         # The request's time limit covers its commit and this wait.
         seconds = min(WAIT_SECONDS, self.limits.patience_seconds / 2)
-        return [asdict(message) for message in await wait_for(self.database, book.policy, people, seconds=seconds)]
+        return [asdict(message) for message in await wait_for(self.database, rule_set.policy, people, seconds=seconds)]

@@ -48,12 +48,12 @@ class GateAnswer(Protocol):
 
 
 DryRun = Callable[[Connection, str, Chart, Send, str, str | None, MissingFields], Awaitable[GateAnswer]]
-"""The gate's answer for a person (key), chart, action, run, account, and the template's missing fields; nothing is written."""
+"""The gate's answer for a person's key, chart, action, run, account and missing fields. Writes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Input of why-not for one journey and account. `account` is its id; `verdicts` are the gate's current ones, by action."""
+    """Input of why-not for one journey and account. `account` is its id; `verdicts` are the gate's, by action, now."""
 
     chart: Chart
     account: str | None

@@ -106,7 +106,7 @@ class FeedRoutes:
             str, Header(description=f"`{NDJSON}` returns one JSON line a row, and the cursor in `X-Tenure-Next`.")
         ] = "",
     ) -> Response:
-        """A page of lines, at least once and in order. Store the lines, then continue with `next`. Signed if a secret is set."""
+        """A page of lines, at least once, in order. Store them, then continue with `next`. Signed if a secret is set."""
         upto = await self._horizon.look(self._database, wanted=after)
         async with self._database.reading() as connection:
             lines = await feed.read_lines(connection, after, upto, limit)

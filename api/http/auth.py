@@ -33,10 +33,10 @@ class ApiKeys:
         """Raise ProblemError unless the request has a key of this scope."""
         if needed is Scope.PUBLIC:
             return
-        given = _key_in(headers.get("authorization", ""))
-        if given is None:
+        key = _key_in(headers.get("authorization", ""))
+        if key is None:
             raise ProblemError("unauthenticated", "Send a key: HTTP Basic with the key as user name, or Bearer.")
-        scope = self.scope_of(given)
+        scope = self.scope_of(key)
         if scope is Scope.PUBLIC:
             raise ProblemError("unauthenticated", "This key is unknown.")
         if scope < needed:

@@ -79,7 +79,7 @@ def _failed(block: Message) -> FailedRecipient | None:
     addresses = tuple(filter(None, (_address(str(block.get(f"{which}-recipient", ""))) for which in _WHICH)))
     status = _STATUS.match(str(block.get("status", "")))
     code, diagnostic = status[1] if status is not None else "", str(block.get("diagnostic-code", ""))
-    # Some servers always report 5.0.0, and quote the relay that knows the reason.
+    # Some servers always report 5.0.0, and quote the relay's own code in the diagnostic.
     quoted = _REPLY.match(diagnostic)
     hard = is_permanent_failure(code) or (
         not code.startswith("4") and quoted is not None and is_permanent_failure(diagnostic[quoted.end() :])

@@ -28,35 +28,37 @@ class WebhookSecrets:
 
 def standard(secret: str, headers: Mapping[str, str], body: bytes, prefix: str = "webhook") -> bool:
     """Verify by Standard Webhooks 1.0.0, or by Svix, whose headers begin with `svix`."""
-    signed = {f"webhook-{name}": headers.get(f"{prefix}-{name}", "") for name in ("id", "timestamp", "signature")}
+    named_headers = {
+        f"webhook-{name}": headers.get(f"{prefix}-{name}", "") for name in ("id", "timestamp", "signature")
+    }
     try:
-        Webhook(secret).verify(body, signed)
+        Webhook(secret).verify(body, named_headers)
     except (WebhookVerificationError, ValueError, OverflowError):
         return False
     return True
 
 
-def twilio(token: str, url: str, form: Mapping[str, str], given: str) -> bool:
+def twilio(token: str, url: str, form: Mapping[str, str], signature: str) -> bool:
     """Verify `X-Twilio-Signature`: HMAC-SHA1 of the URL as Twilio called it and the form's fields in order."""
     signed = url + "".join(f"{name}{form[name]}" for name in sorted(form))
     expected = base64.b64encode(hmac.new(token.encode(), signed.encode(), hashlib.sha1).digest()).decode()
-    return _same(expected, given)
+    return _same(expected, signature)
 
 
-def zendesk(secret: str, timestamp: str, body: bytes, given: str) -> bool:
+def zendesk(secret: str, timestamp: str, body: bytes, signature: str) -> bool:
     """Verify by HMAC-SHA256 of timestamp and body, in base64; the timestamp is an ISO 8601 instant."""
     expected = base64.b64encode(hmac.new(secret.encode(), timestamp.encode() + body, hashlib.sha256).digest()).decode()
     try:
         at = datetime.fromisoformat(timestamp)
     except ValueError:
         return False
-    return _same(expected, given) and _fresh((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    return _same(expected, signature) and _fresh((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
 
 
-def zoom(secret: str, timestamp: str, body: bytes, given: str) -> bool:
+def zoom(secret: str, timestamp: str, body: bytes, signature: str) -> bool:
     """Verify by HMAC-SHA256 of `v0:timestamp:body`, in hexadecimal; the timestamp is in seconds."""
     expected = "v0=" + hmac.new(secret.encode(), f"v0:{timestamp}:".encode() + body, hashlib.sha256).hexdigest()
-    return _same(expected, given) and timestamp.isascii() and timestamp.isdigit() and _fresh(int(timestamp[:12]))
+    return _same(expected, signature) and timestamp.isascii() and timestamp.isdigit() and _fresh(int(timestamp[:12]))
 
 
 def zoom_challenge(secret: str, plain: str) -> str:
@@ -64,8 +66,8 @@ def zoom_challenge(secret: str, plain: str) -> str:
     return hmac.new(secret.encode(), plain.encode(), hashlib.sha256).hexdigest()
 
 
-def _same(expected: str, given: str) -> bool:
-    return hmac.compare_digest(expected.encode(), given.encode(errors="replace"))
+def _same(expected: str, signature: str) -> bool:
+    return hmac.compare_digest(expected.encode(), signature.encode(errors="replace"))
 
 
 def _fresh(at: float) -> bool:

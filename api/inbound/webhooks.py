@@ -128,11 +128,11 @@ class WebhookRoutes:
     async def zendesk(self, request: Request) -> Response:
         """Ticket events of Zendesk's event subscriptions, signed over timestamp and body."""
         body, headers = await self._body(request, self._secrets.zendesk), request.headers
-        at, given = (
+        at, signature = (
             headers.get("x-zendesk-webhook-signature-timestamp", ""),
             headers.get("x-zendesk-webhook-signature", ""),
         )
-        if not signatures.zendesk(self._secrets.zendesk, at, body, given):
+        if not signatures.zendesk(self._secrets.zendesk, at, body, signature):
             raise _unsigned()
         event = _object(body)
         return await self._accept("zendesk", str(event.get("id", ""))[:200], zendesk_events(event))
@@ -140,8 +140,8 @@ class WebhookRoutes:
     async def zoom(self, request: Request) -> Response:
         """Webinar events, signed `v0`. The first call is a challenge, which is answered."""
         body, headers = await self._body(request, self._secrets.zoom), request.headers
-        at, given = headers.get("x-zm-request-timestamp", ""), headers.get("x-zm-signature", "")
-        if not signatures.zoom(self._secrets.zoom, at, body, given):
+        at, signature = headers.get("x-zm-request-timestamp", ""), headers.get("x-zm-signature", "")
+        if not signatures.zoom(self._secrets.zoom, at, body, signature):
             raise _unsigned()
         event = _object(body)
         if event.get("event") == "endpoint.url_validation":

@@ -198,13 +198,13 @@ class BrowserRoutes:
     def _read(self, authorization: str | None, token: str | None) -> InboxPass:
         """The token's contents. Raises ProblemError if it is missing, expired or invalid."""
         kind, _, bearer = (authorization or "").partition(" ")
-        given = bearer.strip() if kind.lower() == "bearer" else token
-        if not given:
+        text = bearer.strip() if kind.lower() == "bearer" else token
+        if not text:
             raise ProblemError(
                 "unauthenticated", "Send a token: as `Bearer`, or as `token` in the query. The back end issues it."
             )
         try:
-            return read_inbox_token(self._keys, given, datetime.now(UTC))
+            return read_inbox_token(self._keys, text, datetime.now(UTC))
         except LinkExpired as error:
             raise ProblemError("unauthenticated", "The token has expired. Get a new one from the back end.") from error
         except (LinkError, ValueError) as error:

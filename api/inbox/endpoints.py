@@ -186,12 +186,12 @@ class InboxRoutes:
         return json_response(updated)
 
     async def mark(
-        self, id: int, what: inbox_interactions.Mark, item: str | None, of: list[str] | None = None
+        self, id: int, interaction: inbox_interactions.Mark, item: str | None, of: list[str] | None = None
     ) -> Response:
-        """Mark a message and commit the signal `message_<what>`, once. `of` restricts it to a person with these keys."""
+        """Mark a message; commits the signal `message_<interaction>` once. `of` restricts it to a person's keys."""
         try:
             updated = await inbox_interactions.record_interaction(
-                self._database, self._catalogue, id, what, item, of=of
+                self._database, self._catalogue, id, interaction, item, of=of
             )
         except LookupError as error:
             raise ProblemError("not-found", "This digest has no message with that key.") from error

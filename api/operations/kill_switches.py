@@ -45,7 +45,7 @@ class KillSwitchRoutes:
         )
 
     async def throw(self, switch: KillSwitchIn) -> Response:
-        """Engage a kill switch. From its commit on no message that it covers is sent; they wait, and are decided at release."""
+        """Engage a kill switch. From its commit on its messages wait; at the release they are decided again."""
         async with self._database.transaction() as connection:
             return json_response(
                 await kill_switches.engage(connection, switch.scope, switch.name, switch.why, switch.by)

@@ -64,12 +64,12 @@ def _failure(reason: str) -> typer.Exit:
 
 def _sample(path: Path | None) -> dict[str, Any]:
     """The file as {profile, account, data}. A file with other keys is a profile."""
-    given = json.loads(path.read_text("utf-8")) if path is not None else {}
-    if not isinstance(given, dict):
+    sample = json.loads(path.read_text("utf-8")) if path is not None else {}
+    if not isinstance(sample, dict):
         raise typer.BadParameter(f"{path} is not a JSON object")
-    if not given.keys() <= {"profile", "account", "data"}:
-        given = {"profile": given}
-    return {"profile": {}, "account": {}, "data": {}} | given
+    if not sample.keys() <= {"profile", "account", "data"}:
+        sample = {"profile": sample}
+    return {"profile": {}, "account": {}, "data": {}} | sample
 
 
 def _pair(text: str) -> tuple[str, Any]:

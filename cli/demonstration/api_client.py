@@ -15,7 +15,7 @@ BATCH: Final = 100
 
 
 class DemoApi:
-    """The API of a running stack. All subjects live by one test clock."""
+    """The API of a running stack. All subjects are on one test clock."""
 
     def __init__(self, url: str, write_key: str, operator_key: str) -> None:
         headers = {"X-Tenure-Clock": CLOCK}

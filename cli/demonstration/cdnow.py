@@ -44,11 +44,11 @@ class Order(NamedTuple):
 
 def cdnow_file() -> Path:
     """Path of the file, which is downloaded if needed. Raises CdnowUnavailable."""
-    given = os.environ.get("TENURE_CDNOW")
-    path = Path(given) if given else _cache() / "CDNOW_master.txt"
+    configured = os.environ.get("TENURE_CDNOW")
+    path = Path(configured) if configured else _cache() / "CDNOW_master.txt"
     if not path.exists():
-        if given:
-            raise CdnowUnavailable(f"TENURE_CDNOW names {given}, which does not exist")
+        if configured:
+            raise CdnowUnavailable(f"TENURE_CDNOW names {configured}, which does not exist")
         _download(path)
     if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
         raise CdnowUnavailable(f"{path} does not have the expected checksum; delete it and try again")

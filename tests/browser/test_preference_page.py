@@ -106,7 +106,7 @@ async def test_C5_stopping_everything_and_lifting_it(browser: Browser, address: 
     assert await page.get_by_role("checkbox", checked=True).count() == 0
     await picture(page, "stopped-1024")
     await page.get_by_role("button", name="Resume messages").click()
-    await page.get_by_text("Messages may come again").wait_for()
+    await page.get_by_text("Messages are resumed").wait_for()
     assert await page.get_by_role("checkbox", checked=True).count() > 0
     await page.context.close()
 

@@ -1,7 +1,7 @@
 """Reconciliation: an hourly sweep that compares open runs with Temporal workflows.
 
 A run misses its timer, or loses its workflow, only by something outside the product: Temporal's database restored from a
-backup, a workflow terminated by hand, a namespace whose retention ended. The run's row in PostgreSQL says what to do.
+backup, a workflow terminated by hand, a namespace whose retention ended. The run's row in PostgreSQL determines the repair.
 
 - Runs past their due date: all of them, in every sweep.
 - Runs without a useful due date (they wait for signals, are paused, live on a test clock, or have not begun): as many as the
@@ -189,7 +189,7 @@ class Reconciler:
             result.count("nudged")
 
     def _is_asleep(self, run: Mapping[str, Any]) -> bool:
-        """Whether an open workflow has not taken the step that its row says is due."""
+        """Whether an open workflow has not taken the step that is due by its row."""
         due = run["next_due_at"]
         return not run["state"] or (run["clock"] is None and due is not None and due < datetime.now(UTC) - self.late)
 

@@ -24,7 +24,7 @@ class MailNotHandedOver(Exception):
 
 
 class DueSoon(Templates):
-    """Renders the reminder, whatever template is asked for. It names the task, never the customer."""
+    """Renders the reminder, for every template name. It names the task, never the customer."""
 
     def __init__(self) -> None:
         super().__init__({})

@@ -1,7 +1,7 @@
 """Relay: claims lanes and delivers their rows to Temporal in order.
 
 Delivery is at least once: a relay that dies between a signal and its commit signals again, and the run skips a `seq` that it
-knows. A lane that cannot be delivered rests, longer each time; while Temporal is down everything waits in the outbox.
+already has. A lane that cannot be delivered rests, longer each time; while Temporal is down everything waits in the outbox.
 """
 
 from __future__ import annotations

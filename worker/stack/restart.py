@@ -105,7 +105,7 @@ class Supervision:
             began = time.monotonic()
             code = await component.process.wait()
             self._ready[name].clear()
-            # A requested death says nothing about the component's health.
+            # A requested death is no sign of a fault.
             if name in self._killed or time.monotonic() - began > STEADY_SECONDS:
                 backoff = FIRST_BACKOFF
                 self._killed.discard(name)

@@ -122,7 +122,7 @@ class Rehearsal:
         await self.settle()
 
     async def apart(self, clock: str) -> Rehearsal:
-        """A second test clock on the same servers. People first seen through it live by that clock."""
+        """A second test clock on the same servers. People first seen through it are on that clock."""
         async with self.database.transaction() as connection:
             await set_clock(connection, clock, self.now + AHEAD, 1.0, self.now)
         return dataclasses.replace(self, clock=clock, sent_events=0)

@@ -55,7 +55,7 @@ async def rehearsal(
     begins: datetime | None = None,
     providers: ProviderSettings | None = None,
 ) -> AsyncIterator[Rehearsal]:
-    """A rehearsal while the body runs. Recipients on the test clock live from `begins`, by default now."""
+    """A rehearsal while the body runs. The test clock begins at `begins`, by default now."""
     async with await mail_server(folder / "mail", faults=faults) as sink:
         settings = Settings(
             database_url=database_url,

@@ -156,7 +156,7 @@ async def test_P4_tasks_are_listed_looked_at_and_closed(url, database_url):
     assert "outcomes: agreed, at_risk, no_answer" in looked.stdout
     assert "value: 7" in looked.stdout
     refused = await asyncio.to_thread(run, url, "tasks", 1, "--close", "perhaps", "--by", "dana")
-    assert (refused.exit_code, "No task of this kind ends so" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "This kind of task has no such outcome" in refused.stderr) == (1, True)
     assert "must be one of agreed" in refused.stderr
     closed = await asyncio.to_thread(run, url, "tasks", 1, "--close", "agreed", "--by", "dana", "--note", "for a year")
     assert closed.exit_code == 0, closed.output

@@ -246,7 +246,7 @@ async def test_a_link_that_is_not_ours_opens_nothing_and_says_so_in_the_readers_
     human = await page.get(f"{where}not-ours")
     machine = await page.get(f"{where}not-ours", headers={"Accept": "*/*"})
     assert (human.status_code, machine.status_code) == (404, 404)
-    assert "Copy it whole from the message." in human.text
+    assert "Copy the whole link from the message." in human.text
     assert machine.headers["content-type"] == "application/problem+json"
     assert (await page.post(f"{where}not-ours", data=ONE_CLICK)).status_code == 404
 
@@ -334,7 +334,7 @@ async def test_a_no_in_between_ends_the_yes_that_was_waiting(api, sender, page, 
     await api.put("/v1/users/fickle/consents", json=no)
     refused = await page.post(path, data={"action": "confirm"})
     assert refused.status_code == 409
-    assert "You have said no to this since" in refused.text
+    assert "You have unsubscribed since" in refused.text
     assert await said(api, "fickle") == {("email", "*"): False}
 
 

@@ -90,7 +90,7 @@ async def test_without_a_key_or_with_a_wrong_one_a_route_is_closed(api, method, 
 @pytest.mark.parametrize(("method", "path"), cases(Scope.OPERATE))
 async def test_the_write_key_may_not_operate(sender, method, path):
     refused = await sender.request(method, path)
-    assert (refused.status_code, refused.json()["title"]) == (403, "This key may not do that")
+    assert (refused.status_code, refused.json()["title"]) == (403, "The key does not allow this")
 
 
 @pytest.mark.parametrize("header", ["Basic !!!", "Basic", "Bearer", "Digest x", "Basic \xff", "Bearer nobody"])

@@ -282,7 +282,7 @@ async def test_P4_who_may_not_enter_is_kept_out_with_the_reason_and_nothing_is_a
     await api.post("/v1/track", json={"userId": "quinn", "event": "signed_up"})
     person = await key_of(api, "user", "quinn")
     refused = await api.post("/v1/users/quinn/plays", json=PLAY)
-    assert (refused.status_code, refused.json()["detail"]) == (409, "They may not enter setup-and-activation now: a run is open.")  # fmt: skip
+    assert (refused.status_code, refused.json()["detail"]) == (409, "This user may not enter setup-and-activation now: a run is open.")  # fmt: skip
     await db.execute("UPDATE runs SET status = 'closed', ended_at = now() WHERE lane = $1", person)
     again = await api.post("/v1/users/quinn/plays", json=PLAY)
     assert "they have been here before, and may enter once only" in again.json()["detail"]
@@ -312,7 +312,7 @@ async def test_a_play_of_a_journey_with_cases_names_its_case(api):
     await api.post("/v1/identify", json={"userId": "tess", "traits": {}})
     play = {**PLAY, "journey": "urgent-support"}
     refused = await api.post("/v1/users/tess/plays", json=play)
-    assert refused.json()["detail"] == "They may not enter urgent-support now: the event has no ticket_id."
+    assert refused.json()["detail"] == "This user may not enter urgent-support now: the event has no ticket_id."
     started = await api.post("/v1/users/tess/plays", json={**play, "data": {"ticket_id": "T-7"}})
     assert started.json()["case"] == "T-7"
 

@@ -98,8 +98,8 @@ def test_M1_links_are_tracked_on_every_channel_if_there_is_a_public_url(name, gi
         ({"TENURE_TWILIO_ACCOUNT": "AC1"}, "TENURE_TWILIO_TOKEN and TENURE_TWILIO_FROM"),
         ({"TENURE_SLACK_TOKEN": "x"}, "TENURE_SLACK_CHANNEL"),
         ({"TENURE_DKIM_SELECTOR": "s"}, "TENURE_DKIM_KEY_FILE"),
-        ({"TENURE_PROVIDER_RATES": "sms=fast"}, "no rate"),
-        ({"TENURE_PROVIDER_RATES": "sms=0"}, "no rate"),
+        ({"TENURE_PROVIDER_RATES": "sms=fast"}, "not a rate"),
+        ({"TENURE_PROVIDER_RATES": "sms=0"}, "not a rate"),
     ],
 )
 def test_incomplete_or_invalid_provider_settings_are_reported_on_start(monkeypatch, given, words):

@@ -100,7 +100,7 @@ async def test_without_any_server_the_error_lists_the_attempts_and_the_remedies(
 
 @pytest.mark.parametrize("answer", ["hello", ""])
 def test_a_program_that_is_not_temporal_is_refused(tmp_path, answer):
-    with pytest.raises(ValueError, match="no Temporal binary"):
+    with pytest.raises(ValueError, match="not a Temporal binary"):
         inspect(program(tmp_path / "temporal", answer))
 
 

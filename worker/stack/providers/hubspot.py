@@ -79,9 +79,9 @@ async def _upsert_batch(call: VendorRequest) -> Response:
 async def _read_batch(call: VendorRequest) -> Response:
     if not call.bearer:
         return _refused(401)
-    given = call.json
-    inputs, wanted = given.get("inputs") or [], given.get("properties") or []
-    if not 0 < len(inputs) <= MAX_BATCH or "propertiesWithHistory" not in given:
+    body = call.json
+    inputs, wanted = body.get("inputs") or [], body.get("properties") or []
+    if not 0 < len(inputs) <= MAX_BATCH or "propertiesWithHistory" not in body:
         return _refused(400)
     tasks = tasks_of(call.accepted, "hubspot")
     known = [str(item.get("id")) for item in inputs if str(item.get("id")) in tasks]
