@@ -198,9 +198,9 @@ class Stack(Supervision):
         async def ready() -> bool:
             return await http_ok(health)
 
-        stop_timeout = self.settings.graceful_shutdown_seconds + 10
+        timeout = self.settings.graceful_shutdown_seconds + 10
         return ModuleComponent(
-            name, self._modules[name], home=self.home, env=self.environ, ready=ready, stop_timeout=stop_timeout
+            name, self._modules[name], home=self.home, env=self.environ, ready=ready, stop_timeout=timeout
         )
 
     def changed(self) -> None:
@@ -245,7 +245,5 @@ def _must_answer(variable: str, address: str) -> None:
 
 def _already_running(home: Path) -> str:
     known = read_endpoints(home)
-    details = f" (supervisor {known.supervisor}, API {known.api_url})" if known else " and is starting"
-    return (
-        f"A stack already runs in {home}{details}. Stop it with Ctrl-C there, or choose another folder: --home FOLDER."
-    )
+    info = f" (supervisor {known.supervisor}, API {known.api_url})" if known else " and is starting"
+    return f"A stack already runs in {home}{info}. Stop it with Ctrl-C there, or choose another folder: --home FOLDER."
