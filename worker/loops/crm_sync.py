@@ -39,9 +39,7 @@ DONE: Final = "closed_in_crm"
 
 MIRRORED = Counter("tenure_task_mirror_total", "Copies of tasks in CRMs by result", ["mirror", "what"])
 STALE = Gauge("tenure_task_mirror_stale", "Tasks whose copy in a CRM is out of date", ["mirror"])
-LAG = Gauge(
-    "tenure_task_mirror_lag_seconds", "Time since tasks that were closed in the CRM were last read", ["mirror"]
-)
+LAG = Gauge("tenure_task_mirror_lag_seconds", "Time since tasks that were closed in the CRM were last read", ["mirror"])
 
 
 class CrmSync:

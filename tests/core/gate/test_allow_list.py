@@ -80,7 +80,7 @@ def test_clicks_are_tracked_where_a_public_url_or_a_link_base_is_set():
     assert (
         tracked_links(load_settings(public_url="https://t.example")).address("k", 0).startswith("https://t.example/c/")
     )
-    separate == load_settings(public_url="https://t.example", link_base="https://l.example")
+    separate = load_settings(public_url="https://t.example", link_base="https://l.example")
     assert tracked_links(separate).address("k", 0).startswith("https://l.example/c/")
     with pytest.raises(SettingsError, match="is not a web address"):
         load_settings(link_base="l.example")
