@@ -1,6 +1,6 @@
 """Quiet hours, send windows, business days and holidays in the person's zone (C7).
 
-An instant is judged by the wall time it has there, so an hour that a clock skips or repeats needs no rule of its own.
+Rules compare local times, so the hours that a clock change skips or repeats need no rule of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from journeys.language.actions import CALM, ChannelName, Model, Name, Priority
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 FURTHEST = 400
-"""Days to look ahead: beyond a year of holidays and of any week's days there is nothing new."""
+"""Days to look ahead: in a year, weekdays and public holidays repeat."""
 _WALL = re.compile(r"^([01]\d|2[0-3]):[0-5]\d$")
 
 
@@ -40,7 +40,7 @@ WallTime = Annotated[
 
 
 class QuietHours(Model):
-    """Nothing of these priorities goes by this channel between `start` and `end`, the person's time, also over midnight."""
+    """No message of these priorities is sent between `start` and `end`, in the person's time; both may span midnight."""
 
     name: Name
     channel: ChannelName | None = None
@@ -56,21 +56,21 @@ class QuietHours(Model):
             raise ValueError(f"{self.name} would be quiet all day: start and end are the same")
         return self
 
-    def allows(self, wall: datetime) -> bool:
-        """Whether it is not quiet then; `end` itself is not."""
-        at = wall.time()
+    def allows(self, local: datetime) -> bool:
+        """Whether messages may be sent at this local time; at `end` they may."""
+        at = local.time()
         quiet = self.start <= at < self.end if self.start < self.end else at >= self.start or at < self.end
         return not quiet
 
-    def turns(self, day: date) -> Iterator[datetime]:
-        """The wall times of a day at which it may begin to allow."""
+    def openings(self, day: date) -> Iterator[datetime]:
+        """The local times of a day at which the rule may begin to allow messages."""
         yield datetime.combine(day, self.end)
 
 
 class SendWindow(Model):
-    """These priorities go by this channel only on these days between `start` and `end`, and not on public holidays.
+    """Messages of these priorities are sent only on these days between `start` and `end`, and not on public holidays.
 
-    `holidays` is a country, or a country and its part, as the `holidays` library names them: `DE`, `US-CA`.
+    `holidays` is a country or a part of it, by the names of the `holidays` library: `DE`, `US-CA`.
     """
 
     name: Name
@@ -96,21 +96,21 @@ class SendWindow(Model):
             raise ValueError(f"{self.name} never opens: it ends at or before its start")
         return self
 
-    def allows(self, wall: datetime) -> bool:
-        """Whether it is open then; `end` itself is not."""
-        at = wall.time()
+    def allows(self, local: datetime) -> bool:
+        """Whether the window is open at this local time; at `end` it is closed."""
+        at = local.time()
         if at < self.start or (self.end is not None and at >= self.end):
             return False
-        return self.works(wall.date())
+        return self.is_open_day(local.date())
 
-    def works(self, day: date) -> bool:
-        """Whether it is one of its days and no holiday."""
+    def is_open_day(self, day: date) -> bool:
+        """Whether a day is one of `days` and no public holiday."""
         if DAYS[day.weekday()] not in self.days:
             return False
         return self.holidays is None or day not in holidays_in(self.holidays, day.year)
 
-    def turns(self, day: date) -> Iterator[datetime]:
-        """The wall times of a day at which it may begin to allow."""
+    def openings(self, day: date) -> Iterator[datetime]:
+        """The local times of a day at which the rule may begin to allow messages."""
         yield datetime.combine(day, self.start)
 
 
@@ -124,38 +124,37 @@ def opens_at(rules: Sequence[HoursRule], zone: ZoneInfo, at: datetime) -> dateti
     first = at.astimezone(zone).date() - timedelta(days=1)
     for number in range(FURTHEST):
         day = first + timedelta(days=number)
-        turns = sorted(turn for turn in _turns(rules, zone, day) if turn > at)
-        found = next((turn for turn in turns if _all_allow(rules, zone, turn)), None)
-        if found is not None:
-            return found
+        for opening in sorted(_openings(rules, zone, day)):
+            if opening > at and _all_allow(rules, zone, opening):
+                return opening
     return None
 
 
 def _all_allow(rules: Sequence[HoursRule], zone: ZoneInfo, at: datetime) -> bool:
-    wall = at.astimezone(zone)
-    return all(rule.allows(wall) for rule in rules)
+    local = at.astimezone(zone)
+    return all(rule.allows(local) for rule in rules)
 
 
-def _turns(rules: Sequence[HoursRule], zone: ZoneInfo, day: date) -> Iterator[datetime]:
-    """The instants of a day at which the answer may turn to yes: the rules' own, midnight, and where the clock is put on or back."""
-    walls = {datetime.combine(day, time(0)), *(wall for rule in rules for wall in rule.turns(day))}
-    for wall in walls:
+def _openings(rules: Sequence[HoursRule], zone: ZoneInfo, day: date) -> Iterator[datetime]:
+    """The instants of a day at which all rules may begin to allow: the rules' own, midnight and clock changes."""
+    local_times = {datetime.combine(day, time(0)), *(local for rule in rules for local in rule.openings(day))}
+    for local in local_times:
         for fold in (0, 1):
-            yield wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
-    begin, end = (datetime.combine(each, time(0), zone).astimezone(UTC) for each in (day, day + timedelta(days=1)))
+            yield local.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+    begin, end = (datetime.combine(midnight, time(0), zone).astimezone(UTC) for midnight in (day, day + timedelta(days=1)))
     yield from _changes(zone, begin, end)
 
 
 def _changes(zone: ZoneInfo, begin: datetime, end: datetime) -> Iterator[datetime]:
-    """The instants at which the zone's offset changes, to the second, hour by hour: two changes in an hour do not exist."""
+    """The instants, to the second, at which the zone's offset changes; no zone changes twice in an hour."""
     step = timedelta(hours=1)
     while begin < end:
         if begin.astimezone(zone).utcoffset() != (begin + step).astimezone(zone).utcoffset():
-            yield _change(zone, begin, begin + step)
+            yield _change_between(zone, begin, begin + step)
         begin += step
 
 
-def _change(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
+def _change_between(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
     before = low.astimezone(zone).utcoffset()
     while high - low > timedelta(seconds=1):
         middle = low + (high - low) // 2

@@ -12,11 +12,11 @@ from journeys.gate.status import OutcomeName
 from journeys.gate.verdicts import SendRequest
 
 MESSAGES_PER_PASS: Final = 20
-"""Due messages that one pass over a person decides; the rest are the next pass's."""
+"""Due messages that one pass over a person decides; the next pass decides the rest."""
 
 
 class RequestedMessage(Protocol):
-    """A message, as far as the visit that asked for it goes. `stands`: it was asked for on entering a final state."""
+    """A message with the visit that requested it. `stands`: it was requested on entering a final state."""
 
     @property
     def state(self) -> str: ...
@@ -27,7 +27,7 @@ class RequestedMessage(Protocol):
 
 
 class RunPosition(Protocol):
-    """A run, as far as its position goes; `state` is None before its first step."""
+    """The position of a run; `state` is None before its first step."""
 
     @property
     def is_open(self) -> bool: ...
@@ -39,7 +39,7 @@ class RunPosition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MessageVisit:
-    """The visit that asked for a message."""
+    """The visit that requested a message."""
 
     state: str
     visit: int
@@ -48,7 +48,7 @@ class MessageVisit:
 
 @dataclass(frozen=True, slots=True)
 class RunVisit:
-    """The visit in which a run is."""
+    """The visit that a run is in."""
 
     is_open: bool
     state: str | None
@@ -56,12 +56,12 @@ class RunVisit:
 
 
 def still_holds(message: RequestedMessage, run: RunPosition) -> bool:
-    """Whether its run is still in the visit that asked for it (H7); one of a final state stands for ever."""
+    """Whether the run is still in the visit that requested the message (H7); always for one that stands."""
     return message.stands or (run.is_open and (run.state, run.visit) == (message.state, message.visit))
 
 
 def withdraws(effect: WithdrawnMessages, message: RequestedMessage) -> bool:
-    """Whether a queued message of the same run is withdrawn: of that visit, or of the whole run; never one that stands."""
+    """Whether an effect withdraws a queued message of its run: of one visit, or of the whole run; never one that stands."""
     if message.stands:
         return False
     return effect.state is None or (effect.state, effect.visit) == (message.state, message.visit)
@@ -77,7 +77,7 @@ def request_of(
     missing: tuple[str, ...] = (),
     ready_at: datetime | None = None,
 ) -> SendRequest:
-    """The gate's request for a message, given where its run, called `name`, is now; `missing` is unknown state (H8)."""
+    """The gate's request for a message of `run`, whose id is `name`; `missing` are unknown fields that it needs (H8)."""
     return SendRequest(
         channels=message.via,
         topic=message.topic,
@@ -98,5 +98,5 @@ def request_of(
 
 
 def outcome_signal(message: SendMessage, outcome: OutcomeName) -> str:
-    """The signal by which a run hears what became of its message: `checklist.sent`."""
+    """The signal that reports the outcome of a message to its run: `checklist.sent`."""
     return f"{message.action}.{outcome}"

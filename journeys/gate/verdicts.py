@@ -11,15 +11,19 @@ from journeys.gate.reason_codes import ReasonCode
 ANY = "*"
 """In `RecipientContext.consents`: every channel, or every topic."""
 Consents = Mapping[tuple[str, str], bool]
-"""What the person said, by (channel, topic)."""
+"""A person's consents by (channel, topic): True is a grant, False an opt-out."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendRequest:
-    """One message that wants to go out. `channels` in order of preference; `stands` outlives the end of its run.
+    """A request to send one message.
 
-    `holds` says whether the run is still in the visit that asked; `missing` names product state it needs and lacks.
-    `account` is the account it is about, `ready_at` since when it could have gone and waits for others to go with.
+    - `channels` are in order of preference.
+    - `holds`: the run is still in the visit that requested the message; if not, `holds_why` is the reason.
+    - `stands`: the end of the run does not withdraw the message.
+    - `missing` are the fields that the message needs and that are unknown.
+    - `account` is the account that the message is about.
+    - `ready_at`: since then the message waits only for others to be sent with it.
     """
 
     channels: tuple[str, ...]
@@ -38,34 +42,34 @@ class SendRequest:
     account: str | None = None
     ready_at: datetime | None = None
     topics: tuple[str | None, ...] = ()
-    """Of one that is made of several: the topics of its parts, each of which needs consent."""
+    """Of a digest: the topics of its parts, each of which needs consent."""
     alone: bool = False
-    """What may have arrived already goes out again as it was, with nobody: its key makes that harmless."""
+    """The message may have arrived: it is sent again unchanged with the same key, in no digest."""
     run: str = ""
-    """Who asks; empty for what is made of several, each of which has been asked for."""
+    """The run that requests the message; empty for a digest, whose parts were requested by their runs."""
     roles: tuple[str, ...] = ()
-    """Of a message about an account: who in it is meant, or empty where nobody has to ask again."""
+    """Of an account's message: the roles that it is for; empty where the role need not be checked again."""
     zone: str | None = None
-    """Of a message about an account: the person's time zone as that account has it, in place of the context's."""
+    """Of an account's message: the person's time zone resolved with that account, in place of the context's."""
     tried_by: str = ""
-    """The channel of an attempt that may have arrived: by another one the message would come once more."""
+    """The channel of an attempt that may have arrived: another channel would send the message twice."""
 
     @property
     def is_digest(self) -> bool:
-        """Whether it is made of several messages."""
+        """Whether this is a digest."""
         return bool(self.topics)
 
     @property
     def allowed_channels(self) -> tuple[str, ...]:
-        """The channels by which it may go, in order of preference."""
+        """The channels that may be used, in order of preference."""
         return (self.tried_by,) if self.tried_by else self.channels
 
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """A message that went out, or is reserved to.
+    """A message that was sent, or is reserved to be.
 
-    Of several that became one, that one counts over all topics and journeys, and each of its parts for its own.
+    A digest counts once for rules over all topics and journeys; each part (`is_part`) counts for rules of its own.
     """
 
     at: datetime
@@ -82,7 +86,7 @@ class SentMessage:
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """A message of this person that waits. `rules` are the policy's names for what it waits for."""
+    """A message to this person that waits. `rules` are the names of the policy rules that it waits for."""
 
     key: str
     due: datetime
@@ -97,7 +101,7 @@ class QueuedMessage:
 
 @dataclass(frozen=True, slots=True)
 class KillSwitch:
-    """A switch that is thrown: nothing of this `scope` (`all`, `channel`, `journey`, `template`) and name goes out."""
+    """An engaged kill switch: it stops all messages of its `scope` (`all`, `channel`, `journey`, `template`) and `name`."""
 
     scope: str
     name: str = ""
@@ -105,13 +109,13 @@ class KillSwitch:
 
     @property
     def target(self) -> str:
-        """The messages that it stops, for people: `all messages`, `journey win-back`."""
+        """The messages that it stops, in words: `all messages`, `journey win-back`."""
         return "all messages" if self.scope == "all" else f"{self.scope} {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Somebody of ours looks after this person or their account in person, until then: automation waits."""
+    """`by`, a person of the company, looks after this person or account: automated messages wait until then."""
 
     until: datetime
     by: str
@@ -120,7 +124,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class OpenConversation:
-    """They have answered a message of this run: a person speaks with them now, and the run does not, until then."""
+    """The person has replied to a message of this run: the run sends nothing until then, while `owner` answers."""
 
     run: str
     until: datetime
@@ -143,15 +147,15 @@ class ConsentScope:
 
 
 ReasonFact = KillSwitch | Hold | OpenConversation | ChannelAddress | ConsentScope
-"""What a reason can be about: the very fact that the gate weighed."""
+"""The facts that a reason can be about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason of a verdict: `code` for programs, stable; `text` for people, free to change.
+    """One reason of a verdict: `code` is stable, for programs; `text` is for people and may change.
 
-    `rule` is the policy's name for the rule it rests on, if it has one. `about` is the fact it rests on, if the code alone
-    does not say which: whoever explains or undoes a verdict reads that and never `text`. The ledger keeps code, text and rule.
+    `rule` is the name of the policy rule behind it, if there is one. `about` is the fact behind it, if the code alone does
+    not identify it: code that explains or undoes a verdict reads `about`, never `text`. The ledger keeps code, text and rule.
     """
 
     code: ReasonCode
@@ -162,12 +166,15 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class RecipientContext:
-    """What is known of the person: a missing address is none, a missing consent is the policy's default.
+    """What the gate reads of a person.
 
-    A consent's key is (channel, topic), either of them `*`. A withdrawal at any level is obeyed, so who grants again
-    lifts it; a general one (topic `*`) does not silence urgent support and transactional messages.
-    `suppressed` has the reason, by channel. `sent` counts what is being sent; `heads` are the keys of those that are decided in this very pass and may still
-    take others along; `held` are people of ours who look after them in person.
+    - `addresses`: a channel that is left out has none.
+    - `consents`: by (channel, topic), either of them `*`; one that is left out has the policy's default. An opt-out at any
+      level is obeyed until it is taken back. A general one (topic `*`) does not stop urgent support and transactional messages.
+    - `sent` includes messages that are being sent.
+    - `heads` are the keys of messages decided in this pass that others may still join.
+    - `suppressed` has the reason by channel; `stops` are the engaged kill switches.
+    - `accounts` are those that the person belongs to; `role` is their role in the request's account.
     """
 
     addresses: Mapping[str, bool] = field(default_factory=dict)
@@ -183,12 +190,11 @@ class RecipientContext:
     zone: str = ""
     accounts: frozenset[str] = frozenset()
     role: str = ""
-    """The accounts they belong to now, and what they do there."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendNow:
-    """It goes out by this channel; `reasons` say why a preferred one was passed over."""
+    """The message is sent by this channel; `reasons` explain why preferred channels were skipped."""
 
     channel: str
     reasons: tuple[Reason, ...] = ()
@@ -196,7 +202,7 @@ class SendNow:
 
 @dataclass(frozen=True, slots=True)
 class DeferUntil:
-    """It waits, and is judged again at `until`."""
+    """The message waits and is decided again at `until`."""
 
     until: datetime
     reasons: tuple[Reason, ...]
@@ -204,7 +210,7 @@ class DeferUntil:
 
 @dataclass(frozen=True, slots=True)
 class MergeInto:
-    """It goes out as a part of the message with this key, by its channel."""
+    """The message becomes a part of the message with this key, and is sent by its channel."""
 
     key: str
     channel: str
@@ -213,7 +219,7 @@ class MergeInto:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """It never goes out: one that matters more has its place, the message with this key."""
+    """The message is never sent: the message with the key `by` has a higher priority and takes its place."""
 
     by: str
     reasons: tuple[Reason, ...]
@@ -221,7 +227,7 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Withhold:
-    """It never goes out."""
+    """The message is never sent."""
 
     reasons: tuple[Reason, ...]
 

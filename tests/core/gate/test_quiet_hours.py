@@ -179,7 +179,7 @@ def test_a_policy_with_contradictory_or_unknown_values_is_refused(part: dict[str
 
 
 def test_a_send_window_works_on_the_days_that_it_lists() -> None:
-    assert [OFFICE.works(date(2026, 11, 23) + timedelta(days=n)) for n in range(7)] == [True] * 5 + [False] * 2
+    assert [OFFICE.is_open_day(date(2026, 11, 23) + timedelta(days=n)) for n in range(7)] == [True] * 5 + [False] * 2
     assert NIGHT.start == time(21)
 
 
