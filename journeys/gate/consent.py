@@ -13,38 +13,38 @@ from journeys.language.actions import PRESSING
 def consent_refusal(
     policy: Policy, topic: str | None, priority: str, channel: str, consents: Consents
 ) -> Reason | None:
-    """Why this person may not be told this by this channel, if so."""
+    """The reason why consent forbids this topic by this channel, or None."""
     about = topic or ANY
     scopes = _scopes(channel, about, general=priority not in PRESSING)
     withdrawn = next((scope for scope in scopes if consents.get(scope) is False), None)
     if withdrawn is not None:
-        text = f"the person opted out of {_what(about)} by {channel}"
+        text = f"the person opted out of {_topic_text(about)} by {channel}"
         return Reason("consent_withdrawn", text, about=ConsentScope(*withdrawn))
     rule = _default(policy.consent, channel, about)
     granted = any(consents.get(scope) for scope in scopes)
     if granted or rule is None or rule.default == "granted" or priority in rule.exempt:
         return None
-    text = f"the person has not opted in to {_what(about)} by {channel}"
+    text = f"the person has not opted in to {_topic_text(about)} by {channel}"
     return Reason("consent_required", text, about=ConsentScope(channel, about))
 
 
 def refusals_by_all(
     policy: Policy, channels: Iterable[str], topic: str | None, priority: str, consents: Consents
 ) -> tuple[Reason, ...] | None:
-    """Why nothing of this topic may be said by any of these channels; None while one remains."""
+    """The reasons why consent forbids a topic by all these channels; None if one remains."""
     refusals = [consent_refusal(policy, topic, priority, channel, consents) for channel in channels]
     reasons = tuple(reason for reason in refusals if reason is not None)
     return reasons if reasons and len(reasons) == len(refusals) else None
 
 
 def has_opted_out(policy: Policy, chart: Chart, consents: Consents) -> bool:
-    """Whether no channel of a journey's topic is left to this person: then an opt-out ends their run (C5).
+    """Whether the person has opted out of every channel of a journey's topic, which ends their run (C5).
 
-    A message with another topic neither keeps a run going nor ends it: withholding it is the gate's. A journey that
-    says nothing under its own topic is about those of its messages. Each counts with its own priority, so what may
-    still be said as transactional keeps the run.
+    A message of another topic neither keeps a run open nor ends it: the gate withholds it. Where no message has the
+    journey's own topic, the topics of its messages count. Each message counts with its own priority, so one that may
+    still be sent as transactional keeps the run open.
     """
-    own = [way for way in chart.routes if way[0] == chart.spec.topic] or chart.routes
+    own = [route for route in chart.routes if route[0] == chart.spec.topic] or chart.routes
     refusals = [consent_refusal(policy, topic, priority, channel, consents) for topic, priority, channel in own]
     return any(reason and reason.code == "consent_withdrawn" for reason in refusals) and all(refusals)
 
@@ -62,5 +62,5 @@ def _default(rules: tuple[ConsentDefault, ...], channel: str, topic: str) -> Con
     return max(fitting, key=lambda rule: (rule.topic is not None, rule.channel is not None))
 
 
-def _what(topic: str) -> str:
+def _topic_text(topic: str) -> str:
     return "messages" if topic == ANY else topic

@@ -19,82 +19,85 @@ GateRule = Cap | Cooldown | QuietHours | SendWindow
 
 @dataclass(frozen=True, slots=True)
 class Deferral:
-    """`until` None is never; `known` is false when the end may come sooner or later than that."""
+    """A reason to wait. `until` None is without end; `known` is false if the wait may end sooner or later than that."""
 
     until: datetime | None
     reason: Reason
     known: bool = True
 
-    def is_final(self, deadline: datetime | None) -> bool:
-        """Whether waiting is no use: it never ends, or surely not before the message does."""
+    def never_in_time(self, deadline: datetime | None) -> bool:
+        """Whether the wait never ends, or surely not before the message expires."""
         return self.until is None or (self.known and deadline is not None and self.until >= deadline)
 
 
 def deferrals_for(
-    policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str, now: datetime
+    policy: Policy, request: SendRequest, context: RecipientContext, channel: str, now: datetime
 ) -> tuple[Deferral, ...]:
-    """Everything that keeps it from this channel now. Hours count from where the others end, so one wait says it all."""
-    name = standing.zone if ask.zone is None else ask.zone
+    """All reasons to wait before this channel may be used. Hours are checked at the end of the other waits."""
+    name = context.zone if request.zone is None else request.zone
     zone = zone_named(name) or zone_named(policy.timezone) or ZoneInfo("UTC")
-    found = [*_stopped(policy, ask, standing, channel, now), *_counted(policy, ask, standing, channel, zone, now)]
-    begin = max((wait.until for wait in found if wait.until is not None), default=now)
-    return (*found, *_hours(policy, ask, channel, zone, begin, now))
+    deferrals = [
+        *_stops(policy, request, context, channel, now),
+        *_counted(policy, request, context, channel, zone, now),
+    ]
+    begin = max((deferral.until for deferral in deferrals if deferral.until is not None), default=now)
+    return (*deferrals, *_hours(policy, request, channel, zone, begin, now))
 
 
 def counts_for(rule: Cap | Cooldown, sent: SentMessage) -> bool:
-    """Whether what went out counts for a rule: a part of a message only for its own topic and journey."""
+    """Whether a sent message counts for a rule; a part of a digest counts only for rules of a topic or journey."""
     if sent.is_part and rule.topic is None and rule.journey is None:
         return False
     return rule_applies(rule, sent.channel, sent.topic, sent.journey)
 
 
 def rule_applies(rule: GateRule, channel: str, topic: str | None, journey: str) -> bool:
-    """Whether a rule speaks of such a message at all; its priorities are another question."""
+    """Whether a rule covers the channel, topic and journey of a message; priorities are not compared."""
     return rule.channel in (None, channel) and rule.topic in (None, topic) and rule.journey in (None, journey)
 
 
-def engaged_switches(found: Sequence[KillSwitch], ask: SendRequest, channel: str) -> Iterator[KillSwitch]:
-    """The switches that are thrown for this message."""
-    names = {"channel": channel, "journey": ask.journey, "template": ask.template}
-    return (stop for stop in found if stop.scope == "all" or names.get(stop.scope) == stop.name)
+def engaged_switches(switches: Sequence[KillSwitch], request: SendRequest, channel: str) -> Iterator[KillSwitch]:
+    """The engaged kill switches that stop this message."""
+    names = {"channel": channel, "journey": request.journey, "template": request.template}
+    return (switch for switch in switches if switch.scope == "all" or names.get(switch.scope) == switch.name)
 
 
-# -- until somebody says so --------------------------------------------------------------------------------------------
+# -- until a person ends it --------------------------------------------------------------------------------------------
 
 
-def _stopped(
-    policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str, now: datetime
+def _stops(
+    policy: Policy, request: SendRequest, context: RecipientContext, channel: str, now: datetime
 ) -> Iterator[Deferral]:
     again = policy.urgent_ticket.recheck.after(now)
-    for stop in engaged_switches(standing.stops, ask, channel):
-        text = f"a kill switch stops {stop.target}" + (f": {stop.why}" if stop.why else "")
-        yield Deferral(again, Reason("stopped", text, about=stop), known=False)
-    for held in standing.held if ask.priority not in PRESSING else ():
-        text = f"{held.by} has put automation on hold until {readable_instant(held.until)}"
-        text += f": {held.why}" if held.why else ""
-        yield Deferral(held.until, Reason("held", text, about=held), known=False)
-    if standing.urgent_open and ask.priority in policy.urgent_ticket.defers:
+    for switch in engaged_switches(context.stops, request, channel):
+        text = f"a kill switch stops {switch.target}" + (f": {switch.why}" if switch.why else "")
+        yield Deferral(again, Reason("stopped", text, about=switch), known=False)
+    for hold in context.held if request.priority not in PRESSING else ():
+        text = f"{hold.by} has put automation on hold until {readable_instant(hold.until)}"
+        text += f": {hold.why}" if hold.why else ""
+        yield Deferral(hold.until, Reason("held", text, about=hold), known=False)
+    if context.urgent_open and request.priority in policy.urgent_ticket.defers:
         yield Deferral(again, Reason("urgent_ticket", "an urgent ticket is open"), known=False)
 
 
-# -- how much, how often -----------------------------------------------------------------------------------------------
+# -- cooldowns and caps ------------------------------------------------------------------------------------------------
 
 
 def _counted(
-    policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str, zone: ZoneInfo, now: datetime
+    policy: Policy, request: SendRequest, context: RecipientContext, channel: str, zone: ZoneInfo, now: datetime
 ) -> Iterator[Deferral]:
     for cooldown in policy.cooldowns:
-        if rule_applies(cooldown, channel, ask.topic, ask.journey) and ask.priority not in cooldown.exempt:
-            yield from _cooling(cooldown, standing, now)
+        if rule_applies(cooldown, channel, request.topic, request.journey) and request.priority not in cooldown.exempt:
+            yield from _cooldown(cooldown, context, now)
     for cap in policy.caps:
-        if rule_applies(cap, channel, ask.topic, ask.journey) and ask.priority in cap.priorities:
-            yield from _capped(cap, standing, zone, now)
+        if rule_applies(cap, channel, request.topic, request.journey) and request.priority in cap.priorities:
+            yield from _cap(cap, context, zone, now)
 
 
-def _cooling(rule: Cooldown, standing: RecipientContext, now: datetime) -> Iterator[Deferral]:
+def _cooldown(rule: Cooldown, context: RecipientContext, now: datetime) -> Iterator[Deferral]:
     ends = [
         rule.between.after(sent.at)
-        for sent in standing.sent
+        for sent in context.sent
         if counts_for(rule, sent) and sent.priority not in rule.exempt
     ]
     until = max(ends, default=now)
@@ -104,16 +107,16 @@ def _cooling(rule: Cooldown, standing: RecipientContext, now: datetime) -> Itera
         )
 
 
-def _capped(rule: Cap, standing: RecipientContext, zone: ZoneInfo, now: datetime) -> Iterator[Deferral]:
-    """Each message leaves a rolling window once its own length of it is over; the cap frees when enough have left.
+def _cap(rule: Cap, context: RecipientContext, zone: ZoneInfo, now: datetime) -> Iterator[Deferral]:
+    """The cap frees when enough messages have left its window.
 
-    A calendar window ends for all of them at the same midnight of the person.
+    Each message leaves a rolling window after the window's length; all leave a calendar window at its last midnight.
     """
     ends = sorted(
         end
-        for sent in standing.sent
+        for sent in context.sent
         if counts_for(rule, sent) and sent.priority in rule.priorities
-        if (end := _leaves(rule, sent, zone)) > now
+        if (end := _window_end(rule, sent, zone)) > now
     )
     if len(ends) < rule.limit:
         return
@@ -125,7 +128,7 @@ def _capped(rule: Cap, standing: RecipientContext, zone: ZoneInfo, now: datetime
     yield Deferral(until, Reason("cap_reached", text, rule.name))
 
 
-def _leaves(rule: Cap, sent: SentMessage, zone: ZoneInfo) -> datetime:
+def _window_end(rule: Cap, sent: SentMessage, zone: ZoneInfo) -> datetime:
     if rule.calendar is not None:
         return period_end(rule.calendar, sent.at, zone)
     assert rule.window is not None
@@ -133,7 +136,7 @@ def _leaves(rule: Cap, sent: SentMessage, zone: ZoneInfo) -> datetime:
 
 
 def period_end(calendar: Literal["day", "week", "month"], at: datetime, zone: ZoneInfo) -> datetime:
-    """The midnight, on that wall, that ends the day, the week (Monday is its first day, ISO 8601) or the month of an instant."""
+    """The midnight of this zone that ends the day, week (from Monday, ISO 8601) or month of an instant."""
     day = at.astimezone(zone).date()
     match calendar:
         case "day":
@@ -145,17 +148,17 @@ def period_end(calendar: Literal["day", "week", "month"], at: datetime, zone: Zo
     return datetime.combine(following, time(0), zone).astimezone(at.tzinfo)
 
 
-# -- the clock on the wall ---------------------------------------------------------------------------------------------
+# -- quiet hours and send windows --------------------------------------------------------------------------------------
 
 
 def _hours(
-    policy: Policy, ask: SendRequest, channel: str, zone: ZoneInfo, begin: datetime, now: datetime
+    policy: Policy, request: SendRequest, channel: str, zone: ZoneInfo, begin: datetime, now: datetime
 ) -> Iterator[Deferral]:
     all_hours: tuple[HoursRule, ...] = (*policy.quiet_hours, *policy.send_windows)
     rules = [
         rule
         for rule in all_hours
-        if rule_applies(rule, channel, ask.topic, ask.journey) and ask.priority in rule.priorities
+        if rule_applies(rule, channel, request.topic, request.journey) and request.priority in rule.priorities
     ]
     if not rules:
         return
@@ -176,5 +179,5 @@ def _closed(rule: HoursRule, zone: ZoneInfo, until: datetime) -> Reason:
 
 
 def readable_instant(at: datetime) -> str:
-    """An instant for a reader."""
+    """An instant as text for people, in UTC."""
     return f"{at:%Y-%m-%d %H:%M} UTC"

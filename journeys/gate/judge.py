@@ -1,21 +1,19 @@
 """Verdict of the gate on one message to one person, pure and total.
 
-How it weighs, always in this order; the first group that objects speaks, with all its reasons:
+It checks four groups in this order. The first group with reasons decides, with all its reasons:
 
-1. Is it still true? Its state was left, it came too late, the product state it needs is not known, they have left the account
-   it is about or the role that it is for, another account of theirs has told them already, or they have answered its run and a
-   person speaks with them: **withhold**.
-2. May anyone say it? The first channel with an address that is not suppressed, and consent, carries it; else **withhold**.
-3. May it be said now? A stop, an open urgent ticket, a cooldown, a cap, quiet hours: **defer** until the last of them
-   frees. A wait whose end is known and not before the message expires is a **withhold** at once; a cap never drops what
-   can still wait. One that matters more and waits for the same cooldown has its place: **replace**.
-4. With whom? One of its kind that goes out in this pass takes it along: **merge**. Others of its kind that fall due
-   within the consolidation window are waited for.
+1. Validity: **withhold** if the state was left, the message expired, it needs unknown product state, the person left its
+   account or has none of its roles, another account of theirs has sent the same template, or they replied to its run.
+2. Channel: the first with an address that is not suppressed, and with consent; without one, **withhold**.
+3. Time: **defer** for kill switches, holds, urgent tickets, cooldowns, caps and quiet hours until the last of them ends.
+   If the end is known and the message expires before it, **withhold** at once. If a message of higher priority waits for
+   the same cooldown, **replace**.
+4. Consolidation: **merge** into a similar message that goes out in this pass, or **defer** for similar messages that fall
+   due within the window.
 
-Why the channels before the one that carries it were passed over is told with every verdict, but behind what it hangs on:
-the first reason is the one that a run hears. The order in which messages were sent or rules were written changes nothing.
-`now` is the gate's clock, never `ask.at`. The caller counts as sent what is reserved or being sent, so that caps are exact
-under concurrency.
+Reasons for skipped channels come last; the first reason is reported to the run. The order of sent messages and of rules
+changes nothing. `now` is the gate's clock, never `request.at`. The caller counts reserved messages and those being sent as
+sent, so that caps are exact under concurrency.
 """
 
 from __future__ import annotations
@@ -49,126 +47,129 @@ SUPPRESSED: Final[Mapping[str, str]] = {
     "stop_word": "the recipient replied with an opt-out keyword",
     "operator": "an operator suppressed it",
 }
-"""Why nothing is sent to an address, by the reason that is kept with it."""
+"""Why nothing is sent to an address, in words, by the reason of its suppression."""
 
 
-def judge(policy: Policy, ask: SendRequest, standing: RecipientContext, now: datetime) -> Verdict:
-    """Whether this message goes out now, later, with another or never, and why."""
-    deadline = expiry(policy, ask)
-    untrue = tuple(_untrue(policy, ask, standing, deadline, now))
-    if untrue:
-        return Withhold(untrue)
-    channel, passed_over = channel_for(policy, ask, standing)
+def judge(policy: Policy, request: SendRequest, context: RecipientContext, now: datetime) -> Verdict:
+    """The verdict on a message: send now, defer, merge, replace or withhold, with its reasons."""
+    deadline = expiry(policy, request)
+    reasons = tuple(_invalid(policy, request, context, deadline, now))
+    if reasons:
+        return Withhold(reasons)
+    channel, passed_over = channel_for(policy, request, context)
     if channel is None:
         return Withhold(passed_over)
-    head = None if ask.alone else head_to_join(policy, ask, standing, channel, now)
+    head = None if request.alone else head_to_join(policy, request, context, channel, now)
     if head is not None:
         return MergeInto(head.key, channel, (*passed_over, *head.reasons))
-    found = deferrals_for(policy, ask, standing, channel, now)
-    if found:
-        return _later(policy, ask, standing, channel, passed_over, found, deadline)
-    others = None if ask.alone else consolidation_wait(policy, ask, standing, channel, now, deadline)
+    deferrals = deferrals_for(policy, request, context, channel, now)
+    if deferrals:
+        return _later(policy, request, context, channel, passed_over, deferrals, deadline)
+    others = None if request.alone else consolidation_wait(policy, request, context, channel, now, deadline)
     if others is not None and others.until is not None:
         return DeferUntil(others.until, (others.reason, *passed_over))
     return SendNow(channel, passed_over)
 
 
-def expiry(policy: Policy, ask: SendRequest) -> datetime | None:
-    """When the message is too late to be useful: its own word, else the policy's."""
-    if ask.expires_at is not None or policy.expires_after is None:
-        return ask.expires_at
-    return policy.expires_after.after(ask.at)
+def expiry(policy: Policy, request: SendRequest) -> datetime | None:
+    """When the message expires: by the request, else by the policy; None for never."""
+    if request.expires_at is not None or policy.expires_after is None:
+        return request.expires_at
+    return policy.expires_after.after(request.at)
 
 
-# -- is it still true? -------------------------------------------------------------------------------------------------
+# -- validity ----------------------------------------------------------------------------------------------------------
 
 
-def _untrue(
-    policy: Policy, ask: SendRequest, standing: RecipientContext, deadline: datetime | None, now: datetime
+def _invalid(
+    policy: Policy, request: SendRequest, context: RecipientContext, deadline: datetime | None, now: datetime
 ) -> Iterator[Reason]:
-    if not ask.holds and not ask.stands:
-        yield Reason("state_left", ask.holds_why or "the run has left the state that requested it")
+    if not request.holds and not request.stands:
+        yield Reason("state_left", request.holds_why or "the run has left the state that requested it")
     if deadline is not None and deadline <= now:
         yield Reason("expired", f"it expired on {readable_instant(deadline)}")
-    if ask.missing and ask.priority not in policy.state_exempt:
-        yield Reason("state_unknown", f"not known: {', '.join(sorted(ask.missing))}")
-    if ask.roles and ask.account not in standing.accounts:
+    if request.missing and request.priority not in policy.state_exempt:
+        yield Reason("state_unknown", f"not known: {', '.join(sorted(request.missing))}")
+    if request.roles and request.account not in context.accounts:
         yield Reason("no_recipient", "the person no longer belongs to this account")
-    elif ask.roles and standing.role not in ask.roles:
+    elif request.roles and context.role not in request.roles:
         yield Reason(
-            "no_recipient", f"it is for the account's {' or '.join(ask.roles)}, and the person no longer has that role"
+            "no_recipient",
+            f"it is for the account's {' or '.join(request.roles)}, and the person no longer has that role",
         )
-    if _sent_already(policy, ask, standing, now):
-        yield Reason("told_already", f"another account of this person has already sent {ask.template}")
-    for talk in standing.talks if ask.run and ask.priority not in PRESSING else ():
-        if talk.run == ask.run and talk.until > now:
-            text = f"the person replied to {ask.journey}: {talk.owner or 'a colleague'} is answering"
+    if _sent_for_other_account(policy, request, context, now):
+        yield Reason("told_already", f"another account of this person has already sent {request.template}")
+    for talk in context.talks if request.run and request.priority not in PRESSING else ():
+        if talk.run == request.run and talk.until > now:
+            text = f"the person replied to {request.journey}: {talk.owner or 'a colleague'} is answering"
             yield Reason("in_conversation", text, about=talk)
 
 
-def _sent_already(policy: Policy, ask: SendRequest, standing: RecipientContext, now: datetime) -> bool:
-    """A person of several accounts gets one message, not one for each of them."""
-    if ask.account is None:
+def _sent_for_other_account(policy: Policy, request: SendRequest, context: RecipientContext, now: datetime) -> bool:
+    """Whether another account of the person has sent this template: a person gets it once, not once an account."""
+    if request.account is None:
         return False
     return any(
-        sent.template == ask.template
-        and sent.account not in (None, ask.account)
+        sent.template == request.template
+        and sent.account not in (None, request.account)
         and policy.once_across_accounts.after(sent.at) > now
-        for sent in standing.sent
+        for sent in context.sent
     )
 
 
-# -- may anyone say it? ------------------------------------------------------------------------------------------------
+# -- channel -----------------------------------------------------------------------------------------------------------
 
 
-def channel_for(policy: Policy, ask: SendRequest, standing: RecipientContext) -> tuple[str | None, tuple[Reason, ...]]:
-    """The first channel with an address and consent, with what stood against those before it."""
+def channel_for(
+    policy: Policy, request: SendRequest, context: RecipientContext
+) -> tuple[str | None, tuple[Reason, ...]]:
+    """The first channel with an address and consent, and the reasons against those before it."""
     passed_over: list[Reason] = []
-    for channel in ask.allowed_channels:
-        refusal = _refusal(policy, ask, standing, channel)
+    for channel in request.allowed_channels:
+        refusal = _refusal(policy, request, context, channel)
         if refusal is None:
             return channel, tuple(passed_over)
         passed_over.append(refusal)
     return None, tuple(passed_over) or (Reason("no_address", "the message names no channel"),)
 
 
-def _refusal(policy: Policy, ask: SendRequest, standing: RecipientContext, channel: str) -> Reason | None:
-    if not standing.addresses.get(channel, False):
+def _refusal(policy: Policy, request: SendRequest, context: RecipientContext, channel: str) -> Reason | None:
+    if not context.addresses.get(channel, False):
         return Reason("no_address", f"the person has no address for {channel}", about=ChannelAddress(channel))
-    if channel in standing.suppressed:
-        because = standing.suppressed[channel]
-        text = f"the address for {channel} is suppressed: {SUPPRESSED.get(because, because)}"
+    if channel in context.suppressed:
+        cause = context.suppressed[channel]
+        text = f"the address for {channel} is suppressed: {SUPPRESSED.get(cause, cause)}"
         return Reason("suppressed", text, about=ChannelAddress(channel))
-    for topic in ask.topics or (ask.topic,):
-        refusal = consent_refusal(policy, topic, ask.priority, channel, standing.consents)
+    for topic in request.topics or (request.topic,):
+        refusal = consent_refusal(policy, topic, request.priority, channel, context.consents)
         if refusal is not None:
             return refusal
     return None
 
 
-# -- may it be said now? -----------------------------------------------------------------------------------------------
+# -- time --------------------------------------------------------------------------------------------------------------
 
 
 def _later(
     policy: Policy,
-    ask: SendRequest,
-    standing: RecipientContext,
+    request: SendRequest,
+    context: RecipientContext,
     channel: str,
     passed_over: tuple[Reason, ...],
-    found: Sequence[Deferral],
+    deferrals: Sequence[Deferral],
     deadline: datetime | None,
 ) -> Verdict:
-    reasons = tuple(wait.reason for wait in found)
-    if any(wait.is_final(deadline) for wait in found):
+    reasons = tuple(deferral.reason for deferral in deferrals)
+    if any(deferral.never_in_time(deadline) for deferral in deferrals):
         return Withhold((*reasons, Reason("expires_first", _too_late(deadline)), *passed_over))
-    ahead = outranking(policy, ask, standing, channel, found)
+    ahead = outranking(policy, request, context, channel, deferrals)
     if ahead is not None:
         text = f"{ahead.action or 'another message'} has a higher priority and waits for the same cooldown"
         return Replace(ahead.key, (*reasons, Reason("replaced", text), *passed_over))
-    until = max(wait.until for wait in found if wait.until is not None)
+    until = max(deferral.until for deferral in deferrals if deferral.until is not None)
     until = until if deadline is None else min(until, deadline)
     return DeferUntil(until, (*reasons, *passed_over))
 
 
 def _too_late(deadline: datetime | None) -> str:
-    return "that never ends" if deadline is None else f"it expires before that, on {readable_instant(deadline)}"
+    return "this wait never ends" if deadline is None else f"it expires before that, on {readable_instant(deadline)}"

@@ -17,7 +17,7 @@ def _length(value: Any) -> Duration:
         raise ValueError("a duration is written as text, such as P7D or PT24H")  # noqa: TRY004 -- pydantic's protocol
     duration = parse_duration(value)
     if duration.roughly() <= timedelta(0):
-        raise ValueError(f"{value!r} is no time at all")
+        raise ValueError(f"{value!r} must be longer than zero")
     return duration
 
 

@@ -1,7 +1,6 @@
 """Policy: consent defaults, caps, cooldowns, hours, consolidation, surge brake.
 
-A policy is one YAML file (`catalog/policy.yaml`), read by people who do not read code. `judge` applies it; nothing
-here decides.
+The model of `catalog/policy.yaml`; `judge` applies it.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ from journeys.language.actions import (
 from journeys.tasks.team import working_time
 
 TOGETHER = "digest/together"
-"""The template of several messages that come as one."""
+"""The default template of a digest."""
 
 
 ADS: Final = "audience"
 ConsentChannel = ChannelName | Literal["audience"]
-"""What a person says yes or no to: whatever messages go by, and being shown ads."""
+"""A channel of messages, or advertising audiences: consent is by channel and topic."""
 
 
 class ConsentDefault(Model):
-    """What holds while a person has said nothing; the rule that names most wins, a topic before a channel (C5)."""
+    """Consent where the person has stated none; the most specific rule applies, a topic before a channel (C5)."""
 
     channel: ConsentChannel | None = None
     topic: Name | None = None
@@ -54,9 +53,9 @@ class ConsentDefault(Model):
 
 
 class Cap(Model):
-    """At most `limit` messages within any rolling `window`, or in each day, week or month of the person's calendar.
+    """At most `limit` messages in any rolling `window`, or in each day, week or month of the person's calendar (C2).
 
-    Counted over all journeys unless it names one (C2).
+    All journeys are counted unless the cap names one.
     """
 
     name: Name
@@ -75,7 +74,7 @@ class Cap(Model):
         return self
 
     def at_most(self) -> timedelta:
-        """How far back it may look."""
+        """The greatest length of the window."""
         return self.window.at_most() if self.window is not None else _CALENDARS[self.calendar or "month"]
 
 
@@ -85,9 +84,9 @@ _CALENDARS: Mapping[str, timedelta] = {
 
 
 class Cooldown(Model):
-    """Time `between` two messages of the same kind (C2). Exempt priorities neither wait nor make others wait.
+    """The least time `between` two messages that it covers (C2). Exempt priorities neither wait nor make others wait.
 
-    Of those that wait for it a lesser priority gives way to a better one, unless `replaces` is false (C6).
+    Of messages that wait for it, one of lower priority gives way to one of higher, unless `replaces` is false (C6).
     """
 
     name: Name
@@ -100,7 +99,7 @@ class Cooldown(Model):
 
 
 class Consolidation(Model):
-    """Messages of one priority by one channel that fall due within `window` of each other come as one, by `template` (C4)."""
+    """Messages of one priority and channel that fall due within `window` of each other become one of `template` (C4)."""
 
     name: Name
     channel: ChannelName
@@ -110,7 +109,7 @@ class Consolidation(Model):
 
 
 class SurgeBrake(Model):
-    """Holds a journey that sends `times` what it usually does in `over`, and more than `least`, until it is released."""
+    """Stops a journey that sends more than `least` in `over`, and `times` its usual number, until it is released."""
 
     times: Annotated[float, Field(gt=1, le=1_000)] = 5.0
     over: Length = Duration(0, timedelta(hours=1))
@@ -118,18 +117,18 @@ class SurgeBrake(Model):
     least: Annotated[int, Field(ge=1)] = 500
 
     def usual_number(self, before: int) -> float:
-        """Messages that are usual in `over`, of a journey that sent so many in `usual` before it."""
+        """The usual number of messages in `over`, of a journey that sent `before` in the time `usual` before it."""
         return before * (self.over.at_most() / self.usual.at_most())
 
     def is_surge(self, lately: int, before: int) -> bool:
-        """Whether a journey is held that sent so many in `over`, and so many in `usual` before it."""
+        """Whether a journey is stopped that sent `lately` in `over`, and `before` in the time `usual` before it."""
         return lately > self.least and lately > self.times * self.usual_number(before)
 
 
 class UrgentTicket(Model):
-    """While an urgent ticket of the person or their account is open, these wait and ask again every `recheck` (C6).
+    """While an urgent ticket of the person or their account is open, these priorities wait (C6).
 
-    A ticket is known by `ticket_id` and is urgent by its `priority`.
+    They are decided again every `recheck`. A signal names its ticket in `ticket_id`; `priority` says whether it is urgent.
     """
 
     defers: tuple[Priority, ...] = CALM
@@ -154,10 +153,10 @@ def _working_text(value: str) -> str:
 
 
 class ReplyPolicy(Model):
-    """What an answer does: its run is quiet until a person has closed the conversation, or `quiet` after their last word.
+    """After a reply, its run sends nothing until the conversation is closed, or until `quiet` after the last reply.
 
-    `task` is what its owner is given to do: the account's manager where one is known, else `owner`, else the template's. It is
-    due `within` so much of their working time, and then goes to the next in `escalate`, who has as long (C10).
+    `task` is opened for the account's owner if known, else for `owner`, else for the template's owner. It is due `within`
+    working time; then it passes to the next in `escalate`, with the same time (C10).
     """
 
     quiet: Length = Duration(0, timedelta(days=14))
@@ -170,11 +169,10 @@ class ReplyPolicy(Model):
 
 
 class Policy(Model):
-    """Every rule of the gate. `state_exempt` may go out with product state unknown (H8).
+    """All rules of the gate. Messages of the priorities `state_exempt` are sent with product state unknown (H8).
 
-    `topics` are those of which the rules speak before any journey does, each in a person's words.
-    `timezone` is that of people of whom nothing better is known; who belongs to several accounts gets what these say
-    alike once in `once_across_accounts`.
+    `topics` declares topics, each with a description. `timezone` is that of people without a known zone. A person of
+    several accounts receives a template from one of them in `once_across_accounts`.
     """
 
     topics: dict[Name, Text] = {}
@@ -201,12 +199,12 @@ class Policy(Model):
     @classmethod
     def _exists(cls, name: str) -> str:
         if zone_named(name) is None:
-            raise ValueError(f"{name!r} is no time zone: give a name of the IANA database, such as Europe/Vienna")
+            raise ValueError(f"{name!r} is not a time zone: give a name of the IANA database, such as Europe/Vienna")
         return name
 
     @model_validator(mode="after")
     def _names_differ(self) -> Policy:
-        """A rule's name stands in the reasons, so it must say which one it is."""
+        """Reasons name rules, so a name must identify one."""
         named: tuple[Cap | Cooldown | QuietHours | SendWindow | Consolidation, ...] = (
             *self.caps, *self.cooldowns, *self.quiet_hours, *self.send_windows, *self.consolidate,
         )  # fmt: skip
@@ -214,22 +212,22 @@ class Policy(Model):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two rules have the name {', '.join(twice)}")
-        places = [(rule.channel, priority) for rule in self.consolidate for priority in rule.priorities]
-        if len(set(places)) < len(places):
-            raise ValueError("two consolidation rules speak of the same channel and priority")
+        keys = [(rule.channel, priority) for rule in self.consolidate for priority in rule.priorities]
+        if len(set(keys)) < len(keys):
+            raise ValueError("two consolidation rules have the same channel and priority")
         return self
 
     @field_validator("consent")
     @classmethod
     def _defaults_differ(cls, rules: tuple[ConsentDefault, ...]) -> tuple[ConsentDefault, ...]:
-        places = [(rule.channel, rule.topic) for rule in rules]
-        if len(set(places)) < len(places):
-            raise ValueError("two consent defaults speak of the same channel and topic")
+        keys = [(rule.channel, rule.topic) for rule in rules]
+        if len(set(keys)) < len(keys):
+            raise ValueError("two consent defaults have the same channel and topic")
         return rules
 
 
 def load_policy(mapping: Mapping[str, Any] | None) -> Policy:
-    """A policy from a parsed file; an empty one allows all. Raises pydantic's ValidationError with every fault."""
+    """A policy from a parsed file; an empty one allows everything. Raises pydantic's ValidationError with every fault."""
     return Policy.model_validate(mapping or {})
 
 

@@ -141,7 +141,8 @@ def _openings(rules: Sequence[HoursRule], zone: ZoneInfo, day: date) -> Iterator
     for local in local_times:
         for fold in (0, 1):
             yield local.replace(tzinfo=zone, fold=fold).astimezone(UTC)
-    begin, end = (datetime.combine(midnight, time(0), zone).astimezone(UTC) for midnight in (day, day + timedelta(days=1)))
+    begin = datetime.combine(day, time(0), zone).astimezone(UTC)
+    end = datetime.combine(day + timedelta(days=1), time(0), zone).astimezone(UTC)
     yield from _changes(zone, begin, end)
 
 

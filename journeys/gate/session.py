@@ -1,16 +1,16 @@
 """Gate session: all messages of one person at one instant, decided as a plan.
 
-Pure: the caller locks and reads, offers to render, and writes the plan. The live gate, the dry run and the simulator all drive it.
+Pure: the caller locks and reads, makes content, and writes the plan. The live gate, the dry run and the simulator drive it.
 
-Messages are decided one after another, in the order in which they are given, and each knows what was decided before it:
+Messages are decided one after another, in the given order. Each decision counts for the messages after it:
 
-1. `judge` gives the verdict, from the policy and from what is known of the person at that point of the pass.
-2. What is to go out is made before the next message is judged, because what cannot be made takes no place under a cap
-   and replaces nobody.
-3. Queued messages that matter less and wait for the same cooldown give way to it, also where it has to wait itself (C6).
-   Such a message is not decided any more, even if it was asked in this pass.
-4. What goes out counts as sent for the messages after it, and takes along those of its kind, at most `MAX_PARTS` in one
-   (C4). What waits is part of the queue for them.
+1. `judge` gives the verdict, from the policy and the person's context at that point of the pass.
+2. Content is made before the next message is decided: a message that cannot be made takes no place under a cap and
+   replaces none.
+3. Queued messages of lower priority that wait for the same cooldown give way to it, even if it has to wait itself (C6).
+   They are not decided any more, even if they are in this pass.
+4. A message that goes out counts as sent, and similar messages join it, at most `MAX_PARTS` in one (C4). A message that
+   waits is in the queue.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Content = TypeVar("Content")
 
 @dataclass(frozen=True, slots=True)
 class CannotSend:
-    """Nothing can go out: how the message ends, and why. `reasons` come before those of the verdict."""
+    """The message cannot be sent: the status it ends with, and why. `reasons` come before those of the verdict."""
 
     status: Status
     detail: str
@@ -51,12 +51,12 @@ class CannotSend:
 
 
 CanBeMade = Callable[[SendRequest, str], Content | CannotSend]
-"""Makes what would go out by a channel. It may be asked of a message that then waits, so it changes nothing."""
+"""Makes the content of a message for a channel. It has no side effects: the message may have to wait after all."""
 
 
 @dataclass(frozen=True, slots=True)
 class GaveWay:
-    """A queued message that ends, because one that matters more has its place."""
+    """A queued message that ends because one of higher priority takes its place."""
 
     key: str
     verdict: Replace
@@ -64,9 +64,9 @@ class GaveWay:
 
 @dataclass(frozen=True, slots=True)
 class MessageDecision(Generic[Content]):
-    """What was decided on one message. `content` is asked for where the verdict is to send it, alone or with others.
+    """The decision on one message. `content` is made if the verdict sends it, alone or in a digest.
 
-    `sent` or `queued` is how it counts from here on; `ready_at` since when it waits for others to go with.
+    `sent` or `queued` is how it counts from now on. `ready_at`: since then it waits only for others to be sent with it.
     """
 
     request: SendRequest
@@ -80,9 +80,9 @@ class MessageDecision(Generic[Content]):
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[Content]):
-    """What one pass decided, in the order of its requests. A message that gave way before its turn has no decision.
+    """The decisions of one pass, in the order of its requests. A message that gave way before its turn has none.
 
-    `together` has what goes out: each group is one message, alone or made of several, of which the first is the head.
+    `together` has what goes out: each group is sent as one message, and its first decision is the head.
     """
 
     decisions: tuple[MessageDecision[Content], ...]
@@ -91,7 +91,7 @@ class Plan(Generic[Content]):
 
 @dataclass(frozen=True, slots=True)
 class GateSession:
-    """The pass of one person at one instant; `context` is what is known of them before it."""
+    """A pass over one person's messages at one instant; `context` is the person's before it."""
 
     policy: Policy
     context: RecipientContext
@@ -99,14 +99,14 @@ class GateSession:
 
     def decide(self, requests: Iterable[SendRequest], can_be_made: CanBeMade[Content]) -> Plan[Content]:
         """Decide these messages, in this order."""
-        known: _PassState[Content] = _PassState(self.context)
+        state: _PassState[Content] = _PassState(self.context)
         decisions = []
         for request in requests:
-            if request.key not in known.gave_way:
-                decision = self._decide(request, known.context_for(request), can_be_made)
-                known.add(decision)
+            if request.key not in state.gave_way:
+                decision = self._decide(request, state.context_for(request), can_be_made)
+                state.add(decision)
                 decisions.append(decision)
-        return Plan(tuple(decisions), known.together())
+        return Plan(tuple(decisions), state.together())
 
     def _decide(
         self, request: SendRequest, context: RecipientContext, can_be_made: CanBeMade[Content]
@@ -134,7 +134,7 @@ class GateSession:
         context: RecipientContext,
         can_be_made: CanBeMade[Content],
     ) -> MessageDecision[Content]:
-        """A message that waits has the place of lesser ones as well, unless it could not go out as things are."""
+        """A message that waits replaces those of lower priority as well, unless its content cannot be made now."""
         waits_for_others = any(reason.code == "consolidating" for reason in verdict.reasons)
         ready_at = (request.ready_at or self.now) if waits_for_others else None
         channel = channel_for(self.policy, request, context)[0] or ""
@@ -148,7 +148,7 @@ class GateSession:
         keys = outranked_by(self.policy, request, context, channel) if context.queue else ()
         if not keys:
             return ()
-        verdict = Replace(request.key, (Reason("replaced", f"{request.action} matters more"),))
+        verdict = Replace(request.key, (Reason("replaced", f"{request.action} has a higher priority"),))
         return tuple(GaveWay(key, verdict) for key in keys)
 
     def _sent(self, request: SendRequest, channel: str, *, alone: bool) -> SentMessage:
@@ -159,7 +159,7 @@ class GateSession:
 
 
 class _PassState(Generic[Content]):
-    """What is known at one point of a pass: the context before it, and what was decided since."""
+    """The context at one point of a pass: that before it, and the decisions since."""
 
     def __init__(self, context: RecipientContext) -> None:
         self._context, self._sent, self._queue = context, context.sent, context.queue
@@ -167,7 +167,7 @@ class _PassState(Generic[Content]):
         self.gave_way: set[str] = set()
 
     def context_for(self, request: SendRequest) -> RecipientContext:
-        """The context of the next message. An attempt that may have arrived does not hold itself back."""
+        """The context of the next message. An attempt that may have arrived is not counted against itself."""
         sent = self._sent
         if any(message.key == request.key for message in sent):
             sent = tuple(message for message in sent if message.key != request.key)
@@ -176,13 +176,13 @@ class _PassState(Generic[Content]):
         return replace(self._context, sent=sent, queue=self._queue, heads=self._open_heads())
 
     def add(self, decision: MessageDecision[Content]) -> None:
-        """Take in what the messages after this one have to know of it."""
+        """Count a decision for the messages after it."""
         key = decision.request.key
         ends = {key, *(gone.key for gone in decision.gave_way)}
         self.gave_way |= ends - {key}
         if self._queue:
             self._queue = tuple(message for message in self._queue if message.key not in ends)
-        # A digest waits only if it may have arrived: nobody goes with it or gives way to it, and it gives way to nobody.
+        # A digest waits only if it may have arrived: no message joins it or gives way to it, and it gives way to none.
         if decision.queued is not None and not decision.request.is_digest:
             self._queue = (*self._queue, decision.queued)
         if decision.sent is not None:
@@ -191,11 +191,11 @@ class _PassState(Generic[Content]):
             self._going.setdefault(head, []).append(decision)
 
     def together(self) -> tuple[tuple[MessageDecision[Content], ...], ...]:
-        """What goes out, each with what goes along with it."""
+        """The messages that go out, grouped by digest."""
         return tuple(tuple(parts) for parts in self._going.values())
 
     def _open_heads(self) -> frozenset[str]:
-        """Messages of this pass that may still take others along; what may have arrived goes alone."""
+        """Keys of messages of this pass that others may join; one that may have arrived is sent alone."""
         return frozenset(
             key for key, parts in self._going.items() if len(parts) < MAX_PARTS and not parts[0].request.alone
         )

@@ -3,8 +3,8 @@
 The table `TRANSITIONS` is the only list of what can happen to a message. The ledger writes no other transition
 (`store/messages/ledger.py`), the database accepts no other status, and the diagram in `docs/messages.md` is drawn from it.
 
-A message *in doubt* had an attempt whose end nobody saw: it may have arrived. From then on it never ends as if it had not been
-sent: whatever would end it otherwise ends it as `unknown` (`final_status`), and it counts as sent while it waits (`counts`).
+A message *in doubt* had an attempt whose result is unknown: it may have arrived. It never ends as if it had not been sent,
+but as `unknown` (`final_status`), and it counts as sent while it waits (`counts`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from enum import StrEnum
 from typing import Final, Literal
 
 OutcomeName = Literal["sent", "withheld", "failed"]
-"""The last word of the signal by which a run hears what became of its message: `checklist.sent`."""
+"""The last part of the signal that reports a message's outcome to its run: `checklist.sent`."""
 LastDecisionStatus = Literal["sent", "queued", "withheld"]
-"""The last decision on a message, as `why not` answers it."""
+"""The last decision on a message, as why-not reports it."""
 
 
 class Status(StrEnum):
@@ -36,11 +36,11 @@ class Status(StrEnum):
     WITHHELD = "withheld"
     """The gate has decided that it never goes out."""
     WITHDRAWN = "withdrawn"
-    """It was taken back while it waited."""
+    """It was withdrawn while it waited."""
     MERGED = "merged"
     """It is a part of a digest, and ends as the digest ends."""
     REPLACED = "replaced"
-    """A message that matters more has its place."""
+    """A message of higher priority took its place."""
 
 
 _S = Status
@@ -49,13 +49,13 @@ INITIAL: Final = frozenset({_S.DEFERRED, _S.SENDING, _S.SENT, _S.MERGED, _S.FAIL
 """The first status of a row: the gate's verdict on a new message."""
 
 TRANSITIONS: Final[Mapping[Status, frozenset[Status]]] = {
-    # The gate decides again what is due; a withdrawal and a message that matters more end it before.
+    # The gate decides it again when it is due; a withdrawal or a message of higher priority ends it before.
     _S.DEFERRED: frozenset(Status),
-    # An attempt ends (`activities/delivery/settlement.py`); one that nobody saw end is decided again, in doubt.
+    # An attempt ends (`activities/delivery/settlement.py`); one without a known result is decided again, in doubt.
     _S.SENDING: frozenset({_S.SENDING, _S.DEFERRED, _S.SENT, _S.FAILED, _S.UNKNOWN}),
-    # A digest ends, and its parts with it; one that surely did not arrive is dissolved, and each part decided again.
+    # Its digest ends, and it with it; if the digest surely did not arrive, each part is decided again.
     _S.MERGED: frozenset({_S.MERGED, _S.DEFERRED, _S.FAILED, _S.UNKNOWN}),
-    # An operator sends it again; of a digest that is sent again the parts end as it ends this time.
+    # An operator resends it; the parts of a resent digest end as it ends.
     _S.UNKNOWN: frozenset({_S.DEFERRED, _S.MERGED, _S.UNKNOWN}),
     _S.FAILED: frozenset({_S.DEFERRED}),
     _S.SENT: frozenset(),
@@ -65,18 +65,18 @@ TRANSITIONS: Final[Mapping[Status, frozenset[Status]]] = {
 }
 
 UNSETTLED: Final = frozenset({_S.DEFERRED, _S.SENDING})
-"""Something happens to these by itself: they fall due, or their lease runs out."""
+"""Statuses that change by time alone: the message falls due, or its lease expires."""
 SETTLED: Final = frozenset({_S.SENT, _S.FAILED, _S.UNKNOWN, _S.WITHHELD, _S.WITHDRAWN, _S.REPLACED})
-"""These have ended. A part of a digest (`merged`) is neither: the digest is."""
+"""Statuses of messages that have ended. `merged` is in neither set: the part is settled with its digest."""
 RESENDABLE: Final = frozenset({_S.FAILED, _S.UNKNOWN})
-"""An operator may send these again."""
+"""Statuses that an operator may resend."""
 COUNTED: Final = frozenset({_S.SENDING, _S.SENT, _S.UNKNOWN, _S.MERGED})
-"""Caps and cooldowns count these as sent; beside them what waits in doubt."""
+"""Statuses that caps and cooldowns count as sent; messages in doubt that wait are counted as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """A status in the words of others: of the run's signal, of the feed's verdicts, of `why not`."""
+    """A status as a run's outcome signal, as the feed's verdict, and as the last decision of why-not."""
 
     outcome: OutcomeName | None
     verdict: str
@@ -97,7 +97,7 @@ MEANINGS: Final[Mapping[Status, Meaning]] = {
 
 
 class TransitionForbidden(Exception):
-    """A change of status that `TRANSITIONS` does not have: a defect of ours."""
+    """A change of status that `TRANSITIONS` does not contain: a bug in Tenure."""
 
 
 def check_transition(source: Status | None, target: Status) -> None:
@@ -112,7 +112,7 @@ def sources_of(target: Status, among: Collection[Status] = frozenset(Status)) ->
 
 
 def final_status(status: Status, *, in_doubt: bool) -> Status:
-    """The status of a message that would end as `status`; one in doubt is `unknown`, whatever its reason is called."""
+    """The final status of a message that would end as `status`: `unknown` if it is in doubt."""
     return Status.UNKNOWN if in_doubt else status
 
 
