@@ -1,6 +1,6 @@
 """Read envelopes, and turn them into occurrences.
 
-It is the only module that knows how an accepted event is written for a run.
+Only this module reads the form in which a run receives an accepted event.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
 
 
 class Unreadable(ValueError):
-    """An arrival is no envelope of a version that is known; it becomes a dead letter, never a crash."""
+    """An arrival is not an envelope of a known version. It becomes a dead letter and ends no run."""
 
 
 def parse_instant(text: str) -> datetime:
@@ -39,7 +39,7 @@ def parse_instant(text: str) -> datetime:
 
 
 def read_envelope(value: Any) -> Envelope:
-    """An envelope from decoded JSON. Raises Unreadable, also for a field of another type: `decide` trusts them."""
+    """An envelope from decoded JSON. Raises Unreadable, also for a field of a wrong type: `decide` does not check them."""
     if isinstance(value, Envelope):
         return value
     if isinstance(value, dict):
@@ -54,13 +54,13 @@ def read_envelope(value: Any) -> Envelope:
         occurrence_of(envelope)
     except Unreadable:
         raise
-    except Exception as fault:  # noqa: BLE001 -- any fault of a stranger's value means the same
+    except Exception as fault:  # noqa: BLE001 -- any fault of a foreign value means the same
         raise Unreadable(f"not an envelope: {type(fault).__name__}") from None
     return envelope
 
 
 def occurrence_of(envelope: Envelope) -> Occurrence:
-    """The occurrence in an envelope. Raises Unreadable for a kind that is not known."""
+    """The occurrence in an envelope. Raises Unreadable for an unknown kind."""
     at, lane, seq = parse_instant(envelope.at), envelope.lane, envelope.seq
     match envelope.kind:
         case "entered":

@@ -17,8 +17,8 @@ from journeys.protocol.wire import Envelope
 SEEN = "@seen"
 MOVED = "@moved"
 PERSONAL = "@personal"
-"""Keys beside the scopes of a row's facts: the `seq` of other lanes; that the person's account has changed; that a row of an
-account's lane comes from one member, so that the other members' runs do not hear it."""
+"""Keys beside the scopes of a row's facts: the `seq` of other lanes; the person's account has changed; the row of an
+account's lane comes from one member, so the other members' runs do not receive it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class LaneRow:
 
 @dataclass(frozen=True, slots=True)
 class RunSubscription:
-    """An open run: the lane it began in (`home`), from which `seq` on, and its case.
+    """An open run with its lanes and its case.
 
-    When its visitor is merged into a known user, it goes on in that user's lane after `joined_seq`. The rows left in its home
-    stay its own, so that a row reaches it under one number however often it is delivered (record 0009).
+    It began in the lane `home` at `entered_seq`. If its visitor was merged into a user, it continues in that user's `lane`
+    after `joined_seq`. It still receives the rows of `home`, with their numbers, so redeliveries are recognised (record 0009).
     """
 
     run: str
@@ -53,34 +53,34 @@ class RunSubscription:
 
     @property
     def lanes(self) -> tuple[str, ...]:
-        """Its own lanes, in the order in which it was in them."""
+        """Its own lanes, the first one first."""
         return (self.lane,) if self.home in {"", self.lane} else (self.home, self.lane)
 
     def first(self, lane: str) -> int:
-        """The first `seq` of a lane that is for this run. It hears the whole of a lane that is not its own."""
+        """The first `seq` of a lane that this run receives; 0, the whole lane, if it is not its own."""
         if lane == self.lanes[0]:
             return self.entered_seq
         return self.joined_seq + 1 if lane == self.lane else 0
 
 
 def envelope_for(chart: Chart, subscription: RunSubscription, row: LaneRow) -> Envelope | None:
-    """The row as this run receives it; None if it cannot change the run."""
+    """The envelope of a row for this run; None if the row cannot change the run."""
     own = row.recipient in subscription.lanes
     if row.seq < subscription.first(row.recipient) or (row.target is not None and row.target != subscription.run):
         return None
     entering = row.recipient == subscription.lanes[0] and row.seq == subscription.entered_seq and row.target is None
-    heard = row.target is not None or (_is_for(own, row) and _hears(chart, subscription, row))
+    received = row.target is not None or (_is_for(own, row) and _listens_to(chart, subscription, row))
     facts = _facts(chart, row, everything=entering)
-    if not (entering or heard or facts):
+    if not (entering or received or facts):
         return None
-    kind = "entered" if entering else row.kind if heard else "facts"
+    kind = "entered" if entering else row.kind if received else "facts"
     return Envelope(
         id=row.event_id,
         lane=row.recipient,
         seq=row.seq,
         at=row.at.isoformat(),
         kind=kind,
-        name=row.name if entering or heard else "",
+        name=row.name if entering or received else "",
         data=dict(row.data) if kind == "deadline" else chart.kept(row.name, row.data),
         facts=facts or None,
         seen=_seen(row) if facts and "account" in facts and "profile" in facts else {},
@@ -88,16 +88,16 @@ def envelope_for(chart: Chart, subscription: RunSubscription, row: LaneRow) -> E
 
 
 def _is_for(own: bool, row: LaneRow) -> bool:
-    """Members' runs hear what happens to their account; one member's own events reach that member by their own lane."""
+    """Whether a row is for this run: members' runs receive their account's rows, except those about one member."""
     return own or PERSONAL not in (row.facts or {})
 
 
-def _hears(chart: Chart, subscription: RunSubscription, row: LaneRow) -> bool:
+def _listens_to(chart: Chart, subscription: RunSubscription, row: LaneRow) -> bool:
     return row.kind == "signal" and row.name in chart.signals and case_of(chart, row.data) == subscription.case
 
 
 def _facts(chart: Chart, row: LaneRow, *, everything: bool) -> dict[str, dict[str, Any]]:
-    """Each scope's fields travel in their own lane, in order (record 0003); an entry brings both, and so does a change of account."""
+    """The fields of a row. Each scope travels in its own lane (record 0003); an entry or a change of account has both."""
     if row.facts is None:
         return {}
     scopes = [scope for scope in ("profile", "account") if chart.fields[scope] and scope in row.facts]

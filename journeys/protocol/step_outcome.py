@@ -21,14 +21,14 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """Nothing was applied: these occurrences were accepted before the step's instant and are to be decided first."""
+    """Nothing was applied: these occurrences were accepted before the step's instant and must be decided first."""
 
     occurrences: Sequence[Envelope]
 
 
 @dataclass(frozen=True, slots=True)
 class TooEarly:
-    """Nothing was applied: the held test clock stands at `clock_at`. `until` is the real instant to ask again at."""
+    """Nothing was applied: the held test clock is at `clock_at`. `until` is the real instant of the next attempt."""
 
     until: datetime
     clock_at: datetime
@@ -49,7 +49,7 @@ StepOutcome = Applied | Behind | TooEarly | AlreadyCommitted
 
 
 def result_of(outcome: StepOutcome, waited: int = 0) -> StepResult:
-    """The outcome as an activity answers it; `waited` in seconds, as in `StepResult`."""
+    """The activity's result for an outcome; `waited` in seconds, as in `StepResult`."""
     match outcome:
         case Applied():
             return StepResult(waited=waited)
@@ -62,7 +62,7 @@ def result_of(outcome: StepOutcome, waited: int = 0) -> StepResult:
 
 
 def outcome_of(result: StepResult) -> StepOutcome:
-    """The outcome in an activity's answer."""
+    """The outcome in an activity's result."""
     if result.early_until is not None and result.held_at is not None:
         return TooEarly(parse_instant(result.early_until), parse_instant(result.held_at))
     if result.behind:

@@ -1,7 +1,7 @@
 """Names and shapes that cross processes.
 
-They are written here once, so that moving a file never breaks a run in flight. Recorded histories hold them: a field may be
-added with a default, none may change its name or meaning.
+Moving a file never breaks a run in flight, because they are defined here only. Recorded histories contain them: a field may
+be added with a default; no field may change its name or meaning.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ACCEPT_PLAIN: Final = "tenure.accept_plain"
 SETTLE_DUE: Final = "tenure.settle_due"
 
 LOOK_AGAIN: Final = timedelta(milliseconds=250)
-"""The least time after which a timer asks a held test clock again."""
+"""The least time between two reads of a held test clock by one timer."""
 
 SOURCE_TEMPORAL: Final = "temporal"
 SOURCE_SELF: Final = "tenure"
@@ -41,7 +41,7 @@ SOURCE_OPERATOR: Final = "operator"
 
 
 def channel_queue(task_queue: str, channel: str) -> str:
-    """The task queue of a channel that is too slow to be tried inside a step."""
+    """The task queue of a channel that is too slow for an attempt inside a step."""
     return f"{task_queue}-{channel}"
 
 
@@ -76,7 +76,7 @@ class ClockSpec:
 
 @dataclass(frozen=True, slots=True)
 class LoadInput:
-    """A run's first request; with the `seqs` that it has decided, by lane, if it goes on from another workflow."""
+    """A run's first request; `seqs` are those that it has decided, by lane, if it continues from another workflow."""
 
     definition: str
     run: str = ""
@@ -85,9 +85,9 @@ class LoadInput:
 
 @dataclass(slots=True)
 class LoadResult:
-    """The run's definition, and by channel the queues of channels that are too slow to be tried in a step.
+    """The run's definition, and the queues of slow channels by channel.
 
-    `behind` was accepted for the run after its `seqs`, whether or not the workflow before it has heard of it.
+    `behind` was accepted for the run after its `seqs`, whether or not the previous workflow received it.
     """
 
     artifact: str
@@ -102,8 +102,8 @@ RESUMES: Final = {"resumes": True}
 class RunInput:
     """The input of a run's workflow; `carried` is what crosses continue-as-new.
 
-    `RESUMES` says that its row is older than this workflow, because Temporal has lost the one before: it begins by asking
-    the store for its last step and for what was accepted since.
+    `carried` is `RESUMES` if Temporal has lost the previous workflow: this one begins with the last step in the store and
+    with what was accepted since.
     """
 
     run: str
@@ -119,9 +119,10 @@ class RunInput:
 class Envelope:
     """One accepted occurrence on its way to one run: `tenure.event`. `seq` counts within `lane`, the recipient.
 
-    `kind` is `entered`, `signal`, `facts`, `deadline`, `opted_out`, `merged` or `erased`. `data` has only the fields that the definition reads;
-    `facts` is the whole set of known read fields per scope (`profile`, `account`) as of the event's commit; `seen` says
-    how far other lanes were then, for facts that came from them.
+    - `kind` is `entered`, `signal`, `facts`, `deadline`, `opted_out`, `merged` or `erased`.
+    - `data` has only the properties that the definition reads.
+    - `facts` has, by scope (`profile`, `account`), all known fields that it reads, as of the event's commit.
+    - `seen` has the last `seq` of other lanes then, for facts that came from them.
     """
 
     id: str
@@ -138,11 +139,11 @@ class Envelope:
 
 @dataclass(slots=True)
 class StepInput:
-    """One decision, to be applied; keyed by `run` and `step`, so that applying it twice is applying it once.
+    """One decision to apply. `run` and `step` are its key: applied twice, it has one effect.
 
-    `timer` is the instant of a timer or a command: it asks for the comparison of `state.seqs` with the recipients' in the
-    store, and of the instant with a held test clock. `is_deadline` says that it is a timer's: one in the future is refused.
-    `now` is the workflow's own clock.
+    `timer` is the instant of a timer or a command. With it the activity compares `state.seqs` with the lanes in the store,
+    and the instant with a held test clock. `is_deadline`: the instant is a timer's, and one in the future is refused.
+    `now` is the workflow's clock.
     """
 
     run: str
@@ -159,10 +160,10 @@ class StepInput:
 
 @dataclass(slots=True)
 class StepResult:
-    """The outcome of a step, flat, as recorded histories hold it; `step_outcome.outcome_of` says which of the four it is.
+    """The outcome of a step, flat, as recorded histories contain it; `step_outcome.outcome_of` reads it.
 
     `behind` belongs to `Behind`, `early_until` and `held_at` to `TooEarly`, `committed` and `step` to `AlreadyCommitted`; without
-    any the step was applied. `waited` are the seconds since it was first asked for, if the workflow task waited for it.
+    any the step was applied. `waited` are the seconds since the step was first requested, if the workflow task waited for it.
     """
 
     behind: list[Envelope] = field(default_factory=list)
@@ -177,7 +178,7 @@ class StepResult:
 class PlainSignal:
     """A signal that did not come through the API (`temporal workflow signal`), to be stored.
 
-    `seqs` is how far the run has decided, by lane: what was accepted since comes back first, in order, then this signal.
+    `seqs` are the last that the run has decided, by lane. The result is what was accepted since, in order, then this signal.
     """
 
     run: str
@@ -199,7 +200,7 @@ class OutreachInput:
 
 @dataclass(slots=True)
 class SettleInput:
-    """A request to settle a person's due messages; `now` is used only where the deployment's clock is the workflow's."""
+    """A request to settle a person's due messages; `now` is used only where the deployment uses the workflow's clock."""
 
     subject_key: str
     now: str
@@ -209,7 +210,7 @@ class SettleInput:
 class SettleResult:
     """The real instant of the next due message, or None when nothing is left.
 
-    With a `queue` nothing was done: a channel that is too slow for a local activity is needed, and this is its queue.
+    With a `queue` nothing was done: a message may go by a channel too slow for a local activity; this is its queue.
     """
 
     next_due: str | None = None

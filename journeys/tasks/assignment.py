@@ -103,11 +103,11 @@ def assign_task(
 
 
 def _to_person(roster: Roster, request: AssignmentRequest, loads: Mapping[str, int]) -> AssignmentResult:
-    name, why = request.named, f"{request.named} is named"
+    name, why = request.named, f"the journey names {request.named}"
     until = roster.away_until(name, request.at)
     if until is None:
         return AssignmentResult(name, _team_of(roster, name), why)
-    why += f", but away until {until}"
+    why += f", who is away until {until}"
     deputy = deputy_of(roster, name, request.at)
     if deputy is not None:
         return AssignmentResult(deputy, _team_of(roster, deputy), f"{why}: {deputy} stands in")
@@ -169,9 +169,9 @@ class _Search:
                 return AssignmentResult(name, self.team, "; ".join(self.reasons), by_turn=rule == "round_robin")
         name = self._least_loaded(available)
         if name is not None:
-            self.reasons.append(f"everybody in {self.team} is full")
+            self.reasons.append(f"nobody in {self.team} has capacity")
             return AssignmentResult(name, self.team, "; ".join(self.reasons))
-        self.reasons.append(f"nobody in {self.team} is there, so it waits for the whole team")
+        self.reasons.append(f"nobody in {self.team} is available, so the task waits for the team")
         return AssignmentResult(self.team, self.team, "; ".join(self.reasons))
 
     def _by_rule(self, rule: str, free: list[str]) -> str | None:
@@ -209,7 +209,7 @@ class _Search:
         name = min(names, key=lambda name: (self._load(name) / people[name].capacity, name), default=None)
         if name is not None:
             self.reasons.append(
-                f"{name} has the least to do in {self.team}: {self._load(name)} of {people[name].capacity}"
+                f"{name} has the lowest load in {self.team}: {self._load(name)} of {people[name].capacity}"
             )
         return name
 
@@ -222,5 +222,5 @@ class _Search:
     def _load(self, name: str) -> int:
         return self.loads.get(name, 0)
 
-    def _full(self, name: str) -> str:
-        return f"{name} is full with {self._load(name)} of {self.roster.team.people[name].capacity}"
+    def _without_capacity(self, name: str) -> str:
+        return f"{name} has no capacity: {self._load(name)} of {self.roster.team.people[name].capacity}"
