@@ -1,8 +1,8 @@
 """Compile a definition into a Chart; write and load its artifact.
 
 An artifact is the canonical JSON of `{"journey": …, "types": …}`: the definition and the types of the fields it reads, as
-they were at publication. It carries all that a run needs, so a run decides the same next year, whatever the tracking
-plan says by then. Its hash is the definition's address.
+they were at publication. It contains all that a run needs, so a run decides the same next year, whatever the tracking plan
+is then. Its hash is the definition's address.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class _Compiler:
         again = spec.entry.again
         tasks = {(state, action.name): action for state, action in self.actions if isinstance(action.spec, Task)}
         sends = [(state, action.name, action.spec) for state, action in self.actions if isinstance(action.spec, Send)]
-        heard = {signal for node in nodes for signal in node.on}
+        received = {signal for node in nodes for signal in node.on}
         closed = {f"{name}.closed" for _, name in tasks}
         return Chart(
             key=spec.journey,
@@ -136,7 +136,7 @@ class _Compiler:
                 (spec.topic_of(send), spec.priority_of(send), channel) for _, _, send in sends for channel in send.via
             ),
             lookbacks=_longest_lookbacks(nodes),
-            signals=frozenset(heard | closed | {rule.on for rule in (*goal, *exits)}),
+            signals=frozenset(received | closed | {rule.on for rule in (*goal, *exits)}),
             fields={scope: self.fields_read(scope) for scope in ("profile", "account")},
             event_fields={
                 **{name: frozenset(fields) for name, fields in self.event_reads.items()},

@@ -1,16 +1,16 @@
 """`decide`: the next state, effects and log of a run after one occurrence.
 
-Pure and total. It reads an occurrence always in this order:
+Pure and total. An occurrence is always decided in this order:
 
 1. One already seen (its `seq` is not above the lane's last), or one to a finished run, changes nothing.
 2. `at` never falls below the run's last, so time in a run only moves forward.
-3. Timers due at or before `at` are decided first, by due instant, then by their place in the document; each at its own
-   due instant. This is what makes lag, restarts and retries change nothing: the live run and the backtest see the same
-   order, however late the clock fires.
+3. Timers due at or before `at` are decided first, by due instant, then by their position in the document; each at its own
+   due instant. So lag, restarts and retries change nothing: the live run and the backtest have the same order, however
+   late the clock fires.
 4. The occurrence itself: the goal before exits, exits before the state's transitions, those before the journey's.
-5. Timers that it made due at once, so that no timer is left behind that is due already.
+5. Timers that it made due at once, so that no due timer is left.
 
-A guard that is not true says why in the log. Nothing here reads a clock, draws a number or touches the world.
+A guard that is not true has its reason in the log. There is no clock, no random number and no I/O.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from journeys.decision.anchors import apply_facts
 from journeys.decision.chart import Chart
 from journeys.decision.draft import RunDraft
 from journeys.decision.effects import Decision
-from journeys.decision.interpreter import begin, finish, fire_due_timers, forget, react
+from journeys.decision.interpreter import begin, erase_fields, finish, fire_due_timers, react
 from journeys.decision.occurrences import (
     Cancelled,
     DeadlineSet,
@@ -92,4 +92,4 @@ def _end(draft: RunDraft, occurrence: Cancelled | OptedOut | Merged | Erased) ->
             finish(draft, "merged", "they turned out to be somebody who is in this journey already")
         case Erased():
             finish(draft, "erased", "the person asked to be forgotten")
-            forget(draft)
+            erase_fields(draft)

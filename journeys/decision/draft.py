@@ -76,7 +76,7 @@ class RunDraft:
         """The state that the run is in."""
         return self.chart.states[self.state]
 
-    # -- what conditions read ------------------------------------------------------------------------------------
+    # -- values of conditions ------------------------------------------------------------------------------------
 
     def lookup(self, field: str) -> Any:
         """The JSON value of a field of a condition, or None where it is not known."""
@@ -110,7 +110,7 @@ class RunDraft:
         """Whether a guard is true now; if not, the reason."""
         return (True, "") if guard is None else guard.holds(self.lookup)
 
-    # -- what an occurrence brings -------------------------------------------------------------------------------
+    # -- sequence numbers and fields of an occurrence ------------------------------------------------------------
 
     def mark_seen(self, occurrence: LaneOccurrence) -> None:
         """Remember the lane's sequence number, so that a redelivery is recognised in O(1)."""
@@ -131,7 +131,7 @@ class RunDraft:
             self.facts = merged
         return changed
 
-    # -- what the decision produces ------------------------------------------------------------------------------
+    # -- effects and log -----------------------------------------------------------------------------------------
 
     def count(self, action: CompiledAction) -> int:
         """Count a firing of an action; its number in this visit, from 1."""

@@ -1,8 +1,8 @@
 """Entry into a journey: cases, epochs, re-entry and guards, as one pure rule.
 
-A run is one epoch of one case: the case is a property of the event (`case: order_id`), the epoch counts the runs that this
-subject has had of it. An open run refuses another; after one that ended, the author's `again` decides. Entry is decided
-on the runs as they are when the event is accepted, timers due by then included.
+A run is one epoch of one case: the case is a property of the event (`case: order_id`), the epoch counts the subject's runs of
+it. While a run is open, no other begins; after it has ended, the author's `again` decides. Entry is decided on the runs as
+they are when the event is accepted, timers due by then included.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from journeys.language.conditions import Lookup
 from journeys.language.signal_names import play_signal
 
 MAX_CASE = 200
-"""Characters of a case; a longer value reaches no case."""
+"""Characters of a case; a longer value is no case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class EntryAllowed:
 
 @dataclass(frozen=True, slots=True)
 class EntryRefused:
-    """No run begins, for this reason; `guards` are the sources of the entry's conditions that were false, if it was those."""
+    """No run begins, for this reason; `guards` are the sources of the entry's conditions that were false."""
 
     reason: str
     guards: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ def enters_on(chart: Chart, name: str) -> bool:
 
 
 def case_of(chart: Chart, data: Mapping[str, Any]) -> str | None:
-    """The case of an event: empty for a journey without cases, None for an event that reaches no case."""
+    """The case of an event: empty for a journey without cases, None for an event without a valid case."""
     if chart.spec.case is None:
         return ""
     value = data.get(chart.spec.case)
@@ -87,7 +87,7 @@ def _reentry_refusal(chart: Chart, previous: Sequence[PastRun], at: datetime) ->
         ended = max((run.ended_at for run in previous if run.ended_at is not None), default=None)
         allowed_at = chart.entry_again.after(ended) if ended is not None else at
         return "" if allowed_at <= at else f"the last run ended less than {_again_text(chart)} ago"
-    return "" if chart.spec.entry.again == "always" else "they have been here before, and may enter once only"
+    return "" if chart.spec.entry.again == "always" else "the person has had a run before, and may enter once only"
 
 
 def _again_text(chart: Chart) -> str:
@@ -98,7 +98,7 @@ def _again_text(chart: Chart) -> str:
 def _refused_by_guards(
     chart: Chart, name: str, data: Mapping[str, Any], facts: Facts | None, at: datetime
 ) -> EntryRefused | None:
-    """A play needs no guard: an operator has looked at the person instead."""
+    """The refusal by the entry's guards, or None. A play has none: an operator decided it."""
     refusals: list[tuple[str, str]] = []
     for rule in chart.entry:
         if rule.on == name:

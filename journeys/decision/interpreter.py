@@ -28,7 +28,7 @@ from journeys.decision.timers import (
 MAX_FIRINGS = 1_000
 """Timers fired in one macrostep before repeats are moved past it; as many again, and a spinning chart is stopped."""
 MAX_UNCONSUMED = 16
-"""Signals that a run remembers for `lookback`; the oldest go first."""
+"""Signals that a run keeps for `lookback`; the oldest are dropped first."""
 
 # -- time --------------------------------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ def _take(draft: RunDraft, transition: ChartTransition, cause: str) -> None:
 
 
 def _remember(draft: RunDraft, name: str, data: Mapping[str, Any]) -> None:
-    """Keep a signal that no transition consumed, for as long as some state may look back at it."""
+    """Keep a signal that no transition consumed, for as long as a `lookback` may read it."""
     longest = draft.chart.lookbacks
     useful = [signal for signal in draft.missed if signal.at + longest.get(signal.name, timedelta(0)) >= draft.at]
     draft.missed = (*useful, UnconsumedSignal(name, draft.at, draft.chart.kept(name, data)))[-MAX_UNCONSUMED:]
@@ -159,7 +159,11 @@ def _look_back(draft: RunDraft, node: StateNode) -> None:
     visit = (draft.state, draft.visit)
     for signal in draft.missed:
         for transitions in (node.on.get(signal.name, ()), draft.chart.root.on.get(signal.name, ())):
-            recent = [each for each in transitions if each.lookback and each.lookback.after(signal.at) >= draft.at]
+            recent = [
+                transition
+                for transition in transitions
+                if transition.lookback and transition.lookback.after(signal.at) >= draft.at
+            ]
             if recent and _consume(draft, signal, tuple(recent)):
                 break
         if not draft.is_open or (draft.state, draft.visit) != visit:
@@ -211,7 +215,7 @@ def _leave(draft: RunDraft, reason: str) -> None:
 
 
 def finish(draft: RunDraft, outcome: str, reason: str, *, keep_tasks: bool = False) -> None:
-    """End the run at once and withdraw its queued messages; those of entering a final state stand, as do its tasks."""
+    """End the run at once and withdraw its queued messages; those of a final state stand, and `keep_tasks` keeps its tasks."""
     draft.outcome = outcome
     if not keep_tasks:
         close_tasks(draft, reason)
@@ -222,6 +226,6 @@ def finish(draft: RunDraft, outcome: str, reason: str, *, keep_tasks: bool = Fal
     draft.note("finished", outcome, reason)
 
 
-def forget(draft: RunDraft) -> None:
+def erase_fields(draft: RunDraft) -> None:
     """Remove the person's fields and variables from the state of an erased run."""
     draft.facts, draft.variables = {}, {}

@@ -1,6 +1,6 @@
 """Occurrences: everything that can happen to a run, as frozen values.
 
-`at` is the only now that a decision knows: aware UTC, fixed when the occurrence was accepted.
+`at` is the only current time in a decision: aware UTC, fixed when the occurrence was accepted.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ ResumeMode = Literal["shift", "catch_up", "expire"]
 
 @dataclass(frozen=True, slots=True)
 class LaneOccurrence:
-    """Carried by a recipient's lane: `seq` counts within `lane` from 1; 0 is an occurrence of no lane.
+    """An occurrence of a recipient's lane: `seq` counts within `lane` from 1; 0 is an occurrence of no lane.
 
-    `seen` is how far other lanes were when the occurrence was accepted, for facts that came from them.
+    `seen` has the last `seq` of other lanes when the occurrence was accepted, for facts that came from them.
     """
 
     at: datetime
@@ -78,19 +78,19 @@ class Merged(LaneOccurrence):
 
 @dataclass(frozen=True, slots=True)
 class Erased(LaneOccurrence):
-    """The person is to be forgotten."""
+    """The person's data is erased."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimerDue:
-    """The clock fired: `at` is the due instant, however late it did."""
+    """A timer is due: `at` is the due instant, however late the clock fires."""
 
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """An operator pauses the run; an empty `by` is one without a name."""
+    """An operator pauses the run; `by` is empty if their name is not given."""
 
     at: datetime
     by: str = ""
@@ -98,7 +98,7 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """An operator ends the pause; `mode` decides about timers that stood still (`operator.resume`)."""
+    """An operator ends the pause; `mode` decides about the timers that did not fire (`operator.resume`)."""
 
     at: datetime
     mode: ResumeMode = "shift"

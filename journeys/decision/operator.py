@@ -39,7 +39,7 @@ def resume(draft: RunDraft, mode: ResumeMode, by: str) -> None:
 
 
 def _shifted(draft: RunDraft, effect: Effect) -> Effect:
-    """A task that was held existed for nobody, so it gets its whole time."""
+    """The effect, with the whole time for a held task, because it was not open during the pause."""
     if not isinstance(effect, OpenedTask) or effect.due_at is None:
         return effect
     due = effect.due_at + (draft.at - effect.at)

@@ -178,7 +178,7 @@ def _remove_task(draft: RunDraft, name: str) -> None:
 
 
 def settle_closed_task(draft: RunDraft, signal: str) -> None:
-    """Forget an open task when its `<task>.closed` arrives."""
+    """Remove an open task when its `<task>.closed` arrives."""
     name, _, outcome = signal.rpartition(".")
     if outcome == "closed" and name in draft.tasks:
         _remove_task(draft, name)

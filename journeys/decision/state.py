@@ -1,6 +1,6 @@
 """RunState: the frozen state of a run, and its JSON form.
 
-It is all that a decision remembers, and it round-trips through JSON.
+It is everything that a decision reads of a run's past, and it round-trips through JSON.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RunState:
 
     Instants are aware UTC. `timers` holds absolute deadlines by timer id (`s:` of the state's visit, `j:` of the
     journey, `t:` of an open task, `goal`); a spent timer is absent. `fired` counts a repeat's firings, `firings` an
-    action's, both in this visit. `anchors` says for which date an anchor has fired (`state/s:…` for a state's).
+    action's, both in this visit. `anchors` has the date for which an anchor has fired (`state/s:…` for a state's).
     `facts` are JSON values by field (`profile.plan`), `seqs` the last sequence number by lane. `missed` are signals
     that no transition consumed, `held` effects (as JSON) that wait for the end of a pause.
     """

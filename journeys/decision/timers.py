@@ -1,6 +1,6 @@
 """Timers of a run as absolute deadlines: armed, repeated, spent, skipped, shifted, expired.
 
-Ids: `s:` a timer of the state's visit, `j:` of the journey, `t:` of an open task, `goal` the goal's window. Nothing waits.
+Ids: `s:` a timer of the state's visit, `j:` of the journey, `t:` of an open task, `goal` the goal's window.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Obstacles at the gate for a message, each with the change that removes it.
 
-A wait with a known end is no obstacle: the gate keeps the message and sends it then. Where the message would expire before
-that, `next_opening` says when it may be requested. What only people can end (a kill switch, a hold, an urgent ticket) is an
-obstacle at once. Facts come from the reasons' `about`, `code` and `rule`; their `text` is only shown.
+A wait with a known end is no obstacle: the gate keeps the message and sends it then. If the message would expire before
+that, `next_opening` gives the instant to request it. A deferral that only people can end (a kill switch, a hold, an urgent
+ticket) is an obstacle. Facts come from the reasons' `about`, `code` and `rule`; their `text` is only shown.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class GateObstacle:
 def gate_obstacles(
     policy: Policy, request: SendRequest, context: RecipientContext, facts: GateFacts, now: datetime
 ) -> tuple[GateObstacle, ...]:
-    """All that must change before a message that is requested now goes out, at once or when its wait is over."""
+    """All obstacles at the gate for a message that is requested now; empty if it is sent, at once or after its wait."""
     fault = facts.unsendable.get(request.template)
     if fault is not None:
         text = f"review {request.template} and make it live"
@@ -99,7 +99,7 @@ def _withheld(
         if obstacle is not None:
             yield obstacle
     if not any(reason.code in _NO_LONGER_VALID for reason in reasons):
-        # One channel is enough: the first of the author's order whose address somebody can provide. One reason a channel.
+        # One channel is enough: the author's first whose address can be provided. There is one reason for each channel.
         refused = list(zip(request.channels, reasons, strict=False))
         possible = (pair for pair in refused if pair[1].code != "no_address" or pair[0] in ADDRESS_FIELDS)
         channel, _ = next(possible, refused[0])
@@ -226,7 +226,7 @@ def _deferral_obstacle(deferral: Deferral, policy: Policy, facts: GateFacts) -> 
 class Opening:
     """When the gate would send a message that is requested at some instant.
 
-    `reason` is why not before; `waits` whether the gate keeps the message until then, or the message would be lost.
+    `reason` is why not before. `waits`: the gate keeps the message until then; if not, the message would be lost.
     """
 
     at: datetime
@@ -235,7 +235,7 @@ class Opening:
 
 
 def next_opening(policy: Policy, request: SendRequest, context: RecipientContext, at: datetime) -> Opening:
-    """When a message that is requested `at` would leave, as far as that is known."""
+    """When a message that is requested `at` would be sent, as far as that is known."""
     verdict = judge(policy, request, context, at)
     expires = isinstance(verdict, Withhold) and any(reason.code == "expires_first" for reason in verdict.reasons)
     if not (expires or isinstance(verdict, Replace | DeferUntil)):

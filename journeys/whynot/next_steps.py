@@ -30,7 +30,7 @@ from journeys.whynot.situation import DRASTIC, ENDS_RUN, ORDINARY, FalseConditio
 
 SCOPES = ("profile", "account")
 _OUTCOMES = frozenset({"sent", "withheld", "failed", "overdue"})
-"""Last parts of signals that only Tenure sends: no step can make one."""
+"""Last parts of signals that only Tenure sends: no suggested step sends one."""
 
 
 def steps_from(chart: Chart, action: str, template: str, situation: Situation) -> Iterator[Step]:
@@ -52,7 +52,7 @@ def steps_from(chart: Chart, action: str, template: str, situation: Situation) -
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """Data of an event that makes conditions true; or the fields that must change first, and the condition that asks for them."""
+    """Data of an event that makes conditions true; or the fields that must change first, and the condition that needs them."""
 
     data: dict[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -176,7 +176,7 @@ class _Steps:
         return [action.guard for action in actions if action.name == self.action and action.guard is not None]
 
     def _satisfy(self, guards: list[Condition | None]) -> Iterator[_Attempt]:
-        """What makes these conditions true; nothing where no values were found that do."""
+        """Attempts that make these conditions true; none if no such values were found."""
         data: dict[str, Any] = {}
         for guard in guards:
             if guard is None:
@@ -193,7 +193,7 @@ class _Steps:
         yield _Attempt(data)
 
     def _set_fields(self, attempt: _Attempt) -> Step:
-        """Of one scope at a time: a person and an account are described by different calls."""
+        """The step that sets fields of one scope: people and accounts are described by different calls."""
         situation = self.situation
         scope = next(iter(attempt.fields)).partition(".")[0]
         traits = {

@@ -172,7 +172,7 @@ def _situation(chart: Chart, person: PersonView, at: datetime) -> Situation:
     past = tuple(PastRun(old.epoch, old.is_open, old.ended_at) for old in person.runs if old.case == case)
     state = run.memory if run is not None and run.is_open else None
     if state is not None:
-        # A run learns of fields that move none of its timers together with the next event.
+        # A run receives fields that move none of its timers with its next event.
         at_or_after = at if state.last_at is None else max(at, state.last_at)
         state = decide(chart, state, FieldsChanged(at_or_after, person.facts)).state
         state = state if state.is_open else None
@@ -186,18 +186,18 @@ def _position(chart: Chart, name: str, person: PersonView, now: datetime) -> _Po
     sites = [site for site in actions_of(chart.spec) if action_name(site.action) == name]
     if not run.state:
         return _Position("not_yet", "the run has just begun", run.since)
-    here = next((site for site in sites if site.state in (None, run.state)), None)
-    if here is None:
+    site = next((site for site in sites if site.state in (None, run.state)), None)
+    if site is None:
         states = " or ".join(dict.fromkeys(site.state or "" for site in sites))
         return _Position("elsewhere", f"the run is in {run.state}, and the message is sent in {states}", run.since)
     last = person.last_decision(name)
     why = last.why if last is not None else ""
-    if here.reaction is not None:
-        trigger = f"{here.reaction.trigger} {here.reaction.key}"
-        where = f"the run is in {run.state}" if here.state is not None else "the run is open"
+    if site.reaction is not None:
+        trigger = f"{site.reaction.trigger} {site.reaction.key}"
+        where = f"the run is in {run.state}" if site.state is not None else "the run is open"
         before = f"; it was not sent when it was last requested: {why}" if why else ""
         return _Position("not_yet", f"{where}, and the message is sent {trigger}{before}", run.since)
-    guard, reason = _false_guard(chart, here, person)
+    guard, reason = _false_guard(chart, site, person)
     if guard is not None:
         what = f"the message is sent on entering {run.state} if its condition holds: {reason}"
         return _Position("guard", what, run.since, (guard.source,))
@@ -207,20 +207,20 @@ def _position(chart: Chart, name: str, person: PersonView, now: datetime) -> _Po
 
 
 def _outside(chart: Chart, person: PersonView, now: datetime) -> _Position:
-    """No run is open: why none began, or how the last one ended."""
+    """The position without an open run: why none began, or how the last one ended."""
     run = person.run
-    heard = [(name, person.heard[name]) for name in chart.spec.entry.on if name in person.heard]
+    received = [(name, person.last_events[name]) for name in chart.spec.entry.on if name in person.last_events]
     if run is not None:
         return _Position("ended", f"the run ended as {run.outcome}", run.ended_at)
-    if not heard:
+    if not received:
         signals = " or ".join(chart.spec.entry.on)
         return _Position("not_entered", f"the person never entered: no {signals} was accepted", None)
-    name, last = max(heard, key=lambda item: item[1].at)
+    name, last = max(received, key=lambda item: item[1].at)
     verdict = may_enter(chart, name, last.data, person.facts, (), now)
     if isinstance(verdict, EntryRefused):
         what = f"{name} did not start a run: {verdict.reason}"
         return _Position("not_entered", what, last.at, verdict.guards)
-    what = f"{name} was accepted before the journey was published or before it knew this of the person"
+    what = f"{name} was accepted before the journey was published or before these fields of the person were known"
     return _Position("not_entered", what, last.at)
 
 

@@ -1,7 +1,6 @@
 """Search for the cheapest steps to a message, with `decide` itself.
 
-Steps taken one after another lead to the message being requested, because each was tried. Steps that undo what the person has
-(a run that must end first) are tried last.
+Every step was tried with `decide`, so the steps in order do request the message. Steps that end a run are tried last.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from journeys.whynot.next_steps import steps_from
 from journeys.whynot.situation import GateClosed, Situation, Step
 
 MAX_EXPANDED = 400
-"""Situations that one search looks at."""
+"""Situations that one search expands."""
 OpeningAt = Callable[[datetime], Opening]
 """When the gate would send a message that is requested at an instant."""
 
@@ -61,7 +60,7 @@ def next_step(chart: Chart, action: str, template: str, situation: Situation, op
 
 
 def _later(situation: Situation, early: list[_Path], opening_at: OpeningAt) -> Step | None:
-    """To wait, so that the cheapest path that begins with an event ends in time; else the first step of one that does not."""
+    """Wait until the cheapest path that begins with an event ends in time; without one, the first step of another path."""
     for path in early:
         if path.first is not None and path.first.change.kind != "wait":
             opening = opening_at(path.situation.at)
@@ -81,7 +80,7 @@ def _sent_in_time(situation: Situation, opening: Opening) -> bool:
 
 
 def _key(situation: Situation) -> str:
-    """What tells two situations apart: not the instant, unless it must pass before the person may enter."""
+    """The identity of a situation; the instant is part of it only while no run is open, because entry may depend on it."""
     state = situation.state
     where = (
         situation.at

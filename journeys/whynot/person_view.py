@@ -1,4 +1,4 @@
-"""The person as `obstacles` sees them: runs, fields, gate context, past decisions."""
+"""PersonView, the input of `obstacles`: runs, fields, gate context, past decisions."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ class LastDecision:
 
 @dataclass(frozen=True, slots=True)
 class PersonView:
-    """Everything known of a person that matters to one journey. `runs` and `decided` have the newest first.
+    """Everything about a person that one journey depends on. `runs` and `decided` have the newest first.
 
-    `heard` has the last event by name. `account` is the account of an account's journey. `missing` has, by action, the fields
-    that its message needs and that are unknown, where more is known about that than the chart says.
+    `last_events` has the last event by name. `account` is the account of an account's journey. `missing` has, by action, the
+    unknown fields that its message needs, where the chart alone does not give them.
     """
 
     runs: Sequence[PastRunView]
     facts: Facts
     context: RecipientContext
     gate_facts: GateFacts = field(default_factory=GateFacts)
-    heard: Mapping[str, LastEvent] = field(default_factory=dict)
+    last_events: Mapping[str, LastEvent] = field(default_factory=dict)
     decided: Sequence[LastDecision] = ()
     account: str | None = None
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -75,5 +75,7 @@ class PersonView:
     def last_decision(self, action: str) -> LastDecision | None:
         """The last decision about this action in `run`."""
         run = self.run
-        made = (decision for decision in self.decided if run and (decision.run, decision.action) == (run.run, action))
-        return next(made, None)
+        decisions = (
+            decision for decision in self.decided if run and (decision.run, decision.action) == (run.run, action)
+        )
+        return next(decisions, None)

@@ -22,7 +22,7 @@ ORDINARY, ENDS_RUN, DRASTIC = 1, 8, 12
 class Situation:
     """The open run's state or None, the runs of one case, and the person's fields, as of `at`.
 
-    `may_again` says that the journey lets the person enter again whatever `past` holds.
+    `may_again`: the person may enter again, whatever `past` has.
     """
 
     state: RunState | None
@@ -69,7 +69,7 @@ class GateClosed:
 
 
 StepCause = FalseCondition | GateClosed
-"""What makes a step necessary, where that matters to whoever reads the step."""
+"""Why a step is necessary, where its reader depends on it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -285,7 +285,7 @@ async def test_P4_who_may_not_enter_is_kept_out_with_the_reason_and_nothing_is_a
     assert (refused.status_code, refused.json()["detail"]) == (409, "This user may not enter setup-and-activation now: a run is open.")  # fmt: skip
     await db.execute("UPDATE runs SET status = 'closed', ended_at = now() WHERE lane = $1", person)
     again = await api.post("/v1/users/quinn/plays", json=PLAY)
-    assert "they have been here before, and may enter once only" in again.json()["detail"]
+    assert "the person has had a run before, and may enter once only" in again.json()["detail"]
     assert await db.fetchval("SELECT count(*) FROM events WHERE subject_key = $1 AND source = 'operator'", person) == 0
 
 
