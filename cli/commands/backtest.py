@@ -96,7 +96,7 @@ def rows_of(tally: Tally) -> Iterable[tuple[str, str, int]]:
     yield from (("moved", which, number) for which, number in _sorted(moved))
     pairs: dict[str, Counter[tuple[str, str]]] = {
         "not entered": tally.refused,
-        "at the end in": tally.standing,
+        "at the end in": tally.open_in,
         "outcome": tally.outcomes,
         "sent": tally.sent,
         "deferred": tally.deferred,

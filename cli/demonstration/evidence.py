@@ -82,11 +82,11 @@ def backtested(
     for customer, events in streams:
         person = SimulatedPerson(scenario)
         for event in events:
-            person.happen(event)
+            person.accept(event)
         person.until(until)
         name = f"customer-{customer}"
         lines[name] = []
-        for run, item in person.story:
+        for run, item in person.timeline:
             if run is None:
                 continue
             if isinstance(item, MessageOutcome):

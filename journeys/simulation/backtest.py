@@ -1,6 +1,6 @@
 """Backtest: recorded events of many people through one journey, or through two.
 
-Pure and one process: `cli/process_pool.py` gives each core its share and adds the tallies up.
+Pure, in one process: `cli/process_pool.py` gives each core its share of the people and adds the tallies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Detail = Callable[[str, SimulatedPerson], None]
 
 @dataclass(slots=True)
 class Tally:
-    """What was counted. `moves` by (journey, from, to), entry being a move from nowhere; messages by action and why."""
+    """Counts of a backtest: `moves` by (journey, from, to), entry from `""`; messages by action and channel or reason code."""
 
     people: int = 0
     events: int = 0
@@ -31,30 +31,30 @@ class Tally:
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    standing: Counter[tuple[str, str]] = field(default_factory=Counter)
+    open_in: Counter[tuple[str, str]] = field(default_factory=Counter)
     sent: Counter[tuple[str, str]] = field(default_factory=Counter)
     withheld: Counter[tuple[str, str]] = field(default_factory=Counter)
     deferred: Counter[tuple[str, str]] = field(default_factory=Counter)
     queued: int = 0
     tasks: int = 0
 
-    def take(self, person: SimulatedPerson, events: int) -> None:
-        """Count one person's whole story."""
+    def count(self, person: SimulatedPerson, events: int) -> None:
+        """Count one person's timeline."""
         self.people += 1
         self.events += events
         self.tasks += person.tasks
         self.queued += len(person.gate.queue)
-        for run, item in person.story:
+        for run, item in person.timeline:
             match item:
                 case LogLine():
                     if run is not None:
                         self._line(run, item)
                 case MessageOutcome():
-                    self._fate(item)
+                    self._outcome(item)
                 case NotEntered():
                     self.refused[item.journey, item.reason] += 1
         for run in person.open:
-            self.standing[run.chart.key, run.state.state] += 1
+            self.open_in[run.chart.key, run.state.state] += 1
 
     def _line(self, run: SimulatedRun, line: LogLine) -> None:
         key = run.chart.key
@@ -69,25 +69,25 @@ class Tally:
             case _:
                 pass
 
-    def _fate(self, fate: MessageOutcome) -> None:
-        action = fate.message.action
-        match fate.kind:
+    def _outcome(self, outcome: MessageOutcome) -> None:
+        action = outcome.message.action
+        match outcome.kind:
             case Status.SENT:
-                self.sent[action, fate.channel] += 1
+                self.sent[action, outcome.channel] += 1
             case Status.MERGED:
-                self.sent[action, f"{fate.channel}, in one with others"] += 1
+                self.sent[action, f"{outcome.channel}, in one with others"] += 1
             case Status.WITHHELD | Status.REPLACED:
-                self.withheld[action, fate.reasons[0].code] += 1
+                self.withheld[action, outcome.reasons[0].code] += 1
             case Status.DEFERRED:
-                self.deferred[action, fate.reasons[0].code] += 1
+                self.deferred[action, outcome.reasons[0].code] += 1
 
     def add(self, other: Tally) -> None:
-        """Join the share of another process."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        """Add the counts of another process."""
+        for name in (field_.name for field_ in fields(self)):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def moves_into(self, journey: str) -> Counter[str]:
-        """How often each state was entered."""
+        """How often each state of a journey was entered."""
         into: Counter[str] = Counter()
         for (key, _, to), count in self.moves.items():
             if key == journey:
@@ -95,24 +95,26 @@ class Tally:
         return into
 
 
-def play_person(world: Scenario, events: Sequence[RecordedEvent], until: datetime | None) -> SimulatedPerson:
-    """One person, all their events up to `until`, and all that time brings up to then, inclusive."""
-    person = SimulatedPerson(world)
+def play_person(scenario: Scenario, events: Sequence[RecordedEvent], until: datetime | None) -> SimulatedPerson:
+    """A person after all their events and timers up to `until`, inclusive."""
+    person = SimulatedPerson(scenario)
     for event in events:
         if until is not None and event.at > until:
             break
-        person.happen(event)
+        person.accept(event)
     if until is not None:
         person.until(until)
     return person
 
 
-def backtest(world: Scenario, streams: Iterable[Stream], until: datetime | None, detail: Detail | None = None) -> Tally:
-    """Everyone's story, counted; `detail` is shown each person before they are forgotten."""
+def backtest(
+    scenario: Scenario, streams: Iterable[Stream], until: datetime | None, detail: Detail | None = None
+) -> Tally:
+    """The counts of all people; `detail` is called with each person."""
     tally = Tally()
     for who, events in streams:
-        person = play_person(world, events, until)
-        tally.take(person, len(events))
+        person = play_person(scenario, events, until)
+        tally.count(person, len(events))
         if detail is not None:
             detail(who, person)
     return tally
@@ -126,7 +128,7 @@ Received = dict[tuple[str, str], list[datetime]]
 
 @dataclass(slots=True)
 class Comparison:
-    """Who would have received more, less, earlier or later with the other definition; one person may be in several."""
+    """People who would have received more, less, earlier or later with the other definition; one may be in several."""
 
     before: Tally = field(default_factory=Tally)
     after: Tally = field(default_factory=Tally)
@@ -135,7 +137,7 @@ class Comparison:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, other: Comparison) -> None:
-        """Join the share of another process."""
+        """Add the counts of another process."""
         self.before.add(other.before)
         self.after.add(other.after)
         self.people += other.people
@@ -149,8 +151,8 @@ def compare(before: Scenario, after: Scenario, streams: Iterable[Stream], until:
     result = Comparison()
     for who, events in streams:
         first, second = play_person(before, events, until), play_person(after, events, until)
-        result.before.take(first, len(events))
-        result.after.take(second, len(events))
+        result.before.count(first, len(events))
+        result.after.count(second, len(events))
         for kind in differences(messages_received(first), messages_received(second), result.messages) or {"same"}:
             result.people[kind] += 1
             if kind != "same" and len(result.examples.setdefault(kind, [])) < 5:
@@ -159,27 +161,27 @@ def compare(before: Scenario, after: Scenario, streams: Iterable[Stream], until:
 
 
 def messages_received(person: SimulatedPerson) -> Received:
-    """What went out to this person."""
-    found: Received = {}
-    for _, item in person.story:
+    """The messages sent to this person."""
+    received: Received = {}
+    for _, item in person.timeline:
         if isinstance(item, MessageOutcome) and item.kind in {Status.SENT, Status.MERGED}:
-            found.setdefault((item.message.template, item.to), []).append(item.at)
-    return found
+            received.setdefault((item.message.template, item.to), []).append(item.at)
+    return received
 
 
 def differences(before: Received, after: Received, messages: Counter[tuple[str, str]]) -> set[str]:
     """`more`, `less`, `earlier`, `later`: message by message, the n-th with the n-th; also counted by template."""
-    found: set[str] = set()
+    kinds: set[str] = set()
     for key in dict.fromkeys((*before, *after)):
         old, new = before.get(key, []), after.get(key, [])
         more = len(new) - len(old)
         if more:
             kind = "more" if more > 0 else "less"
-            found.add(kind)
+            kinds.add(kind)
             messages[key[0], kind] += abs(more)
         for was, now in zip(old, new, strict=False):
             if was != now:
                 kind = "earlier" if now < was else "later"
-                found.add(kind)
+                kinds.add(kind)
                 messages[key[0], kind] += 1
-    return found
+    return kinds

@@ -1,6 +1,6 @@
 """Operator state in memory: kill switches, holds, suppressions, conversations, retired content.
 
-The simulator's share of what the store knows: told by recorded events, read by the gate and by `whynot.py`.
+The simulator changes it by recorded events; the gate and why-not read it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from journeys.gate.verdicts import Hold, KillSwitch, OpenConversation, Recipient
 from journeys.simulation.recording import UnusableRecord, read_instant
 
 Since = dict[tuple[str, ...], datetime]
-"""By what it is about (`("consent", "email", "offers")`), since when it is so."""
+"""Since when a fact holds, by the fact: `("consent", "email", "offers")`."""
 
 
 @dataclass(slots=True)
 class OperatorState:
-    """Kept in step by `happened`; `since` also has what others note there."""
+    """The operators' state, changed by `apply`; `since` also has facts of others, such as consents."""
 
     stops: tuple[KillSwitch, ...] = ()
     held: tuple[Hold, ...] = ()
@@ -28,18 +28,18 @@ class OperatorState:
     unsendable: dict[str, str] = field(default_factory=dict)
     since: Since = field(default_factory=dict)
 
-    def known_to(self, standing: RecipientContext, now: datetime) -> RecipientContext:
-        """What the gate knows, with this."""
+    def added_to(self, context: RecipientContext, now: datetime) -> RecipientContext:
+        """The gate's context with this state."""
         if not (self.stops or self.held or self.suppressed or self.talks):
-            return standing
-        held = tuple(each for each in self.held if each.until > now)
-        return replace(standing, stops=self.stops, held=held, suppressed=self.suppressed, talks=self.talks)
+            return context
+        held = tuple(hold for hold in self.held if hold.until > now)
+        return replace(context, stops=self.stops, held=held, suppressed=self.suppressed, talks=self.talks)
 
-    def happened(self, what: str, data: Mapping[str, Any], at: datetime) -> None:
-        """Somebody of ours has done something (`recorded.OPERATOR`); what is not known changes nothing."""
-        scope, name, channel = (str(data.get(each) or "") for each in ("scope", "name", "channel"))
+    def apply(self, operation: str, data: Mapping[str, Any], at: datetime) -> None:
+        """Apply an operation of an operator (`recording.OPERATOR`); an unknown one changes nothing."""
+        scope, name, channel = (str(data.get(key) or "") for key in ("scope", "name", "channel"))
         template = str(data.get("template") or "")
-        match what:
+        match operation:
             case "stop":
                 self.stops = (*self._other_stops(scope, name), KillSwitch(scope, name, str(data.get("why") or "")))
                 self.since["stop", scope, name] = at
@@ -63,13 +63,13 @@ class OperatorState:
                 pass
 
     def answered(self, run: str, until: datetime, at: datetime) -> None:
-        """They have answered a message of this run."""
-        self.talks = (*(each for each in self.talks if each.run != run), OpenConversation(run, until))
+        """The person has replied to a message of this run."""
+        self.talks = (*(talk for talk in self.talks if talk.run != run), OpenConversation(run, until))
         self.since.setdefault(("talk", run), at)
 
     def closed(self, run: str) -> None:
-        """A person has closed the conversation."""
-        self.talks = tuple(each for each in self.talks if each.run != run)
+        """The conversation of this run is closed."""
+        self.talks = tuple(talk for talk in self.talks if talk.run != run)
         self.since.pop(("talk", run), None)
 
     def _hold(self, data: Mapping[str, Any], at: datetime) -> None:
@@ -81,4 +81,4 @@ class OperatorState:
         self.since["held",] = at
 
     def _other_stops(self, scope: str, name: str) -> tuple[KillSwitch, ...]:
-        return tuple(each for each in self.stops if (each.scope, each.name) != (scope, name))
+        return tuple(switch for switch in self.stops if (switch.scope, switch.name) != (scope, name))

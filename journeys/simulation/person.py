@@ -1,7 +1,7 @@
 """Simulated person: recorded events through entry, `decide` and the gate session.
 
-Entry, `decide` and the gate session are those of the live system, so simulator and backtest cannot drift from it. Events
-are taken in the order in which they were accepted; the gate's now is the instant of the event, since nothing lags here.
+Entry, `decide` and the gate session are those of the live system, so simulator and backtest agree with it. Events are read
+in the order in which they were accepted; the gate's clock is the instant of the event, because there is no lag.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from journeys.gate.consent import has_opted_out
 from journeys.language.signal_names import CONVERSATION_CLOSED, MESSAGE_REPLIED
 from journeys.simulation.gate import InMemoryGate
 from journeys.simulation.recording import RecordedEvent
-from journeys.simulation.timeline import DeferredMessage, NotEntered, Scenario, SimulatedRun, Story, TimelineLine
+from journeys.simulation.timeline import DeferredMessage, NotEntered, Scenario, SimulatedRun, Timeline, TimelineLine
 
 MAX_CAUSED_SIGNALS = 1_000
 """Signals caused at one instant before the rest are dropped: journeys may react to each other without end."""
@@ -40,18 +40,18 @@ MAX_CAUSED_SIGNALS = 1_000
 
 @dataclass(slots=True)
 class SimulatedPerson:
-    """A subject's runs and their gate; `story` is everything that was decided, in order."""
+    """A subject's runs and their gate; `timeline` has everything that was decided, in order."""
 
-    world: Scenario
-    story: Story = field(default_factory=list)
+    scenario: Scenario
+    timeline: Timeline = field(default_factory=list)
     runs: dict[tuple[str, str], SimulatedRun] = field(default_factory=dict)
     open: list[SimulatedRun] = field(default_factory=list)
     tasks: int = 0
     gate: InMemoryGate = field(init=False)
 
     def __post_init__(self) -> None:
-        """The gate writes into the same story."""
-        self.gate = InMemoryGate(self.world, self.story)
+        """The gate writes into the same timeline."""
+        self.gate = InMemoryGate(self.scenario, self.timeline)
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -78,7 +78,7 @@ class SimulatedPerson:
 
     # -- events --------------------------------------------------------------------------------------------------
 
-    def happen(self, event: RecordedEvent) -> None:
+    def accept(self, event: RecordedEvent) -> None:
         """Accept a recorded event, after everything that was due by then."""
         self.until(event.at)
         match event.kind:
@@ -102,11 +102,11 @@ class SimulatedPerson:
                 self._change_fields_of(run, FieldsChanged(at, self._facts))
 
     def _change_fields_of(self, run: SimulatedRun, fields: FieldsChanged) -> None:
-        """Fields alone decide nothing but dates: without anchors they wait for the run's next occurrence."""
-        if run.chart.key in self.world.anchored:
+        """Change the fields of a run: at once if its anchors may read them, else with its next occurrence."""
+        if run.chart.key in self.scenario.anchored:
             self._step(run, fields)
         else:
-            run.untold = fields
+            run.pending_fields = fields
 
     @property
     def _facts(self) -> dict[str, dict[str, Any]]:
@@ -114,13 +114,13 @@ class SimulatedPerson:
 
     def _receive(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
         """Deliver a signal to the open run of its case in each journey, or open one."""
-        if name in self.world.of_tickets:
+        if name in self.scenario.ticket_signals:
             self.gate.recipient.change_tickets(name, data, at)
-            if name in self.world.policy.urgent_ticket.resolved_by:
+            if name in self.scenario.policy.urgent_ticket.resolved_by:
                 self.gate.reevaluate("urgent_ticket", at)
         if name in {CONVERSATION_CLOSED, MESSAGE_REPLIED}:
             self._converse(name, data, at)
-        for chart in self.world.hearing.get(name, ()):
+        for chart in self.scenario.by_signal.get(name, ()):
             case = case_of(chart, data)
             if case is None:
                 continue
@@ -131,7 +131,7 @@ class SimulatedPerson:
                 self._enter(chart, run, name, data, at)
 
     def _converse(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
-        """A reply that is an opt-out keyword is no conversation; by mail it refuses all mail."""
+        """Apply a reply or the end of a conversation. An opt-out keyword opens no conversation; by mail it refuses all mail."""
         keyword = keyword_of(str(data.get("text") or "")) if name == MESSAGE_REPLIED else None
         if keyword is None:
             self.gate.answer(name, data, at)
@@ -139,7 +139,7 @@ class SimulatedPerson:
             self._change_consent({"channel": "email", "granted": False}, at)
 
     def _operate(self, operation: str, data: Mapping[str, Any], at: datetime) -> None:
-        self.gate.recipient.outside.happened(operation, data, at)
+        self.gate.recipient.operations.apply(operation, data, at)
         for run in tuple(self.open) if operation == "cancel_run" else ():
             if data.get("journey") in (None, run.chart.key):
                 self._step(run, Cancelled(at, str(data.get("by") or ""), str(data.get("why") or "")))
@@ -148,7 +148,7 @@ class SimulatedPerson:
         previous = (PastRun(last.epoch, last.state.is_open, last.ended_at),) if last is not None else ()
         verdict = may_enter(chart, name, data, self._facts, previous, at)
         if not isinstance(verdict, EntryAllowed):
-            self.story.append((None, NotEntered(at, chart.key, name, verdict.reason)))
+            self.timeline.append((None, NotEntered(at, chart.key, name, verdict.reason)))
             return
         run = SimulatedRun(chart, verdict.case, verdict.epoch)
         self.runs[chart.key, verdict.case] = run
@@ -156,17 +156,17 @@ class SimulatedPerson:
         self._step(run, Entered(at, name, chart.kept(name, data), self._facts))
 
     def _change_consent(self, data: Mapping[str, Any], at: datetime) -> None:
-        """A refusal that leaves a journey no channel ends its runs (C5). `granted: null` takes back what was said."""
+        """Change consent; a refusal that leaves a journey no channel ends its runs (C5). `granted: null` takes a statement back."""
         taken_back = "granted" in data and data["granted"] is None
         granted = None if taken_back else data.get("granted") is True
         place = (str(data.get("channel") or "*"), str(data.get("topic") or "*"))
         self.gate.recipient.change_consent(place, granted, at)
         for run in tuple(self.open):
-            if not granted and has_opted_out(self.world.policy, run.chart, self.gate.recipient.consents):
+            if not granted and has_opted_out(self.scenario.policy, run.chart, self.gate.recipient.consents):
                 self._step(run, OptedOut(at))
 
     def _receive_caused(self, at: datetime) -> None:
-        """Signals that journeys emit come in like any other; outcomes of messages go to their runs."""
+        """Receive signals that journeys emit like any others; outcomes of messages go to their runs."""
         for _ in range(MAX_CAUSED_SIGNALS):
             if not self.gate.signals:
                 return
@@ -181,30 +181,30 @@ class SimulatedPerson:
 
     def _step(self, run: SimulatedRun, occurrence: Occurrence) -> None:
         """Decide one occurrence and apply its effects."""
-        if run.untold is not None:
+        if run.pending_fields is not None:
             if not isinstance(occurrence, Signal):
-                run.state = decide(run.chart, run.state, run.untold).state
-            run.untold = None
+                run.state = decide(run.chart, run.state, run.pending_fields).state
+            run.pending_fields = None
         decision = decide(run.chart, run.state, occurrence)
         run.state = decision.state
         run.due = decision.state.next_due()
         for line in decision.log:
-            self.story.append((run, line))
+            self.timeline.append((run, line))
         self._apply(run, decision.effects, occurrence.at)
 
     def _apply(self, run: SimulatedRun, effects: Sequence[Effect], now: datetime) -> None:
-        """A step's messages are decided in one pass; what follows is applied in the order of the effects."""
-        asked = [
-            self.gate.asked(run, effect, role)
+        """Decide a step's messages in one pass, and apply the effects in their order."""
+        messages = [
+            self.gate.message_in_pass(run, effect, role)
             for effect in effects
             if isinstance(effect, SendMessage)
             for role in effect.roles or ("",)
         ]
-        decisions = self.gate.decide(asked, now, self._withdrawn(run, effects)) if asked else {}
+        decisions = self.gate.decide(messages, now, self._withdrawn(run, effects)) if messages else {}
         for effect in effects:
             match effect:
                 case SendMessage():
-                    for message in asked:
+                    for message in messages:
                         if message.message is effect:
                             self.gate.follow(message, decisions.get(message.request.key), now)
                 case WithdrawnMessages():
@@ -220,7 +220,7 @@ class SimulatedPerson:
                     pass  # tasks and audiences change nothing in the simulation
 
     def _withdrawn(self, run: SimulatedRun, effects: Sequence[Effect]) -> list[DeferredMessage]:
-        """Messages that the same step withdraws are not compared with those it sends."""
+        """The queued messages that the same step withdraws: its own messages are not compared with them."""
         if not self.gate.queue:
             return []
         withdrawals = (effect for effect in effects if isinstance(effect, WithdrawnMessages))
@@ -232,6 +232,6 @@ class SimulatedPerson:
             TimelineLine(run.name, item.at, item.kind, item.about, item.text)
             if isinstance(item, LogLine)
             else TimelineLine(run.name, item.at, item.kind, item.message.action, item.text)
-            for run, item in self.story
+            for run, item in self.timeline
             if run is not None and not isinstance(item, NotEntered)
         ]

@@ -1,8 +1,8 @@
 """Recorded events: Segment calls or rows of a table.
 
 Source: the Segment spec. Beside its calls, `{"type": "consent", "channel", "topic", "granted"}` records what a person
-allowed, as the consent API does; `*` stands for every channel or topic. `{"type": "operator", "do": …}` records what somebody of
-ours has done (`OPERATOR`).
+allowed, as the consent API does; `*` stands for every channel or topic. `{"type": "operator", "do": …}` records an operation
+of an operator (`OPERATOR`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OPERATOR = (
     "stop", "release_stop", "hold", "release_hold", "suppress", "lift_suppression", "retire_content", "mend_content",
     "cancel_run",
 )  # fmt: skip
-"""What somebody of ours does around journeys, by name; `data` says to what: `scope` and `name`, `channel`, `template`, `run`."""
+"""Operations of operators; `data` has their object: `scope` and `name`, `channel`, `template`, `journey`."""
 _KINDS: Mapping[str, RecordedKind] = {
     "identify": "profile",
     "group": "account",
@@ -31,7 +31,7 @@ _BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9_.:/-]+")
 
 
 class UnusableRecord(ValueError):
-    """A record that tells nothing: its message says what is missing."""
+    """A record cannot be used. The message says what is missing. The caller's turn: correct the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class RecordedEvent:
 
 
 def read_recorded(raw: Mapping[str, Any], plan: EventTable | None = None) -> RecordedEvent:
-    """A Segment call as recorded. Raises Unusable where it does not say who, what or when, or fails the plan."""
+    """A Segment call as recorded. Raises UnusableRecord without a person, event or instant, or if it fails the plan."""
     kind = raw.get("type", "track")
     who = raw.get("userId") or raw.get("groupId") or raw.get("anonymousId")
     if not isinstance(who, str | int):
-        raise UnusableRecord("says not who: userId, groupId or anonymousId is needed")
+        raise UnusableRecord("the person is missing: userId, groupId or anonymousId is needed")
     if kind == "operator" and raw.get("do") not in OPERATOR:
         raise UnusableRecord(f"`do` is one of {', '.join(OPERATOR)}")
     at = read_instant(raw.get("timestamp") or raw.get("originalTimestamp") or raw.get("receivedAt"))
@@ -68,7 +68,7 @@ def read_recorded(raw: Mapping[str, Any], plan: EventTable | None = None) -> Rec
 
 
 def signal_of(name: str, data: Mapping[str, Any], plan: EventTable | None) -> tuple[str, Mapping[str, Any]]:
-    """The signal that an event means by the plan; without a plan its own name in our spelling (`Order Completed`)."""
+    """The signal and data of an event by the plan; without a plan, `signal_name` of its own name."""
     if plan is None:
         return signal_name(name), data
     checked = plan.check(name, data)
@@ -83,12 +83,12 @@ def signal_name(name: str) -> str:
 
 
 def read_instant(value: Any) -> datetime:
-    """An aware UTC instant from ISO text, `19970131`, or a datetime. Raises Unusable."""
+    """An aware UTC instant from ISO text, `19970131`, or a datetime. Raises UnusableRecord."""
     try:
         at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        raise UnusableRecord(f"says not when: {value!r} is not an ISO 8601 instant") from None
+        raise UnusableRecord(f"the timestamp {value!r} is not an ISO 8601 instant") from None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

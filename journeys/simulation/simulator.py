@@ -14,7 +14,7 @@ from journeys.simulation.timeline import MessageOutcome, NotEntered, Scenario, S
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One line: when, in which run (empty for an event of the person), what, and why."""
+    """One line of the timeline; `run` is empty for an event of the person."""
 
     at: datetime
     run: str
@@ -22,23 +22,23 @@ class Moment:
     why: str
 
 
-def simulate(world: Scenario, events: Iterable[RecordedEvent], until: datetime | None = None) -> tuple[Moment, ...]:
-    """What happens to one person until `until`, inclusive; without it, until the last event."""
-    person, moments = SimulatedPerson(world), []
-    told = 0
-    for event in sorted(events, key=lambda each: each.at):
+def simulate(scenario: Scenario, events: Iterable[RecordedEvent], until: datetime | None = None) -> tuple[Moment, ...]:
+    """The timeline of one person until `until`, inclusive; without it, until the last event."""
+    person, moments = SimulatedPerson(scenario), []
+    shown = 0
+    for event in sorted(events, key=lambda event: event.at):
         if until is not None and event.at > until:
             break
         person.until(event.at)
-        moments += [_moment(*item) for item in person.story[told:]]
+        moments += [_moment(*item) for item in person.timeline[shown:]]
         moments.append(Moment(event.at, "", event.kind, _event(event)))
-        told = len(person.story)
-        person.happen(event)
-        moments += [_moment(*item) for item in person.story[told:]]
-        told = len(person.story)
+        shown = len(person.timeline)
+        person.accept(event)
+        moments += [_moment(*item) for item in person.timeline[shown:]]
+        shown = len(person.timeline)
     if until is not None:
         person.until(until)
-    return (*moments, *(_moment(*item) for item in person.story[told:]), *_endings(person, until))
+    return (*moments, *(_moment(*item) for item in person.timeline[shown:]), *_endings(person, until))
 
 
 def timeline_table(moments: Sequence[Moment]) -> str:
@@ -69,14 +69,14 @@ def _event(event: RecordedEvent) -> str:
 
 
 def _endings(person: SimulatedPerson, until: datetime | None) -> Iterable[Moment]:
-    """Where each open run stands at the end, and what it waits for."""
+    """A line for each open run and each queued message at the end, with what it waits for."""
     for run in person.open:
         at = until or run.state.last_at
         if at is not None:
-            waits = "waits for no time" if run.due is None else f"wakes {run.due:%Y-%m-%d %H:%M}"
-            yield Moment(at, run.name, "open", f"in {run.state.state}; {waits}")
+            timer = "no timer is set" if run.due is None else f"next timer {run.due:%Y-%m-%d %H:%M}"
+            yield Moment(at, run.name, "open", f"in {run.state.state}; {timer}")
     for queued in person.gate.queue:
         due = queued.due
         yield Moment(
-            until or due, queued.run.name, "queued", f"{queued.message.template}, judged again {due:%Y-%m-%d %H:%M}"
+            until or due, queued.run.name, "queued", f"{queued.message.template}, decided again {due:%Y-%m-%d %H:%M}"
         )

@@ -21,7 +21,7 @@ SimulatedStatus = Literal[Status.SENT, Status.MERGED, Status.DEFERRED, Status.WI
 
 
 class Scenario:
-    """What is the same for everyone: journeys, policy, and the channels on which everyone is assumed to be reached."""
+    """Journeys, policy and assumptions of one simulation: everyone is reached by the channels `reachable`."""
 
     def __init__(
         self, charts: tuple[Chart, ...], policy: Policy, reachable: frozenset[str] = frozenset({"in_app"})
@@ -29,18 +29,18 @@ class Scenario:
         self.charts, self.policy, self.reachable = charts, policy, reachable
         self.horizon = horizon(policy)
         names = {n for chart in charts for n in (*chart.signals, *chart.spec.entry.on, play_signal(chart.key))}
-        self.hearing = {
+        self.by_signal = {
             name: tuple(chart for chart in charts if name in chart.signals or enters_on(chart, name)) for name in names
         }
         self.anchored = frozenset(chart.key for chart in charts if chart.has_anchors)
         tickets = policy.urgent_ticket
-        self.of_tickets = frozenset({*tickets.opened_by, *tickets.resolved_by})
+        self.ticket_signals = frozenset({*tickets.opened_by, *tickets.resolved_by})
 
 
 class SimulatedRun:
-    """One run: where it is, and when it wants to be woken."""
+    """A run with its state and its next due timer; `pending_fields` are changes that it has not received yet."""
 
-    __slots__ = ("case", "chart", "due", "ended_at", "epoch", "name", "place", "state", "untold")
+    __slots__ = ("case", "chart", "due", "ended_at", "epoch", "name", "pending_fields", "place", "state")
 
     def __init__(self, chart: Chart, case: str, epoch: int) -> None:
         self.chart, self.case, self.epoch = chart, case, epoch
@@ -49,7 +49,7 @@ class SimulatedRun:
         self.place = ""
         self.due: datetime | None = None
         self.ended_at: datetime | None = None
-        self.untold: FieldsChanged | None = None
+        self.pending_fields: FieldsChanged | None = None
 
 
 class TimelineLine(NamedTuple):
@@ -64,7 +64,7 @@ class TimelineLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MessageOutcome:
-    """What the gate said to a message at `at`; `to` is the role it was for, if any."""
+    """The gate's verdict on a message at `at`; `to` is the recipient's role, if the message has one."""
 
     at: datetime
     kind: SimulatedStatus
@@ -92,7 +92,7 @@ class MessageOutcome:
 
 @dataclass(frozen=True, slots=True)
 class NotEntered:
-    """An event that could have opened a run, and why it did not."""
+    """An event that could have opened a run, and the reason why it did not."""
 
     at: datetime
     journey: str
@@ -100,13 +100,13 @@ class NotEntered:
     reason: str
 
 
-Story = list[tuple[SimulatedRun | None, LogLine | MessageOutcome | NotEntered]]
-"""Everything decided of a person, in order, each with its run; None for an event that opened none."""
+Timeline = list[tuple[SimulatedRun | None, LogLine | MessageOutcome | NotEntered]]
+"""All that was decided for a person, in order, each with its run; None for an event that opened none."""
 
 
 @dataclass(slots=True, eq=False)
 class DeferredMessage:
-    """A message of a person that the gate has deferred, and what it waits for."""
+    """A deferred message of a person, with the codes of the reasons that it waits for."""
 
     run: SimulatedRun
     message: SendMessage
@@ -115,13 +115,13 @@ class DeferredMessage:
     codes: tuple[str, ...]
     waiting: QueuedMessage
     number: int
-    """Its place among all that ever waited: of those due at one instant the oldest is judged first."""
+    """Its number among all messages that ever waited: of those due at one instant the oldest is decided first."""
     ready_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class AskedMessage:
-    """A message that is asked of the gate in one pass; `queued` if it has waited until now."""
+class MessageInPass:
+    """A message that is decided in a pass; `queued` if it has waited until now."""
 
     run: SimulatedRun
     message: SendMessage

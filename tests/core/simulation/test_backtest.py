@@ -49,7 +49,7 @@ def test_the_tally_counts_entries_moves_outcomes_and_messages() -> None:
     assert tally.moves == {("j", "", "a"): 4, ("j", "a", "b"): 4}
     assert tally.moves_into("j") == {"a": 4, "b": 4}
     assert tally.outcomes == {("j", "reached"): 2}
-    assert tally.standing == {("j", "b"): 2}
+    assert tally.open_in == {("j", "b"): 2}
     assert tally.sent == {("send:one", "email"): 4, ("send:two", "email"): 4}
 
 

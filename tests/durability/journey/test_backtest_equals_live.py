@@ -92,7 +92,7 @@ async def test_a_hundred_customers_decide_live_what_the_backtest_says(stage: Reh
         assert await _lived(stage, who) == expected, who
         sent = [
             item.message.template
-            for _, item in person.story
+            for _, item in person.timeline
             if isinstance(item, MessageOutcome) and item.kind == Status.SENT
         ]
         assert sorted(await stage.sent(who)) == sorted(sent), who

@@ -137,7 +137,7 @@ class Twins:
             for each in made
         ]  # fmt: skip
         await self._pass(entries)
-        asked = [self.memory.asked(self.its[which], each, "") for each in made]
+        asked = [self.memory.message_in_pass(self.its[which], each, "") for each in made]
         decisions = self.memory.decide(asked, self.now)
         for each in asked:
             self.memory.follow(each, decisions.get(each.request.key), self.now)
@@ -161,7 +161,7 @@ class Twins:
         async with self.database.reading() as connection:
             found = await fetch_all(connection, _LEDGER, person=self.person)
         live = {int(_FIRING.findall(item["key"])[0]): item for item in found}
-        fates = {fate.message.firing: fate for _, fate in self.memory.story if isinstance(fate, MessageOutcome)}
+        fates = {fate.message.firing: fate for _, fate in self.memory.timeline if isinstance(fate, MessageOutcome)}
         memory = {number: (_GONE.get(fate.kind, fate.kind), fate.at) for number, fate in fates.items()}
         memory |= {each.message.firing: ("deferred", each.due) for each in self.memory.queue}
         ended = {"withheld", "replaced"}
@@ -214,7 +214,7 @@ class Stage:
         for each in its:
             each.state = RunState(state="inside", visit=1)
         memory = InMemoryGate(self.world)
-        memory.recipient.outside.unsendable = {RETIRED: "there is no such template"}
+        memory.recipient.operations.unsendable = {RETIRED: "there is no such template"}
         return Twins(self.database, self.deps, person, found, memory, its)
 
     async def play(self, moments: tuple[Moment, ...]) -> None:
