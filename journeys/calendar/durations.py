@@ -25,14 +25,14 @@ class Duration:
     exact: timedelta
 
     def after(self, at: datetime) -> datetime:
-        """The instant so much later. The 31st plus a month is the last day of the next; never past the calendar's end."""
+        """The instant that is this much later. The 31st plus a month is the last day of the next; never past the calendar's end."""
         try:
             return (_add_months(at, self.months) if self.months else at) + self.exact
         except (OverflowError, ValueError):
             return datetime.max.replace(tzinfo=at.tzinfo)
 
     def before(self, at: datetime) -> datetime:
-        """The instant so much earlier; never before the calendar's beginning."""
+        """The instant that is this much earlier; never before the calendar's beginning."""
         try:
             return (_add_months(at, -self.months) if self.months else at) - self.exact
         except (OverflowError, ValueError):
@@ -43,7 +43,7 @@ class Duration:
         return timedelta(days=30 * self.months) + self.exact
 
     def times(self, count: int) -> Duration:
-        """The duration `count` times: three times a month is three months, never three times 28 days."""
+        """The duration times `count`: three times `P1M` is `P3M`, not three times 28 days."""
         return Duration(self.months * count, self.exact * count)
 
     def at_most(self) -> timedelta:

@@ -1,6 +1,6 @@
 """WorkingHours: working windows, deadlines in working time, time worked between instants.
 
-Hours are wall-clock times of a zone; elapsed time is counted. A night shift over the autumn clock change is an hour
+Hours are local times of a zone; elapsed time is counted. A night shift over the autumn clock change is an hour
 longer, and the hour that the spring clock change skips is not worked.
 """
 
@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 MinuteSpan = tuple[int, int]
-"""Begin and end in minutes since midnight on the wall clock; 1440 is the midnight that ends the day."""
+"""Begin and end in minutes since local midnight; 1440 is the midnight that ends the day."""
 NO_TIME = timedelta(0)
 ONE_DAY = timedelta(days=1)
 _MAX_DAYS = 3_700

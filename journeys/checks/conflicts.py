@@ -1,13 +1,13 @@
 """Checks between journeys: moments, audiences and stages that contradict (C8).
 
-Two journeys never give one person contradicting guidance. Three rules that can be decided statically:
+Two journeys never give one person contradicting guidance. There are three static rules:
 
 1. **One moment, one journey.** Two journeys that serve the same `moment` of the same kind of subject may share an entry
    signal only if both guard their entry.
 2. **One audience, one direction.** No signal makes one journey add to an audience and another remove from it.
 3. **A stage that has ended stays ended.** The signal that stops the messages of a stage in one journey (its goal, or
    the milestone of the state that sends them) is not the signal that starts messages of that stage in another.
-   Urgent support and transactional messages are exempt: they guide nobody.
+   Urgent support and transactional messages are exempt: they are no guidance.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _stages_ended(journey: d.Journey, templates: TemplateInfos) -> dict[tuple[st
 
 
 def _guided_stage(journey: d.Journey, action: Action, templates: TemplateInfos) -> str | None:
-    """The stage of a message's template; None for an action that guides nobody."""
+    """The stage of a message's template; None for an action without guidance."""
     if not isinstance(action, Send) or journey.priority_of(action) in PRESSING:
         return None
     template = templates.get(action.send)

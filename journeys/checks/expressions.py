@@ -49,7 +49,7 @@ def _expressions(context: CheckContext) -> Iterator[Problem]:
 
 
 def _known_types(context: CheckContext, expression: Expression) -> dict[str, str]:
-    """The types of what an expression may read: all fields, and of `event` what its signals carry."""
+    """The types of all fields that an expression may read, with the properties of its signals under `event`."""
     types = dict(context.types)
     for signal in expression.signals:
         types |= {f"event.{name}": kind for name, kind in context.carried(signal).items()}

@@ -33,7 +33,7 @@ def is_cel_duration(site: DurationSite) -> bool:
 
 
 def _iso_duration(text: str) -> Duration | None:
-    """None for a CEL expression, or for a fault that `_durations` reports."""
+    """The duration; None for a CEL expression, or for a fault that `_durations` reports."""
     try:
         return parse_duration(text)
     except ValueError:
@@ -106,7 +106,7 @@ def _earliest_arrivals(context: CheckContext) -> dict[str, timedelta]:
 
 
 def _least_delay(trigger: str, key: str) -> timedelta:
-    """None for a signal, a date or a CEL expression: each may come at once."""
+    """The least time before a reaction; zero for a signal, a date or a CEL expression."""
     delay = _iso_duration(key) if trigger in {"after", "every"} else None
     return _at_least(delay) if delay is not None else timedelta()
 
@@ -133,7 +133,7 @@ def _anchors(context: CheckContext) -> Iterator[Problem]:
 
 
 def _timer_loops(context: CheckContext) -> Iterator[Problem]:
-    """States that timers of less than a minute lead round in a circle, without any signal."""
+    """States that lead back to themselves by timers of less than a minute, without any signal."""
     graph: dict[str, set[str]] = {}
     quick = []
     for reaction in context.reactions:

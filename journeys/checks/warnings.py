@@ -1,6 +1,6 @@
 """Warnings at publication: content past its review date, tasks without a deadline (C10, C11).
 
-A warning refuses nothing.
+A warning never prevents publication.
 """
 
 from __future__ import annotations

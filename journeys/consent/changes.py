@@ -1,4 +1,4 @@
-"""Changes of consent: statements with proof, and those that wait for confirmation."""
+"""Changes of consent, their proof, and whether they need confirmation."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from journeys.gate.verdicts import ANY, Consents
 
 @dataclass(frozen=True, slots=True)
 class ConsentChange:
-    """A change for a channel (or `*`) and a topic (or `*`); `granted` None takes back what was said there.
+    """A change for a channel (or `*`) and a topic (or `*`); `granted` None takes the statement there back.
 
     `wording` is the text that the person was shown; `proof` names the evidence and does not identify the person.
-    `confirmed`: another system has the confirmation, as the proof says.
+    `confirmed`: another system has the confirmation; `proof` names it.
     """
 
     channel: str
@@ -49,7 +49,7 @@ def may_need_confirmation(rules: ConsentRules, changes: Sequence[ConsentChange])
 
 
 def only_grants(changes: Sequence[ConsentChange]) -> bool:
-    """Whether no change refuses or takes back."""
+    """Whether every change is a grant."""
     return all(change.granted for change in changes)
 
 

@@ -15,11 +15,11 @@ OptKeyword = Literal["stop", "start"]
 STOP: Final = frozenset({"stop", "quit", "end", "revoke", "optout", "cancel", "unsubscribe", "stopall"})
 START: Final = frozenset({"start", "unstop"})
 MAX_LENGTH: Final = 200
-"""Characters of a message that can be a keyword; a longer one is none."""
+"""Characters of a message that can be a keyword."""
 
 
 def keyword_of(text: str) -> OptKeyword | None:
-    """What the message asks for, or None if it is no keyword. Case, punctuation, space and width are ignored."""
+    """The keyword in a message, or None. Case, punctuation, space and width are ignored."""
     if len(text) > MAX_LENGTH:
         return None
     word = "".join(mark for mark in unicodedata.normalize("NFKC", text).casefold() if mark.isalnum())

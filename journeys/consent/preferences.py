@@ -1,6 +1,6 @@
-"""Effective consents with their reasons, and statements that bring them about.
+"""Effective consents with their reasons, and the statements that lead to wanted ones.
 
-Effective consent of a channel and topic is the gate's own rule; the narrowest statement that decides is its reason.
+The gate's rule decides the effective consent of a channel and topic; the narrowest statement behind it is its reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from journeys.gate.verdicts import ANY, Consents
 ChannelTopic = tuple[str, str]
 """(channel, topic); either may be `*`."""
 ORDINARY: Final = "lifecycle"
-"""The priority that the preference page is about: urgent and transactional messages may pass a general opt-out (C6)."""
+"""The priority of the preference page: urgent and transactional messages may pass a general opt-out (C6)."""
 _CHANNEL_LABELS: Final = {"email": "e-mail", "in_app": "messages in the app", "sms": "text message"}
 
 
@@ -33,7 +33,7 @@ class PersonStatement:
 
 @dataclass(frozen=True, slots=True)
 class EffectiveConsent:
-    """Whether messages of a topic may come by a channel, and why, in a sentence."""
+    """Whether messages of a topic may be sent by a channel; `why` is a sentence for the person."""
 
     channel: str
     topic: str
@@ -44,15 +44,15 @@ class EffectiveConsent:
 
 def effective_consents(
     policy: Policy,
-    said: Mapping[ChannelTopic, PersonStatement],
+    statements: Mapping[ChannelTopic, PersonStatement],
     place: ChannelTopic,
     pending: frozenset[ChannelTopic] = frozenset(),
     titles: Mapping[str, str] | None = None,
 ) -> EffectiveConsent:
     """The effective consent of one channel and topic. `titles` are the topics' titles by name."""
     channel, topic = place
-    allowed = _allowed(policy, _consents(said), place)
-    decisive = (wider for wider in _containing(place) if wider in said and said[wider].granted is allowed)
+    allowed = _allowed(policy, _consents(statements), place)
+    decisive = (wider for wider in _containing(place) if wider in statements and statements[wider].granted is allowed)
     decided_by = next(decisive, None)
     if place in pending and not allowed:
         why = "waits for your confirmation: follow the link that was sent to you"
@@ -60,28 +60,28 @@ def effective_consents(
         why = "you have not chosen yet"
     else:
         verb = "said yes" if allowed else "said no"
-        why = f"you {verb} to {_label(decided_by, titles or {})} on {said[decided_by].at:%-d %B %Y}"
+        why = f"you {verb} to {_label(decided_by, titles or {})} on {statements[decided_by].at:%-d %B %Y}"
     return EffectiveConsent(channel, topic, allowed, why, place in pending and not allowed)
 
 
 def statements_to_make(
     policy: Policy, consents: Consents, wanted: Mapping[ChannelTopic, bool]
 ) -> list[ConsentStatement]:
-    """The statements that make each channel and topic as wanted; none for what is so already.
+    """The statements that make each channel and topic as wanted; none for those that are already.
 
-    A general opt-out overrides every narrow grant. If something below it is wanted, it is taken back, and whatever else
-    it covered is refused one by one.
+    A general opt-out overrides every narrower grant. If a topic below it is wanted, the opt-out is taken back, and all other
+    channels and topics that it covered are refused one by one.
     """
     now = dict(consents)
     statements: list[ConsentStatement] = []
-    blocked = [place for place, wish in wanted.items() if wish and not _allowed(policy, now, place)]
+    blocked = [place for place, granted in wanted.items() if granted and not _allowed(policy, now, place)]
     for general in sorted({wider for place in blocked for wider in _containing(place)[1:] if now.get(wider) is False}):
         del now[general]
         statements.append(ConsentStatement(*general, None))
-    for place, wish in wanted.items():
-        if _allowed(policy, now, place) is not wish:
-            now[place] = wish
-            statements.append(ConsentStatement(*place, wish))
+    for place, granted in wanted.items():
+        if _allowed(policy, now, place) is not granted:
+            now[place] = granted
+            statements.append(ConsentStatement(*place, granted))
     return statements
 
 
@@ -106,11 +106,11 @@ def topics_in_order(declared: Sequence[str], others: Iterable[str]) -> list[str]
     return [*declared, *sorted({topic for topic in others if topic != ANY} - set(declared))]
 
 
-def merged_consents(one: Consents, other: Consents) -> Mapping[ChannelTopic, bool]:
+def merged_consents(first: Consents, second: Consents) -> Mapping[ChannelTopic, bool]:
     """The consents of two subjects that become one (U2): a withdrawal wins, also a wide one over a narrow grant."""
     return {
-        place: _nearest(one, place) is not False and _nearest(other, place) is not False
-        for place in sorted({*one, *other})
+        place: _nearest(first, place) is not False and _nearest(second, place) is not False
+        for place in sorted({*first, *second})
     }
 
 
@@ -124,8 +124,8 @@ def _allowed(policy: Policy, consents: Consents, place: ChannelTopic) -> bool:
     return consent_refusal(policy, None if topic == ANY else topic, ORDINARY, channel, consents) is None
 
 
-def _consents(said: Mapping[ChannelTopic, PersonStatement]) -> dict[ChannelTopic, bool]:
-    return {place: statement.granted for place, statement in said.items()}
+def _consents(statements: Mapping[ChannelTopic, PersonStatement]) -> dict[ChannelTopic, bool]:
+    return {place: statement.granted for place, statement in statements.items()}
 
 
 def _nearest(consents: Consents, place: ChannelTopic) -> bool | None:

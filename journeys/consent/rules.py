@@ -41,7 +41,7 @@ class TopicShown(Model):
 
 
 class NeedsConfirming(Model):
-    """A grant of this channel and topic needs a confirmation by link; one left out means every one."""
+    """A grant of this channel and topic needs a confirmation by link; left out, every channel or every topic."""
 
     channel: ConsentChannel | None = None
     topic: Name | None = None
@@ -54,7 +54,7 @@ class NeedsConfirming(Model):
 
 
 class ConsentSignal(Model):
-    """A signal that grants or withdraws. What is not fixed here is a property of the same name."""
+    """A signal that grants or withdraws consent. A field left out is the property of the same name."""
 
     channel: ChannelOrAny | None = None
     topic: TopicOrAny | None = None
@@ -75,14 +75,14 @@ class SuppressSignal(Model):
 
 
 class SoftBounces(Model):
-    """`limit` soft bounces `within` a time suppress like a hard one."""
+    """`limit` soft bounces `within` this time suppress an address, as a hard one does."""
 
     limit: Annotated[int, Field(ge=1, le=1_000)] = 3
     within: Length = parse_duration("P14D")
 
 
 class ConsentRules(Model):
-    """The content of `catalog/consent.yaml`; empty, it needs no confirmation and reads no signal."""
+    """The content of `catalog/consent.yaml`; an empty file needs no confirmation and reads no signal."""
 
     topics: dict[Name, TopicShown] = {}
     confirm: tuple[NeedsConfirming, ...] = ()

@@ -1,7 +1,7 @@
 """Statements of consent in events: traits of `identify`, and signals that `consent.yaml` declares.
 
-Traits: `consents: {email: {offers: false}}`, `consents: {in_app: false}` for every topic, and `unsubscribed: true`, the word
-that marketing tools use for "stop everything". `null`, and `unsubscribed: false`, take back what was said.
+Traits: `consents: {email: {offers: false}}`, `consents: {in_app: false}` for every topic, and `unsubscribed: true` for every
+message, as marketing tools have it. `null`, and `unsubscribed: false`, take a statement back.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_WORDING = 2000
 
 @dataclass(frozen=True, slots=True)
 class ConsentStatement:
-    """A grant (True), a refusal (False), or what was said taken back (None)."""
+    """A grant (True), a refusal (False), or a statement taken back (None)."""
 
     channel: str
     topic: str
@@ -88,7 +88,7 @@ def answered_message(event: InboundEvent) -> str | None:
 
 
 def keyword_in_reply(event: InboundEvent) -> OptKeyword | None:
-    """The keyword that a reply consists of: it is then a statement of consent, not an answer."""
+    """The keyword that is the whole reply, or None. A keyword is a statement of consent and opens no conversation."""
     return keyword_of(str(event.data.get("text") or ""))
 
 

@@ -17,7 +17,7 @@ KINDS: Final[tuple[str, ...]] = get_args(CallKind)
 MAX_ID: Final = 255
 """Characters of an id or an event's name."""
 MAX_AGE: Final = timedelta(days=1)
-"""An older sender's time is replaced by acceptance for decisions."""
+"""A sender's time that is older is replaced by the time of acceptance."""
 MAX_SKEW: Final = timedelta(days=3650)
 """A larger difference between `sentAt` and `timestamp` is ignored: it might leave the calendar."""
 EventPlan = Callable[[str, str, dict[str, Any]], ValidatedEvent]

@@ -27,7 +27,7 @@ def trace_of_event(number: int, source: str, message_id: str) -> str:
 
 
 def event_of_trace(trace: str) -> int:
-    """The number of the event that may have this trace id; `trace_of_event` tells whether it has."""
+    """The number of the event that may have this trace id; compare with `trace_of_event`."""
     return int(trace[:16], 16)
 
 

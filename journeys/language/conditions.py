@@ -1,8 +1,8 @@
 """CEL conditions: compiled with type checks, evaluated without exceptions.
 
-A condition that cannot be evaluated is never true and never raises. Each field is a variable of its own dotted name with its own type (`profile.account_fit: double`), beside
-`known.profile.account_fit: bool`, which says whether it is there at all. So a misspelt field is an error with a
-column when the journey is published, and a missing value is an answer, not a crash.
+A condition that cannot be evaluated is never true and never raises. Each field is a variable with its dotted name and its
+own type (`profile.account_fit: double`), beside `known.profile.account_fit: bool`, which is true if the field has a value.
+So a misspelt field is an error with a column at publication, and a missing value makes the condition false.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Condition:
                 if len(self.memory) >= _MAX_REMEMBERED:
                     self.memory.clear()
                 evaluation = self.memory[values] = self._evaluate(values)
-        except Exception as fault:  # noqa: BLE001 -- the engine may raise anything; a guard must answer
+        except Exception as fault:  # noqa: BLE001 -- the engine may raise anything; a guard always has a result
             return Evaluation(ok=False, value=None, reason=f"could not be evaluated: {type(fault).__name__}")
         return evaluation
 

@@ -48,7 +48,7 @@ def read_model(
 
 
 def _problems(error: ValidationError, source: YamlSource, model: type[BaseModel]) -> list[Problem]:
-    """All branches of a union complain at one place: the first of them stands for the others."""
+    """The problems of a validation error. Of the faults that a union's branches have at one place the first is kept."""
     problems: dict[tuple[Path, str], Problem] = {}
     for fault in error.errors(include_url=False, include_context=True):
         path: Path = tuple(fault["loc"])

@@ -1,6 +1,6 @@
 """Names of the platform's own signals, and the prefix it reserves.
 
-They are on the wire and in recorded histories: a name here never changes.
+They are on the wire and in recorded histories: a name never changes.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class _Unusable(Exception):
 
 
 class _Reader:
-    """Builds plain values from parser events, and goes on after a problem where the rest can still be read."""
+    """Builds plain values from parser events, and continues after a problem if the rest can be read."""
 
     def __init__(self, source: YamlSource, text: str) -> None:
         self.source = source
@@ -163,10 +163,10 @@ class _Reader:
         inline = isinstance(event, yaml.ScalarEvent) and event.style not in {"|", ">"}
         self.source.positions[path] = Position(mark.line + 1, mark.column + 1 + quoted, key, inline)
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            self.note("T103", path, event, "an anchor or alias stands here")
+            self.note("T103", path, event, "an anchor or alias is used here")
             raise _Unusable
         if event.tag is not None:
-            self.note("T103", path, event, f"the tag {event.tag} stands here")
+            self.note("T103", path, event, f"the tag {event.tag} is used here")
             raise _Unusable
         match event:
             case yaml.MappingStartEvent():

@@ -193,8 +193,8 @@ def _of_transition(path: Path, transition: d.Transition) -> Iterator[DurationSit
 def required_fields(journey: d.Journey) -> dict[str, frozenset[str]]:
     """By message, the fields that must be known before it is sent (H8), as dotted names.
 
-    They are read without a `known.` beside them: by its own condition and data, and by entry, goal and exit, which say
-    whether the journey is for this person and not over yet.
+    These are the fields without a `known.` beside them in its own condition and data, and in the conditions of entry, goal
+    and exit.
     """
     ends = [item.source for item in expressions_of(journey) if item.path[0] in {"entry", "goal", "exit"}]
     required: dict[str, frozenset[str]] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def coerce(value: Any, kind: str) -> Any:
-    """A JSON value as the type that its field declares; None if it is not of it (unknown is not false, H8)."""
+    """A JSON value as the declared type of its field; None if it does not fit (unknown is not false, H8)."""
     match kind:
         case "timestamp":
             return _timestamp(value)
@@ -60,7 +60,7 @@ def _timestamp(value: Any) -> datetime | None:
 
 
 def json_value(value: Any) -> Any:
-    """A value that CEL yields as JSON has it: instants in ISO 8601, durations in seconds, infinity and NaN null."""
+    """A CEL value as JSON: instants in ISO 8601, durations in seconds, infinity and NaN as null."""
     match value:
         case datetime():
             return value.isoformat()

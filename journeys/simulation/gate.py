@@ -22,8 +22,8 @@ from journeys.language.actions import PRESSING, PRIORITIES
 from journeys.language.signal_names import CONVERSATION_CLOSED
 from journeys.simulation.recipient import RecipientState
 from journeys.simulation.timeline import (
-    MessageInPass,
     DeferredMessage,
+    MessageInPass,
     MessageOutcome,
     Scenario,
     SimulatedRun,

@@ -1,7 +1,7 @@
 """Keyed hashes of addresses, for suppressions and blocklists.
 
-An address is recognised again but never read, even after an erasure. The hash has a key because all phone numbers and
-likely addresses could be tried against a plain one.
+An address can be compared but not read, also after an erasure. The hash has a key, because a plain hash of a phone number
+or a likely address can be found by trial.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NUMBERS = frozenset({"sms", "whatsapp", "voice"})
 
 @dataclass(frozen=True, slots=True)
 class AddressHash:
-    """Hashes of addresses. The first key makes new ones; all keys are looked up, so an old key is kept for ever."""
+    """Hashes of addresses. The first key makes new hashes; all keys are looked up, so no key may be dropped."""
 
     keys: tuple[str, ...]
 

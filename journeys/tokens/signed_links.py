@@ -23,7 +23,7 @@ Purpose = Literal["unsubscribe", "preferences", "confirm"]
 
 CONFIRM_WITHIN: Final = timedelta(days=7)
 LIFETIMES: Final[Mapping[Purpose, timedelta | None]] = {
-    "unsubscribe": None,  # it only withdraws consent; CAN-SPAM asks for 30 days, people click later
+    "unsubscribe": None,  # it only withdraws consent; CAN-SPAM requires 30 days, people click later
     "preferences": timedelta(days=180),
     "confirm": CONFIRM_WITHIN,
 }
