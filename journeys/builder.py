@@ -1,6 +1,6 @@
 """JourneyBuilder: journeys in typed Python.
 
-What is built equals what the YAML says, and is checked the same way:
+A built journey equals that of the YAML, and is checked the same way:
 
 b = JourneyBuilder("setup", topic="onboarding").enters("signed_up").goal("activated", within=timedelta(days=30))
 setting_up, done = b.state("setting_up"), b.state("done", final="set_up")

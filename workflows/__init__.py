@@ -1,1 +1,1 @@
-"""Durability: decisions become timers and activities here, and nothing else does."""
+"""Temporal workflows: they turn decisions into timers and activities, durably."""

@@ -1,6 +1,6 @@
 """Inbox of a run: arrivals, operators' commands and the timer's firing, undecided, in order.
 
-Everything that one workflow task brings is one batch (record 0013). What waits is carried over continue-as-new.
+What one workflow task brings is one batch (record 0013). Undecided arrivals are carried over continue-as-new.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LARGEST_PLAIN: Final = 32 * 1024
 
 @dataclass(slots=True)
 class Arrival:
-    """A signal. `raw` is as Temporal gave it; `value` is its first argument as JSON, if it was carried or put back."""
+    """A signal. `raw` are its payloads; `value` is its first argument as JSON, if it was carried or put back."""
 
     name: str
     raw: Sequence[RawValue] = ()
@@ -52,7 +52,7 @@ class Arrival:
             raise Unreadable(f"larger than {LARGEST_PLAIN // 1024} KB")
         try:
             return workflow.payload_converter().from_payload(self.raw[0].payload)
-        except Exception as fault:  # noqa: BLE001 -- a converter may raise anything; all of it means one thing
+        except Exception as fault:  # noqa: BLE001 -- a converter may raise anything, and any error means the same
             raise Unreadable(f"not JSON: {type(fault).__name__}") from None
 
     def envelope(self) -> wire.Envelope:
@@ -69,12 +69,12 @@ class Arrival:
         return value
 
     def tombstone(self, reason: str) -> dict[str, Any]:
-        """The dead letter that a step stores instead, as far as Postgres takes it: no NUL, no more than `MOST_SHOWN`."""
-        letter = {"name": self.name, "reason": reason, "payload": self._excerpt()}
-        return {key: text.replace("\x00", "�")[:MOST_SHOWN] for key, text in letter.items()}
+        """The dead letter that a step stores instead; its texts have no NUL and at most `MOST_SHOWN` characters."""
+        entry = {"name": self.name, "reason": reason, "payload": self._excerpt()}
+        return {key: text.replace("\x00", "�")[:MOST_SHOWN] for key, text in entry.items()}
 
     def carried(self) -> tuple[str, Any]:
-        """Its name and value as they cross continue-as-new; an excerpt of what cannot be read."""
+        """Its name and value for continue-as-new; an excerpt if it cannot be read."""
         try:
             value = self.decoded()
         except Unreadable:
@@ -95,7 +95,7 @@ OperatorOccurrence = Paused | Resumed | Cancelled
 
 @dataclass(slots=True)
 class OperatorCommand:
-    """An operator's command. Its `ticket` is done when the inbox is asked for a later item."""
+    """An operator's command. Its `ticket` is done when a later item is taken."""
 
     occurrence: OperatorOccurrence
     ticket: int
@@ -113,7 +113,7 @@ Item = Arrival | OperatorCommand | TimerFired
 
 @dataclass(slots=True)
 class Batch:
-    """What one workflow task has brought; `task` is only ever compared with another batch's. `events` is its cost."""
+    """The items of one workflow task; `task` is only compared with another batch's. `events` is its cost in history."""
 
     task: int
     items: list[Item] = field(default_factory=list)
@@ -122,28 +122,28 @@ class Batch:
 
 
 class Inbox:
-    """First in, first out, a batch at a time. Plain signals are deduplicated by id within a bounded window."""
+    """A queue, first in, first out, opened batch by batch. Plain signals are deduplicated by their last ids."""
 
     def __init__(self, start: wire.RunInput) -> None:
         carried = start.carried or {}
         self.items: deque[Item] = deque(Arrival(name, value=value) for name, value in carried.get("inbox", ()))
-        """Of the batches that are open."""
+        """The items of opened batches."""
         self.batches: deque[Batch] = deque()
-        """What has come since the last one was opened."""
+        """The batches that are not opened yet."""
         self.ids: deque[str] = deque(carried.get("ids", ()), maxlen=REMEMBERED_IDS)
         self.plain = int(carried.get("plain", first_plain_number(start)))
         """The number of the last plain signal that came without an id."""
         self.received = 0
-        """Signals in batches that were opened."""
+        """The signals of opened batches."""
         self.tickets, self._taken, self.done = 0, 0, 0
-        """Of commands: given, taken, decided."""
+        """The last ticket of a command: given, taken, decided."""
         self._weight = 0
-        """Bytes that wait, as they arrived: a quick look before `fits_in_payload` measures."""
+        """Bytes of waiting arrivals: a cheap check before `fits_in_payload` measures."""
 
     def add(self, name: str, raw: Sequence[RawValue]) -> None:
-        """A signal: of the relay each argument is an event, of anybody else the first is the data."""
+        """Add a signal: of the relay's each argument is an event, of any other the first is the data."""
         several = name == wire.SIGNAL_EVENT and len(raw) > 1
-        arrivals = [Arrival(name, [one]) for one in raw] if several else [Arrival(name, raw)]
+        arrivals = [Arrival(name, [payload]) for payload in raw] if several else [Arrival(name, raw)]
         self._weight += sum(arrival.weight for arrival in arrivals)
         self._batch(HistoryMeter.SIGNAL, *arrivals).signals += 1
 
@@ -152,7 +152,7 @@ class Inbox:
         self._batch(HistoryMeter.TIMER, TimerFired(at))
 
     def add_command(self, occurrence: OperatorOccurrence) -> int:
-        """An operator's command; the ticket that `done` reaches once it is decided."""
+        """Add an operator's command; its ticket, which `done` reaches once it is decided."""
         self.tickets += 1
         self._batch(HistoryMeter.UPDATE, OperatorCommand(occurrence, self.tickets))
         return self.tickets
@@ -167,14 +167,14 @@ class Inbox:
         return batch
 
     def open_batch(self) -> int:
-        """Open the next workflow task's batch, which is the same at every replay; its cost in history events."""
+        """Open the next batch, which is the same in every replay; its cost in history events."""
         batch = self.batches.popleft()
         self.items.extend(batch.items)
         self.received += batch.signals
         return batch.events
 
     def take(self) -> Item | None:
-        """The next item, if any. Asking for it says that the one before has been decided."""
+        """The next item, if any; the item before it has been decided then."""
         self.done = self._taken
         if not self.items:
             return None
@@ -186,24 +186,24 @@ class Inbox:
         return item
 
     def put_first(self, name: str, values: Sequence[Any]) -> None:
-        """Values that are decided next, in this order, before anything that waits."""
+        """Put values before everything that waits, in this order."""
         self.items.extendleft(Arrival(name, value=value) for value in reversed(values))
 
     def put_last(self, name: str, values: Sequence[Any]) -> None:
-        """Values that are decided after everything that was carried."""
+        """Put values behind everything that waits."""
         self.items.extend(Arrival(name, value=value) for value in values)
 
     def put_back_command(self, occurrence: OperatorOccurrence) -> None:
-        """The command in hand is not decided yet: it is the next item again."""
+        """Make the current command the next item again: it is not decided yet."""
         self.items.appendleft(OperatorCommand(occurrence, self._taken))
         self._taken -= 1
 
     def close(self) -> None:
-        """The run has ended: everybody who waits for a command is answered."""
+        """Complete all commands that wait: the run has ended."""
         self.done = self.tickets
 
     def identity(self, data: dict[str, Any]) -> str | None:
-        """The id of a plain signal: its sender's `id`, else its number here. None if that id was seen before."""
+        """The id of a plain signal: its sender's `id`, else its number in the run. None for a duplicate."""
         given = data.get("id")
         if not isinstance(given, str | int) or isinstance(given, bool):
             self.plain += 1
@@ -230,7 +230,7 @@ class Inbox:
         return latest
 
     def carried(self) -> dict[str, Any]:
-        """Everything that crosses continue-as-new. No command does: a run continues as new when all are answered."""
+        """The contents for continue-as-new. No command is among them: a run continues as new when all are decided."""
         arrivals = [item.carried() for item in self._waiting() if isinstance(item, Arrival)]
         return {"inbox": arrivals, "ids": list(self.ids), "plain": self.plain}
 
@@ -244,7 +244,7 @@ class Inbox:
 
 
 def _short(given: str) -> str:
-    """A sender's id as it is kept: short, printable, and never one of our own numbers."""
+    """A sender's id as it is stored: short, printable, and distinct from the run's own numbers."""
     if len(given) <= 64 and given.isascii() and given.isprintable():
         return f"={given}"
     return "=" + hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:32]

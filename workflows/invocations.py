@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 class RefusedByActivity(Exception):
-    """An activity refused for good. It is no failure in Temporal's sense: unless it is expected, it blocks the task.
+    """An activity failed and is not retried. Unless it is caught, it blocks the workflow task.
 
-    An ActivityError that nobody catches would end the run, and only a decision may do that.
+    An uncaught ActivityError would end the run, and only a decision may do that.
     """
 
 
@@ -57,7 +57,7 @@ async def run_queued(name: str, argument: Any, returns: type[T], queue: str) -> 
 
 
 def queue_of(step: wire.StepInput, queues: Mapping[str, str]) -> str | None:
-    """The queue of the slow channel that a step sends by; None for a local activity. Never both."""
+    """The queue of the slow channel that a step sends by; None if a local activity applies it."""
     channels = [channel for effect in step.effects for channel in effect.get("via", ())]
     return next((queues[channel] for channel in channels if channel in queues), None)
 
@@ -70,7 +70,7 @@ async def run_step(step: wire.StepInput, queue: str | None) -> wire.StepResult:
 
 
 async def load_definition(start: wire.RunInput, seqs: dict[str, int]) -> wire.LoadResult:
-    """The run's definition and queues; what was accepted for it after `seqs`, if it goes on from another workflow."""
+    """The run's definition and queues; what was accepted for it after `seqs`, if it continues from another workflow."""
     return await run_local(wire.LOAD_DEFINITION, wire.LoadInput(start.definition, start.run, seqs), wire.LoadResult)
 
 
@@ -85,7 +85,7 @@ async def accept_plain(
 
 
 def first_plain_number(start: wire.RunInput) -> int:
-    """Where plain signals without an id are numbered from. A run that resumes may not repeat its predecessor's numbers."""
+    """The number before the first plain signal without an id. A run that resumes does not repeat earlier numbers."""
     return int(workflow.info().start_time.timestamp() * 1000) if start.carried == wire.RESUMES else 0
 
 
@@ -101,7 +101,7 @@ def continue_as_new(argument: Any, *, on_newer_version: bool) -> NoReturn:
 
 
 def clock_without_limit(spec: wire.ClockSpec | None) -> TestClock | None:
-    """A run's test clock without its limit: the limit moves, so only the store knows it."""
+    """A run's test clock without its limit: the limit moves and is in the store only."""
     if spec is None:
         return None
     return TestClock(spec.id, parse_instant(spec.origin), parse_instant(spec.started), spec.speed)

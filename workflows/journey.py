@@ -1,23 +1,24 @@
 """Workflow of one run of a journey: wait, decide, apply the step, wait again.
 
-Nothing is decided here: `decide` is pure, and a step's activity compares, applies and delivers. How the methods hand over:
+`decide` is pure; a step's activity compares, applies and delivers. The methods call each other so:
 
-    receive ─▶ inbox     each signal, unread; everything that one workflow task brings is one batch
-    _next                the next occurrence: what has arrived, else a deadline that has come, else wait for a batch
+    receive ─▶ inbox     each signal, unread; all signals of one workflow task are one batch
+    _next                the next occurrence: an arrival, else a deadline that has come, else wait for a batch
     _decide              one decision; one that only changes the run is kept for the next step, so that a burst costs one
-      └─ _apply          the step, keyed by run and number, in the store (record 0002). Its outcome says how to go on:
-           Applied            the decision stands
+      └─ _apply          the step, keyed by run and number, in the store (record 0002). It continues by the outcome:
+           Applied            the decision is final
            Behind, TooEarly   nothing was applied: `_postpone` puts first what was accepted before it
-           AlreadyCommitted   a worker committed a step of this number and died before Temporal knew: `_adopt` takes the
-                              state after it and decides again what is in no step: `unsaved`, and the occurrence in hand
-    _renew               continue as new, quiet at 60 events (record 0010)
+           AlreadyCommitted   a worker committed a step of this number and died before Temporal recorded it: `_adopt`
+                              takes its state and decides again what is in no step: `unsaved`, and this occurrence
+    _renew               continue as new, if quiet at 60 events (record 0010)
 
-`_save_or_adopt` is a step without a decision: it stores the lines and dead letters that are kept, or adopts. A run that Temporal
-has lost begins with it (`_resume_from_store`): so it gets its row's state, and what was accepted since.
+`_save_or_adopt` is a step without a decision: it stores kept lines and dead letters, or adopts. A run that Temporal has
+lost begins with it (`_resume_from_store`), and so takes the state of its row and what was accepted since.
 
-A replay does not tell everything when it was told (record 0013). So between two waits nobody asks the clock, the history's
-length, or what has arrived meanwhile; `_open_batch` alone makes those known. The one timer fires into a batch like a signal.
-Only a decision ends a run: `workflow_failure_exception_types` stays empty, so a bug blocks the task until code mends it.
+In a replay a result may arrive in another workflow task than it did live (record 0013). So between two waits the clock,
+the length of the history and new arrivals are not read; `_open_batch` alone reads them. The timer fires into a batch
+like a signal. Only a decision ends a run: `workflow_failure_exception_types` is empty, so a bug blocks the workflow
+task until it is fixed.
 """
 
 from __future__ import annotations
@@ -68,11 +69,11 @@ class JourneyWorkflow(OperatorCommands):
 
     @workflow.run
     async def run(self, start: wire.RunInput) -> str:
-        """Decide until the journey ends; its outcome."""
+        """Decide until the run ends; its outcome."""
         loaded = await invocations.load_definition(start, self.inbox.last_seqs(self.state.seqs))
         self.queues = loaded.queues
         self.chart = chart = load_chart(loaded.artifact)
-        # A task that answered a query may end a run by the result of a call before it is told what came beside that.
+        # After a query, the previous workflow may have ended without what arrived beside its last result (record 0013).
         self.inbox.put_last(wire.SIGNAL_EVENT, loaded.behind)
         if start.carried == wire.RESUMES:
             await self._resume_from_store(chart)
@@ -87,7 +88,7 @@ class JourneyWorkflow(OperatorCommands):
 
     @workflow.signal(dynamic=True)
     def receive(self, name: str, args: Sequence[RawValue]) -> None:
-        """Every signal of every name and shape; only kept here, so that nothing it holds can raise."""
+        """Keep a signal of any name and shape unread, so that no content can raise an error here."""
         self.inbox.add(name, args)
 
     async def _next(self, chart: Chart) -> Occurrence | None:
@@ -104,7 +105,7 @@ class JourneyWorkflow(OperatorCommands):
                 return None
 
     async def _wait_or_due(self, chart: Chart) -> Occurrence | None:
-        """The inbox is empty: a deadline that has come, once everything decided is in a step; else wait for a batch."""
+        """With an empty inbox: save what is in no step, else return a deadline that has come, else wait for a batch."""
         if self.lines:
             await self._save_or_adopt(chart)
             return None
@@ -119,11 +120,11 @@ class JourneyWorkflow(OperatorCommands):
         return None
 
     def _open_batch(self) -> None:
-        """What a workflow task brings is one batch; what comes meanwhile is seen when it is decided (record 0013)."""
+        """Open the batch of one workflow task; what arrives meanwhile is read after it is decided (record 0013)."""
         self.meter.count_task(self.inbox.open_batch())
 
     async def _read(self, chart: Chart, arrival: Arrival) -> Occurrence | None:
-        """The occurrence in an arrival; what cannot be read or is not known becomes a dead letter."""
+        """The occurrence in an arrival; one that cannot be read, or of an unknown name, becomes a dead letter."""
         if arrival.name == wire.SIGNAL_NUDGE:
             if not self.state.state:
                 await self._resume_from_store(chart)
@@ -139,12 +140,12 @@ class JourneyWorkflow(OperatorCommands):
         return None
 
     async def _dead_letter(self, chart: Chart, tombstone: dict[str, Any]) -> None:
-        """Store a dead letter with a step of its own: one that is adopted instead does not contain it."""
+        """Store a dead letter with a step of its own; a step that is adopted instead does not contain it."""
         while isinstance(await self._save_or_adopt(chart, tombstones=[tombstone]), AlreadyCommitted):
             pass
 
     async def _accept_plain(self, name: str, data: dict[str, Any]) -> None:
-        """Store a signal that came past the API; it comes back as an event, behind those accepted before it."""
+        """Store a signal that bypassed the API; it returns as an event, behind those accepted before it."""
         identity = self.inbox.identity(data)
         if identity is None:
             return
@@ -153,7 +154,7 @@ class JourneyWorkflow(OperatorCommands):
         self.inbox.put_first(wire.SIGNAL_EVENT, accepted)
 
     async def _decide(self, chart: Chart, occurrence: Occurrence) -> None:
-        """One decision, applied before it is believed. A timer or a command may learn what was accepted before it."""
+        """Make one decision and apply it. Events accepted before a timer or a command must be decided first."""
         may_be_behind = isinstance(occurrence, TimerDue | OperatorOccurrence)
         decision = decide(chart, self.state, occurrence)
         if decision.effects or (may_be_behind and decision.log) or not decision.state.is_open:
@@ -179,7 +180,7 @@ class JourneyWorkflow(OperatorCommands):
     async def _apply(
         self, state: RunState, lines: Sequence[LogLine], effects: tuple[Effect, ...], **more: Any
     ) -> StepOutcome:
-        """The next step, in the store; it has its number for good only if it was applied."""
+        """Apply the next step in the store; its number is used only if it was applied."""
         step = wire.StepInput(
             self.start.run, self.steps + 1, self.start.definition, state_to_json(state), log_to_json(tuple(lines)),
             effects_to_json(effects), workflow.now().isoformat(), **more,
@@ -194,7 +195,7 @@ class JourneyWorkflow(OperatorCommands):
         return outcome
 
     def _postpone(self, occurrence: Occurrence, refused: Behind | TooEarly) -> None:
-        """Decide what was accepted before the occurrence first. On a held test clock a timer waits, a command does not."""
+        """Put what was accepted before the occurrence first. On a held test clock a timer waits, a command does not."""
         early = refused if isinstance(refused, TooEarly) else None
         if isinstance(occurrence, TimerDue):
             self.timer.not_before = early.until if early else None
@@ -204,10 +205,10 @@ class JourneyWorkflow(OperatorCommands):
             self.inbox.put_first(wire.SIGNAL_EVENT, refused.occurrences)
 
     async def _adopt(self, chart: Chart, committed: AlreadyCommitted, *undecided: Occurrence) -> None:
-        """Take the state of a step that Temporal never knew of, and decide on it what it does not contain.
+        """Take the state of a step that Temporal has no record of, and decide what it does not contain.
 
-        Events know by their `seq` whether it contains them. Occurrences in no step since the last wait, which is the last that
-        Temporal knows, are decided again as well.
+        Occurrences since the last wait that are in no recorded step are decided again; `decide` skips, by `seq`, the
+        events that the step contains.
         """
         again = [*self.unsaved, *undecided]
         self._saved(committed.step)
@@ -219,14 +220,14 @@ class JourneyWorkflow(OperatorCommands):
         self.steps, self.unsaved, self.lines = step, [], []
 
     async def _save_or_adopt(self, chart: Chart, **more: Any) -> StepOutcome:
-        """A step that decides nothing: it stores what is kept, or finds one committed before a crash, which is adopted."""
+        """A step without a decision: it stores what is kept, or adopts a step that was committed before a crash."""
         outcome = await self._apply(self.state, self.lines, (), **more)
         if isinstance(outcome, AlreadyCommitted):
             await self._adopt(chart, outcome)
         return outcome
 
     async def _resume_from_store(self, chart: Chart) -> None:
-        """Temporal has lost the workflow before this one: adopt its row's last step, then hear what was accepted since."""
+        """Resume a run that Temporal has lost: adopt its row's last step, then decide what was accepted since."""
         await self._save_or_adopt(chart)
         if self.state.is_open:
             at = (self.state.last_at or parse_instant(self.start.entered_at)).isoformat()
@@ -235,9 +236,9 @@ class JourneyWorkflow(OperatorCommands):
                 self.inbox.put_first(wire.SIGNAL_EVENT, outcome.occurrences)
 
     def _renew(self) -> None:
-        """Continue as new when it costs least: quiet, or between two steps when it never gets quiet.
+        """Continue as new when it costs least: when quiet, or between two steps if the run is never quiet.
 
-        An inbox too large for one payload is decided until the rest fits: a history may be far larger than a payload.
+        An inbox too large for one payload is first decided until the rest fits: a history may be larger than a payload.
         """
         if self.lines or not self.state.is_open or not workflow.all_handlers_finished():
             return

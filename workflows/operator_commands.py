@@ -20,7 +20,7 @@ with workflow.unsafe.imports_passed_through():
 
 
 class OperatorCommands:
-    """The operators' half of a journey's workflow. A command goes through the inbox like a signal, behind what has arrived."""
+    """The updates and queries of a journey's workflow. A command is queued in the inbox, like a signal."""
 
     start: wire.RunInput
     clock: TestClock | None
@@ -41,13 +41,13 @@ class OperatorCommands:
 
     @workflow.update(name=wire.UPDATE_RESUME)
     async def resume(self, request: dict[str, Any]) -> str:
-        """End the pause. `mode` decides about the timers that were held."""
+        """End the pause. `mode` decides about the timers that did not fire."""
         mode = request.get("mode", "shift")
         return await self._command(Resumed(self._requested_at(request), mode, str(request.get("by", ""))))
 
     @resume.validator
     def _may_resume(self, request: dict[str, Any]) -> None:
-        # A run that resumes from the store has no state yet: the command waits behind that.
+        # A run that resumes from the store has no state yet: the command waits until it has.
         self._refuse_unless(self.state.paused_at is not None or not self.state.state, "it is not paused")
         known = request.get("mode", "shift") in {"shift", "catch_up", "expire"}
         self._refuse_unless(known, "mode must be shift, catch_up or expire")
@@ -65,7 +65,7 @@ class OperatorCommands:
         self._requested_at(request)
 
     async def _command(self, occurrence: OperatorOccurrence) -> str:
-        """Queue a command behind what has arrived, and answer once it is decided."""
+        """Queue a command behind what has arrived, and return the run's status once it is decided."""
         ticket = self.inbox.add_command(occurrence)
         await workflow.wait_condition(lambda: self.inbox.done >= ticket)
         return self.state.outcome or ("paused" if self.state.paused_at else "running")
@@ -82,7 +82,7 @@ class OperatorCommands:
 
     @workflow.query(name=wire.QUERY_STATE)
     def query_state(self) -> dict[str, Any]:
-        """The run's state inside the workflow, ahead of its row in Postgres by what is on its way."""
+        """The run's state inside the workflow, which may be ahead of its row in Postgres."""
         return {
             "run": self.start.run,
             "definition": self.start.definition,

@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn(name=wire.OUTREACH_WORKFLOW)
 class OutreachWorkflow:
-    """Started on demand through the outbox, ended when nothing is left. Any signal is a reason to settle again."""
+    """Started through the outbox when a message is deferred; ends when none is left. Any signal settles again."""
 
     @workflow.init
     def __init__(self, start: wire.OutreachInput) -> None:
@@ -27,12 +27,12 @@ class OutreachWorkflow:
 
     @workflow.signal(dynamic=True)
     def wake(self, name: str, args: Sequence[RawValue]) -> None:  # noqa: ARG002 -- any signal wakes
-        """A message was deferred, or the reason that it waits for has ended."""
+        """A message was deferred, or the reason of a deferral has ended."""
         self.woken = True
 
     @workflow.run
     async def run(self, start: wire.OutreachInput) -> None:
-        """Settle what is due, wait for what is due next."""
+        """Settle due messages, and wait for the next due instant."""
         while True:
             self.woken = False
             self.meter.count_settling()

@@ -1,7 +1,7 @@
 """Durable timer of a run, for its earliest deadline.
 
-The clock is not asked, because a replay may tell it otherwise (record 0013): a deadline has come when the timer for it has fired,
-which counts from `note_fired` on, or when something as late was decided.
+The clock is not read, because a replay may give another time (record 0013). A deadline has come when its timer has
+fired, which counts from `note_fired` on, or when an occurrence at or after it was decided.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Rings:
 
 
 class DurableTimer:
-    """Armed again only for an earlier instant; one that is no longer needed fires for nothing."""
+    """A timer that is armed again only for an earlier instant; a firing that is not needed has no effect."""
 
     def __init__(
         self, start: RunInput, clock: TestClock | None, fire: Callable[[datetime], None], meter: HistoryMeter

@@ -25,14 +25,14 @@ class Duration:
     exact: timedelta
 
     def after(self, at: datetime) -> datetime:
-        """The instant that is this much later. The 31st plus a month is the last day of the next; never past the calendar's end."""
+        """The instant this much later, at most the calendar's end. The 31st plus a month is the last day of the next."""
         try:
             return (_add_months(at, self.months) if self.months else at) + self.exact
         except (OverflowError, ValueError):
             return datetime.max.replace(tzinfo=at.tzinfo)
 
     def before(self, at: datetime) -> datetime:
-        """The instant that is this much earlier; never before the calendar's beginning."""
+        """The instant this much earlier; never before the calendar's beginning."""
         try:
             return (_add_months(at, -self.months) if self.months else at) - self.exact
         except (OverflowError, ValueError):

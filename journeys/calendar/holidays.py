@@ -11,7 +11,7 @@ from functools import lru_cache
 
 @lru_cache(maxsize=256)
 def holidays_in(place: str, year: int) -> frozenset[date]:
-    """The public holidays of a year. Raises ValueError for a place that the library does not know."""
+    """The public holidays of a year. Raises ValueError for an unknown place."""
     import holidays  # noqa: PLC0415 — start-up time: its calendars load slowly, and few rules name a country
 
     country, _, part = place.partition("-")

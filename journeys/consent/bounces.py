@@ -14,7 +14,7 @@ _NOT_RECIPIENT: Final = frozenset({7, 8, 9})
 
 
 def is_permanent_failure(status: str) -> bool:
-    """Whether a status, or a text that begins with one (RFC 2034 §4), says that the address does not exist."""
+    """Whether a status, or a text that begins with one (RFC 2034 §4), means that the address does not exist."""
     match = _ADDRESS.match(status)
     return match is not None and int(match[1]) not in _NOT_RECIPIENT
 

@@ -69,8 +69,8 @@ def statements_to_make(
 ) -> list[ConsentStatement]:
     """The statements that make each channel and topic as wanted; none for those that are already.
 
-    A general opt-out overrides every narrower grant. If a topic below it is wanted, the opt-out is taken back, and all other
-    channels and topics that it covered are refused one by one.
+    A general opt-out overrides every narrower grant. If a topic below it is wanted, the opt-out is taken back, and all
+    other channels and topics that it covered are refused one by one.
     """
     now = dict(consents)
     statements: list[ConsentStatement] = []

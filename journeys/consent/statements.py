@@ -1,7 +1,7 @@
 """Statements of consent in events: traits of `identify`, and signals that `consent.yaml` declares.
 
-Traits: `consents: {email: {offers: false}}`, `consents: {in_app: false}` for every topic, and `unsubscribed: true` for every
-message, as marketing tools have it. `null`, and `unsubscribed: false`, take a statement back.
+Traits: `consents: {email: {offers: false}}`, `consents: {in_app: false}` for every topic, and `unsubscribed: true` for
+every message, as marketing tools have it. `null`, and `unsubscribed: false`, take a statement back.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class TemplateInfo:
 
     `variables` are the names that a send may give under `data`, with their `types`; those in `required` have no default.
     `fields` are the fields of people and accounts that its text reads (`profile.first_name`). `awaits` are the signals
-    that check off a checklist's items, or the answer of a survey. `stage` and `role` say whom it guides.
+    that check off a checklist's items, or the answer of a survey. `stage` and `role` are those of the people it guides.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """Compile a definition into a Chart; write and load its artifact.
 
-An artifact is the canonical JSON of `{"journey": …, "types": …}`: the definition and the types of the fields it reads, as
-they were at publication. It contains all that a run needs, so a run decides the same next year, whatever the tracking plan
-is then. Its hash is the definition's address.
+An artifact is the canonical JSON of `{"journey": …, "types": …}`: the definition and the types of the fields it reads,
+as they were at publication. It contains all that a run needs, so a run decides the same next year, whatever the
+tracking plan is then. Its hash is the definition's address.
 """
 
 from __future__ import annotations

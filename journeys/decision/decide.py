@@ -4,9 +4,9 @@ Pure and total. An occurrence is always decided in this order:
 
 1. One already seen (its `seq` is not above the lane's last), or one to a finished run, changes nothing.
 2. `at` never falls below the run's last, so time in a run only moves forward.
-3. Timers due at or before `at` are decided first, by due instant, then by their position in the document; each at its own
-   due instant. So lag, restarts and retries change nothing: the live run and the backtest have the same order, however
-   late the clock fires.
+3. Timers due at or before `at` are decided first, by due instant, then by their position in the document; each at its
+   own due instant. So lag, restarts and retries change nothing: the live run and the backtest have the same order,
+   however late the clock fires.
 4. The occurrence itself: the goal before exits, exits before the state's transitions, those before the journey's.
 5. Timers that it made due at once, so that no due timer is left.
 

@@ -1,8 +1,8 @@
 """Entry into a journey: cases, epochs, re-entry and guards, as one pure rule.
 
-A run is one epoch of one case: the case is a property of the event (`case: order_id`), the epoch counts the subject's runs of
-it. While a run is open, no other begins; after it has ended, the author's `again` decides. Entry is decided on the runs as
-they are when the event is accepted, timers due by then included.
+A run is one epoch of one case: the case is a property of the event (`case: order_id`), the epoch counts the subject's
+runs of it. While a run is open, no other begins; after it has ended, the author's `again` decides. Entry is decided on
+the runs as they are when the event is accepted, timers due by then included.
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ def _leave(draft: RunDraft, reason: str) -> None:
 
 
 def finish(draft: RunDraft, outcome: str, reason: str, *, keep_tasks: bool = False) -> None:
-    """End the run at once and withdraw its queued messages; those of a final state stand, and `keep_tasks` keeps its tasks."""
+    """End the run at once and withdraw its queued messages, except those that stand; `keep_tasks` keeps its tasks."""
     draft.outcome = outcome
     if not keep_tasks:
         close_tasks(draft, reason)

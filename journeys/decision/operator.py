@@ -21,7 +21,7 @@ def pause(draft: RunDraft, by: str) -> None:
 
 
 def resume(draft: RunDraft, mode: ResumeMode, by: str) -> None:
-    """End the pause and emit what was held. `mode` says what happens to timers.
+    """End the pause and emit what was held. `mode` decides about timers.
 
     `shift` adds the paused time to relative timers, `catch_up` leaves those due to fire now, `expire` drops them.
     """

@@ -26,8 +26,8 @@ def head_to_join(
 ) -> MergeInto | None:
     """The message of this pass that this one joins: of its priority and channel, if nothing else makes this one wait.
 
-    For a rule over all topics and journeys the two are one message, so the head is not counted. For a rule of a topic or a
-    journey the head counts.
+    For a rule over all topics and journeys the two are one message, so the head is not counted. For a rule of a topic
+    or a journey the head counts.
     """
     rule = consolidation(policy, request.priority, channel)
     if rule is None:
@@ -64,7 +64,7 @@ def consolidation_wait(
 
 
 def _similar(request: SendRequest, queue: Sequence[QueuedMessage], channel: str) -> Iterator[QueuedMessage]:
-    """Queued messages of the same priority and channel that wait for a policy rule; other waits may last much longer."""
+    """Queued messages of the same priority and channel that wait for a rule; other waits may last much longer."""
     for message in queue:
         is_alike = message.priority == request.priority and message.channels[:1] == (channel,)
         if is_alike and message.rules and message.key != request.key:

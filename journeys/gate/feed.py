@@ -83,7 +83,7 @@ def _ends_attempt(was: str | None, status: Status) -> bool:
 
 
 def _verdict(was: str | None, status: Status, *, decided: bool) -> str:
-    """The verdict of a row: `again` for a message that had ended and waits again (resent, or its digest did not arrive)."""
+    """The verdict of a row: `again` for a message that had ended and waits again (resent, or its digest failed)."""
     if status is Status.DEFERRED and not decided and was not in {None, Status.DEFERRED}:
         return "again"
     return MEANINGS[status].verdict

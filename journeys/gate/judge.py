@@ -2,18 +2,19 @@
 
 It checks four groups in this order. The first group with reasons decides, with all its reasons:
 
-1. Validity: **withhold** if the state was left, the message expired, it needs unknown product state, the person left its
-   account or has none of its roles, another account of theirs has sent the same template, or they replied to its run.
+1. Validity: **withhold** if the state was left, the message expired, it needs unknown product state, the person left
+   its account or has none of its roles, another account of theirs has sent the same template, or they replied to its
+   run.
 2. Channel: the first with an address that is not suppressed, and with consent; without one, **withhold**.
-3. Time: **defer** for kill switches, holds, urgent tickets, cooldowns, caps and quiet hours until the last of them ends.
-   If the end is known and the message expires before it, **withhold** at once. If a message of higher priority waits for
-   the same cooldown, **replace**.
-4. Consolidation: **merge** into a similar message that goes out in this pass, or **defer** for similar messages that fall
-   due within the window.
+3. Time: **defer** for kill switches, holds, urgent tickets, cooldowns, caps and quiet hours until the last of them
+   ends. If the end is known and the message expires before it, **withhold** at once. If a message of higher priority
+   waits for the same cooldown, **replace**.
+4. Consolidation: **merge** into a similar message that goes out in this pass, or **defer** for similar messages that
+   fall due within the window.
 
 Reasons for skipped channels come last; the first reason is reported to the run. The order of sent messages and of rules
-changes nothing. `now` is the gate's clock, never `request.at`. The caller counts reserved messages and those being sent as
-sent, so that caps are exact under concurrency.
+changes nothing. `now` is the gate's clock, never `request.at`. The caller counts reserved messages and those being sent
+as sent, so that caps are exact under concurrency.
 """
 
 from __future__ import annotations

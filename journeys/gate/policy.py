@@ -99,7 +99,7 @@ class Cooldown(Model):
 
 
 class Consolidation(Model):
-    """Messages of one priority and channel that fall due within `window` of each other become one of `template` (C4)."""
+    """Messages of one priority and channel, due within `window` of each other, become one of `template` (C4)."""
 
     name: Name
     channel: ChannelName
@@ -128,7 +128,8 @@ class SurgeBrake(Model):
 class UrgentTicket(Model):
     """While an urgent ticket of the person or their account is open, these priorities wait (C6).
 
-    They are decided again every `recheck`. A signal names its ticket in `ticket_id`; `priority` says whether it is urgent.
+    They are decided again every `recheck`. A signal names its ticket in `ticket_id`; `priority` says whether it is
+    urgent.
     """
 
     defers: tuple[Priority, ...] = CALM
@@ -155,8 +156,8 @@ def _working_text(value: str) -> str:
 class ReplyPolicy(Model):
     """After a reply, its run sends nothing until the conversation is closed, or until `quiet` after the last reply.
 
-    `task` is opened for the account's owner if known, else for `owner`, else for the template's owner. It is due `within`
-    working time; then it passes to the next in `escalate`, with the same time (C10).
+    `task` is opened for the account's owner if known, else for `owner`, else for the template's owner. It is due
+    `within` working time; then it passes to the next in `escalate`, with the same time (C10).
     """
 
     quiet: Length = Duration(0, timedelta(days=14))
@@ -227,7 +228,7 @@ class Policy(Model):
 
 
 def load_policy(mapping: Mapping[str, Any] | None) -> Policy:
-    """A policy from a parsed file; an empty one allows everything. Raises pydantic's ValidationError with every fault."""
+    """A policy from a parsed file; an empty one allows all. Raises pydantic's ValidationError with every fault."""
     return Policy.model_validate(mapping or {})
 
 

@@ -40,7 +40,7 @@ WallTime = Annotated[
 
 
 class QuietHours(Model):
-    """No message of these priorities is sent between `start` and `end`, in the person's time; both may span midnight."""
+    """No message of these priorities is sent from `start` to `end`, the person's time, also over midnight."""
 
     name: Name
     channel: ChannelName | None = None

@@ -61,7 +61,7 @@ def still_holds(message: RequestedMessage, run: RunPosition) -> bool:
 
 
 def withdraws(effect: WithdrawnMessages, message: RequestedMessage) -> bool:
-    """Whether an effect withdraws a queued message of its run: of one visit, or of the whole run; never one that stands."""
+    """Whether an effect withdraws a queued message of its run (of a visit, or of all); never one that stands."""
     if message.stands:
         return False
     return effect.state is None or (effect.state, effect.visit) == (message.state, message.visit)
@@ -77,7 +77,7 @@ def request_of(
     missing: tuple[str, ...] = (),
     ready_at: datetime | None = None,
 ) -> SendRequest:
-    """The gate's request for a message of `run`, whose id is `name`; `missing` are unknown fields that it needs (H8)."""
+    """The gate's request for a message of `run`, named `name`; `missing` are unknown fields that it needs (H8)."""
     return SendRequest(
         channels=message.via,
         topic=message.topic,

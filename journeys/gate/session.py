@@ -1,6 +1,7 @@
 """Gate session: all messages of one person at one instant, decided as a plan.
 
-Pure: the caller locks and reads, makes content, and writes the plan. The live gate, the dry run and the simulator drive it.
+Pure: the caller locks and reads, makes content, and writes the plan. The live gate, the dry run and the simulator drive
+it.
 
 Messages are decided one after another, in the given order. Each decision counts for the messages after it:
 

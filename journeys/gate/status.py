@@ -3,8 +3,8 @@
 The table `TRANSITIONS` is the only list of what can happen to a message. The ledger writes no other transition
 (`store/messages/ledger.py`), the database accepts no other status, and the diagram in `docs/messages.md` is drawn from it.
 
-A message *in doubt* had an attempt whose result is unknown: it may have arrived. It never ends as if it had not been sent,
-but as `unknown` (`final_status`), and it counts as sent while it waits (`counts`).
+A message *in doubt* had an attempt whose result is unknown: it may have arrived. It never ends as if it had not been
+sent, but as `unknown` (`final_status`), and it counts as sent while it waits (`counts`).
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class QueuedMessage:
 
 @dataclass(frozen=True, slots=True)
 class KillSwitch:
-    """An engaged kill switch: it stops all messages of its `scope` (`all`, `channel`, `journey`, `template`) and `name`."""
+    """An engaged kill switch: it stops messages by `scope` (`all`, `channel`, `journey`, `template`) and `name`."""
 
     scope: str
     name: str = ""
@@ -154,8 +154,9 @@ ReasonFact = KillSwitch | Hold | OpenConversation | ChannelAddress | ConsentScop
 class Reason:
     """One reason of a verdict: `code` is stable, for programs; `text` is for people and may change.
 
-    `rule` is the name of the policy rule behind it, if there is one. `about` is the fact behind it, if the code alone does
-    not identify it: code that explains or undoes a verdict reads `about`, never `text`. The ledger keeps code, text and rule.
+    `rule` is the name of the policy rule behind it, if there is one. `about` is the fact behind it, if the code alone
+    does not identify it: code that explains or undoes a verdict reads `about`, never `text`. The ledger keeps code,
+    text and rule.
     """
 
     code: ReasonCode
@@ -169,8 +170,9 @@ class RecipientContext:
     """What the gate reads of a person.
 
     - `addresses`: a channel that is left out has none.
-    - `consents`: by (channel, topic), either of them `*`; one that is left out has the policy's default. An opt-out at any
-      level is obeyed until it is taken back. A general one (topic `*`) does not stop urgent support and transactional messages.
+    - `consents`: by (channel, topic), either of them `*`; one that is left out has the policy's default. An opt-out at
+      any level is obeyed until it is taken back. A general one (topic `*`) does not stop urgent support and
+      transactional messages.
     - `sent` includes messages that are being sent.
     - `heads` are the keys of messages decided in this pass that others may still join.
     - `suppressed` has the reason by channel; `stops` are the engaged kill switches.

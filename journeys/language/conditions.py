@@ -1,8 +1,8 @@
 """CEL conditions: compiled with type checks, evaluated without exceptions.
 
-A condition that cannot be evaluated is never true and never raises. Each field is a variable with its dotted name and its
-own type (`profile.account_fit: double`), beside `known.profile.account_fit: bool`, which is true if the field has a value.
-So a misspelt field is an error with a column at publication, and a missing value makes the condition false.
+A condition that cannot be evaluated is never true and never raises. Each field is a variable with its dotted name and
+its own type (`profile.account_fit: double`), beside `known.profile.account_fit: bool`, which is true if the field has a
+value. So a misspelt field is an error with a column at publication, and with a missing value the condition is not true.
 """
 
 from __future__ import annotations

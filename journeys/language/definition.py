@@ -114,7 +114,7 @@ class State(Reacting):
 
 
 class Handoff(Model):
-    """The parts of a handoff (H1) that the author knows; product state and next milestone come from the run."""
+    """The author's parts of a handoff (H1); product state and next milestone come from the run."""
 
     from_: Annotated[Name, Field(alias="from")]
     to: Name

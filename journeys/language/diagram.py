@@ -1,7 +1,7 @@
 """Draw a journey as a Mermaid `stateDiagram-v2`.
 
-Internal transitions are lines of their state, as in UML: `signal [guard] / actions`. Transitions that apply in every state
-start from one box, `any state`.
+Internal transitions are lines of their state, as in UML: `signal [guard] / actions`. Transitions that apply in every
+state start from one box, `any state`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ MAX_LABEL = 120
 _PLAIN = frozenset(" _.,/()+-=?!@*|[]")
 
 
-def diagram(journey: d.Journey, current: str | None = None) -> str:
-    """Mermaid text; `current` is the state to mark, in which a run is. Names and labels are escaped."""
+def diagram(journey: d.Journey, here: str | None = None) -> str:
+    """Mermaid text; `here` is the state to mark, that of a run. Names and labels are escaped."""
     ids = {name: f"s{index}" for index, name in enumerate(journey.states)}
     lines = ["stateDiagram-v2", *_states(journey, ids)]
     if journey.start in ids:
         lines.append(f"[*] --> {ids[journey.start]}: {label(' or '.join(journey.entry.on))}")
     lines.extend(_transitions(journey, ids))
     lines.extend(_ends(journey))
-    if current in ids:
-        lines += ["classDef here stroke-width:4px", f"class {ids[current]} here"]
+    if here in ids:
+        lines += ["classDef here stroke-width:4px", f"class {ids[here]} here"]
     return "\n    ".join(lines) + "\n"
 
 

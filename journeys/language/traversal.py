@@ -63,7 +63,7 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class DurationSite:
-    """A duration; `cel` says whether a CEL expression may stand here instead of ISO 8601."""
+    """A duration; `cel`: a CEL expression is allowed instead of ISO 8601."""
 
     path: Path
     text: str
@@ -193,8 +193,8 @@ def _of_transition(path: Path, transition: d.Transition) -> Iterator[DurationSit
 def required_fields(journey: d.Journey) -> dict[str, frozenset[str]]:
     """By message, the fields that must be known before it is sent (H8), as dotted names.
 
-    These are the fields without a `known.` beside them in its own condition and data, and in the conditions of entry, goal
-    and exit.
+    These are the fields without a `known.` beside them in its own condition and data, and in the conditions of entry,
+    goal and exit.
     """
     ends = [item.source for item in expressions_of(journey) if item.path[0] in {"entry", "goal", "exit"}]
     required: dict[str, frozenset[str]] = {}

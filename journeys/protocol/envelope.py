@@ -39,7 +39,7 @@ def parse_instant(text: str) -> datetime:
 
 
 def read_envelope(value: Any) -> Envelope:
-    """An envelope from decoded JSON. Raises Unreadable, also for a field of a wrong type: `decide` does not check them."""
+    """An envelope from decoded JSON. Raises Unreadable, also for a field of a wrong type: `decide` checks none."""
     if isinstance(value, Envelope):
         return value
     if isinstance(value, dict):

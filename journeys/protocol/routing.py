@@ -40,8 +40,9 @@ class LaneRow:
 class RunSubscription:
     """An open run with its lanes and its case.
 
-    It began in the lane `home` at `entered_seq`. If its visitor was merged into a user, it continues in that user's `lane`
-    after `joined_seq`. It still receives the rows of `home`, with their numbers, so redeliveries are recognised (record 0009).
+    It began in the lane `home` at `entered_seq`. If its visitor was merged into a user, it continues in that user's
+    `lane` after `joined_seq`. It still receives the rows of `home`, with their numbers, so redeliveries are recognised
+    (record 0009).
     """
 
     run: str
@@ -97,7 +98,7 @@ def _listens_to(chart: Chart, subscription: RunSubscription, row: LaneRow) -> bo
 
 
 def _facts(chart: Chart, row: LaneRow, *, everything: bool) -> dict[str, dict[str, Any]]:
-    """The fields of a row. Each scope travels in its own lane (record 0003); an entry or a change of account has both."""
+    """The fields of a row: of the lane's own scope (record 0003), of both for an entry or a change of account."""
     if row.facts is None:
         return {}
     scopes = [scope for scope in ("profile", "account") if chart.fields[scope] and scope in row.facts]

@@ -36,7 +36,7 @@ class TooEarly:
 
 @dataclass(frozen=True, slots=True)
 class AlreadyCommitted:
-    """Nothing was applied: a worker committed `step` and died before Temporal knew. `state` is the run's after it, as JSON.
+    """Nothing was applied: a worker committed `step`, which Temporal did not record. `state` is the run's after it.
 
     What that worker decided may differ from this step.
     """

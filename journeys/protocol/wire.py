@@ -1,7 +1,7 @@
 """Names and shapes that cross processes.
 
-Moving a file never breaks a run in flight, because they are defined here only. Recorded histories contain them: a field may
-be added with a default; no field may change its name or meaning.
+They are defined here only, so that moving a file never breaks a run in flight. Recorded histories contain them: a field
+may be added with a default; no field may change its name or meaning.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ RESUMES: Final = {"resumes": True}
 class RunInput:
     """The input of a run's workflow; `carried` is what crosses continue-as-new.
 
-    `carried` is `RESUMES` if Temporal has lost the previous workflow: this one begins with the last step in the store and
-    with what was accepted since.
+    `carried` is `RESUMES` if Temporal has lost the previous workflow: this one begins with the last step in the store
+    and with what was accepted since.
     """
 
     run: str
@@ -162,8 +162,9 @@ class StepInput:
 class StepResult:
     """The outcome of a step, flat, as recorded histories contain it; `step_outcome.outcome_of` reads it.
 
-    `behind` belongs to `Behind`, `early_until` and `held_at` to `TooEarly`, `committed` and `step` to `AlreadyCommitted`; without
-    any the step was applied. `waited` are the seconds since the step was first requested, if the workflow task waited for it.
+    `behind` belongs to `Behind`, `early_until` and `held_at` to `TooEarly`, `committed` and `step` to
+    `AlreadyCommitted`; without any the step was applied. `waited` are the seconds since the step was first requested,
+    if the workflow task waited for it.
     """
 
     behind: list[Envelope] = field(default_factory=list)
@@ -178,7 +179,8 @@ class StepResult:
 class PlainSignal:
     """A signal that did not come through the API (`temporal workflow signal`), to be stored.
 
-    `seqs` are the last that the run has decided, by lane. The result is what was accepted since, in order, then this signal.
+    `seqs` are the last that the run has decided, by lane. The result is what was accepted since, in order, then this
+    signal.
     """
 
     run: str
@@ -200,7 +202,7 @@ class OutreachInput:
 
 @dataclass(slots=True)
 class SettleInput:
-    """A request to settle a person's due messages; `now` is used only where the deployment uses the workflow's clock."""
+    """A request to settle a person's due messages; `now` counts only where the clock is the workflow's."""
 
     subject_key: str
     now: str

@@ -23,7 +23,7 @@ Detail = Callable[[str, SimulatedPerson], None]
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of a backtest: `moves` by (journey, from, to), entry from `""`; messages by action and channel or reason code."""
+    """Counts: `moves` by (journey, from, to), entry from `""`; messages by action and channel or reason code."""
 
     people: int = 0
     events: int = 0

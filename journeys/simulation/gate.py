@@ -1,7 +1,7 @@
 """In-memory gate of one person: queue and history, changed by session plans.
 
-As in the live system, messages are decided in passes: all of one step, or all that are due at one instant. A message joins
-only a digest of its own pass; one of an earlier pass has been sent already (C4).
+As in the live system, messages are decided in passes: all of one step, or all that are due at one instant. A message
+joins only a digest of its own pass; one of an earlier pass has been sent already (C4).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from journeys.simulation.timeline import (
 
 @dataclass(slots=True)
 class InMemoryGate:
-    """The queue of one person. Verdicts go to `timeline`, outcome signals to `signals`, each with the run that receives it."""
+    """The queue of one person. Verdicts go to `timeline`, outcome signals to `signals`, each with its run."""
 
     scenario: Scenario
     timeline: Timeline = field(default_factory=list)
@@ -49,7 +49,7 @@ class InMemoryGate:
     # -- passes ----------------------------------------------------------------------------------------------------
 
     def settle_due(self, due: datetime) -> None:
-        """One pass over due messages, higher priority first (C6), then the older; as many as the live gate decides at once."""
+        """One pass over due messages, higher priority first (C6), then the older; as many as in a live pass."""
         waiting = sorted(
             (message for message in self.queue if message.due <= due),
             key=lambda message: (PRIORITIES.index(message.message.priority), message.due, message.number),
@@ -81,7 +81,7 @@ class InMemoryGate:
     def decide(
         self, messages: Sequence[MessageInPass], now: datetime, withdrawn: Container[DeferredMessage] = ()
     ) -> dict[str, MessageDecision[None]]:
-        """Decide one pass for each role; the decisions by key. Messages `withdrawn` in the same step are not in the queue."""
+        """Decide one pass for each role; the decisions by key. Messages `withdrawn` in this step are left out."""
         decisions: dict[str, MessageDecision[None]] = {}
         for to in dict.fromkeys(message.to for message in messages):
             context = self.recipient.context(to, now, self.queued_for(to, withdrawn))
@@ -174,7 +174,7 @@ class InMemoryGate:
         return [queued for queued in self.queue if queued.run is run and withdraws(effect, queued.message)]
 
     def answer(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
-        """Apply a reply, or the end of a conversation, to its run: the one that sent last, unless the event names one."""
+        """Apply a reply or the end of a conversation to the run that it names, else to the one that sent last."""
         if name == CONVERSATION_CLOSED and any(talk.run == data.get("run") for talk in self.recipient.operations.talks):
             self.recipient.operations.closed(str(data["run"]))
             return

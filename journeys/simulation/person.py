@@ -1,7 +1,7 @@
 """Simulated person: recorded events through entry, `decide` and the gate session.
 
-Entry, `decide` and the gate session are those of the live system, so simulator and backtest agree with it. Events are read
-in the order in which they were accepted; the gate's clock is the instant of the event, because there is no lag.
+Entry, `decide` and the gate session are those of the live system, so simulator and backtest agree with it. Events are
+read in the order in which they were accepted; the gate's clock is the instant of the event, because there is no lag.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class SimulatedPerson:
                 self._enter(chart, run, name, data, at)
 
     def _converse(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
-        """Apply a reply or the end of a conversation. An opt-out keyword opens no conversation; by mail it refuses all mail."""
+        """Apply a reply or the end of a conversation. A keyword is no conversation; "stop" by mail refuses all mail."""
         keyword = keyword_of(str(data.get("text") or "")) if name == MESSAGE_REPLIED else None
         if keyword is None:
             self.gate.answer(name, data, at)
@@ -156,7 +156,7 @@ class SimulatedPerson:
         self._step(run, Entered(at, name, chart.kept(name, data), self._facts))
 
     def _change_consent(self, data: Mapping[str, Any], at: datetime) -> None:
-        """Change consent; a refusal that leaves a journey no channel ends its runs (C5). `granted: null` takes a statement back."""
+        """Change consent (`granted: null` takes it back); a refusal of a journey's last channel ends its runs (C5)."""
         taken_back = "granted" in data and data["granted"] is None
         granted = None if taken_back else data.get("granted") is True
         place = (str(data.get("channel") or "*"), str(data.get("topic") or "*"))

@@ -1,8 +1,8 @@
 """Recorded events: Segment calls or rows of a table.
 
 Source: the Segment spec. Beside its calls, `{"type": "consent", "channel", "topic", "granted"}` records what a person
-allowed, as the consent API does; `*` stands for every channel or topic. `{"type": "operator", "do": …}` records an operation
-of an operator (`OPERATOR`).
+allowed, as the consent API does; `*` stands for every channel or topic. `{"type": "operator", "do": …}` records an
+operation of an operator (`OPERATOR`).
 """
 
 from __future__ import annotations

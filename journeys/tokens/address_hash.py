@@ -1,7 +1,7 @@
 """Keyed hashes of addresses, for suppressions and blocklists.
 
-An address can be compared but not read, also after an erasure. The hash has a key, because a plain hash of a phone number
-or a likely address can be found by trial.
+An address can be compared but not read, also after an erasure. The hash has a key, because a plain hash of a phone
+number or a likely address can be found by trial.
 """
 
 from __future__ import annotations

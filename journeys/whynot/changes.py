@@ -17,7 +17,7 @@ ChangeKind = Literal[
     "group",  # traits: of their account
     "tell",  # fields to set, to any value: `profile.x`, `account.y`
     "address",  # channel, field: an address for the channel
-    "consent",  # channel, topic, granted (true, or null to take back what was said)
+    "consent",  # channel, topic, granted (true, or null to take the statement back)
     "confirm",  # channel, topic: the opt-in becomes consent when the person follows the confirmation link
     "wait",  # until: nothing else is needed
     "release_stop",  # scope, name

@@ -1,8 +1,8 @@
 """Obstacles at the gate for a message, each with the change that removes it.
 
 A wait with a known end is no obstacle: the gate keeps the message and sends it then. If the message would expire before
-that, `next_opening` gives the instant to request it. A deferral that only people can end (a kill switch, a hold, an urgent
-ticket) is an obstacle. Facts come from the reasons' `about`, `code` and `rule`; their `text` is only shown.
+that, `next_opening` gives the instant to request it. A deferral that only people can end (a kill switch, a hold, an
+urgent ticket) is an obstacle. Facts come from the reasons' `about`, `code` and `rule`; their `text` is only shown.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _OUTCOMES = frozenset({"sent", "withheld", "failed", "overdue"})
 
 
 def steps_from(chart: Chart, action: str, template: str, situation: Situation) -> Iterator[Step]:
-    """Every step that `decide` lets happen next; those that request this action's message say so."""
+    """Every possible next step, verified with `decide`; `requests` marks those that request this action's message."""
     steps = _Steps(chart, action, template, situation)
     state = situation.state
     if state is None:
@@ -52,7 +52,7 @@ def steps_from(chart: Chart, action: str, template: str, situation: Situation) -
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """Data of an event that makes conditions true; or the fields that must change first, and the condition that needs them."""
+    """Data of an event that makes conditions true; or fields that must change first, and the condition behind that."""
 
     data: dict[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)

@@ -1,8 +1,9 @@
 """Obstacles between a person and a message, in the order of removal.
 
-First come the gate's obstacles, because a message that is requested before they are gone is lost. Then comes the next step in
-the journey, found by `path_search.py` through `decide` itself. Each obstacle names the change that removes it. Make the first
-change and ask again: in the end no obstacle is left and the simulator sends (`tests/core/whynot/test_whynot.py`).
+The gate's obstacles come first, because a message that is requested before they are gone is lost. Then comes the next
+step in the journey, found by `path_search.py` with `decide`. Each obstacle names the change that removes it. After the
+first change the obstacles are computed again; when none is left, the simulator sends
+(`tests/core/whynot/test_whynot.py`).
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def _of_action(chart: Chart, policy: Policy, send: Send, person: PersonView, now
 
 
 def _without_other_versions(chart: Chart, person: PersonView) -> PersonView:
-    """Where each case has a run of its own, open runs of other versions keep nobody out."""
+    """The person without open runs of other versions, if the journey has cases: those do not prevent entry."""
     if chart.spec.case is None:
         return person
     return replace(person, runs=[run for run in person.runs if not (run.is_open and _of_other_version(chart, run))])

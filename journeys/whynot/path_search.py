@@ -60,7 +60,7 @@ def next_step(chart: Chart, action: str, template: str, situation: Situation, op
 
 
 def _later(situation: Situation, early: list[_Path], opening_at: OpeningAt) -> Step | None:
-    """Wait until the cheapest path that begins with an event ends in time; without one, the first step of another path."""
+    """Wait until the cheapest path that begins with an event ends in time; else the first step of another path."""
     for path in early:
         if path.first is not None and path.first.change.kind != "wait":
             opening = opening_at(path.situation.at)
@@ -80,7 +80,7 @@ def _sent_in_time(situation: Situation, opening: Opening) -> bool:
 
 
 def _key(situation: Situation) -> str:
-    """The identity of a situation; the instant is part of it only while no run is open, because entry may depend on it."""
+    """The identity of a situation; the instant is part of it only without an open run, for entry may need it."""
     state = situation.state
     where = (
         situation.at

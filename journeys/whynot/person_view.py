@@ -54,8 +54,8 @@ class LastDecision:
 class PersonView:
     """Everything about a person that one journey depends on. `runs` and `decided` have the newest first.
 
-    `last_events` has the last event by name. `account` is the account of an account's journey. `missing` has, by action, the
-    unknown fields that its message needs, where the chart alone does not give them.
+    `last_events` has the last event by name. `account` is the account of an account's journey. `missing` has, by
+    action, the unknown fields that its message needs, where the chart alone does not give them.
     """
 
     runs: Sequence[PastRunView]

@@ -76,7 +76,7 @@ StepCause = FalseCondition | GateClosed
 class Step:
     """One change and the situation after it.
 
-    `why` is for people; `cause` is the fact behind it. `requests` says whether the message is requested then.
+    `why` is for people; `cause` is the fact behind it. `requests`: the message is requested then.
     """
 
     change: SuggestedChange
