@@ -38,8 +38,8 @@ def _moments(context: CheckContext, other: d.Journey) -> Iterator[Problem]:
         return
     for index, name in enumerate(journey.entry.on):
         if name in other.entry.on:
-            what = f"{name} also opens {other.journey}, for the same moment {journey.moment}"
-            yield context.problem("T601", ("entry", "on", index), what)
+            text = f"{name} also opens {other.journey}, for the same moment {journey.moment}"
+            yield context.problem("T601", ("entry", "on", index), text)
 
 
 def _audiences(context: CheckContext, other: d.Journey) -> Iterator[Problem]:
@@ -48,8 +48,8 @@ def _audiences(context: CheckContext, other: d.Journey) -> Iterator[Problem]:
         opposite = "remove" if change == "add" else "add"
         if (signal, name, opposite) in changes_of_other:
             verbs = {"add": f"adds to the audience {name}", "remove": f"removes from the audience {name}"}
-            what = f"on {signal} this journey {verbs[change]}, and {other.journey} {verbs[opposite]}"
-            yield context.problem("T602", path, what)
+            text = f"on {signal} this journey {verbs[change]}, and {other.journey} {verbs[opposite]}"
+            yield context.problem("T602", path, text)
 
 
 def _audience_changes(journey: d.Journey) -> Iterator[tuple[str, str, str, Path]]:
@@ -74,13 +74,13 @@ def _stages(context: CheckContext, other: d.Journey) -> Iterator[Problem]:
     ended_by_other = _stages_ended(other, templates)
     for signal, stage, path in _stages_begun(journey, templates):
         if (signal, stage) in ended_by_other:
-            what = f"{signal} begins messages of the stage {stage} here, and ends them in {other.journey}"
-            yield context.problem("T603", path, what)
+            text = f"{signal} begins messages of the stage {stage} here, and ends them in {other.journey}"
+            yield context.problem("T603", path, text)
     begun_by_other = {(signal, stage) for signal, stage, _ in _stages_begun(other, templates)}
     for (signal, stage), path in _stages_ended(journey, templates).items():
         if (signal, stage) in begun_by_other:
-            what = f"{signal} ends messages of the stage {stage} here, and begins them in {other.journey}"
-            yield context.problem("T603", path, what)
+            text = f"{signal} ends messages of the stage {stage} here, and begins them in {other.journey}"
+            yield context.problem("T603", path, text)
 
 
 def _stages_begun(journey: d.Journey, templates: TemplateInfos) -> Iterator[tuple[str, str, Path]]:

@@ -78,7 +78,7 @@ class CheckContext:
         self,
         code: str,
         path: Path,
-        what: str,
+        text: str,
         *,
         mend: str | None = None,
         column: int | None = None,
@@ -87,13 +87,13 @@ class CheckContext:
     ) -> Problem:
         """A problem at this path; `line` and `column` count from 1 within the expression there."""
         if self.source is None:
-            return problem(code, path, what, mend=mend)
+            return problem(code, path, text, mend=mend)
         written = self.source.written(path)
         if column is not None and written[-1:] == path[-1:]:
             at = self.source.within(path, line, column, key=key)
         else:
             at = self.source.position(path)
-        return problem(code, written, what, mend=mend, at=at)
+        return problem(code, written, text, mend=mend, at=at)
 
 
 def state_of(site: ActionSite) -> str | None:

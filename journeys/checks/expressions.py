@@ -65,15 +65,15 @@ def _expression(context: CheckContext, expression: Expression) -> Iterator[Probl
     for name in unknown:
         explanation = _unknown_field(context, expression, name)
         if explanation is not None:
-            code, what, mend = explanation
+            code, text, mend = explanation
             column = source.find(name) + 1
-            yield context.problem(code, path, what, mend=mend, column=column, key=expression.is_key)
+            yield context.problem(code, path, text, mend=mend, column=column, key=expression.is_key)
     try:
         compile_condition(source, types | {name: "any" for name in unknown if name != "item"}, expression.kind)
     except ConditionError as error:
         for fault in error.faults:
-            what = f"{fault.message}, in {_shortened(source)}"
-            yield context.problem("T401", path, what, column=fault.column, line=fault.line, key=expression.is_key)
+            text = f"{fault.message}, in {_shortened(source)}"
+            yield context.problem("T401", path, text, column=fault.column, line=fault.line, key=expression.is_key)
 
 
 def _shortened(source: str) -> str:
@@ -116,8 +116,8 @@ def _variables(context: CheckContext) -> Iterator[Problem]:
             path = (*site.path, "set", name)
             declared = variables.get(name)
             if declared is None:
-                what = f"{name} is not declared under `variables`" + similar_name_hint(name, variables)
-                yield context.problem("T405", path, what)
+                text = f"{name} is not declared under `variables`" + similar_name_hint(name, variables)
+                yield context.problem("T405", path, text)
             else:
                 yield from _type_problems(context, path, source, declared, "T406", f"the variable {name}")
 
@@ -128,8 +128,8 @@ def _type_problems(
     expression = context.expressions.get(path)
     yielded = _yielded_type(context, expression) if expression is not None else None
     if yielded is not None and yielded not in _CEL_TYPES[kind]:
-        what = f"{subject} is a {kind}, and {_shortened(source)} yields a {yielded.lower()}"
-        yield context.problem(code, path, what)
+        text = f"{subject} is a {kind}, and {_shortened(source)} yields a {yielded.lower()}"
+        yield context.problem(code, path, text)
 
 
 def _yielded_type(context: CheckContext, expression: Expression) -> str | None:
@@ -152,8 +152,8 @@ def _case_key(context: CheckContext) -> Iterator[Problem]:
             continue
         carried = planned.properties.get(key) if planned is not None else None
         if carried is None or not carried.required or carried.type not in {"string", "int"}:
-            what = f"{name} does not always carry {key}, the case key, as a string or an int"
-            yield context.problem("T407", path, what)
+            text = f"{name} does not always carry {key}, the case key, as a string or an int"
+            yield context.problem("T407", path, text)
 
 
 def _template_data(context: CheckContext) -> Iterator[Problem]:
@@ -175,8 +175,8 @@ def _emitted_data(context: CheckContext) -> Iterator[Problem]:
         properties = context.plan.signals[action.emit].properties
         for name in action.data:
             if name not in properties:
-                what = f"{action.emit} carries no {name}" + similar_name_hint(name, properties)
-                yield context.problem("T408", (*site.path, "data", name), what)
+                text = f"{action.emit} carries no {name}" + similar_name_hint(name, properties)
+                yield context.problem("T408", (*site.path, "data", name), text)
         for name, declared in properties.items():
             path, subject = (*site.path, "data", name), f"{name} of {action.emit}"
             if name in action.data:

@@ -34,8 +34,8 @@ def _send(context: CheckContext, site: ActionSite, send: Send) -> Iterator[Probl
     template = context.templates.get(send.send)
     yield from _topic(context, site, send, template)
     if template is None:
-        what = f"{send.send} is not in the catalogue" + similar_name_hint(send.send, context.templates)
-        yield context.problem("T505", (*site.path, "send"), what)
+        text = f"{send.send} is not in the catalogue" + similar_name_hint(send.send, context.templates)
+        yield context.problem("T505", (*site.path, "send"), text)
         return
     if template.status != "live":
         yield context.problem("T508", (*site.path, "send"), f"{send.send} is {template.status}")
@@ -47,8 +47,8 @@ def _send(context: CheckContext, site: ActionSite, send: Send) -> Iterator[Probl
 def _data(context: CheckContext, site: ActionSite, send: Send, template: TemplateInfo) -> Iterator[Problem]:
     for name in send.data:
         if name not in template.variables:
-            what = f"{send.send} has no variable {name}" + similar_name_hint(name, template.variables)
-            yield context.problem("T506", (*site.path, "data", name), what)
+            text = f"{send.send} has no variable {name}" + similar_name_hint(name, template.variables)
+            yield context.problem("T506", (*site.path, "data", name), text)
     for name in sorted(template.required - set(send.data)):
         yield context.problem("T507", site.path, f"{send.send} needs {name}")
 
@@ -57,11 +57,11 @@ def _channels(context: CheckContext, site: ActionSite, send: Send, template: Tem
     for index, channel in enumerate(send.via):
         path = (*site.path, "via", index)
         if channel not in template.channels:
-            what = f"{send.send} is made for {' and '.join(template.channels)}, not for {channel}"
-            yield context.problem("T510", path, what)
+            text = f"{send.send} is made for {' and '.join(template.channels)}, not for {channel}"
+            yield context.problem("T510", path, text)
         elif channel in INTERRUPTING and not template.time_sensitive:
-            what = f"{send.send} is not marked time_sensitive, as messages by {channel} must be"
-            yield context.problem("T530", path, what)
+            text = f"{send.send} is not marked time_sensitive, as messages by {channel} must be"
+            yield context.problem("T530", path, text)
 
 
 def _planned(context: CheckContext, site: ActionSite, template: TemplateInfo) -> Iterator[Problem]:
@@ -71,32 +71,32 @@ def _planned(context: CheckContext, site: ActionSite, template: TemplateInfo) ->
         yield context.problem("T520", path, f"{template.name} reads {field}, which is not in the tracking plan")
     for signal in template.awaits:
         if signal not in context.plan.signals:
-            what = f"{template.name} waits for {signal}, which is not in the tracking plan"
-            yield context.problem("T531", path, what + similar_name_hint(signal, context.plan.signals))
+            text = f"{template.name} waits for {signal}, which is not in the tracking plan"
+            yield context.problem("T531", path, text + similar_name_hint(signal, context.plan.signals))
 
 
 def _topic(context: CheckContext, site: ActionSite, send: Send, template: TemplateInfo | None) -> Iterator[Problem]:
     topic, priority = context.journey.topic_of(send), context.journey.priority_of(send)
     if topic is None and priority not in PRESSING:
-        what = f"{send.send} is {priority}, and neither it nor the journey has a topic"
-        yield context.problem("T504", (*site.path, "send"), what)
+        text = f"{send.send} is {priority}, and neither it nor the journey has a topic"
+        yield context.problem("T504", (*site.path, "send"), text)
     if template is not None and template.topic is not None and topic not in {None, template.topic}:
-        what = f"{send.send} belongs to the topic {template.topic}, and would be sent under {topic}"
-        yield context.problem("T509", (*site.path, "send"), what)
+        text = f"{send.send} belongs to the topic {template.topic}, and would be sent under {topic}"
+        yield context.problem("T509", (*site.path, "send"), text)
 
 
 def _roles(context: CheckContext, site: ActionSite, send: Send) -> Iterator[Problem]:
     if context.journey.subject == "user":
         if send.for_:
-            what = "the subject is a user, and `for` names roles of an account"
-            yield context.problem("T511", (*site.path, "for"), what)
+            text = "the subject is a user, and `for` names roles of an account"
+            yield context.problem("T511", (*site.path, "for"), text)
         return
     if not send.for_:
         yield context.problem("T513", site.path, f"{send.send} names no role of the account")
     for index, role in enumerate(send.for_):
         if role not in context.plan.roles:
-            what = f"{role} is not a role" + similar_name_hint(role, context.plan.roles)
-            yield context.problem("T512", (*site.path, "for", index), what)
+            text = f"{role} is not a role" + similar_name_hint(role, context.plan.roles)
+            yield context.problem("T512", (*site.path, "for", index), text)
 
 
 def _stop_signals(context: CheckContext) -> Iterator[Problem]:
@@ -113,8 +113,8 @@ def _stop_signals(context: CheckContext) -> Iterator[Problem]:
         path, message = (*site.path, "send"), site.action.send
         milestone = state.milestone if state is not None else None
         if milestone is not None and name is not None and not _stops(journey, name, milestone):
-            what = f"{milestone}, the milestone of {name}, does not lead out of it and does not stop {message}"
-            yield context.problem("T502", path, what)
+            text = f"{milestone}, the milestone of {name}, does not lead out of it and does not stop {message}"
+            yield context.problem("T502", path, text)
         elif milestone is None and not can_end and not _can_be_left(journey, name):
             yield context.problem("T503", path, f"no signal, goal or exit stops {message}")
 
@@ -155,5 +155,5 @@ def _product_state(context: CheckContext) -> Iterator[Problem]:
         return
     for site in context.actions:
         if isinstance(site.action, Send) and context.journey.priority_of(site.action) == "promotional":
-            what = f"{site.action.send} is promotional, and no guard reads a field of the profile or the account"
-            yield context.problem("T519", (*site.path, "send"), what)
+            text = f"{site.action.send} is promotional, and no guard reads a field of the profile or the account"
+            yield context.problem("T519", (*site.path, "send"), text)

@@ -19,8 +19,8 @@ def check_ownership(context: CheckContext) -> Iterator[Problem]:
     """All problems of milestones, tasks and the names of actions."""
     for name, state in context.journey.states.items():
         if state.milestone is not None and state.owner is None:
-            what = f"{state.milestone}, the milestone of {name}, has no owner"
-            yield context.problem("T501", ("states", name, "milestone"), what)
+            text = f"{state.milestone}, the milestone of {name}, has no owner"
+            yield context.problem("T501", ("states", name, "milestone"), text)
     yield from _tasks(context)
     yield from _action_names(context)
 
@@ -30,8 +30,8 @@ def _tasks(context: CheckContext) -> Iterator[Problem]:
     for site in context.actions:
         action = site.action
         if isinstance(action, CloseTask) and action.close not in tasks:
-            what = f"no task is named {action.close}" + similar_name_hint(action.close, tasks)
-            yield context.problem("T517", (*site.path, "close"), what)
+            text = f"no task is named {action.close}" + similar_name_hint(action.close, tasks)
+            yield context.problem("T517", (*site.path, "close"), text)
         if not isinstance(action, Task):
             continue
         state = context.journey.states.get(state_of(site) or "")
@@ -46,8 +46,8 @@ def _working_time(context: CheckContext, path: Path, task: Task) -> Iterator[Pro
     if task.within is None:
         return
     if task.sla is not None:
-        what = f"the task {task.task} has `sla: {task.sla}` and `within: {task.within}`"
-        yield context.problem("T906", (*path, "within"), what)
+        text = f"the task {task.task} has `sla: {task.sla}` and `within: {task.within}`"
+        yield context.problem("T906", (*path, "within"), text)
     try:
         working_time(task.within)
     except ValueError as fault:
@@ -71,5 +71,5 @@ def _action_names(context: CheckContext) -> Iterator[Problem]:
         if isinstance(site.action, Task):
             other = running.setdefault((state_of(site), name), site)
             if other.action != site.action:
-                what = f"another task {name} of {state_of(site) or 'the journey'} has other terms"
-                yield context.problem("T518", (*site.path, "task"), what)
+                text = f"another task {name} of {state_of(site) or 'the journey'} has other terms"
+                yield context.problem("T518", (*site.path, "task"), text)

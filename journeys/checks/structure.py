@@ -65,8 +65,8 @@ def _targets(context: CheckContext) -> Iterator[Problem]:
     for reaction in context.reactions:
         for path, transition in reaction.each_transition():
             if transition.to is not None and transition.to not in states:
-                what = f"{transition.to} is not a state; the states are {known}"
-                yield context.problem("T202", (*path, "to"), what)
+                text = f"{transition.to} is not a state; the states are {known}"
+                yield context.problem("T202", (*path, "to"), text)
 
 
 def _reachability(context: CheckContext) -> Iterator[Problem]:
@@ -109,13 +109,13 @@ def _unused_transitions(context: CheckContext) -> Iterator[Problem]:
         )
         if unguarded is not None:
             for index in range(unguarded + 1, len(reaction.transitions)):
-                what = "the transition before it has no guard, so this one is never taken"
-                yield context.problem("T206", (*reaction.path, index), what)
+                text = "the transition before it has no guard, so this one is never taken"
+                yield context.problem("T206", (*reaction.path, index), text)
     ending = _unguarded_ends(context.journey)
     for reaction in context.reactions:
         if reaction.trigger == "on" and reaction.key in ending:
-            what = f"{reaction.key} ends the run by {ending[reaction.key]} first"
-            yield context.problem("T206", reaction.path, what, mend="Remove it, or guard the goal or exit.")
+            text = f"{reaction.key} ends the run by {ending[reaction.key]} first"
+            yield context.problem("T206", reaction.path, text, mend="Remove it, or guard the goal or exit.")
 
 
 def _unguarded_ends(journey: d.Journey) -> dict[str, str]:

@@ -61,8 +61,8 @@ def _durations(context: CheckContext) -> Iterator[Problem]:
         if repeats and length < MINUTE:
             yield context.problem("T305", site.path, f"{site.text} is less than a minute")
         elif not length and site.path == ("goal", "within"):
-            what = f"{site.text} has no length: every run would miss the goal at once"
-            yield context.problem("T301", site.path, what)
+            text = f"{site.text} has no length: every run would miss the goal at once"
+            yield context.problem("T301", site.path, text)
 
 
 def _goal_window(context: CheckContext) -> Iterator[Problem]:
@@ -78,8 +78,8 @@ def _goal_window(context: CheckContext) -> Iterator[Problem]:
         if delay is None or begin is None or begin + _at_least(delay) < _at_most(within):
             continue
         since = "" if not begin else f", in a state that is entered after {begin.days} days at the earliest,"
-        what = f"{reaction.key}{since} is not before the goal's {goal.within if goal else ''}"
-        yield context.problem("T302", reaction.path, what)
+        text = f"{reaction.key}{since} is not before the goal's {goal.within if goal else ''}"
+        yield context.problem("T302", reaction.path, text)
 
 
 def _earliest_arrivals(context: CheckContext) -> dict[str, timedelta]:
@@ -117,8 +117,8 @@ def _anchors(context: CheckContext) -> Iterator[Problem]:
         if not isinstance(anchor, d.Anchor):
             continue
         if anchor.before is not None and anchor.after is not None:
-            what = f"the timer is set {anchor.before} before and {anchor.after} after its date"
-            yield context.problem("T303", reaction.path, what)
+            text = f"the timer is set {anchor.before} before and {anchor.after} after its date"
+            yield context.problem("T303", reaction.path, text)
         if anchor.past == "next" and anchor.every is None:
             yield context.problem("T304", (*reaction.path, "past"), "`past: next` needs `every`")
     nodes: list[tuple[Path, d.Reacting]] = [((), context.journey)]
@@ -127,8 +127,8 @@ def _anchors(context: CheckContext) -> Iterator[Problem]:
         seen: set[str] = set()
         for index, anchor in enumerate(node.at):
             if anchor.name in seen:
-                what = f"another anchor here is named {anchor.name}"
-                yield context.problem("T306", (*path, "at", index, "name"), what)
+                text = f"another anchor here is named {anchor.name}"
+                yield context.problem("T306", (*path, "at", index, "name"), text)
             seen |= {anchor.name} if anchor.name else set()
 
 
@@ -147,5 +147,5 @@ def _timer_loops(context: CheckContext) -> Iterator[Problem]:
     for reaction in quick:
         state = reaction.state or ""
         if any(state in reachable.get(transition.to or "", {transition.to}) for transition in reaction.transitions):
-            what = f"after {reaction.key} the run is in {state} again, with no time in between"
-            yield context.problem("T207", reaction.path, what)
+            text = f"after {reaction.key} the run is in {state} again, with no time in between"
+            yield context.problem("T207", reaction.path, text)

@@ -42,5 +42,5 @@ def tasks_without_deadline(journey: Journey) -> Iterator[tuple[Path, str]]:
     for site in actions_of(journey):
         action = site.action
         if isinstance(action, Task) and action.sla is None and action.within is None:
-            what = f"the task {action_name(action)} has no deadline and is never overdue: add `within` or `sla`"
-            yield (*site.path, "task"), what
+            text = f"the task {action_name(action)} has no deadline and is never overdue: add `within` or `sla`"
+            yield (*site.path, "task"), text

@@ -143,7 +143,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class VariantTraits:
-    """What decides the variant: languages of a person, best first, and values by dimension."""
+    """The traits that decide the variant: languages of a person, best first, and values by dimension."""
 
     locales: tuple[str, ...]
     values: Mapping[str, str]

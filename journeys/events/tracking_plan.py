@@ -146,8 +146,8 @@ def _ambiguous_events(plan: TrackingPlan, source: YamlSource) -> Iterator[Proble
             path = source.written(("signals", name, "from", index))
             for other, where in seen.setdefault(raw.event, []):
                 if other != name and where.items() <= raw.where.items():
-                    what = f"{raw.event!r} is already an event of {other}"
-                    yield problem("T701", path, what, at=source.position(path))
+                    text = f"{raw.event!r} is already an event of {other}"
+                    yield problem("T701", path, text, at=source.position(path))
             seen[raw.event].append((name, raw.where))
 
 

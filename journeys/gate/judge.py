@@ -100,10 +100,10 @@ def _invalid(
         )
     if _sent_for_other_account(policy, request, context, now):
         yield Reason("told_already", f"another account of this person has already sent {request.template}")
-    for talk in context.talks if request.run and request.priority not in PRESSING else ():
-        if talk.run == request.run and talk.until > now:
-            text = f"the person replied to {request.journey}: {talk.owner or 'a colleague'} is answering"
-            yield Reason("in_conversation", text, about=talk)
+    for conversation in context.talks if request.run and request.priority not in PRESSING else ():
+        if conversation.run == request.run and conversation.until > now:
+            text = f"the person replied to {request.journey}: {conversation.owner or 'a colleague'} is answering"
+            yield Reason("in_conversation", text, about=conversation)
 
 
 def _sent_for_other_account(policy: Policy, request: SendRequest, context: RecipientContext, now: datetime) -> bool:

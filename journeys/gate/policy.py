@@ -233,6 +233,6 @@ def load_policy(mapping: Mapping[str, Any] | None) -> Policy:
 
 
 def horizon(policy: Policy) -> timedelta:
-    """How far back the messages sent to a person must be read for `judge` to be right."""
+    """The time back for which `judge` needs the messages sent to a person."""
     lengths = [policy.once_across_accounts.at_most(), *(cap.at_most() for cap in policy.caps)]
     return max((*lengths, *(rule.between.at_most() for rule in policy.cooldowns)))

@@ -167,7 +167,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class RecipientContext:
-    """What the gate reads of a person.
+    """The facts about a person that the gate reads.
 
     - `addresses`: a channel that is left out has none.
     - `consents`: by (channel, topic), either of them `*`; one that is left out has the policy's default. An opt-out at

@@ -55,9 +55,9 @@ def _problems(error: ValidationError, source: YamlSource, model: type[BaseModel]
         written = source.written(path)
         code = _code(fault["type"])
         key = path[-1] if code in {"T108", "T109"} else None
-        what, mend = _wording(code, fault, key, model)
+        text, mend = _wording(code, fault, key, model)
         at_place = (written if key is None else (*written, key), code)
-        problems.setdefault(at_place, problem(code, written, what, mend=mend, at=source.position(path)))
+        problems.setdefault(at_place, problem(code, written, text, mend=mend, at=source.position(path)))
     return list(problems.values())
 
 

@@ -47,11 +47,11 @@ def dotted(path: Path) -> str:
     return text
 
 
-def problem(code: str, path: Path, what: str, *, mend: str | None = None, at: tuple[int, int] | None = None) -> Problem:
+def problem(code: str, path: Path, text: str, *, mend: str | None = None, at: tuple[int, int] | None = None) -> Problem:
     """A problem of this code at (line, column); harm and mend are the code's own, unless a better mend is known."""
     kind = CODES[code]
     line, column = at if at is not None else (None, None)
-    return Problem(code, dotted(path), what, kind.harm, mend or kind.mend, line, column)
+    return Problem(code, dotted(path), text, kind.harm, mend or kind.mend, line, column)
 
 
 def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:

@@ -150,9 +150,9 @@ class _Reader:
         except _Unusable:
             self.source.value = None
 
-    def note(self, code: str, path: Path, event: Any, what: str) -> None:
+    def note(self, code: str, path: Path, event: Any, text: str) -> None:
         at = (event.start_mark.line + 1, event.start_mark.column + 1)
-        self.source.problems.append(problem(code, path, what, at=at))
+        self.source.problems.append(problem(code, path, text, at=at))
 
     def value(self, event: Any, path: Path, key: tuple[int, int] | None) -> Any:
         if len(path) > MAX_DEPTH:

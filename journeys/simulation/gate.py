@@ -175,7 +175,9 @@ class InMemoryGate:
 
     def answer(self, name: str, data: Mapping[str, Any], at: datetime) -> None:
         """Apply a reply or the end of a conversation to the run that it names, else to the one that sent last."""
-        if name == CONVERSATION_CLOSED and any(talk.run == data.get("run") for talk in self.recipient.operations.talks):
+        if name == CONVERSATION_CLOSED and any(
+            conversation.run == data.get("run") for conversation in self.recipient.operations.talks
+        ):
             self.recipient.operations.closed(str(data["run"]))
             return
         run, _ = self.last_sent(data)

@@ -64,12 +64,15 @@ class OperatorState:
 
     def answered(self, run: str, until: datetime, at: datetime) -> None:
         """The person has replied to a message of this run."""
-        self.talks = (*(talk for talk in self.talks if talk.run != run), OpenConversation(run, until))
+        self.talks = (
+            *(conversation for conversation in self.talks if conversation.run != run),
+            OpenConversation(run, until),
+        )
         self.since.setdefault(("talk", run), at)
 
     def closed(self, run: str) -> None:
         """The conversation of this run is closed."""
-        self.talks = tuple(talk for talk in self.talks if talk.run != run)
+        self.talks = tuple(conversation for conversation in self.talks if conversation.run != run)
         self.since.pop(("talk", run), None)
 
     def _hold(self, data: Mapping[str, Any], at: datetime) -> None:

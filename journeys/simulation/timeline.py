@@ -78,16 +78,16 @@ class MessageOutcome:
     def text(self) -> str:
         """The verdict in words."""
         why = "; ".join(reason.text for reason in self.reasons)
-        what = self.message.template + (f" for {self.to}" if self.to else "")
+        message = self.message.template + (f" for {self.to}" if self.to else "")
         match self.kind:
             case Status.SENT:
-                return f"{what} by {self.channel}" + (f" ({why})" if why else "")
+                return f"{message} by {self.channel}" + (f" ({why})" if why else "")
             case Status.DEFERRED:
-                return f"{what} waits, because {why}"
+                return f"{message} waits, because {why}"
             case Status.MERGED:
-                return f"{what} by {self.channel}: {why}"
+                return f"{message} by {self.channel}: {why}"
             case Status.WITHHELD | Status.REPLACED:
-                return f"{what}, because {why}"
+                return f"{message}, because {why}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,7 @@ def read_team(text: str | bytes) -> tuple[Team | None, YamlSource]:
     team, source = read_model(text, Team)
     if team is not None:
         source.problems = sorted_problems(
-            problem(code, source.written(path), what, at=source.position(path)) for code, path, what in _faults(team)
+            problem(code, source.written(path), text, at=source.position(path)) for code, path, text in _faults(team)
         )
     return (team if not source.problems else None), source
 
