@@ -192,7 +192,7 @@ class _Search:
             deputy = f": {assignee} stands in" if assignee else " and nobody stands in"
             reason += f", but is away until {until}{deputy}"
         if assignee is not None and not self._has_capacity(assignee):
-            reason, assignee = f"{reason}; {self._full(assignee)}", None
+            reason, assignee = f"{reason}; {self._without_capacity(assignee)}", None
         self.reasons.append(reason)
         return assignee
 

@@ -165,7 +165,7 @@ def test_C7_the_zone_comes_from_profile_then_phone_then_account_then_policy(
         ({"quiet_hours": [{"name": "n", "start": 1260, "end": "08:00"}]}, "in quotes"),
         ({"send_windows": [{"name": "n", "start": "17:00", "end": "09:00"}]}, "never opens"),
         ({"send_windows": [{"name": "n", "holidays": "XX"}]}, "no holidays are known for XX"),
-        ({"timezone": "Mars/Olympus"}, "no time zone"),
+        ({"timezone": "Mars/Olympus"}, "not a time zone"),
         ({"caps": [{"name": "n", "limit": 1}]}, "either a rolling window"),
         (
             {"caps": [{"name": "n", "limit": 1, "window": "P1D"}], "cooldowns": [{"name": "n", "between": "P1D"}]},
