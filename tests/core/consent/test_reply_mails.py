@@ -127,7 +127,7 @@ def test_the_simulator_withholds_messages_after_a_reply_until_it_is_closed_or_ex
     def kinds(*events: RecordedEvent) -> list[str]:
         person = SimulatedPerson(Scenario((chart(TEXT),), load_policy({}), frozenset({"in_app"})))
         for event in (signal(0, "begin"), *events):
-            person.happen(event)
+            person.accept(event)
         return [line.kind for line in person.lines() if line.kind in {"sent", "withheld"}]
 
     replied = signal(1, "message_replied", template="x", text="Could you call me?")
@@ -148,6 +148,6 @@ def test_C5_a_reply_with_an_opt_out_keyword_refuses_email_in_the_simulator():
     known = RecordedEvent(day(0), "p", "profile", "identify", {"email": "ada@example.com"})
     stop = signal(1, "message_replied", template="x", text="Unsubscribe.")
     for event in (known, signal(0, "begin"), stop, signal(3, "go")):
-        person.happen(event)
+        person.accept(event)
     assert [line.kind for line in person.lines() if line.kind in {"sent", "withheld"}] == ["sent"]
     assert person.gate.recipient.consents == {("email", "*"): False}

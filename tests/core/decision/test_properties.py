@@ -141,11 +141,11 @@ def test_H7_C3_C5_no_message_is_sent_after_the_end_an_opt_out_or_leaving_its_sta
 ) -> None:
     person = SimulatedPerson(Scenario((spec,), POLICY, frozenset({"email", "in_app"})))
     for event in _recorded(life, consents):
-        person.happen(event)
+        person.accept(event)
     person.until(day(90))
     current_state, ended, visits = "", False, dict[str, int]()
     withdrawn = {(channel, "t"): at for at, channel in sorted(consents, reverse=True)}
-    for _, item in person.story:
+    for _, item in person.timeline:
         if isinstance(item, LogLine):
             ended = ended or item.kind == "finished"
             reached("finished", item.kind == "finished")
@@ -209,7 +209,7 @@ def test_stopping_the_simulation_at_any_instants_does_not_change_the_timeline(
             for instant in sorted(instants):
                 if day(instant) <= event.at:
                     person.until(day(instant))
-            person.happen(event)
+            person.accept(event)
         person.until(day(90))
         timelines.append(person.lines())
     assert timelines[0] == timelines[1]

@@ -357,7 +357,9 @@ def test_a_decision_contains_the_sent_or_queued_message_for_later_decisions() ->
 def test_C6_a_replaced_message_has_the_replacing_one_as_reason() -> None:
     context = replace(PERSON, queue=(queued("offer", "breath", priority="promotional"),))
     (first,) = decided(COOLDOWN, request("first"), context=context).decisions
-    assert [replaced.verdict.reasons for replaced in first.gave_way] == [(Reason("replaced", "first matters more"),)]
+    assert [replaced.verdict.reasons for replaced in first.gave_way] == [
+        (Reason("replaced", "first has a higher priority"),)
+    ]
 
 
 def test_only_messages_that_are_sent_or_replace_others_are_rendered() -> None:

@@ -39,7 +39,7 @@ def messages_of(simulated: SimulatedPerson) -> list[tuple[str, str, float]]:
 
 def happen(simulated: SimulatedPerson, *events: RecordedEvent, until: float = 100) -> SimulatedPerson:
     for event in events:
-        simulated.happen(event)
+        simulated.accept(event)
     simulated.until(day(until))
     return simulated
 
@@ -124,7 +124,7 @@ def test_journeys_that_emit_signals_to_each_other_without_end_are_stopped() -> N
     first = "states: {a: {on: {ping: {do: {emit: pong}}}}}"
     second = "journey: k\nentry: {on: begin}\ntopic: t\nstart: a\nstates: {a: {on: {pong: {do: {emit: ping}}}}}"
     simulated = happen(person(first, second), signal(0, "begin"), signal(1, "ping"))
-    assert len(simulated.story) < 5_000
+    assert len(simulated.timeline) < 5_000
 
 
 def test_a_signal_reaches_only_the_run_of_its_case() -> None:
@@ -168,7 +168,7 @@ def test_each_line_of_the_timeline_has_its_instant_and_its_reason() -> None:
         "two waits, because cooldown calm lasts until 2024-01-03 00:00 UTC, until 2024-01-03 00:00",
         "two, because a was left for b on done",
         "on begin: a run is open",
-        "in b; waits for no time",
+        "in b; no timer is set",
     ):
         assert any(line.endswith(words) for line in lines), words
 
@@ -177,7 +177,7 @@ def test_a_timeline_without_an_end_stops_at_the_last_event() -> None:
     scenario = Scenario((chart(TWO),), load_policy(None), BOTH)
     moments = simulate(scenario, [signal(0, "begin")])
     assert max(moment.at for moment in moments) == day(0)
-    assert moments[-1].why == "in a; wakes 2024-01-02 00:00"
+    assert moments[-1].why == "in a; next timer 2024-01-02 00:00"
 
 
 # -- recorded events ---------------------------------------------------------------------------------------------------

@@ -50,11 +50,11 @@ def assigned(named: str, owner=None, loads=None, last=None, task: str = "call", 
         ("the owner of the account", "success", "abe", {"abe": 9}, ("abe", "abe owns the account")),
         ("the name in another system", "success", "bea@acme.example", {}, ("bea", "bea owns the account")),
         ("an owner of another team", "success", "dan", {"abe": 5, "bea": 5}, ("cid", "no owner in success; cid has")),
-        ("an owner without capacity", "success", "abe", {"abe": 10}, ("bea", "abe is full with 10 of 10; bea has")),
-        ("the least load relative to capacity", "success", None, {"abe": 3, "bea": 5, "cid": 4}, ("bea", "bea has the least to do in success: 5 of 20")),
-        ("all full, the least full", "success", None, {"abe": 12, "bea": 23, "cid": 11}, ("cid", "everybody in success is full")),
-        ("a person by name", "abe", "bea", {}, ("abe", "abe is named")),
-        ("a person who is away", "dan", None, {}, ("cid", "dan is named, but away until 2026-06-30: cid stands in")),
+        ("an owner without capacity", "success", "abe", {"abe": 10}, ("bea", "abe has no capacity: 10 of 10; bea has")),
+        ("the least load relative to capacity", "success", None, {"abe": 3, "bea": 5, "cid": 4}, ("bea", "bea has the lowest load in success: 5 of 20")),
+        ("all full, the least full", "success", None, {"abe": 12, "bea": 23, "cid": 11}, ("cid", "nobody in success has capacity")),
+        ("a person by name", "abe", "bea", {}, ("abe", "the journey names abe")),
+        ("a person who is away", "dan", None, {}, ("cid", "the journey names dan, who is away until 2026-06-30: cid stands in")),
         ("no deputy", "fay", None, {}, ("fay", "nobody stands in")),
         ("an unknown name", "cs-director", "abe", {}, ("cs-director", "as the journey says")),
     ],
@@ -81,7 +81,7 @@ def test_C10_a_task_stays_with_a_team_whose_members_are_all_absent():
 
 
 def test_a_kind_of_task_may_have_its_own_assignment_rule():
-    assert "least to do" not in assigned("sales", "cid", task="renewal-call")[1]
+    assert "lowest load" not in assigned("sales", "cid", task="renewal-call")[1]
     assert assigned("sales", "cid", task="renewal-call")[0] == "cid"
 
 

@@ -16,7 +16,7 @@ from journeys.whynot.person_view import LastDecision, LastEvent, PastRunView, Pe
 
 def why_not(person: SimulatedPerson, chart: Chart, template: str, now: datetime) -> tuple[Obstacle, ...]:
     """Obstacles between this person and this message of this journey."""
-    return obstacles(chart, person.world.policy, template, view_of(person, chart, now), now)
+    return obstacles(chart, person.scenario.policy, template, view_of(person, chart, now), now)
 
 
 def view_of(person: SimulatedPerson, chart: Chart, now: datetime) -> PersonView:
@@ -27,10 +27,10 @@ def view_of(person: SimulatedPerson, chart: Chart, now: datetime) -> PersonView:
         reverse=True,
     )
     recipient = person.gate.recipient
-    gate_facts = GateFacts(recipient.outside.since, sorted(recipient.tickets), recipient.outside.unsendable)
+    gate_facts = GateFacts(recipient.operations.since, sorted(recipient.tickets), recipient.operations.unsendable)
     last_events = {
         item.name: LastEvent(item.at, {})
-        for _, item in person.story
+        for _, item in person.timeline
         if isinstance(item, NotEntered) and item.journey == chart.key
     }
     return PersonView(
@@ -53,7 +53,7 @@ def past_run(run: SimulatedRun) -> PastRunView:
 
 def last_decisions(person: SimulatedPerson) -> Iterator[LastDecision]:
     waiting = {(queued.run.name, queued.message.action): queued.due for queued in person.gate.queue}
-    for run, item in reversed(person.story):
+    for run, item in reversed(person.timeline):
         if run is not None and isinstance(item, MessageOutcome):
             why = "; ".join(reason.text for reason in item.reasons)
             action = item.message.action
@@ -69,7 +69,7 @@ def last_decisions(person: SimulatedPerson) -> Iterator[LastDecision]:
 
 def waiting_since(person: SimulatedPerson, run: SimulatedRun, last: MessageOutcome) -> datetime:
     """The instant of the first deferral in the current sequence of deferrals."""
-    outcomes = (item for owner, item in person.story if owner is run and isinstance(item, MessageOutcome))
+    outcomes = (item for owner, item in person.timeline if owner is run and isinstance(item, MessageOutcome))
     since: datetime | None = None
     for outcome in outcomes:
         if (outcome.message, outcome.to) == (last.message, last.to):

@@ -80,7 +80,7 @@ class Case:
     def person(self) -> SimulatedPerson:
         person = SimulatedPerson(self.scenario())
         for event in self.events:
-            person.happen(event)
+            person.accept(event)
         person.until(self.now)
         return person
 
