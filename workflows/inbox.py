@@ -148,7 +148,7 @@ class Inbox:
         self._batch(HistoryMeter.SIGNAL, *arrivals).signals += 1
 
     def add_timer(self, at: datetime) -> None:
-        """The run's timer that was armed for `at` has fired."""
+        """Add the firing of the run's timer that was armed for `at`."""
         self._batch(HistoryMeter.TIMER, TimerFired(at))
 
     def add_command(self, occurrence: OperatorOccurrence) -> int:
@@ -235,7 +235,7 @@ class Inbox:
         return {"inbox": arrivals, "ids": list(self.ids), "plain": self.plain}
 
     def fits_in_payload(self) -> bool:
-        """Whether everything that waits can be carried in one payload."""
+        """Whether the contents fit into one payload."""
         encode = workflow.payload_converter().to_payload
         return self._weight <= MOST_CARRIED and len(encode(self.carried()).data) <= MOST_CARRIED
 

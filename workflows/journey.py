@@ -207,8 +207,7 @@ class JourneyWorkflow(OperatorCommands):
     async def _adopt(self, chart: Chart, committed: AlreadyCommitted, *undecided: Occurrence) -> None:
         """Take the state of a step that Temporal has no record of, and decide what it does not contain.
 
-        Occurrences since the last wait that are in no recorded step are decided again; `decide` skips, by `seq`, the
-        events that the step contains.
+        Occurrences since the last wait are decided again; `decide` skips, by `seq`, the events that the step contains.
         """
         again = [*self.unsaved, *undecided]
         self._saved(committed.step)

@@ -24,18 +24,18 @@ with workflow.unsafe.imports_passed_through():
 SOONEST = timedelta(milliseconds=1)
 
 
-class Rings:
-    """The instants at which timers were armed and have fired, all of them real. Pure: nothing here reads a clock.
+class TimerFirings:
+    """The real instants for which timers are armed and have fired. Pure: it reads no clock.
 
-    A ring belongs to the instant that its own timer was armed for, whatever is armed when the run reads it: a timer that was
-    replaced while a step was in hand may still fire, and its ring says nothing of a later deadline.
+    A firing counts for the instant that its own timer was armed for, whatever is armed when the run reads it: a timer
+    that was replaced during a step may still fire, and its firing does not count for a later deadline.
     """
 
     def __init__(self, reached: datetime | None = None) -> None:
         self.reached = reached
-        """The latest instant that a timer was armed for and has fired at."""
+        """The latest instant of a timer that has fired."""
         self.armed: datetime | None = None
-        """The instant of the one timer that is needed."""
+        """The instant of the timer that is armed, if one is."""
 
     def needs_timer(self, at: datetime) -> bool:
         """Whether a timer must be armed for this instant: none is armed, or only for a later one."""
@@ -62,7 +62,7 @@ class DurableTimer:
         self, start: RunInput, clock: TestClock | None, fire: Callable[[datetime], None], meter: HistoryMeter
     ) -> None:
         carried = start.carried or {}
-        self.rings = Rings(parse_instant(carried["reached"]) if "reached" in carried else None)
+        self.firings = TimerFirings(parse_instant(carried["reached"]) if "reached" in carried else None)
         self.not_before: datetime | None = None
         """The real instant before which a refused deadline is not decided again."""
         self._run, self._clock, self._fire, self._meter = start.run, clock, fire, meter
@@ -71,7 +71,7 @@ class DurableTimer:
     def arm(self, chart: Chart, state: RunState, due: datetime) -> None:
         """Fire at this deadline of the run, or earlier if it is armed for that."""
         at = self._fires_at(chart, state, due)
-        if not self.rings.needs_timer(at):
+        if not self.firings.needs_timer(at):
             return
         if self._handle is not None:
             self._handle.cancel()
@@ -81,23 +81,23 @@ class DurableTimer:
         self._meter.count_timer()
 
     def note_fired(self, at: datetime) -> None:
-        """The batch with the ring of the timer that was armed for `at` is being decided."""
-        self.rings.note_fired(at)
-        if self.rings.armed is None:
+        """Count the firing of the timer that was armed for `at`: its batch is being decided."""
+        self.firings.note_fired(at)
+        if self.firings.armed is None:
             self._handle = None
 
     def has_come(self, chart: Chart, state: RunState, due: datetime) -> bool:
-        """Whether the timer has fired, or something was decided, at or after this deadline of the run."""
+        """Whether the timer has fired, or an occurrence was decided, at or after this deadline of the run."""
         at = self._fires_at(chart, state, due)
         decided = self._real(state.last_at) if state.last_at else None
-        return self.rings.has_reached(at) or (decided is not None and at <= decided)
+        return self.firings.has_reached(at) or (decided is not None and at <= decided)
 
     def carried(self) -> dict[str, str]:
-        """What crosses continue-as-new."""
-        return {"reached": self.rings.reached.isoformat()} if self.rings.reached is not None else {}
+        """The contents for continue-as-new."""
+        return {"reached": self.firings.reached.isoformat()} if self.firings.reached is not None else {}
 
     def _fires_at(self, chart: Chart, state: RunState, due: datetime) -> datetime:
-        """The real instant of a deadline: jittered where many share a date, scaled on a test clock, not before a hold ends."""
+        """The real instant of a deadline: with an anchor's jitter, by the test clock, not before `not_before`."""
         late = jitter(chart, self._run, state, due) if self._clock is None else timedelta()
         real = self._real(due + late)
         return real if self.not_before is None else max(real, self.not_before)

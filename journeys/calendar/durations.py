@@ -25,7 +25,7 @@ class Duration:
     exact: timedelta
 
     def after(self, at: datetime) -> datetime:
-        """The instant this much later, at most the calendar's end. The 31st plus a month is the last day of the next."""
+        """The instant this much later, at most the calendar's end. A month after the 31st is the last day of the next."""
         try:
             return (_add_months(at, self.months) if self.months else at) + self.exact
         except (OverflowError, ValueError):

@@ -51,8 +51,8 @@ class Repeat(Transition):
 class Anchor(Transition):
     """A timer at a date of the subject; it moves when the date moves.
 
-    `past` says what happens if the date has passed already: `act` at once, `skip` it, or wait for the `next` of `every`.
-    `tolerance` is by how much a date may be corrected after the timer has acted without acting again.
+    `past` decides about a date that has passed already: `act` at once, `skip` it, or wait for the `next` of `every`.
+    `tolerance` is the largest correction of a date after which the timer does not act again.
     """
 
     date: Cel

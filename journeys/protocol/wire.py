@@ -141,9 +141,9 @@ class Envelope:
 class StepInput:
     """One decision to apply. `run` and `step` are its key: applied twice, it has one effect.
 
-    `timer` is the instant of a timer or a command. With it the activity compares `state.seqs` with the lanes in the store,
-    and the instant with a held test clock. `is_deadline`: the instant is a timer's, and one in the future is refused.
-    `now` is the workflow's clock.
+    `timer` is the instant of a timer or a command. With it the activity compares `state.seqs` with the lanes in the
+    store, and the instant with a held test clock. `is_deadline`: the instant is a timer's, and one in the future is
+    refused. `now` is the workflow's clock.
     """
 
     run: str

@@ -127,7 +127,7 @@ def _of_other_version(chart: Chart, run: PastRunView) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Position:
-    """The person's position in the journey, in words; `conditions` are the sources of the false conditions that `what` names."""
+    """The person's position in the journey, in words; `conditions` are sources of the false ones that `what` names."""
 
     code: ObstacleKind
     what: str

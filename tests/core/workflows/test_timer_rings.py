@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from workflows.timer import Rings
+from workflows.timer import TimerFirings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -19,16 +19,16 @@ class Run:
     """A run's rings beside timers as Temporal keeps them. What has fired waits until it is read, also if cancelled meanwhile."""
 
     now: datetime = START
-    rings: Rings = field(default_factory=Rings)
+    firings: TimerFirings = field(default_factory=TimerFirings)
     needed: datetime | None = None
     running: list[datetime] = field(default_factory=list)
     fired: list[datetime] = field(default_factory=list)
 
     def look(self, due: datetime) -> bool:
         """Whether the deadline has come; else the timer for it runs, and the one before it is cancelled."""
-        if self.rings.has_reached(due):
+        if self.firings.has_reached(due):
             return True
-        if self.rings.needs_timer(due):
+        if self.firings.needs_timer(due):
             if self.needed in self.running:
                 self.running.remove(self.needed)
             self.needed = due
@@ -45,13 +45,13 @@ class Run:
     def read(self) -> None:
         """Read one ring."""
         if self.fired:
-            self.rings.note_fired(self.fired.pop(0))
-            if self.rings.armed is None:
+            self.firings.note_fired(self.fired.pop(0))
+            if self.firings.armed is None:
                 self.needed = None
 
     def renew(self) -> None:
         """Continue as new: timers end, unread rings are lost."""
-        self.rings, self.needed, self.running, self.fired = Rings(self.rings.reached), None, [], []
+        self.firings, self.needed, self.running, self.fired = TimerFirings(self.firings.reached), None, [], []
 
     def act(self, action: str, hours: int) -> None:
         """One step of a sequence."""
